@@ -1,0 +1,1 @@
+"""Benchmarks: what is learned. One file, one benchmark; a .toml is a suite."""

@@ -1,0 +1,1 @@
+"""Results: what came of it. One file, one table."""

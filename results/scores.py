@@ -1,0 +1,99 @@
+"""The scores of every strategy on every benchmark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from retrograde.frame import labels, score_frame
+from retrograde.record import Record
+from retrograde.result import Entry, Result, Section, Table
+from retrograde.score import METRICS, Metric
+from retrograde.stats import paired_p, t_interval
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Scores(Result):
+    """Mean and 95 % interval of each metric over replicates; bold: the best, and what is not distinguishable from it."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        frame = score_frame(records)
+        benchmarks = sorted({label.benchmark for label in labels(records).values()})
+        sections = tuple(_section(frame[frame.benchmark == name], records, name) for name in benchmarks)
+        return Table("Scores", (_compared(), _metrics()), sections, _tidy(frame))
+
+
+def _compared() -> str:
+    return (
+        "Percent: the mean over n replicates ± half of the 95 % t-interval. Bold: the best mean, and every strategy "
+        "that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). "
+        "Upper bounds (†) do not compete. Replicates with the same seed share class order, data order and initial weights."
+    )
+
+
+def _metrics() -> str:
+    return " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
+
+
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = ["benchmark", "strategy", "settings", "metric"]
+    rows = []
+    for key, group in frame.groupby(columns, sort=True):
+        mean, low, high, n = t_interval(group.value.to_numpy())
+        rows.append((*key, mean, low, high, n))
+    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
+
+
+def _section(frame: pd.DataFrame, records: Sequence[Record], benchmark: str) -> Section:
+    label = labels(records)
+    here = [record for record in records if label[record.cell].benchmark == benchmark]
+    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here if r.status != "failed"})
+    metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
+    values = {metric: _values(frame, metric) for metric in metrics}
+    bold = {metric: _best(values[metric], strategies, metric) for metric in metrics}
+    rows = []
+    for strategy in strategies:
+        upper, name, settings = strategy
+        mine = [r.status for r in here if label[r.cell][1:] == (name, settings)]
+        cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
+        title = f"{name} {settings}".strip() + (" †" if upper else "")
+        rows.append((Entry(title), *cells, Entry(_count(mine))))
+    return Section(benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
+
+
+Strategies = dict[tuple[bool, str, str], "pd.Series[float]"]
+
+
+def _values(frame: pd.DataFrame, metric: Metric) -> Strategies:
+    mine = frame[frame.metric == metric.name].set_index("seed")
+    return {key: group.value for key, group in mine.groupby(["upper_bound", "strategy", "settings"])}  # type: ignore[misc]
+
+
+def _best(values: Strategies, strategies: list[tuple[bool, str, str]], metric: Metric) -> set[tuple[bool, str, str]]:
+    sign = 1 if metric.higher_is_better else -1
+    rivals = {key: values[key] for key in strategies if key in values and not key[0] and len(values[key]) > 1}
+    if len(rivals) < 2:
+        return set()
+    best = max(rivals, key=lambda key: sign * rivals[key].mean())
+    return {best} | {key for key, value in rivals.items() if _tied(value, rivals[best])}
+
+
+def _tied(a: "pd.Series[float]", b: "pd.Series[float]") -> bool:
+    shared = a.index.intersection(b.index)
+    p = paired_p(a[shared].to_numpy(), b[shared].to_numpy())
+    return bool(np.isnan(p) or p >= ALPHA)
+
+
+def _interval(values: "pd.Series[float] | None") -> str:
+    if values is None:
+        return "–"
+    mean, low, _, n = t_interval(values.to_numpy())
+    return f"{100 * mean:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+
+
+def _count(statuses: Sequence[str]) -> str:
+    rest = [f"{statuses.count(status)} {status}" for status in ("diverged", "failed") if status in statuses]
+    return f"{statuses.count('done')}" + (f" ({', '.join(rest)})" if rest else "")

@@ -1,0 +1,83 @@
+"""What training and testing cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrograde.frame import labels
+from retrograde.record import Record
+from retrograde.result import Entry, Result, Section, Table
+
+PLACE = ["benchmark", "machine"]
+STRATEGY = ["strategy", "settings", "backend", "compiled"]
+FIGURES = {
+    "train_ms_per_step": "train ms/step",
+    "train_ms_per_replicate_step": "per replicate",
+    "train_us_per_example": "µs/example",
+    "evaluate_s": "evaluate s",
+    "compile_s": "compile s",
+    "memory_kB": "memory kB",
+    "peak_MB": "peak MB",
+}
+
+
+@dataclass(frozen=True)
+class Timing(Result):
+    """Training time per step and example, evaluation, compilation and memory; never across machines."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        frame = _frame(records)
+        tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
+            **{name: (name, "mean") for name in FIGURES}, n=("train_ms_per_step", "size")
+        )
+        sections = [_section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)]
+        return Table("Timing", (_NOTE,), tuple(sections), tidy)
+
+
+_NOTE = (
+    "Means over replicates. A step trains all replicates of a batch at once; `per replicate` is its share, and "
+    "µs/example counts new and replayed examples of all replicates. Building the replay schedule is in the training "
+    "time; compilation and the first step are not. Evaluation and compilation are seconds per batch of replicates; memory "
+    "is the examples held plus the state beside the parameters; peak is the whole process (on a GPU: its tensors). One "
+    "section never mixes machines, numbers of threads or numbers of replicates."
+)
+
+
+def _frame(records: Sequence[Record]) -> pd.DataFrame:
+    label = labels(records)
+    rows = [_row(record, *label[record.cell]) for record in records if record.status == "done"]
+    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *FIGURES])
+
+
+def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:
+    where, how, counts, memory = record.environment, record.how, record.counts, record.memory
+    train = record.clocks["train"]
+    return {
+        "benchmark": benchmark,
+        "machine": f"{where['cpu']}, {where['device']}, {where['threads']} threads, {how['replicates']} replicates",
+        "strategy": strategy,
+        "settings": settings,
+        "backend": how["backend"],
+        "compiled": how["compiled"],
+        "train_ms_per_step": 1e3 * train / counts["steps"],
+        "train_ms_per_replicate_step": 1e3 * train / counts["steps"] / how["replicates"],
+        "train_us_per_example": 1e6 * train / how["replicates"] / (counts["new"] + counts["replayed"]),
+        "evaluate_s": record.clocks["evaluate"],
+        "compile_s": record.clocks.get("compile", 0.0),
+        "memory_kB": (memory["bytes"] + memory["state_bytes"]) / 1e3,
+        "peak_MB": memory["peak_bytes"] / 1e6,
+    }
+
+
+def _section(heading: str, group: pd.DataFrame) -> Section:
+    rows = [
+        (
+            Entry(f"{row.strategy} {row.settings}".strip()),
+            *(Entry(f"{getattr(row, name):.3g}") for name in FIGURES),
+            Entry(f"{row.backend}, {'compiled' if row.compiled else 'eager'}"),
+            Entry(str(row.n)),
+        )
+        for row in group.itertuples()
+    ]
+    return Section(heading, ("strategy", *FIGURES.values(), "how", "n"), tuple(rows))

@@ -1,0 +1,5 @@
+"""`python -m retrograde`."""
+
+from retrograde.cli import main
+
+main()

@@ -1,0 +1,322 @@
+"""The contract: what every strategy must satisfy. Public, so that a plugin's own tests can use it."""
+
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch.utils import _pytree as pytree
+
+from retrograde.data import Dataset
+from retrograde.learner import Learner, seeded
+from retrograde.opaque import Opaque
+from retrograde.schedule import train_rows
+from retrograde.seeds import generator, torch_seed
+from retrograde.strategy import Strategy
+from retrograde.stream import Benchmark, Scenario, Stream, split_classes
+from retrograde.train import train
+from retrograde.vectorise import Vectorised
+
+Part = Strategy | Learner
+CPU = torch.device("cpu")
+SLACK = 2**16
+"""Bytes by which a learner may grow beyond what its memory setting explains."""
+
+
+class Broken(AssertionError):
+    """A claim of the contract that does not hold, and how that shows."""
+
+
+class Verdict(NamedTuple):
+    """What came of one check."""
+
+    claim: str
+    outcome: Literal["passed", "failed", "declared"]
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blobs(Benchmark):
+    """Well separated clusters, two classes per task: the easiest stream there is."""
+
+    model: str = "mlp-16"
+    tasks: int = 3
+
+    def cut(self, data: Dataset, seed: int) -> Stream:
+        """See `Benchmark.cut`."""
+        return split_classes(data, np.split(np.arange(2 * self.tasks), self.tasks), self.scenario)
+
+
+def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False) -> Dataset:
+    """Clusters in 12 dimensions; `scramble_last` replaces the examples of the last task by noise."""
+    random = generator(0, "blobs")
+    centres = 2 * random.standard_normal((2 * tasks, 12))
+
+    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.repeat(np.arange(2 * tasks), count)
+        x = centres[y] + 0.3 * random.standard_normal((len(y), 12))
+        if scramble_last:
+            x = np.where(y[:, None] >= 2 * (tasks - 1), generator(1, "noise").standard_normal(x.shape), x)
+        return x.astype(np.float32), y
+
+    return Dataset("blobs", *part(train), *part(10))
+
+
+class Trace(NamedTuple):
+    """What a run left after each task: the parameters (pure strategies only) and which test examples were right."""
+
+    leaves: list[list[torch.Tensor]]
+    hits: list[Bool[np.ndarray, "replicate row"]]
+
+
+def trace(part: Part, benchmark: Benchmark, data: Dataset, seeds: list[int]) -> Trace:
+    """Run replicates without compiling and keep what each task left."""
+    streams = [benchmark.stream(data, seed) for seed in seeds]
+    if isinstance(part, Strategy):
+        return _trace(Vectorised(benchmark, part, streams, seeds, CPU))
+    traces = []
+    for stream, seed in zip(streams, seeds, strict=True):
+        with seeded(torch_seed(seed, "opaque")):
+            traces.append(_trace(Opaque(benchmark, part, stream, seed, CPU)))
+    return Trace([], [np.concatenate(hits) for hits in zip(*(t.hits for t in traces), strict=True)])
+
+
+def _trace(backend: Any) -> Trace:
+    found = Trace([], [])
+    for number in range(len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)):
+        backend.learn(number, lambda _: None)
+        found.hits.append(backend.evaluate().hit)
+        if isinstance(backend, Vectorised):
+            found.leaves.append([leaf.clone() for leaf in pytree.tree_leaves(backend.state)])
+    return found
+
+
+def _equal(a: Trace, b: Trace, what: str, tolerance: float = 0.0) -> None:
+    for task, (mine, other) in enumerate(zip(a.leaves, b.leaves, strict=True)):
+        for left, right in zip(mine, other, strict=True):
+            gap = float((left - right).abs().max()) if left.numel() else 0.0
+            if not gap <= tolerance * (1 + float(left.abs().max() if left.numel() else 0)):
+                raise Broken(f"{what}: after task {task + 1} the state differs by {gap:.2g}")
+    for task, (mine_hits, other_hits) in enumerate(zip(a.hits, b.hits, strict=True)):
+        if tolerance == 0 and not np.array_equal(mine_hits, other_hits):
+            raise Broken(f"{what}: after task {task + 1} other test examples are right")
+
+
+def _scenario(part: Part) -> Scenario:
+    return "class" if "class" in part.scenarios else part.scenarios[0]
+
+
+def _benchmark(part: Part, **changes: Any) -> Blobs:
+    return Blobs(scenario=_scenario(part), **changes)
+
+
+def _ready(part: Strategy, **changes: Any) -> tuple[Vectorised, torch.Tensor]:
+    """Two replicates that have learnt a task, and the rows of the next one; its last batch is ragged."""
+    benchmark = _benchmark(part, **changes)
+    streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
+    backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
+    backend.learn(0, lambda _: None)
+    return backend, torch.from_numpy(backend.rows(1))
+
+
+def is_pure(part: Part) -> None:
+    """A step leaves its inputs unchanged, and gives the same again."""
+    if not isinstance(part, Strategy):
+        return
+    backend, rows = _ready(part)
+    inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    before = pytree.tree_map(torch.clone, inputs)
+    first = pytree.tree_leaves(backend.step_all(*inputs))
+    if not _same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
+        raise Broken("step changes a tensor in place; return new tensors")
+    if not _same(first, pytree.tree_leaves(backend.step_all(*inputs))):
+        raise Broken("the same step twice gives two results; keep nothing on self and draw nothing at random")
+
+
+def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def repeats_itself(part: Part) -> None:
+    """The same seed gives the same result."""
+    first, second = (trace(part, _benchmark(part), blobs(), [3]) for _ in range(2))
+    _equal(first, second, "two runs of seed 3")
+
+
+def is_alone_as_in_company(part: Part) -> None:
+    """Replicate i of a batch equals replicate i alone."""
+    together = trace(part, _benchmark(part), blobs(), [0, 1, 2])
+    alone = trace(part, _benchmark(part), blobs(), [1])
+    own = Trace([[leaf[1:2] for leaf in leaves] for leaves in together.leaves], [hits[1:2] for hits in together.hits])
+    _equal(alone, own, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
+
+
+def keeps_its_shapes(part: Part) -> None:
+    """The state keeps its structure, shapes and dtypes."""
+    if not isinstance(part, Strategy):
+        return
+    backend, _ = _ready(part)
+    forms = [_form(state) for state in (backend.initial[0], backend.state)]
+    if forms[0] != forms[1]:
+        raise Broken(f"the state was {forms[0]} and became {forms[1]}")
+
+
+def _form(state: Any) -> list[tuple[str, tuple[int, ...], str]]:
+    leaves = pytree.tree_flatten_with_path(state)[0]
+    return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
+
+
+def uses_no_global_randomness(part: Part) -> None:
+    """The global random generators are neither used nor changed."""
+    runs = []
+    for seed in (1, 2):
+        with seeded(seed):
+            before = _global_state()
+            runs.append(trace(part, _benchmark(part), blobs(), [0]))
+            if _global_state() != before:
+                raise Broken("a global generator moved; take randomness from the arguments")
+    _equal(runs[0], runs[1], "two runs under different global seeds")
+
+
+def _global_state() -> tuple[str, str, bytes]:
+    return repr(random.getstate()), repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes()
+
+
+def takes_any_batch(part: Part) -> None:
+    """Ragged and size-1 batches are learnt from, and padding changes nothing."""
+    for batch in (1, 7):
+        benchmark = _benchmark(part, batch=batch)
+        outcome = train(benchmark, part, [benchmark.stream(blobs(), 0)], [0], CPU, "off")[0]
+        if not outcome.sound:
+            raise Broken(f"a parameter or a score became non-finite with batch={batch}")
+    if isinstance(part, Strategy):
+        _ignores_padding(part)
+
+
+def _ignores_padding(part: Strategy) -> None:
+    backend, rows = _ready(part, batch=7)
+    last = rows[-1]
+    padding = last[..., 3] == 0
+    if not padding.any():
+        raise Broken("no batch was ragged, so that padding could not be tried")
+    other = last.clone()
+    other[..., 0] = torch.where(padding, (last[..., 0] + 1) % len(backend.train_x), last[..., 0])
+    results = [backend.step_all(backend.state, backend.buffers, r, backend.tables, backend.train_x) for r in (last, other)]
+    if not _same(*(pytree.tree_leaves(result) for result in results)):
+        raise Broken("rows of weight 0 change the step; weigh each example's loss by batch.weight")
+
+
+def pickles(part: Part) -> None:
+    """It survives pickling, so that worker processes can take it."""
+    try:
+        twin = pickle.loads(pickle.dumps(part))
+    except Exception as error:
+        raise Broken(f"it cannot be pickled: {error}") from error
+    if twin.settings() != part.settings():
+        raise Broken("pickling changes its settings")
+
+
+def learns(part: Part) -> None:
+    """It learns a trivial task."""
+    benchmark = _benchmark(part, tasks=1, epochs=10)
+    outcome = train(benchmark, part, [benchmark.stream(blobs(1), 0)], [0], CPU, "off")[0]
+    accuracy = outcome.correct[-1][0] / outcome.tests[0]
+    if not accuracy > 0.9:
+        raise Broken(f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9")
+
+
+def stays_within_its_memory(part: Part) -> None:
+    """It holds no more past examples than it declares."""
+    if isinstance(part, Learner):
+        _grows_little(part)
+        return
+    memory, declared = part.remember(), getattr(part, "memory", None)
+    if memory is None:
+        return
+    if declared is not None and memory.size > declared:
+        raise Broken(f"remember() keeps {memory.size} examples where the setting says memory={declared}")
+    benchmark = _benchmark(part)
+    stream, held = benchmark.stream(blobs(), 0), memory.empty()
+    for number in range(len(stream.tasks)):
+        rows, after = train_rows(stream, number, benchmark, part.schedule(), memory, held, 0)
+        held = after or held
+        old = {tuple(row) for row in rows[-1, benchmark.batch :, :3][rows[-1, benchmark.batch :, 3] > 0].tolist()}
+        if len(held.filled) > memory.size or len(old) > memory.size:
+            raise Broken(f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}")
+
+
+def _grows_little(learner: Learner) -> None:
+    benchmark, data = _benchmark(learner), blobs(train=2000)
+    allowed = getattr(learner, "memory", 0) * (data.x_train[0].nbytes + 64) + SLACK
+    with seeded(0):
+        backend = Opaque(benchmark, learner, benchmark.stream(data, 0), 0, CPU)
+        before = backend.state_bytes()
+        for number in range(benchmark.tasks):
+            backend.learn(number, lambda _: None)
+    grown = backend.state_bytes() - before
+    if before == 0 or grown > allowed:
+        how = "it cannot be pickled, so that its size is unknown" if before == 0 else f"it grew by {grown} bytes"
+        raise Broken(f"{how}; its memory setting allows {allowed}")
+
+
+def sees_no_future(part: Part) -> None:
+    """What it has learnt after a task does not depend on later tasks' examples."""
+    earlier = _earlier(part)
+
+    def before_the_last(scramble: bool) -> Trace:
+        whole = trace(part, _benchmark(part), blobs(scramble_last=scramble), [0])
+        return Trace(whole.leaves[:-1], [hits[:, earlier] for hits in whole.hits[:-1]])
+
+    _equal(before_the_last(False), before_the_last(True), "with and without a scrambled last task")
+
+
+def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
+    """Which test rows belong to any but the last task."""
+    stream = _benchmark(part).stream(blobs(), 0)
+    count = sum(len(task.test.row) for task in stream.tasks[:-1])
+    size = -(-sum(len(task.test.row) for task in stream.tasks) // 1000) * 1000
+    return np.arange(size) < count
+
+
+CHECKS: tuple[Callable[[Part], None], ...] = (
+    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
+    learns, stays_within_its_memory, sees_no_future,
+)  # fmt: skip
+
+
+def works_in(part: Part, scenario: Scenario) -> Verdict:
+    """Whether it trains in a scenario, or declares that it does not."""
+    claim = f"It works in the {scenario}-incremental scenario."
+    if scenario not in part.scenarios:
+        return Verdict(claim, "declared", f"it does {', '.join(part.scenarios)}-incremental only")
+    benchmark = Blobs(scenario=scenario)
+
+    def runs(_: Part) -> None:
+        if not train(benchmark, part, [benchmark.stream(blobs(), 0)], [0], CPU, "off")[0].sound:
+            raise Broken("a parameter or a score became non-finite")
+
+    return verdict(part, runs, claim)
+
+
+def verdict(part: Part, check: Callable[[Part], None], claim: str | None = None) -> Verdict:
+    """The outcome of one check; an exception is a failure."""
+    text = claim or (check.__doc__ or check.__name__).strip()
+    try:
+        check(part)
+    except Broken as error:
+        return Verdict(text, "failed", str(error))
+    except Exception as error:
+        return Verdict(text, "failed", f"it raised {type(error).__name__}: {error}")
+    return Verdict(text, "passed")
+
+
+def verdicts(part: Part) -> Iterator[Verdict]:
+    """The whole contract, check by check."""
+    for check in CHECKS:
+        yield verdict(part, check)
+    for scenario in get_args(Scenario):
+        yield works_in(part, scenario)

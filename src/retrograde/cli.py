@@ -1,0 +1,179 @@
+"""The command line."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from retrograde.errors import UserError, nearest
+from retrograde.registry import KINDS, Registry
+
+if TYPE_CHECKING:
+    from retrograde.learner import Learner
+    from retrograde.plan import Request, Suite
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable.")]
+NO_PATHS: list[Path] = []
+NO_TEXT: list[str] = []
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+
+
+@app.callback()
+def about() -> None:
+    """Continual learning, measured: how much learners forget, why, and what it costs."""
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Optional[str], typer.Argument(help="benchmarks, strategies, results or suites")] = None,  # noqa: UP045
+    plugin: Plugins = NO_PATHS,
+) -> None:
+    """List the parts and suites, with their settings and defaults."""
+    kinds = (*KINDS, "suites")
+    if kind is not None and kind not in kinds:
+        raise UserError(f"There is nothing called {kind!r} to list. {nearest(kind, kinds)}")
+    registry = Registry(tuple(plugin))
+    for each in [kind] if kind else kinds:
+        out.print(f"[bold]{each}[/]")
+        for name, summary, settings in _listed(each, registry):
+            out.print(f"  [cyan]{escape(name)}[/]  {escape(summary)}")
+            if settings:
+                out.print(f"      [dim]{escape(settings)}[/]")
+
+
+def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
+    from retrograde.settings import as_text
+
+    if kind == "suites":
+        from retrograde.plan import read_suite, suites
+
+        found = {name: read_suite(name) for name in suites()}
+        return [(n, s.title, f"{len(list(s.requests()))} cells, {s.seeds} seeds") for n, s in found.items()]
+
+    def row(name: str) -> tuple[str, str, str]:
+        part = registry.find(kind, name)
+        defaults = part().settings() if not getattr(part, "__abstractmethods__", None) else {}
+        return name, part.summary(), ",".join(f"{key}={as_text(value)}" for key, value in defaults.items())
+
+    return [row(name) for name in registry.names(kind)]
+
+
+@app.command()
+def run(
+    suite: Annotated[Optional[list[str]], typer.Argument(help="Suites by name, or TOML files.")] = None,  # noqa: UP045
+    benchmark: Annotated[list[str], typer.Option(metavar="NAME[:key=value,...]", help="Cells without a suite.")] = NO_TEXT,
+    strategy: Annotated[list[str], typer.Option(metavar="NAME[:key=value,...]", help="Cells without a suite.")] = NO_TEXT,
+    out_: Annotated[Optional[Path], typer.Option("--out", help="The store. [default: runs/<suite>]")] = None,  # noqa: UP045
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="Replicates of every cell. [default: the suite's, or 1]")] = None,  # noqa: UP045
+    data: Annotated[Optional[Path], typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,  # noqa: UP045
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes; 1 runs here, with all threads.")] = 1,
+    only: Annotated[Optional[str], typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,  # noqa: UP045
+    compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
+    plugin: Plugins = NO_PATHS,
+) -> None:
+    """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
+    from retrograde.running import Options, run_all
+
+    options = Options(tuple(plugin), data, device, compile_, jobs, only)
+    stores = list(_stores(suite or [], benchmark, strategy, seeds, out_))
+    if not stores:
+        raise UserError("There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy.")
+    sys.exit(run_all(stores, options, out, err))
+
+
+def _stores(
+    names: list[str], benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
+) -> "list[tuple[Path, list[Request], int]]":
+    from retrograde.plan import Request, read_suite
+
+    if bool(benchmarks) != bool(strategies):
+        raise UserError("Cells without a suite need both --benchmark and --strategy.")
+    found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
+    stores = [(folder or Path("runs") / name, list(each.requests()), seeds or each.seeds) for name, each in found]
+    cells = [Request(b, s) for b in benchmarks for s in strategies]
+    return stores + ([(folder or Path("runs/cells"), cells, seeds or 1)] if cells else [])
+
+
+@app.command()
+def report(
+    store: Annotated[Path, typer.Argument(help="A folder of records.")],
+    format_: Annotated[str, typer.Option("--format", metavar="md,csv,tex", help="Formats; CSV is always written.")] = "md",
+    out_: Annotated[Optional[Path], typer.Option("--out", help="Where tables go. [default: DIR/tables]")] = None,  # noqa: UP045
+    plugin: Plugins = NO_PATHS,
+) -> None:
+    """Make every table from the records of a store, without training, and print them."""
+    from retrograde.render import markdown
+    from retrograde.report import formats, tables, write_tables
+    from retrograde.store import Store
+
+    if not store.is_dir():
+        raise UserError(f"A report is made from a folder of records; there is none at {store}.")
+    records = Store(store)
+    asked = formats(format_)
+    made = list(tables(records, Registry(tuple(plugin))))
+    for path, why in records.damaged.items():
+        err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
+    for _, table in made:
+        out.print(markdown(table), markup=False)
+    for path in write_tables(made, out_ or store / "tables", asked):
+        err.print(f"[dim]wrote {escape(str(path))}[/]")
+
+
+@app.command()
+def check(
+    name: Annotated[Optional[str], typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")] = None,  # noqa: UP045
+    plugin: Plugins = NO_PATHS,
+) -> None:
+    """Run the contract on a strategy, or on every one in the plugins, and print a verdict."""
+    from retrograde.checks import verdicts
+    from retrograde.settings import parse
+    from retrograde.strategy import Strategy
+
+    registry = Registry(tuple(plugin))
+    names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
+    if not names:
+        raise UserError("Name a strategy to check, or give a --plugin that defines one.")
+    passed = True
+    for each in names:
+        part = cast("Strategy | Learner", registry.get("strategies", *parse(each)))
+        out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
+        for verdict in verdicts(part):
+            mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
+            out.print(f"  {mark[verdict.outcome]}  {verdict.claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
+            passed &= verdict.outcome != "failed"
+        kind = "pure" if isinstance(part, Strategy) else "opaque"
+        out.print(f"  {'[green]keeps[/]' if passed else '[bold red]breaks[/]'} the contract of a {kind} strategy\n")
+    sys.exit(0 if passed else 1)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="strategy")],
+    name: Annotated[str, typer.Argument(help="Its name, in snake_case.")],
+) -> None:
+    """Write a working strategy as a starting point: NAME.py, here."""
+    from retrograde.scaffold import write_part
+
+    path = write_part(kind, name)
+    out.print(
+        f"Wrote {path}. Next:\n"
+        f"  retrograde check --plugin {path}\n"
+        f"  retrograde run --plugin {path} --benchmark split --strategy {name} --strategy finetune --strategy er --seeds 5\n"
+        "  retrograde report runs/cells"
+    )

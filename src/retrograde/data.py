@@ -1,0 +1,243 @@
+"""Datasets as arrays: the bundled digits, MNIST, or the user's own `.npz`, image folder or zip of one."""
+
+import hashlib
+import importlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+from retrograde.errors import UserError, nearest
+
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train and test examples; `scale` turns a stored value into what a model sees."""
+
+    name: str
+    x_train: Shaped[np.ndarray, "train *shape"]
+    y_train: Int64[np.ndarray, " train"]
+    x_test: Shaped[np.ndarray, "test *shape"]
+    y_test: Int64[np.ndarray, " test"]
+    scale: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (channel, height, width) for images."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return int(self.y_train.max()) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that identify the content."""
+        sha = hashlib.sha256(repr(self.scale).encode())
+        for name in ARRAYS:
+            array = np.ascontiguousarray(getattr(self, name))
+            sha.update(repr((name, array.shape, array.dtype.str)).encode())
+            sha.update(array.tobytes())
+        return sha.hexdigest()[:12]
+
+
+def data_folder(given: Path | None = None) -> Path:
+    """The folder of downloaded data: `given`, else RETROGRADE_DATA, else the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return given or Path(os.environ.get("RETROGRADE_DATA") or cache / "retrograde")
+
+
+def load(name: str, folder: Path) -> Dataset:
+    """The dataset of that name, or at that path; raises `UserError` for missing or unusable data."""
+    if name in _NAMED:
+        return _checked(_NAMED[name](folder))
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"A dataset is one of {', '.join(_NAMED)} or a path to a .npz, an image folder or a zip of one; "
+            f"{name!r} is neither a name nor a file here. {nearest(name, _NAMED)}"
+        )
+    return _checked(_arrays(path) if path.suffix == ".npz" else _images(path))
+
+
+def _digits(_: Path) -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    bunch: Any = load_digits()
+    x, y = bunch["images"][:, None].astype(np.uint8), bunch["target"].astype(np.int64)
+    train, test = next(StratifiedShuffleSplit(1, test_size=0.25, random_state=0).split(x, y))
+    return Dataset("digits", x[train], y[train], x[test], y[test], scale=1 / 16)
+
+
+def _mnist(folder: Path) -> Dataset:
+    try:
+        parts = [_read_mnist(folder, train) for train in (True, False)]
+    except Exception as error:
+        raise UserError(
+            f"MNIST could not be had. Looked in {folder.resolve() / 'MNIST' / 'raw'}, then tried to download it there: "
+            f"{type(error).__name__}: {error}. Put the four *-ubyte files there, or name the folder that holds "
+            "MNIST/raw with --data or RETROGRADE_DATA."
+        ) from error
+    (x_train, y_train), (x_test, y_test) = parts
+    return Dataset("mnist", x_train, y_train, x_test, y_test, scale=1 / 255)
+
+
+def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    mnist = _torchvision().datasets.MNIST
+    try:
+        part = mnist(folder, train=train, download=False)
+    except RuntimeError:  # torchvision's way to say that the files are not there
+        part = mnist(folder, train=train, download=True)
+    return part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)
+
+
+def _torchvision() -> ModuleType:
+    """Import torchvision, also where its wheel's operators do not load beside a CPU-only torch."""
+    import torch
+
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return importlib.import_module("torchvision")
+
+
+_NAMED = {"digits": _digits, "mnist": _mnist}
+
+
+def _arrays(path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in ARRAYS if name not in file.files]
+            arrays = {name: file[name] for name in ARRAYS if name not in missing}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} cannot be read as a .npz of plain arrays: {error}.") from error
+    if missing:
+        raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
+    for name in ("x_train", "x_test"):
+        arrays[name] = _as_examples(arrays[name], f"{name} of {path}")
+    for name in ("y_train", "y_test"):
+        arrays[name] = _as_labels(arrays[name], f"{name} of {path}")
+    scale = 1 / 255 if arrays["x_train"].dtype == np.uint8 else 1.0
+    return Dataset(path.stem, **arrays, scale=scale)
+
+
+def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
+    if x.ndim not in (2, 3, 4):
+        raise UserError(
+            f"Examples are (n, features), (n, height, width) or (n, channels, height, width); {where} is {x.shape}."
+        )
+    if x.dtype.kind not in "uif":
+        raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
+    x = x[:, None] if x.ndim == 3 else x
+    return x if x.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
+    if y.ndim != 1 or y.dtype.kind not in "ui":
+        raise UserError(f"Labels are whole numbers of shape (n,); {where} is {y.dtype} of shape {y.shape}.")
+    return y.astype(np.int64)
+
+
+def _images(path: Path) -> Dataset:
+    parts: dict[tuple[str, str], list[np.ndarray]] = {}
+    for part, label, image in _decoded(path):
+        parts.setdefault((part, label), []).append(image)
+    labels = sorted({label for part, label in parts if part == "train"})
+    stray = sorted({label for part, label in parts if part == "test"} - set(labels))
+    if not labels or stray:
+        what = f"test/{stray[0]} has no train/{stray[0]}" if stray else "no train/<class> was found"
+        raise UserError(f"An image folder holds train/<class>/* and test/<class>/*; in {path} {what}.")
+    (x_train, y_train), (x_test, y_test) = (_stack(path, parts, part, labels) for part in ("train", "test"))
+    return Dataset(path.stem, x_train, y_train, x_test, y_test, scale=1 / 255)
+
+
+def _stack(
+    path: Path, parts: dict[tuple[str, str], list[np.ndarray]], part: str, labels: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    groups = [parts.get((part, label), []) for label in labels]
+    shapes = {image.shape for images in parts.values() for image in images}
+    if len(shapes) > 1:
+        raise UserError(f"All images of a folder have one size and one number of channels; {path} has {sorted(shapes)}.")
+    if not any(groups):
+        raise UserError(f"An image folder holds train/<class>/* and test/<class>/*; {path} has no image under {part}/.")
+    y = np.repeat(np.arange(len(labels)), [len(images) for images in groups])
+    return np.stack([image for images in groups for image in images]), y
+
+
+def _decoded(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield (train or test, class, image as (channel, height, width) bytes), in the order of the names."""
+    from PIL import Image
+
+    for name, content in _files(path):
+        part, label = PurePosixPath(name).parts[-3:-1]
+        try:
+            image = Image.open(io.BytesIO(content))
+            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        except OSError as error:
+            raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
+        yield part, label, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in sorted(path.glob("*/*/*")):
+            if _is_example(name := file.relative_to(path).as_posix()):
+                yield name, file.read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if _is_example(name):
+                    yield name, archive.read(name)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise UserError(f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}.") from error
+
+
+def _is_example(name: str) -> bool:
+    path = PurePosixPath(name)
+    return len(path.parts) >= 3 and path.parts[-3] in ("train", "test") and path.suffix.lower() in IMAGES
+
+
+def _checked(data: Dataset) -> Dataset:
+    for part in ("train", "test"):
+        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+        if len(x) != len(y) or not len(x):
+            raise UserError(f"There is one label for each example; {data.name} has {len(x)} x_{part}, {len(y)} y_{part}.")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise UserError(f"Examples are finite; x_{part} of {data.name} holds NaN or infinity. Clean it first.")
+    if data.x_train.shape[1:] != data.x_test.shape[1:] or data.x_train.dtype != data.x_test.dtype:
+        raise UserError(
+            f"Train and test examples have one shape and type; {data.name} has "
+            f"{data.x_train.shape[1:]} {data.x_train.dtype} and {data.x_test.shape[1:]} {data.x_test.dtype}."
+        )
+    _check_classes(data)
+    return data
+
+
+def _check_classes(data: Dataset) -> None:
+    found = {part: set(np.unique(getattr(data, f"y_{part}")).tolist()) for part in ("train", "test")}
+    for part, seen in found.items():
+        missing = sorted(set(range(data.classes)) - seen)
+        if missing or min(seen) < 0:
+            raise UserError(
+                f"Labels are 0 to {data.classes - 1}, each with examples in train and in test; y_{part} of {data.name} "
+                + (f"lacks {missing[:5]}." if missing else f"holds {min(seen)}.")
+            )
+    if stray := sorted(found["test"] - found["train"]):
+        raise UserError(f"Every class of the test examples is also trained on; {data.name} tests {stray[:5]} as well.")

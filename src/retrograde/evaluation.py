@@ -1,0 +1,59 @@
+"""What both kinds of learner report to the loop: which test examples were right, and what training used."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from retrograde.schedule import Rows
+from retrograde.stream import Benchmark
+
+
+class Hits(NamedTuple):
+    """Whether each test example was classified right, by the scenario's rule and with its task told."""
+
+    hit: Bool[np.ndarray, "replicate row"]
+    told: Bool[np.ndarray, "replicate row"]
+    sound: Bool[np.ndarray, " replicate"]  # no score was NaN and no parameter non-finite
+
+
+class Used(NamedTuple):
+    """What training one task took: steps, new examples and replayed ones."""
+
+    steps: Int64[np.ndarray, " replicate"]
+    new: Int64[np.ndarray, " replicate"]
+    replayed: Int64[np.ndarray, " replicate"]
+
+
+class Backend(Protocol):
+    """One or more replicates at work on their streams; the loop drives it task by task."""
+
+    backend: str
+    benchmark: Benchmark
+    compiled: bool
+    tally: dict[str, int]
+    test_rows: Rows
+
+    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
+        """Learn one task."""
+        ...
+
+    def evaluate(self) -> Hits:
+        """Predict every test example of every task."""
+        ...
+
+    def held_examples(self) -> list[int]:
+        """How many past examples each replicate holds."""
+        ...
+
+    def state_bytes(self) -> int:
+        """The bytes kept beside the parameters and the examples, per replicate."""
+        ...
+
+
+def correct(hit: Bool[np.ndarray, " row"], rows: Rows, tasks: int) -> list[int]:
+    """How many test examples of each task were right; padding does not count."""
+    flat = rows.reshape(-1, 4)
+    right: list[int] = np.bincount(flat[:, 1], weights=hit & (flat[:, 3] > 0), minlength=tasks).astype(int).tolist()
+    return right

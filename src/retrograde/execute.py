@@ -1,0 +1,151 @@
+"""Jobs at work: here, or in single-threaded worker processes of which each may die without harm to the rest."""
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple
+
+import torch
+
+from retrograde.environment import environment, peak_bytes, reset_peak, source_digest
+from retrograde.errors import UserError
+from retrograde.plan import Context, Job, dataset, resolve
+from retrograde.record import Record, Status
+from retrograde.registry import Registry
+from retrograde.train import Outcome, train
+
+Progress = Callable[[int], None]
+
+
+def run_job(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
+    """Train a batch of replicates; a record for each missing one, `failed` with the traceback if it raised."""
+    try:
+        return _records(job, registry, context, progress)
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
+        return failed(job, reason, context)
+
+
+def failed(job: Job, reason: str, context: Context) -> list[Record]:
+    """The records of a batch that failed."""
+    where = environment(torch.device(context.device))
+    return [Record(job.cell, seed, "failed", reason, environment=where) for seed in job.missing]
+
+
+def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
+    benchmark, strategy = resolve(job.request, registry)
+    device = torch.device(context.device)
+    data = dataset(benchmark.dataset, context.data)
+    streams = [benchmark.stream(data, seed) for seed in job.seeds]
+    reset_peak(device)
+    outcomes = train(benchmark, strategy, streams, list(job.seeds), device, context.compile, progress)
+    peak = peak_bytes(device)
+    source = source_digest(registry.source("strategies", job.cell.strategy.name))
+    where = environment(device)
+
+    def record(seed: int, outcome: Outcome) -> Record:
+        status: Status = "done" if outcome.sound else "diverged"
+        reason = "" if outcome.sound else _diverged(len(outcome.correct))
+        return Record(
+            job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct,
+            outcome.correct_told, outcome.clocks, outcome.counts, outcome.memory | {"peak_bytes": peak}, outcome.how, where,
+        )  # fmt: skip
+
+    pairs = zip(job.seeds, outcomes, strict=True)
+    return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
+
+
+def _diverged(rows: int) -> str:
+    when = f"while training task {rows}" if rows else "before training"
+    return f"A parameter or a score became non-finite {when}. A smaller lr may help."
+
+
+def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
+    """Run jobs one after the other in this process."""
+    for job in jobs:
+        yield job, run_job(job, registry, context, progress)
+
+
+class _Worker(NamedTuple):
+    process: BaseProcess
+    pipe: Connection
+
+
+def run_in_workers(jobs: list[Job], workers: int, context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
+    """Run jobs in worker processes; a worker that dies costs its job only."""
+    todo = deque(jobs)
+    busy: dict[Connection, tuple[_Worker, Job]] = {}
+
+    def give(worker: _Worker) -> None:
+        if todo:
+            job = todo.popleft()
+            busy[worker.pipe] = worker, job
+            worker.pipe.send(job)
+        else:
+            worker.pipe.close()
+
+    try:
+        for _ in range(min(workers, len(jobs))):
+            give(_start(context))
+        while busy:
+            for ready in wait(list(busy)):
+                worker, job = busy[ready]  # type: ignore[index]
+                try:
+                    message = worker.pipe.recv()
+                except (EOFError, OSError):
+                    worker.process.join()
+                    del busy[worker.pipe]
+                    yield job, failed(job, f"The worker process died with exit code {worker.process.exitcode}.", context)
+                    if todo:
+                        give(_start(context))
+                    continue
+                if isinstance(message, int):
+                    progress(message)
+                    continue
+                del busy[worker.pipe]
+                yield job, message
+                give(worker)
+    finally:
+        for worker, _ in busy.values():
+            worker.process.kill()
+
+
+def _start(context: Context) -> _Worker:
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there, context), daemon=True)
+    process.start()
+    there.close()
+    return _Worker(process, here)
+
+
+def serve(pipe: Connection, context: Context) -> None:
+    """A worker's life: jobs come in, records go out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    registry = Registry(context.plugins)
+    try:
+        while True:
+            job = pipe.recv()
+            pipe.send(run_job(job, registry, context, throttled(pipe.send)))
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def throttled(send: Progress, seconds: float = 0.2) -> Progress:
+    """Gather steps and pass them on a few times a second."""
+    waiting, last = 0, time.monotonic()
+
+    def progress(steps: int) -> None:
+        nonlocal waiting, last
+        waiting += steps
+        if time.monotonic() - last > seconds:
+            send(waiting)
+            waiting, last = 0, time.monotonic()
+
+    return progress

@@ -1,0 +1,56 @@
+"""The interface of a learner that is not pure: existing PyTorch code, one replicate at a time."""
+
+import random
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from retrograde.settings import Part
+from retrograde.stream import Scenario
+
+
+class Learner(Part):
+    """Existing code behind four methods. A dataclass, not frozen: its fields are settings, the rest is its own.
+
+    The engine works on a fresh copy for each replicate, and seeds and restores the global generators around it.
+    """
+
+    kind: ClassVar[str] = "strategies"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
+    upper_bound: ClassVar[bool] = False
+
+    @abstractmethod
+    def begin(self, model: nn.Module) -> None:
+        """Take the model, whose initial weights are those of every other strategy on this seed."""
+
+    @abstractmethod
+    def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
+        """Learn from one mini-batch."""
+
+    def end_task(self) -> None:
+        """Consolidate after a task."""
+
+    @abstractmethod
+    def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
+        """A score for each output unit; `task` is told in task-incremental only."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and PyTorch, and restore them on leaving."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

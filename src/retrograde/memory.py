@@ -1,0 +1,171 @@
+"""Memories as index schedules: what is kept and what is drawn follow from the order of arrival alone.
+
+An example is a triple (row of the dataset, task, output unit).
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from retrograde.errors import UserError
+
+Triples = Int64[np.ndarray, "n 3"]
+
+
+class Held(NamedTuple):
+    """What a memory holds between two tasks."""
+
+    examples: Int64[np.ndarray, "slot 3"]
+    filled: Int64[np.ndarray, " filled"]  # slots in the order in which they were first filled
+    seen: Counter[tuple[int, int]]  # (task, unit) -> how many arrived so far
+
+
+class Draws(NamedTuple):
+    """What is replayed at each step; `real` is False where the memory held too little."""
+
+    examples: Int64[np.ndarray, "step draw 3"]
+    real: Bool[np.ndarray, "step draw"]
+
+
+@dataclass(frozen=True)
+class Memory(ABC):
+    """`size` examples are kept, `draw` of them (without replacement) are replayed at each step."""
+
+    size: int
+    draw: int
+
+    def empty(self) -> Held:
+        """A memory before the first task."""
+        return Held(np.zeros((self.size, 3), np.int64), np.zeros(0, np.int64), Counter())
+
+    def check(self, groups: int) -> None:
+        """Raise `UserError` where the memory cannot serve a stream of that many (task, class) pairs."""
+
+    @abstractmethod
+    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> Int64[np.ndarray, " n"]:
+        """The slot into which each arrival is written, in order of arrival; -1 where it is not kept."""
+
+    def replay(
+        self, held: Held, arrivals: Triples, before: Int64[np.ndarray, " step"], groups: int, random: np.random.Generator
+    ) -> tuple[Draws, Held]:
+        """Draw for every step of a task, of which `before[s]` arrivals came before step s; and what is held after."""
+        slots = self.place(held, arrivals, groups, random)
+        kept = np.flatnonzero(slots >= 0)
+        first = kept[np.sort(np.unique(slots[kept], return_index=True)[1])]
+        new = first[~np.isin(slots[first], held.filled)]
+        filled = np.concatenate([held.filled, slots[new]])
+        ranks, real = distinct(len(held.filled) + np.searchsorted(new, before), self.draw, random)
+        drawn = filled[ranks] if len(filled) else ranks
+        examples = held.examples.copy()
+        examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
+        seen = held.seen + Counter(map(tuple, arrivals[:, 1:].tolist()))
+        return Draws(_contents(held, arrivals, slots, drawn, before), real), Held(examples, filled, seen)
+
+
+def _contents(
+    held: Held, arrivals: Triples, slots: Int64[np.ndarray, " n"], drawn: np.ndarray, before: np.ndarray
+) -> Int64[np.ndarray, "step draw 3"]:
+    """What each drawn slot holds at its step: the last example written to it before, else what was held."""
+    kept = np.flatnonzero(slots >= 0)
+    if not len(kept):
+        return np.asarray(held.examples[drawn])
+    stride = len(arrivals) + 1
+    writes = slots[kept] * stride + kept
+    order = np.argsort(writes)
+    last = np.searchsorted(writes[order], drawn * stride + before[:, None]) - 1
+    hit = (last >= 0) & (writes[order][last] // stride == drawn)
+    return np.asarray(np.where(hit[..., None], arrivals[kept[order][last]], held.examples[drawn]))
+
+
+def distinct(
+    available: Int64[np.ndarray, " step"], draw: int, random: np.random.Generator
+) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
+    """For each step, `draw` different numbers below `available[s]` (Floyd's sampling), and which of them are real."""
+    ranks = np.tile(np.arange(draw), (len(available), 1))
+    real = ranks < available[:, None]
+    enough = available >= draw
+    for i in range(draw):
+        top = np.maximum(available - draw + i, 0)
+        pick = random.integers(0, top + 1)
+        taken = (ranks[:, :i] == pick[:, None]).any(axis=1)
+        ranks[enough, i] = np.where(taken, top, pick)[enough]
+    return np.where(real, ranks, 0), real
+
+
+class Reservoir(Memory):
+    """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
+
+    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+        """See `Memory.place`."""
+        index = held.seen.total() + np.arange(len(arrivals))
+        slot = random.integers(0, index + 1)
+        return np.where(index < self.size, index, np.where(slot < self.size, slot, -1))
+
+
+class Ring(Memory):
+    """The last examples of every class of every task, in equal shares (Chaudhry et al. 2019, arXiv 1902.10486).
+
+    The shares follow from the number of tasks and classes of the whole stream, which must be known ahead.
+    """
+
+    def check(self, groups: int) -> None:
+        """See `Memory.check`."""
+        if self.size < groups:
+            raise UserError(
+                f"A ring memory holds at least one example of each class of each task, here {groups}; memory={self.size}."
+            )
+
+    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+        """See `Memory.place`."""
+        share = self.size // groups
+        group = {pair: number for number, pair in enumerate(held.seen)}
+        slots = np.empty(len(arrivals), np.int64)
+        pairs, member = np.unique(arrivals[:, 1:], axis=0, return_inverse=True)
+        for number, pair in enumerate(map(tuple, pairs.tolist())):
+            own = np.flatnonzero(member.ravel() == number)
+            base = group.setdefault(pair, len(group)) * share
+            slots[own] = base + (held.seen[pair] + np.arange(len(own))) % share
+        return slots
+
+
+class ClassBalanced(Memory):
+    """Classes share the memory as evenly as they can (after Chrysakis and Moens 2020).
+
+    When it is full, an example of a class that has lost none yet evicts one of the largest class; any other
+    takes part in a reservoir of its own class.
+    """
+
+    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+        """See `Memory.place`."""
+        own: dict[int, list[int]] = {}
+        for slot in held.filled.tolist():
+            own.setdefault(int(held.examples[slot, 2]), []).append(slot)
+        seen: Counter[int] = Counter()
+        for (_, unit), count in held.seen.items():
+            seen[unit] += count
+        chances = random.random((len(arrivals), 2))
+        slots = np.full(len(arrivals), -1)
+        free = len(held.filled)
+        for n, unit in enumerate(arrivals[:, 2].tolist()):
+            mine = own.setdefault(unit, [])
+            lost = len(mine) < seen[unit]
+            seen[unit] += 1
+            if free < self.size:
+                mine.append(free)
+                slots[n], free = free, free + 1
+                continue
+            largest = max(own.values(), key=len)
+            if not lost and len(mine) < len(largest):
+                slots[n] = largest.pop(int(chances[n, 1] * len(largest)))
+                mine.append(int(slots[n]))
+            elif chances[n, 0] * seen[unit] < len(mine):
+                slots[n] = mine[int(chances[n, 1] * len(mine))]
+        return slots
+
+
+Policy = Literal["reservoir", "ring", "balanced"]
+POLICIES: dict[Policy, type[Memory]] = {"reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced}

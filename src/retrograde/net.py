@@ -1,0 +1,96 @@
+"""The model, its loss and the optimiser as pure functions of tensors."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+from torch.nn.functional import cross_entropy
+
+from retrograde.errors import UserError
+from retrograde.optim import Optimizer, Params, Slots
+
+
+class Batch(NamedTuple):
+    """Examples with their output units and tasks; `weight` is 0 where a row is padding."""
+
+    x: Float[Tensor, "row *shape"]
+    y: Int64[Tensor, " row"]
+    task: Int64[Tensor, " row"]
+    weight: Float[Tensor, " row"]
+
+
+class State(NamedTuple):
+    """What changes while a strategy learns: parameters, the optimiser's slots, and what the strategy adds."""
+
+    params: Params
+    slots: Slots
+    extra: Params
+
+    def replace(self, **changes: Params | Slots) -> "State":
+        """The state with some parts replaced."""
+        return self._replace(**changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A model seen from outside: all of its methods are pure, for one replicate."""
+
+    module: nn.Module
+    optimizer: Optimizer
+    units: Bool[Tensor, "task unit"] | None = None  # the output units of each task, where the task is told
+    buffers: Params | None = None
+
+    def logits(
+        self, params: Params, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None = None
+    ) -> Float[Tensor, "row unit"]:
+        """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
+        buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
+        logits: Tensor = functional_call(self.module, (params, buffers), (x,))
+        if self.units is None or task is None:
+            return logits
+        return logits.masked_fill(~self.units[task], -torch.inf)
+
+    def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
+        """The mean cross-entropy over the rows that are not padding; 0 where all are."""
+        losses = cross_entropy(self.logits(params, batch.x, batch.task), batch.y, reduction="none")
+        return (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
+
+    def grad(self, params: Params, batch: Batch) -> Params:
+        """The gradient of `loss` with respect to the parameters."""
+        gradient: Params = grad(self.loss)(params, batch)
+        return gradient
+
+    def descend(self, state: State, gradient: Params, lr: float) -> State:
+        """One step of the benchmark's optimiser against the gradient."""
+        params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
+        return state.replace(params=params, slots=slots)
+
+    def evaluating(self) -> "Net":
+        """The same net in evaluation mode (batch normalisation uses its running statistics)."""
+        return replace(self, module=copy.deepcopy(self.module).eval())
+
+    def refreshed(self, params: Params, x: Float[Tensor, "row *shape"]) -> Params:
+        """The buffers after a training-mode pass over `x`, such as running statistics."""
+        buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
+        functional_call(self.module, (params, buffers), (x,))
+        return buffers
+
+
+def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int) -> bool:
+    """Whether training changes the module's buffers; raises `UserError` for a module that cannot be used."""
+    twin = copy.deepcopy(module).train()
+    before = {name: value.clone() for name, value in twin.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            first, second = twin(x), twin(x)
+        except Exception as error:
+            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {error}.") from error
+    if tuple(first.shape) != (len(x), outputs):
+        raise UserError(f"The model must give {outputs} outputs for each example; it gave shape {tuple(first.shape)}.")
+    if not torch.equal(first, second):
+        raise UserError("The model draws random numbers while training (dropout?), which replicates cannot share. Remove it.")
+    return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())

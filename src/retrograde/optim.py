@@ -1,0 +1,62 @@
+"""Optimisers as pairs of pure functions: `init` makes the slots, `update` takes one step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+Slots = dict[str, Params]
+
+
+class Optimizer(NamedTuple):
+    """`init(params) -> slots` and `update(params, gradient, slots, lr) -> (params, slots)`."""
+
+    init: Callable[[Params], Slots]
+    update: Callable[[Params, Params, Slots, float], tuple[Params, Slots]]
+
+
+def sgd(params: Params, gradient: Params, lr: float) -> Params:
+    """One step of gradient descent, params - lr * gradient."""
+    return {name: value - lr * gradient[name] for name, value in params.items()}
+
+
+def plain() -> Optimizer:
+    """Stochastic gradient descent without slots."""
+    return Optimizer(lambda _: {}, lambda params, gradient, slots, lr: (sgd(params, gradient, lr), slots))
+
+
+def momentum(decay: float = 0.9) -> Optimizer:
+    """SGD with heavy-ball momentum: v = decay * v + gradient (as `torch.optim.SGD`, without dampening)."""
+
+    def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
+        velocity = {name: decay * v + gradient[name] for name, v in slots["velocity"].items()}
+        return sgd(params, velocity, lr), {"velocity": velocity}
+
+    return Optimizer(lambda params: {"velocity": _zeros(params)}, update)
+
+
+def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
+
+    def init(params: Params) -> Slots:
+        step = torch.zeros((), device=next(iter(params.values())).device)
+        return {"first": _zeros(params), "second": _zeros(params), "step": {"count": step}}
+
+    def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
+        count = slots["step"]["count"] + 1
+        first = {name: beta1 * m + (1 - beta1) * gradient[name] for name, m in slots["first"].items()}
+        second = {name: beta2 * v + (1 - beta2) * gradient[name] ** 2 for name, v in slots["second"].items()}
+        first_scale, second_scale = 1 / (1 - beta1**count), 1 / (1 - beta2**count)
+        direction = {name: first[name] * first_scale / ((second[name] * second_scale).sqrt() + epsilon) for name in params}
+        return sgd(params, direction, lr), {"first": first, "second": second, "step": {"count": count}}
+
+    return Optimizer(init, update)
+
+
+def _zeros(params: Params) -> Params:
+    return {name: torch.zeros_like(value) for name, value in params.items()}
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"sgd": plain, "momentum": momentum, "adam": adam}

@@ -1,0 +1,129 @@
+"""What one replicate leaves: a compact JSON document from which every score is computed later."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
+
+from retrograde.settings import digest, write
+
+SCHEMA = 1
+Status = Literal["done", "diverged", "failed"]
+
+
+class Damaged(Exception):
+    """A record that cannot be read."""
+
+
+class TooNew(Exception):
+    """A record written by a later version."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A benchmark or a strategy as it was run: every setting resolved, and as text those that were not the default."""
+
+    name: str
+    settings: dict[str, Any]
+    changed: str = ""
+
+    @property
+    def text(self) -> str:
+        """The part as the command line takes it, such as `er:memory=500`."""
+        return write(self.name, self.changed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Benchmark x strategy x settings, on data of a given content."""
+
+    benchmark: Named
+    strategy: Named
+    data: str  # digest of the dataset
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @cached_property
+    def path(self) -> PurePosixPath:
+        """Where the cell's records lie in a store."""
+        identity = [self.benchmark.settings, self.strategy.settings, self.data]
+        return PurePosixPath(self.benchmark.name, self.strategy.name, digest(identity))
+
+    @property
+    def text(self) -> str:
+        """The cell on one line."""
+        return f"{self.benchmark.text}  {self.strategy.text}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One replicate of one cell. Row 0 of the counts is before training, row i after task i (from 1)."""
+
+    cell: Cell
+    seed: int
+    status: Status
+    reason: str = ""  # why it diverged or failed
+    upper_bound: bool = False
+    source: str = ""  # digest of the strategy's file
+    tests: list[int] = field(default_factory=list)  # test examples per task
+    correct: list[list[int]] = field(default_factory=list)
+    correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
+    clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
+    counts: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    how: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
+        """R[i, j]: accuracy on task j after training task i; row 0 is before any training."""
+        return _rates(self.correct, self.tests)
+
+    @property
+    def R_told(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
+        """As `R`, with each test example's task told: logits of other tasks' classes are left out. Class-incremental only."""
+        return _rates(self.correct_told, self.tests) if self.correct_told else None
+
+    def to_json(self) -> str:
+        """The record as one JSON document; no NaN can occur in it."""
+        return _ADAPTER.dump_json(self).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """Read a record; raises `TooNew` or `Damaged`."""
+        try:
+            schema = _SCHEMA.validate_json(text).schema
+            if schema > SCHEMA:
+                raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
+            record = _ADAPTER.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise Damaged(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
+        _check_counts(record)
+        return record
+
+
+def _check_counts(record: Record) -> None:
+    tasks = len(record.tests)
+    for rows in (record.correct, record.correct_told or record.correct):
+        if any(len(row) != tasks for row in rows) or (record.status == "done" and len(rows) != tasks + 1):
+            raise Damaged("the counts do not fit the number of tasks")
+
+
+def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:
+    return np.asarray(np.array(counts) / np.array(of))
+
+
+@dataclass(frozen=True)
+class _Schema:
+    schema: int
+
+
+_SCHEMA = TypeAdapter(_Schema)
+_ADAPTER = TypeAdapter(Record)

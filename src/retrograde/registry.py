@@ -1,0 +1,112 @@
+"""A name -> a part: built in, from an entry point, or from a file of the user's."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from retrograde.errors import UserError, nearest
+from retrograde.settings import Part
+
+P = TypeVar("P", bound=Part)
+KINDS = ("benchmarks", "strategies", "results")
+
+
+class Registry:
+    """The parts that one process can name; each plugin file adds its own."""
+
+    def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
+        self.plugins = plugins
+        self.own = {path.stem: _load_file(path) for path in plugins}
+        for path in plugins:
+            if not _parts_of(self.own[path.stem]):
+                raise UserError(
+                    f"{path} defines no part: a class derived from Strategy, Learner, Benchmark or Result, "
+                    "with its settings as dataclass fields. `retrograde new strategy NAME` writes one."
+                )
+
+    def names(self, kind: str) -> list[str]:
+        """All names of one kind, sorted."""
+        own = {name for name, module in self.own.items() if any(p.kind == kind for p in _parts_of(module))}
+        return sorted({*_built_in(kind), *_entry_points(kind), *own})
+
+    def kinds_of(self, name: str) -> set[str]:
+        """The kinds of part that a plugin file defines."""
+        return {part.kind for part in _parts_of(self.own[name])}
+
+    def find(self, kind: str, name: str) -> type[Part]:
+        """The part of that kind and name; an unknown name raises `UserError` with the nearest known ones."""
+        if kind not in KINDS:
+            raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
+        if name not in self.names(kind):
+            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, self.names(kind))}")
+        if name in self.own and (found := [p for p in _parts_of(self.own[name]) if p.kind == kind]):
+            return found[0]
+        if name in _built_in(kind):
+            return _only_part(importlib.import_module(f"retrograde.{kind}.{name}"), kind)
+        return _from_entry_point(kind, name)
+
+    def get(self, kind: str, name: str, settings: dict[str, str] | None = None) -> Part:
+        """The part of that kind and name with the settings given."""
+        return self.find(kind, name).configured(settings or {})
+
+    def source(self, kind: str, name: str) -> Path | None:
+        """The file in which a part is written, where there is one."""
+        file = inspect.getsourcefile(self.find(kind, name))
+        return Path(file) if file else None
+
+
+def _one(kind: str) -> str:
+    return {"strategies": "strategy"}.get(kind, kind.removesuffix("s"))
+
+
+def _built_in(kind: str) -> list[str]:
+    package = importlib.import_module(f"retrograde.{kind}")
+    return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+
+
+def _entry_points(kind: str) -> list[str]:
+    return [point.name for point in entry_points(group=f"retrograde.{kind}")]
+
+
+def _from_entry_point(kind: str, name: str) -> type[Part]:
+    point = next(p for p in entry_points(group=f"retrograde.{kind}") if p.name == name)
+    try:
+        found = point.load()
+    except Exception as error:
+        raise UserError(f"The entry point {name} = {point.value!r} cannot be imported: {error!r}.") from error
+    return _only_part(found, kind) if isinstance(found, ModuleType) else found
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"--plugin takes a Python file; {path} is none.")
+    name = f"retrograde_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--plugin takes a Python file (.py); {path} is none.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"The plugin {path} cannot be imported: {type(error).__name__}: {error}.") from error
+    return module
+
+
+def _parts_of(module: ModuleType) -> list[type[Part]]:
+    classes = [value for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
+    return [c for c in classes if c.__module__ == module.__name__ and issubclass(c, Part)]
+
+
+def _only_part(module: ModuleType, kind: str) -> type[Part]:
+    parts = [part for part in _parts_of(module) if part.kind == kind]
+    if len(parts) != 1:
+        names = ", ".join(p.__name__ for p in parts) or "none"
+        raise UserError(f"A file of {kind} defines exactly one public part; {module.__file__} defines {names}.")
+    return parts[0]

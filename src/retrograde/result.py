@@ -1,0 +1,45 @@
+"""The interface of a result: records in, one table out."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from retrograde.record import Record
+from retrograde.settings import Part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Entry(NamedTuple):
+    """What stands in one place of a table."""
+
+    text: str
+    bold: bool = False
+
+
+class Section(NamedTuple):
+    """Rows that may be compared with one another, under one heading."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+class Table(NamedTuple):
+    """A table for people (`sections`) and the same numbers for programs (`tidy`, written as CSV)."""
+
+    title: str
+    notes: tuple[str, ...]
+    sections: tuple[Section, ...]
+    tidy: "pd.DataFrame"
+
+
+class Result(Part):
+    """One table from the records of a store. Nothing is trained and nothing is read but the records."""
+
+    kind: ClassVar[str] = "results"
+
+    @abstractmethod
+    def table(self, records: Sequence[Record]) -> Table:
+        """The table; an empty list of records gives one without rows."""

@@ -1,0 +1,131 @@
+"""A run as a person sees it: progress, one line for each cell as it ends, and what failed and why."""
+
+from pathlib import Path
+from typing import NamedTuple, cast, get_args
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from retrograde.data import data_folder
+from retrograde.errors import UserError, nearest
+from retrograde.execute import run_here, run_in_workers
+from retrograde.plan import Context, Job, Request, plan
+from retrograde.record import Record
+from retrograde.registry import Registry
+from retrograde.settings import parse
+from retrograde.stats import t_interval
+from retrograde.store import Store
+from retrograde.vectorise import Compile
+
+INTERRUPTED = 130
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("steps"),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
+
+
+class Options(NamedTuple):
+    """What the command line says of a run."""
+
+    plugins: tuple[Path, ...]
+    data: Path | None
+    device: str
+    compile: str
+    jobs: int
+    only: str | None
+
+
+def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
+    """Plan every suite, then run every job; returns the exit code."""
+    context, registry = _context(options), Registry(options.plugins)
+    planned = []
+    for folder, requests, seeds in stores:
+        store = Store(folder)
+        planned.append((store, plan(_chosen(requests, options.only), seeds, registry, context, store)))
+    for store, _ in planned:
+        store.check_writable()
+        for path, why in store.damaged.items():
+            err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)}).")
+    codes = [_run(store, jobs, registry, context, options.jobs, out, err) for store, jobs in planned]
+    return max(codes)
+
+
+def _context(options: Options) -> Context:
+    if options.compile not in get_args(Compile):
+        raise UserError(f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}.")
+    if options.device not in ("cpu", "cuda"):
+        raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu.")
+    plugins = tuple(path.resolve() for path in options.plugins)
+    return Context(plugins, data_folder(options.data), options.device, cast("Compile", options.compile))
+
+
+def _chosen(requests: list[Request], only: str | None) -> list[Request]:
+    if only is None:
+        return requests
+    _, wanted = parse(f"only:{only}")
+    for key in wanted:
+        if key not in Request._fields:
+            raise UserError(f"--only takes benchmark=NAME,strategy=NAME; {key!r} is neither. {nearest(key, Request._fields)}")
+    chosen = [r for r in requests if all(parse(getattr(r, key))[0] == name for key, name in wanted.items())]
+    if not chosen:
+        names = {key: sorted({parse(getattr(r, key))[0] for r in requests}) for key in wanted}
+        raise UserError(f"--only {only} leaves no cell. There are {names}.")
+    return chosen
+
+
+def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, workers: int, out: Console, err: Console) -> int:
+    todo = [job for job in jobs if job.missing]
+    skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
+    out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
+    troubles: list[Record] = []
+    with Progress(*COLUMNS, console=err, transient=True) as bar:
+        task = bar.add_task("training", total=sum(job.steps for job in todo))
+
+        def advance(steps: int) -> None:
+            bar.advance(task, steps)
+
+        running = (
+            run_here(todo, registry, context, advance) if workers == 1 else run_in_workers(todo, workers, context, advance)
+        )
+        try:
+            for job, records in running:
+                for record in records:
+                    store.write(record)
+                out.print(_line(job, records))
+                troubles += [record for record in records if record.status != "done"]
+        except KeyboardInterrupt:
+            err.print("Interrupted. What had finished is kept; the same command goes on from there.")
+            return INTERRUPTED
+    return _verdict(troubles, store, out, err)
+
+
+def _line(job: Job, records: list[Record]) -> str:
+    done = [record for record in records if record.status == "done"]
+    colour = "green" if len(done) == len(records) else "red"
+    word = "done" if len(done) == len(records) else ", ".join(sorted({r.status for r in records} - {"done"}))
+    line = f"[{colour}]{word:8}[/] {escape(job.cell.text)}  seeds {job.missing[0]}-{job.missing[-1]}"
+    if not done:
+        return line
+    score = t_interval(np.array([record.R[-1].mean() for record in done]))
+    spread = f" ± {100 * (score.mean - score.low):.2f}" if score.n > 1 else ""
+    compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
+    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {done[0].clocks['train']:.1f} s{compiled}"
+
+
+def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:
+    for record in troubles:
+        err.print(
+            f"[bold red]{record.status}[/] {escape(record.cell.text)} seed {record.seed}: {escape(record.reason.strip())}"
+        )
+    out.print(f"Tables: retrograde report {store.folder}")
+    return 1 if any(record.status == "failed" for record in troubles) else 0

@@ -1,0 +1,52 @@
+"""A working strategy to start from."""
+
+import keyword
+from pathlib import Path
+
+from retrograde.errors import UserError
+
+STRATEGY = '''"""{title}: what it does, in one line."""
+
+from dataclasses import dataclass
+
+from retrograde.memory import Memory, Reservoir
+from retrograde.net import Net, State
+from retrograde.settings import Count, Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True)
+class {title}(Strategy):
+    """What it does, and where it comes from (authors, year, arXiv number).
+
+    The fields are its settings: `--strategy {name}:lr=0.05,memory=500`. The methods are pure functions of tensors,
+    written for one replicate; the engine runs all replicates at once and compiles the step.
+    """
+
+    lr: Rate = 0.1
+    memory: Count = 200  # examples kept
+    draw: Count = 10  # examples replayed per step
+
+    def remember(self) -> Memory:
+        return Reservoir(self.memory, self.draw)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        new = net.grad(state.params, arrival.new)
+        old = net.grad(state.params, arrival.old)
+        gradient = {{name: (new[name] + old[name]) / 2 for name in new}}
+        return net.descend(state, gradient, self.lr)
+'''
+
+
+def write_part(kind: str, name: str) -> Path:
+    """Write `name`.py into the current folder; raises `UserError` rather than replace a file."""
+    if kind != "strategy":
+        raise UserError(f"`retrograde new` writes a strategy; it was asked for {kind!r}.")
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise UserError(f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}.")
+    path = Path(f"{name}.py")
+    if path.exists():
+        raise UserError(f"{path} is there already. Choose another name or move it away.")
+    title = "".join(word.capitalize() for word in name.split("_"))
+    path.write_text(STRATEGY.format(name=name, title=title), encoding="utf-8")
+    return path

@@ -1,0 +1,85 @@
+"""What is trained on at every step of a task, as index arrays: the arrivals and what is replayed beside them."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from retrograde.memory import Held, Memory
+from retrograde.seeds import generator
+from retrograde.stream import Benchmark, Examples, Stream
+
+Rows = Int64[np.ndarray, "*step row 4"]
+"""Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding)."""
+
+
+class Schedule(NamedTuple):
+    """What a strategy trains on during a task: its arrivals, or all examples of the tasks so far."""
+
+    examples: Literal["arrivals", "all so far"] = "arrivals"
+    fresh: bool = False  # every task starts from the initial weights
+
+
+def train_rows(
+    stream: Stream, number: int, benchmark: Benchmark, schedule: Schedule, memory: Memory | None, held: Held | None, seed: int
+) -> tuple[Rows, Held | None]:
+    """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after."""
+    first = 0 if schedule.examples == "all so far" else number
+    pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
+    random = generator(seed, "order", number)
+    orders = [random.permutation(len(pool)) for _ in range(benchmark.epochs)]
+    index = np.concatenate([_batches(order, benchmark.batch) for order in orders])
+    new = _weighted(pool[index], index >= 0)
+    if memory is None or held is None:
+        return new, None
+    before = np.minimum(np.arange(len(index)) * benchmark.batch, len(pool))
+    groups = int(stream.units.sum())
+    draws, held = memory.replay(held, pool[orders[0]], before, groups, generator(seed, "memory", number))
+    return np.concatenate([new, _weighted(draws.examples, draws.real)], axis=1), held
+
+
+def test_rows(stream: Stream) -> Rows:
+    """The test examples of all tasks, in order."""
+    examples = np.concatenate([_triples(task.test, number) for number, task in enumerate(stream.tasks)])
+    return _weighted(examples, np.ones(len(examples), dtype=bool))
+
+
+def all_rows(stream: Stream, number: int) -> Rows:
+    """All training examples of a task, in order."""
+    examples = _triples(stream.tasks[number].train, number)
+    return _weighted(examples, np.ones(len(examples), dtype=bool))
+
+
+def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
+    return np.stack([examples.row, np.full(len(examples.row), task), examples.y], axis=1)
+
+
+def _batches(order: Int64[np.ndarray, " n"], size: int) -> Int64[np.ndarray, "step size"]:
+    """The order cut into batches, the last one filled up with -1."""
+    padded = np.full(-(-len(order) // size) * size, -1)
+    padded[: len(order)] = order
+    return padded.reshape(-1, size)
+
+
+def _weighted(examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]) -> Rows:
+    return np.concatenate([examples, real[..., None].astype(np.int64)], axis=-1)
+
+
+def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate row 4"]:
+    """Stack the rows of replicates; those with fewer steps end in steps of padding."""
+    steps = max(len(r) for r in rows)
+
+    def padded(r: Rows) -> Rows:
+        rest = np.repeat(r[:1], steps - len(r), axis=0)
+        rest[..., 3] = 0
+        return np.concatenate([r, rest])
+
+    return np.stack([padded(r) for r in rows], axis=1)
+
+
+def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size 4"]:
+    """Rows cut into chunks of one size, the last one padded."""
+    index = _batches(np.arange(len(rows)), size)
+    cut = rows[index]
+    cut[..., 3] *= index >= 0
+    return np.asarray(cut)

@@ -1,0 +1,127 @@
+"""A part's settings: the fields of its dataclass, checked, read from text and written as text."""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, get_type_hints
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import Self
+
+from retrograde.errors import UserError, nearest
+
+
+def _split(value: object) -> object:
+    return [v for v in re.split(r"[,\s]+", value.strip()) if v] if isinstance(value, str) else value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not a truth value")
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+"""A finite number above 0."""
+Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+"""A number in [0, 1)."""
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+"""A whole number, at least 1."""
+Limit = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+"""A whole number; 0 means no limit."""
+Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
+"""Whole numbers; as text, separated by commas."""
+
+Scalar = bool | int | float | str | None
+
+
+class Part:
+    """What a file of the three folders defines: a dataclass whose fields are its settings."""
+
+    kind: ClassVar[str] = "part"
+
+    def __post_init__(self) -> None:
+        """Check and convert every setting to its annotated type; raise `UserError` at the first misfit."""
+        cls: Any = type(self)
+        for name, adapter in _adapters(cls).items():
+            given = getattr(self, name)
+            try:
+                object.__setattr__(self, name, adapter.validate_python(given))
+            except ValidationError as error:
+                rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise UserError(f"{type(self).__name__}: {name}={given!r} is not possible. {rule}.") from None
+
+    @classmethod
+    def configured(cls, given: Mapping[str, object]) -> Self:
+        """Build the part from settings by name, as text or as values; unknown names raise `UserError`."""
+        known = [field.name for field in _fields(cls)]
+        for name in given:
+            if name not in known:
+                raise UserError(f"{cls.__name__} has no setting {name!r}. {nearest(name, known)}")
+        return cls(**given)
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting, resolved, as JSON values."""
+        values = {field.name: getattr(self, field.name) for field in _fields(type(self))}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def changed(self) -> str:
+        """The settings that differ from their defaults, as `key=value,...`: what a table shows."""
+        pairs = ((field, getattr(self, field.name)) for field in _fields(type(self)))
+        return ",".join(f"{field.name}={as_text(value)}" for field, value in pairs if value != field.default)
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+@cache
+def _adapters(cls: Any) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in _fields(cls)}
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return tuple(f for f in dataclasses.fields(cls) if f.init) if dataclasses.is_dataclass(cls) else ()
+
+
+def as_text(value: object) -> str:
+    """A setting as the command line takes it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """Read `NAME[:key=value,...]`; a value may itself hold commas, as in `class_order=3,1,2`."""
+    name, _, rest = spec.partition(":")
+    pairs = re.split(r",(?=\s*[A-Za-z_]\w*=)", rest) if rest else []
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"Settings are written NAME:key=value,key=value; {spec!r} has {pair!r}.")
+        settings[key.strip()] = value.strip()
+    return name.strip(), settings
+
+
+def write(name: str, changed: str) -> str:
+    """The inverse of `parse`."""
+    return f"{name}:{changed}" if changed else name
+
+
+def digest(value: object) -> str:
+    """Twelve hexadecimal digits that identify a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def finite(value: float) -> float | None:
+    """A float for JSON, which has no NaN and no infinity: None stands for both."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,76 @@
+"""Where records lie: a folder whose paths are the index."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from retrograde.errors import UserError
+from retrograde.record import Cell, Damaged, Record, TooNew
+
+
+class Store:
+    """Records at `DIR/<benchmark>/<strategy>/<settings hash>/seed-<n>.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: dict[Path, str] = {}  # records that could not be read, and why
+
+    def path(self, cell: Cell, seed: int) -> Path:
+        """Where the record of one replicate lies."""
+        return self.folder / cell.path / f"seed-{seed}.json"
+
+    def check_writable(self) -> None:
+        """Raise `UserError` unless records can be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UserError(f"Records are written to --out, and {self.folder} cannot be written: {error}.") from error
+
+    def write(self, record: Record) -> None:
+        """Write a record so that it is there whole or not at all; a finished one is never replaced."""
+        path = self.path(record.cell, record.seed)
+        if (old := self.read(path)) is not None and old.status != "failed":
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(record.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            if path in self.damaged:
+                path.replace(path.with_suffix(".damaged"))
+                del self.damaged[path]
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def read(self, path: Path) -> Record | None:
+        """The record at a path, or None where there is none or a damaged one, which is noted."""
+        try:
+            return Record.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except TooNew as error:
+            raise UserError(
+                f"{path} was written by a later version ({error}). Upgrade retrograde or choose another --out."
+            ) from None
+        except (Damaged, UnicodeDecodeError) as error:
+            self.damaged[path] = str(error)
+            return None
+
+    def finished(self, cell: Cell, seed: int) -> bool:
+        """Whether a replicate is done or diverged; a failed or damaged one is not."""
+        record = self.read(self.path(cell, seed))
+        return record is not None and record.status != "failed"
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records, in the order of their paths; damaged ones are noted and passed over."""
+        for path in sorted(self.folder.glob("*/*/*/seed-*.json")):
+            if (record := self.read(path)) is not None:
+                yield record

@@ -1,0 +1,56 @@
+"""The interface of a strategy: one frozen dataclass of pure functions, written for one replicate."""
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from retrograde.memory import Memory
+from retrograde.net import Batch, Net, State
+from retrograde.optim import Params
+from retrograde.schedule import Schedule
+from retrograde.settings import Part
+from retrograde.stream import Scenario
+
+
+class Arrival(NamedTuple):
+    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together."""
+
+    new: Batch
+    old: Batch
+    with_memory: Batch
+
+
+class Strategy(Part):
+    """A learning rule. Its dataclass fields are its settings; nothing is stored on `self`."""
+
+    kind: ClassVar[str] = "strategies"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
+    upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
+
+    def schedule(self) -> Schedule:
+        """What it trains on."""
+        return Schedule()
+
+    def remember(self) -> Memory | None:
+        """What it may keep of past examples."""
+        return None
+
+    def init(self, net: Net, params: Params) -> Params:
+        """Tensors of its own that `state.extra` holds from the start."""
+        return {}
+
+    @abstractmethod
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        """The update for one mini-batch."""
+
+    def end_task(self, net: Net, state: State, finished: Batch) -> State:
+        """Consolidate after a task, given all of its training examples."""
+        return state
+
+    def predict(
+        self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None
+    ) -> Float[Tensor, "row unit"]:
+        """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
+        return net.logits(state.params, x, task)

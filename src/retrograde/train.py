@@ -1,0 +1,141 @@
+"""THE loop: learn a task, test all tasks, for every kind of strategy."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from retrograde.errors import UserError
+from retrograde.evaluation import Backend, correct
+from retrograde.learner import Learner, seeded
+from retrograde.opaque import Opaque
+from retrograde.seeds import torch_seed
+from retrograde.strategy import Strategy
+from retrograde.stream import Benchmark, Stream
+from retrograde.vectorise import Compile, Vectorised
+
+
+class Outcome(NamedTuple):
+    """What training left of one replicate: counts of right answers, row 0 before training, then one per task."""
+
+    correct: list[list[int]]
+    correct_told: list[list[int]]
+    tests: list[int]
+    sound: bool
+    clocks: dict[str, float]
+    counts: dict[str, int]
+    memory: dict[str, int]
+    how: dict[str, Any]
+
+
+class Clocks:
+    """Seconds by name, device-synchronised."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time inside the block to clock `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.seconds[name] += time.perf_counter() - start
+
+
+def train(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    streams: list[Stream],
+    seeds: list[int],
+    device: torch.device,
+    mode: Compile = "auto",
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Outcome]:
+    """Train replicates of one cell along their streams; `progress` is told the steps taken, summed over replicates."""
+    if isinstance(strategy, Learner):
+        return [_train_opaque(benchmark, strategy, s, seed, device, progress) for s, seed in zip(streams, seeds, strict=True)]
+    clocks = Clocks(device)
+    backend = Vectorised(benchmark, strategy, streams, seeds, device)
+    with clocks("compile"):
+        note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
+    return _run(backend, streams, clocks, progress, note)
+
+
+def _train_opaque(
+    benchmark: Benchmark, learner: Learner, stream: Stream, seed: int, device: torch.device, progress: Callable[[int], None]
+) -> Outcome:
+    with seeded(torch_seed(seed, "opaque")):
+        backend = Opaque(benchmark, learner, stream, seed, device)
+        return _run(backend, [stream], Clocks(device), progress, None)[0]
+
+
+def _run(
+    backend: Backend, streams: list[Stream], clocks: Clocks, progress: Callable[[int], None], note: str | None
+) -> list[Outcome]:
+    replicates, tasks = len(streams), len(streams[0].tasks)
+    hits: list[list[list[int]]] = [[] for _ in streams]
+    told: list[list[list[int]]] = [[] for _ in streams]
+    sound = np.ones(replicates, dtype=bool)
+    used = np.zeros((3, replicates), np.int64)
+    for number in range(-1, tasks):
+        if number >= 0:
+            with clocks("train"):
+                used += np.stack(backend.learn(number, progress))
+        with clocks("evaluate"):
+            found = backend.evaluate()
+        sound &= found.sound
+        for i in np.flatnonzero(sound):
+            rows = backend.test_rows[:, i]
+            hits[i].append(correct(found.hit[i], rows, tasks))
+            if backend.benchmark.scenario == "class":
+                told[i].append(correct(found.told[i], rows, tasks))
+    how = {"backend": backend.backend, "compiled": backend.compiled, "note": note, "replicates": replicates}
+    memories = [_memory(backend, stream, held) for stream, held in zip(streams, backend.held_examples(), strict=True)]
+    counts = [{"steps": int(s), "new": int(n), "replayed": int(r), **backend.tally} for s, n, r in used.T]
+    tests = [[len(task.test.row) for task in stream.tasks] for stream in streams]
+    return [
+        Outcome(hits[i], told[i], tests[i], bool(sound[i]), dict(clocks.seconds), counts[i], memories[i], how)
+        for i in range(replicates)
+    ]
+
+
+def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
+    """Examples held (a task's data in training not counted), their bytes as stored with a label, and other state."""
+    x = stream.data.x_train
+    return {"examples": held, "bytes": held * (x[0].nbytes + 8), "state_bytes": backend.state_bytes()}
+
+
+def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
+    """The steps of a whole run: of the replicate that takes the most."""
+    so_far = isinstance(strategy, Strategy) and strategy.schedule().examples == "all so far"
+
+    def steps(stream: Stream) -> int:
+        sizes = np.array([len(task.train.row) for task in stream.tasks])
+        sizes = np.cumsum(sizes) if so_far else sizes
+        return int(benchmark.epochs * (-(-sizes // benchmark.batch)).sum())
+
+    return max(steps(stream) for stream in streams)
+
+
+def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device) -> None:
+    """Raise `UserError` where the cell cannot be trained: the scenario, the memory, the model or the device."""
+    if benchmark.scenario not in strategy.scenarios:
+        raise UserError(
+            f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
+            f"the benchmark has scenario={benchmark.scenario}."
+        )
+    if isinstance(strategy, Learner):
+        Opaque(benchmark, strategy, stream, 0, device)
+        return
+    if memory := strategy.remember():
+        memory.check(int(stream.units.sum()))
+    Vectorised(benchmark, strategy, [stream], [0], device)

@@ -1,0 +1,227 @@
+"""Pure strategies at work: one step for all replicates at once, compiled where that pays."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.func import stack_module_state, vmap
+from torch.utils import _pytree as pytree
+
+from retrograde.errors import UserError
+from retrograde.evaluation import Hits, Used
+from retrograde.models import build
+from retrograde.net import Batch, Net, State, check_module
+from retrograde.optim import OPTIMIZERS, Params
+from retrograde.schedule import Rows, all_rows, chunks, test_rows, together, train_rows
+from retrograde.seeds import torch_seed
+from retrograde.strategy import Arrival, Strategy
+from retrograde.stream import Benchmark, Stream
+
+Compile = Literal["auto", "on", "off"]
+WORTH_COMPILING = 4000
+"""Steps from which compiling pays: it took 12 to 40 s and then saved 3.5 to 5.7 ms a step (two-core CPU, MLP 100-100)."""
+CHUNK = 1000
+"""Test examples per replicate that are predicted at once."""
+
+
+@dataclass(frozen=True)
+class _CountedNet(Net):
+    """A net that counts the examples that pass forward and backward through it."""
+
+    tally: Counter[str] = None  # type: ignore[assignment]
+
+    def logits(self, params: Params, x: Tensor, task: Tensor | None = None) -> Tensor:
+        self.tally["forward"] += len(x)
+        return super().logits(params, x, task)
+
+    def grad(self, params: Params, batch: Batch) -> Params:
+        self.tally["backward"] += len(batch.x)
+        return super().grad(params, batch)
+
+
+class Vectorised:
+    """Replicates of one cell that learn side by side."""
+
+    backend = "pure"
+
+    def __init__(
+        self, benchmark: Benchmark, strategy: Strategy, streams: list[Stream], seeds: list[int], device: torch.device
+    ) -> None:
+        self.benchmark, self.strategy, self.streams, self.seeds, self.device = benchmark, strategy, streams, seeds, device
+        self.schedule, self.memory = strategy.schedule(), strategy.remember()
+        data = streams[0].data
+        self.shape, self.scale = data.shape, data.scale
+        self.train_x, self.test_x = self._pool(data.x_train), self._pool(data.x_test)
+        self.tables = self._tables()  # what differs between replicates beside their state
+        self._build_net()
+        self.held = [self.memory.empty() if self.memory else None for _ in seeds]
+        self.ragged = self._ragged()
+        self.test_rows = together([chunks(test_rows(stream), CHUNK) for stream in streams])
+        self._step: Callable[..., tuple[State, Params]] = self.step_all
+        self.compiled = False
+        self.tally: dict[str, int] = {}
+
+    def _pool(self, x: np.ndarray) -> Tensor:
+        """All examples as rows of stored values, one black pixel at the end."""
+        return torch.from_numpy(np.pad(x.reshape(len(x), -1), ((0, 0), (0, 1)))).to(self.device)
+
+    def _tables(self) -> Params:
+        pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
+        arrays = {"units": [stream.units for stream in self.streams]} | ({"pixels": pixels} if pixels else {})
+        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()}
+
+    def _build_net(self) -> None:
+        outputs = self.streams[0].units.shape[1]
+        modules = [build(self.benchmark.model, self.shape, outputs, torch_seed(s, "weights")) for s in self.seeds]
+        probe = self._images(self.train_x[:2], None, torch.zeros(2, dtype=torch.long)).cpu()
+        self.refresh = check_module(modules[0], probe, outputs)
+        modules = [module.train().to(self.device) for module in modules]
+        params, self.buffers = stack_module_state(modules)
+        params = {name: value.detach() for name, value in params.items()}
+        self.net = Net(modules[0], OPTIMIZERS[self.benchmark.optimizer]())
+        self.eval_net = self.net.evaluating()
+        state = vmap(self._initial)(params, self.buffers, self.tables)
+        self.state = pytree.tree_map(torch.Tensor.contiguous, state)
+        self.initial = self.state, self.buffers
+
+    def _initial(self, params: Params, buffers: Params, tables: Params) -> State:
+        return State(params, self.net.optimizer.init(params), self.strategy.init(self._net(self.net, buffers, tables), params))
+
+    def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
+        return replace(net, buffers=buffers, units=tables["units"] if self.benchmark.scenario == "task" else None)
+
+    def _images(self, x: Tensor, pixels: Tensor | None, task: Tensor) -> Float[Tensor, "row *shape"]:
+        flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
+        return (flat.float() * self.scale).reshape(-1, *self.shape)
+
+    def _batch(self, rows: Int64[Tensor, "row 4"], tables: Params, pool: Tensor) -> Batch:
+        row, task, y, weight = rows.unbind(-1)
+        return Batch(self._images(pool[row], tables.get("pixels"), task), y, task, weight.float())
+
+    def _ragged(self) -> bool:
+        """Whether replicates differ in their number of steps, so that some end tasks in steps of padding."""
+        sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
+        return len(sizes) > 1
+
+    def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
+        together = self._batch(rows, tables, pool)
+        size = self.benchmark.batch
+        new, old = Batch(*(t[:size] for t in together)), Batch(*(t[size:] for t in together))
+        net = self._net(self.net, buffers, tables)
+        after = self.strategy.step(net, state, Arrival(new, old, together))
+        fresh = net.refreshed(after.params, together.x) if self.refresh else buffers
+        if self.ragged:
+            real = new.weight.sum() > 0
+            after, fresh = pytree.tree_map(lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers))
+        return after, fresh
+
+    def step_all(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
+        """One step of all replicates; pure."""
+        return vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
+
+    def rows(self, number: int) -> Rows:
+        """The rows of a task for all replicates; moves the memories on."""
+        rows = []
+        for i, (stream, seed) in enumerate(zip(self.streams, self.seeds, strict=True)):
+            own, self.held[i] = train_rows(stream, number, self.benchmark, self.schedule, self.memory, self.held[i], seed)
+            rows.append(own)
+        return together(rows)
+
+    def warm_up(self, mode: Compile, steps: int) -> str | None:
+        """Take one step and forget it, compiled if that pays or is asked for; returns why it was not compiled."""
+        width = self.benchmark.batch + (self.memory.draw if self.memory else 0)
+        rows = torch.zeros((len(self.seeds), width, 4), dtype=torch.long, device=self.device)
+        rows[..., 3] = 1
+        rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
+        self._count(rows)
+        if mode == "off" or (mode == "auto" and steps < WORTH_COMPILING):
+            return None if mode == "off" else f"{steps} steps are fewer than the {WORTH_COMPILING} from which compiling pays"
+        try:
+            self._compile(rows)
+        except Exception as error:
+            if mode == "on":
+                raise UserError(f"--compile on: the step cannot be compiled: {error}") from error
+            return str(error).strip().partition("\n")[0]
+        return None
+
+    def _count(self, rows: Tensor) -> None:
+        tally: Counter[str] = Counter()
+        plain = self.net
+        self.net = _CountedNet(plain.module, plain.optimizer, tally=tally)
+        try:
+            self.step_all(self.state, self.buffers, rows, self.tables, self.train_x)
+        finally:
+            self.net = plain
+        self.tally = dict(tally)
+
+    def _compile(self, rows: Tensor) -> None:
+        compiler = os.environ.get("CXX", "g++")
+        if self.device.type == "cpu" and not shutil.which(compiler):
+            raise UserError(f"there is no C++ compiler {compiler!r} on the path; install g++ or set CXX")
+        torch.compiler.reset()
+        compiled = torch.compile(self.step_all, fullgraph=True, dynamic=False)
+        state, buffers = compiled(self.state, self.buffers, rows, self.tables, self.train_x)
+        compiled(state, buffers, rows, self.tables, self.train_x)  # what comes out goes in without a new graph
+        self._step, self.compiled = compiled, True
+
+    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
+        """Learn one task."""
+        rows = self.rows(number)
+        if self.schedule.fresh:
+            self.state, self.buffers = self.initial
+        for step in torch.from_numpy(rows).to(self.device):
+            self.state, self.buffers = self._step(self.state, self.buffers, step, self.tables, self.train_x)
+            progress(1)
+        if type(self.strategy).end_task is not Strategy.end_task:
+            self._end_task(number)
+        new, old = np.split(rows[..., 3], [self.benchmark.batch], axis=2)
+        return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
+
+    def _end_task(self, number: int) -> None:
+        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> State:
+            return self.strategy.end_task(self._net(self.net, buffers, tables), state, self._batch(rows, tables, pool))
+
+        rows = together([all_rows(stream, number) for stream in self.streams]).swapaxes(0, 1)
+        finished = torch.from_numpy(rows).to(self.device)
+        self.state = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, finished, self.tables, self.train_x)
+
+    def evaluate(self) -> Hits:
+        """Predict every test example."""
+        parts = [self._predict(torch.from_numpy(rows).to(self.device)) for rows in self.test_rows]
+        hit, told, sound = (torch.stack(part) for part in zip(*parts, strict=True))
+        finite = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()])
+        hit, told = (each.transpose(0, 1).flatten(1) for each in (hit, told))
+        sound = torch.cat([sound, finite]).all(0)
+        return Hits(hit.cpu().numpy(), told.cpu().numpy(), sound.cpu().numpy())
+
+    def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
+        told = self.benchmark.scenario == "task"
+
+        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            batch = self._batch(rows, tables, pool)
+            net = self._net(self.eval_net, buffers, tables)
+            scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
+            own = scores.masked_fill(~tables["units"][batch.task], -torch.inf)
+            best, best_told = scores.argmax(-1), own.argmax(-1)
+            return (best_told if told else best) == batch.y, best_told == batch.y, ~scores.isnan().any()
+
+        with torch.no_grad():
+            return vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+
+    def held_examples(self) -> list[int]:
+        """How many past examples each replicate holds at the end of its stream."""
+        if self.schedule.examples == "all so far":
+            return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
+        return [len(held.filled) if held else 0 for held in self.held]
+
+    def state_bytes(self) -> int:
+        """The bytes of what the strategy and the optimiser keep beside the parameters, per replicate."""
+        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, self.state.extra))
+        return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)

@@ -1,0 +1,1 @@
+"""Strategies: how it is learned. One file, one method."""

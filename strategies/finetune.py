@@ -1,0 +1,17 @@
+"""Fine-tuning: naive SGD along the stream."""
+
+from dataclasses import dataclass
+
+from retrograde.net import Net, State
+from retrograde.settings import Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True)
+class Finetune(Strategy):
+    """Naive training on each task as it comes: the lower bound."""
+
+    lr: Rate = 0.1
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr)

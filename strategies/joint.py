@@ -1,0 +1,25 @@
+"""Joint training: all tasks so far together."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from retrograde.net import Net, State
+from retrograde.schedule import Schedule
+from retrograde.settings import Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True)
+class Joint(Strategy):
+    """Training on all tasks so far together, from fresh weights at each task unless `carry_on`: the upper bound."""
+
+    upper_bound: ClassVar[bool] = True
+
+    lr: Rate = 0.1
+    carry_on: bool = False
+
+    def schedule(self) -> Schedule:
+        return Schedule("all so far", fresh=not self.carry_on)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
