@@ -32,6 +32,11 @@ class Dataset:
     y_test: Int64[np.ndarray, " test"]
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Raise `UserError` where the arrays do not fit together."""
+        _check_examples(self)
+        _check_classes(self)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example: (channel, height, width) for images."""
@@ -62,14 +67,14 @@ def data_folder(given: Path | None = None) -> Path:
 def load(name: str, folder: Path) -> Dataset:
     """The dataset of that name, or at that path; raises `UserError` for missing or unusable data."""
     if name in _NAMED:
-        return _checked(_NAMED[name](folder))
+        return _NAMED[name](folder)
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(
             f"A dataset is one of {', '.join(_NAMED)} or a path to a .npz, an image folder or a zip of one; "
             f"{name!r} is neither a name nor a file here. {nearest(name, _NAMED)}"
         )
-    return _checked(_arrays(path) if path.suffix == ".npz" else _images(path))
+    return _arrays(path) if path.suffix == ".npz" else _images(path)
 
 
 def _digits(_: Path) -> Dataset:
@@ -214,7 +219,7 @@ def _is_example(name: str) -> bool:
     return len(path.parts) >= 3 and path.parts[-3] in ("train", "test") and path.suffix.lower() in IMAGES
 
 
-def _checked(data: Dataset) -> Dataset:
+def _check_examples(data: Dataset) -> None:
     for part in ("train", "test"):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         if len(x) != len(y) or not len(x):
@@ -226,8 +231,6 @@ def _checked(data: Dataset) -> Dataset:
             f"Train and test examples have one shape and type; {data.name} has "
             f"{data.x_train.shape[1:]} {data.x_train.dtype} and {data.x_test.shape[1:]} {data.x_test.dtype}."
         )
-    _check_classes(data)
-    return data
 
 
 def _check_classes(data: Dataset) -> None:

@@ -66,12 +66,12 @@ def intransigence(r: R, joint: R) -> float:
 
 
 def _learned(r: R) -> Float[np.ndarray, " tasks"]:
-    learned: Float[np.ndarray, " tasks"] = np.diagonal(r[1:])
-    return learned
+    return np.asarray(np.diagonal(r[1:]))
 
 
 def _forgotten(r: R) -> Float[np.ndarray, " tasks_but_one"]:
-    return (r[1:-1].max(axis=0, initial=0) - r[-1])[:-1]
+    best = r[1:-1].max(axis=0, initial=0)
+    return np.asarray(best - r[-1])[:-1]
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> float:

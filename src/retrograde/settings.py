@@ -8,10 +8,9 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import Self
 
 from retrograde.errors import UserError, nearest
 
@@ -37,7 +36,7 @@ Limit = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
 
-Scalar = bool | int | float | str | None
+P = TypeVar("P", bound="Part")
 
 
 class Part:
@@ -57,7 +56,7 @@ class Part:
                 raise UserError(f"{type(self).__name__}: {name}={given!r} is not possible. {rule}.") from None
 
     @classmethod
-    def configured(cls, given: Mapping[str, object]) -> Self:
+    def configured(cls: type[P], given: Mapping[str, object]) -> P:
         """Build the part from settings by name, as text or as values; unknown names raise `UserError`."""
         known = [field.name for field in _fields(cls)]
         for name in given:
