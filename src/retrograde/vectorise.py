@@ -25,8 +25,8 @@ from retrograde.strategy import Arrival, Strategy
 from retrograde.stream import Benchmark, Stream
 
 Compile = Literal["auto", "on", "off"]
-WORTH_COMPILING = 4000
-"""Steps from which compiling pays: it took 12 to 40 s and then saved 3.5 to 5.7 ms a step (two-core CPU, MLP 100-100)."""
+WORTH_COMPILING = 5000
+"""Steps from which compiling pays: it took 4 to 12 s, and then saved 1.4 ms a step (MLP 100-100 on two cores)."""
 CHUNK = 1000
 """Test examples per replicate that are predicted at once."""
 
