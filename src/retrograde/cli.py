@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -40,7 +40,7 @@ def about() -> None:
 
 @app.command("list")
 def list_(
-    kind: Annotated[Optional[str], typer.Argument(help="benchmarks, strategies, results or suites")] = None,  # noqa: UP045
+    kind: Annotated[str | None, typer.Argument(help="benchmarks, strategies, results or suites")] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """List the parts and suites, with their settings and defaults."""
@@ -63,7 +63,7 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
         from retrograde.plan import read_suite, suites
 
         found = {name: read_suite(name) for name in suites()}
-        return [(n, s.title, f"{len(list(s.requests()))} cells, {s.seeds} seeds") for n, s in found.items()]
+        return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds") for n, s in found.items()]
 
     def row(name: str) -> tuple[str, str, str]:
         part = registry.find(kind, name)
@@ -75,15 +75,19 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
 
 @app.command()
 def run(
-    suite: Annotated[Optional[list[str]], typer.Argument(help="Suites by name, or TOML files.")] = None,  # noqa: UP045
-    benchmark: Annotated[list[str], typer.Option(metavar="NAME[:key=value,...]", help="Cells without a suite.")] = NO_TEXT,
-    strategy: Annotated[list[str], typer.Option(metavar="NAME[:key=value,...]", help="Cells without a suite.")] = NO_TEXT,
-    out_: Annotated[Optional[Path], typer.Option("--out", help="The store. [default: runs/<suite>]")] = None,  # noqa: UP045
-    seeds: Annotated[Optional[int], typer.Option(min=1, help="Replicates of every cell. [default: the suite's, or 1]")] = None,  # noqa: UP045
-    data: Annotated[Optional[Path], typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,  # noqa: UP045
+    suite: Annotated[list[str] | None, typer.Argument(help="Suites by name, or TOML files.")] = None,
+    benchmark: Annotated[
+        list[str], typer.Option(metavar="NAME[:key=value,...]", help="With --strategy: cells without a suite.")
+    ] = NO_TEXT,
+    strategy: Annotated[
+        list[str], typer.Option(metavar="NAME[:key=value,...]", help="Alone: added to every benchmark of the suites.")
+    ] = NO_TEXT,
+    out_: Annotated[Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Replicates of every cell. [default: the suite's, or 1]")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes; 1 runs here, with all threads.")] = 1,
-    only: Annotated[Optional[str], typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,  # noqa: UP045
+    only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
     compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
     plugin: Plugins = NO_PATHS,
 ) -> None:
@@ -102,10 +106,11 @@ def _stores(
 ) -> "list[tuple[Path, list[Request], int]]":
     from retrograde.plan import Request, read_suite
 
-    if bool(benchmarks) != bool(strategies):
-        raise UserError("Cells without a suite need both --benchmark and --strategy.")
+    if bool(benchmarks) != bool(strategies) and (benchmarks or not names):
+        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
-    stores = [(folder or Path("runs") / name, list(each.requests()), seeds or each.seeds) for name, each in found]
+    added = [] if benchmarks else strategies
+    stores = [(folder or Path("runs") / name, each.requests(added), seeds or each.seeds) for name, each in found]
     cells = [Request(b, s) for b in benchmarks for s in strategies]
     return stores + ([(folder or Path("runs/cells"), cells, seeds or 1)] if cells else [])
 
@@ -114,7 +119,7 @@ def _stores(
 def report(
     store: Annotated[Path, typer.Argument(help="A folder of records.")],
     format_: Annotated[str, typer.Option("--format", metavar="md,csv,tex", help="Formats; CSV is always written.")] = "md",
-    out_: Annotated[Optional[Path], typer.Option("--out", help="Where tables go. [default: DIR/tables]")] = None,  # noqa: UP045
+    out_: Annotated[Path | None, typer.Option("--out", help="Where tables go. [default: DIR/tables]")] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Make every table from the records of a store, without training, and print them."""
@@ -137,7 +142,7 @@ def report(
 
 @app.command()
 def check(
-    name: Annotated[Optional[str], typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Run the contract on a strategy, or on every one in the plugins, and print a verdict."""

@@ -5,11 +5,13 @@ import math
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from retrograde.errors import UserError
+from retrograde.registry import load_file
 
 
 def mlp(shape: tuple[int, ...], outputs: int, *hidden: int) -> nn.Module:
@@ -41,7 +43,7 @@ def _xavier(layer: nn.Linear | nn.Conv2d) -> nn.Module:
 
 
 def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
-    """A model with initial weights drawn from `seed`: `mlp-100-100`, `conv`, or `package.module:attribute`.
+    """A model with initial weights drawn from `seed`: `mlp-100-100`, `conv`, `package.module:attribute`, `FILE.py:attribute`.
 
     An attribute is called with the shape of one example and the number of outputs, and returns an `nn.Module`.
     """
@@ -65,11 +67,14 @@ def _maker(spec: str) -> Callable[[tuple[int, ...], int], nn.Module]:
         return lambda shape, outputs: mlp(shape, outputs, *hidden)
     if spec == "conv":
         return conv
-    path, colon, attribute = spec.partition(":")
+    path, colon, attribute = spec.rpartition(":")
     if not colon:
-        raise UserError(f"A model is mlp-SIZE-SIZE..., conv or package.module:attribute; model={spec!r} is none of them.")
+        raise UserError(
+            f"A model is mlp-SIZE-SIZE..., conv, package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
+        )
     try:
-        found: Callable[[tuple[int, ...], int], nn.Module] = getattr(importlib.import_module(path), attribute)
+        module = load_file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
+        found: Callable[[tuple[int, ...], int], nn.Module] = getattr(module, attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"model={spec} cannot be imported: {error}.") from error
     return found

@@ -55,11 +55,11 @@ class Opaque:
 
     def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scores = torch.zeros(len(rows), self.units.shape[1])
-        for task in np.unique(rows[:, 1]):
+        for task in np.unique(rows[:, 1]).tolist():
             own = rows[:, 1] == task
             x = self._x(self.stream.data.x_test, rows[own, 0], task)
             with torch.no_grad():
-                told = int(task) if self.benchmark.scenario == "task" else None
+                told = task if self.benchmark.scenario == "task" else None
                 scores[torch.from_numpy(own)] = self.learner.predict(x, told).float().cpu()
         y = torch.from_numpy(rows[:, 2].copy())
         best_told = scores.masked_fill(~self.units[rows[:, 1]], -torch.inf).argmax(-1) == y

@@ -41,8 +41,8 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Opt
     """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
 
     def init(params: Params) -> Slots:
-        step = torch.zeros((), device=next(iter(params.values())).device)
-        return {"first": _zeros(params), "second": _zeros(params), "step": {"count": step}}
+        count = next(iter(params.values())).new_zeros(())
+        return {"first": _zeros(params), "second": _zeros(params), "step": {"count": count}}
 
     def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
         count = slots["step"]["count"] + 1

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,11 +62,9 @@ class Suite(BaseModel):
     seeds: Annotated[int, Field(ge=1)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
-    def requests(self) -> Iterator[Request]:
-        """Every benchmark of each list with every strategy of that list."""
-        for group in self.cells:
-            for benchmark in group.benchmarks:
-                yield from (Request(benchmark, strategy) for strategy in group.strategies)
+    def requests(self, added: Sequence[str] = ()) -> list[Request]:
+        """Every benchmark of each list with every strategy of that list and every one that is added."""
+        return [Request(b, s) for group in self.cells for b in group.benchmarks for s in (*group.strategies, *added)]
 
 
 def suites() -> dict[str, Path]:

@@ -22,7 +22,7 @@ class Registry:
 
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
         self.plugins = plugins
-        self.own = {path.stem: _load_file(path) for path in plugins}
+        self.own = {path.stem: load_file(path) for path in plugins}
         for path in plugins:
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
@@ -83,19 +83,20 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
     return _only_part(found, kind) if isinstance(found, ModuleType) else found
 
 
-def _load_file(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """Import a Python file of the user's; raises `UserError` where that fails."""
     if not path.is_file():
-        raise UserError(f"--plugin takes a Python file; {path} is none.")
+        raise UserError(f"A Python file is wanted; there is none at {path}.")
     name = f"retrograde_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"--plugin takes a Python file (.py); {path} is none.")
+        raise UserError(f"A Python file (.py) is wanted; {path} is none.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"The plugin {path} cannot be imported: {type(error).__name__}: {error}.") from error
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}.") from error
     return module
 
 

@@ -9,7 +9,7 @@ from retrograde.memory import Held, Memory
 from retrograde.seeds import generator
 from retrograde.stream import Benchmark, Examples, Stream
 
-Rows = Int64[np.ndarray, "*step row 4"]
+Rows = Int64[np.ndarray, "... _ 4"]
 """Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding)."""
 
 
@@ -65,7 +65,7 @@ def _weighted(examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray,
     return np.concatenate([examples, real[..., None].astype(np.int64)], axis=-1)
 
 
-def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate row 4"]:
+def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row 4"]:
     """Stack the rows of replicates; those with fewer steps end in steps of padding."""
     steps = max(len(r) for r in rows)
 

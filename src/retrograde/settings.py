@@ -46,14 +46,8 @@ class Part:
 
     def __post_init__(self) -> None:
         """Check and convert every setting to its annotated type; raise `UserError` at the first misfit."""
-        cls: Any = type(self)
-        for name, adapter in _adapters(cls).items():
-            given = getattr(self, name)
-            try:
-                object.__setattr__(self, name, adapter.validate_python(given))
-            except ValidationError as error:
-                rule = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise UserError(f"{type(self).__name__}: {name}={given!r} is not possible. {rule}.") from None
+        for field in _fields(type(self)):
+            object.__setattr__(self, field.name, _converted(type(self), field.name, getattr(self, field.name)))
 
     @classmethod
     def configured(cls: type[P], given: Mapping[str, object]) -> P:
@@ -62,7 +56,7 @@ class Part:
         for name in given:
             if name not in known:
                 raise UserError(f"{cls.__name__} has no setting {name!r}. {nearest(name, known)}")
-        return cls(**given)
+        return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
 
     def settings(self) -> dict[str, Any]:
         """Every setting, resolved, as JSON values."""
@@ -78,6 +72,14 @@ class Part:
     def summary(cls) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+def _converted(cls: Any, name: str, given: object) -> Any:
+    try:
+        return _adapters(cls)[name].validate_python(given)
+    except ValidationError as error:
+        rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{cls.__name__}: {name}={given!r} is not possible. {rule}.") from None
 
 
 @cache

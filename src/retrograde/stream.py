@@ -90,7 +90,7 @@ def _sample(examples: Examples, limit: int, random: np.random.Generator) -> Exam
     return Examples(examples.row[chosen], examples.y[chosen])
 
 
-def split_classes(data: Dataset, groups: list[Int64[np.ndarray, " k"]], scenario: Scenario) -> Stream:
+def split_classes(data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario: Scenario) -> Stream:
     """Cut by class: task i holds the classes of `groups[i]`."""
     domain = scenario == "domain"
     outputs = max(map(len, groups)) if domain else data.classes

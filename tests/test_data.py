@@ -1,0 +1,338 @@
+"""Datasets: what is read, from where, and what is refused."""
+
+import gzip
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrograde.data import Dataset, _torchvision, data_folder, load
+from retrograde.errors import UserError
+
+NOWHERE = Path("/nonexistent")
+PNG_HEADER = 33
+
+
+def arrays(shape=(8, 8), dtype=np.uint8, **changes):
+    random = np.random.default_rng(0)
+    x = {f"x_{part}": (200 * random.random((n, *shape))).astype(dtype) for part, n in (("train", 12), ("test", 6))}
+    y = {f"y_{part}": np.arange(n) % 3 for part, n in (("train", 12), ("test", 6))}
+    return {name: array for name, array in {**x, **y, **changes}.items() if array is not None}
+
+
+def saved(path, save=np.savez, **changes):
+    save(path, **arrays(**changes))
+    return load(str(path), NOWHERE)
+
+
+def picture(value, size=(5, 4), mode="RGB"):
+    random = np.random.default_rng(value)
+    file = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).convert(mode).save(file, "png")
+    return file.getvalue()
+
+
+def tree(root, names=("cat", "dog"), **changes):
+    files = {f"{part}/{name}/{n}.png": (len(name) + n, name) for part in ("train", "test") for name in names for n in range(3)}
+    content = {name: picture(sum(map(ord, key[1])) + key[0]) for name, key in files.items()} | changes
+    for name, data in content.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def zipped(root, path, prefix="", method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(root.rglob("*"), reverse=True):
+            archive.write(file, prefix + file.relative_to(root).as_posix())
+    return path
+
+
+def spoil_first_member(path):
+    """Make the compressed bytes of a zip's first file an impossible deflate block."""
+    raw = bytearray(path.read_bytes())
+    start = 30 + sum(struct.unpack("<HH", raw[26:30]))
+    raw[start : start + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(raw)
+
+
+def equal(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays())
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Whatever asks MNIST to download gets an error, and is counted."""
+    asked = []
+
+    def download(self):
+        asked.append(self.raw_folder)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(_torchvision().datasets.MNIST, "download", download)
+    return asked
+
+
+def write_idx(folder, name, array, compress=False):
+    """LeCun's format: magic number, sizes (big-endian), bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    (folder / name).write_bytes(gzip.compress(content) if compress else content)
+
+
+def test_the_digits_are_bundled_and_every_class_is_split_alike():
+    data = load("digits", NOWHERE)
+    assert (data.shape, data.classes, data.x_train.dtype, data.scale * data.x_train.max()) == ((1, 8, 8), 10, np.uint8, 1)
+    shares = np.bincount(data.y_test) / (np.bincount(data.y_train) + np.bincount(data.y_test))
+    assert len(data.y_train) + len(data.y_test) == 1797
+    assert np.allclose(shares, 0.25, atol=0.01)
+
+
+def test_the_digits_are_the_same_every_time():
+    assert load("digits", NOWHERE).digest == load("digits", NOWHERE).digest
+
+
+def test_mnist_is_read_from_its_own_files_without_asking_the_network(tmp_path, offline):
+    parts = {part: np.random.default_rng(n).integers(0, 256, (n, 28, 28)) for part, n in (("train", 20), ("t10k", 10))}
+    for part, x in parts.items():
+        write_idx(tmp_path / "MNIST" / "raw", f"{part}-images-idx3-ubyte", x)
+        write_idx(tmp_path / "MNIST" / "raw", f"{part}-labels-idx1-ubyte", np.arange(len(x)) % 10)
+    data = load("mnist", tmp_path)
+    assert (data.shape, data.classes, data.scale, offline) == ((1, 28, 28), 10, 1 / 255, [])
+    assert np.array_equal(data.x_train[:, 0], parts["train"])
+    assert np.array_equal(data.x_test[:, 0], parts["t10k"])
+    assert data.y_train.tolist() == [*range(10), *range(10)]
+
+
+def test_missing_mnist_names_the_folder_looked_in_and_the_remedy(tmp_path, offline):
+    with pytest.raises(UserError, match="no network here.*--data or RETROGRADE_DATA") as refusal:
+        load("mnist", tmp_path)
+    assert str(tmp_path / "MNIST" / "raw") in str(refusal.value)
+    assert len(offline) == 1
+
+
+def test_damaged_mnist_is_refused(tmp_path, offline):
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        write_idx(tmp_path / "MNIST" / "raw", f"{name}-ubyte", np.zeros(3), compress=True)
+    with pytest.raises(UserError, match="MNIST could not be had"):
+        load("mnist", tmp_path)
+
+
+def test_the_data_folder_is_given_or_from_the_environment_or_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    monkeypatch.delenv("RETROGRADE_DATA", raising=False)
+    assert data_folder() == Path("/cache/retrograde")
+    monkeypatch.setenv("RETROGRADE_DATA", "/data")
+    assert (data_folder(), data_folder(tmp_path)) == (Path("/data"), tmp_path)
+
+
+def test_an_unknown_dataset_lists_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="'digts' is neither a name nor a file here. Did you mean digits"):
+        load("digts", NOWHERE)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "seen", "kept", "scale"),
+    [
+        ((7,), np.float64, (7,), np.float32, 1.0),
+        ((8, 8), np.uint8, (1, 8, 8), np.uint8, 1 / 255),
+        ((3, 4, 5), np.float32, (3, 4, 5), np.float32, 1.0),
+        ((3, 4, 5), np.int64, (3, 4, 5), np.float32, 1.0),
+    ],
+)
+def test_own_arrays_keep_their_values_and_get_a_channel(tmp_path, save, shape, dtype, seen, kept, scale):
+    data = saved(tmp_path / "own.npz", save=save, shape=shape, dtype=dtype)
+    assert (data.name, data.shape, data.x_train.dtype, data.scale, data.classes) == ("own", seen, kept, scale, 3)
+    assert np.array_equal(data.x_test.reshape(6, *shape), arrays(shape, dtype)["x_test"].astype(kept))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"x_train": np.full((12, 8, 8), np.nan)}, "x_train of own holds NaN"),
+        ({"x_test": np.full((6, 8, 8), -np.inf), "dtype": np.float32}, "x_test of own holds NaN or infinity"),
+        ({"x_train": np.zeros(12)}, r"x_train of .*own.npz is \(12,\)"),
+        ({"x_train": np.zeros((12, 1, 2, 3, 4))}, "Examples are"),
+        ({"x_test": np.zeros((6, 9, 9), np.uint8)}, r"\(1, 8, 8\) uint8 and \(1, 9, 9\) uint8"),
+        ({"x_test": np.zeros((6, 8, 8))}, "uint8 and .* float32"),
+        ({"x_train": np.full((12, 8, 8), "a")}, "Examples are numbers"),
+        ({"x_train": np.zeros((12, 8, 8), complex)}, "Examples are numbers"),
+        ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, "own has 0 x_train"),
+        ({"y_train": np.arange(11) % 3}, "12 x_train, 11 y_train"),
+        ({"y_train": np.zeros((12, 1), int)}, "y_train of .* shape"),
+        ({"y_test": np.arange(6) % 3 / 1.0}, "Labels are whole numbers.*y_test of .* float64"),
+        ({"y_test": np.array(list("abcabc"))}, "Labels are whole numbers"),
+        ({"y_train": np.array([0, 2] * 6)}, r"y_train of own lacks \[1\]"),
+        ({"y_test": np.array([0, 1] * 3)}, r"y_test of own lacks \[2\]"),
+        ({"y_test": np.array([0, 1, 2] * 1 + [3, 3, 3])}, r"own tests \[3\] as well"),
+        ({"y_train": np.array([-1, 0, 1, 2] * 3)}, "y_train of own holds -1"),
+        ({"x_test": None, "y_test": None}, "lacks x_test, y_test"),
+        ({"y_train": np.array([None] * 12)}, "cannot be read as a .npz of plain arrays"),
+    ],
+)
+def test_own_arrays_that_do_not_fit_together_are_refused_with_the_reason(tmp_path, changes, why):
+    with pytest.raises(UserError, match=why):
+        saved(tmp_path / "own.npz", **changes)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_a_cut_off_npz_is_refused(tmp_path, kept):
+    path = tmp_path / "own.npz"
+    np.savez(path, **arrays())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    with pytest.raises(UserError, match=r"own\.npz cannot be read"):
+        load(str(path), NOWHERE)
+
+
+def test_an_npz_with_a_changed_byte_is_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, **arrays())
+    content = bytearray(path.read_bytes())
+    content[400] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"own\.npz cannot be read"):
+        load(str(path), NOWHERE)
+
+
+def test_a_compressed_npz_that_is_damaged_is_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, **arrays())
+    spoil_first_member(path)
+    with pytest.raises(UserError, match=r"own\.npz cannot be read"):
+        load(str(path), NOWHERE)
+
+
+def test_one_plain_array_under_the_name_of_an_npz_is_refused(tmp_path):
+    with (tmp_path / "own.npz").open("wb") as file:
+        np.save(file, np.zeros((3, 3)))
+    with pytest.raises(UserError, match=r"own\.npz"):
+        load(str(tmp_path / "own.npz"), NOWHERE)
+
+
+def test_the_digest_changes_with_the_content_and_not_with_the_name(tmp_path):
+    first = saved(tmp_path / "a.npz")
+    pixel, label = arrays()["x_test"], arrays()["y_train"]
+    pixel[5, 7, 7] ^= 1
+    label[0], label[1] = label[1], label[0]
+    others = [saved(tmp_path / "b.npz", **changes) for changes in ({"x_test": pixel}, {"y_train": label}, {"shape": (64,)})]
+    assert saved(tmp_path / "c.npz").digest == first.digest
+    assert len({first.digest, *(other.digest for other in others)}) == 4
+
+
+def test_the_digest_changes_with_the_scale():
+    first, second = (Dataset("a", **arrays(), scale=scale) for scale in (1.0, 0.5))
+    assert first.digest != second.digest
+
+
+def test_an_image_folder_holds_the_pixels_and_sorted_classes(tmp_path):
+    data = load(str(tree(tmp_path / "pets", names=("dog", "cat"))), NOWHERE)
+    assert (data.name, data.shape, data.y_train.tolist(), data.scale) == ("pets", (3, 5, 4), [0, 0, 0, 1, 1, 1], 1 / 255)
+    first = np.asarray(Image.open(tmp_path / "pets" / "train" / "cat" / "0.png"))
+    assert np.array_equal(data.x_train[0], first.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("prefix", ["", "pets/", "deep/er/"])
+def test_a_zip_gives_the_same_arrays_as_its_folder(tmp_path, prefix):
+    root = tree(tmp_path / "pets", names=("a", "a-b", "a b", "ä"))
+    folder, archive = load(str(root), NOWHERE), load(str(zipped(root, tmp_path / "z.zip", prefix)), NOWHERE)
+    assert equal(folder, archive)
+    assert folder.digest == archive.digest
+
+
+def test_grey_images_have_one_channel(tmp_path):
+    root = tmp_path / "grey"
+    content = {f"{part}/{label}/x.PNG": picture(n, mode="L") for part in ("train", "test") for n, label in enumerate("ab")}
+    assert load(str(tree(root, names=(), **content)), NOWHERE).shape == (1, 5, 4)
+
+
+def test_sixteen_bit_grey_images_keep_their_contrast_or_are_refused(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray((np.arange(20).reshape(5, 4) * 3000).astype(np.uint16)).save(file, "png")
+    content = {f"{part}/{label}/x.png": file.getvalue() for part in ("train", "test") for label in "ab"}
+    try:
+        data = load(str(tree(tmp_path / "deep", names=(), **content)), NOWHERE)
+    except UserError:
+        return
+    assert len(np.unique(data.x_train)) == 20
+
+
+def test_other_files_beside_the_images_are_passed_over(tmp_path):
+    plain = load(str(tree(tmp_path / "one")), NOWHERE)
+    other = tree(tmp_path / "two", **{"train/cat/notes.txt": b"x", "README.png": b"x", "extra/cat/0.png": b"x"})
+    assert equal(plain, load(str(other), NOWHERE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"train/cat/9.png": picture(9, size=(6, 4))}, r"one size.*\(3, 5, 4\), \(3, 6, 4\)"),
+        ({"test/dog/9.png": picture(9, mode="L")}, r"number of channels.*\(1, 5, 4\), \(3, 5, 4\)"),
+        ({"train/cat/9.png": b"no image"}, "train/cat/9.png in .* cannot be read as an image"),
+        ({"train/cat/9.png": b""}, "train/cat/9.png in .* cannot be read as an image"),
+        ({"train/cat/9.png": picture(9)[: PNG_HEADER + 20]}, "train/cat/9.png in .* cannot be read as an image"),
+        ({"test/cow/9.png": picture(9)}, "test/cow has no train/cow"),
+        ({"train/cow/9.png": picture(9)}, r"y_test of .* lacks \[1\]"),
+    ],
+)
+@pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
+def test_images_that_do_not_fit_together_are_refused_with_the_reason(tmp_path, changes, why, as_zip):
+    root = tree(tmp_path / "pets", **changes)
+    path = zipped(root, tmp_path / "z.zip") if as_zip else root
+    with pytest.raises(UserError, match=why):
+        load(str(path), NOWHERE)
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_an_image_folder_without_one_half_is_refused(tmp_path, missing):
+    root = tree(tmp_path / "pets")
+    (root / missing).rename(root / "elsewhere")
+    with pytest.raises(UserError, match=missing):
+        load(str(root), NOWHERE)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/nonexistent/x.png"), Path.mkdir], ids=["dangling link", "folder"])
+def test_an_entry_of_an_image_folder_that_is_no_file_is_no_traceback(tmp_path, make):
+    root = tree(tmp_path / "pets")
+    make(root / "train" / "cat" / "9.png")
+    try:
+        data = load(str(root), NOWHERE)
+    except UserError as error:
+        assert "9.png" in str(error)
+    else:
+        assert equal(data, load(str(tree(tmp_path / "plain")), NOWHERE))
+
+
+def test_an_image_that_claims_to_be_enormous_is_refused(tmp_path):
+    bomb = bytearray(picture(1))
+    bomb[16:24] = struct.pack(">II", 10**5, 10**5)
+    bomb[29:33] = struct.pack(">I", zipfile.crc32(bytes(bomb[12:29])))
+    with pytest.raises(UserError, match="9.png"):
+        load(str(tree(tmp_path / "pets", **{"train/cat/9.png": bytes(bomb)})), NOWHERE)
+
+
+def test_the_extra_files_of_a_zip_made_on_a_mac_are_passed_over(tmp_path):
+    root = tree(tmp_path / "pets")
+    path = zipped(root, tmp_path / "z.zip", "pets/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/pets/train/cat/._0.png", b"resource fork")
+    assert equal(load(str(path), NOWHERE), load(str(root), NOWHERE))
+
+
+def test_what_is_no_zip_is_refused(tmp_path):
+    (tmp_path / "data.zip").write_bytes(b"not a zip")
+    with pytest.raises(UserError, match=r"data\.zip is neither a \.npz, nor an image folder, nor a sound zip"):
+        load(str(tmp_path / "data.zip"), NOWHERE)
+
+
+def test_a_damaged_zip_is_refused(tmp_path):
+    path = zipped(tree(tmp_path / "pets", names=("z",)) / "test", tmp_path / "z.zip", "test/", zipfile.ZIP_DEFLATED)
+    spoil_first_member(path)
+    with pytest.raises(UserError, match=r"z\.zip"):
+        load(str(path), NOWHERE)

@@ -1,0 +1,93 @@
+"""The net: masking, weights and gradients against plain PyTorch."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from retrograde.errors import UserError
+from retrograde.models import build
+from retrograde.net import Batch, Net, check_module
+from retrograde.optim import plain
+
+
+@pytest.fixture
+def module():
+    return build("mlp-7", (5,), 4, seed=0).double()
+
+
+@pytest.fixture
+def params(module):
+    return {name: value.detach() for name, value in module.named_parameters()}
+
+
+def batch(rows=6):
+    random = torch.Generator().manual_seed(1)
+    x = torch.randn(rows, 5, generator=random, dtype=torch.float64)
+    weight = torch.ones(rows, dtype=torch.float64)
+    return Batch(x, torch.arange(rows) % 2 + 2, torch.ones(rows, dtype=torch.long), weight)
+
+
+def test_the_loss_is_pytorchs_mean_cross_entropy(module, params):
+    b = batch()
+    assert torch.allclose(Net(module, plain()).loss(params, b), cross_entropy(module(b.x), b.y))
+
+
+def test_rows_of_weight_zero_do_not_count(module, params):
+    b = batch()._replace(weight=torch.tensor([1.0, 1, 1, 1, 0, 0], dtype=torch.float64))
+    expected = cross_entropy(module(b.x[:4]), b.y[:4])
+    assert torch.allclose(Net(module, plain()).loss(params, b), expected)
+
+
+def test_a_batch_of_padding_alone_has_no_loss_and_no_gradient(module, params):
+    b = batch()._replace(weight=torch.zeros(6, dtype=torch.float64))
+    net = Net(module, plain())
+    assert net.loss(params, b) == 0
+    assert all((g == 0).all() for g in net.grad(params, b).values())
+
+
+def test_the_gradient_agrees_with_finite_differences(module, params):
+    net, b, step = Net(module, plain()), batch(), 1e-6
+    gradient = net.grad(params, b)
+    for name, value in params.items():
+        nudge = torch.zeros_like(value)
+        nudge.view(-1)[0] = step
+        up, down = (net.loss(params | {name: value + sign * nudge}, b) for sign in (1, -1))
+        assert torch.allclose((up - down) / (2 * step), gradient[name].view(-1)[0], atol=1e-8)
+
+
+def test_a_told_task_leaves_other_units_out_of_loss_and_gradient(module, params):
+    units = torch.tensor([[True, True, False, False], [False, False, True, True]])
+    net, b = Net(module, plain(), units), batch()
+    expected = cross_entropy(module(b.x)[:, 2:], b.y - 2)
+    assert torch.allclose(net.loss(params, b), expected)
+    assert (net.grad(params, b)["3.weight"][:2] == 0).all()
+
+
+def test_an_untold_task_masks_nothing(module, params):
+    units = torch.zeros((2, 4), dtype=torch.bool)
+    assert Net(module, plain(), units).logits(params, batch().x, None).isfinite().all()
+
+
+def test_batch_norm_updates_its_buffers_without_touching_the_old_ones():
+    module = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2))
+    buffers = {name: value.clone() for name, value in module.named_buffers()}
+    net = Net(module, plain(), buffers=buffers)
+    params = {name: value.detach() for name, value in module.named_parameters()}
+    x = torch.randn(8, 5) + 3
+    after = net.refreshed(params, x)
+    assert torch.allclose(after["0.running_mean"], 0.1 * x.mean(0), atol=1e-6)
+    assert all(torch.equal(buffers[name], value) for name, value in module.named_buffers())
+
+
+@pytest.mark.parametrize(
+    ("module", "rule"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(5, 2)), "random numbers"),
+        (nn.Linear(5, 3), "2 outputs"),
+        (nn.Linear(4, 2), "cannot take"),
+    ],
+)
+def test_a_module_that_cannot_serve_is_refused_with_the_reason(module, rule):
+    with pytest.raises(UserError, match=rule):
+        check_module(module, torch.randn(2, 5), 2)

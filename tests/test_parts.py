@@ -1,0 +1,82 @@
+"""Every part x every check: adding a file to the three folders adds its tests."""
+
+import inspect
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from retrograde.checks import CHECKS, verdict, works_in
+from retrograde.data import load
+from retrograde.registry import KINDS, Registry
+from retrograde.settings import parse, write
+from retrograde.stream import Scenario
+
+PARTS = Registry()
+ALL = [(kind, name) for kind in KINDS for name in PARTS.names(kind)]
+STRATEGIES = PARTS.names("strategies")
+BENCHMARKS = PARTS.names("benchmarks")
+SCENARIOS = get_args(Scenario)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_keeps_the_contract(name, check):
+    outcome = verdict(PARTS.get("strategies", name), check)
+    assert outcome.outcome == "passed", outcome.why
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_works_in_a_scenario_or_declares_that_it_does_not(name, scenario):
+    outcome = works_in(PARTS.get("strategies", name), scenario)
+    assert outcome.outcome != "failed", outcome.why
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_part_is_a_documented_dataclass_with_defaults(kind, name):
+    part = PARTS.find(kind, name)
+    assert is_dataclass(part)
+    assert inspect.getdoc(part)
+    assert PARTS.get(kind, name).changed() == ""
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_setting_survives_being_written_and_parsed(kind, name):
+    part = PARTS.get(kind, name)
+    text = write(name, ",".join(f"{f.name}={_as_text(getattr(part, f.name))}" for f in fields(part)))
+    again = PARTS.get(kind, *parse(text))
+    assert again.settings() == part.settings()
+
+
+def _as_text(value):
+    from retrograde.settings import as_text
+
+    return as_text(value)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_gives_the_same_stream_again_and_another_for_another_seed(name, scenario):
+    data, benchmark = load("digits", Path()), PARTS.get("benchmarks", name, {"scenario": scenario})
+    first, again, other = (_content(benchmark.stream(data, seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def _content(stream):
+    parts = [array.tobytes() for task in stream.tasks for part in task for array in part]
+    return parts, None if stream.pixels is None else stream.pixels.tobytes()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
+    stream = PARTS.get("benchmarks", name, {"scenario": scenario}).stream(load("digits", Path()), 0)
+    for task, units in zip(stream.tasks, stream.units, strict=True):
+        for part in task:
+            assert set(np.unique(part.y)) == set(np.flatnonzero(units))
+    shared = stream.units.sum(axis=0).max()
+    assert shared == (len(stream.tasks) if scenario == "domain" else 1)

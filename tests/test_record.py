@@ -1,0 +1,155 @@
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrograde.record import SCHEMA, Cell, Damaged, Named, Record, TooNew
+
+VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_size=5)
+BENCHMARK = Named("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
+STRATEGY = Named("er", {"memory": 500, "lr": 0.1}, "memory=500")
+CELL = Cell(BENCHMARK, STRATEGY, "digest")
+
+
+def refuse(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+@pytest.fixture
+def whole(make_record):
+    return make_record(correct=((1, 0), (7, 2), (5, 6)), of=7, correct_told=[[3, 3], [7, 4], [6, 7]])
+
+
+def test_a_record_comes_back_from_its_json_as_it_was(whole):
+    assert Record.from_json(whole.to_json()) == whole
+
+
+@given(SETTINGS, SETTINGS, st.text())
+def test_a_cell_keeps_its_place_when_its_record_is_written_and_read(benchmark, strategy, data):
+    cell = Cell(Named("split", benchmark), Named("er", strategy), data)
+    back = Record.from_json(Record(cell, 0, "failed").to_json()).cell
+    assert back == cell
+    assert back.path == cell.path
+
+
+def test_accuracies_are_the_quotients_of_the_counts_task_by_task(make_record):
+    counts, tests = [[1, 0], [7, 2], [5, 6]], [7, 11]
+    record = replace(make_record(correct=counts), tests=tests)
+    exact = [[float(Fraction(k, n)) for k, n in zip(row, tests, strict=True)] for row in counts]
+    assert record.R.tolist() == exact
+
+
+def test_told_accuracies_are_there_exactly_where_they_were_counted(whole):
+    assert whole.R_told.tolist() == [[3 / 7, 3 / 7], [1, 4 / 7], [6 / 7, 1]]
+    assert replace(whole, correct_told=[]).R_told is None
+
+
+@pytest.mark.parametrize("text", ['{"schema": %d}', '{"schema": %d, "cell": "of another shape"}'])
+def test_a_record_of_a_later_schema_is_called_too_new_and_not_damaged(text):
+    with pytest.raises(TooNew, match=str(SCHEMA + 1)):
+        Record.from_json(text % (SCHEMA + 1))
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.25, 0.5, 0.75, 0.999])
+def test_a_record_cut_off_anywhere_is_damaged(whole, share):
+    text = whole.to_json().rstrip()
+    with pytest.raises(Damaged, match="document"):
+        Record.from_json(text[: int(share * len(text))])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": None},
+        {"schema": "new"},
+        {"cell": {}},
+        {"seed": "first"},
+        {"seed": 0.5},
+        {"status": "lost"},
+        {"tests": 7},
+        {"correct": [["many"]]},
+        {"clocks": {"train": "long"}},
+        {"how": []},
+    ],
+    ids=str,
+)
+def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_the_field(whole, change):
+    with pytest.raises(Damaged, match=next(iter(change))):
+        Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"correct": []},
+        {"correct": [[1, 0], [7, 2]]},
+        {"correct": [[1, 0], [7, 2], [5, 6], [5, 6]]},
+        {"correct": [[1, 0], [7, 2], [5]]},
+        {"correct_told": [[3, 3]]},
+        {"correct_told": [[3], [7], [6]]},
+        {"tests": [7]},
+        {"tests": [7, 0]},
+        {"correct": [[1, 0], [7, 2], [5, 8]]},
+        {"correct": [[1, 0], [7, 2], [5, -1]]},
+        {"correct_told": [[3, 3], [7, 4], [6, 8]]},
+        {"tests": [], "correct": [[]], "correct_told": []},
+    ],
+    ids=str,
+)
+def test_a_record_whose_counts_cannot_be_is_damaged(whole, change):
+    with pytest.raises(Damaged):
+        Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
+
+
+@pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])
+def test_a_document_that_is_no_record_is_damaged(document):
+    with pytest.raises(Damaged):
+        Record.from_json(document)
+
+
+def test_a_diverged_record_may_stop_before_the_last_task(make_record):
+    record = make_record(correct=((1, 0), (7, 2)), status="diverged")
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf], ids=str)
+def test_the_json_holds_no_number_that_json_lacks(make_record, odd):
+    record = make_record(clocks={"train": odd}, how={"replicates": odd}, memory=odd)
+    assert json.loads(record.to_json(), parse_constant=refuse)["seed"] == 0
+
+
+@given(SETTINGS, st.randoms())
+def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, random):
+    shuffled = dict(random.sample(list(settings.items()), len(settings)))
+    first, second = (Cell(Named("split", s), Named("er", s), "digest") for s in (settings, shuffled))
+    assert first.path == second.path
+    assert hash(first) == hash(second)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(CELL, data="other"),
+        replace(CELL, benchmark=replace(BENCHMARK, settings={"task_size": 5, "hidden": [100, 100]})),
+        replace(CELL, benchmark=replace(BENCHMARK, name="rotated")),
+        replace(CELL, strategy=replace(STRATEGY, settings={"memory": 500, "lr": 0.01})),
+        replace(CELL, strategy=replace(STRATEGY, name="finetune")),
+        replace(CELL, benchmark=replace(BENCHMARK, settings=STRATEGY.settings), strategy=replace(STRATEGY, settings=BENCHMARK.settings)),
+    ],
+    ids=["data", "benchmark's setting", "benchmark", "strategy's setting", "strategy", "settings exchanged"],
+)
+def test_cells_that_differ_in_what_was_run_lie_apart(other):
+    assert other.path != CELL.path
+
+
+def test_cells_that_differ_only_in_which_settings_are_called_changed_lie_together():
+    assert replace(CELL, strategy=replace(STRATEGY, changed="")).path == CELL.path
+
+
+def test_a_cell_reads_as_the_command_line_takes_it():
+    assert CELL.text == "split:task_size=2  er:memory=500"

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import ttest_1samp, ttest_rel
+
+from retrograde.stats import paired_p, t_interval
+
+SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
+SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
+PAIRS = st.integers(2, 12).flatmap(lambda n: arrays(float, (2, n), elements=SCORE))
+
+
+@given(SAMPLES)
+def test_the_interval_is_that_of_scipy(values):
+    assume(values.std() > 1e-6)
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    assert t_interval(values) == pytest.approx((values.mean(), low, high, len(values)), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (np.nan, np.nan, np.nan, 0)), ([0.3], (0.3, np.nan, np.nan, 1)), ([0.3] * 3, (0.3, 0.3, 0.3, 3))],
+    ids=["none", "one", "three alike"],
+)
+def test_an_interval_has_bounds_from_two_values_on_and_no_width_where_all_are_equal(values, expected):
+    assert t_interval(np.array(values, dtype=float)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(PAIRS)
+def test_the_paired_p_value_is_that_of_scipy(pairs):
+    assume((pairs[0] - pairs[1]).std() > 1e-6)
+    assert paired_p(*pairs) == pytest.approx(ttest_rel(*pairs).pvalue, rel=1e-9)
+
+
+@given(PAIRS)
+def test_which_of_two_strategies_comes_first_does_not_change_the_p_value(pairs):
+    a, b = pairs
+    assert paired_p(a, b) == paired_p(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([], [], np.nan),
+        ([0.5], [0.25], np.nan),
+        ([0.5, 0.75], [0.5, 0.75], 1.0),
+        ([0.5, 0.75, 0.25], [0.25, 0.5, 0.0], 0.0),
+    ],
+    ids=["no pair", "one pair", "equal pairs", "one constant difference"],
+)
+def test_the_p_value_is_defined_without_a_spread_and_undefined_below_two_pairs(a, b, expected):
+    assert paired_p(np.array(a), np.array(b)) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_nineteen_of_twenty_intervals_hold_the_true_mean(n):
+    samples = np.random.default_rng(7).normal(loc=0.7, scale=0.05, size=(2000, n))
+    held = [interval.low <= 0.7 <= interval.high for interval in map(t_interval, samples)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_in_twenty_pairs_without_a_difference_falls_below_five_percent():
+    common, a, b = np.random.default_rng(7).normal(size=(3, 2000, 5))
+    below = [paired_p(x, y) < 0.05 for x, y in zip(3 * common + a, 3 * common + b, strict=True)]
+    assert np.mean(below) == pytest.approx(0.05, abs=0.015)

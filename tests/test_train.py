@@ -1,0 +1,199 @@
+"""The loop and the vectorised step, against a plain PyTorch loop written for one replicate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from retrograde.checks import Blobs, blobs
+from retrograde.errors import UserError
+from retrograde.learner import Learner
+from retrograde.models import build
+from retrograde.registry import Registry
+from retrograde.schedule import train_rows
+from retrograde.seeds import torch_seed
+from retrograde.train import check, total_steps, train
+from retrograde.vectorise import Vectorised
+
+CPU = torch.device("cpu")
+PARTS = Registry()
+RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 0.01}
+STRATEGIES = ["finetune", "joint", "er"]
+
+
+def strategy(name, lr=0.1, **settings):
+    return PARTS.find("strategies", name)(lr=lr, **settings)
+
+
+def streams(benchmark, seeds, data=None):
+    return [benchmark.stream(data or PARTS_DATA, seed) for seed in seeds]
+
+
+PARTS_DATA = blobs()
+
+
+def plain_loop(benchmark, part, seed):
+    """The same training with nn.Module, autograd and torch.optim: real rows only, one replicate."""
+    stream, memory, schedule = benchmark.stream(PARTS_DATA, seed), part.remember(), part.schedule()
+    held = memory.empty() if memory else None
+    model = build(benchmark.model, PARTS_DATA.shape, stream.units.shape[1], torch_seed(seed, "weights"))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    for number in range(len(stream.tasks)):
+        if number == 0 or schedule.fresh:
+            model.load_state_dict(start)
+            optimizer = make_optimizer(benchmark.optimizer, model, part.lr)
+        rows, held = train_rows(stream, number, benchmark, schedule, memory, held, seed)
+        for step in rows:
+            row, task, y, _ = step[step[:, 3] > 0].T
+            logits = model(torch.from_numpy(PARTS_DATA.x_train[row]))
+            if benchmark.scenario == "task":
+                logits = logits.masked_fill(~torch.from_numpy(stream.units[task]), -torch.inf)
+            optimizer.zero_grad()
+            cross_entropy(logits, torch.from_numpy(y)).backward()
+            optimizer.step()
+    return model
+
+
+def make_optimizer(name, model, lr):
+    if name == "adam":
+        return torch.optim.Adam(model.parameters(), lr=lr)
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9 if name == "momentum" else 0)
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+@pytest.mark.parametrize("optimizer", RATES)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_training_equals_a_plain_pytorch_loop(name, optimizer, scenario):
+    benchmark = Blobs(scenario=scenario, optimizer=optimizer, batch=7, epochs=2)
+    part = strategy(name, RATES[optimizer])
+    backend = Vectorised(benchmark, part, streams(benchmark, [0, 1]), [0, 1], CPU)
+    for number in range(3):
+        backend.learn(number, lambda _: None)
+    for replicate in (0, 1):
+        for key, value in plain_loop(benchmark, part, replicate).state_dict().items():
+            assert torch.allclose(backend.state.params[key][replicate], value, atol=1e-4), key
+
+
+def test_replicates_with_fewer_steps_equal_their_own_run():
+    data, split = PARTS.find("benchmarks", "split"), PARTS.find("strategies", "er")
+    benchmark, part = data(tasks=3, optimizer="adam", batch=32), split(lr=0.01)
+    from retrograde.data import load
+
+    digits = load("digits", Path())
+    own = [benchmark.stream(digits, seed) for seed in (0, 1)]
+    assert len({len(stream.tasks[0].train.row) for stream in own}) == 2
+    both = train(benchmark, part, own, [0, 1], CPU, "off")
+    for seed in (0, 1):
+        alone = train(benchmark, part, [own[seed]], [seed], CPU, "off")[0]
+        assert np.abs(np.array(alone.correct) - np.array(both[seed].correct)).max() <= 1
+        assert alone.counts == both[seed].counts
+
+
+def test_counts_are_exact():
+    benchmark = Blobs(batch=10, epochs=2)
+    outcome = train(benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off")[0]
+    assert outcome.counts["steps"] == 3 * 2 * 5
+    assert outcome.counts["new"] == 3 * 2 * 46
+    assert outcome.counts["replayed"] == 3 * 2 * 5 * 10 - 10  # nothing is there to replay at the first step
+    assert outcome.counts["forward"] == outcome.counts["backward"] == 20
+    assert outcome.memory["examples"] == 15
+    assert total_steps(benchmark, strategy("finetune"), streams(benchmark, [0])) == 30
+    assert total_steps(benchmark, strategy("joint"), streams(benchmark, [0])) == 2 * (5 + 10 + 14)
+
+
+def test_row_zero_is_before_training_and_every_row_counts_every_task():
+    benchmark = Blobs()
+    outcome = train(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU, "off")[0]
+    model = build(benchmark.model, PARTS_DATA.shape, 6, torch_seed(0, "weights"))
+    right = model(torch.from_numpy(PARTS_DATA.x_test)).argmax(1).numpy() == PARTS_DATA.y_test
+    assert outcome.correct[0] == [int(right[PARTS_DATA.y_test // 2 == task].sum()) for task in range(3)]
+    assert outcome.tests == [20, 20, 20]
+    assert np.array(outcome.correct).shape == np.array(outcome.correct_told).shape == (4, 3)
+
+
+def test_the_told_counts_are_what_a_masked_argmax_gives():
+    benchmark = Blobs()
+    own = streams(benchmark, [0])
+    backend = Vectorised(benchmark, strategy("finetune"), own, [0], CPU)
+    backend.learn(0, lambda _: None)
+    logits = backend.net.logits({k: v[0] for k, v in backend.state.params.items()}, torch.from_numpy(PARTS_DATA.x_test))
+    task = PARTS_DATA.y_test // 2
+    own_units = torch.stack([logits[range(60), 2 * task], logits[range(60), 2 * task + 1]], 1)
+    expected = 2 * task + own_units.argmax(1).numpy() == PARTS_DATA.y_test
+    assert backend.evaluate().told[0, :60].sum() == expected.sum()
+
+
+def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
+    benchmark = Blobs(epochs=20)
+    outcomes = train(benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off")
+    assert not any(outcome.sound for outcome in outcomes)
+    assert len(outcomes[0].correct) == 1
+
+
+def test_progress_adds_up_to_the_steps():
+    told = []
+    benchmark = Blobs()
+    train(benchmark, strategy("er"), streams(benchmark, [0, 1]), [0, 1], CPU, "off", told.append)
+    assert sum(told) == total_steps(benchmark, strategy("er"), streams(benchmark, [0, 1]))
+
+
+def test_a_scenario_that_a_strategy_declares_out_is_refused():
+    class OnlyTask(PARTS.find("strategies", "finetune")):
+        scenarios = ("task",)
+
+    benchmark = Blobs(scenario="class")
+    with pytest.raises(UserError, match="task-incremental.*scenario=class"):
+        check(benchmark, OnlyTask(), streams(benchmark, [0])[0], CPU)
+
+
+def test_a_ring_smaller_than_its_groups_is_refused_before_training():
+    benchmark = Blobs()
+    with pytest.raises(UserError, match="memory=5"):
+        check(benchmark, strategy("er", memory=5, policy="ring"), streams(benchmark, [0])[0], CPU)
+
+
+def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
+    benchmark = Blobs(batch=7)
+    pure = train(benchmark, strategy("finetune"), streams(benchmark, [4]), [4], CPU, "off")[0]
+    opaque = train(benchmark, PlainSGD(), streams(benchmark, [4]), [4], CPU, "off")[0]
+    assert opaque.correct == pure.correct
+    assert opaque.correct_told == pure.correct_told
+    assert {k: opaque.counts[k] for k in ("steps", "new", "replayed")} == {
+        k: pure.counts[k] for k in ("steps", "new", "replayed")
+    }
+    assert (opaque.how["backend"], pure.how["backend"]) == ("opaque", "pure")
+
+
+class PlainSGD(Learner):
+    """Fine-tuning as existing code would do it."""
+
+    def begin(self, model):
+        self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def observe(self, x, y, task):
+        self.optimizer.zero_grad()
+        cross_entropy(self.model(x), y).backward()
+        self.optimizer.step()
+
+    def predict(self, x, task):
+        return self.model(x)
+
+
+def test_end_task_gets_every_example_of_the_task_once():
+    class Counts(PARTS.find("strategies", "finetune")):
+        def init(self, net, params):
+            return {"rows": torch.zeros(()), "labels": torch.zeros(())}
+
+        def end_task(self, net, state, finished):
+            rows, labels = state.extra["rows"], state.extra["labels"]
+            labels = labels + (finished.y * finished.weight).sum()
+            return state.replace(extra={"rows": rows + finished.weight.sum(), "labels": labels})
+
+    benchmark = Blobs()
+    backend = Vectorised(benchmark, Counts(), streams(benchmark, [0, 1]), [0, 1], CPU)
+    for number in range(3):
+        backend.learn(number, lambda _: None)
+    assert backend.state.extra["rows"].tolist() == [138, 138]
+    assert backend.state.extra["labels"].tolist() == [PARTS_DATA.y_train.sum()] * 2
