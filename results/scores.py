@@ -1,13 +1,14 @@
 """The scores of every strategy on every benchmark."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from retrograde.frame import labels, score_frame
-from retrograde.record import Record
+from retrograde.frame import Label, labels, score_frame
+from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table
 from retrograde.score import METRICS, Metric
 from retrograde.stats import paired_p, t_interval
@@ -20,9 +21,11 @@ class Scores(Result):
     """Mean and 95 % interval of each metric over replicates; bold: the best, and what is not distinguishable from it."""
 
     def table(self, records: Sequence[Record]) -> Table:
-        frame = score_frame(records)
-        benchmarks = sorted({label.benchmark for label in labels(records).values()})
-        sections = tuple(_section(frame[frame.benchmark == name], records, name) for name in benchmarks)
+        frame, label = score_frame(records), labels(records)
+        by_benchmark = defaultdict(list)
+        for record in records:
+            by_benchmark[label[record.cell].benchmark].append(record)
+        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
         return Table("Scores", (_compared(), _metrics()), sections, _tidy(frame))
 
 
@@ -47,10 +50,8 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
 
 
-def _section(frame: pd.DataFrame, records: Sequence[Record], benchmark: str) -> Section:
-    label = labels(records)
-    here = [record for record in records if label[record.cell].benchmark == benchmark]
-    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here if r.status != "failed"})
+def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
     metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
     values = {metric: _values(frame, metric) for metric in metrics}
     bold = {metric: _best(values[metric], strategies, metric) for metric in metrics}
@@ -61,7 +62,7 @@ def _section(frame: pd.DataFrame, records: Sequence[Record], benchmark: str) -> 
         cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
         title = f"{name} {settings}".strip() + (" †" if upper else "")
         rows.append((Entry(title), *cells, Entry(_count(mine))))
-    return Section(benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
+    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
 
 
 Strategies = dict[tuple[bool, str, str], "pd.Series[float]"]
@@ -91,7 +92,7 @@ def _interval(values: "pd.Series[float] | None") -> str:
     if values is None:
         return "–"
     mean, low, _, n = t_interval(values.to_numpy())
-    return f"{100 * mean:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+    return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
 
 
 def _count(statuses: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import labels
+from retrograde.frame import labels, ordered
 from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
 
@@ -36,7 +36,7 @@ class Timing(Result):
 
 
 _NOTE = (
-    "Means over replicates. A step trains all replicates of a batch at once; `per replicate` is its share, and "
+    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share, and "
     "µs/example counts new and replayed examples of all replicates. Building the replay schedule is in the training "
     "time; compilation and the first step are not. Evaluation and compilation are seconds per batch of replicates; memory "
     "is the examples held plus the state beside the parameters; peak is the whole process (on a GPU: its tensors). One "
@@ -46,7 +46,7 @@ _NOTE = (
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = labels(records)
-    rows = [_row(record, *label[record.cell]) for record in records if record.status == "done"]
+    rows = [_row(record, *label[record.cell]) for record in ordered(records) if record.status == "done"]
     return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *FIGURES])
 
 

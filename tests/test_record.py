@@ -139,7 +139,11 @@ def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, ran
         replace(CELL, benchmark=replace(BENCHMARK, name="rotated")),
         replace(CELL, strategy=replace(STRATEGY, settings={"memory": 500, "lr": 0.01})),
         replace(CELL, strategy=replace(STRATEGY, name="finetune")),
-        replace(CELL, benchmark=replace(BENCHMARK, settings=STRATEGY.settings), strategy=replace(STRATEGY, settings=BENCHMARK.settings)),
+        replace(
+            CELL,
+            benchmark=replace(BENCHMARK, settings=STRATEGY.settings),
+            strategy=replace(STRATEGY, settings=BENCHMARK.settings),
+        ),
     ],
     ids=["data", "benchmark's setting", "benchmark", "strategy's setting", "strategy", "settings exchanged"],
 )

@@ -90,7 +90,8 @@ def test_a_part_comes_with_the_settings_given():
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "near"), [("strategies", "finetun", "finetune"), ("benchmarks", "slpit", "split"), ("results", "time", "timing")]
+    ("kind", "name", "near"),
+    [("strategies", "finetun", "finetune"), ("benchmarks", "slpit", "split"), ("results", "time", "timing")],
 )
 def test_an_unknown_name_lists_the_nearest(kind, name, near):
     with pytest.raises(UserError, match=f"There is no {ONE[kind]} '{name}'. Did you mean .*{near}"):
@@ -98,7 +99,7 @@ def test_an_unknown_name_lists_the_nearest(kind, name, near):
 
 
 def test_an_unknown_kind_lists_the_nearest():
-    with pytest.raises(UserError, match="'strategy'. Did you mean strategies"):
+    with pytest.raises(UserError, match=r"'strategy'\. Did you mean strategies"):
         Registry().find("strategy", "er")
 
 
@@ -167,7 +168,7 @@ def test_a_plugin_without_a_public_part_of_its_own_is_refused(source, write):
 
 def test_a_plugin_that_is_no_python_file_is_refused(write, tmp_path):
     for path in (tmp_path, tmp_path / "absent.py", write("", "mine.txt")):
-        with pytest.raises(UserError, match="--plugin takes a Python file"):
+        with pytest.raises(UserError, match=r"Python file.*(none at|is none)"):
             Registry((path,))
 
 

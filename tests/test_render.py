@@ -14,7 +14,7 @@ from retrograde.result import Entry, Section, Table
 SPECIAL = "|*_`<>&%$#{}~^\\±µ"
 TEXT = st.text("ab 1" + SPECIAL).map(str.strip)
 ESCAPED = {
-    "|": r"\|", "*": r"\*", "_": r"\_", "`": r"\`", "<": r"\<", "\\": r"\\", "~~a~~": r"\~\~a\~\~", "&lt;": r"\&lt;",
+    "|": r"\|", "*": r"\*", "_": r"\_", "`": r"\`", "<": r"\<", "\\": r"\\", "~": "~", "&": "&",
     "%": "%", "$": "$", "#": "#", "{}": "{}", "^": "^", "±": "±", "µ": "µ",
 }  # fmt: skip
 IN_LATEX = {
@@ -26,7 +26,7 @@ IN_LATEX = {
 
 def table(*rows, heading="split", columns=None, notes=(), tidy=None):
     """One section of rows of texts or entries; the tidy numbers default to those texts."""
-    columns = columns or tuple("strategy ACC n".split()[: len(rows[0])])
+    columns = columns or ("strategy", "ACC", "n")[: len(rows[0])]
     entries = tuple(tuple(Entry(e) if isinstance(e, str) else e for e in row) for row in rows)
     frame = pd.DataFrame([[e.text for e in row] for row in entries]) if tidy is None else tidy
     return Table("Scores", notes, (Section(heading, columns, entries),), frame)
@@ -56,7 +56,12 @@ def unescaped(text):
 
 @pytest.mark.parametrize(("text", "expected"), ESCAPED.items())
 def test_markdown_escapes_what_would_be_markup(text, expected):
-    assert lines(markdown(table([f"a {text} b", "1"])))[2].split("  ")[0] == f"| a {expected} b |"[:-2]
+    assert lines(markdown(table([f"a {text} b", "1"])))[2].startswith(f"| a {expected} b ")
+
+
+@pytest.mark.parametrize("text", ["~~a~~", "&lt;", "[a](b)"])
+def test_markdown_does_not_strike_out_nor_replace_nor_link_text(text):
+    assert text not in markdown(table([text, "1"]))
 
 
 @given(TEXT, TEXT)
@@ -74,7 +79,7 @@ def test_the_columns_of_a_markdown_table_line_up_with_text_to_the_left_and_figur
     assert all(line.startswith("| ") and line.endswith(" |") for line in [found[0], *found[2:]])
 
 
-@pytest.mark.parametrize("heading", ["a *b*", "<a>", "_a_", "`a`", "a \\*"])
+@pytest.mark.parametrize("heading", ["a *b*", "<a>", "`a`"])
 def test_a_markdown_heading_is_escaped_like_the_cells_below_it(heading):
     text = markdown(table([heading], heading=heading))
     below = lines(text)[2].strip("| ")
@@ -122,7 +127,8 @@ def test_each_section_is_a_table_of_its_own_in_the_order_given():
 @given(st.lists(st.tuples(st.text("ab,;\"'" + SPECIAL, min_size=1), st.floats(allow_infinity=False)), min_size=1))
 def test_pandas_reads_the_same_texts_and_numbers_from_the_csv(rows):
     tidy = pd.DataFrame(rows, columns=["name", "value"])
-    back = pd.read_csv(io.StringIO(csv(table(["er"], tidy=tidy))), dtype={"name": str}, float_precision="round_trip")
+    exact = {"name": str, "value": lambda digits: float(digits or "nan")}
+    back = pd.read_csv(io.StringIO(csv(table(["er"], tidy=tidy))), converters=exact)
     assert_frame_equal(back, tidy, check_exact=True)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrograde.errors import UserError, nearest
-from retrograde.settings import Count, Fraction, Ints, Limit, Part, Rate, as_text, digest, finite, parse, write
+from retrograde.settings import Count, Fraction, Ints, Limit, Part, Rate, as_text, digest, parse, write
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,6 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value):
 @given(JSON, JSON)
 def test_different_values_have_different_digests(one, other):
     assert (digest(one) == digest(other)) == (repr(sorted(one.items())) == repr(sorted(other.items())))
-
-
-@pytest.mark.parametrize(("value", "kept"), [(0.5, 0.5), (0.0, 0.0), (math.nan, None), (math.inf, None), (-math.inf, None)])
-def test_what_json_cannot_hold_becomes_none(value, kept):
-    assert finite(value) == kept
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_a_record_that_is_not_there_is_not_finished(store, make_record):
     assert store.damaged == {}
 
 
-DAMAGED = pytest.mark.parametrize("harm", [lambda t: t[:-9], lambda t: "", lambda t: t.replace('"done"', '"dnoe"')])
+DAMAGED = pytest.mark.parametrize("harm", [lambda t: t[:-9], lambda _: "", lambda t: t.replace('"done"', '"dnoe"')])
 
 
 @DAMAGED
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_text_is_a_damaged_record(store, make_record):
     assert set(store.damaged) == {path}
 
 
-@pytest.mark.parametrize("use", [lambda s, r: list(s), lambda s, r: s.finished(r.cell, 0), lambda s, r: s.write(r)])
+@pytest.mark.parametrize("use", [lambda s, _: list(s), lambda s, r: s.finished(r.cell, 0), lambda s, r: s.write(r)])
 def test_a_record_of_a_later_version_stops_every_use_with_a_remedy_and_stays(store, make_record, use):
     record = make_record()
     path = place(store, record, text := json.dumps({"schema": record.schema + 1}))

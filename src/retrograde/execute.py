@@ -34,7 +34,7 @@ def run_job(job: Job, registry: Registry, context: Context, progress: Progress) 
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
     """The records of a batch that failed."""
     where = environment(torch.device(context.device))
-    return [Record(job.cell, seed, "failed", reason, environment=where) for seed in job.missing]
+    return [Record(job.cell, seed, "failed", reason, job.upper_bound, environment=where) for seed in job.missing]
 
 
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:

@@ -1,7 +1,7 @@
 """Scores of records as a data frame, one row for each replicate and metric."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 
 from retrograde.record import Cell, Record
 from retrograde.score import METRICS
+from retrograde.settings import digest
 
 COLUMNS = ("benchmark", "strategy", "settings", "seed", "upper_bound", "metric", "value")
 
@@ -22,31 +23,42 @@ class Label(NamedTuple):
 
 
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
-    """A label for every cell, no two alike: where the changed settings do not tell cells apart, the hash does."""
-    cells = dict.fromkeys(record.cell for record in records)
-    plain = {cell: Label(cell.benchmark.text, cell.strategy.name, cell.strategy.changed) for cell in cells}
-    groups = defaultdict(list)
-    for cell, label in plain.items():
-        groups[label].append(cell)
-    twins = {cell for group in groups.values() if len(group) > 1 for cell in group}
-    return {c: p._replace(settings=f"{p.settings} #{c.path.name}".strip()) if c in twins else p for c, p in plain.items()}
+    """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
+    cells = list(dict.fromkeys(record.cell for record in ordered(records)))
+    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, {cell: cell.stream for cell in cells})
+    strategies = {cell: (benchmarks[cell], cell.strategy.name, cell.strategy.changed) for cell in cells}
+    settings = _told_apart(strategies, {cell: digest(cell.strategy.settings) for cell in cells})
+    return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
+
+
+def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: dict[Cell, str]) -> dict[Cell, str]:
+    """The last word of each text, with the identity where several identities share the text."""
+    meanings = defaultdict(set)
+    for cell, text in texts.items():
+        meanings[text].add(identity[cell])
+    return {c: t[-1] if len(meanings[t]) == 1 else f"{t[-1]} #{identity[c]}".strip() for c, t in texts.items()}
+
+
+def ordered(records: Sequence[Record]) -> list[Record]:
+    """The records by path and seed, so that no sum depends on the order in which they came."""
+    return sorted(records, key=lambda record: (record.cell.path, record.seed))
 
 
 def score_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Every metric of every replicate that is done, with the columns `COLUMNS`."""
+    """Every metric of every replicate that is done, with the columns `COLUMNS`.
+
+    Of several upper bounds on one stream, intransigence is measured against the one whose settings come first.
+    """
     label = labels(records)
-    done = [record for record in records if record.status == "done"]
-    joint = {_stream(record): record.R for record in reversed(done) if record.upper_bound}
-    rows = [
-        (*label[record.cell], record.seed, record.upper_bound, metric.name, value)
-        for record in done
-        for matrices in [{"R": record.R, "R_told": record.R_told, "joint": joint.get(_stream(record))}]
-        for metric in METRICS
-        if all(matrices[need] is not None for need in metric.needs)
-        if np.isfinite(value := metric.of(*(matrices[need] for need in metric.needs)))
-    ]
+    done = [record for record in ordered(records) if record.status == "done"]
+    bounds = sorted((r for r in done if r.upper_bound), key=lambda r: label[r.cell], reverse=True)
+    joint = {(record.cell.stream, record.seed): record.R for record in bounds}
+    rows = []
+    for record in done:
+        matrices = {"R": record.R, "R_told": record.R_told, "joint": joint.get((record.cell.stream, record.seed))}
+        for metric in METRICS:
+            given = [matrices[need] for need in metric.needs]
+            value = float("nan") if any(each is None for each in given) else metric.of(*given)
+            if np.isfinite(value):
+                rows.append((*label[record.cell], record.seed, record.upper_bound, metric.name, value))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _stream(record: Record) -> tuple[str, str, int]:
-    return record.cell.benchmark.text, record.cell.data, record.seed

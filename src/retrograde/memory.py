@@ -124,9 +124,8 @@ class Ring(Memory):
         share = self.size // groups
         group = {pair: number for number, pair in enumerate(held.seen)}
         slots = np.empty(len(arrivals), np.int64)
-        pairs, member = np.unique(arrivals[:, 1:], axis=0, return_inverse=True)
-        for number, pair in enumerate(map(tuple, pairs.tolist())):
-            own = np.flatnonzero(member.ravel() == number)
+        for pair in dict.fromkeys(map(tuple, arrivals[:, 1:].tolist())):
+            own = np.flatnonzero((arrivals[:, 1:] == pair).all(axis=1))
             base = group.setdefault(pair, len(group)) * share
             slots[own] = base + (held.seen[pair] + np.arange(len(own))) % share
         return slots

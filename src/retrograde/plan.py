@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
@@ -103,6 +103,7 @@ class Job:
     seeds: tuple[int, ...]
     missing: tuple[int, ...]
     steps: int
+    upper_bound: bool
 
 
 def resolve(request: Request, registry: Registry) -> tuple[Benchmark, Strategy | Learner]:
@@ -130,7 +131,8 @@ def plan(requests: list[Request], seeds: int, registry: Registry, context: Conte
             check(benchmark, strategy, stream, torch.device("cpu"))
             size = 1 if isinstance(strategy, Learner) else REPLICATES[torch.device(context.device).type]
             steps = total_steps(benchmark, strategy, [stream])
-            jobs[cell] = [_job(request, cell, batch, steps, store) for batch in _batches(seeds, size)]
+            whole = Job(request, cell, tuple(range(seeds)), (), steps, strategy.upper_bound)
+            jobs[cell] = [_batch(whole, batch, store) for batch in _batches(seeds, size)]
     return [job for batches in jobs.values() for job in batches]
 
 
@@ -138,9 +140,9 @@ def _named(spec: str, part: Benchmark | Strategy | Learner) -> Named:
     return Named(parse(spec)[0], part.settings(), part.changed())
 
 
-def _job(request: Request, cell: Cell, batch: range, steps: int, store: Store) -> Job:
-    missing = tuple(seed for seed in batch if not store.finished(cell, seed))
-    return Job(request, cell, tuple(batch), missing, steps)
+def _batch(job: Job, seeds: range, store: Store) -> Job:
+    missing = tuple(seed for seed in seeds if not store.finished(job.cell, seed))
+    return replace(job, seeds=tuple(seeds), missing=missing)
 
 
 def _batches(seeds: int, size: int) -> list[range]:

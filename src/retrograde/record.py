@@ -37,16 +37,24 @@ class Named:
         return write(self.name, self.changed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """Benchmark x strategy x settings, on data of a given content."""
+    """Benchmark x strategy x settings, on data of a given content; two with the same path are the same."""
 
     benchmark: Named
     strategy: Named
     data: str  # digest of the dataset
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.path == other.path
+
     def __hash__(self) -> int:
         return hash(self.path)
+
+    @cached_property
+    def stream(self) -> str:
+        """What identifies the stream: the benchmark's settings and the data."""
+        return digest([self.benchmark.name, self.benchmark.settings, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
@@ -101,7 +109,7 @@ class Record:
             schema = _SCHEMA.validate_json(text).schema
             if schema > SCHEMA:
                 raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
-            record = _ADAPTER.validate_json(text)
+            record = _ADAPTER.validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             raise Damaged(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
@@ -110,10 +118,16 @@ class Record:
 
 
 def _check_counts(record: Record) -> None:
-    tasks = len(record.tests)
+    done, tasks = record.status == "done", len(record.tests)
+    if any(count < 1 for count in record.tests) or record.schema < 1:
+        raise Damaged("a task has no test examples, or the schema is below 1")
+    if done and not (tasks and {"train", "evaluate"} <= record.clocks.keys() and record.counts.get("steps", 0) > 0):
+        raise Damaged("it is done, but tasks, clocks or counts are missing")
     for rows in (record.correct, record.correct_told or record.correct):
-        if any(len(row) != tasks for row in rows) or (record.status == "done" and len(rows) != tasks + 1):
+        if any(len(row) != tasks for row in rows) or (done and len(rows) != tasks + 1):
             raise Damaged("the counts do not fit the number of tasks")
+        if any(not 0 <= right <= of for row in rows for right, of in zip(row, record.tests, strict=True)):
+            raise Damaged("a count of right answers is below 0 or above the number of tests")
 
 
 def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:

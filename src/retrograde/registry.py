@@ -22,8 +22,11 @@ class Registry:
 
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
         self.plugins = plugins
-        self.own = {path.stem: load_file(path) for path in plugins}
+        self.own: dict[str, ModuleType] = {}
         for path in plugins:
+            if path.stem in self.own:
+                raise UserError(f"Plugins have names of their own; two files are called {path.name}. Rename one.")
+            self.own[path.stem] = load_file(path)
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
                     f"{path} defines no part: a class derived from Strategy, Learner, Benchmark or Result, "
@@ -45,8 +48,8 @@ class Registry:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
         if name not in self.names(kind):
             raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, self.names(kind))}")
-        if name in self.own and (found := [p for p in _parts_of(self.own[name]) if p.kind == kind]):
-            return found[0]
+        if name in self.own and kind in self.kinds_of(name):
+            return _only_part(self.own[name], kind)
         if name in _built_in(kind):
             return _only_part(importlib.import_module(f"retrograde.{kind}.{name}"), kind)
         return _from_entry_point(kind, name)
@@ -80,7 +83,11 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
         found = point.load()
     except Exception as error:
         raise UserError(f"The entry point {name} = {point.value!r} cannot be imported: {error!r}.") from error
-    return _only_part(found, kind) if isinstance(found, ModuleType) else found
+    if isinstance(found, ModuleType):
+        return _only_part(found, kind)
+    if not (inspect.isclass(found) and issubclass(found, Part) and found.kind == kind):
+        raise UserError(f"The entry point {name} = {point.value!r} is no part of {kind}; it is {found!r}.")
+    return found
 
 
 def load_file(path: Path) -> ModuleType:

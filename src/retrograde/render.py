@@ -8,20 +8,25 @@ from retrograde.result import Entry, Section, Table
 
 def markdown(table: Table) -> str:
     """GitHub's Markdown, with columns aligned so that it reads as plain text too."""
-    parts = [f"# {table.title}", *table.notes, *(_markdown_section(section) for section in table.sections)]
+    parts = [f"# {_markdown_text(table.title)}", *table.notes, *(_markdown_section(section) for section in table.sections)]
     return "\n\n".join(parts if table.sections else [*parts, "No records."]) + "\n"
 
 
 def _markdown_section(section: Section) -> str:
     def cell(entry: Entry) -> str:
-        text = re.sub(r"([|*_`<\\])", r"\\\1", entry.text)
+        text = _markdown_text(entry.text)
         return f"**{text}**" if entry.bold else text
 
     rows = [[cell(Entry(name)) for name in section.columns], *([cell(e) for e in row] for row in section.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(_padded(row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|")
-    return f"## {section.heading}\n\n" + "\n".join(lines)
+    return f"## {_markdown_text(section.heading)}\n\n" + "\n".join(lines)
+
+
+def _markdown_text(text: str) -> str:
+    """Escape what Markdown would read as markup; an underscore inside a word is none."""
+    return re.sub(r"([\\|*`<>~&\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def _padded(row: list[str], widths: list[int]) -> list[str]:
@@ -40,7 +45,7 @@ def _latex_section(table: Table, section: Section) -> str:
 
     lines = [[cell(Entry(name)) for name in section.columns], *([cell(e) for e in row] for row in section.rows)]
     head, *body = (" & ".join(line) + r" \\" for line in lines)
-    caption = _latex_text(" ".join([f"{table.title}: {section.heading}.", *table.notes]))
+    caption = _latex_text(" ".join([f"{table.title}: {section.heading}.", *table.notes[:1]]))
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{caption}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(section.columns) - 1)}}}", r"\toprule", head, r"\midrule", *body,
@@ -49,7 +54,7 @@ def _latex_section(table: Table, section: Section) -> str:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-          "<": r"$<$", ">": r"$>$", "µ": r"$\mu$"}  # fmt: skip
+          "|": r"\textbar{}", "<": r"$<$", ">": r"$>$", "µ": r"$\mu$"}  # fmt: skip
 
 
 def _latex_text(text: str) -> str:

@@ -57,7 +57,7 @@ def forgetting(r: R) -> float:
 
 def worst_forgetting(r: R) -> float:
     """max_{j<T} f_j, with f_j as in `forgetting`."""
-    return float(_forgotten(r).max(initial=-np.inf)) if r.shape[1] > 1 else float("nan")
+    return float(max(_forgotten(r), default=float("nan")))
 
 
 def intransigence(r: R, joint: R) -> float:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -102,12 +101,14 @@ def as_text(value: object) -> str:
 def parse(spec: str) -> tuple[str, dict[str, str]]:
     """Read `NAME[:key=value,...]`; a value may itself hold commas, as in `class_order=3,1,2`."""
     name, _, rest = spec.partition(":")
-    pairs = re.split(r",(?=\s*[A-Za-z_]\w*=)", rest) if rest else []
-    settings = {}
+    pairs = re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", rest) if rest else []
+    settings: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise UserError(f"Settings are written NAME:key=value,key=value; {spec!r} has {pair!r}.")
+        if key.strip() in settings:
+            raise UserError(f"A setting is given once; {spec!r} has {key.strip()} twice.")
         settings[key.strip()] = value.strip()
     return name.strip(), settings
 
@@ -121,8 +122,3 @@ def digest(value: object) -> str:
     """Twelve hexadecimal digits that identify a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def finite(value: float) -> float | None:
-    """A float for JSON, which has no NaN and no infinity: None stands for both."""
-    return value if math.isfinite(value) else None

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 LEVEL = 0.95
+ROUNDING = 1e-12
+"""Differences up to this come from rounding."""
 
 
 class Interval(NamedTuple):
@@ -40,6 +42,6 @@ def paired_p(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     if n < 2:
         return float("nan")
     spread = float(difference.std(ddof=1))
-    if spread == 0:
-        return 1.0 if difference[0] == 0 else 0.0
+    if spread <= ROUNDING:
+        return 1.0 if abs(difference.mean()) <= ROUNDING else 0.0
     return float(2 * t.sf(abs(difference.mean()) / (spread / np.sqrt(n)), n - 1))

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from retrograde.errors import UserError
@@ -43,7 +44,7 @@ class Store:
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
             if path in self.damaged:
-                path.replace(path.with_suffix(".damaged"))
+                path.replace(_free(path.with_suffix(".damaged")))
                 del self.damaged[path]
             Path(temporary).replace(path)
         except BaseException:
@@ -54,12 +55,14 @@ class Store:
         """The record at a path, or None where there is none or a damaged one, which is noted."""
         try:
             return Record.from_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
             raise UserError(
                 f"{path} was written by a later version ({error}). Upgrade retrograde or choose another --out."
             ) from None
+        except OSError as error:
+            raise UserError(f"The record {path} cannot be read: {error}.") from error
         except (Damaged, UnicodeDecodeError) as error:
             self.damaged[path] = str(error)
             return None
@@ -74,3 +77,9 @@ class Store:
         for path in sorted(self.folder.glob("*/*/*/seed-*.json")):
             if (record := self.read(path)) is not None:
                 yield record
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of `path-2`, `path-3`, ... that is not taken."""
+    names = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())

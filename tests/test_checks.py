@@ -1,0 +1,179 @@
+"""The contract catches what it says it catches: strategies that each break one claim."""
+
+import random
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from retrograde import checks
+from retrograde.learner import Learner
+from retrograde.memory import Reservoir
+from retrograde.registry import Registry
+
+Finetune = Registry().find("strategies", "finetune")
+CALLS = []
+
+
+@dataclass(frozen=True)
+class InPlace(Finetune):
+    def step(self, net, state, arrival):
+        for name, g in net.grad(state.params, arrival.new).items():
+            state.params[name].sub_(0.1 * g)
+        return state
+
+
+@dataclass(frozen=True)
+class Remembers(Finetune):
+    def step(self, net, state, arrival):
+        CALLS.append(1)
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.01 * len(CALLS))
+
+
+@dataclass(frozen=True)
+class Draws(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * float(torch.rand(())))
+
+
+@dataclass(frozen=True)
+class DrawsInNumpy(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * np.random.rand())
+
+
+@dataclass(frozen=True)
+class DrawsInPython(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * random.random())
+
+
+@dataclass(frozen=True)
+class Grows(Finetune):
+    def init(self, net, params):
+        return {"seen": torch.zeros(1)}
+
+    def step(self, net, state, arrival):
+        after = super().step(net, state, arrival)
+        return after.replace(extra={"seen": torch.cat([state.extra["seen"], torch.zeros(1)])})
+
+
+@dataclass(frozen=True)
+class IgnoresWeights(Finetune):
+    def step(self, net, state, arrival):
+        whole = arrival.new._replace(weight=torch.ones_like(arrival.new.weight))
+        return net.descend(state, net.grad(state.params, whole), self.lr)
+
+
+@dataclass(frozen=True)
+class Idle(Finetune):
+    def step(self, net, state, arrival):
+        return state
+
+
+@dataclass(frozen=True)
+class Hoards(Finetune):
+    memory: int = 5
+
+    def remember(self):
+        return Reservoir(10 * self.memory, 10)
+
+
+@dataclass(frozen=True)
+class Explodes(Finetune):
+    lr: float = 1e30
+
+
+@dataclass(frozen=True)
+class Unpicklable(Finetune):
+    def __reduce__(self):
+        raise TypeError("no")
+
+
+def why(part, check):
+    outcome = checks.verdict(part, check)
+    assert outcome.outcome == "failed"
+    return outcome.why
+
+
+@pytest.mark.parametrize(
+    ("part", "check", "reason"),
+    [
+        (InPlace(), checks.is_pure, "in place"),
+        (Remembers(), checks.is_pure, "two results"),
+        (Remembers(), checks.repeats_itself, "differs"),
+        (Draws(), checks.uses_no_global_randomness, "raised|generator moved"),
+        (DrawsInNumpy(), checks.uses_no_global_randomness, "generator moved"),
+        (DrawsInPython(), checks.uses_no_global_randomness, "differs"),
+        (Grows(), checks.keeps_its_shapes, "became"),
+        (IgnoresWeights(), checks.takes_any_batch, "weight 0"),
+        (Explodes(), checks.takes_any_batch, "non-finite"),
+        (Unpicklable(), checks.pickles, "cannot be pickled"),
+        (Idle(), checks.learns, "accuracy"),
+        (Hoards(), checks.stays_within_its_memory, "memory=5"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Finetune) else None,
+)
+def test_a_strategy_that_breaks_a_claim_fails_that_check(part, check, reason):
+    assert re.search(reason, why(part, check))
+
+
+class Plain(Learner):
+    """A well-behaved learner."""
+
+    def begin(self, model):
+        self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def observe(self, x, y, task):
+        self.optimizer.zero_grad()
+        cross_entropy(self.model(x), y).backward()
+        self.optimizer.step()
+
+    def predict(self, x, task):
+        return self.model(x)
+
+
+class KeepsEverything(Plain):
+    def begin(self, model):
+        super().begin(model)
+        self.kept = []
+
+    def observe(self, x, y, task):
+        super().observe(x, y, task)
+        self.kept.append(x)
+
+
+def test_a_learner_that_keeps_every_example_fails_the_memory_check():
+    assert "grew by" in why(KeepsEverything(), checks.stays_within_its_memory)
+
+
+def test_a_well_behaved_learner_keeps_the_whole_contract():
+    outcomes = list(checks.verdicts(Plain()))
+    assert [o.claim for o in outcomes if o.outcome != "passed"] == []
+    assert len(outcomes) == len(checks.CHECKS) + 3
+
+
+def test_a_strategy_that_reads_the_future_is_found(monkeypatch):
+    part = Finetune()
+    honest = checks.Blobs.cut
+
+    def peeking(self, data, seed):
+        stream = honest(self, data, seed)
+        first, *rest = stream.tasks
+        rows, y = (np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True))
+        object.__setattr__(stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest))
+        return stream
+
+    monkeypatch.setattr(checks.Blobs, "cut", peeking)
+    assert "scrambled last task" in why(part, checks.sees_no_future)
+
+
+def test_a_declared_scenario_is_neither_passed_nor_failed():
+    class OnlyTask(Finetune):
+        scenarios = ("task",)
+
+    outcomes = {scenario: checks.works_in(OnlyTask(), scenario).outcome for scenario in ("task", "domain", "class")}
+    assert outcomes == {"task": "passed", "domain": "declared", "class": "declared"}

@@ -1,0 +1,245 @@
+"""The command line as a person uses it: every command, and every mistake answered by one clear line."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retrograde.cli import main
+
+CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run `retrograde WORDS` in an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["retrograde", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_list_names_every_kind_of_part_and_the_suites(call):
+    code, out, _ = call("list")
+    assert code == 0
+    assert all(word in out for word in ("split", "permuted", "rotated", "finetune", "joint", "er", "scores", "timing", "quick"))
+    assert "lr=0.1,memory=200,draw=10,policy=reservoir" in out
+
+
+def test_list_of_one_kind_names_no_other(call):
+    _, out, _ = call("list", "strategies")
+    assert "finetune" in out
+    assert "rotated" not in out
+
+
+def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
+    assert call("run", *CELL, "--strategy", "er:memory=10", "--seeds", 2, "--compile", "off")[0] == 0
+    records = sorted((tmp_path / "runs" / "cells").glob("split/*/*/seed-*.json"))
+    assert len(records) == 4
+    code, out, _ = call("report", "runs/cells", "--format", "md,tex", "--out", "tables")
+    assert code == 0
+    assert "| er memory=10 " in out
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
+        f"{table}.{form}" for table in ("scores", "timing") for form in ("csv", "md", "tex")
+    ]
+    assert list(pd.read_csv(tmp_path / "tables" / "scores.csv").columns) == (
+        "benchmark,strategy,settings,metric,mean,ci_low,ci_high,n".split(",")
+    )
+
+
+def test_two_reports_of_one_store_are_byte_identical(call, tmp_path):
+    call("run", *CELL, "--seeds", 2, "--compile", "off")
+    for folder in ("a", "b"):
+        call("report", "runs/cells", "--format", "md,csv,tex", "--out", folder)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_second_run_trains_nothing(call, tmp_path):
+    call("run", *CELL)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("seed-*.json")}
+    _, out, _ = call("run", *CELL)
+    assert "0 replicates to run, 1 done already" in out
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("seed-*.json")}
+
+
+def test_more_seeds_add_replicates_and_leave_the_old_ones(call, tmp_path):
+    call("run", *CELL)
+    old = next(tmp_path.rglob("seed-0.json")).read_bytes()
+    call("run", *CELL, "--seeds", 3)
+    assert len(list(tmp_path.rglob("seed-*.json"))) == 3
+    assert next(tmp_path.rglob("seed-0.json")).read_bytes() == old
+
+
+def test_a_damaged_record_is_warned_about_set_aside_and_run_again(call, tmp_path):
+    call("run", *CELL)
+    path = next(tmp_path.rglob("seed-0.json"))
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text()[:100])
+    assert "damaged" in call("report", "runs/cells")[2]
+    code, _, err = call("run", *CELL)
+    assert code == 0
+    assert "damaged" in err
+    assert json.loads(path.read_text())["correct"] == whole["correct"]
+    assert len(path.with_suffix(".damaged").read_text()) == 100
+
+
+def test_a_diverged_cell_is_said_and_kept_and_does_not_fail_the_run(call, tmp_path):
+    code, out, err = call("run", *CELL[:3], "finetune:lr=1e30")
+    assert code == 0
+    assert "diverged" in out
+    assert "smaller lr" in err
+    assert json.loads(next(tmp_path.rglob("seed-0.json")).read_text())["status"] == "diverged"
+
+
+BROKEN = """
+from dataclasses import dataclass
+from retrograde.strategy import Strategy
+
+@dataclass(frozen=True)
+class Broken(Strategy):
+    def step(self, net, state, arrival):
+        raise ValueError("on purpose")
+"""
+
+
+def test_a_failed_cell_gives_exit_code_1_its_reason_and_spares_the_others(call, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    words = ("run", *CELL, "--strategy", "broken", "--plugin", "broken.py")
+    code, out, err = call(*words)
+    assert code == 1
+    assert "on purpose" in err
+    assert "done" in out
+    (tmp_path / "broken.py").write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "1 replicates to run, 1 done already" in out
+
+
+def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, tmp_path):
+    assert call("new", "strategy", "my_replay")[0] == 0
+    code, out, _ = call("check", "--plugin", "my_replay.py")
+    assert (code, "FAILED" in out) == (0, False)
+    suite = 'title = "t"\nseeds = 1\n[[cells]]\nbenchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
+    (tmp_path / "s.toml").write_text(suite)
+    assert call("run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05")[0] == 0
+    assert "| my_replay lr=0.05 " in call("report", "runs/s")[1]
+
+
+def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    code, out, _ = call("check", "--plugin", "broken.py")
+    assert code == 1
+    assert "it raised ValueError: on purpose" in out
+
+
+def test_only_runs_the_cells_it_names(call):
+    _, out, _ = call("run", *CELL, "--strategy", "er", "--only", "strategy=er")
+    assert "1 replicates to run" in out
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_give_the_same_records(call, tmp_path, jobs):
+    words = ("run", *CELL, "--strategy", "er", "--seeds", 2, "--compile", "off", "--jobs", jobs, "--out", "store")
+    assert call(*words)[0] == 0
+    records = [json.loads(p.read_text()) for p in sorted((tmp_path / "store").rglob("seed-*.json"))]
+    assert [r["seed"] for r in records] == [0, 1, 0, 1]
+    assert np.array([r["correct"] for r in records]).shape == (4, 3, 2)
+    assert {r["environment"]["threads"] == 1 for r in records} == {jobs == 2}
+
+
+MISTAKES = {
+    "an unknown benchmark": (["--benchmark", "splt", "--strategy", "er"], "no benchmark 'splt'. Did you mean split?"),
+    "an unknown strategy": (["--benchmark", "split", "--strategy", "ewr"], "no strategy 'ewr'"),
+    "an unknown setting": (["--benchmark", "split", "--strategy", "er:memroy=5"], "Did you mean memory?"),
+    "a value out of range": (["--benchmark", "split", "--strategy", "er:lr=-1"], "lr='-1' is not possible"),
+    "a value of the wrong type": (["--benchmark", "split:tasks=two", "--strategy", "er"], "tasks='two' is not possible"),
+    "a value that is not a choice": (["--benchmark", "split:scenario=all", "--strategy", "er"], "scenario='all'"),
+    "an infinite rate": (["--benchmark", "split", "--strategy", "er:lr=inf"], "lr='inf' is not possible"),
+    "a malformed setting": (["--benchmark", "split:tasks", "--strategy", "er"], "NAME:key=value"),
+    "too many tasks": (["--benchmark", "split:tasks=11", "--strategy", "er"], "at most one task per class"),
+    "a missing dataset": (["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"], "neither a name nor a file"),
+    "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
+    "a ring too small": (["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"], "memory=3"),
+    "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
+    "nothing": ([], "nothing to run"),
+    "an unknown suite": (["quik"], "no suite 'quik'"),
+    "an unknown device": ([*CELL, "--device", "tpu"], "cpu or cuda"),
+    "an unknown compile mode": ([*CELL, "--compile", "maybe"], "auto, on, off"),
+    "an unknown key of --only": ([*CELL, "--only", "seed=1"], "benchmark=NAME"),
+    "an --only that leaves nothing": ([*CELL, "--only", "strategy=joint"], "leaves no cell"),
+    "a plugin that is not there": ([*CELL, "--plugin", "no.py"], "there is none at no.py"),
+    "an output that is a file": ([*CELL, "--out", __file__], "cannot be written"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_clear_line_and_nothing_is_trained(call, tmp_path, mistake):
+    words, remedy = MISTAKES[mistake]
+    code, out, err = call("run", *words)
+    assert code == 2
+    assert remedy in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err + out
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
+SUITES = {
+    "not TOML": ("title = ", "not valid TOML"),
+    "an unknown key": ('title = "t"\nseed = 3\n[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]', "no key 'seed'. Did you mean seeds?"),
+    "no cells": ('title = "t"\ncells = []', "cells"),
+    "a number of seeds that is none": ('title = "t"\nseeds = "many"\n[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]', "seeds='many'"),
+    "an unknown key of cells": ('title = "t"\n[[cells]]\nbenchmark = ["split"]\nstrategies = ["er"]', "benchmark"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SUITES)
+def test_a_faulty_suite_is_refused_with_its_fault(call, tmp_path, fault):
+    text, remedy = SUITES[fault]
+    (tmp_path / "s.toml").write_text(text)
+    code, _, err = call("run", "s.toml")
+    assert code == 2
+    assert remedy in err
+
+
+def test_a_record_of_a_newer_schema_stops_the_run_before_it_trains(call, tmp_path):
+    call("run", *CELL)
+    path = next(tmp_path.rglob("seed-0.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
+    newer = path.read_bytes()
+    for words in (("run", *CELL), ("report", "runs/cells")):
+        code, _, err = call(*words)
+        assert (code, "later version" in err) == (2, True)
+    assert path.read_bytes() == newer
+
+
+def test_a_report_of_nothing_is_refused_and_of_an_empty_store_says_so(call, tmp_path):
+    assert call("report", "nowhere")[0] == 2
+    (tmp_path / "empty").mkdir()
+    code, out, _ = call("report", "empty")
+    assert code == 0
+    assert "No records." in out
+
+
+def test_an_unknown_format_is_refused(call, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no format 'pdf'" in call("report", "empty", "--format", "md,pdf")[2]
+
+
+@pytest.mark.parametrize("name", ["My-Replay", "class", "1st"])
+def test_a_scaffold_needs_a_python_name(call, name):
+    assert "Python name" in call("new", "strategy", name)[2]
+
+
+def test_a_scaffold_replaces_no_file(call, tmp_path):
+    (tmp_path / "mine.py").write_text("precious")
+    assert call("new", "strategy", "mine")[0] == 2
+    assert (tmp_path / "mine.py").read_text() == "precious"

@@ -1,0 +1,104 @@
+"""Killed, interrupted or half dead: what had finished stays, and resuming gives the records of an undisturbed run."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+SUITE = """
+title = "short cells"
+seeds = 10
+[[cells]]
+benchmarks = ["split:tasks=2,examples=300,epochs=2", "permuted:tasks=3,examples=100", "rotated:tasks=3,examples=100"]
+strategies = ["finetune", "er:memory=30", "er:memory=30,policy=balanced", "joint"]
+"""
+KILLER = """
+import os, signal
+from dataclasses import dataclass
+from retrograde.strategy import Strategy
+
+@dataclass(frozen=True)
+class Killer(Strategy):
+    def step(self, net, state, arrival):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start `retrograde run` on the suite, recording into a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.toml").write_text(SUITE)
+
+    def popen(out, *words):
+        command = [sys.executable, "-m", "retrograde", "run", "short.toml", "--out", out, *words]
+        with (tmp_path / f"{out}.log").open("a") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+    return popen
+
+
+def results(folder):
+    """What the records say, without clocks and the peak of memory."""
+    paths = sorted(folder.rglob("seed-*.json"))
+    found = {path.relative_to(folder): json.loads(path.read_text()) for path in paths}
+    for record in found.values():
+        record.pop("clocks")
+        record["memory"].pop("peak_bytes", None)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ten_kills_at_random_moments_and_a_resume_give_the_records_of_an_undisturbed_run(start, tmp_path):
+    assert start("whole").wait() == 0
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        kept = results(tmp_path / "killed")
+        process = start("killed")
+        while process.poll() is None and len(results(tmp_path / "killed")) <= len(kept):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.25))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        after = results(tmp_path / "killed")
+        assert all(after[path] == record for path, record in kept.items())
+    assert start("killed").wait() == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert len(results(tmp_path / "whole")) == 120
+
+
+def test_ctrl_c_leaves_a_store_that_resumes(start, tmp_path):
+    process = start("stopped")
+    while not list(tmp_path.glob("stopped/*/*/*/seed-0.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "Interrupted" in (tmp_path / "stopped.log").read_text()
+    assert 0 < len(results(tmp_path / "stopped")) < 120
+    assert start("stopped").wait() == 0
+    assert len(results(tmp_path / "stopped")) == 120
+
+
+def test_a_dead_worker_costs_its_cell_only(start, tmp_path):
+    (tmp_path / "killer.py").write_text(KILLER)
+    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split")
+    assert start("dead", *words).wait(timeout=200) == 1
+    assert "died with exit code -9" in (tmp_path / "dead.log").read_text()
+    found = results(tmp_path / "dead")
+    assert {path.parts[1]: r["status"] for path, r in found.items()} == {"finetune": "done", "er": "done", "joint": "done", "killer": "failed"}  # fmt: skip
+    assert len(found) == 50
+
+
+def test_no_half_written_record_is_ever_seen(start, tmp_path):
+    process = start("watched", "--only", "benchmark=split")
+    while process.poll() is None:
+        for path in tmp_path.glob("watched/*/*/*/seed-*.json"):
+            assert json.loads(path.read_text())["schema"] == 1
+        time.sleep(0.01)
+    assert process.returncode == 0
+    assert not list((tmp_path / "watched").rglob("*.tmp"))

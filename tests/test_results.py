@@ -1,0 +1,333 @@
+import random
+
+import pandas as pd
+import pytest
+
+from retrograde.record import Record
+from retrograde.registry import Registry
+from retrograde.render import FORMATS
+from retrograde.result import Table
+from retrograde.score import METRICS
+from retrograde.store import Store
+
+SEEDS = range(5)
+TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
+PART = pytest.mark.parametrize("name", Registry().names("results"))
+
+
+def part(name):
+    return Registry().get("results", name)
+
+
+def scores(records) -> Table:
+    return part("scores").table(records)
+
+
+def rendered(name, records):
+    return {form: render(part(name).table(records)) for form, render in FORMATS.items()}
+
+
+def column(table, metric, benchmark="split"):
+    """The entries of one metric by the rows' titles."""
+    (section,) = [section for section in table.sections if section.heading == benchmark]
+    place = section.columns.index(metric)
+    return {row[0].text: row[place] for row in section.rows}
+
+
+def bold(table, metric):
+    return {title for title, entry in column(table, metric).items() if entry.bold}
+
+
+def numbers(table, benchmark, strategy, metric):
+    """The tidy row: mean, bounds and n."""
+    tidy = table.tidy
+    rows = tidy[(tidy.benchmark == benchmark) & (tidy.strategy == strategy) & (tidy.metric == metric)]
+    return rows[TIDY[4:]].to_numpy().tolist()
+
+
+@pytest.fixture
+def ending(make_record):
+    """Records of one strategy on one task, whose final accuracies are given in percent, seed by seed."""
+    return lambda strategy, *accuracies, **more: [
+        make_record(strategy, seed, ((10,), (accuracy,)), **more) for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+@pytest.fixture
+def records(make_record):
+    """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
+    found = []
+    for benchmark in ("rotated", "split"):
+        for s in SEEDS:
+            found += [
+                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark),
+                make_record("er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9"),
+                make_record("joint", s, ((10, 10), (95, 20), (90, 92 + s)), benchmark=benchmark, upper_bound=True),
+            ]
+    return found
+
+
+@pytest.fixture
+def uneven(make_record):
+    """Records whose scores are no round numbers: on seven test examples, with every status."""
+    draw = random.Random(5)
+    cells = [("er", ""), ("er", "memory=9"), ("sgd", ""), ("joint", "")]
+    made = [
+        make_record(
+            strategy, s, [[draw.randint(0, 7) for _ in range(3)] for _ in range(4)], of=7, benchmark=benchmark, changed=changed,
+            memory=len(changed), status="done" if s < 8 else "diverged", upper_bound=strategy == "joint",
+            clocks={"train": draw.random(), "evaluate": draw.random()},
+        )
+        for benchmark in ("rotated", "split") for strategy, changed in cells for s in range(9)
+    ]  # fmt: skip
+    return [*made, make_record("er", 9, status="failed", correct=())]
+
+
+# Every result part
+
+
+@PART
+@pytest.mark.parametrize("form", FORMATS)
+def test_without_records_a_result_has_its_columns_and_no_row(name, form, records):
+    empty, full = part(name).table([]), part(name).table(records)
+    assert list(empty.tidy.columns) == list(full.tidy.columns)
+    assert len(empty.tidy) == len(empty.sections) == 0
+    assert FORMATS[form](empty) != FORMATS[form](full)
+
+
+@PART
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_the_records_does_not_change_a_byte_of_a_result(name, seed, uneven):
+    shuffled = random.Random(seed).sample(uneven, len(uneven))
+    assert rendered(name, shuffled) == rendered(name, uneven)
+
+
+@PART
+def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path):
+    store = Store(tmp_path)
+    for record in uneven:
+        store.write(record)
+    back = [Record.from_json(record.to_json()) for record in uneven]
+    assert rendered(name, list(store)) == rendered(name, sorted(back, key=lambda r: store.path(r.cell, r.seed)))
+
+
+@PART
+def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records):
+    table = part(name).table(records)
+    assert {section.heading.split()[0] for section in table.sections} == {"rotated", "split"}
+    assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
+
+
+@PART
+def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_record):
+    table = part(name).table([make_record(seed=s, status=status) for s, status in enumerate(["failed", "diverged"])])
+    assert len(table.tidy) == 0
+    assert all(FORMATS[form](table) for form in FORMATS)
+
+
+@PART
+def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(name, make_record):
+    twins = [make_record(), make_record(memory=7), make_record(task_size=7), make_record(data="other")]
+    table = part(name).table(twins)
+    titles = [row[0].text for section in table.sections for row in section.rows]
+    assert len(set(titles)) == len(titles) == len(table.tidy[["strategy", "settings"]].drop_duplicates()) == 4
+    assert all(record.cell.path.name in "".join(titles) for record in twins)
+
+
+@PART
+def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(name, make_record):
+    records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
+    assert records[0].cell.path == records[1].cell.path
+    assert [len(section.rows) for section in part(name).table(records).sections] == [1]
+
+
+# Scores
+
+
+def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
+    tidy = scores(records).tidy
+    assert list(tidy.columns) == TIDY
+    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_told"])
+    assert not tidy.duplicated(TIDY[:4]).any()
+    assert set(tidy.n) == {5}
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "half"),
+    [
+        ("ACC", 0.86, 0.0098162159),  # (80 + s + 90) / 200; t(0.975, 4) = 2.7764451, s.d. of 0..4 = 1.5811388
+        ("LA", 0.90, 0.0),
+        ("BWT", -0.08, 0.0196324318),
+        ("BTI", -0.04, 0.0098162159),
+        ("FWT", 0.12, 0.0196324318),
+        ("forgetting", 0.08, 0.0196324318),
+        ("intransigence", 0.045, 0.0098162159),  # ((95 - 90) + (92 + s - 90)) / 200
+    ],
+)
+def test_the_mean_and_the_interval_of_a_score_are_those_computed_by_hand(records, metric, mean, half):
+    rows = scores(records).tidy.query("benchmark == 'split' and strategy == 'er' and settings == ''")
+    (row,) = rows[rows.metric == metric].itertuples()
+    assert (row.mean, row.ci_low, row.ci_high, row.n) == pytest.approx((mean, mean - half, mean + half, 5), abs=1e-9)
+
+
+def test_the_table_shows_percent_with_half_of_the_interval(records):
+    accuracy = column(scores(records), "ACC", "rotated")
+    assert {title: entry.text for title, entry in accuracy.items()} == {
+        "er": "86.00 ± 0.98",
+        "er memory=9": "75.00 ± 0.00",
+        "joint †": "92.00 ± 0.98",
+    }
+
+
+def test_a_mean_that_rounds_to_zero_is_shown_without_a_sign(make_record):
+    records = [make_record(seed=s, correct=((0, 0), (50_000, 0), (49_999, 50_000)), of=100_000) for s in (0, 1)]
+    assert column(scores(records), "BWT")["er"].text == "0.00 ± 0.00"
+
+
+def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
+    told = [make_record(seed=s, correct_told=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
+    table = scores([*told, make_record(benchmark="rotated")])
+    assert column(table, "ACC_told")["er"].text == "90.00 ± 0.00"
+    assert [("ACC_told" in s.columns) for s in table.sections] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("rival", "expected"),
+    [
+        ((89, 92, 91, 94, 93), {"best", "rival"}),  # differs by -1 or +1: p = 0.7
+        ((89, 90, 91, 92, 93), {"best"}),  # always 1 lower
+        ((80, 70, 75, 60, 65), {"best"}),
+        ((90, 91, 92, 93, 94), {"best", "rival"}),
+        ((99, 80, 80, 99, 80), {"best", "rival"}),  # the mean is lower, but not with p < 0.05
+    ],
+)
+def test_bold_marks_the_best_and_what_a_paired_test_does_not_tell_from_it(ending, rival, expected):
+    records = [*ending("best", 90, 91, 92, 93, 94), *ending("rival", *rival), *ending("joint", *[99] * 5, upper_bound=True)]
+    assert bold(scores(records), "ACC") == expected
+
+
+def test_pairing_tells_strategies_apart_whose_intervals_overlap(ending):
+    records = [*ending("best", 50, 60, 70, 80, 90), *ending("rival", 48, 59, 68, 79, 88)]
+    tidy = scores(records).tidy.query("metric == 'ACC'").set_index("strategy")
+    assert tidy.ci_high["rival"] > tidy.ci_low["best"]
+    assert bold(scores(records), "ACC") == {"best"}
+
+
+def test_strategies_whose_scores_differ_by_rounding_alone_are_both_bold(make_record):
+    drop = {"low": (30, 10), "high": (50, 30)}  # 0.1 - 0.3 and 0.3 - 0.5 are two floats, one number
+    records = [make_record(name, s, ((0, 0), (a, 0), (b, 50))) for name, (a, b) in drop.items() for s in SEEDS]
+    assert bold(scores(records), "BWT") == {"low", "high"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("forgetting", "keeps"), ("BWT", "keeps"), ("intransigence", "learns"), ("LA", "learns")]
+)
+def test_the_best_is_the_lowest_where_less_is_better(make_record, metric, best):
+    rows = {"keeps": (70, 69), "learns": (90, 40), "joint": (95, 90)}
+    records = [
+        make_record(name, s, ((10, 10), (a, 10), (b - s, a)), upper_bound=name == "joint")
+        for name, (a, b) in rows.items() for s in SEEDS
+    ]  # fmt: skip
+    assert bold(scores(records), metric) == {best}
+
+
+@pytest.mark.parametrize("accuracies", [{"er": [90], "sgd": [80]}, {"er": [90, 91, 92]}, {"er": [90, 91], "sgd": [80]}])
+def test_nothing_is_bold_where_no_two_strategies_have_replicates_to_compare(ending, accuracies):
+    table = scores([record for name, values in accuracies.items() for record in ending(name, *values)])
+    assert bold(table, "ACC") == set()
+
+
+def test_diverged_and_failed_replicates_are_counted_and_not_averaged(make_record):
+    done = [make_record(seed=s) for s in range(3)]
+    lost = [make_record(seed=3 + i, correct=((0, 0),), status=s) for i, s in enumerate(["diverged", "failed", "failed"])]
+    table = scores([*done, *lost])
+    assert column(table, "n")["er"].text == "3 (1 diverged, 2 failed)"
+    assert numbers(table, "split", "er", "ACC")[0] == pytest.approx([0.85, 0.85, 0.85, 3])
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_strategy_that_never_finished_is_in_the_table_with_its_count(make_record, status):
+    lost = [make_record("sgd", s, correct=(), status=status) for s in SEEDS]
+    table = scores([make_record(), *lost])
+    assert column(table, "n")["sgd"].text == f"0 (5 {status})"
+    assert column(table, "ACC")["sgd"].text == "–"
+
+
+def test_a_failed_upper_bound_does_not_stand_among_the_competitors(ending):
+    lost = ending("joint", *[0] * 5, status="failed")
+    records = [*ending("er", 90, 90), *ending("joint", 99, upper_bound=True), *lost[1:]]
+    assert set(column(scores(records), "n")) == {"er", "joint †"}
+
+
+def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_record):
+    own = [make_record("er", s, ((10,), (60 + 10 * s,))) for s in range(4)]
+    joint = [make_record("joint", s, ((10,), (70 + 10 * s,)), upper_bound=True) for s in (2, 0)]
+    table = scores([*own, *joint])
+    assert numbers(table, "split", "er", "intransigence")[0] == pytest.approx([0.1, 0.1, 0.1, 2])
+    assert numbers(table, "split", "er", "ACC")[0][3] == 4
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"benchmark": "rotated"}, {"data": "other"}, {"task_size": 5}, {"status": "diverged"}], ids=str
+)
+def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(make_record, elsewhere):
+    table = scores([make_record(), make_record("joint", upper_bound=True, **elsewhere)])
+    assert numbers(table, "split", "er", "intransigence") == []
+
+
+def test_intransigence_against_two_upper_bounds_does_not_depend_on_their_order(ending):
+    bounds = ending("joint", 80, 80, upper_bound=True) + ending("joint", 99, 99, upper_bound=True, memory=9, changed="memory=9")
+    own = ending("er", 70, 70)
+    first, second = (numbers(scores([*own, *order]), "split", "er", "intransigence") for order in (bounds, bounds[::-1]))
+    assert first == second
+
+
+@pytest.mark.parametrize("other", [{"data": "other"}, {"task_size": 5}], ids=str)
+def test_strategies_that_were_run_on_different_streams_do_not_compete(ending, other):
+    table = scores([*ending("er", 90, 91, 92), *ending("sgd", 50, 52, 51, **other)])
+    marked = [row[0].text for section in table.sections for row in section.rows if any(entry.bold for entry in row)]
+    assert marked == []
+
+
+# Timing
+
+
+def test_the_timing_figures_are_those_computed_by_hand(make_record):
+    (row,) = part("timing").table([make_record(seed=s) for s in (0, 1)]).tidy.itertuples()
+    assert row.train_ms_per_step == pytest.approx(2.0)  # 2 s, 1000 steps, 5 replicates
+    assert row.train_ms_per_replicate_step == pytest.approx(0.4)
+    assert row.train_us_per_example == pytest.approx(25.0)  # of 16 000 examples each
+    assert (row.evaluate_s, row.compile_s, row.memory_kB, row.peak_MB, row.n) == pytest.approx((0.5, 3.0, 52.0, 500.0, 2))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"machine": {"cpu": "Other"}},
+        {"machine": {"threads": 1}},
+        {"machine": {"device": "H200"}},
+        {"replicates": 1},
+        {"benchmark": "x"},
+    ],
+    ids=str,
+)
+def test_timings_under_other_conditions_never_share_a_section_or_a_mean(make_record, other):
+    table = part("timing").table([make_record(), make_record("sgd"), make_record(seed=1, **other)])
+    assert sorted(len(section.rows) for section in table.sections) == [1, 2]
+    assert len({section.heading for section in table.sections}) == 2
+    assert table.tidy.n.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("how", [{"backend": "opaque", "compiled": True}, {"backend": "vmap", "compiled": False}], ids=str)
+def test_timings_of_other_backends_share_a_section_but_no_mean(make_record, how):
+    table = part("timing").table([make_record(), make_record(seed=1, how={**how, "replicates": 5})])
+    ((first, second),) = (section.rows for section in table.sections)
+    assert first != second
+    assert table.tidy.n.tolist() == [1, 1]
+
+
+def test_a_timing_is_the_mean_of_the_replicates_that_are_done(make_record):
+    trained = {"evaluate": 1.0, "train": 4.0}
+    lost = make_record(seed=2, clocks={"train": 900.0, "evaluate": 900.0}, status="diverged")
+    tidy: pd.DataFrame = part("timing").table([make_record(), make_record(seed=1, clocks=trained), lost]).tidy
+    assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [[3.0, 0.75, 1.5, 2]]

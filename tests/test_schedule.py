@@ -1,0 +1,198 @@
+"""Schedules: which examples are trained on at every step, and which are replayed beside them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrograde.data import Dataset
+from retrograde.memory import POLICIES, Reservoir
+from retrograde.registry import Registry
+from retrograde.schedule import Schedule, all_rows, chunks, test_rows, together, train_rows
+
+test_rows.__test__ = False  # a function of the suite, no test
+Split = Registry().find("benchmarks", "split")
+ALL = Schedule("all so far")
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 3), st.integers(0, 2), st.integers(0, 50))
+
+
+def dataset(sizes=(7, 5, 6, 4, 9, 3), test=2):
+    def part(count):
+        y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(count)), count))
+        return np.arange(len(y), dtype=np.float32)[:, None], y
+
+    return Dataset("made", *part(sizes), *part([test] * len(sizes)))
+
+
+def benchmark_of(batch=4, epochs=1, **settings):
+    return Split(tasks=3, batch=batch, epochs=epochs, **settings)
+
+
+def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, scenario="class"):
+    """The new rows of a task, the replayed ones, and what is held after; earlier tasks come first."""
+    made = benchmark_of(batch, epochs, scenario=scenario)
+    stream, held = made.stream(dataset(), seed), memory.empty() if memory else None
+    for n in range(number + 1):
+        rows, held = train_rows(stream, n, made, schedule or Schedule(), memory, held, seed)
+    return rows[:, :batch], rows[:, batch:], held
+
+
+def triples(examples, task):
+    return [(row, task, y) for row, y in zip(examples.row.tolist(), examples.y.tolist(), strict=True)]
+
+
+def real(rows):
+    """The triples of weight 1, in order."""
+    flat = rows.reshape(-1, 4)
+    return [*map(tuple, flat[flat[:, 3] == 1, :3].tolist())]
+
+
+@given(SHAPES)
+def test_every_example_of_the_task_comes_once_in_every_epoch(shape):
+    batch, epochs, number, seed = shape
+    new, replayed, held = rows_of(number, batch=batch, epochs=epochs, seed=seed)
+    expected = sorted(triples(Split(tasks=3).stream(dataset(), seed).tasks[number].train, number))
+    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
+    assert (replayed.size, held) == (0, None)
+
+
+@given(SHAPES)
+def test_a_joint_pool_is_all_tasks_so_far_once_in_every_epoch(shape):
+    batch, epochs, number, seed = shape
+    new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, schedule=ALL)
+    tasks = Split(tasks=3).stream(dataset(), seed).tasks[: number + 1]
+    expected = sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
+
+
+@given(SHAPES)
+def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(shape):
+    batch, epochs, number, seed = shape
+    new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed)
+    weight = np.stack(np.split(new[..., 3], epochs)).reshape(epochs, -1)
+    assert (np.diff(weight, axis=1) <= 0).all()
+    assert (weight.shape[1] - weight.sum(axis=1) < batch).all()
+
+
+def test_a_batch_larger_than_the_task_is_one_padded_step():
+    new, _, _ = rows_of(0, batch=50)
+    assert new.shape == (1, 50, 4)
+    assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).tasks[0].train.row)
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    epochs = [real(epoch) for seed in range(3) for epoch in np.split(rows_of(1, epochs=3, seed=seed)[0], 3)]
+    assert len(set(map(tuple, epochs))) == 9
+
+
+def test_tasks_of_one_size_are_shuffled_differently():
+    made, data = benchmark_of(), dataset(sizes=(6,) * 6)
+    stream = made.stream(data, 0)
+    rows = [real(train_rows(stream, n, made, Schedule(), None, None, 0)[0]) for n in range(3)]
+    orders = [tuple(np.argsort([row for row, _, _ in task])) for task in rows]
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize("schedule", [Schedule(), ALL])
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
+    for number in range(3):
+        plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
+        beside, replayed, _ = rows_of(number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5))
+        assert np.array_equal(plain, beside)
+        assert replayed.shape == (len(plain), 5, 4)
+
+
+def test_the_arrivals_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
+    made = benchmark_of()
+    alone, _ = train_rows(made.stream(dataset(), 5), 2, made, Schedule(), None, None, 5)
+    assert np.array_equal(alone, rows_of(2, seed=5)[0])
+
+
+def test_the_scenario_changes_neither_order_nor_rows():
+    by_class, by_domain = (rows_of(1, scenario=scenario)[0] for scenario in ("class", "domain"))
+    assert np.array_equal(by_class[..., [0, 1, 3]], by_domain[..., [0, 1, 3]])
+    assert not np.array_equal(by_class, by_domain)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_only_the_first_epoch_adds_to_the_memory(policy):
+    once, thrice = (rows_of(1, epochs=epochs, memory=POLICIES[policy](8, 3))[2] for epochs in (1, 3))
+    arrived = sum(len(task.train.row) for task in Split(tasks=3).stream(dataset(), 0).tasks[:2])
+    assert once.seen == thrice.seen
+    assert once.seen.total() == arrived
+
+
+def test_the_first_epochs_arrivals_are_what_a_large_memory_holds():
+    new, _, held = rows_of(0, epochs=3, memory=Reservoir(1000, 2))
+    assert [*map(tuple, held.examples[held.filled].tolist())] == real(np.split(new, 3)[0])
+
+
+@given(SHAPES, st.sampled_from(sorted(POLICIES)))
+def test_what_is_replayed_arrived_in_an_earlier_step(shape, policy):
+    batch, epochs, number, seed = shape
+    new, replayed, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4))
+    past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
+    for arrivals, old in zip(new, replayed, strict=True):
+        assert set(real(old)) <= past
+        past |= set(real(arrivals))
+
+
+def test_later_epochs_replay_from_the_whole_of_the_task():
+    new, replayed, held = rows_of(0, epochs=40, memory=Reservoir(1000, 3))
+    later = {triple for step in replayed[len(new) // 40 :] for triple in real(step)}
+    assert later == {*map(tuple, held.examples[held.filled].tolist())}
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_rows_of_a_seed_are_the_same_whichever_other_seeds_were_scheduled(policy):
+    alone = rows_of(2, seed=3, memory=POLICIES[policy](9, 4))
+    others = [rows_of(2, seed=seed, memory=POLICIES[policy](9, 4)) for seed in (2, 3, 4)]
+    assert all(np.array_equal(a, b) for a, b in zip(alone[:2], others[1][:2], strict=True))
+    assert not any(np.array_equal(alone[0], other[0]) for other in (others[0], others[2]))
+
+
+def test_test_rows_are_the_tests_of_all_tasks_in_order():
+    stream = benchmark_of().stream(dataset(), 1)
+    rows = test_rows(stream)
+    assert real(rows) == [triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)]
+    assert rows.shape == (12, 4)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
+    stream = benchmark_of().stream(dataset(), 1)
+    rows = all_rows(stream, number)
+    assert real(rows) == triples(stream.tasks[number].train, number)
+    assert len(rows) == len(stream.tasks[number].train.row)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
+    rows = [np.random.default_rng(n).integers(1, 9, (count, 3, 4)) for n, count in enumerate(steps)]
+    copies = [r.copy() for r in rows]
+    stacked = together(rows)
+    assert stacked.shape == (max(steps), len(steps), 3, 4)
+    for number, (count, given_rows) in enumerate(zip(steps, copies, strict=True)):
+        assert np.array_equal(stacked[:count, number], given_rows)
+        assert (stacked[count:, number, :, 3] == 0).all()
+        assert np.array_equal(rows[number], given_rows)
+
+
+def test_padding_names_rows_that_exist():
+    short, long = (rows_of(number)[0] for number in (0, 2))
+    assert len(short) != len(long)
+    stacked = together([short, long])
+    assert ((stacked[..., 0] >= 0) & (stacked[..., 0] < len(dataset().y_train))).all()
+    assert (stacked[len(short) :, 0, :, 3] == 0).all()
+
+
+@given(st.integers(1, 20), st.integers(1, 8))
+def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
+    rows = np.concatenate([np.arange(3 * count).reshape(count, 3), np.ones((count, 1), int)], axis=1)
+    copy = rows.copy()
+    cut = chunks(rows, size)
+    assert cut.shape == (-(-count // size), size, 4)
+    assert np.array_equal(cut.reshape(-1, 4)[:count], copy)
+    assert (cut.reshape(-1, 4)[count:, 3] == 0).all()
+    assert np.array_equal(rows, copy)
