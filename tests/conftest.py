@@ -1,12 +1,21 @@
 """Tests live in a stricter world: shapes and types in annotations are checked at every call."""
 
+import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = ("data", "evaluation", "learner", "memory", "models", "net", "opaque", "optim", "schedule", "score", "seeds",
            "stats", "stream", "vectorise", "benchmarks", "strategies")  # fmt: skip
-install_import_hook([f"retrograde.{name}" for name in CHECKED], "beartype.beartype")
 
-import pytest  # noqa: E402
+
+def pytest_configure(config):
+    """Benchmarks go unchecked: the checks take time, and a checked step cannot be compiled."""
+    if not any("benchmarks" in word for word in config.args):
+        install_import_hook([f"retrograde.{name}" for name in CHECKED], "beartype.beartype")
+
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -175,9 +175,9 @@ def test_own_arrays_keep_their_values_and_get_a_channel(tmp_path, save, shape, d
         ({"y_train": np.zeros((12, 1), int)}, "y_train of .* shape"),
         ({"y_test": np.arange(6) % 3 / 1.0}, "Labels are whole numbers.*y_test of .* float64"),
         ({"y_test": np.array(list("abcabc"))}, "Labels are whole numbers"),
-        ({"y_train": np.array([0, 2] * 6)}, r"y_train of own lacks \[1\]"),
-        ({"y_test": np.array([0, 1] * 3)}, r"y_test of own lacks \[2\]"),
-        ({"y_test": np.array([0, 1, 2] * 1 + [3, 3, 3])}, r"own tests \[3\] as well"),
+        ({"y_train": np.array([0, 2] * 6)}, "y_train of own holds 0, 2"),
+        ({"y_test": np.array([0, 1] * 3)}, "y_train holds 0, 1, 2, y_test 0, 1"),
+        ({"y_test": np.array([0, 1, 2] * 1 + [3, 3, 3])}, "y_train holds 0, 1, 2, y_test 0, 1, 2, 3"),
         ({"y_train": np.array([-1, 0, 1, 2] * 3)}, "y_train of own holds -1"),
         ({"x_test": None, "y_test": None}, "lacks x_test, y_test"),
         ({"y_train": np.array([None] * 12)}, "cannot be read as a .npz of plain arrays"),
@@ -286,7 +286,7 @@ def test_other_files_beside_the_images_are_passed_over(tmp_path):
         ({"train/cat/9.png": b""}, "train/cat/9.png in .* cannot be read as an image"),
         ({"train/cat/9.png": picture(9)[: PNG_HEADER + 20]}, "train/cat/9.png in .* cannot be read as an image"),
         ({"test/cow/9.png": picture(9)}, "test/cow has no train/cow"),
-        ({"train/cow/9.png": picture(9)}, r"y_test of .* lacks \[1\]"),
+        ({"train/cow/9.png": picture(9)}, "y_train holds 0, 1, 2, y_test 0, 2"),
     ],
 )
 @pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])

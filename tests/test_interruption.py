@@ -90,7 +90,8 @@ def test_a_dead_worker_costs_its_cell_only(start, tmp_path):
     assert start("dead", *words).wait(timeout=200) == 1
     assert "died with exit code -9" in (tmp_path / "dead.log").read_text()
     found = results(tmp_path / "dead")
-    assert {path.parts[1]: r["status"] for path, r in found.items()} == {"finetune": "done", "er": "done", "joint": "done", "killer": "failed"}  # fmt: skip
+    status = {path.parts[1]: record["status"] for path, record in found.items()}
+    assert status == {"finetune": "done", "er": "done", "joint": "done", "killer": "failed"}
     assert len(found) == 50
 
 

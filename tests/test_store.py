@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back(store, make_record, status):
 
 @pytest.mark.parametrize(("status", "replaced"), [("done", False), ("diverged", False), ("failed", True)])
 def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store, make_record, status, replaced):
-    first, second = make_record(status=status), make_record(clocks={"train": 9.0})
+    first, second = make_record(status=status), make_record(clocks={"train": 9.0, "evaluate": 1.0})
     store.write(first)
     assert store.finished(first.cell, 0) is not replaced
     store.write(second)

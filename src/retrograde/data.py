@@ -101,7 +101,7 @@ def _mnist(folder: Path) -> Dataset:
 
 
 def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    mnist = _torchvision().datasets.MNIST
+    mnist = import_torchvision().datasets.MNIST
     try:
         part = mnist(folder, train=train, download=False)
     except RuntimeError:  # torchvision's way to say that the files are not there
@@ -109,7 +109,7 @@ def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     return part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)
 
 
-def _torchvision() -> ModuleType:
+def import_torchvision() -> ModuleType:
     """Import torchvision, also where its wheel's operators do not load beside a CPU-only torch."""
     import torch
 

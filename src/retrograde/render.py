@@ -26,7 +26,8 @@ def _markdown_section(section: Section) -> str:
 
 def _markdown_text(text: str) -> str:
     """Escape what Markdown would read as markup; an underscore inside a word is none."""
-    return re.sub(r"([\\|*`<>~&\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    entities = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return re.sub(r"([\\|*`<\[\]]|(?<!\w)_|_(?!\w)|~(?=~)|(?<=~)~)", r"\\\1", entities)
 
 
 def _padded(row: list[str], widths: list[int]) -> list[str]:

@@ -18,7 +18,7 @@ from retrograde.registry import Registry
 from retrograde.settings import parse
 from retrograde.stats import t_interval
 from retrograde.store import Store
-from retrograde.vectorise import Compile
+from retrograde.vectorise import Compile, check_compiler
 
 INTERRUPTED = 130
 COLUMNS = (
@@ -65,6 +65,8 @@ def _context(options: Options) -> Context:
         raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu.")
+    if options.compile == "on":
+        check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
     return Context(plugins, data_folder(options.data), options.device, cast("Compile", options.compile))
 
@@ -119,7 +121,8 @@ def _line(job: Job, records: list[Record]) -> str:
     score = t_interval(np.array([record.R[-1].mean() for record in done]))
     spread = f" ± {100 * (score.mean - score.low):.2f}" if score.n > 1 else ""
     compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
-    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {done[0].clocks['train']:.1f} s{compiled}"
+    note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
+    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {done[0].clocks['train']:.1f} s{compiled}{note}"
 
 
 def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:

@@ -1,0 +1,69 @@
+"""The compiled step against the eager one, in a process without run-time type checks, which cannot be compiled."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+EAGER_AND_COMPILED = """
+import torch
+from pathlib import Path
+from retrograde.data import load
+from retrograde.registry import Registry
+from retrograde.vectorise import Vectorised
+
+parts, seeds = Registry(), [0, 1, 2]
+benchmark = parts.get("benchmarks", "{benchmark}", dict({settings}))
+strategy = parts.get("strategies", "{strategy}", {{"lr": "0.01"}})
+streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
+states = []
+for mode in ("off", "on"):
+    backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+    backend.warm_up(mode, 0)
+    assert backend.compiled == (mode == "on")
+    for task in range(3):
+        backend.learn(task, lambda _: None)
+    states.append(backend.state.params)
+print(max(float((states[0][name] - states[1][name]).abs().max()) for name in states[0]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stream", "settings", "strategy"),
+    [
+        ("split", {"tasks": "3", "batch": "32", "scenario": "task", "optimizer": "momentum"}, "er"),
+        ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint"),
+        ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune"),
+    ],
+)
+def test_the_compiled_step_gives_the_numbers_of_the_eager_one(stream, settings, strategy):
+    script = EAGER_AND_COMPILED.format(benchmark=stream, settings=settings, strategy=strategy)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 1e-3
+
+
+CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")
+
+
+def retrograde(folder, *words, **variables):
+    command = [sys.executable, "-m", "retrograde", "run", *CELL, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | variables)
+
+
+def test_without_a_compiler_auto_runs_eagerly_and_says_so(tmp_path):
+    run = retrograde(tmp_path, CXX="no-such-compiler")
+    assert run.returncode == 0
+    assert "not compiled: Compiling needs a C++ compiler" in run.stdout
+    record = json.loads(next(tmp_path.rglob("seed-0.json")).read_text())
+    assert record["how"]["compiled"] is False
+    assert "no-such-compiler" in record["how"]["note"]
+
+
+def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
+    run = retrograde(tmp_path, "--compile", "on", CXX="no-such-compiler")
+    assert run.returncode == 2
+    assert "Install g++ or set CXX" in run.stderr
+    assert not list(tmp_path.rglob("seed-*.json"))
