@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrograde.data import Dataset, _torchvision, data_folder, load
+from retrograde.data import Dataset, data_folder, import_torchvision, load
 from retrograde.errors import UserError
 
 NOWHERE = Path("/nonexistent")
@@ -80,7 +80,7 @@ def offline(monkeypatch):
         asked.append(self.raw_folder)
         raise OSError("no network here")
 
-    monkeypatch.setattr(_torchvision().datasets.MNIST, "download", download)
+    monkeypatch.setattr(import_torchvision().datasets.MNIST, "download", download)
     return asked
 
 
