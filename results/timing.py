@@ -36,11 +36,11 @@ class Timing(Result):
 
 
 _NOTE = (
-    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share, and "
-    "µs/example counts new and replayed examples of all replicates. Building the replay schedule is in the training "
-    "time; compilation and the first step are not. Evaluation and compilation are seconds per batch of replicates; memory "
-    "is the examples held plus the state beside the parameters; peak is the whole process (on a GPU: its tensors). One "
-    "section never mixes machines, numbers of threads or numbers of replicates."
+    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share, and µs/example "
+    "counts new and replayed examples of all replicates. Building the replay schedule is in the training time; compilation "
+    "and the first step are not. Evaluation and compilation (0 where the step ran eagerly) are seconds per batch of "
+    "replicates; memory is the examples held plus the state beside the parameters; peak is the whole process (on a GPU: its "
+    "tensors). One section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or of replicates."
 )
 
 
@@ -55,13 +55,14 @@ def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[s
     train = record.clocks["train"]
     return {
         "benchmark": benchmark,
-        "machine": f"{where['cpu']}, {where['device']}, {where['threads']} threads, {how['replicates']} replicates",
+        "machine": f"{where['cpu']} ({where['cores']} cores), {where['device']}, torch {where['torch']}, "
+        f"{where['threads']} threads, {where['jobs']} jobs, {how['replicates']} replicates",
         "strategy": strategy,
         "settings": settings,
         "backend": how["backend"],
         "compiled": how["compiled"],
-        "train_ms_per_step": 1e3 * train / counts["steps"],
-        "train_ms_per_replicate_step": 1e3 * train / counts["steps"] / how["replicates"],
+        "train_ms_per_step": 1e3 * train / how["steps"],
+        "train_ms_per_replicate_step": 1e3 * train / how["steps"] / how["replicates"],
         "train_us_per_example": 1e6 * train / how["replicates"] / (counts["new"] + counts["replayed"]),
         "evaluate_s": record.clocks["evaluate"],
         "compile_s": record.clocks.get("compile", 0.0),

@@ -32,8 +32,16 @@ def make_record():
             "clocks": {"train": 2.0, "evaluate": 0.5, "compile": 3.0},
             "counts": {"steps": 1000, "new": 10_000, "replayed": 6_000},
             "memory": {"examples": 200, "bytes": 51_200, "state_bytes": 800, "peak_bytes": 500_000_000},
-            "how": {"backend": "vmap", "compiled": True, "note": None, "replicates": replicates},
-            "environment": {"cpu": "Test CPU", "cores": 2, "device": "cpu", "threads": 2, **(machine or {})},
+            "how": {"backend": "pure", "compiled": True, "note": None, "replicates": replicates, "steps": 1000},
+            "environment": {
+                "cpu": "Test CPU",
+                "cores": 2,
+                "device": "cpu",
+                "threads": 2,
+                "jobs": 1,
+                "torch": "2",
+                **(machine or {}),
+            },
         }
         rows, reason = [list(row) for row in correct], "" if status == "done" else "It went wrong."
         tests = [of] * len(rows[0]) if rows else []

@@ -168,6 +168,8 @@ MISTAKES = {
     "an infinite rate": (["--benchmark", "split", "--strategy", "er:lr=inf"], "lr='inf' is not possible"),
     "a malformed setting": (["--benchmark", "split:tasks", "--strategy", "er"], "NAME:key=value"),
     "too many tasks": (["--benchmark", "split:tasks=11", "--strategy", "er"], "at most one task per class"),
+    "a number too large": (["--benchmark", "split:batch=99999999999999999999", "--strategy", "er"], "batch="),
+    "a layer without units": (["--benchmark", "split:model=mlp-0", "--strategy", "er"], "A model is mlp"),
     "a missing dataset": (["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"], "neither a name nor a file"),
     "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
     "a ring too small": (["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"], "memory=3"),
@@ -211,6 +213,51 @@ def test_a_faulty_suite_is_refused_with_its_fault(call, tmp_path, fault):
     code, _, err = call("run", "s.toml")
     assert code == 2
     assert remedy in err
+
+
+def test_a_record_in_the_wrong_place_is_damaged_and_run_again(call, tmp_path):
+    call("run", *CELL)
+    path = next(tmp_path.rglob("seed-0.json"))
+    path.with_name("seed-1.json").write_bytes(path.read_bytes())
+    _, out, err = call("run", *CELL, "--seeds", 2)
+    assert "1 replicates to run, 1 done already" in out
+    assert "it belongs at" in err
+    assert json.loads(path.with_name("seed-1.json").read_text())["seed"] == 1
+
+
+def test_an_edited_strategy_is_warned_about_and_its_records_kept(call, tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
+    words = ("run", *CELL[:2], "--strategy", "broken", "--plugin", "broken.py")
+    assert "another version" not in call(*words)[2]
+    plugin.write_text(plugin.read_text() + "# edited")
+    _, out, err = call(*words)
+    assert "1 records come from another version" in err
+    assert "0 replicates to run, 1 done already" in out
+
+
+STEP = "    def step(self, net, state, arrival): return state\n"
+PLUGINS = {
+    "a setting without a default": ("from retrograde.settings import Rate", "    lr: Rate\n", "needs lr"),
+    "no step": ("", "    pass\n", "Define step"),
+    "an init that raises": ("", f"{STEP}    def init(self, net, params): return {{}}['x']\n", "cannot be set up"),
+    "an import that stops the program": ("raise SystemExit(3)", "    pass\n", "cannot be imported"),
+}
+
+
+@pytest.mark.parametrize("fault", PLUGINS)
+def test_a_faulty_plugin_is_one_clear_line(call, tmp_path, fault):
+    first, body, remedy = PLUGINS[fault]
+    head = f"from dataclasses import dataclass\nfrom retrograde.strategy import Strategy\n{first}\n"
+    (tmp_path / "mine.py").write_text(f"{head}@dataclass(frozen=True)\nclass Mine(Strategy):\n{body}")
+    code, _, err = call("run", *CELL[:2], "--strategy", "mine", "--plugin", "mine.py")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert remedy in err
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in_part(call, tmp_path):
+    (tmp_path / "er.py").write_text(BROKEN)
+    assert "name of one of the built-in strategies" in call("run", *CELL, "--plugin", "er.py")[2]
 
 
 def test_a_record_of_a_newer_schema_stops_the_run_before_it_trains(call, tmp_path):

@@ -14,9 +14,17 @@ from retrograde.data import load
 from retrograde.registry import Registry
 from retrograde.vectorise import Vectorised
 
+class Flags(Registry().find("strategies", "er")):
+    def init(self, net, params):
+        return {{"on": torch.zeros(())}}
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.with_memory), self.lr * (1 + state.extra["on"]))
+    def end_task(self, net, state, finished):
+        return state.replace(extra={{"on": torch.ones(())}})
+
 parts, seeds = Registry(), [0, 1, 2]
 benchmark = parts.get("benchmarks", "{benchmark}", dict({settings}))
-strategy = parts.get("strategies", "{strategy}", {{"lr": "0.01"}})
+strategy = Flags(lr=0.01) if "{strategy}" == "flags" else parts.get("strategies", "{strategy}", {{"lr": "0.01"}})
 streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
 states = []
 for mode in ("off", "on"):
@@ -37,6 +45,7 @@ print(max(float((states[0][name] - states[1][name]).abs().max()) for name in sta
         ("split", {"tasks": "3", "batch": "32", "scenario": "task", "optimizer": "momentum"}, "er"),
         ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint"),
         ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune"),
+        ("split", {"tasks": "3"}, "flags"),
     ],
 )
 def test_the_compiled_step_gives_the_numbers_of_the_eager_one(stream, settings, strategy):

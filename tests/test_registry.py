@@ -124,10 +124,10 @@ def test_a_plugin_file_may_define_a_part_of_each_kind(write):
     assert {kind: registry.find(kind, "mine").__name__ for kind in SOURCE} == {kind: kind.title() for kind in SOURCE}
 
 
-def test_a_plugin_file_takes_the_place_of_a_built_in_part_of_its_kind_only(write):
-    registry = Registry((write(SOURCE["strategies"], "split.py"), write(SOURCE["strategies"], "er.py")))
-    assert registry.find("strategies", "er").__name__ == "Mine"
-    assert registry.find("benchmarks", "split").__module__ == "retrograde.benchmarks.split"
+@pytest.mark.parametrize("name", ["er.py", "split.py", "scores.py"])
+def test_a_plugin_file_cannot_take_the_name_of_a_built_in_part(write, name):
+    with pytest.raises(UserError, match="Rename"):
+        Registry((write(SOURCE["strategies"], name),))
 
 
 def test_a_plugin_of_one_registry_is_unknown_to_the_next(write):

@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from retrograde.errors import UserError, nearest
-from retrograde.settings import Count, Fraction, Ints, Limit, Part, Rate, as_text, digest, parse, write
+from retrograde.settings import Count, Ints, Limit, Part, Rate, as_text, digest, parse, write
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Some(Part):
     """
 
     rate: Rate = 0.1
-    share: Fraction = 0.5
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     count: Count = 3
     limit: Limit = 0
     order: Ints = ()

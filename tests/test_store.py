@@ -45,13 +45,13 @@ def test_what_is_written_is_read_back(store, make_record, status):
 def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store, make_record, status, replaced):
     first, second = make_record(status=status), make_record(clocks={"train": 9.0, "evaluate": 1.0})
     store.write(first)
-    assert store.finished(first.cell, 0) is not replaced
+    assert (store.finished(first.cell, 0) is None) is replaced
     store.write(second)
     assert list(store) == [second if replaced else first]
 
 
 def test_a_record_that_is_not_there_is_not_finished(store, make_record):
-    assert not store.finished(make_record().cell, 0)
+    assert store.finished(make_record().cell, 0) is None
     assert store.damaged == {}
 
 
@@ -65,7 +65,7 @@ def test_a_damaged_record_is_noted_passed_over_and_not_finished(store, make_reco
     store.write(good)
     assert list(store) == [good]
     assert set(store.damaged) == {path}
-    assert not store.finished(bad.cell, 1)
+    assert store.finished(bad.cell, 1) is None
 
 
 @DAMAGED

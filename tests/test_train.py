@@ -97,7 +97,7 @@ def test_counts_are_exact():
     assert outcome.counts["steps"] == 3 * 2 * 5
     assert outcome.counts["new"] == 3 * 2 * 46
     assert outcome.counts["replayed"] == 3 * 2 * 5 * 10 - 10  # nothing is there to replay at the first step
-    assert outcome.counts["forward"] == outcome.counts["backward"] == 20
+    assert outcome.counts["forward"] == outcome.counts["backward"] == 30 * 20
     assert outcome.memory["examples"] == 15
     assert total_steps(benchmark, strategy("finetune"), streams(benchmark, [0])) == 30
     assert total_steps(benchmark, strategy("joint"), streams(benchmark, [0])) == 2 * (5 + 10 + 14)
@@ -108,7 +108,7 @@ def test_row_zero_is_before_training_and_every_row_counts_every_task():
     outcome = train(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU, "off")[0]
     model = build(benchmark.model, PARTS_DATA.shape, 6, torch_seed(0, "weights"))
     right = model(torch.from_numpy(PARTS_DATA.x_test)).argmax(1).numpy() == PARTS_DATA.y_test
-    assert outcome.correct[0] == [int(right[PARTS_DATA.y_test // 2 == task].sum()) for task in range(3)]
+    assert outcome.correct[0] == [int(right[PARTS_DATA.y_test // 2 == 2 - task].sum()) for task in range(3)]
     assert outcome.tests == [20, 20, 20]
     assert np.array(outcome.correct).shape == np.array(outcome.correct_told).shape == (4, 3)
 
@@ -197,3 +197,73 @@ def test_end_task_gets_every_example_of_the_task_once():
         backend.learn(number, lambda _: None)
     assert backend.state.extra["rows"].tolist() == [138, 138]
     assert backend.state.extra["labels"].tolist() == [PARTS_DATA.y_train.sum()] * 2
+
+
+def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
+    layers = "nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, outputs)"
+    (tmp_path / "nets.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})")
+    benchmark = Blobs(model=f"{tmp_path / 'nets.py'}:net", batch=10)
+    backends = []
+    for data in (PARTS_DATA, blobs(scramble_last=True)):
+        backend = Vectorised(benchmark, strategy("er", memory=30, draw=10), streams(benchmark, [0], data), [0], CPU)
+        backend.learn(0, lambda _: None)
+        backends.append(backend)
+    for name, value in (backends[0].state.params | backends[0].buffers).items():
+        assert torch.equal(value, (backends[1].state.params | backends[1].buffers)[name]), name
+    assert backends[0].buffers["1.num_batches_tracked"] == 5
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_the_loss_is_finite_at_every_step_while_the_memory_fills(scenario):
+    class Logs(PARTS.find("strategies", "er")):
+        def init(self, net, params):
+            return {"worst": torch.zeros(())}
+
+        def step(self, net, state, arrival):
+            after = super().step(net, state, arrival)
+            worst = torch.maximum(state.extra["worst"], net.loss(state.params, arrival.with_memory))
+            return after.replace(extra={"worst": worst})
+
+    benchmark = Blobs(scenario=scenario, batch=7)
+    backend = Vectorised(benchmark, Logs(), streams(benchmark, [0, 1]), [0, 1], CPU)
+    for number in range(3):
+        backend.learn(number, lambda _: None)
+    assert backend.state.extra["worst"].isfinite().all()
+
+
+def test_frozen_parameters_stay_where_they_are(tmp_path):
+    layers = "nn.Linear(12, 8).requires_grad_(False), nn.ReLU(), nn.Linear(8, outputs)"
+    (tmp_path / "frozen.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})")
+    benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
+    backend = Vectorised(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
+    start = backend.buffers["0.weight"].clone()
+    backend.learn(0, lambda _: None)
+    assert sorted(backend.state.params) == ["2.bias", "2.weight"]
+    assert torch.equal(backend.buffers["0.weight"], start)
+
+
+def test_an_end_task_that_changes_a_dtype_is_refused():
+    class Doubles(PARTS.find("strategies", "finetune")):
+        def init(self, net, params):
+            return {"n": torch.zeros(())}
+
+        def end_task(self, net, state, finished):
+            return state.replace(extra={"n": state.extra["n"].double()})
+
+    benchmark = Blobs()
+    backend = Vectorised(benchmark, Doubles(), streams(benchmark, [0]), [0], CPU)
+    with pytest.raises(UserError, match="float64"):
+        backend.learn(0, lambda _: None)
+
+
+def test_a_learner_is_asked_for_each_test_example_once():
+    asked = []
+
+    class Counts(PlainSGD):
+        def predict(self, x, task):
+            asked.append(len(x))
+            return super().predict(x, task)
+
+    benchmark = Blobs()
+    train(benchmark, Counts(), streams(benchmark, [0]), [0], CPU)
+    assert asked == [20] * 3 * 4

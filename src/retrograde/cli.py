@@ -57,8 +57,6 @@ def list_(
 
 
 def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
-    from retrograde.settings import as_text
-
     if kind == "suites":
         from retrograde.plan import read_suite, suites
 
@@ -67,8 +65,7 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
 
     def row(name: str) -> tuple[str, str, str]:
         part = registry.find(kind, name)
-        defaults = part().settings() if not getattr(part, "__abstractmethods__", None) else {}
-        return name, part.summary(), ",".join(f"{key}={as_text(value)}" for key, value in defaults.items())
+        return name, part.summary(), part.defaults()
 
     return [row(name) for name in registry.names(kind)]
 
@@ -154,17 +151,19 @@ def check(
     names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
     if not names:
         raise UserError("Name a strategy to check, or give a --plugin that defines one.")
-    passed = True
+    broken = 0
     for each in names:
         part = cast("Strategy | Learner", registry.get("strategies", *parse(each)))
         out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
-        for verdict in verdicts(part):
+        outcomes = list(verdicts(part))
+        for verdict in outcomes:
             mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
             out.print(f"  {mark[verdict.outcome]}  {verdict.claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
-            passed &= verdict.outcome != "failed"
-        kind = "pure" if isinstance(part, Strategy) else "opaque"
-        out.print(f"  {'[green]keeps[/]' if passed else '[bold red]breaks[/]'} the contract of a {kind} strategy\n")
-    sys.exit(0 if passed else 1)
+        failures = sum(verdict.outcome == "failed" for verdict in outcomes)
+        kind = "a pure strategy" if isinstance(part, Strategy) else "an opaque learner"
+        out.print(f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {kind}\n")
+        broken += failures
+    sys.exit(1 if broken else 0)
 
 
 @app.command()

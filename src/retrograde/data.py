@@ -69,7 +69,7 @@ def load(name: str, folder: Path) -> Dataset:
     if name in _NAMED:
         return _NAMED[name](folder)
     path = Path(name).expanduser()
-    if not path.exists():
+    if not name or not path.exists():
         raise UserError(
             f"A dataset is one of {', '.join(_NAMED)} or a path to a .npz, an image folder or a zip of one; "
             f"{name!r} is neither a name nor a file here. {nearest(name, _NAMED)}"
@@ -93,8 +93,8 @@ def _mnist(folder: Path) -> Dataset:
     except Exception as error:
         raise UserError(
             f"MNIST could not be had. Looked in {folder.resolve() / 'MNIST' / 'raw'}, then tried to download it there: "
-            f"{type(error).__name__}: {error}. Put the four *-ubyte files there, or name the folder that holds "
-            "MNIST/raw with --data or RETROGRADE_DATA."
+            f"{type(error).__name__}: {' '.join(str(error).split())} Put the four *-ubyte files there, or name the folder "
+            "that holds MNIST/raw with --data or RETROGRADE_DATA."
         ) from error
     (x_train, y_train), (x_test, y_test) = parts
     return Dataset("mnist", x_train, y_train, x_test, y_test, scale=1 / 255)
@@ -204,7 +204,7 @@ def _decoded(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
-        for file in sorted(path.glob("*/*/*")):
+        for file in sorted(path.rglob("*")):
             if _is_example(name := file.relative_to(path).as_posix()) and file.is_file():
                 yield name, file.read_bytes()
         return
@@ -228,7 +228,9 @@ def _is_example(name: str) -> bool:
 def _check_examples(data: Dataset) -> None:
     for part in ("train", "test"):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
-        if len(x) != len(y) or not len(x):
+        if not x.size:
+            raise UserError(f"There are examples, of at least one number each; x_{part} of {data.name} has shape {x.shape}.")
+        if len(x) != len(y):
             raise UserError(f"There is one label for each example; {data.name} has {len(x)} x_{part}, {len(y)} y_{part}.")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise UserError(f"Examples are finite; x_{part} of {data.name} holds NaN or infinity. Clean it first.")

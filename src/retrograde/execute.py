@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,8 +33,12 @@ def run_job(job: Job, registry: Registry, context: Context, progress: Progress) 
 
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
     """The records of a batch that failed."""
-    where = environment(torch.device(context.device))
+    where = _where(context)
     return [Record(job.cell, seed, "failed", reason, job.upper_bound, environment=where) for seed in job.missing]
+
+
+def _where(context: Context) -> dict[str, Any]:
+    return environment(torch.device(context.device)) | {"jobs": context.jobs}
 
 
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
@@ -46,7 +50,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     outcomes = train(benchmark, strategy, streams, list(job.seeds), device, context.compile, progress)
     peak = peak_bytes(device)
     source = source_digest(registry.source("strategies", job.cell.strategy.name))
-    where = environment(device)
+    where = _where(context)
 
     def record(seed: int, outcome: Outcome) -> Record:
         status: Status = "done" if outcome.sound else "diverged"
@@ -76,76 +80,94 @@ class _Worker(NamedTuple):
     pipe: Connection
 
 
-def run_in_workers(jobs: list[Job], workers: int, context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
+def run_in_workers(jobs: list[Job], context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
     """Run jobs in worker processes; a worker that dies costs its job only."""
     todo = deque(jobs)
     busy: dict[Connection, tuple[_Worker, Job]] = {}
-
-    def give(worker: _Worker) -> None:
-        if todo:
-            job = todo.popleft()
-            busy[worker.pipe] = worker, job
-            worker.pipe.send(job)
-        else:
-            worker.pipe.close()
-
     try:
-        for _ in range(min(workers, len(jobs))):
-            give(_start(context))
+        for _ in range(min(context.jobs, len(jobs))):
+            _give(_start(context), todo, busy, context)
         while busy:
             for ready in wait(list(busy)):
                 worker, job = busy[ready]  # type: ignore[index]
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    worker.process.join()
-                    del busy[worker.pipe]
-                    yield job, failed(job, f"The worker process died with exit code {worker.process.exitcode}.", context)
-                    if todo:
-                        give(_start(context))
-                    continue
+                message = _receive(worker)
                 if isinstance(message, int):
                     progress(message)
                     continue
                 del busy[worker.pipe]
-                yield job, message
-                give(worker)
+                death = f"The worker process died with exit code {worker.process.exitcode}."
+                yield job, failed(job, death, context) if message is None else message
+                _give(worker, todo, busy, context)
     finally:
         for worker, _ in busy.values():
             worker.process.kill()
+
+
+def _give(worker: _Worker, todo: deque[Job], busy: dict[Connection, tuple[_Worker, Job]], context: Context) -> None:
+    """Give the next job to the worker, or to a fresh one if it has died; let it go where there is none."""
+    if not todo:
+        worker.pipe.close()
+        return
+    try:
+        worker.pipe.send(todo[0])
+    except OSError:
+        _give(_start(context), todo, busy, context)
+        return
+    busy[worker.pipe] = worker, todo.popleft()
+
+
+def _receive(worker: _Worker) -> int | list[Record] | None:
+    """Steps taken, the records of a job that ended, or None where the worker has died."""
+    try:
+        message: int | list[Record] = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return None
+    return message
 
 
 def _start(context: Context) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     process = spawn.Process(target=serve, args=(there, context), daemon=True)
-    process.start()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the driver's to handle
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     there.close()
     return _Worker(process, here)
 
 
 def serve(pipe: Connection, context: Context) -> None:
     """A worker's life: jobs come in, records go out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     registry = Registry(context.plugins)
     try:
         while True:
             job = pipe.recv()
-            pipe.send(run_job(job, registry, context, throttled(pipe.send)))
+            steps = Throttled(pipe.send)
+            records = run_job(job, registry, context, steps)
+            steps.flush()
+            pipe.send(records)
     except (EOFError, BrokenPipeError):
         return
 
 
-def throttled(send: Progress, seconds: float = 0.2) -> Progress:
-    """Gather steps and pass them on a few times a second."""
-    waiting, last = 0, time.monotonic()
+class Throttled:
+    """Gathers steps and passes them on a few times a second."""
 
-    def progress(steps: int) -> None:
-        nonlocal waiting, last
-        waiting += steps
-        if time.monotonic() - last > seconds:
-            send(waiting)
-            waiting, last = 0, time.monotonic()
+    def __init__(self, send: Progress, seconds: float = 0.2) -> None:
+        self.send, self.seconds = send, seconds
+        self.waiting, self.last = 0, time.monotonic()
 
-    return progress
+    def __call__(self, steps: int) -> None:
+        """Count steps."""
+        self.waiting += steps
+        if time.monotonic() - self.last > self.seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        self.send(self.waiting)
+        self.waiting, self.last = 0, time.monotonic()

@@ -62,7 +62,7 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Modu
 
 
 def _maker(spec: str) -> Callable[[tuple[int, ...], int], nn.Module]:
-    if re.fullmatch(r"mlp(-\d+)*", spec):
+    if re.fullmatch(r"mlp(-[1-9]\d*)*", spec):
         hidden = [int(size) for size in spec.split("-")[1:]]
         return lambda shape, outputs: mlp(shape, outputs, *hidden)
     if spec == "conv":

@@ -81,7 +81,10 @@ class Net:
 
 
 def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int) -> bool:
-    """Whether training changes the module's buffers; raises `UserError` for a module that cannot be used."""
+    """Whether training changes the module's buffers; raises `UserError` for a module that cannot be used.
+
+    Where rows see each other (batch normalisation), they see padding too, which repeats real rows of the same step.
+    """
     twin = copy.deepcopy(module).train()
     before = {name: value.clone() for name, value in twin.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -29,7 +29,9 @@ class Opaque:
         self.learner = copy.deepcopy(learner)
         model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
         self.learner.begin(model.to(device))
-        self.test_rows = together([chunks(test_rows(stream), CHUNK)])
+        rows = test_rows(stream)
+        self.test_rows = together([chunks(rows, min(CHUNK, len(rows)))])
+        self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units)
 
@@ -56,7 +58,7 @@ class Opaque:
     def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scores = torch.zeros(len(rows), self.units.shape[1])
         for task in np.unique(rows[:, 1]).tolist():
-            own = rows[:, 1] == task
+            own = (rows[:, 1] == task) & (rows[:, 3] > 0)
             x = self._x(self.stream.data.x_test, rows[own, 0], task)
             with torch.no_grad():
                 told = task if self.benchmark.scenario == "task" else None
@@ -71,7 +73,10 @@ class Opaque:
         return [0]
 
     def state_bytes(self) -> int:
-        """The bytes of the pickled learner, its model included; 0 where it cannot be pickled."""
+        """By how many bytes the pickled learner has grown since it began; 0 where it cannot be pickled."""
+        return max(0, self._pickled() - self.at_first)
+
+    def _pickled(self) -> int:
         try:
             return len(pickle.dumps(self.learner))
         except Exception:

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retrograde.data import Dataset, load
+from retrograde.environment import source_digest
 from retrograde.errors import UserError, nearest
 from retrograde.learner import Learner
 from retrograde.record import Cell, Named
@@ -19,7 +20,7 @@ from retrograde.registry import Registry
 from retrograde.settings import parse
 from retrograde.store import Store
 from retrograde.strategy import Strategy
-from retrograde.stream import Benchmark
+from retrograde.stream import Benchmark, Stream
 from retrograde.train import check, total_steps
 from retrograde.vectorise import Compile
 
@@ -39,6 +40,7 @@ class Context(NamedTuple):
     data: Path = Path()
     device: str = "cpu"
     compile: Compile = "auto"
+    jobs: int = 1
 
 
 class Request(NamedTuple):
@@ -104,6 +106,7 @@ class Job:
     missing: tuple[int, ...]
     steps: int
     upper_bound: bool
+    outdated: int = 0  # finished records that another version of the strategy's file made
 
 
 def resolve(request: Request, registry: Registry) -> tuple[Benchmark, Strategy | Learner]:
@@ -128,11 +131,12 @@ def plan(requests: list[Request], seeds: int, registry: Registry, context: Conte
         cell = Cell(_named(request.benchmark, benchmark), _named(request.strategy, strategy), data.digest)
         if cell not in jobs:
             stream = benchmark.stream(data, 0)
-            check(benchmark, strategy, stream, torch.device("cpu"))
+            _check(request, benchmark, strategy, stream)
             size = 1 if isinstance(strategy, Learner) else REPLICATES[torch.device(context.device).type]
             steps = total_steps(benchmark, strategy, [stream])
             whole = Job(request, cell, tuple(range(seeds)), (), steps, strategy.upper_bound)
-            jobs[cell] = [_batch(whole, batch, store) for batch in _batches(seeds, size)]
+            source = source_digest(registry.source("strategies", cell.strategy.name))
+            jobs[cell] = [_batch(whole, batch, store, source) for batch in _batches(seeds, size)]
     return [job for batches in jobs.values() for job in batches]
 
 
@@ -140,9 +144,20 @@ def _named(spec: str, part: Benchmark | Strategy | Learner) -> Named:
     return Named(parse(spec)[0], part.settings(), part.changed())
 
 
-def _batch(job: Job, seeds: range, store: Store) -> Job:
-    missing = tuple(seed for seed in seeds if not store.finished(job.cell, seed))
-    return replace(job, seeds=tuple(seeds), missing=missing)
+def _check(request: Request, benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> None:
+    try:
+        check(benchmark, strategy, stream, torch.device("cpu"))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{request.strategy} cannot be set up for {request.benchmark}: {error!r}.") from error
+
+
+def _batch(job: Job, seeds: range, store: Store, source: str) -> Job:
+    finished = {seed: store.finished(job.cell, seed) for seed in seeds}
+    missing = tuple(seed for seed, record in finished.items() if record is None)
+    outdated = sum(record is not None and record.source != source for record in finished.values())
+    return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)
 
 
 def _batches(seeds: int, size: int) -> list[range]:

@@ -15,6 +15,16 @@ SCHEMA = 1
 Status = Literal["done", "diverged", "failed"]
 
 
+ALWAYS = {
+    "clocks": ("train", "evaluate"),
+    "counts": ("steps", "new", "replayed"),
+    "memory": ("examples", "bytes", "state_bytes", "peak_bytes"),
+    "how": ("backend", "compiled", "replicates", "steps"),
+    "environment": ("cpu", "cores", "device", "threads", "jobs", "torch"),
+}
+"""What every record of a finished replicate holds."""
+
+
 class Damaged(Exception):
     """A record that cannot be read."""
 
@@ -121,8 +131,9 @@ def _check_counts(record: Record) -> None:
     done, tasks = record.status == "done", len(record.tests)
     if any(count < 1 for count in record.tests) or record.schema < 1:
         raise Damaged("a task has no test examples, or the schema is below 1")
-    if done and not (tasks and {"train", "evaluate"} <= record.clocks.keys() and record.counts.get("steps", 0) > 0):
-        raise Damaged("it is done, but tasks, clocks or counts are missing")
+    missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
+    if done and (missing or not tasks or record.counts["steps"] < 1):
+        raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks or steps'}")
     for rows in (record.correct, record.correct_told or record.correct):
         if any(len(row) != tasks for row in rows) or (done and len(rows) != tasks + 1):
             raise Damaged("the counts do not fit the number of tasks")

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from retrograde.errors import UserError, nearest
-from retrograde.settings import Part
+from retrograde.settings import Part, digest
 
 P = TypeVar("P", bound=Part)
 KINDS = ("benchmarks", "strategies", "results")
@@ -26,6 +26,8 @@ class Registry:
         for path in plugins:
             if path.stem in self.own:
                 raise UserError(f"Plugins have names of their own; two files are called {path.name}. Rename one.")
+            if taken := [kind for kind in KINDS if path.stem in _built_in(kind)]:
+                raise UserError(f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}.")
             self.own[path.stem] = load_file(path)
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
@@ -94,7 +96,7 @@ def load_file(path: Path) -> ModuleType:
     """Import a Python file of the user's; raises `UserError` where that fails."""
     if not path.is_file():
         raise UserError(f"A Python file is wanted; there is none at {path}.")
-    name = f"retrograde_plugin_{path.stem}"
+    name = f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"A Python file (.py) is wanted; {path} is none.")
@@ -102,7 +104,7 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}.") from error
     return module
 

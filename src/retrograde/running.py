@@ -13,7 +13,7 @@ from retrograde.data import data_folder
 from retrograde.errors import UserError, nearest
 from retrograde.execute import run_here, run_in_workers
 from retrograde.plan import Context, Job, Request, plan
-from retrograde.record import Record
+from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.settings import parse
 from retrograde.stats import t_interval
@@ -54,7 +54,10 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
         store.check_writable()
         for path, why in store.damaged.items():
             err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)}).")
-    codes = [_run(store, jobs, registry, context, options.jobs, out, err) for store, jobs in planned]
+    codes = [0]
+    for store, jobs in planned:
+        if INTERRUPTED not in codes:
+            codes.append(_run(store, jobs, registry, context, out, err))
     return max(codes)
 
 
@@ -68,7 +71,7 @@ def _context(options: Options) -> Context:
     if options.compile == "on":
         check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
-    return Context(plugins, data_folder(options.data), options.device, cast("Compile", options.compile))
+    return Context(plugins, data_folder(options.data), options.device, cast("Compile", options.compile), options.jobs)
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
@@ -85,25 +88,30 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     return chosen
 
 
-def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, workers: int, out: Console, err: Console) -> int:
+def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console) -> int:
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
     troubles: list[Record] = []
+    of_cell: dict[Cell, list[Record]] = {}
+    if outdated := sum(job.outdated for job in jobs):
+        kept = "They are kept; to measure anew, choose another --out."
+        err.print(f"[yellow]warning:[/] {outdated} records come from another version of their strategy's file. {kept}")
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
 
         def advance(steps: int) -> None:
             bar.advance(task, steps)
 
-        running = (
-            run_here(todo, registry, context, advance) if workers == 1 else run_in_workers(todo, workers, context, advance)
-        )
+        running = run_here(todo, registry, context, advance) if context.jobs == 1 else run_in_workers(todo, context, advance)
         try:
             for job, records in running:
                 for record in records:
                     store.write(record)
-                out.print(_line(job, records))
+                cell = of_cell.setdefault(job.cell, [])
+                cell += records
+                if len(cell) == sum(len(each.missing) for each in todo if each.cell == job.cell):
+                    out.print(_line(job.cell, cell))
                 troubles += [record for record in records if record.status != "done"]
         except KeyboardInterrupt:
             err.print("Interrupted. What had finished is kept; the same command goes on from there.")
@@ -111,18 +119,19 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, wo
     return _verdict(troubles, store, out, err)
 
 
-def _line(job: Job, records: list[Record]) -> str:
+def _line(cell: Cell, records: list[Record]) -> str:
     done = [record for record in records if record.status == "done"]
     colour = "green" if len(done) == len(records) else "red"
     word = "done" if len(done) == len(records) else ", ".join(sorted({r.status for r in records} - {"done"}))
-    line = f"[{colour}]{word:8}[/] {escape(job.cell.text)}  seeds {job.missing[0]}-{job.missing[-1]}"
+    line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
     if not done:
         return line
     score = t_interval(np.array([record.R[-1].mean() for record in done]))
     spread = f" ± {100 * (score.mean - score.low):.2f}" if score.n > 1 else ""
     compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
+    seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
     note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
-    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {done[0].clocks['train']:.1f} s{compiled}{note}"
+    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {seconds:.1f} s{compiled}{note}"
 
 
 def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:

@@ -23,19 +23,25 @@ class Schedule(NamedTuple):
 def train_rows(
     stream: Stream, number: int, benchmark: Benchmark, schedule: Schedule, memory: Memory | None, held: Held | None, seed: int
 ) -> tuple[Rows, Held | None]:
-    """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after."""
+    """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after.
+
+    An example enters the memory once, in the first epoch. Padding repeats real rows of its own step, so that nothing
+    else is ever seen, even by a model in which rows see each other.
+    """
     first = 0 if schedule.examples == "all so far" else number
     pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
     random = generator(seed, "order", number)
     orders = [random.permutation(len(pool)) for _ in range(benchmark.epochs)]
-    index = np.concatenate([_batches(order, benchmark.batch) for order in orders])
-    new = _weighted(pool[index], index >= 0)
+    index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, benchmark.batch) for o in orders), strict=True))
+    new = _weighted(pool[index], real)
     if memory is None or held is None:
         return new, None
     before = np.minimum(np.arange(len(index)) * benchmark.batch, len(pool))
     groups = int(stream.units.sum())
     draws, held = memory.replay(held, pool[orders[0]], before, groups, generator(seed, "memory", number))
-    return np.concatenate([new, _weighted(draws.examples, draws.real)], axis=1), held
+    spare = new[:, np.arange(memory.draw) % benchmark.batch, :3]
+    old = np.where(draws.real[..., None], draws.examples, spare)
+    return np.concatenate([new, _weighted(old, draws.real)], axis=1), held
 
 
 def test_rows(stream: Stream) -> Rows:
@@ -54,11 +60,13 @@ def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
     return np.stack([examples.row, np.full(len(examples.row), task), examples.y], axis=1)
 
 
-def _batches(order: Int64[np.ndarray, " n"], size: int) -> Int64[np.ndarray, "step size"]:
-    """The order cut into batches, the last one filled up with -1."""
-    padded = np.full(-(-len(order) // size) * size, -1)
-    padded[: len(order)] = order
-    return padded.reshape(-1, size)
+def _batches(order: Int64[np.ndarray, " n"], size: int) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
+    """The order cut into batches, the last one filled up by repeating its own rows; and which rows are real."""
+    steps = -(-len(order) // size)
+    place = np.arange(steps * size)
+    start = (steps - 1) * size
+    wrapped = np.where(place < len(order), place, start + (place - start) % (len(order) - start))
+    return order[wrapped].reshape(steps, size), (place < len(order)).reshape(steps, size)
 
 
 def _weighted(examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]) -> Rows:
@@ -79,7 +87,7 @@ def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row 4"]:
 
 def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size 4"]:
     """Rows cut into chunks of one size, the last one padded."""
-    index = _batches(np.arange(len(rows)), size)
+    index, real = _batches(np.arange(len(rows)), size)
     cut = rows[index]
-    cut[..., 3] *= index >= 0
+    cut[..., 3] *= real
     return np.asarray(cut)

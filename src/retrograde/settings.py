@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import re
+from abc import ABC
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
@@ -24,13 +25,12 @@ def _number(value: object) -> object:
     return value
 
 
+MOST = 10**9
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
 """A finite number above 0."""
-Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
-"""A number in [0, 1)."""
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
 """A whole number, at least 1."""
-Limit = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number; 0 means no limit."""
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
@@ -38,7 +38,7 @@ Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
 P = TypeVar("P", bound="Part")
 
 
-class Part:
+class Part(ABC):
     """What a file of the three folders defines: a dataclass whose fields are its settings."""
 
     kind: ClassVar[str] = "part"
@@ -55,6 +55,11 @@ class Part:
         for name in given:
             if name not in known:
                 raise UserError(f"{cls.__name__} has no setting {name!r}. {nearest(name, known)}")
+        missing = [f.name for f in _fields(cls) if f.default is dataclasses.MISSING and f.name not in given]
+        if missing:
+            raise UserError(f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them.")
+        if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise UserError(f"{cls.__name__} is not complete. Define {', '.join(abstract)}.")
         return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
 
     def settings(self) -> dict[str, Any]:
@@ -66,6 +71,12 @@ class Part:
         """The settings that differ from their defaults, as `key=value,...`: what a table shows."""
         pairs = ((field, getattr(self, field.name)) for field in _fields(type(self)))
         return ",".join(f"{field.name}={as_text(value)}" for field, value in pairs if value != field.default)
+
+    @classmethod
+    def defaults(cls) -> str:
+        """Every setting with its default, as `key=value,...`; one that must be given has none."""
+        pairs = ((f.name, "" if f.default is dataclasses.MISSING else as_text(f.default)) for f in _fields(cls))
+        return ",".join(f"{name}={default}" for name, default in pairs)
 
     @classmethod
     def summary(cls) -> str:

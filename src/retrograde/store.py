@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Store:
     def write(self, record: Record) -> None:
         """Write a record so that it is there whole or not at all; a finished one is never replaced."""
         path = self.path(record.cell, record.seed)
-        if (old := self.read(path)) is not None and old.status != "failed":
+        if self.finished(record.cell, record.seed):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
@@ -44,7 +45,8 @@ class Store:
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
             if path in self.damaged:
-                path.replace(_free(path.with_suffix(".damaged")))
+                with suppress(FileNotFoundError):  # another run has set it aside
+                    path.replace(_free(path.with_suffix(".damaged")))
                 del self.damaged[path]
             Path(temporary).replace(path)
         except BaseException:
@@ -54,7 +56,7 @@ class Store:
     def read(self, path: Path) -> Record | None:
         """The record at a path, or None where there is none or a damaged one, which is noted."""
         try:
-            return Record.from_json(path.read_text(encoding="utf-8"))
+            record = Record.from_json(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
@@ -66,11 +68,15 @@ class Store:
         except (Damaged, UnicodeDecodeError) as error:
             self.damaged[path] = str(error)
             return None
+        if self.path(record.cell, record.seed) != path:
+            self.damaged[path] = f"it belongs at {self.path(record.cell, record.seed)}"
+            return None
+        return record
 
-    def finished(self, cell: Cell, seed: int) -> bool:
-        """Whether a replicate is done or diverged; a failed or damaged one is not."""
+    def finished(self, cell: Cell, seed: int) -> Record | None:
+        """The record of a replicate that is done or diverged; a failed or damaged one does not count."""
         record = self.read(self.path(cell, seed))
-        return record is not None and record.status != "failed"
+        return None if record is None or record.status == "failed" else record
 
     def __iter__(self) -> Iterator[Record]:
         """All records, in the order of their paths; damaged ones are noted and passed over."""

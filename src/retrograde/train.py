@@ -65,8 +65,9 @@ def train(
         return [_train_opaque(benchmark, strategy, s, seed, device, progress) for s, seed in zip(streams, seeds, strict=True)]
     clocks = Clocks(device)
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
-    with clocks("compile"):
-        note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
+    start = time.perf_counter()
+    note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
+    clocks.seconds["compile" if backend.compiled else "warm_up"] = time.perf_counter() - start
     return _run(backend, streams, clocks, progress, note)
 
 
@@ -98,9 +99,15 @@ def _run(
             hits[i].append(correct(found.hit[i], rows, tasks))
             if backend.benchmark.scenario == "class":
                 told[i].append(correct(found.told[i], rows, tasks))
-    how = {"backend": backend.backend, "compiled": backend.compiled, "note": note, "replicates": replicates}
+    how = {
+        "backend": backend.backend,
+        "compiled": backend.compiled,
+        "note": note,
+        "replicates": replicates,
+        "steps": int(used[0].max()),  # of the batch: of the replicate that takes the most
+    }
     memories = [_memory(backend, stream, held) for stream, held in zip(streams, backend.held_examples(), strict=True)]
-    counts = [{"steps": int(s), "new": int(n), "replayed": int(r), **backend.tally} for s, n, r in used.T]
+    counts = [_counts(backend, *map(int, column)) for column in used.T]
     tests = [[len(task.test.row) for task in stream.tasks] for stream in streams]
     return [
         Outcome(hits[i], told[i], tests[i], bool(sound[i]), dict(clocks.seconds), counts[i], memories[i], how)
@@ -108,8 +115,14 @@ def _run(
     ]
 
 
+def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, int]:
+    """Steps, examples used, and how many rows went forward and backward through the model, padding included."""
+    passes = {name: steps * rows for name, rows in backend.tally.items()}
+    return {"steps": steps, "new": new, "replayed": replayed, **passes}
+
+
 def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
-    """Examples held (a task's data in training not counted), their bytes as stored with a label, and other state."""
+    """Examples held at the end, their bytes as stored with a label, and the bytes of other state."""
     x = stream.data.x_train
     return {"examples": held, "bytes": held * (x[0].nbytes + 8), "state_bytes": backend.state_bytes()}
 

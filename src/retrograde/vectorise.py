@@ -63,7 +63,8 @@ class Vectorised:
         self._build_net()
         self.held = [self.memory.empty() if self.memory else None for _ in seeds]
         self.ragged = self._ragged()
-        self.test_rows = together([chunks(test_rows(stream), CHUNK) for stream in streams])
+        tests = [test_rows(stream) for stream in streams]
+        self.test_rows = together([chunks(rows, min(CHUNK, len(tests[0]))) for rows in tests])
         self._step: Callable[..., tuple[State, Params]] = self.step_all
         self.compiled = False
         self.tally: dict[str, int] = {}
@@ -84,6 +85,8 @@ class Vectorised:
         self.refresh = check_module(modules[0], probe, outputs)
         modules = [module.train().to(self.device) for module in modules]
         params, self.buffers = stack_module_state(modules)
+        frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
+        self.buffers |= {name: params.pop(name).detach() for name in frozen}
         params = {name: value.detach() for name, value in params.items()}
         self.net = Net(modules[0], OPTIMIZERS[self.benchmark.optimizer]())
         self.eval_net = self.net.evaluating()
@@ -191,7 +194,12 @@ class Vectorised:
 
         rows = together([all_rows(stream, number) for stream in self.streams]).swapaxes(0, 1)
         finished = torch.from_numpy(rows).to(self.device)
-        self.state = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, finished, self.tables, self.train_x)
+        after = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, finished, self.tables, self.train_x)
+        if form(after) != form(self.state):  # the compiled step would misread it
+            raise UserError(
+                f"end_task keeps the state's structure, shapes and dtypes; {form(self.state)} became {form(after)}."
+            )
+        self.state = pytree.tree_map(torch.Tensor.contiguous, after)
 
     def evaluate(self) -> Hits:
         """Predict every test example."""
@@ -226,6 +234,12 @@ class Vectorised:
         """The bytes of what the strategy and the optimiser keep beside the parameters, per replicate."""
         leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, self.state.extra))
         return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
+
+
+def form(state: State) -> list[tuple[str, tuple[int, ...], str]]:
+    """The name, shape and dtype of every tensor of a state."""
+    leaves = pytree.tree_flatten_with_path(state)[0]
+    return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
 
 
 def check_compiler(device: torch.device) -> None:

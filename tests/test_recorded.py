@@ -1,0 +1,48 @@
+"""The shipped results: their tables regenerate byte for byte, and cover their suites."""
+
+from pathlib import Path
+
+import pytest
+
+from retrograde.plan import read_suite, resolve, suites
+from retrograde.registry import Registry
+from retrograde.render import FORMATS
+from retrograde.report import tables, write_tables
+from retrograde.settings import parse
+from retrograde.store import Store
+
+ROOT = Path(__file__).parents[1] / "results"
+RECORDED = sorted(path.name for path in (ROOT / "recorded").iterdir() if path.is_dir())
+PARTS = Registry()
+
+
+@pytest.mark.parametrize("suite", RECORDED)
+def test_the_committed_tables_are_what_the_committed_records_give(suite, tmp_path):
+    write_tables(tables(Store(ROOT / "recorded" / suite), PARTS), tmp_path, list(FORMATS))
+    committed = sorted((ROOT / "tables" / suite).iterdir())
+    assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
+    assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in committed)
+
+
+@pytest.mark.parametrize("suite", RECORDED)
+def test_the_committed_records_are_those_of_the_suite_as_it_stands(suite):
+    described = read_suite(suite)
+    wanted = {
+        (parse(request.benchmark)[0], str(benchmark.settings()), parse(request.strategy)[0], str(strategy.settings()), seed)
+        for request in described.requests()
+        for benchmark, strategy in [resolve(request, PARTS)]
+        for seed in range(described.seeds)
+    }
+    records = list(Store(ROOT / "recorded" / suite))
+    found = {
+        (c.benchmark.name, str(c.benchmark.settings), c.strategy.name, str(c.strategy.settings), r.seed)
+        for r in records
+        for c in [r.cell]
+    }
+    assert found == wanted
+    assert all(record.status == "done" for record in records)
+    assert all(record.environment["commit"] for record in records)
+
+
+def test_every_shipped_suite_is_recorded():
+    assert set(RECORDED) == set(suites())
