@@ -203,11 +203,12 @@ class Vectorised:
 
     def evaluate(self) -> Hits:
         """Predict every test example."""
-        parts = [self._predict(torch.from_numpy(rows).to(self.device)) for rows in self.test_rows]
-        hit, told, sound = (torch.stack(part) for part in zip(*parts, strict=True))
-        finite = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()])
+        hit, told = (torch.empty(self.test_rows.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2))
+        sound = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()]).all(0)
+        for chunk, rows in enumerate(self.test_rows):  # into place: small results kept apart would break up the heap
+            hit[chunk], told[chunk], finite = self._predict(torch.from_numpy(rows).to(self.device))
+            sound &= finite
         hit, told = (each.transpose(0, 1).flatten(1) for each in (hit, told))
-        sound = torch.cat([sound, finite]).all(0)
         return Hits(hit.cpu().numpy(), told.cpu().numpy(), sound.cpu().numpy())
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
