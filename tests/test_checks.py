@@ -26,6 +26,14 @@ class InPlace(Finetune):
         return state
 
 
+@dataclass
+class Thawed(Registry().find("strategies", "finetune").__mro__[1]):
+    lr: float = 0.1
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+
+
 @dataclass(frozen=True)
 class Remembers(Finetune):
     def step(self, net, state, arrival):
@@ -103,6 +111,7 @@ def why(part, check):
     ("part", "check", "reason"),
     [
         (InPlace(), checks.is_pure, "in place"),
+        (Thawed(), checks.is_pure, "not frozen"),
         (Remembers(), checks.is_pure, "two results"),
         (Remembers(), checks.repeats_itself, "differs"),
         (Draws(), checks.uses_no_global_randomness, "raised|generator moved"),

@@ -126,6 +126,8 @@ def is_pure(part: Part) -> None:
     """A step leaves its inputs unchanged, and gives the same again."""
     if not isinstance(part, Strategy):
         return
+    if not type(part).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise Broken("its dataclass is not frozen; write @dataclass(frozen=True)")
     backend, rows = _ready(part)
     inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
     before = pytree.tree_map(torch.clone, inputs)

@@ -95,7 +95,9 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
     troubles: list[Record] = []
     of_cell: dict[Cell, list[Record]] = {}
     if outdated := sum(job.outdated for job in jobs):
-        kept = "They are kept; to measure anew, choose another --out."
+        names = sorted({job.cell.strategy.name for job in jobs if job.outdated})
+        where = " ".join(str(store.folder / "*" / name) for name in names)
+        kept = f"They are kept; to measure anew, delete {where} or choose another --out."
         err.print(f"[yellow]warning:[/] {outdated} records come from another version of their strategy's file. {kept}")
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
@@ -135,9 +137,10 @@ def _line(cell: Cell, records: list[Record]) -> str:
 
 
 def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:
+    alike: dict[tuple[str, str, str], list[int]] = {}
     for record in troubles:
-        err.print(
-            f"[bold red]{record.status}[/] {escape(record.cell.text)} seed {record.seed}: {escape(record.reason.strip())}"
-        )
+        alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(record.seed)
+    for (status, text, reason), seeds in alike.items():
+        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(reason)}")
     out.print(f"Tables: retrograde report {store.folder}")
     return 1 if any(record.status == "failed" for record in troubles) else 0

@@ -20,7 +20,9 @@ class {title}(Strategy):
     """What it does, and where it comes from (authors, year, arXiv number).
 
     The fields are its settings: `--strategy {name}:lr=0.05,memory=500`. The methods are pure functions of tensors,
-    written for one replicate; the engine runs all replicates at once and compiles the step.
+    written for one replicate; the engine runs all replicates at once and compiles the step. It may also define `init`
+    (tensors of its own, kept in `state.extra`: a counter, an anchor), `end_task`, `predict` and `schedule`: see
+    retrograde.strategy.
     """
 
     lr: Rate = 0.1
