@@ -11,11 +11,9 @@ from torch import Tensor
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Learner
 from retrograde.models import build
-from retrograde.schedule import Schedule, chunks, test_rows, together, train_rows
+from retrograde.schedule import Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Benchmark, Stream
-
-CHUNK = 1000
 
 
 class Opaque:
@@ -29,8 +27,7 @@ class Opaque:
         self.learner = copy.deepcopy(learner)
         model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
         self.learner.begin(model.to(device))
-        rows = test_rows(stream)
-        self.test_rows = together([chunks(rows, min(CHUNK, len(rows)))])
+        self.test_rows = test_chunks([stream])
         self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units)

@@ -12,6 +12,9 @@ from retrograde.stream import Benchmark, Examples, Stream
 Rows = Int64[np.ndarray, "... _ 4"]
 """Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding)."""
 
+CHUNK = 1000
+"""Test examples per replicate that are predicted at once."""
+
 
 class Schedule(NamedTuple):
     """What a strategy trains on during a task: its arrivals, or all examples of the tasks so far."""
@@ -48,6 +51,12 @@ def test_rows(stream: Stream) -> Rows:
     """The test examples of all tasks, in order."""
     examples = np.concatenate([_triples(task.test, number) for number, task in enumerate(stream.tasks)])
     return _weighted(examples, np.ones(len(examples), dtype=bool))
+
+
+def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row 4"]:
+    """The test examples of all replicates in chunks of one size, the last one padded."""
+    rows = [test_rows(stream) for stream in streams]
+    return together([chunks(each, min(CHUNK, len(rows[0]))) for each in rows])
 
 
 def all_rows(stream: Stream, number: int) -> Rows:

@@ -19,7 +19,7 @@ from retrograde.evaluation import Hits, Used
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, check_module
 from retrograde.optim import OPTIMIZERS, Params
-from retrograde.schedule import Rows, all_rows, chunks, test_rows, together, train_rows
+from retrograde.schedule import Rows, all_rows, test_chunks, together, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.strategy import Arrival, Strategy
 from retrograde.stream import Benchmark, Stream
@@ -27,8 +27,6 @@ from retrograde.stream import Benchmark, Stream
 Compile = Literal["auto", "on", "off"]
 WORTH_COMPILING = 5000
 """Steps from which compiling pays: it took 4 to 12 s, and then saved 1.4 ms a step (MLP 100-100 on two cores)."""
-CHUNK = 1000
-"""Test examples per replicate that are predicted at once."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ class Vectorised:
         self._build_net()
         self.held = [self.memory.empty() if self.memory else None for _ in seeds]
         self.ragged = self._ragged()
-        tests = [test_rows(stream) for stream in streams]
-        self.test_rows = together([chunks(rows, min(CHUNK, len(tests[0]))) for rows in tests])
+        self.test_rows = test_chunks(streams)
         self._step: Callable[..., tuple[State, Params]] = self.step_all
         self.compiled = False
         self.tally: dict[str, int] = {}
