@@ -24,6 +24,8 @@ class Scores(Result):
         frame, label = score_frame(records), labels(records)
         by_benchmark = defaultdict(list)
         for record in records:
+            if record.adaptation:
+                continue
             by_benchmark[label[record.cell].benchmark].append(record)
         sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
         return Table("Scores", (_compared(), _metrics()), sections, _tidy(frame))

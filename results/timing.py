@@ -46,8 +46,12 @@ _NOTE = (
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = labels(records)
-    rows = [_row(record, *label[record.cell]) for record in ordered(records) if record.status == "done"]
+    rows = [_row(record, *label[record.cell]) for record in ordered(records) if _trained(record)]
     return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *FIGURES])
+
+
+def _trained(record: Record) -> bool:
+    return record.status == "done" and record.counts["steps"] > 0
 
 
 def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:

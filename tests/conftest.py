@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = ("data", "evaluation", "learner", "memory", "models", "net", "opaque", "optim", "schedule", "score", "seeds",
+CHECKED = ("adapting", "align", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net", "omniglot", "opaque", "optim", "schedule", "score", "seeds",
            "stats", "stream", "vectorise", "benchmarks", "strategies")  # fmt: skip
 
 

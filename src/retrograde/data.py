@@ -1,11 +1,11 @@
-"""Datasets as arrays: the bundled digits, MNIST, or the user's own `.npz`, image folder or zip of one."""
+"""Datasets as arrays: the bundled digits, MNIST, Omniglot, or the user's own `.npz`, image folder or zip of one."""
 
 import hashlib
 import importlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -60,8 +60,12 @@ class Dataset:
 
 def data_folder(given: Path | None = None) -> Path:
     """The folder of downloaded data: `given`, else RETROGRADE_DATA, else the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return given or Path(os.environ.get("RETROGRADE_DATA") or cache / "retrograde")
+    return given or Path(os.environ.get("RETROGRADE_DATA") or cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where retrograde keeps what it can fetch or make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "retrograde"
 
 
 def load(name: str, folder: Path) -> Dataset:
@@ -74,7 +78,7 @@ def load(name: str, folder: Path) -> Dataset:
             f"A dataset is one of {', '.join(_NAMED)} or a path to a .npz, an image folder or a zip of one; "
             f"{name!r} is neither a name nor a file here. {nearest(name, _NAMED)}"
         )
-    return _arrays(path) if path.suffix == ".npz" else _images(path)
+    return arrays(path) if path.suffix == ".npz" else _images(path)
 
 
 def _digits(_: Path) -> Dataset:
@@ -91,11 +95,7 @@ def _mnist(folder: Path) -> Dataset:
     try:
         parts = [_read_mnist(folder, train) for train in (True, False)]
     except Exception as error:
-        raise UserError(
-            f"MNIST could not be had. Looked in {folder.resolve() / 'MNIST' / 'raw'}, then tried to download it there: "
-            f"{type(error).__name__}: {' '.join(str(error).split())} Put the four *-ubyte files there, or name the folder "
-            "that holds MNIST/raw with --data or RETROGRADE_DATA."
-        ) from error
+        raise not_had("MNIST", folder, "MNIST/raw", "the four *-ubyte files", error) from error
     (x_train, y_train), (x_test, y_test) = parts
     return Dataset("mnist", x_train, y_train, x_test, y_test, scale=1 / 255)
 
@@ -107,6 +107,21 @@ def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     except RuntimeError:  # torchvision's way to say that the files are not there
         part = mnist(folder, train=train, download=True)
     return part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)
+
+
+def _omniglot(folder: Path) -> Dataset:
+    from retrograde.omniglot import omniglot
+
+    return omniglot(folder)
+
+
+def not_had(what: str, folder: Path, inside: str, files: str, error: Exception) -> UserError:
+    """What to raise where a dataset is neither inside the data folder nor to be downloaded."""
+    return UserError(
+        f"{what} could not be had. Looked in {folder.resolve() / inside}, then tried to download it there: "
+        f"{type(error).__name__}: {' '.join(str(error).split())} Put {files} there, or name the folder "
+        f"that holds {inside} with --data or RETROGRADE_DATA."
+    )
 
 
 def import_torchvision() -> ModuleType:
@@ -122,10 +137,11 @@ def import_torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
 
 
-_NAMED = {"digits": _digits, "mnist": _mnist}
+_NAMED = {"digits": _digits, "mnist": _mnist, "omniglot": _omniglot}
 
 
-def _arrays(path: Path) -> Dataset:
+def arrays(path: Path) -> Dataset:
+    """The dataset in a `.npz` of plain arrays; raises `UserError` for a missing, damaged or unusable one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             missing = [name for name in ARRAYS if name not in found.files]
@@ -161,7 +177,7 @@ def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
 
 def _images(path: Path) -> Dataset:
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
-    for part, label, image in _decoded(path):
+    for part, label, image in decoded(path, _is_example):
         parts.setdefault((part, label), []).append(image)
     labels = sorted({label for part, label in parts if part == "train"})
     stray = sorted({label for part, label in parts if part == "test"} - set(labels))
@@ -185,11 +201,11 @@ def _stack(
     return np.stack([image for images in groups for image in images]), y
 
 
-def _decoded(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (train or test, class, image as (channel, height, width) bytes), in the order of the names."""
+def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield the two folders that each wanted image lies in and its (channel, height, width) bytes, in the order of names."""
     from PIL import Image
 
-    for name, content in _files(path):
+    for name, content in _files(path, wanted):
         part, label = PurePosixPath(name).parts[-3:-1]
         try:
             image = Image.open(io.BytesIO(content))
@@ -202,16 +218,16 @@ def _decoded(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
         yield part, label, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if _is_example(name := file.relative_to(path).as_posix()) and file.is_file():
+            if wanted(name := file.relative_to(path).as_posix()) and file.is_file():
                 yield name, file.read_bytes()
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                if _is_example(name):
+                if wanted(name):
                     yield name, archive.read(name)
     except UserError:
         raise
@@ -220,9 +236,13 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_example(name: str) -> bool:
+    return is_image(name) and PurePosixPath(name).parts[-3] in ("train", "test")
+
+
+def is_image(name: str) -> bool:
+    """Whether the name is that of an image in a folder of a folder, as `decoded` wants it; hidden files are none."""
     path = PurePosixPath(name)
-    hidden = path.name.startswith(".")
-    return len(path.parts) >= 3 and path.parts[-3] in ("train", "test") and path.suffix.lower() in IMAGES and not hidden
+    return len(path.parts) >= 3 and path.suffix.lower() in IMAGES and not path.name.startswith(".")
 
 
 def _check_examples(data: Dataset) -> None:

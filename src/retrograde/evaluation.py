@@ -1,11 +1,13 @@
 """What both kinds of learner report to the loop: which test examples were right, and what training used."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from retrograde.adaptation import Adaptation
 from retrograde.schedule import Rows
 from retrograde.stream import Benchmark
 
@@ -16,6 +18,26 @@ class Hits(NamedTuple):
     hit: Bool[np.ndarray, "replicate row"]
     told: Bool[np.ndarray, "replicate row"]
     sound: Bool[np.ndarray, " replicate"]  # no score was NaN and no parameter non-finite
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training left of one replicate: of a stream, counts of right answers, row 0 before training, then one per task."""
+
+    fault: str  # what became non-finite, and when; empty where nothing did
+    clocks: dict[str, float]
+    counts: dict[str, int]
+    memory: dict[str, int]
+    how: dict[str, Any]
+    tests: list[int] = field(default_factory=list)
+    correct: list[list[int]] = field(default_factory=list)
+    correct_told: list[list[int]] = field(default_factory=list)
+    adaptation: Adaptation | None = None  # of episodes
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is done and did not diverge."""
+        return not self.fault
 
 
 class Used(NamedTuple):

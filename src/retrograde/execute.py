@@ -14,10 +14,11 @@ import torch
 
 from retrograde.environment import environment, peak_bytes, reset_peak, source_digest
 from retrograde.errors import UserError
-from retrograde.plan import Context, Job, dataset, resolve
+from retrograde.evaluation import Outcome
+from retrograde.plan import Context, Job, resolve
 from retrograde.record import Record, Status
 from retrograde.registry import Registry
-from retrograde.train import Outcome, train
+from retrograde.trial import trial
 
 Progress = Callable[[int], None]
 
@@ -44,29 +45,23 @@ def _where(context: Context) -> dict[str, Any]:
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
     benchmark, strategy = resolve(job.request, registry)
     device = torch.device(context.device)
-    data = dataset(benchmark.dataset, context.data)
-    streams = [benchmark.stream(data, seed) for seed in job.seeds]
+    todo = trial(benchmark, strategy, context.data)
     reset_peak(device)
-    outcomes = train(benchmark, strategy, streams, list(job.seeds), device, context.compile, progress)
+    outcomes = todo.train(list(job.seeds), device, context.compile, progress)
     peak = peak_bytes(device)
     source = source_digest(registry.source("strategies", job.cell.strategy.name))
     where = _where(context)
 
     def record(seed: int, outcome: Outcome) -> Record:
         status: Status = "done" if outcome.sound else "diverged"
-        reason = "" if outcome.sound else _diverged(len(outcome.correct))
+        reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
         return Record(
-            job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct,
-            outcome.correct_told, outcome.clocks, outcome.counts, outcome.memory | {"peak_bytes": peak}, outcome.how, where,
+            job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
+            outcome.adaptation, outcome.clocks, outcome.counts, outcome.memory | {"peak_bytes": peak}, outcome.how, where,
         )  # fmt: skip
 
     pairs = zip(job.seeds, outcomes, strict=True)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
-
-
-def _diverged(rows: int) -> str:
-    when = f"while training task {rows}" if rows else "before training"
-    return f"A parameter or a score became non-finite {when}. A smaller lr may help."
 
 
 def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:

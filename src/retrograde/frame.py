@@ -50,7 +50,7 @@ def score_frame(records: Sequence[Record]) -> pd.DataFrame:
     Of several upper bounds on one stream, intransigence is measured against the one whose settings come first.
     """
     label = labels(records)
-    done = [record for record in ordered(records) if record.status == "done"]
+    done = [record for record in ordered(records) if record.status == "done" and record.tests]
     bounds = sorted((r for r in done if r.upper_bound), key=lambda r: label[r.cell], reverse=True)
     joint = {(record.cell.stream, record.seed): record.R for record in bounds}
     rows = []

@@ -1,6 +1,7 @@
 """The model, its loss and the optimiser as pure functions of tensors."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,10 +16,10 @@ from retrograde.optim import Optimizer, Params, Slots
 
 
 class Batch(NamedTuple):
-    """Examples with their output units and tasks; `weight` is 0 where a row is padding."""
+    """Examples with their output units (or, in regression, values) and tasks; `weight` is 0 where a row is padding."""
 
     x: Float[Tensor, "row *shape"]
-    y: Int64[Tensor, " row"]
+    y: Int64[Tensor, " row"] | Float[Tensor, "row value"]
     task: Int64[Tensor, " row"]
     weight: Float[Tensor, " row"]
 
@@ -35,6 +36,20 @@ class State(NamedTuple):
         return self._replace(**changes)  # type: ignore[arg-type]
 
 
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""The model's outputs and what they should be -> the loss of each row."""
+
+
+def cross_entropies(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+    """The cross-entropy of each row, in nats."""
+    return cross_entropy(logits, y, reduction="none")
+
+
+def squared_errors(outputs: Float[Tensor, "row value"], y: Float[Tensor, "row value"]) -> Float[Tensor, " row"]:
+    """The squared error of each row, averaged over its values."""
+    return ((outputs - y) ** 2).mean(-1)
+
+
 @dataclass(frozen=True)
 class Net:
     """A model seen from outside: all of its methods are pure, for one replicate."""
@@ -43,6 +58,7 @@ class Net:
     optimizer: Optimizer
     units: Bool[Tensor, "task unit"] | None = None  # the output units of each task, where the task is told
     buffers: Params | None = None
+    losses: Losses = cross_entropies
 
     def logits(
         self, params: Params, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None = None
@@ -55,14 +71,18 @@ class Net:
         return logits.masked_fill(~self.units[task], -torch.inf)
 
     def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
-        """The mean cross-entropy over the rows that are not padding; 0 where all are."""
-        losses = cross_entropy(self.logits(params, batch.x, batch.task), batch.y, reduction="none")
+        """The mean loss (cross-entropy in classification) over the rows that are not padding; 0 where all are."""
+        losses = self.losses(self.logits(params, batch.x, batch.task), batch.y)
         return (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
 
-    def grad(self, params: Params, batch: Batch) -> Params:
-        """The gradient of `loss` with respect to the parameters."""
+    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
+        """The gradient of `loss` with respect to the parameters; if `constant`, without a derivative of its own."""
         gradient: Params = grad(self.loss)(params, batch)
-        return gradient
+        return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+
+    def own(self, learned: Params) -> Params:
+        """The model's parameters, of all that is meta-learned."""
+        return {name: learned[name] for name, _ in self.module.named_parameters() if name in learned}
 
     def descend(self, state: State, gradient: Params, lr: float) -> State:
         """One step of the benchmark's optimiser against the gradient."""

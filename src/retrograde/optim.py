@@ -17,7 +17,7 @@ class Optimizer(NamedTuple):
     update: Callable[[Params, Params, Slots, float], tuple[Params, Slots]]
 
 
-def sgd(params: Params, gradient: Params, lr: float) -> Params:
+def sgd(params: Params, gradient: Params, lr: float | Tensor) -> Params:
     """One step of gradient descent, params - lr * gradient."""
     return {name: value - lr * gradient[name] for name, value in params.items()}
 

@@ -4,33 +4,30 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retrograde.data import Dataset, load
 from retrograde.environment import source_digest
+from retrograde.episodes import Episodic
 from retrograde.errors import UserError, nearest
 from retrograde.learner import Learner
+from retrograde.metastrategy import MetaStrategy
 from retrograde.record import Cell, Named
 from retrograde.registry import Registry
-from retrograde.settings import parse
+from retrograde.settings import Part, parse
 from retrograde.store import Store
 from retrograde.strategy import Strategy
-from retrograde.stream import Benchmark, Stream
-from retrograde.train import check, total_steps
+from retrograde.stream import Benchmark
+from retrograde.trial import Trial, fit, trial
 from retrograde.vectorise import Compile
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-REPLICATES = {"cpu": 5, "cuda": 32}
-"""Replicates that train together, at most. On a CPU more of them leave its cache."""
 
 
 class Context(NamedTuple):
@@ -48,6 +45,7 @@ class Request(NamedTuple):
 
     benchmark: str
     strategy: str
+    added: bool = False  # to a suite: left out where the suite's benchmark is of the other kind
 
 
 class _Cells(BaseModel):
@@ -66,7 +64,8 @@ class Suite(BaseModel):
 
     def requests(self, added: Sequence[str] = ()) -> list[Request]:
         """Every benchmark of each list with every strategy of that list and every one that is added."""
-        return [Request(b, s) for group in self.cells for b in group.benchmarks for s in (*group.strategies, *added)]
+        own = [Request(b, s) for group in self.cells for b in group.benchmarks for s in group.strategies]
+        return own + [Request(b, s, added=True) for group in self.cells for b in group.benchmarks for s in added]
 
 
 def suites() -> dict[str, Path]:
@@ -109,48 +108,58 @@ class Job:
     outdated: int = 0  # finished records that another version of the strategy's file made
 
 
-def resolve(request: Request, registry: Registry) -> tuple[Benchmark, Strategy | Learner]:
+def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic, Strategy | Learner | MetaStrategy]:
     """The benchmark and the strategy that a request names."""
     benchmark = registry.get("benchmarks", *parse(request.benchmark))
     strategy = registry.get("strategies", *parse(request.strategy))
-    return cast("Benchmark", benchmark), cast("Strategy | Learner", strategy)
-
-
-@cache
-def dataset(name: str, folder: Path) -> Dataset:
-    """A dataset, loaded once per process."""
-    return load(name, folder)
+    return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
 
 
 def plan(requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store) -> list[Job]:
     """Resolve and check every cell before anything trains; a batch whose records are all there has no job."""
     jobs: dict[Cell, list[Job]] = {}
+    left_out = []
     for request in requests:
         benchmark, strategy = resolve(request, registry)
-        data = dataset(benchmark.dataset, context.data)
-        cell = Cell(_named(request.benchmark, benchmark), _named(request.strategy, strategy), data.digest)
+        if request.added and not fit(benchmark, strategy):
+            left_out.append(request)
+            continue
+        todo = trial(benchmark, strategy, context.data)
+        cell = Cell(
+            _named(request.benchmark, benchmark), _named(request.strategy, strategy), todo.data.digest if todo.data else ""
+        )
         if cell not in jobs:
-            stream = benchmark.stream(data, 0)
-            _check(request, benchmark, strategy, stream)
-            size = 1 if isinstance(strategy, Learner) else REPLICATES[torch.device(context.device).type]
-            steps = total_steps(benchmark, strategy, [stream])
-            whole = Job(request, cell, tuple(range(seeds)), (), steps, strategy.upper_bound)
+            _check(request, todo)
+            whole = Job(request, cell, tuple(range(seeds)), (), todo.steps(), strategy.upper_bound)
             source = source_digest(registry.source("strategies", cell.strategy.name))
+            size = todo.together(torch.device(context.device))
             jobs[cell] = [_batch(whole, batch, store, source) for batch in _batches(seeds, size)]
+    _check_added(requests, left_out)
     return [job for batches in jobs.values() for job in batches]
 
 
-def _named(spec: str, part: Benchmark | Strategy | Learner) -> Named:
+def _named(spec: str, part: Part) -> Named:
     return Named(parse(spec)[0], part.settings(), part.changed())
 
 
-def _check(request: Request, benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> None:
+def _check(request: Request, todo: Trial) -> None:
     try:
-        check(benchmark, strategy, stream, torch.device("cpu"))
+        todo.check()
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{request.strategy} cannot be set up for {request.benchmark}: {error!r}.") from error
+
+
+def _check_added(requests: list[Request], left_out: list[Request]) -> None:
+    """Raise `UserError` where a strategy was added to a suite of which no benchmark takes it."""
+    used = {request.strategy for request in requests if request not in left_out}
+    for request in left_out:
+        if request.strategy not in used:
+            raise UserError(
+                f"{request.strategy} was added, and no benchmark of the suite takes it: streams take strategies, episodes "
+                "take meta-strategies. Name another suite, or --benchmark."
+            )
 
 
 def _batch(job: Job, seeds: range, store: Store, source: str) -> Job:

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
+from retrograde.adaptation import Adaptation
 from retrograde.settings import digest, write
 
-SCHEMA = 1
+SCHEMA = 2
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -53,7 +54,7 @@ class Cell:
 
     benchmark: Named
     strategy: Named
-    data: str  # digest of the dataset
+    data: str  # digest of the dataset; empty where there is none
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.path == other.path
@@ -80,7 +81,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """One replicate of one cell. Row 0 of the counts is before training, row i after task i (from 1)."""
+    """One replicate of one cell: of a stream, `correct` (row 0 before training, row i after task i), else `adaptation`."""
 
     cell: Cell
     seed: int
@@ -91,6 +92,7 @@ class Record:
     tests: list[int] = field(default_factory=list)  # test examples per task
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
+    adaptation: Adaptation | None = None  # schema 2
     clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
     counts: dict[str, int] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -132,8 +134,14 @@ def _check_counts(record: Record) -> None:
     if any(count < 1 for count in record.tests) or record.schema < 1:
         raise Damaged("a task has no test examples, or the schema is below 1")
     missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
-    if done and (missing or not tasks or record.counts["steps"] < 1):
-        raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks or steps'}")
+    if done and (missing or not (tasks or record.adaptation)):
+        raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks'}")
+    if record.adaptation and (fault := record.adaptation.fault()):
+        raise Damaged(fault)
+    if done and tasks and record.counts["steps"] < 1:
+        raise Damaged("it is done, but took no steps")
+    if not tasks and not record.correct:
+        return
     for rows in (record.correct, record.correct_told or record.correct):
         if any(len(row) != tasks for row in rows) or (done and len(rows) != tasks + 1):
             raise Damaged("the counts do not fit the number of tasks")

@@ -128,12 +128,24 @@ def _line(cell: Cell, records: list[Record]) -> str:
     line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
     if not done:
         return line
-    score = t_interval(np.array([record.R[-1].mean() for record in done]))
-    spread = f" ± {100 * (score.mean - score.low):.2f}" if score.n > 1 else ""
+    what, values = _headline(done)
+    score = t_interval(values)
+    spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
     compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
     seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
     note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
-    return f"{line}  ACC {100 * score.mean:.2f}{spread} %  train {seconds:.1f} s{compiled}{note}"
+    return f"{line}  {what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}"
+
+
+def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
+    """The score that stands for a cell, of each replicate: accuracy in percent, or the loss in regression."""
+    left = [record.adaptation for record in done if record.adaptation]
+    if not left:
+        return "ACC %", 100 * np.array([record.R[-1].mean() for record in done])
+    steps = f"after {len(left[0].loss) - 1} inner steps"
+    if left[0].correct:
+        return f"accuracy % {steps}", 100 * np.array([each.accuracy[-1].mean() for each in left])
+    return f"loss {steps}", np.array([np.mean(each.loss[-1]) for each in left])
 
 
 def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:

@@ -1,54 +1,20 @@
 """THE loop: learn a task, test all tasks, for every kind of strategy."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from retrograde.clocks import Clocks
 from retrograde.errors import UserError
-from retrograde.evaluation import Backend, correct
+from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
 from retrograde.opaque import Opaque
 from retrograde.seeds import torch_seed
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark, Stream
 from retrograde.vectorise import Compile, Vectorised
-
-
-class Outcome(NamedTuple):
-    """What training left of one replicate: counts of right answers, row 0 before training, then one per task."""
-
-    correct: list[list[int]]
-    correct_told: list[list[int]]
-    tests: list[int]
-    sound: bool
-    clocks: dict[str, float]
-    counts: dict[str, int]
-    memory: dict[str, int]
-    how: dict[str, Any]
-
-
-class Clocks:
-    """Seconds by name, device-synchronised."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to clock `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.seconds[name] += time.perf_counter() - start
 
 
 def train(
@@ -110,9 +76,14 @@ def _run(
     counts = [_counts(backend, *map(int, column)) for column in used.T]
     tests = [[len(task.test.row) for task in stream.tasks] for stream in streams]
     return [
-        Outcome(hits[i], told[i], tests[i], bool(sound[i]), dict(clocks.seconds), counts[i], memories[i], how)
+        Outcome(_fault(hits[i], tasks), dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i])
         for i in range(replicates)
     ]
+
+
+def _fault(hits: list[list[int]], tasks: int) -> str:
+    when = f"while training task {len(hits)}" if hits else "before training"
+    return "" if len(hits) > tasks else f"A parameter or a score became non-finite {when}."
 
 
 def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, int]:

@@ -4,13 +4,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
@@ -30,18 +30,67 @@ WORTH_COMPILING = 5000
 
 
 @dataclass(frozen=True)
-class _CountedNet(Net):
+class CountedNet(Net):
     """A net that counts the examples that pass forward and backward through it."""
 
-    tally: Counter[str] = None  # type: ignore[assignment]
+    tally: Counter[str] = field(default_factory=Counter)
 
     def logits(self, params: Params, x: Tensor, task: Tensor | None = None) -> Tensor:
         self.tally["forward"] += len(x)
         return super().logits(params, x, task)
 
-    def grad(self, params: Params, batch: Batch) -> Params:
+    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
         self.tally["backward"] += len(batch.x)
-        return super().grad(params, batch)
+        return super().grad(params, batch, constant)
+
+
+def counted(net: Net) -> CountedNet:
+    """The same net, counting."""
+    return CountedNet(**{each.name: getattr(net, each.name) for each in fields(net)})
+
+
+class Replicas(NamedTuple):
+    """One model for each seed: what they share, and what each has of its own, stacked."""
+
+    module: nn.Module
+    params: Params
+    buffers: Params  # with the parameters that are frozen
+    refresh: bool  # whether training changes the buffers
+
+
+def replicated(
+    model: str, probe: Float[Tensor, "row *shape"], outputs: int, seeds: list[int], device: torch.device
+) -> Replicas:
+    """Build a model for each seed; raises `UserError` where it cannot take examples such as `probe`."""
+    modules = [build(model, tuple(probe.shape[1:]), outputs, torch_seed(seed, "weights")) for seed in seeds]
+    refresh = check_module(modules[0], probe, outputs)
+    modules = [module.train().to(device) for module in modules]
+    params, buffers = stack_module_state(modules)
+    frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
+    buffers |= {name: params.pop(name).detach() for name in frozen}
+    return Replicas(modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh)
+
+
+def tried(mode: Compile, steps: int, compile_: Callable[[], None]) -> str | None:
+    """Compile if that is asked for or pays; returns why that failed, if it did."""
+    if mode == "off" or (mode == "auto" and steps < WORTH_COMPILING):
+        return None
+    try:
+        compile_()
+    except Exception as error:
+        if mode == "on":
+            raise UserError(f"--compile on: the step cannot be compiled: {error}") from error
+        return str(error).strip().partition("\n")[0]
+    return None
+
+
+def compile_step(step: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """The step, compiled for the shapes of its first call."""
+    check_compiler(device)
+    torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
+    unguarded: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    # shapes are static; guards took 0.1 ms a step
+    return torch.compile(step, fullgraph=True, dynamic=False, options=unguarded)
 
 
 class Vectorised:
@@ -77,17 +126,12 @@ class Vectorised:
 
     def _build_net(self) -> None:
         outputs = self.streams[0].units.shape[1]
-        modules = [build(self.benchmark.model, self.shape, outputs, torch_seed(s, "weights")) for s in self.seeds]
         probe = self._images(self.train_x[:2], None, torch.zeros(2, dtype=torch.long)).cpu()
-        self.refresh = check_module(modules[0], probe, outputs)
-        modules = [module.train().to(self.device) for module in modules]
-        params, self.buffers = stack_module_state(modules)
-        frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
-        self.buffers |= {name: params.pop(name).detach() for name in frozen}
-        params = {name: value.detach() for name, value in params.items()}
-        self.net = Net(modules[0], OPTIMIZERS[self.benchmark.optimizer]())
+        replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device)
+        self.buffers, self.refresh = replicas.buffers, replicas.refresh
+        self.net = Net(replicas.module, OPTIMIZERS[self.benchmark.optimizer]())
         self.eval_net = self.net.evaluating()
-        state = vmap(self._initial)(params, self.buffers, self.tables)
+        state = vmap(self._initial)(replicas.params, self.buffers, self.tables)
         self.state = pytree.tree_map(torch.Tensor.contiguous, state)
         self.initial = self.state, self.buffers
 
@@ -141,33 +185,19 @@ class Vectorised:
         rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
-        if mode == "off" or (mode == "auto" and steps < WORTH_COMPILING):
-            return None
-        try:
-            self._compile(rows)
-        except Exception as error:
-            if mode == "on":
-                raise UserError(f"--compile on: the step cannot be compiled: {error}") from error
-            return str(error).strip().partition("\n")[0]
-        return None
+        return tried(mode, steps, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
-        tally: Counter[str] = Counter()
         plain = self.net
-        self.net = _CountedNet(plain.module, plain.optimizer, tally=tally)
+        self.net = counting = counted(plain)
         try:
             self.step_all(self.state, self.buffers, rows, self.tables, self.train_x)
         finally:
             self.net = plain
-        self.tally = dict(tally)
+        self.tally = dict(counting.tally)
 
     def _compile(self, rows: Tensor) -> None:
-        check_compiler(self.device)
-        torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
-        unguarded: dict[str, Any] = {
-            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe
-        }  # shapes are static; guards took 0.1 ms a step
-        compiled = torch.compile(self.step_all, fullgraph=True, dynamic=False, options=unguarded)
+        compiled = compile_step(self.step_all, self.device)
         state, buffers = compiled(self.state, self.buffers, rows, self.tables, self.train_x)
         compiled(state, buffers, rows, self.tables, self.train_x)  # what comes out goes in without a new graph
         self._step, self.compiled = compiled, True

@@ -1,0 +1,19 @@
+"""Few-shot classification of the bundled digits, or of any dataset."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retrograde.episodes import ClassEpisodes
+from retrograde.settings import Count, Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot(ClassEpisodes):
+    """The classes of a dataset divided among meta-training, -validation and -test; turned by quarters they are classes too."""
+
+    dataset: str = "digits"
+    split: Ints = (6, 2, 2)
+    rotations: Literal["none", "train", "all"] = "all"
+    iterations: Count = 2_000
+    test_queries: Count = 15
+    model: str = "mlp-64-64"

@@ -1,0 +1,50 @@
+"""Sinusoids: regress to a sine wave from a few of its points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from retrograde.data import Dataset
+from retrograde.episodes import Distribution, Drawn, Episodic, Partition
+from retrograde.net import squared_errors
+from retrograde.settings import Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sinusoid(Episodic):
+    """y = A sin(x - phi) with A in [0.1, 5], phi in [0, pi], x in [-5, 5] (Finn et al. 2017, arXiv 1703.03400, section 5.1)."""
+
+    iterations: Count = 70_000
+    tasks: Count = 25
+    shots: Count = 10
+    queries: Count = 10
+    test_queries: Count = 100
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return squared_errors(outputs, y)
+
+    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+        return Waves()
+
+
+class Waves(Distribution):
+    """Waves, drawn anew for every task; the facts of one are its amplitude and phase."""
+
+    shape = (1,)
+    outputs = 1
+    facts = 2
+
+    def draw(self, partition: Partition, tasks: int, shots: int, queries: int, random: np.random.Generator) -> Drawn:
+        truth = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
+        x = random.uniform(-5, 5, (tasks, shots + queries, 1)).astype(np.float32)
+        return Drawn(x, _wave(truth, x), truth)
+
+    def curve(self, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = np.linspace(-5, 5, 51, dtype=np.float32)[:, None]
+        return x, _wave(truth, x)
+
+
+def _wave(truth: np.ndarray, x: np.ndarray) -> np.ndarray:
+    amplitude, phase = truth.T[..., None, None]
+    return np.asarray(amplitude * np.sin(x - phase))

@@ -1,0 +1,55 @@
+"""What meta-learning leaves: how well new tasks were adapted to, step by step, and how that came about."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Check:
+    """Meta-training so far: means over tasks of meta-validation, one number for each inner step from 0."""
+
+    iteration: int
+    loss: list[float]
+    accuracy: list[float]  # empty in regression
+    cosine: float  # between support and query gradient, before adapting
+    cosine_seen: float  # the same on tasks of meta-training
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One test task that is a curve: the truth, the support, and what was predicted after inner steps from 0 on."""
+
+    x: list[float]
+    y: list[float]
+    support_x: list[float]
+    support_y: list[float]
+    predicted: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Adapting to test tasks: `loss[k][t]` is the mean query loss on task t after k inner steps."""
+
+    loss: list[list[float]]
+    correct: list[list[int]]  # right answers likewise, of `queries` in each task; empty in regression
+    queries: int
+    cosine: list[float]  # mean over tasks between support and query gradient, after 0, 1, ... inner steps
+    checks: list[Check] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "step task"]:
+        """The share of right answers; empty in regression."""
+        return np.asarray(np.array(self.correct) / self.queries)
+
+    def fault(self) -> str:
+        """What does not fit together, or nothing."""
+        sizes = {len(row) for rows in (self.loss, self.correct) for row in rows}
+        steps = {len(rows) for rows in (self.loss, self.correct or self.loss, self.cosine)}
+        if len(sizes) != 1 or len(steps) != 1 or 0 in sizes or self.queries < 1:
+            return "the numbers of tasks, inner steps and queries do not fit together"
+        if any(not 0 <= right <= self.queries for row in self.correct for right in row):
+            return "a count of right answers is below 0 or above the number of queries"
+        return ""

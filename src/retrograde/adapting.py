@@ -1,0 +1,237 @@
+"""Meta-strategies at work: one meta-step for all replicates and tasks at once, and what adapting to tasks brings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.func import vmap
+from torch.utils import _pytree as pytree
+
+from retrograde.adaptation import Fit
+from retrograde.align import cosine
+from retrograde.episodes import Distribution, Episodic, Partition
+from retrograde.metastrategy import Episode, MetaStrategy
+from retrograde.net import Batch, Net, State
+from retrograde.optim import OPTIMIZERS, Params
+from retrograde.seeds import generator
+from retrograde.vectorise import Compile, compile_step, counted, replicated, tried
+
+BLOCK = 50
+"""Meta-iterations whose tasks are drawn at once."""
+CURVES = 2
+"""Test tasks whose fits are kept, where tasks are curves."""
+ROWS = 20_000
+"""Examples per replicate that are measured at once."""
+
+
+class Tasks(NamedTuple):
+    """Drawn tasks as tensors; on the way to a strategy the leading axis is the replicate."""
+
+    x: Tensor
+    y: Tensor
+    truth: Tensor
+
+
+class Measured(NamedTuple):
+    """What adapting to tasks brought, after 0, 1, ... inner steps."""
+
+    loss: Float[Tensor, "replicate step task"]
+    correct: Int64[Tensor, "replicate step task"]  # right answers to the task's queries; 0 in regression
+
+
+class Episodes:
+    """Replicates of one cell that meta-learn side by side."""
+
+    def __init__(
+        self, benchmark: Episodic, strategy: MetaStrategy, sources: list[Distribution], seeds: list[int], device: torch.device
+    ) -> None:
+        self.benchmark, self.strategy, self.sources, self.seeds, self.device = benchmark, strategy, sources, seeds, device
+        self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}  # by whether it is a test
+        self.queries = {False: benchmark.queries, True: benchmark.test_queries}
+        drawn = Tasks(*(part[0, 0].cpu() for part in self.draw("train", 1, "probe")))
+        self.regression = drawn.y.is_floating_point()
+        probe = self._inputs(*drawn)
+        replicas = replicated(benchmark.model, probe, sources[0].outputs, seeds, device)
+        self.buffers = replicas.buffers
+        self.net = Net(replicas.module, OPTIMIZERS[benchmark.optimizer](), losses=benchmark.losses)
+        self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(self._initial)(replicas.params, self.buffers))
+        self.batches = self._batches()
+        self.done = self.seen = 0  # meta-iterations, and examples in them
+        self._step: Callable[..., State] = self.step_all
+        self.compiled = False
+        self.tally: dict[str, int] = {}
+
+    def _initial(self, params: Params, buffers: Params) -> State:
+        learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
+        return State(learned, self.net.optimizer.init(learned), {})
+
+    def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
+        """The same number of tasks for every replicate, with the shots and queries of training or of testing."""
+        test = partition != "train"
+        drawn = [
+            source.draw(partition, count, self.shots[test], self.queries[test], generator(seed, axis, *index))
+            for source, seed in zip(self.sources, self.seeds, strict=True)
+        ]
+        return Tasks(*(torch.from_numpy(np.stack(parts)).contiguous().to(self.device) for parts in zip(*drawn, strict=True)))
+
+    def _batches(self) -> Iterator[Tasks]:
+        """The meta-batch of every iteration, in order."""
+        count = self.benchmark.tasks
+        for block in range(-(-self.benchmark.iterations // BLOCK)):
+            drawn = self.draw("train", BLOCK * count, "tasks", block)
+            cut = (part.reshape(len(part), BLOCK, count, *part.shape[2:]).transpose(0, 1) for part in drawn)
+            yield from map(Tasks, *(part.contiguous() for part in cut))  # strides are compiled in
+
+    def _inputs(self, x: Tensor, y: Tensor, truth: Tensor) -> Float[Tensor, "example *shape"]:
+        """What a model sees of one task's examples: for a strategy that is told the facts, those too."""
+        x = x.float() * self.sources[0].scale
+        return torch.cat([x, truth.expand(len(x), -1)], dim=1) if self.strategy.told else x
+
+    def _episode(self, tasks: Tasks, test: bool) -> Episode:
+        """One task, cut into support and query."""
+        x = self._inputs(*tasks)
+        none = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        batch = Batch(x, tasks.y, none, torch.ones(len(x), device=x.device))
+        cut = self.sources[0].support(self.shots[test])
+        return Episode(Batch(*(part[:cut] for part in batch)), Batch(*(part[cut:] for part in batch)))
+
+    def step_all(self, state: State, buffers: Params, tasks: Tasks, progress: Tensor) -> State:
+        """One meta-step of all replicates; pure."""
+
+        def one(state: State, buffers: Params, tasks: Tasks) -> State:
+            episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
+            return self.strategy.meta_step(replace(self.net, buffers=buffers), state, episodes, progress)
+
+        return vmap(one)(state, buffers, tasks)
+
+    def warm_up(self, mode: Compile) -> str | None:
+        """Take one step and forget it, compiled if that is asked for or pays; returns why compiling failed, if it did."""
+        inputs = self.buffers, self.draw("train", self.benchmark.tasks, "probe"), self._progress()
+        plain = self.net
+        self.net = counting = counted(plain)
+        try:
+            self.step_all(self.state, *inputs)
+        finally:
+            self.net = plain
+        self.tally = {name: rows * self.benchmark.tasks for name, rows in counting.tally.items()}
+
+        def compile_() -> None:
+            compiled = compile_step(self.step_all, self.device)
+            compiled(compiled(self.state, *inputs), *inputs)  # what comes out goes in without a new graph
+            self._step, self.compiled = compiled, True
+
+        return tried(mode, self.benchmark.iterations, compile_)
+
+    def _progress(self) -> Float[Tensor, ""]:
+        return torch.tensor(self.done / self.benchmark.iterations, device=self.device)
+
+    def learn(self, iterations: int, progress: Callable[[int], None]) -> None:
+        """Meta-train for some more iterations."""
+        for tasks in islice(self.batches, iterations):
+            self.state = self._step(self.state, self.buffers, tasks, self._progress())
+            self.done += 1
+            self.seen += tasks.x.shape[1] * tasks.x.shape[2]
+            progress(1)
+
+    def _adapting(self, tasks: Tasks, look: Callable[[Net, Params, Episode], Any], steps: int, test: bool = True) -> Any:
+        """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...)."""
+
+        def one(learned: Params, buffers: Params, tasks: Tasks) -> Any:
+            net = replace(self.net, buffers=buffers)
+            episode = self._episode(tasks, test)
+            fast = self.strategy.begin(net, learned)
+            seen = [look(net, fast.params, episode)]
+            for step in range(steps):
+                fast = self.strategy.inner(net, learned, fast, episode.support, step)
+                seen.append(look(net, fast.params, episode))
+            return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
+
+        over_tasks = vmap(one, in_dims=(None, None, 0))
+        size = max(1, ROWS // tasks.x.shape[2])
+        with torch.no_grad():
+            parts = [
+                vmap(over_tasks)(self.state.params, self.buffers, Tasks(*(part[:, i : i + size] for part in tasks)))
+                for i in range(0, tasks.x.shape[1], size)
+            ]
+        return pytree.tree_map(lambda *chunks: torch.cat(chunks, dim=1), *parts)
+
+    def measure(self, tasks: Tasks) -> Measured:
+        """Adapt to tasks of meta-validation or meta-test, and measure on their queries after each inner step."""
+        seen = self._adapting(tasks, self._score, self.strategy.test_steps)
+        return Measured(*(part.transpose(1, 2).cpu() for part in seen))
+
+    def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+        query = episode.query
+        outputs = net.logits(params, query.x) if self.benchmark.transductive else _alone(net, params, episode)
+        right = torch.zeros_like(query.task) if query.y.is_floating_point() else outputs.argmax(-1) == query.y
+        return net.losses(outputs, query.y).mean(), right.sum()
+
+    def alignment(self, tasks: Tasks, steps: int, test: bool = True) -> Float[Tensor, "replicate step"]:
+        """The mean cosine between the support and the query gradient of the loss, after 0 to `steps` inner steps."""
+
+        def look(net: Net, params: Params, episode: Episode) -> Tensor:
+            return cosine(net.grad(params, episode.support), net.grad(params, episode.query))
+
+        seen: Tensor = self._adapting(tasks, look, steps, test)
+        return seen.mean(1).cpu()
+
+    def queries_per_task(self) -> int:
+        """How many examples of a test or validation task are its query."""
+        return self.queries[True] * (1 if self.regression else self.sources[0].outputs)
+
+    def state_bytes(self) -> int:
+        """The bytes of what is kept beside the model's parameters, per replicate: optimiser slots and learned rates."""
+        own = self.net.own(self.state.params)
+        beside = {name: value for name, value in self.state.params.items() if name not in own}
+        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, beside))
+        return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
+
+    def sound(self) -> np.ndarray:
+        """Of which replicates every learned number is finite."""
+        return np.asarray(
+            torch.stack([v.isfinite().flatten(1).all(1) for v in self.state.params.values()]).all(0).cpu().numpy()
+        )
+
+    def fits(self, tasks: Tasks) -> list[list[Fit]]:
+        """For each replicate, the first tasks as curves before and after each inner step; nothing where they are none."""
+        first = Tasks(*(part[:, :CURVES] for part in tasks))
+        curve = self.sources[0].curve(first.truth[0].cpu().numpy())
+        if curve is None:
+            return [[] for _ in self.seeds]
+        grid = torch.from_numpy(curve[0]).to(self.device)
+
+        def look(net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
+            support = episode.support
+            facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
+            return net.logits(params, torch.cat([grid, facts], 1))[:, 0], support.x[:, 0], support.y[:, 0]
+
+        predicted, x, y = self._adapting(first, look, self.strategy.test_steps)
+
+        def fit(i: int, t: int, truth: Tensor) -> Fit:
+            x_true, x_support, y_support = (rounded(each) for each in (grid[:, 0], x[i, t, 0], y[i, t, 0]))
+            return Fit(x_true, rounded(truth[:, 0]), x_support, y_support, [rounded(after) for after in predicted[i, t]])
+
+        return [[fit(i, t, truths[t]) for t in range(len(truths))] for i, truths in enumerate(self._truths(first))]
+
+    def _truths(self, tasks: Tasks) -> list[Tensor]:
+        curves = (self.sources[0].curve(truth.cpu().numpy()) for truth in tasks.truth)
+        return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
+
+
+def _alone(net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
+    """Each query's outputs in a pass with the support and no other query (Nichol et al. 2018, section 6.1)."""
+
+    def outputs(x: Tensor) -> Tensor:
+        return net.logits(params, torch.cat([episode.support.x, x[None]]))[-1]
+
+    return vmap(outputs)(episode.query.x)
+
+
+def rounded(values: Tensor) -> list[float]:
+    """As numbers of five significant digits, of which none is negative zero."""
+    return [float(f"{value:.5g}") + 0.0 for value in values.tolist()]

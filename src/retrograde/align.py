@@ -1,0 +1,18 @@
+"""Gradient alignment: whether two gradients point the same way."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from retrograde.optim import Params
+
+
+def cosine(a: Params, b: Params) -> Float[Tensor, ""]:
+    """The cosine of the angle between two gradients, over all parameters together; 0 where one of them vanishes."""
+    dot, length_a, length_b = (_dot(x, y) for x, y in ((a, b), (a, a), (b, b)))
+    lengths = (length_a * length_b).sqrt()
+    return torch.where(lengths > 0, dot / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0)
+
+
+def _dot(a: Params, b: Params) -> Tensor:
+    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()

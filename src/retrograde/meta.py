@@ -1,0 +1,123 @@
+"""The episode loop: meta-train, look at new tasks along the way, and test on tasks never seen."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from retrograde.adaptation import Adaptation, Check
+from retrograde.adapting import Episodes, rounded
+from retrograde.clocks import Clocks
+from retrograde.episodes import Distribution, Episodic
+from retrograde.errors import UserError
+from retrograde.evaluation import Outcome
+from retrograde.metastrategy import MetaStrategy
+from retrograde.vectorise import Compile
+
+WATCHED = 100
+"""Tasks of meta-validation, and of meta-training, on which a check measures."""
+
+
+def meta_train(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    sources: list[Distribution],
+    seeds: list[int],
+    device: torch.device,
+    mode: Compile = "auto",
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Outcome]:
+    """Meta-train replicates of one cell, with checks along the way, and test them."""
+    clocks = Clocks(device)
+    episodes = Episodes(benchmark, strategy, sources, seeds, device)
+    note = None
+    if strategy.trains:
+        start = time.perf_counter()
+        note = episodes.warm_up(mode)
+        clocks.seconds["compile" if episodes.compiled else "warm_up"] = time.perf_counter() - start
+    checks = []
+    for end in _ends(benchmark, strategy):
+        with clocks("train"):
+            episodes.learn(end - episodes.done, progress)
+        if not episodes.sound().any():
+            break
+        checks.append(_check(episodes, clocks))
+    return _outcomes(episodes, checks, clocks, note)
+
+
+def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
+    """The iterations at which meta-training is checked; 0 alone, where there is nothing to meta-learn."""
+    checks = benchmark.checks if strategy.trains else 0
+    return sorted({0} | {-(-benchmark.iterations * n // checks) for n in range(1, checks + 1)})
+
+
+def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
+    with clocks("evaluate"):
+        new = episodes.draw("validation", WATCHED, "validation")
+        measured = episodes.measure(new)
+    with clocks("probe"):
+        cosines = episodes.alignment(new, 0)[:, 0].tolist()
+        seen = episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0].tolist()
+    loss, accuracy = measured.loss.mean(2), measured.correct.float().mean(2) / episodes.queries_per_task()
+    return [
+        Check(episodes.done, rounded(loss[i]), [] if episodes.regression else rounded(accuracy[i]), c, s)
+        for i, (c, s) in enumerate(zip(cosines, seen, strict=True))
+    ]
+
+
+def _outcomes(episodes: Episodes, checks: list[list[Check]], clocks: Clocks, note: str | None) -> list[Outcome]:
+    with clocks("evaluate"):
+        tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
+        measured = episodes.measure(tasks)
+    with clocks("probe"):
+        cosines = episodes.alignment(tasks, episodes.strategy.test_steps)
+    fits = episodes.fits(tasks)
+    replicates = len(episodes.seeds)
+    faults = [_fault(episodes, sound, loss) for sound, loss in zip(episodes.sound(), measured.loss, strict=True)]
+    how = {
+        "backend": "pure",
+        "compiled": episodes.compiled,
+        "note": note,
+        "replicates": replicates,
+        "steps": episodes.done,
+    }
+    counts = {"steps": episodes.done, "new": episodes.seen, "replayed": 0}
+    counts |= {name: episodes.done * rows for name, rows in episodes.tally.items()}
+    memory = {"examples": 0, "bytes": 0, "state_bytes": episodes.state_bytes()}
+
+    def outcome(i: int) -> Outcome:
+        if faults[i]:
+            return Outcome(faults[i], dict(clocks.seconds), counts, memory, how)
+        correct = [] if episodes.regression else measured.correct[i].tolist()
+        adaptation = Adaptation(
+            [rounded(step) for step in measured.loss[i]], correct, episodes.queries_per_task(), rounded(cosines[i]),
+            [check[i] for check in checks], fits[i],
+        )  # fmt: skip
+        return Outcome("", dict(clocks.seconds), counts, memory, how, adaptation=adaptation)
+
+    return [outcome(i) for i in range(replicates)]
+
+
+def _fault(episodes: Episodes, sound: bool, loss: Float[Tensor, "step task"]) -> str:
+    if not sound:
+        return f"A parameter became non-finite within {episodes.done} meta-iterations."
+    lost = ~loss.isfinite()
+    first = int(lost.any(1).int().argmax())
+    return f"The loss of {int(lost[first].sum())} test tasks became non-finite after {first} inner steps." if lost.any() else ""
+
+
+def parameters(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> int:
+    """How many numbers the model has."""
+    episodes = Episodes(benchmark, strategy, [source], [0], torch.device("cpu"))
+    return sum(value.numel() for value in episodes.net.own(episodes.state.params).values())
+
+
+def check(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> None:
+    """Raise `UserError` where the cell cannot be trained: facts that are not there, a model or a head that does not fit."""
+    if strategy.told and not source.facts:
+        raise UserError(
+            f"{type(strategy).__name__} is told the facts of each task, and {type(benchmark).__name__} has none. Leave it out."
+        )
+    Episodes(benchmark, strategy, [source], [0], torch.device("cpu"))

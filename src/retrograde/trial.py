@@ -1,0 +1,117 @@
+"""What a cell does: a strategy or a learner goes along a stream, a meta-strategy through episodes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from retrograde import meta, train
+from retrograde.data import Dataset, load
+from retrograde.episodes import Episodic
+from retrograde.errors import UserError
+from retrograde.evaluation import Outcome
+from retrograde.learner import Learner
+from retrograde.metastrategy import MetaStrategy
+from retrograde.strategy import Strategy
+from retrograde.stream import Benchmark
+from retrograde.vectorise import Compile
+
+CPU = torch.device("cpu")
+REPLICATES = {"cpu": 5, "cuda": 32}
+"""Replicates that train together, at most. On a CPU more of them leave its cache."""
+CACHED = 1_000_000
+"""Numbers that the tasks of a meta-batch may adapt, for replicates to train together on a CPU: 5 replicates of 32 tasks of a
+net of 245 000 took twice as long as one after the other, of 25 tasks of one of 1 800 two thirds."""
+
+
+class Trial(ABC):
+    """A benchmark and a strategy that fit together, with the data."""
+
+    data: Dataset | None
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `UserError` where the cell cannot be trained."""
+
+    @abstractmethod
+    def steps(self) -> int:
+        """The steps of one replicate: of the one that takes the most."""
+
+    @abstractmethod
+    def together(self, device: torch.device) -> int:
+        """How many replicates train together, at most."""
+
+    @abstractmethod
+    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+        """Train replicates; `progress` is told the steps taken."""
+
+
+@dataclass(frozen=True)
+class OnStream(Trial):
+    """One task after the other."""
+
+    benchmark: Benchmark
+    strategy: Strategy | Learner
+    data: Dataset
+
+    def check(self) -> None:
+        train.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0), CPU)
+
+    def steps(self) -> int:
+        return train.total_steps(self.benchmark, self.strategy, [self.benchmark.stream(self.data, 0)])
+
+    def together(self, device: torch.device) -> int:
+        return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
+
+    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+        streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        return train.train(self.benchmark, self.strategy, streams, seeds, device, mode, progress)
+
+
+@dataclass(frozen=True)
+class OnEpisodes(Trial):
+    """Few-shot tasks, many at a time."""
+
+    benchmark: Episodic
+    strategy: MetaStrategy
+    data: Dataset | None
+
+    def check(self) -> None:
+        meta.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
+
+    def steps(self) -> int:
+        return self.benchmark.iterations if self.strategy.trains else 0
+
+    def together(self, device: torch.device) -> int:
+        numbers = meta.parameters(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)) * self.benchmark.tasks
+        return 1 if device.type == "cpu" and numbers > CACHED else REPLICATES[device.type]
+
+    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+        sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        return meta.meta_train(self.benchmark, self.strategy, sources, seeds, device, mode, progress)
+
+
+def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy) -> bool:
+    """Whether both are of streams, or both of episodes."""
+    return isinstance(benchmark, Episodic) == isinstance(strategy, MetaStrategy)
+
+
+def trial(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, folder: Path) -> Trial:
+    """Pair a benchmark with a strategy and load the data; raises `UserError` where they do not fit together."""
+    if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
+        return OnEpisodes(benchmark, strategy, dataset(benchmark.dataset, folder) if benchmark.dataset else None)
+    if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
+        return OnStream(benchmark, strategy, dataset(benchmark.dataset, folder))
+    one, other = ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
+    raise UserError(
+        f"{type(strategy).__name__} learns from {one}, and {type(benchmark).__name__} is {other}. Choose another strategy."
+    )
+
+
+@cache
+def dataset(name: str, folder: Path) -> Dataset:
+    """A dataset, loaded once per process."""
+    return load(name, folder)

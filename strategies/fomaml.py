@@ -1,0 +1,24 @@
+"""First-order MAML."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.metastrategy import Episode, MetaStrategy
+from retrograde.net import Batch, Net, State
+from retrograde.optim import Params, sgd
+from retrograde.settings import Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class FOMAML(MetaStrategy):
+    """MAML without second derivatives: inner gradients count as constants (Finn et al. 2017, 1703.03400, section 5.2)."""
+
+    steps: Steps = 1  # inner steps while meta-training
+
+    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+        return fast.replace(params=sgd(fast.params, net.grad(fast.params, support, constant=True), self.lr))
+
+    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
+        adapted = self.adapted(net, learned, episode.support, self.steps)
+        return net.loss(adapted, episode.query)

@@ -1,0 +1,17 @@
+"""Pretraining: all tasks as one."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.metastrategy import Episode, MetaStrategy
+from retrograde.net import Net
+from retrograde.optim import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(MetaStrategy):
+    """Train on the examples of all tasks together, then fine-tune on the new one (Finn et al. 2017, section 5.1)."""
+
+    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
+        return net.loss(learned, episode.all())

@@ -1,0 +1,13 @@
+"""No meta-learning."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from retrograde.metastrategy import MetaStrategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch(MetaStrategy):
+    """Fine-tune random weights on the new task: the lower bound."""
+
+    trains: ClassVar[bool] = False
