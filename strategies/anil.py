@@ -7,7 +7,7 @@ from torch import Tensor
 from retrograde.errors import UserError
 from retrograde.metastrategy import Episode, MetaStrategy
 from retrograde.net import Batch, Net, State
-from retrograde.optim import Params, sgd
+from retrograde.optim import Params
 from retrograde.settings import Steps
 
 
@@ -26,9 +26,9 @@ class ANIL(MetaStrategy):
         return params
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        head = {name: value for name, value in fast.params.items() if name.startswith(f"{self.head}.")}
-        gradient = net.grad(fast.params, support, constant=self.first_order)
-        return fast.replace(params=fast.params | sgd(head, gradient, self.lr))
+        after = self.descended(fast, net.grad(fast.params, support, constant=self.first_order))
+        head = {name: value for name, value in after.params.items() if name.startswith(f"{self.head}.")}
+        return after.replace(params=fast.params | head)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         adapted = self.adapted(net, learned, episode.support, self.steps)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from retrograde.metastrategy import Episode, MetaStrategy
 from retrograde.net import Batch, Net, State
-from retrograde.optim import Params, sgd
+from retrograde.optim import Params
 from retrograde.settings import Steps
 
 
@@ -17,7 +17,7 @@ class FOMAML(MetaStrategy):
     steps: Steps = 1  # inner steps while meta-training
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        return fast.replace(params=sgd(fast.params, net.grad(fast.params, support, constant=True), self.lr))
+        return self.descended(fast, net.grad(fast.params, support, constant=True))
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         adapted = self.adapted(net, learned, episode.support, self.steps)

@@ -1,6 +1,7 @@
 """MAML++: a loss after every inner step, and learned rates for every layer and step."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class MAMLpp(MetaStrategy):
     changes (statistics per step, annealed order and outer rate) are not in it.
     """
 
+    optimizer: Literal["sgd"] = "sgd"
     steps: Steps = 5  # inner steps while meta-training
     anneal: Share = 0.1  # the part of meta-training after which the last step's loss counts alone
     learn_rates: bool = True

@@ -1,6 +1,7 @@
 """Meta-SGD: inner learning rates that are learned."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ class MetaSGD(MetaStrategy):
     Rates start at `lr`; one that falls below 0 climbs its gradient, as in the paper.
     """
 
+    optimizer: Literal["sgd"] = "sgd"
     steps: Steps = 1  # inner steps while meta-training
     test_steps: Steps = 1
     first_order: bool = False

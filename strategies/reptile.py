@@ -9,10 +9,8 @@ from torch.func import vmap
 
 from retrograde.metastrategy import Episode, MetaStrategy
 from retrograde.net import Batch, Net, State
-from retrograde.optim import Params, adam, plain, sgd
+from retrograde.optim import Optimizer, Params, adam, sgd
 from retrograde.settings import Limit, Rate, Steps
-
-OPTIMIZERS = {"sgd": plain(), "adam": adam(beta1=0.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +21,25 @@ class Reptile(MetaStrategy):
     The authors keep Adam's moments from task to task; here every task starts with fresh ones.
     """
 
+    optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps; Adam without momentum, as in the authors' code
     lr: Rate = 0.001
     meta_lr: Rate = 1.0  # the first outer step: the part of the way
     steps: Steps = 5  # inner steps while meta-training
     test_steps: Steps = 50
     batch: Limit = 10  # examples of an inner step; 0: all
-    optimizer: Literal["sgd", "adam"] = "adam"  # of the inner steps; Adam without momentum, as in the authors' code
 
-    def begin(self, net: Net, learned: Params) -> State:
-        return State(learned, OPTIMIZERS[self.optimizer].init(learned), {})
+    def descent(self) -> Optimizer:
+        return adam(beta1=0.0) if self.optimizer == "adam" else super().descent()
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         size = min(self.batch or len(support.x), len(support.x))
-        rows = (torch.arange(size) + step * size) % len(support.x)
-        gradient = net.grad(fast.params, Batch(*(part[rows] for part in support)))
-        params, slots = OPTIMIZERS[self.optimizer].update(fast.params, gradient, fast.slots, self.lr)
-        return fast.replace(params=params, slots=slots)
+        rows = (torch.arange(size, device=support.x.device) + step * size) % len(support.x)
+        return self.descended(fast, net.grad(fast.params, Batch(*(part[rows] for part in support))))
 
     def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
         def way(episode: Episode) -> Params:
             end = self.adapted(net, state.params, episode.all(), self.steps)
             return {name: start - end[name] for name, start in state.params.items()}
 
-        ways = vmap(way)(episodes)
-        rate = self.meta_lr * (1 - progress)
-        return state.replace(params=sgd(state.params, {name: each.mean(0) for name, each in ways.items()}, rate))
+        mean = {name: each.mean(0) for name, each in vmap(way)(episodes).items()}
+        return state.replace(params=sgd(state.params, self.clipped(mean), self.meta_lr * (1 - progress)))

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = ("adapting", "align", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net", "omniglot", "opaque", "optim", "schedule", "score", "seeds",
-           "stats", "stream", "vectorise", "benchmarks", "strategies")  # fmt: skip
+CHECKED = (
+    "adapting", "align", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net", "omniglot",
+    "opaque", "optim", "schedule", "score", "seeds", "stats", "stream", "vectorise", "benchmarks", "strategies",
+)  # fmt: skip
 
 
 def pytest_configure(config):

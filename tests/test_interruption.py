@@ -99,7 +99,7 @@ def test_no_half_written_record_is_ever_seen(start, tmp_path):
     process = start("watched", "--only", "benchmark=split")
     while process.poll() is None:
         for path in tmp_path.glob("watched/*/*/*/seed-*.json"):
-            assert json.loads(path.read_text())["schema"] == 1
+            assert json.loads(path.read_text())["status"] == "done"
         time.sleep(0.01)
     assert process.returncode == 0
     assert not list((tmp_path / "watched").rglob("*.tmp"))

@@ -8,28 +8,33 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from retrograde.checks import CHECKS, verdict, works_in
+from retrograde.checks import checks_of, works_in
+from retrograde.contract import verdict
 from retrograde.data import load
+from retrograde.metastrategy import MetaStrategy
 from retrograde.registry import KINDS, Registry
 from retrograde.settings import parse, write
-from retrograde.stream import Scenario
+from retrograde.stream import Benchmark, Scenario
 
 PARTS = Registry()
 ALL = [(kind, name) for kind in KINDS for name in PARTS.names(kind)]
 STRATEGIES = PARTS.names("strategies")
-BENCHMARKS = PARTS.names("benchmarks")
+STREAMS = [name for name in PARTS.names("benchmarks") if issubclass(PARTS.find("benchmarks", name), Benchmark)]
 SCENARIOS = get_args(Scenario)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [(name, check) for name in STRATEGIES for check in checks_of(PARTS.get("strategies", name))],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_every_strategy_keeps_the_contract(name, check):
     outcome = verdict(PARTS.get("strategies", name), check)
     assert outcome.outcome == "passed", outcome.why
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if not issubclass(PARTS.find("strategies", name), MetaStrategy)])
 def test_every_strategy_works_in_a_scenario_or_declares_that_it_does_not(name, scenario):
     outcome = works_in(PARTS.get("strategies", name), scenario)
     assert outcome.outcome != "failed", outcome.why
@@ -58,7 +63,7 @@ def _as_text(value):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", STREAMS)
 def test_every_benchmark_gives_the_same_stream_again_and_another_for_another_seed(name, scenario):
     data, benchmark = load("digits", Path()), PARTS.get("benchmarks", name, {"scenario": scenario})
     first, again, other = (_content(benchmark.stream(data, seed)) for seed in (1, 1, 2))
@@ -72,7 +77,7 @@ def _content(stream):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", STREAMS)
 def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
     stream = PARTS.get("benchmarks", name, {"scenario": scenario}).stream(load("digits", Path()), 0)
     for task, units in zip(stream.tasks, stream.units, strict=True):

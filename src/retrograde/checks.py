@@ -1,17 +1,19 @@
 """The contract: what every strategy must satisfy. Public, so that a plugin's own tests can use it."""
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch.utils import _pytree as pytree
 
+from retrograde import metachecks
+from retrograde.contract import Broken, Verdict, global_state, need_frozen, pickles, same, verdict
 from retrograde.data import Dataset
 from retrograde.learner import Learner, seeded
+from retrograde.metastrategy import MetaStrategy
 from retrograde.opaque import Opaque
 from retrograde.schedule import train_rows
 from retrograde.seeds import generator, torch_seed
@@ -24,18 +26,6 @@ Part = Strategy | Learner
 CPU = torch.device("cpu")
 SLACK = 2**16
 """Bytes by which a learner may grow beyond what its memory setting explains."""
-
-
-class Broken(AssertionError):
-    """A claim of the contract that does not hold, and how that shows."""
-
-
-class Verdict(NamedTuple):
-    """What came of one check."""
-
-    claim: str
-    outcome: Literal["passed", "failed", "declared"]
-    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +116,15 @@ def is_pure(part: Part) -> None:
     """A step leaves its inputs unchanged, and gives the same again."""
     if not isinstance(part, Strategy):
         return
-    if not type(part).__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise Broken("its dataclass is not frozen; write @dataclass(frozen=True)")
+    need_frozen(part)
     backend, rows = _ready(part)
     inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
     before = pytree.tree_map(torch.clone, inputs)
     first = pytree.tree_leaves(backend.step_all(*inputs))
-    if not _same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
+    if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
         raise Broken("step changes a tensor in place; return new tensors")
-    if not _same(first, pytree.tree_leaves(backend.step_all(*inputs))):
+    if not same(first, pytree.tree_leaves(backend.step_all(*inputs))):
         raise Broken("the same step twice gives two results; keep nothing on self and draw nothing at random")
-
-
-def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def repeats_itself(part: Part) -> None:
@@ -171,16 +156,11 @@ def uses_no_global_randomness(part: Part) -> None:
     runs = []
     for seed in (1, 2):
         with seeded(seed):
-            before = _global_state()
+            before = global_state()
             runs.append(trace(part, _benchmark(part), blobs(), [0]))
-            if _global_state() != before:
+            if global_state() != before:
                 raise Broken("a global generator moved; take randomness from the arguments")
     _equal(runs[0], runs[1], "two runs under different global seeds")
-
-
-def _global_state() -> tuple[str, bytes]:
-    """NumPy's and PyTorch's generators. Python's moves whenever a run-time type checker samples a list."""
-    return repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes()
 
 
 def takes_any_batch(part: Part) -> None:
@@ -203,18 +183,8 @@ def _ignores_padding(part: Strategy) -> None:
     other = last.clone()
     other[..., 0] = torch.where(padding, (last[..., 0] + 1) % len(backend.train_x), last[..., 0])
     results = [backend.step_all(backend.state, backend.buffers, r, backend.tables, backend.train_x) for r in (last, other)]
-    if not _same(*(pytree.tree_leaves(result) for result in results)):
+    if not same(*(pytree.tree_leaves(result) for result in results)):
         raise Broken("rows of weight 0 change the step; weigh each example's loss by batch.weight")
-
-
-def pickles(part: Part) -> None:
-    """It survives pickling, so that worker processes can take it."""
-    try:
-        twin = pickle.loads(pickle.dumps(part))
-    except Exception as error:
-        raise Broken(f"it cannot be pickled: {error}") from error
-    if twin.settings() != part.settings():
-        raise Broken("pickling changes its settings")
 
 
 def learns(part: Part) -> None:
@@ -297,21 +267,16 @@ def works_in(part: Part, scenario: Scenario) -> Verdict:
     return verdict(part, runs, claim)
 
 
-def verdict(part: Part, check: Callable[[Part], None], claim: str | None = None) -> Verdict:
-    """The outcome of one check; an exception is a failure."""
-    text = claim or (check.__doc__ or check.__name__).strip()
-    try:
-        check(part)
-    except Broken as error:
-        return Verdict(text, "failed", str(error))
-    except Exception as error:
-        return Verdict(text, "failed", f"it raised {type(error).__name__}: {error}")
-    return Verdict(text, "passed")
+def checks_of(part: Part | MetaStrategy) -> tuple[Callable[[Any], None], ...]:
+    """The claims that a part of its kind must satisfy."""
+    return metachecks.CHECKS if isinstance(part, MetaStrategy) else CHECKS
 
 
-def verdicts(part: Part) -> Iterator[Verdict]:
+def verdicts(part: Part | MetaStrategy) -> Iterator[Verdict]:
     """The whole contract, check by check."""
-    for check in CHECKS:
+    for check in checks_of(part):
         yield verdict(part, check)
+    if isinstance(part, MetaStrategy):
+        return
     for scenario in get_args(Scenario):
         yield works_in(part, scenario)

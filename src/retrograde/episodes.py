@@ -109,8 +109,8 @@ class Images(Distribution):
 
 
 def _flat(a: np.ndarray) -> np.ndarray:
-    """Merge the axes of ways and examples."""
-    return a.reshape(len(a), -1, *a.shape[3:])
+    """Merge the axes of ways and examples, all ways in turn, so that a strategy's mini-batches are balanced."""
+    return a.swapaxes(1, 2).reshape(len(a), -1, *a.shape[3:])
 
 
 def _turned(x: Shaped[np.ndarray, "task way example *shape"], turn: Int64[np.ndarray, "task way"]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The interface of a meta-learning strategy: pure functions, written for one replicate, of tasks with support and query."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from retrograde.net import Batch, Net, State
-from retrograde.optim import Params, sgd
+from retrograde.optim import OPTIMIZERS, Optimizer, Params
 from retrograde.settings import Bound, Part, Rate, Steps
 
 
@@ -37,6 +37,7 @@ class MetaStrategy(Part):
     told: ClassVar[bool] = False  # sees the facts of a task beside every input
     trains: ClassVar[bool] = True  # if not, there is nothing to meta-learn
 
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"  # of the inner steps; every task starts it afresh
     lr: Rate = 0.01  # of the inner steps
     test_steps: Steps = 10  # inner steps on a new task, which is measured after each
     meta_lr: Rate = 0.001
@@ -48,11 +49,21 @@ class MetaStrategy(Part):
 
     def begin(self, net: Net, learned: Params) -> State:
         """Where adaptation to a task starts."""
-        return State(net.own(learned), {}, {})
+        params = net.own(learned)
+        return State(params, self.descent().init(params), {})
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         """One inner step."""
-        return fast.replace(params=sgd(fast.params, net.grad(fast.params, support), self.lr))
+        return self.descended(fast, net.grad(fast.params, support))
+
+    def descent(self) -> Optimizer:
+        """The optimiser of the inner steps."""
+        return OPTIMIZERS[self.optimizer]()
+
+    def descended(self, fast: State, gradient: Params) -> State:
+        """One step of the inner optimiser against the gradient."""
+        params, slots = self.descent().update(fast.params, gradient, fast.slots, self.lr)
+        return fast.replace(params=params, slots=slots)
 
     def adapted(self, net: Net, learned: Params, support: Batch, steps: int) -> Params:
         """The parameters after so many inner steps."""
@@ -71,7 +82,8 @@ class MetaStrategy(Part):
         def mean_loss(learned: Params) -> Tensor:
             return vmap(lambda episode: self.task_loss(net, learned, episode, progress))(episodes).mean()
 
-        gradient = grad(mean_loss)(state.params)
-        if self.clip:
-            gradient = {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()}
-        return net.descend(state, gradient, self.meta_lr)
+        return net.descend(state, self.clipped(grad(mean_loss)(state.params)), self.meta_lr)
+
+    def clipped(self, gradient: Params) -> Params:
+        """The meta-gradient with each number kept within -clip and clip."""
+        return {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()} if self.clip else gradient

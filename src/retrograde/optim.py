@@ -49,7 +49,9 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Opt
         first = {name: beta1 * m + (1 - beta1) * gradient[name] for name, m in slots["first"].items()}
         second = {name: beta2 * v + (1 - beta2) * gradient[name] ** 2 for name, v in slots["second"].items()}
         first_scale, second_scale = 1 / (1 - beta1**count), 1 / (1 - beta2**count)
-        direction = {name: first[name] * first_scale / ((second[name] * second_scale).sqrt() + epsilon) for name in params}
+        tiny = torch.finfo(count.dtype).tiny  # where nothing came yet, so that the root has a derivative
+        roots = {name: (second[name] * second_scale).clamp(min=tiny).sqrt() for name in params}
+        direction = {name: first[name] * first_scale / (roots[name] + epsilon) for name in params}
         return sgd(params, direction, lr), {"first": first, "second": second, "step": {"count": count}}
 
     return Optimizer(init, update)

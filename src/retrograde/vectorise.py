@@ -71,9 +71,9 @@ def replicated(
     return Replicas(modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh)
 
 
-def tried(mode: Compile, steps: int, compile_: Callable[[], None]) -> str | None:
-    """Compile if that is asked for or pays; returns why that failed, if it did."""
-    if mode == "off" or (mode == "auto" and steps < WORTH_COMPILING):
+def tried(mode: Compile, pays: bool, compile_: Callable[[], None]) -> str | None:
+    """Compile if that is asked for, or left to us and pays; returns why that failed, if it did."""
+    if mode == "off" or (mode == "auto" and not pays):
         return None
     try:
         compile_()
@@ -185,7 +185,7 @@ class Vectorised:
         rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
-        return tried(mode, steps, lambda: self._compile(rows))
+        return tried(mode, steps >= WORTH_COMPILING, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
         plain = self.net
