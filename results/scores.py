@@ -4,16 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from retrograde.frame import Label, labels, score_frame
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.result import Entry, Result, Section, Table, outcomes
 from retrograde.score import METRICS, Metric
-from retrograde.stats import paired_p, t_interval
-
-ALPHA = 0.05
+from retrograde.stats import leaders, t_interval
 
 
 @dataclass(frozen=True)
@@ -24,9 +21,8 @@ class Scores(Result):
         frame, label = score_frame(records), labels(records)
         by_benchmark = defaultdict(list)
         for record in records:
-            if record.adaptation:
-                continue
-            by_benchmark[label[record.cell].benchmark].append(record)
+            if not record.cell.episodic:
+                by_benchmark[label[record.cell].benchmark].append(record)
         sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
         return Table("Scores", (_compared(), _metrics()), sections, _tidy(frame))
 
@@ -56,14 +52,14 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
     metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
     values = {metric: _values(frame, metric) for metric in metrics}
-    bold = {metric: _best(values[metric], strategies, metric) for metric in metrics}
+    bold = {metric: leaders(_rivals(values[metric]), metric.higher_is_better) for metric in metrics}
     rows = []
     for strategy in strategies:
         upper, name, settings = strategy
         mine = [r.status for r in here if label[r.cell][1:] == (name, settings)]
         cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
         title = f"{name} {settings}".strip() + (" †" if upper else "")
-        rows.append((Entry(title), *cells, Entry(_count(mine))))
+        rows.append((Entry(title), *cells, Entry(outcomes(mine))))
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
 
 
@@ -75,19 +71,8 @@ def _values(frame: pd.DataFrame, metric: Metric) -> Strategies:
     return {key: group.value for key, group in mine.groupby(["upper_bound", "strategy", "settings"])}  # type: ignore[misc]
 
 
-def _best(values: Strategies, strategies: list[tuple[bool, str, str]], metric: Metric) -> set[tuple[bool, str, str]]:
-    sign = 1 if metric.higher_is_better else -1
-    rivals = {key: values[key] for key in strategies if key in values and not key[0] and len(values[key]) > 1}
-    if len(rivals) < 2:
-        return set()
-    best = max(rivals, key=lambda key: sign * rivals[key].mean())
-    return {best} | {key for key, value in rivals.items() if _tied(value, rivals[best])}
-
-
-def _tied(a: "pd.Series[float]", b: "pd.Series[float]") -> bool:
-    shared = a.index.intersection(b.index)
-    p = paired_p(a[shared].to_numpy(), b[shared].to_numpy())
-    return bool(np.isnan(p) or p >= ALPHA)
+def _rivals(values: Strategies) -> Strategies:
+    return {key: value for key, value in sorted(values.items()) if not key[0]}  # upper bounds do not compete
 
 
 def _interval(values: "pd.Series[float] | None") -> str:
@@ -95,8 +80,3 @@ def _interval(values: "pd.Series[float] | None") -> str:
         return "–"
     mean, low, _, n = t_interval(values.to_numpy())
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
-
-
-def _count(statuses: Sequence[str]) -> str:
-    rest = [f"{statuses.count(status)} {status}" for status in ("diverged", "failed") if status in statuses]
-    return f"{statuses.count('done')}" + (f" ({', '.join(rest)})" if rest else "")

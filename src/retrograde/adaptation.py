@@ -35,7 +35,7 @@ class Adaptation:
     loss: list[list[float]]
     correct: list[list[int]]  # right answers likewise, of `queries` in each task; empty in regression
     queries: int
-    cosine: list[float]  # mean over tasks between support and query gradient, after 0, 1, ... inner steps
+    cosine: list[float]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
     checks: list[Check] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
 

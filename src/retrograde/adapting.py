@@ -25,7 +25,7 @@ BLOCK = 50
 """Meta-iterations whose tasks are drawn at once."""
 CURVES = 2
 """Test tasks whose fits are kept, where tasks are curves."""
-ROWS = 5_000
+ROWS = 1_000
 """Examples per replicate that are measured at once."""
 
 WORTH_COMPILING = 1000

@@ -13,7 +13,9 @@ from retrograde.registry import KINDS, Registry
 
 if TYPE_CHECKING:
     from retrograde.learner import Learner
+    from retrograde.metastrategy import MetaStrategy
     from retrograde.plan import Request, Suite
+    from retrograde.strategy import Strategy
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 out = Console(highlight=False, soft_wrap=True)
@@ -115,25 +117,30 @@ def _stores(
 @app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="A folder of records.")],
-    format_: Annotated[str, typer.Option("--format", metavar="md,csv,tex", help="Formats; CSV is always written.")] = "md",
-    out_: Annotated[Path | None, typer.Option("--out", help="Where tables go. [default: DIR/tables]")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="md,csv,tex,svg,png", help="CSV is always written; svg and png are figures.")
+    ] = "md",
+    out_: Annotated[Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """Make every table from the records of a store, without training, and print them."""
+    """Make every table and figure from the records of a store, without training, and print the tables."""
     from retrograde.render import markdown
-    from retrograde.report import formats, tables, write_tables
+    from retrograde.report import FIGURES, figures, formats, tables, write
     from retrograde.store import Store
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
-    records = Store(store)
-    asked = formats(format_)
-    made = list(tables(records, Registry(tuple(plugin))))
+    asked, registry, records = formats(format_), Registry(tuple(plugin)), Store(store)
+    everything = list(records)
+    made = list(tables(everything, registry))
+    drawn = figures(everything, registry) if set(asked) & set(FIGURES) else ()
     for path, why in records.damaged.items():
         err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
     for _, table in made:
         out.print(markdown(table), markup=False)
-    for path in write_tables(made, out_ or store / "tables", asked):
+    if not made:
+        err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
+    for path in write(out_ or store / "tables", asked, made, drawn):
         err.print(f"[dim]wrote {escape(str(path))}[/]")
 
 
@@ -145,7 +152,6 @@ def check(
     """Run the contract on a strategy, or on every one in the plugins, and print a verdict."""
     from retrograde.checks import verdicts
     from retrograde.settings import parse
-    from retrograde.strategy import Strategy
 
     registry = Registry(tuple(plugin))
     names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
@@ -153,17 +159,25 @@ def check(
         raise UserError("Name a strategy to check, or give a --plugin that defines one.")
     broken = 0
     for each in names:
-        part = cast("Strategy | Learner", registry.get("strategies", *parse(each)))
+        part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(each)))
         out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
         outcomes = list(verdicts(part))
         for verdict in outcomes:
             mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
             out.print(f"  {mark[verdict.outcome]}  {verdict.claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
         failures = sum(verdict.outcome == "failed" for verdict in outcomes)
-        kind = "a pure strategy" if isinstance(part, Strategy) else "an opaque learner"
-        out.print(f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {kind}\n")
+        out.print(f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {_called(part)}\n")
         broken += failures
     sys.exit(1 if broken else 0)
+
+
+def _called(part: "Strategy | Learner | MetaStrategy") -> str:
+    from retrograde.metastrategy import MetaStrategy
+    from retrograde.strategy import Strategy
+
+    if isinstance(part, MetaStrategy):
+        return "a meta-strategy"
+    return "a pure strategy" if isinstance(part, Strategy) else "an opaque learner"
 
 
 @app.command()

@@ -1,17 +1,20 @@
-"""Scores of records as a data frame, one row for each replicate and metric."""
+"""Scores of records as data frames, one row for each replicate and metric."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from retrograde.adaptation import Adaptation
 from retrograde.record import Cell, Record
 from retrograde.score import METRICS
 from retrograde.settings import digest
+from retrograde.stats import t_interval
 
-COLUMNS = ("benchmark", "strategy", "settings", "seed", "upper_bound", "metric", "value")
+REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
+COLUMNS = (*REPLICATE, "metric", "value")
 
 
 class Label(NamedTuple):
@@ -62,3 +65,47 @@ def score_frame(records: Sequence[Record]) -> pd.DataFrame:
             if np.isfinite(value):
                 rows.append((*label[record.cell], record.seed, record.upper_bound, metric.name, value))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def adaptation_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """How replicates that are done adapted to test tasks: `REPLICATE`, metric, step, value, half, tasks.
+
+    `value` is the mean over the test tasks after so many inner steps, `half` half of its 95 % t-interval over them. The metrics
+    are loss and, in classification, accuracy, both of the query; and cosine, between the gradients on support and query.
+    """
+    label = labels(records)
+    rows = [
+        (*label[record.cell], record.seed, record.upper_bound, *row)
+        for record in ordered(records)
+        if record.status == "done" and record.adaptation
+        for row in _adapted(record.adaptation)
+    ]
+    return pd.DataFrame(rows, columns=[*REPLICATE, "metric", "step", "value", "half", "tasks"])
+
+
+def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, int]]:
+    measured = {"loss": np.array(adaptation.loss)} | ({"accuracy": adaptation.accuracy} if adaptation.correct else {})
+    for metric, steps in measured.items():
+        for step, of_tasks in enumerate(steps):
+            mean, low, _, n = t_interval(of_tasks)
+            yield metric, step, mean, mean - low, n
+    for step, cosine in enumerate(adaptation.cosine):
+        yield "cosine", step, cosine, float("nan"), min(100, len(adaptation.loss[0]))
+
+
+def checks_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Meta-training as it went: `REPLICATE`, iteration, metric, value.
+
+    The metrics are loss and accuracy on tasks of meta-validation after the last inner step, and the cosine between the
+    gradients on support and query before the first, on those (cosine) and on tasks of meta-training (cosine_seen).
+    """
+    label = labels(records)
+    rows = []
+    for record in ordered(records):
+        for check in record.adaptation.checks if record.status == "done" and record.adaptation else ():
+            ends = {"loss": check.loss[-1:], "accuracy": check.accuracy[-1:]}
+            values = {name: end[0] for name, end in ends.items() if end}
+            values |= {"cosine": check.cosine, "cosine_seen": check.cosine_seen}
+            replicate = (*label[record.cell], record.seed, record.upper_bound, check.iteration)
+            rows += [(*replicate, metric, value) for metric, value in values.items()]
+    return pd.DataFrame(rows, columns=[*REPLICATE, "iteration", "metric", "value"])

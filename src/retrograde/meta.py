@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde.adaptation import Adaptation, Check
-from retrograde.adapting import Episodes, rounded
+from retrograde.adapting import Episodes, Tasks, rounded
 from retrograde.clocks import Clocks
 from retrograde.episodes import Distribution, Episodic
 from retrograde.errors import UserError
@@ -17,7 +17,7 @@ from retrograde.metastrategy import MetaStrategy
 from retrograde.vectorise import Compile
 
 WATCHED = 100
-"""Tasks of meta-validation, and of meta-training, on which a check measures."""
+"""Tasks of meta-validation, and of meta-training, on which a check measures; and of meta-test, whose gradients are compared."""
 
 
 def meta_train(
@@ -72,7 +72,8 @@ def _outcomes(episodes: Episodes, checks: list[list[Check]], clocks: Clocks, not
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
         measured = episodes.measure(tasks)
     with clocks("probe"):
-        cosines = episodes.alignment(tasks, episodes.strategy.test_steps)
+        watched = Tasks(*(part[:, :WATCHED] for part in tasks))
+        cosines = episodes.alignment(watched, episodes.strategy.test_steps)
     fits = episodes.fits(tasks)
     replicates = len(episodes.seeds)
     faults = [_fault(episodes, sound, loss) for sound, loss in zip(episodes.sound(), measured.loss, strict=True)]

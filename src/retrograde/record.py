@@ -74,6 +74,11 @@ class Cell:
         return PurePosixPath(self.benchmark.name, self.strategy.name, digest(identity))
 
     @property
+    def episodic(self) -> bool:
+        """Whether the benchmark is one of few-shot tasks, not a stream."""
+        return "test_tasks" in self.benchmark.settings
+
+    @property
     def text(self) -> str:
         """The cell on one line."""
         return f"{self.benchmark.text}  {self.strategy.text}"

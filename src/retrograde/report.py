@@ -2,42 +2,76 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 from retrograde.errors import UserError, nearest
 from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
-from retrograde.result import Result, Table
+from retrograde.result import Drawing, Result, Table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def tables(records: Iterable[Record], registry: Registry) -> Iterator[tuple[str, Table]]:
-    """The table of every result part, by name."""
-    everything = list(records)
-    for name in registry.names("results"):
-        part = cast("Result", registry.get("results", name))
-        yield name, part.table(everything)
+FIGURES = ("svg", "png")
+"""The formats of figures; nothing is drawn unless one of them is asked for."""
 
 
 def formats(names: str) -> list[str]:
-    """Read `md,csv,tex`; CSV is always among them."""
+    """Read `md,csv,tex,svg,png`; CSV is always among them."""
     asked = [name.strip() for name in names.split(",") if name.strip()]
+    known = [*FORMATS, *FIGURES]
     for name in asked:
-        if name not in FORMATS:
-            raise UserError(f"There is no format {name!r}. {nearest(name, FORMATS)}")
-    return [name for name in FORMATS if name in asked or name == "csv"]
+        if name not in known:
+            raise UserError(f"There is no format {name!r}. {nearest(name, known)}")
+    return [name for name in known if name in asked or name == "csv"]
 
 
-def write_tables(made: Iterable[tuple[str, Table]], folder: Path, names: list[str]) -> list[Path]:
-    """Write `<table>.<format>` for every table; the same records give the same bytes."""
+def tables(records: Iterable[Record], registry: Registry) -> Iterator[tuple[str, Table]]:
+    """The table of every result part that has something to show, by name."""
+    everything = list(records)
+    for name in registry.names("results"):
+        part = registry.get("results", name)
+        if isinstance(part, Result) and (table := part.table(everything)).sections:
+            yield name, table
+
+
+def figures(records: Iterable[Record], registry: Registry) -> "Iterator[tuple[str, Figure]]":
+    """The figure of every result part that has something to show, by name."""
+    from retrograde.figure import style
+
+    everything = list(records)
+    for name in registry.names("results"):
+        part = registry.get("results", name)
+        if isinstance(part, Drawing):
+            with style():
+                figure = part.figure(everything)
+            if figure is not None:
+                yield name, figure
+
+
+def write(
+    folder: Path, names: list[str], made: Iterable[tuple[str, Table]], drawn: "Iterable[tuple[str, Figure]]" = ()
+) -> list[Path]:
+    """Write `<name>.<format>` for every table and figure; the same records give the same bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name, table in made:
-            for form in names:
-                path = folder / f"{name}.{form}"
-                path.write_text(FORMATS[form](table), encoding="utf-8", newline="\n")
-                written.append(path)
+        return [_written(folder / name, content) for name, content in _contents(names, made, drawn)]
     except OSError as error:
-        raise UserError(f"Tables are written to --out, and {folder} cannot be written: {error}.") from error
-    return written
+        raise UserError(f"Tables and figures are written to --out, and {folder} cannot be written: {error}.") from error
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _contents(
+    names: list[str], made: Iterable[tuple[str, Table]], drawn: "Iterable[tuple[str, Figure]]"
+) -> Iterator[tuple[str, bytes]]:
+    for name, table in made:
+        yield from ((f"{name}.{form}", FORMATS[form](table).encode()) for form in names if form in FORMATS)
+    for name, figure in drawn:
+        from retrograde.figure import FORMATS as PICTURES
+
+        yield from ((f"{name}.{form}", PICTURES[form](figure)) for form in names if form in FIGURES)

@@ -1,4 +1,4 @@
-"""The interface of a result: records in, one table out."""
+"""The interface of a result: records in, one table or one figure out."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from retrograde.settings import Part
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class Entry(NamedTuple):
@@ -43,3 +44,19 @@ class Result(Part):
     @abstractmethod
     def table(self, records: Sequence[Record]) -> Table:
         """The table; an empty list of records gives one without rows."""
+
+
+class Drawing(Part):
+    """One figure from the records of a store, under the same rules; `retrograde.figure` has its style."""
+
+    kind: ClassVar[str] = "results"
+
+    @abstractmethod
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        """The figure; none where no record has what it shows."""
+
+
+def outcomes(statuses: Sequence[str]) -> str:
+    """How many replicates are done, and how many are not and why."""
+    rest = [f"{statuses.count(status)} {status}" for status in ("diverged", "failed") if status in statuses]
+    return f"{statuses.count('done')}" + (f" ({', '.join(rest)})" if rest else "")

@@ -1,10 +1,15 @@
 """Intervals and paired tests over replicates."""
 
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+K = TypeVar("K", bound=Hashable)
 LEVEL = 0.95
 ROUNDING = 1e-12
 """Differences up to this come from rounding."""
@@ -45,3 +50,22 @@ def paired_p(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     if spread <= ROUNDING:
         return 1.0 if abs(difference.mean()) <= ROUNDING else 0.0
     return float(2 * t.sf(abs(difference.mean()) / (spread / np.sqrt(n)), n - 1))
+
+
+def leaders(values: "Mapping[K, pd.Series[float]]", higher_is_better: bool) -> set[K]:
+    """Of rivals with a value for each seed, the best mean and all that a paired t-test does not tell from it (p >= 0.05).
+
+    Nobody leads where fewer than two have more than one seed.
+    """
+    sign = 1 if higher_is_better else -1
+    rivals = {key: value for key, value in values.items() if len(value) > 1}
+    if len(rivals) < 2:
+        return set()
+    best = max(rivals, key=lambda key: sign * rivals[key].mean())
+    return {best} | {key for key, value in rivals.items() if _tied(value, rivals[best])}
+
+
+def _tied(a: "pd.Series[float]", b: "pd.Series[float]") -> bool:
+    shared = a.index.intersection(b.index)
+    p = paired_p(a[shared].to_numpy(), b[shared].to_numpy())
+    return bool(np.isnan(p) or p >= 1 - LEVEL)

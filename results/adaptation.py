@@ -1,0 +1,139 @@
+"""Few-shot adaptation: loss or accuracy on new tasks after each inner step, beside gradient alignment and published numbers."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrograde.frame import REPLICATE, Label, adaptation_frame, checks_frame, labels
+from retrograde.published import Published, published
+from retrograde.record import Cell, Record
+from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.stats import leaders, t_interval
+
+SHOWN = (0, 1, 3, 5, 10)
+"""Inner steps with a column of their own; the last one that a strategy takes has one too."""
+Key = tuple[bool, str, str]
+
+
+@dataclass(frozen=True)
+class Adaptation(Result):
+    """Loss or accuracy on new tasks after 0, 1, ... inner steps, beside gradient alignment and the papers' numbers."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        records = [record for record in records if record.cell.episodic]
+        adapted, checks, label = adaptation_frame(records), checks_frame(records), labels(records)
+        seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
+        frame = pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")]) if len(seen) else adapted
+        by_benchmark = defaultdict(list)
+        for record in records:
+            by_benchmark[label[record.cell].benchmark].append(record)
+        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
+        return Table("Adaptation", (_COMPARED, _ALIGNMENT, _PUBLISHED), sections, _tidy(frame))
+
+
+_COMPARED = (
+    "Mean over n replicates of the mean over test tasks, after so many inner steps on the support: loss, or accuracy in "
+    "percent, on the query. ± with several replicates: half of the 95 % t-interval over them; with one: over its test tasks, "
+    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. Bold: the best mean of a "
+    "column, and what a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected). Upper bounds (†) "
+    "do not compete."
+)
+_ALIGNMENT = (
+    "cos new: the cosine between the gradients of the loss on the support and on the query, at the meta-learned parameters "
+    "before any inner step, over all parameters together, mean over the first 100 test tasks; cos seen: the same on 100 tasks "
+    "of meta-training at its end. Their counts of shots and queries may differ, and with these their cosines. ± as above."
+)
+_PUBLISHED = (
+    "Published numbers stand under the rows that they may be compared with, with ± as the source gives it; unverified ones "
+    "were never read in the source itself or in a copy of it. Transductive: a task's query examples share the statistics of "
+    "batch normalisation; if not, each stands beside the support alone."
+)
+
+
+def _at_the_end(checks: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows are of a replicate's last look at meta-training."""
+    return checks.iteration == checks.groupby(list(REPLICATE)).iteration.transform("max")
+
+
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = ["benchmark", "strategy", "settings", "metric", "step"]
+    rows = []
+    for key, group in frame.groupby(columns, sort=True):
+        mean, low, high, n = t_interval(group.value.to_numpy())
+        rows.append((*key, mean, low, high, n, group.half.mean(), group.tasks.max()))
+    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n", "half_over_tasks", "tasks"])
+
+
+def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    metric = "accuracy" if (frame.metric == "accuracy").any() else "loss"
+    scores = frame[frame.metric == metric]
+    lasts = set(scores.groupby(["strategy", "settings"]).step.max())
+    steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
+    leading = {step: leaders(_rivals(scores[scores.step == step]), metric == "accuracy") for step in steps}
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
+    rows: list[tuple[Entry, ...]] = []
+    for key, cell in sorted(cells.items(), key=lambda item: item[0]):
+        statuses = [record.status for record in here if record.cell == cell]
+        bold = [key in leading[step] for step in steps]
+        rows.append(_row(key, _of(frame, key), metric, steps, bold, outcomes(statuses)))
+        rows += [_published(entry, metric, steps) for entry in published() if entry.beside(cell)]
+    after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
+    columns = ("strategy", *after, "± tasks", "cos new", "cos seen", "n")
+    return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))
+
+
+def _heading(cell: Cell, label: dict[Cell, Label], metric: str) -> str:
+    if metric == "loss":
+        return f"{label[cell].benchmark} — loss"
+    return f"{label[cell].benchmark} — accuracy %, {'' if cell.benchmark.settings['transductive'] else 'non-'}transductive"
+
+
+def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
+    return frame[(frame.strategy == key[1]) & (frame.settings == key[2])]
+
+
+def _rivals(scores: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
+    rivals = scores[~scores.upper_bound.astype(bool)].set_index("seed")
+    return {(False, *key): group.value for key, group in rivals.groupby(["strategy", "settings"])}  # type: ignore[misc]
+
+
+def _row(key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str) -> tuple[Entry, ...]:
+    scores = mine[mine.metric == metric]
+    over_tasks = scores[scores.step == scores.step.max()].half.mean()
+    title = " ".join(key[1:]).strip() + (" †" if key[0] else "")
+    rest = (_spread(over_tasks, metric), _mean(mine, "cosine", 0), _mean(mine, "cosine_seen", 0), n)
+    numbers = (Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True))
+    return Entry(title), *numbers, *map(Entry, rest)
+
+
+def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:
+    """The mean over replicates, with the interval over them, or of a single one over its tasks."""
+    scores = mine[(mine.metric == metric) & (mine.step == step)]
+    if scores.empty:
+        return "–"
+    mean, low, _, n = t_interval(scores.value.to_numpy())
+    half = _spread(mean - low if n > 1 else float(scores.half.iloc[0]), metric)
+    return _number(mean, metric) + (f" ± {half}" if half != "–" else "")
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{100 * value:.2f}" if metric == "accuracy" else f"{value:.3f}"
+
+
+def _spread(half: float, metric: str) -> str:
+    return "–" if pd.isna(half) else _number(half, metric)
+
+
+def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:
+    """A row of printed numbers, in the columns of their inner steps."""
+
+    def number(step: int) -> str:
+        name = f"{metric}@{step}"
+        spread = f" ± {entry.spread[name]:g}" if name in entry.spread else ""
+        return f"{entry.values[name]:g}{spread}" if name in entry.values else ""
+
+    unverified = ", unverified" if entry.checked == "memory" else ""
+    title = f"– published: {entry.source}{unverified}" + (f" ({entry.note})" if entry.note else "")
+    return Entry(title), *(Entry(number(step)) for step in steps), *[Entry("")] * 4

@@ -1,0 +1,54 @@
+"""Fits: a new task that is a curve, before and after adapting to a few of its points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrograde.adaptation import Fit
+from retrograde.frame import labels, ordered
+from retrograde.record import Record
+from retrograde.result import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE = 4
+"""Panels beside each other."""
+
+
+@dataclass(frozen=True)
+class Fits(Drawing):
+    """The first test task of seed 0 under every strategy: truth, support, and the prediction before and after adapting."""
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from matplotlib.figure import Figure
+
+        label = labels(records)
+        first = [r for r in ordered(records) if r.seed == 0 and r.status == "done" and r.adaptation and r.adaptation.fits]
+        first.sort(key=lambda record: label[record.cell])
+        if not first:
+            return None
+        tall = -(-len(first) // WIDE)
+        figure = Figure(figsize=(10, 0.6 + 2.2 * tall), layout="constrained")
+        axes = figure.subplots(tall, WIDE, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(first) :]:
+            axis.remove()
+        for axis, record in zip(axes.flat, first, strict=False):
+            axis.set_title(" ".join(label[record.cell][1:]).strip())
+            _draw(axis, record.adaptation.fits[0])  # type: ignore[union-attr]
+        highest = 1.5 * max(abs(y) for record in first for y in record.adaptation.fits[0].y)  # type: ignore[union-attr]
+        axes[0, 0].set_ylim(-highest, highest)
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center")
+        figure.suptitle("A new task before and after adapting to its support: the first test task of seed 0")
+        return figure
+
+
+def _draw(axis: "Axes", fit: Fit) -> None:
+    last = len(fit.predicted) - 1
+    axis.plot(fit.x, fit.y, color="black", linewidth=1, label="truth")
+    for step, dash in {0: ":", 1: "--", last: "-"}.items():
+        if step <= last:
+            axis.plot(fit.x, fit.predicted[step], dash, label="before" if step == 0 else f"after {step}")
+    axis.plot(fit.support_x, fit.support_y, "k^", markersize=4, label="support")

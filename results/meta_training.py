@@ -1,0 +1,33 @@
+"""Meta-training as it went: how well new tasks are adapted to, and how far support and query gradients align."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrograde.frame import checks_frame
+from retrograde.record import Record
+from retrograde.result import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUANTITIES = {
+    "loss": "loss after adapting",
+    "accuracy": "accuracy after adapting",
+    "cosine": "cosine, new tasks",
+    "cosine_seen": "cosine, meta-training",
+}
+
+
+@dataclass(frozen=True)
+class MetaTraining(Drawing):
+    """Loss, accuracy and the cosine between support and query gradients, on new tasks, against meta-iterations."""
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from retrograde.figure import lines
+
+        frame = checks_frame(records)
+        if frame.empty:
+            return None
+        title = "Meta-training, watched on 100 tasks: mean over replicates and 95 % t-interval"
+        return lines(frame.assign(quantity=frame.metric.map(QUANTITIES)), "iteration", title, "meta-iterations")

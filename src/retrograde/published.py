@@ -1,0 +1,55 @@
+"""The literature's numbers, as `results/published.toml` has them, and which of our cells each is comparable with."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from retrograde.record import Cell, Named
+from retrograde.settings import as_text, parse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Published(BaseModel):
+    """Numbers of one method from one source; accuracies are in percent, as printed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str
+    where: str  # the table or section
+    checked: Literal["paper", "repository", "transcription", "memory"]  # what the numbers were read from
+    benchmark: str  # the cells that it stands beside: a benchmark, and of its settings those that matter
+    strategy: str  # likewise
+    values: Annotated[dict[str, float], Field(min_length=1)]  # by metric, such as "accuracy@3": after three inner steps
+    spread: dict[str, float] = {}  # likewise, as the source gives it
+    note: str = ""
+
+    def beside(self, cell: Cell) -> bool:
+        """Whether these numbers stand beside a cell's."""
+        return _fits(self.benchmark, cell.benchmark) and _fits(self.strategy, cell.strategy)
+
+
+def _fits(spec: str, part: Named) -> bool:
+    name, wanted = parse(spec)
+    has = {key: as_text(value) for key, value in part.settings.items()}
+    return name == part.name and all(has.get(key) == value for key, value in wanted.items())
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    published: list[Published]
+
+
+@cache
+def published() -> Sequence[Published]:
+    """Everything in the file, in its order."""
+    folders = importlib.import_module("retrograde.results").__path__
+    (path,) = [path for folder in folders for path in Path(folder).glob("published.toml")]
+    return tuple(_File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).published)
