@@ -27,9 +27,11 @@ def make_record():
 
     def make(
         strategy="er", seed=0, correct=((10, 10), (90, 20), (80, 90)), *, benchmark="split", of=100, data="digest",
-        task_size=2, memory=200, changed="", machine=None, replicates=5, status="done", upper_bound=False, **fields,
+        task_size=2, episodes=None, memory=200, changed="", machine=None, replicates=5, status="done", upper_bound=False,
+        **fields,
     ):  # fmt: skip
-        named = Named(benchmark, {"task_size": task_size}), Named(strategy, {"memory": memory, "lr": 0.1}, changed)
+        of_benchmark, of_strategy = {"task_size": task_size} | (episodes or {}), {"memory": memory, "lr": 0.1}
+        named = Named(benchmark, of_benchmark), Named(strategy, of_strategy, changed)
         measured = {
             "clocks": {"train": 2.0, "evaluate": 0.5, "compile": 3.0},
             "counts": {"steps": 1000, "new": 10_000, "replayed": 6_000},
@@ -48,5 +50,29 @@ def make_record():
         rows, reason = [list(row) for row in correct], "" if status == "done" else "It went wrong."
         tests = [of] * len(rows[0]) if rows else []
         return Record(Cell(*named, data), seed, status, reason, upper_bound, "abc", tests, rows, **(measured | fields))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_adapted(make_record):
+    """Build a record of episodes from its losses, or right answers of 10, by inner step and test task."""
+    from retrograde.adaptation import Adaptation, Check, Fit
+
+    episodes = {"test_tasks": 2, "transductive": True, "shots": 10, "test_shots": 5}
+
+    def make(
+        strategy="maml", seed=0, values=((4, 2), (3, 1)), *, benchmark="sinusoid", classified=False, cosines=(0.5, 0.25),
+        settings=None, status="done", **fields,
+    ):  # fmt: skip
+        values = [[float(value) for value in row] for row in values]
+        correct = [[int(value) for value in row] for row in values] if classified else []
+        ends = [sum(row) / len(row) for row in values]
+        checks = [Check(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10) for n in (0, 4)]
+        curve = [0.0, 1.0]
+        fits = [] if classified else [Fit(curve, curve, curve[:1], curve[:1], [curve] * len(values))]
+        adaptation = Adaptation(values, correct, 10, list(cosines), checks, fits) if status == "done" else None
+        more = {"benchmark": benchmark, "episodes": episodes | (settings or {}), "status": status, **fields}
+        return make_record(strategy, seed, (), adaptation=adaptation, **more)
 
     return make

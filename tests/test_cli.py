@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from retrograde.cli import main
+from retrograde.record import Record
 
 CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
 
@@ -143,6 +144,75 @@ def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tm
     assert "it raised ValueError: on purpose" in out
 
 
+def test_check_holds_a_meta_strategy_to_the_contract_of_its_kind(call):
+    code, out, _ = call("check", "maml")
+    assert (code, out.count("passed"), "FAILED" in out) == (0, 9, False)
+    assert "keeps the contract of a meta-strategy" in out
+
+
+EPISODES = ("--benchmark", "sinusoid:iterations=4,tasks=2,test_tasks=3,checks=1,model=mlp-4", "--strategy", "maml:test_steps=2")
+
+
+def test_a_run_of_episodes_leaves_records_of_adaptation(call, tmp_path):
+    code, out, _ = call("run", *EPISODES, "--seeds", 2)
+    assert (code, "loss after 2 inner steps" in out) == (0, True)
+    texts = [path.read_text() for path in sorted(tmp_path.rglob("seed-*.json"))]
+    records = [Record.from_json(text) for text in texts]
+    assert [record.to_json() for record in records] == texts
+    assert [np.shape(record.adaptation.loss) for record in records] == [(3, 3)] * 2
+    assert [(record.status, record.tests, record.counts["steps"]) for record in records] == [("done", [], 4)] * 2
+
+
+def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
+    call("run", *EPISODES)
+    path = next(tmp_path.rglob("seed-0.json"))
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"adaptation": whole["adaptation"] | {"cosine": []}}))
+    _, out, err = call("run", *EPISODES)
+    assert "is damaged and will be run again (the numbers of tasks, inner steps and queries do not fit together)" in err
+    assert "1 replicates to run, 0 done already" in out
+    assert json.loads(path.read_text())["adaptation"] == whole["adaptation"]
+
+
+def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_path):
+    code, out, err = call("run", *EPISODES[:3], "maml:lr=1e30", "--strategy", "scratch:lr=1e30")
+    assert (code, out.count("diverged")) == (0, 2)
+    assert "A parameter became non-finite within" in err
+    assert "The loss of 3 test tasks became non-finite after" in err
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-0.json")]
+    assert [(record["status"], record["adaptation"]) for record in records] == [("diverged", None)] * 2
+
+
+MIXED = f"""
+title = "t"
+seeds = 1
+[[cells]]
+benchmarks = ["{CELL[1]}"]
+strategies = ["finetune"]
+[[cells]]
+benchmarks = ["{EPISODES[1]}", "fewshot:iterations=4,tasks=2,test_tasks=3,checks=1,ways=2"]
+strategies = ["scratch:test_steps=1"]
+"""
+
+
+@pytest.mark.parametrize(("added", "takers"), [("er", {"split"}), ("maml", {"sinusoid", "fewshot"})])
+def test_a_strategy_added_to_a_mixed_suite_goes_to_the_benchmarks_that_take_it(call, tmp_path, added, takers):
+    (tmp_path / "s.toml").write_text(MIXED)
+    assert call("run", "s.toml", "--strategy", added)[0] == 0
+    cells = {path.relative_to(tmp_path / "runs" / "s").parts[:2] for path in tmp_path.rglob("seed-0.json")}
+    own = {("split", "finetune"), ("sinusoid", "scratch"), ("fewshot", "scratch")}
+    assert cells == own | {(taker, added) for taker in takers}
+
+
+@pytest.mark.parametrize(("kept", "added"), [("split", "maml"), ("sinusoid", "er")])
+def test_a_strategy_added_to_a_suite_that_has_nothing_for_it_is_refused(call, tmp_path, kept, added):
+    (tmp_path / "s.toml").write_text(MIXED)
+    code, _, err = call("run", "s.toml", "--strategy", added, "--only", f"benchmark={kept}")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert f"{added} was added, and no benchmark of the suite takes it" in err
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
 def test_only_runs_the_cells_it_names(call):
     _, out, _ = call("run", *CELL, "--strategy", "er", "--only", "strategy=er")
     assert "1 replicates to run" in out
@@ -173,6 +243,11 @@ MISTAKES = {
     "a missing dataset": (["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"], "neither a name nor a file"),
     "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
     "a ring too small": (["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"], "memory=3"),
+    "a strategy on episodes": (["--benchmark", "sinusoid", "--strategy", "er"], "ER learns from a stream, and Sinusoid is"),
+    "a meta-strategy on a stream": (["--benchmark", "split", "--strategy", "maml"], "MAML learns from episodes, and Split"),
+    "an oracle without facts": (["--benchmark", "fewshot:ways=2", "--strategy", "oracle"], "FewShot has none. Leave it out"),
+    "too many ways": (["--benchmark", "fewshot:ways=9", "--strategy", "maml"], "has classes, here 8; ways=9. Lower ways"),
+    "another inner optimiser": (["--benchmark", "sinusoid", "--strategy", "metasgd:optimizer=adam"], "optimizer='adam'"),
     "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
     "nothing": ([], "nothing to run"),
     "an unknown suite": (["quik"], "no suite 'quik'"),

@@ -76,3 +76,48 @@ def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
     assert run.returncode == 2
     assert "Install g++ or set CXX" in run.stderr
     assert not list(tmp_path.rglob("seed-*.json"))
+
+
+EPISODES = """
+import torch
+from pathlib import Path
+from retrograde.adapting import Episodes
+from retrograde.data import load
+from retrograde.registry import Registry
+from retrograde.settings import parse
+
+parts, seeds, cpu = Registry(), [0, 1], torch.device("cpu")
+benchmark, strategy = parts.get("benchmarks", *parse("{benchmark}")), parts.get("strategies", *parse("{strategy}"))
+sources = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
+states = []
+for mode in ("off", "on"):
+    episodes = Episodes(benchmark, strategy, sources, seeds, cpu)
+    start = episodes.state.params
+    episodes.warm_up(mode)
+    assert episodes.compiled == (mode == "on")
+    episodes.learn(6, lambda _: None)
+    states.append(episodes.state.params)
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+print(furthest(*states), furthest(start, states[0]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bench", "strategy"),
+    [
+        ("fewshot:ways=3,tasks=4,iterations=6,model=mlp-16", "maml:lr=0.1"),
+        ("fewshot:ways=3,tasks=4,iterations=6,model=conv4-8", "anil:lr=0.1"),
+        ("sinusoid:tasks=4,iterations=6,optimizer=sgd,model=mlp-16", "metasgd"),
+        ("sinusoid:tasks=4,iterations=6,model=mlp-16", "mamlpp:steps=2,anneal=0.5"),
+        ("fewshot:ways=3,tasks=4,iterations=6,model=mlp-16", "reptile:steps=2,meta_lr=0.5"),
+    ],
+)
+def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(bench, strategy):
+    script = EPISODES.format(benchmark=bench, strategy=strategy)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    apart, moved = map(float, run.stdout.split())
+    assert apart < 0.02 * moved

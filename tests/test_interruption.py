@@ -13,6 +13,9 @@ SUITE = """
 title = "short cells"
 seeds = 10
 [[cells]]
+benchmarks = ["sinusoid:iterations=100,tasks=4,test_tasks=50,checks=4,model=mlp-8"]
+strategies = ["maml"]
+[[cells]]
 benchmarks = ["split:tasks=2,examples=300,epochs=2", "permuted:tasks=3,examples=100", "rotated:tasks=3,examples=100"]
 strategies = ["finetune", "er:memory=30", "er:memory=30,policy=balanced", "joint"]
 """
@@ -30,16 +33,21 @@ class Killer(Strategy):
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start `retrograde run` on the suite, recording into a folder of that name."""
+    """Start `retrograde run` on the suite, recording into a folder of that name; what still runs at the end is killed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short.toml").write_text(SUITE)
+    started = []
 
     def popen(out, *words):
         command = [sys.executable, "-m", "retrograde", "run", "short.toml", "--out", out, *words]
         with (tmp_path / f"{out}.log").open("a") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+        return started[-1]
 
-    return popen
+    yield popen
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def results(folder):
@@ -69,7 +77,7 @@ def test_ten_kills_at_random_moments_and_a_resume_give_the_records_of_an_undistu
         assert all(after[path] == record for path, record in kept.items())
     assert start("killed").wait() == 0
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
-    assert len(results(tmp_path / "whole")) == 120
+    assert len(results(tmp_path / "whole")) == 130
 
 
 def test_ctrl_c_leaves_a_store_that_resumes(start, tmp_path):
@@ -79,9 +87,9 @@ def test_ctrl_c_leaves_a_store_that_resumes(start, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert "Interrupted" in (tmp_path / "stopped.log").read_text()
-    assert 0 < len(results(tmp_path / "stopped")) < 120
+    assert 0 < len(results(tmp_path / "stopped")) < 130
     assert start("stopped").wait() == 0
-    assert len(results(tmp_path / "stopped")) == 120
+    assert len(results(tmp_path / "stopped")) == 130
 
 
 def test_a_dead_worker_costs_its_cell_only(start, tmp_path):

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import batch_norm, conv2d
+from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.models import build
+from retrograde.models import Halving, build
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,36 @@ def test_an_unusable_model_is_refused_with_the_rule(spec, rule):
 def test_a_conv_net_on_features_is_refused():
     with pytest.raises(UserError, match="needs images"):
         build("conv", (12,), 2, seed=0)
+
+
+def as_convolution(weight):
+    """The weight of a `Halving` as that of a 3 x 3 convolution: (output, input, row, column)."""
+    return weight.reshape(3, 3, -1, weight.shape[-1]).permute(3, 2, 0, 1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (7, 7), (5, 8), (2, 3), (1, 1)])
+def test_halving_is_a_convolution_of_stride_2_with_batch_norm_and_so_is_its_gradient(height, width):
+    torch.manual_seed(0)
+    layer, x = Halving(3, 4).double(), torch.randn(5, height, width, 3, dtype=torch.float64, requires_grad=True)
+    for p in layer.parameters():
+        nn.init.normal_(p)
+    convolved = conv2d(x.permute(0, 3, 1, 2), as_convolution(layer.weight), stride=2, padding=1)
+    expected = batch_norm(convolved, None, None, layer.norm.weight, layer.norm.bias, training=True).permute(0, 2, 3, 1)
+    assert_close(layer(x), expected, rtol=1e-10, atol=1e-12)
+    towards = torch.randn_like(expected)
+    inputs = [x, *layer.parameters()]
+    ours, theirs = (torch.autograd.grad((y * towards).sum(), inputs) for y in (layer(x), expected))
+    assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [28, 13])
+def test_conv4_is_the_papers_network_of_pytorchs_layers(size):
+    ours, x = build("conv4-6", (2, size, size), 5, seed=0).double(), torch.randn(7, 2, size, size, dtype=torch.float64)
+    blocks = []
+    for layer in (each for each in ours if isinstance(each, Halving)):
+        weight = as_convolution(layer.weight.detach())
+        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride=2, padding=1, bias=False)
+        convolution.weight = nn.Parameter(weight)
+        blocks += [convolution, nn.BatchNorm2d(len(weight), track_running_stats=False).double(), nn.ReLU()]
+    theirs = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), ours.head)
+    assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-12)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrograde.adaptation import Adaptation, Check, Fit
 from retrograde.record import SCHEMA, Cell, Damaged, Named, Record, TooNew
 
 VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -25,8 +26,30 @@ def whole(make_record):
     return make_record(correct=((1, 0), (7, 2), (5, 6)), of=7, correct_told=[[3, 3], [7, 4], [6, 7]])
 
 
-def test_a_record_comes_back_from_its_json_as_it_was(whole):
-    assert Record.from_json(whole.to_json()) == whole
+@pytest.fixture
+def adapted(make_record):
+    """A record of episodes: two inner steps on three tasks of four queries."""
+    loss, correct, fit = [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]], [[0, 1, 2], [4, 1, 3], [4, 2, 3]], [0.5, -1.0]
+    checks = [Check(0, [2.0, 1.0, 1.0], [0.25, 0.5, 0.5], -0.125, 1.0)]
+    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], checks, [Fit(fit, fit, fit[:1], fit[:1], [fit] * 3)])
+    return make_record(correct=(), adaptation=adaptation)
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapted"])
+def test_a_record_comes_back_from_its_json_as_it_was(kind, request):
+    record = request.getfixturevalue(kind)
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_of_episodes_has_adaptation_and_no_accuracies_of_a_stream(adapted):
+    assert (adapted.tests, adapted.R.size, adapted.R_told) == ([], 0, None)
+    assert adapted.adaptation.accuracy.tolist() == [[0, 0.25, 0.5], [1, 0.25, 0.75], [1, 0.5, 0.75]]
+
+
+def test_a_record_of_regression_has_losses_and_no_right_answers(adapted):
+    record = replace(adapted, adaptation=replace(adapted.adaptation, correct=[], checks=[]))
+    assert Record.from_json(record.to_json()) == record
+    assert record.adaptation.accuracy.size == 0
 
 
 @given(SETTINGS, SETTINGS, st.text())
@@ -104,6 +127,59 @@ def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_
 def test_a_record_whose_counts_cannot_be_is_damaged(whole, change):
     with pytest.raises(Damaged):
         Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": []},
+        {"loss": [[2.0, 3.5, 1.0]]},
+        {"loss": [[2.0, 3.5, 1.0], [1.0, 3.0], [1.0, 2.5, 0.0]]},
+        {"loss": [[], [], []], "correct": [[], [], []]},
+        {"loss": [[2.0], [1.0], [1.0]]},
+        {"correct": [[0, 1, 2], [4, 1, 3]]},
+        {"correct": [[0, 1], [4, 1], [4, 2]]},
+        {"correct": [[0, 1, 2], [4, 1, 3], [5, 2, 3]]},
+        {"correct": [[0, 1, 2], [4, 1, 3], [4, 2, -1]]},
+        {"queries": 3},
+        {"queries": 0, "correct": []},
+        {"cosine": [0.5, 0.25]},
+        {"cosine": []},
+    ],
+    ids=str,
+)
+def test_a_record_whose_adaptation_does_not_fit_together_is_damaged(adapted, change):
+    document = json.loads(adapted.to_json())
+    with pytest.raises(Damaged, match="do not fit together|right answers is below 0 or above the number of queries"):
+        Record.from_json(json.dumps(document | {"adaptation": document["adaptation"] | change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"loss": [[None, 3.5, 1.0]] * 3}, "adaptation.loss"),
+        ({"loss": "low"}, "adaptation.loss"),
+        ({"correct": [[0.5, 1, 2]] * 3}, "adaptation.correct"),
+        ({"queries": None}, "adaptation.queries"),
+        ({"checks": [{"iteration": 0}]}, "adaptation.checks"),
+        ({"fits": [[]]}, "adaptation.fits"),
+    ],
+    ids=str,
+)
+def test_a_damaged_adaptation_is_called_by_the_name_of_what_is_wrong(adapted, change, fault):
+    document = json.loads(adapted.to_json())
+    with pytest.raises(Damaged, match=fault):
+        Record.from_json(json.dumps(document | {"adaptation": document["adaptation"] | change}))
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "failed"])
+def test_only_a_record_that_is_done_must_have_tasks_or_adaptation(adapted, status):
+    record = replace(adapted, adaptation=None, status=status)
+    if status == "done":
+        with pytest.raises(Damaged, match="it is done, but lacks tasks"):
+            Record.from_json(record.to_json())
+    else:
+        assert Record.from_json(record.to_json()) == record
 
 
 @pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])

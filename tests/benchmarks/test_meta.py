@@ -1,7 +1,7 @@
 """Second-order MAML, one meta-step: ours against the textbook's loop over tasks with `torch.autograd.grad(create_graph=True)`.
 
 Run with `tox run -e bench`. Both sides take an Adam step on tensors that lie ready: drawing tasks is left out, and so is
-compiling. That both compute the same numbers is tested in tests/test_meta_strategies.py. The figure to read is the ratio,
+compiling. That both compute the same numbers is tested in tests/test_metastrategies.py. The figure to read is the ratio,
 printed at the end.
 """
 

@@ -1,0 +1,275 @@
+"""The episode loop: when it looks, what at, and what it leaves of each replicate."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retrograde import meta, trial
+from retrograde.adapting import Episodes, Measured, Tasks
+from retrograde.data import load
+from retrograde.episodes import Distribution
+from retrograde.errors import UserError
+from retrograde.meta import check, meta_train
+from retrograde.metachecks import Lines, Slopes
+from retrograde.registry import Registry
+from retrograde.settings import parse
+
+CPU = torch.device("cpu")
+PARTS = Registry()
+DIGITS = load("digits", Path())
+FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
+LINES = {"iterations": 6, "tasks": 3, "test_tasks": 6, "test_queries": 6, "checks": 2}
+DIGITS_OF = {"model": "mlp-8", "ways": 2, "iterations": 6, "tasks": 3, "test_tasks": 6, "test_queries": 6, "checks": 2}
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch):
+    """Checks measure few tasks, as time goes."""
+    monkeypatch.setattr(meta, "WATCHED", 5)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """The replicates that the loop worked with."""
+    found = []
+    monkeypatch.setattr(meta, "Episodes", lambda *arguments: found.append(Episodes(*arguments)) or found[-1])
+    return found
+
+
+def strategy(name, **settings):
+    return PARTS.find("strategies", name)(**settings)
+
+
+def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **settings):
+    """Meta-train without compiling, on lines or, if there is data, on digits."""
+    bench = FewShot(**{**DIGITS_OF, **settings}) if data else Lines(**{**LINES, **settings})
+    sources = sources or [bench.stream(data, seed) for seed in seeds]
+    return meta_train(bench, part, sources, list(seeds), CPU, "off", progress)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "checks", "expected"),
+    [
+        (6, 1, [0, 6]),
+        (6, 2, [0, 3, 6]),
+        (7, 3, [0, 3, 5, 7]),
+        (3, 20, [0, 1, 2, 3]),
+        (1, 1, [0, 1]),
+    ],
+)
+def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(iterations, checks, expected):
+    (outcome,) = run(strategy("maml"), iterations=iterations, checks=checks)
+    assert [each.iteration for each in outcome.adaptation.checks] == expected
+
+
+@pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
+def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(data, kept):
+    once, often = (run(strategy("maml"), (0, 1), data, iterations=7, checks=checks) for checks in (1, 7))
+    for name, value in kept[0].state.params.items():
+        assert torch.equal(value, kept[1].state.params[name])
+    for one, other in zip(once, often, strict=True):
+        assert (one.adaptation.loss, one.adaptation.correct) == (other.adaptation.loss, other.adaptation.correct)
+        assert (one.adaptation.checks[-1], one.counts) == (other.adaptation.checks[-1], other.counts)
+
+
+def test_progress_is_told_every_iteration():
+    told = []
+    run(strategy("maml"), (0, 1), iterations=7, checks=3, progress=told.append)
+    assert told == [1] * 7
+
+
+class Watching(Distribution):
+    """Lines that note which tasks were drawn for what."""
+
+    shape, outputs, facts = (1,), 1, 1
+
+    def __init__(self):
+        self.asked = []
+
+    def draw(self, partition, tasks, shots, queries, random):
+        self.asked.append((partition, tasks, shots, queries))
+        return Slopes().draw(partition, tasks, shots, queries, random)
+
+
+def test_the_loop_meta_trains_on_training_tasks_watches_validation_tasks_and_is_judged_by_test_tasks():
+    source, sizes = Watching(), {"shots": 3, "queries": 2, "test_shots": 4, "test_queries": 6}
+    run(strategy("maml"), sources=[source], **sizes)
+    assert {asked for asked in source.asked if asked[1] > 1} == {
+        ("train", 50 * 3, 3, 2), ("train", 3, 3, 2), ("train", 5, 3, 2), ("validation", 5, 4, 6), ("test", 6, 4, 6),
+    }  # fmt: skip
+    assert source.asked[-1] == ("test", 6, 4, 6)
+    assert [asked[0] for asked in source.asked].count("test") == 1
+
+
+@pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
+def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data, kept):
+    for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data)):
+        last, new = outcome.adaptation.checks[-1], kept[0].draw("validation", 5, "validation")
+        measured = kept[0].measure(new)
+        assert np.allclose(last.loss, measured.loss[i].mean(1), rtol=1e-3)
+        assert np.allclose(last.accuracy, measured.correct[i].double().mean(1) / 12 if data else [], rtol=1e-3)
+        assert last.cosine == float(kept[0].alignment(new, 0)[i])
+        assert last.cosine_seen == float(kept[0].alignment(kept[0].draw("train", 5, "probe"), 0, test=False)[i])
+
+
+@pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
+def test_what_is_left_is_what_test_tasks_brought_task_by_task_after_every_step(data, kept):
+    for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data)):
+        tasks, left = kept[0].draw("test", 6, "test"), outcome.adaptation
+        measured, first = kept[0].measure(tasks), Tasks(*(part[:, :5] for part in tasks))
+        assert np.shape(left.loss) == (4, 6)
+        assert np.allclose(left.loss, measured.loss[i], rtol=1e-3)
+        assert left.correct == (measured.correct[i].tolist() if data else [])
+        assert left.queries == (12 if data else 6)
+        assert np.allclose(left.cosine, kept[0].alignment(first, 3)[i], rtol=1e-3)
+        assert left.fault() == ""
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    (outcome,) = run(strategy("maml"), data=DIGITS)
+    left = outcome.adaptation
+    assert left.accuracy.tolist() == [[right / 12 for right in row] for row in left.correct]
+    assert 0.2 < left.accuracy.mean() < 1
+
+
+@pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
+def test_a_replicate_alone_equals_itself_in_company(data):
+    together, (alone,) = run(strategy("maml"), (0, 1, 2), data), run(strategy("maml"), (1,), data)
+    assert np.allclose(alone.adaptation.loss, together[1].adaptation.loss, rtol=1e-3)
+    assert not np.allclose(alone.adaptation.loss, together[0].adaptation.loss, rtol=1e-1)
+    assert alone.counts == together[1].counts
+    assert alone.memory == together[1].memory
+
+
+def test_the_same_seed_leaves_the_same_again():
+    first, second = (run(strategy("maml"), (4,), DIGITS)[0] for _ in range(2))
+    assert first.adaptation == second.adaptation
+
+
+def test_a_wave_leaves_its_first_test_tasks_as_curves():
+    bench = Sinusoid(model="mlp-8", iterations=2, tasks=2, checks=1, test_tasks=4)
+    (outcome,) = meta_train(bench, strategy("maml", test_steps=3), [bench.stream(None, 0)], [0], CPU, "off")
+    assert [np.shape(fit.predicted) for fit in outcome.adaptation.fits] == [(4, 51)] * 2
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        (strategy("maml", lr=1e30), r"A parameter became non-finite within [1-3] meta-iterations\."),
+        (strategy("maml", meta_lr=1e30), r"A parameter became non-finite within [1-3] meta-iterations\."),
+        (strategy("scratch", lr=1e30), r"The loss of 6 test tasks became non-finite after 1 inner steps\."),
+        (
+            strategy("scratch", lr=1e10, test_steps=3),
+            r"The loss of [1-6] test tasks became non-finite after \d inner steps\.",
+        ),
+    ],
+    ids=["inner rate", "outer rate", "at test", "later at test"],
+)
+def test_what_becomes_non_finite_is_a_fault_and_leaves_no_number(part, fault):
+    for outcome in run(part, (0, 1)):
+        assert re.fullmatch(fault, outcome.fault)
+        assert not outcome.sound
+        assert outcome.adaptation is None
+
+
+def test_meta_training_ends_at_the_check_that_finds_nothing_finite():
+    told = []
+    (outcome,) = run(strategy("maml", lr=1e30), iterations=50, checks=10, progress=told.append)
+    assert len(told) == outcome.counts["steps"] == 5
+
+
+def test_the_first_step_after_which_any_task_is_lost_is_told_with_the_number_of_tasks(monkeypatch):
+    nan, inf = torch.nan, torch.inf
+    loss = torch.tensor([[[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, inf], [inf, nan, 3.0, inf]]])
+    monkeypatch.setattr(Episodes, "measure", lambda *_: Measured(loss, torch.zeros_like(loss).long()))
+    assert run(strategy("scratch"))[0].fault == "The loss of 2 test tasks became non-finite after 1 inner steps."
+
+
+class Wild(Slopes):
+    """Lines so steep that none can learn them."""
+
+    def draw(self, partition, tasks, shots, queries, random):
+        drawn = super().draw(partition, tasks, shots, queries, random)
+        return drawn._replace(y=drawn.y * np.float32(1e30))
+
+
+def test_a_replicate_that_diverges_leaves_the_others_alone():
+    wild, tame = run(strategy("maml"), (0, 1), sources=[Wild(), Slopes()])
+    assert (wild.sound, tame.sound) == (False, True)
+    assert tame.counts["steps"] == 6
+    assert np.allclose(tame.adaptation.loss, run(strategy("maml"), (1,))[0].adaptation.loss, rtol=1e-3)
+
+
+def test_an_oracle_is_refused_where_there_are_no_facts():
+    with pytest.raises(UserError, match="Oracle is told the facts of each task, and FewShot has none. Leave it out."):
+        check(bench := FewShot(), strategy("oracle"), bench.stream(DIGITS, 0))
+    check(bench := Sinusoid(), strategy("oracle"), bench.stream(None, 0))
+
+
+MISFITS = {
+    "no such model": ("resnet", "maml", "A model is mlp"),
+    "a model with too many outputs": ("torch.nn:Identity", "maml", "must give 5 outputs"),
+    "a model without a head": ("retrograde.models:conv", "anil:head=top", "the model has no 'top'. Set head to one of"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_a_model_that_does_not_fit_is_refused_before_meta_training(misfit):
+    model, name, rule = MISFITS[misfit]
+    bench = FewShot(model=model)
+    with pytest.raises(UserError) as refusal:
+        check(bench, PARTS.get("strategies", *parse(name)), bench.stream(DIGITS, 0))
+    assert rule in str(refusal.value)
+
+
+def test_scratch_takes_no_steps_and_is_looked_at_once():
+    told = []
+    (outcome,) = run(strategy("scratch", test_steps=3), progress=told.append)
+    assert [each.iteration for each in outcome.adaptation.checks] == [0]
+    assert outcome.counts == {"steps": 0, "new": 0, "replayed": 0}
+    assert (outcome.how["steps"], outcome.how["compiled"], told) == (0, False, [])
+    assert np.shape(outcome.adaptation.loss) == (4, 6)
+
+
+def test_scratch_adapts_the_models_first_weights(kept):
+    (outcome,) = run(strategy("scratch", lr=0.05, test_steps=3))
+    fresh = Episodes(Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU)
+    assert np.allclose(outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward"),
+    [("maml", 5 + 7, None), ("fomaml:steps=3", 3 * 5 + 7, None), ("mamlpp:steps=2", 2 * 5 + 2 * 7, None),
+     ("pretrain", 5 + 7, None), ("reptile:steps=3,batch=4,test_steps=2", 3 * 4, 3 * 4)],
+)  # fmt: skip
+def test_counts_are_exact(name, forward, backward):
+    (outcome,) = run(PARTS.get("strategies", *parse(name)), iterations=4, tasks=3, shots=5, queries=7)
+    assert {key: outcome.counts[key] for key in ("steps", "new", "replayed")} == {"steps": 4, "new": 4 * 3 * 12, "replayed": 0}
+    assert outcome.counts["forward"] == 4 * 3 * forward
+    assert backward is None or outcome.counts["backward"] == 4 * 3 * backward
+    assert outcome.memory["examples"] == 0
+
+
+@pytest.mark.xfail(reason="the outer gradient passes backward uncounted: it does not go through Net.grad", strict=True)
+@pytest.mark.parametrize("name", ["pretrain", "maml"])
+def test_what_passes_backward_for_the_outer_gradient_is_counted(name):
+    (outcome,) = run(strategy(name), iterations=1, tasks=1, shots=5, queries=7)
+    assert outcome.counts["backward"] >= 5 + 7
+
+
+def test_the_rows_of_images_are_counted_for_every_way():
+    (outcome,) = run(strategy("maml"), data=DIGITS, iterations=4, tasks=3, shots=1, queries=2)
+    assert (outcome.counts["new"], outcome.counts["forward"]) == (4 * 3 * 2 * 3, 4 * 3 * 2 * 3)
+
+
+@pytest.mark.parametrize(("more", "together"), [(0, 5), (-1, 1)])
+def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(monkeypatch, more, together):
+    bench, numbers = FewShot(**DIGITS_OF), (64 * 8 + 8 + 8 * 2 + 2) * 3
+    cell = trial.OnEpisodes(bench, strategy("metasgd"), DIGITS)
+    monkeypatch.setattr(trial, "CACHED", numbers + more)
+    assert cell.together(CPU) == together
+    assert cell.together(torch.device("cuda")) == 32
+    assert [trial.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")] == [6, 0]
