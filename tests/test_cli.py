@@ -137,6 +137,15 @@ def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, t
     assert "| my_replay lr=0.05 " in call("report", "runs/s")[1]
 
 
+def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables_of_a_suite(call, tmp_path):
+    assert call("new", "metastrategy", "my_maml")[0] == 0
+    code, out, _ = call("check", "--plugin", "my_maml.py")
+    assert (code, out.count("passed"), "FAILED" in out) == (0, 9, False)
+    (tmp_path / "s.toml").write_text(MIXED)
+    assert call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
+    assert call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 4  # adaptation and timing of two benchmarks
+
+
 def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     code, out, _ = call("check", "--plugin", "broken.py")

@@ -182,16 +182,20 @@ def _called(part: "Strategy | Learner | MetaStrategy") -> str:
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy")],
+    kind: Annotated[str, typer.Argument(help="strategy, or metastrategy for few-shot episodes")],
     name: Annotated[str, typer.Argument(help="Its name, in snake_case.")],
 ) -> None:
     """Write a working strategy as a starting point: NAME.py, here."""
     from retrograde.scaffold import write_part
 
     path = write_part(kind, name)
+    beside = {
+        "strategy": "--benchmark split --strategy finetune --strategy er",
+        "metastrategy": "--benchmark fewshot:iterations=500 --strategy maml",
+    }
     out.print(
         f"Wrote {path}. Next:\n"
         f"  retrograde check --plugin {path}\n"
-        f"  retrograde run --plugin {path} --benchmark split --strategy {name} --strategy finetune --strategy er --seeds 5\n"
+        f"  retrograde run --plugin {path} --strategy {name} {beside[kind]} --seeds 5\n"
         "  retrograde report runs/cells"
     )

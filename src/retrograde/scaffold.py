@@ -1,4 +1,4 @@
-"""A working strategy to start from."""
+"""A working strategy or meta-strategy to start from."""
 
 import keyword
 from pathlib import Path
@@ -40,15 +40,48 @@ class {title}(Strategy):
 '''
 
 
+META_STRATEGY = '''"""{title}: what it does, in one line."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.metastrategy import Episode, MetaStrategy
+from retrograde.net import Net
+from retrograde.optim import Params
+from retrograde.settings import Share, Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class {title}(MetaStrategy):
+    """What it does, and where it comes from (authors, year, arXiv number).
+
+    The fields are its settings, beside those of every meta-strategy: `--strategy {name}:lr=0.05,steps=3`. The methods are pure
+    functions of tensors, written for one replicate and one task; the engine runs all at once and compiles the meta-step. It may
+    also define `learned` (what is meta-learned beside the initial parameters), `inner` (one inner step) and `meta_step`: see
+    retrograde.metastrategy.
+    """
+
+    steps: Steps = 1  # inner steps while meta-training
+    support: Share = 0.1  # the weight of the support's loss beside the query's
+
+    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
+        adapted = self.adapted(net, learned, episode.support, self.steps)
+        return net.loss(adapted, episode.query) + self.support * net.loss(adapted, episode.support)
+'''
+
+TEMPLATES = {"strategy": STRATEGY, "metastrategy": META_STRATEGY}
+
+
 def write_part(kind: str, name: str) -> Path:
     """Write `name`.py into the current folder; raises `UserError` rather than replace a file."""
-    if kind != "strategy":
-        raise UserError(f"`retrograde new` writes a strategy; it was asked for {kind!r}.")
+    if kind not in TEMPLATES:
+        raise UserError(f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}.")
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}.")
     path = Path(f"{name}.py")
     if path.exists():
         raise UserError(f"{path} is there already. Choose another name or move it away.")
     title = "".join(word.capitalize() for word in name.split("_"))
-    path.write_text(STRATEGY.format(name=name, title=title), encoding="utf-8")
+    path.write_text(TEMPLATES[kind].format(name=name, title=title), encoding="utf-8")
     return path
