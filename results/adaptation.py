@@ -119,7 +119,9 @@ def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{100 * value:.2f}" if metric == "accuracy" else f"{value:.3f}"
+    if metric == "accuracy":
+        return f"{100 * value:.2f}"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"  # of a strategy that all but diverged
 
 
 def _spread(half: float, metric: str) -> str:

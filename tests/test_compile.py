@@ -78,46 +78,63 @@ def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
     assert not list(tmp_path.rglob("seed-*.json"))
 
 
+HALVED = """
+from collections import OrderedDict
+from torch import nn
+from retrograde.models import ChannelsLast, Halving, MeanOverSpace
+
+def net(shape, outputs):
+    layers = [ChannelsLast(), Halving(shape[0], 4), nn.ReLU(), Halving(4, 4), nn.ReLU(), MeanOverSpace()]
+    named = [(str(number), layer) for number, layer in enumerate(layers)]
+    return nn.Sequential(OrderedDict([*named, ("head", nn.Linear(4, outputs))]))
+"""
+"""The layers of conv4, of which half as many are compiled in half the time."""
 EPISODES = """
-import torch
+import sys, torch
 from pathlib import Path
 from retrograde.adapting import Episodes
 from retrograde.data import load
 from retrograde.registry import Registry
 from retrograde.settings import parse
 
-parts, seeds, cpu = Registry(), [0, 1], torch.device("cpu")
-benchmark, strategy = parts.get("benchmarks", *parse("{benchmark}")), parts.get("strategies", *parse("{strategy}"))
-sources = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
-states = []
-for mode in ("off", "on"):
-    episodes = Episodes(benchmark, strategy, sources, seeds, cpu)
+def trained(benchmark, strategy, mode):
+    sources = [benchmark.stream(load("digits", Path()), seed) for seed in (0, 1)]
+    episodes = Episodes(benchmark, strategy, sources, [0, 1], torch.device("cpu"))
     start = episodes.state.params
     episodes.warm_up(mode)
     assert episodes.compiled == (mode == "on")
-    episodes.learn(6, lambda _: None)
-    states.append(episodes.state.params)
+    episodes.learn(5, lambda _: None)
+    return start, episodes.state.params
 
 def furthest(one, other):
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
-print(furthest(*states), furthest(start, states[0]))
+parts, (bench, *strategies) = Registry(), sys.argv[1:]
+for each in strategies:
+    cell = parts.get("benchmarks", *parse(bench)), parts.get("strategies", *parse(each))
+    (start, eager), (_, compiled) = (trained(*cell, mode) for mode in ("off", "on"))
+    print(furthest(eager, compiled) / furthest(eager, start))
 """
+WAVES = "sinusoid:tasks=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
+DIGITS = "fewshot:ways=2,tasks=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
+UNTRACED = pytest.mark.xfail(reason="Dynamo cannot trace the annotation tuple[Params, Slots] of adam's update", strict=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("bench", "strategy"),
+    "cell",
     [
-        ("fewshot:ways=3,tasks=4,iterations=6,model=mlp-16", "maml:lr=0.1"),
-        ("fewshot:ways=3,tasks=4,iterations=6,model=conv4-8", "anil:lr=0.1"),
-        ("sinusoid:tasks=4,iterations=6,optimizer=sgd,model=mlp-16", "metasgd"),
-        ("sinusoid:tasks=4,iterations=6,model=mlp-16", "mamlpp:steps=2,anneal=0.5"),
-        ("fewshot:ways=3,tasks=4,iterations=6,model=mlp-16", "reptile:steps=2,meta_lr=0.5"),
+        (WAVES, "maml", "metasgd", "mamlpp:steps=2,anneal=0.5"),
+        (DIGITS, "anil:lr=0.1"),
+        pytest.param((WAVES, "reptile:steps=2"), marks=UNTRACED),
     ],
+    ids=lambda cell: "-".join(word.partition(":")[0] for word in cell),
 )
-def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(bench, strategy):
-    script = EPISODES.format(benchmark=bench, strategy=strategy)
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    apart, moved = map(float, run.stdout.split())
-    assert apart < 0.02 * moved
+def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(cell, tmp_path):
+    (tmp_path / "net.py").write_text(HALVED)
+    command = [sys.executable, "-c", EPISODES, *cell]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    apart = [float(line) for line in run.stdout.split()]
+    assert len(apart) == len(cell) - 1
+    assert max(apart) < 1e-3
