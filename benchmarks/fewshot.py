@@ -9,7 +9,10 @@ from retrograde.settings import Count, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(ClassEpisodes):
-    """The classes of a dataset divided among meta-training, -validation and -test; turned by quarters they are classes too."""
+    """The classes of a dataset divided among meta-training, -validation and -test; turned by quarters they are classes too.
+
+    No image is in two of the three, but shapes may be: a 6 turned by half is a 9.
+    """
 
     dataset: str = "digits"
     split: Ints = (6, 2, 2)

@@ -38,17 +38,19 @@ _COMPARED = (
     "percent, on the query. ± with several replicates: half of the 95 % t-interval over them; with one: over its test tasks, "
     "as papers report it; the column ± tasks gives the latter, after the last step, in any case. Bold: the best mean of a "
     "column, and what a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected). Upper bounds (†) "
-    "do not compete."
+    "and strategies of which a replicate is missing do not compete."
 )
 _ALIGNMENT = (
     "cos new: the cosine between the gradients of the loss on the support and on the query, at the meta-learned parameters "
-    "before any inner step, over all parameters together, mean over the first 100 test tasks; cos seen: the same on 100 tasks "
-    "of meta-training at its end. Their counts of shots and queries may differ, and with these their cosines. ± as above."
+    "before any inner step, over all parameters together, mean over the first 100 test tasks; cos train: the same on 100 tasks "
+    "drawn as those of meta-training, at its end. Where these have other numbers of shots and queries, their cosines differ "
+    "for that alone. ± as above."
 )
 _PUBLISHED = (
-    "Published numbers stand under the rows that they may be compared with, with ± as the source gives it; unverified ones "
-    "were never read in the source itself or in a copy of it. Transductive: a task's query examples share the statistics of "
-    "batch normalisation; if not, each stands beside the support alone."
+    "Published numbers stand under the rows with the same task, model and rule, with ± as the source gives it; what else "
+    "differs, such as the number of meta-iterations, is said beside them. Unverified ones were never read in the source or a "
+    "copy of it. Transductive: a task's query examples share the statistics of batch normalisation; if not, each stands beside "
+    "the support alone."
 )
 
 
@@ -80,7 +82,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
         rows.append(_row(key, _of(frame, key), metric, steps, bold, outcomes(statuses)))
         rows += [_published(entry, metric, steps) for entry in published() if entry.beside(cell)]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
-    columns = ("strategy", *after, "± tasks", "cos new", "cos seen", "n")
+    columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
     return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))
 
 
@@ -137,5 +139,8 @@ def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, 
         return f"{entry.values[name]:g}{spread}" if name in entry.values else ""
 
     unverified = ", unverified" if entry.checked == "memory" else ""
-    title = f"– published: {entry.source}{unverified}" + (f" ({entry.note})" if entry.note else "")
-    return Entry(title), *(Entry(number(step)) for step in steps), *[Entry("")] * 4
+    return (
+        Entry(f"– published: {entry.source}, {entry.where}{unverified}"),
+        *(Entry(number(step)) for step in steps),
+        *[Entry("")] * 4,
+    )

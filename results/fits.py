@@ -34,8 +34,9 @@ class Fits(Drawing):
         axes = figure.subplots(tall, WIDE, sharex=True, sharey=True, squeeze=False)
         for axis in axes.flat[len(first) :]:
             axis.remove()
+        several = len({label[record.cell].benchmark for record in first}) > 1
         for axis, record in zip(axes.flat, first, strict=False):
-            axis.set_title(" ".join(label[record.cell][1:]).strip())
+            axis.set_title(" ".join(label[record.cell][0 if several else 1 :]).strip())
             _draw(axis, record.adaptation.fits[0])  # type: ignore[union-attr]
         highest = 1.5 * max(abs(y) for record in first for y in record.adaptation.fits[0].y)  # type: ignore[union-attr]
         axes[0, 0].set_ylim(-highest, highest)
@@ -48,7 +49,7 @@ class Fits(Drawing):
 def _draw(axis: "Axes", fit: Fit) -> None:
     last = len(fit.predicted) - 1
     axis.plot(fit.x, fit.y, color="black", linewidth=1, label="truth")
-    for step, dash in {0: ":", 1: "--", last: "-"}.items():
+    for name, step, dash in (("before", 0, ":"), ("after one step", 1, "--"), ("after the last", last, "-")):
         if step <= last:
-            axis.plot(fit.x, fit.predicted[step], dash, label="before" if step == 0 else f"after {step}")
+            axis.plot(fit.x, fit.predicted[step], dash, label=name)
     axis.plot(fit.support_x, fit.support_y, "k^", markersize=4, label="support")

@@ -31,7 +31,8 @@ def _compared() -> str:
     return (
         "Percent: the mean over n replicates ± half of the 95 % t-interval. Bold: the best mean, and every strategy "
         "that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). "
-        "Upper bounds (†) do not compete. Replicates with the same seed share class order, data order and initial weights."
+        "Upper bounds (†) and strategies of which a replicate is missing do not compete. Replicates with the same seed share "
+        "class order, data order and initial weights."
     )
 
 

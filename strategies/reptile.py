@@ -1,7 +1,7 @@
 """Reptile: towards the parameters that training on a task leads to."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,8 +18,10 @@ class Reptile(MetaStrategy):
     """Train on each task for some steps, and move part of the way to where that led (Nichol et al. 2018, arXiv 1803.02999).
 
     A task's support and query are one training set, taken in mini-batches in turn. The outer step falls linearly to 0.
-    The authors keep Adam's moments from task to task; here every task starts with fresh ones.
+    The authors keep Adam's moments from task to task, and shuffle at each pass; here every task starts afresh, in one order.
     """
+
+    descends: ClassVar[bool] = False
 
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps; Adam without momentum, as in the authors' code
     lr: Rate = 0.001

@@ -11,3 +11,4 @@ class Scratch(MetaStrategy):
     """Fine-tune random weights on the new task: the lower bound."""
 
     trains: ClassVar[bool] = False
+    descends: ClassVar[bool] = False

@@ -39,7 +39,7 @@ def test_losses_are_means_over_tasks_then_replicates_with_the_t_interval_over_re
     maml = rows(section)["maml"]
     assert section.heading == "sinusoid — loss"
     assert (maml["0 steps"].text, maml["1 step"].text) == ("3.500 ± 1.242", "2.500 ± 1.242")  # 4.3027 * 0.5 / sqrt(3)
-    assert (maml["cos new"].text, maml["cos seen"].text, maml["n"].text) == ("0.500 ± 0.000", "-0.400 ± 0.000", "3")
+    assert (maml["cos new"].text, maml["cos train"].text, maml["n"].text) == ("0.500 ± 0.000", "-0.400 ± 0.000", "3")
 
 
 def test_accuracies_are_in_percent_and_say_whether_the_queries_shared_statistics(make_adapted):
@@ -90,7 +90,7 @@ def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(see
     entry = Published(**ENTRY)
     monkeypatch.setitem(PARTS.find("results", "adaptation").table.__globals__, "published", lambda: (entry,))
     (section,) = table(seeds).sections
-    assert [row[0].text for row in section.rows] == ["maml", "– published: A 2017", "rival"]
+    assert [row[0].text for row in section.rows] == ["maml", "– published: A 2017, table 1", "rival"]
     assert [entry.text for entry in section.rows[1][1:3]] == ["", "0.67 ± 0.1"]
 
 

@@ -184,10 +184,10 @@ def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
 
 
 def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_path):
-    code, out, err = call("run", *EPISODES[:3], "maml:lr=1e30", "--strategy", "scratch:lr=1e30")
+    code, out, err = call("run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:lr=1e30")
     assert (code, out.count("diverged")) == (0, 2)
-    assert "A parameter became non-finite within" in err
-    assert "The loss of 3 test tasks became non-finite after" in err
+    assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
+    assert "The loss of 3 test tasks became non-finite after 1 inner steps. A smaller lr may help." in err
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-0.json")]
     assert [(record["status"], record["adaptation"]) for record in records] == [("diverged", None)] * 2
 

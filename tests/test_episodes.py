@@ -213,16 +213,17 @@ def test_omniglots_turned_characters_are_classes_of_meta_training_alone():
 
 
 TRAIN, VALIDATION = (f"as many ways as meta-{p} has classes, here" for p in ("train", "validation"))
+TOO_FEW = "a class of made has 8; shots + queries is 9. Lower one of them"
 MISTAKES = {
     "too many ways": ({"ways": 3}, f"{VALIDATION} 2; ways=3. Lower ways or change split"),
     "too many ways to train": ({"ways": 3, "split": (2, 4, 4)}, f"{TRAIN} 2; ways=3"),
     "too many ways to test": ({"ways": 3, "split": (4, 4, 2)}, "meta-test has classes, here 2; ways=3"),
     "more ways than turned classes": ({"ways": 9, "rotations": "all"}, f"{VALIDATION} 8; ways=9"),
     "ways of classes turned elsewhere": ({"ways": 3, "rotations": "train"}, f"{VALIDATION} 2; ways=3"),
-    "too many shots and queries": ({"shots": 4, "queries": 5}, "a class of made has 8; shots + queries is 9"),
-    "too many test queries": ({"test_queries": 8}, "a class of made has 8; shots + queries is 9"),
-    "too many test shots": ({"test_shots": 8, "test_queries": 1}, "a class of made has 8; shots + queries is 9"),
-    "shots that are test shots too": ({"shots": 6, "test_queries": 3}, "a class of made has 8; shots + queries is 9"),
+    "too many shots and queries": ({"shots": 4, "queries": 5}, TOO_FEW),
+    "too many test queries": ({"test_queries": 8}, TOO_FEW),
+    "too many test shots": ({"test_shots": 8, "test_queries": 1}, TOO_FEW),
+    "shots that are test shots too": ({"shots": 6, "test_queries": 3}, TOO_FEW),
     "a split of too many classes": ({"split": (5, 3, 3)}, "made has 10 in all; split=5,3,3"),
     "a split in two": ({"split": (5, 5)}, "made has 10 in all; split=5,5."),
     "a split without a test": ({"split": (8, 2, 0)}, "made has 10 in all; split=8,2,0."),

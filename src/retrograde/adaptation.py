@@ -5,16 +5,26 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+WATCHED = 100
+"""Tasks on which a check measures; and test tasks whose gradients are compared."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """Meta-training so far: means over tasks of meta-validation, one number for each inner step from 0."""
+    """Meta-training so far: means over tasks of meta-validation, one number for each inner step from 0.
+
+    A check that saw something non-finite is left out of the record.
+    """
 
     iteration: int
     loss: list[float]
     accuracy: list[float]  # empty in regression
     cosine: float  # between support and query gradient, before adapting
-    cosine_seen: float  # the same on tasks of meta-training
+    cosine_seen: float  # the same on tasks drawn as those of meta-training, with their shots and queries
+
+    def finite(self) -> bool:
+        """Whether all of it is a number."""
+        return bool(np.isfinite([*self.loss, self.cosine, self.cosine_seen]).all())
 
 
 @dataclass(frozen=True)

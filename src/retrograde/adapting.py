@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from retrograde.adaptation import Fit
 from retrograde.align import cosine
 from retrograde.episodes import Distribution, Episodic, Partition
+from retrograde.errors import UserError
 from retrograde.metastrategy import Episode, MetaStrategy
 from retrograde.net import Batch, Net, State
 from retrograde.optim import OPTIMIZERS, Params
@@ -60,6 +61,11 @@ class Episodes:
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn)
         replicas = replicated(benchmark.model, probe, sources[0].outputs, seeds, device)
+        if replicas.refresh:
+            raise UserError(
+                f"Meta-learning takes models whose buffers training leaves alone; model={benchmark.model} keeps running "
+                "statistics. Build its normalisation with track_running_stats=False."
+            )
         self.buffers = replicas.buffers
         self.net = Net(replicas.module, OPTIMIZERS[benchmark.optimizer](), losses=benchmark.losses)
         self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(self._initial)(replicas.params, self.buffers))
@@ -71,7 +77,7 @@ class Episodes:
 
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
-        return State(learned, self.net.optimizer.init(learned), {})
+        return State(learned, self.net.optimizer.init(learned) if self.strategy.descends else {}, {})
 
     def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
         """The same number of tasks for every replicate, with the shots and queries of training or of testing."""

@@ -141,7 +141,7 @@ class ClassEpisodes(Episodic):
         if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
             raise UserError(
                 f"split gives three numbers of classes, each at least 1, for meta-training, -validation and -test, and "
-                f"{data.name} has {data.classes} in all; split={','.join(map(str, self.split))}."
+                f"{data.name} has {data.classes} in all; split={','.join(map(str, self.split))}. Give such as split=6,2,2."
             )
         if turned and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
             raise UserError(
@@ -158,5 +158,5 @@ class ClassEpisodes(Episodic):
         if needed > smallest:
             raise UserError(
                 f"Shots and queries of a class are different images, and a class of {data.name} has {smallest}; "
-                f"shots + queries is {needed}."
+                f"shots + queries is {needed}. Lower one of them."
             )

@@ -1,4 +1,4 @@
-"""Figures: one style, one colour for each strategy, and files whose bytes follow from the records."""
+"""Figures: one style, a colour and a dash for each strategy of a figure, and files whose bytes follow from the records."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from retrograde.stats import t_interval
 
-DASHES = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1)]
-"""Line styles that tell strategies apart in grey."""
+DASHES = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
+"""Line styles that tell strategies apart in grey; seven, for the palette has ten colours."""
 STYLE: dict[str, Any] = {"svg.hashsalt": "retrograde", "svg.fonttype": "path", "legend.frameon": False}
 
 
@@ -48,6 +48,8 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
         axis.set_title(benchmark)
     for quantity, axes in zip(grid.row_names, grid.axes, strict=True):
         axes[0].set_ylabel(quantity)
+        for axis in axes if quantity.startswith("loss") else ():
+            axis.set_yscale("log")
     grid.legend.set_title("")
     grid.figure.suptitle(title, y=1.02)
     figure: Figure = grid.figure

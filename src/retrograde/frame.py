@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde.adaptation import Adaptation
+from retrograde.adaptation import WATCHED, Adaptation
 from retrograde.record import Cell, Record
 from retrograde.score import METRICS
 from retrograde.settings import digest
@@ -90,7 +90,7 @@ def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, i
             mean, low, _, n = t_interval(of_tasks)
             yield metric, step, mean, mean - low, n
     for step, cosine in enumerate(adaptation.cosine):
-        yield "cosine", step, cosine, float("nan"), min(100, len(adaptation.loss[0]))
+        yield "cosine", step, cosine, float("nan"), min(WATCHED, len(adaptation.loss[0]))
 
 
 def checks_frame(records: Sequence[Record]) -> pd.DataFrame:

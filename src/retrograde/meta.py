@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.adaptation import Adaptation, Check
+from retrograde.adaptation import WATCHED, Adaptation, Check
 from retrograde.adapting import Episodes, Tasks, rounded
 from retrograde.clocks import Clocks
 from retrograde.episodes import Distribution, Episodic
@@ -15,9 +15,6 @@ from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
 from retrograde.metastrategy import MetaStrategy
 from retrograde.vectorise import Compile
-
-WATCHED = 100
-"""Tasks of meta-validation, and of meta-training, on which a check measures; and of meta-test, whose gradients are compared."""
 
 
 def meta_train(
@@ -37,14 +34,20 @@ def meta_train(
         start = time.perf_counter()
         note = episodes.warm_up(mode)
         clocks.seconds["compile" if episodes.compiled else "warm_up"] = time.perf_counter() - start
-    checks = []
+    checks: list[list[Check]] = []
+    faults = [""] * len(seeds)
     for end in _ends(benchmark, strategy):
         with clocks("train"):
             episodes.learn(end - episodes.done, progress)
-        if not episodes.sound().any():
-            break
         checks.append(_check(episodes, clocks))
-    return _outcomes(episodes, checks, clocks, note)
+        sound = episodes.sound()
+        faults = [fault or ("" if ok else _LOST.format(end)) for fault, ok in zip(faults, sound, strict=True)]
+        if all(faults):
+            break
+    return _outcomes(episodes, checks, faults, clocks, note)
+
+
+_LOST = "A parameter became non-finite by meta-iteration {}."
 
 
 def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
@@ -58,8 +61,8 @@ def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
         new = episodes.draw("validation", WATCHED, "validation")
         measured = episodes.measure(new)
     with clocks("probe"):
-        cosines = episodes.alignment(new, 0)[:, 0].tolist()
-        seen = episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0].tolist()
+        cosines = rounded(episodes.alignment(new, 0)[:, 0])
+        seen = rounded(episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0])
     loss, accuracy = measured.loss.mean(2), measured.correct.float().mean(2) / episodes.queries_per_task()
     return [
         Check(episodes.done, rounded(loss[i]), [] if episodes.regression else rounded(accuracy[i]), c, s)
@@ -67,7 +70,9 @@ def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
     ]
 
 
-def _outcomes(episodes: Episodes, checks: list[list[Check]], clocks: Clocks, note: str | None) -> list[Outcome]:
+def _outcomes(
+    episodes: Episodes, checks: list[list[Check]], faults: list[str], clocks: Clocks, note: str | None
+) -> list[Outcome]:
     with clocks("evaluate"):
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
         measured = episodes.measure(tasks)
@@ -76,7 +81,7 @@ def _outcomes(episodes: Episodes, checks: list[list[Check]], clocks: Clocks, not
         cosines = episodes.alignment(watched, episodes.strategy.test_steps)
     fits = episodes.fits(tasks)
     replicates = len(episodes.seeds)
-    faults = [_fault(episodes, sound, loss) for sound, loss in zip(episodes.sound(), measured.loss, strict=True)]
+    faults = [fault or _tested_fault(loss) for fault, loss in zip(faults, measured.loss, strict=True)]
     how = {
         "backend": "pure",
         "compiled": episodes.compiled,
@@ -94,16 +99,14 @@ def _outcomes(episodes: Episodes, checks: list[list[Check]], clocks: Clocks, not
         correct = [] if episodes.regression else measured.correct[i].tolist()
         adaptation = Adaptation(
             [rounded(step) for step in measured.loss[i]], correct, episodes.queries_per_task(), rounded(cosines[i]),
-            [check[i] for check in checks], fits[i],
+            [check[i] for check in checks if check[i].finite()], fits[i],
         )  # fmt: skip
         return Outcome("", dict(clocks.seconds), counts, memory, how, adaptation=adaptation)
 
     return [outcome(i) for i in range(replicates)]
 
 
-def _fault(episodes: Episodes, sound: bool, loss: Float[Tensor, "step task"]) -> str:
-    if not sound:
-        return f"A parameter became non-finite within {episodes.done} meta-iterations."
+def _tested_fault(loss: Float[Tensor, "step task"]) -> str:
     lost = ~loss.isfinite()
     first = int(lost.any(1).int().argmax())
     return f"The loss of {int(lost[first].sum())} test tasks became non-finite after {first} inner steps." if lost.any() else ""

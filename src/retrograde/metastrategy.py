@@ -36,6 +36,7 @@ class MetaStrategy(Part):
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
     told: ClassVar[bool] = False  # sees the facts of a task beside every input
     trains: ClassVar[bool] = True  # if not, there is nothing to meta-learn
+    descends: ClassVar[bool] = True  # the meta-step is one of the benchmark's optimiser; if not, it has no slots
 
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"  # of the inner steps; every task starts it afresh
     lr: Rate = 0.01  # of the inner steps

@@ -41,7 +41,8 @@ def conv(shape: tuple[int, ...], outputs: int, width: int = 32) -> nn.Module:
 def conv4(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
     """MAML's network for Omniglot: four blocks of 3 x 3 convolution of stride 2, batch statistics and ReLU, mean, linear.
 
-    (Finn et al. 2017, section 5.2.) Batches are normalised by their own statistics, in training and at test.
+    (Finn et al. 2017, section 5.2.) Batches are normalised by their own statistics, in training and at test. The authors' code
+    has no scale after that and adapts the shift in no inner step; here both are parameters like all others.
     """
     if len(shape) != 3:
         raise UserError(f"model=conv4-{width} needs images; the examples have shape {shape}.")

@@ -23,13 +23,12 @@ class Published(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     source: str
-    where: str  # the table or section
+    where: str  # the table or section, and what of the protocol the cells beside may not share
     checked: Literal["paper", "repository", "transcription", "memory"]  # what the numbers were read from
     benchmark: str  # the cells that it stands beside: a benchmark, and of its settings those that matter
     strategy: str  # likewise
     values: Annotated[dict[str, float], Field(min_length=1)]  # by metric, such as "accuracy@3": after three inner steps
     spread: dict[str, float] = {}  # likewise, as the source gives it
-    note: str = ""
 
     def beside(self, cell: Cell) -> bool:
         """Whether these numbers stand beside a cell's."""

@@ -55,10 +55,12 @@ def paired_p(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
 def leaders(values: "Mapping[K, pd.Series[float]]", higher_is_better: bool) -> set[K]:
     """Of rivals with a value for each seed, the best mean and all that a paired t-test does not tell from it (p >= 0.05).
 
-    Nobody leads where fewer than two have more than one seed.
+    A rival with fewer seeds than another has lost some, and does not compete: its mean would be of those that went well. Nobody
+    leads where fewer than two have more than one seed.
     """
     sign = 1 if higher_is_better else -1
-    rivals = {key: value for key, value in values.items() if len(value) > 1}
+    whole = max(map(len, values.values()), default=0)
+    rivals = {key: value for key, value in values.items() if len(value) == whole > 1}
     if len(rivals) < 2:
         return set()
     best = max(rivals, key=lambda key: sign * rivals[key].mean())

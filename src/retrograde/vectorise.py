@@ -31,7 +31,7 @@ WORTH_COMPILING = 5000
 
 @dataclass(frozen=True)
 class CountedNet(Net):
-    """A net that counts the examples that pass forward and backward through it."""
+    """A net that counts the examples that pass forward, and backward where `grad` is asked for; not an outer backward pass."""
 
     tally: Counter[str] = field(default_factory=Counter)
 
