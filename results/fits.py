@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from retrograde.adaptation import Fit
@@ -36,7 +37,7 @@ class Fits(Drawing):
             axis.remove()
         several = len({label[record.cell].benchmark for record in first}) > 1
         for axis, record in zip(axes.flat, first, strict=False):
-            axis.set_title(" ".join(label[record.cell][0 if several else 1 :]).strip())
+            axis.set_title(fill(" ".join(label[record.cell][0 if several else 1 :]).strip(), 30), fontsize="small")
             _draw(axis, record.adaptation.fits[0])  # type: ignore[union-attr]
         highest = 1.5 * max(abs(y) for record in first for y in record.adaptation.fits[0].y)  # type: ignore[union-attr]
         axes[0, 0].set_ylim(-highest, highest)

@@ -47,7 +47,7 @@ def few_shot(model, **settings):
     return Case(FewShot(model=model, **settings), 9, cross_entropy, 0.1)
 
 
-WAVES = Case(Sinusoid(model="mlp-8", shots=4, queries=3, **SMALL), 4, mse_loss, 0.02)
+WAVES = Case(Sinusoid(model="mlp-8", shots=6, queries=3, test_shots=4, **SMALL), 4, mse_loss, 0.02)
 CASES = {"waves": WAVES, "mlp": few_shot("mlp-8"), "normalised": few_shot("mlpbn-8"), "conv4": few_shot("conv4-4")}
 RATES = {"sgd": 1.0, "momentum": 0.5, "adam": 0.1}  # by which the inner rate is multiplied
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -101,6 +101,12 @@ def right(plain):
     return int((plain.module(plain.query[0]).argmax(1) == plain.query[1]).sum())
 
 
+def ties(plain):
+    """How many queries have two best answers, of which rounding picks one."""
+    best = plain.module(plain.query[0]).topk(2).values
+    return int((best[:, 0] - best[:, 1] < 1e-4).sum())
+
+
 def query_loss_alone(plain):
     """The mean loss of queries of which each passes beside the support and no other."""
     outputs = [plain.module(torch.cat([plain.support[0], x[None]]))[-1] for x in plain.query[0]]
@@ -129,7 +135,8 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
     assert expected.shape == (2, 4, 3)
     assert close(measured.loss, expected)
     if case is not WAVES:
-        assert torch.equal(measured.correct, plainly(case, episodes, tasks, right))
+        apart = (measured.correct - plainly(case, episodes, tasks, right)).abs()
+        assert (apart <= plainly(case, episodes, tasks, ties)).all()
     assert (expected[:, 3] - expected[:, 0]).abs().mean() > 0.01
 
 

@@ -358,9 +358,9 @@ def test_a_record_of_a_newer_schema_stops_the_run_before_it_trains(call, tmp_pat
 def test_a_report_of_nothing_is_refused_and_of_an_empty_store_says_so(call, tmp_path):
     assert call("report", "nowhere")[0] == 2
     (tmp_path / "empty").mkdir()
-    code, out, _ = call("report", "empty")
+    code, _, err = call("report", "empty")
     assert code == 0
-    assert "No records." in out
+    assert "There is nothing to show" in err
 
 
 def test_an_unknown_format_is_refused(call, tmp_path):

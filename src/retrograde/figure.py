@@ -50,7 +50,8 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
         axes[0].set_ylabel(quantity)
         for axis in axes if quantity.startswith("loss") else ():
             axis.set_yscale("log")
-    grid.legend.set_title("")
+    sns.move_legend(grid, "center left", bbox_to_anchor=(1, 0.5), title="")
+    grid.figure.subplots_adjust(right=0.99)  # the legend took its place from the panels; it is saved beside them
     grid.figure.suptitle(title, y=1.02)
     figure: Figure = grid.figure
     return figure
