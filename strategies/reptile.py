@@ -12,6 +12,8 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import Optimizer, Params, adam, sgd
 from retrograde.settings import Limit, Rate, Steps
 
+ADAM = adam(beta1=0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reptile(MetaStrategy):
@@ -31,7 +33,7 @@ class Reptile(MetaStrategy):
     batch: Limit = 10  # examples of an inner step; 0: all
 
     def descent(self) -> Optimizer:
-        return adam(beta1=0.0) if self.optimizer == "adam" else super().descent()
+        return ADAM if self.optimizer == "adam" else super().descent()
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         size = min(self.batch or len(support.x), len(support.x))

@@ -140,6 +140,17 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
     assert (expected[:, 3] - expected[:, 0]).abs().mean() > 0.01
 
 
+def test_an_inner_step_is_told_its_number():
+    episodes = WAVES.ready(part := PARTS.find("strategies", "reptile")(lr=0.02, batch=3, test_steps=3))
+    tasks = episodes.draw("test", 3, "test")
+    measured = episodes.measure(tasks).loss
+    for i, t in ((0, 0), (1, 2)):
+        learned = {name: value[i] for name, value in episodes.state.params.items()}
+        episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
+        adapted = part.adapted(episodes.net, learned, episode.support, 3)  # each step takes the next three examples
+        assert close(measured[i, 3, t], episodes.net.loss(adapted, episode.query))
+
+
 @every_case
 def test_queries_measured_each_beside_the_support_alone_equal_a_loop_over_them(case):
     episodes, apart = case.ready(), case._replace(benchmark=alone(case.benchmark)).ready()

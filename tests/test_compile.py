@@ -117,7 +117,6 @@ for each in strategies:
 """
 WAVES = "sinusoid:tasks=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
 DIGITS = "fewshot:ways=2,tasks=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
-UNTRACED = pytest.mark.xfail(reason="Dynamo cannot trace the annotation tuple[Params, Slots] of adam's update", strict=True)
 
 
 @pytest.mark.slow
@@ -126,7 +125,7 @@ UNTRACED = pytest.mark.xfail(reason="Dynamo cannot trace the annotation tuple[Pa
     [
         (WAVES, "maml", "metasgd", "mamlpp:steps=2,anneal=0.5"),
         (DIGITS, "anil:lr=0.1"),
-        pytest.param((WAVES, "reptile:steps=2"), marks=UNTRACED),
+        (WAVES, "reptile:steps=2"),
     ],
     ids=lambda cell: "-".join(word.partition(":")[0] for word in cell),
 )

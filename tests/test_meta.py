@@ -105,7 +105,7 @@ def test_the_loop_meta_trains_on_training_tasks_watches_validation_tasks_and_is_
 
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
 def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data, kept):
-    for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data)):
+    for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data, test_shots=3)):
         last, new = outcome.adaptation.checks[-1], kept[0].draw("validation", 5, "validation")
         measured = kept[0].measure(new)
         assert np.allclose(last.loss, measured.loss[i].mean(1), rtol=1e-3)

@@ -12,6 +12,9 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import OPTIMIZERS, Optimizer, Params
 from retrograde.settings import Bound, Part, Rate, Steps
 
+INNER = {name: make() for name, make in OPTIMIZERS.items()}
+"""The optimisers of inner steps, made here: a compiled step cannot make one."""
+
 
 class Episode(NamedTuple):
     """A few-shot task: what is learned from, and what shows how well. A meta-batch has a leading task axis."""
@@ -59,7 +62,7 @@ class MetaStrategy(Part):
 
     def descent(self) -> Optimizer:
         """The optimiser of the inner steps."""
-        return OPTIMIZERS[self.optimizer]()
+        return INNER[self.optimizer]
 
     def descended(self, fast: State, gradient: Params) -> State:
         """One step of the inner optimiser against the gradient."""

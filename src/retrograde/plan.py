@@ -125,9 +125,7 @@ def plan(requests: list[Request], seeds: int, registry: Registry, context: Conte
             left_out.append(request)
             continue
         todo = trial(benchmark, strategy, context.data)
-        cell = Cell(
-            _named(request.benchmark, benchmark), _named(request.strategy, strategy), todo.data.digest if todo.data else ""
-        )
+        cell = Cell(_named(request.benchmark, benchmark), _named(request.strategy, strategy), todo.digest())
         if cell not in jobs:
             _check(request, todo)
             whole = Job(request, cell, tuple(range(seeds)), (), todo.steps(), strategy.upper_bound)

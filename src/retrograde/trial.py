@@ -30,7 +30,9 @@ net of 245 000 took twice as long as one after the other, of 25 tasks of one of 
 class Trial(ABC):
     """A benchmark and a strategy that fit together, with the data."""
 
-    data: Dataset | None
+    @abstractmethod
+    def digest(self) -> str:
+        """What identifies the data; nothing, where there are none."""
 
     @abstractmethod
     def check(self) -> None:
@@ -57,6 +59,9 @@ class OnStream(Trial):
     strategy: Strategy | Learner
     data: Dataset
 
+    def digest(self) -> str:
+        return self.data.digest
+
     def check(self) -> None:
         train.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0), CPU)
 
@@ -78,6 +83,9 @@ class OnEpisodes(Trial):
     benchmark: Episodic
     strategy: MetaStrategy
     data: Dataset | None
+
+    def digest(self) -> str:
+        return self.data.digest if self.data else ""
 
     def check(self) -> None:
         meta.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
