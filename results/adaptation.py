@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import REPLICATE, Label, adaptation_frame, checks_frame, labels
+from retrograde.frame import REPLICATE, Key, Label, adaptation_frame, by_strategy, checks_frame, competing, labels, row_title
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
@@ -14,7 +14,6 @@ from retrograde.stats import leaders, t_interval
 
 SHOWN = (0, 1, 3, 5, 10)
 """Inner steps with a column of their own; the last one that a strategy takes has one too."""
-Key = tuple[bool, str, str]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     scores = frame[frame.metric == metric]
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
-    leading = {step: leaders(_rivals(scores[scores.step == step]), metric == "accuracy") for step in steps}
+    leading = {step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy") for step in steps}
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
     rows: list[tuple[Entry, ...]] = []
     for key, cell in sorted(cells.items(), key=lambda item: item[0]):
@@ -96,18 +95,12 @@ def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
     return frame[(frame.strategy == key[1]) & (frame.settings == key[2])]
 
 
-def _rivals(scores: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
-    rivals = scores[~scores.upper_bound.astype(bool)].set_index("seed")
-    return {(False, *key): group.value for key, group in rivals.groupby(["strategy", "settings"])}  # type: ignore[misc]
-
-
 def _row(key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str) -> tuple[Entry, ...]:
     scores = mine[mine.metric == metric]
     over_tasks = scores[scores.step == scores.step.max()].half.mean()
-    title = " ".join(key[1:]).strip() + (" †" if key[0] else "")
     rest = (_spread(over_tasks, metric), _mean(mine, "cosine", 0), _mean(mine, "cosine_seen", 0), n)
     numbers = (Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True))
-    return Entry(title), *numbers, *map(Entry, rest)
+    return Entry(row_title(key)), *numbers, *map(Entry, rest)
 
 
 def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, labels, score_frame
+from retrograde.frame import Label, by_strategy, competing, labels, row_title, score_frame
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.score import METRICS, Metric
+from retrograde.score import METRICS
 from retrograde.stats import leaders, t_interval
 
 
@@ -52,28 +52,14 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
     metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
-    values = {metric: _values(frame, metric) for metric in metrics}
-    bold = {metric: leaders(_rivals(values[metric]), metric.higher_is_better) for metric in metrics}
+    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in metrics}
+    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in metrics}
     rows = []
     for strategy in strategies:
-        upper, name, settings = strategy
-        mine = [r.status for r in here if label[r.cell][1:] == (name, settings)]
+        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
         cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
-        title = f"{name} {settings}".strip() + (" †" if upper else "")
-        rows.append((Entry(title), *cells, Entry(outcomes(mine))))
+        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
-
-
-Strategies = dict[tuple[bool, str, str], "pd.Series[float]"]
-
-
-def _values(frame: pd.DataFrame, metric: Metric) -> Strategies:
-    mine = frame[frame.metric == metric.name].set_index("seed")
-    return {key: group.value for key, group in mine.groupby(["upper_bound", "strategy", "settings"])}  # type: ignore[misc]
-
-
-def _rivals(values: Strategies) -> Strategies:
-    return {key: value for key, value in sorted(values.items()) if not key[0]}  # upper bounds do not compete
 
 
 def _interval(values: "pd.Series[float] | None") -> str:

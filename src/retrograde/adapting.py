@@ -30,7 +30,7 @@ ROWS = 1_000
 """Examples per replicate that are measured at once."""
 
 WORTH_COMPILING = 1000
-"""Meta-iterations from which compiling pays: it took 5 to 40 s, and then saved 5 ms (sinusoid) to 160 ms (Omniglot) each."""
+"""Meta-iterations from which compiling pays: it took 13 s (sinusoid) to 66 s (Omniglot), and then saved 5 to 160 ms each."""
 
 
 class Tasks(NamedTuple):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -54,6 +55,7 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
     grid.figure.subplots_adjust(right=0.99)  # the legend took its place from the panels; it is saved beside them
     grid.figure.suptitle(title, y=1.02)
     figure: Figure = grid.figure
+    plt.close(figure)  # else pyplot keeps it
     return figure
 
 

@@ -25,6 +25,27 @@ class Label(NamedTuple):
     settings: str
 
 
+Key = tuple[bool, str, str]
+"""A strategy among those on one benchmark: whether it is an upper bound, its name, and its settings."""
+
+
+def row_title(key: Key) -> str:
+    """A strategy as its row in a table is called."""
+    upper_bound, *words = key
+    return " ".join(words).strip() + (" †" if upper_bound else "")
+
+
+def by_strategy(frame: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
+    """The values of one metric on one benchmark: for each strategy, by seed."""
+    groups = frame.set_index("seed").groupby(["upper_bound", "strategy", "settings"])
+    return {key: group.value for key, group in groups}  # type: ignore[misc]
+
+
+def competing(values: "dict[Key, pd.Series[float]]") -> "dict[Key, pd.Series[float]]":
+    """The strategies that are no upper bounds."""
+    return {key: value for key, value in values.items() if not key[0]}
+
+
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))

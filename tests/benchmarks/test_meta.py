@@ -24,11 +24,8 @@ SECONDS: dict[str, dict[str, float]] = {"omniglot": {}, "sinusoid": {}}  # of a 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+def ratios():
     yield
-    torch.set_num_threads(before)
     for name, sides in SECONDS.items():
         for side, seconds in sides.items():
             ratio = f", {sides['textbook'] / seconds:.1f} times the textbook's speed" if "textbook" in sides else ""

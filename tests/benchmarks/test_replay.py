@@ -20,11 +20,8 @@ SPEED: dict[str, float] = {}  # examples per second, the median over rounds
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+def ratios():
     yield
-    torch.set_num_threads(before)
     theirs = SPEED.pop("avalanche", None)
     for name, speed in SPEED.items():
         print(
