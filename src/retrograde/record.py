@@ -10,9 +10,10 @@ from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
 from retrograde.adaptation import Adaptation
+from retrograde.probe import Probe
 from retrograde.settings import digest, write
 
-SCHEMA = 2
+SCHEMA = 3
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -98,6 +99,7 @@ class Record:
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
     adaptation: Adaptation | None = None  # schema 2
+    probes: list[Probe] = field(default_factory=list)  # gradients along the stream; schema 3
     clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
     counts: dict[str, int] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -142,6 +144,8 @@ def _check_counts(record: Record) -> None:
     if done and (missing or not (tasks or record.adaptation)):
         raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks'}")
     if record.adaptation and (fault := record.adaptation.fault()):
+        raise Damaged(fault)
+    if fault := next(filter(None, (probe.fault() for probe in record.probes)), ""):
         raise Damaged(fault)
     if done and tasks and record.counts["steps"] < 1:
         raise Damaged("it is done, but took no steps")
