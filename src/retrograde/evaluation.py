@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from retrograde.adaptation import Adaptation
+from retrograde.optim import Params
+from retrograde.probe import Probe
 from retrograde.schedule import Rows
 from retrograde.stream import Benchmark
 
@@ -33,6 +36,7 @@ class Outcome:
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)
     adaptation: Adaptation | None = None  # of episodes
+    probes: list[Probe] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
@@ -63,6 +67,14 @@ class Backend(Protocol):
 
     def evaluate(self) -> Hits:
         """Predict every test example of every task."""
+        ...
+
+    def parameters(self) -> Params:
+        """The model's parameters, with a leading axis for the replicates; empty where they are out of reach."""
+        ...
+
+    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
+        """The mean loss of the model's outputs on test examples, in evaluation mode, and its gradient."""
         ...
 
     def held_examples(self) -> list[int]:

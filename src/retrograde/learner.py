@@ -27,7 +27,10 @@ class Learner(Part):
 
     @abstractmethod
     def begin(self, model: nn.Module) -> None:
-        """Take the model, whose initial weights are those of every other strategy on this seed."""
+        """Take the model, whose initial weights are those of every other strategy on this seed.
+
+        Train this very module: gradients of the tasks are compared at its parameters.
+        """
 
     @abstractmethod
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:

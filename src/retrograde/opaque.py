@@ -6,11 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.func import grad_and_value
 
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Learner
 from retrograde.models import build
+from retrograde.net import Batch, Net
+from retrograde.optim import Params, plain
 from retrograde.schedule import Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Benchmark, Stream
@@ -26,11 +30,13 @@ class Opaque:
         self.benchmark, self.stream, self.seed, self.device = benchmark, stream, seed, device
         self.learner = copy.deepcopy(learner)
         model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
-        self.learner.begin(model.to(device))
+        self.model = model.to(device)
+        self.twin = copy.deepcopy(self.model).eval()
+        self.learner.begin(self.model)
         self.test_rows = test_chunks([stream])
         self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
-        self.units = torch.from_numpy(stream.units)
+        self.units = torch.from_numpy(stream.units).to(device)
 
     def _x(self, x: np.ndarray, row: np.ndarray, task: int) -> Tensor:
         return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
@@ -53,7 +59,8 @@ class Opaque:
         return Hits(hit[None], told[None], np.array([sound.all()]))
 
     def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scores = torch.zeros(len(rows), self.units.shape[1])
+        units = self.units.cpu()
+        scores = torch.zeros(len(rows), units.shape[1])
         for task in np.unique(rows[:, 1]).tolist():
             own = (rows[:, 1] == task) & (rows[:, 3] > 0)
             x = self._x(self.stream.data.x_test, rows[own, 0], task)
@@ -61,9 +68,29 @@ class Opaque:
                 told = task if self.benchmark.scenario == "task" else None
                 scores[torch.from_numpy(own)] = self.learner.predict(x, told).float().cpu()
         y = torch.from_numpy(rows[:, 2].copy())
-        best_told = scores.masked_fill(~self.units[rows[:, 1]], -torch.inf).argmax(-1) == y
+        best_told = scores.masked_fill(~units[rows[:, 1]], -torch.inf).argmax(-1) == y
         best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1) == y
         return best.numpy(), best_told.numpy(), ~scores.isnan().any(-1).numpy()
+
+    def parameters(self) -> Params:
+        """See `Backend.parameters`: those of the model that was given, as long as it has the form that it had."""
+        own = {name: value.detach()[None].clone() for name, value in self.model.named_parameters() if value.requires_grad}
+        shapes = {name: value.shape for name, value in self.twin.named_parameters()}
+        return own if all(shapes.get(name) == value.shape[1:] for name, value in own.items()) else {}
+
+    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
+        """See `Backend.gradient`."""
+        row, task, y, weight = rows[0].cpu().numpy().T
+        x = self._x(self.stream.data.x_test, row, int(task[0]))
+        y, task, weight = (torch.from_numpy(each.copy()).to(self.device) for each in (y, task, weight))
+        net = Net(self.twin, plain(), self.units if self.benchmark.scenario == "task" else None, self._buffers())
+        params = {name: value[0] for name, value in self.parameters().items()}
+        gradient, loss = grad_and_value(net.loss)(params, Batch(x, y, task, weight.float()))
+        return loss[None], {name: value[None] for name, value in gradient.items()}
+
+    def _buffers(self) -> Params:
+        frozen = {name: value for name, value in self.model.named_parameters() if not value.requires_grad}
+        return {name: value.detach() for name, value in (dict(self.model.named_buffers()) | frozen).items()}
 
     def held_examples(self) -> list[int]:
         """Unknown: what a learner keeps is its own affair, metered in `state_bytes`."""

@@ -22,6 +22,15 @@ def sgd(params: Params, gradient: Params, lr: float | Tensor) -> Params:
     return {name: value - lr * gradient[name] for name, value in params.items()}
 
 
+def clipped(gradient: Params, bound: float) -> Params:
+    """The gradient, shortened to a length of `bound` over all parameters where it is longer; 0: as it is."""
+    if not bound:
+        return gradient
+    length = torch.stack([(value**2).sum() for value in gradient.values()]).sum().sqrt()
+    factor = (bound / (length + 1e-6)).clamp(max=1)  # as torch.nn.utils.clip_grad_norm_
+    return {name: factor * value for name, value in gradient.items()}
+
+
 def plain() -> Optimizer:
     """Stochastic gradient descent without slots."""
     return Optimizer(lambda _: {}, lambda params, gradient, slots, lr: (sgd(params, gradient, lr), slots))

@@ -22,7 +22,7 @@ class Probe:
     cosine: list[float]  # between the gradients of two tasks, over all parameters: the triangle below the diagonal, row by row
     layers: dict[str, list[float]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
     update: list[float] = field(default_factory=list)
-    """For each task before `task`: minus the cosine between the step since the last look and the gradient there. 1: straight down."""
+    """For each task before `task`: minus the cosine between the step since the last look and the gradient then; 1: downhill."""
     predicted: list[float] = field(default_factory=list)
     """Likewise, that step times that gradient: by how much the loss changes to first order."""
 

@@ -21,6 +21,12 @@ class Schedule(NamedTuple):
 
     examples: Literal["arrivals", "all so far"] = "arrivals"
     fresh: bool = False  # every task starts from the initial weights
+    batch: int | None = None  # arrivals per step; None: as the benchmark says
+    glances: int | None = None  # consecutive steps on them; None: as the benchmark says
+
+    def pace(self, benchmark: Benchmark) -> tuple[int, int]:
+        """How many arrivals there are to a step, and how many steps are taken on them."""
+        return self.batch or benchmark.batch, self.glances or benchmark.glances
 
 
 def train_rows(
@@ -28,23 +34,42 @@ def train_rows(
 ) -> tuple[Rows, Held | None]:
     """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after.
 
-    An example enters the memory once, in the first epoch. Padding repeats real rows of its own step, so that nothing
-    else is ever seen, even by a model in which rows see each other.
+    An example enters the memory once, in the first epoch, after the last glance at it. Padding repeats real rows of its own
+    step, so that nothing else is ever seen, even by a model in which rows see each other.
     """
     first = 0 if schedule.examples == "all so far" else number
     pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
     random = generator(seed, "order", number)
     orders = [random.permutation(len(pool)) for _ in range(benchmark.epochs)]
-    index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, benchmark.batch) for o in orders), strict=True))
+    size, glances = schedule.pace(benchmark)
+    index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True))
+    if glances > 1:
+        index, real = _glanced(index, real, glances, generator(seed, "glances", number))
     new = _weighted(pool[index], real)
     if memory is None or held is None:
         return new, None
-    before = np.minimum(np.arange(len(index)) * benchmark.batch, len(pool))
+    before = np.minimum(np.arange(len(index)) // glances * size, len(pool))
     groups = int(stream.units.sum())
     draws, held = memory.replay(held, pool[orders[0]], before, groups, generator(seed, "memory", number))
-    spare = new[:, np.arange(memory.draw) % benchmark.batch, :3]
+    spare = new[:, np.arange(memory.draw) % size, :3]
     old = np.where(draws.real[..., None], draws.examples, spare)
     return np.concatenate([new, _weighted(old, draws.real)], axis=1), held
+
+
+def _glanced(index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Every batch so many times in a row; from the second time on, in another order."""
+    order = np.tile(np.arange(index.shape[1]), (len(index) * glances, 1))
+    for glance in range(1, glances):
+        order[glance::glances] = random.permuted(order[glance::glances], axis=1)
+    again = np.arange(len(order))[:, None] // glances
+    return index[again, order], real[again, order]
+
+
+def probe_rows(stream: Stream, number: int, count: int, seed: int) -> Rows:
+    """Test examples of a task, drawn once per replicate, for its gradient; where there are fewer, padding follows."""
+    examples = _triples(stream.tasks[number].test, number)
+    order = generator(seed, "probe", number).permutation(len(examples))
+    return _weighted(examples[np.resize(order, count)], np.arange(count) < len(order))
 
 
 def test_rows(stream: Stream) -> Rows:

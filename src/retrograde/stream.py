@@ -61,6 +61,9 @@ class Benchmark(Part):
     tests: Limit = 0  # test examples per task; 0: all
     epochs: Count = 1
     batch: Count = 10
+    glances: Count = 1  # consecutive steps on each mini-batch
+    probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
+    probe_every: Limit = 0  # steps between two comparisons; 0: at the end of each task only
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
 

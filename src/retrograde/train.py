@@ -11,6 +11,8 @@ from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
 from retrograde.opaque import Opaque
+from retrograde.probing import Prober
+from retrograde.schedule import Schedule
 from retrograde.seeds import torch_seed
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark, Stream
@@ -34,7 +36,7 @@ def train(
     start = time.perf_counter()
     note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
     clocks.seconds["compile" if backend.compiled else "warm_up"] = time.perf_counter() - start
-    return _run(backend, streams, clocks, progress, note)
+    return _run(backend, streams, seeds, clocks, progress, note)
 
 
 def _train_opaque(
@@ -42,13 +44,19 @@ def _train_opaque(
 ) -> Outcome:
     with seeded(torch_seed(seed, "opaque")):
         backend = Opaque(benchmark, learner, stream, seed, device)
-        return _run(backend, [stream], Clocks(device), progress, None)[0]
+        return _run(backend, [stream], [seed], Clocks(device), progress, None)[0]
 
 
 def _run(
-    backend: Backend, streams: list[Stream], clocks: Clocks, progress: Callable[[int], None], note: str | None
+    backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks, progress: Callable[[int], None], note: str | None
 ) -> list[Outcome]:
     replicates, tasks = len(streams), len(streams[0].tasks)
+    prober = Prober(backend, streams, seeds, clocks)
+
+    def advance(steps: int) -> None:
+        prober.advance(steps)
+        progress(steps)
+
     hits: list[list[list[int]]] = [[] for _ in streams]
     told: list[list[list[int]]] = [[] for _ in streams]
     sound = np.ones(replicates, dtype=bool)
@@ -56,7 +64,8 @@ def _run(
     for number in range(-1, tasks):
         if number >= 0:
             with clocks("train"):
-                used += np.stack(backend.learn(number, progress))
+                used += np.stack(backend.learn(number, advance))
+            prober.end_task()
         with clocks("evaluate"):
             found = backend.evaluate()
         sound &= found.sound
@@ -75,10 +84,14 @@ def _run(
     memories = [_memory(backend, stream, held) for stream, held in zip(streams, backend.held_examples(), strict=True)]
     counts = [_counts(backend, *map(int, column)) for column in used.T]
     tests = [[len(task.test.row) for task in stream.tasks] for stream in streams]
+    faults = [_fault(each, tasks) for each in hits]
     return [
-        Outcome(_fault(hits[i], tasks), dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i])
+        Outcome(
+            faults[i], dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i],
+            probes=[] if faults[i] else prober.probes[i],
+        )
         for i in range(replicates)
-    ]
+    ]  # fmt: skip
 
 
 def _fault(hits: list[list[int]], tasks: int) -> str:
@@ -100,12 +113,13 @@ def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
 
 def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
     """The steps of a whole run: of the replicate that takes the most."""
-    so_far = isinstance(strategy, Strategy) and strategy.schedule().examples == "all so far"
+    schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
+    size, glances = schedule.pace(benchmark)
 
     def steps(stream: Stream) -> int:
         sizes = np.array([len(task.train.row) for task in stream.tasks])
-        sizes = np.cumsum(sizes) if so_far else sizes
-        return int(benchmark.epochs * (-(-sizes // benchmark.batch)).sum())
+        sizes = np.cumsum(sizes) if schedule.examples == "all so far" else sizes
+        return int(benchmark.epochs * glances * (-(-sizes // size)).sum())
 
     return max(steps(stream) for stream in streams)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.func import stack_module_state, vmap
+from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
@@ -103,6 +103,7 @@ class Vectorised:
     ) -> None:
         self.benchmark, self.strategy, self.streams, self.seeds, self.device = benchmark, strategy, streams, seeds, device
         self.schedule, self.memory = strategy.schedule(), strategy.remember()
+        self.batch, _ = self.schedule.pace(benchmark)
         data = streams[0].data
         self.shape, self.scale = data.shape, data.scale
         self.train_x, self.test_x = self._pool(data.x_train), self._pool(data.x_test)
@@ -156,8 +157,7 @@ class Vectorised:
 
     def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         together = self._batch(rows, tables, pool)
-        size = self.benchmark.batch
-        new, old = Batch(*(t[:size] for t in together)), Batch(*(t[size:] for t in together))
+        new, old = Batch(*(t[: self.batch] for t in together)), Batch(*(t[self.batch :] for t in together))
         net = self._net(self.net, buffers, tables)
         after = self.strategy.step(net, state, Arrival(new, old, together))
         fresh = net.refreshed(after.params, together.x) if self.refresh else buffers
@@ -180,7 +180,7 @@ class Vectorised:
 
     def warm_up(self, mode: Compile, steps: int) -> str | None:
         """Take one step and forget it, compiled if that is asked for or pays; returns why compiling failed, if it did."""
-        width = self.benchmark.batch + (self.memory.draw if self.memory else 0)
+        width = self.batch + (self.memory.draw if self.memory else 0)
         rows = torch.zeros((len(self.seeds), width, 4), dtype=torch.long, device=self.device)
         rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
@@ -212,7 +212,7 @@ class Vectorised:
             progress(1)
         if type(self.strategy).end_task is not Strategy.end_task:
             self._end_task(number)
-        new, old = np.split(rows[..., 3], [self.benchmark.batch], axis=2)
+        new, old = np.split(rows[..., 3], [self.batch], axis=2)
         return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
 
     def _end_task(self, number: int) -> None:
@@ -251,6 +251,21 @@ class Vectorised:
 
         with torch.no_grad():
             return vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+
+    def parameters(self) -> Params:
+        """See `Backend.parameters`."""
+        return self.state.params
+
+    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
+        """See `Backend.gradient`."""
+
+        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Params, Tensor]:
+            net = self._net(self.eval_net, buffers, tables)
+            found: tuple[Params, Tensor] = grad_and_value(net.loss)(state.params, self._batch(rows, tables, pool))
+            return found
+
+        gradient, loss = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+        return loss, gradient
 
     def held_examples(self) -> list[int]:
         """How many past examples each replicate holds at the end of its stream."""

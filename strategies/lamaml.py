@@ -1,0 +1,30 @@
+"""La-MAML: look-ahead MAML with learned rates, which the parameters follow."""
+
+from dataclasses import dataclass
+
+from retrograde.strategies._lookahead import LookAhead
+from torch.nn.functional import relu
+
+from retrograde.net import Net, State
+from retrograde.optim import Params, sgd
+from retrograde.settings import Rate
+from retrograde.strategy import Arrival
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaMAML(LookAhead):
+    """La-MAML (Gupta et al. 2020, arXiv 2007.13904, algorithm 1): the rates step first, then the parameters at the new rates.
+
+    A rate falls where the step on new examples goes against the gradient on old ones; at 0 its parameter stands still.
+    """
+
+    rate_lr: Rate = 0.3  # of the rates' own descent
+
+    def init(self, net: Net, params: Params) -> Params:
+        return self.rates(params)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
+        rates = sgd(state.extra, of_rates, self.rate_lr)
+        params = {name: value - relu(rates[name]) * gradient[name] for name, value in state.params.items()}
+        return state.replace(params=params, extra=rates)

@@ -1,0 +1,66 @@
+"""Meta-experience replay: Reptile over steps on single examples, new and replayed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from retrograde.memory import POLICIES, Memory, Policy
+from retrograde.net import Batch, Net, State
+from retrograde.optim import Params, sgd
+from retrograde.schedule import Schedule
+from retrograde.settings import Count, Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True)
+class MER(Strategy):
+    """Meta-experience replay (Riemer et al. 2019, arXiv 1810.11910, algorithm 1); one example at a time, as often as `batches`.
+
+    Each batch is the new example and `draw` old ones, one SGD step for each; then the parameters go the share `beta` of the way
+    that these steps led, and after the last batch the share `gamma` of the way since the first. Algorithm 6 is `batches=1` with
+    `current=last`, its gamma being `beta` here.
+    """
+
+    lr: Rate = 0.1
+    memory: Count = 200  # examples kept
+    draw: Count = 10  # examples replayed in each batch
+    batches: Count = 5  # for each new example; they replace the benchmark's glances
+    beta: Rate = 0.01
+    gamma: Rate = 1.0
+    current: Literal["first", "last"] = "first"  # where the new example stands in its batch
+    policy: Policy = "reservoir"
+
+    def schedule(self) -> Schedule:
+        return Schedule(batch=1, glances=self.batches)
+
+    def remember(self) -> Memory:
+        return POLICIES[self.policy](self.memory, self.draw)
+
+    def init(self, net: Net, params: Params) -> Params:
+        count = next(iter(params.values())).new_zeros(())
+        return {"count": count, **{f"start.{name}": value.clone() for name, value in params.items()}}
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        batch = state.extra["count"] % self.batches
+        start = _where(batch == 0, state.params, {name: state.extra[f"start.{name}"] for name in state.params})
+        params = _toward(state.params, self._descended(net, state.params, arrival), self.beta)
+        params = _where(batch == self.batches - 1, _toward(start, params, self.gamma), params)
+        extra = {"count": state.extra["count"] + 1, **{f"start.{name}": value for name, value in start.items()}}
+        return state.replace(params=params, extra=extra)
+
+    def _descended(self, net: Net, params: Params, arrival: Arrival) -> Params:
+        order = [*range(1, 1 + self.draw), 0] if self.current == "last" else range(1 + self.draw)
+        for row in order:
+            one = Batch(*(part[row : row + 1] for part in arrival.with_memory))
+            params = sgd(params, net.grad(params, one), self.lr)
+        return params
+
+
+def _toward(start: Params, end: Params, share: float) -> Params:
+    """That share of the way from start to end."""
+    return {name: value + share * (end[name] - value) for name, value in start.items()}
+
+
+def _where(condition: torch.Tensor, yes: Params, no: Params) -> Params:
+    return {name: torch.where(condition, value, no[name]) for name, value in yes.items()}

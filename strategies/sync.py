@@ -1,0 +1,25 @@
+"""Sync La-MAML: learned inner rates, and a meta-step at a rate of its own."""
+
+from dataclasses import dataclass
+
+from retrograde.strategies._lookahead import LookAhead
+
+from retrograde.net import Net, State
+from retrograde.optim import Params, sgd
+from retrograde.settings import Rate
+from retrograde.strategy import Arrival
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync(LookAhead):
+    """Sync La-MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.3): the rates learn, the meta-step does not use them."""
+
+    lr: Rate = 0.1  # of the meta-step
+    rate_lr: Rate = 0.1  # of the rates' own descent
+
+    def init(self, net: Net, params: Params) -> Params:
+        return self.rates(params)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
+        return net.descend(state, gradient, self.lr).replace(extra=sgd(state.extra, of_rates, self.rate_lr))
