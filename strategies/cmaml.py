@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from retrograde.strategies._lookahead import LookAhead
-
 from retrograde.net import Net, State
 from retrograde.settings import Rate
+from retrograde.strategies._lookahead import LookAhead
 from retrograde.strategy import Arrival
 
 

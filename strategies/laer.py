@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from retrograde.strategies._lookahead import LookAhead
 from torch.nn.functional import relu
 
 from retrograde.net import Net, State
 from retrograde.optim import Params, clipped, sgd
 from retrograde.settings import Rate
+from retrograde.strategies._lookahead import LookAhead
 from retrograde.strategy import Arrival
 
 

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from retrograde.strategies._lookahead import LookAhead
-
 from retrograde.net import Net, State
 from retrograde.optim import Params, sgd
 from retrograde.settings import Rate
+from retrograde.strategies._lookahead import LookAhead
 from retrograde.strategy import Arrival
 
 
