@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrograde.benchmarks.sinusoid import Waves
 from scipy.stats import chi2, kstest
 
+from retrograde.benchmarks.sinusoid import Waves
 from retrograde.data import Dataset
 from retrograde.episodes import PARTITIONS
 from retrograde.errors import UserError

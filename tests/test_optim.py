@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from retrograde.optim import OPTIMIZERS
+from retrograde.optim import OPTIMIZERS, clipped
 
 THEIRS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -35,3 +35,17 @@ def test_an_update_leaves_its_inputs_alone(name):
     optimizer.update(params, {"w": torch.ones(3)}, slots, 0.5)
     assert torch.equal(params["w"], torch.ones(3))
     assert all(torch.equal(v, kept[group][k]) for group, values in slots.items() for k, v in values.items())
+
+
+@pytest.mark.parametrize("bound", [0.5, 100.0])
+def test_clipping_shortens_as_pytorch_does(bound):
+    ours = {"a": torch.randn(4, 3), "b": torch.randn(2)}
+    theirs = [torch.zeros_like(value).requires_grad_() for value in ours.values()]
+    for parameter, gradient in zip(theirs, ours.values(), strict=True):
+        parameter.grad = gradient.clone()
+    torch.nn.utils.clip_grad_norm_(theirs, bound)
+    assert all(torch.allclose(a, b.grad) for a, b in zip(clipped(ours, bound).values(), theirs, strict=True))
+
+
+def test_a_bound_of_zero_clips_nothing():
+    assert torch.equal(clipped({"a": torch.full((3,), 1e9)}, 0.0)["a"], torch.full((3,), 1e9))

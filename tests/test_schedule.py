@@ -196,3 +196,33 @@ def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
     assert np.array_equal(cut.reshape(-1, 4)[:count], copy)
     assert (cut.reshape(-1, 4)[count:, 3] == 0).all()
     assert np.array_equal(rows, copy)
+
+
+@pytest.mark.parametrize("memory", [None, Reservoir(5, 3)])
+def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
+    made, glanced = (benchmark_of(4, 2, glances=glances) for glances in (1, 3))
+    once, again = (
+        train_rows(made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0)[0][:, :4]
+        for made_ in (made, glanced)
+    )
+    assert len(again) == 3 * len(once)
+    assert np.array_equal(again[::3], once)
+    for glance in (1, 2):
+        assert all(sorted(map(tuple, a)) == sorted(map(tuple, b)) for a, b in zip(again[glance::3], once, strict=True))
+    assert not np.array_equal(again[1::3], once)
+
+
+def test_nothing_is_replayed_before_the_last_glance_at_it():
+    made = benchmark_of(4, glances=3)
+    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), Reservoir(50, 2), Reservoir(50, 2).empty(), 0)
+    for step in range(len(rows)):
+        seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 4)}
+        assert {tuple(row[:3]) for row in rows[step, 4:] if row[3]} <= seen
+    assert rows[3, 4:, 3].all()
+
+
+def test_a_strategy_may_set_the_pace_itself():
+    made = benchmark_of(4, glances=3)
+    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0)
+    assert rows.shape[1:] == (1, 4)
+    assert np.array_equal(rows[::2], rows[1::2])

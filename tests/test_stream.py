@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from retrograde.benchmarks.rotated import rotation
 
+from retrograde.benchmarks.rotated import rotation
 from retrograde.data import Dataset
 from retrograde.errors import UserError
 from retrograde.registry import Registry

@@ -189,12 +189,12 @@ def _ignores_padding(part: Strategy) -> None:
 
 def learns(part: Part) -> None:
     """It learns a trivial task."""
-    own = part.schedule().glances if isinstance(part, Strategy) else None
-    benchmark = _benchmark(part, tasks=1, epochs=max(1, 10 // (own or 1)))
+    glances = (part.schedule().glances if isinstance(part, Strategy) else None) or 1
+    benchmark = _benchmark(part, tasks=1, epochs=max(1, 10 // glances))
     outcome = train(benchmark, part, [benchmark.stream(blobs(1), 0)], [0], CPU, "off")[0]
     accuracy = outcome.correct[-1][0] / outcome.tests[0]
     if not accuracy > 0.9:
-        raise Broken(f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten looks at every example, not above 0.9")
+        raise Broken(f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9")
 
 
 def stays_within_its_memory(part: Part) -> None:

@@ -1,0 +1,106 @@
+"""La-MAML's meta-update: ours against the authors' way, a Python loop of `torch.autograd.grad` over lists of parameters.
+
+MLP 784-100-100-10, ten arrivals, ten replayed: ten inner steps on single examples, the meta-loss after each. Run with
+`tox run -e bench`; needs no data. Timed is the update alone, on random images; one thread is the setting to compare
+(`OMP_NUM_THREADS=1`). The figure to read is the ratio, printed at the end.
+"""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, relu
+
+from retrograde.data import Dataset
+from retrograde.registry import Registry
+from retrograde.vectorise import Vectorised
+
+UPDATES = 300
+SETTINGS = {"rate": "0.15", "rate_lr": "0.3", "floor": "true"}
+SECONDS: dict[str, float] = {}  # per meta-update of one replicate, the median over rounds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ratios():
+    yield
+    for name, seconds in SECONDS.items():
+        theirs = SECONDS.get(f"textbook, {name.rpartition(', ')[2]}")
+        print(f"\n{name}: {1e3 * seconds:.2f} ms" + (f", {theirs / seconds:.1f} times as fast" if theirs else ""))
+
+
+def data():
+    random = torch.Generator().manual_seed(0)
+    x = torch.rand(4 * UPDATES, 784, generator=random).numpy()
+    y = torch.randint(10, (len(x),), generator=random).numpy()
+    return Dataset("noise", x, y, x[:100], y[:100])
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("order", ["first", "second"])
+@pytest.mark.parametrize("replicates", [1, 5])
+def test_ours(benchmark, replicates, order):
+    parts, seeds = Registry(), list(range(replicates))
+    stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
+    lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
+    backend = Vectorised(stream, lamaml, [stream.stream(data(), seed) for seed in seeds], seeds, torch.device("cpu"))
+    assert backend.warm_up("on", UPDATES) is None
+    rows = torch.from_numpy(backend.rows(0))[:UPDATES]
+
+    def updates():
+        for step in rows:
+            backend.state, backend.buffers = backend._step(
+                backend.state, backend.buffers, step, backend.tables, backend.train_x
+            )
+
+    measured(benchmark, f"retrograde, {replicates} replicates, {order} order", updates, replicates * len(rows))
+
+
+def measured(benchmark, name, updates, count):
+    rates = []
+
+    def timed():
+        start = time.perf_counter()
+        updates()
+        rates.append((time.perf_counter() - start) / count)
+
+    benchmark.pedantic(timed, rounds=3, warmup_rounds=1)
+    SECONDS[name] = benchmark.extra_info["seconds_per_update"] = sorted(rates)[len(rates) // 2]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_textbooks(benchmark, order):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+    rates = [torch.full_like(weight, 0.15).requires_grad_() for weight in model.parameters()]
+    batches = [(torch.rand(20, 784), torch.randint(10, (20,))) for _ in range(UPDATES)]
+    weights = dict(model.named_parameters())
+
+    def updates():
+        for x, y in batches:
+            meta_update(model, weights, rates, (x, y), second_order=order == "second")
+
+    measured(benchmark, f"textbook, {order} order", updates, UPDATES)
+
+
+def meta_update(model, weights, rates, batch, second_order):
+    """The first ten examples arrive, the others are replayed."""
+    (x, y), losses, fast = batch, [], list(weights.values())
+    for i in range(10):
+        loss = cross_entropy(called(model, weights, fast, x[i : i + 1]), y[i : i + 1])
+        gradients = torch.autograd.grad(loss, fast, create_graph=second_order, retain_graph=second_order)
+        fast = [weight - relu(rate) * gradient for weight, rate, gradient in zip(fast, rates, gradients, strict=True)]
+        losses.append(cross_entropy(called(model, weights, fast, x), y))
+    (sum(losses) / len(losses)).backward()
+    torch.nn.utils.clip_grad_norm_(weights.values(), 2.0)
+    torch.nn.utils.clip_grad_norm_(rates, 2.0)
+    with torch.no_grad():
+        for rate, weight in zip(rates, weights.values(), strict=True):
+            rate.sub_(0.3 * rate.grad)
+            weight.sub_(relu(rate) * weight.grad)
+            rate.grad = weight.grad = None
+
+
+def called(model, weights, fast, x):
+    return torch.func.functional_call(model, dict(zip(weights, fast, strict=True)), (x,))
