@@ -7,8 +7,9 @@ from torch.nn.functional import relu
 from retrograde.net import Net, State
 from retrograde.optim import Params, clipped, sgd
 from retrograde.settings import Rate
-from retrograde.strategies._lookahead import LookAhead
 from retrograde.strategy import Arrival
+
+from ._lookahead import LookAhead
 
 
 @dataclass(frozen=True, kw_only=True)

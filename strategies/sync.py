@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from retrograde.net import Net, State
 from retrograde.optim import Params, sgd
 from retrograde.settings import Rate
-from retrograde.strategies._lookahead import LookAhead
 from retrograde.strategy import Arrival
+
+from ._lookahead import LookAhead
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,8 +59,12 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def source_digest(path: Path | None) -> str:
-    """Twelve hexadecimal digits that identify a strategy's file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path and path.is_file() else ""
+    """Twelve hexadecimal digits that identify a strategy's file, and the private files beside it that it imports."""
+    if not path or not path.is_file():
+        return ""
+    text = path.read_bytes()
+    siblings = [file for file in sorted(path.parent.glob("_*.py")) if f"from .{file.stem} import".encode() in text]
+    return hashlib.sha256(b"".join([text, *(file.read_bytes() for file in siblings)])).hexdigest()[:12]
 
 
 def reset_peak(device: torch.device) -> None:

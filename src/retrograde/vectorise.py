@@ -254,7 +254,8 @@ class Vectorised:
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
-        return self.state.params
+        params: Params = self.state.params
+        return params
 
     def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
         """See `Backend.gradient`."""
