@@ -125,15 +125,4 @@ def _spread(half: float, metric: str) -> str:
 
 def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:
     """A row of printed numbers, in the columns of their inner steps."""
-
-    def number(step: int) -> str:
-        name = f"{metric}@{step}"
-        spread = f" ± {entry.spread[name]:g}" if name in entry.spread else ""
-        return f"{entry.values[name]:g}{spread}" if name in entry.values else ""
-
-    unverified = ", unverified" if entry.checked == "memory" else ""
-    return (
-        Entry(f"– published: {entry.source}, {entry.where}{unverified}"),
-        *(Entry(number(step)) for step in steps),
-        *[Entry("")] * 4,
-    )
+    return Entry(entry.title), *(Entry(entry.text(f"{metric}@{step}")) for step in steps), *[Entry("")] * 4

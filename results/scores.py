@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde.frame import Label, by_strategy, competing, labels, row_title, score_frame
+from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.score import METRICS
+from retrograde.score import METRICS, Metric
 from retrograde.stats import leaders, t_interval
 
 
@@ -32,7 +33,8 @@ def _compared() -> str:
         "Percent: the mean over n replicates ± half of the 95 % t-interval. Bold: the best mean, and every strategy "
         "that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). "
         "Upper bounds (†) and strategies of which a replicate is missing do not compete. Replicates with the same seed share "
-        "class order, data order and initial weights."
+        "class order, data order and initial weights. Published numbers stand under the rows with the same stream and rule, "
+        "with ± as the source gives it; unverified ones were never read in the source or a copy of it."
     )
 
 
@@ -50,16 +52,22 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
     metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
     values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in metrics}
     bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in metrics}
-    rows = []
-    for strategy in strategies:
-        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
-        cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
-        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
+    rows: list[tuple[Entry, ...]] = []
+    for strategy, cell in sorted(cells.items(), key=lambda item: item[0]):
+        mine = [record.status for record in here if record.cell == cell]
+        scored = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
+        rows.append((Entry(row_title(strategy)), *scored, Entry(outcomes(mine))))
+        rows += [_published(entry, metrics) for entry in published() if entry.beside(cell)]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
+
+
+def _published(entry: Published, metrics: Sequence[Metric]) -> tuple[Entry, ...]:
+    """A row of printed numbers."""
+    return Entry(entry.title), *(Entry(entry.text(metric.name)) for metric in metrics), Entry("")
 
 
 def _interval(values: "pd.Series[float] | None") -> str:

@@ -13,9 +13,11 @@ from retrograde.published import Published
 from retrograde.registry import Registry
 from retrograde.report import figures
 from retrograde.result import Drawing
+from retrograde.score import METRICS
 from retrograde.settings import parse
 
 PARTS = Registry()
+SCORES = {metric.name for metric in METRICS}
 FIGURES = [name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)]
 
 
@@ -115,7 +117,7 @@ def test_every_published_entry_names_a_benchmark_a_strategy_and_settings_that_ex
     for kind, spec in (("benchmarks", entry.benchmark), ("strategies", entry.strategy)):
         PARTS.get(kind, *parse(spec))
     assert set(entry.spread) <= set(entry.values)
-    assert all(re.fullmatch(r"(loss|accuracy)@\d+", metric) for metric in entry.values)
+    assert all(re.fullmatch(r"(loss|accuracy)@\d+", metric) or metric in SCORES for metric in entry.values)
 
 
 def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds):

@@ -3,6 +3,7 @@ import random
 import pandas as pd
 import pytest
 
+from retrograde.published import Published
 from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
@@ -341,3 +342,13 @@ def test_a_timing_is_the_mean_of_the_replicates_that_are_done(make_record):
     lost = make_record(seed=2, clocks={"train": 900.0, "evaluate": 900.0}, status="diverged")
     tidy: pd.DataFrame = part("timing").table([make_record(), make_record(seed=1, clocks=trained), lost]).tidy
     assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [[3.0, 0.75, 1.5, 2]]
+
+
+def test_published_scores_stand_under_the_row_that_they_fit(make_record, monkeypatch):
+    printed = {"source": "A 2020", "where": "table 1", "checked": "memory", "benchmark": "split", "strategy": "er:memory=200"}
+    entry = Published(**printed, values={"ACC": 77.42}, spread={"ACC": 0.65})
+    monkeypatch.setitem(Registry().find("results", "scores").table.__globals__, "published", lambda: (entry,))
+    (section,) = scores([make_record(), make_record("other")]).sections
+    assert [row[0].text for row in section.rows] == ["er", "– published: A 2020, table 1, unverified", "other"]
+    assert section.rows[1][section.columns.index("ACC")].text == "77.42 ± 0.65"
+    assert section.rows[1][section.columns.index("BTI")].text == ""

@@ -30,6 +30,16 @@ class Published(BaseModel):
     values: Annotated[dict[str, float], Field(min_length=1)]  # by metric, such as "accuracy@3": after three inner steps
     spread: dict[str, float] = {}  # likewise, as the source gives it
 
+    @property
+    def title(self) -> str:
+        """What its row in a table is called."""
+        return f"– published: {self.source}, {self.where}" + (", unverified" if self.checked == "memory" else "")
+
+    def text(self, metric: str) -> str:
+        """The number of a metric as a table has it; nothing where there is none."""
+        spread = f" ± {self.spread[metric]:g}" if metric in self.spread else ""
+        return f"{self.values[metric]:g}{spread}" if metric in self.values else ""
+
     def beside(self, cell: Cell) -> bool:
         """Whether these numbers stand beside a cell's."""
         return _fits(self.benchmark, cell.benchmark) and _fits(self.strategy, cell.strategy)
