@@ -22,7 +22,8 @@ class Adaptation(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         records = [record for record in records if record.cell.episodic]
-        adapted, checks, label = adaptation_frame(records), checks_frame(records), labels(records)
+        label = labels(records)
+        adapted, checks = adaptation_frame(records, label), checks_frame(records, label)
         seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
         frame = pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")]) if len(seen) else adapted
         by_benchmark = defaultdict(list)

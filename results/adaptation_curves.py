@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.frame import adaptation_frame
+from retrograde.frame import adaptation_frame, labels
 from retrograde.record import Record
 from retrograde.result import Drawing
 
@@ -19,7 +19,7 @@ class AdaptationCurves(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.figure import lines
 
-        frame = adaptation_frame(records)
+        frame = adaptation_frame(records, labels(records))
         shown = frame[frame.metric != "cosine"]
         if shown.empty:
             return None

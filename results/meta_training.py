@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.frame import checks_frame
+from retrograde.frame import checks_frame, labels
 from retrograde.record import Record
 from retrograde.result import Drawing
 
@@ -26,7 +26,7 @@ class MetaTraining(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.figure import lines
 
-        frame = checks_frame(records)
+        frame = checks_frame(records, labels(records))
         if frame.empty:
             return None
         title = "Meta-training, watched on 100 tasks: mean over replicates and 95 % t-interval"

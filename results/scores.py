@@ -19,7 +19,8 @@ class Scores(Result):
     """Mean and 95 % interval of each metric over replicates; bold: the best, and what is not distinguishable from it."""
 
     def table(self, records: Sequence[Record]) -> Table:
-        frame, label = score_frame(records), labels(records)
+        label = labels(records)
+        frame = score_frame(records, label)
         by_benchmark = defaultdict(list)
         for record in records:
             if not record.cell.episodic:

@@ -8,7 +8,7 @@ import pytest
 
 from retrograde import published
 from retrograde.figure import FORMATS
-from retrograde.frame import adaptation_frame, checks_frame
+from retrograde.frame import adaptation_frame, checks_frame, labels
 from retrograde.published import Published
 from retrograde.registry import Registry
 from retrograde.report import figures
@@ -121,8 +121,8 @@ def test_every_published_entry_names_a_benchmark_a_strategy_and_settings_that_ex
 
 
 def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds):
-    assert len(adaptation_frame(seeds)) == 6 * 2 * 2  # loss and cosine after 0 and 1 steps
-    checks = checks_frame(seeds)
+    assert len(adaptation_frame(seeds, labels(seeds))) == 6 * 2 * 2  # loss and cosine after 0 and 1 steps
+    checks = checks_frame(seeds, labels(seeds))
     assert len(checks) == 6 * 2 * 3  # loss and two cosines, twice
     assert checks[(checks.metric == "cosine") & (checks.iteration == 4)].value.unique().tolist() == [0.4]
 

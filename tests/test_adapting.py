@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrograde import adapting
 from retrograde.adapting import Episodes, Tasks
@@ -182,9 +184,10 @@ def test_the_alignment_of_tasks_of_meta_training_cuts_them_as_meta_training_does
     assert close(episodes.alignment(tasks, 0, test=False), expected.mean(2)[:, :1])
 
 
+@pytest.mark.parametrize("transductive", [True, False])
 @pytest.mark.parametrize("rows", [1, 27, 10_000])
-def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(rows, monkeypatch):
-    episodes = few_shot("conv4-4").ready()
+def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(rows, transductive, monkeypatch):
+    episodes = few_shot("conv4-4", transductive=transductive).ready()
     tasks = episodes.draw("test", 5, "test")
     whole = episodes.measure(tasks), episodes.alignment(tasks, 2)
     monkeypatch.setattr(adapting, "ROWS", rows)
@@ -201,6 +204,27 @@ def test_no_more_rows_than_the_limit_are_measured_at_once(monkeypatch):
     monkeypatch.setattr(Tasks, "__new__", lambda cls, x, *rest: seen.append(x) or new(cls, x, *rest))
     episodes.measure(tasks)
     assert [x.shape[1] for x in seen if isinstance(x, torch.Tensor) and x.ndim == 6] == [2, 2, 1]
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that anything gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(each.numel() for each in pytree.tree_leaves(out) if torch.is_tensor(each))])
+        return out
+
+
+@pytest.mark.parametrize("rows", [45, 300])
+def test_no_more_rows_are_measured_at_once_where_each_query_brings_the_support(rows, monkeypatch):
+    episodes = few_shot("mlp-8", transductive=False).ready(learnt=0)
+    tasks = episodes.draw("test", 5, "test")
+    monkeypatch.setattr(adapting, "ROWS", rows)  # a task has 12 queries, each with a support of 9: 120 rows
+    with Largest() as largest:
+        episodes.measure(tasks)
+    assert largest.numbers <= 2 * rows * 64  # replicates, and pixels
 
 
 def test_meta_learning_starts_from_weights_that_follow_from_the_seed():

@@ -187,7 +187,7 @@ def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_pat
     code, out, err = call("run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:lr=1e30")
     assert (code, out.count("diverged")) == (0, 2)
     assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
-    assert "The loss of 3 test tasks became non-finite after 1 inner steps. A smaller lr may help." in err
+    assert "The loss of 3 test tasks became non-finite after 1 inner step. A smaller lr may help." in err
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-0.json")]
     assert [(record["status"], record["adaptation"]) for record in records] == [("diverged", None)] * 2
 
@@ -204,7 +204,7 @@ strategies = ["scratch:test_steps=1"]
 """
 
 
-@pytest.mark.parametrize(("added", "takers"), [("er", {"split"}), ("maml", {"sinusoid", "fewshot"})])
+@pytest.mark.parametrize(("added", "takers"), [("er", {"split"}), ("maml", {"sinusoid", "fewshot"}), ("oracle", {"sinusoid"})])
 def test_a_strategy_added_to_a_mixed_suite_goes_to_the_benchmarks_that_take_it(call, tmp_path, added, takers):
     (tmp_path / "s.toml").write_text(MIXED)
     assert call("run", "s.toml", "--strategy", added)[0] == 0
@@ -213,7 +213,7 @@ def test_a_strategy_added_to_a_mixed_suite_goes_to_the_benchmarks_that_take_it(c
     assert cells == own | {(taker, added) for taker in takers}
 
 
-@pytest.mark.parametrize(("kept", "added"), [("split", "maml"), ("sinusoid", "er")])
+@pytest.mark.parametrize(("kept", "added"), [("split", "maml"), ("sinusoid", "er"), ("fewshot", "oracle")])
 def test_a_strategy_added_to_a_suite_that_has_nothing_for_it_is_refused(call, tmp_path, kept, added):
     (tmp_path / "s.toml").write_text(MIXED)
     code, _, err = call("run", "s.toml", "--strategy", added, "--only", f"benchmark={kept}")

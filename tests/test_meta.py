@@ -163,7 +163,7 @@ def test_a_wave_leaves_its_first_test_tasks_as_curves():
 
 
 LOST = "A parameter became non-finite by meta-iteration 3."
-FAILED = "The loss of 6 test tasks became non-finite after 1 inner steps."
+FAILED = "The loss of 6 test tasks became non-finite after 1 inner step."
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,10 @@ def test_meta_training_ends_at_the_check_that_finds_no_replicate_sound():
 
 def test_the_first_step_after_which_any_test_task_is_lost_is_told_with_the_number_of_tasks():
     nan, inf = torch.nan, torch.inf
-    loss = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, inf], [inf, nan, 3.0, inf]])
-    assert meta._tested_fault(loss) == "The loss of 2 test tasks became non-finite after 1 inner steps."
-    assert meta._tested_fault(loss[:1]) == ""
+    loss, cosine = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, inf], [inf, nan, 3.0, inf]]), torch.zeros(3)
+    assert meta._tested_fault(loss, cosine) == "The loss of 1 test task became non-finite after 1 inner step."
+    assert meta._tested_fault(loss[[0, 0, 2]], cosine) == "The loss of 3 test tasks became non-finite after 2 inner steps."
+    assert meta._tested_fault(loss[:1], cosine[:1]) == ""
 
 
 class Wild(Slopes):
@@ -208,6 +209,20 @@ def test_a_replicate_that_diverges_leaves_the_others_alone(partition, fault):
     assert (wild.fault, wild.adaptation, tame.fault) == (fault, None, "")
     assert tame.counts["steps"] == 6
     assert np.allclose(tame.adaptation.loss, run(strategy("maml"), (1,))[0].adaptation.loss, rtol=1e-3)
+
+
+class Far(Slopes):
+    """Lines so long that the loss has a number and the length of its gradient has none."""
+
+    def draw(self, partition, tasks, shots, queries, random):
+        drawn = super().draw(partition, tasks, shots, queries, random)
+        return drawn._replace(x=drawn.x * np.float32(1e12), y=drawn.y * np.float32(1e12))
+
+
+def test_a_cosine_without_a_number_is_a_fault_that_says_so():
+    far, tame = run(strategy("scratch", test_steps=0), (0, 1), sources=[Far(), Slopes()])
+    fault = "The cosine between the gradients on test tasks became non-finite after 0 inner steps."
+    assert (far.fault, far.adaptation, tame.fault) == (fault, None, "")
 
 
 def test_a_check_without_a_number_is_left_out_and_no_fault():

@@ -15,6 +15,9 @@ SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_s
 BENCHMARK = Named("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
 STRATEGY = Named("er", {"memory": 500, "lr": 0.1}, "memory=500")
 CELL = Cell(BENCHMARK, STRATEGY, "digest")
+CHECK = {"iteration": 0, "loss": [2.0, 1.0, 1.0], "accuracy": [0.25, 0.5, 0.5], "cosine": -0.125, "cosine_seen": 1.0}
+CURVE = [0.5, -1.0]
+FIT = {"x": CURVE, "y": CURVE, "support_x": [0.5], "support_y": [0.5], "predicted": [CURVE] * 3}
 
 
 def refuse(name):
@@ -29,9 +32,8 @@ def whole(make_record):
 @pytest.fixture
 def adapted(make_record):
     """A record of episodes: two inner steps on three tasks of four queries."""
-    loss, correct, fit = [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]], [[0, 1, 2], [4, 1, 3], [4, 2, 3]], [0.5, -1.0]
-    checks = [Check(0, [2.0, 1.0, 1.0], [0.25, 0.5, 0.5], -0.125, 1.0)]
-    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], checks, [Fit(fit, fit, fit[:1], fit[:1], [fit] * 3)])
+    loss, correct = [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]], [[0, 1, 2], [4, 1, 3], [4, 2, 3]]
+    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [Check(**CHECK)], [Fit(**FIT)])
     return make_record(correct=(), adaptation=adaptation)
 
 
@@ -145,6 +147,13 @@ def test_a_record_whose_counts_cannot_be_is_damaged(whole, change):
         {"queries": 0, "correct": []},
         {"cosine": [0.5, 0.25]},
         {"cosine": []},
+        {"checks": [CHECK | {"loss": [2.0, 1.0]}]},
+        {"checks": [CHECK, CHECK | {"accuracy": [0.25, 0.5]}]},
+        {"checks": [CHECK | {"accuracy": []}]},
+        {"fits": [FIT | {"y": [0.5]}]},
+        {"fits": [FIT | {"support_y": []}]},
+        {"fits": [FIT, FIT | {"predicted": [[0.5, -1.0]] * 2}]},
+        {"fits": [FIT | {"predicted": [[0.5, -1.0], [0.5, -1.0], [0.5]]}]},
     ],
     ids=str,
 )

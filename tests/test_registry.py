@@ -166,6 +166,28 @@ def test_a_plugin_without_a_public_part_of_its_own_is_refused(source, write):
         Registry((write(source),))
 
 
+BASES = {
+    "benchmarks": "Benchmark or Episodic",
+    "strategies": "Strategy, Learner or MetaStrategy",
+    "results": "Result or Drawing",
+}
+
+
+@pytest.mark.parametrize("kind", SOURCE)
+def test_a_file_without_the_part_asked_for_is_told_what_such_a_part_derives_from(kind, write, enter, monkeypatch, tmp_path):
+    write("", f"far_{kind}.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    enter(kind, "far", f"far_{kind}")
+    with pytest.raises(UserError, match=f"exactly one public class derived from {BASES[kind]};"):
+        Registry().find(kind, "far")
+
+
+def test_a_plugin_without_a_part_is_told_every_class_that_parts_derive_from(write):
+    every = "Benchmark, Episodic, Strategy, Learner, MetaStrategy, Result or Drawing"
+    with pytest.raises(UserError, match=f"a public class derived from {every}"):
+        Registry((write(""),))
+
+
 def test_a_plugin_that_is_no_python_file_is_refused(write, tmp_path):
     for path in (tmp_path, tmp_path / "absent.py", write("", "mine.txt")):
         with pytest.raises(UserError, match=r"Python file.*(none at|is none)"):

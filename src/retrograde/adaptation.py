@@ -37,6 +37,11 @@ class Fit:
     support_y: list[float]
     predicted: list[list[float]]
 
+    def whole(self, steps: int) -> bool:
+        """Whether every curve has all points, before and after each of the inner steps."""
+        curves = {len(curve) for curve in (self.x, self.y, *self.predicted)}
+        return len(curves) == 1 and len(self.support_x) == len(self.support_y) and len(self.predicted) == steps
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -62,4 +67,8 @@ class Adaptation:
             return "the numbers of tasks, inner steps and queries do not fit together"
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
             return "a count of right answers is below 0 or above the number of queries"
+        if any((len(each.loss), len(each.accuracy)) != (len(self.loss), len(self.correct)) for each in self.checks):
+            return "the inner steps of a check and of the test do not fit together"
+        if not all(fit.whole(len(self.loss)) for fit in self.fits):
+            return "the points and inner steps of a fit do not fit together"
         return ""

@@ -147,8 +147,13 @@ class Episodes:
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
             progress(1)
 
-    def _adapting(self, tasks: Tasks, look: Callable[[Net, Params, Episode], Any], steps: int, test: bool = True) -> Any:
-        """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...)."""
+    def _adapting(
+        self, tasks: Tasks, look: Callable[[Net, Params, Episode], Any], steps: int, test: bool = True, rows: int = 0
+    ) -> Any:
+        """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...).
+
+        It passes so many rows of a task at once: all of them, where none are given.
+        """
 
         def one(learned: Params, buffers: Params, tasks: Tasks) -> Any:
             net = replace(self.net, buffers=buffers)
@@ -161,7 +166,7 @@ class Episodes:
             return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
 
         over_tasks = vmap(one, in_dims=(None, None, 0))
-        size = max(1, ROWS // tasks.x.shape[2])
+        size = max(1, ROWS // (rows or tasks.x.shape[2]))
         with torch.no_grad():
             parts = [
                 vmap(over_tasks)(self.state.params, self.buffers, Tasks(*(part[:, i : i + size] for part in tasks)))
@@ -171,7 +176,9 @@ class Episodes:
 
     def measure(self, tasks: Tasks) -> Measured:
         """Adapt to tasks of meta-validation or meta-test, and measure on their queries after each inner step."""
-        seen = self._adapting(tasks, self._score, self.strategy.test_steps)
+        queries = self.queries_per_task()
+        alone = 0 if self.benchmark.transductive else queries * (tasks.x.shape[2] - queries + 1)
+        seen = self._adapting(tasks, self._score, self.strategy.test_steps, rows=alone)
         return Measured(*(part.transpose(1, 2).cpu() for part in seen))
 
     def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
@@ -238,7 +245,8 @@ def _alone(net: Net, params: Params, episode: Episode) -> Float[Tensor, "row uni
     def outputs(x: Tensor) -> Tensor:
         return net.logits(params, torch.cat([episode.support.x, x[None]]))[-1]
 
-    return vmap(outputs)(episode.query.x)
+    together = max(1, ROWS // (len(episode.support.x) + 1))
+    return vmap(outputs, chunk_size=together)(episode.query.x)
 
 
 def rounded(values: Tensor) -> list[float]:

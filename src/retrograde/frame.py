@@ -68,12 +68,11 @@ def ordered(records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.cell.path, record.seed))
 
 
-def score_frame(records: Sequence[Record]) -> pd.DataFrame:
+def score_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
     Of several upper bounds on one stream, intransigence is measured against the one whose settings come first.
     """
-    label = labels(records)
     done = [record for record in ordered(records) if record.status == "done" and record.tests]
     bounds = sorted((r for r in done if r.upper_bound), key=lambda r: label[r.cell], reverse=True)
     joint = {(record.cell.stream, record.seed): record.R for record in bounds}
@@ -88,13 +87,12 @@ def score_frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def adaptation_frame(records: Sequence[Record]) -> pd.DataFrame:
+def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """How replicates that are done adapted to test tasks: `REPLICATE`, metric, step, value, half, tasks.
 
     `value` is the mean over the test tasks after so many inner steps, `half` half of its 95 % t-interval over them. The metrics
     are loss and, in classification, accuracy, both of the query; and cosine, between the gradients on support and query.
     """
-    label = labels(records)
     rows = [
         (*label[record.cell], record.seed, record.upper_bound, *row)
         for record in ordered(records)
@@ -114,13 +112,12 @@ def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, i
         yield "cosine", step, cosine, float("nan"), min(WATCHED, len(adaptation.loss[0]))
 
 
-def checks_frame(records: Sequence[Record]) -> pd.DataFrame:
+def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Meta-training as it went: `REPLICATE`, iteration, metric, value.
 
     The metrics are loss and accuracy on tasks of meta-validation after the last inner step, and the cosine between the
     gradients on support and query before the first, on those (cosine) and on tasks of meta-training (cosine_seen).
     """
-    label = labels(records)
     rows = []
     for record in ordered(records):
         for check in record.adaptation.checks if record.status == "done" and record.adaptation else ():

@@ -81,7 +81,7 @@ def _outcomes(
         cosines = episodes.alignment(watched, episodes.strategy.test_steps)
     fits = episodes.fits(tasks)
     replicates = len(episodes.seeds)
-    faults = [fault or _tested_fault(loss) for fault, loss in zip(faults, measured.loss, strict=True)]
+    faults = [fault or _tested_fault(*tested) for fault, *tested in zip(faults, measured.loss, cosines, strict=True)]
     how = {
         "backend": "pure",
         "compiled": episodes.compiled,
@@ -106,10 +106,19 @@ def _outcomes(
     return [outcome(i) for i in range(replicates)]
 
 
-def _tested_fault(loss: Float[Tensor, "step task"]) -> str:
-    lost = ~loss.isfinite()
-    first = int(lost.any(1).int().argmax())
-    return f"The loss of {int(lost[first].sum())} test tasks became non-finite after {first} inner steps." if lost.any() else ""
+def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step"]) -> str:
+    """What first became non-finite on test tasks, and when; nothing, if nothing did."""
+    lost, odd = ~loss.isfinite(), ~cosine.isfinite()
+    if not (lost.any() or odd.any()):
+        return ""
+    step = int((lost.any(1) | odd).int().argmax())
+    tasks = int(lost[step].sum())
+    what = f"loss of {_counted(tasks, 'test task')}" if tasks else "cosine between the gradients on test tasks"
+    return f"The {what} became non-finite after {_counted(step, 'inner step')}."
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def parameters(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> int:

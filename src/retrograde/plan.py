@@ -1,7 +1,6 @@
 """What a run will do: suites read, cells resolved and checked, replicates put into batches."""
 
 import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +20,9 @@ from retrograde.settings import Part, parse
 from retrograde.store import Store
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
+from retrograde.toml import tomllib
 from retrograde.trial import Trial, fit, trial
 from retrograde.vectorise import Compile
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class Context(NamedTuple):
@@ -45,7 +40,7 @@ class Request(NamedTuple):
 
     benchmark: str
     strategy: str
-    added: bool = False  # to a suite: left out where the suite's benchmark is of the other kind
+    added: bool = False  # to a suite: left out where it does not fit the suite's benchmark
 
 
 class _Cells(BaseModel):
@@ -121,7 +116,7 @@ def plan(requests: list[Request], seeds: int, registry: Registry, context: Conte
     left_out = []
     for request in requests:
         benchmark, strategy = resolve(request, registry)
-        if request.added and not fit(benchmark, strategy):
+        if request.added and not fit(benchmark, strategy, context.data):
             left_out.append(request)
             continue
         todo = trial(benchmark, strategy, context.data)
@@ -156,7 +151,7 @@ def _check_added(requests: list[Request], left_out: list[Request]) -> None:
         if request.strategy not in used:
             raise UserError(
                 f"{request.strategy} was added, and no benchmark of the suite takes it: streams take strategies, episodes "
-                "take meta-strategies. Name another suite, or --benchmark."
+                "take meta-strategies, and those that are told facts need some. Name another suite, or --benchmark."
             )
 
 

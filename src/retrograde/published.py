@@ -1,7 +1,6 @@
 """The literature's numbers, as `results/published.toml` has them, and which of our cells each is comparable with."""
 
 import importlib
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retrograde.record import Cell, Named
 from retrograde.settings import as_text, parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from retrograde.toml import tomllib
 
 
 class Published(BaseModel):

@@ -14,7 +14,12 @@ from retrograde.errors import UserError, nearest
 from retrograde.settings import Part, digest
 
 P = TypeVar("P", bound=Part)
-KINDS = ("benchmarks", "strategies", "results")
+KINDS = {
+    "benchmarks": ("Benchmark", "Episodic"),
+    "strategies": ("Strategy", "Learner", "MetaStrategy"),
+    "results": ("Result", "Drawing"),
+}
+"""The kinds of part, and the classes of which one is derived."""
 
 
 class Registry:
@@ -31,7 +36,7 @@ class Registry:
             self.own[path.stem] = load_file(path)
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
-                    f"{path} defines no part: a class derived from Strategy, Learner, Benchmark or Result, "
+                    f"{path} defines no part: a public class derived from {_bases(*KINDS)}, "
                     "with its settings as dataclass fields. `retrograde new strategy NAME` writes one."
                 )
 
@@ -68,6 +73,12 @@ class Registry:
 
 def _one(kind: str) -> str:
     return {"strategies": "strategy"}.get(kind, kind.removesuffix("s"))
+
+
+def _bases(*kinds: str) -> str:
+    """The classes of which a part of one of these kinds is derived."""
+    *others, last = (base for kind in kinds for base in KINDS[kind])
+    return f"{', '.join(others)} or {last}"
 
 
 def _built_in(kind: str) -> list[str]:
@@ -118,5 +129,7 @@ def _only_part(module: ModuleType, kind: str) -> type[Part]:
     parts = [part for part in _parts_of(module) if part.kind == kind]
     if len(parts) != 1:
         names = ", ".join(p.__name__ for p in parts) or "none"
-        raise UserError(f"A file of {kind} defines exactly one public part; {module.__file__} defines {names}.")
+        raise UserError(
+            f"A file of {kind} defines exactly one public class derived from {_bases(kind)}; {module.__file__} defines {names}."
+        )
     return parts[0]

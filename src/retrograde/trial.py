@@ -102,21 +102,27 @@ class OnEpisodes(Trial):
         return meta.meta_train(self.benchmark, self.strategy, sources, seeds, device, mode, progress)
 
 
-def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy) -> bool:
-    """Whether both are of streams, or both of episodes."""
-    return isinstance(benchmark, Episodic) == isinstance(strategy, MetaStrategy)
+def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, folder: Path) -> bool:
+    """Whether both are of streams, or both of episodes, with facts where the strategy is told them."""
+    if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
+        return not strategy.told or benchmark.stream(_dataset(benchmark, folder), 0).facts > 0
+    return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 
 def trial(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, folder: Path) -> Trial:
     """Pair a benchmark with a strategy and load the data; raises `UserError` where they do not fit together."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
-        return OnEpisodes(benchmark, strategy, dataset(benchmark.dataset, folder) if benchmark.dataset else None)
+        return OnEpisodes(benchmark, strategy, _dataset(benchmark, folder))
     if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
         return OnStream(benchmark, strategy, dataset(benchmark.dataset, folder))
     one, other = ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
     raise UserError(
         f"{type(strategy).__name__} learns from {one}, and {type(benchmark).__name__} is {other}. Choose another strategy."
     )
+
+
+def _dataset(benchmark: Episodic, folder: Path) -> Dataset | None:
+    return dataset(benchmark.dataset, folder) if benchmark.dataset else None
 
 
 @cache
