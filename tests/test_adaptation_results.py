@@ -16,7 +16,9 @@ from retrograde.result import Drawing
 from retrograde.settings import parse
 
 PARTS = Registry()
-FIGURES = [name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)]
+FIGURES = [
+    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing) and "alignment" not in name
+]
 
 
 def table(records):
