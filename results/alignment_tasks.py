@@ -71,8 +71,9 @@ def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
     axis.set_yticks(_ticks(2, tasks))
     axis.grid(visible=False)
     if tasks > LEGIBLE:
-        x, y = column[cosines < 0] + 1.0, row[cosines < 0] + 1.0
-        axis.plot(np.stack([x - 0.2, x + 0.2, x * np.nan], axis=1).ravel(), y.repeat(3), color="black", linewidth=0.5)
+        left, low = column[cosines < 0] + 0.8, row[cosines < 0] + 1.0
+        gapped = np.stack([left, left + 0.4, left * np.nan], axis=1)
+        axis.plot(gapped.ravel(), low.repeat(3), color="black", linewidth=0.5)
         return
     for x, y, cosine in zip(column.tolist(), row.tolist(), cosines, strict=True):
         ink = "white" if abs(cosine) > 0.7 * largest else "black"
@@ -80,7 +81,7 @@ def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
 
 
 def _squares(axis: "Axes", centres: np.ndarray, values: np.ndarray, largest: float) -> None:
-    """A square for each value; one shape in all places, unclipped, which makes files a fourth as large as a mesh does."""
+    """A square for each value; one shape in all places, unclipped: far smaller files than of a mesh."""
     from matplotlib.collections import PathCollection
     from matplotlib.path import Path
     from matplotlib.transforms import AffineDeltaTransform

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retrograde.alignment import EXPLAINING, alignment_frame, correlations, replicate_frame
-from retrograde.figure import FORMATS
+from retrograde.figure import FORMATS, wrapped
 from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS as RENDERED
@@ -212,3 +212,7 @@ def test_forgetting_is_shown_against_alignment_with_intervals_and_the_correlatio
 
 def test_figures_of_the_probes_of_one_task_are_none(make_probed, look):
     assert list(figures([make_probed(ends=(90,), probes=[look(0, [X])])], PARTS)) == []
+
+
+def test_long_names_are_broken_after_commas_and_lose_nothing():
+    assert wrapped("split:dataset=mnist,class_order=0,1 er", 22) == "split:dataset=mnist,\nclass_order=0,1 er"
