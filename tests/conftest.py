@@ -76,3 +76,46 @@ def make_adapted(make_record):
         return make_record(strategy, seed, (), adaptation=adaptation, **more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def look():
+    """Build a probe from the gradients of the tasks looked at, as rows, and the step since the last look."""
+    import numpy as np
+
+    from retrograde.probe import Probe
+
+    def build(task, gradients, losses=None, moved=None, *, ended=True, step=None):
+        gradients = np.array(gradients, dtype=float)
+        norm = np.linalg.norm(gradients, axis=1)
+        unit = gradients / np.where(norm > 0, norm, 1)[:, None]
+        below = np.tril_indices(len(gradients), -1)
+        moved = np.zeros(gradients.shape[1]) if moved is None else np.array(moved, dtype=float)
+        update = -unit[:task] @ moved / (np.linalg.norm(moved) or 1)
+        losses = [1.0] * len(gradients) if losses is None else [float(loss) for loss in losses]
+        step = 10 * (task + 1) if step is None else step
+        cosine, predicted = (unit @ unit.T)[below].round(4), gradients[:task] @ moved
+        return Probe(
+            task, step, ended, losses, norm.tolist(), cosine.tolist(), {}, update.round(4).tolist(), predicted.tolist()
+        )  # fmt: skip
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_probed(make_record, look):
+    """Build a record from the right answers in each task at the end; its gradients are random unless probes are given."""
+    import numpy as np
+
+    def make(strategy="er", seed=0, ends=(80, 90, 90), *, probes=None, probe=50, slope=0.0, **fields):
+        tasks, draw = len(ends), np.random.default_rng([seed, len(strategy)])
+        vectors = draw.normal(size=(tasks, 6)) + slope
+        looks = [
+            look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks)), draw.normal(size=6) - slope)
+            for i in range(tasks)
+        ]
+        rows = [[10] * tasks, *([90] * tasks for _ in ends[1:]), list(ends)]
+        settings = fields.pop("settings", {}) | ({"probe": probe} if probe else {})
+        return make_record(strategy, seed, rows, episodes=settings, probes=looks if probes is None else probes, **fields)
+
+    return make

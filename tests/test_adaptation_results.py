@@ -18,7 +18,9 @@ from retrograde.settings import parse
 
 PARTS = Registry()
 SCORES = {metric.name for metric in METRICS}
-FIGURES = [name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)]
+FIGURES = [
+    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing) and "alignment" not in name
+]
 
 
 def table(records):

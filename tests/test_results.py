@@ -56,13 +56,13 @@ def ending(make_record):
 
 
 @pytest.fixture
-def records(make_record, make_adapted):
+def records(make_record, make_adapted, look):
     """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
-    found = []
+    found, probes = [], [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1], [0, 1])]
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
             found += [
-                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark),
+                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, probes=probes),
                 make_record("er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9"),
                 make_record("joint", s, ((10, 10), (95, 20), (90, 92 + s)), benchmark=benchmark, upper_bound=True),
                 make_adapted("er", s, benchmark=f"few-{benchmark}"),
@@ -124,7 +124,8 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
 def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
-    assert {section.heading.split()[0] for section in table.sections} in (streams, episodes, streams | episodes)
+    headings = {section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"}
+    assert headings in (streams, episodes, streams | episodes)
     assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
 
 
@@ -135,7 +136,7 @@ def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_reco
     assert all(FORMATS[form](table) for form in FORMATS)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "adaptation"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "alignment")])
 def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(name, make_record):
     twins = [make_record(), make_record(memory=7), make_record(task_size=7), make_record(data="other")]
     table = part(name).table(twins)
@@ -145,7 +146,7 @@ def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_ow
     assert len({section.heading for section in table.sections}) == 3  # streams that differ are never compared
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "adaptation"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "alignment")])
 def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(name, make_record):
     records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
     assert records[0].cell.path == records[1].cell.path

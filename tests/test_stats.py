@@ -3,9 +3,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import ttest_1samp, ttest_rel
+from scipy.stats import spearmanr, ttest_1samp, ttest_rel
 
-from retrograde.stats import paired_p, t_interval
+from retrograde.stats import paired_p, rank_correlation, t_interval
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
 SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
@@ -65,3 +65,29 @@ def test_one_in_twenty_pairs_without_a_difference_falls_below_five_percent():
     common, a, b = np.random.default_rng(7).normal(size=(3, 2000, 5))
     below = [paired_p(x, y) < 0.05 for x, y in zip(3 * common + a, 3 * common + b, strict=True)]
     assert np.mean(below) == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "rho", "p"),
+    [
+        ([1, 2], [3, 4], np.nan, np.nan),
+        ([1, 1, 1, 1], [1, 2, 3, 4], np.nan, np.nan),
+        ([1, 2, 9], [3, 4, 5], 1.0, np.nan),
+        ([1, 2, 3, 4], [9, 7, 5, 2], -1.0, 2 / 24),
+        ([1, 2, 3, 4], [1, 2, 4, 3], 0.8, 8 / 24),
+        ([1, 1, 2, 2], [1, 1, 2, 2], 1.0, 8 / 24),  # ties: 4 of the 24 orders give 1, 4 give -1
+    ],
+)
+def test_a_rank_correlation_is_that_computed_by_hand(a, b, rho, p):
+    found = rank_correlation(np.array(a, dtype=float), np.array(b, dtype=float))
+    assert found == pytest.approx((rho, p, len(a)), nan_ok=True)
+
+
+def test_a_rank_correlation_of_many_pairs_is_that_of_scipy():
+    a, b = np.random.default_rng(0).normal(size=(2, 12))
+    assert rank_correlation(a, b)[:2] == pytest.approx(tuple(spearmanr(a, b)))
+
+
+def test_the_significance_of_a_correlation_is_put_in_words():
+    line = np.arange(20.0)
+    assert [rank_correlation(line[:n], line[:n]).significance for n in (3, 4, 20)] == ["no p", "p = 0.083", "p < 0.001"]

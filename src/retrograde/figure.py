@@ -1,6 +1,7 @@
 """Figures: one style, a colour and a dash for each strategy of a figure, and files whose bytes follow from the records."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,10 +54,15 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
             axis.set_yscale("log")
     sns.move_legend(grid, "center left", bbox_to_anchor=(1, 0.5), title="")
     grid.figure.subplots_adjust(right=0.99)  # the legend took its place from the panels; it is saved beside them
-    grid.figure.suptitle(title, y=1.02)
+    grid.figure.suptitle(title, y=1.02 + 0.02 * max(name.count("\n") for name in grid.col_names))
     figure: Figure = grid.figure
     plt.close(figure)  # else pyplot keeps it
     return figure
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of up to so many characters, broken after commas too, as benchmarks and strategies have them."""
+    return textwrap.fill(text.replace(",", ", "), width).replace(", ", ",")
 
 
 def _interval(values: "pd.Series[float]") -> tuple[float, float]:

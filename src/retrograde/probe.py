@@ -22,7 +22,7 @@ class Probe:
     cosine: list[float]  # between the gradients of two tasks, over all parameters: the triangle below the diagonal, row by row
     layers: dict[str, list[float]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
     update: list[float] = field(default_factory=list)
-    """For each task before `task`: minus the cosine between the step since the last look and the gradient then; 1: downhill."""
+    """For each task before `task`: minus the cosine between the step since the last look and its gradient. 1: straight down."""
     predicted: list[float] = field(default_factory=list)
     """Likewise, that step times that gradient: by how much the loss changes to first order."""
 
@@ -31,8 +31,20 @@ class Probe:
         """The whole matrix of cosines; its diagonal is 1."""
         return triangle(self.cosine, len(self.loss))
 
+    @property
+    def arrival(self) -> bool:
+        """Whether the task last looked at is the next one, not trained on yet."""
+        return self.ended and len(self.loss) == self.task + 2
+
+    def among(self) -> float:
+        """The mean cosine between two tasks of those up to the one in training; it takes two."""
+        return float(np.mean(self.cosine[: self.task * (self.task + 1) // 2]))
+
     def arriving(self) -> float:
-        """The cosine between the gradient of the task last looked at and the mean gradient of those before it."""
+        """The cosine between the gradient of the task last looked at and the mean gradient of those before it.
+
+        0 where one of them vanishes. It is made from rounded cosines, and so are conflicts, which -0.00004 is none of.
+        """
         norm = np.array(self.norm)
         gram = self.cosines * np.outer(norm, norm)
         length = norm[-1] * np.sqrt(max(gram[:-1, :-1].sum(), 0.0))
