@@ -12,6 +12,7 @@ import torch
 from pathlib import Path
 from retrograde.data import load
 from retrograde.registry import Registry
+from retrograde.settings import parse
 from retrograde.vectorise import Vectorised
 
 class Flags(Registry().find("strategies", "er")):
@@ -24,7 +25,7 @@ class Flags(Registry().find("strategies", "er")):
 
 parts, seeds = Registry(), [0, 1, 2]
 benchmark = parts.get("benchmarks", "{benchmark}", dict({settings}))
-strategy = Flags(lr=0.01) if "{strategy}" == "flags" else parts.get("strategies", "{strategy}", {{"lr": "0.01"}})
+strategy = Flags(lr=0.01) if "{strategy}" == "flags" else parts.get("strategies", *parse("{strategy}"))
 streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
 states = []
 for mode in ("off", "on"):
@@ -42,10 +43,12 @@ print(max(float((states[0][name] - states[1][name]).abs().max()) for name in sta
 @pytest.mark.parametrize(
     ("stream", "settings", "strategy"),
     [
-        ("split", {"tasks": "3", "batch": "32", "scenario": "task", "optimizer": "momentum"}, "er"),
-        ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint"),
-        ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune"),
+        ("split", {"tasks": "3", "batch": "32", "scenario": "task", "optimizer": "momentum"}, "er:lr=0.01"),
+        ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint:lr=0.01"),
+        ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune:lr=0.01"),
         ("split", {"tasks": "3"}, "flags"),
+        ("split", {"tasks": "3", "model": "mlp-8", "glances": "2"}, "lamaml:chunk=5,first_order=false,rate=0.02"),
+        ("split", {"tasks": "3", "model": "mlp-8", "examples": "40"}, "mer:draw=2,batches=2,lr=0.01"),
     ],
 )
 def test_the_compiled_step_gives_the_numbers_of_the_eager_one(stream, settings, strategy):
