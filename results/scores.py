@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, labels, row_title, score_frame
+from retrograde.frame import Label, by_strategy, competing, labels, percent, row_title, score_frame
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
 from retrograde.score import METRICS
@@ -57,13 +57,6 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     rows = []
     for strategy in strategies:
         mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
-        cells = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
+        cells = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
         rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
-
-
-def _interval(values: "pd.Series[float] | None") -> str:
-    if values is None:
-        return "–"
-    mean, low, _, n = t_interval(values.to_numpy())
-    return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")

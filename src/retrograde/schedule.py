@@ -34,7 +34,8 @@ def train_rows(
     first = 0 if schedule.examples == "all so far" else number
     pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
     random = generator(seed, "order", number)
-    orders = [random.permutation(len(pool)) for _ in range(benchmark.epochs)]
+    as_given = stream.ordered and schedule.examples == "arrivals"
+    orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(benchmark.epochs)]
     index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, benchmark.batch) for o in orders), strict=True))
     new = _weighted(pool[index], real)
     if memory is None or held is None:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -20,6 +21,18 @@ class Arrival(NamedTuple):
     new: Batch
     old: Batch
     with_memory: Batch
+
+
+class Lesson(NamedTuple):
+    """What one step of preparation is given, all of it of classes that the stream does not have."""
+
+    trajectory: Batch  # a few classes, one after the other
+    query: Batch  # other examples of these
+    rehearsed: Batch  # examples of any held-out class
+
+    def judged(self) -> Batch:
+        """The query and what is rehearsed as one batch."""
+        return Batch(*(torch.cat(pair) for pair in zip(self.query, self.rehearsed, strict=True)))
 
 
 class Strategy(Part):
@@ -41,6 +54,14 @@ class Strategy(Part):
         """Tensors of its own that `state.extra` holds from the start."""
         return {}
 
+    def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
+        """One step of what is learned before the stream begins; where it is defined, the stream must offer lessons."""
+        return state
+
+    def begin(self, net: Net, state: State) -> State:
+        """What of a preparation the stream starts from; the optimiser starts afresh."""
+        return state
+
     @abstractmethod
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         """The update for one mini-batch."""
@@ -54,3 +75,8 @@ class Strategy(Part):
     ) -> Float[Tensor, "row unit"]:
         """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
         return net.logits(state.params, x, task)
+
+
+def prepares(strategy: Strategy) -> bool:
+    """Whether it learns from other classes before the stream begins."""
+    return type(strategy).prepare is not Strategy.prepare

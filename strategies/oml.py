@@ -1,0 +1,26 @@
+"""OML: a representation learned for online learning."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.head import blank, taught
+from retrograde.net import Net
+from retrograde.optim import Params
+from retrograde.prepared import Prepared
+from retrograde.settings import Rate
+from retrograde.strategy import Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class OML(Prepared):
+    """Learn features whose linear head, taught example by example, does not forget (Javed and White 2019, arXiv 1905.12588)."""
+
+    inner_lr: Rate = 0.03  # of the head's steps in a lesson
+    first_order: bool = False
+
+    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+        judged, start = lesson.judged(), blank(params, lesson.trajectory.y)
+        seen, asked = net.features(params, lesson.trajectory.x), net.features(params, judged.x)
+        logits = taught(start, seen, lesson.trajectory.y, asked, self.inner_lr, self.first_order)
+        return net.losses(logits, judged.y).mean()
