@@ -54,8 +54,8 @@ class OmniglotSequence(Benchmark):
     def _check(self, data: Dataset) -> None:
         if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
             raise UserError(
-                f"split gives three numbers of classes, each at least 1, for preparation, validation and tests, and {data.name} "
-                f"has {data.classes} in all; split={','.join(map(str, self.split))}. Give such as split=4,2,4."
+                "split gives three numbers of classes, each at least 1, for preparation, validation and tests, and "
+                f"{data.name} has {data.classes} in all; split={','.join(map(str, self.split))}. Give such as split=4,2,4."
             )
         have = self.split[1 if self.classes_of == "validation" else 2]
         if not self.after or min(np.diff((0, *self.after))) < 1 or self.after[-1] > have:

@@ -73,4 +73,6 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
         mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
         cells = [Entry(percent(values[classes].get(strategy)), strategy in bold[classes]) for classes in steps]
         rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
-    return Section(label[here[0].cell].benchmark, ("strategy", *(f"{n} classes" for n in steps), "n"), tuple(rows))
+    return Section(
+        label[here[0].cell].benchmark, ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"), tuple(rows)
+    )

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -71,6 +72,17 @@ def records(make_record, make_adapted):
 
 
 @pytest.fixture
+def grown(make_record):
+    """Records of a sequence of classes, tested after 1 class, which has a third of the test examples, and after 3."""
+    made = [
+        make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", memory=memory,
+                    episodes={"after": [1, 3]}, changed=changed)
+        for strategy, memory, changed in (("er", 200, ""), ("er", 9, "memory=9")) for s in range(2)
+    ]  # fmt: skip
+    return [replace(record, tests=[100, 200]) for record in made]
+
+
+@pytest.fixture
 def uneven(make_record, make_adapted):
     """Records whose scores are no round numbers: on seven test examples or with random losses, with every status."""
     draw = random.Random(5)
@@ -96,8 +108,8 @@ def uneven(make_record, make_adapted):
 
 @PART
 @pytest.mark.parametrize("form", FORMATS)
-def test_without_records_a_result_has_its_columns_and_no_row(name, form, records):
-    empty, full = part(name).table([]), part(name).table(records)
+def test_without_records_a_result_has_its_columns_and_no_row(name, form, records, grown):
+    empty, full = part(name).table([]), part(name).table([*records, *grown])
     assert list(empty.tidy.columns) == list(full.tidy.columns)
     assert len(empty.tidy) == len(empty.sections) == 0
     assert FORMATS[form](empty) != FORMATS[form](full)
@@ -120,9 +132,11 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
 
 
 @PART
-def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records):
+def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
+    if name == "class_sequence":
+        table, streams = part(name).table(grown), {"sequence"}
     assert {section.heading.split()[0] for section in table.sections} in (streams, episodes, streams | episodes)
     assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
 
@@ -134,7 +148,7 @@ def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_reco
     assert all(FORMATS[form](table) for form in FORMATS)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "adaptation"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "class_sequence")])
 def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(name, make_record):
     twins = [make_record(), make_record(memory=7), make_record(task_size=7), make_record(data="other")]
     table = part(name).table(twins)
@@ -144,7 +158,7 @@ def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_ow
     assert len({section.heading for section in table.sections}) == 3  # streams that differ are never compared
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "adaptation"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "class_sequence")])
 def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(name, make_record):
     records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
     assert records[0].cell.path == records[1].cell.path
@@ -341,3 +355,18 @@ def test_a_timing_is_the_mean_of_the_replicates_that_are_done(make_record):
     lost = make_record(seed=2, clocks={"train": 900.0, "evaluate": 900.0}, status="diverged")
     tidy: pd.DataFrame = part("timing").table([make_record(), make_record(seed=1, clocks=trained), lost]).tidy
     assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [[3.0, 0.75, 1.5, 2]]
+
+
+# Class sequence
+
+
+def test_accuracy_on_the_classes_seen_weighs_every_test_example_alike(grown):
+    table = part("class_sequence").table(grown)
+    assert table.sections[0].columns == ("strategy", "1 class", "3 classes", "n")
+    means = table.tidy.set_index(["settings", "classes"])["mean"]
+    assert means["", 1] == pytest.approx((0.50 + 0.60) / 2)
+    assert means["", 3] == pytest.approx((60 / 300 + 70 / 300) / 2)
+
+
+def test_only_sequences_of_classes_are_in_their_table(records):
+    assert part("class_sequence").table(records).sections == ()

@@ -112,7 +112,9 @@ def _scenario(part: Part) -> Scenario:
 
 
 def _benchmark(part: Part, **changes: Any) -> Blobs:
-    return Blobs(scenario=_scenario(part), held=_held(part), **changes)
+    model = part.tried_on if isinstance(part, Strategy) else Blobs.model
+    settings: dict[str, Any] = {"scenario": _scenario(part), "model": model, "held": _held(part)}
+    return Blobs(**settings | changes)
 
 
 def _held(part: Part) -> int:
@@ -286,7 +288,7 @@ def works_in(part: Part, scenario: Scenario) -> Verdict:
     claim = f"It works in the {scenario}-incremental scenario."
     if scenario not in part.scenarios:
         return Verdict(claim, "declared", f"it does {', '.join(part.scenarios)}-incremental only")
-    benchmark = Blobs(scenario=scenario, held=_held(part))
+    benchmark = _benchmark(part, scenario=scenario)
 
     def runs(_: Part) -> None:
         if not train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")[0].sound:

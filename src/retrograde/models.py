@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from retrograde.errors import UserError
+from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
 
 
@@ -61,6 +62,30 @@ def plainconv(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
         blocks += [Halving(inputs, width, normalised=False), nn.ReLU()]
     places = math.prod(-(-size // 8) for size in shape[1:])
     return _with_head([*blocks, nn.Flatten()], _xavier(nn.Linear(places * width, outputs)))
+
+
+Make = Callable[[tuple[int, ...], int], nn.Module]
+
+
+class Gated(nn.Module):
+    """Features times a gate for each, between 0 and 1, which another network opens (Beaulieu et al. 2020: neuromodulation)."""
+
+    def __init__(self, body: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        self.body, self.gate = body, gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return torch.as_tensor(self.body(x) * self.gate(x).sigmoid())
+
+
+def gated(make: Make, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A model whose features are gated by another of its kind; the modules are `gated.body`, `gated.gate` and `head`."""
+    model = make(shape, outputs)
+    body, head = headless(model), getattr(model, HEAD, None)
+    if body is None or not isinstance(head, nn.Linear):
+        raise UserError("A gated model is one with a linear layer named head. Give such as model=gated-plainconv-32.")
+    return nn.Sequential(OrderedDict(gated=Gated(body, make(shape, head.in_features)), head=head))
 
 
 class ChannelsLast(nn.Module):
@@ -148,7 +173,10 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Modu
     return module
 
 
-def _maker(spec: str) -> Callable[[tuple[int, ...], int], nn.Module]:
+def _maker(spec: str) -> Make:
+    if spec.startswith("gated-"):
+        inner = _maker(spec.removeprefix("gated-"))
+        return lambda shape, outputs: gated(inner, shape, outputs)
     if re.fullmatch(r"mlp(bn)?(-[1-9]\d*)*", spec):
         name, *hidden = spec.split("-")
         return lambda shape, outputs: mlp(shape, outputs, *map(int, hidden), normalised=name == "mlpbn")
@@ -161,12 +189,12 @@ def _maker(spec: str) -> Callable[[tuple[int, ...], int], nn.Module]:
     path, colon, attribute = spec.rpartition(":")
     if not colon:
         raise UserError(
-            "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, package.module:attribute or "
-            f"FILE.py:attribute; model={spec!r} is none of them."
+            "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, gated-MODEL, "
+            f"package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
         )
     try:
         module = load_file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
-        found: Callable[[tuple[int, ...], int], nn.Module] = getattr(module, attribute)
+        found: Make = getattr(module, attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"model={spec} cannot be imported: {error}.") from error
     return found

@@ -41,6 +41,7 @@ class Strategy(Part):
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
+    tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
 
     def schedule(self) -> Schedule:
         """What it trains on."""
