@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from retrograde.errors import UserError
-from retrograde.head import blank
 from retrograde.net import Batch, Net
 from retrograde.optim import Params, sgd
 from retrograde.prepared import Prepared
@@ -32,7 +31,7 @@ class ANML(Prepared):
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
         if not any(name.startswith(GATE) for name in params):
             raise UserError("ANML learns a gate, and the model has none. Give a gated one, such as model=gated-plainconv-32.")
-        trajectory, fast = lesson.trajectory, blank(params, lesson.trajectory.y)
+        trajectory, fast = lesson.trajectory, params
         for step in range(len(trajectory.y)):
             one = Batch(*(part[step : step + 1] for part in trajectory))
             moved = net.grad_of(fast, one, lambda name: not name.startswith(GATE), constant=self.first_order)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.head import blank
 from retrograde.net import Net
 from retrograde.optim import Params, sgd
 from retrograde.prepared import Prepared
@@ -21,7 +20,7 @@ class MAMLInit(Prepared):
     first_order: bool = False
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
-        fast = blank(params, lesson.trajectory.y)
+        fast = params
         for _ in range(self.steps):
             fast = sgd(fast, net.grad(fast, lesson.trajectory, constant=self.first_order), self.inner_lr)
         return net.loss(fast, lesson.judged())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.head import blank, taught
+from retrograde.head import taught
 from retrograde.net import Net
 from retrograde.optim import Params
 from retrograde.prepared import Prepared
@@ -20,7 +20,7 @@ class OML(Prepared):
     first_order: bool = False
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
-        judged, start = lesson.judged(), blank(params, lesson.trajectory.y)
+        judged = lesson.judged()
         seen, asked = net.features(params, lesson.trajectory.x), net.features(params, judged.x)
-        logits = taught(start, seen, lesson.trajectory.y, asked, self.inner_lr, self.first_order)
+        logits = taught(params, seen, lesson.trajectory.y, asked, self.inner_lr, self.first_order)
         return net.losses(logits, judged.y).mean()

@@ -89,7 +89,7 @@ def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
 
 @pytest.mark.parametrize("name", PREPARED)
 def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_slots(name):
-    at_work = backend(strategy(name), optimizer="momentum")
+    at_work = backend(strategy(name, optimizer="momentum"))
     before = at_work.state.params
     prepare(at_work, Clocks(CPU))
     assert not at_work.state.params["head.weight"].any()
@@ -100,7 +100,7 @@ def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_sl
 @pytest.mark.parametrize(("moves", "others"), [("head", False), ("all", True)])
 @pytest.mark.parametrize("name", PREPARED)
 def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves, others):
-    at_work = backend(strategy(name, moves=moves), optimizer="adam")
+    at_work = backend(strategy(name, moves=moves))
     prepare(at_work, Clocks(CPU))
     before = at_work.state.params
     at_work.learn(0, lambda _: None)

@@ -60,8 +60,8 @@ class Strategy(Part):
         return state
 
     def begin(self, net: Net, state: State) -> State:
-        """What of a preparation the stream starts from; the optimiser starts afresh."""
-        return state
+        """What of a preparation the stream starts from; its optimiser starts afresh."""
+        return state.replace(slots=net.optimizer.init(state.params))
 
     @abstractmethod
     def step(self, net: Net, state: State, arrival: Arrival) -> State:

@@ -187,8 +187,7 @@ class Vectorised:
         """End the preparation of all replicates."""
 
         def one(state: State, buffers: Params, tables: Params) -> State:
-            begun = self.strategy.begin(self._net(self.net, buffers, tables), state)
-            return begun.replace(slots=self.net.optimizer.init(begun.params))
+            return self.strategy.begin(self._net(self.net, buffers, tables), state)
 
         self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(one)(self.state, self.buffers, self.tables))
         self.initial = self.state, self.buffers
