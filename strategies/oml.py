@@ -14,7 +14,10 @@ from retrograde.strategy import Lesson
 
 @dataclass(frozen=True, kw_only=True)
 class OML(Prepared):
-    """Learn features whose linear head, taught example by example, does not forget (Javed and White 2019, arXiv 1905.12588)."""
+    """Learn features whose linear head, taught example by example, does not forget (Javed and White 2019, arXiv 1905.12588).
+
+    The head is one layer, as in the authors' code since 2020; the paper's has two.
+    """
 
     inner_lr: Rate = 0.03  # of the head's steps in a lesson
     first_order: bool = False

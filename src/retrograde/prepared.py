@@ -23,8 +23,8 @@ class Prepared(Strategy):
 
     Along the stream it is fine-tuned by an optimiser of its own: a rule that was prepared for plain steps may do best with them.
 
-    Where a rule `resets`, a class's row of the head becomes blank, for good, when a lesson's trajectory has the class: else
-    the features could come to fit the row, and nothing would be left to learn (Javed and White's code; theirs are random rows).
+    Where a rule `resets`, a class's row of the head becomes zero, for good, when a lesson's trajectory has the class: else the
+    features could come to fit the row, and nothing would be left to learn. So in Javed and White's code, with random rows.
     """
 
     resets: ClassVar[bool] = True
