@@ -29,11 +29,11 @@ class OmniglotSequence(Benchmark):
     split: Ints = (863, 101, 659)  # classes for preparation, validation and tests
     classes_of: Literal["validation", "test"] = "test"  # which of them the stream is made of
     after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
-    lessons: Count = 5000
-    trajectory: Count = 3  # classes of a lesson, one after the other
-    shots: Count = 5  # examples of each to learn from
-    queries: Count = 5  # further examples of each
-    rehearsed: Count = 15  # examples of any class of the preparation
+    lessons: Count = 6000
+    trajectory: Count = 5  # classes of a lesson, one after the other
+    shots: Count = 3  # examples of each to learn from
+    queries: Count = 3  # further examples of each
+    rehearsed: Count = 30  # examples of any class of the preparation
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         self._check(data)

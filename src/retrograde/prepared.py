@@ -19,9 +19,9 @@ from retrograde.strategy import Arrival, Lesson, Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Strategy):
-    """A rule that lowers `lesson_loss` before the stream, by steps of the benchmark's optimiser; then the head starts blank.
+    """A rule that lowers `lesson_loss` before the stream, by the benchmark's optimiser; then the head starts blank.
 
-    Along the stream it is fine-tuned by an optimiser of its own: a rule that was prepared for plain steps may do best with them.
+    The stream is learned with an optimiser of its own: what was prepared for plain steps may do best with them.
 
     Where a rule `resets`, a class's row of the head becomes zero, for good, when a lesson's trajectory has the class: else the
     features could come to fit the row, and nothing would be left to learn. So in Javed and White's code, with random rows.
