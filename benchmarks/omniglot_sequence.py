@@ -29,7 +29,7 @@ class OmniglotSequence(Benchmark):
     split: Ints = (863, 101, 659)  # classes for preparation, validation and tests
     classes_of: Literal["validation", "test"] = "test"  # which of them the stream is made of
     after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
-    lessons: Count = 5000
+    lessons: Count = 4000
     trajectory: Count = 5  # classes of a lesson, one after the other
     shots: Count = 3  # examples of each to learn from
     queries: Count = 3  # further examples of each
