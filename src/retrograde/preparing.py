@@ -31,7 +31,7 @@ def check_preparation(backend: Vectorised) -> None:
     if any(stream.preparation is None for stream in backend.streams):
         raise UserError(
             f"{type(strategy).__name__} learns from other classes before the stream begins, and {type(benchmark).__name__} has "
-            "none to give. Choose a benchmark with a preparation, such as omniglot_sequence."
+            "none to give. Choose a benchmark that has a preparation."
         )
     if backend.refresh:
         raise UserError(
