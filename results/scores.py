@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, labels, row_title, score_frame
+from retrograde.frame import Label, by_strategy, competing, labels, percent, row_title, score_frame
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
@@ -60,7 +60,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     rows: list[tuple[Entry, ...]] = []
     for strategy, cell in sorted(cells.items(), key=lambda item: item[0]):
         mine = [record.status for record in here if record.cell == cell]
-        scored = [Entry(_interval(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
+        scored = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
         rows.append((Entry(row_title(strategy)), *scored, Entry(outcomes(mine))))
         rows += [_published(entry, metrics) for entry in published() if entry.beside(cell)]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
@@ -69,10 +69,3 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
 def _published(entry: Published, metrics: Sequence[Metric]) -> tuple[Entry, ...]:
     """A row of printed numbers."""
     return Entry(entry.title), *(Entry(entry.text(metric.name)) for metric in metrics), Entry("")
-
-
-def _interval(values: "pd.Series[float] | None") -> str:
-    if values is None:
-        return "–"
-    mean, low, _, n = t_interval(values.to_numpy())
-    return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")

@@ -140,3 +140,40 @@ def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(cell, tmp_pat
     apart = [float(line) for line in run.stdout.split()]
     assert len(apart) == len(cell) - 1
     assert max(apart) < 1e-3
+
+
+LESSONS = """
+import sys, torch
+from retrograde.checks import Blobs, blobs
+from retrograde.clocks import Clocks
+from retrograde.preparing import prepare
+from retrograde.registry import Registry
+from retrograde.settings import parse
+from retrograde.vectorise import Vectorised
+
+def prepared(part, mode):
+    benchmark, seeds = Blobs(held=4, model=part.tried_on), [0, 1]
+    streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
+    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    start = backend.state.params
+    assert prepare(backend, Clocks(backend.device), mode) is None
+    return start, backend.state.params
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one if not name.startswith("head"))
+
+for each in sys.argv[1:]:
+    part = Registry().get("strategies", *parse(each))
+    (start, eager), (_, compiled) = (prepared(part, mode) for mode in ("off", "on"))
+    print(furthest(eager, compiled) / furthest(eager, start))
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
+    cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,steps=1"]
+    run = subprocess.run([sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    apart = [float(line) for line in run.stdout.split()]
+    assert len(apart) == len(cells)
+    assert max(apart) < 1e-3

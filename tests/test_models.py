@@ -16,6 +16,8 @@ from retrograde.models import Halving, build
         ("mlp-100-100", (1, 28, 28), 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10),
         ("mlp-400-400", (1, 28, 28), 784 * 400 + 400 + 400 * 400 + 400 + 400 * 10 + 10),
         ("mlp", (7,), 7 * 10 + 10),
+        ("plainconv-4", (1, 28, 28), 9 * 4 + 4 + 2 * (36 * 4 + 4) + 16 * 4 * 10 + 10),
+        ("gated-mlp-5", (7,), 2 * (7 * 5 + 5) + (5 * 5 + 5) + 5 * 10 + 10),
         ("conv", (1, 8, 8), 32 * 9 + 32 + 32 * 32 * 9 + 32 + 32 * 4 * 10 + 10),
     ],
 )
@@ -95,3 +97,25 @@ def test_conv4_is_the_papers_network_of_pytorchs_layers(size):
         blocks += [convolution, nn.BatchNorm2d(len(weight), track_running_stats=False).double(), nn.ReLU()]
     theirs = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), ours.head)
     assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
+
+
+def test_a_block_without_normalisation_is_a_convolution_of_stride_2_with_a_bias():
+    torch.manual_seed(0)
+    block, x = Halving(3, 5, normalised=False), torch.randn(2, 7, 6, 3)
+    torch.nn.init.normal_(block.norm.bias)
+    weight = block.weight.reshape(3, 3, 3, 5).permute(3, 2, 0, 1)
+    expected = conv2d(x.permute(0, 3, 1, 2), weight, block.norm.bias, stride=2, padding=1)
+    assert_close(block(x), expected.permute(0, 2, 3, 1))
+
+
+def test_gated_features_are_those_of_the_body_times_the_gate():
+    model, x = build("gated-mlp-5", (7,), 3, seed=0), torch.randn(2, 7, generator=torch.Generator().manual_seed(1))
+    gate = model.gated.gate(x).sigmoid()
+    assert_close(model(x), model.head(model.gated.body(x) * gate))
+
+
+def test_a_gated_model_needs_a_head(tmp_path):
+    file = tmp_path / "nets.py"
+    file.write_text("from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n")
+    with pytest.raises(UserError, match="a linear layer named head"):
+        build(f"gated-{file}:tiny", (3,), 2, seed=0)

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from retrograde.store import Store
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
 TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
+PARTLY = ("adaptation", "alignment", "class_sequence")  # tables of some records only
 PART = pytest.mark.parametrize("name", TABLES)
 
 
@@ -72,6 +74,17 @@ def records(make_record, make_adapted, look):
 
 
 @pytest.fixture
+def grown(make_record):
+    """Records of a sequence of classes, tested after 1 class, which has a third of the test examples, and after 3."""
+    made = [
+        make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", memory=memory,
+                    episodes={"after": [1, 3]}, changed=changed)
+        for strategy, memory, changed in (("er", 200, ""), ("er", 9, "memory=9")) for s in range(2)
+    ]  # fmt: skip
+    return [replace(record, tests=[100, 200]) for record in made]
+
+
+@pytest.fixture
 def uneven(make_record, make_adapted):
     """Records whose scores are no round numbers: on seven test examples or with random losses, with every status."""
     draw = random.Random(5)
@@ -97,8 +110,8 @@ def uneven(make_record, make_adapted):
 
 @PART
 @pytest.mark.parametrize("form", FORMATS)
-def test_without_records_a_result_has_its_columns_and_no_row(name, form, records):
-    empty, full = part(name).table([]), part(name).table(records)
+def test_without_records_a_result_has_its_columns_and_no_row(name, form, records, grown):
+    empty, full = part(name).table([]), part(name).table([*records, *grown])
     assert list(empty.tidy.columns) == list(full.tidy.columns)
     assert len(empty.tidy) == len(empty.sections) == 0
     assert FORMATS[form](empty) != FORMATS[form](full)
@@ -121,9 +134,11 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
 
 
 @PART
-def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records):
+def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
+    if name == "class_sequence":
+        table, streams = part(name).table(grown), {"sequence"}
     headings = {section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"}
     assert headings in (streams, episodes, streams | episodes)
     assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
@@ -136,7 +151,7 @@ def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_reco
     assert all(FORMATS[form](table) for form in FORMATS)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "alignment")])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY])
 def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(name, make_record):
     twins = [make_record(), make_record(memory=7), make_record(task_size=7), make_record(data="other")]
     table = part(name).table(twins)
@@ -146,7 +161,7 @@ def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_ow
     assert len({section.heading for section in table.sections}) == 3  # streams that differ are never compared
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("adaptation", "alignment")])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY])
 def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(name, make_record):
     records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
     assert records[0].cell.path == records[1].cell.path
@@ -353,3 +368,18 @@ def test_published_scores_stand_under_the_row_that_they_fit(make_record, monkeyp
     assert [row[0].text for row in section.rows] == ["er", "– published: A 2020, table 1, unverified", "other"]
     assert section.rows[1][section.columns.index("ACC")].text == "77.42 ± 0.65"
     assert section.rows[1][section.columns.index("BTI")].text == ""
+
+
+# Class sequence
+
+
+def test_accuracy_on_the_classes_seen_weighs_every_test_example_alike(grown):
+    table = part("class_sequence").table(grown)
+    assert table.sections[0].columns == ("strategy", "1 class", "3 classes", "n")
+    means = table.tidy.set_index(["settings", "classes"])["mean"]
+    assert means["", 1] == pytest.approx((0.50 + 0.60) / 2)
+    assert means["", 3] == pytest.approx((60 / 300 + 70 / 300) / 2)
+
+
+def test_only_sequences_of_classes_are_in_their_table(records):
+    assert part("class_sequence").table(records).sections == ()

@@ -1,7 +1,7 @@
 """The contract: what every strategy must satisfy. Public, so that a plugin's own tests can use it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -10,15 +10,17 @@ from jaxtyping import Bool
 from torch.utils import _pytree as pytree
 
 from retrograde import metachecks
+from retrograde.clocks import Clocks
 from retrograde.contract import Broken, Verdict, global_state, need_frozen, pickles, same, verdict
 from retrograde.data import Dataset
 from retrograde.learner import Learner, seeded
 from retrograde.metastrategy import MetaStrategy
 from retrograde.opaque import Opaque
+from retrograde.preparing import given, prepare
 from retrograde.schedule import train_rows
 from retrograde.seeds import generator, torch_seed
-from retrograde.strategy import Strategy
-from retrograde.stream import Benchmark, Scenario, Stream, split_classes
+from retrograde.strategy import Strategy, prepares
+from retrograde.stream import Benchmark, Preparation, Scenario, Stream, of_classes, split_classes
 from retrograde.train import train
 from retrograde.vectorise import Vectorised, form
 
@@ -34,19 +36,27 @@ class Blobs(Benchmark):
 
     model: str = "mlp-16"
     tasks: int = 3
+    held: int = 0  # classes that the stream does not have, for a preparation
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
-        return split_classes(data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario)
+        stream = split_classes(data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario)
+        if not self.held:
+            return stream
+        unit = np.arange(data.classes) - 2 * self.tasks
+        unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
+        lessons = Preparation(of_classes(data.y_train, unit), lessons=20, classes=2, shots=3, queries=2, rehearsed=6)
+        return replace(stream, preparation=lessons)
 
 
-def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False) -> Dataset:
-    """Clusters in 12 dimensions; `scramble_last` replaces the examples of the last task by noise."""
+def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False, held: int = 0) -> Dataset:
+    """Clusters in 12 dimensions; `scramble_last` replaces the examples of the last task by noise; `held` more are in none."""
     random = generator(0, "blobs")
     centres = 2 * random.standard_normal((2 * tasks, 12))
+    centres = np.concatenate([centres, 2 * generator(0, "held").standard_normal((held, 12))])
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
-        y = np.repeat(np.arange(2 * tasks), count)
+        y = np.repeat(np.arange(len(centres)), count)
         x = centres[y] + 0.3 * random.standard_normal((len(y), 12))
         if scramble_last:
             x = np.where(y[:, None] < 2, generator(1, "noise").standard_normal(x.shape), x)
@@ -76,6 +86,8 @@ def trace(part: Part, benchmark: Benchmark, data: Dataset, seeds: list[int]) -> 
 
 def _trace(backend: Any) -> Trace:
     found = Trace([], [])
+    if isinstance(backend, Vectorised):
+        prepare(backend, Clocks(CPU))
     for number in range(len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)):
         backend.learn(number, lambda _: None)
         found.hits.append(backend.evaluate().hit)
@@ -100,14 +112,26 @@ def _scenario(part: Part) -> Scenario:
 
 
 def _benchmark(part: Part, **changes: Any) -> Blobs:
-    return Blobs(scenario=_scenario(part), **changes)
+    model = part.tried_on if isinstance(part, Strategy) else Blobs.model
+    settings: dict[str, Any] = {"scenario": _scenario(part), "model": model, "held": _held(part)}
+    return Blobs(**settings | changes)
+
+
+def _held(part: Part) -> int:
+    """How many clusters are kept for a preparation."""
+    return 4 if isinstance(part, Strategy) and prepares(part) else 0
+
+
+def _data(part: Part, tasks: int = 3, scramble_last: bool = False) -> Dataset:
+    return blobs(tasks, scramble_last=scramble_last, held=_held(part))
 
 
 def _ready(part: Strategy, **changes: Any) -> tuple[Vectorised, torch.Tensor]:
     """Two replicates that have learnt a task, and the rows of the next one; its last batch is ragged."""
     benchmark = _benchmark(part, **changes)
-    streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
+    streams = [benchmark.stream(_data(part), seed) for seed in (0, 1)]
     backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
+    prepare(backend, Clocks(CPU))
     backend.learn(0, lambda _: None)
     return backend, torch.from_numpy(backend.rows(1))
 
@@ -118,25 +142,31 @@ def is_pure(part: Part) -> None:
         return
     need_frozen(part)
     backend, rows = _ready(part)
-    inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    _same_again(backend.step_all, "step", backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    if prepares(part):
+        lesson = next(given(backend))
+        _same_again(backend.prepare_all, "prepare", backend.state, backend.buffers, lesson, backend.train_x)
+
+
+def _same_again(run: Callable[..., Any], name: str, *inputs: Any) -> None:
     before = pytree.tree_map(torch.clone, inputs)
-    first = pytree.tree_leaves(backend.step_all(*inputs))
+    first = pytree.tree_leaves(run(*inputs))
     if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
-        raise Broken("step changes a tensor in place; return new tensors")
-    if not same(first, pytree.tree_leaves(backend.step_all(*inputs))):
-        raise Broken("the same step twice gives two results; keep nothing on self and draw nothing at random")
+        raise Broken(f"{name} changes a tensor in place; return new tensors")
+    if not same(first, pytree.tree_leaves(run(*inputs))):
+        raise Broken(f"the same {name} twice gives two results; keep nothing on self and draw nothing at random")
 
 
 def repeats_itself(part: Part) -> None:
     """The same seed gives the same result."""
-    first, second = (trace(part, _benchmark(part), blobs(), [3]) for _ in range(2))
+    first, second = (trace(part, _benchmark(part), _data(part), [3]) for _ in range(2))
     _equal(first, second, "two runs of seed 3")
 
 
 def is_alone_as_in_company(part: Part) -> None:
     """Replicate i of a batch equals replicate i alone."""
-    together = trace(part, _benchmark(part), blobs(), [0, 1, 2])
-    alone = trace(part, _benchmark(part), blobs(), [1])
+    together = trace(part, _benchmark(part), _data(part), [0, 1, 2])
+    alone = trace(part, _benchmark(part), _data(part), [1])
     own = Trace([[leaf[1:2] for leaf in leaves] for leaves in together.leaves], [hits[1:2] for hits in together.hits])
     _equal(alone, own, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
 
@@ -157,7 +187,7 @@ def uses_no_global_randomness(part: Part) -> None:
     for seed in (1, 2):
         with seeded(seed):
             before = global_state()
-            runs.append(trace(part, _benchmark(part), blobs(), [0]))
+            runs.append(trace(part, _benchmark(part), _data(part), [0]))
             if global_state() != before:
                 raise Broken("a global generator moved; take randomness from the arguments")
     _equal(runs[0], runs[1], "two runs under different global seeds")
@@ -167,7 +197,7 @@ def takes_any_batch(part: Part) -> None:
     """Ragged and size-1 batches are learnt from, and padding changes nothing."""
     for batch in (1, 7):
         benchmark = _benchmark(part, batch=batch)
-        outcome = train(benchmark, part, [benchmark.stream(blobs(), 0)], [0], CPU, "off")[0]
+        outcome = train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")[0]
         if not outcome.sound:
             raise Broken(f"a parameter or a score became non-finite with batch={batch}")
     if isinstance(part, Strategy) and part.schedule().batch != 1:
@@ -191,7 +221,7 @@ def learns(part: Part) -> None:
     """It learns a trivial task."""
     glances = (part.schedule().glances if isinstance(part, Strategy) else None) or 1
     benchmark = _benchmark(part, tasks=1, epochs=max(1, 10 // glances))
-    outcome = train(benchmark, part, [benchmark.stream(blobs(1), 0)], [0], CPU, "off")[0]
+    outcome = train(benchmark, part, [benchmark.stream(_data(part, 1), 0)], [0], CPU, "off")[0]
     accuracy = outcome.correct[-1][0] / outcome.tests[0]
     if not accuracy > 0.9:
         raise Broken(f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9")
@@ -208,7 +238,7 @@ def stays_within_its_memory(part: Part) -> None:
     if declared is not None and memory.size > declared:
         raise Broken(f"remember() keeps {memory.size} examples where the setting says memory={declared}")
     benchmark = _benchmark(part)
-    stream, held = benchmark.stream(blobs(), 0), memory.empty()
+    stream, held = benchmark.stream(_data(part), 0), memory.empty()
     for number in range(len(stream.tasks)):
         rows, after = train_rows(stream, number, benchmark, part.schedule(), memory, held, 0)
         held = after or held
@@ -236,7 +266,7 @@ def sees_no_future(part: Part) -> None:
     earlier = _earlier(part)
 
     def before_the_last(scramble: bool) -> Trace:
-        whole = trace(part, _benchmark(part), blobs(scramble_last=scramble), [0])
+        whole = trace(part, _benchmark(part), _data(part, scramble_last=scramble), [0])
         return Trace(whole.leaves[:-1], [hits[:, earlier] for hits in whole.hits[:-1]])
 
     _equal(before_the_last(False), before_the_last(True), "with and without a scrambled last task")
@@ -244,7 +274,7 @@ def sees_no_future(part: Part) -> None:
 
 def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
     """Which test rows belong to any but the last task."""
-    stream = _benchmark(part).stream(blobs(), 0)
+    stream = _benchmark(part).stream(_data(part), 0)
     counts = [len(task.test.row) for task in stream.tasks]
     return np.arange(sum(counts)) < sum(counts[:-1])
 
@@ -260,10 +290,10 @@ def works_in(part: Part, scenario: Scenario) -> Verdict:
     claim = f"It works in the {scenario}-incremental scenario."
     if scenario not in part.scenarios:
         return Verdict(claim, "declared", f"it does {', '.join(part.scenarios)}-incremental only")
-    benchmark = Blobs(scenario=scenario)
+    benchmark = _benchmark(part, scenario=scenario)
 
     def runs(_: Part) -> None:
-        if not train(benchmark, part, [benchmark.stream(blobs(), 0)], [0], CPU, "off")[0].sound:
+        if not train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")[0].sound:
             raise Broken("a parameter or a score became non-finite")
 
     return verdict(part, runs, claim)

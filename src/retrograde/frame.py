@@ -41,6 +41,14 @@ def by_strategy(frame: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
     return {key: group.value for key, group in groups}  # type: ignore[misc]
 
 
+def percent(values: "pd.Series[float] | None") -> str:
+    """The mean of some replicates in percent, and half of its 95 % t-interval."""
+    if values is None:
+        return "–"
+    mean, low, _, n = t_interval(values.to_numpy())
+    return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+
+
 def competing(values: "dict[Key, pd.Series[float]]") -> "dict[Key, pd.Series[float]]":
     """The strategies that are no upper bounds."""
     return {key: value for key, value in values.items() if not key[0]}

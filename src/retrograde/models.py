@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from retrograde.errors import UserError
+from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
 
 
@@ -52,6 +53,41 @@ def conv4(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
     return _with_head([*blocks, MeanOverSpace()], _xavier(nn.Linear(width, outputs)))
 
 
+def plainconv(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
+    """Three blocks of 3 x 3 convolution of stride 2 and ReLU, no normalisation; a linear layer on what is at every place."""
+    if len(shape) != 3:
+        raise UserError(f"model=plainconv-{width} needs images; the examples have shape {shape}.")
+    blocks: list[nn.Module] = [ChannelsLast()]
+    for inputs in (shape[0], width, width):
+        blocks += [Halving(inputs, width, normalised=False), nn.ReLU()]
+    places = math.prod(-(-size // 8) for size in shape[1:])
+    return _with_head([*blocks, nn.Flatten()], _xavier(nn.Linear(places * width, outputs)))
+
+
+Make = Callable[[tuple[int, ...], int], nn.Module]
+
+
+class Gated(nn.Module):
+    """Features times a gate for each, between 0 and 1, which another network opens (Beaulieu et al. 2020: neuromodulation)."""
+
+    def __init__(self, body: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        self.body, self.gate = body, gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return torch.as_tensor(self.body(x) * self.gate(x).sigmoid())
+
+
+def gated(make: Make, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A model whose features are gated by another of its kind; the modules are `gated.body`, `gated.gate` and `head`."""
+    model = make(shape, outputs)
+    body, head = headless(model), getattr(model, HEAD, None)
+    if body is None or not isinstance(head, nn.Linear):
+        raise UserError("A gated model is one with a linear layer named head. Give such as model=gated-plainconv-32.")
+    return nn.Sequential(OrderedDict(gated=Gated(body, make(shape, head.in_features)), head=head))
+
+
 class ChannelsLast(nn.Module):
     """(row, channel, height, width) -> (row, height, width, channel)."""
 
@@ -69,18 +105,20 @@ class MeanOverSpace(nn.Module):
 
 
 class Halving(nn.Module):
-    """A 3 x 3 convolution of stride 2, channels last, and batch normalisation.
+    """A 3 x 3 convolution of stride 2, channels last, and batch normalisation or, without it, a bias.
 
     Written as one matrix product: with a weight of its own for each task, that is faster than a grouped convolution, and its
     second derivative by far.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, normalised: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(9 * inputs, outputs))
-        bound = math.sqrt(6 / (9 * inputs + 9 * outputs))  # Xavier's, of the convolution
+        bound = math.sqrt(
+            6 / (9 * inputs + 9 * outputs if normalised else 9 * inputs)
+        )  # Xavier's, else He's, of the convolution
         nn.init.uniform_(self.weight, -bound, bound)
-        self.norm = nn.BatchNorm1d(outputs, track_running_stats=False)  # its shift makes a bias needless
+        self.norm: nn.Module = nn.BatchNorm1d(outputs, track_running_stats=False) if normalised else Shift(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(row, height, width, inputs) -> (row, half the height, half the width, outputs), odd sizes rounded up."""
@@ -89,6 +127,18 @@ class Halving(nn.Module):
         windows = [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)]
         out: Tensor = self.norm(torch.cat(windows, -1).flatten(0, 2) @ self.weight)
         return out.reshape(len(x), height, width, -1)
+
+
+class Shift(nn.Module):
+    """A bias for each channel, at first 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add it."""
+        return x + self.bias
 
 
 def _with_head(layers: list[nn.Module], head: nn.Module) -> nn.Module:
@@ -123,23 +173,28 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Modu
     return module
 
 
-def _maker(spec: str) -> Callable[[tuple[int, ...], int], nn.Module]:
+def _maker(spec: str) -> Make:
+    if spec.startswith("gated-"):
+        inner = _maker(spec.removeprefix("gated-"))
+        return lambda shape, outputs: gated(inner, shape, outputs)
     if re.fullmatch(r"mlp(bn)?(-[1-9]\d*)*", spec):
         name, *hidden = spec.split("-")
         return lambda shape, outputs: mlp(shape, outputs, *map(int, hidden), normalised=name == "mlpbn")
     if re.fullmatch(r"conv4-[1-9]\d*", spec):
         return lambda shape, outputs: conv4(shape, outputs, int(spec.removeprefix("conv4-")))
+    if re.fullmatch(r"plainconv-[1-9]\d*", spec):
+        return lambda shape, outputs: plainconv(shape, outputs, int(spec.removeprefix("plainconv-")))
     if spec == "conv":
         return conv
     path, colon, attribute = spec.rpartition(":")
     if not colon:
         raise UserError(
-            "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, package.module:attribute or "
-            f"FILE.py:attribute; model={spec!r} is none of them."
+            "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, gated-MODEL, "
+            f"package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
         )
     try:
         module = load_file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
-        found: Callable[[tuple[int, ...], int], nn.Module] = getattr(module, attribute)
+        found: Make = getattr(module, attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"model={spec} cannot be imported: {error}.") from error
     return found

@@ -59,6 +59,14 @@ class Net:
     units: Bool[Tensor, "task unit"] | None = None  # the output units of each task, where the task is told
     buffers: Params | None = None
     losses: Losses = cross_entropies
+    body: nn.Module | None = None  # the module without its head, where it has one
+
+    def features(self, params: Params, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row feature"]:
+        """What the model's head is given; only for a model of which `body` is known."""
+        if self.body is None:
+            raise UserError(f"The model has no module named {HEAD}, which gives its outputs. Choose another model.")
+        features: Tensor = functional_call(self.body, (without_head(params), without_head(self.buffers or {})), (x,))
+        return features
 
     def logits(
         self, params: Params, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None = None
@@ -80,6 +88,12 @@ class Net:
         gradient: Params = grad(self.loss)(params, batch)
         return {name: value.detach() for name, value in gradient.items()} if constant else gradient
 
+    def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
+        """The gradient of `loss` with respect to the parameters whose name is `moving`; without the others."""
+        moved = {name: value for name, value in params.items() if moving(name)}
+        gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
+        return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+
     def own(self, learned: Params) -> Params:
         """The model's parameters, of all that is meta-learned."""
         return {name: learned[name] for name, _ in self.module.named_parameters() if name in learned}
@@ -98,6 +112,29 @@ class Net:
         buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
         functional_call(self.module, (params, buffers), (x,))
         return buffers
+
+
+HEAD = "head"
+"""The module that gives a model's outputs, for methods that treat it apart."""
+
+
+def of_head(name: str) -> bool:
+    """Whether a parameter belongs to the head."""
+    return name.startswith(f"{HEAD}.")
+
+
+def without_head(params: Params) -> Params:
+    """All but what belongs to the head."""
+    return {name: value for name, value in params.items() if not of_head(name)}
+
+
+def headless(module: nn.Module) -> nn.Module | None:
+    """The module with its head left out, so that it gives the features; nothing, where it has none."""
+    if not isinstance(getattr(module, HEAD, None), nn.Module):
+        return None
+    twin = copy.deepcopy(module)
+    setattr(twin, HEAD, nn.Identity())
+    return twin
 
 
 def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int) -> bool:

@@ -40,7 +40,8 @@ def train_rows(
     first = 0 if schedule.examples == "all so far" else number
     pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
     random = generator(seed, "order", number)
-    orders = [random.permutation(len(pool)) for _ in range(benchmark.epochs)]
+    as_given = stream.ordered and schedule.examples == "arrivals"
+    orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(benchmark.epochs)]
     size, glances = schedule.pace(benchmark)
     index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True))
     if glances > 1:

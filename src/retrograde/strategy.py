@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -22,12 +23,25 @@ class Arrival(NamedTuple):
     with_memory: Batch
 
 
+class Lesson(NamedTuple):
+    """What one step of preparation is given, all of it of classes that the stream does not have."""
+
+    trajectory: Batch  # a few classes, one after the other
+    query: Batch  # other examples of these
+    rehearsed: Batch  # examples of any held-out class
+
+    def judged(self) -> Batch:
+        """The query and what is rehearsed as one batch."""
+        return Batch(*(torch.cat(pair) for pair in zip(self.query, self.rehearsed, strict=True)))
+
+
 class Strategy(Part):
     """A learning rule. Its dataclass fields are its settings; nothing is stored on `self`."""
 
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
+    tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
 
     def schedule(self) -> Schedule:
         """What it trains on."""
@@ -40,6 +54,14 @@ class Strategy(Part):
     def init(self, net: Net, params: Params) -> Params:
         """Tensors of its own that `state.extra` holds from the start."""
         return {}
+
+    def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
+        """One step of what is learned before the stream begins; where it is defined, the stream must offer lessons."""
+        return state
+
+    def begin(self, net: Net, state: State) -> State:
+        """What of a preparation the stream starts from; its optimiser starts afresh."""
+        return state.replace(slots=net.optimizer.init(state.params))
 
     @abstractmethod
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
@@ -54,3 +76,8 @@ class Strategy(Part):
     ) -> Float[Tensor, "row unit"]:
         """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
         return net.logits(state.params, x, task)
+
+
+def prepares(strategy: Strategy) -> bool:
+    """Whether it learns from other classes before the stream begins."""
+    return type(strategy).prepare is not Strategy.prepare

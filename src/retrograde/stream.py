@@ -30,6 +30,17 @@ class Task(NamedTuple):
     test: Examples
 
 
+class Preparation(NamedTuple):
+    """Training examples of classes that the stream does not have, to learn from before it begins, and what a lesson takes."""
+
+    examples: Examples
+    lessons: int
+    classes: int  # of one lesson, which come one after the other
+    shots: int  # examples of each of these to learn from
+    queries: int  # other examples of each
+    rehearsed: int  # examples of any held-out class
+
+
 @dataclass(frozen=True)
 class Stream:
     """Tasks in order, for one replicate. No pixel is copied: `pixels` says where each one comes from."""
@@ -40,6 +51,9 @@ class Stream:
     """Which output units belong to each task."""
     pixels: Int64[np.ndarray, "task pixel"] | None = None
     """For each task, the source of every pixel (channel by channel, row by row); one past the last is black."""
+    ordered: bool = False
+    """Whether arrivals come in the order of `Task.train`; if not, they are shuffled."""
+    preparation: Preparation | None = None
 
     def images(self, x: np.ndarray, row: Int64[np.ndarray, " n"], task: int) -> np.ndarray:
         """The examples as a model sees them in that task, (n, *shape); for learners that are not pure."""
@@ -103,11 +117,12 @@ def split_classes(data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario
         unit = np.full(data.classes, -1)
         unit[group] = np.arange(len(group)) if domain else group
         units[number, unit[group]] = True
-        tasks.append(Task(_of_classes(data.y_train, unit), _of_classes(data.y_test, unit)))
+        tasks.append(Task(of_classes(data.y_train, unit), of_classes(data.y_test, unit)))
     return Stream(data, tuple(tasks), units)
 
 
-def _of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
+def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
+    """The examples whose class has an output unit; `unit` is -1 for the others."""
     row = np.flatnonzero(unit[y] >= 0)
     return Examples(row, unit[y[row]])
 

@@ -11,6 +11,7 @@ from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
 from retrograde.opaque import Opaque
+from retrograde.preparing import check_preparation, lessons, prepare
 from retrograde.probing import Prober
 from retrograde.schedule import Schedule
 from retrograde.seeds import torch_seed
@@ -33,10 +34,11 @@ def train(
         return [_train_opaque(benchmark, strategy, s, seed, device, progress) for s, seed in zip(streams, seeds, strict=True)]
     clocks = Clocks(device)
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
+    unprepared = prepare(backend, clocks, mode, progress)
     start = time.perf_counter()
     note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
-    clocks.seconds["compile" if backend.compiled else "warm_up"] = time.perf_counter() - start
-    return _run(backend, streams, seeds, clocks, progress, note)
+    clocks.seconds["compile" if backend.compiled else "warm_up"] += time.perf_counter() - start
+    return _run(backend, streams, seeds, clocks, progress, note or unprepared)
 
 
 def _train_opaque(
@@ -124,6 +126,12 @@ def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: lis
     return max(steps(stream) for stream in streams)
 
 
+def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> int:
+    """The steps of which `progress` will be told for one replicate: those before the stream and those along it."""
+    before = lessons(strategy, stream) if isinstance(strategy, Strategy) else 0
+    return before + total_steps(benchmark, strategy, [stream])
+
+
 def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device) -> None:
     """Raise `UserError` where the cell cannot be trained: the scenario, the memory, the model or the device."""
     if benchmark.scenario not in strategy.scenarios:
@@ -136,4 +144,4 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         return
     if memory := strategy.remember():
         memory.check(int(stream.units.sum()))
-    Vectorised(benchmark, strategy, [stream], [0], device)
+    check_preparation(Vectorised(benchmark, strategy, [stream], [0], device))

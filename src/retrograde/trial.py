@@ -66,7 +66,7 @@ class OnStream(Trial):
         train.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0), CPU)
 
     def steps(self) -> int:
-        return train.total_steps(self.benchmark, self.strategy, [self.benchmark.stream(self.data, 0)])
+        return train.expected_steps(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
 
     def together(self, device: torch.device) -> int:
         return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]

@@ -17,11 +17,11 @@ from torch.utils import _pytree as pytree
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.models import build
-from retrograde.net import Batch, Net, State, check_module
+from retrograde.net import Batch, Net, State, check_module, headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.schedule import Rows, all_rows, test_chunks, together, train_rows
 from retrograde.seeds import torch_seed
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Lesson, Strategy
 from retrograde.stream import Benchmark, Stream
 
 Compile = Literal["auto", "on", "off"]
@@ -42,6 +42,10 @@ class CountedNet(Net):
     def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
+
+    def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
+        self.tally["backward"] += len(batch.x)
+        return super().grad_of(params, batch, moving, constant)
 
 
 def counted(net: Net) -> CountedNet:
@@ -130,7 +134,7 @@ class Vectorised:
         probe = self._images(self.train_x[:2], None, torch.zeros(2, dtype=torch.long)).cpu()
         replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device)
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
-        self.net = Net(replicas.module, OPTIMIZERS[self.benchmark.optimizer]())
+        self.net = Net(replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module))
         self.eval_net = self.net.evaluating()
         state = vmap(self._initial)(replicas.params, self.buffers, self.tables)
         self.state = pytree.tree_map(torch.Tensor.contiguous, state)
@@ -169,6 +173,24 @@ class Vectorised:
     def step_all(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         """One step of all replicates; pure."""
         return vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
+
+    def prepare_all(self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
+        """One lesson before the stream, of all replicates; pure."""
+
+        def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
+            lesson = Lesson(*(self._batch(part, {}, pool) for part in rows))
+            return self.strategy.prepare(replace(self.net, buffers=buffers), state, lesson)
+
+        return vmap(one, in_dims=(0, 0, 0, None))(state, buffers, rows, pool)
+
+    def begin_all(self) -> None:
+        """End the preparation of all replicates."""
+
+        def one(state: State, buffers: Params, tables: Params) -> State:
+            return self.strategy.begin(self._net(self.net, buffers, tables), state)
+
+        self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(one)(self.state, self.buffers, self.tables))
+        self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
         """The rows of a task for all replicates; moves the memories on."""

@@ -1,0 +1,78 @@
+"""How much of a sequence of classes is known, as it grows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrograde.frame import Label, by_strategy, competing, labels, ordered, percent, row_title
+from retrograde.record import Cell, Record
+from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.stats import leaders, t_interval
+
+COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
+
+
+@dataclass(frozen=True)
+class ClassSequence(Result):
+    """Accuracy on the classes seen so far after 10, 50, ... of them, each test example counting the same; bold as in scores."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        label = labels(records)
+        own = [record for record in ordered(records) if "after" in record.cell.benchmark.settings]
+        frame = _frame(own, label)
+        names = sorted({label[record.cell].benchmark for record in own})
+        sections = tuple(
+            _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
+            for name in names
+        )
+        return Table("Class sequence", (_NOTE,), sections, _tidy(frame))
+
+
+_NOTE = (
+    "Percent of the test examples of all classes seen so far that are told apart, after so many classes: the mean over "
+    "n replicates ± half of the 95 % t-interval. Every training example comes once, class by class. Bold: the best mean, and "
+    "every strategy that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many "
+    "comparisons). The setting is smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
+)
+
+
+def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
+    rows = [
+        (*label[record.cell], record.seed, record.upper_bound, classes, right / of)
+        for record in records
+        if record.status == "done"
+        for classes, right, of in _seen(record)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _seen(record: Record) -> list[tuple[int, int, int]]:
+    """After each task: the classes so far, the right answers on them, and their test examples."""
+    after = record.cell.benchmark.settings["after"]
+    rows = enumerate(record.correct[1:], 1)
+    return [(classes, sum(right[:n]), sum(record.tests[:n])) for classes, (n, right) in zip(after, rows, strict=True)]
+
+
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = ["benchmark", "strategy", "settings", "classes"]
+    rows = []
+    for key, group in frame.groupby(columns, sort=True):
+        mean, low, high, n = t_interval(group.value.to_numpy())
+        rows.append((*key, mean, low, high, n))
+    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
+
+
+def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
+    steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
+    values = {classes: by_strategy(frame[frame.classes == classes]) for classes in steps}
+    bold = {classes: leaders(competing(values[classes]), higher_is_better=True) for classes in steps}
+    rows = []
+    for strategy in strategies:
+        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
+        cells = [Entry(percent(values[classes].get(strategy)), strategy in bold[classes]) for classes in steps]
+        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
+    return Section(
+        label[here[0].cell].benchmark, ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"), tuple(rows)
+    )

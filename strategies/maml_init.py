@@ -1,0 +1,26 @@
+"""MAML along a stream: initial parameters from which a few steps learn new classes."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.net import Net
+from retrograde.optim import Params, sgd
+from retrograde.prepared import Prepared
+from retrograde.settings import Rate, Steps
+from retrograde.strategy import Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAMLInit(Prepared):
+    """Learn where all parameters start, by steps on whole trajectories (Finn et al. 2017, 1703.03400)."""
+
+    inner_lr: Rate = 0.03
+    steps: Steps = 5
+    first_order: bool = False
+
+    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+        fast = params
+        for _ in range(self.steps):
+            fast = sgd(fast, net.grad(fast, lesson.trajectory, constant=self.first_order), self.inner_lr)
+        return net.loss(fast, lesson.judged())

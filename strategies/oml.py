@@ -1,0 +1,29 @@
+"""OML: a representation learned for online learning."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from retrograde.head import taught
+from retrograde.net import Net
+from retrograde.optim import Params
+from retrograde.prepared import Prepared
+from retrograde.settings import Rate
+from retrograde.strategy import Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class OML(Prepared):
+    """Learn features whose linear head, taught example by example, does not forget (Javed and White 2019, arXiv 1905.12588).
+
+    The head is one layer, as in the authors' code since 2020; the paper's has two.
+    """
+
+    inner_lr: Rate = 0.03  # of the head's steps in a lesson
+    first_order: bool = False
+
+    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+        judged = lesson.judged()
+        seen, asked = net.features(params, lesson.trajectory.x), net.features(params, judged.x)
+        logits = taught(params, seen, lesson.trajectory.y, asked, self.inner_lr, self.first_order)
+        return net.losses(logits, judged.y).mean()

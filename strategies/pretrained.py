@@ -1,0 +1,21 @@
+"""Pretrained: the representation of a classifier of the held-out classes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from retrograde.net import Net
+from retrograde.optim import Params
+from retrograde.prepared import Prepared
+from retrograde.strategy import Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Prepared):
+    """Train on random examples of all held-out classes together, then learn the stream from there."""
+
+    resets: ClassVar[bool] = False
+
+    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+        return net.loss(params, lesson.rehearsed)

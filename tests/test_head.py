@@ -1,0 +1,69 @@
+"""A linear head taught without being written down, against the steps that it stands for."""
+
+import pytest
+import torch
+from torch.func import grad
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.errors import UserError
+from retrograde.head import blank, linear, taught
+
+RATE = 0.3
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def params():
+    return {"0.weight": drawn(4, 2), "head.weight": drawn(5, 4, seed=1), "head.bias": drawn(5, seed=2)}
+
+
+SEEN, ASKED, Y = drawn(6, 4, seed=3), drawn(3, 4, seed=4), torch.tensor([1, 1, 4, 4, 0, 0])
+
+
+def by_steps(params, seen, asked):
+    """One step of gradient descent after the other, by PyTorch."""
+    head = {name: params[name] for name in ("head.weight", "head.bias")}
+
+    def loss(head, x, y):
+        return cross_entropy(x @ head["head.weight"].T + head["head.bias"], y)
+
+    for x, y in zip(seen, Y, strict=True):
+        slope = grad(loss)(head, x, y)
+        head = {name: value - RATE * slope[name] for name, value in head.items()}
+    return asked @ head["head.weight"].T + head["head.bias"]
+
+
+def test_the_logits_are_those_of_one_step_after_the_other(params):
+    assert_close(taught(params, SEEN, Y, ASKED, RATE), by_steps(params, SEEN, ASKED))
+
+
+def test_all_derivatives_are_those_of_one_step_after_the_other(params):
+    def slope(logits):
+        return grad(lambda p, seen, asked: (logits(p, seen, asked) ** 2).sum(), argnums=(0, 1, 2))(params, SEEN, ASKED)
+
+    assert_close(slope(lambda p, seen, asked: taught(p, seen, Y, asked, RATE)), slope(by_steps))
+
+
+def test_in_first_order_the_logits_are_the_same_and_what_was_seen_has_no_derivative(params):
+    assert_close(taught(params, SEEN, Y, ASKED, RATE, first_order=True), by_steps(params, SEEN, ASKED))
+    slope = grad(lambda seen: taught(params, seen, Y, ASKED, RATE, first_order=True).sum())(SEEN)
+    assert not slope.any()
+
+
+def test_blank_rows_are_zero_and_the_others_as_they_were(params):
+    some, none = blank(params, Y), blank(params)
+    rows = torch.tensor([0, 1, 4])
+    assert not some["head.weight"][rows].any()
+    assert not some["head.bias"][rows].any()
+    assert torch.equal(some["head.weight"][2:4], params["head.weight"][2:4])
+    assert torch.equal(some["0.weight"], params["0.weight"])
+    assert not torch.cat([none["head.weight"].flatten(), none["head.bias"]]).any()
+
+
+def test_a_model_without_a_linear_head_is_refused_with_the_rule():
+    with pytest.raises(UserError, match="must be one linear layer with a bias, named head"):
+        linear({"0.weight": torch.zeros(2, 2)})
