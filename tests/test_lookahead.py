@@ -13,7 +13,12 @@ from retrograde.strategy import Arrival
 
 PARTS = Registry()
 LOOKING_AHEAD = ["cmaml", "sync", "lamaml", "laer"]
-RULES = [{"first_order": f, "trajectory": t, "floor": r} for f in (True, False) for t in (True, False) for r in (True, False)]
+RULES = {
+    "released, MNIST": {"first_order": True, "trajectory": True, "floor": True},
+    "released, CIFAR": {"first_order": False, "trajectory": True, "floor": False},
+    "printed": {"first_order": False, "trajectory": False, "floor": False},
+    "first order": {"first_order": True, "trajectory": False, "floor": False},
+}
 
 
 def make_net(seed=0, inputs=6):
@@ -74,11 +79,11 @@ class Reference:
             self.weights = [(w - a * g).requires_grad_() for w, a, g in zip(self.weights, own, of_weights, strict=True)]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(name for name, on in rule.items() if on) or "paper")
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", LOOKING_AHEAD)
 def test_fifty_steps_equal_the_papers_algorithm(name, rule):
     random = torch.Generator().manual_seed(1)
-    part, (net, params) = PARTS.find("strategies", name)(**rule, clip=0.5), make_net()
+    part, (net, params) = PARTS.find("strategies", name)(**RULES[rule], clip=0.5), make_net()
     state, reference = start(part, net, params), Reference(part, name, net, params)
     for step in range(50):
         arrival = make_arrival(random, held=min(step, 3), real=4 - step % 2)
