@@ -67,12 +67,6 @@ class OmniglotSequence(Benchmark):
             raise UserError(
                 f"The classes of a lesson are different ones of {self.split[0]}; trajectory={self.trajectory}. Lower it."
             )
-        smallest = int(np.bincount(data.y_train, minlength=data.classes)[: self.split[0]].min())
-        if self.shots + self.queries > smallest:
-            raise UserError(
-                f"Shots and queries of a class are different training images, of which a class of {data.name} has {smallest}; "
-                f"shots + queries is {self.shots + self.queries}. Lower one of them."
-            )
 
 
 def _numbered(data: Dataset, classes: Int64[np.ndarray, " n"], units: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " class"]:

@@ -19,7 +19,7 @@ class ClassSequence(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
-        own = [record for record in ordered(records) if "after" in record.cell.benchmark.settings]
+        own = [record for record in ordered(records) if _in_sequence(record)]
         frame = _frame(own, label)
         names = sorted({label[record.cell].benchmark for record in own})
         sections = tuple(
@@ -35,6 +35,13 @@ _NOTE = (
     "every strategy that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many "
     "comparisons). The setting is smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
 )
+
+
+def _in_sequence(record: Record) -> bool:
+    """Whether its benchmark says after how many classes all are tested, and these are not told apart by their task."""
+    settings = record.cell.benchmark.settings
+    after = settings.get("after")
+    return isinstance(after, list) and settings.get("scenario") == "class" and len(record.tests) in (0, len(after))
 
 
 def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:

@@ -17,6 +17,8 @@ FIGURES = {
     "train_us_per_example": "µs/example",
     "evaluate_s": "evaluate s",
     "compile_s": "compile s",
+    "prepare_s": "prepare s",
+    "probe_s": "probe s",
     "memory_kB": "memory kB",
     "peak_MB": "peak MB",
 }
@@ -38,9 +40,10 @@ class Timing(Result):
 _NOTE = (
     "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share, and µs/example "
     "counts new and replayed examples of all replicates. Building the replay schedule is in the training time; compilation "
-    "and the first step are not. Evaluation and compilation (0 where the step ran eagerly) are seconds per batch of "
-    "replicates; memory is the examples held plus the state beside the parameters; peak is the whole process (on a GPU: its "
-    "tensors). One section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or of replicates."
+    "and the first step are not. Evaluation, compilation (0 where the step ran eagerly), what was learned before a stream, and "
+    "looks at gradients are seconds per batch of replicates; memory is the examples held plus the state beside the parameters; "
+    "peak is the whole process (on a GPU: its tensors), with what looks at gradients hold. One section never mixes machines, "
+    "versions of torch, numbers of threads, of jobs at a time, or of replicates."
 )
 
 
@@ -70,6 +73,8 @@ def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[s
         "train_us_per_example": 1e6 * train / how["replicates"] / (counts["new"] + counts["replayed"]),
         "evaluate_s": record.clocks["evaluate"],
         "compile_s": record.clocks.get("compile", 0.0),
+        "prepare_s": record.clocks.get("prepare", 0.0),
+        "probe_s": record.clocks.get("probe", 0.0),
         "memory_kB": (memory["bytes"] + memory["state_bytes"]) / 1e3,
         "peak_MB": memory["peak_bytes"] / 1e6,
     }

@@ -9,9 +9,10 @@ from torch import Tensor
 from retrograde.errors import UserError
 from retrograde.net import Batch, Net
 from retrograde.optim import Params, sgd
-from retrograde.prepared import Prepared
 from retrograde.settings import Rate
 from retrograde.strategy import Lesson
+
+from ._prepared import Prepared
 
 GATE = "gated.gate."
 
@@ -27,6 +28,9 @@ class ANML(Prepared):
 
     inner_lr: Rate = 0.1  # of the steps in a lesson
     first_order: bool = False  # true: as released, the steps of a lesson are constants to the outer gradient
+
+    def learns(self, name: str) -> bool:
+        return super().learns(name) and not name.startswith(GATE)
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
         if not any(name.startswith(GATE) for name in params):

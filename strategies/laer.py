@@ -14,7 +14,10 @@ from ._lookahead import LookAhead
 
 @dataclass(frozen=True, kw_only=True)
 class LaER(LookAhead):
-    """La-ER (Gupta et al. 2020, arXiv 2007.13904, section 5): La-MAML's rates, and the plain gradient of replay."""
+    """La-ER (Gupta et al. 2020, arXiv 2007.13904, section 5): La-MAML's rates, and the plain gradient of replay.
+
+    The update is its own: the benchmark's optimiser has no part in it.
+    """
 
     rate_lr: Rate = 0.1  # of the rates' own descent
 

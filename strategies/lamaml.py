@@ -14,9 +14,10 @@ from ._lookahead import LookAhead
 
 @dataclass(frozen=True, kw_only=True)
 class LaMAML(LookAhead):
-    """La-MAML (Gupta et al. 2020, arXiv 2007.13904, algorithm 1): the rates step first, then the parameters at the new rates.
+    """La-MAML (Gupta et al. 2020, arXiv 2007.13904): the rates step first, then the parameters at the new rates.
 
-    A rate falls where the step on new examples goes against the gradient on old ones; at 0 its parameter stands still.
+    A rate falls where the step on new examples goes against the gradient on old ones; at 0 its parameter stands still. This is
+    algorithm 1 with `trajectory=false,first_order=false`. The update is its own: the benchmark's optimiser has no part in it.
     """
 
     rate_lr: Rate = 0.3  # of the rates' own descent

@@ -6,14 +6,18 @@ from torch import Tensor
 
 from retrograde.net import Net
 from retrograde.optim import Params, sgd
-from retrograde.prepared import Prepared
 from retrograde.settings import Rate, Steps
 from retrograde.strategy import Lesson
+
+from ._prepared import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
 class MAMLInit(Prepared):
-    """Learn where all parameters start, by steps on whole trajectories (Finn et al. 2017, 1703.03400)."""
+    """Learn where all parameters start, by steps on whole trajectories (Finn et al. 2017, arXiv 1703.03400).
+
+    Along the stream the head alone learns unless `moves=all`: Javed and White (2019) call that MAML-Rep.
+    """
 
     inner_lr: Rate = 0.03
     steps: Steps = 5

@@ -19,7 +19,7 @@ class MER(Strategy):
 
     Each batch is the new example and `draw` old ones, one SGD step for each; then the parameters go the share `beta` of the way
     that these steps led, and after the last batch the share `gamma` of the way since the first. Algorithm 6 is `batches=1` with
-    `current=last`, its gamma being `beta` here.
+    `current=last`, its gamma being `beta` here. The update is its own: the benchmark's optimiser has no part in it.
     """
 
     lr: Rate = 0.1

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.head import taught
 from retrograde.net import Net
 from retrograde.optim import Params
-from retrograde.prepared import Prepared
 from retrograde.settings import Rate
 from retrograde.strategy import Lesson
+
+from ._head import taught
+from ._prepared import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)

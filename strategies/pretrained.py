@@ -7,8 +7,9 @@ from torch import Tensor
 
 from retrograde.net import Net
 from retrograde.optim import Params
-from retrograde.prepared import Prepared
 from retrograde.strategy import Lesson
+
+from ._prepared import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.head import blank, linear, taught
+from retrograde.strategies._head import blank, linear, taught
 
 RATE = 0.3
 

@@ -5,11 +5,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
+from retrograde.checks import Blobs, blobs
 from retrograde.models import build
 from retrograde.net import Batch, Net, State
 from retrograde.optim import plain
 from retrograde.registry import Registry
 from retrograde.strategy import Arrival
+from retrograde.vectorise import Vectorised
 
 PARTS = Registry()
 LOOKING_AHEAD = ["cmaml", "sync", "lamaml", "laer"]
@@ -92,6 +94,26 @@ def test_fifty_steps_equal_the_papers_algorithm(name, rule):
     assert_close(list(state.params.values()), [w.detach() for w in reference.weights])
     if name != "cmaml":
         assert_close(list(state.extra.values()), [a.detach() for a in reference.rates])
+
+
+@pytest.mark.parametrize("rule", ["released, MNIST", "released, CIFAR"])
+def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
+    part, seeds = PARTS.find("strategies", "lamaml")(**RULES[rule], memory=9, draw=3), [0, 1]
+    benchmark = Blobs(batch=4, model="mlp-8")
+    streams = [benchmark.stream(blobs(), seed) for seed in seeds]
+    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    starts = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
+    references = [Reference(part, "lamaml", backend.net, params) for params in starts]
+    again = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    for task in range(3):
+        for step in torch.from_numpy(again.rows(task)):
+            for reference, rows in zip(references, step, strict=True):
+                both = again._batch(rows, {}, again.train_x)
+                reference.step(Arrival(Batch(*(p[:4] for p in both)), Batch(*(p[4:] for p in both)), both))
+        backend.learn(task, lambda _: None)
+    for i, reference in enumerate(references):
+        mine = [value[i] for value in backend.state.params.values()]
+        assert_close(mine, [w.detach() for w in reference.weights], rtol=1e-3, atol=1e-4)
 
 
 def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():

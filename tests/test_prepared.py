@@ -8,11 +8,11 @@ from torch.func import grad
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from retrograde.head import blank
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, headless
 from retrograde.optim import plain
 from retrograde.registry import Registry
+from retrograde.strategies._head import blank
 from retrograde.strategy import Lesson
 
 PARTS = Registry()

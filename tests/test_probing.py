@@ -1,5 +1,6 @@
 """Looking at gradients along a stream: what is seen, against autograd by hand; and that nothing is disturbed."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +48,13 @@ class Plain(Learner):
         return self.model(x)
 
 
+def descend(parameters, loss, lr=LR):
+    """One step of SGD, in place."""
+    parameters = list(parameters)
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.data -= lr * gradient
+
+
 def finetune():
     return PARTS.find("strategies", "finetune")(lr=LR)
 
@@ -67,9 +75,7 @@ def by_hand(benchmark, data, seed):
     backend = Vectorised(benchmark, finetune(), [stream], [seed], CPU)
     for number in range(len(stream.tasks)):
         for row, _, y, _ in (step[step[:, 3] > 0].T for step in backend.rows(number)[:, 0]):
-            loss = cross_entropy(model(torch.from_numpy(data.x_train[row])), torch.from_numpy(y))
-            for parameter, gradient in zip(model.parameters(), torch.autograd.grad(loss, [*model.parameters()]), strict=True):
-                parameter.data -= LR * gradient
+            descend(model.parameters(), cross_entropy(model(torch.from_numpy(data.x_train[row])), torch.from_numpy(y)))
         looked = range(min(number + 2, len(stream.tasks)))
         rows = [probe_rows(stream, task, benchmark.probe, seed) for task in looked]
         losses = [_loss(model, data, r[r[:, 3] > 0]) for r in rows]
@@ -158,7 +164,7 @@ def test_a_look_leaves_parameters_buffers_and_generators_alone():
 def test_looks_amid_a_task_come_every_so_many_steps():
     probes = run(Blobs(probe_every=3, batch=5), finetune(), blobs())[0].probes
     amid = [probe.step for probe in probes if not probe.ended]
-    assert amid == [3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
+    assert amid == [3, 6, 9, 12, 15, 18, 21, 24, 27]  # at 30 the last task ends
     assert [probe.step for probe in probes if probe.ended] == [10, 20, 30]
     assert [len(probe.loss) for probe in probes if probe.ended] == [2, 3, 3]
     assert all(probe.fault() == "" for probe in probes)
@@ -182,19 +188,94 @@ def test_a_replicate_that_diverged_has_no_probes():
     assert run(Blobs(), PARTS.find("strategies", "finetune")(lr=1e30), blobs())[0].probes == []
 
 
+def test_a_look_amid_a_task_at_its_very_end_gives_way_to_that_of_the_end():
+    often, seldom = (run(Blobs(probe_every=every, batch=5), finetune(), blobs())[0].probes for every in (10, 0))
+    assert often == seldom
+
+
 @dataclass
-class Rebuilt(Plain):
-    """One that trains a model of its own making."""
+class Longer(Plain):
+    """One that adds a layer to its model."""
 
     def begin(self, model):
         self.model = model
         self.model.append(nn.Linear(6, 6))
 
 
-def test_a_learner_that_changes_its_models_form_is_not_probed():
-    outcome = run(Blobs(), Rebuilt(), blobs())[0]
+@dataclass
+class Copying(Plain):
+    """One that trains a copy of its model."""
+
+    def begin(self, model):
+        self.model = copy.deepcopy(model)
+
+
+@dataclass
+class Headless(Plain):
+    """One that takes the head off its model."""
+
+    def begin(self, model):
+        self.model, self.head = model, model.head
+        self.model.head = nn.Identity()
+
+    def observe(self, x, y, task):
+        loss = cross_entropy(self.head(self.model(x)), y)
+        for parameter, gradient in zip(
+            self.model.parameters(), torch.autograd.grad(loss, [*self.model.parameters()]), strict=True
+        ):
+            parameter.data -= self.lr * gradient
+
+    def predict(self, x, task):
+        return self.head(self.model(x))
+
+
+@pytest.mark.parametrize("learner", [Longer(), Copying(), Headless()], ids=lambda learner: type(learner).__name__)
+def test_a_learner_that_does_not_train_the_whole_model_it_was_given_is_not_probed(learner):
+    outcome = run(Blobs(), learner, blobs())[0]
     assert outcome.sound
     assert outcome.probes == []
+
+
+@dataclass
+class Freezing(Plain):
+    """One that freezes a layer after its first task."""
+
+    def observe(self, x, y, task):
+        if task == 1:
+            self.model[1].weight.requires_grad_(False)
+        learning = (each for each in self.model.parameters() if each.requires_grad)
+        descend(learning, cross_entropy(self.model(x), y), self.lr)
+
+
+def test_a_learner_may_freeze_parameters_on_its_way():
+    assert [len(probe.loss) for probe in run(Blobs(), Freezing(), blobs())[0].probes] == [2, 3, 3]
+
+
+class Rounding(torch.autograd.Function):
+    """A straight-through estimator, in the form that function transforms do not take."""
+
+    @staticmethod
+    def forward(_, x):
+        return (8 * x).round() / 8
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient
+
+
+class Rounded(nn.Module):
+    """Linear on rounded inputs."""
+
+    def __init__(self, shape, outputs):
+        super().__init__()
+        self.layer = nn.Linear(*shape, outputs)
+
+    def forward(self, x):
+        return Rounding.apply(self.layer(x))
+
+
+def test_a_learners_model_may_be_one_that_function_transforms_do_not_take():
+    assert run(Blobs(model=f"{Path(__file__)}:Rounded"), Plain(), blobs())[0].probes
 
 
 def test_probe_examples_are_test_examples_of_the_task_and_padding_follows():

@@ -19,6 +19,7 @@ from retrograde.errors import UserError
 from retrograde.metastrategy import Episode, MetaStrategy
 from retrograde.net import Batch, Net, State
 from retrograde.optim import OPTIMIZERS, Params
+from retrograde.probe import rounded
 from retrograde.seeds import generator
 from retrograde.vectorise import Compile, compile_step, counted, replicated, tried
 
@@ -247,8 +248,3 @@ def _alone(net: Net, params: Params, episode: Episode) -> Float[Tensor, "row uni
 
     together = max(1, ROWS // (len(episode.support.x) + 1))
     return vmap(outputs, chunk_size=together)(episode.query.x)
-
-
-def rounded(values: Tensor) -> list[float]:
-    """As numbers of four significant digits, of which none is negative zero."""
-    return [float(f"{value:.4g}") + 0.0 for value in values.tolist()]

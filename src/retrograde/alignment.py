@@ -109,7 +109,7 @@ def _with_forgetting(cells: pd.DataFrame) -> Correlation:
 
 
 def examples(records: Sequence[Record]) -> str:
-    """On how many test examples of each task the gradients are, in words."""
+    """On how many test examples of each task the gradients are at most, in words."""
     settings = [record.cell.benchmark.settings for record in records if record.probes]
     numbers = sorted({int(each["probe"]) for each in settings if "probe" in each})
-    return f"{' or '.join(map(str, numbers))} test examples".strip()
+    return f"up to {' or '.join(map(str, numbers))} test examples" if numbers else "test examples"

@@ -19,12 +19,16 @@ class Clocks:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Add the time inside the block to clock `name`."""
+        self._synchronise()
         start, outer, self._inside = time.perf_counter(), self._inside, 0.0
         try:
             yield
         finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            self._synchronise()
             taken = time.perf_counter() - start
             self.seconds[name] += taken - self._inside
             self._inside = outer + taken
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

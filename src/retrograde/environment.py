@@ -62,9 +62,11 @@ def source_digest(path: Path | None) -> str:
     """Twelve hexadecimal digits that identify a strategy's file, and the private files beside it that it imports."""
     if not path or not path.is_file():
         return ""
-    text = path.read_bytes()
-    siblings = [file for file in sorted(path.parent.glob("_*.py")) if f"from .{file.stem} import".encode() in text]
-    return hashlib.sha256(b"".join([text, *(file.read_bytes() for file in siblings)])).hexdigest()[:12]
+    text, beside = path.read_bytes(), sorted(path.parent.glob("_*.py"))
+    for _ in beside:  # a private file may import another
+        added = [file for file in beside if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text]
+        text += b"".join(file.read_bytes() for file in added)
+    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def reset_peak(device: torch.device) -> None:

@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde.adaptation import WATCHED, Adaptation, Check
-from retrograde.adapting import Episodes, Tasks, rounded
+from retrograde.adapting import Episodes, Tasks
 from retrograde.clocks import Clocks
 from retrograde.episodes import Distribution, Episodic
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
 from retrograde.metastrategy import MetaStrategy
+from retrograde.probe import rounded
 from retrograde.vectorise import Compile
 
 

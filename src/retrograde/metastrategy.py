@@ -9,11 +9,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from retrograde.net import Batch, Net, State
-from retrograde.optim import OPTIMIZERS, Optimizer, Params
+from retrograde.optim import INNER, Optimizer, Params
 from retrograde.settings import Bound, Part, Rate, Steps
-
-INNER = {name: make() for name, make in OPTIMIZERS.items()}
-"""The optimisers of inner steps, made here: a compiled step cannot make one."""
 
 
 class Episode(NamedTuple):

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.func import grad_and_value
 
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Learner
 from retrograde.models import build
-from retrograde.net import Batch, Net
-from retrograde.optim import Params, plain
+from retrograde.net import cross_entropies
+from retrograde.optim import Params
 from retrograde.schedule import Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Benchmark, Stream
@@ -31,7 +30,9 @@ class Opaque:
         self.learner = copy.deepcopy(learner)
         model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
         self.model = model.to(device)
-        self.twin = copy.deepcopy(self.model).eval()
+        self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
+        self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
         self.learner.begin(self.model)
         self.test_rows = test_chunks([stream])
         self.at_first = self._pickled()
@@ -73,24 +74,25 @@ class Opaque:
         return best.numpy(), best_told.numpy(), ~scores.isnan().any(-1).numpy()
 
     def parameters(self) -> Params:
-        """See `Backend.parameters`: those of the model that was given, as long as it has the form that it had."""
-        own = {name: value.detach()[None].clone() for name, value in self.model.named_parameters() if value.requires_grad}
-        shapes = {name: value.shape for name, value in self.twin.named_parameters()}
-        return own if all(shapes.get(name) == value.shape[1:] for name, value in own.items()) else {}
+        """See `Backend.parameters`: those of the model that was given, as long as it has its form and they are what learns."""
+        now = {name: value.detach() for name, value in self.model.named_parameters()}
+        same = {name: value.shape for name, value in now.items()} == {name: value.shape for name, value in self.start.items()}
+        if not same or all(torch.equal(value, self.start[name]) for name, value in now.items()):
+            return {}
+        return {name: now[name][None].clone() for name in self.learnt}
 
     def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
         """See `Backend.gradient`."""
-        row, task, y, weight = rows[0].cpu().numpy().T
-        x = self._x(self.stream.data.x_test, row, int(task[0]))
-        y, task, weight = (torch.from_numpy(each.copy()).to(self.device) for each in (y, task, weight))
-        net = Net(self.twin, plain(), self.units if self.benchmark.scenario == "task" else None, self._buffers())
-        params = {name: value[0] for name, value in self.parameters().items()}
-        gradient, loss = grad_and_value(net.loss)(params, Batch(x, y, task, weight.float()))
-        return loss[None], {name: value[None] for name, value in gradient.items()}
-
-    def _buffers(self) -> Params:
-        frozen = {name: value for name, value in self.model.named_parameters() if not value.requires_grad}
-        return {name: value.detach() for name, value in (dict(self.model.named_buffers()) | frozen).items()}
+        self.twin.load_state_dict(self.model.state_dict())
+        row, task, y, weight = rows[0].T
+        x = self._x(self.stream.data.x_test, row.cpu().numpy(), int(task[0]))
+        logits = self.twin(x)
+        if self.benchmark.scenario == "task":
+            logits = logits.masked_fill(~self.units[task], -torch.inf)
+        loss = (cross_entropies(logits, y) * weight).sum() / weight.sum()
+        named = dict(self.twin.named_parameters())
+        gradients = torch.autograd.grad(loss, [named[name] for name in self.learnt])
+        return loss.detach()[None], {name: each[None] for name, each in zip(self.learnt, gradients, strict=True)}
 
     def held_examples(self) -> list[int]:
         """Unknown: what a learner keeps is its own affair, metered in `state_bytes`."""

@@ -71,3 +71,5 @@ def _zeros(params: Params) -> Params:
 
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"sgd": plain, "momentum": momentum, "adam": adam}
+INNER = {name: make() for name, make in OPTIMIZERS.items()}
+"""The same ready made, for optimisers that a step uses beside the benchmark's: a compiled step cannot make one."""

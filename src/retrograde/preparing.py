@@ -38,11 +38,22 @@ def check_preparation(backend: Vectorised) -> None:
             f"A preparation takes models whose buffers training leaves alone; model={benchmark.model} keeps running statistics."
             " Build its normalisation with track_running_stats=False."
         )
+    _check_lessons(backend.streams)
     before = form(backend.state)
     rows = next(given(backend))
     after = form(backend.prepare_all(backend.state, backend.buffers, rows, backend.train_x))
     if after != before:
         raise UserError(f"prepare keeps the state's structure, shapes and dtypes; {before} became {after}.")
+
+
+def _check_lessons(streams: list[Stream]) -> None:
+    for offer in (stream.preparation for stream in streams if stream.preparation):
+        smallest = int(np.unique(offer.examples.y, return_counts=True)[1].min())
+        if offer.shots + offer.queries > smallest:
+            raise UserError(
+                f"Shots and queries of a lesson's class are different examples, of which a class has {smallest}; "
+                f"shots + queries is {offer.shots + offer.queries}. Lower one of them."
+            )
 
 
 def prepare(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,8 @@ def triangle(below: list[float], size: int) -> Float[np.ndarray, "size size"]:
     matrix = np.eye(size)
     matrix[np.tril_indices(size, -1)] = below
     return np.asarray(matrix + np.tril(matrix, -1).T)
+
+
+def rounded(values: Tensor) -> list[float]:
+    """As numbers of four significant digits, of which none is negative zero."""
+    return [float(f"{value:.4g}") + 0.0 for value in values.tolist()]

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.adapting import rounded
 from retrograde.clocks import Clocks
 from retrograde.evaluation import Backend
 from retrograde.optim import Params
-from retrograde.probe import Probe
+from retrograde.probe import Probe, rounded
 from retrograde.schedule import probe_rows
 from retrograde.stream import Stream
 
@@ -39,7 +38,9 @@ class Prober:
         ]
         self.probes: list[list[Probe]] = [[] for _ in streams]
         self.task = self.step = 0
+        self.sound = [True for _ in streams]  # whether every loss and gradient was finite
         self.last: _Look | None = None
+        self.before: _Look | None = None  # the look before the last one
 
     def advance(self, steps: int) -> None:
         """Count steps of training, and look where one is due."""
@@ -49,8 +50,17 @@ class Prober:
 
     def end_task(self) -> None:
         """Look at the end of a task, at the next one too; and move on to that."""
+        if self.every and self.step % self.every == 0:
+            self._forget()
         self._look(min(self.task + 2, self.tasks), ended=True)
         self.task += 1
+
+    def _forget(self) -> None:
+        """Take back a look amid the task at its very end: that of the end takes its place."""
+        self.last = self.before
+        for probes in self.probes:
+            if probes and probes[-1].step == self.step:
+                probes.pop()
 
     def _look(self, tasks: int, ended: bool) -> None:
         with self.clocks("probe"):
@@ -62,7 +72,7 @@ class Prober:
             stacked = {layer: torch.stack([each[layer] for each in gradients], 1) for layer in gradients[0]}
             look = _Look(torch.stack([loss for loss, _ in found], 1), stacked, _by_layer(params))
             self._keep(look, ended)
-            self.last = look
+            self.before, self.last = self.last, look
 
     def _keep(self, look: _Look, ended: bool) -> None:
         grams = {layer: gradient @ gradient.transpose(1, 2) for layer, gradient in look.gradients.items()}
@@ -72,7 +82,8 @@ class Prober:
         layers = {layer: _cosines(each) for layer, each in grams.items()} if last else {}
         update, predicted = self._update(look)
         for i, probes in enumerate(self.probes):
-            if all(each[i].isfinite().all() for each in (look.loss, gram, update)):
+            self.sound[i] &= all(bool(each[i].isfinite().all()) for each in (look.loss, gram, update))
+            if self.sound[i]:
                 own = {layer: _triangle(each[i]) for layer, each in layers.items()}
                 probes.append(
                     Probe(

@@ -90,7 +90,7 @@ def _run(
     return [
         Outcome(
             faults[i], dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i],
-            probes=[] if faults[i] else prober.probes[i],
+            probes=prober.probes[i] if prober.sound[i] and not faults[i] else [],
         )
         for i in range(replicates)
     ]  # fmt: skip
@@ -144,4 +144,6 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         return
     if memory := strategy.remember():
         memory.check(int(stream.units.sum()))
-    check_preparation(Vectorised(benchmark, strategy, [stream], [0], device))
+    backend = Vectorised(benchmark, strategy, [stream], [0], device)
+    check_preparation(backend)
+    backend.warm_up("off", 0)  # a step that the model cannot take fails here

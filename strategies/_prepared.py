@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde.head import blank
-from retrograde.metastrategy import INNER
 from retrograde.net import Net, State, of_head
-from retrograde.optim import Params
+from retrograde.optim import INNER, Params
 from retrograde.settings import Rate
 from retrograde.strategy import Arrival, Lesson, Strategy
+
+from ._head import blank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,12 @@ class Prepared(Strategy):
         params = blank(state.params)
         return state.replace(params=params, slots=INNER[self.optimizer].init(params))
 
+    def learns(self, name: str) -> bool:
+        """Whether the stream changes a parameter."""
+        return self.moves == "all" or of_head(name)
+
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        moved = net.grad_of(state.params, arrival.new, of_head if self.moves == "head" else lambda _: True)
+        moved = net.grad_of(state.params, arrival.new, self.learns)
         still = {name: torch.zeros_like(value) for name, value in state.params.items() if name not in moved}
         params, slots = INNER[self.optimizer].update(state.params, still | moved, state.slots, self.lr)
         return state.replace(params=params, slots=slots)
