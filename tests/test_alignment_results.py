@@ -127,7 +127,7 @@ def test_the_table_has_every_measure_with_its_interval_and_its_estimator(make_pr
         for s in (0, 1)
     ]
     section, _ = table([*made, make_probed("joint", ends=(80, 90), probes=[], upper_bound=True)]).sections
-    assert section.heading == "split — gradients on 50 test examples of each task"
+    assert section.heading == "split — gradients on up to 50 test examples of each task"
     assert rows(section)["er"] == {
         "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.6000 ± 0.0000",
         "conflict %": "0.00 ± 0.00", "cos among": "0.6000 ± 0.0000", "update": "0.0000 ± 0.0000",

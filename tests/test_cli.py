@@ -108,6 +108,9 @@ from retrograde.strategy import Strategy
 @dataclass(frozen=True)
 class Broken(Strategy):
     def step(self, net, state, arrival):
+        return state
+
+    def end_task(self, net, state, finished):
         raise ValueError("on purpose")
 """
 

@@ -78,7 +78,7 @@ def grown(make_record):
     """Records of a sequence of classes, tested after 1 class, which has a third of the test examples, and after 3."""
     made = [
         make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", memory=memory,
-                    episodes={"after": [1, 3]}, changed=changed)
+                    episodes={"after": [1, 3], "scenario": "class"}, changed=changed)
         for strategy, memory, changed in (("er", 200, ""), ("er", 9, "memory=9")) for s in range(2)
     ]  # fmt: skip
     return [replace(record, tests=[100, 200]) for record in made]

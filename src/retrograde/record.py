@@ -65,9 +65,8 @@ class Cell:
 
     @cached_property
     def stream(self) -> str:
-        """What identifies the stream: the data and the benchmark's settings, but for those that say what is looked at."""
-        settings = {key: value for key, value in self.benchmark.settings.items() if key not in ("probe", "probe_every")}
-        return digest([self.benchmark.name, settings, self.data])
+        """What identifies the stream: the benchmark's settings and the data."""
+        return digest([self.benchmark.name, self.benchmark.settings, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
