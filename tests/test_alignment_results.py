@@ -190,7 +190,7 @@ def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look)
     assert axis.collections[0].get_array().tolist() == [0.4]  # 0.8 and 0
     assert axis.collections[0].get_offsets().tolist() == [[1, 2]]
     assert [text.get_text() for text in axis.texts] == ["0.400"]
-    assert "on 50 test examples" in figure.get_suptitle()
+    assert "on up to 50 test examples" in figure.get_suptitle()
 
 
 def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
