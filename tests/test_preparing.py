@@ -138,7 +138,6 @@ def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anythi
         ({"after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
         ({"after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
         ({"trajectory": 6}, "different ones of 5"),
-        ({"shots": 900}, "different training images"),
     ],
 )
 def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
@@ -147,10 +146,22 @@ def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
         benchmark.stream(data, 0)
 
 
+def test_lessons_that_want_more_examples_than_a_class_has_are_refused():
+    benchmark, data = sequence(shots=900)
+    with pytest.raises(UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"):
+        check(benchmark, strategy("oml"), benchmark.stream(data, 0), CPU)
+
+
 def test_anml_refuses_a_model_without_a_gate():
     benchmark = Blobs(held=4)
     with pytest.raises(UserError, match="the model has none"):
         check(benchmark, strategy("anml"), benchmark.stream(blobs(held=4), 0), CPU)
+
+
+def test_anmls_gate_stands_still_along_the_stream():
+    anml = PARTS.get("strategies", "anml", {"moves": "all"})
+    assert not anml.learns("gated.gate.1.weight")
+    assert anml.learns("gated.features.1.weight")
 
 
 def test_what_follows_a_preparation_with_fresh_weights_starts_from_what_was_prepared():

@@ -267,3 +267,9 @@ def test_a_learner_is_asked_for_each_test_example_once():
     benchmark = Blobs()
     train(benchmark, Counts(), streams(benchmark, [0]), [0], CPU)
     assert asked == [20] * 3 * 4
+
+
+def test_a_model_that_a_step_cannot_take_fails_the_check_before_anything_trains():
+    benchmark = Blobs(model="mlpbn-8")  # an inner step of one row has no batch statistics
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        check(benchmark, PARTS.get("strategies", "lamaml"), benchmark.stream(blobs(), 0), CPU)
