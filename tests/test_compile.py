@@ -40,6 +40,7 @@ print(max(float((states[0][name] - states[1][name]).abs().max()) for name in sta
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("stream", "settings", "strategy"),
     [
