@@ -271,5 +271,5 @@ def test_a_learner_is_asked_for_each_test_example_once():
 
 def test_a_model_that_a_step_cannot_take_fails_the_check_before_anything_trains():
     benchmark = Blobs(model="mlpbn-8")  # an inner step of one row has no batch statistics
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(UserError, match="needs more than one example to every step"):
         check(benchmark, PARTS.get("strategies", "lamaml"), benchmark.stream(blobs(), 0), CPU)

@@ -146,4 +146,10 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         memory.check(int(stream.units.sum()))
     backend = Vectorised(benchmark, strategy, [stream], [0], device)
     check_preparation(backend)
-    backend.warm_up("off", 0)  # a step that the model cannot take fails here
+    try:
+        backend.warm_up("off", 0)
+    except ValueError as error:
+        raise UserError(
+            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {str(error).partition(chr(10))[0]}. "
+            "A model that normalises over the batch needs more than one example to every step."
+        ) from error
