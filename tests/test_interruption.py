@@ -47,7 +47,9 @@ def start(tmp_path, monkeypatch):
             started.append(subprocess.Popen(command, stdout=log, stderr=log))
         return started[-1]
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do its children
     yield popen
+    signal.signal(signal.SIGINT, before)
     for process in started:
         process.kill()
         process.wait()

@@ -96,7 +96,8 @@ def correlations(replicates: pd.DataFrame) -> dict[tuple[str, str], Correlation]
     means = competing.groupby(["benchmark", "strategy", "settings", "metric"]).value.mean().unstack("metric")
     means = means.reindex(columns=["forgetting", *EXPLAINING])
     benchmarks = sorted(set(means.index.get_level_values("benchmark")))
-    within = {name: means.xs(name, level="benchmark") for name in benchmarks} | ({"": means} if len(benchmarks) > 1 else {})
+    within = {name: means[means.index.get_level_values("benchmark") == name] for name in benchmarks}
+    within |= {"": means} if len(benchmarks) > 1 else {}
     return {
         (name, measure): _with_forgetting(cells[["forgetting", measure]].dropna())
         for (name, cells), measure in itertools.product(within.items(), EXPLAINING)
