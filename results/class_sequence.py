@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, labels, ordered, percent, row_title
+from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import leaders, t_interval
+from retrograde.stats import leaders
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -26,7 +26,7 @@ class ClassSequence(Result):
             _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
             for name in names
         )
-        return Table("Class sequence", (_NOTE,), sections, _tidy(frame))
+        return Table("Class sequence", (_NOTE,), sections, intervals(frame, "classes"))
 
 
 _NOTE = (
@@ -59,15 +59,6 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
     after = record.cell.benchmark.settings["after"]
     rows = enumerate(record.correct[1:], 1)
     return [(classes, sum(right[:n]), sum(record.tests[:n])) for classes, (n, right) in zip(after, rows, strict=True)]
-
-
-def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
-    columns = ["benchmark", "strategy", "settings", "classes"]
-    rows = []
-    for key, group in frame.groupby(columns, sort=True):
-        mean, low, high, n = t_interval(group.value.to_numpy())
-        rows.append((*key, mean, low, high, n))
-    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:

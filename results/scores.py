@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, labels, percent, row_title, score_frame
+from retrograde.frame import Label, by_strategy, competing, intervals, labels, percent, row_title, score_frame
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
 from retrograde.score import METRICS, Metric
-from retrograde.stats import leaders, t_interval
+from retrograde.stats import leaders
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Scores(Result):
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
         sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
-        return Table("Scores", (_compared(), _metrics()), sections, _tidy(frame))
+        return Table("Scores", (_compared(), _metrics()), sections, intervals(frame, "metric"))
 
 
 def _compared() -> str:
@@ -41,15 +41,6 @@ def _compared() -> str:
 
 def _metrics() -> str:
     return " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
-
-
-def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
-    columns = ["benchmark", "strategy", "settings", "metric"]
-    rows = []
-    for key, group in frame.groupby(columns, sort=True):
-        mean, low, high, n = t_interval(group.value.to_numpy())
-        rows.append((*key, mean, low, high, n))
-    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:

@@ -65,5 +65,10 @@ class LookAhead(Strategy):
         return clipped(of_params, self.clip), clipped(of_rates, self.clip)
 
 
+def followed(params: Params, rates: Params, gradient: Params) -> Params:
+    """A step at learned rates, of which one below 0 leaves its parameter alone."""
+    return {name: value - relu(rates[name]) * gradient[name] for name, value in params.items()}
+
+
 def _chunks(batch: Batch, size: int) -> list[Batch]:
     return [Batch(*(part[start : start + size] for part in batch)) for start in range(0, len(batch.x), size)]

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch.nn.functional import relu
-
 from retrograde.net import Net, State
 from retrograde.optim import Params, clipped, sgd
 from retrograde.settings import Rate
 from retrograde.strategy import Arrival
 
-from ._lookahead import LookAhead
+from ._lookahead import LookAhead, followed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +26,4 @@ class LaER(LookAhead):
         _, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
         rates = sgd(state.extra, of_rates, self.rate_lr)
         gradient = clipped(net.grad(state.params, arrival.with_memory), self.clip)
-        params = {name: value - relu(rates[name]) * gradient[name] for name, value in state.params.items()}
-        return state.replace(params=params, extra=rates)
+        return state.replace(params=followed(state.params, rates, gradient), extra=rates)

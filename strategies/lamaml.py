@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch.nn.functional import relu
-
 from retrograde.net import Net, State
 from retrograde.optim import Params, sgd
 from retrograde.settings import Rate
 from retrograde.strategy import Arrival
 
-from ._lookahead import LookAhead
+from ._lookahead import LookAhead, followed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +26,4 @@ class LaMAML(LookAhead):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
         rates = sgd(state.extra, of_rates, self.rate_lr)
-        params = {name: value - relu(rates[name]) * gradient[name] for name, value in state.params.items()}
-        return state.replace(params=params, extra=rates)
+        return state.replace(params=followed(state.params, rates, gradient), extra=rates)

@@ -49,6 +49,16 @@ def percent(values: "pd.Series[float] | None") -> str:
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
 
 
+def intervals(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The mean over replicates of what each strategy has by a column, with its 95 % t-interval: what a CSV of a table holds."""
+    columns = ["benchmark", "strategy", "settings", by]
+    rows = []
+    for key, group in frame.groupby(columns, sort=True):
+        mean, low, high, n = t_interval(group.value.to_numpy())
+        rows.append((*key, mean, low, high, n))
+    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
+
+
 def competing(values: "dict[Key, pd.Series[float]]") -> "dict[Key, pd.Series[float]]":
     """The strategies that are no upper bounds."""
     return {key: value for key, value in values.items() if not key[0]}

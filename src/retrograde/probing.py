@@ -77,7 +77,7 @@ class Prober:
     def _keep(self, look: _Look, ended: bool) -> None:
         grams = {layer: gradient @ gradient.transpose(1, 2) for layer, gradient in look.gradients.items()}
         gram = torch.stack(list(grams.values())).sum(0)
-        norm = gram.diagonal(dim1=1, dim2=2).sqrt()
+        norm, cosines = gram.diagonal(dim1=1, dim2=2).sqrt(), _cosines(gram)
         last = ended and self.task == self.tasks - 1
         layers = {layer: _cosines(each) for layer, each in grams.items()} if last else {}
         update, predicted = self._update(look)
@@ -87,7 +87,7 @@ class Prober:
                 own = {layer: _triangle(each[i]) for layer, each in layers.items()}
                 probes.append(
                     Probe(
-                        self.task, self.step, ended, rounded(look.loss[i]), rounded(norm[i]), _triangle(_cosines(gram)[i]),
+                        self.task, self.step, ended, rounded(look.loss[i]), rounded(norm[i]), _triangle(cosines[i]),
                         own, _decimals(update[i]), rounded(predicted[i]),
                     )
                 )  # fmt: skip
