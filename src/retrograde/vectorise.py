@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
+from retrograde.environment import keep_memory
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.models import build
@@ -91,10 +92,14 @@ def tried(mode: Compile, pays: bool, compile_: Callable[[], None]) -> str | None
 def compile_step(step: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """The step, compiled for the shapes of its first call."""
     check_compiler(device)
+    keep_memory()
     torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
-    unguarded: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    # shapes are static; guards took 0.1 ms a step
-    return torch.compile(step, fullgraph=True, dynamic=False, options=unguarded)
+    options: dict[str, Any] = {
+        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes are static; guards took 0.1 ms a step
+        "cpp_wrapper": device.type == "cpu",  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
+        "realize_reads_threshold": 1,  # what is used again is computed once: images were cut anew in every inner step
+    }
+    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
 
 class Vectorised:
