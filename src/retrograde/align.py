@@ -9,10 +9,11 @@ from retrograde.optim import Params
 
 def cosine(a: Params, b: Params) -> Float[Tensor, ""]:
     """The cosine of the angle between two gradients, over all parameters together; 0 where one of them vanishes."""
-    dot, length_a, length_b = (_dot(x, y) for x, y in ((a, b), (a, a), (b, b)))
+    product, length_a, length_b = (dot(x, y) for x, y in ((a, b), (a, a), (b, b)))
     lengths = length_a.sqrt() * length_b.sqrt()  # not the root of the product, which leaves the range of its type sooner
-    return torch.where(lengths > 0, dot / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0)
+    return torch.where(lengths > 0, product / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0)
 
 
-def _dot(a: Params, b: Params) -> Tensor:
+def dot(a: Params, b: Params) -> Float[Tensor, ""]:
+    """The inner product of two gradients, over all parameters together."""
     return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()

@@ -1,0 +1,23 @@
+"""Importance penalties: what holds each parameter near where it was, by how much it matters there."""
+
+from retrograde.optim import Params
+
+
+def pull(params: Params, anchor: Params, importance: Params, strength: float) -> Params:
+    """The gradient of strength times the sum of importance * (parameter - anchor)²."""
+    return {name: 2 * strength * importance[name] * (value - anchor[name]) for name, value in params.items()}
+
+
+def added(gradient: Params, other: Params) -> Params:
+    """The sum of two gradients."""
+    return {name: value + other[name] for name, value in gradient.items()}
+
+
+def packed(**groups: Params) -> Params:
+    """Groups of tensors, each named as the parameters are, as one for `State.extra`."""
+    return {f"{group}.{name}": value for group, params in groups.items() for name, value in params.items()}
+
+
+def unpacked(extra: Params, group: str) -> Params:
+    """One of the groups again."""
+    return {name.removeprefix(f"{group}."): value for name, value in extra.items() if name.startswith(f"{group}.")}

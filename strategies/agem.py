@@ -1,0 +1,40 @@
+"""A-GEM: steps that do not go against the memory's gradient."""
+
+from dataclasses import dataclass
+
+import torch
+
+from retrograde.align import dot
+from retrograde.memory import POLICIES, Memory, Policy
+from retrograde.net import Net, State
+from retrograde.optim import Params
+from retrograde.settings import Count, Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True)
+class AGEM(Strategy):
+    """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
+
+    Of what is drawn, examples of the present task do not count: the reference is the earlier tasks' gradient.
+    """
+
+    lr: Rate = 0.1
+    memory: Count = 200  # examples kept
+    draw: Count = 128  # examples whose mean gradient is the reference
+    policy: Policy = "ring"
+
+    def remember(self) -> Memory:
+        return POLICIES[self.policy](self.memory, self.draw)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        earlier = arrival.old.task < arrival.new.task.max()
+        reference = net.grad(state.params, arrival.old._replace(weight=arrival.old.weight * earlier))
+        return net.descend(state, projected(net.grad(state.params, arrival.new), reference), self.lr)
+
+
+def projected(gradient: Params, reference: Params) -> Params:
+    """The nearest gradient whose inner product with the reference is not negative (equation 11)."""
+    along, length = dot(gradient, reference), dot(reference, reference)
+    share = torch.where(along < 0, along / length.clamp(min=torch.finfo(length.dtype).tiny), 0.0)
+    return {name: value - share * reference[name] for name, value in gradient.items()}

@@ -1,0 +1,148 @@
+"""A-GEM, ER-ACE and SI against loops written from the papers, closed forms, and the limits in which they are fine-tuning."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.checks import Blobs, blobs, trace
+from retrograde.models import build
+from retrograde.net import Batch, Net, State
+from retrograde.optim import plain
+from retrograde.registry import Registry
+from retrograde.strategy import Arrival
+
+PARTS = Registry()
+
+
+def make_net(seed=0):
+    module = build("mlp-8", (6,), 4, seed).double()
+    return Net(module, plain()), {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
+    """Four new examples of classes 2 and 3, the last one padding, and replayed ones of which the first `held` are real."""
+    x = torch.randn(4 + len(old_tasks), 6, generator=random, dtype=torch.float64)
+    y = torch.cat([torch.tensor([2, 3, 2, 3]), torch.randint(4, (len(old_tasks),), generator=random)])
+    task = torch.tensor([new_task] * 4 + list(old_tasks))
+    weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
+    both = Batch(x, y, task, weight)
+    return Arrival(Batch(*(part[:4] for part in both)), Batch(*(part[4:] for part in both)), both)
+
+
+def started(part, net, params):
+    return State(params, {}, part.init(net, params))
+
+
+def gradients(net, params, loss):
+    """Autograd's, of a loss of the model as a function of its input."""
+    weights = {name: value.clone().requires_grad_() for name, value in params.items()}
+    found = torch.autograd.grad(loss(lambda x: torch.func.functional_call(net.module, weights, (x,))), list(weights.values()))
+    return dict(zip(weights, found, strict=True))
+
+
+def flat(params):
+    return torch.cat([value.flatten() for value in params.values()])
+
+
+def moved(part, net, params, arrival):
+    """The gradient that a step of plain SGD followed."""
+    after = part.step(net, started(part, net, params), arrival)
+    return {name: (params[name] - after.params[name]) / part.lr for name in params}
+
+
+def of_rows(batch, keep):
+    return lambda model: cross_entropy(model(batch.x[keep]), batch.y[keep])
+
+
+def test_agem_removes_what_goes_against_the_earlier_tasks():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part, conflicts = PARTS.get("strategies", "agem", {"lr": "0.5"}), 0
+    for _ in range(20):
+        arrival = make_arrival(random)
+        g = flat(gradients(net, params, of_rows(arrival.new, slice(3))))
+        r = flat(gradients(net, params, of_rows(arrival.old, slice(2))))  # the third is of the present task
+        expected = g - (g @ r) / (r @ r) * r if g @ r < 0 else g
+        found = flat(moved(part, net, params, arrival))
+        assert_close(found, expected)
+        conflicts += int(g @ r < 0)
+        assert found @ r > -1e-12
+    assert 0 < conflicts < 20
+
+
+def test_agem_without_earlier_tasks_is_fine_tuning():
+    net, params = make_net()
+    arrival = make_arrival(torch.Generator().manual_seed(0), new_task=0, old_tasks=(0, 0, 0))
+    part, plain_sgd = (PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune"))
+    after = [each.step(net, started(each, net, params), arrival).params for each in (part, plain_sgd)]
+    assert_close(*after)
+
+
+def test_er_ace_tells_arrivals_apart_among_themselves_only():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.get("strategies", "er_ace", {"lr": "0.5"})
+    for _ in range(10):
+        arrival = make_arrival(random)
+        new, old = arrival.new, arrival.old
+        expected = gradients(
+            net,
+            params,
+            lambda model, new=new, old=old: (
+                cross_entropy(model(new.x[:3])[:, 2:], new.y[:3] - 2) + cross_entropy(model(old.x), old.y)
+            ),
+        )
+        assert_close(moved(part, net, params, arrival), expected)
+
+
+def test_er_ace_without_memory_leaves_absent_classes_alone():
+    net, params = make_net()
+    found = moved(PARTS.get("strategies", "er_ace"), net, params, make_arrival(torch.Generator().manual_seed(0), held=0))
+    assert (found["head.bias"][:2] == 0).all()
+    assert (found["head.bias"][2:] != 0).all()
+
+
+@pytest.mark.parametrize("floor", [True, False])
+def test_si_follows_the_papers_equations(floor):
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.find("strategies", "si")(lr=0.2, strength=1.5, damping=0.02, floor=floor)
+    state = started(part, net, params)
+    weights, anchor = flat(params), flat(params)
+    importance, path = torch.zeros_like(weights), torch.full_like(weights, -0.001)  # where steps led up, for once
+    extra = {name: value - 0.001 if name.startswith("path.") else value for name, value in state.extra.items()}
+    state, negative = state.replace(extra=extra), False
+    for _ in range(3):
+        for _ in range(5):
+            arrival = make_arrival(random)
+            own = flat(gradients(net, state.params, of_rows(arrival.new, slice(3))))
+            step = -0.2 * (own + 1.5 * 2 * importance * (weights - anchor))
+            path, weights = path - own * step, weights + step
+            state = part.step(net, state, arrival)
+            assert_close(flat(state.params), weights)
+        importance = importance + path / ((weights - anchor) ** 2 + 0.02)
+        negative |= bool((importance < 0).any())
+        importance = importance.clamp(min=0) if floor else importance
+        anchor, path = weights, torch.zeros_like(weights)
+        state = part.end_task(net, state, arrival.new)
+    assert negative
+
+
+def test_sis_path_integral_is_the_fall_of_the_loss():
+    """For small steps down one loss, the sum over parameters of minus gradient times step is how far the loss fell."""
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0))
+    part = PARTS.get("strategies", "si", {"lr": "0.0002"})
+    state = started(part, net, params)
+    for _ in range(500):
+        state = part.step(net, state, arrival)
+    fell = net.loss(params, arrival.new) - net.loss(state.params, arrival.new)
+    integral = sum(value.sum() for name, value in state.extra.items() if name.startswith("path."))
+    assert fell > 0.05
+    assert_close(integral, fell, rtol=0.01, atol=0)
+
+
+def test_si_without_strength_is_fine_tuning():
+    found = [
+        trace(PARTS.get("strategies", *each), Blobs(scenario="class"), blobs(), [0, 1]).hits
+        for each in (("si", {"strength": "0"}), ("finetune", {}))
+    ]
+    for with_si, without in zip(*found, strict=True):
+        assert (with_si == without).all()
