@@ -16,12 +16,12 @@ from retrograde.strategy import Arrival, Strategy
 class AGEM(Strategy):
     """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
-    Of what is drawn, examples of the present task do not count: the reference is the earlier tasks' gradient.
+    The reference is the mean gradient of those examples drawn that are of earlier tasks.
     """
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
-    draw: Count = 128  # examples whose mean gradient is the reference
+    draw: Count = 128  # examples drawn per step, of which the earlier tasks' count
     policy: Policy = "ring"
 
     def remember(self) -> Memory:

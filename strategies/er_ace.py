@@ -1,17 +1,17 @@
 """ER-ACE: replay in which new classes do not push old ones away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.func import grad
 
 from retrograde.memory import POLICIES, Memory, Policy
-from retrograde.net import Net, State
-from retrograde.optim import Params
+from retrograde.net import Net, State, cross_entropies
 from retrograde.settings import Count, Rate
 from retrograde.strategy import Arrival, Strategy
+
+from ._importance import added
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,11 @@ class ERACE(Strategy):
         return POLICIES[self.policy](self.memory, self.draw)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, grad(lambda params: self.loss(net, params, arrival))(state.params), self.lr)
+        of_new = replace(net, losses=among_own).grad(state.params, arrival.new)
+        return net.descend(state, added(of_new, net.grad(state.params, arrival.old)), self.lr)
 
-    def loss(self, net: Net, params: Params, arrival: Arrival) -> Float[Tensor, ""]:
-        """The mean loss of the arrivals among their classes plus that of the replayed examples."""
-        logits = net.logits(params, arrival.with_memory.x, arrival.with_memory.task)
-        of_new, of_old = logits[: len(arrival.new.x)], logits[len(arrival.new.x) :]
-        own = arrival.new.y[:, None] == torch.arange(logits.shape[1], device=logits.device)
-        absent = ~(own & (arrival.new.weight > 0)[:, None]).any(0)
-        return net.loss_of(of_new.masked_fill(absent, -torch.inf), arrival.new) + net.loss_of(of_old, arrival.old)
+
+def among_own(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+    """The cross-entropy of each row among the classes of all rows; padding repeats rows, and adds none."""
+    absent = (y[:, None] != torch.arange(logits.shape[1], device=y.device)).all(0)
+    return cross_entropies(logits.masked_fill(absent, -torch.inf), y)

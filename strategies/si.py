@@ -7,7 +7,7 @@ from torch.nn.functional import relu
 
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
-from retrograde.settings import Rate, Weight
+from retrograde.settings import NonNegative, Rate
 from retrograde.strategy import Arrival, Strategy
 
 from ._importance import added, packed, pull, unpacked
@@ -22,7 +22,7 @@ class SI(Strategy):
     """
 
     lr: Rate = 0.1
-    strength: Weight = 1.0  # c, of the penalty (equation 4)
+    strength: NonNegative = 1.0  # c, of the penalty (equation 4)
     damping: Rate = 0.1  # xi, a squared distance
     floor: bool = True  # an importance below 0 becomes 0: in the authors' code, not in the paper
 

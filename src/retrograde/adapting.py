@@ -21,7 +21,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.probe import rounded
 from retrograde.seeds import generator
-from retrograde.vectorise import Compile, compile_step, counted, replicated, tried
+from retrograde.vectorise import Compile, compile_step, counted, replicated, separate, tried
 
 BLOCK = 50
 """Meta-iterations whose tasks are drawn at once."""
@@ -69,7 +69,7 @@ class Episodes:
             )
         self.buffers = replicas.buffers
         self.net = Net(replicas.module, OPTIMIZERS[benchmark.optimizer](), losses=benchmark.losses)
-        self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(self._initial)(replicas.params, self.buffers))
+        self.state = separate(vmap(self._initial)(replicas.params, self.buffers))
         self.batches = self._batches()
         self.done = self.seen = 0  # meta-iterations, and examples in them
         self._step: Callable[..., State] = self.step_all

@@ -1,11 +1,9 @@
-"""Where a record comes from: machine, versions, source; and the memory of a process."""
+"""Where a record comes from: machine, versions, source; and the memory a process used."""
 
-import ctypes
 import hashlib
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -91,19 +89,3 @@ def peak_bytes(device: torch.device) -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         return 0
-
-
-@cache
-def keep_memory() -> None:
-    """On Linux, keep up to 64 MB of freed arrays of up to 32 MB each, for the next step to use.
-
-    It is what glibc does by itself once an array of 32 MB was freed. Before that, a step may give all of its memory back to the
-    system, and the next one have it mapped anew, page by page: that took a quarter of La-MAML's update.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for parameter, megabytes in ((_TRIM_THRESHOLD, 64), (_MMAP_THRESHOLD, 32)):
-            mallopt(parameter, megabytes << 20)
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as in malloc.h

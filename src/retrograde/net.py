@@ -80,11 +80,8 @@ class Net:
 
     def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
         """The mean loss (cross-entropy in classification) over the rows that are not padding; 0 where all are."""
-        return self.loss_of(self.logits(params, batch.x, batch.task), batch)
-
-    def loss_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, ""]:
-        """The same of outputs that the model gave, or that were made of those."""
-        return (self.losses(logits, batch.y) * batch.weight).sum() / batch.weight.sum().clamp(min=1)
+        losses = self.losses(self.logits(params, batch.x, batch.task), batch.y)
+        return (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
 
     def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
         """The gradient of `loss` with respect to the parameters; if `constant`, without a derivative of its own."""

@@ -34,9 +34,7 @@ Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number; 0 means no limit."""
 Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number, at least 0."""
-Bound = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
-"""A finite number; 0 means no bound."""
-Weight = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 """A finite number, at least 0."""
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 """A number above 0, at most 1."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
-from retrograde.environment import keep_memory
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
+from retrograde.heap import keep_memory
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, check_module, headless
 from retrograde.optim import OPTIMIZERS, Params
@@ -94,12 +94,18 @@ def compile_step(step: Callable[..., Any], device: torch.device) -> Callable[...
     check_compiler(device)
     keep_memory()
     torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
-    options: dict[str, Any] = {
-        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes are static; guards took 0.1 ms a step
-        "cpp_wrapper": device.type == "cpu",  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
-        "realize_reads_threshold": 1,  # what is used again is computed once: images were cut anew in every inner step
-    }
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    # shapes are static; guards took 0.1 ms a step
+    if device.type == "cpu":
+        options["cpp_wrapper"] = True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
+        options["realize_reads_threshold"] = 1  # compute once what is used again: images were cut in every inner step
     return torch.compile(step, fullgraph=True, dynamic=False, options=options)
+
+
+def separate(state: State) -> State:
+    """The state, every tensor contiguous and apart from all others: a compiled step keeps strides, and what was one tensor."""
+    copied: State = pytree.tree_map(lambda value: value.clone(memory_format=torch.contiguous_format), state)
+    return copied
 
 
 class Vectorised:
@@ -141,8 +147,7 @@ class Vectorised:
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
         self.net = Net(replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module))
         self.eval_net = self.net.evaluating()
-        state = vmap(self._initial)(replicas.params, self.buffers, self.tables)
-        self.state = pytree.tree_map(torch.Tensor.contiguous, state)
+        self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
         self.initial = self.state, self.buffers
 
     def _initial(self, params: Params, buffers: Params, tables: Params) -> State:
@@ -194,7 +199,7 @@ class Vectorised:
         def one(state: State, buffers: Params, tables: Params) -> State:
             return self.strategy.begin(self._net(self.net, buffers, tables), state)
 
-        self.state = pytree.tree_map(torch.Tensor.contiguous, vmap(one)(self.state, self.buffers, self.tables))
+        self.state = separate(vmap(one)(self.state, self.buffers, self.tables))
         self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
@@ -253,7 +258,7 @@ class Vectorised:
             raise UserError(
                 f"end_task keeps the state's structure, shapes and dtypes; {form(self.state)} became {form(after)}."
             )
-        self.state = pytree.tree_map(torch.Tensor.contiguous, after)
+        self.state = separate(after)
 
     def evaluate(self) -> Hits:
         """Predict every test example."""
