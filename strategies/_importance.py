@@ -8,11 +8,6 @@ def pull(params: Params, anchor: Params, importance: Params, strength: float) ->
     return {name: 2 * strength * importance[name] * (value - anchor[name]) for name, value in params.items()}
 
 
-def added(gradient: Params, other: Params) -> Params:
-    """The sum of two gradients."""
-    return {name: value + other[name] for name, value in gradient.items()}
-
-
 def packed(**groups: Params) -> Params:
     """Groups of tensors, each named as the parameters are, as one for `State.extra`."""
     return {f"{group}.{name}": value for group, params in groups.items() for name, value in params.items()}

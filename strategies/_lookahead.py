@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.net import Batch, Net
 from retrograde.optim import Params, clipped
-from retrograde.settings import Count, NonNegative, Rate
+from retrograde.settings import Bound, Count, Rate
 from retrograde.strategy import Arrival, Strategy
 
 
@@ -32,7 +32,7 @@ class LookAhead(Strategy):
     first_order: bool = True  # the inner gradients count as constants, as in the paper's experiments on MNIST
     trajectory: bool = True  # the meta-loss is the mean of those after each inner step; if not, that after the last one
     floor: bool = False  # inner steps too take a rate below 0 as 0: released code for MNIST
-    clip: NonNegative = 2.0  # the longest that a meta-gradient may be, of parameters and of rates; 0: as it is
+    clip: Bound = 2.0  # the longest that a meta-gradient may be, of parameters and of rates
 
     def remember(self) -> Memory:
         return POLICIES[self.policy](self.memory, self.draw)

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.net import Net, State, cross_entropies
+from retrograde.optim import added
 from retrograde.settings import Count, Rate
 from retrograde.strategy import Arrival, Strategy
-
-from ._importance import added
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import torch
 from torch.nn.functional import relu
 
 from retrograde.net import Batch, Net, State
-from retrograde.optim import Params
+from retrograde.optim import Params, added
 from retrograde.settings import NonNegative, Rate
 from retrograde.strategy import Arrival, Strategy
 
-from ._importance import added, packed, pull, unpacked
+from ._importance import packed, pull, unpacked
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SI(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         nothing = {name: torch.zeros_like(value) for name, value in params.items()}
-        return packed(anchor={name: value.clone() for name, value in params.items()}, importance=nothing, path=nothing)
+        return packed(anchor=params, importance=nothing, path=nothing)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient = net.grad(state.params, arrival.new)

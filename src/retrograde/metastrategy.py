@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 
 from retrograde.net import Batch, Net, State
 from retrograde.optim import INNER, Optimizer, Params
-from retrograde.settings import NonNegative, Part, Rate, Steps
+from retrograde.settings import Bound, Part, Rate, Steps
 
 
 class Episode(NamedTuple):
@@ -42,7 +42,7 @@ class MetaStrategy(Part):
     lr: Rate = 0.01  # of the inner steps
     test_steps: Steps = 10  # inner steps on a new task, which is measured after each
     meta_lr: Rate = 0.001
-    clip: NonNegative = 0.0  # each number of the meta-gradient is kept within -clip and clip
+    clip: Bound = 0.0  # each number of the meta-gradient is kept within -clip and clip
 
     def learned(self, net: Net, params: Params) -> Params:
         """What the outer loop learns, as it starts."""

@@ -22,6 +22,11 @@ def sgd(params: Params, gradient: Params, lr: float | Tensor) -> Params:
     return {name: value - lr * gradient[name] for name, value in params.items()}
 
 
+def added(gradient: Params, other: Params) -> Params:
+    """The sum of two gradients."""
+    return {name: value + other[name] for name, value in gradient.items()}
+
+
 def clipped(gradient: Params, bound: float) -> Params:
     """The gradient, shortened to a length of `bound` over all parameters where it is longer; 0: as it is."""
     if not bound:

@@ -36,6 +36,8 @@ Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number, at least 0."""
 NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 """A finite number, at least 0."""
+Bound = NonNegative
+"""A finite number; 0 means no bound."""
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 """A number above 0, at most 1."""
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
