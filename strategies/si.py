@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import relu
 
-from retrograde.net import Batch, Net, State
+from retrograde.net import Net, State
 from retrograde.optim import Params, added
 from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Finished, Strategy
 
 from ._importance import packed, pull, unpacked
 
@@ -37,7 +37,7 @@ class SI(Strategy):
         path = {name: way - gradient[name] * (after.params[name] - state.params[name]) for name, way in path.items()}
         return after.replace(extra=packed(anchor=anchor, importance=importance, path=path))
 
-    def end_task(self, net: Net, state: State, finished: Batch) -> State:
+    def end_task(self, net: Net, state: State, finished: Finished) -> State:
         anchor, importance, path = (unpacked(state.extra, group) for group in ("anchor", "importance", "path"))
         for name, value in state.params.items():
             grown = importance[name] + path[name] / ((value - anchor[name]) ** 2 + self.damping)

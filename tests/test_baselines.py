@@ -10,7 +10,7 @@ from retrograde.models import build
 from retrograde.net import Batch, Net, State
 from retrograde.optim import plain
 from retrograde.registry import Registry
-from retrograde.strategy import Arrival
+from retrograde.strategy import Arrival, Finished
 
 PARTS = Registry()
 
@@ -27,7 +27,8 @@ def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
     task = torch.tensor([new_task] * 4 + list(old_tasks))
     weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
     both = Batch(x, y, task, weight)
-    return Arrival(Batch(*(part[:4] for part in both)), Batch(*(part[4:] for part in both)), both)
+    slots = torch.arange(4 + len(old_tasks))
+    return Arrival(Batch(*(part[:4] for part in both)), Batch(*(part[4:] for part in both)), both, slots[:4], slots[4:])
 
 
 def started(part, net, params):
@@ -133,7 +134,7 @@ def test_si_follows_the_papers_equations(floor):
             state = part.step(net, state, arrival)
             assert_close(flat(state.params), reference.weights)
         reference.end_task()
-        state = part.end_task(net, state, arrival.new)
+        state = part.end_task(net, state, Finished(arrival.new, arrival.written, None))
     assert reference.negative
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrograde.data import Dataset
-from retrograde.memory import POLICIES, Reservoir
+from retrograde.memory import POLICIES, Exemplars, Reservoir
 from retrograde.registry import Registry
-from retrograde.schedule import Schedule, all_rows, chunks, test_rows, together, train_rows
+from retrograde.schedule import Schedule, all_rows, chunks, held_rows, test_rows, together, train_rows
 
 test_rows.__test__ = False  # a function of the suite, no test
 Split = Registry().find("benchmarks", "split")
@@ -43,7 +43,7 @@ def triples(examples, task):
 
 def real(rows):
     """The triples of weight 1, in order."""
-    flat = rows.reshape(-1, 4)
+    flat = rows.reshape(-1, rows.shape[-1])
     return [*map(tuple, flat[flat[:, 3] == 1, :3].tolist())]
 
 
@@ -76,7 +76,7 @@ def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(sh
 
 def test_a_batch_larger_than_the_task_is_one_padded_step():
     new, _, _ = rows_of(0, batch=50)
-    assert new.shape == (1, 50, 4)
+    assert new.shape == (1, 50, 5)
     assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).tasks[0].train.row)
 
 
@@ -99,8 +99,8 @@ def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, s
     for number in range(3):
         plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
         beside, replayed, _ = rows_of(number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5))
-        assert np.array_equal(plain, beside)
-        assert replayed.shape == (len(plain), 5, 4)
+        assert np.array_equal(plain[..., :4], beside[..., :4])
+        assert replayed.shape == (len(plain), 5, 5)
 
 
 def test_the_arrivals_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
@@ -206,6 +206,7 @@ def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
         for made_ in (made, glanced)
     )
     assert len(again) == 3 * len(once)
+    once, again = once[..., :4], again[..., :4]  # without the slots, which are written at the last glance
     assert np.array_equal(again[::3], once)
     for glance in (1, 2):
         assert all(sorted(map(tuple, a)) == sorted(map(tuple, b)) for a, b in zip(again[glance::3], once, strict=True))
@@ -216,7 +217,7 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
     made = benchmark_of(4, glances=3)
     rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), Reservoir(50, 2), Reservoir(50, 2).empty(), 0)
     for step in range(len(rows)):
-        seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 4)}
+        seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 5)}
         assert {tuple(row[:3]) for row in rows[step, 4:] if row[3]} <= seen
     assert rows[3, 4:, 3].all()
 
@@ -224,5 +225,76 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
 def test_a_strategy_may_set_the_pace_itself():
     made = benchmark_of(4, glances=3)
     rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0)
-    assert rows.shape[1:] == (1, 4)
+    assert rows.shape[1:] == (1, 5)
     assert np.array_equal(rows[::2], rows[1::2])
+
+
+@given(SHAPES, st.integers(1, 3), st.sampled_from(sorted(POLICIES)))
+def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(shape, glances, policy):
+    """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
+    batch, epochs, _, seed = shape
+    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, glances=glances)
+    stream, held, beside = made.stream(dataset(), seed), memory.empty(), np.full(10, -1)
+    for number in range(3):
+        rows, held = train_rows(stream, number, made, Schedule(), memory, held, seed)
+        for step in rows:
+            new, old = step[:batch], step[batch:]
+            assert (beside[old[:, 4]] == old[:, 0])[old[:, 3] == 1].all()
+            beside[new[:, 4]] = new[:, 0]
+        finished = all_rows(stream, number, held)
+        beside[finished[finished[:, 4] < 9, 4]] = finished[finished[:, 4] < 9, 0]
+    assert np.array_equal(beside[held.filled], held.examples[held.filled, 0])
+
+
+def test_no_two_arrivals_of_a_step_are_written_to_one_slot():
+    rows, _, _ = rows_of(0, batch=13, memory=Reservoir(3, 1))
+    written = rows[..., 4][rows[..., 4] < 3]
+    assert len(set(written.tolist())) == len(written) == 3
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_task_may_take_a_number_of_steps_whatever_its_examples(number):
+    made = benchmark_of(4, 1, steps=7)
+    stream = made.stream(dataset(), 0)
+    rows, _ = train_rows(stream, number, made, Schedule(), None, None, 0)
+    joint, _ = train_rows(stream, number, made, ALL, None, None, 0)
+    assert (len(rows), len(joint)) == (7, 7 * (number + 1))
+    whole, _ = train_rows(stream, number, benchmark_of(4, 3), Schedule(), None, None, 0)
+    assert np.array_equal(rows, whole[:7])
+
+
+def test_what_was_not_trained_on_does_not_enter_the_memory():
+    made, memory = benchmark_of(4, 1, steps=2), Reservoir(50, 1)
+    rows, held = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), memory, memory.empty(), 0)
+    assert sorted(map(tuple, held.examples[held.filled].tolist())) == sorted(real(rows[:, :4]))
+
+
+def test_a_memory_alone_is_trained_on_in_so_many_epochs():
+    alone = Schedule("memory alone", batch=3, epochs=2)
+    rows, _, held = rows_of(2, batch=3, schedule=alone, memory=POLICIES["balanced"](8, 0))
+    kept = sorted(map(tuple, held.examples[held.filled].tolist()))
+    assert [sorted(real(epoch)) for epoch in np.split(rows, 2)] == [kept] * 2
+    assert len(kept) == 8
+
+
+def test_arrivals_may_be_mixed_with_what_is_held():
+    memory, made = Exemplars(6, 0), benchmark_of(4)
+    stream = made.stream(dataset(), 0)
+    triples_of = [np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1) for n, t in enumerate(stream.tasks)]
+    held = memory.choose(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
+    rows, after = train_rows(stream, 1, made, Schedule("arrivals and memory"), memory, held, 0)
+    kept = held.examples[held.filled]
+    assert sorted(real(rows)) == sorted(map(tuple, np.concatenate([triples_of[1], kept]).tolist()))
+    assert np.array_equal(after.examples, held.examples)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_finished_task_says_where_its_examples_are_held(policy):
+    held = rows_of(1, memory=POLICIES[policy](8, 2))[2]
+    stream = benchmark_of().stream(dataset(), 0)
+    rows = np.concatenate([all_rows(stream, number, held) for number in range(2)])
+    inside = rows[rows[:, 4] < 8]
+    assert sorted(inside[:, 4].tolist()) == sorted(held.filled.tolist())
+    assert np.array_equal(inside[:, :3], held.examples[inside[:, 4]])
+    slots = held_rows(held)
+    assert np.array_equal(slots[slots[:, 3] == 1, 4], np.sort(held.filled))

@@ -10,12 +10,14 @@ from torch.nn.functional import cross_entropy
 from retrograde.checks import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.learner import Learner
+from retrograde.memory import Exemplars, Reservoir
 from retrograde.models import build
+from retrograde.net import Batch
 from retrograde.registry import Registry
 from retrograde.schedule import train_rows
 from retrograde.seeds import torch_seed
 from retrograde.train import check, total_steps, train
-from retrograde.vectorise import Vectorised
+from retrograde.vectorise import Vectorised, by_tasks
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -46,7 +48,7 @@ def plain_loop(benchmark, part, seed):
             optimizer = make_optimizer(benchmark.optimizer, model, part.lr)
         rows, held = train_rows(stream, number, benchmark, schedule, memory, held, seed)
         for step in rows:
-            row, task, y, _ = step[step[:, 3] > 0].T
+            row, task, y, *_ = step[step[:, 3] > 0].T
             logits = model(torch.from_numpy(PARTS_DATA.x_train[row]))
             if benchmark.scenario == "task":
                 logits = logits.masked_fill(~torch.from_numpy(stream.units[task]), -torch.inf)
@@ -188,8 +190,8 @@ def test_end_task_gets_every_example_of_the_task_once():
 
         def end_task(self, net, state, finished):
             rows, labels = state.extra["rows"], state.extra["labels"]
-            labels = labels + (finished.y * finished.weight).sum()
-            return state.replace(extra={"rows": rows + finished.weight.sum(), "labels": labels})
+            labels = labels + (finished.examples.y * finished.examples.weight).sum()
+            return state.replace(extra={"rows": rows + finished.examples.weight.sum(), "labels": labels})
 
     benchmark = Blobs()
     backend = Vectorised(benchmark, Counts(), streams(benchmark, [0, 1]), [0, 1], CPU)
@@ -273,3 +275,75 @@ def test_a_model_that_a_step_cannot_take_fails_the_check_before_anything_trains(
     benchmark = Blobs(model="mlpbn-8")  # an inner step of one row has no batch statistics
     with pytest.raises(UserError, match="needs more than one example to every step"):
         check(benchmark, PARTS.get("strategies", "lamaml"), benchmark.stream(blobs(), 0), CPU)
+
+
+class Notes(PARTS.find("strategies", "finetune")):
+    """Notes what it draws by chance, and what the memory holds at the end of each task."""
+
+    def remember(self):
+        return Reservoir(5, 2)
+
+    def init(self, net, params):
+        nothing = torch.zeros(40, 2)
+        return {"drawn": nothing, "start": net.chance(2), "held": torch.zeros(6), "own": torch.zeros(6)}
+
+    def step(self, net, state, arrival):
+        drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
+        return super().step(net, state, arrival).replace(extra=state.extra | {"drawn": drawn})
+
+    def end_task(self, net, state, finished):
+        held = torch.cat([finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]])
+        own = torch.zeros(6).index_put((finished.slot,), finished.examples.y.float())
+        drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
+        return state.replace(extra=state.extra | {"held": held, "own": own, "drawn": drawn})
+
+
+def noted(seeds, tasks=1):
+    backend = Vectorised(Blobs(), Notes(), streams(Blobs(), seeds), seeds, CPU)
+    for number in range(tasks):
+        backend.learn(number, lambda _: None)
+    return backend
+
+
+def test_numbers_by_chance_are_new_at_every_step_and_the_same_for_a_seed_in_any_company():
+    both, alone = noted([0, 1], 2), noted([1], 2)
+    for name in ("drawn", "start"):
+        assert torch.equal(both.state.extra[name][1], alone.state.extra[name][0])
+    numbers = both.state.extra["drawn"][:, -12:].reshape(-1)
+    assert numbers.numel() == len(set(numbers.tolist())) == 48
+    assert not set(both.state.extra["start"].reshape(-1).tolist()) & set(numbers.tolist())
+
+
+def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
+    backend = noted([0, 1])
+    for i, held in enumerate(backend.held):
+        assert backend.state.extra["held"][i].tolist() == [*held.examples[:, 2].tolist(), 5]
+        assert backend.state.extra["own"][i, :5].tolist() == held.examples[:, 2].tolist()
+
+
+def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
+    class Chooses(PARTS.find("strategies", "finetune")):
+        def remember(self):
+            return Exemplars(4, 0)
+
+        def choose(self, net, state, examples):
+            return examples.x[:, 0]
+
+    backend = Vectorised(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
+    backend.learn(0, lambda _: None)
+    for stream, held in zip(backend.streams, backend.held, strict=True):
+        rows, y = stream.tasks[0].train
+        by_rank = rows[np.argsort(PARTS_DATA.x_train[rows, 0])]
+        expected = [row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]]
+        assert held.examples[held.filled, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(("task", "held"), [(0, 2), (2, 2), (2, 0)])
+def test_weighting_by_tasks_gives_arrivals_one_part_in_t(task, held):
+    x, y = torch.zeros(7, 1), torch.zeros(7, dtype=torch.long)
+    weight = torch.tensor([1, 1, 1, 0, *(int(i < held) for i in range(3))]).float()
+    found = by_tasks(*(Batch(x[part], y[part], y[part] + task, weight[part]) for part in (slice(4), slice(4, 7))))
+    share = 1 / (task + 1) if held else 1.0
+    assert (found[:4].sum() / found.sum()).item() == pytest.approx(share)
+    assert found.sum().item() == pytest.approx(3 + held)
+    assert found[3] == 0

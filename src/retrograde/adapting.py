@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from retrograde.adaptation import Fit
 from retrograde.align import cosine
+from retrograde.compiling import Compile, compile_step, separate, tried
 from retrograde.episodes import Distribution, Episodic, Partition
 from retrograde.errors import UserError
 from retrograde.metastrategy import Episode, MetaStrategy
@@ -21,7 +22,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.probe import rounded
 from retrograde.seeds import generator
-from retrograde.vectorise import Compile, compile_step, counted, replicated, separate, tried
+from retrograde.vectorise import counted, replicated
 
 BLOCK = 50
 """Meta-iterations whose tasks are drawn at once."""

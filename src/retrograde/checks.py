@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from retrograde import metachecks
 from retrograde.clocks import Clocks
+from retrograde.compiling import form
 from retrograde.contract import Broken, Verdict, global_state, need_frozen, pickles, same, verdict
 from retrograde.data import Dataset
 from retrograde.learner import Learner, seeded
@@ -22,7 +23,7 @@ from retrograde.seeds import generator, torch_seed
 from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Benchmark, Preparation, Scenario, Stream, of_classes, split_classes
 from retrograde.train import train
-from retrograde.vectorise import Vectorised, form
+from retrograde.vectorise import Vectorised
 
 Part = Strategy | Learner
 CPU = torch.device("cpu")

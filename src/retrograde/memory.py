@@ -5,11 +5,13 @@ An example is a triple (row of the dataset, task, output unit).
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 
 from retrograde.errors import UserError
 
@@ -24,46 +26,84 @@ class Held(NamedTuple):
     seen: Counter[tuple[int, int]]  # (task, unit) -> how many arrived so far
 
 
+class Groups(NamedTuple):
+    """What the memory of a whole stream may be shared among."""
+
+    tasks: int
+    pairs: int  # of a task and one of its classes
+
+
 class Draws(NamedTuple):
-    """What is replayed at each step; `real` is False where the memory held too little."""
+    """What is replayed at each step, from which slots; `real` is False where the memory held too little.
+
+    `placed` is the slot into which each arrival is written, -1 where it is not kept.
+    """
 
     examples: Int64[np.ndarray, "step draw 3"]
     real: Bool[np.ndarray, "step draw"]
+    slot: Int64[np.ndarray, "step draw"]
+    placed: Int64[np.ndarray, " arrival"]
 
 
 @dataclass(frozen=True)
 class Memory(ABC):
-    """`size` examples are kept, `draw` of them (without replacement) are replayed at each step."""
+    """`size` examples are kept, `draw` of them (without replacement) are replayed at each step, `rounds` times independently.
+
+    A `late` memory takes what it keeps of a task when the task ends, so that earlier tasks alone are replayed.
+    """
 
     size: int
     draw: int
+    rounds: int = 1
+    late: bool = False
+
+    @property
+    def replayed(self) -> int:
+        """Rows that are replayed at each step."""
+        return self.draw * self.rounds
 
     def empty(self) -> Held:
         """A memory before the first task."""
         return Held(np.zeros((self.size, 3), np.int64), np.zeros(0, np.int64), Counter())
 
-    def check(self, groups: int) -> None:
-        """Raise `UserError` where the memory cannot serve a stream of that many (task, class) pairs."""
+    def check(self, groups: Groups) -> None:
+        """Raise `UserError` where the memory cannot serve a stream of so many tasks and classes."""
 
     @abstractmethod
-    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> Int64[np.ndarray, " n"]:
         """The slot into which each arrival is written, in order of arrival; -1 where it is not kept."""
 
     def replay(
-        self, held: Held, arrivals: Triples, before: Int64[np.ndarray, " step"], groups: int, random: np.random.Generator
+        self, held: Held, arrivals: Triples, before: Int64[np.ndarray, " step"], groups: Groups, random: np.random.Generator
     ) -> tuple[Draws, Held]:
         """Draw for every step of a task, of which `before[s]` arrivals came before step s; and what is held after."""
+        before = np.zeros_like(before) if self.late else before
         slots = self.place(held, arrivals, groups, random)
         kept = np.flatnonzero(slots >= 0)
         first = kept[np.sort(np.unique(slots[kept], return_index=True)[1])]
         new = first[~np.isin(slots[first], held.filled)]
         filled = np.concatenate([held.filled, slots[new]])
-        ranks, real = distinct(len(held.filled) + np.searchsorted(new, before), self.draw, random)
-        drawn = filled[ranks] if len(filled) else ranks
+        drawn, real = self._drawn(filled, len(held.filled) + np.searchsorted(new, before), random)
         examples = held.examples.copy()
         examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
         seen = held.seen + Counter(map(tuple, arrivals[:, 1:].tolist()))
-        return Draws(_contents(held, arrivals, slots, drawn, before), real), Held(examples, filled, seen)
+        draws = Draws(_contents(held, arrivals, slots, drawn, before), real, drawn, slots)
+        return draws, Held(examples, filled, seen)
+
+    def _drawn(
+        self, filled: Int64[np.ndarray, " filled"], available: Int64[np.ndarray, " step"], random: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
+        """The slots drawn at each step, of which the first `available[s]` of `filled` are filled; and which of them are real.
+
+        Where the whole memory is drawn, slots come in their order.
+        """
+        if self.draw >= self.size:
+            since = np.full(self.size, len(filled))
+            since[filled] = np.arange(len(filled))
+            return np.tile(np.arange(self.size), (len(available), 1)), since < available[:, None]
+        rounds = [distinct(available, self.draw, random) for _ in range(self.rounds)]
+        ranks, real = (np.concatenate(parts, axis=1) for parts in zip(*rounds, strict=True))
+        return filled[ranks] if len(filled) else ranks, real
 
 
 def _contents(
@@ -99,7 +139,7 @@ def distinct(
 class Reservoir(Memory):
     """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
 
-    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
         """See `Memory.place`."""
         index = held.seen.total() + np.arange(len(arrivals))
         slot = random.integers(0, index + 1)
@@ -112,16 +152,16 @@ class Ring(Memory):
     The shares follow from the number of tasks and classes of the whole stream, which must be known ahead.
     """
 
-    def check(self, groups: int) -> None:
+    def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
-        if self.size < groups:
+        if self.size < groups.pairs:
             raise UserError(
-                f"A ring memory holds at least one example of each class of each task, here {groups}; memory={self.size}."
+                f"A ring memory holds at least one example of each class of each task, here {groups.pairs}; memory={self.size}."
             )
 
-    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
         """See `Memory.place`."""
-        share = self.size // groups
+        share = self.size // groups.pairs
         group = {pair: number for number, pair in enumerate(held.seen)}
         slots = np.empty(len(arrivals), np.int64)
         for pair in dict.fromkeys(map(tuple, arrivals[:, 1:].tolist())):
@@ -131,6 +171,38 @@ class Ring(Memory):
         return slots
 
 
+class TaskRing(Memory):
+    """The last examples of every task, in equal blocks of slots, one task after the other (Lopez-Paz and Ranzato 2017)."""
+
+    def check(self, groups: Groups) -> None:
+        """See `Memory.check`."""
+        if self.size < groups.tasks:
+            raise UserError(f"The memory holds at least one example of each task, here {groups.tasks}; memory={self.size}.")
+
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+        """See `Memory.place`."""
+        share = self.size // groups.tasks
+        return arrivals[:, 1] * share + np.arange(len(arrivals)) % share
+
+
+class Exemplars(Memory):
+    """What the strategy's `choose` ranks first of each class, in equal shares of the classes so far (iCaRL)."""
+
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+        """See `Memory.place`: nothing is kept on arrival."""
+        return np.full(len(arrivals), -1)
+
+    def choose(self, held: Held, examples: Triples, rank: Float[np.ndarray, " n"]) -> Held:
+        """What is held once the examples of a task have been ranked, the lowest first; a smaller share drops a class's last."""
+        offered = np.concatenate([held.examples[held.filled], examples[np.argsort(rank, kind="stable")]])
+        units = np.unique(offered[:, 2])
+        share = self.size // len(units)
+        kept = np.concatenate([offered[offered[:, 2] == unit][:share] for unit in units])
+        examples = np.zeros_like(held.examples)
+        examples[: len(kept)] = kept
+        return Held(examples, np.arange(len(kept)), held.seen)
+
+
 class ClassBalanced(Memory):
     """Classes share the memory as evenly as they can (after Chrysakis and Moens 2020).
 
@@ -138,7 +210,7 @@ class ClassBalanced(Memory):
     takes part in a reservoir of its own class.
     """
 
-    def place(self, held: Held, arrivals: Triples, groups: int, random: np.random.Generator) -> np.ndarray:
+    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
         """See `Memory.place`."""
         own: dict[int, list[int]] = {}
         for slot in held.filled.tolist():
@@ -166,5 +238,8 @@ class ClassBalanced(Memory):
         return slots
 
 
-Policy = Literal["reservoir", "ring", "balanced"]
-POLICIES: dict[Policy, type[Memory]] = {"reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced}
+Policy = Literal["reservoir", "ring", "balanced", "late"]
+POLICIES: dict[Policy, Callable[..., Memory]] = {
+    "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced, "late": partial(Ring, late=True),
+}  # fmt: skip
+"""`late` is a ring that takes what it keeps of a task when the task ends."""

@@ -10,12 +10,12 @@ from torch import Tensor
 from retrograde.adaptation import WATCHED, Adaptation, Check
 from retrograde.adapting import Episodes, Tasks
 from retrograde.clocks import Clocks
+from retrograde.compiling import Compile
 from retrograde.episodes import Distribution, Episodic
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
 from retrograde.metastrategy import MetaStrategy
 from retrograde.probe import rounded
-from retrograde.vectorise import Compile
 
 
 def meta_train(

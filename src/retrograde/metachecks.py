@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from retrograde.adapting import Episodes, Tasks
+from retrograde.compiling import form
 from retrograde.contract import Broken, global_state, need_frozen, pickles, same
 from retrograde.data import Dataset
 from retrograde.episodes import Distribution, Drawn, Episodic, Partition
@@ -17,7 +18,6 @@ from retrograde.learner import seeded
 from retrograde.meta import meta_train
 from retrograde.metastrategy import MetaStrategy
 from retrograde.net import squared_errors
-from retrograde.vectorise import form
 
 CPU = torch.device("cpu")
 

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from retrograde.errors import UserError
 from retrograde.optim import Optimizer, Params, Slots
+from retrograde.seeds import uniform
 
 
 class Batch(NamedTuple):
@@ -60,6 +61,15 @@ class Net:
     buffers: Params | None = None
     losses: Losses = cross_entropies
     body: nn.Module | None = None  # the module without its head, where it has one
+    outputs: int = 0
+    tasks: int = 1  # of the whole stream
+    key: Int64[Tensor, ""] | None = None
+
+    def chance(self, *shape: int) -> Float[Tensor, "*_"]:
+        """Numbers in [0, 1), drawn anew for every step and every end of a task; within one, the same at each call."""
+        if self.key is None:
+            raise UserError("There is nothing to draw by chance here: on streams alone, in init, step, choose and end_task.")
+        return uniform(self.key, *shape)
 
     def features(self, params: Params, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row feature"]:
         """What the model's head is given; only for a model of which `body` is known."""

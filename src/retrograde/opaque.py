@@ -46,7 +46,7 @@ class Opaque:
         """Learn one task, batch by batch; the last batch is as short as it is."""
         rows, _ = train_rows(self.stream, number, self.benchmark, Schedule(), None, None, self.seed)
         for step in rows:
-            row, _, y, _ = step[step[:, 3] > 0].T
+            row, _, y, *_ = step[step[:, 3] > 0].T
             x = self._x(self.stream.data.x_train, row, number)
             self.learner.observe(x, torch.from_numpy(y.copy()).to(self.device), number)
             progress(1)

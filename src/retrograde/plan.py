@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, cast
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from retrograde.compiling import Compile
 from retrograde.environment import source_digest
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError, nearest
@@ -22,7 +23,6 @@ from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
 from retrograde.trial import Trial, fit, trial
-from retrograde.vectorise import Compile
 
 
 class Context(NamedTuple):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from retrograde.clocks import Clocks
+from retrograde.compiling import Compile, compile_step, form, tried
 from retrograde.errors import UserError
 from retrograde.lessons import lesson_rows
 from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Stream
-from retrograde.vectorise import Compile, Vectorised, compile_step, form, tried
+from retrograde.vectorise import Vectorised
 
 WORTH_COMPILING = 2000
 """Lessons from which compiling pays: it took 50 to 150 s on a core that others used too (OML, one replicate)."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
 from retrograde.errors import UserError, nearest
 from retrograde.execute import run_here, run_in_workers
@@ -18,7 +19,6 @@ from retrograde.registry import Registry
 from retrograde.settings import parse
 from retrograde.stats import t_interval
 from retrograde.store import Store
-from retrograde.vectorise import Compile, check_compiler
 
 INTERRUPTED = 130
 COLUMNS = (

@@ -5,28 +5,43 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from retrograde.memory import Held, Memory
+from retrograde.memory import Groups, Held, Memory, Triples
 from retrograde.seeds import generator
 from retrograde.stream import Benchmark, Examples, Stream
 
-Rows = Int64[np.ndarray, "... _ 4"]
-"""Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding)."""
+Rows = Int64[np.ndarray, "... _ _"]
+"""Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding).
+
+Training examples have a fifth number, a slot of the memory: the one into which an arrival is written after the step, or from
+which comes what is replayed; the memory's size stands for none.
+"""
 
 CHUNK = 1000
 """Test examples per replicate that are predicted at once."""
 
 
 class Schedule(NamedTuple):
-    """What a strategy trains on during a task: its arrivals, or all examples of the tasks so far."""
+    """What a strategy trains on during a task: its arrivals, alone or mixed with what is held; or that alone; or all so far."""
 
-    examples: Literal["arrivals", "all so far"] = "arrivals"
+    examples: Literal["arrivals", "arrivals and memory", "memory alone", "all so far"] = "arrivals"
     fresh: bool = False  # every task starts from the initial weights
-    batch: int | None = None  # arrivals per step; None: as the benchmark says
+    batch: int | None = None  # examples per step; None: as the benchmark says
     glances: int | None = None  # consecutive steps on them; None: as the benchmark says
+    epochs: int | None = None  # None: as the benchmark says
 
     def pace(self, benchmark: Benchmark) -> tuple[int, int]:
-        """How many arrivals there are to a step, and how many steps are taken on them."""
+        """How many examples there are to a step, and how many steps are taken on them."""
         return self.batch or benchmark.batch, self.glances or benchmark.glances
+
+    def length(self, benchmark: Benchmark, examples: int, tasks: int) -> tuple[int, int]:
+        """The epochs and the steps of a task, for so many examples to train on, of so many tasks."""
+        size, glances = self.pace(benchmark)
+        epoch = glances * -(-examples // size)
+        if self.epochs or not benchmark.steps:
+            epochs = self.epochs or benchmark.epochs
+            return epochs, epochs * epoch
+        steps = benchmark.steps * (tasks if self.examples == "all so far" else 1)
+        return -(-steps // epoch), steps
 
 
 def train_rows(
@@ -37,24 +52,66 @@ def train_rows(
     An example enters the memory once, in the first epoch, after the last glance at it. Padding repeats real rows of its own
     step, so that nothing else is ever seen, even by a model in which rows see each other.
     """
-    first = 0 if schedule.examples == "all so far" else number
-    pool = np.concatenate([_triples(stream.tasks[n].train, n) for n in range(first, number + 1)])
-    random = generator(seed, "order", number)
+    random, chance = generator(seed, "order", number), generator(seed, "memory", number)
+    arrivals = _triples(stream.tasks[number].train, number)
+    if memory and held and schedule.examples == "memory alone":
+        mixed = arrivals[random.permutation(len(arrivals))]
+        _, held = memory.replay(held, mixed, np.zeros(0, np.int64), groups(stream), chance)
+    pool = _pool(stream, number, arrivals, schedule, held)
+    epochs, steps = schedule.length(benchmark, len(pool), number + 1)
     as_given = stream.ordered and schedule.examples == "arrivals"
-    orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(benchmark.epochs)]
+    orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(epochs)]
     size, glances = schedule.pace(benchmark)
     index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True))
     if glances > 1:
         index, real = _glanced(index, real, glances, generator(seed, "glances", number))
+    index, real = index[:steps], real[:steps]
     new = _weighted(pool[index], real)
-    if memory is None or held is None:
-        return new, None
-    before = np.minimum(np.arange(len(index)) // glances * size, len(pool))
-    groups = int(stream.units.sum())
-    draws, held = memory.replay(held, pool[orders[0]], before, groups, generator(seed, "memory", number))
-    spare = new[:, np.arange(memory.draw) % size, :3]
-    old = np.where(draws.real[..., None], draws.examples, spare)
-    return np.concatenate([new, _weighted(old, draws.real)], axis=1), held
+    if memory is None or held is None or schedule.examples == "memory alone":
+        return _with_slot(new, memory.size if memory else 0), held
+    entered = orders[0][: -(-steps // glances) * size]
+    entered = entered[entered < len(arrivals)]  # of a mixed pool they come first
+    before = np.minimum(np.arange(len(index)) // glances * size, len(entered))
+    draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
+    spare = new[:, np.arange(memory.replayed) % size, :3]
+    old = _weighted(np.where(draws.real[..., None], draws.examples, spare), draws.real)
+    written = memory.size if memory.late else _written(draws.placed, entered, index, (size, glances, memory.size))
+    written = np.where(real, written, memory.size)
+    return np.concatenate([_with_slot(new, written), _with_slot(old, draws.slot)], axis=1), held
+
+
+def groups(stream: Stream) -> Groups:
+    """What the memory of a stream may be shared among."""
+    return Groups(len(stream.tasks), int(stream.units.sum()))
+
+
+def _pool(stream: Stream, number: int, arrivals: Triples, schedule: Schedule, held: Held | None) -> Int64[np.ndarray, "pool 3"]:
+    """What there is to train on during a task."""
+    if schedule.examples == "all so far":
+        return np.concatenate([_triples(stream.tasks[n].train, n) for n in range(number + 1)])
+    kept = held.examples[held.filled] if held else arrivals[:0]
+    parts = {"arrivals": [arrivals], "arrivals and memory": [arrivals, kept], "memory alone": [kept]}
+    return np.concatenate(parts[schedule.examples])
+
+
+def _written(
+    placed: Int64[np.ndarray, " arrival"],
+    entered: Int64[np.ndarray, " arrival"],
+    index: Int64[np.ndarray, "step row"],
+    sizes: tuple[int, int, int],
+) -> Int64[np.ndarray, "step row"]:
+    """The slot into which each row of each step is written, at the last glance of the first epoch; else the memory's size.
+
+    Of the arrivals of one step that are written to the same slot, the last one counts.
+    """
+    size, glances, none = sizes
+    turn = np.arange(len(placed)) // size * (none + 1) + placed
+    last = len(placed) - 1 - np.unique(turn[::-1], return_index=True)[1]
+    slot = np.full(index.max() + 1, none)
+    slot[entered[last]] = np.where(placed[last] >= 0, placed[last], none)
+    steps = np.arange(len(index))
+    when = (steps % glances == glances - 1) & (steps // glances * size < len(placed))
+    return np.where(when[:, None], slot[index], none)
 
 
 def _glanced(index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -85,10 +142,23 @@ def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row
     return together([chunks(each, min(CHUNK, len(rows[0]))) for each in rows])
 
 
-def all_rows(stream: Stream, number: int) -> Rows:
-    """All training examples of a task, in order."""
+def all_rows(stream: Stream, number: int, held: Held | None = None) -> Rows:
+    """All training examples of a task, in order; with the slots in which they are held."""
     examples = _triples(stream.tasks[number].train, number)
-    return _weighted(examples, np.ones(len(examples), dtype=bool))
+    rows = _weighted(examples, np.ones(len(examples), dtype=bool))
+    if held is None:
+        return _with_slot(rows, 0)
+    none = len(held.examples)
+    slot = np.full(len(stream.data.y_train), none)
+    own = held.filled[held.examples[held.filled, 1] == number]
+    slot[held.examples[own, 0]] = own
+    return _with_slot(rows, slot[examples[:, 0]])
+
+
+def held_rows(held: Held) -> Rows:
+    """What a memory holds, slot by slot; slots that are not filled are padding."""
+    slots = np.arange(len(held.examples))
+    return _with_slot(_weighted(held.examples, np.isin(slots, held.filled)), slots)
 
 
 def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
@@ -108,7 +178,11 @@ def _weighted(examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray,
     return np.concatenate([examples, real[..., None].astype(np.int64)], axis=-1)
 
 
-def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row 4"]:
+def _with_slot(rows: Rows, slot: int | Int64[np.ndarray, "*step row"]) -> Rows:
+    return np.concatenate([rows, np.broadcast_to(slot, rows.shape[:-1])[..., None]], axis=-1)
+
+
+def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row _"]:
     """Stack the rows of replicates; those with fewer steps end in steps of padding."""
     steps = max(len(r) for r in rows)
 
@@ -120,7 +194,7 @@ def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row 4"]:
     return np.stack([padded(r) for r in rows], axis=1)
 
 
-def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size 4"]:
+def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size _"]:
     """Rows cut into chunks of one size, the last one padded."""
     index, real = _batches(np.arange(len(rows)), size)
     cut = rows[index]

@@ -50,6 +50,8 @@ class Part(ABC):
     """What a file of the three folders defines: a dataclass whose fields are its settings."""
 
     kind: ClassVar[str] = "part"
+    later: ClassVar[tuple[str, ...]] = ()
+    """Settings that came after records were made: they are among a part's settings only where they are not the default."""
 
     def __post_init__(self) -> None:
         """Check and convert every setting to its annotated type; raise `UserError` at the first misfit."""
@@ -71,8 +73,9 @@ class Part(ABC):
         return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
 
     def settings(self) -> dict[str, Any]:
-        """Every setting, resolved, as JSON values."""
-        values = {field.name: getattr(self, field.name) for field in _fields(type(self))}
+        """Every setting, resolved, as JSON values; without those of `later` that are at their default."""
+        pairs = [(field, getattr(self, field.name)) for field in _fields(type(self))]
+        values = {field.name: value for field, value in pairs if field.name not in self.later or value != field.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def changed(self) -> str:

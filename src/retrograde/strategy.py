@@ -16,11 +16,24 @@ from retrograde.stream import Scenario
 
 
 class Arrival(NamedTuple):
-    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together."""
+    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together.
+
+    What a strategy keeps beside an example lies in the row of its slot in the memory; one row more is for what is not kept.
+    """
 
     new: Batch
     old: Batch
     with_memory: Batch
+    written: Int64[Tensor, " new"]  # the slot into which each new example goes after this step
+    drawn: Int64[Tensor, " old"]  # the slot from which each old one comes
+
+
+class Finished(NamedTuple):
+    """What a task leaves: all of its training examples, and what the memory holds now, slot by slot, padded."""
+
+    examples: Batch
+    slot: Int64[Tensor, " row"]  # where each of the examples is held
+    memory: Batch | None
 
 
 class Lesson(NamedTuple):
@@ -67,8 +80,12 @@ class Strategy(Part):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         """The update for one mini-batch."""
 
-    def end_task(self, net: Net, state: State, finished: Batch) -> State:
-        """Consolidate after a task, given all of its training examples."""
+    def choose(self, net: Net, state: State, examples: Batch) -> Float[Tensor, " row"]:
+        """Where a memory of exemplars asks: a rank for each example of a task, of which it keeps the lowest of each class."""
+        return net.chance(len(examples.x))
+
+    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+        """Consolidate after a task."""
         return state
 
     def predict(

@@ -7,17 +7,18 @@ import numpy as np
 import torch
 
 from retrograde.clocks import Clocks
+from retrograde.compiling import Compile
 from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
 from retrograde.opaque import Opaque
 from retrograde.preparing import check_preparation, lessons, prepare
 from retrograde.probing import Prober
-from retrograde.schedule import Schedule
+from retrograde.schedule import Schedule, groups
 from retrograde.seeds import torch_seed
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark, Stream
-from retrograde.vectorise import Compile, Vectorised
+from retrograde.vectorise import Vectorised
 
 
 def train(
@@ -114,14 +115,20 @@ def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
 
 
 def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
-    """The steps of a whole run: of the replicate that takes the most."""
+    """The steps of a whole run: of the replicate that takes the most; where what a memory holds is trained on, at most."""
     schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
-    size, glances = schedule.pace(benchmark)
+    memory = strategy.remember() if isinstance(strategy, Strategy) else None
+    held = memory.size if memory else 0
 
     def steps(stream: Stream) -> int:
         sizes = np.array([len(task.train.row) for task in stream.tasks])
-        sizes = np.cumsum(sizes) if schedule.examples == "all so far" else sizes
-        return int(benchmark.epochs * glances * (-(-sizes // size)).sum())
+        so_far = np.cumsum(sizes)
+        before = np.minimum(so_far - sizes, held)
+        pools = {
+            "arrivals": sizes, "arrivals and memory": sizes + before,
+            "memory alone": np.minimum(so_far, held), "all so far": so_far,
+        }  # fmt: skip
+        return sum(schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples]))
 
     return max(steps(stream) for stream in streams)
 
@@ -143,7 +150,7 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         Opaque(benchmark, strategy, stream, 0, device)
         return
     if memory := strategy.remember():
-        memory.check(int(stream.units.sum()))
+        memory.check(groups(stream))
     backend = Vectorised(benchmark, strategy, [stream], [0], device)
     check_preparation(backend)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from retrograde import meta, train
+from retrograde.compiling import Compile
 from retrograde.data import Dataset, load
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError
@@ -17,7 +18,6 @@ from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
-from retrograde.vectorise import Compile
 
 CPU = torch.device("cpu")
 REPLICATES = {"cpu": 5, "cuda": 32}

@@ -1,11 +1,9 @@
 """Pure strategies at work: one step for all replicates at once, compiled where that pays."""
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,20 +12,17 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
+from retrograde.compiling import WORTH_COMPILING, Compile, compile_step, form, separate, tried
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
-from retrograde.heap import keep_memory
+from retrograde.memory import Exemplars
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, check_module, headless
 from retrograde.optim import OPTIMIZERS, Params
-from retrograde.schedule import Rows, all_rows, test_chunks, together, train_rows
-from retrograde.seeds import torch_seed
-from retrograde.strategy import Arrival, Lesson, Strategy
+from retrograde.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
+from retrograde.seeds import keys, torch_seed
+from retrograde.strategy import Arrival, Finished, Lesson, Strategy
 from retrograde.stream import Benchmark, Stream
-
-Compile = Literal["auto", "on", "off"]
-WORTH_COMPILING = 5000
-"""Steps from which compiling pays: it took 4 to 12 s, and then saved 1.4 ms a step (MLP 100-100 on two cores)."""
 
 
 @dataclass(frozen=True)
@@ -76,38 +71,6 @@ def replicated(
     return Replicas(modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh)
 
 
-def tried(mode: Compile, pays: bool, compile_: Callable[[], None]) -> str | None:
-    """Compile if that is asked for, or left to us and pays; returns why that failed, if it did."""
-    if mode == "off" or (mode == "auto" and not pays):
-        return None
-    try:
-        compile_()
-    except Exception as error:
-        if mode == "on":
-            raise UserError(f"--compile on: the step cannot be compiled: {error}") from error
-        return str(error).strip().partition("\n")[0]
-    return None
-
-
-def compile_step(step: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """The step, compiled for the shapes of its first call."""
-    check_compiler(device)
-    keep_memory()
-    torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    # shapes are static; guards took 0.1 ms a step
-    if device.type == "cpu":
-        options["cpp_wrapper"] = True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
-        options["realize_reads_threshold"] = 1  # compute once what is used again: images were cut in every inner step
-    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
-
-
-def separate(state: State) -> State:
-    """The state, every tensor contiguous and apart from all others: a compiled step keeps strides, and what was one tensor."""
-    copied: State = pytree.tree_map(lambda value: value.clone(memory_format=torch.contiguous_format), state)
-    return copied
-
-
 class Vectorised:
     """Replicates of one cell that learn side by side."""
 
@@ -138,14 +101,22 @@ class Vectorised:
     def _tables(self) -> Params:
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
         arrays = {"units": [stream.units for stream in self.streams]} | ({"pixels": pixels} if pixels else {})
-        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()}
+        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()} | self._keys(0, 1)[0]
+
+    def _keys(self, number: int, count: int) -> list[Params]:
+        """What replicates draw by, so many times, in the table of what differs between them."""
+        drawn = np.stack([keys(seed, "chance", number, count) for seed in self.seeds], axis=1)
+        return [{"key": key} for key in torch.from_numpy(drawn).to(self.device)]
 
     def _build_net(self) -> None:
         outputs = self.streams[0].units.shape[1]
         probe = self._images(self.train_x[:2], None, torch.zeros(2, dtype=torch.long)).cpu()
         replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device)
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
-        self.net = Net(replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module))
+        self.net = Net(
+            replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module),
+            outputs=outputs, tasks=len(self.streams[0].tasks),
+        )  # fmt: skip
         self.eval_net = self.net.evaluating()
         self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
         self.initial = self.state, self.buffers
@@ -154,26 +125,31 @@ class Vectorised:
         return State(params, self.net.optimizer.init(params), self.strategy.init(self._net(self.net, buffers, tables), params))
 
     def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
-        return replace(net, buffers=buffers, units=tables["units"] if self.benchmark.scenario == "task" else None)
+        units = tables["units"] if self.benchmark.scenario == "task" else None
+        return replace(net, buffers=buffers, units=units, key=tables["key"])
 
     def _images(self, x: Tensor, pixels: Tensor | None, task: Tensor) -> Float[Tensor, "row *shape"]:
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat.float() * self.scale).reshape(-1, *self.shape)
 
-    def _batch(self, rows: Int64[Tensor, "row 4"], tables: Params, pool: Tensor) -> Batch:
-        row, task, y, weight = rows.unbind(-1)
+    def _batch(self, rows: Int64[Tensor, "row _"], tables: Params, pool: Tensor) -> Batch:
+        row, task, y, weight = rows[:, :4].unbind(-1)
         return Batch(self._images(pool[row], tables.get("pixels"), task), y, task, weight.float())
 
     def _ragged(self) -> bool:
-        """Whether replicates differ in their number of steps, so that some end tasks in steps of padding."""
+        """Whether replicates may differ in their number of steps, so that some end tasks in steps of padding."""
+        if "memory" in self.schedule.examples:
+            return len(self.seeds) > 1
         sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
         return len(sizes) > 1
 
     def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         together = self._batch(rows, tables, pool)
         new, old = Batch(*(t[: self.batch] for t in together)), Batch(*(t[self.batch :] for t in together))
+        if self.benchmark.weighting == "tasks":
+            together = together._replace(weight=by_tasks(new, old))
         net = self._net(self.net, buffers, tables)
-        after = self.strategy.step(net, state, Arrival(new, old, together))
+        after = self.strategy.step(net, state, Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4]))
         fresh = net.refreshed(after.params, together.x) if self.refresh else buffers
         if self.ragged:
             real = new.weight.sum() > 0
@@ -212,8 +188,8 @@ class Vectorised:
 
     def warm_up(self, mode: Compile, steps: int) -> str | None:
         """Take one step and forget it, compiled if that is asked for or pays; returns why compiling failed, if it did."""
-        width = self.batch + (self.memory.draw if self.memory else 0)
-        rows = torch.zeros((len(self.seeds), width, 4), dtype=torch.long, device=self.device)
+        width = self.batch + (self.memory.replayed if self.memory else 0)
+        rows = torch.zeros((len(self.seeds), width, 5), dtype=torch.long, device=self.device)
         rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
@@ -239,26 +215,52 @@ class Vectorised:
         rows = self.rows(number)
         if self.schedule.fresh:
             self.state, self.buffers = self.initial
-        for step in torch.from_numpy(rows).to(self.device):
-            self.state, self.buffers = self._step(self.state, self.buffers, step, self.tables, self.train_x)
+        *drawn, last = self._keys(number + 1, len(rows) + 1)
+        for step, key in zip(torch.from_numpy(rows).to(self.device), drawn, strict=True):
+            self.state, self.buffers = self._step(self.state, self.buffers, step, self.tables | key, self.train_x)
             progress(1)
-        if type(self.strategy).end_task is not Strategy.end_task:
-            self._end_task(number)
+        self._end_task(number, self.tables | last)
         new, old = np.split(rows[..., 3], [self.batch], axis=2)
         return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
 
-    def _end_task(self, number: int) -> None:
-        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> State:
-            return self.strategy.end_task(self._net(self.net, buffers, tables), state, self._batch(rows, tables, pool))
+    def _end_task(self, number: int, tables: Params) -> None:
+        if isinstance(self.memory, Exemplars):
+            self._choose(self.memory, number, tables)
+        if type(self.strategy).end_task is Strategy.end_task:
+            return
 
-        rows = together([all_rows(stream, number) for stream in self.streams]).swapaxes(0, 1)
-        finished = torch.from_numpy(rows).to(self.device)
-        after = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, finished, self.tables, self.train_x)
+        def one(state: State, buffers: Params, rows: list[Tensor], tables: Params, pool: Tensor) -> State:
+            examples, *memory = (self._batch(each, tables, pool) for each in rows)
+            finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
+            return self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
+
+        memories = [held_rows(held) for held in self.held if held]
+        rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
+        after = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
         if form(after) != form(self.state):  # the compiled step would misread it
             raise UserError(
                 f"end_task keeps the state's structure, shapes and dtypes; {form(self.state)} became {form(after)}."
             )
         self.state = separate(after)
+
+    def _choose(self, memory: Exemplars, number: int, tables: Params) -> None:
+        """Let the strategy rank the examples of a task, of which a memory of exemplars keeps the first."""
+
+        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
+            return self.strategy.choose(self._net(self.net, buffers, tables), state, self._batch(rows, tables, pool))
+
+        rows = self._finished(number)
+        ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
+        for i, (own, rank) in enumerate(zip(rows.cpu().numpy(), ranks.cpu().numpy(), strict=True)):
+            real, held = own[:, 3] > 0, self.held[i]
+            self.held[i] = held and memory.choose(held, own[real, :3], rank[real])
+
+    def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
+        """All examples of a task, and where they are held."""
+        return self._stacked([all_rows(stream, number, held) for stream, held in zip(self.streams, self.held, strict=True)])
+
+    def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
+        return torch.from_numpy(np.ascontiguousarray(together(rows).swapaxes(0, 1))).to(self.device)
 
     def evaluate(self) -> Hits:
         """Predict every test example."""
@@ -312,14 +314,9 @@ class Vectorised:
         return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
 
 
-def form(state: State) -> list[tuple[str, tuple[int, ...], str]]:
-    """The name, shape and dtype of every tensor of a state."""
-    leaves = pytree.tree_flatten_with_path(state)[0]
-    return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
-
-
-def check_compiler(device: torch.device) -> None:
-    """Raise `UserError` where a step for the CPU cannot be compiled for want of a C++ compiler."""
-    compiler = os.environ.get("CXX", "g++")
-    if device.type == "cpu" and not shutil.which(compiler):
-        raise UserError(f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. Install g++ or set CXX.")
+def by_tasks(new: Batch, old: Batch) -> Float[Tensor, " row"]:
+    """Weights of the rows of both, by which arrivals count 1 and what is replayed t - 1 at task t (van de Ven et al. 2022)."""
+    share = torch.where(old.weight.sum() > 0, 1 / (1 + new.task.max()), 1.0)
+    real = new.weight.sum() + old.weight.sum()
+    parts = [(share, new.weight), (1 - share, old.weight)]
+    return torch.cat([real * part * weight / weight.sum().clamp(min=1) for part, weight in parts])
