@@ -5,27 +5,25 @@ from dataclasses import dataclass
 import torch
 
 from retrograde.align import dot
-from retrograde.memory import POLICIES, Memory, Policy
+from retrograde.memory import Policy
 from retrograde.net import Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival
+
+from ._replay import Replay
 
 
-@dataclass(frozen=True)
-class AGEM(Strategy):
+@dataclass(frozen=True, kw_only=True)
+class AGEM(Replay):
     """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
     The reference is the mean gradient of those examples drawn that are of earlier tasks.
     """
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
     draw: Count = 128  # examples drawn per step, of which the earlier tasks' count
     policy: Policy = "ring"
-
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         earlier = arrival.old.task < arrival.new.task.max()

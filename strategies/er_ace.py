@@ -6,27 +6,22 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.net import Net, State, cross_entropies
 from retrograde.optim import added
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.settings import Rate
+from retrograde.strategy import Arrival
+
+from ._replay import Replay
 
 
-@dataclass(frozen=True)
-class ERACE(Strategy):
+@dataclass(frozen=True, kw_only=True)
+class ERACE(Replay):
     """Replay with asymmetric cross-entropy (Caccia et al. 2022, arXiv 2104.05025, section 4).
 
     Arrivals are told apart from the classes of their own batch alone, replayed examples from all classes.
     """
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples replayed per step
-    policy: Policy = "reservoir"
-
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         of_new = replace(net, losses=among_own).grad(state.params, arrival.new)

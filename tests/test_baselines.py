@@ -27,8 +27,8 @@ def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
     task = torch.tensor([new_task] * 4 + list(old_tasks))
     weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
     both = Batch(x, y, task, weight)
-    slots = torch.arange(4 + len(old_tasks))
-    return Arrival(Batch(*(part[:4] for part in both)), Batch(*(part[4:] for part in both)), both, slots[:4], slots[4:])
+    slots, one = torch.arange(4 + len(old_tasks)), torch.ones(())
+    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
 
 
 def started(part, net, params):

@@ -34,8 +34,8 @@ def make_arrival(random, new=4, old=3, inputs=6, held=3, real=None):
     y = torch.randint(3, (new + old,), generator=random)
     weight = torch.cat([torch.arange(new) < (new if real is None else real), torch.arange(old) < held]).double()
     both = Batch(x, y, torch.zeros_like(y), weight)
-    slots = torch.arange(new + old)
-    return Arrival(Batch(*(part[:new] for part in both)), Batch(*(part[new:] for part in both)), both, slots[:new], slots[new:])
+    slots, one = torch.arange(new + old), torch.ones(())
+    return Arrival(both.at(slice(new)), both.at(slice(new, None)), both, slots[:new], slots[new:], one, one)
 
 
 def start(part, net, params):
@@ -109,9 +109,9 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
     for task in range(3):
         for step in torch.from_numpy(again.rows(task)):
             for reference, rows in zip(references, step, strict=True):
-                both, slots = again._batch(rows, {}, again.train_x), rows[:, 4]
-                parts = (Batch(*(p[:4] for p in both)), Batch(*(p[4:] for p in both)))
-                reference.step(Arrival(*parts, both, slots[:4], slots[4:]))
+                both, slots, one = again._batch(rows, {}, again.train_x), rows[:, 4], torch.ones(())
+                parts = both.at(slice(4)), both.at(slice(4, None))
+                reference.step(Arrival(*parts, both, slots[:4], slots[4:], one, one))
         backend.learn(task, lambda _: None)
     for i, reference in enumerate(references):
         mine = [value[i] for value in backend.state.params.values()]

@@ -12,12 +12,11 @@ from retrograde.errors import UserError
 from retrograde.learner import Learner
 from retrograde.memory import Exemplars, Reservoir
 from retrograde.models import build
-from retrograde.net import Batch
 from retrograde.registry import Registry
 from retrograde.schedule import train_rows
 from retrograde.seeds import torch_seed
 from retrograde.train import check, total_steps, train
-from retrograde.vectorise import Vectorised, by_tasks
+from retrograde.vectorise import Vectorised, shared
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -338,12 +337,29 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         assert held.examples[held.filled, 0].tolist() == expected
 
 
-@pytest.mark.parametrize(("task", "held"), [(0, 2), (2, 2), (2, 0)])
-def test_weighting_by_tasks_gives_arrivals_one_part_in_t(task, held):
-    x, y = torch.zeros(7, 1), torch.zeros(7, dtype=torch.long)
-    weight = torch.tensor([1, 1, 1, 0, *(int(i < held) for i in range(3))]).float()
-    found = by_tasks(*(Batch(x[part], y[part], y[part] + task, weight[part]) for part in (slice(4), slice(4, 7))))
-    share = 1 / (task + 1) if held else 1.0
-    assert (found[:4].sum() / found.sum()).item() == pytest.approx(share)
+@pytest.mark.parametrize("held", [0, 2])
+def test_arrivals_that_weigh_a_part_have_it_whatever_their_number(held):
+    new, old = torch.tensor([1.0, 1, 1, 0]), (torch.arange(3) < held).float()
+    found = shared(new, old, torch.tensor(0.25))
+    assert (found[:4].sum() / found.sum()).item() == pytest.approx(0.25 if held else 1)
     assert found.sum().item() == pytest.approx(3 + held)
-    assert found[3] == 0
+    assert torch.equal(found > 0, torch.cat([new, old]) > 0)
+
+
+def test_weighting_by_tasks_weighs_the_past_more_at_every_task():
+    class Weighs(PARTS.find("strategies", "er")):
+        def init(self, net, params):
+            return {"now": torch.zeros(()), "past": torch.zeros(()), "share": torch.zeros(())}
+
+        def step(self, net, state, arrival):
+            weight = arrival.with_memory.weight
+            share = weight[: len(arrival.new.x)].sum() / weight.sum()
+            extra = {"now": arrival.now, "past": arrival.past, "share": share}
+            return super().step(net, state, arrival).replace(extra=extra)
+
+    benchmark = Blobs(weighting="tasks")
+    backend, found = Vectorised(benchmark, Weighs(), streams(benchmark, [0]), [0], CPU), []
+    for number in range(3):
+        backend.learn(number, lambda _: None)
+        found.append([value.item() for value in backend.state.extra.values()])
+    assert np.allclose(found, [[1, 0, 1], [1 / 2, 1 / 2, 1 / 2], [1 / 3, 2 / 3, 1 / 3]])

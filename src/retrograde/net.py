@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -23,6 +23,14 @@ class Batch(NamedTuple):
     y: Int64[Tensor, " row"] | Float[Tensor, "row value"]
     task: Int64[Tensor, " row"]
     weight: Float[Tensor, " row"]
+
+    def at(self, rows: slice | Int64[Tensor, " _"]) -> "Batch":
+        """Some of its rows."""
+        return Batch(*(part[rows] for part in self))
+
+    def beside(self, other: "Batch") -> "Batch":
+        """Its rows, then those of another."""
+        return Batch(*(torch.cat(parts) for parts in zip(self, other, strict=True)))
 
 
 class State(NamedTuple):
@@ -51,6 +59,11 @@ def squared_errors(outputs: Float[Tensor, "row value"], y: Float[Tensor, "row va
     return ((outputs - y) ** 2).mean(-1)
 
 
+def mean(values: Float[Tensor, " row"], weight: Float[Tensor, " row"]) -> Float[Tensor, ""]:
+    """The mean over the rows that are not padding; 0 where all are."""
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
 @dataclass(frozen=True)
 class Net:
     """A model seen from outside: all of its methods are pure, for one replicate."""
@@ -61,6 +74,7 @@ class Net:
     buffers: Params | None = None
     losses: Losses = cross_entropies
     body: nn.Module | None = None  # the module without its head, where it has one
+    shape: tuple[int, ...] = ()  # of one example
     outputs: int = 0
     tasks: int = 1  # of the whole stream
     key: Int64[Tensor, ""] | None = None
@@ -84,19 +98,37 @@ class Net:
         """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
         buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
         logits: Tensor = functional_call(self.module, (params, buffers), (x,))
-        if self.units is None or task is None:
-            return logits
-        return logits.masked_fill(~self.units[task], -torch.inf)
+        return self._of_tasks(logits, task)
+
+    def _of_tasks(self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None) -> Float[Tensor, "row unit"]:
+        return logits if self.units is None or task is None else logits.masked_fill(~self.units[task], -torch.inf)
+
+    def losses_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, " row"]:
+        """The loss of each row, of the model's outputs on it."""
+        return self.losses(self._of_tasks(logits, batch.task), batch.y)
+
+    def loss_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, ""]:
+        """The mean of these over the rows that are not padding; 0 where all are."""
+        return mean(self.losses_of(logits, batch), batch.weight)
 
     def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
         """The mean loss (cross-entropy in classification) over the rows that are not padding; 0 where all are."""
-        losses = self.losses(self.logits(params, batch.x, batch.task), batch.y)
-        return (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
+        return self.loss_of(self.logits(params, batch.x), batch)
 
     def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
         """The gradient of `loss` with respect to the parameters; if `constant`, without a derivative of its own."""
         gradient: Params = grad(self.loss)(params, batch)
         return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+
+    def grad_by(self, loss: Callable[[Params], Tensor], params: Params) -> Params:
+        """The gradient of a loss of the parameters that is the strategy's own."""
+        gradient, _ = self.grad_with(lambda params: (loss(params), ()), params)
+        return gradient
+
+    def grad_with(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+        """The same, and tensors that come up on the way: what `loss` returns as its second value."""
+        found: tuple[Params, Any] = grad(loss, has_aux=True)(params)
+        return found
 
     def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
         """The gradient of `loss` with respect to the parameters whose name is `moving`; without the others."""

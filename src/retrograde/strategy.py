@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -16,23 +15,22 @@ from retrograde.stream import Scenario
 
 
 class Arrival(NamedTuple):
-    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together.
-
-    What a strategy keeps beside an example lies in the row of its slot in the memory; one row more is for what is not kept.
-    """
+    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together."""
 
     new: Batch
     old: Batch
     with_memory: Batch
-    written: Int64[Tensor, " new"]  # the slot into which each new example goes after this step
+    written: Int64[Tensor, " new"]  # the slot of the memory into which each new example goes after this step; its size: nowhere
     drawn: Int64[Tensor, " old"]  # the slot from which each old one comes
+    now: Float[Tensor, ""]  # what a loss on arrivals weighs
+    past: Float[Tensor, ""]  # what one on the past weighs beside it
 
 
 class Finished(NamedTuple):
     """What a task leaves: all of its training examples, and what the memory holds now, slot by slot, padded."""
 
     examples: Batch
-    slot: Int64[Tensor, " row"]  # where each of the examples is held
+    slot: Int64[Tensor, " row"]  # where the memory holds each of them; its size: nowhere
     memory: Batch | None
 
 
@@ -45,7 +43,7 @@ class Lesson(NamedTuple):
 
     def judged(self) -> Batch:
         """The query and what is rehearsed as one batch."""
-        return Batch(*(torch.cat(pair) for pair in zip(self.query, self.rehearsed, strict=True)))
+        return self.query.beside(self.rehearsed)
 
 
 class Strategy(Part):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,12 @@ class CountedNet(Net):
     def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
+
+    def grad_with(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+        before = self.tally["forward"]
+        found = super().grad_with(loss, params)
+        self.tally["backward"] += self.tally["forward"] - before
+        return found
 
     def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
         self.tally["backward"] += len(batch.x)
@@ -115,7 +121,7 @@ class Vectorised:
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
         self.net = Net(
             replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module),
-            outputs=outputs, tasks=len(self.streams[0].tasks),
+            shape=self.shape, outputs=outputs, tasks=len(self.streams[0].tasks),
         )  # fmt: skip
         self.eval_net = self.net.evaluating()
         self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
@@ -145,11 +151,15 @@ class Vectorised:
 
     def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         together = self._batch(rows, tables, pool)
-        new, old = Batch(*(t[: self.batch] for t in together)), Batch(*(t[self.batch :] for t in together))
+        new, old = together.at(slice(self.batch)), together.at(slice(self.batch, None))
+        now, past = (new.weight.new_ones(()),) * 2
         if self.benchmark.weighting == "tasks":
-            together = together._replace(weight=by_tasks(new, old))
+            now = 1 / (1 + new.task.max())
+            past = 1 - now
+            together = together._replace(weight=shared(new.weight, old.weight, now))
         net = self._net(self.net, buffers, tables)
-        after = self.strategy.step(net, state, Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4]))
+        arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past)
+        after = self.strategy.step(net, state, arrival)
         fresh = net.refreshed(after.params, together.x) if self.refresh else buffers
         if self.ragged:
             real = new.weight.sum() > 0
@@ -314,9 +324,8 @@ class Vectorised:
         return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
 
 
-def by_tasks(new: Batch, old: Batch) -> Float[Tensor, " row"]:
-    """Weights of the rows of both, by which arrivals count 1 and what is replayed t - 1 at task t (van de Ven et al. 2022)."""
-    share = torch.where(old.weight.sum() > 0, 1 / (1 + new.task.max()), 1.0)
-    real = new.weight.sum() + old.weight.sum()
-    parts = [(share, new.weight), (1 - share, old.weight)]
-    return torch.cat([real * part * weight / weight.sum().clamp(min=1) for part, weight in parts])
+def shared(new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]) -> Float[Tensor, " row"]:
+    """Weights of arrivals and of what is replayed, of which the arrivals' are the part `now` of the sum, or all there is."""
+    now = torch.where(old.sum() > 0, now, 1.0)
+    parts = [part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))]
+    return (new.sum() + old.sum()) * torch.cat(parts)

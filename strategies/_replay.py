@@ -1,0 +1,19 @@
+"""What strategies have in common that keep past examples and draw some of them at every step."""
+
+from dataclasses import dataclass
+
+from retrograde.memory import POLICIES, Memory, Policy
+from retrograde.settings import Count
+from retrograde.strategy import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(Strategy):
+    """The settings of a memory."""
+
+    memory: Count = 200  # examples kept
+    draw: Count = 10  # examples drawn per step
+    policy: Policy = "reservoir"
+
+    def remember(self) -> Memory:
+        return POLICIES[self.policy](self.memory, self.draw)

@@ -1,0 +1,52 @@
+"""FDR: outputs on past examples stay what they were when their task ended."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retrograde.memory import Memory, Reservoir
+from retrograde.net import Net, State, mean
+from retrograde.optim import Params
+from retrograde.settings import Count, NonNegative, Rate
+from retrograde.strategy import Arrival, Finished, Strategy
+
+from ._distillation import blank, written
+
+
+@dataclass(frozen=True, kw_only=True)
+class FDR(Strategy):
+    """Function distance regularisation (Benjamin et al. 2019, arXiv 1805.08289): the L2 distance between predictions.
+
+    The penalty takes a step of its own after that on the arrivals, as in Mammoth's code (which leaves its strength out), or
+    with `apart=false` is added to the loss.
+    """
+
+    lr: Rate = 0.1
+    strength: NonNegative = 1.0  # of the mean distance
+    memory: Count = 200  # examples kept, of each finished task as many
+    draw: Count = 128  # examples drawn per step
+    apart: bool = True
+
+    def remember(self) -> Memory:
+        return Reservoir(self.memory, self.draw, late=True)
+
+    def init(self, net: Net, params: Params) -> Params:
+        return {"logits": blank(net, params, self.memory)}
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        wanted = state.extra["logits"][arrival.drawn].softmax(-1)
+
+        def distance(params: Params) -> Tensor:
+            apart = net.logits(params, arrival.old.x).softmax(-1) - wanted
+            return self.strength * mean(torch.linalg.vector_norm(apart, dim=-1), arrival.old.weight)
+
+        if not self.apart:
+            both = net.grad_by(lambda params: net.loss(params, arrival.new) + distance(params), state.params)
+            return net.descend(state, both, self.lr)
+        state = net.descend(state, net.grad(state.params, arrival.new), self.lr)
+        return net.descend(state, net.grad_by(distance, state.params), self.lr)
+
+    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+        logits = net.logits(state.params, finished.examples.x)
+        return state.replace(extra={"logits": written(state.extra["logits"], finished.slot, logits)})

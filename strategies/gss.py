@@ -1,0 +1,81 @@
+"""GSS: a memory of examples whose gradients point in different directions."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.func import vmap
+
+from retrograde.net import Batch, Net, State
+from retrograde.optim import Params
+from retrograde.settings import Count, Rate
+from retrograde.strategy import Arrival, Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class GSS(Strategy):
+    """Gradient-based sample selection, greedy (Aljundi et al. 2019, arXiv 1903.08671, algorithm 2), with replay.
+
+    An example's score is 1 plus the largest cosine of its gradient with those of `compare` examples held. While the memory
+    fills, every arrival enters. Then one of a score below 1 may replace an old one: that is drawn in proportion to the scores,
+    and gives way with the probability of its part in the sum of both scores. What is held lies in the strategy's state.
+    """
+
+    lr: Rate = 0.1
+    memory: Count = 200  # examples kept
+    draw: Count = 10  # examples replayed per step
+    compare: Count = 10  # examples of the memory whose gradients an arrival's is compared with
+
+    def init(self, net: Net, params: Params) -> Params:
+        like = next(iter(params.values()))
+        number = torch.zeros(self.memory, dtype=torch.long, device=like.device)
+        none = like.new_zeros(self.memory)
+        return {"x": like.new_zeros(self.memory, *net.shape), "y": number, "task": number, "weight": none, "score": none}
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        new = arrival.new
+        by_chance = net.chance(2, self.memory + len(new.x))
+        draws, luck = by_chance[:, : self.memory], by_chance[:, self.memory :]
+        together = new.beside(self._drawn(state, draws[0], self.draw))
+        after = net.descend(state, net.grad(state.params, together), self.lr)
+        scores = self._scores(net, after.params, new, self._drawn(state, draws[1], self.compare))
+        return after.replace(extra=self._kept(state.extra, new, scores, luck))
+
+    def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int) -> Batch:
+        """So many different examples of those held; padding where there are fewer."""
+        held = Batch(*(state.extra[name] for name in Batch._fields))
+        return held.at((chance - held.weight).argsort()[:count])  # those held come first
+
+    def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:
+        """1 plus the largest cosine of the gradient of each new example with those of what is held; 0.1 where nothing is."""
+
+        def gradients(batch: Batch) -> Float[Tensor, "row number"]:
+            """Of each row, divided by its length."""
+            one = Batch(*(part[:, None] for part in batch))
+            rows: Tensor = torch.cat([each.flatten(1) for each in vmap(lambda row: net.grad(params, row))(one).values()], 1)
+            length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            return rows / length.clamp(min=torch.finfo(rows.dtype).tiny)
+
+        ours = gradients(new._replace(weight=torch.ones_like(new.weight)))
+        cosine = torch.where(held.weight > 0, ours @ gradients(held).T, -2.0).amax(1)
+        return torch.where(held.weight.sum() > 0, 1 + cosine, 0.1)
+
+    def _kept(self, held: Params, new: Batch, scores: Float[Tensor, " row"], chance: Float[Tensor, "2 row"]) -> Params:
+        """What is held after the arrivals have come one by one."""
+        score, count = held["score"], held["weight"].sum()
+        source = torch.full((self.memory,), -1, device=score.device)
+        for row, (mine, pick, luck, weight) in enumerate(zip(scores, *chance, new.weight, strict=True)):
+            full = count >= self.memory
+            candidate = (score.cumsum(0) <= pick * score.sum()).sum().clamp(max=self.memory - 1)
+            gives_way = (mine < 1) & (luck < score[candidate] / (score[candidate] + mine))
+            slot = torch.where(full, candidate, count.long())
+            here = (torch.arange(self.memory, device=score.device) == slot) & (weight > 0) & (~full | gives_way)
+            source, score = torch.where(here, row, source), torch.where(here, mine, score)
+            count = count + (here & ~full).sum()
+        rows = new.at(source.clamp(min=0))._asdict()
+        return {name: torch.where(_wide(source >= 0, row), row, held[name]) for name, row in rows.items()} | {"score": score}
+
+
+def _wide(mask: Bool[Tensor, " slot"], like: Tensor) -> Bool[Tensor, "slot *_"]:
+    return mask.reshape(-1, *[1] * (like.ndim - 1))
