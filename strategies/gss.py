@@ -54,7 +54,7 @@ class GSS(Strategy):
             """Of each row, divided by its length."""
             one = Batch(*(part[:, None] for part in batch))
             rows: Tensor = torch.cat([each.flatten(1) for each in vmap(lambda row: net.grad(params, row))(one).values()], 1)
-            length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
             return rows / length.clamp(min=torch.finfo(rows.dtype).tiny)
 
         ours = gradients(new._replace(weight=torch.ones_like(new.weight)))

@@ -97,7 +97,7 @@ class Memory(ABC):
 
         Where the whole memory is drawn, slots come in their order.
         """
-        if self.draw >= self.size:
+        if self.draw == self.size and self.rounds == 1:
             since = np.full(self.size, len(filled))
             since[filled] = np.arange(len(filled))
             return np.tile(np.arange(self.size), (len(available), 1)), since < available[:, None]

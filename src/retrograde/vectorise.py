@@ -168,7 +168,9 @@ class Vectorised:
 
     def step_all(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         """One step of all replicates; pure."""
-        return vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
+        after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
+        whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)  # as the compiled step takes them in
+        return whole
 
     def prepare_all(self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
         """One lesson before the stream, of all replicates; pure."""
