@@ -225,6 +225,35 @@ def test_a_strategy_added_to_a_suite_that_has_nothing_for_it_is_refused(call, tm
     assert not list(tmp_path.rglob("seed-*.json"))
 
 
+PARTED = """
+title = "Parts"
+seeds = 1
+[[cells]]
+benchmarks = ["split:tasks=2,examples=20"]
+strategies = ["finetune"]
+[[cells]]
+part = "more"
+benchmarks = ["split:tasks=2,examples=30"]
+strategies = ["finetune", "er"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "count"), [((), 1), (("--part", "more"), 2), (("--part", "more", "--only", "strategy=er"), 1)]
+)
+def test_a_part_of_a_suite_runs_where_it_is_asked_for(call, tmp_path, words, count):
+    (tmp_path / "s.toml").write_text(PARTED)
+    assert call("run", "s.toml", *words)[0] == 0
+    assert len(list(tmp_path.rglob("seed-*.json"))) == count
+
+
+def test_an_unknown_part_is_refused_with_the_known_ones(call, tmp_path):
+    (tmp_path / "s.toml").write_text(PARTED)
+    code, _, err = call("run", "s.toml", "--part", "mor")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert "more" in err
+
+
 def test_only_runs_the_cells_it_names(call):
     _, out, _ = call("run", *CELL, "--strategy", "er", "--only", "strategy=er")
     assert "1 replicates to run" in out

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from retrograde.plan import Request, Suite
     from retrograde.strategy import Strategy
 
+    Stored = tuple[Path, list[Request], int]
+    """The folder of a store, the cells that go there, and how many seeds."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -63,13 +66,17 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
         from retrograde.plan import read_suite, suites
 
         found = {name: read_suite(name) for name in suites()}
-        return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds") for n, s in found.items()]
+        return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}") for n, s in found.items()]
 
     def row(name: str) -> tuple[str, str, str]:
         part = registry.find(kind, name)
         return name, part.summary(), part.defaults()
 
     return [row(name) for name in registry.names(kind)]
+
+
+def _parts(suite: "Suite") -> str:
+    return f"; --part {', '.join(suite.parts)}" if suite.parts else ""
 
 
 @app.command()
@@ -87,6 +94,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes; 1 runs here, with all threads.")] = 1,
     only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
+    part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
     compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
     plugin: Plugins = NO_PATHS,
 ) -> None:
@@ -94,24 +102,26 @@ def run(
     from retrograde.running import Options, run_all
 
     options = Options(tuple(plugin), data, device, compile_, jobs, only)
-    stores = list(_stores(suite or [], benchmark, strategy, seeds, out_))
+    if bool(benchmark) != bool(strategy) and (benchmark or not suite):
+        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
+    stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
+    stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
     if not stores:
         raise UserError("There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy.")
     sys.exit(run_all(stores, options, out, err))
 
 
-def _stores(
-    names: list[str], benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
-) -> "list[tuple[Path, list[Request], int]]":
-    from retrograde.plan import Request, read_suite
+def _suites(names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None) -> "list[Stored]":
+    from retrograde.plan import read_suite
 
-    if bool(benchmarks) != bool(strategies) and (benchmarks or not names):
-        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
-    added = [] if benchmarks else strategies
-    stores = [(folder or Path("runs") / name, each.requests(added), seeds or each.seeds) for name, each in found]
-    cells = [Request(b, s) for b in benchmarks for s in strategies]
-    return stores + ([(folder or Path("runs/cells"), cells, seeds or 1)] if cells else [])
+    return [(folder or Path("runs") / name, each.requests(added, part), seeds or each.seeds) for name, each in found]
+
+
+def _cells(benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None) -> "list[Stored]":
+    from retrograde.plan import Request
+
+    return [(folder or Path("runs/cells"), [Request(b, s) for b in benchmarks for s in strategies], seeds or 1)]
 
 
 @app.command()

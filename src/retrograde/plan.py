@@ -47,6 +47,7 @@ class _Cells(BaseModel):
     model_config = ConfigDict(extra="forbid")
     benchmarks: Annotated[list[str], Field(min_length=1)]
     strategies: Annotated[list[str], Field(min_length=1)]
+    part: str = ""  # named, they run only where that part is asked for
 
 
 class Suite(BaseModel):
@@ -57,10 +58,18 @@ class Suite(BaseModel):
     seeds: Annotated[int, Field(ge=1)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
-    def requests(self, added: Sequence[str] = ()) -> list[Request]:
-        """Every benchmark of each list with every strategy of that list and every one that is added."""
-        own = [Request(b, s) for group in self.cells for b in group.benchmarks for s in group.strategies]
-        return own + [Request(b, s, added=True) for group in self.cells for b in group.benchmarks for s in added]
+    def requests(self, added: Sequence[str] = (), part: str = "") -> list[Request]:
+        """Every benchmark of each list of a part with every strategy of that list and every one that is added."""
+        groups = [group for group in self.cells if group.part == part]
+        if not groups:
+            raise UserError(f"No cells of the suite are of the part {part!r}. {nearest(part, self.parts)}")
+        own = [Request(b, s) for group in groups for b in group.benchmarks for s in group.strategies]
+        return own + [Request(b, s, added=True) for group in groups for b in group.benchmarks for s in added]
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that run only where they are asked for."""
+        return sorted({group.part for group in self.cells} - {""})
 
 
 def suites() -> dict[str, Path]:
