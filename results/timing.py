@@ -11,9 +11,12 @@ from retrograde.result import Entry, Result, Section, Table
 
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]
+PLAIN = "finetune"
+"""The strategy whose steps the others' are compared with: arrivals, one gradient, one descent."""
 FIGURES = {
     "train_ms_per_step": "train ms/step",
     "train_ms_per_replicate_step": "per replicate",
+    "step_ratio": f"× {PLAIN}",
     "train_us_per_example": "µs/example",
     "evaluate_s": "evaluate s",
     "compile_s": "compile s",
@@ -31,14 +34,17 @@ class Timing(Result):
     def table(self, records: Sequence[Record]) -> Table:
         frame = _frame(records)
         tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
-            **{name: (name, "mean") for name in FIGURES}, n=("train_ms_per_step", "size")
+            **{name: (name, "mean") for name in FIGURES if name in frame}, n=("train_ms_per_step", "size")
         )
+        plain = tidy[tidy.strategy == PLAIN].groupby(PLACE).train_ms_per_step.mean().rename("plain")
+        tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=PLACE).plain
         sections = [_section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)]
         return Table("Timing", (_NOTE,), tuple(sections), tidy)
 
 
 _NOTE = (
-    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share, and µs/example "
+    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share; × finetune is its "
+    "time over fine-tuning's on the same stream, ends of tasks included, whatever the examples replayed; and µs/example "
     "counts new and replayed examples of all replicates. Building the replay schedule is in the training time; compilation "
     "and the first step are not. Evaluation, compilation (0 where the step ran eagerly), what was learned before a stream, and "
     "looks at gradients are seconds per batch of replicates; memory is the examples held plus the state beside the parameters; "
@@ -50,7 +56,7 @@ _NOTE = (
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = labels(records)
     rows = [_row(record, *label[record.cell]) for record in ordered(records) if _trained(record)]
-    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *FIGURES])
+    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *(name for name in FIGURES if name != "step_ratio")])
 
 
 def _trained(record: Record) -> bool:
@@ -80,11 +86,15 @@ def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[s
     }
 
 
+def _figure(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3g}"
+
+
 def _section(heading: str, group: pd.DataFrame) -> Section:
     rows = [
         (
             Entry(f"{row.strategy} {row.settings}".strip()),
-            *(Entry(f"{getattr(row, name):.3g}") for name in FIGURES),
+            *(Entry(_figure(getattr(row, name))) for name in FIGURES),
             Entry(f"{row.backend}, {'compiled' if row.compiled else 'eager'}"),
             Entry(str(row.n)),
         )
