@@ -50,16 +50,18 @@ class GSS(Strategy):
     def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:
         """1 plus the largest cosine of the gradient of each new example with those of what is held; 0.1 where nothing is."""
 
-        def gradients(batch: Batch) -> Float[Tensor, "row number"]:
-            """Of each row, divided by its length."""
-            one = Batch(*(part[:, None] for part in batch))
-            rows: Tensor = torch.cat([each.flatten(1) for each in vmap(lambda row: net.grad(params, row))(one).values()], 1)
-            length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-            return rows / length.clamp(min=torch.finfo(rows.dtype).tiny)
+        def gradients(batch: Batch) -> list[Float[Tensor, "row _"]]:
+            """Of each row, layer by layer."""
+            one = Batch(*(part[:, None] for part in batch._replace(weight=torch.ones_like(batch.weight))))
+            return [each.flatten(1) for each in vmap(lambda row: net.grad(params, row))(one).values()]
 
-        ours = gradients(new._replace(weight=torch.ones_like(new.weight)))
-        cosine = torch.where(held.weight > 0, ours @ gradients(held).T, -2.0).amax(1)
-        return torch.where(held.weight.sum() > 0, 1 + cosine, 0.1)
+        def lengths(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
+            return torch.stack([(each**2).sum(1) for each in rows]).sum(0).sqrt()
+
+        ours, theirs = gradients(new), gradients(held)
+        along = torch.stack([mine @ other.T for mine, other in zip(ours, theirs, strict=True)]).sum(0)
+        cosine = along / (lengths(ours)[:, None] * lengths(theirs)).clamp(min=torch.finfo(along.dtype).tiny)
+        return torch.where(held.weight.sum() > 0, 1 + torch.where(held.weight > 0, cosine, -2.0).amax(1), 0.1)
 
     def _kept(self, held: Params, new: Batch, scores: Float[Tensor, " row"], chance: Float[Tensor, "2 row"]) -> Params:
         """What is held after the arrivals have come one by one."""
