@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from retrograde.convention import metrics
 from retrograde.frame import Label, by_strategy, competing, intervals, labels, percent, row_title, score_frame
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.score import METRICS, Metric
+from retrograde.score import Metric
 from retrograde.stats import leaders
 
 
@@ -18,15 +19,17 @@ from retrograde.stats import leaders
 class Scores(Result):
     """Mean and 95 % interval of each metric over replicates; bold: the best, and what is not distinguishable from it."""
 
+    convention: str = "own"  # whose forgetting and transfer: ours, or as avalanche, gem, lamaml or mammoth computes them
+
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
-        frame = score_frame(records, label)
+        label, scored = labels(records), metrics(self.convention)
+        frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
         for record in records:
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
-        return Table("Scores", (_compared(), _metrics()), sections, intervals(frame, "metric"))
+        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label, scored) for b in sorted(by_benchmark))
+        return Table("Scores", (_compared(), _meaning(self.convention)), sections, intervals(frame, "metric"))
 
 
 def _compared() -> str:
@@ -39,24 +42,25 @@ def _compared() -> str:
     )
 
 
-def _metrics() -> str:
-    return " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
+def _meaning(convention: str) -> str:
+    whose = "" if convention == "own" else f"Forgetting and transfer as {convention} computes them, where it is not as we do. "
+    return whose + " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention))
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label], scored: Sequence[Metric]) -> Section:
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
-    metrics = [metric for metric in METRICS if (frame.metric == metric.name).any()]
-    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in metrics}
-    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in metrics}
+    shown = [metric for metric in scored if (frame.metric == metric.name).any()]
+    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
+    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
     rows: list[tuple[Entry, ...]] = []
     for strategy, cell in sorted(cells.items(), key=lambda item: item[0]):
         mine = [record.status for record in here if record.cell == cell]
-        scored = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in metrics]
-        rows.append((Entry(row_title(strategy)), *scored, Entry(outcomes(mine))))
-        rows += [_published(entry, metrics) for entry in published() if entry.beside(cell)]
-    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in metrics), "n"), tuple(rows))
+        numbers = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
+        rows.append((Entry(row_title(strategy)), *numbers, Entry(outcomes(mine))))
+        rows += [_published(entry, shown) for entry in published() if entry.beside(cell)]
+    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
 
 
-def _published(entry: Published, metrics: Sequence[Metric]) -> tuple[Entry, ...]:
+def _published(entry: Published, shown: Sequence[Metric]) -> tuple[Entry, ...]:
     """A row of printed numbers."""
-    return Entry(entry.title), *(Entry(entry.text(metric.name)) for metric in metrics), Entry("")
+    return Entry(entry.title), *(Entry(entry.text(metric.name)) for metric in shown), Entry("")

@@ -395,6 +395,16 @@ def test_a_report_of_nothing_is_refused_and_of_an_empty_store_says_so(call, tmp_
     assert "There is nothing to show" in err
 
 
+def test_a_report_follows_the_convention_of_another_suite_and_says_so(call, tmp_path):
+    call("run", *CELL, "--compile", "off")
+    ours, theirs = (call("report", "runs/cells", *more)[1] for more in ((), ("--as", "mammoth")))
+    assert ("forgetting_mammoth" in ours, "forgetting_mammoth" in theirs) == (False, True)
+    assert "Forgetting and transfer as mammoth computes them" in theirs
+    assert "forgetting_mammoth" in (tmp_path / "runs" / "cells" / "tables" / "scores.csv").read_text()
+    code, _, err = call("report", "runs/cells", "--as", "mine")
+    assert (code, "Known: avalanche, gem, lamaml, mammoth" in err) == (2, True)
+
+
 def test_an_unknown_format_is_refused(call, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no format 'pdf'" in call("report", "empty", "--format", "md,pdf")[2]

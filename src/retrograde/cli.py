@@ -131,6 +131,9 @@ def report(
         str, typer.Option("--format", metavar="md,csv,tex,svg,png", help="CSV is always written; svg and png are figures.")
     ] = "md",
     out_: Annotated[Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")] = None,
+    as_: Annotated[
+        str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose forgetting and transfer `scores` has.")
+    ] = "own",
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Make every table and figure from the records of a store, without training, and print the tables."""
@@ -142,7 +145,7 @@ def report(
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
     asked, registry, records = formats(format_), Registry(tuple(plugin)), Store(store)
     everything = list(records)
-    made = list(tables(everything, registry))
+    made = list(tables(everything, registry, as_))
     drawn = figures(everything, registry) if set(asked) & set(FIGURES) else ()
     for path, why in records.damaged.items():
         err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")

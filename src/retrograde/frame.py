@@ -9,7 +9,7 @@ import pandas as pd
 
 from retrograde.adaptation import WATCHED, Adaptation
 from retrograde.record import Cell, Record
-from retrograde.score import METRICS
+from retrograde.score import METRICS, Metric
 from retrograde.settings import digest
 from retrograde.stats import t_interval
 
@@ -86,7 +86,7 @@ def ordered(records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.cell.path, record.seed))
 
 
-def score_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
     Of several upper bounds on one stream, intransigence is measured against the one whose settings come first.
@@ -97,7 +97,7 @@ def score_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.Da
     rows = []
     for record in done:
         matrices = {"R": record.R, "R_told": record.R_told, "joint": joint.get((record.cell.stream, record.seed))}
-        for metric in METRICS:
+        for metric in metrics:
             given = [matrices[need] for need in metric.needs]
             value = float("nan") if any(each is None for each in given) else metric.of(*given)
             if np.isfinite(value):

@@ -27,11 +27,12 @@ def formats(names: str) -> list[str]:
     return [name for name in known if name in asked or name == "csv"]
 
 
-def tables(records: Iterable[Record], registry: Registry) -> Iterator[tuple[str, Table]]:
-    """The table of every result part that has something to show, by name."""
+def tables(records: Iterable[Record], registry: Registry, convention: str = "own") -> Iterator[tuple[str, Table]]:
+    """The table of every result part that has something to show, by name; scores follow a convention (see `convention.py`)."""
     everything = list(records)
     for name in registry.names("results"):
-        part = registry.get("results", name)
+        follows = hasattr(registry.find("results", name), "convention")
+        part = registry.get("results", name, {"convention": convention} if follows else {})
         if isinstance(part, Result) and (table := part.table(everything)).sections:
             yield name, table
 

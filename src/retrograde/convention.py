@@ -1,0 +1,67 @@
+"""Forgetting and transfer as other suites compute them: scores that take the place of ours where the formulas differ."""
+
+import numpy as np
+
+from retrograde.errors import UserError, nearest
+from retrograde.score import METRICS, Metric, R, bti, bwt, fwt
+
+
+def mammoth_forgetting(r: R) -> float:
+    """1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]), the last row among them: at least 0.
+
+    Tasks are tested once before they are learned, after the one before (Mammoth's `utils/training.py`).
+    """
+    tested = r[1:] * np.tri(r.shape[1], k=1)
+    drops = (tested.max(axis=0) - r[-1])[:-1]
+    return float(drops.mean()) if len(drops) else float("nan")
+
+
+def avalanche_forgetting(r: R) -> float:
+    """1/(T-1) sum_{j<T} (R[j, j] - R[T, j]): the first accuracy less the last."""
+    return -bwt(r)
+
+
+def gem_fwt(r: R) -> float:
+    """1/T sum_{i>1} (R[i-1, i] - R[0, i]), the first task's term being 0."""
+    tasks = r.shape[1]
+    return float(fwt(r) * (tasks - 1) / tasks)
+
+
+def _over_all_tasks(name: str, source: str) -> dict[str, Metric]:
+    return {
+        "BWT": Metric(f"BWT_{name}", bti, "backward transfer, over T tasks, as in the released code", source),
+        "FWT": Metric(f"FWT_{name}", gem_fwt, "forward transfer, over T tasks, as in the released code", source),
+    }
+
+
+CONVENTIONS = {
+    "own": {},
+    "avalanche": {
+        "forgetting": Metric(
+            "forgetting_avalanche",
+            avalanche_forgetting,
+            "mean drop from the accuracy right after learning",
+            "Lomonaco et al. 2021, released code",
+            higher_is_better=False,
+        )
+    },
+    "gem": _over_all_tasks("gem", "Lopez-Paz and Ranzato 2017"),
+    "lamaml": _over_all_tasks("lamaml", "Gupta et al. 2020"),
+    "mammoth": {
+        "forgetting": Metric(
+            "forgetting_mammoth",
+            mammoth_forgetting,
+            "mean drop from a task's best accuracy, at the end or earlier",
+            "Buzzega et al. 2020, released code",
+            higher_is_better=False,
+        )
+    },
+}
+"""By name, the scores that stand in place of ours, by the name of these."""
+
+
+def metrics(convention: str) -> tuple[Metric, ...]:
+    """The scores of a convention: ours, where it has none of its own."""
+    if convention not in CONVENTIONS:
+        raise UserError(f"There is no convention {convention!r} of scores. {nearest(convention, CONVENTIONS)}")
+    return tuple(CONVENTIONS[convention].get(metric.name, metric) for metric in METRICS)
