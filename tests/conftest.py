@@ -5,8 +5,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "adapting", "align", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net", "omniglot",
-    "opaque", "optim", "schedule", "score", "seeds", "stats", "stream", "vectorise", "benchmarks", "strategies",
+    "adapting", "align", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net",
+    "omniglot", "opaque", "optim", "schedule", "score", "seeds", "stats", "stream", "vectorise", "benchmarks", "strategies",
 )  # fmt: skip
 
 
@@ -76,6 +76,30 @@ def make_adapted(make_record):
         return make_record(strategy, seed, (), adaptation=adaptation, **more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_published():
+    """Build a row of the literature from its numbers, its benchmark and strategy, and fields of its source."""
+    from retrograde.published import Published, Row, Source
+
+    def make(values=None, *, benchmark="split", strategy="er:memory=200", differs="", **source):
+        row = Row(method="A", strategy=strategy, values=values or {"ACC": "85.0"}, differs=differs)
+        told = {"paper": "B 2020", "table": "table 1", "protocol": "C", "spread": "none", "checked": "paper"} | source
+        return Published(Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **told), benchmark, row)
+
+    return make
+
+
+@pytest.fixture
+def literature(monkeypatch):
+    """Let a table know these rows of the literature, and no others."""
+    from retrograde.registry import Registry
+
+    def know(table, *entries):
+        monkeypatch.setitem(Registry().find("results", table).table.__globals__, "published", lambda: entries)
+
+    return know
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,16 @@
 """What a store of episodes is turned into: the table of adaptation, its published rows, and the figures."""
 
-import re
-
 import matplotlib as mpl
 import numpy as np
 import pytest
 
-from retrograde import published
 from retrograde.figure import FORMATS
 from retrograde.frame import adaptation_frame, checks_frame, labels
-from retrograde.published import Published
 from retrograde.registry import Registry
 from retrograde.report import figures
 from retrograde.result import Drawing
-from retrograde.score import METRICS
-from retrograde.settings import parse
 
 PARTS = Registry()
-SCORES = {metric.name for metric in METRICS}
 FIGURES = [
     name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing) and "alignment" not in name
 ]
@@ -84,42 +77,12 @@ def test_the_tidy_numbers_hold_both_intervals(seeds):
     assert row.half_over_tasks == pytest.approx(halves.mean(), abs=1e-6)
 
 
-ENTRY = {
-    "source": "A 2017", "where": "table 1", "checked": "paper", "benchmark": "sinusoid:test_shots=5", "strategy": "maml:lr=0.1",
-    "values": {"loss@1": 0.67}, "spread": {"loss@1": 0.1},
-}  # fmt: skip
-
-
-def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(seeds, monkeypatch):
-    entry = Published(**ENTRY)
-    monkeypatch.setitem(PARTS.find("results", "adaptation").table.__globals__, "published", lambda: (entry,))
+def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(seeds, make_published, literature):
+    entry = make_published({"loss@1": "0.67"}, benchmark="sinusoid:test_shots=5", strategy="maml:lr=0.1")
+    literature("adaptation", entry)
     (section,) = table(seeds).sections
-    assert [row[0].text for row in section.rows] == ["maml", "– published: A 2017, table 1", "rival"]
-    assert [entry.text for entry in section.rows[1][1:3]] == ["", "0.67 ± 0.1"]
-
-
-@pytest.mark.parametrize(
-    ("change", "beside"),
-    [
-        ({}, True),
-        ({"benchmark": "sinusoid"}, True),
-        ({"benchmark": "sinusoid:test_shots=10"}, False),
-        ({"benchmark": "omniglot"}, False),
-        ({"strategy": "fomaml"}, False),
-        ({"strategy": "maml:lr=0.2"}, False),
-        ({"strategy": "maml:unknown=1"}, False),
-    ],
-)
-def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(make_adapted, change, beside):
-    assert Published(**ENTRY | change).beside(make_adapted().cell) == beside
-
-
-@pytest.mark.parametrize("entry", published.published(), ids=lambda entry: f"{entry.strategy} {entry.benchmark}")
-def test_every_published_entry_names_a_benchmark_a_strategy_and_settings_that_exist(entry):
-    for kind, spec in (("benchmarks", entry.benchmark), ("strategies", entry.strategy)):
-        PARTS.get(kind, *parse(spec))
-    assert set(entry.spread) <= set(entry.values)
-    assert all(re.fullmatch(r"(loss|accuracy)@\d+", metric) or metric in SCORES for metric in entry.values)
+    assert [row[0].text for row in section.rows] == ["maml", entry.title, "rival"]
+    assert [entry.text for entry in section.rows[1][1:3]] == ["", "0.67"]
 
 
 def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds):

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from retrograde.published import Published
 from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
@@ -17,6 +16,14 @@ TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_hig
 TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
 PARTLY = ("adaptation", "alignment", "class_sequence")  # tables of some records only
 PART = pytest.mark.parametrize("name", TABLES)
+
+
+@pytest.fixture(autouse=True)
+def _printed(make_published, literature):
+    """Published numbers of every strategy of the made-up records, so that the table `published` is one of the others."""
+    literature(
+        "published", *(make_published(benchmark=b, strategy=s) for b in ("rotated", "split") for s in ("er", "sgd", "joint"))
+    )
 
 
 def part(name):
@@ -360,13 +367,12 @@ def test_a_timing_is_the_mean_of_the_replicates_that_are_done(make_record):
     assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [[3.0, 0.75, 1.5, 2]]
 
 
-def test_published_scores_stand_under_the_row_that_they_fit(make_record, monkeypatch):
-    printed = {"source": "A 2020", "where": "table 1", "checked": "memory", "benchmark": "split", "strategy": "er:memory=200"}
-    entry = Published(**printed, values={"ACC": 77.42}, spread={"ACC": 0.65})
-    monkeypatch.setitem(Registry().find("results", "scores").table.__globals__, "published", lambda: (entry,))
+def test_published_scores_stand_under_the_row_that_they_fit(make_record, make_published, literature):
+    literature("scores", make_published({"ACC": "77.40 ± 0.65"}, spread="standard error", n=9, checked="memory"))
     (section,) = scores([make_record(), make_record("other")]).sections
-    assert [row[0].text for row in section.rows] == ["er", "– published: A 2020, table 1, unverified", "other"]
-    assert section.rows[1][section.columns.index("ACC")].text == "77.42 ± 0.65"
+    title = "– published: A, B 2020, table 1, unverified, ± standard error of 9"
+    assert [row[0].text for row in section.rows] == ["er", title, "other"]
+    assert section.rows[1][section.columns.index("ACC")].text == "77.40 ± 0.65"
     assert section.rows[1][section.columns.index("BTI")].text == ""
 
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import spearmanr, ttest_1samp, ttest_rel
+from scipy.stats import spearmanr, ttest_1samp, ttest_ind, ttest_rel
 
-from retrograde.stats import paired_p, rank_correlation, t_interval
+from retrograde.stats import difference, paired_p, rank_correlation, t_interval
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
 SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
@@ -26,6 +26,26 @@ def test_the_interval_is_that_of_scipy(values):
 )
 def test_an_interval_has_bounds_from_two_values_on_and_no_width_where_all_are_equal(values, expected):
     assert t_interval(np.array(values, dtype=float)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(SAMPLES, SAMPLES)
+def test_the_interval_of_a_difference_from_a_mean_of_known_error_is_welchs(a, b):
+    assume(min(a.std(), b.std()) > 1e-6)
+    low, high = ttest_ind(a, b, equal_var=False).confidence_interval()
+    found = difference(a, b.mean(), b.std(ddof=1) / np.sqrt(len(b)), len(b))
+    assert found == pytest.approx((a.mean() - b.mean(), low, high, len(a)), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("m", [1, 4])
+def test_nineteen_of_twenty_intervals_of_a_difference_hold_it_where_the_other_runs_scatter_alike(m):
+    ours, theirs = (np.random.default_rng(seed).normal(scale=0.05, size=(2000, n)) for seed, n in ((7, 5), (8, m)))
+    intervals = [difference(a + 0.3, b.mean(), np.nan, m) for a, b in zip(ours, theirs, strict=True)]
+    assert np.mean([interval.low <= 0.3 <= interval.high for interval in intervals]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("error", [0.0, np.nan])
+def test_a_difference_of_what_does_not_scatter_has_no_width(error):
+    assert difference(np.full(3, 0.5), 0.2, error, 3) == pytest.approx((0.3, 0.3, 0.3, 3))
 
 
 @given(PAIRS)

@@ -1,10 +1,10 @@
-"""The literature's numbers, as `results/published.toml` has them, and which of our cells each is comparable with."""
+"""The literature's numbers, as `results/published.toml` has them, and which of our cells each stands beside."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,48 +12,103 @@ from retrograde.record import Cell, Named
 from retrograde.settings import as_text, parse
 from retrograde.toml import tomllib
 
+Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
+"""A number with the digits that were printed, and its spread where it has one."""
 
-class Published(BaseModel):
-    """Numbers of one method from one source; accuracies are in percent, as printed."""
+
+class Row(BaseModel):
+    """The numbers of one method."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    source: str
-    where: str  # the table or section, and what of the protocol the cells beside may not share
-    checked: Literal["paper", "repository", "transcription", "memory"]  # what the numbers were read from
-    benchmark: str  # the cells that it stands beside: a benchmark, and of its settings those that matter
-    strategy: str  # likewise
-    values: Annotated[dict[str, float], Field(min_length=1)]  # by metric, such as "accuracy@3": after three inner steps
-    spread: dict[str, float] = {}  # likewise, as the source gives it
+    method: str  # as the source calls it
+    strategy: str  # ours, with those of its settings that matter
+    values: Annotated[Mapping[str, Printed], Field(min_length=1)]  # by metric
+    differs: str = ""  # what of its protocol no cell of ours shares
+
+
+class Source(BaseModel):
+    """One table of one paper; `results/published.toml` begins with what each field is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    paper: str
+    table: str
+    protocol: str
+    metrics: Mapping[str, str]
+    spread: Literal["standard deviation", "standard error", "95 % interval", "none"]
+    n: Annotated[int, Field(ge=1)] | None = None
+    checked: Literal["paper", "repository", "transcription", "memory"]
+    needs: str = ""
+    cells: Mapping[str, Sequence[Row]]  # by benchmark, with those of its settings that matter
+
+
+class Number(NamedTuple):
+    """A printed number, for reckoning."""
+
+    value: float
+    error: float  # its standard error over runs; NaN where that is not known
+    rounding: float  # half a unit of its last digit
+
+
+class Published(NamedTuple):
+    """One row of a source, and the benchmark that it is of."""
+
+    source: Source
+    benchmark: str
+    row: Row
+
+    @property
+    def where(self) -> str:
+        """The method, the paper and the table."""
+        unverified = ", unverified" if self.source.checked == "memory" else ""
+        return f"{self.row.method}, {self.source.paper}, {self.source.table}{unverified}"
 
     @property
     def title(self) -> str:
-        """What its row in a table is called."""
-        return f"– published: {self.source}, {self.where}" + (", unverified" if self.checked == "memory" else "")
+        """What its row among ours is called."""
+        source = self.source
+        spread = "" if source.spread == "none" else f"± {source.spread}" + (f" of {source.n}" if source.n else "")
+        return ", ".join(filter(None, [f"– published: {self.where}", source.needs, spread]))
 
     def text(self, metric: str) -> str:
-        """The number of a metric as a table has it; nothing where there is none."""
-        spread = f" ± {self.spread[metric]:g}" if metric in self.spread else ""
-        return f"{self.values[metric]:g}{spread}" if metric in self.values else ""
+        """The number of a metric as it was printed; nothing where there is none."""
+        return self.row.values.get(metric, "")
+
+    def number(self, metric: str) -> Number:
+        """The same, for reckoning."""
+        value, _, spread = self.row.values[metric].partition(" ± ")
+        root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(self.source.spread, float("nan"))
+        return Number(float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2]))
 
     def beside(self, cell: Cell) -> bool:
         """Whether these numbers stand beside a cell's."""
-        return _fits(self.benchmark, cell.benchmark) and _fits(self.strategy, cell.strategy)
+        return _fits(self.benchmark, cell.benchmark) and _fits(self.row.strategy, cell.strategy)
+
+    def differs(self, cell: Cell) -> str:
+        """What of the protocol a cell beside does not share; nothing where it shares all."""
+        has = _texts(cell.benchmark)
+        needs = parse(f":{self.source.needs}")[1]
+        other = [f"{key}={has.get(key)}, theirs {value}" for key, value in needs.items() if has.get(key) != value]
+        return "; ".join(filter(None, [self.row.differs, *other]))
 
 
 def _fits(spec: str, part: Named) -> bool:
     name, wanted = parse(spec)
-    has = {key: as_text(value) for key, value in part.settings.items()}
-    return name == part.name and all(has.get(key) == value for key, value in wanted.items())
+    return name == part.name and wanted.items() <= _texts(part).items()
+
+
+def _texts(part: Named) -> dict[str, str]:
+    return {key: as_text(value) for key, value in part.settings.items()}
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    published: list[Published]
+    source: list[Source]
 
 
 @cache
 def published() -> Sequence[Published]:
-    """Everything in the file, in its order."""
+    """Every row of the file, in its order."""
     folders = importlib.import_module("retrograde.results").__path__
     (path,) = [path for folder in folders for path in Path(folder).glob("published.toml")]
-    return tuple(_File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).published)
+    sources = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).source
+    return tuple(Published(s, benchmark, row) for s in sources for benchmark, rows in s.cells.items() for row in rows)

@@ -41,6 +41,22 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: int) -> Interval:
+    """The mean of two or more values less another mean, with its 95 % interval (Welch 1947).
+
+    `error` is the standard error of the other mean, over m values; where it is NaN, those are taken to scatter as these do.
+    """
+    from scipy.stats import t
+
+    n, variance, known = len(values), float(values.var(ddof=1)), not np.isnan(error)
+    own, others = variance / n, error**2 if known else variance / m
+    freedom: float = n - 1
+    if known and own + others:
+        freedom = (own + others) ** 2 / (own**2 / (n - 1) + others**2 / (m - 1))
+    mean, half = float(values.mean()) - other, float(t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(own + others))
+    return Interval(mean, mean - half, mean + half, n)
+
+
 class Correlation(NamedTuple):
     """Spearman's rank correlation of n pairs with its two-sided p-value; NaN where there is none."""
 

@@ -1,0 +1,99 @@
+"""The literature's numbers: what a row says, which cells it stands beside, and what the shipped file must hold."""
+
+import re
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from retrograde.published import published
+from retrograde.registry import Registry
+from retrograde.score import METRICS
+from retrograde.settings import parse
+from retrograde.stream import Benchmark
+
+PARTS = Registry()
+SHIPPED = pytest.mark.parametrize(
+    "entry", published(), ids=lambda entry: f"{entry.row.strategy} {entry.benchmark} {entry.source.paper}"
+)
+
+
+@pytest.mark.parametrize(
+    ("spread", "printed", "error"),
+    [
+        ("standard deviation", "-5.60 ± 0.70", 0.35),  # 0.70 / sqrt(4)
+        ("standard error", "-5.60 ± 0.70", 0.70),
+        ("95 % interval", "-5.60 ± 0.70", np.nan),  # over test tasks: nothing about other runs
+        ("none", "-5.60", np.nan),
+    ],
+)
+def test_the_error_of_a_printed_mean_follows_from_what_its_spread_is(make_published, spread, printed, error):
+    number = make_published({"BTI": printed}, spread=spread, n=4).number("BTI")
+    assert number == pytest.approx((-5.6, error, 0.005), nan_ok=True)
+
+
+@pytest.mark.parametrize(("printed", "rounding"), [("97", 0.5), ("98.7", 0.05), ("0.67", 0.005), ("-5.60", 0.005)])
+def test_a_number_is_known_to_half_a_unit_of_the_last_digit_printed(make_published, printed, rounding):
+    assert make_published({"ACC": printed}).number("ACC").rounding == pytest.approx(rounding)
+
+
+@pytest.mark.parametrize("printed", ["", "about 5", "5 +- 1", "5 ± ", "5,0", ".5"])
+def test_what_is_no_number_is_refused(make_published, printed):
+    with pytest.raises(ValidationError, match="pattern"):
+        make_published({"ACC": printed})
+
+
+@pytest.mark.parametrize(
+    ("change", "beside"),
+    [
+        ({}, True),
+        ({"benchmark": "sinusoid"}, True),
+        ({"benchmark": "sinusoid:test_shots=10"}, False),
+        ({"benchmark": "omniglot"}, False),
+        ({"strategy": "fomaml"}, False),
+        ({"strategy": "maml:lr=0.2"}, False),
+        ({"strategy": "maml:unknown=1"}, False),
+    ],
+)
+def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(make_published, make_adapted, change, beside):
+    entry = make_published(**({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:lr=0.1"} | change))
+    assert entry.beside(make_adapted().cell) == beside
+
+
+@pytest.mark.parametrize(
+    ("given", "differs"),
+    [
+        ({}, ""),
+        ({"needs": "test_shots=5,transductive=true"}, ""),
+        ({"needs": "shots=1,test_shots=2"}, "shots=10, theirs 1; test_shots=5, theirs 2"),
+        ({"needs": "unknown=1"}, "unknown=None, theirs 1"),
+        ({"differs": "their dice are loaded", "needs": "shots=1"}, "their dice are loaded; shots=10, theirs 1"),
+    ],
+)
+def test_what_differs_is_what_the_row_says_and_every_needed_setting_that_a_cell_has_not(
+    make_published, make_adapted, given, differs
+):
+    assert make_published(**given).differs(make_adapted().cell) == differs
+
+
+@SHIPPED
+def test_every_shipped_row_names_a_benchmark_a_strategy_and_settings_that_exist(entry):
+    (benchmark, settings), (strategy, own) = parse(entry.benchmark), parse(entry.row.strategy)
+    if strategy not in PARTS.names("strategies") or ("steps" in settings and not hasattr(Benchmark, "steps")):
+        pytest.skip("it is not written yet")
+    PARTS.get("benchmarks", benchmark, settings | parse(f":{entry.source.needs}")[1])
+    PARTS.get("strategies", strategy, own)
+
+
+@SHIPPED
+def test_every_shipped_number_has_a_definition_and_a_spread_where_its_source_says_what_that_is(entry):
+    source, spreads = entry.source, ["±" in text for text in entry.row.values.values()]
+    assert all(spreads) if source.spread != "none" else not any(spreads)
+    assert source.n is not None or "standard" not in source.spread
+    assert set(entry.row.values) <= set(source.metrics)
+    assert all(re.fullmatch(r"(loss|accuracy)@\d+", m) or m in {metric.name for metric in METRICS} for m in source.metrics)
+
+
+def test_no_two_shipped_rows_of_one_table_are_of_the_same_cells():
+    cells = [(entry.source.paper, entry.source.table, entry.benchmark, entry.row.strategy) for entry in published()]
+    assert len(set(cells)) == len(cells)
