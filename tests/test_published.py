@@ -60,6 +60,12 @@ def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(
     assert entry.beside(make_adapted().cell) == beside
 
 
+def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
+    entry = make_published({"ACC": "9.5 ± 0.1"}, needs="shots=1", spread="standard error", n=3, checked="memory")
+    assert entry.title == "– published: A, B 2020, table 1, unverified, shots=1, ± standard error of 3"
+    assert make_published().title == "– published: A, B 2020, table 1"
+
+
 @pytest.mark.parametrize(
     ("given", "differs"),
     [
