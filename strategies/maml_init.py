@@ -14,9 +14,10 @@ from ._prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class MAMLInit(Prepared):
-    """Learn where all parameters start, by steps on whole trajectories (Finn et al. 2017, arXiv 1703.03400).
+    """Learn where parameters start, by steps on whole trajectories (Finn et al. 2017, arXiv 1703.03400).
 
-    Along the stream the head alone learns unless `moves=all`: Javed and White (2019) call that MAML-Rep.
+    In a lesson's inner steps and along the stream the head alone learns, which Javed and White (2019) call MAML-Rep, or with
+    `moves=all` every parameter.
     """
 
     inner_lr: Rate = 0.03
@@ -26,5 +27,6 @@ class MAMLInit(Prepared):
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
         fast = params
         for _ in range(self.steps):
-            fast = sgd(fast, net.grad(fast, lesson.trajectory, constant=self.first_order), self.inner_lr)
+            gradient = net.grad_of(fast, lesson.trajectory, self.learns, constant=self.first_order)
+            fast = fast | sgd({name: fast[name] for name in gradient}, gradient, self.inner_lr)
         return net.loss(fast, lesson.judged())

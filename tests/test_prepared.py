@@ -85,6 +85,21 @@ def test_the_loss_of_a_lesson_is_that_of_a_plain_loop_over_its_trajectory(name, 
     assert_close(found, cross_entropy(module(x), y).detach())
 
 
+@pytest.mark.parametrize("moves", ["head", "all"])
+def test_mamls_inner_steps_take_the_whole_trajectory_and_move_what_the_stream_moves(moves):
+    net, params, lesson = problem("maml_init")
+    module = copy.deepcopy(net.module)
+    module.load_state_dict(params)
+    optimizer = torch.optim.SGD([p for key, p in module.named_parameters() if moves == "all" or key.startswith("head")], lr=0.5)
+    for _ in range(3):
+        module.zero_grad()
+        cross_entropy(module(lesson.trajectory.x), lesson.trajectory.y).backward()
+        optimizer.step()
+    found = PARTS.get("strategies", "maml_init", {"inner_lr": 0.5, "steps": 3, "moves": moves}).lesson_loss(net, params, lesson)
+    judged = lesson.judged()
+    assert_close(found, cross_entropy(module(judged.x), judged.y).detach())
+
+
 def test_pretraining_sees_what_is_rehearsed_alone():
     net, params, lesson = problem("pretrained")
     found = PARTS.get("strategies", "pretrained").lesson_loss(net, params, lesson)
