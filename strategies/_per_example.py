@@ -1,0 +1,101 @@
+"""Powers of the gradient of each example alone, summed over examples: what measures of importance are made of."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import vjp, vmap
+from torch.nn.functional import linear
+
+from retrograde.errors import UserError
+from retrograde.net import Batch, Net
+from retrograde.optim import Params, added
+
+from ._importance import nothing
+
+PIECE = 2**20
+"""Numbers of per-example gradients that are held at once."""
+
+Directions = Float[Tensor, "direction row unit"]
+Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
+"""The model's outputs for some rows -> the directions in the space of outputs in which each one's gradient is asked for."""
+
+
+def check_rows(net: Net) -> None:
+    """Raise `UserError` where an example alone has no gradient: where rows are always normalised by their own statistics."""
+    for layer in net.module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and not layer.track_running_stats:
+            raise UserError(
+                "Importance is measured one example at a time; the model normalises by the statistics of a batch. "
+                "Choose a model without batch normalisation, or with running statistics."
+            )
+
+
+def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: int) -> Params:
+    """The mean over examples of the sum over directions of |the gradient of the outputs along a direction| ** power.
+
+    Gradients are of one example each, in evaluation mode, piece by piece; the model must treat each example by itself. `along`
+    is given outputs of which other tasks' are masked.
+    """
+    net, total = net.evaluating(), nothing(params)
+    layered = _layered(net, params)
+    size = 1000 if layered else max(1, PIECE // sum(value.numel() for value in params.values()))
+    for start in range(0, len(examples.x), size):
+        rows = slice(start, start + size)
+        piece = Batch(*(part[rows] for part in examples))
+        directions = along(net.logits(params, piece.x, piece.task), rows)
+        total = added(total, (_of_layers if layered else _of_any)(net, params, piece, directions, power))
+    return {name: value / examples.weight.sum() for name, value in total.items()}
+
+
+def _of_any(net: Net, params: Params, batch: Batch, directions: Directions, power: int) -> Params:
+    """The sum over rows, by weight, for any module: every gradient of every row by itself."""
+
+    def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
+        pulled = vjp(lambda params: net.logits(params, x[None])[0], params)[1]
+        total = nothing(params)
+        for direction in directions:
+            (gradient,) = pulled(direction)
+            total = {name: value + gradient[name].abs() ** power for name, value in total.items()}
+        return total
+
+    found = vmap(of_one, in_dims=(0, 1))(batch.x, directions)
+    return {name: torch.tensordot(batch.weight, value, 1) for name, value in found.items()}
+
+
+def _layered(net: Net, params: Params) -> bool:
+    """Whether the module is a plain chain of linear layers and ReLU, each there once and free to learn."""
+    module = net.module
+    if not isinstance(module, nn.Sequential) or len(list(module.modules())) != len(module) + 1:
+        return False
+    plain = type(module[0]) is nn.Flatten and all(type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in module)
+    learnt = {name for name, _ in module.named_parameters() if name.endswith((".weight", ".bias"))}
+    return plain and learnt == set(params)
+
+
+def _of_layers(net: Net, params: Params, batch: Batch, directions: Directions, power: int) -> Params:
+    """The same for a chain of linear layers: a row's gradient is the outer product of what comes back to a layer and its input.
+
+    The power of a product is the product of powers, so that the sum over rows is one matrix product for each layer.
+    """
+    layers = dict(net.module.named_children())
+    none = {n: batch.x.new_zeros(len(batch.x), each.out_features) for n, each in layers.items() if isinstance(each, nn.Linear)}
+
+    def outputs(added: Params) -> tuple[Tensor, Params]:
+        x, inputs = batch.x, {}
+        for name, layer in layers.items():
+            if name not in none:
+                x = layer(x)
+                continue
+            inputs[name] = x
+            x = linear(x, params[f"{name}.weight"], params.get(f"{name}.bias")) + added[name]
+        return x, inputs
+
+    _, pulled, inputs = vjp(outputs, none, has_aux=True)  # type: ignore[misc]
+    backs: list[Params] = [pulled(direction)[0] for direction in directions]
+    found: Params = {}
+    for name, x in inputs.items():
+        back = batch.weight[:, None] * torch.stack([each[name].abs() ** power for each in backs]).sum(0)
+        found |= {f"{name}.weight": back.T @ x.abs() ** power, f"{name}.bias": back.sum(0)}
+    return {name: found[name] for name in params}

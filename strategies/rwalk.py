@@ -1,0 +1,65 @@
+"""RWalk: parameters that predictions depend on, and on whose way the loss fell, are held."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import relu
+
+from retrograde.net import Net, State
+from retrograde.optim import Params, added
+from retrograde.settings import Count, NonNegative, Rate, Share
+from retrograde.strategy import Arrival, Finished, Strategy
+
+from ._importance import held, nothing, packed, unpacked
+
+
+@dataclass(frozen=True)
+class RWalk(Strategy):
+    """Riemannian walk (Chaudhry et al. 2018, arXiv 1801.10112, section 4), without its memory.
+
+    F is a running mean of squared gradients (EWC++). Every few steps, how much a parameter's way lowered the loss, over half of
+    F times the squared distance gone, adds to its score. After a task scores are averaged with those before; the penalty is
+    strength times the sum of (F + score) (parameter - its value after the last task)², F and scores each over their largest.
+    """
+
+    lr: Rate = 0.1
+    strength: NonNegative = 1.0  # lambda, without a half
+    alpha: Share = 0.9  # the share of the newest squared gradient in F
+    every: Count = 10  # steps of a way; what is left of them when a task ends counts for nothing
+    damping: Rate = 0.001  # epsilon, added to the distance
+
+    def init(self, net: Net, params: Params) -> Params:
+        groups = dict.fromkeys(("importance", "fisher", "past", "score", "path"), nothing(params))
+        steps = next(iter(params.values())).new_zeros(())
+        return packed(anchor=params, start=params, count={"steps": steps}, **groups)
+
+    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        gradient = net.grad(state.params, arrival.new)
+        after = net.descend(state, added(gradient, held(state, self.strength)), self.lr)
+        extra = dict(state.extra)
+        extra["count.steps"] = extra["count.steps"] + 1
+        due = extra["count.steps"] % self.every == 0
+        for name, value in after.params.items():
+            path = extra[f"path.{name}"] - gradient[name] * (value - state.params[name])
+            fisher = self.alpha * gradient[name] ** 2 + (1 - self.alpha) * extra[f"fisher.{name}"]
+            start, score = extra[f"start.{name}"], extra[f"score.{name}"]
+            distance = fisher * (value - start) ** 2 / 2 + self.damping
+            extra[f"fisher.{name}"] = fisher
+            extra[f"score.{name}"] = torch.where(due, score + relu(path) / distance, score)
+            extra[f"path.{name}"] = torch.where(due, 0.0, path)
+            extra[f"start.{name}"] = torch.where(due, value, start)
+        return after.replace(extra=extra)
+
+    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+        fisher, past, score = (unpacked(state.extra, group) for group in ("fisher", "past", "score"))
+        share = torch.where(finished.examples.task[0] == 0, 1.0, 0.5)
+        past = {name: value + share * (score[name] - value) for name, value in past.items()}
+        importance = added(over_largest(fisher), over_largest(past))
+        own = packed(importance=importance, fisher=fisher, past=past)
+        return state.replace(extra=self.init(net, state.params) | own)
+
+
+def over_largest(values: Params) -> Params:
+    """All divided by the largest of all."""
+    largest = torch.stack([value.max() for value in values.values()]).max()
+    return {name: value / largest.clamp(min=torch.finfo(value.dtype).tiny) for name, value in values.items()}
