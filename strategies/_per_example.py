@@ -16,6 +16,8 @@ from ._importance import nothing
 
 PIECE = 2**20
 """Numbers of per-example gradients that are held at once."""
+ROWS = 1000
+"""Examples taken at once where no gradient of a single one is held."""
 
 Directions = Float[Tensor, "direction row unit"]
 Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
@@ -40,7 +42,7 @@ def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: 
     """
     net, total = net.evaluating(), nothing(params)
     layered = _layered(net, params)
-    size = 1000 if layered else max(1, PIECE // sum(value.numel() for value in params.values()))
+    size = ROWS if layered else max(1, PIECE // sum(value.numel() for value in params.values()))
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
         piece = Batch(*(part[rows] for part in examples))
