@@ -26,7 +26,6 @@ class LwF(Strategy):
     lr: Rate = 0.1
     alpha: NonNegative = 1.0  # of the distillation
     temperature: Rate = 2.0
-    squared: bool = False  # the distillation is multiplied by the temperature squared (Hinton et al. 2015), as van de Ven does
     among: Literal["met", "all"] = "met"  # the classes among which labels are learned
     decay: NonNegative = 0.0  # of the sum of squared parameters
 
@@ -39,14 +38,13 @@ class LwF(Strategy):
         so_far = met(state.extra["met"], new)
         wanted = net.logits(unpacked(state.extra, "teacher"), new.x) / self.temperature
         groups = old[None] if net.units is None else net.units * old
-        alpha = self.alpha * (self.temperature**2 if self.squared else 1.0)
 
         def loss(params: Params) -> Tensor:
             logits = net.logits(params, new.x)
             rivals = logits if self.among == "all" else logits.masked_fill(so_far == 0, -torch.inf)
             distilled = taught_among(groups, logits / self.temperature, wanted, new.weight)
             size = sum((value**2).sum() for value in params.values())
-            return arrival.now * net.loss_of(rivals, new) + arrival.past * alpha * distilled + self.decay * size
+            return arrival.now * net.loss_of(rivals, new) + arrival.past * self.alpha * distilled + self.decay * size
 
         return net.descend(state, net.grad_by(loss, state.params), self.lr).replace(extra=state.extra | {"met": so_far})
 
