@@ -21,7 +21,8 @@ UNITS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]).bool()
 
 def make_net(model="mlp-8", shape=(6,), told=False):
     module = (model if isinstance(model, nn.Module) else build(model, shape, 4, 0)).double()
-    params = {name: value.detach().clone() for name, value in module.named_parameters()}
+    random = torch.Generator().manual_seed(0)
+    params = {name: torch.randn(value.shape, generator=random).double() / 4 for name, value in module.named_parameters()}
     buffers = dict(module.named_buffers())
     net = Net(module, plain(), units=UNITS if told else None, buffers=buffers, outputs=4, key=torch.tensor(5))
     return net, params
@@ -117,7 +118,7 @@ def test_drawn_classes_give_the_exact_information_on_average(told):
     (net, params), batch = make_net(linear_softmax(), told=told), make_batch(rows=3)
     many = Batch(*(torch.cat([part] * 20_000) for part in batch))
     exact, sampled = (fisher_information(net, params, many, kind, 0) for kind in ("exact", "sampled"))
-    assert_close(sampled, exact, rtol=0.03, atol=1e-12)
+    assert_close(sampled, exact, rtol=0.05, atol=1e-12)
     assert not torch.equal(sampled["1.weight"], exact["1.weight"])
 
 
@@ -126,7 +127,7 @@ def test_that_of_labels_drawn_from_the_prediction_is_the_exact_one_on_average():
     many = Batch(*(torch.cat([part] * 20_000) for part in batch))
     drawn = torch.multinomial(net.logits(params, many.x).softmax(-1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
     found = fisher_information(net, params, many._replace(y=drawn), "empirical", 0)
-    assert_close(found, fisher_information(net, params, many, "exact", 0), rtol=0.03, atol=0)
+    assert_close(found, fisher_information(net, params, many, "exact", 0), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("model", ["mlp-8", with_statistics()])
@@ -140,11 +141,13 @@ def test_the_pieces_in_which_examples_are_taken_change_nothing(model, monkeypatc
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "sampled"])
-@pytest.mark.parametrize("count", [0, 5, 6])
-def test_padding_changes_nothing(kind, count):
+@pytest.mark.parametrize("count", [5, 6])
+def test_padding_changes_nothing_and_is_never_drawn(kind, count):
     (net, params), batch = make_net(), make_batch(padding=2)
     other = batch._replace(x=torch.where(batch.weight[:, None] > 0, batch.x, 9.0))
-    assert_close(*(fisher_information(net, params, each, kind, count) for each in (batch, other)))
+    of_all = fisher_information(net, params, batch, kind, 0)
+    assert_close(fisher_information(net, params, other, kind, 0), of_all)
+    assert_close(fisher_information(net, params, other, kind, count), of_all)
 
 
 def test_so_many_examples_are_drawn_anew_and_never_twice():
