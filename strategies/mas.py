@@ -16,7 +16,7 @@ from ._per_example import Directions, check_rows, mean_powers
 
 @dataclass(frozen=True)
 class MAS(Strategy):
-    """Memory aware synapses (Aljundi et al. 2018, arXiv 1711.09601, equations 3 and 4, of the squared length of the outputs).
+    """Memory aware synapses (Aljundi et al. 2018, arXiv 1711.09601), by the squared length of the outputs.
 
     At the end of a task the importance grows by the mean, over its examples, of the absolute gradient of the outputs' squared
     length; labels are not used. The penalty is strength times the sum of importance * (parameter - its last value)².

@@ -14,7 +14,7 @@ from ._per_example import check_rows
 
 @dataclass(frozen=True)
 class OnlineEWC(Strategy):
-    """Online elastic weight consolidation (Schwarz et al. 2018, arXiv 1805.06370, section 4).
+    """Online elastic weight consolidation (Schwarz et al. 2018, arXiv 1805.06370).
 
     The penalty is strength / 2 times the sum of F (parameter - its value after the last task)², where F becomes gamma F plus
     the last task's. Mammoth's e_lambda takes no half: it is half of `strength`. The paper has another gamma in the penalty.

@@ -15,7 +15,7 @@ from ._importance import held, nothing, packed, unpacked
 
 @dataclass(frozen=True)
 class RWalk(Strategy):
-    """Riemannian walk (Chaudhry et al. 2018, arXiv 1801.10112, section 4), without its memory.
+    """Riemannian walk (Chaudhry et al. 2018, arXiv 1801.10112), without its memory.
 
     F is a running mean of squared gradients (EWC++). Every few steps, how much a parameter's way lowered the loss, over half of
     F times the squared distance gone, adds to its score. After a task scores are averaged with those before; the penalty is
