@@ -122,7 +122,7 @@ class Walk:
     """The paper's score and running Fisher on one vector, three steps to a way, half of the newest square, damping 0.01."""
 
     def __init__(self, theta):
-        self.fisher, self.past, self.tasks = torch.zeros_like(theta), torch.zeros_like(theta), 0
+        self.fisher, self.past, self.tasks, self.negative = torch.zeros_like(theta), torch.zeros_like(theta), 0, False
         self.anchor, self.importance = theta, torch.zeros_like(theta)
         self.start_of_task(theta)
 
@@ -134,6 +134,7 @@ class Walk:
         self.path = self.path - own * (after - before)
         self.steps += 1
         if self.steps % 3 == 0:
+            self.negative |= bool((self.path < 0).any())
             self.score = self.score + self.path.clamp(min=0) / (0.5 * self.fisher * (after - self.start) ** 2 + 0.01)
             self.path, self.start = torch.zeros_like(own), after
 
@@ -146,18 +147,19 @@ class Walk:
 
 def test_rwalk_follows_the_papers_score_and_running_fisher():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part, walk = make("rwalk", lr=0.1, strength=0.4, alpha=0.5, every=3, damping=0.01), Walk(flat(params))
+    part, walk = make("rwalk", lr=0.1, strength=4.0, alpha=0.5, every=3, damping=0.01), Walk(flat(params))
     state = State(params, {}, part.init(net, params))
     for task in range(3):
         for _ in range(7):  # the last of which is no whole way
             batch, before = make_batch(random, task), state.params
             own = gradient(net, before, lambda _: 0, batch)
-            held = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
+            held = 4.0 * 2 * walk.importance * (flat(before) - walk.anchor)
             state = part.step(net, state, arrive(batch))
             assert_close(flat(state.params), flat(before) - 0.1 * (own + held))
             walk.step(own, flat(before), flat(state.params))
         state = part.end_task(net, state, Finished(batch, batch.y, None))
         walk.end_task(flat(state.params))
+    assert walk.negative
 
 
 def ends(name, scenario="class", **settings):
