@@ -1,0 +1,156 @@
+"""iCaRL and GDumb: herding one example after the other, the loss class by class, the nearest mean, and what is trained on."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+from torch.testing import assert_close
+
+from retrograde.checks import Blobs, blobs
+from retrograde.models import build
+from retrograde.net import Batch, Net, State, headless
+from retrograde.optim import plain
+from retrograde.registry import Registry
+from retrograde.strategies._herding import class_means, herded
+from retrograde.strategy import Arrival, Finished
+from retrograde.vectorise import Vectorised
+
+PARTS = Registry()
+
+
+def make_net(seed=0):
+    module = build("mlp-8", (6,), 4, seed).double()
+    net = Net(module, plain(), body=headless(module), outputs=4, tasks=2)
+    return net, {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def make_batch(random, classes, rows=6):
+    """Rows of these classes in turn, the last one padding."""
+    y = torch.tensor(classes).repeat(rows)[:rows]
+    weight = (torch.arange(rows) < rows - 1).double()
+    return Batch(torch.randn(rows, 6, generator=random, dtype=torch.float64), y, y // 2, weight)
+
+
+def arrive(batch):
+    nothing = Batch(*(part[:0] for part in batch))
+    return Arrival(batch, nothing, batch, batch.y, nothing.y)
+
+
+def started(part, net, params):
+    return State(params, {}, part.init(net, params))
+
+
+def flat(params):
+    return torch.cat([value.flatten() for value in params.values()])
+
+
+def greedy(rows, many):
+    """Algorithm 4 as it stands: which rows of one class are taken, in order."""
+    mean, taken = rows.mean(0), []
+    for _ in range(many):
+        left = [row for row in range(len(rows)) if row not in taken]
+        means = [rows[[*taken, row]].mean(0) for row in left]
+        taken.append(left[int(torch.stack([(mean - each).norm() for each in means]).argmin())])
+    return taken
+
+
+def test_herding_takes_the_rows_of_each_class_in_the_papers_order():
+    random = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        features = torch.randn(30, 5, generator=random, dtype=torch.float64) + 1
+        y = torch.randint(3, (30,), generator=random)
+        member = (y[:, None] == torch.arange(4)) & (torch.arange(30) < 27)[
+            :, None
+        ]  # the last rows are padding; class 3 has none
+        rank = herded(features, member, class_means(features, member), 5)
+        for unit in range(3):
+            own = torch.arange(27)[member[:27, unit]]
+            expected = own[greedy(features[own], min(5, len(own)))]
+            assert own[rank[own].argsort()][: len(expected)].tolist() == expected.tolist()
+            assert sorted(rank[own][rank[own] < 5].tolist()) == list(range(len(expected)))
+        assert (rank[27:] == 5).all()
+
+
+def test_exemplars_come_closer_to_their_class_than_chance():
+    """As many herded rows have a mean nearer to the class's than any of 200 random choices of them."""
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(100, 5, generator=random, dtype=torch.float64)
+    mean, member = features.mean(0), torch.ones(100, 1, dtype=torch.bool)
+    rank = herded(features, member, mean[None], 10)
+    chosen = [features[torch.randperm(100, generator=random)[:10]].mean(0) for _ in range(200)]
+    assert (features[rank < 10].mean(0) - mean).norm() < min((each - mean).norm() for each in chosen)
+
+
+def loss_of(net, before, batch, met, earlier):
+    """Algorithm 3, row by row and class by class."""
+
+    def loss(params):
+        total = 0
+        for x, y in list(zip(batch.x, batch.y.tolist(), strict=True))[:-1]:  # the last row is padding
+            outputs, old = (torch.func.functional_call(net.module, each, (x[None],))[0] for each in (params, before))
+            for unit in met:
+                q = old[unit].sigmoid() if unit in earlier else float(y == unit)
+                total = total - (q * logsigmoid(outputs[unit]) + (1 - q) * logsigmoid(-outputs[unit])) / len(met)
+        return total / (len(batch.x) - 1)
+
+    return loss
+
+
+def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.find("strategies", "icarl")(lr=0.5, memory=4)
+    state, before, earlier = started(part, net, params), params, []
+    for met in ([0, 1], [0, 1, 2, 3]):
+        for _ in range(3):
+            batch = make_batch(random, met)
+            slope = torch.func.grad(loss_of(net, before, batch, met, earlier))(state.params)
+            expected = flat(state.params) - 0.5 * flat(slope)
+            state = part.step(net, state, arrive(batch))
+            assert_close(flat(state.params), expected)
+        state = part.end_task(net, state, Finished(batch, batch.y, batch))
+        before, earlier = state.params, met
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.find("strategies", "icarl")(normalised=normalised)
+    state = part.step(net, started(part, net, params), arrive(make_batch(random, [1, 3])))
+    memory, x = make_batch(random, [1, 3], 9), torch.randn(40, 6, generator=random, dtype=torch.float64)
+    state = part.end_task(net, state, Finished(memory, memory.y, memory))
+
+    def lengthened(rows):
+        return rows / rows.norm(dim=1, keepdim=True) if normalised else rows
+
+    features = lengthened(net.features(state.params, memory.x[:-1]))  # the last row is padding
+    means = lengthened(torch.stack([features[memory.y[:-1] == unit].mean(0) for unit in (1, 3)]))
+    near = (lengthened(net.features(state.params, x))[:, None] - means).norm(dim=2).argmin(1)
+    scores = part.predict(net, state, x, None)
+    assert scores.argmax(1).tolist() == [(1, 3)[each] for each in near.tolist()]
+    assert scores[:, [0, 2]].argmax(1).equal(net.logits(state.params, x)[:, [0, 2]].argmax(1))
+    assert 0 < near.sum() < 40
+
+
+def learnt(name, **settings):
+    """Two replicates that have learnt two tasks of two classes, 23 examples of each."""
+    benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", name)(**settings)
+    backend = Vectorised(benchmark, part, [benchmark.stream(blobs(), seed) for seed in (0, 1)], [0, 1], torch.device("cpu"))
+    for task in range(2):
+        used = backend.learn(task, lambda _: None)
+    return backend, used
+
+
+def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
+    backend, used = learnt("icarl", memory=12)
+    for held in backend.held:
+        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [3, 3, 3, 3]
+    assert used.new.tolist() == [46 + 12, 46 + 12]
+
+
+def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
+    backend, used = learnt("gdumb", memory=12, epochs=2, batch=5, lr=1e-9)
+    for held in backend.held:
+        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [3, 3, 3, 3]
+    assert used.new.tolist() == [24, 24]
+    for name, value in backend.state.params.items():
+        assert_close(value, backend.initial[0].params[name], rtol=0, atol=1e-5)
