@@ -68,8 +68,8 @@ def make_arrival(random, held):
     x = torch.randn(16, 6, generator=random, dtype=torch.float64)
     y, task = torch.randint(4, (16,), generator=random), torch.tensor([3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3)
     weight = torch.tensor([1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]).double()
-    both, slots = Batch(x, y, task, weight), torch.arange(16)
-    return Arrival(Batch(*(part[:4] for part in both)), Batch(*(part[4:] for part in both)), both, slots[:4], slots[4:])
+    both, slots, one = Batch(x, y, task, weight), torch.arange(16), torch.ones(())
+    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
 
 
 def flat(params):

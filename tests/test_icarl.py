@@ -33,7 +33,7 @@ def make_batch(random, classes, rows=6):
 
 def arrive(batch):
     nothing = Batch(*(part[:0] for part in batch))
-    return Arrival(batch, nothing, batch, batch.y, nothing.y)
+    return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
 
 
 def started(part, net, params):

@@ -32,7 +32,7 @@ def make_batch(random, task):
 
 def arrive(batch):
     nothing = Batch(*(part[:0] for part in batch))
-    return Arrival(batch, nothing, batch, batch.y, nothing.y)
+    return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
 
 
 def follow(part, net, state, task, random):
