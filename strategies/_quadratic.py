@@ -23,9 +23,8 @@ def smallest(matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: fl
         share = torch.where(passes, above / (above - goal), 1.0).amin()
         above = above + share * (goal - above)
         stops = _one(torch.where(passes, above, torch.inf))
-        frees = _one(-fall) & (fall > 0) & ~passes.any()
+        frees = _one(-fall) & (fall > 0)
         moves = torch.where(passes.any(), stops, frees)
-        above = torch.where(stops & moves, 0.0, above)
         table = torch.where(moves.any(), _swept(table, moves, free), table)
         free = free ^ moves
     return above + bound

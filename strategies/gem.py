@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch.func import vmap
 
 from retrograde.memory import Memory, TaskRing
 from retrograde.net import Batch, Net, State
@@ -33,9 +32,9 @@ class GEM(Strategy):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         share = self.memory // net.tasks
         earlier = max(1, net.tasks - 1)  # the last task's share is never replayed
-        blocks = Batch(*(part[: share * earlier].unflatten(0, (earlier, share)) for part in arrival.old))
-        gradients = vmap(lambda block: net.grad(state.params, Batch(*block)))(tuple(blocks))
-        return net.descend(state, self.projected(net.grad(state.params, arrival.new), gradients), self.lr)
+        blocks = Batch(*(part[: share * earlier].reshape(earlier, share, *part.shape[1:]) for part in arrival.old))
+        gradient = self.projected(net.grad(state.params, arrival.new), net.grads(state.params, blocks))
+        return net.descend(state, gradient, self.lr)
 
     def projected(self, gradient: Params, earlier: Params) -> Params:
         """The gradient as it is, or turned by so much of each earlier one as the dual says; one that vanishes adds nothing."""

@@ -34,10 +34,9 @@ class XdG(Strategy):
             raise UserError(
                 f"XdG gates what passes from one linear layer to the next; the model has {len(linear)}. Choose an mlp."
             )
-        gated = {f"{name}.weight": params[f"{name}.weight"] for name in linear[1:]}
-        chances = net.chance(net.tasks, sum(value.shape[1] for value in gated.values()))
-        parts = chances.split([value.shape[1] for value in gated.values()], 1)
-        return {name: self._gates(part).to(params[name].dtype) for name, part in zip(gated, parts, strict=True)}
+        units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
+        parts = net.chance(net.tasks, sum(units.values())).split_with_sizes(list(units.values()), 1)
+        return {name: self._gates(part).to(params[name].dtype) for name, part in zip(units, parts, strict=True)}
 
     def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
         """For each task, which units are on: the same number in all."""

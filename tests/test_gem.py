@@ -8,12 +8,14 @@ from torch.func import vmap
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
+from retrograde.checks import Blobs, blobs
 from retrograde.models import build
 from retrograde.net import Batch, Net, State
 from retrograde.optim import plain
 from retrograde.registry import Registry
 from retrograde.strategies._quadratic import smallest
 from retrograde.strategy import Arrival
+from retrograde.vectorise import Vectorised
 
 PARTS = Registry()
 
@@ -127,3 +129,10 @@ def test_gem_without_earlier_tasks_is_fine_tuning():
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0))
     found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)
     assert_close(found, gradient(net, params, arrival.new, 3))
+
+
+def test_what_passes_through_the_model_is_counted_for_every_earlier_task():
+    benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(memory=12)
+    backend = Vectorised(benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu"))
+    backend.warm_up("off", 0)
+    assert backend.tally == {"forward": 10 + 2 * 4, "backward": 10 + 2 * 4}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from retrograde.errors import UserError
@@ -135,6 +135,11 @@ class Net:
         moved = {name: value for name, value in params.items() if moving(name)}
         gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
         return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+
+    def grads(self, params: Params, batches: Batch) -> Params:
+        """The gradient of `loss` on each of several batches, all of one size and stacked."""
+        gradients: Params = vmap(lambda *parts: self.grad(params, Batch(*parts)))(*batches)
+        return gradients
 
     def own(self, learned: Params) -> Params:
         """The model's parameters, of all that is meta-learned."""

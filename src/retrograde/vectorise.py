@@ -49,6 +49,12 @@ class CountedNet(Net):
         self.tally["backward"] += len(batch.x)
         return super().grad_of(params, batch, moving, constant)
 
+    def grads(self, params: Params, batches: Batch) -> Params:
+        one = replace(self, tally=Counter())
+        found = super(CountedNet, one).grads(params, batches)
+        self.tally.update({name: rows * len(batches.x) for name, rows in one.tally.items()})
+        return found
+
 
 def counted(net: Net) -> CountedNet:
     """The same net, counting."""
