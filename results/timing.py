@@ -36,20 +36,21 @@ class Timing(Result):
         tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
             **{name: (name, "mean") for name in FIGURES if name in frame}, n=("train_ms_per_step", "size")
         )
-        plain = tidy[tidy.strategy == PLAIN].groupby(PLACE).train_ms_per_step.mean().rename("plain")
-        tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=PLACE).plain
+        alike = [*PLACE, "compiled"]
+        plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean().rename("plain")
+        tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=alike).plain
         sections = [_section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)]
         return Table("Timing", (_NOTE,), tuple(sections), tidy)
 
 
 _NOTE = (
     "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share; × finetune is its "
-    "time over fine-tuning's on the same stream, ends of tasks included, whatever the examples replayed; and µs/example "
-    "counts new and replayed examples of all replicates. Building the replay schedule is in the training time; compilation "
-    "and the first step are not. Evaluation, compilation (0 where the step ran eagerly), what was learned before a stream, and "
-    "looks at gradients are seconds per batch of replicates; memory is the examples held plus the state beside the parameters; "
-    "peak is the whole process (on a GPU: its tensors), with what looks at gradients hold. One section never mixes machines, "
-    "versions of torch, numbers of threads, of jobs at a time, or of replicates."
+    "time over fine-tuning's on the same stream, both compiled or both eager, ends of tasks included, whatever the examples "
+    "replayed; and µs/example counts new and replayed examples of all replicates. Building the replay schedule is in the "
+    "training time; compilation and the first step are not. Evaluation, compilation (0 where the step ran eagerly), what was "
+    "learned before a stream, and looks at gradients are seconds per batch of replicates; memory is the examples held plus the "
+    "state beside the parameters; peak is the whole process (on a GPU: its tensors), with what looks at gradients hold. One "
+    "section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or of replicates."
 )
 
 

@@ -29,7 +29,8 @@ class DER(Replay):
         def loss(params: Params) -> tuple[Tensor, Tensor]:
             logits = net.logits(params, arrival.with_memory.x)
             of_new, of_old = logits[: len(new.x)], logits[len(new.x) :]
-            return net.loss_of(of_new, new) + self.alpha * squared_gap(of_old, kept[arrival.drawn], old.weight), of_new
+            gap = squared_gap(of_old, kept[arrival.drawn], old.weight)
+            return arrival.now * net.loss_of(of_new, new) + arrival.past * self.alpha * gap, of_new
 
         gradient, logits = net.grad_with(loss, state.params)
         return net.descend(state, gradient, self.lr).replace(extra={"logits": written(kept, arrival.written, logits)})

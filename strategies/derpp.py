@@ -37,8 +37,9 @@ class DERpp(Replay):
         def loss(params: Params) -> tuple[Tensor, Tensor]:
             logits = net.logits(params, arrival.with_memory.x)
             of_new, of_first, of_second = torch.split(logits, [len(new.x), self.draw, self.draw])
-            dark = self.alpha * squared_gap(of_first, wanted, first.weight)
-            return net.loss_of(of_new, new) + dark + self.beta * net.loss_of(of_second, second), of_new
+            gap = squared_gap(of_first, wanted, first.weight)
+            past = self.alpha * gap + self.beta * net.loss_of(of_second, second)
+            return arrival.now * net.loss_of(of_new, new) + arrival.past * past, of_new
 
         gradient, logits = net.grad_with(loss, state.params)
         return net.descend(state, gradient, self.lr).replace(extra={"logits": written(kept, arrival.written, logits)})

@@ -7,7 +7,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde.net import Net, State, cross_entropies
-from retrograde.optim import added
 from retrograde.settings import Rate
 from retrograde.strategy import Arrival
 
@@ -25,7 +24,9 @@ class ERACE(Replay):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         of_new = replace(net, losses=among_own).grad(state.params, arrival.new)
-        return net.descend(state, added(of_new, net.grad(state.params, arrival.old)), self.lr)
+        of_old = net.grad(state.params, arrival.old)
+        both = {name: arrival.now * value + arrival.past * of_old[name] for name, value in of_new.items()}
+        return net.descend(state, both, self.lr)
 
 
 def among_own(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:

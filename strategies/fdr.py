@@ -24,7 +24,7 @@ class FDR(Strategy):
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # of the mean distance
-    memory: Count = 200  # examples kept, of each finished task as many
+    memory: Count = 200  # examples kept, a random sample of all finished tasks'
     draw: Count = 128  # examples drawn per step
     apart: bool = True
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.func import vmap
 
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
@@ -19,7 +18,8 @@ class GSS(Strategy):
 
     An example's score is 1 plus the largest cosine of its gradient with those of `compare` examples held. While the memory
     fills, every arrival enters. Then one of a score below 1 may replace an old one: that is drawn in proportion to the scores,
-    and gives way with the probability of its part in the sum of both scores. What is held lies in the strategy's state.
+    and gives way with the probability of its part in the sum of both scores. What is held lies in the strategy's state, among
+    whose bytes it is counted.
     """
 
     lr: Rate = 0.1
@@ -53,7 +53,7 @@ class GSS(Strategy):
         def gradients(batch: Batch) -> list[Float[Tensor, "row _"]]:
             """Of each row, layer by layer."""
             one = Batch(*(part[:, None] for part in batch._replace(weight=torch.ones_like(batch.weight))))
-            return [each.flatten(1) for each in vmap(lambda row: net.grad(params, row))(one).values()]
+            return [each.flatten(1) for each in net.grads(params, one).values()]
 
         def lengths(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
             return torch.stack([(each**2).sum(1) for each in rows]).sum(0).sqrt()

@@ -26,7 +26,7 @@ class LwF(Strategy):
     lr: Rate = 0.1
     alpha: NonNegative = 1.0  # of the distillation
     temperature: Rate = 2.0
-    among: Literal["met", "all"] = "met"  # the classes among which labels are learned
+    among: Literal["met", "all"] = "met"  # the classes among which labels are learned, and those taught: old ones, or all
     decay: NonNegative = 0.0  # of the sum of squared parameters
 
     def init(self, net: Net, params: Params) -> Params:
@@ -37,7 +37,8 @@ class LwF(Strategy):
         new, old = arrival.new, state.extra["old"]
         so_far = met(state.extra["met"], new)
         wanted = net.logits(unpacked(state.extra, "teacher"), new.x) / self.temperature
-        groups = old[None] if net.units is None else net.units * old
+        kept = old.amax().expand_as(old) if self.among == "all" else old  # nothing before the first task has ended
+        groups = kept[None] if net.units is None else net.units * old
 
         def loss(params: Params) -> Tensor:
             logits = net.logits(params, new.x)

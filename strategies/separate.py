@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.func import vmap
+from torch.utils import _pytree as pytree
 
+from retrograde.errors import UserError
 from retrograde.net import Net, State
 from retrograde.optim import Params
 from retrograde.settings import Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.strategy import Arrival, Strategy
 from retrograde.stream import Scenario
 
 
@@ -27,17 +29,21 @@ class Separate(Strategy):
     lr: Rate = 0.1
 
     def init(self, net: Net, params: Params) -> Params:
+        if any(True for _ in net.module.buffers()):
+            raise UserError(
+                "Networks for each task would share the model's buffers, such as running statistics. Choose another."
+            )
         return {name: torch.stack([value] * net.tasks) for name, value in params.items()}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
-
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        task = finished.examples.task[0]
+        task = arrival.new.task[0]
         here = torch.arange(net.tasks, device=task.device) == task
-        nets = {name: torch.where(_as(here, own), state.params[name], own) for name, own in state.extra.items()}
-        params = {name: own[(task + 1).clamp(max=net.tasks - 1)] for name, own in nets.items()}
-        return State(params, net.optimizer.init(params), nets)
+        own = {name: nets[task] for name, nets in state.extra.items()}
+        same = torch.stack([(own[name] == value).all() for name, value in state.params.items()]).all()
+        slots = pytree.tree_map(lambda was, none: torch.where(same, was, none), state.slots, net.optimizer.init(own))
+        after = net.descend(State(own, slots, {}), net.grad(own, arrival.new), self.lr)
+        nets = {name: torch.where(_as(here, nets), after.params[name], nets) for name, nets in state.extra.items()}
+        return after.replace(extra=nets)
 
     def predict(
         self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None

@@ -47,6 +47,13 @@ class Loop:
         loss.backward()
         self.optimizer.step()
 
+    def weighed(self, now, past, new):
+        """Their sum, in which arrivals count 1 part in t where the benchmark weighs by tasks."""
+        if self.benchmark.weighting == "examples":
+            return now + past
+        share = 1 / (1 + int(new[0, 1]))
+        return share * now + (1 - share) * past
+
     def keep(self, rows, outputs):
         self.kept |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
 
@@ -62,10 +69,8 @@ class DER(Loop):
 
     def step(self, new, old):
         outputs, old = self.model(X[new[:, 0]]), old[old[:, 3] == 1]
-        loss = cross_entropy(outputs, new[:, 2])
-        if len(old):
-            loss = loss + self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old))
-        self.descend(loss)
+        past = self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old)) if len(old) else 0
+        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
         self.keep(new[:, 0], outputs)
 
 
@@ -75,11 +80,11 @@ class DERpp(Loop):
     def step(self, new, old):
         outputs = self.model(X[new[:, 0]])
         dark, labelled = (each[each[:, 3] == 1] for each in old.split(self.part.draw))
-        loss = cross_entropy(outputs, new[:, 2])
+        past = 0
         if len(dark):
-            loss = loss + self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.wanted(dark))
-            loss = loss + self.part.beta * cross_entropy(self.model(X[labelled[:, 0]]), labelled[:, 2])
-        self.descend(loss)
+            past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.wanted(dark))
+            past = past + self.part.beta * cross_entropy(self.model(X[labelled[:, 0]]), labelled[:, 2])
+        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
         self.keep(new[:, 0], outputs)
 
 
@@ -105,12 +110,13 @@ class LwF(Loop):
         x, y, outputs = X[new[:, 0]], new[:, 2], self.model(X[new[:, 0]])
         self.met |= set(y.tolist())
         met = sorted(self.met) if self.part.among == "met" else list(range(outputs.shape[1]))
-        loss = cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()]))
+        labels, past = cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()])), 0
         if self.teacher:
-            known, t = sorted(self.old), self.part.temperature
+            known, t = sorted(self.old) if self.part.among == "met" else met, self.part.temperature
             target = (self.teacher(x)[:, known] / t).softmax(1).detach()
-            loss = loss + self.part.alpha * cross_entropy(outputs[:, known] / t, target)
-        self.descend(loss + self.part.decay * sum((value**2).sum() for value in self.model.parameters()))
+            past = self.part.alpha * cross_entropy(outputs[:, known] / t, target)
+        decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
+        self.descend(self.weighed(labels, past, new) + decay)
 
     def end_task(self, task):
         self.teacher, self.old = copy.deepcopy(self.model), set(self.met)
@@ -123,6 +129,9 @@ CASES = [
     ("fdr", FDR, {"strength": 0.4, "memory": 9, "draw": 4}, {}),
     ("lwf", LwF, {"alpha": 0.6, "temperature": 1.7, "decay": 0.001}, {}),
     ("lwf", LwF, {"alpha": 0.6, "temperature": 2.0, "among": "all"}, {}),
+    ("lwf", LwF, {"alpha": 0.6}, {"weighting": "tasks"}),
+    ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
+    ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
 ]
 
 

@@ -14,7 +14,7 @@ from retrograde.memory import Exemplars, Reservoir
 from retrograde.models import build
 from retrograde.opaque import Opaque
 from retrograde.registry import Registry
-from retrograde.schedule import train_rows
+from retrograde.schedule import Schedule, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.train import check, total_steps, train
 from retrograde.vectorise import Vectorised, shared
@@ -342,6 +342,16 @@ def test_numbers_by_chance_are_new_at_every_step_and_the_same_for_a_seed_in_any_
     assert not set(both.state.extra["start"].reshape(-1).tolist()) & set(numbers.tolist())
 
 
+def test_numbers_at_the_end_of_a_task_do_not_depend_on_how_long_others_take():
+    benchmark = Blobs(uneven=True)
+    ends = []
+    for seeds in ([0, 1, 2], [1]):
+        backend = Vectorised(benchmark, Notes(), streams(benchmark, seeds), seeds, CPU)
+        backend.learn(0, lambda _: None)
+        ends.append(backend.state.extra["drawn"][seeds.index(1), -1])
+    assert torch.equal(*ends)
+
+
 def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
     backend = noted([0, 1])
     for i, held in enumerate(backend.held):
@@ -364,6 +374,21 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         by_rank = rows[np.argsort(PARTS_DATA.x_train[rows, 0])]
         expected = [row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]]
         assert held.examples[held.filled, 0].tolist() == expected
+
+
+def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
+    class Mixes(PARTS.find("strategies", "er")):
+        def schedule(self):
+            return Schedule("arrivals and memory")
+
+    with pytest.raises(UserError, match="Give it late=True"):
+        check(Blobs(), Mixes(), Blobs().stream(PARTS_DATA, 0), CPU)
+    check(Blobs(), Mixes(policy="late"), Blobs().stream(PARTS_DATA, 0), CPU)
+
+
+def test_fewer_exemplars_than_classes_are_refused():
+    with pytest.raises(UserError, match="here of 6; memory=5"):
+        check(Blobs(), PARTS.find("strategies", "icarl")(memory=5), Blobs().stream(PARTS_DATA, 0), CPU)
 
 
 @pytest.mark.parametrize("held", [0, 2])

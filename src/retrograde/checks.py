@@ -21,7 +21,7 @@ from retrograde.preparing import given, prepare
 from retrograde.schedule import train_rows
 from retrograde.seeds import generator, torch_seed
 from retrograde.strategy import Strategy, prepares
-from retrograde.stream import Benchmark, Preparation, Scenario, Stream, of_classes, split_classes
+from retrograde.stream import Benchmark, Examples, Preparation, Scenario, Stream, Task, of_classes, split_classes
 from retrograde.train import train
 from retrograde.vectorise import Vectorised
 
@@ -38,16 +38,25 @@ class Blobs(Benchmark):
     model: str = "mlp-16"
     tasks: int = 3
     held: int = 0  # classes that the stream does not have, for a preparation
+    uneven: bool = False  # tasks are of other sizes for every seed
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
         stream = split_classes(data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario)
+        if self.uneven:
+            stream = replace(
+                stream, tasks=tuple(_shortened(task, 12 * ((seed + i) % 3)) for i, task in enumerate(stream.tasks))
+            )
         if not self.held:
             return stream
         unit = np.arange(data.classes) - 2 * self.tasks
         unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
         lessons = Preparation(of_classes(data.y_train, unit), lessons=20, classes=2, shots=3, queries=2, rehearsed=6)
         return replace(stream, preparation=lessons)
+
+
+def _shortened(task: Task, by: int) -> Task:
+    return task._replace(train=Examples(task.train.row[by:], task.train.y[by:]))
 
 
 def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False, held: int = 0) -> Dataset:
@@ -166,8 +175,9 @@ def repeats_itself(part: Part) -> None:
 
 def is_alone_as_in_company(part: Part) -> None:
     """Replicate i of a batch equals replicate i alone."""
-    together = trace(part, _benchmark(part), _data(part), [0, 1, 2])
-    alone = trace(part, _benchmark(part), _data(part), [1])
+    benchmark = _benchmark(part, uneven=True)
+    together = trace(part, benchmark, _data(part), [0, 1, 2])
+    alone = trace(part, benchmark, _data(part), [1])
     own = Trace([[leaf[1:2] for leaf in leaves] for leaves in together.leaves], [hits[1:2] for hits in together.hits])
     _equal(alone, own, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
 

@@ -188,6 +188,11 @@ class TaskRing(Memory):
 class Exemplars(Memory):
     """What the strategy's `choose` ranks first of each class, in equal shares of the classes so far (iCaRL)."""
 
+    def check(self, groups: Groups) -> None:
+        """See `Memory.check`."""
+        if self.size < groups.pairs:
+            raise UserError(f"There is at least one exemplar of each class, here of {groups.pairs}; memory={self.size}.")
+
     def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
@@ -238,8 +243,9 @@ class ClassBalanced(Memory):
         return slots
 
 
-Policy = Literal["reservoir", "ring", "balanced", "late"]
+Policy = Literal["reservoir", "ring", "balanced", "late", "late-reservoir"]
 POLICIES: dict[Policy, Callable[..., Memory]] = {
-    "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced, "late": partial(Ring, late=True),
+    "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced,
+    "late": partial(Ring, late=True), "late-reservoir": partial(Reservoir, late=True),
 }  # fmt: skip
-"""`late` is a ring that takes what it keeps of a task when the task ends."""
+"""`late` is a ring, and `late-reservoir` a reservoir, that takes what it keeps of a task when the task ends."""

@@ -1,15 +1,17 @@
 """The literature's numbers, as `results/published.toml` has them, and which of our cells each stands beside."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retrograde.record import Cell, Named
 from retrograde.settings import as_text, parse
+from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
 
 Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
@@ -39,6 +41,12 @@ class Source(BaseModel):
     checked: Literal["paper", "repository", "transcription", "memory"]
     needs: str = ""
     cells: Mapping[str, Sequence[Row]]  # by benchmark, with those of its settings that matter
+
+    @model_validator(mode="after")
+    def _runs_are_counted(self) -> "Source":
+        if "standard" in self.spread and (self.n or 0) < 2:
+            raise ValueError(f"a {self.spread} is over n runs, at least 2")
+        return self
 
 
 class Number(NamedTuple):
@@ -97,7 +105,9 @@ def _fits(spec: str, part: Named) -> bool:
 
 
 def _texts(part: Named) -> dict[str, str]:
-    return {key: as_text(value) for key, value in part.settings.items()}
+    """Every setting as text; a record does not name those that came later and are at their default."""
+    later = {field.name: field.default for field in dataclasses.fields(Benchmark) if field.name in Benchmark.later}
+    return {key: as_text(value) for key, value in (later | part.settings).items()}
 
 
 class _File(BaseModel):

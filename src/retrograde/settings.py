@@ -75,9 +75,11 @@ class Part(ABC):
         return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
 
     def settings(self) -> dict[str, Any]:
-        """Every setting, resolved, as JSON values; without those of `later` that are at their default."""
-        pairs = [(field, getattr(self, field.name)) for field in _fields(type(self))]
-        values = {field.name: value for field, value in pairs if field.name not in self.later or value != field.default}
+        """Every setting, resolved, as JSON values; of `later` only those that are not as the declaring class has them."""
+        declared = next(each for each in type(self).__mro__ if "later" in vars(each))
+        unsaid = {field.name: field.default for field in _fields(declared) if field.name in self.later}
+        own = {field.name: getattr(self, field.name) for field in _fields(type(self))}
+        values = {name: value for name, value in own.items() if name not in unsaid or value != unsaid[name]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def changed(self) -> str:

@@ -78,7 +78,7 @@ class Benchmark(Part):
     steps: Limit = 0  # per task, in as many epochs as they take; 0: as many as the epochs take
     batch: Count = 10
     glances: Count = 1  # consecutive steps on each mini-batch
-    weighting: Literal["examples", "tasks"] = "examples"  # of a loss on arrivals and memory: alike, or 1 and t - 1 at task t
+    weighting: Literal["examples", "tasks"] = "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
     probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
     probe_every: Limit = 0  # steps between two comparisons; 0: at the end of each task only
     model: str = "mlp-100-100"

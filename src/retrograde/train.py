@@ -11,6 +11,7 @@ from retrograde.compiling import Compile
 from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
+from retrograde.memory import Exemplars
 from retrograde.opaque import Opaque
 from retrograde.preparing import check_preparation, lessons, prepare
 from retrograde.probing import Prober
@@ -103,7 +104,7 @@ def _fault(hits: list[list[int]], tasks: int) -> str:
 
 
 def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, int]:
-    """Steps, examples used, and how many rows went forward and backward through the model, padding included."""
+    """Steps, examples used, and how many rows steps took forward and backward through the model, padding included."""
     passes = {name: steps * rows for name, rows in backend.tally.items()}
     return {"steps": steps, "new": new, "replayed": replayed, **passes}
 
@@ -151,6 +152,7 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         return
     if memory := strategy.remember():
         memory.check(groups(stream))
+    _check_mixed(strategy)
     backend = Vectorised(benchmark, strategy, [stream], [0], device)
     check_preparation(backend)
     try:
@@ -160,3 +162,14 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
             f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {str(error).partition(chr(10))[0]}. "
             "A model that normalises over the batch needs more than one example to every step."
         ) from error
+
+
+def _check_mixed(strategy: Strategy) -> None:
+    """Raise `UserError` where a task's arrivals would be mixed with what the memory takes of them."""
+    memory = strategy.remember()
+    filled_late = isinstance(memory, Exemplars) or (memory is not None and memory.late)
+    if strategy.schedule().examples == "arrivals and memory" and not filled_late:
+        raise UserError(
+            f"Arrivals are mixed with a memory that is filled when a task ends; {type(strategy).__name__} has {memory}. "
+            "Give it late=True, or Exemplars."
+        )

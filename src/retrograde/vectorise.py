@@ -113,11 +113,13 @@ class Vectorised:
     def _tables(self) -> Params:
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
         arrays = {"units": [stream.units for stream in self.streams]} | ({"pixels": pixels} if pixels else {})
-        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()} | self._keys(0, 1)[0]
+        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()} | self._keys(
+            "init", 0, 1
+        )[0]
 
-    def _keys(self, number: int, count: int) -> list[Params]:
-        """What replicates draw by, so many times, in the table of what differs between them."""
-        drawn = np.stack([keys(seed, "chance", number, count) for seed in self.seeds], axis=1)
+    def _keys(self, axis: str, number: int, count: int) -> list[Params]:
+        """What replicates draw by, so many times, in the table of what differs between them; more of them begin alike."""
+        drawn = np.stack([keys(seed, axis, number, count) for seed in self.seeds], axis=1)
         return [{"key": key} for key in torch.from_numpy(drawn).to(self.device)]
 
     def _build_net(self) -> None:
@@ -233,17 +235,16 @@ class Vectorised:
         rows = self.rows(number)
         if self.schedule.fresh:
             self.state, self.buffers = self.initial
-        *drawn, last = self._keys(number + 1, len(rows) + 1)
-        for step, key in zip(torch.from_numpy(rows).to(self.device), drawn, strict=True):
+        for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
             self.state, self.buffers = self._step(self.state, self.buffers, step, self.tables | key, self.train_x)
             progress(1)
-        self._end_task(number, self.tables | last)
+        self._end_task(number)
         new, old = np.split(rows[..., 3], [self.batch], axis=2)
         return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
 
-    def _end_task(self, number: int, tables: Params) -> None:
+    def _end_task(self, number: int) -> None:
         if isinstance(self.memory, Exemplars):
-            self._choose(self.memory, number, tables)
+            self._choose(self.memory, number)
         if type(self.strategy).end_task is Strategy.end_task:
             return
 
@@ -254,6 +255,7 @@ class Vectorised:
 
         memories = [held_rows(held) for held in self.held if held]
         rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
+        tables = self.tables | self._keys("end", number, 1)[0]
         after = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
         if form(after) != form(self.state):  # the compiled step would misread it
             raise UserError(
@@ -261,13 +263,13 @@ class Vectorised:
             )
         self.state = separate(after)
 
-    def _choose(self, memory: Exemplars, number: int, tables: Params) -> None:
+    def _choose(self, memory: Exemplars, number: int) -> None:
         """Let the strategy rank the examples of a task, of which a memory of exemplars keeps the first."""
 
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
             return self.strategy.choose(self._net(self.net, buffers, tables), state, self._batch(rows, tables, pool))
 
-        rows = self._finished(number)
+        rows, tables = self._finished(number), self.tables | self._keys("choose", number, 1)[0]
         ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
         for i, (own, rank) in enumerate(zip(rows.cpu().numpy(), ranks.cpu().numpy(), strict=True)):
             real, held = own[:, 3] > 0, self.held[i]
@@ -295,7 +297,7 @@ class Vectorised:
 
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             batch = self._batch(rows, tables, pool)
-            net = self._net(self.eval_net, buffers, tables)
+            net = replace(self._net(self.eval_net, buffers, tables), key=None)
             scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
             own = scores.masked_fill(~tables["units"][batch.task], -torch.inf)
             best, best_told = scores.argmax(-1), own.argmax(-1)
