@@ -56,6 +56,8 @@ print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*stat
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "si:lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "task"}, "ewc:lr=0.01,fisher=sampled,examples=50"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "rwalk:lr=0.01"),
+        ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "gem:memory=30,lr=0.01"),
+        ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "icarl:memory=30,lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "glances": "2"}, "lamaml:chunk=5,first_order=false,rate=0.02"),
         ("split", {"tasks": "3", "model": "mlp-8", "examples": "40"}, "mer:draw=2,batches=2,lr=0.01"),
     ],
