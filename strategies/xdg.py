@@ -40,7 +40,7 @@ class XdG(Strategy):
 
     def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
         """For each task, which units are on: the same number in all."""
-        return chance.argsort(1).argsort(1) < max(1, round(self.active * chance.shape[1]))
+        return chance.argsort(1) < max(1, round(self.active * chance.shape[1]))
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gates = {name: gate[arrival.new.task[0]] for name, gate in state.extra.items()}
