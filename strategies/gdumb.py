@@ -14,7 +14,7 @@ class GDumb(Strategy):
     """Greedy sampler and dumb learner (Prabhu et al. 2020): fresh weights at every task, trained on a balanced memory alone.
 
     The rate is constant and the optimiser is the benchmark's; the authors train by SGD whose rate falls along a cosine, again
-    and again, with cutmix, and clip the gradient.
+    and again, with cutmix, and clip the gradient. A full memory stays random within a class; theirs keeps the first to come.
     """
 
     lr: Rate = 0.1
