@@ -2,21 +2,40 @@
 
 import random
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from retrograde.settings import Part
 from retrograde.stream import Scenario
 
 
+class Terms(NamedTuple):
+    """What is known of a stream before it begins: how it is cut and trained on, and none of its examples."""
+
+    scenario: Scenario
+    units: Bool[np.ndarray, "task unit"]
+    epochs: int
+    batch: int
+    optimizer: str
+
+
+class Experience(NamedTuple):
+    """All that arrives during one task, in the order of arrival, and which examples each step takes, epoch after epoch."""
+
+    x: Float[Tensor, "row *shape"]
+    y: Int64[Tensor, " row"]
+    task: int
+    batches: list[Int64[Tensor, " _"]]
+
+
 class Learner(Part):
-    """Existing code behind four methods. A dataclass, not frozen: its fields are settings, the rest is its own.
+    """Existing code behind a few methods. A dataclass, not frozen: its fields are settings, the rest is its own.
 
     The engine works on a fresh copy for each replicate, and seeds and restores the global generators around it.
     """
@@ -24,6 +43,9 @@ class Learner(Part):
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
+
+    def agree(self, terms: Terms) -> None:
+        """Hear what is known of the stream; comes before `begin`."""
 
     @abstractmethod
     def begin(self, model: nn.Module) -> None:
@@ -35,6 +57,15 @@ class Learner(Part):
     @abstractmethod
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
         """Learn from one mini-batch."""
+
+    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
+        """Learn a whole task, here batch by batch; `stepped` is told after each step how many examples it took.
+
+        For code with a loop of its own. Order, batches and epochs are those of every other strategy on this seed.
+        """
+        for batch in experience.batches:
+            self.observe(experience.x[batch], experience.y[batch], experience.task)
+            stepped(len(batch))
 
     def end_task(self) -> None:
         """Consolidate after a task."""

@@ -1,4 +1,4 @@
-"""Learners that are not pure, at work: one replicate, fed batch by batch from the same schedule."""
+"""Learners that are not pure, at work: one replicate, fed task by task from the same schedule."""
 
 import copy
 import pickle
@@ -10,11 +10,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde.evaluation import Hits, Used
-from retrograde.learner import Learner
+from retrograde.learner import Experience, Learner, Terms
 from retrograde.models import build
 from retrograde.net import cross_entropies
 from retrograde.optim import Params
-from retrograde.schedule import Schedule, test_chunks, train_rows
+from retrograde.schedule import Rows, Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Benchmark, Stream
 
@@ -33,6 +33,8 @@ class Opaque:
         self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
         self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
+        terms = Terms(benchmark.scenario, stream.units, benchmark.epochs, benchmark.batch, benchmark.optimizer)
+        self.learner.agree(terms)
         self.learner.begin(self.model)
         self.test_rows = test_chunks([stream])
         self.at_first = self._pickled()
@@ -43,15 +45,30 @@ class Opaque:
         return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
-        """Learn one task, batch by batch; the last batch is as short as it is."""
+        """Learn one task; the last batch is as short as it is."""
         rows, _ = train_rows(self.stream, number, self.benchmark, Schedule(), None, None, self.seed)
-        for step in rows:
-            row, _, y, _ = step[step[:, 3] > 0].T
-            x = self._x(self.stream.data.x_train, row, number)
-            self.learner.observe(x, torch.from_numpy(y.copy()).to(self.device), number)
+        taken: list[int] = []
+
+        def stepped(examples: int) -> None:
+            taken.append(examples)
             progress(1)
+
+        self.learner.learn(self._experience(rows, number), stepped)
         self.learner.end_task()
-        return Used(np.array([len(rows)]), rows[..., 3].sum(keepdims=True)[0], np.array([0]))
+        new = int(rows[..., 3].sum())
+        return Used(np.array([len(taken)]), np.array([new]), np.array([max(0, sum(taken) - new)]))
+
+    def _experience(self, rows: Rows, number: int) -> Experience:
+        """The examples of a task, each once, and the places of those that each step takes."""
+        real = rows[..., 3] > 0
+        examples, first, inverse = np.unique(rows[real][:, [0, 2]], axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty(real.shape, dtype=np.int64)
+        place[real] = np.argsort(order)[inverse.reshape(-1)]
+        row, y = examples[order].T
+        batches = [torch.from_numpy(each[own]) for each, own in zip(place, real, strict=True)]
+        x = self._x(self.stream.data.x_train, row, number)
+        return Experience(x, torch.from_numpy(y.copy()).to(self.device), number, batches)
 
     def evaluate(self) -> Hits:
         """Predict every test example, task by task."""

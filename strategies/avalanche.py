@@ -1,0 +1,111 @@
+"""Any strategy of Avalanche."""
+
+import warnings
+from ast import literal_eval
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from retrograde.learner import Experience, Learner, Terms
+from retrograde.settings import Rate, as_text
+
+
+@dataclass
+class Avalanche(Learner):
+    """A strategy class of avalanche-lib, or a plugin, and what its constructor takes: `class=Replay,lr=0.1,mem_size=200`.
+
+    Written `class`, `lr`, and the constructor's arguments by name, which are settings as they are given. Avalanche's object
+    trains task by task; the batches of arrivals, the optimiser and the evaluation are the benchmark's.
+    """
+
+    name: str = "Naive"
+    lr: Rate = 0.1
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def configured(cls, given: Mapping[str, object]) -> "Avalanche":
+        rest = {name: _value(value) for name, value in given.items()}
+        return cls(str(rest.pop("class", cls.name)), rest.pop("lr", cls.lr), rest)
+
+    def settings(self) -> dict[str, Any]:
+        return {"class": self.name, "lr": self.lr} | self.arguments
+
+    def changed(self) -> str:
+        default = type(self)().settings()
+        pairs = self.settings().items()
+        return ",".join(f"{name}={as_text(value)}" for name, value in pairs if name not in default or value != default[name])
+
+    @classmethod
+    def defaults(cls) -> str:
+        return ",".join(f"{name}={as_text(value)}" for name, value in cls().settings().items())
+
+    def agree(self, terms: Terms) -> None:
+        self.terms = terms
+
+    def begin(self, model: nn.Module) -> None:
+        with quiet():
+            from retrograde.avalanche import experience  # first, since it lets torchvision load
+
+            from ._avalanche import build, watched
+
+            self.experience = experience
+            self.model, self.fresh = model, True
+            self.strategy = build(self.name, self.arguments, self.lr, self.terms, model)
+            self.watch = watched(self.strategy)
+
+    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
+        batches = [batch.tolist() for batch in experience.batches]
+        size = len(batches) // self.terms.epochs
+        self.watch.epochs = [batches[start : start + size] for start in range(0, len(batches), size)]
+        self.watch.stepped, self.fresh = stepped, False
+        with quiet():
+            given = self.experience(experience.x, experience.y, experience.task, self.terms.units, self.terms.scenario)
+            self.strategy.train(given, eval_streams=[], num_workers=0)
+        self.watch.stepped, self.watch.epochs = None, []
+
+    def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
+        self.learn(Experience(x, y, task, [torch.arange(len(y))] * self.terms.epochs), lambda _: None)
+
+    def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
+        """What the strategy answers in its own evaluation; before anything is learned, the model, since some cannot answer."""
+        if self.fresh:
+            return self.model.eval()(x)
+        number = task or 0
+        unit = int(self.terms.units[number].argmax())  # some right answer must be given
+        with quiet():
+            y = torch.full((len(x),), unit)
+            self.strategy.eval([self.experience(x, y, number, self.terms.units, self.terms.scenario)], num_workers=0)
+        outputs = torch.cat(self.watch.outputs)
+        self.watch.outputs = []
+        return _fitted(outputs, self.terms.units.shape[1])
+
+
+def _value(text: object) -> Any:
+    """The value that a text stands for: a number, a truth value, None, some of these, else the text itself."""
+    if isinstance(text, list):
+        return tuple(text)
+    if not isinstance(text, str):
+        return text
+    try:
+        return literal_eval(text.title() if text.lower() in ("true", "false", "none") else text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _fitted(outputs: Float[Tensor, "row some"], units: int) -> Float[Tensor, "row unit"]:
+    """Outputs for all units, where a strategy answers with those it has met only."""
+    whole = outputs.new_full((len(outputs), max(units, outputs.shape[1])), -torch.inf)
+    whole[:, : outputs.shape[1]] = outputs
+    return whole[:, :units]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings, also those that Avalanche insists on."""
+    with warnings.catch_warnings(record=True):
+        yield
