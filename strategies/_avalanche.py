@@ -1,35 +1,35 @@
 """Avalanche's strategies from outside: found by name, built around a model of ours, watched while they train."""
 
-import copy
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
-from avalanche.models import MultiTaskModule, SCRModel
-from avalanche.models.packnet import PackNetModel
 from avalanche.training import plugins, supervised
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.templates.base import BaseTemplate
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from retrograde.errors import UserError, nearest
 from retrograde.learner import Terms
-from retrograde.net import HEAD
+
+from ._avalanche_models import WRAPPED, Parted, Told
 
 OURS = {
     "model", "optimizer", "criterion", "feature_extractor", "classifier", "slda_model", "num_classes", "n_classes",
     "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins", "evaluator", "eval_every", "peval_mode",
 }  # fmt: skip
 """The arguments that the bridge gives, or leaves as they are; the others are settings."""
-MASKED = -1e9
-"""The output of another task's unit. Finite, since zero times infinity is no number in a distillation loss."""
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=0.9), "adam": torch.optim.Adam
+}  # fmt: skip
+MODELS = {"model", "feature_extractor", "slda_model"}
 
 
 def catalogue() -> dict[str, type]:
@@ -47,52 +47,10 @@ def catalogue() -> dict[str, type]:
     }
 
 
-def _derived(base: type) -> Iterator[type]:
-    for each in dict.fromkeys(base.__subclasses__()):
+def _derived(base: Any) -> Iterator[Any]:
+    for each in base.__subclasses__():
         yield each
         yield from _derived(each)
-
-
-class Parted(nn.Module):
-    """A model of ours under the names that Avalanche's strategies look for; the parameters are the model's own."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        head = getattr(model, HEAD, None)
-        self.feature_extractor, self.classifier = model, nn.Identity()
-        if isinstance(head, nn.Module):
-            body = copy.copy(model)
-            body._modules = {**model._modules, HEAD: nn.Identity()}  # noqa: SLF001 - a module that shares all but its head
-            self.feature_extractor, self.classifier = body, head
-
-    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """The outputs, whatever the task."""
-        return torch.as_tensor(self.classifier(self.feature_extractor(x)))
-
-
-class Told(MultiTaskModule):
-    """A model that is told the task of each example and answers with that task's units."""
-
-    def __init__(self, model: Parted, units: Tensor) -> None:
-        super().__init__()
-        self.feature_extractor, self.classifier = model.feature_extractor, model.classifier
-        self.register_buffer("units", units)
-
-    def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
-        """The outputs, those of other tasks' units masked."""
-        labels = torch.as_tensor(task_labels).expand(len(x))
-        return self.classifier(self.feature_extractor(x)).masked_fill(~self.units[labels], MASKED)
-
-    def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-        """The same for one task."""
-        return self.forward(x, task_label)
-
-
-WRAPPED: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "PackNet": PackNetModel,
-    "SCR": lambda model: SCRModel(model.feature_extractor, model.classifier),
-}
-"""What a strategy wants around a model."""
 
 
 def build(name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, model: nn.Module) -> Any:
@@ -101,8 +59,7 @@ def build(name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, mode
     if name not in found:
         raise UserError(f"Avalanche has no strategy {name!r}. {nearest(name, found)}")
     parted = Parted(model)
-    whole = Told(parted, torch.from_numpy(terms.units)) if terms.scenario == "task" else parted
-    whole = WRAPPED.get(name, lambda same: same)(whole)
+    whole = _whole(name, parted, terms)
     ours = _ours(parted, whole, lr, terms)
     chosen = found[name]
     settled = _settled(name, chosen, arguments, ours)
@@ -114,12 +71,18 @@ def build(name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, mode
         raise UserError(f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: {error!r}.") from error
 
 
+def _whole(name: str, parted: Parted, terms: Terms) -> nn.Module:
+    if name in WRAPPED:
+        wrapped: nn.Module = WRAPPED[name](parted)
+        return wrapped
+    return Told(parted, torch.from_numpy(terms.units)) if terms.scenario == "task" else parted
+
+
 def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str, Any]:
-    kind = torch.optim.Adam if terms.optimizer == "adam" else torch.optim.SGD
     outputs = terms.units.shape[1]
     return {
         "model": model,
-        "optimizer": kind(model.parameters(), lr=lr, **({"momentum": 0.9} if terms.optimizer == "momentum" else {})),
+        "optimizer": OPTIMIZERS[terms.optimizer](model.parameters(), lr=lr),
         "criterion": nn.CrossEntropyLoss(),
         "feature_extractor": parted.feature_extractor,
         "classifier": parted.classifier,
@@ -149,6 +112,10 @@ def _taken(chosen: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
 def _settled(name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of its constructor; raises `UserError` where one is unknown or lacks."""
     parameters = _parameters(chosen)
+    if not (issubclass(chosen, SupervisedPlugin) or MODELS & parameters.keys()):
+        raise UserError(
+            f"Avalanche's {name} makes a model of its own, where a strategy trains the benchmark's. Choose another."
+        )
     known = [n for n in parameters if n not in OURS]
     for argument in arguments:
         if argument not in known:
@@ -164,6 +131,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.epochs: list[list[list[int]]] = []
+        self.arrivals = 0
         self.stepped: Callable[[int], None] | None = None
         self.outputs: list[Tensor] = []
 
@@ -171,14 +139,14 @@ class Watch:
         """Let the loader, where its first dataset is what arrives, take the batches of this epoch."""
         batches, loader = self.epochs[strategy.clock.train_exp_epochs], strategy.dataloader
         several = isinstance(loader, MultiDatasetDataLoader)
-        first = loader.datasets[0] if several else loader.dataset
-        if len(first) != len(strategy.experience.dataset):
+        first: Any = loader.datasets[0] if several else loader.dataset
+        if len(first) != self.arrivals:
             return  # it trains on more than the arrivals, or on other examples: in its own order
         if not several:
             strategy.dataloader = DataLoader(first, batch_sampler=batches, collate_fn=loader.collate_fn)
             return
         plain = type(loader)._create_samplers  # noqa: SLF001 - where each dataset's order is decided
-        loader._create_samplers = lambda *given: [batches, *plain(*given)[1:]]  # noqa: SLF001
+        vars(loader)["_create_samplers"] = lambda *given: [batches, *plain(*given)[1:]]
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Tell of a step."""

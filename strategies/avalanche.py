@@ -1,9 +1,10 @@
 """Any strategy of Avalanche."""
 
+import io
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +63,7 @@ class Avalanche(Learner):
         batches = [batch.tolist() for batch in experience.batches]
         size = len(batches) // self.terms.epochs
         self.watch.epochs = [batches[start : start + size] for start in range(0, len(batches), size)]
-        self.watch.stepped, self.fresh = stepped, False
+        self.watch.arrivals, self.watch.stepped, self.fresh = len(experience.y), stepped, False
         with quiet():
             given = self.experience(experience.x, experience.y, experience.task, self.terms.units, self.terms.scenario)
             self.strategy.train(given, eval_streams=[], num_workers=0)
@@ -74,7 +75,8 @@ class Avalanche(Learner):
     def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
         """What the strategy answers in its own evaluation; before anything is learned, the model, since some cannot answer."""
         if self.fresh:
-            return self.model.eval()(x)
+            start: Tensor = self.model.eval()(x)
+            return start
         number = task or 0
         unit = int(self.terms.units[number].argmax())  # some right answer must be given
         with quiet():
@@ -106,6 +108,7 @@ def _fitted(outputs: Float[Tensor, "row some"], units: int) -> Float[Tensor, "ro
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings, also those that Avalanche insists on."""
-    with warnings.catch_warnings(record=True):
+    """Without what Avalanche prints, and without warnings, also those that it insists on."""
+    with warnings.catch_warnings(record=True), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
         yield

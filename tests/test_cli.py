@@ -121,6 +121,8 @@ def test_a_failed_cell_gives_exit_code_1_its_reason_and_spares_the_others(call, 
     code, out, err = call(*words)
     assert code == 1
     assert "on purpose" in err
+    assert "in end_task" in err
+    assert not any(folder in err for folder in (str(tmp_path), sys.prefix, "site-packages"))  # records leave the machine
     assert "done" in out
     (tmp_path / "broken.py").write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
     code, out, _ = call(*words)

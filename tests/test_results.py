@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from retrograde.published import Published
-from retrograde.record import Record
+from retrograde.record import Named, Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
 from retrograde.result import Result, Table
@@ -15,7 +15,7 @@ from retrograde.store import Store
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
 TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
-PARTLY = ("adaptation", "alignment", "class_sequence")  # tables of some records only
+PARTLY = ("adaptation", "alignment", "class_sequence", "compatibility")  # tables of some records only
 PART = pytest.mark.parametrize("name", TABLES)
 
 
@@ -85,6 +85,18 @@ def grown(make_record):
 
 
 @pytest.fixture
+def foreign(make_record):
+    """Build a record of another library's class."""
+
+    def make(name, seed=0, correct=((10, 10), (90, 20), (80, 90)), **fields):
+        record = make_record("theirs", seed, correct, **{key: fields.pop(key) for key in ("status",) if key in fields})
+        strategy = Named("theirs", {"class": name, "memory": 9}, f"class={name},memory=9")
+        return replace(record, cell=replace(record.cell, strategy=strategy), **fields)
+
+    return make
+
+
+@pytest.fixture
 def uneven(make_record, make_adapted):
     """Records whose scores are no round numbers: on seven test examples or with random losses, with every status."""
     draw = random.Random(5)
@@ -110,8 +122,8 @@ def uneven(make_record, make_adapted):
 
 @PART
 @pytest.mark.parametrize("form", FORMATS)
-def test_without_records_a_result_has_its_columns_and_no_row(name, form, records, grown):
-    empty, full = part(name).table([]), part(name).table([*records, *grown])
+def test_without_records_a_result_has_its_columns_and_no_row(name, form, records, grown, foreign):
+    empty, full = part(name).table([]), part(name).table([*records, *grown, foreign("Theirs")])
     assert list(empty.tidy.columns) == list(full.tidy.columns)
     assert len(empty.tidy) == len(empty.sections) == 0
     assert FORMATS[form](empty) != FORMATS[form](full)
@@ -133,7 +145,7 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
     assert rendered(name, list(store)) == rendered(name, sorted(back, key=lambda r: store.path(r.cell, r.seed)))
 
 
-@PART
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "compatibility"])
 def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
@@ -383,3 +395,32 @@ def test_accuracy_on_the_classes_seen_weighs_every_test_example_alike(grown):
 
 def test_only_sequences_of_classes_are_in_their_table(records):
     assert part("class_sequence").table(records).sections == ()
+
+
+# Compatibility
+
+
+def test_a_foreign_class_stands_with_its_settings_its_outcome_and_its_accuracy(foreign):
+    table = part("compatibility").table([foreign("Theirs", 0), foreign("Theirs", 1, ((10, 10), (90, 20), (90, 100)))])
+    (section,) = table.sections
+    assert [entry.text for entry in section.rows[0]][:3] == ["Theirs", "memory=9", "done"]
+    assert section.rows[0][3].text.startswith("90.00 ± ")
+    assert table.tidy[["n", "value"]].to_numpy().tolist() == [[2, pytest.approx(0.9)]]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "why"),
+    [
+        ("failed", "Traceback:\n  theirs:3 in train\nKeyError: 'x'\nand more", "KeyError: 'x'"),
+        ("failed", "Traceback:\n  a:1 in f\nKeyError: 1\nand then\nTraceback:\n  b:2 in g\nValueError: 2", "ValueError: 2"),
+        ("failed", "The rule.\nThe remedy.", "The rule."),
+        ("diverged", "A parameter or a score became non-finite.", "A parameter or a score became non-finite."),
+    ],
+)
+def test_a_foreign_class_that_did_not_finish_has_the_exception_in_a_line_and_no_accuracy(foreign, status, reason, why):
+    (section,) = part("compatibility").table([foreign("Theirs", correct=(), status=status, reason=reason)]).sections
+    assert [entry.text for entry in section.rows[0]] == ["Theirs", "memory=9", status, "–", why]
+
+
+def test_only_classes_of_other_libraries_are_in_their_table(records):
+    assert part("compatibility").table(records).sections == ()

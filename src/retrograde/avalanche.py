@@ -18,7 +18,7 @@ try:
         warnings.simplefilter("ignore")
         import_torchvision()
         from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
-        from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
+        from avalanche.benchmarks.utils import ConstantSequence, DataAttribute, TaskAwareSupervisedClassificationDataset
 except ImportError as error:
     raise UserError(
         f"Avalanche's strategies and benchmarks need the package avalanche-lib, which does not import ({error}). "
@@ -30,24 +30,42 @@ class Labelled(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Examples as Avalanche wants them: an item is (tensor, int), and `targets` is a list."""
 
     def __init__(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"]) -> None:
-        self.x, self.targets = x, y.tolist()
+        self.x = x
+        self.targets: Any = y.tolist()
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        return self.x[place], self.targets[place]
+        return self.x[place], int(self.targets[place])
+
+
+class Replaceable(DatasetExperience[Any]):  # type: ignore[misc]
+    """An experience whose data a strategy may replace, as BiC does."""
+
+    @property
+    def dataset(self) -> Any:
+        """The examples."""
+        return self._dataset
+
+    @dataset.setter
+    def dataset(self, other: Any) -> None:
+        self._dataset = other
 
 
 def experience(
-    x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], number: int, units: Bool[np.ndarray, "task unit"], scenario: Scenario
+    x: Float[Tensor, "row *shape"],
+    y: Int64[Tensor, " row"],
+    number: int,
+    units: Bool[np.ndarray, "task unit"],
+    scenario: Scenario,
 ) -> Any:
     """Examples of a task as an experience: with a task label in task-incremental only, and the classes before and after it."""
     told = scenario == "task"
-    label = DataAttribute([number if told else 0] * len(y), "targets_task_labels", use_in_getitem=True)
+    label = DataAttribute(ConstantSequence(number if told else 0, len(y)), "targets_task_labels", use_in_getitem=True)
     rows = Labelled(x, y)
     data = TaskAwareSupervisedClassificationDataset([rows], data_attributes=[DataAttribute(rows.targets, "targets"), label])
-    made: Any = DatasetExperience(dataset=data, current_experience=number)
+    made: Any = Replaceable(dataset=data, current_experience=number)
     classes = [set(np.flatnonzero(own).tolist()) for own in units]
     made.classes_in_this_experience = classes[number]
     made.previous_classes = set().union(*classes[:number])

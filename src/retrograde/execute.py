@@ -28,8 +28,18 @@ def run_job(job: Job, registry: Registry, context: Context, progress: Progress) 
     try:
         return _records(job, registry, context, progress)
     except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
-        return failed(job, reason, context)
+        return failed(job, str(error) if isinstance(error, UserError) else traced(error), context)
+
+
+def traced(error: BaseException) -> str:
+    """The traceback, with modules for files: a record may leave the machine, whose folders nobody else knows."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    frames = [
+        f"  {frame.f_globals.get('__name__')}:{line} in {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    last = "".join(traceback.format_exception_only(error)).strip()
+    return "\n".join([*([traced(before), "and then"] if before else []), "Traceback:", *frames, last])
 
 
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
