@@ -30,11 +30,13 @@ class Avalanche(Learner):
 
     @classmethod
     def configured(cls, given: Mapping[str, object]) -> "Avalanche":
-        rest = {name: _value(value) for name, value in given.items()}
-        return cls(str(rest.pop("class", cls.name)), rest.pop("lr", cls.lr), rest)
+        arguments = {name: _value(value) for name, value in given.items() if name not in ("class", "lr")}
+        named = {"name": given.get("class", cls.name), "lr": given.get("lr", cls.lr), "arguments": arguments}
+        return super().configured(named)
 
     def settings(self) -> dict[str, Any]:
-        return {"class": self.name, "lr": self.lr} | self.arguments
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in self.arguments.items()}
+        return {"class": self.name, "lr": self.lr} | given
 
     def changed(self) -> str:
         default = type(self)().settings()

@@ -11,6 +11,7 @@ from retrograde.checks import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.learner import Learner
 from retrograde.models import build
+from retrograde.opaque import Opaque
 from retrograde.registry import Registry
 from retrograde.schedule import train_rows
 from retrograde.seeds import torch_seed
@@ -179,6 +180,34 @@ class PlainSGD(Learner):
 
     def predict(self, x, task):
         return self.model(x)
+
+
+def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_arrival_and_tells_what_it_replays():
+    class OwnLoop(PlainSGD):
+        def agree(self, terms):
+            self.terms = terms
+
+        def learn(self, experience, stepped):
+            assert len(experience.batches) % self.terms.epochs == 0
+            assert self.terms.units[experience.task][experience.y].all()
+            for batch in experience.batches:
+                self.observe(experience.x[batch], experience.y[batch], experience.task)
+                stepped(len(batch) + 2)
+
+    benchmark = Blobs(batch=7, epochs=2, glances=3)
+    pure, own = (train(benchmark, each, streams(benchmark, [4]), [4], CPU)[0] for each in (strategy("finetune"), OwnLoop()))
+    assert own.correct == pure.correct
+    assert own.counts["replayed"] == 2 * own.counts["steps"] == 2 * pure.counts["steps"]
+
+
+def test_a_whole_task_holds_each_example_once_in_the_order_in_which_it_first_came():
+    backend = Opaque(Blobs(batch=7, epochs=2), PlainSGD(), streams(Blobs(), [4])[0], 4, CPU)
+    given = []
+    backend.learner.learn = lambda experience, _: given.append(experience)
+    backend.learn(1, lambda _: None)
+    first = torch.cat(given[0].batches[: len(given[0].batches) // 2])
+    assert first.tolist() == list(range(46)) == list(range(len(given[0].y)))
+    assert sorted(torch.cat(given[0].batches).tolist()) == sorted([*range(46)] * 2)
 
 
 def test_end_task_gets_every_example_of_the_task_once():
