@@ -2,8 +2,7 @@
 
 import io
 import warnings
-from ast import literal_eval
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,39 +12,19 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from retrograde.learner import Experience, Learner, Terms
-from retrograde.settings import Rate, as_text
+from retrograde.settings import OpenPart, Rate
 
 
 @dataclass
-class Avalanche(Learner):
+class Avalanche(OpenPart, Learner):
     """A strategy class of avalanche-lib, or a plugin, and what its constructor takes: `class=Replay,lr=0.1,mem_size=200`.
 
-    Written `class`, `lr`, and the constructor's arguments by name, which are settings as they are given. Avalanche's object
-    trains task by task; the batches of arrivals, the optimiser and the evaluation are the benchmark's.
+    Avalanche's object trains task by task; the batches of arrivals, the optimiser and the evaluation are the benchmark's.
     """
 
     name: str = "Naive"
     lr: Rate = 0.1
     arguments: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def configured(cls, given: Mapping[str, object]) -> "Avalanche":
-        arguments = {name: _value(value) for name, value in given.items() if name not in ("class", "lr")}
-        named = {"name": given.get("class", cls.name), "lr": given.get("lr", cls.lr), "arguments": arguments}
-        return super().configured(named)
-
-    def settings(self) -> dict[str, Any]:
-        given = {name: list(value) if isinstance(value, tuple) else value for name, value in self.arguments.items()}
-        return {"class": self.name, "lr": self.lr} | given
-
-    def changed(self) -> str:
-        default = type(self)().settings()
-        pairs = self.settings().items()
-        return ",".join(f"{name}={as_text(value)}" for name, value in pairs if name not in default or value != default[name])
-
-    @classmethod
-    def defaults(cls) -> str:
-        return ",".join(f"{name}={as_text(value)}" for name, value in cls().settings().items())
 
     def agree(self, terms: Terms) -> None:
         self.terms = terms
@@ -87,18 +66,6 @@ class Avalanche(Learner):
         outputs = torch.cat(self.watch.outputs)
         self.watch.outputs = []
         return _fitted(outputs, self.terms.units.shape[1])
-
-
-def _value(text: object) -> Any:
-    """The value that a text stands for: a number, a truth value, None, some of these, else the text itself."""
-    if isinstance(text, list):
-        return tuple(text)
-    if not isinstance(text, str):
-        return text
-    try:
-        return literal_eval(text.title() if text.lower() in ("true", "false", "none") else text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _fitted(outputs: Float[Tensor, "row some"], units: int) -> Float[Tensor, "row unit"]:

@@ -241,3 +241,45 @@ def test_experiences_that_share_some_classes_only_are_refused():
     first.dataset = first.dataset.concat(second.dataset)
     with pytest.raises(UserError, match="all of their classes or none"):
         from_avalanche(made)
+
+
+@pytest.mark.parametrize("scenario", ROWS)
+def test_a_class_incremental_benchmark_of_avalanches_is_a_split_of_ours(scenario):
+    benchmark = PARTS.get(
+        "benchmarks", "avalanche", {"scenario": scenario, "num_experiences": "2", "class_order": "8,1,2,0,9,4,3,7,6,5"}
+    )
+    ours = split(scenario=scenario, class_order="1,2,8,0,9,3,4,5,6,7")  # by rank where the label set is one
+    for task, same in zip(benchmark.stream(DIGITS, 0).tasks, ours.stream(DIGITS, 0).tasks, strict=True):
+        for part, again in zip(task, same, strict=True):
+            order = np.argsort(part.row)
+            assert np.array_equal(part.row[order], again.row)
+            if scenario != "domain":
+                assert np.array_equal(part.y[order], again.y)
+            assert set(part.y) == set(again.y)
+
+
+def test_a_benchmark_of_which_every_experience_has_all_classes_gives_them_apart_unless_domain_incremental():
+    settings = {"class": "new_instances_benchmark", "num_experiences": "3"}
+    domain, apart = (
+        PARTS.get("benchmarks", "avalanche", {**settings, "scenario": scenario}).stream(DIGITS, 0)
+        for scenario in ("domain", "class")
+    )
+    assert domain.units.all()
+    assert domain.units.shape == (3, 10)
+    assert apart.units.shape == (3, 30)
+    for number, (one, other) in enumerate(zip(domain.tasks, apart.tasks, strict=True)):
+        assert np.array_equal(one.train.y + 10 * number, other.train.y)
+        assert np.array_equal(one.test.row, np.arange(len(DIGITS.y_test)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"class": "SplitMNST", "n_experiences": "5"}, "Did you mean SplitMNIST"),
+        ({"num_experience": "5"}, r"takes no 'num_experience'\. Did you mean num_experiences"),
+        ({"num_experiences": "0"}, "cannot be made: ValueError"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_made_is_refused(settings, why):
+    with pytest.raises(UserError, match=why):
+        PARTS.get("benchmarks", "avalanche", settings).stream(DIGITS, 0)

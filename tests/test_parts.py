@@ -19,9 +19,17 @@ from retrograde.stream import Benchmark, Scenario
 
 PARTS = Registry()
 ALL = [(kind, name) for kind in KINDS for name in PARTS.names(kind)]
-NEEDS = {"avalanche": "avalanche"}  # what a strategy imports where it is installed
-STRATEGIES = [name for name in PARTS.names("strategies") if name not in NEEDS or find_spec(NEEDS[name])]
-STREAMS = [name for name in PARTS.names("benchmarks") if issubclass(PARTS.find("benchmarks", name), Benchmark)]
+NEEDS = {"avalanche": "avalanche"}  # the package that a part imports when it is used
+
+
+def at_hand(name):
+    return name not in NEEDS or find_spec(NEEDS[name]) is not None
+
+
+STRATEGIES = [name for name in PARTS.names("strategies") if at_hand(name)]
+STREAMS = [
+    name for name in PARTS.names("benchmarks") if issubclass(PARTS.find("benchmarks", name), Benchmark) and at_hand(name)
+]
 SCENARIOS = get_args(Scenario)
 ON_DIGITS = {"omniglot_sequence": {"split": (5, 1, 4), "after": (2, 4)}}  # what a benchmark needs where it has ten classes
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from abc import ABC
+from ast import literal_eval
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
@@ -44,6 +45,7 @@ Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
 
 P = TypeVar("P", bound="Part")
+Opened = TypeVar("Opened", bound="OpenPart")
 
 
 class Part(ABC):
@@ -63,7 +65,7 @@ class Part(ABC):
         for name in given:
             if name not in known:
                 raise UserError(f"{cls.__name__} has no setting {name!r}. {nearest(name, known)}")
-        missing = [f.name for f in _fields(cls) if f.default is dataclasses.MISSING and f.name not in given]
+        missing = [f.name for f in _fields(cls) if _has_no_default(f) and f.name not in given]
         if missing:
             raise UserError(f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them.")
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
@@ -92,6 +94,49 @@ class Part(ABC):
         return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
+class OpenPart(Part):
+    """A part around a class or function of another library: beside its fields, its settings are whatever that is called with.
+
+    The field `name` is written `class`, and `arguments` holds the others, which are settings as they are given.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def configured(cls: type[Opened], given: Mapping[str, object]) -> Opened:
+        own = {field.name for field in _fields(cls)} - {"name", "arguments"}
+        arguments = {name: literal(value) for name, value in given.items() if name not in {*own, "class"}}
+        named = {"name": given.get("class", cls.name)} | ({"arguments": arguments} if arguments or "class" in given else {})
+        return super().configured({name: value for name, value in given.items() if name in own} | named)
+
+    def settings(self) -> dict[str, Any]:
+        values = super().settings()
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in values.pop("arguments").items()}
+        return {"class": values.pop("name")} | values | given
+
+    def changed(self) -> str:
+        default = type(self)().settings()
+        pairs = self.settings().items()
+        return ",".join(f"{name}={as_text(value)}" for name, value in pairs if name not in default or value != default[name])
+
+    @classmethod
+    def defaults(cls) -> str:
+        return ",".join(f"{name}={as_text(value)}" for name, value in cls().settings().items())
+
+
+def literal(value: object) -> Any:
+    """The value that a text stands for: a number, a truth value, None, several of these, else the text itself."""
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return literal_eval(value.title() if value.lower() in ("true", "false", "none") else value)
+    except (ValueError, SyntaxError):
+        return value
+
+
 def _converted(cls: Any, name: str, given: object) -> Any:
     try:
         return _adapters(cls)[name].validate_python(given)
@@ -104,6 +149,10 @@ def _converted(cls: Any, name: str, given: object) -> Any:
 def _adapters(cls: Any) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: TypeAdapter(hints[field.name]) for field in _fields(cls)}
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
