@@ -19,7 +19,7 @@ from retrograde.stream import Scenario
 
 @dataclass(frozen=True)
 class Separate(Strategy):
-    """A network of its own for every task, all with the same initial weights (as in van de Ven et al. 2022, table 2).
+    """A network of its own for every task, all with the same initial weights (as in van de Ven et al. 2022).
 
     Nothing is forgotten and nothing shared. The benchmark's model is that of one task, so that together they are larger.
     """
