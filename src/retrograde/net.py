@@ -138,7 +138,7 @@ class Net:
 
     def grads(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""
-        gradients: Params = vmap(lambda *parts: self.grad(params, Batch(*parts)))(*batches)
+        gradients: Params = vmap(lambda x, y, task, weight: self.grad(params, Batch(x, y, task, weight)))(*batches)
         return gradients
 
     def own(self, learned: Params) -> Params:
