@@ -82,8 +82,9 @@ def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_d
         backend.learn(number, lambda _: None)
     for x, y in taken:
         batch = Batch(x, y, torch.zeros_like(y), torch.ones(len(y)))
-        new, old = Batch(*(t[:10] for t in batch)), Batch(*(t[10:] for t in batch))
-        state = er.step(net, state, Arrival(new, old, batch))
+        slots, one = torch.arange(len(y)), torch.ones(())
+        parts = batch.at(slice(10)), batch.at(slice(10, None))
+        state = er.step(net, state, Arrival(*parts, batch, slots[:10], slots[10:], one, one))
     assert sum(len(y) == 20 for _, y in taken) > 100
     assert gap(state.params, backend.parameters()) < 1e-5
 
