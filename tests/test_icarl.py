@@ -71,6 +71,22 @@ def test_herding_takes_the_rows_of_each_class_in_the_papers_order():
         assert (rank[27:] == 5).all()
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_icarl_ranks_the_exemplars_of_each_class_by_herding(normalised):
+    net, params = make_net()
+    part = PARTS.get("strategies", "icarl", {"memory": "8", "normalised": str(normalised)})
+    batch = make_batch(torch.Generator().manual_seed(1), [2, 3], rows=21)
+    features = net.features(params, batch.x)
+    features = torch.nn.functional.normalize(features) if normalised else features
+    rank = part.choose(net, started(part, net, params), batch)
+    member = (batch.y[:, None] == torch.arange(4)) & (batch.weight > 0)[:, None]
+    means = class_means(features, member)
+    expected = herded(features, member, torch.nn.functional.normalize(means) if normalised else means, 4)
+    assert rank.tolist() == expected.tolist()
+    own = torch.arange(20)[batch.y[:20] == 2]
+    assert normalised or own[rank[own].argsort()][:4].tolist() == own[greedy(features[own], 4)].tolist()
+
+
 def test_exemplars_come_closer_to_their_class_than_chance():
     """As many herded rows have a mean nearer to the class's than any of 200 random choices of them."""
     random = torch.Generator().manual_seed(0)
