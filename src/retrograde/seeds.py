@@ -1,5 +1,6 @@
 """Random choices: one generator for each (replicate seed, axis), so that no axis disturbs another."""
 
+import math
 from zlib import crc32
 
 import numpy as np
@@ -28,7 +29,7 @@ def uniform(key: Int64[Tensor, ""], *shape: int) -> Float[Tensor, "*_"]:
 
     A counter and the key are mixed by a 32-bit hash that Wellons found by search ("lowbias32"); its upper 24 bits count.
     """
-    count = torch.arange(int(np.prod(shape)), device=key.device)
+    count = torch.arange(math.prod(shape), device=key.device)
     bits = _mixed(_mixed(count) ^ _mixed(key ^ 0x9E3779B9))
     return ((bits >> 8).float() / 2**24).reshape(shape)
 
