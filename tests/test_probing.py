@@ -74,7 +74,7 @@ def by_hand(benchmark, data, seed):
     model = build(benchmark.model, data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
     backend = Vectorised(benchmark, finetune(), [stream], [seed], CPU)
     for number in range(len(stream.tasks)):
-        for row, _, y, _ in (step[step[:, 3] > 0].T for step in backend.rows(number)[:, 0]):
+        for row, _, y, *_ in (step[step[:, 3] > 0].T for step in backend.rows(number)[:, 0]):
             descend(model.parameters(), cross_entropy(model(torch.from_numpy(data.x_train[row])), torch.from_numpy(y)))
         looked = range(min(number + 2, len(stream.tasks)))
         rows = [probe_rows(stream, task, benchmark.probe, seed) for task in looked]
