@@ -32,7 +32,7 @@ def make_batch(random, classes, rows=6):
 
 
 def arrive(batch):
-    nothing = Batch(*(part[:0] for part in batch))
+    nothing = batch.at(slice(0))
     return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
 
 

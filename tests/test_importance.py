@@ -33,7 +33,7 @@ def make_batch(random, task=0, rows=4):
 
 
 def arrive(batch):
-    none = Batch(*(part[:0] for part in batch))
+    none = batch.at(slice(0))
     one = torch.ones(())
     return Arrival(batch, none, batch, torch.arange(len(batch.x)), torch.arange(0), one, one)
 

@@ -109,7 +109,7 @@ class Episodes:
         none = torch.zeros(len(x), dtype=torch.long, device=x.device)
         batch = Batch(x, tasks.y, none, torch.ones(len(x), device=x.device))
         cut = self.sources[0].support(self.shots[test])
-        return Episode(Batch(*(part[:cut] for part in batch)), Batch(*(part[cut:] for part in batch)))
+        return Episode(batch.at(slice(cut)), batch.at(slice(cut, None)))
 
     def step_all(self, state: State, buffers: Params, tasks: Tasks, progress: Tensor) -> State:
         """One meta-step of all replicates; pure."""

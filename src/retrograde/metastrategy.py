@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, vmap
@@ -21,7 +20,7 @@ class Episode(NamedTuple):
 
     def all(self) -> Batch:
         """The support and the query of one task as one batch."""
-        return Batch(*(torch.cat(pair) for pair in zip(self.support, self.query, strict=True)))
+        return self.support.beside(self.query)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from retrograde.compiling import Compile
 from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
-from retrograde.memory import Exemplars
+from retrograde.memory import Exemplars, Memory
 from retrograde.opaque import Opaque
 from retrograde.preparing import check_preparation, lessons, prepare
 from retrograde.probing import Prober
@@ -152,7 +152,7 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         return
     if memory := strategy.remember():
         memory.check(groups(stream))
-    _check_mixed(strategy)
+    _check_mixed(strategy, memory)
     backend = Vectorised(benchmark, strategy, [stream], [0], device)
     check_preparation(backend)
     try:
@@ -164,9 +164,8 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         ) from error
 
 
-def _check_mixed(strategy: Strategy) -> None:
+def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
     """Raise `UserError` where a task's arrivals would be mixed with what the memory takes of them."""
-    memory = strategy.remember()
     filled_late = isinstance(memory, Exemplars) or (memory is not None and memory.late)
     if strategy.schedule().examples == "arrivals and memory" and not filled_late:
         raise UserError(

@@ -113,9 +113,8 @@ class Vectorised:
     def _tables(self) -> Params:
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
         arrays = {"units": [stream.units for stream in self.streams]} | ({"pixels": pixels} if pixels else {})
-        return {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()} | self._keys(
-            "init", 0, 1
-        )[0]
+        own = {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()}
+        return own | self._keys("init", 0, 1)[0]
 
     def _keys(self, axis: str, number: int, count: int) -> list[Params]:
         """What replicates draw by, so many times, in the table of what differs between them; more of them begin alike."""
