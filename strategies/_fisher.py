@@ -25,7 +25,7 @@ def fisher_information(net: Net, params: Params, examples: Batch, kind: Fisher, 
     chance = net.chance(len(examples.x), 1 + net.outputs)
     if count:
         chosen = torch.where(examples.weight > 0, chance[:, 0], 2.0).argsort()[:count]
-        examples, chance = Batch(*(part[chosen] for part in examples)), chance[chosen]
+        examples, chance = examples.at(chosen), chance[chosen]
 
     def along(outputs: Float[Tensor, "row unit"], rows: slice) -> Directions:
         probabilities = outputs.softmax(-1)

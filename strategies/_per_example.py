@@ -16,12 +16,13 @@ from ._importance import nothing
 
 PIECE = 2**20
 """Numbers of per-example gradients that are held at once."""
-ROWS = 1000
+ROWS = 500
 """Examples taken at once where no gradient of a single one is held."""
 
 Directions = Float[Tensor, "direction row unit"]
+
 Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
-"""The model's outputs for some rows -> the directions in the space of outputs in which each one's gradient is asked for."""
+"""The model's outputs for some rows, and which these are -> the directions along which each output's gradient is asked for."""
 
 
 def check_rows(net: Net) -> None:
@@ -41,17 +42,15 @@ def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: 
     is given outputs of which other tasks' are masked.
     """
     net, total = net.evaluating(), nothing(params)
-    layered = _layered(net, params)
-    size = ROWS if layered else max(1, PIECE // sum(value.numel() for value in params.values()))
+    powers = _of_layers if _layered(net, params) else _of_any
+    size = ROWS if powers is _of_layers else max(1, PIECE // sum(value.numel() for value in params.values()))
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
-        piece = Batch(*(part[rows] for part in examples))
-        directions = along(net.logits(params, piece.x, piece.task), rows)
-        total = added(total, (_of_layers if layered else _of_any)(net, params, piece, directions, power))
+        total = added(total, powers(net, params, examples, rows, along, power))
     return {name: value / examples.weight.sum() for name, value in total.items()}
 
 
-def _of_any(net: Net, params: Params, batch: Batch, directions: Directions, power: int) -> Params:
+def _of_any(net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int) -> Params:
     """The sum over rows, by weight, for any module: every gradient of every row by itself."""
 
     def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
@@ -59,11 +58,16 @@ def _of_any(net: Net, params: Params, batch: Batch, directions: Directions, powe
         total = nothing(params)
         for direction in directions:
             (gradient,) = pulled(direction)
-            total = {name: value + gradient[name].abs() ** power for name, value in total.items()}
+            total = {name: value + _raised(gradient[name], power) for name, value in total.items()}
         return total
 
-    found = vmap(of_one, in_dims=(0, 1))(batch.x, directions)
+    batch = examples.at(rows)
+    found = vmap(of_one, in_dims=(0, 1))(batch.x, along(net.logits(params, batch.x, batch.task), rows))
     return {name: torch.tensordot(batch.weight, value, 1) for name, value in found.items()}
+
+
+def _raised(value: Tensor, power: int) -> Tensor:
+    return value.square() if power == 2 else value.abs() ** power
 
 
 def _layered(net: Net, params: Params) -> bool:
@@ -76,28 +80,24 @@ def _layered(net: Net, params: Params) -> bool:
     return plain and learnt == set(params)
 
 
-def _of_layers(net: Net, params: Params, batch: Batch, directions: Directions, power: int) -> Params:
+def _of_layers(net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int) -> Params:
     """The same for a chain of linear layers: a row's gradient is the outer product of what comes back to a layer and its input.
 
     The power of a product is the product of powers, so that the sum over rows is one matrix product for each layer.
     """
-    layers = dict(net.module.named_children())
-    none = {n: batch.x.new_zeros(len(batch.x), each.out_features) for n, each in layers.items() if isinstance(each, nn.Linear)}
-
-    def outputs(added: Params) -> tuple[Tensor, Params]:
-        x, inputs = batch.x, {}
-        for name, layer in layers.items():
-            if name not in none:
-                x = layer(x)
-                continue
-            inputs[name] = x
-            x = linear(x, params[f"{name}.weight"], params.get(f"{name}.bias")) + added[name]
-        return x, inputs
-
-    _, pulled, inputs = vjp(outputs, none, has_aux=True)  # type: ignore[misc]
-    backs: list[Params] = [pulled(direction)[0] for direction in directions]
-    found: Params = {}
-    for name, x in inputs.items():
-        back = batch.weight[:, None] * torch.stack([each[name].abs() ** power for each in backs]).sum(0)
-        found |= {f"{name}.weight": back.T @ x.abs() ** power, f"{name}.bias": back.sum(0)}
+    batch = examples.at(rows)
+    x, passed = batch.x, []
+    for name, layer in net.module.named_children():
+        passed.append((name, layer, x))
+        x = linear(x, params[f"{name}.weight"], params.get(f"{name}.bias")) if isinstance(layer, nn.Linear) else layer(x)
+    first = next(name for name, layer, _ in passed if isinstance(layer, nn.Linear))
+    back, found = along(net.of_tasks(x, batch.task), rows), nothing(params)
+    for name, layer, x in reversed(passed):
+        if isinstance(layer, nn.ReLU):
+            back = back * (x > 0)
+        elif isinstance(layer, nn.Linear):
+            powers = batch.weight[:, None] * _raised(back, power).sum(0)
+            found |= {f"{name}.weight": powers.T @ _raised(x, power), f"{name}.bias": powers.sum(0)}
+            if name != first:
+                back = linear(back, params[f"{name}.weight"].T)
     return {name: found[name] for name in params}

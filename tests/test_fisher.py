@@ -79,7 +79,10 @@ def test_matrix_products_give_what_single_examples_give(model):
     assert _per_example._layered(net, params)
     directions = torch.randn(3, 7, 4, dtype=torch.float64)
     for power in (1, 2):
-        found = [find(net, params, batch, directions, power) for find in (_per_example._of_layers, _per_example._of_any)]
+        found = [
+            find(net, params, batch, slice(None), lambda *_: directions, power)
+            for find in (_per_example._of_layers, _per_example._of_any)
+        ]
         assert_close(*found)
 
 

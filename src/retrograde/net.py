@@ -98,14 +98,15 @@ class Net:
         """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
         buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
         logits: Tensor = functional_call(self.module, (params, buffers), (x,))
-        return self._of_tasks(logits, task)
+        return self.of_tasks(logits, task)
 
-    def _of_tasks(self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None) -> Float[Tensor, "row unit"]:
+    def of_tasks(self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None) -> Float[Tensor, "row unit"]:
+        """The model's outputs, where the scenario tells the task with minus infinity for other tasks' units."""
         return logits if self.units is None or task is None else logits.masked_fill(~self.units[task], -torch.inf)
 
     def losses_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, " row"]:
         """The loss of each row, of the model's outputs on it."""
-        return self.losses(self._of_tasks(logits, batch.task), batch.y)
+        return self.losses(self.of_tasks(logits, batch.task), batch.y)
 
     def loss_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, ""]:
         """The mean of these over the rows that are not padding; 0 where all are."""

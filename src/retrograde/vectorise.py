@@ -143,7 +143,7 @@ class Vectorised:
 
     def _images(self, x: Tensor, pixels: Tensor | None, task: Tensor) -> Float[Tensor, "row *shape"]:
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
-        return (flat.float() * self.scale).reshape(-1, *self.shape)
+        return (flat * self.scale).reshape(-1, *self.shape)
 
     def _batch(self, rows: Int64[Tensor, "row _"], tables: Params, pool: Tensor) -> Batch:
         row, task, y, weight = rows[:, :4].unbind(-1)

@@ -18,7 +18,7 @@ from retrograde.vectorise import Vectorised
 THREADS, ROUNDS, SEEDS = 1, 3, [0, 1, 2, 3, 4]
 STEPS: dict[str, float] = {}  # ms per step, the median over rounds
 CELLS = {
-    "finetune": 20, "ewc": 20, "online_ewc": 20, "si": 20,
+    "finetune": 20, "ewc": 20, "ewc:fisher=sampled": 20, "online_ewc": 20, "si": 20,
     "er:draw=10": 10, "agem:draw=10": 10, "der:draw=10": 10, "derpp:draw=5": 10,
 }  # fmt: skip
 """Strategies, and how many arrivals a step of theirs has."""
