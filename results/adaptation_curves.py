@@ -17,11 +17,12 @@ class AdaptationCurves(Drawing):
     """Loss and accuracy on new tasks after each inner step."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import lines
+        from retrograde.figure import lines, looks
 
-        frame = adaptation_frame(records, labels(records))
+        label = labels(records)
+        frame = adaptation_frame(records, label)
         shown = frame[frame.metric != "cosine"]
         if shown.empty:
             return None
         title = "Adapting to new tasks: mean over replicates and 95 % t-interval"
-        return lines(shown.rename(columns={"metric": "quantity"}), "step", title, "inner steps")
+        return lines(shown.rename(columns={"metric": "quantity"}), "step", title, "inner steps", looks(label))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PANELS = {"arriving": "cosine of the next task with those so far", "update": "alignment of the step with earlier tasks"}
 Colour = tuple[float, float, float]
-MARKERS = "osD^vP*X<>phd"
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,16 @@ class AlignmentForgetting(Drawing):
     """Forgetting of every cell against the alignment of gradients, and of steps, with Spearman's rank correlation."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        import seaborn as sns
         from matplotlib.figure import Figure
 
-        frame = replicate_frame(records, labels(records))
+        from retrograde.figure import MARKERS, looks
+
+        label = labels(records)
+        frame = replicate_frame(records, label)
         if "forgetting" not in set(frame.metric) or set(PANELS).isdisjoint(frame.metric):
             return None
-        strategies, benchmarks = sorted(set(frame.strategy)), sorted(set(frame.benchmark))
-        colours = dict(zip(strategies, sns.color_palette("colorblind", len(strategies)), strict=True))
+        benchmarks, look = sorted(set(frame.benchmark)), looks(label)
+        colours = {each.strategy: look[f"{each.strategy} {each.settings}".strip()].colour for each in sorted(label.values())}
         markers = {benchmark: MARKERS[i % len(MARKERS)] for i, benchmark in enumerate(benchmarks)}
         figure = Figure(figsize=(10, 5), layout="constrained")
         axes = figure.subplots(1, len(PANELS), sharey=True)

@@ -22,18 +22,20 @@ class AlignmentStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.figure import lines, wrapped
+        from retrograde.figure import lines, looks, wrapped
 
-        looks = alignment_frame(records, labels(records))
-        looks = looks[looks.metric.isin(list(QUANTITIES))]
-        if looks.empty:
+        label = labels(records)
+        frame = alignment_frame(records, label)
+        frame = frame[frame.metric.isin(list(QUANTITIES))]
+        if frame.empty:
             return None
         # replicates whose tasks differ by a few steps look at places that differ a little
-        tenths = looks.assign(trained=looks.trained.round(1), quantity=looks.metric.map(QUANTITIES))
+        tenths = frame.assign(trained=frame.trained.round(1), quantity=frame.metric.map(QUANTITIES))
         shown = tenths.groupby(["quantity", *REPLICATE, "trained"]).value.mean().reset_index()
         shown["benchmark"] = [wrapped(benchmark, 55) for benchmark in shown.benchmark]
         gradients = f"Gradients of the cross-entropy over all parameters, on {examples(records)} of each task"
-        figure = lines(shown, "trained", f"{gradients}: mean over replicates and 95 % t-interval", "tasks trained")
+        title = f"{gradients}: mean over replicates and 95 % t-interval"
+        figure = lines(shown, "trained", title, "tasks trained", looks(label))
         for axis in figure.axes:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         return figure

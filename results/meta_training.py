@@ -24,10 +24,12 @@ class MetaTraining(Drawing):
     """Loss, accuracy and the cosine between support and query gradients, on new tasks, against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import lines
+        from retrograde.figure import lines, looks
 
-        frame = checks_frame(records, labels(records))
+        label = labels(records)
+        frame = checks_frame(records, label)
         if frame.empty:
             return None
         title = "Meta-training, watched on 100 tasks: mean over replicates and 95 % t-interval"
-        return lines(frame.assign(quantity=frame.metric.map(QUANTITIES)), "iteration", title, "meta-iterations")
+        named = frame.assign(quantity=frame.metric.map(QUANTITIES))
+        return lines(named, "iteration", title, "meta-iterations", looks(label))

@@ -65,12 +65,11 @@ def _trained(record: Record) -> bool:
 
 
 def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:
-    where, how, counts, memory = record.environment, record.how, record.counts, record.memory
+    how, counts, memory = record.how, record.counts, record.memory
     train = record.clocks["train"]
     return {
         "benchmark": benchmark,
-        "machine": f"{where['cpu']} ({where['cores']} cores), {where['device']}, torch {where['torch']}, "
-        f"{where['threads']} threads, {where['jobs']} jobs, {how['replicates']} replicates",
+        "machine": record.machine,
         "strategy": strategy,
         "settings": settings,
         "backend": how["backend"],

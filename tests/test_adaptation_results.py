@@ -94,7 +94,7 @@ def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds
 
 def test_every_figure_is_drawn_from_episodes_and_none_from_streams(seeds, make_record):
     assert [name for name, _ in figures(seeds, PARTS)] == FIGURES
-    assert list(figures([make_record()], PARTS)) == []
+    assert not {name for name, _ in figures([make_record()], PARTS)}.intersection(FIGURES)
 
 
 @pytest.mark.parametrize("form", FORMATS)

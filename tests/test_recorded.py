@@ -7,7 +7,7 @@ import pytest
 from retrograde.plan import read_suite, resolve, suites
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
-from retrograde.report import figures, tables, write
+from retrograde.report import report, write
 from retrograde.settings import parse
 from retrograde.store import Store
 
@@ -18,8 +18,8 @@ PARTS = Registry()
 
 @pytest.mark.parametrize("suite", RECORDED)
 def test_the_committed_tables_and_figures_are_what_the_committed_records_give(suite, tmp_path):
-    records = list(Store(ROOT / "recorded" / suite))
-    write(tmp_path, [*FORMATS, "svg"], tables(records, PARTS), figures(records, PARTS))
+    asked = [*FORMATS, "svg"]
+    write(tmp_path, asked, report(suite, list(Store(ROOT / "recorded" / suite)), asked, PARTS), PARTS)
     committed = sorted((ROOT / "tables" / suite).iterdir())
     assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in committed)

@@ -2,13 +2,23 @@ import pytest
 
 from retrograde.errors import UserError
 from retrograde.registry import Registry
-from retrograde.report import formats, tables, write
+from retrograde.report import Report, formats, report, tables, write
+
+PARTS = Registry()
 
 
 @pytest.fixture
-def made(make_record):
-    records = [make_record(strategy, seed) for strategy in ("er", "sgd") for seed in range(3)]
-    return list(tables(records, Registry()))
+def records(make_record):
+    return [make_record(strategy, seed) for strategy in ("er", "sgd") for seed in range(3)]
+
+
+@pytest.fixture
+def made(records):
+    return report("mine", records, ["csv"], PARTS)
+
+
+def only_scores(made):
+    return made._replace(tables={"scores": made.tables["scores"]})
 
 
 @pytest.mark.parametrize(
@@ -28,35 +38,45 @@ def test_the_formats_are_those_asked_for_once_each_and_always_csv(asked, expecte
     assert len(found) == len(expected)
 
 
-@pytest.mark.parametrize(("asked", "remedy"), [("mdd", "Did you mean md"), ("md,html", "html.*Known: csv, md, png, svg, tex")])
+@pytest.mark.parametrize(
+    ("asked", "remedy"), [("mdd", "Did you mean md"), ("md,pdf", "pdf.*Known: csv, html, md, png, svg, tex")]
+)
 def test_an_unknown_format_names_the_known_ones(asked, remedy):
     with pytest.raises(UserError, match=remedy):
         formats(asked)
 
 
 def test_every_table_with_something_to_show_comes_under_its_name(made, make_adapted):
-    assert [name for name, _ in made] == ["scores", "timing"]
-    assert [name for name, _ in tables([make_adapted()], Registry())] == ["adaptation", "timing"]
-    assert all(table.sections and len(table.tidy) for _, table in made)
+    assert list(made.tables) == ["scores", "tasks", "timing"]
+    assert [name for name, _ in tables([make_adapted()], PARTS)] == ["adaptation", "timing"]
+    assert all(table.sections and len(table.tidy) for table in made.tables.values())
 
 
 def test_every_table_is_written_in_every_format_and_the_paths_are_told(made, tmp_path):
-    written = write(tmp_path / "a" / "b", ["md", "csv"], made)
-    assert {path.name for path in written} == {f"{name}.{form}" for name, _ in made for form in ("md", "csv")}
+    written = write(tmp_path / "a" / "b", ["md", "csv"], made, PARTS)
+    assert {path.name for path in written} == {f"{name}.{form}" for name in made.tables for form in ("md", "csv")}
     assert set(written) == set((tmp_path / "a" / "b").iterdir())
 
 
-def test_the_same_records_give_the_same_bytes(make_record, tmp_path):
-    records = [make_record(strategy, seed) for strategy in ("er", "sgd") for seed in range(3)]
-    written = [write(tmp_path / name, ["md", "csv", "tex"], tables(iter(records), Registry())) for name in "ab"]
-    for first, second in zip(*written, strict=True):
+def test_figures_are_drawn_for_the_formats_that_need_them_alone(records):
+    assert report("mine", records, ["md", "csv", "tex"], PARTS).figures == {}
+    assert set(report("mine", records, ["html"], PARTS).figures) == {"accuracy_cost", "accuracy_tasks", "forgetting"}
+
+
+def test_the_same_records_give_the_same_bytes(records, tmp_path):
+    asked = ["md", "csv", "tex", "svg", "png", "html"]
+    made = [
+        write(tmp_path / name, asked, report("mine", order, asked, PARTS), PARTS)
+        for name, order in (("a", records), ("b", records[::-1]))
+    ]
+    for first, second in zip(*made, strict=True):
         assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_table_written_again_replaces_the_old_one(made, tmp_path):
-    (old,) = write(tmp_path, ["csv"], made[:1])
+    (old,) = write(tmp_path, ["csv"], only_scores(made), PARTS)
     old.write_text("old " * 10_000, encoding="utf-8")
-    write(tmp_path, ["csv"], made[:1])
+    write(tmp_path, ["csv"], only_scores(made), PARTS)
     assert "old" not in old.read_text(encoding="utf-8")
 
 
@@ -64,10 +84,14 @@ def test_a_table_written_again_replaces_the_old_one(made, tmp_path):
 def test_a_folder_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path, below):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="--out"):
-        write(tmp_path / "file" / below, ["csv"], made)
+        write(tmp_path / "file" / below, ["csv"], made, PARTS)
 
 
 def test_a_table_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path):
-    (tmp_path / f"{made[0][0]}.csv").mkdir()
+    (tmp_path / "scores.csv").mkdir()
     with pytest.raises(UserError, match="--out"):
-        write(tmp_path, ["csv"], made)
+        write(tmp_path, ["csv"], only_scores(made), PARTS)
+
+
+def test_nothing_is_written_of_nothing(tmp_path):
+    assert write(tmp_path, ["csv"], Report("mine", [], {}, {}), PARTS) == []

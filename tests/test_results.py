@@ -388,6 +388,25 @@ def test_published_scores_stand_under_the_row_that_they_fit(make_record, make_pu
     assert section.rows[1][section.columns.index("BTI")].text == ""
 
 
+# Accuracy on each task
+
+
+def test_each_task_has_its_mean_at_the_end_and_in_the_csv_since_it_was_learned(make_record):
+    made = [make_record(seed=s, correct=((10, 10), (90, 20), (80 + 2 * s, 90))) for s in (0, 1)]
+    table = part("tasks").table(made)
+    assert [entry.text for entry in table.sections[0].rows[0]] == ["er", "81.00", "90.00", "2"]
+    assert table.tidy[["after", "task", "mean"]].to_numpy().tolist() == [[1, 1, 0.9], [2, 1, 0.81], [2, 2, 0.9]]
+
+
+def test_of_a_hundred_tasks_twenty_have_a_column_and_the_last_is_one(make_record):
+    table = part("tasks").table([make_record(correct=[range(101)] * 102, of=200)])
+    (section,) = table.sections
+    assert section.columns[1:3] == ("task 1", "task 7")
+    assert section.columns[-2] == "task 101"
+    assert len(section.columns) <= 20 + 2
+    assert [entry.text for entry in section.rows[0][1:3]] == ["0.00", "3.00"]
+
+
 # Class sequence
 
 

@@ -128,33 +128,40 @@ def _cells(benchmarks: list[str], strategies: list[str], seeds: int | None, fold
 def report(
     store: Annotated[Path, typer.Argument(help="A folder of records.")],
     format_: Annotated[
-        str, typer.Option("--format", metavar="md,csv,tex,svg,png", help="CSV is always written; svg and png are figures.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="md,csv,tex,svg,png,html",
+            help="CSV is always written; svg and png are figures; html is one page that holds everything.",
+        ),
     ] = "md",
     out_: Annotated[Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")] = None,
     as_: Annotated[
         str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose forgetting and transfer `scores` has.")
     ] = "own",
+    open_: Annotated[bool, typer.Option("--open", help="Make the page too, and open it in a browser.")] = False,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Make every table and figure from the records of a store, without training, and print the tables."""
     from retrograde.render import markdown
-    from retrograde.report import FIGURES, figures, formats, tables, write
+    from retrograde.report import PAGE, formats, report, write
     from retrograde.store import Store
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
-    asked, registry, records = formats(format_), Registry(tuple(plugin)), Store(store)
-    everything = list(records)
-    made = list(tables(everything, registry, as_))
-    drawn = figures(everything, registry) if set(asked) & set(FIGURES) else ()
+    asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
+    made = report(store.resolve().name, list(records), asked, registry, as_)
     for path, why in records.damaged.items():
         err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
-    for _, table in made:
+    for table in made.tables.values():
         out.print(markdown(table), markup=False)
-    if not made:
+    if not made.records:
         err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
-    for path in write(out_ or store / "tables", asked, made, drawn):
+        return
+    for path in write(out_ or store / "tables", asked, made, registry):
         err.print(f"[dim]wrote {escape(str(path))}[/]")
+    if open_:
+        typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
 
 
 @app.command()

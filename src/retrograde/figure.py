@@ -1,24 +1,61 @@
-"""Figures: one style, a colour and a dash for each strategy of a figure, and files whose bytes follow from the records."""
+"""Figures: one style, one look for each strategy of a report, and files whose bytes follow from the records."""
 
 import io
 import textwrap
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
+from retrograde.frame import Label
+from retrograde.record import Cell
 from retrograde.stats import t_interval
 
-DASHES = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
+DASHES: list[str | tuple[float, ...]] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
 """Line styles that tell strategies apart in grey; seven, for the palette has ten colours."""
-STYLE: dict[str, Any] = {"svg.hashsalt": "retrograde", "svg.fonttype": "path", "legend.frameon": False}
+MARKERS = "osD^vP*X<>phd"
+"""Markers that do the same."""
+STYLE: dict[str, Any] = {
+    "svg.hashsalt": "retrograde",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "legend.frameon": False,
+}
+
+
+class Look(NamedTuple):
+    """How a strategy is drawn in all figures of a report."""
+
+    colour: tuple[float, float, float]
+    dash: str | tuple[float, ...]
+    marker: str
+
+
+def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
+    """By title, the look of every strategy with its settings; one name has one colour, whatever its settings."""
+    palette = [(float(r), float(g), float(b)) for r, g, b in sns.color_palette("colorblind")]
+    strategies = sorted({each[1:] for each in label.values()})
+    names = list(dict.fromkeys(name for name, _ in strategies))
+    found, used = (
+        {},
+        Counter(range(len(palette))),
+    )  # how often each colour is, its place added so that neighbours differ in grey
+    for name, settings in strategies:
+        place = names.index(name) % len(palette)
+        number = used[place] + place
+        found[f"{name} {settings}".strip()] = Look(palette[place], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
+        used[place] += 1
+    return found
 
 
 @contextmanager
@@ -31,18 +68,19 @@ def style() -> Iterator[None]:
         yield
 
 
-def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
+def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[str, Look]) -> Figure:
     """A column of panels for each benchmark, a row for each `quantity`, and in each a line for each strategy.
 
-    `frame` has a row for each replicate and x, with the columns benchmark, quantity, strategy, settings and value. A line is
-    the mean over replicates, its band the 95 % t-interval over them; a single replicate has no band.
+    `look` has how each is drawn, by its title. `frame` has a row for each replicate and x, with the columns benchmark,
+    quantity, strategy, settings and value. A line is the mean over replicates, its band the 95 % t-interval over them; a
+    single replicate has no band.
     """
     label = (frame.strategy + " " + frame.settings).str.strip()
     order = sorted(set(label))
     grid = sns.relplot(
         frame.assign(label=label), kind="line", x=x, y="value", hue="label", style="label", col="benchmark", row="quantity",
-        hue_order=order, style_order=order, dashes=[DASHES[i % len(DASHES)] for i in range(len(order))],
-        palette=dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True)), errorbar=_interval,
+        hue_order=order, style_order=order, dashes={name: look[name].dash for name in order},
+        palette={name: look[name].colour for name in order}, errorbar=_interval,
         height=2.6, aspect=1.5, facet_kws={"sharex": "col", "sharey": False},
     )  # fmt: skip
     grid.set_titles("").set_xlabels(x_label)
@@ -52,12 +90,20 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str) -> Figure:
         axes[0].set_ylabel(quantity)
         for axis in axes if quantity.startswith("loss") else ():
             axis.set_yscale("log")
+            plain_ticks(axis.yaxis)
     sns.move_legend(grid, "center left", bbox_to_anchor=(1, 0.5), title="")
     grid.figure.subplots_adjust(right=0.99)  # the legend took its place from the panels; it is saved beside them
     grid.figure.suptitle(title, y=1.02 + 0.02 * max(name.count("\n") for name in grid.col_names))
     figure: Figure = grid.figure
     plt.close(figure)  # else pyplot keeps it
     return figure
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers: no text of a figure is read as mathematics, as names may hold dollars."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def wrapped(text: str, width: int) -> str:

@@ -44,6 +44,13 @@ class Learner(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
 
+    def declares(self) -> dict[str, str]:
+        """Its scenarios."""
+        return {
+            "kind": "opaque learner" + (", an upper bound" if self.upper_bound else ""),
+            "scenarios": ", ".join(self.scenarios),
+        }
+
     def agree(self, terms: Terms) -> None:
         """Hear what is known of the stream; comes before `begin`."""
 

@@ -43,6 +43,10 @@ class MetaStrategy(Part):
     meta_lr: Rate = 0.001
     clip: Bound = 0.0  # each number of the meta-gradient is kept within -clip and clip
 
+    def declares(self) -> dict[str, str]:
+        """What it is for."""
+        return {"kind": "meta-strategy, of few-shot episodes" + (", an upper bound" if self.upper_bound else "")}
+
     def learned(self, net: Net, params: Params) -> Params:
         """What the outer loop learns, as it starts."""
         return params

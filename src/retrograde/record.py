@@ -117,6 +117,15 @@ class Record:
         """As `R`, with each test example's task told: logits of other tasks' classes are left out. Class-incremental only."""
         return _rates(self.correct_told, self.tests) if self.correct_told else None
 
+    @property
+    def machine(self) -> str:
+        """Within what its clocks may be compared: machine, version of torch, threads, jobs at a time, replicates together."""
+        where = self.environment
+        return (
+            f"{where['cpu']} ({where['cores']} cores), {where['device']}, torch {where['torch']}, {where['threads']} threads, "
+            f"{where['jobs']} jobs, {self.how['replicates']} replicates"
+        )
+
     def to_json(self) -> str:
         """The record as one JSON document; no NaN can occur in it."""
         return _ADAPTER.dump_json(self).decode() + "\n"

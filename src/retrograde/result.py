@@ -20,7 +20,10 @@ class Entry(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows that may be compared with one another, under one heading."""
+    """Rows that may be compared with one another, under one heading.
+
+    That is a benchmark's label, alone or followed by " — " and more; any other is taken to be about all benchmarks.
+    """
 
     heading: str
     columns: tuple[str, ...]
@@ -40,6 +43,7 @@ class Result(Part):
     """One table from the records of a store. Nothing is trained and nothing is read but the records."""
 
     kind: ClassVar[str] = "results"
+    order: ClassVar[int] = 1  # among the tables of a report: 0 for one about everything, which comes first
 
     @abstractmethod
     def table(self, records: Sequence[Record]) -> Table:

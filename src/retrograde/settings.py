@@ -93,6 +93,10 @@ class Part(ABC):
         pairs = ((f.name, "" if f.default is dataclasses.MISSING else as_text(f.default)) for f in _fields(cls))
         return ",".join(f"{name}={default}" for name, default in pairs)
 
+    def declares(self) -> dict[str, str]:
+        """What it says of itself beside its settings, in words."""
+        return {}
+
     @classmethod
     def summary(cls) -> str:
         """The first line of the docstring."""

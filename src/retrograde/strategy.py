@@ -54,6 +54,18 @@ class Strategy(Part):
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
     tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
 
+    def declares(self) -> dict[str, str]:
+        """Its scenarios, what it trains on and remembers, and the hooks that it defines."""
+        hooks = ("prepare", "begin", "init", "step", "choose", "end_task", "predict")
+        own = [hook for hook in hooks if getattr(type(self), hook) is not getattr(Strategy, hook)]
+        return {
+            "kind": "pure strategy" + (", an upper bound" if self.upper_bound else ""),
+            "scenarios": ", ".join(self.scenarios),
+            "trains on": self.schedule().examples,
+            "memory": str(self.remember() or "none"),
+            "defines": ", ".join(own),
+        }
+
     def schedule(self) -> Schedule:
         """What it trains on."""
         return Schedule()

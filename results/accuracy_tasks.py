@@ -1,0 +1,71 @@
+"""The matrix R as a heat map, for each benchmark and strategy."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrograde.frame import labels, ordered
+from retrograde.record import Cell, Record
+from retrograde.result import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE = 4
+"""Panels beside each other."""
+LEGIBLE = 6
+"""Tasks up to which the accuracies are written in their cells."""
+
+
+@dataclass(frozen=True)
+class AccuracyTasks(Drawing):
+    """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from matplotlib.figure import Figure
+
+        from retrograde.figure import wrapped
+
+        found, label = _matrices(records), labels(records)
+        if not found:
+            return None
+        cells = sorted(found, key=lambda cell: label[cell])
+        tall = -(-len(cells) // WIDE)
+        figure = Figure(figsize=(10, 0.8 + 2.5 * tall), layout="constrained")
+        axes = figure.subplots(tall, WIDE, squeeze=False)
+        for axis in axes.flat[len(cells) :]:
+            axis.remove()
+        for axis, cell in zip(axes.flat, cells, strict=False):
+            axis.set_title(wrapped(" ".join(label[cell]).strip(), 32), fontsize="small")
+            _draw(axis, 100 * found[cell])
+        figure.colorbar(axes[0, 0].images[0], ax=[*axes.flat[: len(cells)]], label="accuracy %", aspect=30)
+        figure.supxlabel("task tested")
+        figure.supylabel("tasks trained")
+        figure.suptitle("What is known of each task after each task: mean over replicates")
+        return figure
+
+
+def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
+    """The mean over replicates of R, without the row before any training; streams of one task have none."""
+    found = defaultdict(list)
+    for record in ordered(records):
+        if record.status == "done" and len(record.tests) > 1:
+            found[record.cell].append(record.R[1:])
+    return {cell: np.mean(matrices, axis=0) for cell, matrices in found.items()}
+
+
+def _draw(axis: "Axes", matrix: np.ndarray) -> None:
+    tasks = len(matrix)
+    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100, extent=(0.5, tasks + 0.5, tasks + 0.5, 0.5))
+    ticks = range(1, tasks + 1, max(1, tasks // 4))
+    axis.set_xticks(ticks)
+    axis.set_yticks(ticks)
+    axis.grid(visible=False)
+    if tasks <= LEGIBLE:
+        for (after, task), value in np.ndenumerate(matrix):
+            ink = "black" if value > 60 else "white"
+            axis.text(task + 1, after + 1, f"{value:.0f}", ha="center", va="center", fontsize=6, color=ink)

@@ -1,0 +1,59 @@
+"use strict";
+// The page reads as well without this: it sorts and filters the rows of tables.
+const value = (row, column) => row.cells[column].textContent.trim();
+const number = text => { const found = text.match(/^[-+−<]?\s*[\d.]+(e[-+]?\d+)?/i); return found ? parseFloat(found[0].replace(/[<\s]/g, "").replace("−", "-")) : NaN; };
+
+function sort(table, column) {
+  const heads = table.tHead.rows[0].cells, head = heads[column];
+  const direction = head.getAttribute("aria-sort") === "descending" ? "ascending" : "descending";
+  for (const each of heads) each.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", direction);
+  const sign = direction === "ascending" ? 1 : -1, rows = [...table.tBodies[0].rows];
+  const numeric = rows.some(row => !isNaN(number(value(row, column))));
+  rows.sort((a, b) => {
+    const [x, y] = [value(a, column), value(b, column)];
+    if (!numeric) return sign * x.localeCompare(y, "en", {numeric: true});
+    const [m, n] = [number(x), number(y)];
+    return isNaN(m) || isNaN(n) ? isNaN(m) - isNaN(n) : sign * (m - n); // what is no number comes last
+  });
+  table.tBodies[0].append(...rows);
+}
+
+function matches(text, wanted) {
+  const bound = wanted.match(/^([<>])\s*(-?[\d.]+)$/);
+  if (!bound) return wanted.toLowerCase().split(/\s+/).every(word => text.toLowerCase().includes(word));
+  return bound[1] === ">" ? number(text) > parseFloat(bound[2]) : number(text) < parseFloat(bound[2]);
+}
+
+function filter(table, inputs, found) {
+  const rows = [...table.tBodies[0].rows];
+  for (const row of rows) row.hidden = !inputs.every((input, column) => !input.value.trim() || matches(value(row, column), input.value.trim()));
+  found.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} rows`;
+}
+
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent);
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(table, column));
+    head.append(button);
+  });
+  if (!("filters" in table.dataset)) continue;
+  const found = document.createElement("p"), line = table.tHead.insertRow();
+  found.className = "found";
+  found.setAttribute("role", "status");
+  const inputs = names.map(name => {
+    const cell = document.createElement("td"), input = document.createElement("input");
+    input.setAttribute("aria-label", `Filter by ${name}: words, or > or < and a number`);
+    input.placeholder = "filter";
+    cell.append(input);
+    line.append(cell);
+    return input;
+  });
+  for (const input of inputs) input.addEventListener("input", () => filter(table, inputs, found));
+  table.closest(".scroll").before(found);
+  filter(table, inputs, found);
+}
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(each => { each.open = true; }));

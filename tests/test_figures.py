@@ -1,0 +1,93 @@
+"""What every figure keeps to, and the figures of scores and cost."""
+
+import random
+
+import pytest
+
+from retrograde.figure import FORMATS, looks, style
+from retrograde.frame import labels
+from retrograde.registry import Registry
+from retrograde.report import figures
+from retrograde.result import Drawing
+
+PARTS = Registry()
+DRAWINGS = [name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)]
+ODD = "$a_b$ {x} \\frac%&<é>"
+EACH = pytest.mark.parametrize("name", DRAWINGS)
+OF_STREAMS = ["accuracy_cost", "accuracy_tasks", "forgetting"]
+
+
+@pytest.fixture(scope="module")
+def records(make_record):
+    """On two benchmarks three strategies and an upper bound; one of them on a single benchmark; one replicate of another."""
+    ends = {"er": 80, "finetune": 10, "gem": 60, "joint": 95}
+    made = [
+        make_record(name, s, ((10, 10), (90, 20), (end + s, 90 - s)), benchmark=benchmark, upper_bound=name == "joint",
+                    clocks={"train": end / 10, "evaluate": 1.0})
+        for benchmark in ("rotated", "split") for name, end in ends.items() for s in range(3)
+        if (benchmark, name) != ("split", "gem")
+    ]  # fmt: skip
+    return [*made, make_record(ODD, changed=f"name={ODD}"), make_record("si", 0, (), status="failed")]
+
+
+def draw(name, records):
+    return PARTS.get("results", name).figure(records)
+
+
+@EACH
+def test_a_figure_of_nothing_is_none(name, make_record):
+    assert draw(name, []) is None
+    assert draw(name, [make_record(status="failed", correct=())]) is None
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_order_of_the_records_changes_no_byte(records, form):
+    shuffled = random.Random(0).sample(records, len(records))
+    first, again = ({name: FORMATS[form](each) for name, each in figures(some, PARTS)} for some in (records, shuffled))
+    assert first == again
+    assert set(first) >= set(OF_STREAMS)
+
+
+@pytest.mark.parametrize("name", OF_STREAMS)
+def test_names_that_mathtext_would_read_are_shown_as_they_are(name, make_record):
+    made = [make_record(odd, changed="x=$y^2$") for odd in (ODD, "er")]
+    with style():
+        drawn = FORMATS["svg"](draw(name, made)).decode()
+    assert drawn.count("$y^2$") >= 2
+    assert "$a_b$" in drawn
+
+
+def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
+    names = [f"s{i:02}" for i in range(25)]
+    made = [make_record(name, memory=memory, changed=f"memory={memory}") for name in names for memory in (1, 2)]
+    look = looks(labels(made))
+    assert all(look[f"{name} memory=1"].colour == look[f"{name} memory=2"].colour for name in names)
+    assert len({(each.colour, each.dash) for each in look.values()}) == len(look)
+    assert len({(each.colour, each.marker) for each in look.values()}) == len(look)
+
+
+def test_the_heat_map_has_the_means_after_each_task(records):
+    axis = next(axis for axis in draw("accuracy_tasks", records).axes if axis.get_title() == "rotated er")
+    assert axis.images[0].get_array().round(6).tolist() == [[90, 20], [81, 89]]
+    assert [text.get_text() for text in axis.texts] == ["90", "20", "81", "89"]
+
+
+def test_forgetting_has_a_mark_for_every_strategy_the_most_accurate_highest(records):
+    figure = draw("forgetting", records)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["finetune", "gem", "er", "joint †"]
+    marks = [line.get_xdata()[0] for line in figure.axes[1].lines]
+    assert marks == pytest.approx([79, 29, 9, -6])  # 90 less what is left of the first task: 11, 61, 81, 96
+
+
+def test_cost_joins_what_nothing_beats_in_both(records):
+    axis = next(axis for axis in draw("accuracy_cost", records).axes if axis.get_title() == "rotated")
+    front = axis.lines[0]
+    assert front.get_xdata().tolist() == pytest.approx([0.2, 1.2, 1.6, 1.9])  # finetune, gem, er, joint: seconds of a fifth
+    assert front.get_ydata().tolist() == sorted(front.get_ydata())
+
+
+def test_clocks_of_two_machines_share_no_panel(make_record):
+    made = [make_record(name, s, machine={"cpu": cpu}) for name in ("er", "si") for s, cpu in enumerate(("A", "B"))]
+    titles = [axis.get_title() for axis in draw("accuracy_cost", made).axes]
+    assert [title.split()[2] for title in titles] == ["A", "B"]
