@@ -1,0 +1,52 @@
+"""LaTeX reads the tables that are meant for it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from retrograde.registry import Registry
+from retrograde.render import latex
+from retrograde.report import tables
+
+PARTS = Registry()
+RECORDED = sorted((Path(__file__).parents[1] / "results" / "tables").glob("*/"))
+DOCUMENT = r"""\documentclass{article}
+\usepackage{booktabs}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Compile some LaTeX tables; returns what LaTeX found wrong."""
+    if not shutil.which("pdflatex") and not os.environ.get("CI"):
+        pytest.skip("there is no LaTeX here")
+
+    def faults(*made):
+        folder = tmp_path_factory.mktemp("latex")
+        (folder / "all.tex").write_text(DOCUMENT % "\\clearpage\n".join(made), encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        return [line for line in said.stdout.splitlines() if line.startswith("!")] or ["LaTeX failed."] * said.returncode
+
+    return faults
+
+
+@pytest.mark.parametrize("suite", RECORDED, ids=lambda suite: suite.name)
+def test_the_committed_tables_compile(compiled, suite):
+    assert compiled(*(path.read_text(encoding="utf-8") for path in sorted(suite.glob("*.tex")))) == []
+
+
+def test_names_with_special_characters_compile(compiled, make_record):
+    odd = "a|*_`<>&%$#{}~^\\±µ–†é×"
+    made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
+    assert compiled(*(latex(table) for _, table in tables(made, PARTS))) == []
+
+
+def test_what_is_no_latex_is_found(compiled):
+    assert compiled(r"\nonsense")[0] == "! Undefined control sequence."
