@@ -105,13 +105,14 @@ def test_er_ace_without_memory_leaves_absent_classes_alone():
 class Zenke:
     """Equations 3 to 5 on one vector, for plain descent at 0.2, strength 1.5 and damping 0.02."""
 
-    def __init__(self, weights, floor):
-        self.weights, self.anchor, self.floor, self.negative = weights, weights, floor, False
+    def __init__(self, weights, floor, penalised):
+        self.weights, self.anchor, self.floor, self.penalised, self.negative = weights, weights, floor, penalised, False
         self.importance, self.path = torch.zeros_like(weights), torch.full_like(weights, -0.001)
 
     def step(self, own):
-        step = -0.2 * (own + 1.5 * 2 * self.importance * (self.weights - self.anchor))
-        self.path, self.weights = self.path - own * step, self.weights + step
+        total = own + 1.5 * 2 * self.importance * (self.weights - self.anchor)
+        self.path = self.path + 0.2 * total * (total if self.penalised else own)
+        self.weights = self.weights - 0.2 * total
 
     def end_task(self):
         self.importance = self.importance + self.path / ((self.weights - self.anchor) ** 2 + 0.02)
@@ -120,11 +121,12 @@ class Zenke:
         self.anchor, self.path = self.weights, torch.zeros_like(self.weights)
 
 
+@pytest.mark.parametrize("penalised", [True, False])
 @pytest.mark.parametrize("floor", [True, False])
-def test_si_follows_the_papers_equations(floor):
+def test_si_follows_the_papers_equations(floor, penalised):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "si")(lr=0.2, strength=1.5, damping=0.02, floor=floor)
-    state, reference = started(part, net, params), Zenke(flat(params), floor)
+    part = PARTS.find("strategies", "si")(lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised)
+    state, reference = started(part, net, params), Zenke(flat(params), floor, penalised)
     up = {name: value - 0.001 if name.startswith("path.") else value for name, value in state.extra.items()}
     state = state.replace(extra=up)  # as if steps had led up, so that some importance is negative
     for _ in range(3):

@@ -12,7 +12,7 @@ from retrograde.render import latex
 from retrograde.report import tables
 
 PARTS = Registry()
-RECORDED = sorted((Path(__file__).parents[1] / "results" / "tables").glob("*/"))
+RECORDED = sorted(path for path in (Path(__file__).parents[1] / "results" / "tables").iterdir() if path.is_dir())
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
 \begin{document}
