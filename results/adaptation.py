@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde.frame import REPLICATE, Key, Label, adaptation_frame, by_strategy, checks_frame, competing, labels, row_title
+from retrograde.paired import BOLD, leaders
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import leaders, t_interval
+from retrograde.stats import t_interval
 
 SHOWN = (0, 1, 3, 5, 10)
 """Inner steps with a column of their own; the last one that a strategy takes has one too."""
@@ -36,9 +37,7 @@ class Adaptation(Result):
 _COMPARED = (
     "Mean over n replicates of the mean over test tasks, after so many inner steps on the support: loss, or accuracy in "
     "percent, on the query. ± with several replicates: half of the 95 % t-interval over them; with one: over its test tasks, "
-    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. Bold: the best mean of a "
-    "column, and what a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected). Upper bounds (†) "
-    "and strategies of which a replicate is missing do not compete."
+    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. " + BOLD
 )
 _ALIGNMENT = (
     "cos new: the cosine between the gradients of the loss on the support and on the query, at the meta-learned parameters "

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title
+from retrograde.paired import BOLD, leaders
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import leaders
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -31,9 +31,8 @@ class ClassSequence(Result):
 
 _NOTE = (
     "Percent of the test examples of all classes seen so far that are told apart, after so many classes: the mean over "
-    "n replicates ± half of the 95 % t-interval. Every training example comes once, class by class. Bold: the best mean, and "
-    "every strategy that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many "
-    "comparisons). The setting is smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
+    f"n replicates ± half of the 95 % t-interval. Every training example comes once, class by class. {BOLD} The setting is "
+    "smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
 )
 
 

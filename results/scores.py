@@ -8,16 +8,16 @@ import pandas as pd
 
 from retrograde.convention import metrics
 from retrograde.frame import Label, by_strategy, competing, intervals, labels, percent, row_title, score_frame
+from retrograde.paired import BOLD, leaders
 from retrograde.published import Published, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
 from retrograde.score import Metric
-from retrograde.stats import leaders
 
 
 @dataclass(frozen=True)
 class Scores(Result):
-    """Mean and 95 % interval of each metric over replicates; bold: the best, and what is not distinguishable from it."""
+    """Mean and 95 % interval of each metric over replicates; bold: the best and what is not told from it, where some is."""
 
     convention: str = "own"  # whose forgetting and transfer: ours, or as avalanche, gem, lamaml or mammoth computes them
 
@@ -34,9 +34,7 @@ class Scores(Result):
 
 def _compared() -> str:
     return (
-        "Percent: the mean over n replicates ± half of the 95 % t-interval. Bold: the best mean, and every strategy "
-        "that a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). "
-        "Upper bounds (†) and strategies of which a replicate is missing do not compete. Replicates with the same seed share "
+        f"Percent: the mean over n replicates ± half of the 95 % t-interval. {BOLD} Replicates with the same seed share "
         "class order, data order and initial weights. Published numbers stand under the rows with the same stream and rule, "
         "with ± as the source gives it; unverified ones were never read in the source or a copy of it."
     )
@@ -49,14 +47,16 @@ def _meaning(convention: str) -> str:
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label], scored: Sequence[Metric]) -> Section:
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
+    statuses = defaultdict(list)
+    for record in here:
+        statuses[record.cell].append(record.status)
     shown = [metric for metric in scored if (frame.metric == metric.name).any()]
     values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
     bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
     rows: list[tuple[Entry, ...]] = []
     for strategy, cell in sorted(cells.items(), key=lambda item: item[0]):
-        mine = [record.status for record in here if record.cell == cell]
         numbers = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
-        rows.append((Entry(row_title(strategy)), *numbers, Entry(outcomes(mine))))
+        rows.append((Entry(row_title(strategy)), *numbers, Entry(outcomes(statuses[cell]))))
         rows += [_published(entry, shown) for entry in published() if entry.beside(cell)]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retrograde.learner import Learner
     from retrograde.metastrategy import MetaStrategy
     from retrograde.plan import Request, Suite
+    from retrograde.record import Record
     from retrograde.strategy import Strategy
 
     Stored = tuple[Path, list[Request], int]
@@ -162,6 +163,36 @@ def report(
         err.print(f"[dim]wrote {escape(str(path))}[/]")
     if open_:
         typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A folder of records: before.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one: after.")],
+    fail_on_change: Annotated[bool, typer.Option("--fail-on-change", help="Exit code 1 if anything really changed.")] = False,
+) -> None:
+    """Test two stores cell by cell and say what really changed, what changed within noise and what is identical."""
+    from retrograde.compare import compare as compared
+    from retrograde.render import markdown
+
+    table, changed = compared(_records(a), _records(b), (str(a), str(b)))
+    out.print(markdown(table), markup=False)
+    sys.exit(1 if changed and fail_on_change else 0)
+
+
+def _records(folder: Path) -> "list[Record]":
+    """All records of a store that can be read, with a warning for every one that cannot."""
+    from retrograde.store import Store
+
+    if not folder.is_dir():
+        raise UserError(
+            f"A store is a folder of records; there is none at {folder}. Name one that `retrograde run` has written."
+        )
+    store = Store(folder)
+    records = list(store)
+    for path, why in store.damaged.items():
+        err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}).")
+    return records
 
 
 @app.command()

@@ -37,8 +37,11 @@ def row_title(key: Key) -> str:
 
 def by_strategy(frame: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
     """The values of one metric on one benchmark: for each strategy, by seed."""
-    groups = frame.set_index("seed").groupby(["upper_bound", "strategy", "settings"])
-    return {key: group.value for key, group in groups}  # type: ignore[misc]
+    found: defaultdict[Key, dict[int, float]] = defaultdict(dict)
+    columns = (frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value"))
+    for bound, strategy, settings, seed, value in zip(*columns, strict=True):
+        found[bound, strategy, settings][seed] = value
+    return {key: pd.Series(list(values.values()), index=list(values)) for key, values in sorted(found.items())}
 
 
 def percent(values: "pd.Series[float] | None") -> str:
@@ -49,13 +52,20 @@ def percent(values: "pd.Series[float] | None") -> str:
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
 
 
+def number(value: float, metric: str, sign: str = "") -> str:
+    """A score as a table has it: in percent unless a loss; with the sign "+", as a difference."""
+    if metric != "loss":
+        return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
+    return f"{value:{sign}.3f}" if abs(value) < 1000 else f"{value:{sign}.2g}"  # of a strategy that all but diverged
+
+
 def intervals(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     """The mean over replicates of what each strategy has by a column, with its 95 % t-interval: what a CSV of a table holds."""
     columns = ["benchmark", "strategy", "settings", by]
-    rows = []
-    for key, group in frame.groupby(columns, sort=True):
-        mean, low, high, n = t_interval(group.value.to_numpy())
-        rows.append((*key, mean, low, high, n))
+    found = defaultdict(list)
+    for *key, value in zip(*(frame[name].tolist() for name in (*columns, "value")), strict=True):
+        found[tuple(key)].append(value)
+    rows = [(*key, *t_interval(np.array(values))) for key, values in sorted(found.items())]
     return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
 
 
@@ -103,6 +113,24 @@ def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics:
             if np.isfinite(value):
                 rows.append((*label[record.cell], record.seed, record.upper_bound, metric.name, value))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+ENDS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
+"""What a replicate is judged by at its end, and whether more is better: of streams ACC and forgetting, of episodes the rest."""
+
+
+def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+    """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
+
+    Of episodes: accuracy, or loss where nothing is classified, on the query after the last inner step that a strategy takes.
+    """
+    adapted = adaptation_frame(records, label)
+    last = adapted.groupby(list(REPLICATE)).step.transform("max")
+    classified = adapted[adapted.metric == "accuracy"].benchmark.unique()
+    measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
+    streams = score_frame(records, label, [metric for metric in METRICS if metric.name in ENDS])
+    frames = [streams, adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
 def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:

@@ -100,8 +100,11 @@ class Published(NamedTuple):
 
 
 def _fits(spec: str, part: Named) -> bool:
-    name, wanted = parse(spec)
+    name, wanted = _parsed(spec)
     return name == part.name and wanted.items() <= _texts(part).items()
+
+
+_parsed = cache(parse)  # every cell is held against every row
 
 
 def _texts(part: Named) -> dict[str, str]:

@@ -1,19 +1,14 @@
-"""Intervals and paired tests over replicates; correlations over cells."""
+"""Intervals over replicates; correlations over cells."""
 
 import itertools
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-K = TypeVar("K", bound=Hashable)
 LEVEL = 0.95
-ROUNDING = 1e-12
-"""Differences up to this come from rounding."""
+RESAMPLES = 2000
 EXACT = 8
 """Pairs up to which the p-value of a rank correlation counts every order; the approximation gives 0 for four in one order."""
 
@@ -29,16 +24,40 @@ class Interval(NamedTuple):
 
 def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     """Student's t-interval of the mean."""
-    from scipy.stats import t
-
     n = len(values)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     mean = float(values.mean())
     if n == 1:
         return Interval(mean, float("nan"), float("nan"), 1)
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    half = float(_quantile(n - 1) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """Student's t that 95 % stay below in size; a report asks for the same few again and again."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "bounds=2 rows"]:
+    """The 95 % percentile bootstrap interval of each row's mean; NaN below two values.
+
+    The resamples are always the same, so that a row's bounds depend on that row alone. Of five normal values such an interval
+    holds the mean in 84 % of cases, not 95: it is for the eye, beside the t-interval, and decides nothing.
+    """
+    from scipy.stats import bootstrap
+
+    rows, n = values.shape
+    if n < 2 or rows == 0:
+        return np.full((2, rows), np.nan)
+    found = bootstrap(
+        (values,), np.mean, axis=-1, n_resamples=RESAMPLES, batch=max(1, 10**7 // values.size), confidence_level=LEVEL,
+        method="percentile", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return np.stack(found.confidence_interval)
 
 
 def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: int) -> Interval:
@@ -57,6 +76,13 @@ def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: i
     return Interval(mean, mean - half, mean + half, n)
 
 
+def significance(p: float) -> str:
+    """A p-value in words."""
+    if np.isnan(p):
+        return "no p"
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 class Correlation(NamedTuple):
     """Spearman's rank correlation of n pairs with its two-sided p-value; NaN where there is none."""
 
@@ -67,9 +93,7 @@ class Correlation(NamedTuple):
     @property
     def significance(self) -> str:
         """The p-value in words."""
-        if np.isnan(self.p):
-            return "no p"
-        return f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
+        return significance(self.p)
 
 
 def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> Correlation:
@@ -87,38 +111,3 @@ def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> 
         x, y = (ranks - ranks.mean() for ranks in (rankdata(a), rankdata(b)))
         p = float(np.mean(abs(np.array(list(itertools.permutations(x))) @ y) >= abs(x @ y) - 1e-9))
     return Correlation(rho, p if n > 3 else nan, n)
-
-
-def paired_p(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """The two-sided p-value of the paired t-test; 1 where all pairs are equal, NaN where there are fewer than two."""
-    from scipy.stats import t
-
-    difference = a - b
-    n = len(difference)
-    if n < 2:
-        return float("nan")
-    spread = float(difference.std(ddof=1))
-    if spread <= ROUNDING:
-        return 1.0 if abs(difference.mean()) <= ROUNDING else 0.0
-    return float(2 * t.sf(abs(difference.mean()) / (spread / np.sqrt(n)), n - 1))
-
-
-def leaders(values: "Mapping[K, pd.Series[float]]", higher_is_better: bool) -> set[K]:
-    """Of rivals with a value for each seed, the best mean and all that a paired t-test does not tell from it (p >= 0.05).
-
-    A rival with fewer seeds than another has lost some, and does not compete: its mean would be of those that went well. Nobody
-    leads where fewer than two have more than one seed.
-    """
-    sign = 1 if higher_is_better else -1
-    whole = max(map(len, values.values()), default=0)
-    rivals = {key: value for key, value in values.items() if len(value) == whole > 1}
-    if len(rivals) < 2:
-        return set()
-    best = max(rivals, key=lambda key: sign * rivals[key].mean())
-    return {best} | {key for key, value in rivals.items() if _tied(value, rivals[best])}
-
-
-def _tied(a: "pd.Series[float]", b: "pd.Series[float]") -> bool:
-    shared = a.index.intersection(b.index)
-    p = paired_p(a[shared].to_numpy(), b[shared].to_numpy())
-    return bool(np.isnan(p) or p >= 1 - LEVEL)

@@ -1,0 +1,147 @@
+"""What differs by more than chance: every strategy against the best of its benchmark."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from retrograde.frame import ENDS, Key, by_strategy, competing, end_frame, labels, number, row_title
+from retrograde.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
+from retrograde.record import Record
+from retrograde.result import Entry, Result, Section, Table
+from retrograde.stats import Interval, bootstrap_interval, t_interval
+
+MANY = 20
+"""Rivals up to which the CSV has every pair; of more, it has each against the best."""
+COLUMNS = ("strategy", "mean", "difference from the best", "p (t)", "p (Holm)", "p (sign flip)", "least p", "n", "verdict")
+TIDY = [
+    *("benchmark", "metric", "strategy", "settings", "than_strategy", "than_settings", "n", "difference", "ci_low", "ci_high"),
+    *("bootstrap_low", "bootstrap_high", "p_t", "p_holm", "p_sign_flip", "least_p_sign_flip", "verdict"),
+]
+
+Scores = Float[np.ndarray, "rivals seeds"]
+
+
+class Comparison(NamedTuple):
+    """One strategy against another: the difference of its scores from the other's, paired by seed."""
+
+    strategy: Key
+    than: Key
+    difference: Interval
+    bootstrap: tuple[float, float]
+    p: float
+    corrected: float
+    sign_flip: float
+
+    def verdict(self, higher_is_better: bool) -> str:
+        """The test in words."""
+        if np.isnan(self.corrected):
+            return "too few replicates to say"
+        return "tied" if self.corrected >= ALPHA else "better" if (self.difference.mean > 0) == higher_is_better else "worse"
+
+
+class Contest(NamedTuple):
+    """All strategies that compete for one metric on one benchmark, the best first, and those that lost replicates."""
+
+    means: dict[Key, float]
+    against_best: list[Comparison]
+    others: list[Comparison]
+    left_out: dict[Key, int]
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Significance(Result):
+    """Each strategy against the best: the paired difference with its interval, t-test, sign-flip test and a verdict."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        frame = end_frame(records, labels(records))
+        sections, rows = [], []
+        for benchmark, on in frame.groupby("benchmark", sort=True):
+            for metric in (metric for metric in ENDS if (on.metric == metric).any()):
+                contest = _contest(competing(by_strategy(on[on.metric == metric])), ENDS[metric])
+                if len(contest.means) + len(contest.left_out) > 1:
+                    sections.append(_section(f"{benchmark} — {metric}", contest, metric))
+                rows += [_tidy(str(benchmark), metric, c) for c in (*contest.against_best, *contest.others)]
+        return Table("Significance", (_TESTS, _VERDICT), tuple(sections), pd.DataFrame(rows, columns=TIDY))
+
+
+_TESTS = (
+    "Each strategy against the one with the best mean of its benchmark (the first row), on the replicates that share seed, "
+    "class order, data order and initial weights: the mean difference ± half of its 95 % t-interval, in points of a percentage "
+    "unless a loss; the p-value of the paired t-test, plain and after Holm's correction over all pairs of the section; that of "
+    "the exact sign-flip test, which supposes no normal distribution, beside the least that it can reach with n replicates "
+    "(with five 0.0625, so that it never falls below 0.05). Few-shot: accuracy or loss after a strategy's last inner step."
+)
+_VERDICT = (
+    f"Verdict: worse where p (Holm) < 0.05, else tied; below {FEWEST} replicates nothing is said. Tied means not told apart, "
+    f"which is not the same as equal. Upper bounds are not here. The CSV has every pair (above {MANY} strategies each against "
+    "the best) and, for the eye, the percentile bootstrap interval of the difference, too narrow with few replicates."
+)
+
+
+def _contest(values: "dict[Key, pd.Series[float]]", higher_is_better: bool) -> Contest:
+    rivals = whole(values)
+    sign = 1 if higher_is_better else -1
+    means = {key: float(rivals[key].mean()) for key in rivals}
+    order = sorted(rivals, key=lambda key: (-sign * means[key], key))
+    scores = by_seed({key: rivals[key] for key in order})
+    pairs = all_pairs(scores)
+    shown = np.flatnonzero((pairs.first == 0) | (len(order) <= MANY))
+    found = list(_comparisons(scores, order, pairs, shown))
+    best = max(len(order) - 1, 0)
+    lost = {key: len(value) for key, value in sorted(values.items()) if key not in rivals}
+    return Contest({key: means[key] for key in order}, found[:best], found[best:], lost, max(map(len, values.values())))
+
+
+def _comparisons(scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.ndarray, " pairs"]) -> Iterator[Comparison]:
+    """The pairs at some places, each as the one with the lesser mean against the other."""
+    first, second = pairs.first[shown], pairs.second[shown]
+    differences = scores[second] - scores[first]
+    low, high, sign_flip = _free_of_normality(differences)
+    for row, place in enumerate(shown):
+        interval = t_interval(differences[row][~np.isnan(differences[row])])
+        tests = float(pairs.p[place]), float(pairs.corrected[place]), float(sign_flip[row])
+        yield Comparison(order[second[row]], order[first[row]], interval, (float(low[row]), float(high[row])), *tests)
+
+
+def _free_of_normality(differences: Scores) -> Float[np.ndarray, "numbers=3 pairs"]:
+    """The bootstrap bounds and the sign-flip p-values of rows that may lack a seed, those with as many seeds at once."""
+    found, n = np.full((3, len(differences)), np.nan), (~np.isnan(differences)).sum(axis=1)
+    for count in np.unique(n):
+        rows = differences[n == count]
+        values = rows[~np.isnan(rows)].reshape(len(rows), count)
+        found[:, n == count] = [*bootstrap_interval(values), sign_flip_p(values)]
+    return found
+
+
+def _section(heading: str, contest: Contest, metric: str) -> Section:
+    (best, mean), *_ = contest.means.items()
+    rows = [_words(row_title(best), number(mean, metric), *["–"] * 5, str(contest.replicates), "best mean")]
+    rows += [_row(comparison, contest.means[comparison.strategy], metric) for comparison in contest.against_best]
+    rows += [
+        _words(row_title(key), *["–"] * 6, str(n), f"left out: {n} of {contest.replicates} replicates")
+        for key, n in contest.left_out.items()
+    ]
+    return Section(heading, COLUMNS, tuple(rows))
+
+
+def _words(*texts: str) -> tuple[Entry, ...]:
+    return tuple(map(Entry, texts))
+
+
+def _row(found: Comparison, mean: float, metric: str) -> tuple[Entry, ...]:
+    difference, low, _, n = found.difference
+    half = "" if np.isnan(low) else f" ± {number(difference - low, metric)}"
+    tests = map(p_text, (found.p, found.corrected, found.sign_flip, least_p(n)))
+    shown = number(mean, metric), number(difference, metric, "+") + half
+    return _words(row_title(found.strategy), *shown, *tests, str(n), found.verdict(ENDS[metric]))
+
+
+def _tidy(benchmark: str, metric: str, found: Comparison) -> tuple[object, ...]:
+    mean, low, high, n = found.difference
+    names, tests = (*found.strategy[1:], *found.than[1:]), (found.p, found.corrected, found.sign_flip, least_p(n))
+    return benchmark, metric, *names, n, mean, low, high, *found.bootstrap, *tests, found.verdict(ENDS[metric])
