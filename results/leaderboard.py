@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,8 @@ class Line(NamedTuple):
 @dataclass(frozen=True)
 class Leaderboard(Result):
     """Average rank, mean ACC and forgetting, wins, ties and losses of every strategy over the streams of a store."""
+
+    order: ClassVar[int] = 0
 
     def table(self, records: Sequence[Record]) -> Table:
         streams = [record for record in ordered(records) if not record.cell.episodic]

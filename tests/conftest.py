@@ -6,7 +6,8 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "adapting", "align", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net",
-    "omniglot", "opaque", "optim", "schedule", "score", "seeds", "stats", "stream", "vectorise", "benchmarks", "strategies",
+    "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats", "stream", "vectorise",
+    "benchmarks", "strategies",
 )  # fmt: skip
 
 
@@ -143,3 +144,14 @@ def make_probed(make_record, look):
         return make_record(strategy, seed, rows, episodes=settings, probes=looks if probes is None else probes, **fields)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demsar():
+    """The ranks of four classifiers on 14 data sets (Demšar 2006, JMLR 7, table 6): the example of his section 3.2.2."""
+    import numpy as np
+
+    return np.array([
+        [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1], [1, 2.5, 4, 2.5], [3, 2, 4, 1],
+        [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5], [4, 2.5, 1, 2.5], [3, 2, 4, 1], [4, 1, 2, 3], [3, 1, 4, 2],
+    ])  # fmt: skip

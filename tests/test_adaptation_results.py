@@ -11,9 +11,11 @@ from retrograde.report import figures
 from retrograde.result import Drawing
 
 PARTS = Registry()
+OF_STREAMS = ("alignment", "critical_difference")
 FIGURES = [
-    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing) and "alignment" not in name
-]
+    name for name in PARTS.names("results")
+    if issubclass(PARTS.find("results", name), Drawing) and not name.startswith(OF_STREAMS)
+]  # fmt: skip
 
 
 def table(records):

@@ -47,7 +47,7 @@ def test_an_unknown_format_names_the_known_ones(asked, remedy):
 
 
 def test_every_table_with_something_to_show_comes_under_its_name(made, make_adapted):
-    assert list(made.tables) == ["scores", "tasks", "timing"]
+    assert list(made.tables) == ["scores", "significance", "tasks", "timing"]
     assert [name for name, _ in tables([make_adapted()], PARTS)] == ["adaptation", "timing"]
     assert all(table.sections and len(table.tidy) for table in made.tables.values())
 

@@ -3,13 +3,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import spearmanr, ttest_1samp, ttest_ind, ttest_rel
+from scipy.stats import spearmanr, ttest_1samp, ttest_ind
 
-from retrograde.stats import difference, paired_p, rank_correlation, t_interval
+from retrograde.stats import bootstrap_interval, difference, rank_correlation, t_interval
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
 SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
-PAIRS = st.integers(2, 12).flatmap(lambda n: arrays(float, (2, n), elements=SCORE))
 
 
 @given(SAMPLES)
@@ -48,43 +47,11 @@ def test_a_difference_of_what_does_not_scatter_has_no_width(error):
     assert difference(np.full(3, 0.5), 0.2, error, 3) == pytest.approx((0.3, 0.3, 0.3, 3))
 
 
-@given(PAIRS)
-def test_the_paired_p_value_is_that_of_scipy(pairs):
-    assume((pairs[0] - pairs[1]).std() > 1e-6)
-    assert paired_p(*pairs) == pytest.approx(ttest_rel(*pairs).pvalue, rel=1e-9)
-
-
-@given(PAIRS)
-def test_which_of_two_strategies_comes_first_does_not_change_the_p_value(pairs):
-    a, b = pairs
-    assert paired_p(a, b) == paired_p(b, a)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        ([], [], np.nan),
-        ([0.5], [0.25], np.nan),
-        ([0.5, 0.75], [0.5, 0.75], 1.0),
-        ([0.5, 0.75, 0.25], [0.25, 0.5, 0.0], 0.0),
-    ],
-    ids=["no pair", "one pair", "equal pairs", "one constant difference"],
-)
-def test_the_p_value_is_defined_without_a_spread_and_undefined_below_two_pairs(a, b, expected):
-    assert paired_p(np.array(a), np.array(b)) == pytest.approx(expected, nan_ok=True)
-
-
 @pytest.mark.parametrize("n", [3, 5])
 def test_nineteen_of_twenty_intervals_hold_the_true_mean(n):
     samples = np.random.default_rng(7).normal(loc=0.7, scale=0.05, size=(2000, n))
     held = [interval.low <= 0.7 <= interval.high for interval in map(t_interval, samples)]
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
-
-
-def test_one_in_twenty_pairs_without_a_difference_falls_below_five_percent():
-    common, a, b = np.random.default_rng(7).normal(size=(3, 2000, 5))
-    below = [paired_p(x, y) < 0.05 for x, y in zip(3 * common + a, 3 * common + b, strict=True)]
-    assert np.mean(below) == pytest.approx(0.05, abs=0.015)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +78,30 @@ def test_a_rank_correlation_of_many_pairs_is_that_of_scipy():
 def test_the_significance_of_a_correlation_is_put_in_words():
     line = np.arange(20.0)
     assert [rank_correlation(line[:n], line[:n]).significance for n in (3, 4, 20)] == ["no p", "p = 0.083", "p < 0.001"]
+
+
+def test_the_bootstrap_bounds_of_two_values_are_these_and_of_one_there_are_none():
+    """A quarter of the resamples is twice the one value, a quarter twice the other."""
+    assert bootstrap_interval(np.array([[0.2, 0.4]])).ravel() == pytest.approx([0.2, 0.4])
+    assert np.isnan(bootstrap_interval(np.array([[0.2]]))).all()
+    assert bootstrap_interval(np.empty((0, 5))).shape == (2, 0)
+
+
+@given(SAMPLES)
+def test_bootstrap_bounds_of_a_row_do_not_depend_on_the_rows_beside_it_nor_on_chance(values):
+    beside = np.stack([values, np.zeros_like(values), values + 1])
+    low, high = bootstrap_interval(beside)
+    assert bootstrap_interval(values[None]).ravel() == pytest.approx([low[0], high[0]], abs=1e-12)
+    assert (low[2], high[2]) == pytest.approx((low[0] + 1, high[0] + 1), abs=1e-9)
+    assert (low[1], high[1]) == (0, 0)
+    assert values.min() - 1e-9 <= low[0] <= high[0] + 1e-9 <= values.max() + 2e-9
+
+
+def test_the_bootstrap_interval_of_many_values_is_students():
+    values = np.random.default_rng(0).normal(size=(1, 400))
+    assert bootstrap_interval(values).ravel() == pytest.approx(t_interval(values[0])[1:3], abs=0.02)
+
+
+def test_the_bootstrap_interval_of_five_values_holds_the_mean_in_five_of_six_cases():
+    low, high = bootstrap_interval(np.random.default_rng(7).normal(size=(2000, 5)))
+    assert np.mean((low <= 0) & (high >= 0)) == pytest.approx(0.84, abs=0.02)

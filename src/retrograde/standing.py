@@ -49,7 +49,8 @@ class Ranking(NamedTuple):
     @property
     def average(self) -> dict[str, float]:
         """Average ranks over the benchmarks."""
-        return dict(zip(self.strategies, map(float, ranks(self.means).mean(axis=0)), strict=True))
+        average = ranks(self.means).mean(axis=0) if self.strategies else ()
+        return dict(zip(self.strategies, map(float, average), strict=True))
 
     @property
     def tested(self) -> bool:
