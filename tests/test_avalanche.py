@@ -71,7 +71,7 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
         assert theirs.learn(number, lambda _: None).steps == ours.learn(number, lambda _: None).steps > [100]
         assert gap(ours.parameters(), theirs.parameters()) < 1e-5
         assert gap(ours.parameters(), start) > 0.1
-    assert np.array_equal(ours.evaluate().hit, theirs.evaluate().hit)
+    assert np.array_equal(ours.evaluate(ours.test_rows).hit, theirs.evaluate(theirs.test_rows).hit)
 
 
 def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_drew(taken):
