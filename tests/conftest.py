@@ -5,7 +5,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "adapting", "align", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net",
+    "adapting", "align", "anytime", "convention", "data", "episodes", "evaluation", "learner", "memory",
+    "metastrategy", "models", "net",
     "omniglot", "opaque", "optim", "schedule", "score", "seeds", "stats", "stream", "vectorise", "benchmarks", "strategies",
 )  # fmt: skip
 

@@ -128,6 +128,17 @@ def test_the_global_generators_stay_where_they_are_and_the_seed_decides(spec):
     assert first.correct == again.correct != other.correct
 
 
+@pytest.mark.parametrize("spec", ["Naive", "Replay,mem_size=50", "EWC,ewc_lambda=1"])
+def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
+    def outcome(**settings):
+        benchmark = split(examples="60", epochs="1", **settings)
+        return train(benchmark, strategy(f"avalanche:class={spec}"), [benchmark.stream(DIGITS, 0)], [0], CPU, "off")[0]
+
+    watched, not_watched = outcome(test_every="2", test_examples="20"), outcome()
+    assert watched.course.step == [0, 2, 4, 6, 8, 10, 12]
+    assert (watched.correct, watched.counts) == (not_watched.correct, not_watched.counts)
+
+
 def test_a_loss_that_is_no_number_is_a_divergence():
     outcome = train(split(), strategy("avalanche:class=Replay,mem_size=50,lr=1e9"), [split().stream(DIGITS, 0)], [0], CPU)[0]
     assert "non-finite while training task 1" in outcome.fault

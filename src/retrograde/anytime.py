@@ -22,8 +22,8 @@ def average_anytime_accuracy(course: Course) -> float:
 
 def min_acc(course: Course) -> float:
     """1/(T-1) sum_{i<T} min_{n > e_i} A[n, i]: how low a task ever falls once another is learned."""
-    lowest = [course.accuracy[end + 1 :, task].min() for task, end in enumerate(course.ends[:-1])]
-    return _mean(lowest)
+    accuracy = course.accuracy
+    return _mean([accuracy[end + 1 :, task].min() for task, end in enumerate(course.ends[:-1])])
 
 
 def wc_acc(course: Course) -> float:
@@ -64,26 +64,27 @@ def learning_curve_area(course: Course, beta: int) -> float:
 
     1/(beta+1) sum_b Z_b where every step is tested. NaN where there is no test after beta steps of each task.
     """
-    areas, step = [], np.array(course.step)
+    areas, accuracy, step = [], course.accuracy, np.array(course.step)
     for task, start in enumerate([0, *course.ends[:-1]]):
         early = slice(start, course.ends[task] + 1)
         since = step[early] - step[start]
-        areas.append(course.accuracy[early, task][since <= beta].mean() if beta in since else np.nan)
+        areas.append(accuracy[early, task][since <= beta].mean() if beta in since else np.nan)
     return float(np.mean(areas))
 
 
 def _after_switches(course: Course) -> Iterator[Float[np.ndarray, " test"]]:
     """For each switch and each task before it: its accuracy from there to the end of the next task."""
+    accuracy = course.accuracy
     for number, (start, end) in enumerate(zip(course.ends, course.ends[1:], strict=False)):
-        yield from course.accuracy[start : end + 1, : number + 1].T
+        yield from accuracy[start : end + 1, : number + 1].T
 
 
 def _steepest(course: Course, way: Float[np.ndarray, " test"], window: int) -> float:
-    step, rises = np.array(course.step), [np.nan]
-    for lag in range(1, min(window, len(step))):
-        rise = (way[lag:] - way[:-lag])[step[lag:] - step[:-lag] < window]
-        rises += [np.nanmax(rise)] if np.isfinite(rise).any() else []
-    return float(max(np.nanmax(rises), 0.0)) if np.isfinite(rises).any() else float("nan")
+    step, lags = np.array(course.step), range(1, min(window, len(course.step)))
+    rises = [(way[lag:] - way[:-lag])[step[lag:] - step[:-lag] < window] for lag in lags]
+    found = np.concatenate([np.empty(0), *rises])
+    found = found[np.isfinite(found)]
+    return float(found.max(initial=0)) if len(found) else float("nan")
 
 
 def _mean(values: list[float]) -> float:

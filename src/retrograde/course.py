@@ -33,15 +33,15 @@ class Course:
 
     def fault(self, tests: list[int]) -> str:
         """What does not fit together, or to a stream with so many test examples of each task; or nothing."""
-        tasks, counts = len(tests), list(zip(self.task, self.correct, strict=False))
+        tasks = len(tests)
         if len(self.tests) != tasks or any(not 0 < some <= every for some, every in zip(self.tests, tests, strict=True)):
             return "the test examples along the stream are not among those of its tasks"
         if not len(self.task) == len(self.step) == len(self.correct) > tasks or set(self.task) != set(range(tasks)):
             return "the tests along the stream do not fit its tasks"
         if self.task != sorted(self.task) or self.step != sorted(self.step) or self.step[0]:
             return "the tests along the stream are not in order"
-        if any(not 0 < len(right) - task <= 2 for task, right in counts) or len(self.correct[-1]) != tasks:
+        if any(not task < len(right) <= min(task + 2, tasks) for task, right in zip(self.task, self.correct, strict=True)):
             return "a test along the stream does not fit the number of tasks"
-        if any(len(right) > tasks or any(not 0 <= n <= of for n, of in zip(right, tests, strict=False)) for _, right in counts):
+        if any(not 0 <= n <= of for right in self.correct for n, of in zip(right, self.tests, strict=False)):
             return "a count of right answers along the stream is below 0 or above the number of tests"
         return ""
