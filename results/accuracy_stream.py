@@ -28,8 +28,11 @@ class AccuracyStream(Drawing):
         tests = _frame(records, labels(records))
         if tests.empty:
             return None
-        tests["benchmark"] = [wrapped(benchmark, 55) for benchmark in tests.benchmark]
-        figure = lines(tests, "trained", "Accuracy along the stream: mean over replicates and 95 % t-interval", "tasks trained")
+        # a switch stays between two hundredths, and more points would only make the file large
+        hundredths = tests.assign(trained=np.ceil((100 * tests.trained).round(6)) / 100)
+        shown = hundredths.groupby(["quantity", *REPLICATE, "trained"]).value.mean().reset_index()
+        shown["benchmark"] = [wrapped(benchmark, 55) for benchmark in shown.benchmark]
+        figure = lines(shown, "trained", "Accuracy along the stream: mean over replicates and 95 % t-interval", "tasks trained")
         for axis in figure.axes:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             for switch in range(1, round(axis.dataLim.xmax)):
@@ -51,6 +54,6 @@ def _tests(course: Course) -> Iterator[tuple[float, str, float]]:
     """At each test: how many tasks are behind, with the part of this one, and the accuracies."""
     steps = [0, *(course.step[end] for end in course.ends)]
     for task, step, accuracy in zip(course.task, course.step, course.accuracy, strict=True):
-        trained = round(task + (step - steps[task]) / max(steps[task + 1] - steps[task], 1), 6)
+        trained = task + (step - steps[task]) / max(steps[task + 1] - steps[task], 1)
         yield trained, "accuracy, first task", float(accuracy[0])
         yield trained, "mean accuracy, tasks so far", float(np.mean(accuracy[: task + 1]))

@@ -73,7 +73,7 @@ def test_the_figure_has_the_first_task_and_the_mean_so_far_with_a_mark_at_the_sw
     first, so_far = draw([watched("er", 4)]).axes
     assert first.lines[0].get_xydata()[:, 1].tolist() == [0.1, 0.5, 0.9, 0.6, 0.4, 0.8]
     assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([0.1, 0.5, 0.9, 0.5, 0.55, 0.85])
-    assert first.lines[0].get_xydata()[:, 0] == pytest.approx([0, 0.5, 1, 4 / 3, 5 / 3, 2])
+    assert first.lines[0].get_xydata()[:, 0] == pytest.approx([0, 0.5, 1, 1.34, 1.67, 2])
     assert [line.get_xdata() for line in first.lines if len(line.get_xdata()) == 2] == [[1, 1]]
 
 
