@@ -1,14 +1,15 @@
 """Rotated streams: every task turns the images by its own angle."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from retrograde.data import Dataset
+from retrograde.errors import UserError
 from retrograde.seeds import generator
-from retrograde.settings import Count, Rate
+from retrograde.settings import Count, Ints, Rate
 from retrograde.stream import Benchmark, Scenario, Stream, need_images, same_classes
 
 
@@ -17,21 +18,34 @@ class Rotated(Benchmark):
     """Rotated images (Lopez-Paz and Ranzato 2017, arXiv 1706.08840): one angle per task, nearest-pixel interpolation.
 
     `bins` draws each angle from its own slice of [0, max_angle), so that angles rise (GEM, MER, La-MAML);
-    `unsorted` draws each from the whole range (Mammoth).
+    `unsorted` draws each from the whole range (Mammoth). `degrees` gives them instead, one for each task.
     """
+
+    later: ClassVar[tuple[str, ...]] = (*Benchmark.later, "degrees")
 
     scenario: Scenario = "domain"
     tasks: Count = 10
     angles: Literal["bins", "unsorted"] = "bins"
     max_angle: Rate = 180.0  # degrees
+    degrees: Ints = ()  # the angle of each task; none: drawn from the seed
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         channel, height, width = need_images(data, "A rotated stream")
+        pixels = [rotation(channel, height, width, angle) for angle in self._angles(seed)]
+        return same_classes(data, np.stack(pixels), self.scenario)
+
+    def _angles(self, seed: int) -> Float[np.ndarray, " task"]:
+        if self.degrees:
+            if len(self.degrees) != self.tasks:
+                given = ",".join(map(str, self.degrees))
+                raise UserError(
+                    f"degrees gives an angle for each task; tasks={self.tasks},degrees={given}. Give tasks={len(self.degrees)}."
+                )
+            return np.array(self.degrees, dtype=float)
         drawn = generator(seed, "rotation").random(self.tasks)
         if self.angles == "bins":
             drawn = (np.arange(self.tasks) + drawn) / self.tasks
-        pixels = [rotation(channel, height, width, angle) for angle in drawn * self.max_angle]
-        return same_classes(data, np.stack(pixels), self.scenario)
+        return np.asarray(drawn * self.max_angle)
 
 
 def rotation(channel: int, height: int, width: int, degrees: float) -> Int64[np.ndarray, " pixel"]:

@@ -22,6 +22,7 @@ FIGURES = {
     "compile_s": "compile s",
     "prepare_s": "prepare s",
     "probe_s": "probe s",
+    "watch_s": "watch s",
     "memory_kB": "memory kB",
     "peak_MB": "peak MB",
 }
@@ -33,6 +34,8 @@ class Timing(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         frame = _frame(records)
+        watched = bool(frame.watch_s.notna().any())
+        frame = frame if watched else frame.drop(columns="watch_s")
         tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
             **{name: (name, "mean") for name in FIGURES if name in frame}, n=("train_ms_per_step", "size")
         )
@@ -40,7 +43,7 @@ class Timing(Result):
         plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean().rename("plain")
         tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=alike).plain
         sections = [_section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)]
-        return Table("Timing", (_NOTE,), tuple(sections), tidy)
+        return Table("Timing", (_NOTE, _WATCH) if watched else (_NOTE,), tuple(sections), tidy)
 
 
 _NOTE = (
@@ -52,6 +55,7 @@ _NOTE = (
     "state beside the parameters; peak is the whole process (on a GPU: its tensors), with what looks at gradients hold. One "
     "section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or of replicates."
 )
+_WATCH = "Watch: what tests amid tasks took, likewise."
 
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -81,6 +85,7 @@ def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[s
         "compile_s": record.clocks.get("compile", 0.0),
         "prepare_s": record.clocks.get("prepare", 0.0),
         "probe_s": record.clocks.get("probe", 0.0),
+        "watch_s": record.clocks.get("watch", float("nan")),
         "memory_kB": (memory["bytes"] + memory["state_bytes"]) / 1e3,
         "peak_MB": memory["peak_bytes"] / 1e6,
     }
@@ -91,13 +96,14 @@ def _figure(value: float) -> str:
 
 
 def _section(heading: str, group: pd.DataFrame) -> Section:
+    shown = {name: title for name, title in FIGURES.items() if name in group}
     rows = [
         (
             Entry(f"{row.strategy} {row.settings}".strip()),
-            *(Entry(_figure(getattr(row, name))) for name in FIGURES),
+            *(Entry(_figure(getattr(row, name))) for name in shown),
             Entry(f"{row.backend}, {'compiled' if row.compiled else 'eager'}"),
             Entry(str(row.n)),
         )
         for row in group.itertuples()
     ]
-    return Section(heading, ("strategy", *FIGURES.values(), "how", "n"), tuple(rows))
+    return Section(heading, ("strategy", *shown.values(), "how", "n"), tuple(rows))

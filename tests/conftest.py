@@ -5,9 +5,9 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "adapting", "align", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy", "models", "net",
-    "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats", "stream", "vectorise",
-    "benchmarks", "strategies",
+    "adapting", "align", "anytime", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy",
+    "models", "net", "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats", "stream",
+    "vectorise", "benchmarks", "strategies",
 )  # fmt: skip
 
 

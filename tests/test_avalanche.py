@@ -71,7 +71,7 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
         assert theirs.learn(number, lambda _: None).steps == ours.learn(number, lambda _: None).steps > [100]
         assert gap(ours.parameters(), theirs.parameters()) < 1e-5
         assert gap(ours.parameters(), start) > 0.1
-    assert np.array_equal(ours.evaluate().hit, theirs.evaluate().hit)
+    assert np.array_equal(ours.evaluate(ours.test_rows).hit, theirs.evaluate(theirs.test_rows).hit)
 
 
 def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_drew(taken):
@@ -126,6 +126,17 @@ def test_the_global_generators_stay_where_they_are_and_the_seed_decides(spec):
     torch.manual_seed(2)
     again, other = train(split(), part, streams * 2, [0, 1], CPU)
     assert first.correct == again.correct != other.correct
+
+
+@pytest.mark.parametrize("spec", ["Naive", "Replay,mem_size=50", "EWC,ewc_lambda=1"])
+def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
+    def outcome(**settings):
+        benchmark = split(examples="60", epochs="1", **settings)
+        return train(benchmark, strategy(f"avalanche:class={spec}"), [benchmark.stream(DIGITS, 0)], [0], CPU, "off")[0]
+
+    watched, not_watched = outcome(test_every="2", test_examples="20"), outcome()
+    assert watched.course.step == [0, 2, 4, 6, 8, 10, 12]
+    assert (watched.correct, watched.counts) == (not_watched.correct, not_watched.counts)
 
 
 def test_a_loss_that_is_no_number_is_a_divergence():

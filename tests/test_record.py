@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrograde.adaptation import Adaptation, Check, Fit
+from retrograde.course import Course
 from retrograde.record import SCHEMA, Cell, Damaged, Named, Record, TooNew
 
 VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -189,6 +190,19 @@ def test_only_a_record_that_is_done_must_have_tasks_or_adaptation(adapted, statu
             Record.from_json(record.to_json())
     else:
         assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_whose_course_does_not_fit_its_stream_is_damaged(whole):
+    course = Course([7, 7], [0, 0, 1], [0, 5, 10], [[1], [7, 2], [5, 6]])
+    assert Record.from_json(replace(whole, course=course).to_json()).course == course
+    for tests, fault in (([7, 8], "not among those of its tasks"), ([4, 7], "above the number of tests")):
+        with pytest.raises(Damaged, match=fault):
+            Record.from_json(replace(whole, course=replace(course, tests=tests)).to_json())
+
+
+def test_a_record_of_the_schema_before_courses_is_read_and_has_none(whole):
+    older = {name: value for name, value in json.loads(whole.to_json()).items() if name != "course"}
+    assert Record.from_json(json.dumps(older | {"schema": 3})) == replace(whole, schema=3)
 
 
 @pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])

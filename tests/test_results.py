@@ -14,7 +14,7 @@ from retrograde.store import Store
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
 TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
-PARTLY = ("adaptation", "alignment", "class_sequence", "compatibility")  # tables of some records only
+PARTLY = ("adaptation", "alignment", "anytime", "class_sequence", "compatibility")  # tables of some records only
 OVER = ("leaderboard", "significance")  # tables over benchmarks or strategies, for which one is too few
 PART = pytest.mark.parametrize("name", TABLES)
 

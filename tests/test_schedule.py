@@ -74,6 +74,36 @@ def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(sh
     assert (weight.shape[1] - weight.sum(axis=1) < batch).all()
 
 
+WIDENING = Schedule("all so far", widening=True)
+
+
+@given(SHAPES)
+def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_padding_of_their_own(shape):
+    batch, _, number, seed = shape
+    made = benchmark_of(batch, steps=3)
+    rows, _ = train_rows(made.stream(dataset(), seed), number, made, WIDENING, None, None, seed)
+    assert rows.shape[:2] == (3, 3 * batch)
+    assert not rows[:, (number + 1) * batch :, 3].any()
+    for step in rows:
+        assert set(map(tuple, step[:, :3].tolist())) == set(real(step))
+        assert len(real(step)) > 0
+
+
+def test_steps_that_widen_use_all_so_far_once_in_an_epoch():
+    made = benchmark_of(epochs=1)
+    for number in range(3):
+        rows, _ = train_rows(made.stream(dataset(), 0), number, made, WIDENING, None, None, 0)
+        tasks = made.stream(dataset(), 0).tasks[: number + 1]
+        assert sorted(real(rows)) == sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+        assert WIDENING.length(made, len(real(rows)), number + 1) == (1, len(rows))
+
+
+def test_steps_that_widen_are_as_many_for_every_task():
+    made = benchmark_of(batch=2, steps=5)
+    assert [WIDENING.length(made, 12 * tasks, tasks)[1] for tasks in (1, 2, 3)] == [5, 5, 5]
+    assert [ALL.length(made, 12 * tasks, tasks)[1] for tasks in (1, 2, 3)] == [5, 10, 15]
+
+
 def test_a_batch_larger_than_the_task_is_one_padded_step():
     new, _, _ = rows_of(0, batch=50)
     assert new.shape == (1, 50, 5)

@@ -143,6 +143,26 @@ def turned(image, degrees):
     return np.stack([np.asarray(Image.fromarray(plane).rotate(degrees, Image.Resampling.NEAREST)) for plane in image])
 
 
+def test_given_degrees_are_the_angles_of_the_tasks_for_every_seed():
+    for seed in range(2):
+        stream = Rotated(tasks=3, degrees=(0, 80, 160)).stream(DATA, seed)
+        assert all(
+            np.array_equal(p, rotation(2, 5, 6, angle)) for p, angle in zip(stream.pixels, (0.0, 80.0, 160.0), strict=True)
+        )
+    assert np.array_equal(stream.pixels[0], np.arange(60))
+
+
+def test_degrees_that_are_not_one_for_each_task_are_refused():
+    with pytest.raises(UserError, match="tasks=10,degrees=0,80. Give tasks=2"):
+        Rotated(degrees=(0, 80)).stream(DATA, 0)
+
+
+def test_settings_that_came_later_are_part_of_the_identity_only_where_they_are_given():
+    plain, given = Rotated(tasks=2).settings(), Rotated(tasks=2, degrees=(0, 80), test_every=5, test_examples=9).settings()
+    assert not {"degrees", "test_every", "test_examples", "steps"} & set(plain)
+    assert given == plain | {"degrees": [0, 80], "test_every": 5, "test_examples": 9}
+
+
 def drawn_angles(stream, max_angle):
     """The angles of a rotated stream, found again by trying a fine grid of them."""
     grid = np.linspace(0, max_angle, 721)[:-1]

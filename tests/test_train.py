@@ -22,7 +22,7 @@ from retrograde.vectorise import Vectorised, shared
 CPU = torch.device("cpu")
 PARTS = Registry()
 RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 0.01}
-STRATEGIES = ["finetune", "joint", "er"]
+STRATEGIES = ["finetune", "joint", "incremental_joint", "er"]
 
 
 def strategy(name, lr=0.1, **settings):
@@ -124,7 +124,7 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
     task = PARTS_DATA.y_test // 2
     own_units = torch.stack([logits[range(60), 2 * task], logits[range(60), 2 * task + 1]], 1)
     expected = 2 * task + own_units.argmax(1).numpy() == PARTS_DATA.y_test
-    assert backend.evaluate().told[0, :60].sum() == expected.sum()
+    assert backend.evaluate(backend.test_rows).told[0, :60].sum() == expected.sum()
 
 
 def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():

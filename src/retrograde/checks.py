@@ -100,7 +100,7 @@ def _trace(backend: Any) -> Trace:
         prepare(backend, Clocks(CPU))
     for number in range(len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)):
         backend.learn(number, lambda _: None)
-        found.hits.append(backend.evaluate().hit)
+        found.hits.append(backend.evaluate(backend.test_rows).hit)
         if isinstance(backend, Vectorised):
             found.leaves.append([leaf.clone() for leaf in pytree.tree_leaves(backend.state)])
     return found
@@ -253,7 +253,7 @@ def stays_within_its_memory(part: Part) -> None:
     for number in range(len(stream.tasks)):
         rows, after = train_rows(stream, number, benchmark, part.schedule(), memory, held, 0)
         held = after or held
-        replayed = rows[-1, part.schedule().pace(benchmark)[0] :]
+        replayed = rows[-1, part.schedule().pace(benchmark, len(stream.tasks))[0] :]
         old = {tuple(row) for row in replayed[replayed[:, 3] > 0, :3].tolist()}
         if len(held.filled) > memory.size or len(old) > memory.size:
             raise Broken(f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}")

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from retrograde.adaptation import Adaptation
+from retrograde.course import Course
 from retrograde.optim import Params
 from retrograde.probe import Probe
 from retrograde.schedule import Rows
@@ -37,6 +38,7 @@ class Outcome:
     correct_told: list[list[int]] = field(default_factory=list)
     adaptation: Adaptation | None = None  # of episodes
     probes: list[Probe] = field(default_factory=list)
+    course: Course | None = None
 
     @property
     def sound(self) -> bool:
@@ -65,8 +67,8 @@ class Backend(Protocol):
         """Learn one task."""
         ...
 
-    def evaluate(self) -> Hits:
-        """Predict every test example of every task."""
+    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
+        """Predict test examples, given in chunks of one size; amid a task, without leaving a trace."""
         ...
 
     def parameters(self) -> Params:

@@ -106,7 +106,8 @@ def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics:
     joint = {(record.cell.stream, record.seed): record.R for record in bounds}
     rows = []
     for record in done:
-        matrices = {"R": record.R, "R_told": record.R_told, "joint": joint.get((record.cell.stream, record.seed))}
+        matrices = {"R": record.R, "R_told": record.R_told, "course": record.course}
+        matrices["joint"] = joint.get((record.cell.stream, record.seed))
         for metric in metrics:
             given = [matrices[need] for need in metric.needs]
             value = float("nan") if any(each is None for each in given) else metric.of(*given)

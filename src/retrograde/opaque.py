@@ -2,15 +2,16 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from retrograde.evaluation import Hits, Used
-from retrograde.learner import Experience, Learner, Terms
+from retrograde.learner import Experience, Learner, Terms, seeded
 from retrograde.models import build
 from retrograde.net import cross_entropies
 from retrograde.optim import Params
@@ -70,9 +71,10 @@ class Opaque:
         x = self._x(self.stream.data.x_train, row, number)
         return Experience(x, torch.from_numpy(y.copy()).to(self.device), number, batches)
 
-    def evaluate(self) -> Hits:
-        """Predict every test example, task by task."""
-        parts = [self._predict(rows[0]) for rows in self.test_rows]
+    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
+        """See `Backend.evaluate`."""
+        with undisturbed(self.model, self.seed) if amid else nullcontext():
+            parts = [self._predict(rows[0]) for rows in chunks]
         hit, told, sound = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Hits(hit[None], told[None], np.array([sound.all()]))
 
@@ -124,3 +126,18 @@ class Opaque:
             return len(pickle.dumps(self.learner))
         except Exception:
             return 0
+
+
+@contextmanager
+def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
+    """Leave the modes and buffers of a model, and the global generators, as they are; inside, these are seeded."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with seeded(seed):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for buffer, value in buffers:
+            buffer.copy_(value)

@@ -1,5 +1,6 @@
 """What one replicate leaves: a compact JSON document from which every score is computed later."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -10,10 +11,11 @@ from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
 from retrograde.adaptation import Adaptation
+from retrograde.course import Course
 from retrograde.probe import Probe
 from retrograde.settings import digest, write
 
-SCHEMA = 3
+SCHEMA = 4
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -100,6 +102,7 @@ class Record:
     correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
     adaptation: Adaptation | None = None  # schema 2
     probes: list[Probe] = field(default_factory=list)  # gradients along the stream; schema 3
+    course: Course | None = None  # accuracy along the stream; schema 4
     clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
     counts: dict[str, int] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -152,9 +155,7 @@ def _check_counts(record: Record) -> None:
     missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
     if done and (missing or not (tasks or record.adaptation)):
         raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks'}")
-    if record.adaptation and (fault := record.adaptation.fault()):
-        raise Damaged(fault)
-    if fault := next(filter(None, (probe.fault() for probe in record.probes)), ""):
+    if fault := next(filter(None, _faults(record)), ""):
         raise Damaged(fault)
     if done and tasks and record.counts["steps"] < 1:
         raise Damaged("it is done, but took no steps")
@@ -165,6 +166,14 @@ def _check_counts(record: Record) -> None:
             raise Damaged("the counts do not fit the number of tasks")
         if any(not 0 <= right <= of for row in rows for right, of in zip(row, record.tests, strict=True)):
             raise Damaged("a count of right answers is below 0 or above the number of tests")
+
+
+def _faults(record: Record) -> Iterator[str]:
+    if record.adaptation:
+        yield record.adaptation.fault()
+    yield from (probe.fault() for probe in record.probes)
+    if record.course:
+        yield record.course.fault(record.tests)
 
 
 def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:

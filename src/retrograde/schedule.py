@@ -28,19 +28,20 @@ class Schedule(NamedTuple):
     batch: int | None = None  # examples per step; None: as the benchmark says
     glances: int | None = None  # consecutive steps on them; None: as the benchmark says
     epochs: int | None = None  # None: as the benchmark says
+    widening: bool = False  # a step takes so many examples for each task so far, and no task more steps than another
 
-    def pace(self, benchmark: Benchmark) -> tuple[int, int]:
-        """How many examples there are to a step, and how many steps are taken on them."""
-        return self.batch or benchmark.batch, self.glances or benchmark.glances
+    def pace(self, benchmark: Benchmark, tasks: int = 1) -> tuple[int, int]:
+        """How many examples there are to a step when so many tasks have come, and how many steps are taken on them."""
+        return (self.batch or benchmark.batch) * (tasks if self.widening else 1), self.glances or benchmark.glances
 
     def length(self, benchmark: Benchmark, examples: int, tasks: int) -> tuple[int, int]:
         """The epochs and the steps of a task, for so many examples to train on, of so many tasks."""
-        size, glances = self.pace(benchmark)
+        size, glances = self.pace(benchmark, tasks)
         epoch = glances * -(-examples // size)
         if self.epochs or not benchmark.steps:
             epochs = self.epochs or benchmark.epochs
             return epochs, epochs * epoch
-        steps = benchmark.steps * (tasks if self.examples == "all so far" else 1)
+        steps = benchmark.steps * (tasks if self.examples == "all so far" and not self.widening else 1)
         return -(-steps // epoch), steps
 
 
@@ -61,11 +62,12 @@ def train_rows(
     epochs, steps = schedule.length(benchmark, len(pool), number + 1)
     as_given = stream.ordered and schedule.examples == "arrivals"
     orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(epochs)]
-    size, glances = schedule.pace(benchmark)
+    size, glances = schedule.pace(benchmark, number + 1)
     index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True))
     if glances > 1:
         index, real = _glanced(index, real, glances, generator(seed, "glances", number))
-    index, real = index[:steps], real[:steps]
+    rest = (0, 0), (0, schedule.pace(benchmark, len(stream.tasks))[0] - size)
+    index, real = np.pad(index[:steps], rest, mode="wrap"), np.pad(real[:steps], rest)
     new = _weighted(pool[index], real)
     if memory is None or held is None or schedule.examples == "memory alone":
         return _with_slot(new, memory.size if memory else 0), held
@@ -128,6 +130,14 @@ def probe_rows(stream: Stream, number: int, count: int, seed: int) -> Rows:
     examples = _triples(stream.tasks[number].test, number)
     order = generator(seed, "probe", number).permutation(len(examples))
     return _weighted(examples[np.resize(order, count)], np.arange(count) < len(order))
+
+
+def chosen_tests(stream: Stream, count: int, seed: int) -> list[Int64[np.ndarray, " n"]]:
+    """Which of the rows of `test_rows` are tested amid tasks too: so many of each task, drawn once per replicate; 0: all."""
+    sizes = [len(task.test.row) for task in stream.tasks]
+    first = np.cumsum([0, *sizes])
+    drawn = [generator(seed, "watch", number).permutation(size)[: count or size] for number, size in enumerate(sizes)]
+    return [start + np.sort(chosen) for start, chosen in zip(first, drawn, strict=False)]
 
 
 def test_rows(stream: Stream) -> Rows:

@@ -68,7 +68,7 @@ class Benchmark(Part):
     """A stream, a model and a training budget; `cut` is what a benchmark's file adds."""
 
     kind: ClassVar[str] = "benchmarks"
-    later: ClassVar[tuple[str, ...]] = ("steps", "weighting")
+    later: ClassVar[tuple[str, ...]] = ("steps", "weighting", "test_every", "test_examples")
 
     dataset: str = "digits"
     scenario: Scenario = "class"
@@ -81,6 +81,8 @@ class Benchmark(Part):
     weighting: Literal["examples", "tasks"] = "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
     probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
     probe_every: Limit = 0  # steps between two comparisons; 0: at the end of each task only
+    test_every: Limit = 0  # steps between two tests amid a task; 0: at the end of each task only
+    test_examples: Limit = 0  # test examples of each task for those; 0: all
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
 

@@ -20,6 +20,7 @@ from retrograde.seeds import torch_seed
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark, Stream
 from retrograde.vectorise import Vectorised
+from retrograde.watching import Watcher
 
 
 def train(
@@ -55,10 +56,11 @@ def _run(
     backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks, progress: Callable[[int], None], note: str | None
 ) -> list[Outcome]:
     replicates, tasks = len(streams), len(streams[0].tasks)
-    prober = Prober(backend, streams, seeds, clocks)
+    prober, watcher = Prober(backend, streams, seeds, clocks), Watcher(backend, streams, seeds, clocks)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
+        watcher.advance(steps)
         progress(steps)
 
     hits: list[list[list[int]]] = [[] for _ in streams]
@@ -71,7 +73,8 @@ def _run(
                 used += np.stack(backend.learn(number, advance))
             prober.end_task()
         with clocks("evaluate"):
-            found = backend.evaluate()
+            found = backend.evaluate(backend.test_rows)
+        watcher.end_task(number, found)
         sound &= found.sound
         for i in np.flatnonzero(sound):
             rows = backend.test_rows[:, i]
@@ -93,6 +96,7 @@ def _run(
         Outcome(
             faults[i], dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i],
             probes=prober.probes[i] if prober.sound[i] and not faults[i] else [],
+            course=None if faults[i] else watcher.course(i),
         )
         for i in range(replicates)
     ]  # fmt: skip

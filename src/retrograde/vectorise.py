@@ -93,7 +93,7 @@ class Vectorised:
     ) -> None:
         self.benchmark, self.strategy, self.streams, self.seeds, self.device = benchmark, strategy, streams, seeds, device
         self.schedule, self.memory = strategy.schedule(), strategy.remember()
-        self.batch, _ = self.schedule.pace(benchmark)
+        self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
         data = streams[0].data
         self.shape, self.scale = data.shape, data.scale
         self.train_x, self.test_x = self._pool(data.x_train), self._pool(data.x_test)
@@ -281,11 +281,11 @@ class Vectorised:
     def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
         return torch.from_numpy(np.ascontiguousarray(together(rows).swapaxes(0, 1))).to(self.device)
 
-    def evaluate(self) -> Hits:
-        """Predict every test example."""
-        hit, told = (torch.empty(self.test_rows.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2))
+    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
+        """See `Backend.evaluate`; predicting is pure."""
+        hit, told = (torch.empty(chunks.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2))
         sound = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()]).all(0)
-        for chunk, rows in enumerate(self.test_rows):  # into place: small results kept apart would break up the heap
+        for chunk, rows in enumerate(chunks):  # into place: small results kept apart would break up the heap
             hit[chunk], told[chunk], finite = self._predict(torch.from_numpy(rows).to(self.device))
             sound &= finite
         hit, told = (each.transpose(0, 1).flatten(1) for each in (hit, told))

@@ -1,0 +1,50 @@
+"""Scores of the whole way along a stream, where a benchmark has it tested every so many steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrograde.anytime import METRICS
+from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title, score_frame
+from retrograde.record import Cell, Record
+from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.stats import leaders
+
+
+@dataclass(frozen=True)
+class Anytime(Result):
+    """Accuracy at any time, its worst case, and how far it falls after a switch and recovers; bold as in scores."""
+
+    def table(self, records: Sequence[Record]) -> Table:
+        label = labels(records)
+        own = [record for record in ordered(records) if record.cell.benchmark.settings.get("test_every")]
+        frame = score_frame(own, label, METRICS)
+        names = sorted({label[record.cell].benchmark for record in own})
+        sections = tuple(
+            _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
+            for name in names
+        )
+        return Table("Anytime", (_NOTE, _MEANING), sections, intervals(frame, "metric"))
+
+
+_NOTE = (
+    "Percent: the mean over n replicates ± half of the 95 % t-interval, of accuracies on the same test examples of a task at "
+    "every test (`test_examples`), every so many steps (`test_every`) and at task ends. Bold: the best mean, and those that "
+    "a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). Upper "
+    "bounds (†) and strategies of which a replicate is missing do not compete. A minimum over many tests on few examples lies "
+    "lower than one over few tests on many: compare within a section."
+)
+_MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
+
+
+def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    shown = [metric for metric in METRICS if (frame.metric == metric.name).any()]
+    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
+    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
+    rows = []
+    for strategy in sorted({(r.upper_bound, *label[r.cell][1:]) for r in here}):
+        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
+        cells = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
+        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
+    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
