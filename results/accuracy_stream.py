@@ -23,16 +23,18 @@ class AccuracyStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.figure import lines, wrapped
+        from retrograde.figure import lines, looks, wrapped
 
-        tests = _frame(records, labels(records))
+        label = labels(records)
+        tests = _frame(records, label)
         if tests.empty:
             return None
         # a switch stays between two hundredths, and more points would only make the file large
         hundredths = tests.assign(trained=np.ceil((100 * tests.trained).round(6)) / 100)
         shown = hundredths.groupby(["quantity", *REPLICATE, "trained"]).value.mean().reset_index()
         shown["benchmark"] = [wrapped(benchmark, 55) for benchmark in shown.benchmark]
-        figure = lines(shown, "trained", "Accuracy along the stream: mean over replicates and 95 % t-interval", "tasks trained")
+        title = "Accuracy along the stream: mean over replicates and 95 % t-interval"
+        figure = lines(shown, "trained", title, "tasks trained", looks(label))
         for axis in figure.axes:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             for switch in range(1, round(axis.dataLim.xmax)):

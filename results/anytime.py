@@ -7,9 +7,9 @@ import pandas as pd
 
 from retrograde.anytime import METRICS
 from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title, score_frame
+from retrograde.paired import BOLD, leaders
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import leaders
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,8 @@ class Anytime(Result):
 
 _NOTE = (
     "Percent: the mean over n replicates ± half of the 95 % t-interval, of accuracies on the same test examples of a task at "
-    "every test (`test_examples`), every so many steps (`test_every`) and at task ends. Bold: the best mean, and those that "
-    "a paired t-test on the shared seeds does not tell from it (p >= 0.05, not corrected for many comparisons). Upper "
-    "bounds (†) and strategies of which a replicate is missing do not compete. A minimum over many tests on few examples lies "
-    "lower than one over few tests on many: compare within a section."
+    f"every test (`test_examples`), every so many steps (`test_every`) and at task ends. {BOLD} A minimum over many tests on "
+    "few examples lies lower than one over few tests on many: compare within a section."
 )
 _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
 
