@@ -40,16 +40,15 @@ def _drawn(board: Ranking) -> "Figure":
     bars = tied_groups(np.array(list(average.values())), critical)
     rows = -(-len(order) // 2)
     top, bottom = 3.0, -(len(bars) / 2 + rows + 1.0)
-    figure = Figure(figsize=(8, LINE * (top - bottom) + 0.8), layout="constrained")
-    axes = figure.subplots()
+    height = LINE * (top - bottom)
+    figure = Figure(figsize=(6, height + 0.8))
+    axes = figure.add_axes((0, 0, 1, height / (height + 0.8)))  # names go beside it, so that long ones do not shrink it
     axes.set(xlim=(1, len(order)), ylim=(bottom, top))
     axes.set_axis_off()
     _axis(axes, len(order), critical)
     for i, (first, last) in enumerate(bars):
-        height = -0.6 - i / 2
-        axes.plot(
-            [first - 0.03, last + 0.03], [height, height], color="black", linewidth=3, solid_capstyle="butt", clip_on=False
-        )
+        level = -0.6 - i / 2
+        axes.plot([first - 0.03, last + 0.03], [level, level], color="black", linewidth=3, solid_capstyle="butt", clip_on=False)
     for i, name in enumerate(order):
         left = i < rows
         below = i if left else len(order) - 1 - i
