@@ -4,6 +4,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from retrograde.course import Course
 from retrograde.record import Named, Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
@@ -69,12 +70,15 @@ def ending(make_record):
 def records(make_record, make_adapted, look):
     """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
     found, probes = [], [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1], [0, 1])]
+    along = {"episodes": {"test_every": 9}, "course": Course([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]])}
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
             found += [
-                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, probes=probes),
-                make_record("er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9"),
-                make_record("joint", s, ((10, 10), (95, 20), (90, 92 + s)), benchmark=benchmark, upper_bound=True),
+                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, probes=probes, **along),
+                make_record(
+                    "er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9", **along
+                ),
+                make_record("joint", s, ((10, 10), (95, 20), (90, 92 + s)), benchmark=benchmark, upper_bound=True, **along),
                 make_adapted("er", s, benchmark=f"few-{benchmark}"),
                 make_adapted("er", s, benchmark=f"few-{benchmark}", memory=9, changed="memory=9"),
             ]
