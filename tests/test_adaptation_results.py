@@ -8,14 +8,9 @@ from retrograde.figure import FORMATS
 from retrograde.frame import adaptation_frame, checks_frame, labels
 from retrograde.registry import Registry
 from retrograde.report import figures
-from retrograde.result import Drawing
 
 PARTS = Registry()
-OF_STREAMS = ("alignment", "critical_difference")
-FIGURES = [
-    name for name in PARTS.names("results")
-    if issubclass(PARTS.find("results", name), Drawing) and not name.startswith(OF_STREAMS)
-]  # fmt: skip
+FIGURES = ["adaptation_curves", "fits", "meta_training"]
 
 
 def table(records):

@@ -49,7 +49,9 @@ def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
     assert code == 0
     assert "| er memory=10 " in out
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
-        f"{table}.{form}" for table in ("alignment", "scores", "significance", "timing") for form in ("csv", "md", "tex")
+        f"{table}.{form}"
+        for table in ("alignment", "scores", "significance", "tasks", "timing")
+        for form in ("csv", "md", "tex")
     ]
     assert list(pd.read_csv(tmp_path / "tables" / "scores.csv").columns) == (
         ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
@@ -148,7 +150,9 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
     assert (code, out.count("passed"), "FAILED" in out) == (0, 9, False)
     (tmp_path / "s.toml").write_text(MIXED)
     assert call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
-    assert call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 4  # adaptation and timing of two benchmarks
+    assert (
+        call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 6
+    )  # adaptation, significance and timing of two benchmarks
 
 
 def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tmp_path):
