@@ -81,5 +81,5 @@ def test_what_the_tests_took_is_in_the_timings_where_there_were_any(make_record)
     clocks = {"train": 2.0, "evaluate": 0.5, "watch": 7.0}
     (section,) = table([make_record(clocks=clocks), make_record("sgd")], "timing").sections
     place = section.columns.index("watch s")
-    assert [row[place].text for row in section.rows] == ["7", "–"]
+    assert [row[place].text for row in section.rows] == ["7", "0"]
     assert "watch s" not in table([make_record()], "timing").sections[0].columns

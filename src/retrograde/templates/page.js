@@ -48,6 +48,7 @@ for (const table of document.querySelectorAll("table")) {
     const cell = document.createElement("td"), input = document.createElement("input");
     input.setAttribute("aria-label", `Filter by ${name}: words, or > or < and a number`);
     input.placeholder = "filter";
+    input.size = 6;
     cell.append(input);
     line.append(cell);
     return input;
