@@ -1,6 +1,7 @@
 """The shipped results: their tables regenerate byte for byte, and cover their suites."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_the_committed_tables_and_figures_are_what_the_committed_records_give(su
     committed = sorted(path for path in (ROOT / "tables" / suite).iterdir() if path.name != "report.html")
     assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in committed)
+
+
+def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
+    readme = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+    board = (ROOT / "tables" / "lamaml" / "leaderboard.md").read_text(encoding="utf-8").rpartition("benchmarks\n\n")[2]
+    assert board in readme
+    shown = re.findall(r"\]\((results/[^)]*)\)", readme)
+    assert len(shown) > 10
+    assert [path for path in shown if not (ROOT.parent / path).exists()] == []
 
 
 def replicates(suite, part):
