@@ -95,3 +95,33 @@ def test_a_table_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path
 
 def test_nothing_is_written_of_nothing(tmp_path):
     assert write(tmp_path, ["csv"], Report("mine", [], {}, {}), PARTS) == []
+
+
+@pytest.fixture(scope="module")
+def odd(make_record, make_adapted):
+    """What one store may hold: names that are markup, mixed machines and schemas, replicates missing, lost or alone."""
+    name = "a|*_`<b>&%$#{}~^\\±é"
+    return [
+        *(make_record(name, s, benchmark=f"on {name}", changed=f"x={name}") for s in range(3)),
+        *(make_record("er", s, benchmark=f"on {name}", machine={"cpu": f"CPU {s}", "torch": str(s)}) for s in range(3)),
+        *(make_record("er", s, schema=1 + s) for s in (0, 2)),
+        make_record("alone", 7),
+        make_record("lost", 0, (), status="failed"),
+        make_record("joint", 0, upper_bound=True, benchmark="bounded"),
+        make_record("one_task", 0, ((10,), (90,)), benchmark="of one task"),
+        make_adapted(name),
+    ]
+
+
+def test_whatever_a_store_holds_is_written_in_every_format(odd, tmp_path):
+    asked = ["md", "csv", "tex", "svg", "png", "html"]
+    written = write(tmp_path, asked, report("odd <b>", odd, asked, PARTS), PARTS)
+    assert {path.suffix for path in written} == {f".{form}" for form in asked}
+    assert all(path.stat().st_size for path in written)
+
+
+@pytest.mark.parametrize("number", range(13))
+def test_any_one_record_alone_makes_a_report(odd, number):
+    made = report("one", [odd[number]], ["html"], PARTS)
+    assert ("scores" in made.tables) == (not odd[number].cell.episodic)
+    assert made.tables["timing"].sections if odd[number].status == "done" else "timing" not in made.tables
