@@ -21,7 +21,7 @@ from retrograde.frame import Label
 from retrograde.record import Cell
 from retrograde.stats import t_interval
 
-DASHES: list[str | tuple[float, ...]] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
+DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
 """Line styles that tell strategies apart in grey; seven, for the palette has ten colours."""
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
@@ -37,7 +37,7 @@ class Look(NamedTuple):
     """How a strategy is drawn in all figures of a report."""
 
     colour: tuple[float, float, float]
-    dash: str | tuple[float, ...]
+    dash: Any  # as seaborn takes it
     marker: str
 
 
