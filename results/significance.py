@@ -94,7 +94,9 @@ def _contest(values: "dict[Key, pd.Series[float]]", higher_is_better: bool) -> C
     found = list(_comparisons(scores, order, pairs, shown))
     best = max(len(order) - 1, 0)
     lost = {key: len(value) for key, value in sorted(values.items()) if key not in rivals}
-    return Contest({key: means[key] for key in order}, found[:best], found[best:], lost, max(map(len, values.values()), default=0))
+    return Contest(
+        {key: means[key] for key in order}, found[:best], found[best:], lost, max(map(len, values.values()), default=0)
+    )
 
 
 def _comparisons(scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.ndarray, " pairs"]) -> Iterator[Comparison]:

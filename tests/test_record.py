@@ -193,7 +193,9 @@ def test_only_a_record_that_is_done_must_have_tasks_or_adaptation(adapted, statu
 
 
 def test_a_record_whose_course_does_not_fit_its_stream_is_damaged(whole):
-    course = Course([7, 7], [0, 0, 1], [0, 5, 10], [[1], [7, 2], [5, 6]])
+    course = Course([7, 7], [0, 0, 1], [0, 5, whole.counts["steps"]], [[1], [7, 2], [5, 6]])
+    with pytest.raises(Damaged, match="not after its last step"):
+        Record.from_json(replace(whole, course=replace(course, step=[0, 5, 6])).to_json())
     assert Record.from_json(replace(whole, course=course).to_json()).course == course
     for tests, fault in (([7, 8], "not among those of its tasks"), ([4, 7], "above the number of tests")):
         with pytest.raises(Damaged, match=fault):

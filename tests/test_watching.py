@@ -66,16 +66,16 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
     places, found = chosen_tests(backend.streams[0], 7, 0), []
     for number in range(3):
         backend.learn(number, lambda _: found.append(backend.evaluate(backend.test_rows).hit[0]))
-    amid = [(step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 3 == 0 and step]
-    assert [step for step, _ in amid] == [*range(3, 31, 3)]
-    for step, right in amid[:-1]:
+    amid = [(step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 10]
+    assert [step for step, _ in amid] == [3, 6, 9, 13, 16, 19, 23, 26, 29]
+    for step, right in amid:
         assert right == [int(found[step - 1][place].sum()) for place in places[: len(right)]]
 
 
 @pytest.mark.parametrize("part", [strategy("finetune"), Careless()], ids=["pure", "opaque"])
 def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part):
     course = run(part, **WATCHED)[0].course
-    assert course.step == [0, 3, 6, 9, 10, 12, 15, 18, 20, 21, 24, 27, 30]
+    assert course.step == [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29, 30]
     assert course.task == [0] * 5 + [1] * 4 + [2] * 4
     assert [len(right) for right in course.correct] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]
     assert (course.tests, course.fault([20] * 3)) == ([7] * 3, "")
@@ -124,10 +124,13 @@ def test_replicates_are_watched_as_they_are_alone():
     assert together[0].course != together[1].course
 
 
-def test_replicates_whose_tasks_differ_in_size_are_watched_at_the_same_steps():
-    outcomes = run(strategy("finetune"), (0, 1, 2), uneven=True, **WATCHED)
-    assert len({tuple(outcome.course.step) for outcome in outcomes}) == 1
-    assert all(outcome.course.fault(outcome.tests) == "" for outcome in outcomes)
+@pytest.mark.parametrize("name", ["finetune", "er", "joint", "mer"])
+def test_a_course_does_not_depend_on_the_company_whose_tasks_are_longer(name):
+    together = run(strategy(name), (0, 1, 2), uneven=True, **WATCHED)
+    alone = [run(strategy(name), (seed,), uneven=True, **WATCHED)[0] for seed in range(3)]
+    assert [outcome.course for outcome in together] == [outcome.course for outcome in alone]
+    assert len({tuple(outcome.course.step) for outcome in together}) > 1
+    assert all(outcome.course.step[-1] == outcome.counts["steps"] for outcome in together)
 
 
 def test_a_replicate_that_diverged_has_no_course():

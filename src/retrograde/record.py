@@ -174,6 +174,8 @@ def _faults(record: Record) -> Iterator[str]:
     yield from (probe.fault() for probe in record.probes)
     if record.course:
         yield record.course.fault(record.tests)
+        if record.status == "done" and record.course.step[-1] != record.counts["steps"]:
+            yield "the last test along the stream is not after its last step"
 
 
 def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:

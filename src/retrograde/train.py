@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from retrograde.clocks import Clocks
 from retrograde.compiling import Compile
@@ -68,38 +70,54 @@ def _run(
     sound = np.ones(replicates, dtype=bool)
     used = np.zeros((3, replicates), np.int64)
     for number in range(-1, tasks):
+        taken = np.zeros_like(used)
         if number >= 0:
             with clocks("train"):
-                used += np.stack(backend.learn(number, advance))
+                taken = np.stack(backend.learn(number, advance))
             prober.end_task()
+        used += taken
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
-        watcher.end_task(number, found)
+        watcher.end_task(number, found, taken[0])
         sound &= found.sound
         for i in np.flatnonzero(sound):
             rows = backend.test_rows[:, i]
             hits[i].append(correct(found.hit[i], rows, tasks))
             if backend.benchmark.scenario == "class":
                 told[i].append(correct(found.told[i], rows, tasks))
-    how = {
-        "backend": backend.backend,
-        "compiled": backend.compiled,
-        "note": note,
-        "replicates": replicates,
-        "steps": int(used[0].max()),  # of the batch: of the replicate that takes the most
-    }
-    memories = [_memory(backend, stream, held) for stream, held in zip(streams, backend.held_examples(), strict=True)]
-    counts = [_counts(backend, *map(int, column)) for column in used.T]
-    tests = [[len(task.test.row) for task in stream.tasks] for stream in streams]
     faults = [_fault(each, tasks) for each in hits]
+    shared = _shared(backend, streams, used, dict(clocks.seconds), note)
     return [
         Outcome(
-            faults[i], dict(clocks.seconds), counts[i], memories[i], how, tests[i], hits[i], told[i],
+            faults[i], **shared[i], correct=hits[i], correct_told=told[i],
             probes=prober.probes[i] if prober.sound[i] and not faults[i] else [],
             course=None if faults[i] else watcher.course(i),
         )
         for i in range(replicates)
     ]  # fmt: skip
+
+
+def _shared(
+    backend: Backend, streams: list[Stream], used: Int64[np.ndarray, "3 replicate"], seconds: dict[str, float], note: str | None
+) -> list[dict[str, Any]]:
+    """What is told of every replicate, sound or not: cost, memory, how it was trained, and the sizes of its tests."""
+    how = {
+        "backend": backend.backend,
+        "compiled": backend.compiled,
+        "note": note,
+        "replicates": len(streams),
+        "steps": int(used[0].max()),  # of the batch: of the replicate that takes the most
+    }
+    return [
+        {
+            "clocks": seconds,
+            "counts": _counts(backend, *map(int, own)),
+            "memory": _memory(backend, stream, held),
+            "how": how,
+            "tests": [len(task.test.row) for task in stream.tasks],
+        }
+        for stream, held, own in zip(streams, backend.held_examples(), used.T, strict=True)
+    ]
 
 
 def _fault(hits: list[list[int]], tasks: int) -> str:

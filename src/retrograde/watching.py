@@ -1,5 +1,7 @@
 """Testing a learner every so many steps while it goes along a stream, without disturbing it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Int64
 
@@ -10,62 +12,71 @@ from retrograde.schedule import CHUNK, chosen_tests, chunks, test_rows, together
 from retrograde.stream import Stream
 
 
-class Watcher:
-    """Counts right answers in the tasks so far every so many steps, where the benchmark asks for it, and when a task ends.
+class Watched(NamedTuple):
+    """One test of one replicate: the task in training, its steps so far, and its right answers in each task asked about."""
 
-    At the end of a task they are read off the test of everything that comes then anyway.
+    task: int
+    step: int
+    correct: list[int]
+
+
+class Watcher:
+    """Counts right answers in the tasks so far every so many steps of a task, where the benchmark asks for it, and at its end.
+
+    At the end of a task they are read off the test of everything that comes then anyway. A replicate that ends a task before
+    others of its batch is not counted while it waits for them.
     """
 
     def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
         benchmark = backend.benchmark
         self.backend, self.clocks, self.every = backend, clocks, benchmark.test_every
-        self.tasks = len(streams[0].tasks) if self.every else 0
-        self.places = [
-            chosen_tests(stream, benchmark.test_examples, seed)[: self.tasks]
-            for stream, seed in zip(streams, seeds, strict=True)
-        ]
-        self.rows = [_chunks(streams, [own[task] for own in self.places]) for task in range(self.tasks)]
-        self.when: list[tuple[int, int]] = []  # the task in training and the steps so far
-        self.correct: list[list[list[int]]] = [[] for _ in streams]
+        if not self.every:
+            return
+        self.places = [chosen_tests(each, benchmark.test_examples, seed) for each, seed in zip(streams, seeds, strict=True)]
+        self.rows = [_chunks(streams, [own[task] for own in self.places]) for task in range(len(streams[0].tasks))]
+        self.ways: list[list[Watched]] = [[] for _ in streams]
+        self.amid: list[tuple[int, list[list[int]]]] = []  # the steps of the task so far, and the counts of each replicate
         self.training = self.step = 0
 
     def advance(self, steps: int) -> None:
-        """Count steps of training, and test where a test is due."""
-        self.step += steps
-        if not self.every or self.step % self.every:
-            return
-        with self.clocks("watch"):
-            found = [self.backend.evaluate(rows, amid=True).hit for rows in self.rows[: self.training + 1]]
-            for i, counts in enumerate(self.correct):
-                parts = zip(found, self.rows, strict=False)
-                counts.append([correct(hit[i], rows[:, i], self.tasks)[task] for task, (hit, rows) in enumerate(parts)])
-            self.when.append((self.training, self.step))
-
-    def end_task(self, number: int, found: Hits) -> None:
-        """Count what the test after a task, or before the first, found right in the tasks so far and in the next one."""
+        """Count steps of the task, and test where a test is due."""
         if not self.every:
             return
-        if self.when[-1:] == [(number, self.step)]:
-            self._forget()
-        with self.clocks("watch"):
-            for i, counts in enumerate(self.correct):
-                counts.append([int(found.hit[i, place].sum()) for place in self.places[i][: number + 2]])
-            self.when.append((max(number, 0), self.step))
-        self.training = number + 1
+        self.step += steps
+        if self.step % self.every == 0:
+            with self.clocks("watch"):
+                self.amid.append((self.step, self._counts()))
 
-    def _forget(self) -> None:
-        """Take back a test amid the task at its very end: that of the end takes its place."""
-        self.when.pop()
-        for counts in self.correct:
-            counts.pop()
+    def _counts(self) -> list[list[int]]:
+        """The right answers of each replicate in the tasks so far."""
+        asked = self.rows[: self.training + 1]
+        found = [self.backend.evaluate(rows, amid=True).hit for rows in asked]
+        parts = list(enumerate(zip(found, asked, strict=True)))
+        return [
+            [correct(hit[i], rows[:, i], len(self.rows))[task] for task, (hit, rows) in parts] for i in range(len(self.ways))
+        ]
+
+    def end_task(self, number: int, found: Hits, steps: Int64[np.ndarray, " replicate"]) -> None:
+        """Count what the test after a task, or before the first, found right in the tasks so far and in the next one.
+
+        `steps` is how many the task had for each replicate: a test amid the task at its very end gives way to this one.
+        """
+        if not self.every:
+            return
+        with self.clocks("watch"):
+            for i, way in enumerate(self.ways):
+                before = way[-1].step if way else 0
+                way += [Watched(number, before + step, counts[i]) for step, counts in self.amid if step < steps[i]]
+                right = [int(found.hit[i, place].sum()) for place in self.places[i][: number + 2]]
+                way.append(Watched(max(number, 0), before + int(steps[i]), right))
+        self.amid, self.step, self.training = [], 0, number + 1
 
     def course(self, replicate: int) -> Course | None:
         """What one replicate leaves; nothing where the benchmark does not ask for it."""
         if not self.every:
             return None
-        tests = [len(place) for place in self.places[replicate]]
-        task, step = zip(*self.when, strict=True)
-        return Course(tests, list(task), list(step), self.correct[replicate])
+        task, step, right = zip(*self.ways[replicate], strict=True)
+        return Course([len(place) for place in self.places[replicate]], list(task), list(step), list(right))
 
 
 def _chunks(streams: list[Stream], places: list[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, "chunk replicate row 4"]:
