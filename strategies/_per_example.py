@@ -76,8 +76,8 @@ def _layered(net: Net, params: Params) -> bool:
     if not isinstance(module, nn.Sequential) or len(list(module.modules())) != len(module) + 1:
         return False
     plain = type(module[0]) is nn.Flatten and all(type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in module)
-    learnt = {name for name, _ in module.named_parameters() if name.endswith((".weight", ".bias"))}
-    return plain and learnt == set(params)
+    learnt = {name for name, _ in module.named_parameters(remove_duplicate=False) if name.endswith((".weight", ".bias"))}
+    return plain and any(isinstance(layer, nn.Linear) for layer in module) and learnt == set(params)
 
 
 def _of_layers(net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int) -> Params:
@@ -98,6 +98,7 @@ def _of_layers(net: Net, params: Params, examples: Batch, rows: slice, along: Al
         elif isinstance(layer, nn.Linear):
             powers = batch.weight[:, None] * _raised(back, power).sum(0)
             found |= {f"{name}.weight": powers.T @ _raised(x, power), f"{name}.bias": powers.sum(0)}
-            if name != first:
-                back = linear(back, params[f"{name}.weight"].T)
+            if name == first:
+                break
+            back = linear(back, params[f"{name}.weight"].T)
     return {name: found[name] for name in params}
