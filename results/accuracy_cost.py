@@ -27,6 +27,7 @@ class Point(NamedTuple):
     """A strategy: seconds of training for one replicate, its accuracy in percent, and half of its 95 % t-interval."""
 
     strategy: str
+    upper_bound: bool
     seconds: float
     accuracy: float
     half: float
@@ -34,7 +35,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class AccuracyCost(Drawing):
-    """Accuracy at the end against the training time of a replicate; the line joins what nothing beats in both."""
+    """Accuracy at the end against the training time of a replicate; the line joins what nothing beats in both, but bounds."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
@@ -59,7 +60,9 @@ class AccuracyCost(Drawing):
         figure.supylabel("ACC %")
         _legend(figure, {p.strategy for points in found.values() for p in points}, look)
         where = f"\n{machines.pop()}" if len(machines) == 1 else ""
-        figure.suptitle(f"Accuracy against cost: mean over replicates and 95 % t-interval{where}", fontsize="medium")
+        figure.suptitle(
+            f"Accuracy against cost: mean over replicates and 95 % t-interval; hollow: upper bounds{where}", fontsize="medium"
+        )
         return figure
 
 
@@ -74,14 +77,17 @@ def _points(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tupl
         seconds = np.mean([record.clocks["train"] / record.how["replicates"] for record in replicates])
         mean, low, _, n = t_interval(np.array([100 * acc(record.R) for record in replicates]))
         title = f"{label[cell].strategy} {label[cell].settings}".strip()
-        found[benchmark, place].append(Point(title, float(seconds), mean, mean - low if n > 1 else 0.0))
+        bound = replicates[0].upper_bound
+        found[benchmark, place].append(Point(title, bound, float(seconds), mean, mean - low if n > 1 else 0.0))
     return found
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in both, the cheapest first."""
+    """The strategies, no upper bounds, that no other beats in both, the cheapest first."""
     best: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.seconds, -point.accuracy)):
+    for point in sorted(
+        (point for point in points if not point.upper_bound), key=lambda point: (point.seconds, -point.accuracy)
+    ):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
@@ -95,8 +101,9 @@ def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> 
     for point in points:
         mine = look[point.strategy]
         axis.errorbar(
-            point.seconds, point.accuracy, point.half, fmt=mine.marker, color=mine.colour, markersize=6, elinewidth=0.9
-        )
+            point.seconds, point.accuracy, point.half, fmt=mine.marker, color=mine.colour, markersize=6, elinewidth=0.9,
+            markerfacecolor="none" if point.upper_bound else mine.colour,
+        )  # fmt: skip
     axis.set_xscale("log")
     plain_ticks(axis.xaxis)
 

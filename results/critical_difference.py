@@ -80,7 +80,8 @@ def _name(axes: "Axes", name: str, rank: float, height: float, edge: int) -> Non
 def _title(board: Ranking) -> str:
     found = board.friedman
     few = "" if board.says_something else "\ntoo few benchmarks to tell any two apart"
+    test = "All ranks are equal" if np.isnan(found.chi2) else f"Friedman's chi-squared = {found.chi2:.2f}, {found.significance}"
     return (
         f"Average ranks by ACC over {len(board.benchmarks)} benchmarks, 1 for the best; a bar joins what is not told apart\n"
-        f"(Nemenyi, 5 %). Friedman's chi-squared = {found.chi2:.2f}, {found.significance}{few}"
+        f"(Nemenyi, 5 %). {test}{few}"
     )

@@ -79,6 +79,8 @@ def _ranks(board: Ranking) -> str:
     if not board.tested:
         return f"{size}: too few strategies for a test of ranks."
     found = board.friedman
+    if np.isnan(found.chi2):
+        return f"{size}: all ranks are equal."
     text = (
         f"{size}: Friedman's chi-squared {found.chi2:.2f}, {found.significance} (an approximation, coarse below ten benchmarks)"
     )

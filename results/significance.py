@@ -71,10 +71,11 @@ class Significance(Result):
 
 _TESTS = (
     "Each strategy against the one with the best mean of its benchmark (the first row), on the replicates that share seed, "
-    "class order, data order and initial weights: the mean difference ± half of its 95 % t-interval, in points of a percentage "
-    "unless a loss; the p-value of the paired t-test, plain and after Holm's correction over all pairs of the section; that of "
-    "the exact sign-flip test, which supposes no normal distribution, beside the least that it can reach with n replicates "
-    "(with five 0.0625, so that it never falls below 0.05). Few-shot: accuracy or loss after a strategy's last inner step."
+    "class order, data order and initial weights: the mean difference ± half of its 95 % t-interval, in points of a "
+    "percentage unless a loss; the p-value of the paired t-test, plain and after Holm's correction over all pairs of the "
+    "section; that of the sign-flip test (exact up to 16 replicates), which supposes no normal distribution, beside the "
+    "least that it can reach with n replicates (with five 0.0625, so that it never falls below 0.05). Few-shot: accuracy "
+    "or loss after a strategy's last inner step."
 )
 _VERDICT = (
     f"Verdict: worse where p (Holm) < 0.05, else tied; below {FEWEST} replicates nothing is said. Tied means not told apart, "
@@ -139,7 +140,7 @@ def _row(found: Comparison, mean: float, metric: str) -> tuple[Entry, ...]:
     difference, low, _, n = found.difference
     half = "" if np.isnan(low) else f" ± {number(difference - low, metric)}"
     tests = map(p_text, (found.p, found.corrected, found.sign_flip, least_p(n)))
-    shown = number(mean, metric), number(difference, metric, "+") + half
+    shown = number(mean, metric), (number(difference, metric, "+") if n else "–") + half
     return _words(row_title(found.strategy), *shown, *tests, str(n), found.verdict(ENDS[metric]))
 
 

@@ -70,12 +70,12 @@ def test_of_many_cells_that_changed_by_chance_hardly_any_is_said_to_have_changed
 
 
 def test_a_status_that_changed_is_the_worst_news_and_said_seed_by_seed(ending):
-    before = ending(*ACC) + ending(*ACC, strategy="sgd")
-    after = ending(*ACC[:4]) + ending(*ACC, status="failed")[4:] + ending(*(v - 20 - v % 2 for v in ACC), strategy="sgd")
+    before = ending(*ACC, 80) + ending(*ACC, strategy="sgd")
+    after = ending(*ACC) + ending(*ACC, 80, status="failed")[5:] + ending(*(v - 20 - v % 2 for v in ACC), strategy="sgd")
     found = rows(before, after)
     assert found[0]["cell"] == "er on split"
     assert found[0]["verdict"] == "status changed, changed within noise"
-    assert found[0]["remarks"] == "seed 4: done → failed"
+    assert found[0]["remarks"] == "seed 5: done → failed"
     assert "2 really changed: er on split (status changed), sgd on split (worse)." in compare(before, after, NAMES)[0].notes[0]
 
 
@@ -170,7 +170,7 @@ def call(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(("after", "flag", "code"), [(70, True, 1), (70, False, 0), (80, True, 0)])
 def test_the_exit_code_tells_of_a_change_where_that_is_asked_for(call, ending, tmp_path, after, flag, code):
     for folder, low in (("a", 80), ("b", after)):
-        for record in ending(low, low + 1, low + 3, low + 2):
+        for record in ending(low, low + 1, low + 3, low + 2, low):
             Store(tmp_path / folder).write(record)
     found, out, _ = call("compare", "a", "b", *["--fail-on-change"] * flag)
     assert found == code

@@ -43,7 +43,7 @@ def test_the_committed_tables_compile(compiled, suite):
 
 
 def test_names_with_special_characters_compile(compiled, make_record):
-    odd = "a|*_`<>&%$#{}~^\\±µ–†é×"
+    odd = "a|*_`<>&%$#{}~^\\±µ–†é×日ρ"
     made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
     assert compiled(*(latex(table) for _, table in tables(made, PARTS))) == []
 

@@ -135,12 +135,12 @@ def test_pairs_that_share_too_few_seeds_are_not_tested():
 
 
 def test_who_is_above_whom_follows_the_direction_of_the_score():
-    pairs = all_pairs(np.array([[1.0, 2, 3, 4], [2.1, 3, 4, 5], [1.2, 1.9, 2.9, 4.1]]))
+    pairs = all_pairs(np.array([[1.0, 2, 3, 4, 5], [2.1, 3, 4, 5, 6], [1.2, 1.9, 2.9, 4.1, 5]]))
     assert np.argwhere(pairs.above(True)).tolist() == [[1, 0], [1, 2]]
     assert np.argwhere(pairs.above(False)).tolist() == [[0, 1], [2, 1]]
 
 
-@given(st.integers(2, 5), st.integers(3, 6), st.integers(0, 99))
+@given(st.integers(2, 5), st.integers(5, 8), st.integers(0, 99))
 def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
     scores = np.random.default_rng(draw).normal(size=(rivals, seeds))
     pairs = all_pairs(scores)
@@ -155,18 +155,35 @@ def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([[1, 2, 3], [1.1, 2, 2.9]], set()),  # not told apart
-        ([[1, 2, 3], [0.5, 1.4, 2.5]], {"s0"}),
-        ([[1, 2, 3], [1.1, 2, 2.8], [0, 1.01, 2]], {"s0", "s1"}),
-        ([[1, 2], [0, 1]], set()),  # too few
+        ([[1, 2, 3, 4, 5], [1.1, 2, 2.9, 4, 5]], set()),  # not told apart
+        ([[1, 2, 3, 4, 5], [0.5, 1.4, 2.5, 3.5, 4.4]], {"s0"}),
+        ([[1, 2, 3, 4, 5], [1.1, 2, 2.8, 4, 5], [0, 1.01, 2, 3, 4]], {"s0", "s1"}),
+        ([[1, 2, 3, 4], [0, 1.1, 2, 3]], set()),  # too few
         ([[1], [0]], set()),
         ([[1, 2, 3]], set()),
         ([], set()),
-        ([[1, 2, 3], [2, 3], [0, 1.01, 2]], {"s0"}),  # one has lost a replicate
+        ([[1, 2, 3, 4, 5], [2, 3, 4, 5], [0, 1.01, 2, 3, 4]], {"s0"}),  # one has fewer replicates
     ],
 )
 def test_leaders_are_the_best_and_what_is_not_told_from_it_if_some_rival_is(rows, expected):
     assert leaders(series(*rows), higher_is_better=True) == expected
+
+
+def test_a_rival_without_seeds_in_common_with_the_best_never_leads():
+    best, worse = pd.Series([0.9, 0.91, 0.92, 0.9, 0.91]), pd.Series([0.5, 0.5, 0.52, 0.5, 0.51])
+    elsewhere = pd.Series([0.1, 0.2, 0.1, 0.2, 0.1], index=range(10, 15))
+    assert leaders({"A": best, "B": worse, "C": elsewhere}, higher_is_better=True) == {"A"}
+
+
+def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores():
+    draw = np.random.default_rng(0)
+    led = sum(bool(leaders(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True)) for _ in range(400))
+    assert led / 400 < 0.05
+
+
+def test_the_sign_flip_of_large_differences_reaches_its_least_p():
+    differences = np.abs(np.random.default_rng(0).normal(1e6, 1e5, (200, 8)))
+    assert np.unique(sign_flip_p(differences)) == [least_p(8)]
 
 
 @pytest.mark.parametrize("rivals", [2, 5])

@@ -42,14 +42,18 @@ def stability_gap(course: Course) -> float:
 
 
 def recovery(course: Course) -> float:
-    """The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i], likewise: how far it is up again when that task ends."""
-    return _mean([way[-1] - way.min() for way in _after_switches(course)])
+    """The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i], likewise, over the stability gap.
+
+    The share of the fall that is made up for when that task ends; NaN where nothing fell.
+    """
+    gap = stability_gap(course)
+    return _mean([way[-1] - way.min() for way in _after_switches(course)]) / gap if gap else float("nan")
 
 
 def windowed_forgetting(course: Course, window: int) -> float:
     """1/T sum_i max A[m, i] - A[n, i] over tests m < n less than so many steps apart: the steepest fall, at least 0.
 
-    From before its training on. NaN where tests are further apart than the window.
+    From before its training on. NaN where two tests that follow each other are not.
     """
     return float(np.mean([_steepest(course, -way, window) for way in course.accuracy.T]))
 
@@ -81,6 +85,8 @@ def _after_switches(course: Course) -> Iterator[Float[np.ndarray, " test"]]:
 
 def _steepest(course: Course, way: Float[np.ndarray, " test"], window: int) -> float:
     step, lags = np.array(course.step), range(1, min(window, len(course.step)))
+    if np.diff(step).max(initial=0) >= window:
+        return float("nan")
     rises = [(way[lag:] - way[:-lag])[step[lag:] - step[:-lag] < window] for lag in lags]
     found = np.concatenate([np.empty(0), *rises])
     found = found[np.isfinite(found)]
@@ -104,7 +110,7 @@ METRICS = (
         ("course",),
         higher_is_better=False,
     ),
-    Metric("recovery", recovery, "rise from there until that task ends", f"ours, after {_DE_LANGE}", ("course",)),
+    Metric("recovery", recovery, "share of that fall made up for when that task ends", f"ours, after {_DE_LANGE}", ("course",)),
     *(
         Metric(
             f"WF{window}",

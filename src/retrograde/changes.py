@@ -105,11 +105,11 @@ class Both:
 
 
 def _left(record: Record) -> tuple[object, ...]:
-    return record.status, record.correct, record.correct_told, record.adaptation
+    return record.status, record.correct, record.correct_told, record.course, record.adaptation
 
 
 def _place(record: Record) -> tuple[object, ...]:
-    return (*(record.environment[key] for key in MACHINE), record.how["replicates"])
+    return record.machine, record.how["backend"], record.how["compiled"]
 
 
 def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:

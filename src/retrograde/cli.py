@@ -169,7 +169,10 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A folder of records: before.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one: after.")],
-    fail_on_change: Annotated[bool, typer.Option("--fail-on-change", help="Exit code 1 if anything really changed.")] = False,
+    fail_on_change: Annotated[
+        bool,
+        typer.Option("--fail-on-change", help="Exit code 1 if anything really changed; below five seeds only a status does."),
+    ] = False,
 ) -> None:
     """Test two stores cell by cell and say what really changed, what changed within noise and what is identical."""
     from retrograde.compare import compare as compared

@@ -46,10 +46,8 @@ def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     palette = [(float(r), float(g), float(b)) for r, g, b in sns.color_palette("colorblind")]
     strategies = sorted({each[1:] for each in label.values()})
     names = list(dict.fromkeys(name for name, _ in strategies))
-    found, used = (
-        {},
-        Counter(range(len(palette))),
-    )  # how often each colour is, its place added so that neighbours differ in grey
+    # how often each colour is used, its place added so that neighbours differ in grey
+    found, used = {}, Counter(range(len(palette)))
     for name, settings in strategies:
         place = names.index(name) % len(palette)
         number = used[place] + place

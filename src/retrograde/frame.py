@@ -99,11 +99,15 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
-    Of several upper bounds on one stream, intransigence is measured against the one whose settings come first.
+    Of several upper bounds on one stream, intransigence is measured against the one with the best mean accuracy at the end.
     """
     done = [record for record in ordered(records) if record.status == "done" and record.tests]
-    bounds = sorted((r for r in done if r.upper_bound), key=lambda r: label[r.cell], reverse=True)
-    joint = {(record.cell.stream, record.seed): record.R for record in bounds}
+    bounds: dict[Cell, list[Record]] = defaultdict(list)
+    for record in done:
+        if record.upper_bound:
+            bounds[record.cell].append(record)
+    worst_first = sorted(bounds, key=lambda cell: (np.mean([record.R[-1].mean() for record in bounds[cell]]), label[cell]))
+    joint = {(cell.stream, record.seed): record.R for cell in worst_first for record in bounds[cell]}
     rows = []
     for record in done:
         matrices = {"R": record.R, "R_told": record.R_told, "course": record.course}

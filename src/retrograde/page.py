@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from retrograde.environment import source_digest
 from retrograde.errors import UserError
 from retrograde.frame import Label, adaptation_frame, labels, ordered, percent, row_title, score_frame
 from retrograde.record import Cell, Record
@@ -44,7 +45,7 @@ class Group(NamedTuple):
 def page(
     title: str, records: Sequence[Record], tables: Sequence[Table], pictures: Sequence[Picture], registry: Registry
 ) -> str:
-    """The whole page; the same records, tables and figures give the same text."""
+    """The whole page; the same records, tables, figures and strategies' files give the same text."""
     everything = ordered(records)
     label = labels(everything)
     benchmarks = _groups("benchmark", everything, label)
@@ -138,10 +139,12 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
         doc, declares, file = f"Not to be had here: {error}", {}, None
     else:
         doc, declares, file = inspect.getdoc(part) or "", part.declares(), registry.source("strategies", group.name)
+    now = source_digest(file)
     return {
         "id": group.id,
         "name": group.name,
         "doc": doc,
+        "outdated": sum(bool(record.source) and record.source != now for record in group.records) if now else 0,
         "declares": declares,
         "cells": _section(("benchmark", *names), sorted(set(rows))),
         "file": file.name if file else "",

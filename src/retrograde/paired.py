@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound=Hashable)
 ALPHA = 1 - LEVEL
-FEWEST = 3
-"""Pairs below which nothing is said: scores are counts, and of two differences both are often equal by rounding alone."""
+FEWEST = 5
+"""Pairs below which nothing is said: scores are counts, whose differences over few replicates are often all equal, so that of
+equal strategies near the ceiling some would be told apart far more often than in one store of twenty."""
 ROUNDING = 1e-12
 """Differences up to this come from rounding."""
 EVERY = 16
@@ -26,8 +27,8 @@ BLOCK = 10**6
 """Pairs of rivals tested at once, for the memory's sake."""
 BOLD = (
     "Bold: the best mean of a column and every strategy that is not told from it, where at least one is; told apart is p < "
-    "0.05 of a paired t-test on the shared seeds after Holm's correction over all pairs of a column, from three replicates on. "
-    "Upper bounds (†) and strategies of which a replicate is missing do not compete."
+    "0.05 of a paired t-test on the shared seeds after Holm's correction over all pairs of a column, from five replicates on. "
+    "Upper bounds (†) and strategies with fewer replicates than another do not compete."
 )
 """What a table says of its bold numbers: those that `leaders` finds among the rivals that compete."""
 
@@ -61,8 +62,9 @@ def sign_flip_p(differences: Float[np.ndarray, "tests n"]) -> Float[np.ndarray, 
     size = max(1, 10 * BLOCK // len(signs))
     for start in range(0, tests, size):
         block = differences[start : start + size]
-        far = abs(block.sum(axis=1))[:, None] - n * ROUNDING
-        found[start : start + size] = np.mean(abs(block @ signs.T) >= far, axis=1)
+        sums = abs(block @ signs.T)  # the first pattern is the differences as they are
+        least = sums[:, :1] - n * ROUNDING * np.maximum(abs(block).max(axis=1, keepdims=True), 1)
+        found[start : start + size] = np.mean(sums >= least, axis=1)
     return found
 
 
@@ -76,7 +78,9 @@ def _signs(n: int) -> Float[np.ndarray, "patterns n"]:
 
 
 def least_p(n: int) -> float:
-    """The smallest p-value that a sign-flip test of n pairs can reach."""
+    """The smallest p-value that a sign-flip test of n pairs can reach; NaN where there are none."""
+    if n == 0:
+        return float("nan")
     return 2.0 ** (1 - n) if n <= EVERY else 1 / PATTERNS
 
 
@@ -128,7 +132,7 @@ def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
 
 
 def whole(values: "Mapping[K, pd.Series[float]]") -> "dict[K, pd.Series[float]]":
-    """Those with as many seeds as the one with most; another has lost some, and its mean would be of those that went well."""
+    """Those with as many seeds as the one with most: if another lost some, its mean would be of those that went well."""
     most = max(map(len, values.values()), default=0)
     return {key: value for key, value in values.items() if len(value) == most}
 
@@ -153,5 +157,8 @@ def leaders(values: "Mapping[K, pd.Series[float]]", higher_is_better: bool) -> s
     if len(keys) < 2 or scores.shape[1] < FEWEST:
         return set()
     means = np.nanmean(scores, axis=1) * (1 if higher_is_better else -1)
-    worse = all_pairs(scores).above(higher_is_better)[int(means.argmax())]
-    return {key for key, told in zip(keys, worse, strict=True) if not told} if worse.any() else set()
+    best, pairs = int(means.argmax()), all_pairs(scores)
+    worse = pairs.above(higher_is_better)[best]
+    lacking = np.isnan(pairs.p)  # no seeds in common
+    untested = {*pairs.second[lacking & (pairs.first == best)], *pairs.first[lacking & (pairs.second == best)]}
+    return {key for i, key in enumerate(keys) if not worse[i] and i not in untested} if worse.any() else set()

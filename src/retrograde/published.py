@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -99,12 +100,15 @@ class Published(NamedTuple):
         return "; ".join(filter(None, [self.row.differs, *other]))
 
 
+@cache  # every cell is held against every row
+def _named(spec: str) -> tuple[str, Mapping[str, str]]:
+    name, settings = parse(spec)
+    return name, MappingProxyType(settings)
+
+
 def _fits(spec: str, part: Named) -> bool:
-    name, wanted = _parsed(spec)
+    name, wanted = _named(spec)
     return name == part.name and wanted.items() <= _texts(part).items()
-
-
-_parsed = cache(parse)  # every cell is held against every row
 
 
 def _texts(part: Named) -> dict[str, str]:

@@ -8,7 +8,11 @@ from retrograde.result import Entry, Section, Table
 
 def markdown(table: Table) -> str:
     """GitHub's Markdown, with columns aligned so that it reads as plain text too."""
-    parts = [f"# {_markdown_text(table.title)}", *table.notes, *(_markdown_section(section) for section in table.sections)]
+    parts = [
+        f"# {_markdown_text(table.title)}",
+        *map(_markdown_text, table.notes),
+        *(_markdown_section(section) for section in table.sections),
+    ]
     return "\n\n".join(parts if table.sections else [*parts, "No records."]) + "\n"
 
 
@@ -54,12 +58,21 @@ def _latex_section(table: Table, section: Section) -> str:
     ])  # fmt: skip
 
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-          "|": r"\textbar{}", "<": r"$<$", ">": r"$>$", "µ": r"$\mu$"}  # fmt: skip
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+    "|": r"\textbar{}", "<": r"$<$", ">": r"$>$", "µ": r"$\mu$", "†": r"\textdagger{}", "×": r"$\times$", "−": "$-$",
+    "→": r"$\to$", "…": r"\dots{}",
+}  # fmt: skip
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in text)
+    """Escape what LaTeX would read as markup; what its fonts do not have is named by its number."""
+
+    def one(c: str) -> str:
+        known = _LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c)
+        return known if known != c or " " <= c <= "~" or "¡" <= c <= "ſ" else f"[U+{ord(c):04X}]"
+
+    return "".join(map(one, text))
 
 
 def csv(table: Table) -> str:

@@ -57,4 +57,9 @@ for (const table of document.querySelectorAll("table")) {
   table.closest(".scroll").before(found);
   filter(table, inputs, found);
 }
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(each => { each.open = true; }));
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const each of closed) each.open = true;
+});
+addEventListener("afterprint", () => { for (const each of closed) each.open = false; });
