@@ -193,6 +193,19 @@ def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(cluster, mo
 
 
 @pytest.mark.slow
+def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cluster, tmp_path):
+    from retrograde.cluster import run_on_cluster
+
+    elsewhere = "import ray\nif ray.is_initialized():\n    raise ImportError('no such library on this node')\n"
+    context = Context((_written(tmp_path / "mine.py", elsewhere + BROKEN),), compile="off", cluster=cluster.address)
+    jobs = plan([Request(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store"))
+    [(_, [record])] = run_on_cluster(jobs, context, lambda _: None)
+    assert record.status == "failed"
+    assert "UserError" in record.reason
+    assert "no such library on this node" in record.reason
+
+
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_had_finished_and_this_machine_goes_on_from_there(cluster, call, tmp_path):
     (tmp_path / "gated.py").write_text(GATED.format(folder=str(tmp_path)))
     words = ("run", *CELL, "--plugin", "gated.py", "--strategy", "gated")

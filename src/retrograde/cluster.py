@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -73,7 +73,7 @@ def run_on_cluster(jobs: list[Job], context: Context, progress: Progress) -> Ite
         shown = 0
         while running:
             ended, _ = ray.wait(list(running), timeout=SECONDS)
-            taken = ray.get(board.total.remote())
+            taken = cast("int", ray.get(board.total.remote()))
             progress(taken - shown)
             shown = taken
             for task in ended:
