@@ -196,4 +196,4 @@ def _arguments(function: Any) -> set[str]:
 
 
 def _numbered(y: np.ndarray) -> Any:
-    return _dataset(Labelled(torch.arange(len(y)), torch.from_numpy(y)), 0)
+    return _dataset(Labelled(torch.arange(len(y)), torch.from_numpy(y.copy())), 0)

@@ -22,17 +22,18 @@ from retrograde.store import Store
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
-from retrograde.trial import Trial, fit, trial
+from retrograde.trial import Source, Trial, fit, trial
 
 
 class Context(NamedTuple):
     """What every process of a run needs to know."""
 
     plugins: tuple[Path, ...] = ()
-    data: Path = Path()
+    data: Source = Path()
     device: str = "cpu"
     compile: Compile = "auto"
     jobs: int = 1
+    cluster: str = ""  # the address of a Ray cluster; none: this machine
 
 
 class Request(NamedTuple):

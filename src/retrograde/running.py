@@ -1,5 +1,6 @@
 """A run as a person sees it: progress, one line for each cell as it ends, and what failed and why."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     compile: str
     jobs: int
     only: str | None
+    cluster: str
 
 
 def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
@@ -66,12 +68,18 @@ def _context(options: Options) -> Context:
         raise UserError(f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}.")
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
-    if options.device == "cuda" and not torch.cuda.is_available():
+    if options.cluster and options.jobs > 1:
+        raise UserError(
+            f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes have CPUs or GPUs; "
+            f"--jobs was {options.jobs}. Leave one of them out."
+        )
+    if options.device == "cuda" and not options.cluster and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu.")
-    if options.compile == "on":
+    if options.compile == "on" and not options.cluster:
         check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
-    return Context(plugins, data_folder(options.data), options.device, cast("Compile", options.compile), options.jobs)
+    compile_ = cast("Compile", options.compile)
+    return Context(plugins, data_folder(options.data), options.device, compile_, options.jobs, options.cluster)
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
@@ -105,9 +113,8 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
         def advance(steps: int) -> None:
             bar.advance(task, steps)
 
-        running = run_here(todo, registry, context, advance) if context.jobs == 1 else run_in_workers(todo, context, advance)
         try:
-            for job, records in running:
+            for job, records in _started(todo, registry, context, advance):
                 for record in records:
                     store.write(record)
                 cell = of_cell.setdefault(job.cell, [])
@@ -119,6 +126,16 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
             err.print("Interrupted. What had finished is kept; the same command goes on from there.")
             return INTERRUPTED
     return _verdict(troubles, store, out, err)
+
+
+def _started(
+    todo: list[Job], registry: Registry, context: Context, advance: Callable[[int], None]
+) -> Iterator[tuple[Job, list[Record]]]:
+    if context.cluster:
+        from retrograde.cluster import run_on_cluster
+
+        return run_on_cluster(todo, context, advance)
+    return run_here(todo, registry, context, advance) if context.jobs == 1 else run_in_workers(todo, context, advance)
 
 
 def _line(cell: Cell, records: list[Record]) -> str:

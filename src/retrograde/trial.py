@@ -1,7 +1,7 @@
 """What a cell does: a strategy or a learner goes along a stream, a meta-strategy through episodes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ from retrograde.metastrategy import MetaStrategy
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
 
+Source = Path | Mapping[str, Dataset]
+"""Where datasets come from: a folder, or they are loaded already, by name."""
 CPU = torch.device("cpu")
 REPLICATES = {"cpu": 5, "cuda": 32}
 """Replicates that train together, at most. On a CPU more of them leave its cache."""
@@ -102,30 +104,34 @@ class OnEpisodes(Trial):
         return meta.meta_train(self.benchmark, self.strategy, sources, seeds, device, mode, progress)
 
 
-def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, folder: Path) -> bool:
+def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> bool:
     """Whether both are of streams, or both of episodes, with facts where the strategy is told them."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
-        return not strategy.told or benchmark.stream(_dataset(benchmark, folder), 0).facts > 0
+        return not strategy.told or benchmark.stream(_dataset(benchmark, source), 0).facts > 0
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 
-def trial(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, folder: Path) -> Trial:
+def trial(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> Trial:
     """Pair a benchmark with a strategy and load the data; raises `UserError` where they do not fit together."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
-        return OnEpisodes(benchmark, strategy, _dataset(benchmark, folder))
+        return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
     if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
-        return OnStream(benchmark, strategy, dataset(benchmark.dataset, folder))
+        return OnStream(benchmark, strategy, dataset(benchmark.dataset, source))
     one, other = ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
     raise UserError(
         f"{type(strategy).__name__} learns from {one}, and {type(benchmark).__name__} is {other}. Choose another strategy."
     )
 
 
-def _dataset(benchmark: Episodic, folder: Path) -> Dataset | None:
-    return dataset(benchmark.dataset, folder) if benchmark.dataset else None
+def _dataset(benchmark: Episodic, source: Source) -> Dataset | None:
+    return dataset(benchmark.dataset, source) if benchmark.dataset else None
+
+
+def dataset(name: str, source: Source) -> Dataset:
+    """A dataset, loaded once per process."""
+    return source[name] if isinstance(source, Mapping) else _loaded(name, source)
 
 
 @cache
-def dataset(name: str, folder: Path) -> Dataset:
-    """A dataset, loaded once per process."""
+def _loaded(name: str, folder: Path) -> Dataset:
     return load(name, folder)
