@@ -37,7 +37,7 @@ class Size(NamedTuple):
 def sizes(drafts: Sequence[Draft], data: Path, device: torch.device) -> list[Size]:
     """Check the cells in their order, of those that are alike the outermost; raises `UserError` at the first that cannot train.
 
-    A check cuts a stream, builds the model and takes a step: about 20 ms, half an hour for 100 000 cells.
+    A check cuts a stream, builds the model and takes a step: about 10 ms, a quarter of an hour for 100 000 cells.
     """
     groups = _alike(drafts)
     found = {

@@ -94,6 +94,10 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes; 1 runs here, with all threads.")] = 1,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="What takes longer is stopped and has failed. [default: never]"),
+    ] = None,
     only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
     part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
     compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
@@ -102,7 +106,7 @@ def run(
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
     from retrograde.running import Options, run_all
 
-    options = Options(tuple(plugin), data, device, compile_, jobs, only)
+    options = Options(tuple(plugin), data, device, compile_, jobs, only, timeout)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
         raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)

@@ -34,6 +34,7 @@ class Context(NamedTuple):
     device: str = "cpu"
     compile: Compile = "auto"
     jobs: int = 1
+    timeout: float | None = None  # seconds that replicates which train together may take
 
 
 class Request(NamedTuple):
