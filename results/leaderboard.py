@@ -51,7 +51,8 @@ class Leaderboard(Result):
         lines = _lines(frame, done, found, board)
         if max((line.benchmarks for line in lines), default=0) < 2:  # nothing stands over several
             lines = []
-        rows = tuple(_row(line, _leading(board), of) for line in lines)
+        leading = _leading(board)
+        rows = tuple(_row(line, leading, of) for line in lines)
         sections = (Section(f"{of} benchmarks", COLUMNS, rows),) if rows else ()
         tidy = pd.DataFrame([_tidy(line, of) for line in lines if line.n[1]], columns=TIDY)
         return Table("Leaderboard", (_COLUMNS, _MEMBERS, _ranks(board)), sections, tidy)
@@ -94,7 +95,8 @@ def _leading(board: Ranking) -> set[str]:
     average = board.average
     if not board.tested or not board.friedman.p < ALPHA:
         return set()
-    near = {name for name, rank in average.items() if rank - min(average.values()) < board.critical}
+    best = min(average.values())
+    near = {name for name, rank in average.items() if rank - best < board.critical}
     return near if len(near) < len(average) else set()
 
 

@@ -97,6 +97,10 @@ def run(
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Ray's address, HOST:PORT or auto; needs the extra ray.")
     ] = "",
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="What takes longer is stopped and has failed. [default: never]"),
+    ] = None,
     only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
     part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
     compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
@@ -105,7 +109,7 @@ def run(
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
     from retrograde.running import Options, run_all
 
-    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster)
+    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
         raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)

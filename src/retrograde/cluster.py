@@ -4,7 +4,6 @@ import logging
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +11,7 @@ import torch
 
 from retrograde.data import Dataset
 from retrograde.errors import UserError
-from retrograde.execute import Progress, Throttled, failed, run_job
+from retrograde.execute import Ended, Progress, Throttled, failed, run_job
 from retrograde.plan import Context, Job
 from retrograde.record import Record
 from retrograde.registry import Registry
@@ -62,7 +61,7 @@ class _Shared(NamedTuple):
     board: Any
 
 
-def run_on_cluster(jobs: list[Job], context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
+def run_on_cluster(jobs: list[Job], context: Context, progress: Progress) -> Ended:
     """Run jobs as Ray tasks; one whose worker or node is lost is begun again on another."""
     if not jobs:
         return

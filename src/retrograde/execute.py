@@ -1,11 +1,14 @@
-"""Jobs at work: here, or in single-threaded worker processes of which each may die without harm to the rest."""
+"""Jobs at work: here, or in worker processes of which each may die or be stopped without harm to the rest."""
 
+import importlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -21,13 +24,15 @@ from retrograde.registry import Registry
 from retrograde.trial import trial
 
 Progress = Callable[[int], None]
+Ended = Generator[tuple[Job, list[Record]], None, None]
+"""Jobs as they end, with a record of each replicate; closing it stops what still runs."""
 
 
 def run_job(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
     """Train a batch of replicates; a record for each missing one, `failed` with the traceback if it raised."""
     try:
         return _records(job, registry, context, progress)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library may call `exit`, which is no reason to leave the other cells
         return failed(job, str(error) if isinstance(error, UserError) else traced(error), context)
 
 
@@ -75,7 +80,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
 
 
-def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
+def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Ended:
     """Run jobs one after the other in this process."""
     for job in jobs:
         yield job, run_job(job, registry, context, progress)
@@ -86,30 +91,87 @@ class _Worker(NamedTuple):
     pipe: Connection
 
 
-def run_in_workers(jobs: list[Job], context: Context, progress: Progress) -> Iterator[tuple[Job, list[Record]]]:
-    """Run jobs in worker processes; a worker that dies costs its job only."""
+class _Task(NamedTuple):
+    """What a worker is busy with, and when its time is over, by a clock that never jumps."""
+
+    worker: _Worker
+    job: Job
+    until: float = float("inf")  # until the worker says that it has begun
+
+
+_Busy = dict[Connection, _Task]
+
+
+def run_in_workers(jobs: list[Job], context: Context, progress: Progress) -> Ended:
+    """Run jobs in worker processes; a worker that dies or takes too long costs its job only."""
     todo = deque(jobs)
-    busy: dict[Connection, tuple[_Worker, Job]] = {}
+    busy: _Busy = {}
     try:
         for _ in range(min(context.jobs, len(jobs))):
             _give(_start(context), todo, busy, context)
         while busy:
-            for ready in wait(list(busy)):
-                worker, job = busy[ready]  # type: ignore[index]
-                message = _receive(worker)
+            for ready in wait(list(busy), _left(busy)):
+                task = busy[ready]  # type: ignore[index]
+                message = _receive(task.worker)
                 if isinstance(message, int):
+                    busy[task.worker.pipe] = _begun(task, context)
                     progress(message)
                     continue
-                del busy[worker.pipe]
-                death = f"The worker process died with exit code {worker.process.exitcode}."
-                yield job, failed(job, death, context) if message is None else message
-                _give(worker, todo, busy, context)
+                del busy[task.worker.pipe]
+                yield task.job, _died(task, context) if message is None else message
+                _give(task.worker, todo, busy, context)
+            for task in _overdue(busy):
+                del busy[task.worker.pipe]
+                _stop(task.worker)
+                yield task.job, failed(task.job, _LATE.format(context.timeout), context)
+                _give(_start(context), todo, busy, context)
     finally:
-        for worker, _ in busy.values():
-            worker.process.kill()
+        for task in busy.values():
+            _stop(task.worker)
 
 
-def _give(worker: _Worker, todo: deque[Job], busy: dict[Connection, tuple[_Worker, Job]], context: Context) -> None:
+_LATE = (
+    "The replicates of a cell that train together may take {:g} s (--timeout), and these had not ended by then. Give them more "
+    "time, or the cell fewer steps."
+)
+_KILLED = -9  # the exit code of a process that the system stops for want of memory
+_MEMORY = (
+    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give the cell a smaller model."
+)
+
+
+def _stop(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _died(task: _Task, context: Context) -> list[Record]:
+    code = task.worker.process.exitcode
+    reason = f"The worker process died with exit code {code}."
+    return failed(task.job, reason + (_MEMORY if code == _KILLED else ""), context)
+
+
+def _begun(task: _Task, context: Context) -> _Task:
+    """The same task with its time set, if it has a limit and only now begins."""
+    if context.timeout is None or task.until < float("inf"):
+        return task
+    return task._replace(until=time.monotonic() + context.timeout)
+
+
+def _left(busy: _Busy) -> float | None:
+    """The seconds until some task's time is over; None where no task has a limit."""
+    until = min(task.until for task in busy.values())
+    return max(0.0, until - time.monotonic()) if until < float("inf") else None
+
+
+def _overdue(busy: _Busy) -> list[_Task]:
+    """The tasks whose time is over, and that have nothing to say."""
+    now = time.monotonic()
+    return [task for task in busy.values() if task.until <= now and not task.worker.pipe.poll()]
+
+
+def _give(worker: _Worker, todo: deque[Job], busy: _Busy, context: Context) -> None:
     """Give the next job to the worker, or to a fresh one if it has died; let it go where there is none."""
     if not todo:
         worker.pipe.close()
@@ -119,7 +181,7 @@ def _give(worker: _Worker, todo: deque[Job], busy: dict[Connection, tuple[_Worke
     except OSError:
         _give(_start(context), todo, busy, context)
         return
-    busy[worker.pipe] = worker, todo.popleft()
+    busy[worker.pipe] = _Task(worker, todo.popleft())
 
 
 def _receive(worker: _Worker) -> int | list[Record] | None:
@@ -146,18 +208,29 @@ def _start(context: Context) -> _Worker:
 
 
 def serve(pipe: Connection, context: Context) -> None:
-    """A worker's life: jobs come in, records go out, until the pipe closes."""
-    torch.set_num_threads(1)
+    """A worker's life: jobs come in, records go out, until the pipe closes or the driver dies."""
+    threading.Thread(target=_die_with_the_driver, daemon=True).start()
+    if context.jobs > 1:
+        torch.set_num_threads(1)
     registry = Registry(context.plugins)
+    importlib.import_module("torch._dynamo")  # the first step would: seconds that are not the cell's, whose time may be limited
     try:
         while True:
             job = pipe.recv()
             steps = Throttled(pipe.send)
+            steps.flush()  # it has begun
             records = run_job(job, registry, context, steps)
             steps.flush()
             pipe.send(records)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, OSError):
         return
+
+
+def _die_with_the_driver() -> None:
+    """A cell that takes no steps never looks at the pipe, and would go on for nobody."""
+    if driver := multiprocessing.parent_process():
+        driver.join()
+        os._exit(1)
 
 
 class Throttled:

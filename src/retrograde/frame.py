@@ -41,7 +41,8 @@ def by_strategy(frame: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
     columns = (frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value"))
     for bound, strategy, settings, seed, value in zip(*columns, strict=True):
         found[bound, strategy, settings][seed] = value
-    return {key: pd.Series(list(values.values()), index=list(values)) for key, values in sorted(found.items())}
+    index = {seeds: pd.Index(seeds) for seeds in {tuple(values) for values in found.values()}}  # few; one each takes longest
+    return {key: pd.Series(np.array([*values.values()]), index=index[(*values,)]) for key, values in sorted(found.items())}
 
 
 def percent(values: "pd.Series[float] | None") -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, cast
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from retrograde.checking import Draft, sizes
 from retrograde.compiling import Compile
 from retrograde.environment import source_digest
 from retrograde.episodes import Episodic
@@ -17,12 +18,12 @@ from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
 from retrograde.record import Cell, Named
 from retrograde.registry import Registry
-from retrograde.settings import Part, parse
+from retrograde.settings import parse
 from retrograde.store import Store
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
-from retrograde.trial import Source, Trial, fit, trial
+from retrograde.trial import Source, fit, trial
 
 
 class Context(NamedTuple):
@@ -34,6 +35,7 @@ class Context(NamedTuple):
     compile: Compile = "auto"
     jobs: int = 1
     cluster: str = ""  # the address of a Ray cluster; none: this machine
+    timeout: float | None = None  # seconds that replicates which train together may take
 
 
 class Request(NamedTuple):
@@ -122,36 +124,41 @@ def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic,
 
 def plan(requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store) -> list[Job]:
     """Resolve and check every cell before anything trains; a batch whose records are all there has no job."""
-    jobs: dict[Cell, list[Job]] = {}
+    drafts = _drafts(requests, registry, context)
+    found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device))
+    names = {draft.cell.strategy.name for _, draft in drafts}
+    sources = {name: source_digest(registry.source("strategies", name)) for name in names}
+    jobs = []
+    for (request, draft), size in zip(drafts, found, strict=True):
+        whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound)
+        source = sources[draft.cell.strategy.name]
+        jobs += [_batch(whole, batch, store, source) for batch in _batches(seeds, size.together)]
+    return jobs
+
+
+def _drafts(requests: list[Request], registry: Registry, context: Context) -> list[tuple[Request, Draft]]:
+    """Every cell that is asked for, once; those that were added to a suite only where they fit."""
+    benchmarks: dict[str, tuple[Benchmark | Episodic, Named]] = {}
+    drafts: dict[Cell, tuple[Request, Draft]] = {}
     left_out = []
     for request in requests:
-        benchmark, strategy = resolve(request, registry)
+        if request.benchmark not in benchmarks:
+            benchmarks[request.benchmark] = _named(registry, "benchmarks", request.benchmark)
+        benchmark, asked = benchmarks[request.benchmark]
+        strategy, answered = _named(registry, "strategies", request.strategy)
         if request.added and not fit(benchmark, strategy, context.data):
             left_out.append(request)
             continue
-        todo = trial(benchmark, strategy, context.data)
-        cell = Cell(_named(request.benchmark, benchmark), _named(request.strategy, strategy), todo.digest())
-        if cell not in jobs:
-            _check(request, todo)
-            whole = Job(request, cell, tuple(range(seeds)), (), todo.steps(), strategy.upper_bound)
-            source = source_digest(registry.source("strategies", cell.strategy.name))
-            size = todo.together(torch.device(context.device))
-            jobs[cell] = [_batch(whole, batch, store, source) for batch in _batches(seeds, size)]
+        cell = Cell(asked, answered, trial(benchmark, strategy, context.data).digest())
+        drafts.setdefault(cell, (request, Draft(cell, benchmark, strategy)))
     _check_added(requests, left_out)
-    return [job for batches in jobs.values() for job in batches]
+    return list(drafts.values())
 
 
-def _named(spec: str, part: Part) -> Named:
-    return Named(parse(spec)[0], part.settings(), part.changed())
-
-
-def _check(request: Request, todo: Trial) -> None:
-    try:
-        todo.check()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{request.strategy} cannot be set up for {request.benchmark}: {error!r}.") from error
+def _named(registry: Registry, kind: str, spec: str) -> tuple[Any, Named]:
+    name, settings = parse(spec)
+    part = registry.get(kind, name, settings)
+    return part, Named(name, part.settings(), part.changed())
 
 
 def _check_added(requests: list[Request], left_out: list[Request]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -108,13 +108,20 @@ def _named(spec: str) -> tuple[str, Mapping[str, str]]:
 
 def _fits(spec: str, part: Named) -> bool:
     name, wanted = _named(spec)
-    return name == part.name and wanted.items() <= _texts(part).items()
+    if name != part.name:
+        return False
+    settings = _later() | part.settings if wanted.keys() - part.settings.keys() else part.settings
+    return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
 
 
 def _texts(part: Named) -> dict[str, str]:
     """Every setting as text; a record does not name those that came later and are at their default."""
-    later = {field.name: field.default for field in dataclasses.fields(Benchmark) if field.name in Benchmark.later}
-    return {key: as_text(value) for key, value in (later | part.settings).items()}
+    return {key: as_text(value) for key, value in (_later() | part.settings).items()}
+
+
+@cache
+def _later() -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(Benchmark) if field.name in Benchmark.later}
 
 
 class _File(BaseModel):

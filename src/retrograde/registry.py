@@ -28,6 +28,7 @@ class Registry:
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
         self.plugins = plugins
         self.own: dict[str, ModuleType] = {}
+        self.found: dict[tuple[str, str], type[Part]] = {}  # to look in every folder and package takes milliseconds
         for path in plugins:
             if path.stem in self.own:
                 raise UserError(f"Plugins have names of their own; two files are called {path.name}. Rename one.")
@@ -51,6 +52,11 @@ class Registry:
 
     def find(self, kind: str, name: str) -> type[Part]:
         """The part of that kind and name; an unknown name raises `UserError` with the nearest known ones."""
+        if (kind, name) not in self.found:
+            self.found[kind, name] = self._look_up(kind, name)
+        return self.found[kind, name]
+
+    def _look_up(self, kind: str, name: str) -> type[Part]:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
         if name not in self.names(kind):

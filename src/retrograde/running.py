@@ -1,6 +1,9 @@
 """A run as a person sees it: progress, one line for each cell as it ends, and what failed and why."""
 
-from collections.abc import Callable, Iterator
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
@@ -13,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
 from retrograde.errors import UserError, nearest
-from retrograde.execute import run_here, run_in_workers
+from retrograde.execute import Ended, run_here, run_in_workers
 from retrograde.plan import Context, Job, Request, plan
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
@@ -43,6 +46,7 @@ class Options(NamedTuple):
     jobs: int
     only: str | None
     cluster: str
+    timeout: float | None
 
 
 def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
@@ -73,13 +77,19 @@ def _context(options: Options) -> Context:
             f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes have CPUs or GPUs; "
             f"--jobs was {options.jobs}. Leave one of them out."
         )
+    if options.cluster and options.timeout:
+        raise UserError(
+            f"--timeout stops processes of this machine, and --cluster has none; --timeout was {options.timeout:g}. "
+            "Leave one of them out."
+        )
     if options.device == "cuda" and not options.cluster and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu.")
     if options.compile == "on" and not options.cluster:
         check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
-    compile_ = cast("Compile", options.compile)
-    return Context(plugins, data_folder(options.data), options.device, compile_, options.jobs, options.cluster)
+    mode = cast("Compile", options.compile)
+    folder = data_folder(options.data)
+    return Context(plugins, folder, options.device, mode, options.jobs, options.cluster, options.timeout)
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
@@ -100,13 +110,12 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
+    _warn_outdated(jobs, store, err)
     troubles: list[Record] = []
     of_cell: dict[Cell, list[Record]] = {}
-    if outdated := sum(job.outdated for job in jobs):
-        names = sorted({job.cell.strategy.name for job in jobs if job.outdated})
-        where = " ".join(str(store.folder / "*" / name) for name in names)
-        kept = f"They are kept; to measure anew, delete {where} or choose another --out."
-        err.print(f"[yellow]warning:[/] {outdated} records come from another version of their strategy's file. {kept}")
+    left = Counter[Cell]()
+    for job in todo:
+        left[job.cell] += len(job.missing)
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
 
@@ -114,28 +123,62 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
             bar.advance(task, steps)
 
         try:
-            for job, records in _started(todo, registry, context, advance):
-                for record in records:
-                    store.write(record)
-                cell = of_cell.setdefault(job.cell, [])
-                cell += records
-                if len(cell) == sum(len(each.missing) for each in todo if each.cell == job.cell):
-                    out.print(_line(job.cell, cell))
-                troubles += [record for record in records if record.status != "done"]
+            with closing(_started(todo, registry, context, advance)) as running:
+                for job, records in running:
+                    _write(store, records)
+                    cell = of_cell.setdefault(job.cell, [])
+                    cell += records
+                    if len(cell) == left[job.cell]:
+                        out.print(_line(job.cell, of_cell.pop(job.cell)))
+                    troubles += [record for record in records if record.status != "done"]
         except KeyboardInterrupt:
             err.print("Interrupted. What had finished is kept; the same command goes on from there.")
             return INTERRUPTED
     return _verdict(troubles, store, out, err)
 
 
-def _started(
-    todo: list[Job], registry: Registry, context: Context, advance: Callable[[int], None]
-) -> Iterator[tuple[Job, list[Record]]]:
+def _started(todo: list[Job], registry: Registry, context: Context, advance: Callable[[int], None]) -> Ended:
+    """The jobs at work: on a cluster, here, or, where there are several or some may be stopped, in processes of their own."""
     if context.cluster:
         from retrograde.cluster import run_on_cluster
 
         return run_on_cluster(todo, context, advance)
-    return run_here(todo, registry, context, advance) if context.jobs == 1 else run_in_workers(todo, context, advance)
+    here = context.jobs == 1 and context.timeout is None
+    return run_here(todo, registry, context, advance) if here else run_in_workers(todo, context, advance)
+
+
+def _warn_outdated(jobs: list[Job], store: Store, err: Console) -> None:
+    if outdated := sum(job.outdated for job in jobs):
+        names = sorted({job.cell.strategy.name for job in jobs if job.outdated})
+        where = " ".join(str(store.folder / "*" / name) for name in names)
+        kept = f"They are kept; to measure anew, delete {where} or choose another --out."
+        err.print(f"[yellow]warning:[/] {outdated} records come from another version of their strategy's file. {kept}")
+
+
+def _write(store: Store, records: list[Record]) -> None:
+    """Write records; where the store takes no more, put them elsewhere and raise `UserError`."""
+    unwritten = deque(records)
+    try:
+        while unwritten:
+            store.write(unwritten[0])
+            unwritten.popleft()
+    except OSError as error:
+        raise UserError(
+            f"Records are written to --out, and {store.folder} takes no more: {error}. What was written before is kept. "
+            f"{_rescued(store, list(unwritten))} Make room, or put right who may write; then the same command goes on."
+        ) from error
+
+
+def _rescued(store: Store, records: list[Record]) -> str:
+    """Write records to a store in the folder for temporary files; says what became of them."""
+    what = ", ".join(f"{record.cell.text} seed {record.seed}" for record in records)
+    try:
+        other = Store(Path(tempfile.mkdtemp(prefix="retrograde-")))
+        for record in records:
+            other.write(record)
+    except OSError:
+        return f"Lost, and to be trained again: {what}."
+    return f"What had just ended ({what}) lies in {other.folder}: copy what is in it to {store.folder}."
 
 
 def _line(cell: Cell, records: list[Record]) -> str:

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -39,14 +41,15 @@ def contests(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Cont
     }
 
 
-class Ranking(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Ranking:
     """The strategies that compete on every benchmark where any two do, and their mean scores there."""
 
     strategies: tuple[str, ...]
     benchmarks: tuple[str, ...]
     means: Scores
 
-    @property
+    @cached_property
     def average(self) -> dict[str, float]:
         """Average ranks over the benchmarks."""
         average = ranks(self.means).mean(axis=0) if self.strategies else ()
@@ -57,7 +60,7 @@ class Ranking(NamedTuple):
         """Whether there are enough strategies and benchmarks for a test of ranks."""
         return len(self.strategies) > 2 and len(self.benchmarks) > 1
 
-    @property
+    @cached_property
     def friedman(self) -> Friedman:
         """Friedman's test; NaN where there is none."""
         return friedman(self.means)

@@ -20,7 +20,7 @@ class Store:
 
     def path(self, cell: Cell, seed: int) -> Path:
         """Where the record of one replicate lies."""
-        return self.folder / cell.path / f"seed-{seed}.json"
+        return self.folder.joinpath(cell.path, f"seed-{seed}.json")
 
     def check_writable(self) -> None:
         """Raise `UserError` unless records can be written."""
