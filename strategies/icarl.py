@@ -30,10 +30,12 @@ class ICaRL(Strategy):
     Herding chooses the exemplars (algorithm 4), whose mean features classify (algorithm 1).
     """
 
+    later: ClassVar[tuple[str, ...]] = ("temperature",)
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")  # an output of an earlier task never learns a label again
 
     lr: Rate = 0.1
     memory: Count = 200  # exemplars kept, in equal shares of the classes so far
+    temperature: Rate = 1.0  # divides what the outputs gave before: 2 in van de Ven's code, not in the paper
     normalised: bool = True  # features and their means have length 1: as in the paper, not in Mammoth
 
     def schedule(self) -> Schedule:
@@ -50,7 +52,7 @@ class ICaRL(Strategy):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         labels = memberships(net, arrival.new).to(state.extra["met"].dtype)
         met = torch.maximum(state.extra["met"], labels.amax(0))
-        before = net.logits(unpacked(state.extra, "old"), arrival.new.x).sigmoid()
+        before = (net.logits(unpacked(state.extra, "old"), arrival.new.x) / self.temperature).sigmoid()
         target = torch.where(state.extra["earlier"] > 0, before, labels)
 
         def losses(logits: Tensor, _: Tensor) -> Tensor:

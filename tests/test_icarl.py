@@ -97,7 +97,7 @@ def test_exemplars_come_closer_to_their_class_than_chance():
     assert (features[rank < 10].mean(0) - mean).norm() < min((each - mean).norm() for each in chosen)
 
 
-def loss_of(net, before, batch, met, earlier):
+def loss_of(net, before, batch, met, earlier, temperature):
     """Algorithm 3, row by row and class by class."""
 
     def loss(params):
@@ -105,21 +105,22 @@ def loss_of(net, before, batch, met, earlier):
         for x, y in list(zip(batch.x, batch.y.tolist(), strict=True))[:-1]:  # the last row is padding
             outputs, old = (torch.func.functional_call(net.module, each, (x[None],))[0] for each in (params, before))
             for unit in met:
-                q = old[unit].sigmoid() if unit in earlier else float(y == unit)
+                q = (old[unit] / temperature).sigmoid() if unit in earlier else float(y == unit)
                 total = total - (q * logsigmoid(outputs[unit]) + (1 - q) * logsigmoid(-outputs[unit])) / len(met)
         return total / (len(batch.x) - 1)
 
     return loss
 
 
-def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones():
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temperature):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "icarl")(lr=0.5, memory=4)
+    part = PARTS.find("strategies", "icarl")(lr=0.5, memory=4, temperature=temperature)
     state, before, earlier = started(part, net, params), params, []
     for met in ([0, 1], [0, 1, 2, 3]):
         for classes in (met, met, met[:1]):
             batch = make_batch(random, classes)
-            slope = torch.func.grad(loss_of(net, before, batch, met, earlier))(state.params)
+            slope = torch.func.grad(loss_of(net, before, batch, met, earlier, temperature))(state.params)
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, arrive(batch))
             assert_close(flat(state.params), expected)
