@@ -53,7 +53,7 @@ class Leaderboard(Result):
             lines = []
         leading = _leading(board)
         rows = tuple(_row(line, leading, of) for line in lines)
-        sections = (Section(f"{of} benchmarks", COLUMNS, rows),) if rows else ()
+        sections = (Section(_heading(board, of), COLUMNS, rows),) if rows else ()
         tidy = pd.DataFrame([_tidy(line, of) for line in lines if line.n[1]], columns=TIDY)
         return Table("Leaderboard", (_COLUMNS, _MEMBERS, _ranks(board)), sections, tidy)
 
@@ -70,6 +70,10 @@ _MEMBERS = (
     "strategies that compete on every benchmark where any two do. Upper bounds (†) are never ranked; a strategy that lacks a "
     "replicate on a benchmark does not compete there. Benchmarks: on how many it competes; n: replicates on each."
 )
+
+
+def _heading(board: Ranking, of: int) -> str:
+    return f"ranks over {len(board.benchmarks)} of {of} benchmarks" if board.strategies else f"{of} benchmarks"
 
 
 def _ranks(board: Ranking) -> str:

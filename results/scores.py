@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -18,6 +19,8 @@ from retrograde.score import Metric
 @dataclass(frozen=True)
 class Scores(Result):
     """Mean and 95 % interval of each metric over replicates; bold: the best and what is not told from it, where some is."""
+
+    order: ClassVar[int] = 1
 
     convention: str = "own"  # whose forgetting and transfer: ours, or as avalanche, gem, lamaml or mammoth computes them
 

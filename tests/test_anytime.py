@@ -52,7 +52,7 @@ def inverted(course):
     return replace(course, correct=[[of - n for n, of in zip(row, course.tests, strict=False)] for row in course.correct])
 
 
-@pytest.mark.parametrize(("of", "two", "three"), BY_HAND, ids=str)
+@pytest.mark.parametrize(("of", "two", "three"), BY_HAND)
 def test_a_score_is_what_its_formula_gives_by_hand_for_two_and_for_three_tasks(of, two, three):
     assert of(TWO) == pytest.approx(two, abs=1e-12, nan_ok=True)
     assert of(THREE) == pytest.approx(three, abs=1e-12, nan_ok=True)

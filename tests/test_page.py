@@ -29,8 +29,8 @@ def records(make_record, make_adapted):
 
 
 def text_of(records, title="mine"):
-    made = report(title, records, ["csv"], PARTS)
-    return page(title, records, list(made.tables.values()), [Picture("What it shows.", b"<svg/>")], PARTS)
+    made = report(title, records, ["csv"], PARTS)._replace(damaged=4)
+    return page(made, [Picture("What it shows.", b"<svg/>")], PARTS)
 
 
 def test_the_page_has_every_benchmark_strategy_cell_and_loss(records):
@@ -61,6 +61,10 @@ def test_names_that_are_markup_stay_text(records):
     assert "<b>" not in text
     assert "a&lt;b&gt;&amp;" in text
     assert "{{x}}" in text  # no template of its own
+
+
+def test_records_that_could_not_be_read_are_counted(records):
+    assert "4 records could not be read" in text_of(records)
 
 
 def test_every_machine_has_a_row(records):

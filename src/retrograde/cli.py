@@ -158,7 +158,7 @@ def report(
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
     asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
-    made = report(store.resolve().name, list(records), asked, registry, as_)
+    made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
     for path, why in records.damaged.items():
         err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
     for table in made.tables.values():

@@ -15,7 +15,9 @@ import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from retrograde.frame import Label
 from retrograde.record import Cell
@@ -114,10 +116,24 @@ def _interval(values: "pd.Series[float]") -> tuple[float, float]:
     return low, high
 
 
+def _settle(figure: Figure) -> None:
+    """Lay the figure out once and round the places: the last digits of a constrained layout differ between processes."""
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(x, 6), round(y, 6)))
+
+
 def _bytes(figure: Figure, form: str, **metadata: str | None) -> bytes:
     file = io.BytesIO()
     with style():
         FigureCanvasAgg(figure)
+        _settle(figure)
         figure.savefig(file, format=form, bbox_inches="tight", metadata=metadata)
     return file.getvalue()
 

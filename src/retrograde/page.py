@@ -23,6 +23,8 @@ from retrograde.stats import t_interval
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retrograde.report import Report
+
 UNSAID = ("jobs", "threads", "commit")
 """What may differ between records of one machine and its versions."""
 
@@ -42,19 +44,19 @@ class Group(NamedTuple):
     records: Sequence[Record]
 
 
-def page(
-    title: str, records: Sequence[Record], tables: Sequence[Table], pictures: Sequence[Picture], registry: Registry
-) -> str:
+def page(made: "Report", pictures: Sequence[Picture], registry: Registry) -> str:
     """The whole page; the same records, tables, figures and strategies' files give the same text."""
-    everything = ordered(records)
+    everything, tables = ordered(made.records), list(made.tables.values())
     label = labels(everything)
     benchmarks = _groups("benchmark", everything, label)
     names = [group.name for group in benchmarks]
     shown = {
-        "title": title,
+        "title": made.title,
         "counted": _counted(everything),
+        "damaged": made.damaged,
         "tables": tables,
-        "overall": [t for table in tables if (t := _overall(table, names)).sections],
+        "overall": [table for table in tables if table.sections == _overall(table, names).sections],
+        "besides": [t for table in tables if table.sections != (t := _overall(table, names)).sections and t.sections],
         "cells": _cells(everything, label),
         "lost": _lost(everything, label),
         "benchmarks": [_benchmark(group, tables) for group in benchmarks],

@@ -91,7 +91,9 @@ def read_suite(name: str) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The suite {path} is not valid TOML: {error}.") from None
     except ValidationError as error:
-        raise UserError(f"The suite {path}: {_suite_fault(error.errors()[0])}") from None
+        raise UserError(
+            f"The suite {path}: {_suite_fault(min(error.errors(), key=lambda each: each['type'] != 'extra_forbidden'))}"
+        ) from None
 
 
 def _suite_fault(error: Any) -> str:

@@ -26,6 +26,7 @@ class Report(NamedTuple):
     records: Sequence[Record]
     tables: dict[str, Table]
     figures: "dict[str, Figure]"
+    damaged: int = 0  # records that could not be read
 
 
 def formats(names: str) -> list[str]:
@@ -91,7 +92,7 @@ def _contents(asked: Sequence[str], made: Report, registry: Registry) -> Iterato
         from retrograde.page import Picture, page
 
         shown = [Picture(registry.find("results", name).summary(), files["svg"]) for name, files in pictures.items()]
-        yield f"report.{PAGE}", page(made.title, made.records, list(made.tables.values()), shown, registry).encode()
+        yield f"report.{PAGE}", page(made, shown, registry).encode()
 
 
 def _pictures(figure: "Figure", asked: Sequence[str]) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ class Store:
             return None
         except TooNew as error:
             raise UserError(
-                f"{path} was written by a later version ({error}). Upgrade retrograde or choose another --out."
+                f"{path} was written by a later version ({error}). Upgrade retrograde, or take it out of the store."
             ) from None
         except OSError as error:
             raise UserError(f"The record {path} cannot be read: {error}.") from error

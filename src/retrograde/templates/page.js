@@ -5,11 +5,12 @@ const number = text => { const found = text.match(/^[-+−<]?\s*[\d.]+(e[-+]?\d+
 
 function sort(table, column) {
   const heads = table.tHead.rows[0].cells, head = heads[column];
-  const direction = head.getAttribute("aria-sort") === "descending" ? "ascending" : "descending";
+  const rows = [...table.tBodies[0].rows], numeric = rows.some(row => !isNaN(number(value(row, column))));
+  const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+  const direction = head.getAttribute("aria-sort") === first ? second : first;
   for (const each of heads) each.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1, rows = [...table.tBodies[0].rows];
-  const numeric = rows.some(row => !isNaN(number(value(row, column))));
+  const sign = direction === "ascending" ? 1 : -1;
   rows.sort((a, b) => {
     const [x, y] = [value(a, column), value(b, column)];
     if (!numeric) return sign * x.localeCompare(y, "en", {numeric: true});
@@ -48,6 +49,7 @@ for (const table of document.querySelectorAll("table")) {
     const cell = document.createElement("td"), input = document.createElement("input");
     input.setAttribute("aria-label", `Filter by ${name}: words, or > or < and a number`);
     input.placeholder = "filter";
+    input.title = "words, or > or < and a number";
     input.size = 6;
     cell.append(input);
     line.append(cell);
