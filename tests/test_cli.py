@@ -421,6 +421,12 @@ def test_a_scaffold_needs_a_python_name(call, name):
     assert "Python name" in call("new", "strategy", name)[2]
 
 
+def test_a_scaffold_has_a_name_of_its_own(call, tmp_path):
+    code, _, err = call("new", "strategy", "er")
+    assert (code, "Choose another name" in err) == (2, True)
+    assert not (tmp_path / "er.py").exists()
+
+
 def test_a_scaffold_replaces_no_file(call, tmp_path):
     (tmp_path / "mine.py").write_text("precious")
     assert call("new", "strategy", "mine")[0] == 2

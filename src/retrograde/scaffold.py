@@ -4,6 +4,7 @@ import keyword
 from pathlib import Path
 
 from retrograde.errors import UserError
+from retrograde.registry import KINDS, Registry
 
 STRATEGY = '''"""{title}: what it does, in one line."""
 
@@ -79,6 +80,9 @@ def write_part(kind: str, name: str) -> Path:
         raise UserError(f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}.")
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}.")
+    taken = Registry()
+    if kinds := [each for each in KINDS if name in taken.names(each)]:
+        raise UserError(f"{name} is the name of one of the {kinds[0]} already. Choose another name.")
     path = Path(f"{name}.py")
     if path.exists():
         raise UserError(f"{path} is there already. Choose another name or move it away.")
