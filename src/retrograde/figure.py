@@ -117,10 +117,11 @@ def _interval(values: "pd.Series[float]") -> tuple[float, float]:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the figure out once and round the places: the last digits of a constrained layout differ between processes."""
+    """Lay the figure out and round the places: the last digits of a constrained layout differ between processes."""
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         return
-    figure.draw_without_rendering()
+    for _ in range(2):  # the first layout is made for texts that it moves
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
