@@ -22,10 +22,16 @@ def rows(section):
 
 
 @pytest.fixture
-def seeds(make_adapted):
-    """Three replicates each of maml, whose loss falls with the steps, and a rival that is always 1 worse."""
+def replicates(make_adapted):
+    """So many replicates each of maml, whose loss falls with the steps, and a rival that is always 1 worse."""
     falling = lambda s, worse: [[4 + worse, 2 + worse + s], [3 + worse, 1 + worse + s]]  # noqa: E731
-    return [make_adapted(name, s, falling(s, worse)) for s in range(3) for name, worse in (("maml", 0), ("rival", 1))]
+    rivals = {"maml": 0, "rival": 1}
+    return lambda n: [make_adapted(name, s, falling(s, worse)) for s in range(n) for name, worse in rivals.items()]
+
+
+@pytest.fixture
+def seeds(replicates):
+    return replicates(3)
 
 
 def test_losses_are_means_over_tasks_then_replicates_with_the_t_interval_over_replicates(seeds):
@@ -46,9 +52,9 @@ def test_accuracies_are_in_percent_and_say_whether_the_queries_shared_statistics
     assert rows(shared)["maml"]["1 step"].text == "85.00 ± 63.53"  # a single replicate: 12.706 * 7.07 / sqrt(2) over tasks
 
 
-def test_bold_marks_what_leads_on_paired_seeds_and_never_an_upper_bound(seeds, make_adapted):
-    bounds = [make_adapted("oracle", s, [[0, 0], [0, 0]], upper_bound=True) for s in range(3)]
-    (section,) = table([*seeds, *bounds]).sections
+def test_bold_marks_what_leads_on_paired_seeds_and_never_an_upper_bound(replicates, make_adapted):
+    bounds = [make_adapted("oracle", s, [[0, 0], [0, 0]], upper_bound=True) for s in range(5)]
+    (section,) = table([*replicates(5), *bounds]).sections
     assert {title for title, row in rows(section).items() if row["1 step"].bold} == {"maml"}
     assert "oracle †" in rows(section)
 
