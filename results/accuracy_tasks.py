@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = 4
-"""Panels beside each other."""
 LEGIBLE = 6
 """Tasks up to which the accuracies are written in their cells."""
 
@@ -26,23 +24,16 @@ class AccuracyTasks(Drawing):
     """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from matplotlib.figure import Figure
-
-        from retrograde.figure import wrapped
+        from retrograde.figure import panels, wrapped
 
         found, label = _matrices(records), labels(records)
         if not found:
             return None
         cells = sorted(found, key=lambda cell: label[cell])
-        tall = -(-len(cells) // WIDE)
-        figure = Figure(figsize=(10, 0.8 + 2.5 * tall), layout="constrained")
-        axes = figure.subplots(tall, WIDE, squeeze=False)
-        for axis in axes.flat[len(cells) :]:
-            axis.remove()
-        for axis, cell in zip(axes.flat, cells, strict=False):
-            axis.set_title(wrapped(" ".join(label[cell]).strip(), 32), fontsize="small")
+        figure, axes = panels([wrapped(" ".join(label[cell]).strip(), 32) for cell in cells])
+        for axis, cell in zip(axes, cells, strict=True):
             _draw(axis, 100 * found[cell])
-        figure.colorbar(axes[0, 0].images[0], ax=[*axes.flat[: len(cells)]], label="accuracy %", aspect=30)
+        figure.colorbar(axes[0].images[0], ax=axes, label="accuracy %", aspect=30)
         figure.supxlabel("task tested")
         figure.supylabel("tasks trained")
         figure.suptitle("What is known of each task after each task: mean over replicates")

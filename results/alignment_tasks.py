@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = 4
-"""Panels beside each other."""
 LEGIBLE = 6
 """Tasks up to which the cosines are written in their cells."""
 
@@ -27,24 +25,17 @@ class AlignmentTasks(Drawing):
     """The cosines between the gradients of every two tasks at the end of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from matplotlib.figure import Figure
-
-        from retrograde.figure import wrapped
+        from retrograde.figure import panels, wrapped
 
         found, label = _cosines(records), labels(records)
         if not found:
             return None
         cells = sorted(found, key=lambda cell: label[cell])
-        tall = -(-len(cells) // WIDE)
-        figure = Figure(figsize=(10, 0.8 + 2.5 * tall), layout="constrained")
-        axes = figure.subplots(tall, WIDE, squeeze=False)
-        for axis in axes.flat[len(cells) :]:
-            axis.remove()
+        figure, axes = panels([wrapped(" ".join(label[cell]).strip(), 36) for cell in cells])
         largest = max(abs(matrix[np.tril_indices_from(matrix, -1)]).max(initial=1e-4) for matrix in found.values())
-        for axis, cell in zip(axes.flat, cells, strict=False):
-            axis.set_title(wrapped(" ".join(label[cell]).strip(), 36), fontsize="small")
+        for axis, cell in zip(axes, cells, strict=True):
             _draw(axis, found[cell], largest)
-        figure.colorbar(axes[0, 0].collections[0], ax=[*axes.flat[: len(cells)]], label="cosine", aspect=30)
+        figure.colorbar(axes[0].collections[0], ax=axes, label="cosine", aspect=30)
         figure.suptitle(
             f"Cosines between tasks at the end: gradients of the cross-entropy over all parameters, on {examples(records)}\n"
             "of each task, mean over replicates; minus signs mark cosines below 0"

@@ -3,7 +3,7 @@
 import io
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,6 +28,8 @@ DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6,
 """Line styles that tell strategies apart in grey; seven, for the palette has ten colours."""
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
+WIDE = 4
+"""Small panels beside each other."""
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "retrograde",
     "svg.fonttype": "none",
@@ -97,6 +100,18 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[s
     figure: Figure = grid.figure
     plt.close(figure)  # else pyplot keeps it
     return figure
+
+
+def panels(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """A figure of small panels, `WIDE` of them beside each other, one for each title."""
+    tall = -(-len(titles) // WIDE)
+    figure = Figure(figsize=(10, 0.8 + 2.5 * tall), layout="constrained")
+    axes = list(figure.subplots(tall, WIDE, squeeze=False).flat)
+    for axis in axes[len(titles) :]:
+        axis.remove()
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title, fontsize="small")
+    return figure, axes[: len(titles)]
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from retrograde.environment import source_digest
 from retrograde.errors import UserError
-from retrograde.frame import Label, adaptation_frame, labels, ordered, percent, row_title, score_frame
+from retrograde.frame import Label, end_frame, labels, ordered, percent, row_title
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.result import Entry, Section, Table, outcomes
@@ -178,13 +178,16 @@ def _cells(records: Sequence[Record], label: Mapping[Cell, Label]) -> Section:
 
 def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Label, tuple[str, str]]:
     """By what each cell is judged, and its score: ACC of a stream; of episodes, accuracy or loss after the last inner step."""
-    streams, episodes = score_frame(records, label), adaptation_frame(records, label)
-    ends = episodes[episodes.step == episodes.groupby(["benchmark", "strategy", "settings"]).step.transform("max")]
-    found = {key: ("ACC %", percent(values)) for key, values in _values(streams[streams.metric == "ACC"])}
-    for key, values in _values(ends[ends.metric == "loss"]):
-        mean, low, _, n = t_interval(values.to_numpy())
-        found[key] = "loss", f"{mean:.4f}" + (f" ± {mean - low:.4f}" if n > 1 else "")
-    return found | {key: ("accuracy %", percent(values)) for key, values in _values(ends[ends.metric == "accuracy"])}
+    ends, found = end_frame(records, label), {}
+    for metric, of_metric in ends[ends.metric != "forgetting"].groupby("metric"):
+        for key, values in _values(of_metric):
+            found[key] = ("loss", _loss(values)) if metric == "loss" else (f"{metric} %", percent(values))
+    return found
+
+
+def _loss(values: "pd.Series[float]") -> str:
+    mean, low, _, n = t_interval(values.to_numpy())
+    return f"{mean:.4f}" + (f" ± {mean - low:.4f}" if n > 1 else "")
 
 
 def _values(frame: "pd.DataFrame") -> "list[tuple[Label, pd.Series[float]]]":
