@@ -33,7 +33,7 @@ streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
 states = []
 for mode in ("off", "on"):
     backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
-    backend.warm_up(mode, 0)
+    backend.warm_up(mode)
     assert backend.compiled == (mode == "on")
     for task in range(3):
         backend.learn(task, lambda _: None)
@@ -68,11 +68,66 @@ def test_the_compiled_step_gives_the_numbers_of_the_eager_one(stream, settings, 
     assert float(run.stdout) < 1e-3
 
 
+SHARED = """
+import sys, torch
+from pathlib import Path
+from torch.utils import _pytree as pytree
+from retrograde.data import load
+from retrograde.registry import Registry
+from retrograde.settings import parse
+from retrograde.vectorise import Vectorised
+
+class Constant(Registry().find("strategies", "er")):
+    def step(self, net, state, arrival):
+        rate = torch.full_like(next(iter(state.params.values())), self.lr).mean()
+        return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
+
+parts, seeds = Registry(), [0, 1]
+benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
+streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
+compile_, compiled = torch.compile, []
+torch.compile = lambda *given, **options: compiled.append(1) or compile_(*given, **options)
+for spec in sys.argv[1:]:
+    name, given = parse(spec)
+    strategy = Constant.configured(given) if name == "constant" else parts.get("strategies", name, given)
+    states = []
+    for mode in ("off", "on"):
+        backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+        backend.warm_up(mode)
+        for task in range(3):
+            backend.learn(task, lambda _: None)
+        states.append(pytree.tree_leaves(backend.state))
+    apart = max(float((eager - own).abs().max()) for eager, own in zip(*states, strict=True))
+    print(len(compiled), apart)
+    compiled.clear()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cells", "compiled"),
+    [
+        (["er:lr=0.01", "er:lr=0.05", "er:lr=0.05,draw=5"], [1, 0, 1]),
+        (["derpp:alpha=0.1,lr=0.02", "derpp:alpha=0.9,lr=0.01"], [1, 0]),
+        (["lamaml:rate_lr=0.1,chunk=5", "lamaml:rate_lr=0.3,chunk=5", "lamaml:rate_lr=0.3,chunk=5,clip=0"], [1, 0, 1]),
+        (["constant:lr=0.01", "constant:lr=0.05"], [2, 2]),
+    ],
+    ids=lambda given: given[0].partition(":")[0] if isinstance(given[0], str) else "",
+)
+def test_cells_that_differ_in_sizes_alone_share_a_graph(cells, compiled):
+    run = subprocess.run([sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    counted, apart = zip(*(line.split() for line in run.stdout.splitlines()), strict=True)
+    assert [int(count) for count in counted] == compiled
+    assert max(map(float, apart)) < 1e-3
+
+
 CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")
 
 
 def retrograde(folder, *words, **variables):
-    command = [sys.executable, "-m", "retrograde", "run", *CELL, *words]
+    worth = "import retrograde.choosing as c; c.COMPILING = 0.0, 0; from retrograde.cli import main; main()"
+    command = [sys.executable, "-c", worth, "run", *CELL, *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | variables)
 
 

@@ -1,7 +1,8 @@
 """Meta-strategies at work: one meta-step for all replicates and tasks at once, and what adapting to tasks brings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from retrograde.adaptation import Fit
 from retrograde.align import cosine
+from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, separate, tried
 from retrograde.episodes import Distribution, Episodic, Partition
 from retrograde.errors import UserError
@@ -30,9 +32,6 @@ CURVES = 2
 """Test tasks whose fits are kept, where tasks are curves."""
 ROWS = 1_000
 """Examples per replicate that are measured at once."""
-
-WORTH_COMPILING = 1000
-"""Meta-iterations from which compiling pays: it took 13 s (sinusoid) to 66 s (Omniglot), and then saved 5 to 160 ms each."""
 
 
 class Tasks(NamedTuple):
@@ -121,7 +120,7 @@ class Episodes:
         return vmap(one)(state, buffers, tasks)
 
     def warm_up(self, mode: Compile) -> str | None:
-        """Take one step and forget it, compiled if that is asked for or pays; returns why compiling failed, if it did."""
+        """Take one step and forget it, compiled unless that is off; returns why compiling failed, if it did."""
         inputs = self.buffers, self.draw("train", self.benchmark.tasks, "probe"), self._progress()
         plain = self.net
         self.net = counting = counted(plain)
@@ -131,12 +130,22 @@ class Episodes:
             self.net = plain
         self.tally = {name: rows * self.benchmark.tasks for name, rows in counting.tally.items()}
 
-        def compile_() -> None:
-            compiled = compile_step(self.step_all, self.device)
-            compiled(compiled(self.state, *inputs), *inputs)  # what comes out goes in without a new graph
-            self._step, self.compiled = compiled, True
+        def twice(step: Callable[..., State]) -> State:
+            return step(step(self.state, *inputs), *inputs)
 
-        return tried(mode, self.benchmark.iterations >= WORTH_COMPILING, compile_)
+        def compile_() -> None:
+            self._step, self.compiled = compile_step(self, Episodes.step_all, twice), True
+
+        return tried(mode, compile_)
+
+    def seconds_a_step(self, clocks: Clocks) -> float:
+        """What a meta-step takes; the first are timed, and forgotten."""
+        return clocks.each(partial(self._step, self.state, self.buffers, tasks, self._progress()) for tasks in self._batches())
+
+    def constants(self) -> Hashable:
+        """What a compiled step has in it beside settings and the form of the state."""
+        source = self.sources[0]
+        return source.shape, source.outputs, source.facts, source.scale
 
     def _progress(self) -> Float[Tensor, ""]:
         return torch.tensor(self.done / self.benchmark.iterations, device=self.device)

@@ -93,7 +93,12 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="Replicates of every cell. [default: the suite's, or 1]")] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes; 1 runs here, with all threads.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes of one thread each; 1: here, with all threads. [default: one for each core that has work]"
+        ),
+    ] = None,
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Ray's address, HOST:PORT or auto; needs the extra ray.")
     ] = "",
@@ -103,7 +108,10 @@ def run(
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
     part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
-    compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off", help="Compile the training step.")] = "auto",
+    compile_: Annotated[
+        str,
+        typer.Option("--compile", metavar="auto|on|off", help="Compile the training step; auto: what a trial finds faster."),
+    ] = "auto",
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""

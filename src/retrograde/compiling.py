@@ -1,8 +1,10 @@
 """Compiling a step where that pays, and what a compiled step asks of the state."""
 
+import copy
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,13 +15,11 @@ from retrograde.heap import keep_memory
 from retrograde.net import State
 
 Compile = Literal["auto", "on", "off"]
-WORTH_COMPILING = 5000
-"""Steps from which compiling pays: it took 4 to 12 s, and then saved 1.4 ms a step (MLP 100-100 on two cores)."""
 
 
-def tried(mode: Compile, pays: bool, compile_: Callable[[], None]) -> str | None:
-    """Compile if that is asked for, or left to us and pays; returns why that failed, if it did."""
-    if mode == "off" or (mode == "auto" and not pays):
+def tried(mode: Compile, compile_: Callable[[], None]) -> str | None:
+    """Compile unless that is off; returns why it failed, if it did, and raises `UserError` where it was asked for."""
+    if mode == "off":
         return None
     try:
         compile_()
@@ -30,17 +30,79 @@ def tried(mode: Compile, pays: bool, compile_: Callable[[], None]) -> str | None
     return None
 
 
-def compile_step(step: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """The step, compiled for the shapes of its first call."""
-    check_compiler(device)
+Twice = Callable[[Callable[..., Any]], Any]
+"""Calls a step with a cell's inputs, and again with what came out, which is to go in without a new graph; returns the last."""
+
+
+def compile_step(backend: Any, step: Callable[..., Any], twice: Twice) -> Callable[..., Any]:
+    """A step of a backend, compiled for the inputs with which `twice` calls it; the graph of the cell before, where it serves.
+
+    It serves cells that differ in nothing but the `sizes` of the strategy's settings, which go in as tensors. A strategy that
+    makes a case or a constant of one has a graph of its own.
+    """
+    check_compiler(backend.device)
     keep_memory()
-    torch.compiler.reset()  # one cell at a time has a compiled step, so that no guard need tell cells apart
+    try:
+        return _compiled(backend, step, twice, backend.strategy.sizes())
+    except Exception:
+        if not backend.strategy.sizes():
+            raise
+        return _compiled(backend, step, twice, {})
+
+
+_SERVING: dict[Callable[..., Any], tuple[Hashable, Callable[..., Any]]] = {}
+"""For each step of a backend: what the last cell has as constants, and its graph."""
+
+
+def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]) -> Callable[..., Any]:
+    constants = _constants(backend, sizes)
+    of_last, graph = _SERVING.get(step, (None, None))
+    found = graph if of_last == constants else None
+    try:
+        if found is None:
+            if graph:
+                forget()
+            found = torch.compile(step, fullgraph=True, dynamic=False, options=_options(backend.device))
+            twice(partial(found, _with(backend, dict.fromkeys(sizes, float("nan")))))  # so that a size made a constant is seen
+        own = partial(found, _with(backend, sizes))
+        if sizes and any(leaf.isnan().any() for leaf in pytree.tree_leaves(twice(own))):
+            raise UserError("A size is a constant of the step.")
+    except Exception:
+        forget()
+        raise
+    _SERVING[step] = constants, found
+    return own
+
+
+def forget() -> None:
+    """Drop what is compiled: a step has one graph at a time, so that no guard need tell cells apart."""
+    torch.compiler.reset()
+    _SERVING.clear()
+
+
+def _with(backend: Any, sizes: Mapping[str, float]) -> Any:
+    """The backend with tensors for some numbers among its strategy's settings."""
+    twin, twin.strategy = (copy.copy(each) for each in (backend, backend.strategy))
+    for name, value in sizes.items():
+        object.__setattr__(twin.strategy, name, torch.tensor(value, dtype=torch.float64, device=backend.device))
+    return twin
+
+
+def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
+    """What a graph has in it that may differ between cells."""
+    benchmark, strategy = backend.benchmark, backend.strategy
+    rest = {name: value for name, value in strategy.settings().items() if name not in sizes}
+    own = backend.constants(), form((backend.state, backend.buffers)), torch.get_num_threads()
+    return repr((type(benchmark), benchmark.settings(), type(strategy), rest, *own))
+
+
+def _options(device: torch.device) -> dict[str, Any]:
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     # shapes are static; guards took 0.1 ms a step
     if device.type == "cpu":
         options["cpp_wrapper"] = True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
         options["realize_reads_threshold"] = 1  # compute once what is used again: images were cut in every inner step
-    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
+    return options
 
 
 def separate(state: State) -> State:
@@ -49,8 +111,8 @@ def separate(state: State) -> State:
     return copied
 
 
-def form(state: State) -> list[tuple[str, tuple[int, ...], str]]:
-    """The name, shape and dtype of every tensor of a state."""
+def form(state: State | tuple[Any, ...]) -> list[tuple[str, tuple[int, ...], str]]:
+    """The name, shape and dtype of every tensor of a state, or of several."""
     leaves = pytree.tree_flatten_with_path(state)[0]
     return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
 

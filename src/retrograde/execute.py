@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from retrograde.choosing import Choice, Way, choose, on_threads
 from retrograde.environment import environment, peak_bytes, reset_peak, source_digest
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
 from retrograde.plan import Context, Job, resolve
 from retrograde.record import Record, Status
 from retrograde.registry import Registry
-from retrograde.trial import trial
+from retrograde.trial import Trial, trial
 
 Progress = Callable[[int], None]
 Ended = Generator[tuple[Job, list[Record]], None, None]
@@ -61,11 +62,15 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     benchmark, strategy = resolve(job.request, registry)
     device = torch.device(context.device)
     todo = trial(benchmark, strategy, context.data)
-    reset_peak(device)
-    outcomes = todo.train(list(job.seeds), device, context.compile, progress)
-    peak = peak_bytes(device)
     source = source_digest(registry.source("strategies", job.cell.strategy.name))
-    where = _where(context)
+    choice = _choice(todo, job, context, source)
+    groups, mode = choice.groups(job.seeds), choice.mode if context.compile == "auto" else context.compile
+    advance = shared(progress, len(groups))
+    reset_peak(device)
+    with on_threads(choice.way.threads):
+        outcomes = [each for group in groups for each in todo.train(group, device, mode, advance)]
+        where = _where(context)
+    peak = peak_bytes(device)
 
     def record(seed: int, outcome: Outcome) -> Record:
         status: Status = "done" if outcome.sound else "diverged"
@@ -73,11 +78,32 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         return Record(
             job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
             outcome.adaptation, outcome.probes, outcome.course, outcome.clocks, outcome.counts,
-            outcome.memory | {"peak_bytes": peak}, outcome.how, where,
+            outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where,
         )  # fmt: skip
 
     pairs = zip(job.seeds, outcomes, strict=True)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
+
+
+def _choice(todo: Trial, job: Job, context: Context, source: str) -> Choice:
+    """How the replicates of a job are trained: all together if it is said whether to compile, else by a trial."""
+    if context.compile != "auto":
+        return Choice(Way(len(job.seeds), torch.get_num_threads(), context.compile == "on"))
+    device, machine = torch.device(context.device), _where(context)
+    identity = [str(job.cell.path), source, context.jobs, *(machine[name] for name in ("cpu", "cores", "device", "torch"))]
+    return choose(lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode), len(job.seeds), identity)
+
+
+def shared(progress: Progress, groups: int) -> Progress:
+    """The progress of replicates that train in so many groups, one after the other: a step of a job is one of each."""
+    taken = 0
+
+    def advance(steps: int) -> None:
+        nonlocal taken
+        before, taken = taken // groups, taken + steps
+        progress(taken // groups - before)
+
+    return advance
 
 
 def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Ended:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retrograde.adaptation import WATCHED, Adaptation, Check
 from retrograde.adapting import Episodes, Tasks
-from retrograde.clocks import Clocks
+from retrograde.clocks import Clocks, Pace
 from retrograde.compiling import Compile
 from retrograde.episodes import Distribution, Episodic
 from retrograde.errors import UserError
@@ -24,7 +24,7 @@ def meta_train(
     sources: list[Distribution],
     seeds: list[int],
     device: torch.device,
-    mode: Compile = "auto",
+    mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
     """Meta-train replicates of one cell, with checks along the way, and test them."""
@@ -46,6 +46,23 @@ def meta_train(
         if all(faults):
             break
     return _outcomes(episodes, checks, faults, clocks, note)
+
+
+def pace(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    sources: list[Distribution],
+    seeds: list[int],
+    device: torch.device,
+    mode: Compile,
+) -> Pace:
+    """How fast replicates of one cell would meta-train."""
+    clocks = Clocks(device)
+    with clocks("ready"):
+        episodes = Episodes(benchmark, strategy, sources, seeds, device)
+        note = episodes.warm_up(mode)
+    step = episodes.seconds_a_step(clocks)
+    return Pace(clocks.seconds["ready"], step, step * benchmark.iterations, note)
 
 
 _LOST = "A parameter became non-finite by meta-iteration {}."

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,12 +12,10 @@ from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, form, tried
 from retrograde.errors import UserError
 from retrograde.lessons import lesson_rows
+from retrograde.net import State
 from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Stream
 from retrograde.vectorise import Vectorised
-
-WORTH_COMPILING = 2000
-"""Lessons from which compiling pays: it took 50 to 150 s on a core that others used too (OML, one replicate)."""
 
 
 def lessons(strategy: Strategy, stream: Stream) -> int:
@@ -64,24 +63,36 @@ def prepare(
     if not prepares(backend.strategy):
         return None
     check_preparation(backend)
-    step = backend.prepare_all
-
-    def compile_() -> None:
-        nonlocal step
-        rows, compiled = next(given(backend)), compile_step(backend.prepare_all, backend.device)
-        after = compiled(backend.state, backend.buffers, rows, backend.train_x)
-        compiled(after, backend.buffers, rows, backend.train_x)  # what comes out goes in without a new graph
-        step = compiled
-
     start = time.perf_counter()
-    note = tried(mode, lessons(backend.strategy, backend.streams[0]) >= WORTH_COMPILING, compile_)
-    clocks.seconds["warm_up" if step == backend.prepare_all else "compile"] += time.perf_counter() - start
+    step, note = lesson_step(backend, mode)
+    clocks.seconds["warm_up" if mode == "off" or note else "compile"] += time.perf_counter() - start
     with clocks("prepare"):
         for rows in given(backend):
             backend.state = step(backend.state, backend.buffers, rows, backend.train_x)
             progress(1)
         backend.begin_all()
     return note
+
+
+def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State], str | None]:
+    """What takes a lesson, compiled unless that is off; and why compiling failed, if it did."""
+    step = backend.prepare_all
+
+    def twice(step: Callable[..., State]) -> State:
+        rows = next(given(backend))
+        return step(step(backend.state, backend.buffers, rows, backend.train_x), backend.buffers, rows, backend.train_x)
+
+    def compile_() -> None:
+        nonlocal step
+        step = compile_step(backend, Vectorised.prepare_all, twice)
+
+    note = tried(mode, compile_)
+    return step, note
+
+
+def seconds_a_lesson(backend: Vectorised, step: Callable[..., State], clocks: Clocks) -> float:
+    """What a lesson takes; the first are timed, and forgotten."""
+    return clocks.each(partial(step, backend.state, backend.buffers, rows, backend.train_x) for rows in given(backend))
 
 
 def given(backend: Vectorised) -> Iterator[tuple[Tensor, ...]]:

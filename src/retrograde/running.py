@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
+from retrograde.environment import physical_bytes, usable_cores
 from retrograde.errors import UserError, nearest
 from retrograde.execute import Ended, run_here, run_in_workers
 from retrograde.plan import Context, Job, Request, plan
@@ -25,6 +26,8 @@ from retrograde.stats import t_interval
 from retrograde.store import Store
 
 INTERRUPTED = 130
+WORTH_A_PROCESS = 2000
+"""Steps of a batch of replicates, a few milliseconds each, that a process must have to do: to begin takes it 3 s."""
 COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -43,7 +46,7 @@ class Options(NamedTuple):
     data: Path | None
     device: str
     compile: str
-    jobs: int
+    jobs: int | None  # None: as many as pay
     only: str | None
     cluster: str
     timeout: float | None
@@ -63,8 +66,15 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
     codes = [0]
     for store, jobs in planned:
         if INTERRUPTED not in codes:
-            codes.append(_run(store, jobs, registry, context, out, err))
+            at_once = options.jobs or (_workers(jobs) if options.device == "cpu" else 1)
+            codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
     return max(codes)
+
+
+def _workers(jobs: list[Job]) -> int:
+    """How many processes pay: with a core, 2 GiB and some work for each; 1 stands for this one."""
+    todo = [job.steps for job in jobs if job.missing]
+    return max(1, min(usable_cores(), physical_bytes() // 2**31, len(todo), sum(todo) // WORTH_A_PROCESS))
 
 
 def _context(options: Options) -> Context:
@@ -72,7 +82,7 @@ def _context(options: Options) -> Context:
         raise UserError(f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}.")
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
-    if options.cluster and options.jobs > 1:
+    if options.cluster and (options.jobs or 1) > 1:
         raise UserError(
             f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes have CPUs or GPUs; "
             f"--jobs was {options.jobs}. Leave one of them out."
@@ -89,7 +99,7 @@ def _context(options: Options) -> Context:
     plugins = tuple(path.resolve() for path in options.plugins)
     mode = cast("Compile", options.compile)
     folder = data_folder(options.data)
-    return Context(plugins, folder, options.device, mode, options.jobs, options.cluster, options.timeout)
+    return Context(plugins, folder, options.device, mode, cluster=options.cluster, timeout=options.timeout)
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:

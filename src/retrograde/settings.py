@@ -37,7 +37,7 @@ Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number, at least 0."""
 NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 """A finite number, at least 0."""
-Bound = NonNegative
+Bound = Annotated[NonNegative, "0 is a case of its own"]
 """A finite number; 0 means no bound."""
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 """A number above 0, at most 1."""
@@ -81,6 +81,12 @@ class Part(ABC):
         own = {field.name: getattr(self, field.name) for field in _fields(type(self))}
         values = {name: value for name, value in own.items() if name not in unsaid or value != unsaid[name]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def sizes(self) -> dict[str, float]:
+        """The settings that are numbers with a fraction, of which only the size counts; not a `Bound`, whose 0 is none."""
+        hints = _hints(type(self))
+        own = ((field.name, getattr(self, field.name)) for field in _fields(type(self)))
+        return {name: value for name, value in own if isinstance(value, float) and hints[name] != Bound}
 
     def changed(self) -> str:
         """The settings that differ from their defaults, as `key=value,...`: what a table shows."""
@@ -156,8 +162,12 @@ def _converted(cls: Any, name: str, given: object) -> Any:
 
 @cache
 def _adapters(cls: Any) -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(cls, include_extras=True)
-    return {field.name: TypeAdapter(hints[field.name]) for field in _fields(cls)}
+    return {field.name: TypeAdapter(_hints(cls)[field.name]) for field in _fields(cls)}
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _has_no_default(field: dataclasses.Field[Any]) -> bool:

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from retrograde.clocks import Clocks
+from retrograde.clocks import Clocks, Pace
 from retrograde.compiling import Compile
 from retrograde.errors import UserError
 from retrograde.evaluation import Backend, Outcome, correct
 from retrograde.learner import Learner, seeded
 from retrograde.memory import Exemplars, Memory
 from retrograde.opaque import Opaque
-from retrograde.preparing import check_preparation, lessons, prepare
+from retrograde.preparing import check_preparation, lesson_step, lessons, prepare, seconds_a_lesson
 from retrograde.probing import Prober
 from retrograde.schedule import Schedule, groups
 from retrograde.seeds import torch_seed
-from retrograde.strategy import Strategy
+from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Benchmark, Stream
 from retrograde.vectorise import Vectorised
 from retrograde.watching import Watcher
@@ -31,7 +31,7 @@ def train(
     streams: list[Stream],
     seeds: list[int],
     device: torch.device,
-    mode: Compile = "auto",
+    mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
     """Train replicates of one cell along their streams; `progress` is told the steps taken, summed over replicates."""
@@ -41,9 +41,28 @@ def train(
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
     unprepared = prepare(backend, clocks, mode, progress)
     start = time.perf_counter()
-    note = backend.warm_up(mode, total_steps(benchmark, strategy, streams))
+    note = backend.warm_up(mode)
     clocks.seconds["compile" if backend.compiled else "warm_up"] += time.perf_counter() - start
     return _run(backend, streams, seeds, clocks, progress, note or unprepared)
+
+
+def pace(
+    benchmark: Benchmark, strategy: Strategy, streams: list[Stream], seeds: list[int], device: torch.device, mode: Compile
+) -> Pace:
+    """How fast replicates of one cell would train, before the stream and along it, ends of tasks aside."""
+    clocks, before, note = Clocks(device), 0.0, None
+    with clocks("ready"):
+        backend = Vectorised(benchmark, strategy, streams, seeds, device)
+    if prepares(strategy):
+        with clocks("ready"):
+            step, note = lesson_step(backend, mode)
+        before = seconds_a_lesson(backend, step, clocks)
+        backend.begin_all()
+    with clocks("ready"):
+        note = backend.warm_up(mode) or note
+    along = backend.seconds_a_step(clocks)
+    rest = before * lessons(strategy, streams[0]) + along * total_steps(benchmark, strategy, streams)
+    return Pace(clocks.seconds["ready"], before + along, rest, note)
 
 
 def _train_opaque(
@@ -178,7 +197,7 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
     backend = Vectorised(benchmark, strategy, [stream], [0], device)
     check_preparation(backend)
     try:
-        backend.warm_up("off", 0)
+        backend.warm_up("off")
     except ValueError as error:
         raise UserError(
             f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {str(error).partition(chr(10))[0]}. "

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from retrograde import meta, train
+from retrograde.clocks import Pace
 from retrograde.compiling import Compile
 from retrograde.data import Dataset, load
 from retrograde.episodes import Episodic
@@ -52,6 +53,10 @@ class Trial(ABC):
     def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
         """Train replicates; `progress` is told the steps taken."""
 
+    @abstractmethod
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
+        """How fast they would train together; None, where there is no choice."""
+
 
 @dataclass(frozen=True)
 class OnStream(Trial):
@@ -76,6 +81,12 @@ class OnStream(Trial):
     def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
         streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
         return train.train(self.benchmark, self.strategy, streams, seeds, device, mode, progress)
+
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
+        if isinstance(self.strategy, Learner):
+            return None
+        streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        return train.pace(self.benchmark, self.strategy, streams, seeds, device, mode)
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,12 @@ class OnEpisodes(Trial):
     def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
         sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
         return meta.meta_train(self.benchmark, self.strategy, sources, seeds, device, mode, progress)
+
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
+        if not self.strategy.trains:
+            return None
+        sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        return meta.pace(self.benchmark, self.strategy, sources, seeds, device, mode)
 
 
 def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> bool:

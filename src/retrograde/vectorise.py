@@ -1,8 +1,9 @@
 """Pure strategies at work: one step for all replicates at once, compiled where that pays."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
-from retrograde.compiling import WORTH_COMPILING, Compile, compile_step, form, separate, tried
+from retrograde.clocks import Clocks
+from retrograde.compiling import Compile, compile_step, form, separate, tried
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.memory import Exemplars
@@ -205,14 +207,14 @@ class Vectorised:
             rows.append(own)
         return together(rows)
 
-    def warm_up(self, mode: Compile, steps: int) -> str | None:
-        """Take one step and forget it, compiled if that is asked for or pays; returns why compiling failed, if it did."""
+    def warm_up(self, mode: Compile) -> str | None:
+        """Take one step and forget it, compiled unless that is off; returns why compiling failed, if it did."""
         width = self.batch + (self.memory.replayed if self.memory else 0)
         rows = torch.zeros((len(self.seeds), width, 5), dtype=torch.long, device=self.device)
         rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
-        return tried(mode, steps >= WORTH_COMPILING, lambda: self._compile(rows))
+        return tried(mode, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
         plain = self.net
@@ -224,22 +226,35 @@ class Vectorised:
         self.tally = dict(counting.tally)
 
     def _compile(self, rows: Tensor) -> None:
-        compiled = compile_step(self.step_all, self.device)
-        state, buffers = compiled(self.state, self.buffers, rows, self.tables, self.train_x)
-        compiled(state, buffers, rows, self.tables, self.train_x)  # what comes out goes in without a new graph
-        self._step, self.compiled = compiled, True
+        def twice(step: Callable[..., tuple[State, Params]]) -> tuple[State, Params]:
+            once = step(self.state, self.buffers, rows, self.tables, self.train_x)
+            return step(*once, rows, self.tables, self.train_x)
+
+        self._step, self.compiled = compile_step(self, Vectorised.step_all, twice), True
+
+    def constants(self) -> Hashable:
+        """What a compiled step has in it beside settings and the form of the state."""
+        return self.ragged, self.refresh, self.shape, self.scale, repr(form((self.tables, self.train_x)))
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task."""
         rows = self.rows(number)
         if self.schedule.fresh:
             self.state, self.buffers = self.initial
-        for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
-            self.state, self.buffers = self._step(self.state, self.buffers, step, self.tables | key, self.train_x)
+        for step in self._steps(rows, number):
+            self.state, self.buffers = step(self.state, self.buffers)
             progress(1)
         self._end_task(number)
         new, old = np.split(rows[..., 3], [self.batch], axis=2)
         return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
+
+    def _steps(self, rows: Rows, number: int) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
+        for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
+            yield lambda *now, step=step, key=key: self._step(*now, step, self.tables | key, self.train_x)
+
+    def seconds_a_step(self, clocks: Clocks) -> float:
+        """What a step takes; those of the first task are timed, and forgotten."""
+        return clocks.each(partial(step, self.state, self.buffers) for step in self._steps(self.rows(0), 0))
 
     def _end_task(self, number: int) -> None:
         if isinstance(self.memory, Exemplars):

@@ -1,0 +1,150 @@
+"""How a cell is trained: its replicates together or one by one, on how many threads, compiled or not; by a short trial."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from retrograde.clocks import Pace
+from retrograde.compiling import Compile
+from retrograde.data import cache_folder
+from retrograde.settings import digest
+
+WORTH_TRYING = 10.0
+"""Seconds of training from which other ways than the plain one are tried; to try one takes a second or two."""
+COMPILING = 4.0, 500
+"""What compiling takes, in seconds and in steps, roughly: 4 to 13 s where a step took 4 ms (replay), 66 s of 250 (Omniglot)."""
+SINGLY = 10
+"""How many times as long as compiling took training must take, for replicates to be tried one after the other, compiled."""
+
+
+class Way(NamedTuple):
+    """How many replicates train together, on how many threads, and whether the step is compiled."""
+
+    together: int
+    threads: int
+    compiled: bool
+
+
+class Tried(NamedTuple):
+    """What a way took in the trial: seconds until the first step, and those that all steps of all replicates would take."""
+
+    way: Way
+    ready: float
+    rest: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way that was chosen, why compiling failed where it did, and all that was tried."""
+
+    way: Way
+    note: str | None = None
+    tried: list[Tried] = field(default_factory=list)
+
+    @property
+    def mode(self) -> Compile:
+        """As training is told."""
+        return "auto" if self.way.compiled else "off"
+
+    def groups(self, seeds: tuple[int, ...]) -> list[list[int]]:
+        """The replicates that train together."""
+        size = self.way.together
+        return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
+
+    def told(self, how: Mapping[str, Any]) -> dict[str, Any]:
+        """What the record says of the trial, beside how the replicate was trained."""
+        trial = [{**each.way._asdict(), "ready": each.ready, "rest": each.rest} for each in self.tried]
+        return {"note": how["note"] or self.note} | ({"trial": trial} if len(trial) > 1 else {})
+
+
+Paced = Callable[[int, Compile], Pace | None]
+"""How fast so many of the replicates would train together."""
+
+
+def choose(paced: Paced, replicates: int, identity: object) -> Choice:
+    """The fastest way that a trial finds, or found before: it is kept in the user's cache under the identity of what was tried.
+
+    The plain way is eager, all replicates together, on as many threads as there are. Others are tried where training would take
+    so long that they can pay for it; what they cost beside, such as the ends of tasks and evaluation, is not.
+    """
+    plain = Way(replicates, torch.get_num_threads(), compiled=False)
+    path = cache_folder() / "choices" / f"{digest([identity, plain])}.json"
+    if kept := _read(path):
+        return kept
+    found = _trial(paced, plain)
+    if len(found.tried) > 1:
+        _write(path, found)
+    return found
+
+
+def _trial(paced: Paced, plain: Way) -> Choice:
+    tried: list[Tried] = []
+    note = None
+
+    def attempt(way: Way) -> Pace | None:
+        nonlocal note
+        with on_threads(way.threads):
+            pace = paced(way.together, "auto" if way.compiled else "off")
+        if pace is not None and not pace.note:
+            tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * -(-plain.together // way.together), 3)))
+        note = note or (pace.note if pace else None)
+        return pace
+
+    def best() -> Tried:
+        return min(tried, key=lambda each: each.rest)
+
+    pace = attempt(plain)
+    if pace is None:
+        return Choice(plain)
+    if pace.rest > WORTH_TRYING and plain.threads > 1:
+        attempt(plain._replace(threads=1))
+    if pace.rest > WORTH_TRYING and plain.together > 1:
+        attempt(best().way._replace(together=1))
+    if _pays(best().rest, pace.step):
+        threads = best().way.threads
+        compiled = attempt(Way(plain.together, threads, compiled=True))
+        if compiled and not compiled.note and plain.together > 1 and best().rest > SINGLY * compiled.ready:
+            attempt(Way(1, threads, compiled=True))
+    return Choice(best().way, note, tried)
+
+
+def _pays(rest: float, step: float) -> bool:
+    """Whether compiling would pay for itself, if it halved what is left."""
+    seconds, steps = COMPILING
+    return rest / 2 > seconds + steps * step
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Compute on so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_ADAPTER = TypeAdapter(Choice)
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _write(path: Path, choice: Choice) -> None:
+    """Keep a choice; where that cannot be, the trial is made again the next time."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(_ADAPTER.dump_json(choice))
+        Path(file.name).replace(path)
