@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -140,14 +141,12 @@ def plan(requests: list[Request], seeds: int, registry: Registry, context: Conte
 
 def _drafts(requests: list[Request], registry: Registry, context: Context) -> list[tuple[Request, Draft]]:
     """Every cell that is asked for, once; those that were added to a suite only where they fit."""
-    benchmarks: dict[str, tuple[Benchmark | Episodic, Named]] = {}
+    named = cache(partial(_named, registry))  # one text may be in many cells
     drafts: dict[Cell, tuple[Request, Draft]] = {}
     left_out = []
     for request in requests:
-        if request.benchmark not in benchmarks:
-            benchmarks[request.benchmark] = _named(registry, "benchmarks", request.benchmark)
-        benchmark, asked = benchmarks[request.benchmark]
-        strategy, answered = _named(registry, "strategies", request.strategy)
+        benchmark, asked = named("benchmarks", request.benchmark)
+        strategy, answered = named("strategies", request.strategy)
         if request.added and not fit(benchmark, strategy, context.data):
             left_out.append(request)
             continue
