@@ -6,11 +6,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import REPLICATE, Key, Label, adaptation_frame, by_strategy, checks_frame, competing, labels, row_title
+from retrograde.frame import (
+    REPLICATE,
+    Key,
+    Label,
+    adaptation_frame,
+    by_strategy,
+    checks_frame,
+    competing,
+    labels,
+    outcomes_of,
+    row_title,
+)
 from retrograde.paired import BOLD, leaders
-from retrograde.published import Published, published
+from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.result import Entry, Result, Section, Table
 from retrograde.stats import t_interval
 
 SHOWN = (0, 1, 3, 5, 10)
@@ -73,13 +84,12 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
     leading = {step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy") for step in steps}
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
+    cells, beside = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}, finder(published())
     rows: list[tuple[Entry, ...]] = []
-    for key, cell in sorted(cells.items(), key=lambda item: item[0]):
-        statuses = [record.status for record in here if record.cell == cell]
+    for key, n in outcomes_of(here, label).items():
         bold = [key in leading[step] for step in steps]
-        rows.append(_row(key, _of(frame, key), metric, steps, bold, outcomes(statuses)))
-        rows += [_published(entry, metric, steps) for entry in published() if entry.beside(cell)]
+        rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
+        rows += [_published(entry, metric, steps) for entry in beside(cells[key])]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
     columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
     return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde.alignment import EXPLAINING, MEASURES, OUTCOMES, correlations, examples, layer_frame, replicate_frame
-from retrograde.frame import Label, by_strategy, labels, row_title
+from retrograde.frame import Label, by_strategy, labels, outcomes_of, row_title
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import Correlation, t_interval
+from retrograde.result import Entry, Result, Section, Table
+from retrograde.stats import BySeed, Correlation, over_seeds, t_interval
 
 COLUMNS = {
     "ACC": "ACC %",
@@ -72,10 +72,9 @@ _CORRELATED = (
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     values = {metric: by_strategy(frame[frame.metric == metric]) for metric in COLUMNS}
     rows = []
-    for key in sorted({(record.upper_bound, *label[record.cell][1:]) for record in here}):
-        statuses = [record.status for record in here if label[record.cell][1:] == key[1:]]
+    for key, n in outcomes_of(here, label).items():
         numbers = (Entry(_interval(values[metric].get(key), metric)) for metric in COLUMNS)
-        rows.append((Entry(row_title(key)), *numbers, Entry(outcomes(statuses))))
+        rows.append((Entry(row_title(key)), *numbers, Entry(n)))
     heading = f"{label[here[0].cell].benchmark} — gradients on {examples(here)} of each task"
     return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
 
@@ -90,10 +89,10 @@ def _layers(frame: pd.DataFrame) -> Section:
     return Section(f"{frame.benchmark.iloc[0]} — cos among, of each layer alone", ("strategy", *names), tuple(rows))
 
 
-def _interval(values: "pd.Series[float] | None", metric: str) -> str:
+def _interval(values: BySeed | None, metric: str) -> str:
     if values is None:
         return "–"
-    mean, low, _, n = t_interval(values.to_numpy())
+    mean, low, _, n = over_seeds(values)
     return _number(mean, metric) + (f" ± {_number(mean - low, metric)}" if n > 1 else "")
 
 

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde.anytime import METRICS
-from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title, score_frame
+from retrograde.frame import (
+    Label,
+    by_strategy,
+    competing,
+    intervals,
+    labels,
+    ordered,
+    outcomes_of,
+    percent,
+    row_title,
+    score_frame,
+)
 from retrograde.paired import BOLD, leaders
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.result import Entry, Result, Section, Table
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
     bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
     rows = []
-    for strategy in sorted({(r.upper_bound, *label[r.cell][1:]) for r in here}):
-        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
+    for strategy, n in outcomes_of(here, label).items():
         cells = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
-        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
+        rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, percent, row_title
+from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, outcomes_of, percent, row_title
 from retrograde.paired import BOLD, leaders
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.result import Entry, Result, Section, Table
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -61,15 +61,13 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    strategies = sorted({(r.upper_bound, *label[r.cell][1:]) for r in here})
     steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
     values = {classes: by_strategy(frame[frame.classes == classes]) for classes in steps}
     bold = {classes: leaders(competing(values[classes]), higher_is_better=True) for classes in steps}
     rows = []
-    for strategy in strategies:
-        mine = [r.status for r in here if label[r.cell][1:] == strategy[1:]]
+    for strategy, n in outcomes_of(here, label).items():
         cells = [Entry(percent(values[classes].get(strategy)), strategy in bold[classes]) for classes in steps]
-        rows.append((Entry(row_title(strategy)), *cells, Entry(outcomes(mine))))
+        rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
     return Section(
         label[here[0].cell].benchmark, ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"), tuple(rows)
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from retrograde.frame import Label, labels, ordered, percent
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.stats import BySeed, over_seeds
 
 COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 
@@ -46,9 +47,9 @@ def _names(cell: Cell, label: Label) -> tuple[str, str]:
     return name, label.settings.removeprefix(f"class={name}").removeprefix(",").strip()
 
 
-def _accuracies(mine: Sequence[Record]) -> "pd.Series[float] | None":
+def _accuracies(mine: Sequence[Record]) -> BySeed | None:
     done = [float(record.R[-1].mean()) for record in mine if record.status == "done"]
-    return pd.Series(done) if done else None
+    return dict(enumerate(done)) if done else None
 
 
 def _why(mine: Sequence[Record]) -> str:
@@ -70,5 +71,5 @@ def _outcome(mine: Sequence[Record]) -> str:
 
 def _tidy(cell: Cell, label: Label, mine: Sequence[Record]) -> tuple[object, ...]:
     values = _accuracies(mine)
-    number, value = (0, float("nan")) if values is None else (len(values), values.mean())
+    number, value = (0, float("nan")) if values is None else (len(values), over_seeds(values).mean)
     return label.benchmark, *_names(cell, label), _outcome(mine), number, value, _why(mine)

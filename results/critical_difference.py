@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde.frame import end_frame, labels
+from retrograde.frame import end_frame, labels, streams
 from retrograde.ranks import tied_groups
 from retrograde.record import Record
 from retrograde.result import Drawing
@@ -25,9 +25,9 @@ class CriticalDifference(Drawing):
     """Average ranks on an axis; a bar joins strategies that do not differ by the critical difference."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        streams = [record for record in records if not record.cell.episodic]
-        label = labels(streams)
-        frame = end_frame(streams, label)
+        own = streams(records)
+        label = labels(own)
+        frame = end_frame(own, label)
         board = ranking(contests(frame[frame.metric == "ACC"], names(label.values())))
         return _drawn(board) if board.tested else None
 

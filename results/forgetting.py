@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from retrograde.frame import Key, by_strategy, labels, row_title, score_frame
 from retrograde.record import Record
 from retrograde.result import Drawing
-from retrograde.stats import t_interval
+from retrograde.stats import BySeed, over_seeds, t_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ class Forgetting(Drawing):
         look = looks(label)
         for row, (name, values) in zip(axes, found.items(), strict=True):
             row[0].set_title(wrapped(name, 110), fontsize="small", loc="left")
-            order = sorted(values["ACC"], key=lambda key: values["ACC"][key].mean())
+            order = sorted(values["ACC"], key=lambda key: over_seeds(values["ACC"][key]).mean)
             row[0].set_yticks(range(len(order)), [row_title(key) for key in order], fontsize="x-small")
             row[0].set_ylim(-0.7, len(order) - 0.3)
             for axis, metric in zip(row, METRICS, strict=True):
@@ -52,7 +53,7 @@ class Forgetting(Drawing):
         return figure
 
 
-def _values(frame: pd.DataFrame) -> "dict[str, dict[Key, pd.Series[float]]]":
+def _values(frame: pd.DataFrame) -> dict[str, dict[Key, BySeed]]:
     return {metric: by_strategy(frame[frame.metric == metric]) for metric in METRICS}
 
 
@@ -60,10 +61,10 @@ def _title(key: Key) -> str:
     return " ".join(key[1:]).strip()
 
 
-def _draw(axis: "Axes", values: "list[pd.Series[float] | None]", look: "list[Look]") -> None:
+def _draw(axis: "Axes", values: list[BySeed | None], look: "list[Look]") -> None:
     for place, (each, mine) in enumerate(zip(values, look, strict=True)):
         if each is not None:
-            mean, low, _, n = t_interval(100 * each.to_numpy())
+            mean, low, _, n = t_interval(100 * np.array([*each.values()]))
             half = mean - low if n > 1 else 0.0
             axis.errorbar(mean, place, xerr=half, fmt=mine.marker, color=mine.colour, markersize=5, elinewidth=1.2)
     axis.grid(visible=False, axis="y")

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde.frame import end_frame, labels, ordered, row_title
+from retrograde.frame import end_frame, labels, ordered, row_title, streams
 from retrograde.paired import ALPHA, FEWEST
 from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
@@ -38,14 +38,14 @@ class Leaderboard(Result):
     order: ClassVar[int] = 0
 
     def table(self, records: Sequence[Record]) -> Table:
-        streams = [record for record in ordered(records) if not record.cell.episodic]
-        label = labels(streams)
-        called, frame = names(label.values()), end_frame(streams, label)
-        frame["name"] = [called[key] for key in zip(frame.strategy, frame.settings, strict=True)]
+        own = streams(records)
+        label = labels(own)
+        called, frame = names(label.values()), end_frame(own, label)
+        frame = frame.assign(name=[called[key] for key in zip(frame.strategy, frame.settings, strict=True)])
         found = contests(frame[frame.metric == "ACC"], called)
         of, board = len({each.benchmark for each in label.values()}), ranking(found)
         done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for record in streams:
+        for record in ordered(own):
             benchmark, *strategy = label[record.cell]
             done[called[strategy[0], strategy[1]], record.upper_bound][benchmark] += record.status == "done"
         lines = _lines(frame, done, found, board)

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.frame import Label, adaptation_frame, labels, row_title, score_frame
-from retrograde.published import Published, published
+from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, Result, Section, Table, outcomes
 from retrograde.stats import Interval, difference, t_interval
@@ -75,13 +75,15 @@ _VERDICT = (
 
 def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[Beside]:
     """Every number beside a cell, those beside one cell in the order of the file."""
-    measured = _measured(records, label)
-    cells = defaultdict(list)
+    cells, beside = defaultdict(list), finder(published())
     for record in records:
         cells[record.cell].append(record)
-    for cell, replicates in cells.items():
+    known = {cell: found for cell in cells if (found := beside(cell))}
+    measured = _measured(records, label) if known else {}
+    for cell, entries in known.items():
+        replicates = cells[cell]
         bound, statuses = replicates[0].upper_bound, [record.status for record in replicates]
-        for entry in filter(lambda entry: entry.beside(cell), published()):
+        for entry in entries:
             for metric in entry.row.values:
                 values = measured.get((*label[cell], metric), np.empty(0))
                 numbers = t_interval(values), _less(values, entry, metric)
@@ -96,7 +98,7 @@ def _is_loss(metric: str) -> bool:
 def _measured(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, ...], Values]:
     """What replicates have, by benchmark, strategy, settings and metric, such as "accuracy@3" after three inner steps."""
     adapted = adaptation_frame(records, label)
-    adapted["metric"] = [f"{metric}@{step}" for metric, step in zip(adapted.metric, adapted.step, strict=True)]
+    adapted = adapted.assign(metric=[f"{metric}@{step}" for metric, step in zip(adapted.metric, adapted.step, strict=True)])
     found = defaultdict(list)
     for frame in (score_frame(records, label), adapted):
         for *key, value in frame[["benchmark", "strategy", "settings", "metric", "value"]].itertuples(index=False):

@@ -1,18 +1,18 @@
 """The scores of every strategy on every benchmark."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
 
 from retrograde.convention import metrics
-from retrograde.frame import Label, by_strategy, competing, intervals, labels, percent, row_title, score_frame
+from retrograde.frame import Label, by_strategy, competing, intervals, labels, outcomes_of, percent, row_title, score_frame
 from retrograde.paired import BOLD, leaders
-from retrograde.published import Published, published
+from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
+from retrograde.result import Entry, Result, Section, Table
 from retrograde.score import Metric
 
 
@@ -31,7 +31,10 @@ class Scores(Result):
         for record in records:
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label, scored) for b in sorted(by_benchmark))
+        beside, frames = finder(published()), dict(iter(frame.groupby("benchmark")))
+        sections = tuple(
+            _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside) for name in sorted(by_benchmark)
+        )
         return Table("Scores", (_compared(), _meaning(self.convention)), sections, intervals(frame, "metric"))
 
 
@@ -48,19 +51,23 @@ def _meaning(convention: str) -> str:
     return whose + " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention))
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label], scored: Sequence[Metric]) -> Section:
+def _section(
+    frame: pd.DataFrame,
+    here: Sequence[Record],
+    label: dict[Cell, Label],
+    scored: Sequence[Metric],
+    beside: Callable[[Cell], list[Published]],
+) -> Section:
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
-    statuses = defaultdict(list)
-    for record in here:
-        statuses[record.cell].append(record.status)
-    shown = [metric for metric in scored if (frame.metric == metric.name).any()]
-    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
+    of_metric = dict(iter(frame.groupby("metric")))
+    shown = [metric for metric in scored if metric.name in of_metric]
+    values = {metric: by_strategy(of_metric[metric.name]) for metric in shown}
     bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
     rows: list[tuple[Entry, ...]] = []
-    for strategy, cell in sorted(cells.items(), key=lambda item: item[0]):
+    for strategy, n in outcomes_of(here, label).items():
         numbers = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
-        rows.append((Entry(row_title(strategy)), *numbers, Entry(outcomes(statuses[cell]))))
-        rows += [_published(entry, shown) for entry in published() if entry.beside(cell)]
+        rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
+        rows += [_published(entry, shown) for entry in beside(cells[strategy])]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
 
 

@@ -12,7 +12,7 @@ from retrograde.frame import ENDS, Key, by_strategy, competing, end_frame, label
 from retrograde.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
 from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
-from retrograde.stats import Interval, bootstrap_interval, t_interval
+from retrograde.stats import BySeed, Interval, bootstrap_interval, over_seeds, t_interval
 
 MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""
@@ -84,10 +84,10 @@ _VERDICT = (
 )
 
 
-def _contest(values: "dict[Key, pd.Series[float]]", higher_is_better: bool) -> Contest:
+def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
     rivals = whole(values)
     sign = 1 if higher_is_better else -1
-    means = {key: float(rivals[key].mean()) for key in rivals}
+    means = {key: over_seeds(rivals[key]).mean for key in rivals}
     order = sorted(rivals, key=lambda key: (-sign * means[key], key))
     scores = by_seed({key: rivals[key] for key in order})
     pairs = all_pairs(scores)

@@ -29,8 +29,9 @@ class Tasks(Result):
         by_benchmark = defaultdict(list)
         for cell in sorted(found, key=lambda cell: (found[cell][0].upper_bound, label[cell])):
             by_benchmark[label[cell].benchmark].append(cell)
-        sections = tuple(_section(name, by_benchmark[name], found, label) for name in sorted(by_benchmark))
-        return Table("Accuracy on each task", (_NOTE,), sections, _tidy(found, label))
+        means = {cell: np.asarray(np.mean([record.R for record in replicates], axis=0)) for cell, replicates in found.items()}
+        sections = tuple(_section(name, by_benchmark[name], found, means, label) for name in sorted(by_benchmark))
+        return Table("Accuracy on each task", (_NOTE,), sections, _tidy(found, means, label))
 
 
 _NOTE = (
@@ -39,28 +40,29 @@ _NOTE = (
 )
 
 
-def _mean(replicates: Sequence[Record]) -> Float[np.ndarray, "after task"]:
-    return np.asarray(np.mean([record.R for record in replicates], axis=0))
+Means = Mapping[Cell, Float[np.ndarray, "after task"]]
+"""The matrix R of each cell, its mean over replicates."""
 
 
-def _section(name: str, cells: Sequence[Cell], found: Mapping[Cell, list[Record]], label: Mapping[Cell, Label]) -> Section:
+def _section(
+    name: str, cells: Sequence[Cell], found: Mapping[Cell, list[Record]], means: Means, label: Mapping[Cell, Label]
+) -> Section:
     count = len(found[cells[0]][0].tests)
     shown = sorted({*range(0, count, -(-count // SHOWN)), count - 1})
     rows = []
     for cell in cells:
         replicates = found[cell]
         title = row_title((replicates[0].upper_bound, *label[cell][1:]))
-        last = 100 * _mean(replicates)[-1]
+        last = (100 * means[cell][-1]).tolist()
         rows.append((Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(len(replicates)))))
     return Section(name, ("strategy", *(f"task {task + 1}" for task in shown), "n"), tuple(rows))
 
 
-def _tidy(found: Mapping[Cell, list[Record]], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def _tidy(found: Mapping[Cell, list[Record]], means: Means, label: Mapping[Cell, Label]) -> pd.DataFrame:
     rows = [
-        (*label[cell], after, task, round(float(means[after, task - 1]), 6), len(found[cell]))
+        (*label[cell], after, task, round(mean, 6), len(found[cell]))
         for cell in sorted(found, key=lambda cell: label[cell])
-        for means in [_mean(found[cell])]
-        for after in range(1, len(means))
-        for task in range(1, after + 1)
+        for after, learned in enumerate(means[cell].tolist()[1:], 1)
+        for task, mean in enumerate(learned[:after], 1)
     ]
     return pd.DataFrame(rows, columns=TIDY)

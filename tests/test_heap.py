@@ -1,9 +1,12 @@
 """Freed arrays stay in the process, in one of its own: what is set holds for all that comes after."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from retrograde.heap import uncollected
 
 FAULTS = """
 import sys, resource
@@ -31,3 +34,10 @@ def test_memory_is_not_mapped_anew_at_every_step():
     ]
     kept, given_back = map(int, run)
     assert kept < given_back / 10
+
+
+def test_cycles_are_looked_for_again_afterwards_even_where_something_is_raised():
+    with pytest.raises(ValueError, match="amid"), uncollected():
+        assert not gc.isenabled()
+        raise ValueError("amid")
+    assert gc.isenabled()

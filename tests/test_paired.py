@@ -1,7 +1,6 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ P_VALUES = st.lists(st.floats(0, 1), max_size=9).map(np.array).map(lambda p: p.a
 
 
 def series(*rows, seeds=None):
-    return {f"s{i}": pd.Series(row, index=seeds or range(len(row)), dtype=float) for i, row in enumerate(rows)}
+    return {f"s{i}": dict(zip(seeds or range(len(row)), map(float, row), strict=True)) for i, row in enumerate(rows)}
 
 
 # The paired t-test
@@ -129,7 +128,7 @@ def test_holms_correction_is_between_the_false_discovery_rate_and_bonferroni(p):
 
 
 def test_pairs_that_share_too_few_seeds_are_not_tested():
-    scores = by_seed({"a": pd.Series([1.0, 2, 4], [0, 1, 2]), "b": pd.Series([9.0, 8, 9], [1, 2, 3])})
+    scores = by_seed({"a": {0: 1.0, 1: 2, 2: 4}, "b": {1: 9.0, 2: 8, 3: 9}})
     assert scores.shape == (2, 4)
     assert np.isnan(all_pairs(scores).corrected).all()
 
@@ -170,8 +169,8 @@ def test_leaders_are_the_best_and_what_is_not_told_from_it_if_some_rival_is(rows
 
 
 def test_a_rival_without_seeds_in_common_with_the_best_never_leads():
-    best, worse = pd.Series([0.9, 0.91, 0.92, 0.9, 0.91]), pd.Series([0.5, 0.5, 0.52, 0.5, 0.51])
-    elsewhere = pd.Series([0.1, 0.2, 0.1, 0.2, 0.1], index=range(10, 15))
+    best, worse = (dict(enumerate(row)) for row in ([0.9, 0.91, 0.92, 0.9, 0.91], [0.5, 0.5, 0.52, 0.5, 0.51]))
+    elsewhere = dict(enumerate([0.1, 0.2, 0.1, 0.2, 0.1], start=10))
     assert leaders({"A": best, "B": worse, "C": elsewhere}, higher_is_better=True) == {"A"}
 
 

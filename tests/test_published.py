@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from retrograde.published import published
+from retrograde.published import finder, published
 from retrograde.registry import Registry
 from retrograde.score import METRICS
 from retrograde.settings import parse
@@ -56,7 +56,7 @@ def test_what_is_no_number_is_refused(make_published, printed):
 )
 def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(make_published, make_adapted, change, beside):
     entry = make_published(**({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:lr=0.1"} | change))
-    assert entry.beside(make_adapted().cell) == beside
+    assert (finder([entry])(make_adapted().cell) == [entry]) == beside
 
 
 def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):

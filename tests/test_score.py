@@ -124,3 +124,11 @@ def test_forgetting_and_backward_transfer_leave_the_last_task_out(rs, level):
     other[:, -1] = level
     for metric in (score.forgetting, score.worst_forgetting, score.bwt):
         assert metric(other) == metric(*rs)
+
+
+@METRIC
+@given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 99))
+def test_a_stack_of_matrices_has_the_very_scores_of_each_alone(metric, tasks, replicates, draw):
+    r, joint = np.random.default_rng(draw).integers(0, 1000, (2, replicates, tasks + 1, tasks)) / 1000
+    alone = [float(value(metric, *each)) for each in zip(r, joint, strict=True)]
+    assert np.array_equal(value(metric, r, joint), alone, equal_nan=True)

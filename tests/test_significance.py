@@ -1,7 +1,6 @@
 """What is told apart on one benchmark and over several: the tables `significance` and `leaderboard`, the diagram of ranks."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
@@ -119,7 +118,7 @@ def test_a_strategy_is_called_by_its_name_where_no_benchmark_has_it_twice(labels
 
 
 def contests(accuracies):
-    return {b: {n: pd.Series(v, dtype=float) for n, v in values.items()} for b, values in accuracies.items()}
+    return {b: {n: dict(enumerate(map(float, v))) for n, v in values.items()} for b, values in accuracies.items()}
 
 
 def test_ranked_are_the_strategies_on_every_benchmark_that_has_a_rivalry():

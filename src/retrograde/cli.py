@@ -159,6 +159,7 @@ def report(
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Make every table and figure from the records of a store, without training, and print the tables."""
+    from retrograde.heap import uncollected
     from retrograde.render import markdown
     from retrograde.report import PAGE, formats, report, write
     from retrograde.store import Store
@@ -166,16 +167,17 @@ def report(
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
     asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
-    made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
-    for path, why in records.damaged.items():
-        err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
-    for table in made.tables.values():
-        out.print(markdown(table), markup=False)
-    if not made.records:
-        err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
-        return
-    for path in write(out_ or store / "tables", asked, made, registry):
-        err.print(f"[dim]wrote {escape(str(path))}[/]")
+    with uncollected():
+        made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
+        for path, why in records.damaged.items():
+            err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
+        for table in made.tables.values():
+            typer.echo(markdown(table))
+        if not made.records:
+            err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
+            return
+        for path in write(out_ or store / "tables", asked, made, registry):
+            err.print(f"[dim]wrote {escape(str(path))}[/]")
     if open_:
         typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
 

@@ -3,28 +3,29 @@
 import numpy as np
 
 from retrograde.errors import UserError, nearest
-from retrograde.score import METRICS, Metric, R, bti, bwt, fwt
+from retrograde.score import METRICS, Metric, R, Score, bti, bwt, fwt
 
 
-def mammoth_forgetting(r: R) -> float:
+def mammoth_forgetting(r: R) -> Score:
     """1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]), the last row among them: at least 0.
 
     Tasks are tested once before they are learned, after the one before (Mammoth's `utils/training.py`).
     """
-    tested = r[1:] * np.tri(r.shape[1], k=1)
-    drops = (tested.max(axis=0) - r[-1])[:-1]
-    return float(drops.mean()) if len(drops) else float("nan")
+    tasks = r.shape[-1]
+    tested = r[..., 1:, :] * np.tri(tasks, k=1)
+    drops = (tested.max(axis=-2) - r[..., -1, :])[..., :-1]
+    return np.asarray(drops.mean(axis=-1)) if tasks > 1 else np.full(r.shape[:-2], np.nan)
 
 
-def avalanche_forgetting(r: R) -> float:
+def avalanche_forgetting(r: R) -> Score:
     """1/(T-1) sum_{j<T} (R[j, j] - R[T, j]): the first accuracy less the last."""
-    return -bwt(r)
+    return np.asarray(-bwt(r))
 
 
-def gem_fwt(r: R) -> float:
+def gem_fwt(r: R) -> Score:
     """1/T sum_{i>1} (R[i-1, i] - R[0, i]), the first task's term being 0."""
-    tasks = r.shape[1]
-    return float(fwt(r) * (tasks - 1) / tasks)
+    tasks = r.shape[-1]
+    return np.asarray(fwt(r) * (tasks - 1) / tasks)
 
 
 def _over_all_tasks(name: str, source: str) -> dict[str, Metric]:

@@ -1,17 +1,20 @@
 """Scores of records as data frames, one row for each replicate and metric."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
 from retrograde.record import Cell, Record
-from retrograde.score import METRICS, Metric
+from retrograde.result import outcomes
+from retrograde.score import METRICS, Metric, R
 from retrograde.settings import digest
-from retrograde.stats import t_interval
+from retrograde.stats import BySeed, over_seeds, t_interval
 
 REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
 COLUMNS = (*REPLICATE, "metric", "value")
@@ -35,21 +38,28 @@ def row_title(key: Key) -> str:
     return " ".join(words).strip() + (" †" if upper_bound else "")
 
 
-def by_strategy(frame: pd.DataFrame) -> "dict[Key, pd.Series[float]]":
-    """The values of one metric on one benchmark: for each strategy, by seed."""
+def by_strategy(frame: pd.DataFrame) -> dict[Key, BySeed]:
+    """The values of one metric on one benchmark."""
     found: defaultdict[Key, dict[int, float]] = defaultdict(dict)
     columns = (frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value"))
     for bound, strategy, settings, seed, value in zip(*columns, strict=True):
         found[bound, strategy, settings][seed] = value
-    index = {seeds: pd.Index(seeds) for seeds in {tuple(values) for values in found.values()}}  # few; one each takes longest
-    return {key: pd.Series(np.array([*values.values()]), index=index[(*values,)]) for key, values in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
-def percent(values: "pd.Series[float] | None") -> str:
+def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, str]:
+    """Of each strategy on one benchmark, in order: how many replicates are done, and how many are not and why."""
+    found: defaultdict[Key, list[str]] = defaultdict(list)
+    for record in records:
+        found[record.upper_bound, label[record.cell].strategy, label[record.cell].settings].append(record.status)
+    return {key: outcomes(statuses) for key, statuses in sorted(found.items())}
+
+
+def percent(values: BySeed | None) -> str:
     """The mean of some replicates in percent, and half of its 95 % t-interval."""
     if values is None:
         return "–"
-    mean, low, _, n = t_interval(values.to_numpy())
+    mean, low, _, n = over_seeds(values)
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
 
 
@@ -70,11 +80,42 @@ def intervals(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
 
 
-def competing(values: "dict[Key, pd.Series[float]]") -> "dict[Key, pd.Series[float]]":
+def competing(values: Mapping[Key, BySeed]) -> dict[Key, BySeed]:
     """The strategies that are no upper bounds."""
     return {key: value for key, value in values.items() if not key[0]}
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def made_once(make: Callable[Concatenate[Sequence[Record], P], T]) -> Callable[Concatenate[Sequence[Record], P], T]:
+    """Make something of the records of a report once for all tables: of a tuple, which cannot change, it is kept."""
+    kept: list[tuple[object, ...]] = []
+
+    @wraps(make)
+    def made(records: Sequence[Record], *rest: P.args, **options: P.kwargs) -> T:
+        if not isinstance(records, tuple):
+            return make(records, *rest, **options)
+        if kept and kept[0][0] is not records:
+            kept.clear()
+        for _, *known, found in kept:
+            if known == [rest, options]:
+                return cast("T", found)
+        kept.append((records, rest, options, make(records, *rest, **options)))
+        return cast("T", kept[-1][-1])
+
+    return cast("Callable[Concatenate[Sequence[Record], P], T]", made)
+
+
+@made_once
+def streams(records: Sequence[Record]) -> Sequence[Record]:
+    """Those of streams; if all are, the records themselves."""
+    own = tuple(record for record in records if not record.cell.episodic)
+    return records if len(own) == len(records) else own
+
+
+@made_once
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
@@ -92,6 +133,7 @@ def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: dict[Cell, str]
     return {c: t[-1] if len(meanings[t]) == 1 else f"{t[-1]} #{identity[c]}".strip() for c, t in texts.items()}
 
 
+@made_once
 def ordered(records: Sequence[Record]) -> list[Record]:
     """The records by path and seed, so that no sum depends on the order in which they came."""
     return sorted(records, key=lambda record: (record.cell.path, record.seed))
@@ -102,29 +144,51 @@ def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics:
 
     Of several upper bounds on one stream, intransigence is measured against the one with the best mean accuracy at the end.
     """
+    return _scored(records, label, tuple(metrics))
+
+
+@made_once
+def _scored(records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]) -> pd.DataFrame:
     done = [record for record in ordered(records) if record.status == "done" and record.tests]
+    joint = _bounds(done, label)
+    matrices = [{"R": r.R, "R_told": r.R_told, "course": r.course, "joint": joint.get((r.cell.stream, r.seed))} for r in done]
+    values = np.array([_values(metric, matrices) for metric in metrics]).reshape(len(metrics), len(done)).T
+    replicate, metric = np.nonzero(np.isfinite(values))
+    replicates = pd.DataFrame([(*label[r.cell], r.seed, r.upper_bound) for r in done], columns=list(REPLICATE))
+    frame = replicates.iloc[replicate].reset_index(drop=True)
+    return frame.assign(metric=[metrics[place].name for place in metric], value=values[replicate, metric])
+
+
+def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, int], R]:
+    """By stream and seed, the matrix of the best upper bound."""
     bounds: dict[Cell, list[Record]] = defaultdict(list)
     for record in done:
         if record.upper_bound:
             bounds[record.cell].append(record)
     worst_first = sorted(bounds, key=lambda cell: (np.mean([record.R[-1].mean() for record in bounds[cell]]), label[cell]))
-    joint = {(cell.stream, record.seed): record.R for cell in worst_first for record in bounds[cell]}
-    rows = []
-    for record in done:
-        matrices = {"R": record.R, "R_told": record.R_told, "course": record.course}
-        matrices["joint"] = joint.get((record.cell.stream, record.seed))
-        for metric in metrics:
-            given = [matrices[need] for need in metric.needs]
-            value = float("nan") if any(each is None for each in given) else metric.of(*given)
-            if np.isfinite(value):
-                rows.append((*label[record.cell], record.seed, record.upper_bound, metric.name, value))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return {(cell.stream, record.seed): record.R for cell in worst_first for record in bounds[cell]}
+
+
+def _values(metric: Metric, matrices: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, " replicate"]:
+    """A metric of each replicate, of matrices of one shape at once; NaN where it needs what is not there."""
+    alike = defaultdict(list)
+    for place, each in enumerate(matrices):
+        given = [each[need] for need in metric.needs]
+        if all(one is not None for one in given):
+            alike[getattr(given[0], "shape", place)].append((place, given))
+    values = np.full(len(matrices), np.nan)
+    for shape, found in alike.items():
+        places, given = zip(*found, strict=True)
+        stacks = map(np.array, zip(*given, strict=True)) if isinstance(shape, tuple) else given[0]
+        values[list(places)] = metric.of(*stacks)
+    return values
 
 
 ENDS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
 """What a replicate is judged by at its end, and whether more is better: of streams ACC and forgetting, of episodes the rest."""
 
 
+@made_once
 def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
 
@@ -134,11 +198,15 @@ def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.Data
     last = adapted.groupby(list(REPLICATE)).step.transform("max")
     classified = adapted[adapted.metric == "accuracy"].benchmark.unique()
     measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
-    streams = score_frame(records, label, [metric for metric in METRICS if metric.name in ENDS])
-    frames = [streams, adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]]
+    scores = score_frame(records, label)
+    frames = [
+        scores[scores.metric.isin(ENDS)],
+        adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)],
+    ]
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
+@made_once
 def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """How replicates that are done adapted to test tasks: `REPLICATE`, metric, step, value, half, tasks.
 

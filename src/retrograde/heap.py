@@ -1,7 +1,10 @@
-"""What the process does with the memory of arrays that are freed."""
+"""What the process does with memory: of arrays that are freed, and of many small objects."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as in malloc.h
@@ -18,3 +21,15 @@ def keep_memory() -> None:
     if mallopt:  # where it is missing or refuses, steps are slower, no more
         for parameter, megabytes in ((TRIM_THRESHOLD, 64), (MMAP_THRESHOLD, 32)):
             mallopt(parameter, megabytes << 20)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage in cycles meanwhile: to go over many live objects again and again took a third of a large report."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

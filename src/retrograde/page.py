@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from retrograde.environment import source_digest
 from retrograde.errors import UserError
-from retrograde.frame import Label, end_frame, labels, ordered, percent, row_title
+from retrograde.frame import Label, by_strategy, end_frame, labels, ordered, percent, row_title
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.result import Entry, Section, Table, outcomes
 from retrograde.settings import as_text
-from retrograde.stats import t_interval
+from retrograde.stats import BySeed, over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,13 +185,14 @@ def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Labe
     return found
 
 
-def _loss(values: "pd.Series[float]") -> str:
-    mean, low, _, n = t_interval(values.to_numpy())
+def _loss(values: BySeed) -> str:
+    mean, low, _, n = over_seeds(values)
     return f"{mean:.4f}" + (f" ± {mean - low:.4f}" if n > 1 else "")
 
 
-def _values(frame: "pd.DataFrame") -> "list[tuple[Label, pd.Series[float]]]":
-    return [(Label(*map(str, key)), group.value) for key, group in frame.groupby(list(Label._fields))]
+def _values(frame: "pd.DataFrame") -> list[tuple[Label, BySeed]]:
+    by_benchmark = frame.groupby("benchmark")
+    return [(Label(str(name), *key[1:]), values) for name, on in by_benchmark for key, values in by_strategy(on).items()]
 
 
 def _lost(records: Sequence[Record], label: Mapping[Cell, Label]) -> list[dict[str, object]]:

@@ -2,15 +2,12 @@
 
 from collections.abc import Hashable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from retrograde.stats import LEVEL
-
-if TYPE_CHECKING:
-    import pandas as pd
+from retrograde.stats import LEVEL, BySeed
 
 K = TypeVar("K", bound=Hashable)
 ALPHA = 1 - LEVEL
@@ -122,7 +119,7 @@ def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
     """Every rival tested against every other on the seeds that both have; there is no test on fewer than `FEWEST`."""
     first, second = np.triu_indices(len(scores), 1)
     ahead, p = np.full((2, len(first)), np.nan)
-    for start in range(0, len(first), BLOCK):
+    for start in range(0, len(first) if scores.shape[1] >= FEWEST else 0, BLOCK):
         block = slice(start, start + BLOCK)
         differences = scores[first[block]] - scores[second[block]]
         n = (~np.isnan(differences)).sum(axis=-1)
@@ -131,22 +128,20 @@ def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
     return Pairs(first, second, ahead, p, holm(p))
 
 
-def whole(values: "Mapping[K, pd.Series[float]]") -> "dict[K, pd.Series[float]]":
+def whole(values: Mapping[K, BySeed]) -> dict[K, BySeed]:
     """Those with as many seeds as the one with most: if another lost some, its mean would be of those that went well."""
     most = max(map(len, values.values()), default=0)
     return {key: value for key, value in values.items() if len(value) == most}
 
 
-def by_seed(values: "Mapping[K, pd.Series[float]]") -> Float[np.ndarray, "rivals seeds"]:
+def by_seed(values: Mapping[K, BySeed]) -> Float[np.ndarray, "rivals seeds"]:
     """The values as rows, one column a seed; NaN where there is none."""
-    place = {seed: i for i, seed in enumerate(sorted(set().union(*(value.index for value in values.values()))))}
-    scores = np.full((len(values), len(place)), np.nan)
-    for row, value in zip(scores, values.values(), strict=True):
-        row[[place[seed] for seed in value.index]] = value.to_numpy()
-    return scores
+    seeds = sorted(set().union(*values.values()))
+    scores = [[value.get(seed, np.nan) for seed in seeds] for value in values.values()]
+    return np.array(scores, dtype=float).reshape(len(values), len(seeds))
 
 
-def leaders(values: "Mapping[K, pd.Series[float]]", higher_is_better: bool) -> set[K]:
+def leaders(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
     """Of whole rivals with a value for each seed, the best mean and all that are not told from it, if some rival is.
 
     Told apart: p < 0.05 of a paired t-test after Holm's correction over all pairs. So where rivals are equal, any leads with a

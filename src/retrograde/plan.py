@@ -15,6 +15,7 @@ from retrograde.compiling import Compile
 from retrograde.environment import source_digest
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError, nearest
+from retrograde.heap import uncollected
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
 from retrograde.record import Cell, Named
@@ -125,6 +126,7 @@ def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic,
     return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
 
 
+@uncollected()
 def plan(requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store) -> list[Job]:
     """Resolve and check every cell before anything trains; a batch whose records are all there has no job."""
     drafts = _drafts(requests, registry, context)

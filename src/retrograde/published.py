@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -88,16 +88,24 @@ class Published(NamedTuple):
         root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(self.source.spread, float("nan"))
         return Number(float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2]))
 
-    def beside(self, cell: Cell) -> bool:
-        """Whether these numbers stand beside a cell's."""
-        return _fits(self.benchmark, cell.benchmark) and _fits(self.row.strategy, cell.strategy)
-
     def differs(self, cell: Cell) -> str:
         """What of the protocol a cell beside does not share; nothing where it shares all."""
         has = _texts(cell.benchmark)
         needs = parse(f":{self.source.needs}")[1]
         other = [f"{key}={has.get(key)}, theirs {value}" for key, value in needs.items() if has.get(key) != value]
         return "; ".join(filter(None, [self.row.differs, *other]))
+
+
+def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
+    """What finds those entries that stand beside a cell's numbers, in their order."""
+    on_stream: dict[str, list[Published]] = {}
+
+    def beside(cell: Cell) -> list[Published]:
+        if cell.stream not in on_stream:
+            on_stream[cell.stream] = [entry for entry in entries if _fits(entry.benchmark, cell.benchmark)]
+        return [entry for entry in on_stream[cell.stream] if _fits(entry.row.strategy, cell.strategy)]
+
+    return beside
 
 
 @cache  # every cell is held against every row

@@ -1,6 +1,7 @@
 """What one replicate leaves: a compact JSON document from which every score is computed later."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -137,15 +138,20 @@ class Record:
     def from_json(cls, text: str) -> "Record":
         """Read a record; raises `TooNew` or `Damaged`."""
         try:
-            schema = _SCHEMA.validate_json(text).schema
-            if schema > SCHEMA:
-                raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
             record = _ADAPTER.validate_json(text, strict=True)
         except ValidationError as error:
+            with suppress(ValidationError):
+                _check_age(_SCHEMA.validate_json(text).schema)
             first = error.errors()[0]
             raise Damaged(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
+        _check_age(record.schema)
         _check_counts(record)
         return record
+
+
+def _check_age(schema: int) -> None:
+    if schema > SCHEMA:
+        raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
 
 
 def _check_counts(record: Record) -> None:

@@ -28,8 +28,13 @@ def _markdown_section(section: Section) -> str:
     return f"## {_markdown_text(section.heading)}\n\n" + "\n".join(lines)
 
 
+_MARKUP = re.compile(r"[&\\|*`<\[\]_~]")
+
+
 def _markdown_text(text: str) -> str:
     """Escape what Markdown would read as markup; an underscore inside a word is none."""
+    if not _MARKUP.search(text):
+        return text
     entities = re.sub(r"&(?=#?\w+;)", "&amp;", text)
     return re.sub(r"([\\|*`<\[\]]|(?<!\w)_|_(?!\w)|~(?=~)|(?<=~)~)", r"\\\1", entities)
 

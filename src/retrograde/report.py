@@ -41,6 +41,7 @@ def formats(names: str) -> list[str]:
 
 def report(title: str, records: Sequence[Record], asked: Sequence[str], registry: Registry, convention: str = "own") -> Report:
     """Make every table and, where a format needs them, every figure that has something to show."""
+    records = tuple(records)  # of which frames are made once
     drawn = figures(records, registry) if {*FIGURES, PAGE} & set(asked) else ()
     return Report(title, records, dict(tables(records, registry, convention)), dict(drawn))
 

@@ -5,19 +5,21 @@ R has one row before training and one after each of T tasks, and T columns: R[i,
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-R = Float[np.ndarray, "rows tasks"]
+R = Float[np.ndarray, "*replicates rows tasks"]
+Score = Float[np.ndarray, "*replicates"]
+"""Of one matrix a number, of a stack of them one each."""
 
 
 class Metric(NamedTuple):
-    """A score's name, version and source; `needs` says which matrices `of` takes."""
+    """A score's name, version and source; `needs` says what `of` takes: matrices, alone or in stacks, or one course."""
 
     name: str
-    of: Callable[..., float]
+    of: Callable[..., Any]
     what: str
     source: str
     needs: tuple[str, ...] = ("R",)
@@ -25,57 +27,58 @@ class Metric(NamedTuple):
     version: int = 1
 
 
-def acc(r: R) -> float:
+def acc(r: R) -> Score:
     """1/T sum_i R[T, i]: the mean accuracy at the end."""
-    return float(r[-1].mean())
+    return np.asarray(r[..., -1, :].mean(axis=-1))
 
 
-def la(r: R) -> float:
+def la(r: R) -> Score:
     """1/T sum_i R[i, i]: the mean accuracy on each task right after it was trained."""
-    return float(_learned(r).mean())
+    return np.asarray(_learned(r).mean(axis=-1))
 
 
-def bwt(r: R) -> float:
+def bwt(r: R) -> Score:
     """1/(T-1) sum_{i<T} (R[T, i] - R[i, i])."""
-    return _mean((r[-1] - _learned(r))[:-1])
+    return _mean((r[..., -1, :] - _learned(r))[..., :-1])
 
 
-def bti(r: R) -> float:
+def bti(r: R) -> Score:
     """1/T sum_i (R[T, i] - R[i, i]), the last task, whose term is 0, included."""
-    return float((r[-1] - _learned(r)).mean())
+    return np.asarray((r[..., -1, :] - _learned(r)).mean(axis=-1))
 
 
-def fwt(r: R) -> float:
+def fwt(r: R) -> Score:
     """1/(T-1) sum_{i>1} (R[i-1, i] - R[0, i])."""
-    return _mean((np.diagonal(r) - r[0])[1:])
+    return _mean((np.diagonal(r, axis1=-2, axis2=-1) - r[..., 0, :])[..., 1:])
 
 
-def forgetting(r: R) -> float:
+def forgetting(r: R) -> Score:
     """1/(T-1) sum_{j<T} f_j, with f_j = max_{1<=l<T} R[l, j] - R[T, j]; below 0 where a task improved at last."""
     return _mean(_forgotten(r))
 
 
-def worst_forgetting(r: R) -> float:
+def worst_forgetting(r: R) -> Score:
     """max_{j<T} f_j, with f_j as in `forgetting`."""
-    return float(max(_forgotten(r), default=float("nan")))
+    drops = _forgotten(r)
+    return np.asarray(drops.max(axis=-1, initial=-np.inf if drops.shape[-1] else np.nan))
 
 
-def intransigence(r: R, joint: R) -> float:
+def intransigence(r: R, joint: R) -> Score:
     """1/T sum_k (a*_k - R[k, k]), a*_k being R[k, k] of a model trained on tasks 1 to k together."""
-    return float((_learned(joint) - _learned(r)).mean())
+    return np.asarray((_learned(joint) - _learned(r)).mean(axis=-1))
 
 
-def _learned(r: R) -> Float[np.ndarray, " tasks"]:
-    return np.asarray(np.diagonal(r[1:]))
+def _learned(r: R) -> Float[np.ndarray, "*replicates tasks"]:
+    return np.asarray(np.diagonal(r[..., 1:, :], axis1=-2, axis2=-1))
 
 
-def _forgotten(r: R) -> Float[np.ndarray, " tasks_but_one"]:
-    best = r[1:-1].max(axis=0, initial=0)
-    return np.asarray(best - r[-1])[:-1]
+def _forgotten(r: R) -> Float[np.ndarray, "*replicates tasks_but_one"]:
+    best = r[..., 1:-1, :].max(axis=-2, initial=0)
+    return np.asarray(best - r[..., -1, :])[..., :-1]
 
 
-def _mean(values: Float[np.ndarray, " n"]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: Float[np.ndarray, "*replicates n"]) -> Score:
+    return np.asarray(values.mean(axis=-1)) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
 METRICS = (

@@ -12,8 +12,9 @@ import pandas as pd
 from retrograde.frame import Label, by_strategy, competing
 from retrograde.paired import FEWEST, all_pairs, by_seed, whole
 from retrograde.ranks import Friedman, Scores, critical_difference, friedman, ranks
+from retrograde.stats import BySeed, over_seeds
 
-Contests = Mapping[str, "Mapping[str, pd.Series[float]]"]
+Contests = Mapping[str, Mapping[str, BySeed]]
 """For each benchmark, one score of each strategy that competes there, by seed."""
 
 
@@ -82,7 +83,7 @@ def ranking(found: Contests) -> Ranking:
     everywhere = sorted(set.intersection(*map(set, shared.values()))) if shared else []
     if len(shared) < 2 or len(everywhere) < 2:
         return Ranking((), tuple(shared), np.empty((len(shared), 0)))
-    means = np.array([[values[name].mean() for name in everywhere] for values in shared.values()])
+    means = np.array([[over_seeds(values[name]).mean for name in everywhere] for values in shared.values()])
     return Ranking(tuple(everywhere), tuple(shared), means)
 
 

@@ -1,6 +1,7 @@
 """Intervals over replicates; correlations over cells."""
 
 import itertools
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -11,6 +12,10 @@ LEVEL = 0.95
 RESAMPLES = 2000
 EXACT = 8
 """Pairs up to which the p-value of a rank correlation counts every order; the approximation gives 0 for four in one order."""
+
+
+BySeed = Mapping[int, float]
+"""One number of each replicate, by its seed."""
 
 
 class Interval(NamedTuple):
@@ -24,12 +29,10 @@ class Interval(NamedTuple):
 
 def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     """Student's t-interval of the mean."""
-    n = len(values)
-    if n == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    n, nan = len(values), float("nan")
+    if n < 2:
+        return Interval(float(values[0]) if n else nan, nan, nan, n)
     mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, float("nan"), float("nan"), 1)
     half = float(_quantile(n - 1) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -40,6 +43,11 @@ def _quantile(freedom: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def over_seeds(values: BySeed) -> Interval:
+    """The mean over replicates and its t-interval."""
+    return t_interval(np.array([*values.values()]))
 
 
 def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "bounds=2 rows"]:

@@ -80,7 +80,7 @@ class Store:
 
     def __iter__(self) -> Iterator[Record]:
         """All records, in the order of their paths; damaged ones are noted and passed over."""
-        for path in sorted(self.folder.glob("*/*/*/seed-*.json")):
+        for path in sorted(self.folder.glob("*/*/*/seed-*.json"), key=lambda path: path.parts):
             if (record := self.read(path)) is not None:
                 yield record
 
