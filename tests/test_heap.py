@@ -37,7 +37,10 @@ def test_memory_is_not_mapped_anew_at_every_step():
 
 
 def test_cycles_are_looked_for_again_afterwards_even_where_something_is_raised():
-    with pytest.raises(ValueError, match="amid"), uncollected():
-        assert not gc.isenabled()
-        raise ValueError("amid")
+    @uncollected()
+    def fail():
+        raise ValueError(f"amid, collecting: {gc.isenabled()}")
+
+    with pytest.raises(ValueError, match="amid, collecting: False"):
+        fail()
     assert gc.isenabled()
