@@ -1,36 +1,43 @@
-"""What a grid of 100 000 cells costs beside training: seconds and memory of planning, skipping what is done, and reporting.
+"""A grid of many cells, beside training.
 
-Run with `pytest tests/benchmarks/test_grid.py -s -W ignore`. Cells are of the bundled digits and a strategy of which a number
-is tuned; planning is real and checks them as any run does, records are simulated and lie where a run would have put them. Of
-cells that differ in the size of a number alone the outermost are checked in full; what others cost is measured beside.
+Planning, skipping what is done, and reporting, with the most memory that the process had. The environment variable GRID has the
+number of cells. They are of the bundled digits and a strategy of which a number is tuned; planning is real and checks them as
+any run does, records are simulated and lie where a run would have put them. Of cells that differ in the size of a number alone
+the outermost are checked in full; what others cost is measured beside.
 """
 
 import os
 import random
-import resource
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
 
+from retrograde.environment import peak_bytes, reset_peak
 from retrograde.plan import Context, Request, plan
 from retrograde.registry import Registry
 from retrograde.store import Store
+from retrograde.trial import CPU
 
-CELLS = int(os.environ.get("GRID", "100000"))
+CELLS = int(os.environ.get("GRID", "20000"))
 BENCHMARKS = 50
 """How many streams the cells are spread over; the tables compare all strategies on one stream with each other."""
 ALONE = 200
 """Cells that share no check."""
-STAGES: list[str] = []
 
 
-@pytest.fixture(scope="module", autouse=True)
-def figures():
-    yield
-    print("", *STAGES, sep="\n")
+@pytest.fixture
+def staged(state):
+    """Do the work of a stage, and state what it took, and the most memory that the process had."""
+
+    def staged(name, work):
+        reset_peak(CPU)
+        start = time.perf_counter()
+        found = work()
+        state(f"{name} ({peak_bytes(CPU) / 2**30:.2f} GiB)", time.perf_counter() - start)
+        return found
+
+    return staged
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +52,8 @@ def grid(folder):
     return plan(requests, 1, Registry(), Context(), Store(folder))
 
 
-def staged(name, work):
-    """Time a stage, by the wall and by the processor."""
-    wall, processor = time.perf_counter(), time.process_time()
-    found = work()
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    STAGES.append(f"{name}: {wall:.1f} s ({processor:.1f} s of one core), at most {peak:.2f} GiB")
-    return found
-
-
 @pytest.mark.timeout(1800)
-def test_planning_storing_and_skipping(store, make_record):
+def test_planning_storing_and_skipping(staged, store, make_record):
     Registry().get("strategies", "er")
     jobs = staged(f"plan {CELLS:,} cells", lambda: grid(store.folder))
     assert len(jobs) == CELLS
@@ -77,7 +74,7 @@ def test_planning_storing_and_skipping(store, make_record):
 
 
 @pytest.mark.timeout(600)
-def test_storing(store, make_record, tmp_path):
+def test_storing(staged, make_record, tmp_path):
     records = [make_record("er", seed) for seed in range(min(CELLS, 1000))]
     held = Store(tmp_path / "store")
     staged(f"store {len(records):,} records so that they outlive a crash", lambda: [held.write(record) for record in records])
@@ -85,20 +82,13 @@ def test_storing(store, make_record, tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_cells_that_share_no_check(tmp_path):
+def test_cells_that_share_no_check(staged, tmp_path):
     requests = [Request("split:tasks=5", f"er:memory={20 + n}") for n in range(ALONE)]
     jobs = staged(f"plan {ALONE} cells that share no check", lambda: plan(requests, 1, Registry(), Context(), Store(tmp_path)))
     assert len(jobs) == ALONE
 
 
 @pytest.mark.timeout(3600)
-def test_reporting(store):
-    command = [sys.executable, "-m", "retrograde", "report", store.folder, "--format", "csv"]
-    wall = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    STAGES.append(
-        f"report {CELLS:,} cells: {time.perf_counter() - wall:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of one core), "
-        f"at most {used.ru_maxrss / 2**20:.2f} GiB"
-    )
+def test_reporting(measure_command, store):
+    measure_command(f"report {CELLS:,} cells", "report", store.folder, "--format", "csv")
     assert (store.folder / "tables" / "scores.csv").read_text(encoding="utf-8").count("\n") > CELLS

@@ -1,11 +1,9 @@
-"""Second-order MAML, one meta-step: ours against the textbook's loop over tasks with `torch.autograd.grad(create_graph=True)`.
+"""Few-shot meta-steps.
 
-Run with `tox run -e bench`. Both sides take an Adam step on tensors that lie ready: drawing tasks is left out, and so is
-compiling. That both compute the same numbers is tested in tests/test_metastrategies.py. The figure to read is the ratio,
-printed at the end.
+Second-order MAML against the textbook's loop over tasks with `torch.autograd.grad(create_graph=True)`, and every meta-strategy
+on sinusoids. All sides step on tensors that lie ready: drawing tasks is left out. That ours and the textbook's compute the same
+numbers is tested in tests/test_metastrategies.py.
 """
-
-import time
 
 import numpy as np
 import pytest
@@ -16,58 +14,76 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from retrograde.adapting import Episodes, Tasks
 from retrograde.data import Dataset
+from retrograde.metastrategy import MetaStrategy
 from retrograde.models import mlp
 from retrograde.registry import Registry
+from retrograde.trial import CPU
 
-ROUNDS = {"omniglot": 15, "sinusoid": 200}
-SECONDS: dict[str, dict[str, float]] = {"omniglot": {}, "sinusoid": {}}  # of a meta-step and replicate, the median over rounds
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ratios():
-    yield
-    for name, sides in SECONDS.items():
-        for side, seconds in sides.items():
-            ratio = f", {sides['textbook'] / seconds:.1f} times the textbook's speed" if "textbook" in sides else ""
-            print(f"\n{name}, {side}: {1e3 * seconds:.2f} ms per meta-step and replicate{ratio}")
+PARTS = Registry()
+FOUND = {name: PARTS.find("strategies", name) for name in PARTS.names("strategies")}
+META = [name for name, part in FOUND.items() if issubclass(part, MetaStrategy) and part.trains]
+STEPS = {"omniglot": 5, "sinusoid": 50}  # of a round
 
 
-def measure(benchmark, name, side, step, replicates=1):
-    seconds = []
-
-    def timed():
-        start = time.perf_counter()
-        step()
-        seconds.append((time.perf_counter() - start) / replicates)
-
-    benchmark.pedantic(timed, rounds=ROUNDS[name], warmup_rounds=2)
-    SECONDS[name][side] = float(np.median(seconds))
-
-
-def ready(name, replicates):
+def ready(name, replicates, strategy="maml"):
     """Replicates of a cell and a meta-batch; images are noise of Omniglot's size, for their content takes no time."""
     y = np.repeat(np.arange(30), 2)
     data = Dataset("noise", *[np.random.default_rng(0).random((60, 1, 28, 28), np.float32), y] * 2)
-    settings = {"split": "10,10,10"} if name == "omniglot" else {}
-    bench = Registry().get("benchmarks", name, settings)
-    maml = Registry().get("strategies", "maml", {"lr": "0.4" if name == "omniglot" else "0.001"})
+    bench = PARTS.get("benchmarks", name, {"split": "10,10,10"} if name == "omniglot" else {})
     sources = [bench.stream(data, seed) for seed in range(replicates)]
-    episodes = Episodes(bench, maml, sources, list(range(replicates)), torch.device("cpu"))
+    episodes = Episodes(bench, PARTS.get("strategies", strategy), sources, list(range(replicates)), CPU)
     return episodes, episodes.draw("train", bench.tasks, "probe")
+
+
+def stepping(episodes, tasks, steps):
+    progress = torch.tensor(0.0)
+
+    def step():
+        for _ in range(steps):
+            episodes.state = episodes._step(episodes.state, episodes.buffers, tasks, progress)
+
+    return step
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("compiled", ["on", "off"])
 @pytest.mark.parametrize(("name", "replicates"), [("omniglot", 1), ("sinusoid", 1), ("sinusoid", 5)])
-def test_ours(benchmark, name, replicates, compiled):
+def test_ours(measure, floors, name, replicates, compiled):
     episodes, tasks = ready(name, replicates)
     episodes.warm_up(compiled)
-    progress = torch.tensor(0.0)
+    many = "" if replicates == 1 else f", {replicates} replicates, each"
+    what = f"maml on {name}{many}, {'compiled' if compiled == 'on' else 'eager'}"
+    reference = textbook(name)
+    against = dict.fromkeys([reference, next(iter(floors(reference)))])
+    measure(what, stepping(episodes, tasks, STEPS[name]), against, things=STEPS[name] * replicates)
 
-    def step():
-        episodes.state = episodes._step(episodes.state, episodes.buffers, tasks, progress)
 
-    measure(benchmark, name, f"ours, {replicates} replicates, compile {compiled}", step, replicates)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in META if name != "maml"])
+def test_every_meta_strategy(measure, name):
+    episodes, tasks = ready("sinusoid", 1, name)
+    episodes.warm_up("on")
+    against = dict.fromkeys(["bare loop on sinusoid", "maml on sinusoid, compiled"])
+    measure(f"{name} on sinusoid, compiled", stepping(episodes, tasks, STEPS["sinusoid"]), against, things=STEPS["sinusoid"])
+
+
+def test_the_bare_loop(measure):
+    """Plain training on the examples of all tasks together."""
+    _, drawn = ready("sinusoid", 1)
+    x, y, net = drawn.x.reshape(-1, 1), drawn.y.reshape(-1, 1), mlp((1,), 1, 40, 40)
+    adam = torch.optim.Adam(net.parameters(), lr=0.001)
+
+    def loop():
+        for _ in range(STEPS["sinusoid"]):
+            adam.zero_grad()
+            mse_loss(net(x), y).backward()
+            adam.step()
+
+    measure("bare loop on sinusoid", loop, things=STEPS["sinusoid"])
+
+
+def textbook(name):
+    return f"textbook's maml on {name}"
 
 
 def four_blocks(width=64):
@@ -80,10 +96,10 @@ def four_blocks(width=64):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("name", "model", "loss", "lr"),
-    [("omniglot", four_blocks, cross_entropy, 0.4), ("sinusoid", lambda: mlp((1,), 1, 40, 40), mse_loss, 0.001)],
+    ("name", "model", "loss"),
+    [("omniglot", four_blocks, cross_entropy), ("sinusoid", lambda: mlp((1,), 1, 40, 40), mse_loss)],
 )
-def test_the_textbooks_loop(benchmark, name, model, loss, lr):
+def test_the_textbooks_loop(measure, floor, name, model, loss):
     episodes, drawn = ready(name, 1)
     tasks, cut, net = Tasks(*(part[0] for part in drawn)), episodes.sources[0].support(episodes.shots[False]), model()
     adam, params = torch.optim.Adam(net.parameters(), lr=0.001), dict(net.named_parameters())
@@ -91,12 +107,13 @@ def test_the_textbooks_loop(benchmark, name, model, loss, lr):
     def query_loss(x, y):
         inner = loss(net(x[:cut]), y[:cut])
         gradient = torch.autograd.grad(inner, list(params.values()), create_graph=True)
-        adapted = {key: value - lr * g for (key, value), g in zip(params.items(), gradient, strict=True)}
+        adapted = {key: value - 0.01 * g for (key, value), g in zip(params.items(), gradient, strict=True)}
         return loss(functional_call(net, adapted, (x[cut:],)), y[cut:])
 
-    def step():
-        adam.zero_grad()
-        torch.stack([query_loss(x, y) for x, y in zip(tasks.x, tasks.y, strict=True)]).mean().backward()
-        adam.step()
+    def steps(count=STEPS[name]):
+        for _ in range(count):
+            adam.zero_grad()
+            torch.stack([query_loss(x, y) for x, y in zip(tasks.x, tasks.y, strict=True)]).mean().backward()
+            adam.step()
 
-    measure(benchmark, name, "textbook", step)
+    measure(textbook(name), steps, floor(textbook(name), lambda: steps(1)), things=STEPS[name])

@@ -1,0 +1,33 @@
+"""Start-up.
+
+Whole processes. The run is of five tasks of the bundled digits, one step each, without a compiler.
+"""
+
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+TORCH = "python -c 'import torch'"
+CELL = ["--benchmark", "split:steps=1,probe=0", "--strategy", "finetune", "--compile", "off"]
+
+
+def started(*words):
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+
+
+def test_torch(measure):
+    measure(TORCH, lambda: started("-c", "import torch"))
+
+
+@pytest.mark.parametrize("word", ["--help", "list"])
+def test_a_start(measure, word):
+    measure(f"retrograde {word}", lambda: started("-m", "retrograde", word), {TORCH: None})
+
+
+def test_a_run(measure, tmp_path):
+    def run(store):
+        started("-m", "retrograde", "run", *CELL, "--out", store)
+
+    measure("retrograde run", run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}))

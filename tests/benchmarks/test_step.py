@@ -1,0 +1,158 @@
+"""The training step of every strategy.
+
+Split MNIST, ten arrivals a step, MLP 784-100-100-10, every strategy with its defaults: the time of the third task, with its
+schedule and its end, over its mini-batches of arrivals. So penalties, projections and memories are at work, and all that a
+strategy does for ten arrivals counts. Avalanche's classes learn the same tasks, with memories of the same size.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from retrograde.data import Dataset, data_folder, import_torchvision, load
+from retrograde.learner import Terms
+from retrograde.models import mlp
+from retrograde.registry import Registry
+from retrograde.strategy import Strategy, prepares
+from retrograde.trial import CPU, trial
+from retrograde.vectorise import Vectorised
+
+PARTS = Registry()
+BATCH, STEPS = 10, 100
+FOUND = {name: PARTS.find("strategies", name) for name in PARTS.names("strategies")}
+PURE = {name: PARTS.get("strategies", name) for name, part in FOUND.items() if issubclass(part, Strategy)}
+AVALANCHES = {
+    "agem": ("AGEM", {"patterns_per_exp": 40, "sample_size": 128}),
+    "der": ("DER", {"mem_size": 200, "batch_size_mem": 10, "alpha": 0.5, "beta": 0.0}),
+    "derpp": ("DER", {"mem_size": 200, "batch_size_mem": 10, "alpha": 0.5, "beta": 0.5}),
+    "er": ("Replay", {"mem_size": 200}),
+    "er_ace": ("ER_ACE", {"mem_size": 200, "batch_size_mem": 10}),
+    "ewc": ("EWC", {"ewc_lambda": 100}),
+    "finetune": ("Naive", {}),
+    "gdumb": ("GDumb", {"mem_size": 200}),
+    "gem": ("GEM", {"patterns_per_exp": 40}),
+    "gss": ("GSS_greedy", {"mem_size": 200, "mem_strength": 10, "input_size": [1, 28, 28]}),
+    "icarl": ("ICaRL", {"memory_size": 200, "buffer_transform": None, "fixed_memory": True}),
+    "incremental_joint": ("Cumulative", {}),
+    "lamaml": ("lamaml_v2.LaMAML", {"max_buffer_size": 200, "n_inner_updates": 10, "second_order": False}),
+    "lwf": ("LwF", {"alpha": 1.0, "temperature": 2.0}),
+    "mas": ("MAS", {}),
+    "mer": ("MER", {"mem_size": 200}),
+    "mir": ("MIR", {"mem_size": 200, "subsample": 50, "batch_size_mem": 10}),
+    "online_ewc": ("EWC", {"ewc_lambda": 100, "mode": "online", "decay_factor": 1.0}),
+    "rwalk": ("RWalkPlugin", {}),
+    "si": ("SynapticIntelligence", {"si_lambda": 1.0}),
+}
+"""Avalanche's equivalents of ours."""
+
+
+PACE = {"gdumb": (30, 16)}
+"""The epochs and the batch of a strategy that sets these itself."""
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load("mnist", data_folder())
+
+
+def split(scenario="class"):
+    return PARTS.get("benchmarks", "split", {"dataset": "mnist", "examples": str(BATCH * STEPS), "scenario": scenario})
+
+
+@pytest.mark.parametrize("examples", [BATCH, 2 * BATCH])
+def test_the_bare_loop(measure, floor, mnist, examples):
+    model = mlp((784,), 10, 100, 100)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    parts = mnist.x_train[: examples * STEPS] / np.float32(255), mnist.y_train[: examples * STEPS]
+    batches = list(zip(*(torch.from_numpy(part).split(examples) for part in parts), strict=True))
+
+    def loop():
+        for x, y in batches:
+            sgd.zero_grad()
+            cross_entropy(model(x), y).backward()
+            sgd.step()
+
+    name = f"bare loop, {examples} examples"
+    measure(name, loop, floor(name, loop, STEPS), things=STEPS)
+
+
+STREAMED = [(name, 1) for name, strategy in PURE.items() if not prepares(strategy)]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("name", "replicates"), [*STREAMED, ("finetune", 5), ("er", 5)])
+def test_a_step(measure, floors, mnist, name, replicates):
+    benchmark = split("class" if "class" in PURE[name].scenarios else "task")
+    seeds = list(range(replicates))
+    backend = Vectorised(benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU)
+    backend.warm_up("on", 0)
+    for number in range(2):
+        backend.learn(number, lambda _: None)
+    state, buffers, held = backend.state, backend.buffers, list(backend.held)
+
+    def start():
+        backend.state, backend.buffers, backend.held = state, buffers, list(held)
+
+    def learn():
+        backend.learn(2, lambda _: None)
+
+    least = floors("bare loop, 20 examples") if name == "er" else {}
+    measure(called(name, replicates), learn, against(name, replicates) | least, things=STEPS * replicates, setup=start)
+
+
+def called(name, replicates=1):
+    return name if replicates == 1 else f"{name}, {replicates} replicates, each"
+
+
+def against(name, replicates):
+    """The bare loop on as many arrivals, fine-tuning, and Avalanche's equivalent."""
+    names = ["bare loop, 10 examples", *([called("finetune", replicates)] if name != "finetune" else [])]
+    return dict.fromkeys(names + ([avalanches(name)] if name in AVALANCHES else []))
+
+
+def avalanches(name):
+    return f"Avalanche's {AVALANCHES[name][0]} as {name}"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", AVALANCHES)
+def test_avalanches(measure, mnist, name):
+    import_torchvision()
+    pytest.importorskip("avalanche")
+    from retrograde.avalanche import as_avalanche
+    from retrograde.strategies._avalanche import build
+    from retrograde.strategies.avalanche import quiet
+
+    stream = split().stream(mnist, 0)
+    terms = Terms("class", stream.units, *PACE.get(name, (1, BATCH)), "sgd")
+    chosen, arguments = AVALANCHES[name]
+    *before, third = as_avalanche(stream, "class").train_stream[:3]
+
+    def start():
+        strategy = build(chosen, arguments, 0.1, terms, mlp((1, 28, 28), 10, 100, 100))
+        for experience in before:
+            strategy.train(experience, eval_streams=[], num_workers=0)
+        return (strategy,), {}
+
+    def learn(strategy):
+        strategy.train(third, eval_streams=[], num_workers=0)
+
+    with quiet():
+        measure(avalanches(name), learn, things=STEPS, setup=start, rounds=3, warmup_rounds=0)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["finetune", *(name for name, strategy in PURE.items() if prepares(strategy))])
+def test_a_lesson_and_a_step_after_it(state, name):
+    """On noise of Omniglot's size, for its content takes no time."""
+    random = np.random.default_rng(0)
+    noise = Dataset("noise", *[random.integers(0, 255, (600, 1, 28, 28), np.uint8), np.repeat(np.arange(60), 10)] * 2)
+    settings = {"split": "40,10,10", "after": "10", "lessons": "20", "tests": "1", "probe": "0"}
+    settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
+    benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
+    (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train([0], CPU, "off", lambda _: None)
+    lesson, step = (f"{{}}, {what}, eager".format for what in ("a lesson before Omniglot", "a step on Omniglot"))
+    state(step(name), outcome.clocks["train"] / outcome.counts["steps"], {step("finetune"): None})
+    if prepares(PURE[name]):
+        state(lesson(name), outcome.clocks["prepare"] / benchmark.lessons, {lesson("pretrained"): None})
