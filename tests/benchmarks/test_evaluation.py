@@ -104,7 +104,7 @@ def test_the_schedule(measure, mnist):
 
 def test_the_training_that_it_feeds(measure, mnist):
     backend = ready(mnist, 1)
-    backend.warm_up("on", 0)
+    backend.warm_up("on")
     state, buffers, held = backend.state, backend.buffers, list(backend.held)
 
     def start():

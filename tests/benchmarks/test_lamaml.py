@@ -38,7 +38,7 @@ def test_ours(measure, floors, replicates, order):
     stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
     backend = Vectorised(stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU)
-    assert backend.warm_up("on", 0) is None
+    assert backend.warm_up("on") is None
     rows = torch.from_numpy(backend.rows(0))
     assert len(rows) == UPDATES
 

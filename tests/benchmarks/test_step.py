@@ -86,7 +86,7 @@ def test_a_step(measure, floors, mnist, name, replicates):
     benchmark = split("class" if "class" in PURE[name].scenarios else "task")
     seeds = list(range(replicates))
     backend = Vectorised(benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU)
-    backend.warm_up("on", 0)
+    backend.warm_up("on")
     for number in range(2):
         backend.learn(number, lambda _: None)
     state, buffers, held = backend.state, backend.buffers, list(backend.held)
