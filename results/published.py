@@ -101,7 +101,8 @@ def _measured(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tu
     adapted = adapted.assign(metric=[f"{metric}@{step}" for metric, step in zip(adapted.metric, adapted.step, strict=True)])
     found = defaultdict(list)
     for frame in (score_frame(records, label), adapted):
-        for *key, value in frame[["benchmark", "strategy", "settings", "metric", "value"]].itertuples(index=False):
+        columns = (frame[name].tolist() for name in ("benchmark", "strategy", "settings", "metric", "value"))
+        for *key, value in zip(*columns, strict=True):
             found[tuple(key)].append(value if _is_loss(key[-1]) else 100 * value)
     return {key: np.array(values) for key, values in found.items()}
 

@@ -1,5 +1,6 @@
 """What training and testing cost."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[s
 
 
 def _figure(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.3g}"
+    return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def _section(heading: str, group: pd.DataFrame) -> Section:

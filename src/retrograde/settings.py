@@ -206,7 +206,9 @@ def write(name: str, changed: str) -> str:
     return f"{name}:{changed}" if changed else name
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # made once, for every record's path is a digest
+
+
 def digest(value: object) -> str:
     """Twelve hexadecimal digits that identify a JSON value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:12]
