@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr, ttest_1samp, ttest_ind
 
-from retrograde.stats import bootstrap_interval, difference, rank_correlation, t_interval
+from retrograde.stats import bootstrap_interval, difference, rank_correlation, t_interval, t_intervals
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
 SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
@@ -25,6 +25,13 @@ def test_the_interval_is_that_of_scipy(values):
 )
 def test_an_interval_has_bounds_from_two_values_on_and_no_width_where_all_are_equal(values, expected):
     assert t_interval(np.array(values, dtype=float)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(st.lists(st.lists(SCORE, min_size=1, max_size=20), max_size=9))
+def test_many_intervals_at_once_are_the_very_ones_of_each_alone(groups):
+    values, n = np.array([value for group in groups for value in group]), np.array([len(group) for group in groups], dtype=int)
+    alone = [t_interval(np.array(group))[:3] for group in groups]
+    assert np.array_equal(t_intervals(values, n).T, np.array(alone).reshape(-1, 3), equal_nan=True)
 
 
 @given(SAMPLES, SAMPLES)

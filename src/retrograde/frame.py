@@ -14,7 +14,7 @@ from retrograde.record import Cell, Record
 from retrograde.result import outcomes
 from retrograde.score import METRICS, Metric, R
 from retrograde.settings import digest
-from retrograde.stats import BySeed, over_seeds, t_interval
+from retrograde.stats import BySeed, over_seeds, t_interval, t_intervals
 
 REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
 COLUMNS = (*REPLICATE, "metric", "value")
@@ -72,12 +72,10 @@ def number(value: float, metric: str, sign: str = "") -> str:
 
 def intervals(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     """The mean over replicates of what each strategy has by a column, with its 95 % t-interval: what a CSV of a table holds."""
-    columns = ["benchmark", "strategy", "settings", by]
-    found = defaultdict(list)
-    for *key, value in zip(*(frame[name].tolist() for name in (*columns, "value")), strict=True):
-        found[tuple(key)].append(value)
-    rows = [(*key, *t_interval(np.array(values))) for key, values in sorted(found.items())]
-    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])
+    groups = frame.groupby(["benchmark", "strategy", "settings", by]).value
+    n, values = groups.size(), frame.value.to_numpy(float)[np.argsort(groups.ngroup(), kind="stable")]
+    mean, low, high = t_intervals(values, n.to_numpy())
+    return n.index.to_frame(index=False).assign(mean=mean, ci_low=low, ci_high=high, n=n.to_numpy())
 
 
 def competing(values: Mapping[Key, BySeed]) -> dict[Key, BySeed]:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -32,9 +32,26 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     n, nan = len(values), float("nan")
     if n < 2:
         return Interval(float(values[0]) if n else nan, nan, nan, n)
-    mean = float(values.mean())
-    half = float(_quantile(n - 1) * values.std(ddof=1) / np.sqrt(n))
+    mean, half = map(float, _mean_and_half(values))
     return Interval(mean, mean - half, mean + half, n)
+
+
+def t_intervals(values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]) -> Float[np.ndarray, "numbers=3 groups"]:
+    """Student's t-interval of each of many means: of the first n[0] values, of the next n[1], and so on; each n is above 0."""
+    first, found = n.cumsum() - n, np.empty((3, len(n)))
+    for size in np.unique(n):
+        alike = n == size
+        mean, half = _mean_and_half(values[first[alike, None] + np.arange(size)])
+        found[:, alike] = mean, mean - half, mean + half
+    return found
+
+
+def _mean_and_half(values: Float[np.ndarray, "*groups n"]) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
+    """Means, and half of their intervals; NaN where n is 1."""
+    n, mean = values.shape[-1], np.asarray(values.mean(axis=-1))
+    if n == 1:
+        return mean, np.full_like(mean, np.nan)
+    return mean, np.asarray(_quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n))
 
 
 @cache
