@@ -83,13 +83,19 @@ def measure_command(state):
 
     def measure_command(what, *words):
         start = time.perf_counter()
-        command = [sys.executable, "-m", "retrograde", *words]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        assert status == 0
-        state(f"{what} ({used.ru_maxrss / 2**20:.2f} GiB)", time.perf_counter() - start)
+        command = [sys.executable, "-c", _WATCH, sys.executable, "-m", "retrograde", *words]
+        kilobytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        state(f"{what} ({kilobytes / 2**20:.2f} GiB)", time.perf_counter() - start)
 
     return measure_command
+
+
+_WATCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""Runs a command and prints the most memory that it had, in kB; a large process would be told its own."""
 
 
 @pytest.fixture

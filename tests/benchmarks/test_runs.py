@@ -43,9 +43,9 @@ def trained(records):
 def test_replay_and_avalanches(state, tmp_path):
     run(tmp_path / "warm", *ER)
     seconds, records = run(tmp_path / "store", *ER)
-    stream = Registry().get("benchmarks", "split")
+    split = Registry().get("benchmarks", "split")
     mnist = load("mnist", data_folder())
-    orders = [[int(c) for own in stream.stream(mnist, seed).units for c in np.flatnonzero(own)] for seed in range(SEEDS)]
+    orders = [[int(c) for own in split.stream(mnist, seed).units for c in np.flatnonzero(own)] for seed in range(SEEDS)]
     theirs, told = timed(Path(__file__).with_name("replay_in_avalanche.py"), json.dumps(orders))
     found = json.loads(told.splitlines()[-1])
     assert found["steps"] == [record.counts["steps"] for record in records]

@@ -18,16 +18,16 @@ def started(*words):
 
 
 def test_torch(measure):
-    measure(TORCH, lambda: started("-c", "import torch"))
+    measure(TORCH, lambda: started("-c", "import torch"), rounds=3)
 
 
 @pytest.mark.parametrize("word", ["--help", "list"])
 def test_a_start(measure, word):
-    measure(f"retrograde {word}", lambda: started("-m", "retrograde", word), {TORCH: None})
+    measure(f"retrograde {word}", lambda: started("-m", "retrograde", word), {TORCH: None}, rounds=3)
 
 
 def test_a_run(measure, tmp_path):
     def run(store):
         started("-m", "retrograde", "run", *CELL, "--out", store)
 
-    measure("retrograde run", run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}))
+    measure("retrograde run", run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}), rounds=3)
