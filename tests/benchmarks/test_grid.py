@@ -19,7 +19,7 @@ from retrograde.registry import Registry
 from retrograde.store import Store
 from retrograde.trial import CPU
 
-CELLS = int(os.environ.get("GRID", "20000"))
+CELLS = int(os.environ.get("GRID", "100000"))
 BENCHMARKS = 50
 """How many streams the cells are spread over; the tables compare all strategies on one stream with each other."""
 ALONE = 200
