@@ -16,6 +16,8 @@ from retrograde.stats import BySeed, Interval, bootstrap_interval, over_seeds, t
 
 MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""
+SHOWN = 100
+"""Rivals that have a row for people, the best of a benchmark; the CSV has all."""
 COLUMNS = ("strategy", "mean", "difference from the best", "p (t)", "p (Holm)", "p (sign flip)", "least p", "n", "verdict")
 TIDY = [
     *("benchmark", "metric", "strategy", "settings", "than_strategy", "than_settings", "n", "difference", "ci_low", "ci_high"),
@@ -59,14 +61,16 @@ class Significance(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         frame = end_frame(records, labels(records))
-        sections, rows = [], []
+        sections, rows, most = [], [], 0
         for benchmark, on in frame.groupby("benchmark", sort=True):
             for metric in (metric for metric in ENDS if (on.metric == metric).any()):
                 contest = _contest(competing(by_strategy(on[on.metric == metric])), ENDS[metric])
                 if len(contest.means) + len(contest.left_out) > 1:
                     sections.append(_section(f"{benchmark} — {metric}", contest, metric))
+                    most = max(most, len(contest.means))
                 rows += [_tidy(str(benchmark), metric, c) for c in (*contest.against_best, *contest.others)]
-        return Table("Significance", (_TESTS, _VERDICT), tuple(sections), pd.DataFrame(rows, columns=TIDY))
+        notes = (_TESTS, _VERDICT, *([_CUT] if most > SHOWN else []))
+        return Table("Significance", notes, tuple(sections), pd.DataFrame(rows, columns=TIDY))
 
 
 _TESTS = (
@@ -82,6 +86,7 @@ _VERDICT = (
     f"which is not the same as equal. Upper bounds are not here. The CSV has every pair (above {MANY} strategies each against "
     "the best) and, for the eye, the percentile bootstrap interval of the difference, too narrow with few replicates."
 )
+_CUT = f"Of more than {SHOWN} strategies the best {SHOWN} have a row here, and the CSV has all."
 
 
 def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
@@ -124,7 +129,7 @@ def _free_of_normality(differences: Scores) -> Float[np.ndarray, "numbers=3 pair
 def _section(heading: str, contest: Contest, metric: str) -> Section:
     (best, mean), *_ = contest.means.items()
     rows = [_words(row_title(best), number(mean, metric), *["–"] * 5, str(contest.replicates), "best mean")]
-    rows += [_row(comparison, contest.means[comparison.strategy], metric) for comparison in contest.against_best]
+    rows += [_row(comparison, contest.means[comparison.strategy], metric) for comparison in contest.against_best[: SHOWN - 1]]
     rows += [
         _words(row_title(key), *["–"] * 6, str(n), f"left out: {n} of {contest.replicates} replicates")
         for key, n in contest.left_out.items()

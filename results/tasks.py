@@ -1,20 +1,30 @@
 """What is known of each task at the end of a stream; the CSV has it after every task since."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from retrograde.frame import Label, labels, ordered, row_title
-from retrograde.record import Cell, Record
+from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
 
 SHOWN = 20
 """Tasks that have a column; of more, every second, third, ... and the last."""
 TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
+
+
+class Known(NamedTuple):
+    """What the replicates of one cell know."""
+
+    label: Label
+    upper_bound: bool
+    mean: Float[np.ndarray, "after task"]  # of their matrices R
+    n: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,11 @@ class Tasks(Result):
             if record.status == "done" and record.tests:
                 found[record.cell].append(record)
         by_benchmark = defaultdict(list)
-        for cell in sorted(found, key=lambda cell: (found[cell][0].upper_bound, label[cell])):
-            by_benchmark[label[cell].benchmark].append(cell)
-        means = {cell: np.asarray(np.mean([record.R for record in replicates], axis=0)) for cell, replicates in found.items()}
-        sections = tuple(_section(name, by_benchmark[name], found, means, label) for name in sorted(by_benchmark))
-        return Table("Accuracy on each task", (_NOTE,), sections, _tidy(found, means, label))
+        for cell, replicates in found.items():
+            by_benchmark[label[cell].benchmark].append(_known(label[cell], replicates))
+        sections = tuple(_section(name, by_benchmark[name]) for name in sorted(by_benchmark))
+        tidy = [_tidy(by_benchmark[name]) for name in sorted(by_benchmark)]
+        return Table("Accuracy on each task", (_NOTE,), sections, pd.concat(tidy or [_tidy([])], ignore_index=True))
 
 
 _NOTE = (
@@ -40,29 +50,27 @@ _NOTE = (
 )
 
 
-Means = Mapping[Cell, Float[np.ndarray, "after task"]]
-"""The matrix R of each cell, its mean over replicates."""
+def _known(label: Label, replicates: Sequence[Record]) -> Known:
+    mean = np.asarray(np.mean([record.R for record in replicates], axis=0))
+    return Known(label, replicates[0].upper_bound, mean, len(replicates))
 
 
-def _section(
-    name: str, cells: Sequence[Cell], found: Mapping[Cell, list[Record]], means: Means, label: Mapping[Cell, Label]
-) -> Section:
-    count = len(found[cells[0]][0].tests)
+def _section(name: str, here: Sequence[Known]) -> Section:
+    count = here[0].mean.shape[1]
     shown = sorted({*range(0, count, -(-count // SHOWN)), count - 1})
     rows = []
-    for cell in cells:
-        replicates = found[cell]
-        title = row_title((replicates[0].upper_bound, *label[cell][1:]))
-        last = (100 * means[cell][-1]).tolist()
-        rows.append((Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(len(replicates)))))
+    for each in sorted(here, key=lambda each: (each.upper_bound, each.label)):
+        last = (100 * each.mean[-1]).tolist()
+        title = row_title((each.upper_bound, *each.label[1:]))
+        rows.append((Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(each.n))))
     return Section(name, ("strategy", *(f"task {task + 1}" for task in shown), "n"), tuple(rows))
 
 
-def _tidy(found: Mapping[Cell, list[Record]], means: Means, label: Mapping[Cell, Label]) -> pd.DataFrame:
+def _tidy(here: Sequence[Known]) -> pd.DataFrame:
     rows = [
-        (*label[cell], after, task, round(mean, 6), len(found[cell]))
-        for cell in sorted(found, key=lambda cell: label[cell])
-        for after, learned in enumerate(means[cell].tolist()[1:], 1)
-        for task, mean in enumerate(learned[:after], 1)
+        (*each.label, after, task, round(accuracy, 6), each.n)
+        for each in sorted(here, key=lambda each: each.label)
+        for after, row in enumerate(each.mean.tolist()[1:], start=1)
+        for task, accuracy in enumerate(row[:after], start=1)
     ]
     return pd.DataFrame(rows, columns=TIDY)

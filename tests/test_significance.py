@@ -91,6 +91,13 @@ def test_many_strategies_are_each_compared_with_the_best_alone(ending):
     assert len(made.sections[0].rows) == 21
 
 
+def test_of_very_many_strategies_the_best_have_rows_and_the_csv_has_all(ending):
+    found = table("significance", ending({f"s{n:03}": (n // 2, n - n // 2) for n in range(130)}))
+    assert list(rows(*found.sections)) == [f"s{n:03}" for n in range(129, 29, -1)]
+    assert len(found.tidy) == 129
+    assert found.notes[-1].startswith("Of more than 100 strategies the best 100 have a row")
+
+
 def test_two_equal_strategies_are_told_apart_in_one_of_twenty_stores_at_most(ending):
     draw, verdicts = np.random.default_rng(3), []
     for _ in range(40):

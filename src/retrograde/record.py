@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import gt
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -135,7 +136,7 @@ class Record:
         return _ADAPTER.dump_json(self).decode() + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Record":
+    def from_json(cls, text: str | bytes) -> "Record":
         """Read a record; raises `TooNew` or `Damaged`."""
         try:
             record = _ADAPTER.validate_json(text, strict=True)
@@ -170,7 +171,7 @@ def _check_counts(record: Record) -> None:
     for rows in (record.correct, record.correct_told or record.correct):
         if any(len(row) != tasks for row in rows) or (done and len(rows) != tasks + 1):
             raise Damaged("the counts do not fit the number of tasks")
-        if any(not 0 <= right <= of for row in rows for right, of in zip(row, record.tests, strict=True)):
+        if any(min(row, default=0) < 0 or any(map(gt, row, record.tests)) for row in rows):
             raise Damaged("a count of right answers is below 0 or above the number of tests")
 
 

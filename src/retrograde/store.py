@@ -56,7 +56,7 @@ class Store:
     def read(self, path: Path) -> Record | None:
         """The record at a path, or None where there is none or a damaged one, which is noted."""
         try:
-            record = Record.from_json(path.read_text(encoding="utf-8"))
+            record = Record.from_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
@@ -65,7 +65,7 @@ class Store:
             ) from None
         except OSError as error:
             raise UserError(f"The record {path} cannot be read: {error}.") from error
-        except (Damaged, UnicodeDecodeError) as error:
+        except Damaged as error:
             self.damaged[path] = str(error)
             return None
         if self.path(record.cell, record.seed) != path:
