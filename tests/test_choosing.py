@@ -68,6 +68,12 @@ def test_compiling_is_not_tried_where_it_would_take_longer_than_it_saves():
     assert asked["compiled5"] == 0
 
 
+def test_of_few_steps_none_are_spent_on_other_ways():
+    pace, asked = paced(eager5=(10.0, 900.0))
+    assert choose(pace, 5, "cell").way == EAGER
+    assert asked == {"eager5": 1}
+
+
 def test_a_compiled_step_that_is_slower_is_not_chosen():
     pace, _ = paced(eager5=(0.004, 25.0), eager1=(0.002, 15.0), compiled5=(12.0, 26.0))
     assert choose(pace, 5, "cell").way == EAGER
@@ -98,7 +104,7 @@ def test_one_thread_is_tried_where_there_are_several(monkeypatch):
     now = [4]
     monkeypatch.setattr(choosing.torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(choosing.torch, "set_num_threads", now.append)
-    choice = choose(lambda *_: Pace(0.1, 1.0, 20.0 if now[-1] == 1 else 30.0), 1, "cell")
+    choice = choose(lambda *_: Pace(0.1, 0.01, 20.0 if now[-1] == 1 else 30.0), 1, "cell")
     assert choice.way == Way(1, 1, False)
     assert [each.way.threads for each in choice.tried] == [4, 1]
     assert now[-1] == 4

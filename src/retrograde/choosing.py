@@ -15,8 +15,8 @@ from retrograde.compiling import Compile
 from retrograde.data import cache_folder
 from retrograde.settings import digest
 
-WORTH_TRYING = 10.0
-"""Seconds of training from which other ways than the plain one are tried; to try one takes a second or two."""
+WORTH_TRYING = 10.0, 100
+"""Seconds and steps of training from which other ways than the plain one are tried; to try one takes a second or some steps."""
 COMPILING = 4.0, 500
 """What compiling takes, in seconds and in steps, roughly: 4 to 13 s where a step took 4 ms (replay), 66 s of 250 (Omniglot)."""
 SINGLY = 10
@@ -102,9 +102,10 @@ def _trial(paced: Paced, plain: Way) -> Choice:
     pace = attempt(plain)
     if pace is None:
         return Choice(plain)
-    if pace.rest > WORTH_TRYING and plain.threads > 1:
+    long = pace.rest > max(WORTH_TRYING[0], WORTH_TRYING[1] * pace.step)
+    if long and plain.threads > 1:
         attempt(plain._replace(threads=1))
-    if pace.rest > WORTH_TRYING and plain.together > 1:
+    if long and plain.together > 1:
         attempt(best().way._replace(together=1))
     if _pays(best().rest, pace.step):
         threads = best().way.threads

@@ -41,7 +41,7 @@ class Clocks:
             taken.append(self.seconds.pop("each"))
             if len(taken) > 1 and sum(taken) > TENTH:
                 break
-        return median(taken[1:] or taken)
+        return median(taken[1:] or taken or [0.0])
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":

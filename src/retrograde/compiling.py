@@ -93,7 +93,7 @@ def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
     benchmark, strategy = backend.benchmark, backend.strategy
     rest = {name: value for name, value in strategy.settings().items() if name not in sizes}
     own = backend.constants(), form((backend.state, backend.buffers)), torch.get_num_threads()
-    return repr((type(benchmark), benchmark.settings(), type(strategy), rest, *own))
+    return type(benchmark), type(strategy), repr((benchmark.settings(), rest, *own))
 
 
 def _options(device: torch.device) -> dict[str, Any]:

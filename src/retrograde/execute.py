@@ -90,7 +90,7 @@ def _choice(todo: Trial, job: Job, context: Context, source: str) -> Choice:
     if context.compile != "auto":
         return Choice(Way(len(job.seeds), torch.get_num_threads(), context.compile == "on"))
     device, machine = torch.device(context.device), _where(context)
-    identity = [str(job.cell.path), source, context.jobs, *(machine[name] for name in ("cpu", "cores", "device", "torch"))]
+    identity = [str(job.cell.path), source, context.jobs, *(machine[name] for name in ("cpu", "cores", "device", "torch", "retrograde"))]
     return choose(lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode), len(job.seeds), identity)
 
 
