@@ -10,8 +10,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
+from retrograde.paired import leaders
 from retrograde.record import Cell, Record
-from retrograde.result import outcomes
+from retrograde.result import Entry, outcomes
 from retrograde.score import METRICS, Metric, R
 from retrograde.settings import digest
 from retrograde.stats import BySeed, over_seeds, t_interval, t_intervals
@@ -60,7 +61,19 @@ def percent(values: BySeed | None) -> str:
     if values is None:
         return "–"
     mean, low, _, n = over_seeds(values)
+    return _percent(mean, low, n)
+
+
+def _percent(mean: float, low: float, n: int) -> str:
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+
+
+def entries(values: Mapping[Key, BySeed], higher_is_better: bool) -> dict[Key, Entry]:
+    """For each strategy what `percent` says, bold where it is among the leaders of those that compete."""
+    leading, n = leaders(competing(values), higher_is_better), np.array([*map(len, values.values())], dtype=int)
+    mean, low, _ = t_intervals(np.array([value for mine in values.values() for value in mine.values()]), n)
+    texts = map(_percent, mean.tolist(), low.tolist(), n.tolist())
+    return {key: Entry(text, key in leading) for key, text in zip(values, texts, strict=True)}
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
