@@ -130,18 +130,19 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, {cell: cell.stream for cell in cells})
+    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, lambda cell: cell.stream)
     strategies = {cell: (benchmarks[cell], cell.strategy.name, cell.strategy.changed) for cell in cells}
-    settings = _told_apart(strategies, {cell: digest(cell.strategy.settings) for cell in cells})
+    settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
     return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
 
 
-def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: dict[Cell, str]) -> dict[Cell, str]:
+def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]) -> dict[Cell, str]:
     """The last word of each text, with the identity where several identities share the text."""
-    meanings = defaultdict(set)
+    sharing = defaultdict(list)
     for cell, text in texts.items():
-        meanings[text].add(identity[cell])
-    return {c: t[-1] if len(meanings[t]) == 1 else f"{t[-1]} #{identity[c]}".strip() for c, t in texts.items()}
+        sharing[text].append(cell)
+    ambiguous = {text for text, cells in sharing.items() if len(cells) > 1 and len(set(map(identity, cells))) > 1}
+    return {c: f"{t[-1]} #{identity(c)}".strip() if t in ambiguous else t[-1] for c, t in texts.items()}
 
 
 @made_once
