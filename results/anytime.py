@@ -9,18 +9,17 @@ from retrograde.anytime import METRICS
 from retrograde.frame import (
     Label,
     by_strategy,
-    competing,
+    entries,
     intervals,
     labels,
     ordered,
     outcomes_of,
-    percent,
     row_title,
     score_frame,
 )
-from retrograde.paired import BOLD, leaders
+from retrograde.paired import BOLD
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.result import NOTHING, Entry, Result, Section, Table
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,9 @@ _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     shown = [metric for metric in METRICS if (frame.metric == metric.name).any()]
-    values = {metric: by_strategy(frame[frame.metric == metric.name]) for metric in shown}
-    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
+    columns = [entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better) for metric in shown]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
-        cells = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
+        cells = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))

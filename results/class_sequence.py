@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, competing, intervals, labels, ordered, outcomes_of, percent, row_title
-from retrograde.paired import BOLD, leaders
+from retrograde.frame import Label, by_strategy, entries, intervals, labels, ordered, outcomes_of, row_title
+from retrograde.paired import BOLD
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.result import NOTHING, Entry, Result, Section, Table
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -62,11 +62,10 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
-    values = {classes: by_strategy(frame[frame.classes == classes]) for classes in steps}
-    bold = {classes: leaders(competing(values[classes]), higher_is_better=True) for classes in steps}
+    columns = [entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True) for classes in steps]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
-        cells = [Entry(percent(values[classes].get(strategy)), strategy in bold[classes]) for classes in steps]
+        cells = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
     return Section(
         label[here[0].cell].benchmark, ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"), tuple(rows)

@@ -108,18 +108,16 @@ def _lines(
     frame: pd.DataFrame, done: Mapping[tuple[str, bool], Mapping[str, int]], found: Contests, board: Ranking
 ) -> list[Line]:
     """The ranked by their rank, the others by name, and upper bounds last."""
-    average, tally = board.average, tallies(found)
+    average, tally, nan = board.average, tallies(found), float("nan")
     means = frame[frame.benchmark.isin(board.benchmarks)].groupby(["name", "upper_bound", "metric", "benchmark"]).value.mean()
+    overall: dict[object, float] = {key: on_each.mean() for key, on_each in means.groupby(level=[0, 1, 2])}
     lines = []
     for (name, bound), counts in done.items():
         own = sum(n > 0 for n in counts.values()) if bound else sum(name in values for values in found.values())
         compared = name in average or (bound and average and all(counts.get(b, 0) for b in board.benchmarks))
-        acc, forgetting = (
-            means.get((name, bound, metric), pd.Series(dtype=float)).mean() if compared else float("nan")
-            for metric in ("ACC", "forgetting")
-        )
+        acc, forgetting = (overall.get((name, bound, metric), nan) if compared else nan for metric in ("ACC", "forgetting"))
         n = min(counts.values()), max(counts.values())
-        rank = float("nan") if bound else average.get(name, float("nan"))
+        rank = nan if bound else average.get(name, nan)
         lines.append(Line(name, bound, rank, acc, forgetting, None if bound else tally.get(name), own, n))
     return sorted(lines, key=lambda line: (line.upper_bound, np.isnan(line.rank), np.nan_to_num(line.rank), line.name))
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 import pandas as pd
 
 from retrograde.convention import metrics
-from retrograde.frame import Label, by_strategy, competing, intervals, labels, outcomes_of, percent, row_title, score_frame
-from retrograde.paired import BOLD, leaders
+from retrograde.frame import Label, by_strategy, entries, intervals, labels, outcomes_of, row_title, score_frame
+from retrograde.paired import BOLD
 from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.result import NOTHING, Entry, Result, Section, Table
 from retrograde.score import Metric
 
 
@@ -61,11 +61,10 @@ def _section(
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
     of_metric = dict(iter(frame.groupby("metric")))
     shown = [metric for metric in scored if metric.name in of_metric]
-    values = {metric: by_strategy(of_metric[metric.name]) for metric in shown}
-    bold = {metric: leaders(competing(values[metric]), metric.higher_is_better) for metric in shown}
+    columns = [entries(by_strategy(of_metric[metric.name]), metric.higher_is_better) for metric in shown]
     rows: list[tuple[Entry, ...]] = []
     for strategy, n in outcomes_of(here, label).items():
-        numbers = [Entry(percent(values[metric].get(strategy)), strategy in bold[metric]) for metric in shown]
+        numbers = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
         rows += [_published(entry, shown) for entry in beside(cells[strategy])]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))

@@ -12,7 +12,7 @@ from retrograde.frame import ENDS, Key, by_strategy, competing, end_frame, label
 from retrograde.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
 from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
-from retrograde.stats import BySeed, Interval, bootstrap_interval, over_seeds, t_interval
+from retrograde.stats import BySeed, Interval, bootstrap_interval, over_seeds, t_intervals
 
 MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""
@@ -109,11 +109,14 @@ def _comparisons(scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.n
     """The pairs at some places, each as the one with the lesser mean against the other."""
     first, second = pairs.first[shown], pairs.second[shown]
     differences = scores[second] - scores[first]
-    low, high, sign_flip = _free_of_normality(differences)
-    for row, place in enumerate(shown):
-        interval = t_interval(differences[row][~np.isnan(differences[row])])
-        tests = float(pairs.p[place]), float(pairs.corrected[place]), float(sign_flip[row])
-        yield Comparison(order[second[row]], order[first[row]], interval, (float(low[row]), float(high[row])), *tests)
+    shared = ~np.isnan(differences)
+    n = shared.sum(axis=1)
+    intervals = map(Interval, *t_intervals(differences[shared], n).tolist(), n.tolist())
+    low, high, sign_flip = _free_of_normality(differences).tolist()
+    names = zip((order[place] for place in second), (order[place] for place in first), strict=True)
+    tests = zip(pairs.p[shown].tolist(), pairs.corrected[shown].tolist(), sign_flip, strict=True)
+    for pair, interval, bootstrap, p in zip(names, intervals, zip(low, high, strict=True), tests, strict=True):
+        yield Comparison(*pair, interval, bootstrap, *p)
 
 
 def _free_of_normality(differences: Scores) -> Float[np.ndarray, "numbers=3 pairs"]:

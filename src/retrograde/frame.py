@@ -10,8 +10,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
+from retrograde.paired import leaders
 from retrograde.record import Cell, Record
-from retrograde.result import outcomes
+from retrograde.result import Entry, outcomes
 from retrograde.score import METRICS, Metric, R
 from retrograde.settings import digest
 from retrograde.stats import BySeed, over_seeds, t_interval, t_intervals
@@ -60,7 +61,19 @@ def percent(values: BySeed | None) -> str:
     if values is None:
         return "–"
     mean, low, _, n = over_seeds(values)
+    return _percent(mean, low, n)
+
+
+def _percent(mean: float, low: float, n: int) -> str:
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+
+
+def entries(values: Mapping[Key, BySeed], higher_is_better: bool) -> dict[Key, Entry]:
+    """For each strategy what `percent` says, bold where it is among the leaders of those that compete."""
+    leading, n = leaders(competing(values), higher_is_better), np.array([*map(len, values.values())], dtype=int)
+    mean, low, _ = t_intervals(np.array([value for mine in values.values() for value in mine.values()]), n)
+    texts = map(_percent, mean.tolist(), low.tolist(), n.tolist())
+    return {key: Entry(text, key in leading) for key, text in zip(values, texts, strict=True)}
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
@@ -117,18 +130,19 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, {cell: cell.stream for cell in cells})
+    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, lambda cell: cell.stream)
     strategies = {cell: (benchmarks[cell], cell.strategy.name, cell.strategy.changed) for cell in cells}
-    settings = _told_apart(strategies, {cell: digest(cell.strategy.settings) for cell in cells})
+    settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
     return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
 
 
-def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: dict[Cell, str]) -> dict[Cell, str]:
+def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]) -> dict[Cell, str]:
     """The last word of each text, with the identity where several identities share the text."""
-    meanings = defaultdict(set)
+    sharing = defaultdict(list)
     for cell, text in texts.items():
-        meanings[text].add(identity[cell])
-    return {c: t[-1] if len(meanings[t]) == 1 else f"{t[-1]} #{identity[c]}".strip() for c, t in texts.items()}
+        sharing[text].append(cell)
+    ambiguous = {text for text, cells in sharing.items() if len(cells) > 1 and len(set(map(identity, cells))) > 1}
+    return {c: f"{t[-1]} #{identity(c)}".strip() if t in ambiguous else t[-1] for c, t in texts.items()}
 
 
 @made_once

@@ -19,6 +19,10 @@ class Entry(NamedTuple):
     bold: bool = False
 
 
+NOTHING = Entry("–")
+"""What stands where there is no number."""
+
+
 class Section(NamedTuple):
     """Rows that may be compared with one another, under one heading.
 

@@ -37,7 +37,7 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
 
 
 def t_intervals(values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]) -> Float[np.ndarray, "numbers=3 groups"]:
-    """Student's t-interval of each of many means: of the first n[0] values, of the next n[1], and so on; each n is above 0."""
+    """Student's t-interval of each of many means: of the first n[0] values, of the next n[1], and so on."""
     first, found = n.cumsum() - n, np.empty((3, len(n)))
     for size in np.unique(n):
         alike = n == size
@@ -47,11 +47,11 @@ def t_intervals(values: Float[np.ndarray, " values"], n: Int[np.ndarray, " group
 
 
 def _mean_and_half(values: Float[np.ndarray, "*groups n"]) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
-    """Means, and half of their intervals; NaN where n is 1."""
-    n, mean = values.shape[-1], np.asarray(values.mean(axis=-1))
-    if n == 1:
-        return mean, np.full_like(mean, np.nan)
-    return mean, np.asarray(_quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n))
+    """Means, and half of their intervals."""
+    groups, n = values.shape[:-1], values.shape[-1]
+    mean = values.mean(axis=-1) if n else np.full(groups, np.nan)
+    half = _quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(groups, np.nan)
+    return np.asarray(mean), np.asarray(half)
 
 
 @cache
