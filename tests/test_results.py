@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from retrograde.course import Course
+from retrograde.frame import entries, percent
 from retrograde.record import Named, Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
@@ -471,3 +472,9 @@ def test_a_foreign_class_that_did_not_finish_has_the_exception_in_a_line_and_no_
 
 def test_only_classes_of_other_libraries_are_in_their_table(records):
     assert part("compatibility").table(records).sections == ()
+
+
+def test_a_column_made_at_once_has_the_text_of_each_strategy_alone():
+    draw = random.Random(0)
+    values = {(False, "s", f"n={n}"): {seed: draw.random() for seed in range(n)} for n in (1, 2, 5, 3, 40)}
+    assert {key: entry.text for key, entry in entries(values, True).items()} == {key: percent(v) for key, v in values.items()}
