@@ -70,6 +70,7 @@ def test_the_compiled_step_gives_the_numbers_of_the_eager_one(stream, settings, 
 
 SHARED = """
 import sys, torch
+from functools import cached_property
 from pathlib import Path
 from torch.utils import _pytree as pytree
 from retrograde.data import load
@@ -82,6 +83,22 @@ class Constant(Registry().find("strategies", "er")):
         rate = torch.full_like(next(iter(state.params.values())), self.lr).mean()
         return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
 
+class Doubling(Registry().find("strategies", "er")):
+    def init(self, net, params):
+        return {"scale": torch.ones(())}
+    def step(self, net, state, arrival):
+        scale = state.extra["scale"] * (1 - self.lr)
+        after = net.descend(state, net.grad(state.params, arrival.with_memory), scale / 10)
+        return after.replace(extra={"scale": scale})
+
+class Derived(Registry().find("strategies", "er")):
+    @cached_property
+    def half(self):
+        return self.lr / 2
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.with_memory), self.half)
+
+OWN = {"constant": Constant, "doubling": Doubling, "derived": Derived}
 parts, seeds = Registry(), [0, 1]
 benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
 streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
@@ -89,7 +106,7 @@ compile_, compiled = torch.compile, []
 torch.compile = lambda *given, **options: compiled.append(1) or compile_(*given, **options)
 for spec in sys.argv[1:]:
     name, given = parse(spec)
-    strategy = Constant.configured(given) if name == "constant" else parts.get("strategies", name, given)
+    strategy = OWN[name].configured(given) if name in OWN else parts.get("strategies", name, given)
     states = []
     for mode in ("off", "on"):
         backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
@@ -110,11 +127,13 @@ for spec in sys.argv[1:]:
         (["er:lr=0.01", "er:lr=0.05", "er:lr=0.05,draw=5"], [1, 0, 1]),
         (["derpp:alpha=0.1,lr=0.02", "derpp:alpha=0.9,lr=0.01"], [1, 0]),
         (["lamaml:rate_lr=0.1,chunk=5", "lamaml:rate_lr=0.3,chunk=5", "lamaml:rate_lr=0.3,chunk=5,clip=0"], [1, 0, 1]),
-        (["constant:lr=0.01", "constant:lr=0.05"], [2, 2]),
+        (["constant:lr=0.01", "constant:lr=0.01", "constant:lr=0.05"], [2, 0, 2]),
+        (["doubling:lr=0.01", "doubling:lr=0.05"], [2, 2]),
+        (["derived:lr=0.01", "derived:lr=0.05"], [1, 1]),
     ],
     ids=lambda given: given[0].partition(":")[0] if isinstance(given[0], str) else "",
 )
-def test_cells_that_differ_in_sizes_alone_share_a_graph(cells, compiled):
+def test_cells_that_differ_in_sizes_alone_share_a_graph_that_takes_them(cells, compiled):
     run = subprocess.run([sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     counted, apart = zip(*(line.split() for line in run.stdout.splitlines()), strict=True)
@@ -128,7 +147,8 @@ CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "st
 def retrograde(folder, *words, **variables):
     worth = "import retrograde.choosing as c; c.COMPILING = 0.0, 0; from retrograde.cli import main; main()"
     command = [sys.executable, "-c", worth, "run", *CELL, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | variables)
+    own = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=own)
 
 
 def test_without_a_compiler_auto_runs_eagerly_and_says_so(tmp_path):

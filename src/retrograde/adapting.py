@@ -1,6 +1,6 @@
 """Meta-strategies at work: one meta-step for all replicates and tasks at once, and what adapting to tasks brings."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -142,7 +142,7 @@ class Episodes:
         """What a meta-step takes; the first are timed, and forgotten."""
         return clocks.each(partial(self._step, self.state, self.buffers, tasks, self._progress()) for tasks in self._batches())
 
-    def constants(self) -> Hashable:
+    def constants(self) -> tuple[object, ...]:
         """What a compiled step has in it beside settings and the form of the state."""
         source = self.sources[0]
         return source.shape, source.outputs, source.facts, source.scale

@@ -60,7 +60,8 @@ class Choice:
     def told(self, how: Mapping[str, Any]) -> dict[str, Any]:
         """What the record says of the trial, beside how the replicate was trained."""
         trial = [{**each.way._asdict(), "ready": each.ready, "rest": each.rest} for each in self.tried]
-        return {"note": how["note"] or self.note} | ({"trial": trial} if len(trial) > 1 else {})
+        note = how["note"] or (None if self.way.compiled else self.note)
+        return {"note": note} | ({"trial": trial} if len(trial) > 1 else {})
 
 
 Paced = Callable[[int, Compile], Pace | None]
@@ -78,47 +79,44 @@ def choose(paced: Paced, replicates: int, identity: object) -> Choice:
     if kept := _read(path):
         return kept
     found = _trial(paced, plain)
-    if len(found.tried) > 1:
+    if len(found.tried) > 1 and not found.note:  # what failed to compile may be put right
         _write(path, found)
     return found
 
 
 def _trial(paced: Paced, plain: Way) -> Choice:
     tried: list[Tried] = []
-    note = None
+    steps: list[float] = []
+    notes: list[str] = []
 
-    def attempt(way: Way) -> Pace | None:
-        nonlocal note
+    def attempt(way: Way) -> None:
         with on_threads(way.threads):
             pace = paced(way.together, "auto" if way.compiled else "off")
-        if pace is not None and not pace.note:
+        if pace and pace.note:
+            notes.append(pace.note)
+        elif pace:
+            steps.append(pace.step)
             tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * -(-plain.together // way.together), 3)))
-        note = note or (pace.note if pace else None)
-        return pace
 
     def best() -> Tried:
-        return min(tried, key=lambda each: each.rest)
+        return min(tried, key=lambda each: each.rest + each.ready * each.way.compiled)
 
-    pace = attempt(plain)
-    if pace is None:
+    attempt(plain)
+    if not tried:
         return Choice(plain)
-    long = pace.rest > max(WORTH_TRYING[0], WORTH_TRYING[1] * pace.step)
+    long = best().rest > max(WORTH_TRYING[0], WORTH_TRYING[1] * steps[0])
     if long and plain.threads > 1:
         attempt(plain._replace(threads=1))
     if long and plain.together > 1:
         attempt(best().way._replace(together=1))
-    if _pays(best().rest, pace.step):
-        threads = best().way.threads
-        compiled = attempt(Way(plain.together, threads, compiled=True))
-        if compiled and not compiled.note and plain.together > 1 and best().rest > SINGLY * compiled.ready:
-            attempt(Way(1, threads, compiled=True))
-    return Choice(best().way, note, tried)
-
-
-def _pays(rest: float, step: float) -> bool:
-    """Whether compiling would pay for itself, if it halved what is left."""
-    seconds, steps = COMPILING
-    return rest / 2 > seconds + steps * step
+    compiling = COMPILING[0] + COMPILING[1] * min(steps)
+    if best().rest / 2 > compiling:  # it would pay for itself, if it halved what is left
+        compiled = Way(plain.together, best().way.threads, compiled=True)
+        attempt(compiled)
+        slowest = max(compiling, tried[-1].ready)
+        if tried[-1].way == compiled and plain.together > 1 and best().rest > SINGLY * slowest:
+            attempt(compiled._replace(together=1))
+    return Choice(best().way, next(iter(notes), None), tried)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Clocks:
             with self("each"):
                 call()
             taken.append(self.seconds.pop("each"))
-            if len(taken) > 1 and sum(taken) > TENTH:
+            if len(taken) > 1 and sum(taken) > ENOUGH:
                 break
         return median(taken[1:] or taken or [0.0])
 
@@ -48,7 +48,8 @@ class Clocks:
             torch.cuda.synchronize(self.device)
 
 
-TENTH = 0.1
+ENOUGH = 0.1
+"""Seconds that calls are timed for."""
 
 
 class Pace(NamedTuple):

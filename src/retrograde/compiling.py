@@ -42,11 +42,12 @@ def compile_step(backend: Any, step: Callable[..., Any], twice: Twice) -> Callab
     """
     check_compiler(backend.device)
     keep_memory()
+    sizes = backend.strategy.sizes()
+    if not sizes or _SERVING.get(step, (None, None))[0] == _constants(backend, {}):
+        return _compiled(backend, step, twice, {})
     try:
-        return _compiled(backend, step, twice, backend.strategy.sizes())
+        return _compiled(backend, step, twice, sizes)
     except Exception:
-        if not backend.strategy.sizes():
-            raise
         return _compiled(backend, step, twice, {})
 
 
@@ -65,13 +66,26 @@ def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mappi
             found = torch.compile(step, fullgraph=True, dynamic=False, options=_options(backend.device))
             twice(partial(found, _with(backend, dict.fromkeys(sizes, float("nan")))))  # so that a size made a constant is seen
         own = partial(found, _with(backend, sizes))
-        if sizes and any(leaf.isnan().any() for leaf in pytree.tree_leaves(twice(own))):
-            raise UserError("A size is a constant of the step.")
+        _check_shared(backend, twice(own) if sizes else None)
     except Exception:
         forget()
         raise
     _SERVING[step] = constants, found
     return own
+
+
+class _NotShared(Exception):
+    """A graph that takes sizes as tensors does not do what the step does."""
+
+
+def _check_shared(backend: Any, after: Any) -> None:
+    """Raise `_NotShared` where a size is a constant of the graph, or makes doubles of the state's numbers."""
+    if after is None:
+        return
+    if any(leaf.isnan().any() for leaf in pytree.tree_leaves(after)):
+        raise _NotShared
+    if form(after) not in (form(backend.state), form((backend.state, backend.buffers))):
+        raise _NotShared
 
 
 def forget() -> None:
@@ -93,7 +107,7 @@ def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
     benchmark, strategy = backend.benchmark, backend.strategy
     rest = {name: value for name, value in strategy.settings().items() if name not in sizes}
     own = backend.constants(), form((backend.state, backend.buffers)), torch.get_num_threads()
-    return type(benchmark), type(strategy), repr((benchmark.settings(), rest, *own))
+    return type(benchmark), type(strategy), str(backend.device), repr((benchmark.settings(), rest, *own))
 
 
 def _options(device: torch.device) -> dict[str, Any]:

@@ -59,9 +59,13 @@ class Backend(Protocol):
 
     backend: str
     benchmark: Benchmark
-    compiled: bool
     tally: dict[str, int]
     test_rows: Rows
+
+    @property
+    def compiled(self) -> bool:
+        """Whether its step is compiled."""
+        ...
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task."""

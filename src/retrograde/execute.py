@@ -1,5 +1,6 @@
 """Jobs at work: here, or in worker processes of which each may die or be stopped without harm to the rest."""
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -63,7 +64,10 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     device = torch.device(context.device)
     todo = trial(benchmark, strategy, context.data)
     source = source_digest(registry.source("strategies", job.cell.strategy.name))
-    choice = _choice(todo, job, context, source)
+    start = time.perf_counter()
+    choice = _choice(todo, job, context, source, strategy.sizes())
+    choosing = {"trial": time.perf_counter() - start}
+    gc.collect()  # what was tried
     groups, mode = choice.groups(job.seeds), choice.mode if context.compile == "auto" else context.compile
     advance = shared(progress, len(groups))
     reset_peak(device)
@@ -77,7 +81,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
         return Record(
             job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
-            outcome.adaptation, outcome.probes, outcome.course, outcome.clocks, outcome.counts,
+            outcome.adaptation, outcome.probes, outcome.course, outcome.clocks | choosing, outcome.counts,
             outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where,
         )  # fmt: skip
 
@@ -85,12 +89,19 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
 
 
-def _choice(todo: Trial, job: Job, context: Context, source: str) -> Choice:
-    """How the replicates of a job are trained: all together if it is said whether to compile, else by a trial."""
+def _choice(todo: Trial, job: Job, context: Context, source: str, sizes: Collection[str]) -> Choice:
+    """How the replicates of a job are trained: all together if it is said whether to compile, else by a trial.
+
+    Cells that differ in `sizes` alone share one.
+    """
     if context.compile != "auto":
         return Choice(Way(len(job.seeds), torch.get_num_threads(), context.compile == "on"))
-    device, machine = torch.device(context.device), _where(context)
-    identity = [str(job.cell.path), source, context.jobs, *(machine[name] for name in ("cpu", "cores", "device", "torch", "retrograde"))]
+    device, where = torch.device(context.device), _where(context)
+    alike = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
+    benchmark, strategy = job.cell.benchmark, job.cell.strategy
+    rest = {name: value for name, value in strategy.settings.items() if name not in sizes}
+    cell = benchmark.name, benchmark.settings, job.cell.data, strategy.name, rest, source
+    identity = [*cell, *(where[name] for name in alike)]
     return choose(lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode), len(job.seeds), identity)
 
 
@@ -157,8 +168,8 @@ def run_in_workers(jobs: list[Job], context: Context, progress: Progress) -> End
 
 
 _LATE = (
-    "The replicates of a cell that train together may take {:g} s (--timeout), and these had not ended by then. Give them more "
-    "time, or the cell fewer steps."
+    "The replicates of a cell that train together may take {:g} s (--timeout), with a trial of how to train them, and these "
+    "had not ended by then. Give them more time, the cell fewer steps, or say --compile off, which tries nothing."
 )
 _KILLED = -9  # the exit code of a process that the system stops for want of memory
 _MEMORY = (
@@ -223,7 +234,7 @@ def _receive(worker: _Worker) -> int | list[Record] | None:
 def _start(context: Context) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(there, context), daemon=True)
+    process = spawn.Process(target=serve, args=(there, context))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the driver's to handle
     try:
         process.start()

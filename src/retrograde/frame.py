@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
+from retrograde.errors import UserError
 from retrograde.paired import leaders
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, outcomes
@@ -101,7 +102,7 @@ T = TypeVar("T")
 
 
 def made_once(make: Callable[Concatenate[Sequence[Record], P], T]) -> Callable[Concatenate[Sequence[Record], P], T]:
-    """Make something of the records of a report once for all tables: of a tuple, which cannot change, it is kept."""
+    """Make something of the records of a report once for all tables, none of which may change it: of a tuple it is kept."""
     kept: list[tuple[object, ...]] = []
 
     @wraps(make)
@@ -192,7 +193,13 @@ def _values(metric: Metric, matrices: Sequence[Mapping[str, Any]]) -> Float[np.n
     for shape, found in alike.items():
         places, given = zip(*found, strict=True)
         stacks = map(np.array, zip(*given, strict=True)) if isinstance(shape, tuple) else given[0]
-        values[list(places)] = metric.of(*stacks)
+        value = np.asarray(metric.of(*stacks))
+        if isinstance(shape, tuple) and value.shape != (len(places),):
+            raise UserError(
+                f"A metric gives one number for each matrix of a stack; {metric.name} made {value.shape} of {len(places)}. "
+                "Let it index the last two axes: r[..., -1, :].mean(axis=-1)."
+            )
+        values[list(places)] = value
     return values
 
 

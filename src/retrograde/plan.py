@@ -126,21 +126,22 @@ def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic,
     return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
 
 
-@uncollected()
 def plan(requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store) -> list[Job]:
     """Resolve and check every cell before anything trains; a batch whose records are all there has no job."""
     drafts = _drafts(requests, registry, context)
     found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device))
     names = {draft.cell.strategy.name for _, draft in drafts}
     sources = {name: source_digest(registry.source("strategies", name)) for name in names}
-    jobs = []
-    for (request, draft), size in zip(drafts, found, strict=True):
-        whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound)
-        source = sources[draft.cell.strategy.name]
-        jobs += [_batch(whole, batch, store, source) for batch in _batches(seeds, size.together)]
+    with uncollected():
+        jobs = []
+        for (request, draft), size in zip(drafts, found, strict=True):
+            whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound)
+            source = sources[draft.cell.strategy.name]
+            jobs += [_batch(whole, batch, store, source) for batch in _batches(seeds, size.together)]
     return jobs
 
 
+@uncollected()
 def _drafts(requests: list[Request], registry: Registry, context: Context) -> list[tuple[Request, Draft]]:
     """Every cell that is asked for, once; those that were added to a suite only where they fit."""
     named = cache(partial(_named, registry))  # one text may be in many cells

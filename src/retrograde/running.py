@@ -66,7 +66,8 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
     codes = [0]
     for store, jobs in planned:
         if INTERRUPTED not in codes:
-            at_once = options.jobs or (_workers(jobs) if options.device == "cpu" else 1)
+            spread = options.device == "cpu" and not options.cluster
+            at_once = options.jobs or (_workers(jobs) if spread else 1)
             codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
     return max(codes)
 

@@ -83,10 +83,14 @@ class Part(ABC):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def sizes(self) -> dict[str, float]:
-        """The settings that are numbers with a fraction, of which only the size counts; not a `Bound`, whose 0 is none."""
-        hints = _hints(type(self))
-        own = ((field.name, getattr(self, field.name)) for field in _fields(type(self)))
-        return {name: value for name, value in own if isinstance(value, float) and hints[name] != Bound}
+        """The settings that are numbers with a fraction, of which only the size counts; not a `Bound`, whose 0 is none.
+
+        Nothing where the part keeps more than its settings, which may have been made of them.
+        """
+        hints, own = _hints(type(self)), {field.name: getattr(self, field.name) for field in _fields(type(self))}
+        if vars(self).keys() - own.keys():
+            return {}
+        return {name: value for name, value in own.items() if isinstance(value, float) and hints[name] != Bound}
 
     def changed(self) -> str:
         """The settings that differ from their defaults, as `key=value,...`: what a table shows."""

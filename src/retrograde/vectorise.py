@@ -1,7 +1,7 @@
 """Pure strategies at work: one step for all replicates at once, compiled where that pays."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -104,8 +104,7 @@ class Vectorised:
         self.held = [self.memory.empty() if self.memory else None for _ in seeds]
         self.ragged = self._ragged()
         self.test_rows = test_chunks(streams)
-        self._step: Callable[..., tuple[State, Params]] = self.step_all
-        self.compiled = False
+        self._graph: Callable[..., tuple[State, Params]] | None = None
         self.tally: dict[str, int] = {}
 
     def _pool(self, x: np.ndarray) -> Tensor:
@@ -230,11 +229,21 @@ class Vectorised:
             once = step(self.state, self.buffers, rows, self.tables, self.train_x)
             return step(*once, rows, self.tables, self.train_x)
 
-        self._step, self.compiled = compile_step(self, Vectorised.step_all, twice), True
+        self._graph = compile_step(self, Vectorised.step_all, twice)
 
-    def constants(self) -> Hashable:
+    @property
+    def compiled(self) -> bool:
+        """Whether the step is compiled."""
+        return self._graph is not None
+
+    @property
+    def _step(self) -> Callable[..., tuple[State, Params]]:
+        return self._graph or self.step_all
+
+    def constants(self) -> tuple[object, ...]:
         """What a compiled step has in it beside settings and the form of the state."""
-        return self.ragged, self.refresh, self.shape, self.scale, repr(form((self.tables, self.train_x)))
+        shapes = self.shape, self.batch, form((self.tables, self.train_x))
+        return self.ragged, self.refresh, self.scale, self.memory, self.schedule, *shapes
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task."""
