@@ -234,7 +234,7 @@ def _receive(worker: _Worker) -> int | list[Record] | None:
 def _start(context: Context) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(there, context))
+    process = spawn.Process(target=serve, args=(there, context), daemon=True)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the driver's to handle
     try:
         process.start()
