@@ -1,5 +1,6 @@
 """How a cell is trained: its replicates together or one by one, on how many threads, compiled or not; by a short trial."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -79,8 +80,10 @@ def choose(paced: Paced, replicates: int, identity: object) -> Choice:
     if kept := _read(path):
         return kept
     found = _trial(paced, plain)
-    if len(found.tried) > 1 and not found.note:  # what failed to compile may be put right
-        _write(path, found)
+    if len(found.tried) > 1:
+        gc.collect()  # or what was tried would count as memory of what is trained
+        if not found.note:  # what failed to compile may be put right
+            _write(path, found)
     return found
 
 

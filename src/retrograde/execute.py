@@ -1,6 +1,5 @@
 """Jobs at work: here, or in worker processes of which each may die or be stopped without harm to the rest."""
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -67,7 +66,6 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     start = time.perf_counter()
     choice = _choice(todo, job, context, source, strategy.sizes())
     choosing = {"trial": time.perf_counter() - start}
-    gc.collect()  # what was tried
     groups, mode = choice.groups(job.seeds), choice.mode if context.compile == "auto" else context.compile
     advance = shared(progress, len(groups))
     reset_peak(device)
