@@ -42,6 +42,14 @@ def test_a_model_can_come_from_a_file_of_the_users(tmp_path):
     assert build(f"{file}:tiny", (3,), 2, seed=0)(torch.zeros(1, 3)).shape == (1, 2)
 
 
+def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
+    file = tmp_path / "nets.py"
+    own = "class Tiny(nn.Linear):\n    def __init__(self, shape, outputs): super().__init__(*shape, outputs)\n"
+    file.write_text(f"from torch import nn\n{own}")
+    params, _ = torch.func.stack_module_state([build(f"{file}:Tiny", (3,), 2, seed) for seed in (0, 1)])
+    assert params["weight"].shape == (2, 2, 3)
+
+
 def test_a_model_can_come_from_an_import_path():
     assert build("retrograde.models:conv", (1, 8, 8), 2, seed=0)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 

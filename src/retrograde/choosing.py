@@ -1,9 +1,8 @@
 """How a cell is trained: its replicates together or one by one, on how many threads, compiled or not; by a short trial."""
 
 import gc
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.clocks import Pace
 from retrograde.compiling import Compile
-from retrograde.data import cache_folder
+from retrograde.data import cache_folder, keep
 from retrograde.settings import digest
 
 WORTH_TRYING = 10.0, 100
@@ -83,7 +82,7 @@ def choose(paced: Paced, replicates: int, identity: object) -> Choice:
     if len(found.tried) > 1:
         gc.collect()  # or what was tried would count as memory of what is trained
         if not found.note:  # what failed to compile may be put right
-            _write(path, found)
+            keep(path, lambda file: file.write_bytes(_ADAPTER.dump_json(found)))
     return found
 
 
@@ -141,12 +140,3 @@ def _read(path: Path) -> Choice | None:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _write(path: Path, choice: Choice) -> None:
-    """Keep a choice; where that cannot be, the trial is made again the next time."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(_ADAPTER.dump_json(choice))
-        Path(file.name).replace(path)

@@ -4,8 +4,10 @@ import hashlib
 import importlib
 import io
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -66,6 +68,16 @@ def data_folder(given: Path | None = None) -> Path:
 def cache_folder() -> Path:
     """Where retrograde keeps what it can fetch or make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "retrograde"
+
+
+def keep(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file of the cache so that it is there whole or not at all; where it cannot be, it is made again the next time."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+            whole = Path(folder) / path.name
+            write(whole)
+            whole.replace(path)
 
 
 def load(name: str, folder: Path) -> Dataset:

@@ -5,8 +5,10 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -193,8 +195,14 @@ def _maker(spec: str) -> Make:
             f"package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
         )
     try:
-        module = load_file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
+        module = _file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
         found: Make = getattr(module, attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"model={spec} cannot be imported: {error}.") from error
     return found
+
+
+@cache
+def _file(path: Path) -> ModuleType:
+    """A file of models, imported once: replicates are stacked, and so must be of one class."""
+    return load_file(path)

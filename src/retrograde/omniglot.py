@@ -1,7 +1,6 @@
 """Omniglot (Lake et al. 2015): 1623 handwritten characters, 20 drawings of each, decoded once and then kept."""
 
 import hashlib
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from retrograde.data import ARRAYS, Dataset, arrays, cache_folder, decoded, import_torchvision, is_image, not_had
+from retrograde.data import ARRAYS, Dataset, arrays, cache_folder, decoded, import_torchvision, is_image, keep, not_had
 from retrograde.errors import UserError
 
 PARTS = (("images_background", 964), ("images_evaluation", 659))
@@ -47,7 +46,7 @@ def _kept(sources: list[Path]) -> Dataset:
     with suppress(UserError):
         return replace(arrays(path), name="omniglot")
     data = _cut(np.concatenate([_drawings(source, characters) for source, (_, characters) in zip(sources, PARTS, strict=True)]))
-    _keep(data, path)
+    keep(path, lambda file: np.savez(file, **{name: getattr(data, name) for name in ARRAYS}))
     return data
 
 
@@ -90,13 +89,3 @@ def _cut(x: UInt8[np.ndarray, "character drawing 1 height width"]) -> Dataset:
         (part.reshape(-1, *x.shape[2:]), np.repeat(np.arange(len(x)), part.shape[1])) for part in (train, test)
     )
     return Dataset("omniglot", x_train, y_train, x_test, y_test, scale=1 / 255)
-
-
-def _keep(data: Dataset, path: Path) -> None:
-    """Write a dataset so that it is there whole or not at all; it is not kept where it cannot be written."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            np.savez(whole, **{name: getattr(data, name) for name in ARRAYS})
-            whole.replace(path)

@@ -59,7 +59,7 @@ def test_replay_and_avalanches(state, tmp_path):
 @pytest.mark.timeout(900)
 def test_jobs(state, tmp_path):
     suite = tmp_path / "equal.toml"
-    benchmark = "split:dataset=mnist,examples=6000,probe=0"
+    benchmark = "split:dataset=mnist,examples=12000,probe=0"
     suite.write_text(f'title = "equal"\nseeds = 1\n[[cells]]\nbenchmarks = ["{benchmark}"]\nstrategies = {json.dumps(CELLS)}\n')
     found = {jobs: run(tmp_path / f"jobs-{jobs}", suite, "--compile", "off", "--jobs", jobs) for jobs in (1, 2)}
     one, two = ({r.cell.path: (r.status, r.correct, r.counts) for r in records} for _, records in found.values())
@@ -70,16 +70,18 @@ def test_jobs(state, tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_many_replicates(state, tmp_path):
-    maml = ["--benchmark", "sinusoid:iterations=3000", "--strategy", "maml", "--compile", "on"]
-    for seeds in (1, 5):
+@pytest.mark.parametrize(("compiled", "how"), [("on", "compiled"), ("off", "eager")])
+def test_many_replicates(state, tmp_path, compiled, how):
+    maml = ["--benchmark", "sinusoid:iterations=3000", "--strategy", "maml", "--compile", compiled]
+    for seeds in (1, 5) if compiled == "on" else ():
         run(tmp_path / f"warm-{seeds}", *maml, "--seeds", seeds)
     one, twenty = (run(tmp_path / f"{seeds}", *maml, "--seeds", seeds) for seeds in (1, 20))
     assert len(twenty[1]) == 20
-    state("maml on sinusoid", one[0])
-    state("maml on sinusoid, 20 replicates", twenty[0], {"maml on sinusoid": 6.0})
-    state("maml on sinusoid: training", trained(one[1]))
-    state("maml on sinusoid, 20 replicates: training", trained(twenty[1]), {"maml on sinusoid: training": 6.0})
+    names = f"run of maml on sinusoid, {how}", f"run of maml on sinusoid, 20 replicates, {how}"
+    state(names[0], one[0])
+    state(names[1], twenty[0], {names[0]: 6.0})
+    state(f"{names[0]}: training", trained(one[1]))
+    state(f"{names[1]}: training", trained(twenty[1]), {f"{names[0]}: training": 6.0})
 
 
 @pytest.mark.timeout(900)
