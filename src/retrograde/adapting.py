@@ -30,8 +30,8 @@ BLOCK = 50
 """Meta-iterations whose tasks are drawn at once."""
 CURVES = 2
 """Test tasks whose fits are kept, where tasks are curves."""
-ROWS = 1_000
-"""Examples per replicate that are measured at once."""
+NUMBERS = 2_000_000
+"""Numbers at work when tasks are measured at once, of all replicates: of the examples, and of what adapts to each task."""
 
 
 class Tasks(NamedTuple):
@@ -177,13 +177,18 @@ class Episodes:
             return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
 
         over_tasks = vmap(one, in_dims=(None, None, 0))
-        size = max(1, ROWS // (rows or tasks.x.shape[2]))
+        adapting = sum(value[0].numel() for value in self.net.own(self.state.params).values())
+        size = self._at_once((rows or tasks.x.shape[2]) * tasks.x[0, 0, 0].numel() + adapting)
         with torch.no_grad():
             parts = [
                 vmap(over_tasks)(self.state.params, self.buffers, Tasks(*(part[:, i : i + size] for part in tasks)))
                 for i in range(0, tasks.x.shape[1], size)
             ]
         return pytree.tree_map(lambda *chunks: torch.cat(chunks, dim=1), *parts)
+
+    def _at_once(self, numbers: int) -> int:
+        """How many tasks, or passes, of so many numbers are measured at once."""
+        return max(1, NUMBERS // (len(self.seeds) * numbers))
 
     def measure(self, tasks: Tasks) -> Measured:
         """Adapt to tasks of meta-validation or meta-test, and measure on their queries after each inner step."""
@@ -194,9 +199,18 @@ class Episodes:
 
     def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         query = episode.query
-        outputs = net.logits(params, query.x) if self.benchmark.transductive else _alone(net, params, episode)
+        outputs = net.logits(params, query.x) if self.benchmark.transductive else self._alone(net, params, episode)
         right = torch.zeros_like(query.task) if query.y.is_floating_point() else outputs.argmax(-1) == query.y
         return net.losses(outputs, query.y).mean(), right.sum()
+
+    def _alone(self, net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
+        """Each query's outputs in a pass with the support and no other query (Nichol et al. 2018, section 6.1)."""
+
+        def outputs(x: Tensor) -> Tensor:
+            return net.logits(params, torch.cat([episode.support.x, x[None]]))[-1]
+
+        together = self._at_once(episode.support.x.numel() + episode.query.x[0].numel())
+        return vmap(outputs, chunk_size=together)(episode.query.x)
 
     def alignment(self, tasks: Tasks, steps: int, test: bool = True) -> Float[Tensor, "replicate step"]:
         """The mean cosine between the support and the query gradient of the loss, after 0 to `steps` inner steps."""
@@ -248,13 +262,3 @@ class Episodes:
     def _truths(self, tasks: Tasks) -> list[Tensor]:
         curves = (self.sources[0].curve(truth.cpu().numpy()) for truth in tasks.truth)
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
-
-
-def _alone(net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
-    """Each query's outputs in a pass with the support and no other query (Nichol et al. 2018, section 6.1)."""
-
-    def outputs(x: Tensor) -> Tensor:
-        return net.logits(params, torch.cat([episode.support.x, x[None]]))[-1]
-
-    together = max(1, ROWS // (len(episode.support.x) + 1))
-    return vmap(outputs, chunk_size=together)(episode.query.x)
