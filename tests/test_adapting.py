@@ -190,7 +190,7 @@ def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(numbers,
     episodes = few_shot("conv4-4", transductive=transductive).ready()
     tasks = episodes.draw("test", 5, "test")
     whole = episodes.measure(tasks), episodes.alignment(tasks, 2)
-    monkeypatch.setattr(adapting, "NUMBERS", numbers)
+    monkeypatch.setitem(adapting.NUMBERS, "cpu", numbers)
     chunked = episodes.measure(tasks), episodes.alignment(tasks, 2)
     assert close(chunked[0].loss, whole[0].loss, 1e-6)
     assert torch.equal(chunked[0].correct, whole[0].correct)
@@ -200,7 +200,7 @@ def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(numbers,
 def test_no_more_tasks_than_the_limit_allows_are_measured_at_once(monkeypatch):
     episodes, seen, new = few_shot("mlp-8").ready(learnt=0), [], Tasks.__new__
     tasks = episodes.draw("test", 5, "test")
-    monkeypatch.setattr(adapting, "NUMBERS", 8_000)  # 2 replicates; 21 examples of 64 pixels, 547 parameters adapt
+    monkeypatch.setitem(adapting.NUMBERS, "cpu", 8_000)  # 2 replicates; 21 examples of 64 pixels, 547 parameters adapt
     monkeypatch.setattr(Tasks, "__new__", lambda cls, x, *rest: seen.append(x) or new(cls, x, *rest))
     episodes.measure(tasks)
     assert [x.shape[1] for x in seen if isinstance(x, torch.Tensor) and x.ndim == 6] == [2, 2, 1]
@@ -221,7 +221,7 @@ class Largest(TorchDispatchMode):
 def test_no_more_numbers_are_at_work_at_once_where_each_query_brings_the_support(numbers, monkeypatch):
     episodes = few_shot("mlp-8", transductive=False).ready(learnt=0)
     tasks = episodes.draw("test", 5, "test")
-    monkeypatch.setattr(adapting, "NUMBERS", numbers)  # a task has 12 queries, each with a support of 9: 120 rows of 64
+    monkeypatch.setitem(adapting.NUMBERS, "cpu", numbers)  # a task has 12 queries, each with a support of 9: 120 rows of 64
     with Largest() as largest:
         episodes.measure(tasks)
     assert largest.numbers <= numbers

@@ -113,12 +113,6 @@ def test_a_cell_that_asks_for_too_much_or_for_the_end_spares_the_others_in_the_s
     assert sorted(record["status"] for record in recorded(tmp_path).values()) == ["done", "done", "failed"]
 
 
-def test_a_learner_may_have_processes_of_its_own_in_a_worker_too(call):
-    own = "__import__('multiprocessing').get_context('fork').Process(target=os.getpid).start()"
-    assert call("--jobs", 2, fault=own)[0] == 0
-    assert within(10, lambda: not multiprocessing.active_children())
-
-
 @pytest.fixture
 def fill(monkeypatch, tmp_path):
     """Let a folder take so many records and no more."""

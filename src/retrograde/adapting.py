@@ -30,8 +30,8 @@ BLOCK = 50
 """Meta-iterations whose tasks are drawn at once."""
 CURVES = 2
 """Test tasks whose fits are kept, where tasks are curves."""
-NUMBERS = 2_000_000
-"""Numbers at work when tasks are measured at once, of all replicates: of the examples, and of what adapts to each task."""
+NUMBERS = {"cpu": 2_000_000, "cuda": 200_000_000}
+"""Numbers in the examples and parameters of tasks that are measured at once, in all replicates; a CPU's cache holds no more."""
 
 
 class Tasks(NamedTuple):
@@ -188,7 +188,7 @@ class Episodes:
 
     def _at_once(self, numbers: int) -> int:
         """How many tasks, or passes, of so many numbers are measured at once."""
-        return max(1, NUMBERS // (len(self.seeds) * numbers))
+        return max(1, NUMBERS[self.device.type] // (len(self.seeds) * numbers))
 
     def measure(self, tasks: Tasks) -> Measured:
         """Adapt to tasks of meta-validation or meta-test, and measure on their queries after each inner step."""

@@ -118,15 +118,11 @@ def run(
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
-    from retrograde.workers import load_ahead, usable_cores
-
-    if bool(benchmark) != bool(strategy) and (benchmark or not suite):
-        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
-    if not cluster and jobs != 1 and usable_cores() > 1:
-        load_ahead()  # while this process loads the same, and plans
     from retrograde.running import Options, run_all
 
     options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout)
+    if bool(benchmark) != bool(strategy) and (benchmark or not suite):
+        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
     stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
     if not stores:

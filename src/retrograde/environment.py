@@ -29,6 +29,31 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def usable_cores() -> int:
+    """The cores that this process, or the container that it is in, may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share, period = (*_of_container("cpu.max"), "max", "1")[:2]
+    return cores if share == "max" else max(1, min(cores, int(share) // int(period)))
+
+
+def physical_bytes() -> int:
+    """The memory of the machine, or of the container; where that is unknown, as if it had plenty."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        found = 2**40
+    (limit,) = (*_of_container("memory.max"), "max")[:1]
+    return found if limit == "max" else min(found, int(limit))
+
+
+def _of_container(name: str) -> list[str]:
+    """What Linux (cgroup 2) says of a limit; nothing, where there is none."""
+    try:
+        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").split()
+    except OSError:
+        return []
+
+
 def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 

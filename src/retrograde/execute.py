@@ -1,7 +1,9 @@
 """Jobs at work: here, or in worker processes of which each may die or be stopped without harm to the rest."""
 
+import importlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
@@ -21,7 +23,6 @@ from retrograde.plan import Context, Job, resolve
 from retrograde.record import Record, Status
 from retrograde.registry import Registry
 from retrograde.trial import Trial, trial
-from retrograde.workers import start
 
 Progress = Callable[[int], None]
 Ended = Generator[tuple[Job, list[Record]], None, None]
@@ -229,8 +230,14 @@ def _receive(worker: _Worker) -> int | list[Record] | None:
 
 
 def _start(context: Context) -> _Worker:
-    here, there = multiprocessing.Pipe()
-    process = start(serve, there, context)
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there, context), daemon=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the driver's to handle
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     there.close()
     return _Worker(process, here)
 
@@ -241,6 +248,7 @@ def serve(pipe: Connection, context: Context) -> None:
     if context.jobs > 1:
         torch.set_num_threads(1)
     registry = Registry(context.plugins)
+    importlib.import_module("torch._dynamo")  # the first step would: seconds that are not the cell's, whose time may be limited
     try:
         while True:
             job = pipe.recv()

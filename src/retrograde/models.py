@@ -195,7 +195,7 @@ def _maker(spec: str) -> Make:
             f"package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
         )
     try:
-        module = _file(Path(path)) if path.endswith(".py") else importlib.import_module(path)
+        module = _file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)
         found: Make = getattr(module, attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"model={spec} cannot be imported: {error}.") from error

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
+from retrograde.environment import physical_bytes, usable_cores
 from retrograde.errors import UserError, nearest
 from retrograde.execute import Ended, run_here, run_in_workers
 from retrograde.plan import Context, Job, Request, plan
@@ -23,7 +24,6 @@ from retrograde.registry import Registry
 from retrograde.settings import parse
 from retrograde.stats import t_interval
 from retrograde.store import Store
-from retrograde.workers import physical_bytes, usable_cores
 
 INTERRUPTED = 130
 WORTH_A_PROCESS = 2000

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
@@ -34,6 +35,7 @@ class Figure(NamedTuple):
 
 
 FIGURES = pytest.StashKey[dict[str, Figure]]()
+STEADY = pytest.StashKey[list[float]]()
 
 
 def pytest_addoption(parser):
@@ -41,7 +43,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[FIGURES] = {}
+    config.stash[FIGURES], config.stash[STEADY] = {}, []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +54,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def steady(request):
+    """Time the same work after every benchmark, for the table to say how steady the machine was."""
+    square = torch.rand(512, 512)
+    yield
+    request.config.stash[STEADY].append(_seconds(lambda: (sum(range(1_000_000)), [square @ square for _ in range(10)])))
 
 
 @pytest.fixture
@@ -159,7 +169,7 @@ def _seconds(work):
 
 def pytest_terminal_summary(terminalreporter, config):
     if figures := config.stash[FIGURES]:
-        table = _table(figures)
+        table = _table(figures, config.stash[STEADY])
         terminalreporter.write(f"\n{markdown(table)}")
         if folder := config.getoption("--speed-table", None):
             folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +177,7 @@ def pytest_terminal_summary(terminalreporter, config):
                 (folder / f"speed.{ending}").write_text(form(table), encoding="utf-8")
 
 
-def _table(figures):
+def _table(figures, steady):
     """A row for each figure and other figure that it is read against; those that only others are read against have none."""
     used = {name for figure in figures.values() for name in figure.against}
     rows = [
@@ -182,7 +192,7 @@ def _table(figures):
         Section(name, COLUMNS, tuple(_entries(row) for row in part.itertuples())) for name, part in tidy.groupby("section")
     ]
     about = (": ".join(section) for section in sorted({figure.section for figure in figures.values()}))
-    return Table("Speed", (_machine(), _NOTE, _FLOORS, *about), tuple(sections), tidy)
+    return Table("Speed", (_machine(), _steadiness(steady), _NOTE, _FLOORS, *about), tuple(sections), tidy)
 
 
 _NOTE = (
@@ -203,6 +213,13 @@ def _machine():
     found = environment(torch.device("cpu"))
     today = datetime.datetime.now(tz=datetime.timezone.utc).date()
     return f"{found['cpu']}, {', '.join(f'{name} {found[name]}' for name in told)}, {today}."
+
+
+def _steadiness(seconds):
+    return (
+        f"The same work, done after each benchmark, took from {_time(min(seconds))} to {_time(max(seconds))}, in the median "
+        f"{_time(median(seconds))}: so steady was the machine, and no ratio is surer."
+    )
 
 
 def _entries(row):

@@ -57,22 +57,24 @@ def test_replay_and_avalanches(state, tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_jobs(state, tmp_path):
+@pytest.mark.parametrize(("length", "setting"), [("short", "examples=6000"), ("long", "epochs=2")])
+def test_jobs(state, tmp_path, length, setting):
     suite = tmp_path / "equal.toml"
-    benchmark = "split:dataset=mnist,examples=12000,probe=0"
+    benchmark = f"split:dataset=mnist,{setting},probe=0"
     suite.write_text(f'title = "equal"\nseeds = 1\n[[cells]]\nbenchmarks = ["{benchmark}"]\nstrategies = {json.dumps(CELLS)}\n')
     found = {jobs: run(tmp_path / f"jobs-{jobs}", suite, "--compile", "off", "--jobs", jobs) for jobs in (1, 2)}
     one, two = ({r.cell.path: (r.status, r.correct, r.counts) for r in records} for _, records in found.values())
     assert one == two
     assert len(one) == len(CELLS)
-    state("eight equal cells, --jobs 1", found[1][0])
-    state("eight equal cells, --jobs 2", found[2][0], {"eight equal cells, --jobs 1": 1 / 1.8})
+    cells = f"eight equal {length} cells, --jobs"
+    state(f"{cells} 1", found[1][0])
+    state(f"{cells} 2", found[2][0], {f"{cells} 1": 1 / 1.8})
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("compiled", "how"), [("on", "compiled"), ("off", "eager")])
 def test_many_replicates(state, tmp_path, compiled, how):
-    maml = ["--benchmark", "sinusoid:iterations=3000", "--strategy", "maml", "--compile", compiled]
+    maml = ["--benchmark", "sinusoid:iterations=3000", "--strategy", "maml", "--jobs", "1", "--compile", compiled]
     for seeds in (1, 5) if compiled == "on" else ():
         run(tmp_path / f"warm-{seeds}", *maml, "--seeds", seeds)
     one, twenty = (run(tmp_path / f"{seeds}", *maml, "--seeds", seeds) for seeds in (1, 20))
