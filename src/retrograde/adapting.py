@@ -31,7 +31,7 @@ BLOCK = 50
 CURVES = 2
 """Test tasks whose fits are kept, where tasks are curves."""
 NUMBERS = {"cpu": 2_000_000, "cuda": 200_000_000}
-"""Numbers in the examples and parameters of tasks that are measured at once, in all replicates; a CPU's cache holds no more."""
+"""Numbers in the examples and parameters of tasks that are measured at once, of all replicates; activations come on top."""
 
 
 class Tasks(NamedTuple):
