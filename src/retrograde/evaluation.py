@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
+from retrograde.net import Batch
 from retrograde.optim import Params
 from retrograde.probe import Probe
 from retrograde.schedule import Rows
@@ -37,7 +39,8 @@ class Outcome:
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)
     adaptation: Adaptation | None = None  # of episodes
-    probes: list[Probe] = field(default_factory=list)
+    gradients: list[Probe] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
     course: Course | None = None
 
     @property
@@ -79,8 +82,12 @@ class Backend(Protocol):
         """The model's parameters, with a leading axis for the replicates; empty where they are out of reach."""
         ...
 
-    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
-        """The mean loss of the model's outputs on test examples, in evaluation mode, and its gradient."""
+    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+        """Test examples as the model sees them, in parts of one size."""
+        ...
+
+    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+        """At these parameters, the mean loss of the model's outputs on each part, in evaluation mode, and its gradient."""
         ...
 
     def held_examples(self) -> list[int]:

@@ -79,7 +79,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
         return Record(
             job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
-            outcome.adaptation, outcome.probes, outcome.course, outcome.clocks | choosing, outcome.counts,
+            outcome.adaptation, outcome.gradients, outcome.accounts, outcome.course, outcome.clocks | choosing, outcome.counts,
             outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where,
         )  # fmt: skip
 

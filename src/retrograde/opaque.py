@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Experience, Learner, Terms, seeded
 from retrograde.models import build
-from retrograde.net import cross_entropies
+from retrograde.net import Batch, cross_entropies, mean
 from retrograde.optim import Params
 from retrograde.schedule import Rows, Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
@@ -100,18 +100,29 @@ class Opaque:
             return {}
         return {name: now[name][None].clone() for name in self.learnt}
 
-    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
-        """See `Backend.gradient`."""
-        self.twin.load_state_dict(self.model.state_dict())
-        row, task, y, weight = rows[0].T
-        x = self._x(self.stream.data.x_test, row.cpu().numpy(), int(task[0]))
-        logits = self.twin(x)
+    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+        """See `Backend.examples`."""
+        x = torch.stack([self._x(self.stream.data.x_test, part[:, 0], int(part[0, 1])) for part in rows[0]])
+        _, task, y, weight = torch.from_numpy(rows).to(self.device).unbind(-1)
+        return Batch(x[None], y, task, weight.float())
+
+    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+        """See `Backend.gradients`."""
+        own = {name: value[0] for name, value in params.items()}
+        self.twin.load_state_dict(self.model.state_dict() | own)
+        found = [self._gradient(Batch(*part)) for part in zip(*(each[0] for each in parts), strict=True)]
+        losses, gradients = zip(*found, strict=True)
+        stacked = {name: torch.stack(each)[None] for name, each in zip(self.learnt, zip(*gradients, strict=True), strict=True)}
+        return torch.stack(losses)[None], stacked
+
+    def _gradient(self, part: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The mean loss of one part, and its gradient."""
+        logits = self.twin(part.x)
         if self.benchmark.scenario == "task":
-            logits = logits.masked_fill(~self.units[task], -torch.inf)
-        loss = (cross_entropies(logits, y) * weight).sum() / weight.sum()
+            logits = logits.masked_fill(~self.units[part.task], -torch.inf)
+        loss = mean(cross_entropies(logits, part.y), part.weight)
         named = dict(self.twin.named_parameters())
-        gradients = torch.autograd.grad(loss, [named[name] for name in self.learnt])
-        return loss.detach()[None], {name: each[None] for name, each in zip(self.learnt, gradients, strict=True)}
+        return loss.detach(), torch.autograd.grad(loss, [named[name] for name in self.learnt])
 
     def held_examples(self) -> list[int]:
         """Unknown: what a learner keeps is its own affair, metered in `state_bytes`."""

@@ -1,4 +1,4 @@
-"""What a look at the gradients leaves: how those of different tasks lie to one another, and to the step that was taken."""
+"""A probe: how the gradients of different tasks lie to one another at the end of a task."""
 
 from dataclasses import dataclass, field
 
@@ -6,68 +6,90 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+CEILING = 0.2
+"""The least cosine between a task's gradients on two halves of its examples at which its cosines with others are told."""
+
 
 @dataclass(frozen=True)
 class Probe:
-    """One look, at the end of a task or amid it, at the loss of the tasks so far and, at a task's end, of the next one.
+    """The loss and the gradients of the tasks so far and of the next one, at the end of a task.
 
-    Loss and gradient are of the cross-entropy of the model's outputs, on the same test examples of a task at every look:
-    `Benchmark.probe` of them. Cosines have four decimals, the other numbers four significant digits.
+    Loss and gradient are of the cross-entropy of the model's outputs, on the same test examples of a task at every probe:
+    up to `Benchmark.probe` of them, in two halves that share no example of the dataset. The inner product of two tasks is
+    taken between different halves, and so is that of a task with itself: sampling noise adds to none of them (Riemer et al.
+    2019 define transfer and interference by such products). Numbers have four significant digits.
     """
 
-    task: int  # the one in training, from 0
+    task: int  # the one that ends here, from 0
     step: int  # steps so far, of the whole stream
-    ended: bool  # whether the task ends here
-    loss: list[float]  # of each task looked at, from task 0 on
-    norm: list[float]  # likewise, the length of the gradient
-    cosine: list[float]  # between the gradients of two tasks, over all parameters: the triangle below the diagonal, row by row
+    loss: list[float]  # of each task probed, from task 0 on
+    ceiling: list[float]  # likewise, the cosine between the gradients on the two halves
+    inner: list[float]  # inner products of gradients: the triangle with its diagonal, row by row
     layers: dict[str, list[float]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
-    update: list[float] = field(default_factory=list)
-    """For each task before `task`: minus the cosine between the step since the last look and its gradient. 1: straight down."""
-    predicted: list[float] = field(default_factory=list)
-    """Likewise, that step times that gradient: by how much the loss changes to first order."""
+
+    @property
+    def products(self) -> Float[np.ndarray, "task task"]:
+        """The matrix of inner products; the squared length of each gradient is on its diagonal."""
+        return triangle(self.inner, len(self.loss))
 
     @property
     def cosines(self) -> Float[np.ndarray, "task task"]:
-        """The whole matrix of cosines; its diagonal is 1."""
-        return triangle(self.cosine, len(self.loss))
+        """The cosines between gradients, free of noise but for chance; NaN where a task's ceiling is below `CEILING`."""
+        return self._cosines(self.products)
+
+    def cosines_of(self, layer: str) -> Float[np.ndarray, "task task"]:
+        """The same for the parameters of one layer."""
+        return self._cosines(triangle(self.layers[layer], len(self.loss)))
+
+    def _cosines(self, products: Float[np.ndarray, "task task"]) -> Float[np.ndarray, "task task"]:
+        squares = np.where(np.array(self.ceiling) >= CEILING, products.diagonal(), np.nan)
+        lengths = np.sqrt(np.where(squares > 0, squares, np.nan))
+        return np.asarray((products / np.outer(lengths, lengths)).clip(-1, 1))
 
     @property
     def arrival(self) -> bool:
-        """Whether the task last looked at is the next one, not trained on yet."""
-        return self.ended and len(self.loss) == self.task + 2
+        """True if the last task probed is the next one, not trained on yet."""
+        return len(self.loss) == self.task + 2
 
     def among(self) -> float:
-        """The mean cosine between two tasks of those up to the one in training; it takes two."""
-        return float(np.mean(self.cosine[: self.task * (self.task + 1) // 2]))
+        """The mean cosine between two tasks of those so far, over the pairs that have one; NaN if none has."""
+        below = self.cosines[: self.task + 1, : self.task + 1][np.tril_indices(self.task + 1, -1)]
+        known = below[~np.isnan(below)]
+        return float(known.mean()) if len(known) else float("nan")
 
     def arriving(self) -> float:
-        """The cosine between the gradient of the task last looked at and the mean gradient of those before it.
+        """The cosine between the gradient of the last task probed and the mean gradient of those before it.
 
-        0 where one of them vanishes. It is made from rounded cosines, and so are conflicts, which -0.00004 is none of.
+        NaN where the ceiling of the last task, or that of the mean, is too low to tell.
         """
-        norm = np.array(self.norm)
-        gram = self.cosines * np.outer(norm, norm)
-        length = norm[-1] * np.sqrt(max(gram[:-1, :-1].sum(), 0.0))
-        return float(gram[-1, :-1].sum() / length) if length > 0 else 0.0
+        products, ceiling = self.products, self.ceiling[-1]
+        mean = products[:-1, :-1].mean()
+        known = ceiling >= CEILING and mean > 0 and products[-1, -1] > 0
+        return float(np.clip(self.transfer() / np.sqrt(mean * products[-1, -1]), -1, 1)) if known else float("nan")
+
+    def transfer(self) -> float:
+        """The inner product of the gradient of the last task probed with the mean gradient of those before it."""
+        return float(self.products[-1, :-1].mean())
 
     def conflict(self) -> float:
-        """The share of earlier tasks whose gradient has a negative inner product with that of the task last looked at."""
-        return float((self.cosines[-1, :-1] < 0).mean())
+        """The share of earlier tasks whose gradient has a negative inner product with that of the last task probed."""
+        return float((self.products[-1, :-1] < 0).mean())
 
     def fault(self) -> str:
-        """What does not fit together, or nothing."""
-        looked = len(self.loss)
-        pairs = looked * (looked - 1) // 2
-        sizes = {len(self.norm) == looked, *(len(each) == pairs for each in (self.cosine, *self.layers.values()))}
-        sizes |= {len(each) in (0, self.task) for each in (self.update, self.predicted)}
-        return "" if sizes == {True} and looked >= self.task + 1 else "a probe's numbers of tasks do not fit together"
+        """Describe what does not fit together; empty if nothing."""
+        probed = len(self.loss)
+        pairs = probed * (probed + 1) // 2
+        fits = len(self.ceiling) == probed and all(len(each) == pairs for each in (self.inner, *self.layers.values()))
+        if not fits or probed < self.task + 1:
+            return "a probe's numbers of tasks do not fit together"
+        numbers = [*self.loss, *self.ceiling, *self.inner, *(value for each in self.layers.values() for value in each)]
+        return "" if np.isfinite(numbers).all() else "a probe has a number that is not finite"
 
 
-def triangle(below: list[float], size: int) -> Float[np.ndarray, "size size"]:
-    """The symmetric matrix of ones on its diagonal, and this below it, row by row."""
-    matrix = np.eye(size)
-    matrix[np.tril_indices(size, -1)] = below
+def triangle(values: list[float], size: int) -> Float[np.ndarray, "size size"]:
+    """The symmetric matrix with these numbers on and below its diagonal, row by row."""
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size)] = values
     return np.asarray(matrix + np.tril(matrix, -1).T)
 
 

@@ -1,6 +1,5 @@
-"""Looking at the gradients of all tasks while a learner goes along a stream, without disturbing it."""
+"""Probing the gradients of all tasks while a learner goes along a stream, without disturbing it."""
 
-from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -8,132 +7,218 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from retrograde.account import Account
 from retrograde.clocks import Clocks
 from retrograde.evaluation import Backend
+from retrograde.net import Batch
 from retrograde.optim import Params
 from retrograde.probe import Probe, rounded
 from retrograde.schedule import probe_rows
 from retrograde.stream import Stream
 
-Layers = dict[str, Tensor]
-"""Numbers of each layer, flattened along the last axis; the first one is the replicate."""
+PerTask = Float[Tensor, "replicate task"]
 
 
-class _Look(NamedTuple):
-    loss: Float[Tensor, "replicate task"]
-    gradients: Layers  # (replicate, task, number)
-    params: Layers  # (replicate, number)
+class Look(NamedTuple):
+    """Losses, gradients and parameters at one moment; gradients of the two halves of a task stand side by side."""
+
+    loss: PerTask
+    norm: PerTask  # lengths of gradients, free of sampling noise
+    halves: Params  # of each parameter tensor: (replicate, 2 * task, number)
+    params: Params
+
+    def of(self, tasks: int) -> "Look":
+        """The look at the first tasks alone."""
+        halves = {name: each[:, : 2 * tasks] for name, each in self.halves.items()}
+        return Look(self.loss[:, :tasks], self.norm[:, :tasks], halves, self.params)
+
+
+class _Window(NamedTuple):
+    """What one window, from look to look, adds to the account."""
+
+    length: Float[Tensor, " replicate"]
+    slope: PerTask
+    interference: PerTask
+    exposure: PerTask
+    loss: PerTask  # at its end
+
+
+class _Books:
+    """The account of the task in training, for all replicates."""
+
+    def __init__(self, start: Look) -> None:
+        self.before = self.after = start.loss
+        self.slope, self.interference, self.exposure = (torch.zeros_like(start.loss) for _ in range(3))
+        self.windows = start.loss.new_zeros(len(start.loss))
+        self.length = start.loss.new_zeros(len(start.loss))
+
+    def book(self, window: _Window) -> None:
+        """Add a window."""
+        self.slope = self.slope + window.slope
+        self.interference = self.interference + window.interference
+        self.exposure = self.exposure + window.exposure
+        self.length = self.length + window.length
+        self.windows = self.windows + (window.length > 0)  # a replicate that waits for others does not move
+        self.after = window.loss
+
+    def finite(self, replicate: int) -> bool:
+        """True if every number of a replicate is finite."""
+        numbers = (self.before, self.after, self.slope, self.interference, self.exposure)
+        return all(bool(each[replicate].isfinite().all()) for each in numbers)
+
+    def account(self, task: int, replicate: int) -> Account:
+        """What one replicate leaves."""
+        curvature = self.interference - self.slope
+        numbers = (self.before, self.after, self.slope, curvature, self.exposure)
+        (length,) = rounded(self.length[replicate, None])
+        return Account(task, int(self.windows[replicate]), length, *(rounded(each[replicate]) for each in numbers))
 
 
 class Prober:
-    """Compares the gradients of the tasks so far at every task's end and, where the benchmark asks, amid it."""
+    """Compares the gradients of the tasks at every task's end, and keeps an account of the losses of earlier ones.
+
+    Amid a task the gradients of the earlier ones are taken every `probe_every` steps; with 0 the window of the account is a
+    whole task. It holds two gradients of each earlier task and replicate, at two moments.
+    """
 
     def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
         benchmark = backend.benchmark
         self.backend, self.clocks, self.every = backend, clocks, benchmark.probe_every
-        self.tasks = len(streams[0].tasks) if benchmark.probe else 0
-        self.rows = [
-            np.stack([probe_rows(s, task, benchmark.probe, seed) for s, seed in zip(streams, seeds, strict=True)])
-            for task in range(self.tasks)
-        ]
         self.probes: list[list[Probe]] = [[] for _ in streams]
+        self.accounts: list[list[Account]] = [[] for _ in streams]
+        self.sound = [True for _ in streams]  # every loss and gradient was finite so far
+        self.tasks = len(streams[0].tasks) if benchmark.probe else 0
         self.task = self.step = 0
-        self.sound = [True for _ in streams]  # whether every loss and gradient was finite
-        self.last: _Look | None = None
-        self.before: _Look | None = None  # the look before the last one
+        self.last: Look | None = None
+        self.books: _Books | None = None
+        if self.tasks:
+            rows = np.stack([probe_rows(s, benchmark.probe, seed) for s, seed in zip(streams, seeds, strict=True)])
+            self.examples = backend.examples(rows.reshape(len(rows), -1, *rows.shape[3:]))
+            count = self.examples.weight.sum(-1).reshape(len(rows), self.tasks, 2)
+            self.share = count / count.sum(-1, keepdim=True)  # of each half in a task's loss
 
     def advance(self, steps: int) -> None:
-        """Count steps of training, and look where one is due."""
+        """Count steps of training, and take the gradients of earlier tasks where that is due."""
         self.step += steps
-        if self.every and self.step % self.every == 0:
-            self._look(self.task + 1, ended=False)
+        if self.every and self.task and self.step % self.every == 0:
+            with self.clocks("probe"):
+                self._book(self._look(self.task))
 
     def end_task(self) -> None:
-        """Look at the end of a task, at the next one too; and move on to that."""
-        if self.every and self.step % self.every == 0:
-            self._forget()
-        self._look(min(self.task + 2, self.tasks), ended=True)
-        self.task += 1
-
-    def _forget(self) -> None:
-        """Take back a look amid the task at its very end: that of the end takes its place."""
-        self.last = self.before
-        for probes in self.probes:
-            if probes and probes[-1].step == self.step:
-                probes.pop()
-
-    def _look(self, tasks: int, ended: bool) -> None:
+        """Probe the tasks so far and the next one, close the account of the task that ends, and move on."""
         with self.clocks("probe"):
-            params = self.backend.parameters()
-            if not self.tasks or not params:
-                return
-            found = [self.backend.gradient(torch.from_numpy(rows).to(_device(params))) for rows in self.rows[:tasks]]
-            gradients = [_by_layer(gradient) for _, gradient in found]
-            stacked = {layer: torch.stack([each[layer] for each in gradients], 1) for layer in gradients[0]}
-            look = _Look(torch.stack([loss for loss, _ in found], 1), stacked, _by_layer(params))
-            self._keep(look, ended)
-            self.before, self.last = self.last, look
+            look = self._look(min(self.task + 2, self.tasks))
+            self._book(look and look.of(self.task))
+            self._close()
+            if look:
+                self._keep(look)
+            self.last, self.task = look, self.task + 1
+            self.books = _Books(look.of(self.task)) if look else None
 
-    def _keep(self, look: _Look, ended: bool) -> None:
-        grams = {layer: gradient @ gradient.transpose(1, 2) for layer, gradient in look.gradients.items()}
-        gram = torch.stack(list(grams.values())).sum(0)
-        norm, cosines = gram.diagonal(dim1=1, dim2=2).sqrt(), _cosines(gram)
-        last = ended and self.task == self.tasks - 1
-        layers = {layer: _cosines(each) for layer, each in grams.items()} if last else {}
-        update, predicted = self._update(look)
+    def _look(self, tasks: int) -> Look | None:
+        """Losses and gradients of the first tasks; nothing where there is nothing to see."""
+        params = self.backend.parameters() if self.tasks else {}
+        if not params:
+            return None
+        parts = Batch(*(each[:, : 2 * tasks] for each in self.examples))
+        losses, gradients = self.backend.gradients(params, parts)
+        halves = {name: each.flatten(2) for name, each in gradients.items()}
+        loss = self._mean(losses, tasks)
+        return Look(loss, _lengths(halves), halves, params)
+
+    def _mean(self, of_halves: Float[Tensor, "replicate part"], tasks: int) -> PerTask:
+        """The mean over all examples of each task, of means over its halves."""
+        share = self.share[:, :tasks]
+        return (of_halves.reshape(share.shape) * share).sum(-1)
+
+    def _book(self, look: Look | None) -> None:
+        """Add the window since the last look to the account."""
+        if look and self.last and self.books:
+            self.books.book(self._window(self.last.of(self.task), look))
+        self.last = look
+
+    def _window(self, start: Look, end: Look) -> _Window:
+        """Integrate the gradients from look to look by Simpson's rule, which takes those in the middle too."""
+        displacement = {name: (now - start.params[name]).flatten(1) for name, now in end.params.items()}
+        length = _total([(each**2).sum(-1) for each in displacement.values()]).sqrt()
+        slope, last = (self._mean(_along(each.halves, displacement), self.task) for each in (start, end))
+        middle = {name: (start.params[name] + now) / 2 for name, now in end.params.items()}
+        _, gradients = self.backend.gradients(middle, self._whole_tasks())
+        amid = _along({name: each.flatten(2) for name, each in gradients.items()}, displacement)
+        exposure = length[:, None] * (start.norm + end.norm) / 2
+        return _Window(length, slope, (slope + 4 * amid + last) / 6, exposure, end.loss)
+
+    def _whole_tasks(self) -> Batch:
+        """The examples of the earlier tasks, both halves of each together."""
+        count, rows = self.task, 2 * self.examples.weight.shape[2]
+        whole = (each[:, : 2 * count].reshape(len(each), count, rows, *each.shape[3:]) for each in self.examples)
+        return Batch(*whole)
+
+    def _close(self) -> None:
+        """Keep the account of a task that had earlier ones."""
+        if not self.books or not self.task:
+            return
+        for i, accounts in enumerate(self.accounts):
+            self.sound[i] &= self.books.finite(i)
+            if self.sound[i]:
+                accounts.append(self.books.account(self.task, i))
+
+    def _keep(self, look: Look) -> None:
+        """Keep the inner products of all gradients."""
+        grams = {layer: _gram(each) for layer, each in _by_layer(look.halves).items()}
+        gram = _total([*grams.values()])
+        inner, ceiling = _between_halves(gram), _ceilings(gram)
+        last = self.task == self.tasks - 1
+        layers = {layer: _between_halves(each) for layer, each in grams.items()} if last else {}
         for i, probes in enumerate(self.probes):
-            self.sound[i] &= all(bool(each[i].isfinite().all()) for each in (look.loss, gram, update))
+            self.sound[i] &= all(bool(each[i].isfinite().all()) for each in (look.loss, gram))
             if self.sound[i]:
                 own = {layer: _triangle(each[i]) for layer, each in layers.items()}
-                probes.append(
-                    Probe(
-                        self.task, self.step, ended, rounded(look.loss[i]), rounded(norm[i]), _triangle(cosines[i]),
-                        own, _decimals(update[i]), rounded(predicted[i]),
-                    )
-                )  # fmt: skip
-
-    def _update(self, look: _Look) -> tuple[Float[Tensor, "replicate task"], Float[Tensor, "replicate task"]]:
-        """Of each earlier task: minus the cosine between the step taken and the gradient where it began; and their product."""
-        if not self.last or not self.task:
-            return look.loss[:, :0], look.loss[:, :0]
-        steps = {layer: now - self.last.params[layer] for layer, now in look.params.items()}
-        before = {layer: gradient[:, : self.task] for layer, gradient in self.last.gradients.items()}
-        inner = _total({layer: (before[layer] @ step[..., None])[..., 0] for layer, step in steps.items()})
-        norm = _total({layer: (each**2).sum(-1) for layer, each in before.items()}).sqrt()
-        length = _total({layer: (step**2).sum(-1, keepdim=True) for layer, step in steps.items()}).sqrt()
-        return -_ratio(inner, norm * length), inner
+                probes.append(Probe(self.task, self.step, rounded(look.loss[i]), rounded(ceiling[i]), _triangle(inner[i]), own))
 
 
-def _device(params: Params) -> torch.device:
-    return next(iter(params.values())).device
+def _by_layer(halves: Params) -> dict[str, list[Tensor]]:
+    """The gradients of each module's parameters."""
+    layers: dict[str, list[Tensor]] = {}
+    for name, value in halves.items():
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(value)
+    return layers
 
 
-def _by_layer(params: Params) -> Layers:
-    """The parameters of each module, one after the other."""
-    parts = defaultdict(list)
-    for name, value in params.items():
-        parts[name.rpartition(".")[0] or name].append(value.flatten(1))
-    return {layer: torch.cat(values, 1) for layer, values in parts.items()}
+def _along(gradients: Params, displacement: Params) -> Float[Tensor, "replicate part"]:
+    """The inner products of gradients with a displacement of the parameters."""
+    return _total([(gradients[name] @ each[..., None])[..., 0] for name, each in displacement.items()])
 
 
-def _total(of_layers: Layers) -> Tensor:
-    return torch.stack(list(of_layers.values())).sum(0)
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum(0)
 
 
-def _ratio(inner: Tensor, lengths: Tensor) -> Tensor:
-    """A cosine; 0 where one of the two vectors vanishes."""
-    return torch.where(lengths > 0, inner / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0).clamp(-1, 1)
+def _gram(gradients: list[Tensor]) -> Float[Tensor, "replicate part part"]:
+    """Inner products between all gradients, each given in parts."""
+    return _total([each @ each.transpose(1, 2) for each in gradients])
 
 
-def _cosines(gram: Float[Tensor, "replicate task task"]) -> Float[Tensor, "replicate task task"]:
-    norm = gram.diagonal(dim1=1, dim2=2).sqrt()
-    return _ratio(gram, norm[:, :, None] * norm[:, None, :])
+def _between_halves(gram: Float[Tensor, "replicate part part"]) -> Float[Tensor, "replicate task task"]:
+    """Inner products of tasks, each the mean of those between different halves."""
+    first, second = gram[:, 0::2, 1::2], gram[:, 1::2, 0::2]
+    return (first + second) / 2
+
+
+def _ceilings(gram: Float[Tensor, "replicate part part"]) -> PerTask:
+    """The cosine between the gradients on the two halves of a task; 0 where one of them vanishes."""
+    squares = gram.diagonal(dim1=1, dim2=2)
+    lengths = (squares[:, 0::2] * squares[:, 1::2]).sqrt()
+    between = _between_halves(gram).diagonal(dim1=1, dim2=2)
+    return torch.where(lengths > 0, between / lengths, 0.0).clamp(-1, 1)
+
+
+def _lengths(halves: Params) -> PerTask:
+    """The length of each task's gradient: the square is the inner product of its halves, 0 where that is negative."""
+    squares = [torch.einsum("rtn,rtn->rt", each[:, 0::2], each[:, 1::2]) for each in halves.values()]
+    return _total(squares).clamp(min=0).sqrt()
 
 
 def _triangle(matrix: Float[Tensor, "task task"]) -> list[float]:
-    below = torch.tril_indices(len(matrix), len(matrix), -1)
-    return _decimals(matrix[below[0], below[1]])
-
-
-def _decimals(values: Tensor) -> list[float]:
-    return [round(value, 4) + 0.0 for value in values.tolist()]
+    row, column = torch.tril_indices(len(matrix), len(matrix))
+    return rounded(matrix[row, column])

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
+from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
 from retrograde.probe import Probe
 from retrograde.settings import digest, write
 
-SCHEMA = 4
+SCHEMA = 5
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -103,7 +104,8 @@ class Record:
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
     adaptation: Adaptation | None = None  # schema 2
-    probes: list[Probe] = field(default_factory=list)  # gradients along the stream; schema 3
+    gradients: list[Probe] = field(default_factory=list)  # of the tasks, at task ends; schema 5 (3 and 4: no ceilings)
+    accounts: list[Account] = field(default_factory=list)  # one for each task after the first; schema 5
     course: Course | None = None  # accuracy along the stream; schema 4
     clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
     counts: dict[str, int] = field(default_factory=dict)
@@ -178,7 +180,7 @@ def _check_counts(record: Record) -> None:
 def _faults(record: Record) -> Iterator[str]:
     if record.adaptation:
         yield record.adaptation.fault()
-    yield from (probe.fault() for probe in record.probes)
+    yield from (each.fault() for each in (*record.gradients, *record.accounts))
     if record.course:
         yield record.course.fault(record.tests)
         if record.status == "done" and record.course.step[-1] != record.counts["steps"]:

@@ -125,11 +125,30 @@ def _glanced(index: np.ndarray, real: np.ndarray, glances: int, random: np.rando
     return index[again, order], real[again, order]
 
 
-def probe_rows(stream: Stream, number: int, count: int, seed: int) -> Rows:
-    """Test examples of a task, drawn once per replicate, for its gradient; where there are fewer, padding follows."""
-    examples = _triples(stream.tasks[number].test, number)
-    order = generator(seed, "probe", number).permutation(len(examples))
-    return _weighted(examples[np.resize(order, count)], np.arange(count) < len(order))
+def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task half row 4"]:
+    """Test examples of each task, drawn once per replicate, for its gradient: `count` of them, in two halves.
+
+    The test set is cut in two once, so that no two halves, of whatever tasks, share an example. Where a half of a task has
+    fewer examples, padding follows.
+    """
+    first = generator(seed, "probe").permutation(len(stream.data.y_test)) % 2 == 0
+    tasks = [
+        [
+            _probed(_triples(task.test, number), first == half, count // 2, generator(seed, "probe", number))
+            for half in (True, False)
+        ]
+        for number, task in enumerate(stream.tasks)
+    ]
+    return np.array(tasks)
+
+
+def _probed(examples: Triples, chosen: Bool[np.ndarray, " row"], count: int, random: np.random.Generator) -> Rows:
+    """So many of a task's examples, of those that are chosen; where there are fewer, padding follows."""
+    own = examples[chosen[examples[:, 0]]]
+    order = random.permutation(len(own))
+    if not len(own):
+        return _weighted(examples[np.zeros(count, np.int64)], np.zeros(count, dtype=bool))
+    return _weighted(own[np.resize(order, count)], np.arange(count) < len(order))
 
 
 def chosen_tests(stream: Stream, count: int, seed: int) -> list[Int64[np.ndarray, " n"]]:

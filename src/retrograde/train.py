@@ -109,7 +109,8 @@ def _run(
     return [
         Outcome(
             faults[i], **shared[i], correct=hits[i], correct_told=told[i],
-            probes=prober.probes[i] if prober.sound[i] and not faults[i] else [],
+            gradients=prober.probes[i] if prober.sound[i] and not faults[i] else [],
+            accounts=prober.accounts[i] if prober.sound[i] and not faults[i] else [],
             course=None if faults[i] else watcher.course(i),
         )
         for i in range(replicates)

@@ -334,16 +334,22 @@ class Vectorised:
         params: Params = self.state.params
         return params
 
-    def gradient(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Float[Tensor, " replicate"], Params]:
-        """See `Backend.gradient`."""
+    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+        """See `Backend.examples`."""
+        flat = torch.from_numpy(rows).to(self.device).flatten(1, 2)
+        batch = vmap(self._batch, in_dims=(0, 0, None))(flat, self.tables, self.test_x)
+        return Batch(*(each.unflatten(1, rows.shape[1:3]) for each in batch))
 
-        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Params, Tensor]:
+    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+        """See `Backend.gradients`."""
+
+        def one(params: Params, buffers: Params, tables: Params, parts: Batch) -> tuple[Params, Tensor]:
             net = self._net(self.eval_net, buffers, tables)
-            found: tuple[Params, Tensor] = grad_and_value(net.loss)(state.params, self._batch(rows, tables, pool))
+            found: tuple[Params, Tensor] = vmap(partial(grad_and_value(net.loss), params))(parts)
             return found
 
-        gradient, loss = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
-        return loss, gradient
+        gradients, losses = vmap(one)(params, self.buffers, self.tables, parts)
+        return losses, gradients
 
     def held_examples(self) -> list[int]:
         """How many past examples each replicate holds at the end of its stream."""
