@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,14 +14,16 @@ from torch.nn.functional import cross_entropy
 from retrograde.checks import Blobs, blobs
 from retrograde.clocks import Clocks
 from retrograde.data import Dataset, load
+from retrograde.errors import UserError
 from retrograde.learner import Learner
 from retrograde.models import build
+from retrograde.net import Batch
 from retrograde.probing import Prober
 from retrograde.registry import Registry
 from retrograde.schedule import probe_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Stream, split_classes
-from retrograde.train import train
+from retrograde.train import check, train
 from retrograde.vectorise import Vectorised
 
 CPU = torch.device("cpu")
@@ -68,43 +71,161 @@ def flat(gradients):
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def by_hand(benchmark, data, seed):
-    """After each task: the gradients of all tasks seen and the next, the losses there, and the parameters; plain autograd."""
-    stream = benchmark.stream(data, seed)
-    model = build(benchmark.model, data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
-    backend = Vectorised(benchmark, finetune(), [stream], [seed], CPU)
-    for number in range(len(stream.tasks)):
-        for row, _, y, *_ in (step[step[:, 3] > 0].T for step in backend.rows(number)[:, 0]):
-            descend(model.parameters(), cross_entropy(model(torch.from_numpy(data.x_train[row])), torch.from_numpy(y)))
-        looked = range(min(number + 2, len(stream.tasks)))
-        rows = [probe_rows(stream, task, benchmark.probe, seed) for task in looked]
-        losses = [_loss(model, data, r[r[:, 3] > 0]) for r in rows]
-        gradients = torch.stack([flat(torch.autograd.grad(loss, [*model.parameters()])) for loss in losses])
-        yield gradients, torch.stack(losses).detach(), flat([p.detach().clone() for p in model.parameters()])
+class Seen(NamedTuple):
+    """What plain autograd sees at one moment: the loss of each task, and its gradient on each half and as a whole."""
+
+    loss: torch.Tensor
+    halves: torch.Tensor  # (task, half, number)
+    whole: torch.Tensor  # (task, number)
 
 
-def _loss(model, data, rows):
-    return cross_entropy(model(torch.from_numpy(data.x_test[rows[:, 0]])), torch.from_numpy(rows[:, 2].copy()))
+class ByHand:
+    """A model trained by plain SGD on the steps of `finetune`, and its gradients on the probe examples."""
+
+    def __init__(self, benchmark, data, seed):
+        self.stream, self.data = benchmark.stream(data, seed), data
+        outputs = self.stream.units.shape[1]
+        self.model = build(benchmark.model, data.shape, outputs, torch_seed(seed, "weights"))
+        self.backend = Vectorised(benchmark, finetune(), [self.stream], [seed], CPU)
+        self.rows = probe_rows(self.stream, benchmark.probe, seed)
+
+    def steps(self, number):
+        for row, _, y, *_ in (step[step[:, 3] > 0].T for step in self.backend.rows(number)[:, 0]):
+            descend(self.model.parameters(), self.loss(self.data.x_train, row, y))
+            yield flat([p.detach().clone() for p in self.model.parameters()])
+
+    def loss(self, x, row, y):
+        return cross_entropy(self.model(torch.from_numpy(x[row])), torch.from_numpy(y.copy()))
+
+    def see(self, tasks):
+        halves, losses, whole = [], [], []
+        for of_task in self.rows[:tasks]:
+            real = [half[half[:, 3] > 0] for half in of_task]
+            halves.append(torch.stack([self.gradient(half)[1] for half in real]))
+            loss, gradient = self.gradient(np.concatenate(real))
+            losses.append(loss)
+            whole.append(gradient)
+        return Seen(torch.stack(losses), torch.stack(halves), torch.stack(whole))
+
+    def gradient(self, rows):
+        loss = self.loss(self.data.x_test, rows[:, 0], rows[:, 2])
+        return loss.detach(), flat(torch.autograd.grad(loss, [*self.model.parameters()]))
+
+    def put(self, params):
+        torch.nn.utils.vector_to_parameters(params.clone(), self.model.parameters())
 
 
-def normalised(rows):
-    return rows / rows.norm(dim=-1, keepdim=True)
+def test_products_and_ceilings_are_those_of_plain_autograd():
+    benchmark, data = Blobs(probe=6), blobs()
+    probes, hand = run(benchmark, finetune(), data)[0].gradients, ByHand(benchmark, data, 0)
+    for number, probe in enumerate(probes):
+        [*hand.steps(number)]
+        seen = hand.see(min(number + 2, 3))
+        first, second = seen.halves.unbind(1)
+        expected = (first @ second.T + second @ first.T) / 2
+        assert np.allclose(probe.loss, seen.loss, rtol=2e-3)
+        assert np.allclose(probe.products, expected, rtol=2e-3, atol=1e-4 * float(expected.abs().max()))
+        assert np.allclose(probe.ceiling, torch.cosine_similarity(first, second), atol=2e-3)
 
 
 @pytest.mark.parametrize("part", [finetune(), Plain()], ids=["pure", "opaque"])
-def test_losses_norms_cosines_and_updates_are_those_of_plain_autograd(part):
-    benchmark, data = Blobs(probe=6), blobs()
-    probes, before = run(benchmark, part, data)[0].probes, None
-    for number, (gradients, losses, params) in enumerate(by_hand(benchmark, data, 0)):
-        probe, cosines = probes[number], normalised(gradients) @ normalised(gradients).T
-        assert np.allclose(probe.loss, losses, rtol=2e-3)
-        assert np.allclose(probe.norm, gradients.norm(dim=1), rtol=2e-3)
-        assert np.allclose(probe.cosines, cosines, atol=1e-3)
-        if before:
-            step = params - before[1]
-            assert np.allclose(probe.predicted, before[0][:number] @ step, rtol=1e-2, atol=1e-5)
-            assert np.allclose(probe.update, -normalised(before[0][:number]) @ normalised(step), atol=1e-3)
-        before = gradients, params
+def test_an_account_is_that_of_plain_autograd_at_both_ends_and_in_the_middle_of_each_step(part):
+    benchmark, data = Blobs(probe=6, probe_every=1), blobs()
+    accounts, hand = run(benchmark, part, data)[0].accounts, ByHand(benchmark, data, 0)
+    assert [account.task for account in accounts] == [1, 2]
+    position = [*hand.steps(0)][-1]
+    for account in accounts:
+        expected, position = _booked(hand, account.task, position)
+        mine = [account.before, account.after, account.slope, account.curvature, account.exposure]
+        for name, own, other in zip(("before", "after", "slope", "curvature", "exposure"), mine, expected[:-1], strict=True):
+            assert np.allclose(own, other, rtol=5e-3, atol=2e-5), name
+        assert account.length == pytest.approx(float(expected[-1]), rel=2e-3)
+        assert account.windows == 5
+
+
+def _booked(hand, task, position):
+    """The numbers of an account, from gradients of the model put at each place."""
+    start = hand.see(task)
+    before, slope, path, exposure, length = start.loss, 0, 0, 0, 0
+    for now in [*hand.steps(task)]:
+        step = now - position
+        hand.put((now + position) / 2)
+        amid = hand.see(task)
+        hand.put(now)
+        end = hand.see(task)
+        slope = slope + start.whole @ step
+        path = path + (start.whole + 4 * amid.whole + end.whole) @ step / 6
+        exposure = exposure + (_length(start) + _length(end)) * step.norm() / 2
+        length = length + step.norm()
+        start, position = end, now
+    return (before, start.loss, slope, path - slope, exposure, length), position
+
+
+def _length(seen):
+    return (seen.halves[:, 0] * seen.halves[:, 1]).sum(-1).clamp(min=0).sqrt()
+
+
+class Bowls:
+    """A backend whose task j has the loss (p - c_j)' H_j (p - c_j) / 2, at whatever place it is put."""
+
+    benchmark = Blobs(probe=2, probe_every=1)
+
+    def __init__(self, hessians, centres):
+        self.hessians, self.centres = torch.stack(hessians), torch.stack(centres)
+        self.place = torch.zeros_like(centres[0])
+
+    def parameters(self):
+        return {"p": self.place[None]}
+
+    def examples(self, rows):
+        task = torch.from_numpy(rows[..., 1])
+        return Batch(task[..., None].float(), task, task, torch.ones(task.shape))
+
+    def gradients(self, params, parts):
+        task = parts.task[0, :, 0]
+        away = params["p"][0] - self.centres[task]
+        slope = torch.einsum("tij,tj->ti", self.hessians[task], away)
+        return ((away * slope).sum(-1) / 2)[None], {"p": slope[None]}
+
+    def walk(self, *path):
+        """The accounts of a walk: a list of places for each task, from the origin on."""
+        stream = self.benchmark.stream(blobs(), 0)
+        prober = Prober(self, [stream], [0], Clocks(CPU))
+        for places in path:
+            for place in places:
+                self.place = place
+                prober.advance(1)
+            prober.end_task()
+        return prober.accounts[0]
+
+
+def vector(*numbers):
+    return torch.tensor(numbers)
+
+
+def test_of_quadratic_losses_the_account_is_exact_and_nothing_remains():
+    random = torch.Generator().manual_seed(0)
+    roots = [torch.randn(4, 4, generator=random) for _ in range(3)]
+    bowls = Bowls([root @ root.T for root in roots], [torch.randn(4, generator=random) for _ in range(3)])
+    steps = torch.randn(7, 4, generator=random)
+    places = steps.cumsum(0)
+    account, _ = bowls.walk([places[0]], [*places[1:4]], [*places[4:]])
+    starts, taken = places[:3], steps[1:4]
+    slope = ((starts - bowls.centres[0]) @ bowls.hessians[0] * taken).sum()
+    curvature = (taken @ bowls.hessians[0] * taken).sum() / 2
+    assert account.slope == pytest.approx([float(slope)], rel=1e-3)
+    assert account.curvature == pytest.approx([float(curvature)], rel=1e-3)
+    assert account.length == pytest.approx(float(taken.norm(dim=1).sum()), rel=1e-3)
+    assert account.remainder == pytest.approx([0], abs=2e-3 * abs(float(curvature)))
+    assert account.observed == pytest.approx([float(slope + curvature)], rel=1e-3)
+
+
+def test_a_task_whose_parameters_no_other_moves_has_an_account_of_zeros():
+    first, second = torch.diag(vector(1.0, 1, 0, 0)), torch.diag(vector(0.0, 0, 1, 1))
+    bowls = Bowls([first, second, second], [vector(1.0, 2, 0, 0), vector(0.0, 0, 3, 4), vector(0.0, 0, 5, 6)])
+    account, _ = bowls.walk([vector(0.5, 1, 0, 0)], [vector(0.5, 1, 1, 2), vector(0.5, 1, 3, 4)], [vector(0.5, 1, 5, 6)])
+    assert account.observed.tolist() == account.slope == account.curvature == [0.0]
+    assert account.exposure[0] > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +233,24 @@ class Copies(Blobs):
     """The same task three times."""
 
     def cut(self, data: Dataset, seed: int) -> Stream:
-        stream = split_classes(data, [np.arange(2)], self.scenario)
+        stream = split_classes(data, [np.arange(1)], self.scenario)
         return replace(stream, tasks=stream.tasks * 3, units=np.repeat(stream.units, 3, axis=0))
 
 
-def test_cosines_of_copies_of_a_task_are_one():
-    for probe in run(Copies(), finetune(), blobs())[0].probes:
+def constant():
+    """One example again and again, in six classes."""
+    x, y = np.ones((6 * 8, 12), np.float32), np.repeat(np.arange(6), 8)
+    return Dataset("constant", x, y, x, y)
+
+
+def test_copies_of_a_task_align_and_small_steps_go_straight_down_their_loss():
+    part = PARTS.find("strategies", "finetune")(lr=1e-3)
+    outcome = run(Copies(batch=8, probe_every=1), part, constant())[0]
+    for probe in outcome.gradients:
         assert np.allclose(probe.cosines, 1, atol=1e-3)
+        assert np.allclose(probe.ceiling, 1, atol=1e-3)
+    for account in outcome.accounts:
+        assert -account.interference / account.exposure == pytest.approx(np.ones(account.task), abs=1e-2)
 
 
 class Linear(nn.Module):
@@ -132,65 +264,88 @@ class Linear(nn.Module):
         return self.layer(x)
 
 
-def test_cosines_of_orthogonal_linear_tasks_are_zero():
+def test_orthogonal_linear_tasks_neither_align_nor_interfere():
     x = np.kron(np.eye(6, dtype=np.float32), np.ones((4, 2), np.float32))  # every class has inputs of its own
     data = Dataset("apart", x, np.repeat(np.arange(6), 4), x, np.repeat(np.arange(6), 4))
-    benchmark = Blobs(model=f"{Path(__file__)}:Linear", batch=4)
-    for probe in run(benchmark, finetune(), data)[0].probes:
-        assert np.allclose(probe.cosine, 0)
-        assert np.allclose(probe.update, 0)
+    outcome = run(Blobs(model=f"{Path(__file__)}:Linear", batch=4, probe_every=1), finetune(), data)[0]
+    for probe in outcome.gradients:
+        products = probe.products
+        assert np.allclose(products - np.diag(products.diagonal()), 0)
+    for account in outcome.accounts:
+        assert np.allclose(account.observed, 0)
+        assert np.allclose([account.slope, account.curvature], 0)
 
 
 @pytest.mark.parametrize("part", [finetune(), PARTS.get("strategies", "lamaml"), Plain()], ids=["finetune", "lamaml", "opaque"])
 def test_probing_changes_no_result(part):
     seen, unseen = (run(Blobs(probe=probe, probe_every=every), part, blobs(), (0,)) for probe, every in ((8, 2), (0, 0)))
     assert seen[0].correct == unseen[0].correct
-    assert not unseen[0].probes
-    assert len(seen[0].probes) > 3
+    assert not unseen[0].gradients
+    assert not unseen[0].accounts
+    assert len(seen[0].gradients) == 3
+    assert len(seen[0].accounts) == 2
 
 
-def test_a_look_leaves_parameters_buffers_and_generators_alone():
+def test_probing_leaves_parameters_buffers_and_generators_alone():
     benchmark = Blobs(model="mlpbn-8", probe_every=1)
     backend = Vectorised(benchmark, finetune(), [benchmark.stream(blobs(), 0)], [0], CPU)
     prober = Prober(backend, backend.streams, [0], Clocks(CPU))
     kept = {name: value.clone() for name, value in {**backend.state.params, **backend.buffers}.items()}
     generator = torch.get_rng_state()
     prober.advance(1)
+    prober.end_task()
+    prober.advance(1)
     assert len(prober.probes[0]) == 1
     assert all(torch.equal(value, kept[name]) for name, value in {**backend.state.params, **backend.buffers}.items())
     assert torch.equal(generator, torch.get_rng_state())
 
 
-def test_looks_amid_a_task_come_every_so_many_steps():
-    probes = run(Blobs(probe_every=3, batch=5), finetune(), blobs())[0].probes
-    amid = [probe.step for probe in probes if not probe.ended]
-    assert amid == [3, 6, 9, 12, 15, 18, 21, 24, 27]  # at 30 the last task ends
-    assert [probe.step for probe in probes if probe.ended] == [10, 20, 30]
-    assert [len(probe.loss) for probe in probes if probe.ended] == [2, 3, 3]
-    assert all(probe.fault() == "" for probe in probes)
+def test_windows_are_so_many_steps_long_and_the_last_one_ends_with_the_task():
+    outcome = run(Blobs(probe_every=3, batch=5), finetune(), blobs())[0]
+    assert [probe.step for probe in outcome.gradients] == [10, 20, 30]
+    assert [len(probe.loss) for probe in outcome.gradients] == [2, 3, 3]
+    assert [account.windows for account in outcome.accounts] == [4, 4]  # after 3, 6, 9 and 10 steps of a task
+
+
+def test_without_an_interval_the_window_is_the_whole_task():
+    outcome = run(Blobs(batch=5), finetune(), blobs())[0]
+    assert [account.windows for account in outcome.accounts] == [1, 1]
+
+
+def test_losses_of_an_account_are_those_of_the_probes_at_both_ends():
+    outcome = run(Blobs(probe_every=2), finetune(), blobs())[0]
+    for account in outcome.accounts:
+        assert account.before == outcome.gradients[account.task - 1].loss[: account.task]
+        assert account.after == outcome.gradients[account.task].loss[: account.task]
 
 
 def test_layers_are_looked_at_when_the_stream_is_over():
-    *earlier, last = run(Blobs(), finetune(), blobs())[0].probes
+    *earlier, last = run(Blobs(), finetune(), blobs())[0].gradients
     assert not any(probe.layers for probe in earlier)
     assert set(last.layers) == {"1", "head"}
+    assert np.allclose(sum(map(np.array, last.layers.values())), last.inner, rtol=1e-2, atol=1e-3)
 
 
-def test_replicates_are_probed_as_they_are_alone():
-    together = run(Blobs(), finetune(), blobs(), (0, 1, 2))
-    alone = run(Blobs(), finetune(), blobs(), (1,))
-    for mine, own in zip(together[1].probes, alone[0].probes, strict=True):
-        assert np.allclose(mine.cosine, own.cosine, atol=2e-3)
+@pytest.mark.parametrize("uneven", [False, True])
+def test_replicates_are_probed_as_they_are_alone(uneven):
+    benchmark = Blobs(uneven=uneven, probe_every=2)
+    together, alone = run(benchmark, finetune(), blobs(), (0, 1, 2)), run(benchmark, finetune(), blobs(), (1,))
+    for mine, own in zip(together[1].gradients, alone[0].gradients, strict=True):
+        assert np.allclose(mine.inner, own.inner, rtol=2e-2, atol=1e-3)
         assert np.allclose(mine.loss, own.loss, rtol=2e-3)
+    for mine, own in zip(together[1].accounts, alone[0].accounts, strict=True):
+        assert np.allclose(mine.slope, own.slope, rtol=1e-2, atol=1e-3)
+        assert mine.windows == own.windows
 
 
-def test_a_replicate_that_diverged_has_no_probes():
-    assert run(Blobs(), PARTS.find("strategies", "finetune")(lr=1e30), blobs())[0].probes == []
+def test_a_replicate_that_diverged_has_neither_probes_nor_accounts():
+    outcome = run(Blobs(), PARTS.find("strategies", "finetune")(lr=1e30), blobs())[0]
+    assert outcome.gradients == outcome.accounts == []
 
 
-def test_a_look_amid_a_task_at_its_very_end_gives_way_to_that_of_the_end():
-    often, seldom = (run(Blobs(probe_every=every, batch=5), finetune(), blobs())[0].probes for every in (10, 0))
-    assert often == seldom
+def test_a_single_probe_example_is_refused():
+    with pytest.raises(UserError, match="probe=1"):
+        check(Blobs(probe=1), finetune(), Blobs().stream(blobs(), 0), CPU)
 
 
 @dataclass
@@ -233,7 +388,7 @@ class Headless(Plain):
 def test_a_learner_that_does_not_train_the_whole_model_it_was_given_is_not_probed(learner):
     outcome = run(Blobs(), learner, blobs())[0]
     assert outcome.sound
-    assert outcome.probes == []
+    assert outcome.gradients == outcome.accounts == []
 
 
 @dataclass
@@ -248,7 +403,7 @@ class Freezing(Plain):
 
 
 def test_a_learner_may_freeze_parameters_on_its_way():
-    assert [len(probe.loss) for probe in run(Blobs(), Freezing(), blobs())[0].probes] == [2, 3, 3]
+    assert [len(probe.loss) for probe in run(Blobs(), Freezing(), blobs())[0].gradients] == [2, 3, 3]
 
 
 class Rounding(torch.autograd.Function):
@@ -275,17 +430,33 @@ class Rounded(nn.Module):
 
 
 def test_a_learners_model_may_be_one_that_function_transforms_do_not_take():
-    assert run(Blobs(model=f"{Path(__file__)}:Rounded"), Plain(), blobs())[0].probes
+    assert run(Blobs(model=f"{Path(__file__)}:Rounded"), Plain(), blobs())[0].gradients
 
 
 def test_probe_examples_are_test_examples_of_the_task_and_padding_follows():
     stream = PARTS.get("benchmarks", "split").stream(load("digits", Path()), 0)
-    few, many = (probe_rows(stream, 1, count, 0) for count in (5, 1000))
-    real = many[many[:, 3] > 0]
-    assert set(few[:, 0]) <= set(stream.tasks[1].test.row)
+    few, many = (probe_rows(stream, count, 0)[1] for count in (10, 2000))
+    real = many[many[..., 3] > 0]
+    assert few.shape == (2, 5, 4)
     assert sorted(real[:, 0]) == sorted(stream.tasks[1].test.row)
-    assert (many[: len(real), 3] == 1).all()
-    assert np.array_equal(few[:, :3], many[:5, :3])
+    for mine, more in zip(few, many, strict=True):
+        assert np.array_equal(mine, more[:5])
+        assert (np.diff(more[:, 3]) <= 0).all()
+
+
+def test_no_two_halves_share_an_example_though_tasks_do():
+    stream = PARTS.get("benchmarks", "permuted").stream(load("digits", Path()), 0)
+    rows = probe_rows(stream, 400, 0)
+    first, second = (set(half[half[..., 3] > 0][:, 0]) for half in (rows[:, 0], rows[:, 1]))
+    assert first.isdisjoint(second)
+    assert len(first) + len(second) > 400  # tasks have examples of their own, too
+
+
+def test_a_half_without_examples_is_padding():
+    data = blobs()
+    few = replace(data, x_test=data.x_test[::10], y_test=data.y_test[::10])  # one test example of each class
+    outcome = run(Blobs(probe=8), finetune(), few)[0]
+    assert all(np.isfinite(probe.loss).all() for probe in outcome.gradients)
 
 
 def test_a_clock_inside_another_stops_the_outer_one():

@@ -88,7 +88,7 @@ class Prober:
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far
         self.tasks = len(streams[0].tasks) if benchmark.probe else 0
-        self.task = self.step = 0
+        self.task = self.step = self.amid = 0  # the steps are those of the stream so far, and of the task
         self.last: Look | None = None
         self.books: _Books | None = None
         if self.tasks:
@@ -100,7 +100,8 @@ class Prober:
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks where that is due."""
         self.step += steps
-        if self.every and self.task and self.step % self.every == 0:
+        self.amid += steps
+        if self.every and self.task and self.amid % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._look(self.task))
 
@@ -112,7 +113,7 @@ class Prober:
             self._close()
             if look:
                 self._keep(look)
-            self.last, self.task = look, self.task + 1
+            self.last, self.task, self.amid = look, self.task + 1, 0
             self.books = _Books(look.of(self.task)) if look else None
 
     def _look(self, tasks: int) -> Look | None:

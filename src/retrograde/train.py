@@ -189,6 +189,10 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
             f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
             f"the benchmark has scenario={benchmark.scenario}."
         )
+    if benchmark.probe == 1:
+        raise UserError(
+            "Gradients are compared between two halves of the probe examples; probe=1 has one. Give 0, or 2 and more."
+        )
     if isinstance(strategy, Learner):
         Opaque(benchmark, strategy, stream, 0, device)
         return
