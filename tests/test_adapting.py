@@ -153,6 +153,40 @@ def test_an_inner_step_is_told_its_number():
         assert close(measured[i, 3, t], episodes.net.loss(adapted, episode.query))
 
 
+def query_gradient(plain, params):
+    """The loss of the queries and its gradient, with the module's parameters put at a place."""
+    torch.nn.utils.vector_to_parameters(params.clone(), plain.module.parameters())
+    loss = plain.loss(plain.module(plain.query[0]), plain.query[1])
+    gradient = torch.autograd.grad(loss, [*plain.module.parameters()])
+    return loss.detach(), torch.cat([each.flatten() for each in gradient])
+
+
+def booked(plain, part):
+    """The account of each inner step, from gradients at its ends and in its middle: (step, number)."""
+    path = []
+    plain.after(part, lambda plain: path.append(torch.nn.utils.parameters_to_vector(plain.module.parameters()).detach()) or 0)
+    rows = []
+    for start, end in zip(path, path[1:], strict=False):
+        (before, first), (_, amid), (after, last) = (query_gradient(plain, p) for p in (start, (start + end) / 2, end))
+        step = end - start
+        whole = (first + 4 * amid + last) @ step / 6
+        exposure = (first.norm() + last.norm()) / 2 * step.norm()
+        rows.append(torch.stack([after - before, first @ step, whole - first @ step, exposure]))
+    return torch.stack(rows)
+
+
+@every_case
+def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
+    episodes = case.ready()
+    tasks = episodes.draw("test", 3, "test")
+    account = torch.stack([*episodes.account(tasks, 3)], -1)  # (replicate, step, number)
+    for replicate in range(2):
+        plain = [booked(Plain(case, episodes, tasks, replicate, task), episodes.strategy) for task in range(3)]
+        assert close(account[replicate], torch.stack(plain).mean(0))
+    remainder = account[..., 0] - account[..., 1] - account[..., 2]
+    assert remainder.abs().max() < 0.1 * account[..., 0].abs().max()
+
+
 @every_case
 def test_queries_measured_each_beside_the_support_alone_equal_a_loop_over_them(case):
     episodes, apart = case.ready(), case._replace(benchmark=alone(case.benchmark)).ready()

@@ -44,6 +44,21 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class InnerAccount:
+    """Why the query loss of new tasks changed in one inner step on their support: means over tasks.
+
+    As in `Account`, of one straight window: slope and curvature add up to the integral of the query's gradient along the step,
+    and exposure is the length of that gradient times that of the step. Minus the integral over the exposure is 1 where the
+    step goes straight down the query's loss.
+    """
+
+    observed: float
+    slope: float
+    curvature: float
+    exposure: float
+
+
+@dataclass(frozen=True)
 class Adaptation:
     """Adapting to test tasks: `loss[k][t]` is the mean query loss on task t after k inner steps."""
 
@@ -53,6 +68,7 @@ class Adaptation:
     cosine: list[float]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
     checks: list[Check] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
+    accounts: list[InnerAccount] = field(default_factory=list)  # of each inner step, over the first 100 tasks; schema 5
 
     @property
     def accuracy(self) -> Float[np.ndarray, "step task"]:
@@ -69,6 +85,9 @@ class Adaptation:
             return "a count of right answers is below 0 or above the number of queries"
         if any((len(each.loss), len(each.accuracy)) != (len(self.loss), len(self.correct)) for each in self.checks):
             return "the inner steps of a check and of the test do not fit together"
+        numbers = [(each.observed, each.slope, each.curvature, each.exposure) for each in self.accounts]
+        if len(numbers) not in (0, len(self.loss) - 1) or not np.isfinite(numbers).all():
+            return "the accounts of inner steps do not fit these, or have a number that is not finite"
         if not all(fit.whole(len(self.loss)) for fit in self.fits):
             return "the points and inner steps of a fit do not fit together"
         return ""

@@ -14,7 +14,7 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.adaptation import Fit
-from retrograde.align import cosine
+from retrograde.align import cosine, dot
 from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, separate, tried
 from retrograde.episodes import Distribution, Episodic, Partition
@@ -47,6 +47,27 @@ class Measured(NamedTuple):
 
     loss: Float[Tensor, "replicate step task"]
     correct: Int64[Tensor, "replicate step task"]  # right answers to the task's queries; 0 in regression
+
+
+class Booked(NamedTuple):
+    """The account of inner steps, of tasks or means over them."""
+
+    observed: Tensor
+    slope: Tensor
+    curvature: Tensor
+    exposure: Tensor
+
+
+def _booked(net: Net, start: Params, end: Params, query: Batch) -> Booked:
+    """The account of one inner step: the query's gradients along it, integrated by Simpson's rule."""
+    step = {name: end[name] - value for name, value in start.items()}
+    middle = {name: (end[name] + value) / 2 for name, value in start.items()}
+    gradients = [net.grad(params, query) for params in (start, middle, end)]
+    first, amid, last = (dot(each, step) for each in gradients)
+    lengths = [dot(each, each).sqrt() for each in (step, gradients[0], gradients[-1])]
+    exposure = lengths[0] * (lengths[1] + lengths[2]) / 2
+    observed = net.loss(end, query) - net.loss(start, query)
+    return Booked(observed, first, (first + 4 * amid + last) / 6 - first, exposure)
 
 
 class Episodes:
@@ -163,7 +184,7 @@ class Episodes:
     ) -> Any:
         """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...).
 
-        It passes so many rows of a task at once: all of them, where none are given.
+        See `_of_tasks` for `rows`.
         """
 
         def one(learned: Params, buffers: Params, tasks: Tasks) -> Any:
@@ -176,6 +197,13 @@ class Episodes:
                 seen.append(look(net, fast.params, episode))
             return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
 
+        return self._of_tasks(one, tasks, rows)
+
+    def _of_tasks(self, one: Callable[[Params, Params, Tasks], Any], tasks: Tasks, rows: int = 0) -> Any:
+        """The results of a function of the learned parameters, the buffers and one task, as (replicate, task, ...).
+
+        It passes so many rows of a task at once: all of them, where none are given.
+        """
         over_tasks = vmap(one, in_dims=(None, None, 0))
         adapting = sum(value[0].numel() for value in self.net.own(self.state.params).values())
         size = self._at_once((rows or tasks.x.shape[2]) * tasks.x[0, 0, 0].numel() + adapting)
@@ -220,6 +248,23 @@ class Episodes:
 
         seen: Tensor = self._adapting(tasks, look, steps, test)
         return seen.mean(1).cpu()
+
+    def account(self, tasks: Tasks, steps: int) -> Booked:
+        """The account of the query loss along the first inner steps on the support, means over tasks: see `InnerAccount`."""
+
+        def one(learned: Params, buffers: Params, tasks: Tasks) -> Booked:
+            net = replace(self.net, buffers=buffers)
+            episode = self._episode(tasks, test=True)
+            fast = self.strategy.begin(net, learned)
+            windows = []
+            for step in range(steps):
+                after = self.strategy.inner(net, learned, fast, episode.support, step)
+                windows.append(_booked(net, fast.params, after.params, episode.query))
+                fast = after
+            return Booked(*(torch.stack(parts) for parts in zip(*windows, strict=True)))
+
+        booked: Booked = self._of_tasks(one, tasks)
+        return Booked(*(part.mean(1).cpu() for part in booked))
 
     def queries_per_task(self) -> int:
         """How many examples of a test or validation task are its query."""

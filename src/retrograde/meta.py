@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.adaptation import WATCHED, Adaptation, Check
-from retrograde.adapting import Episodes, Tasks
+from retrograde.adaptation import WATCHED, Adaptation, Check, InnerAccount
+from retrograde.adapting import Booked, Episodes, Tasks
 from retrograde.clocks import Clocks, Pace
 from retrograde.compiling import Compile
 from retrograde.episodes import Distribution, Episodic
@@ -97,6 +97,7 @@ def _outcomes(
     with clocks("probe"):
         watched = Tasks(*(part[:, :WATCHED] for part in tasks))
         cosines = episodes.alignment(watched, episodes.strategy.test_steps)
+        booked = episodes.account(watched, episodes.strategy.test_steps)
     fits = episodes.fits(tasks)
     replicates = len(episodes.seeds)
     faults = [fault or _tested_fault(*tested) for fault, *tested in zip(faults, measured.loss, cosines, strict=True)]
@@ -117,11 +118,18 @@ def _outcomes(
         correct = [] if episodes.regression else measured.correct[i].tolist()
         adaptation = Adaptation(
             [rounded(step) for step in measured.loss[i]], correct, episodes.queries_per_task(), rounded(cosines[i]),
-            [check[i] for check in checks if check[i].finite()], fits[i],
+            [check[i] for check in checks if check[i].finite()], fits[i], _accounts(booked, i),
         )  # fmt: skip
         return Outcome("", dict(clocks.seconds), counts, memory, how, adaptation=adaptation)
 
     return [outcome(i) for i in range(replicates)]
+
+
+def _accounts(booked: Booked, replicate: int) -> list[InnerAccount]:
+    """The account of each inner step of one replicate; none if a number is not finite."""
+    if not all(bool(part[replicate].isfinite().all()) for part in booked):
+        return []
+    return [InnerAccount(*step) for step in zip(*(rounded(part[replicate]) for part in booked), strict=True)]
 
 
 def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step"]) -> str:
