@@ -235,6 +235,26 @@ def test_mer_equals_algorithm_1_over_several_examples(current):
     assert_close(state.params, wanted)
 
 
+@pytest.mark.parametrize("current", ["first", "last"])
+@pytest.mark.parametrize("steps", [7, 8, 9])
+def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps, current):
+    part, seeds = PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current), [0, 1]
+    benchmark = Blobs(steps=steps, model="mlp-8")
+    streams = [benchmark.stream(blobs(), seed) for seed in seeds]
+    backend, again = (Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2))
+    wanted = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
+    for task in range(3):
+        for example in torch.from_numpy(again.rows(task)).split(3):
+            for i in seeds:
+                batches = [again._batch(rows, {}, again.train_x) for rows in example[:, i]]
+                arrivals = [Arrival(*[both] * 3, *[None] * 4) for both in batches]
+                wanted[i] = algorithm_1(backend.net, wanted[i], arrivals, part)
+        backend.learn(task, lambda _: None)
+        for i in seeds:
+            found = {name: value[i] for name, value in backend.state.params.items()}
+            assert_close(found, wanted[i], rtol=1e-4, atol=1e-5)
+
+
 def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(7), new=1)
     part = PARTS.find("strategies", "mer")(draw=3, batches=1, beta=1.0, gamma=1.0)
