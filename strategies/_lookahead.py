@@ -19,9 +19,12 @@ from retrograde.strategy import Arrival, Strategy
 class LookAhead(Strategy):
     """Continual MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.1): inner steps on the arrivals, a meta-loss on all.
 
-    Rates are one number for each parameter; an inner step takes `chunk` arrivals. The paper prints the meta-loss after the last
-    inner step alone (`trajectory=false`), which parameters can lower that are good after the inner steps only: of two separate
-    clusters, all were then classified wrong without them. So the released code's mean over all inner steps is the default.
+    Rates are one number for each parameter; an inner step takes `chunk` arrivals.
+
+    The paper prints the meta-loss after the last inner step alone (`trajectory=false`). Parameters
+    can lower that loss and be good after the inner steps only: of two separate clusters, all were
+    then classified wrong without them. So the default is the mean over all inner steps, as in the
+    released code of La-MAML.
     """
 
     memory: Count = 200  # examples kept
@@ -46,7 +49,7 @@ class LookAhead(Strategy):
         rates = {name: relu(rate) for name, rate in rates.items()} if self.floor else rates
         losses, real = [], []
         for support in _chunks(arrival.new, self.chunk):
-            gradient = net.grad(params, support, constant=self.first_order)
+            gradient = self.inner_gradient(net, params, support)
             params = {name: value - rates[name] * gradient[name] for name, value in params.items()}
             if self.trajectory:
                 losses.append(net.loss(params, arrival.with_memory))
@@ -54,6 +57,10 @@ class LookAhead(Strategy):
         if not self.trajectory:
             return net.loss(params, arrival.with_memory)
         return (torch.stack(losses) * torch.stack(real)).sum() / torch.stack(real).sum().clamp(min=1)
+
+    def inner_gradient(self, net: Net, params: Params, support: Batch) -> Params:
+        """The gradient that an inner step follows."""
+        return net.grad(params, support, constant=self.first_order)
 
     def meta_gradient(self, net: Net, params: Params, rates: Params, arrival: Arrival) -> tuple[Params, Params]:
         """The gradient of the meta-loss with respect to parameters and rates, each clipped by its length."""

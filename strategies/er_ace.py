@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.net import Net, State, cross_entropies
+from retrograde.net import Losses, Net, State, cross_entropies
+from retrograde.optim import Params
 from retrograde.settings import Rate
 from retrograde.strategy import Arrival
 
+from ._distillation import met
 from ._replay import Replay
 
 
@@ -17,16 +19,32 @@ from ._replay import Replay
 class ERACE(Replay):
     """Replay with asymmetric cross-entropy (Caccia et al. 2022, arXiv 2104.05025, section 4).
 
-    Arrivals are told apart from the classes of their own batch alone, replayed examples from all classes.
+    Arrivals compete with the classes of their own batch alone, replayed examples with all classes
+    seen so far. In the authors' code, replayed examples compete with all units, and arrivals also
+    with the units from the highest class seen so far on. Mammoth does as the authors' code, but
+    masks and replays from the second task on, and has a cosine classifier.
     """
 
     lr: Rate = 0.1
 
+    def init(self, net: Net, params: Params) -> Params:
+        return {"met": next(iter(params.values())).new_zeros(net.outputs)}
+
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        so_far = met(state.extra["met"], arrival.new)
         of_new = replace(net, losses=among_own).grad(state.params, arrival.new)
-        of_old = net.grad(state.params, arrival.old)
+        of_old = replace(net, losses=among(so_far)).grad(state.params, arrival.old)
         both = {name: arrival.now * value + arrival.past * of_old[name] for name, value in of_new.items()}
-        return net.descend(state, both, self.lr)
+        return net.descend(state, both, self.lr).replace(extra={"met": so_far})
+
+
+def among(units: Float[Tensor, " unit"]) -> Losses:
+    """The cross-entropy of each row among those units that are above 0."""
+
+    def losses(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+        return cross_entropies(logits.masked_fill(units == 0, -torch.inf), y)
+
+    return losses
 
 
 def among_own(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:

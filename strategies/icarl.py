@@ -36,7 +36,7 @@ class ICaRL(Strategy):
     lr: Rate = 0.1
     memory: Count = 200  # exemplars kept, in equal shares of the classes so far
     temperature: Rate = 1.0  # divides what the outputs gave before: 2 in van de Ven's code, not in the paper
-    normalised: bool = True  # features and their means have length 1: as in the paper, not in Mammoth
+    normalised: bool = True  # features and their means have length 1: in the paper, not in Mammoth's first release
 
     def schedule(self) -> Schedule:
         return Schedule("arrivals and memory")
@@ -61,9 +61,10 @@ class ICaRL(Strategy):
         gradient = replace(net, units=None, losses=losses).grad(state.params, arrival.new)
         return net.descend(state, gradient, self.lr).replace(extra=state.extra | {"met": met})
 
-    def choose(self, net: Net, state: State, examples: Batch) -> Float[Tensor, " row"]:
-        features, members = self._features(net, state, examples.x), memberships(net, examples)
-        rounds = self.memory // max(1, net.outputs // net.tasks)  # a task's classes share it, at most
+    def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
+        features = self._features(net, state, examples.x)
+        members = memberships(net, examples)
+        rounds = min(share, len(examples.x))
         return herded(features, members, self._means(features, members), rounds).to(features.dtype)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:

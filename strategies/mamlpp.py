@@ -12,15 +12,18 @@ from retrograde.optim import Params
 from retrograde.settings import Share, Steps
 
 RATES = "rates of "
+FLOOR = 0.03
+"""The part of its first weight that an earlier step's loss keeps while weights are annealed, as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MAMLpp(MetaStrategy):
     """MAML with the multi-step loss and the per-layer per-step rates of MAML++ (Antoniou et al. 2019, arXiv 1810.09502).
 
-    The query's loss after every inner step counts, at first equally; over the first part of meta-training, `anneal`, the weight
-    moves to the last step. Steps at test beyond those of meta-training use the last step's rates. The paper's other
-    changes (statistics per step, annealed order and outer rate) are not in it.
+    The query's loss after every inner step counts, at first equally. Over the first part of
+    meta-training, `anneal`, the weight moves to the last step: at every iteration, where the authors'
+    code moves it at every epoch. Steps at test beyond those of meta-training use the last step's
+    rates. The paper's other changes (statistics per step, annealed order and outer rate) are not in it.
     """
 
     optimizer: Literal["sgd"] = "sgd"
@@ -53,7 +56,11 @@ class MAMLpp(MetaStrategy):
         return (self.weights(progress) * torch.stack(losses)).sum()
 
     def weights(self, progress: Tensor) -> Tensor:
-        """The weight of each step's loss: 1/steps at first, falling linearly to 0 for all but the last."""
-        others = (1 - progress / self.anneal).clamp(min=0) / self.steps
+        """The weight of each step's loss; they sum to 1.
+
+        All but the last fall linearly from 1/steps, to no less than 0.03/steps. After `anneal` they are 0.
+        """
+        falling = (1 - progress / self.anneal).clamp(min=FLOOR) / self.steps
+        others = torch.where(progress < self.anneal, falling, 0.0)
         last = 1 - (self.steps - 1) * others
         return torch.stack([*[others] * (self.steps - 1), last])

@@ -10,7 +10,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import Params, sgd
 from retrograde.schedule import Schedule
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Finished, Strategy
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,11 @@ class MER(Strategy):
 
     Each batch is the new example and `draw` old ones, one SGD step for each; then the parameters go the share `beta` of the way
     that these steps led, and after the last batch the share `gamma` of the way since the first. Algorithm 6 is `batches=1` with
-    `current=last`, its gamma being `beta` here. The update is its own: the benchmark's optimiser has no part in it.
+    `current=last`, its gamma being `beta` here.
+
+    Where the benchmark's `steps` end a task before the last example has had all of its batches, the
+    step of `gamma` is taken over those that it had, so that no such step spans two tasks. The
+    benchmark's optimiser has no part in the update.
     """
 
     lr: Rate = 0.1
@@ -42,12 +46,18 @@ class MER(Strategy):
         return {"count": count, **{f"start.{name}": value.clone() for name, value in params.items()}}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        batch = state.extra["count"] % self.batches
-        start = _where(batch == 0, state.params, {name: state.extra[f"start.{name}"] for name in state.params})
+        batch = state.extra["count"]
+        start = _where(batch == 0, state.params, _start(state))
         params = _toward(state.params, self._descended(net, state.params, arrival), self.beta)
         params = _where(batch == self.batches - 1, _toward(start, params, self.gamma), params)
-        extra = {"count": state.extra["count"] + 1, **{f"start.{name}": value for name, value in start.items()}}
+        extra = {"count": (batch + 1) % self.batches, **{f"start.{name}": value for name, value in start.items()}}
         return state.replace(params=params, extra=extra)
+
+    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+        # The benchmark's number of steps may cut the last example's batches short: the next task must not go on with them.
+        cut = state.extra["count"] > 0
+        params = _where(cut, _toward(_start(state), state.params, self.gamma), state.params)
+        return state.replace(params=params, extra=state.extra | {"count": torch.zeros_like(state.extra["count"])})
 
     def _descended(self, net: Net, params: Params, arrival: Arrival) -> Params:
         order = [*range(1, 1 + self.draw), 0] if self.current == "last" else range(1 + self.draw)
@@ -55,6 +65,11 @@ class MER(Strategy):
             one = Batch(*(part[row : row + 1] for part in arrival.with_memory))
             params = sgd(params, net.grad(params, one), self.lr)
         return params
+
+
+def _start(state: State) -> Params:
+    """The parameters before the first batch of the example."""
+    return {name: state.extra[f"start.{name}"] for name in state.params}
 
 
 def _toward(start: Params, end: Params, share: float) -> Params:

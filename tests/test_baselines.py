@@ -15,9 +15,9 @@ from retrograde.strategy import Arrival, Finished
 PARTS = Registry()
 
 
-def make_net(seed=0):
-    module = build("mlp-8", (6,), 4, seed).double()
-    return Net(module, plain()), {name: value.detach().clone() for name, value in module.named_parameters()}
+def make_net(seed=0, outputs=4):
+    module = build("mlp-8", (6,), outputs, seed).double()
+    return Net(module, plain(), outputs=outputs), {name: value.detach().clone() for name, value in module.named_parameters()}
 
 
 def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
@@ -79,20 +79,46 @@ def test_agem_without_earlier_tasks_is_fine_tuning():
     assert_close(*after)
 
 
-def test_er_ace_tells_arrivals_apart_among_themselves_only():
-    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+def among(units, logits, y):
+    """The cross-entropy of each row by its definition, the sum in the denominator being over these units; their mean."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    return (logits[:, units].exp().sum(1).log() - own).mean()
+
+
+def of_classes(random, classes, held=True):
+    """Three arrivals of these classes, a fourth that is padding, and three replayed examples of classes 0 and 1."""
+    arrival = make_arrival(random, held=3 if held else 0)
+    new = arrival.new._replace(y=torch.tensor([*classes, classes[0]]))
+    old = arrival.old._replace(y=torch.tensor([0, 1, 1]))
+    return arrival._replace(new=new, old=old, with_memory=new.beside(old))
+
+
+def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_so_far():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
     part = PARTS.get("strategies", "er_ace", {"lr": "0.5"})
-    for _ in range(10):
-        arrival = make_arrival(random)
-        new, old = arrival.new, arrival.old
-        expected = gradients(
-            net,
-            params,
-            lambda model, new=new, old=old: (
-                cross_entropy(model(new.x[:3])[:, 2:], new.y[:3] - 2) + cross_entropy(model(old.x), old.y)
-            ),
-        )
-        assert_close(moved(part, net, params, arrival), expected)
+    state, seen = started(part, net, params), set()
+    for classes in ([0, 1, 1], [1, 0, 1], [2, 2, 3], [3, 3, 3], [5, 3, 5], [2, 2, 2]):
+        arrival = of_classes(random, classes, held=bool(seen))
+        new, old, before = arrival.new, arrival.old, state.params
+        seen |= set(classes)
+
+        def loss(model, new=new, old=old, present=sorted(set(classes)), units=sorted(seen)):  # noqa: B008
+            past = among(units, model(old.x), old.y) if old.weight.sum() > 0 else 0.0
+            return among(present, model(new.x[:3]), new.y[:3]) + past
+
+        state = part.step(net, state, arrival)
+        found = {name: (before[name] - state.params[name]) / 0.5 for name in before}
+        assert_close(found, gradients(net, before, loss))
+
+
+def test_er_ace_leaves_units_of_classes_to_come_alone():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
+    part = PARTS.get("strategies", "er_ace")
+    state = started(part, net, params)
+    for classes in ([0, 1, 1], [2, 2, 3], [3, 0, 1]):
+        state = part.step(net, state, of_classes(random, classes))
+    unmoved = [torch.equal(state.params["head.weight"][unit], params["head.weight"][unit]) for unit in range(6)]
+    assert unmoved == [False] * 4 + [True] * 2
 
 
 def test_er_ace_without_memory_leaves_absent_classes_alone():

@@ -1,5 +1,7 @@
 """iCaRL and GDumb: herding one example after the other, the loss class by class, the nearest mean, and what is trained on."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,14 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from retrograde.checks import Blobs, blobs
+from retrograde.memory import Exemplars
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, headless
 from retrograde.optim import plain
 from retrograde.registry import Registry
 from retrograde.strategies._herding import class_means, herded
 from retrograde.strategy import Arrival, Finished
+from retrograde.stream import Scenario, split_classes
 from retrograde.vectorise import Vectorised
 
 PARTS = Registry()
@@ -78,7 +82,7 @@ def test_icarl_ranks_the_exemplars_of_each_class_by_herding(normalised):
     batch = make_batch(torch.Generator().manual_seed(1), [2, 3], rows=21)
     features = net.features(params, batch.x)
     features = torch.nn.functional.normalize(features) if normalised else features
-    rank = part.choose(net, started(part, net, params), batch)
+    rank = part.choose(net, started(part, net, params), batch, 4)
     member = (batch.y[:, None] == torch.arange(4)) & (batch.weight > 0)[:, None]
     means = class_means(features, member)
     expected = herded(features, member, torch.nn.functional.normalize(means) if normalised else means, 4)
@@ -163,6 +167,61 @@ def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
     for held in backend.held:
         assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [3, 3, 3, 3]
     assert used.new.tolist() == [46 + 12, 46 + 12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uneven(Blobs):
+    """One task of two classes, then one of eight."""
+
+    scenario: Scenario = "class"
+
+    def cut(self, data, seed):
+        return split_classes(data, [np.array([1, 0]), np.arange(2, 10)], self.scenario)
+
+
+def unit_features(backend, replicate, rows):
+    """The features of some training examples at the end of a task, each of length 1."""
+    net = backend.net
+    params = {name: value[replicate] for name, value in backend.state.params.items()}
+    triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
+    features = net.features(params, backend._batch(torch.from_numpy(triples), {}, backend.train_x).x)
+    return torch.nn.functional.normalize(features)
+
+
+@pytest.mark.parametrize("memory", [40, 61, 400])
+def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_herded(memory):
+    """As many as the task's classes may keep, at most all 23 examples of each; of unequal tasks, too."""
+    benchmark, part = Uneven(), PARTS.find("strategies", "icarl")(memory=memory)
+    streams = [benchmark.stream(blobs(5), seed) for seed in (0, 1)]
+    backend = Vectorised(benchmark, part, streams, [0, 1], torch.device("cpu"))
+    for number, so_far in enumerate((2, 10)):
+        backend.learn(number, lambda _: None)
+        for replicate, (stream, held) in enumerate(zip(streams, backend.held, strict=True)):
+            train = stream.tasks[number].train
+            for unit in np.unique(train.y):
+                rows = train.row[train.y == unit]
+                features = unit_features(backend, replicate, rows)
+                kept = held.examples[held.filled]
+                many = min(memory // so_far, 23)
+                assert kept[kept[:, 2] == unit, 0].tolist() == rows[by_direction(features, many)].tolist()
+
+
+def by_direction(rows, many):
+    """Algorithm 4 where the class's mean has length 1, as in the paper's footnote: which rows are taken, in order."""
+    mean, taken = torch.nn.functional.normalize(rows.mean(0), dim=0), []
+    for number in range(many):
+        left = [row for row in range(len(rows)) if row not in taken]
+        off = [(mean - (rows[taken].sum(0) + rows[row]) / (number + 1)).norm() for row in left]
+        taken.append(left[int(torch.stack(off).argmin())])
+    return taken
+
+
+def test_the_share_counts_the_classes_so_far_and_nothing_else():
+    memory = Exemplars(60, 0)
+    first, second = (np.array([[row, 0, row % 2 + start] for row in range(8)]) for start in (0, 2))
+    assert memory.share(memory.empty(), first) == 30
+    held = memory.choose(memory.empty(), first, np.arange(8.0))
+    assert memory.share(held, second) == 15
 
 
 def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():

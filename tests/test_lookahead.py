@@ -14,6 +14,7 @@ from retrograde.strategy import Arrival
 from retrograde.vectorise import Vectorised
 
 PARTS = Registry()
+NAMES = ["1.weight", "1.bias", "head.weight", "head.bias"]
 LOOKING_AHEAD = ["cmaml", "sync", "lamaml", "laer"]
 RULES = {
     "released, MNIST": {"first_order": True, "trajectory": True, "floor": True},
@@ -65,6 +66,8 @@ class Reference:
         for row in torch.nonzero(arrival.new.weight)[:, 0]:
             inner = self.loss(fast, arrival.new.x[row : row + 1], arrival.new.y[row : row + 1])
             steps = torch.autograd.grad(inner, fast, create_graph=not part.first_order, retain_graph=True)
+            if self.name == "laer" and part.inner_clip:
+                steps = [g.clamp(-part.inner_clip, part.inner_clip) for g in steps]
             rates = [rate.relu() if part.floor else rate for rate in self.rates]
             fast = [w - rate * g for w, rate, g in zip(fast, rates, steps, strict=True)]
             losses.append(self.loss(fast, x, y))
@@ -95,6 +98,43 @@ def test_fifty_steps_equal_the_papers_algorithm(name, rule):
     assert_close(list(state.params.values()), [w.detach() for w in reference.weights])
     if name != "cmaml":
         assert_close(list(state.extra.values()), [a.detach() for a in reference.rates])
+
+
+def la_er(net, weights, rates, arrival, clamped):
+    """A step of La-ER as released, chunks of two arrivals; counts the entries of inner gradients that are clamped."""
+
+    def loss(at, batch):
+        rows = batch.weight > 0
+        logits = torch.func.functional_call(net.module, dict(zip(NAMES, at, strict=True)), (batch.x[rows],))
+        return cross_entropy(logits, batch.y[rows])
+
+    fast = weights
+    for start in (0, 2):
+        found = torch.autograd.grad(loss(fast, arrival.new.at(slice(start, start + 2))), fast)
+        clamped.append(sum(int((g.abs() > 2).sum()) for g in found))
+        fast = [w - a * g.clamp(-2, 2) for w, a, g in zip(fast, rates, found, strict=True)]
+    of_rates = clip(torch.autograd.grad(loss(fast, arrival.with_memory), rates), 2.0)
+    rates = [(a - 0.1 * g).detach().requires_grad_() for a, g in zip(rates, of_rates, strict=True)]
+    plain_gradient = clip(torch.autograd.grad(loss(weights, arrival.with_memory), weights), 2.0)
+    steps = zip(weights, rates, plain_gradient, strict=True)
+    return [(w - a.relu() * g).detach().requires_grad_() for w, a, g in steps], rates
+
+
+def test_la_er_as_it_comes_is_the_released_rule():
+    random, (net, params), clamped = torch.Generator().manual_seed(11), make_net(), []
+    part = PARTS.find("strategies", "laer")(chunk=2)
+    state = start(part, net, params)
+    weights = [value.clone().requires_grad_() for value in params.values()]
+    rates = [torch.full_like(w, 0.1).requires_grad_() for w in weights]
+    for step in range(30):
+        arrival = make_arrival(random, held=min(step, 3))
+        arrival.with_memory.x.mul_(8)  # its parts are views of it
+        state = part.step(net, state, arrival)
+        weights, rates = la_er(net, weights, rates, arrival, clamped)
+    assert_close(list(state.params.values()), [w.detach() for w in weights])
+    assert_close(list(state.extra.values()), [a.detach() for a in rates])
+    assert sum(clamped) > 0
+    assert any((a < 0).any() for a in rates)  # inner steps take such a rate as it is, the parameters stand still
 
 
 @pytest.mark.parametrize("rule", ["released, MNIST", "released, CIFAR"])
@@ -193,6 +233,26 @@ def test_mer_equals_algorithm_1_over_several_examples(current):
             state = part.step(net, state, arrival)
         wanted = algorithm_1(net, wanted, arrivals, part)
     assert_close(state.params, wanted)
+
+
+@pytest.mark.parametrize("current", ["first", "last"])
+@pytest.mark.parametrize("steps", [7, 8, 9])
+def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps, current):
+    part, seeds = PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current), [0, 1]
+    benchmark = Blobs(steps=steps, model="mlp-8")
+    streams = [benchmark.stream(blobs(), seed) for seed in seeds]
+    backend, again = (Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2))
+    wanted = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
+    for task in range(3):
+        for example in torch.from_numpy(again.rows(task)).split(3):
+            for i in seeds:
+                batches = [again._batch(rows, {}, again.train_x) for rows in example[:, i]]
+                arrivals = [Arrival(*[both] * 3, *[None] * 4) for both in batches]
+                wanted[i] = algorithm_1(backend.net, wanted[i], arrivals, part)
+        backend.learn(task, lambda _: None)
+        for i in seeds:
+            found = {name: value[i] for name, value in backend.state.params.items()}
+            assert_close(found, wanted[i], rtol=1e-4, atol=1e-5)
 
 
 def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():

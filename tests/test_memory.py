@@ -280,6 +280,38 @@ def test_a_late_memory_replays_earlier_tasks_alone():
     assert set().union(*tasks[8:]) == {0, 1}
 
 
+@pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "late" not in policy))
+@pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
+def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
+    memory, steps, (arrivals,) = POLICIES[policy](9, draw, rounds=rounds), 6000, arrivals_of([[0, 1, 2] * 12])
+    draws, _ = memory.replay(memory.empty(), arrivals, np.full(steps, 36), Groups(1, 3), np.random.default_rng(7))
+    places = draws.slot[:, draws.real[0]]
+    assert places.shape == (steps, min(draw, 9) * rounds)
+    for place in places.T:
+        assert fits(np.bincount(place, minlength=9), steps / 9, 1 / 9)
+
+
+def test_what_a_memory_gives_before_it_is_full_comes_in_any_order_and_before_the_padding():
+    memory, steps, (arrivals,) = Reservoir(9, 6), 6000, arrivals_of([[0] * 4])
+    draws, _ = memory.replay(memory.empty(), arrivals, np.full(steps, 4), Groups(1, 1), np.random.default_rng(7))
+    assert (draws.real == [True] * 4 + [False] * 2).all()
+    for place in draws.slot[:, :4].T:
+        assert fits(np.bincount(place, minlength=4), steps / 4, 1 / 4)
+
+
+@given(st.integers(1, 12), st.integers(1, 3), st.integers(0, 99))
+def test_the_order_of_a_draw_leaves_the_sets_as_floyd_sampling_gives_them(draw, rounds, seed):
+    memory, (arrivals,) = Reservoir(9, draw, rounds=rounds), arrivals_of([[0] * 20])
+    before = np.arange(21)
+    draws, _ = memory.replay(memory.empty(), arrivals, before, Groups(1, 1), np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    memory.place(memory.empty(), arrivals, Groups(1, 1), random)
+    for slot, real in zip(np.split(draws.slot, rounds, 1), np.split(draws.real, rounds, 1), strict=True):
+        ranks, counts = distinct(np.minimum(before, 9), draw, random)
+        assert np.array_equal(counts, real)
+        assert np.array_equal(np.sort(np.where(real, ranks, -1)), np.sort(np.where(real, slot, -1)))
+
+
 def test_rounds_are_drawn_independently():
     memory, (arrivals,) = Reservoir(8, 3, rounds=2), arrivals_of([[0] * 8])
     draws, _ = memory.replay(memory.empty(), arrivals, np.full(5000, 8), Groups(1, 1), np.random.default_rng(0))

@@ -366,11 +366,30 @@ def test_the_weights_of_mamlpp_sum_to_one_and_the_last_is_the_largest(steps, ann
 
 @pytest.mark.parametrize(
     ("progress", "expected"),
-    [(0.0, [0.25] * 4), (0.1, [0.125] * 3 + [0.625]), (0.2, [0.0, 0, 0, 1]), (0.99, [0.0, 0, 0, 1])],
+    [
+        (0.0, [0.25] * 4),
+        (0.1, [0.125] * 3 + [0.625]),
+        (0.19, [0.0125] * 3 + [0.9625]),
+        (0.195, [0.0075] * 3 + [0.9775]),
+        (0.1999, [0.0075] * 3 + [0.9775]),
+        (0.2, [0.0, 0, 0, 1]),
+        (0.99, [0.0, 0, 0, 1]),
+    ],
 )
 def test_the_weights_of_mamlpp_move_to_the_last_step(progress, expected):
     weights = part("mamlpp", steps=4, anneal=0.2).weights(at(progress))
     assert weights.tolist() == pytest.approx(expected, abs=1e-15)
+
+
+@given(steps=st.integers(1, 7), epochs=st.integers(1, 200), data=st.data())
+def test_the_weights_of_mamlpp_are_those_of_the_authors_code_at_the_start_of_every_epoch(steps, epochs, data):
+    """Subtract 1/(steps * epochs) for every epoch down to 0.03/steps, add what is taken to the last; then the last alone."""
+    epoch = data.draw(st.integers(0, 2 * epochs))
+    others = max(1 / steps - epoch / steps / epochs, 0.03 / steps)
+    last = min(1 / steps + epoch * (steps - 1) / steps / epochs, 1 - (steps - 1) * 0.03 / steps)
+    expected = [others] * (steps - 1) + [last] if epoch < epochs else [0.0] * (steps - 1) + [1.0]
+    weights = part("mamlpp", steps=steps, anneal=0.5).weights(at(epoch / epochs / 2))
+    assert weights.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def trained_by_reptile(rule, module, loss, x, y):

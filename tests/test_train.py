@@ -364,7 +364,7 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         def remember(self):
             return Exemplars(4, 0)
 
-        def choose(self, net, state, examples):
+        def choose(self, net, state, examples, share):
             return examples.x[:, 0]
 
     backend = Vectorised(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)

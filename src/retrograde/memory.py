@@ -95,14 +95,12 @@ class Memory(ABC):
     ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
         """The slots drawn at each step, of which the first `available[s]` of `filled` are filled; and which of them are real.
 
-        Where the whole memory is drawn, slots come in their order.
+        The slots of a round come in random order, those that are real first.
         """
-        if self.draw == self.size and self.rounds == 1:
-            since = np.full(self.size, len(filled))
-            since[filled] = np.arange(len(filled))
-            return np.tile(np.arange(self.size), (len(available), 1)), since < available[:, None]
         rounds = [distinct(available, self.draw, random) for _ in range(self.rounds)]
-        ranks, real = (np.concatenate(parts, axis=1) for parts in zip(*rounds, strict=True))
+        # Every set is drawn before any order, so that a seed's sets do not depend on the orders.
+        ordered = [(_shuffled(ranks, real, random), real) for ranks, real in rounds]
+        ranks, real = (np.concatenate(parts, axis=1) for parts in zip(*ordered, strict=True))
         return filled[ranks] if len(filled) else ranks, real
 
 
@@ -124,7 +122,10 @@ def _contents(
 def distinct(
     available: Int64[np.ndarray, " step"], draw: int, random: np.random.Generator
 ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
-    """For each step, `draw` different numbers below `available[s]` (Floyd's sampling), and which of them are real."""
+    """For each step, `draw` different numbers below `available[s]` (Floyd's sampling), and which of them are real.
+
+    Every set is equally likely, but not every order: the largest number can only come last.
+    """
     ranks = np.tile(np.arange(draw), (len(available), 1))
     real = ranks < available[:, None]
     enough = available >= draw
@@ -134,6 +135,14 @@ def distinct(
         taken = (ranks[:, :i] == pick[:, None]).any(axis=1)
         ranks[enough, i] = np.where(taken, top, pick)[enough]
     return np.where(real, ranks, 0), real
+
+
+def _shuffled(
+    ranks: Int64[np.ndarray, "step draw"], real: Bool[np.ndarray, "step draw"], random: np.random.Generator
+) -> Int64[np.ndarray, "step draw"]:
+    """The ranks of each step in uniformly random order; real ones stay in front of the others."""
+    order = np.argsort(random.random(ranks.shape) + ~real, axis=1)
+    return np.take_along_axis(ranks, order, axis=1)
 
 
 class Reservoir(Memory):
@@ -172,7 +181,10 @@ class Ring(Memory):
 
 
 class TaskRing(Memory):
-    """The last examples of every task, in equal blocks of slots, one task after the other (Lopez-Paz and Ranzato 2017)."""
+    """The last examples of every task, in equal blocks of slots, one task after the other (Lopez-Paz and Ranzato 2017).
+
+    If the whole memory is drawn, its slots come in their order, so that a task's examples lie side by side.
+    """
 
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
@@ -183,6 +195,16 @@ class TaskRing(Memory):
         """See `Memory.place`."""
         share = self.size // groups.tasks
         return arrivals[:, 1] * share + np.arange(len(arrivals)) % share
+
+    def _drawn(
+        self, filled: Int64[np.ndarray, " filled"], available: Int64[np.ndarray, " step"], random: np.random.Generator
+    ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
+        """See `Memory._drawn`."""
+        if self.draw != self.size or self.rounds != 1:
+            return super()._drawn(filled, available, random)
+        since = np.full(self.size, len(filled))
+        since[filled] = np.arange(len(filled))
+        return np.tile(np.arange(self.size), (len(available), 1)), since < available[:, None]
 
 
 class Exemplars(Memory):
@@ -197,12 +219,16 @@ class Exemplars(Memory):
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
 
+    def share(self, held: Held, examples: Triples) -> int:
+        """The number of exemplars of each class that are kept once a task with these examples ends."""
+        units = np.union1d(held.examples[held.filled, 2], examples[:, 2])
+        return self.size // len(units)
+
     def choose(self, held: Held, examples: Triples, rank: Float[np.ndarray, " n"]) -> Held:
         """What is held once the examples of a task have been ranked, the lowest first; a smaller share drops a class's last."""
         offered = np.concatenate([held.examples[held.filled], examples[np.argsort(rank, kind="stable")]])
-        units = np.unique(offered[:, 2])
-        share = self.size // len(units)
-        kept = np.concatenate([offered[offered[:, 2] == unit][:share] for unit in units])
+        share = self.share(held, examples)
+        kept = np.concatenate([offered[offered[:, 2] == unit][:share] for unit in np.unique(offered[:, 2])])
         examples = np.zeros_like(held.examples)
         examples[: len(kept)] = kept
         return Held(examples, np.arange(len(kept)), held.seen)

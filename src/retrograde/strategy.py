@@ -90,8 +90,11 @@ class Strategy(Part):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         """The update for one mini-batch."""
 
-    def choose(self, net: Net, state: State, examples: Batch) -> Float[Tensor, " row"]:
-        """Where a memory of exemplars asks: a rank for each example of a task, of which it keeps the lowest of each class."""
+    def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
+        """Where a memory of exemplars asks: a rank for each example of a task, of which it keeps the lowest of each class.
+
+        It keeps no more than `share` of a class, so that examples beyond need no order.
+        """
         return net.chance(len(examples.x))
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:

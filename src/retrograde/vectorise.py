@@ -288,15 +288,20 @@ class Vectorised:
 
     def _choose(self, memory: Exemplars, number: int) -> None:
         """Let the strategy rank the examples of a task, of which a memory of exemplars keeps the first."""
+        rows = self._finished(number)
+        held = [each for each in self.held if each]
+        real = [own[:, 3] > 0 for own in rows.cpu().numpy()]
+        offered = [own[counts, :3] for own, counts in zip(rows.cpu().numpy(), real, strict=True)]
+        share = max(memory.share(*each) for each in zip(held, offered, strict=True))
 
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
-            return self.strategy.choose(self._net(self.net, buffers, tables), state, self._batch(rows, tables, pool))
+            net = self._net(self.net, buffers, tables)
+            return self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
 
-        rows, tables = self._finished(number), self.tables | self._keys("choose", number, 1)[0]
-        ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
-        for i, (own, rank) in enumerate(zip(rows.cpu().numpy(), ranks.cpu().numpy(), strict=True)):
-            real, held = own[:, 3] > 0, self.held[i]
-            self.held[i] = held and memory.choose(held, own[real, :3], rank[real])
+        tables = self.tables | self._keys("choose", number, 1)[0]
+        ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x).cpu().numpy()
+        own = zip(held, offered, ranks, real, strict=True)
+        self.held = [memory.choose(before, examples, rank[counts]) for before, examples, rank, counts in own]
 
     def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
         """All examples of a task, and where they are held."""
