@@ -68,7 +68,7 @@ def _section(
     for strategy, n in outcomes_of(here, label).items():
         numbers = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-        rows += [_published(entry, shown) for entry in beside(cells[strategy])]
+        rows += [_published(entry, shown) for entry in beside(cells[strategy]) if not entry.departures(cells[strategy])]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
 
 
