@@ -157,10 +157,12 @@ def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[B
         for entry in found:
             for metric in entry.row.values:
                 values = measured.get((*label[cell], metric), np.empty(0))
-                less = (_less(values, entry, metric, level) for level in (LEVEL, INNER))
+                less = _less(values, entry, metric, LEVEL)
+                inner = _less(values, entry, metric, INNER)
                 reason = entry.differs(cell) or _lacking(statuses, len(values))
                 baselines = _baselines(entry, metric, cell.stream, known_numbers)
-                yield Beside(label[cell], bound, statuses, entry, metric, t_interval(values), *less, reason, baselines)
+                ours = t_interval(values)
+                yield Beside(label[cell], bound, statuses, entry, metric, ours, less, inner, reason, baselines)
 
 
 def _baselines(entry: Published, metric: str, stream: str, known: Known) -> list[Baseline]:
