@@ -89,7 +89,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     for key, n in outcomes_of(here, label).items():
         bold = [key in leading[step] for step in steps]
         rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
-        rows += [_published(entry, metric, steps) for entry in beside(cells[key])]
+        rows += [_published(entry, metric, steps) for entry in beside(cells[key]) if not entry.departures(cells[key])]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
     columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
     return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))

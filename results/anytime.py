@@ -9,6 +9,7 @@ from retrograde.anytime import METRICS
 from retrograde.frame import (
     Label,
     by_strategy,
+    done_of,
     entries,
     intervals,
     labels,
@@ -49,7 +50,8 @@ _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     shown = [metric for metric in METRICS if (frame.metric == metric.name).any()]
-    columns = [entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better) for metric in shown]
+    done = done_of(here, label)
+    columns = [entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better, done) for metric in shown]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
         cells = (column.get(strategy, NOTHING) for column in columns)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, entries, intervals, labels, ordered, outcomes_of, row_title
+from retrograde.frame import Label, by_strategy, done_of, entries, intervals, labels, ordered, outcomes_of, row_title
 from retrograde.paired import BOLD
 from retrograde.record import Cell, Record
 from retrograde.result import NOTHING, Entry, Result, Section, Table
@@ -62,7 +62,8 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
-    columns = [entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True) for classes in steps]
+    done = done_of(here, label)
+    columns = [entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True, done=done) for classes in steps]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
         cells = (column.get(strategy, NOTHING) for column in columns)

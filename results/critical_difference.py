@@ -79,7 +79,7 @@ def _name(axes: "Axes", name: str, rank: float, height: float, edge: int) -> Non
 
 def _title(board: Ranking) -> str:
     found = board.friedman
-    few = "" if board.says_something else "\ntoo few benchmarks to tell any two apart"
+    few = "" if board.says_something else "\non so few benchmarks Nemenyi's test tells no two apart"
     test = "All ranks are equal" if np.isnan(found.chi2) else f"Friedman's chi-squared = {found.chi2:.2f}, {found.significance}"
     return (
         f"Average ranks by ACC over {len(board.benchmarks)} benchmarks, 1 for the best; a bar joins what is not told apart\n"

@@ -86,12 +86,11 @@ def _ranks(board: Ranking) -> str:
     found = board.friedman
     if np.isnan(found.chi2):
         return f"{size}: all ranks are equal."
-    text = (
-        f"{size}: Friedman's chi-squared {found.chi2:.2f}, {found.significance} (an approximation, coarse below ten benchmarks)"
-    )
-    text += f"; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
+    test = f"Friedman's chi-squared {found.chi2:.2f}, {found.significance} ({found.method})"
+    text = f"{size}: {test}; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
     most = len(board.strategies) - 1
-    return text if board.says_something else f"{text} Ranks differ by at most {most}: too few benchmarks to say anything."
+    few = f" Average ranks differ by at most {most}: on so few benchmarks Nemenyi's test tells no two strategies apart."
+    return text if board.says_something else text + few
 
 
 def _leading(board: Ranking) -> set[str]:

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde.convention import metrics
-from retrograde.frame import Label, by_strategy, entries, intervals, labels, outcomes_of, row_title, score_frame
+from retrograde.convention import VERSIONS, metrics
+from retrograde.frame import Label, by_strategy, done_of, entries, intervals, labels, outcomes_of, row_title, score_frame
 from retrograde.paired import BOLD
 from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
@@ -22,7 +22,7 @@ class Scores(Result):
 
     order: ClassVar[int] = 1
 
-    convention: str = "own"  # whose forgetting and transfer: ours, or as avalanche, gem, lamaml or mammoth computes them
+    convention: str = "own"  # whose forgetting and transfer: ours, or those of a version of avalanche, gem, lamaml or mammoth
 
     def table(self, records: Sequence[Record]) -> Table:
         label, scored = labels(records), metrics(self.convention)
@@ -40,14 +40,15 @@ class Scores(Result):
 
 def _compared() -> str:
     return (
-        f"Percent: the mean over n replicates ± half of the 95 % t-interval. {BOLD} Replicates with the same seed share "
+        "Percent: the mean over n replicates, or as many as stand beside it, ± half of the 95 % t-interval. "
+        f"{BOLD} Replicates with the same seed share "
         "class order, data order and initial weights. Published numbers stand under the rows with the same stream and rule, "
         "with ± as the source gives it; unverified ones were never read in the source or a copy of it."
     )
 
 
 def _meaning(convention: str) -> str:
-    whose = "" if convention == "own" else f"Forgetting and transfer as {convention} computes them, where it is not as we do. "
+    whose = "" if convention == "own" else f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do. "
     return whose + " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention))
 
 
@@ -61,12 +62,13 @@ def _section(
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
     of_metric = dict(iter(frame.groupby("metric")))
     shown = [metric for metric in scored if metric.name in of_metric]
-    columns = [entries(by_strategy(of_metric[metric.name]), metric.higher_is_better) for metric in shown]
+    done = done_of(here, label)
+    columns = [entries(by_strategy(of_metric[metric.name]), metric.higher_is_better, done) for metric in shown]
     rows: list[tuple[Entry, ...]] = []
     for strategy, n in outcomes_of(here, label).items():
         numbers = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-        rows += [_published(entry, shown) for entry in beside(cells[strategy])]
+        rows += [_published(entry, shown) for entry in beside(cells[strategy]) if not entry.departures(cells[strategy])]
     return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
 
 

@@ -78,8 +78,9 @@ _TESTS = (
     "class order, data order and initial weights: the mean difference ± half of its 95 % t-interval, in points of a "
     "percentage unless a loss; the p-value of the paired t-test, plain and after Holm's correction over all pairs of the "
     "section; that of the sign-flip test (exact up to 16 replicates), which supposes no normal distribution, beside the "
-    "least that it can reach with n replicates (with five 0.0625, so that it never falls below 0.05). Few-shot: accuracy "
-    "or loss after a strategy's last inner step."
+    "least that it can reach with n replicates (with five 0.0625, so that it never falls below 0.05). "
+    "Where all differences are equal, the t-test has that least p too. Few-shot: accuracy or loss after a strategy's last "
+    "inner step."
 )
 _VERDICT = (
     f"Verdict: worse where p (Holm) < 0.05, else tied; below {FEWEST} replicates nothing is said. Tied means not told apart, "

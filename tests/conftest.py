@@ -84,8 +84,8 @@ def make_published():
     """Build a row of the literature from its numbers, its benchmark and strategy, and fields of its source."""
     from retrograde.published import Published, Row, Source
 
-    def make(values=None, *, benchmark="split", strategy="er:memory=200", differs="", **source):
-        row = Row(method="A", strategy=strategy, values=values or {"ACC": "85.0"}, differs=differs)
+    def make(values=None, *, benchmark="split", strategy="er:memory=200", differs="", own=None, **source):
+        row = Row(method="A", strategy=strategy, values=values or {"ACC": "85.0"}, differs=differs, **(own or {}))
         told = {"paper": "B 2020", "table": "table 1", "protocol": "C", "spread": "none", "checked": "paper"} | source
         return Published(Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **told), benchmark, row)
 

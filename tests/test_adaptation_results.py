@@ -23,10 +23,12 @@ def rows(section):
 
 @pytest.fixture
 def replicates(make_adapted):
-    """So many replicates each of maml, whose loss falls with the steps, and a rival that is always 1 worse."""
+    """So many replicates each of maml, whose loss falls with the steps, and a rival that is worse by 1 or somewhat more."""
     falling = lambda s, worse: [[4 + worse, 2 + worse + s], [3 + worse, 1 + worse + s]]  # noqa: E731
     rivals = {"maml": 0, "rival": 1}
-    return lambda n: [make_adapted(name, s, falling(s, worse)) for s in range(n) for name, worse in rivals.items()]
+    return lambda n: [
+        make_adapted(name, s, falling(s, worse * (1 + s / 9))) for s in range(n) for name, worse in rivals.items()
+    ]
 
 
 @pytest.fixture

@@ -405,7 +405,7 @@ def test_a_report_follows_the_convention_of_another_suite_and_says_so(call, tmp_
     call("run", *CELL, "--compile", "off")
     ours, theirs = (call("report", "runs/cells", *more)[1] for more in ((), ("--as", "mammoth")))
     assert ("forgetting_mammoth" in ours, "forgetting_mammoth" in theirs) == (False, True)
-    assert "Forgetting and transfer as mammoth computes them" in theirs
+    assert "Forgetting and transfer as in Mammoth's first release of 2020" in theirs
     assert "forgetting_mammoth" in (tmp_path / "runs" / "cells" / "tables" / "scores.csv").read_text()
     code, _, err = call("report", "runs/cells", "--as", "mine")
     assert (code, "Known: avalanche, gem, lamaml, mammoth" in err) == (2, True)

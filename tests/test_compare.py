@@ -96,9 +96,17 @@ def test_the_scores_of_a_cell_are_paired_by_seed_whatever_their_order(ending):
 
 
 def test_few_shot_cells_are_compared_after_their_last_step(make_adapted):
-    before, after = ([make_adapted(seed=s, values=((4, 2), (3 + x + s / 9, 1))) for s in range(5)] for x in (0, 2))
+    before, after = ([make_adapted(seed=s, values=((4, 2), (3 + x * s, 1))) for s in range(5)] for x in (9, 10))
     (row,) = rows(before, after)
-    assert (row["score"], row["verdict"], row["B − A"]) == ("loss", "worse", "+1.000 ± 0.000")
+    assert (row["score"], row["verdict"]) == ("loss", "worse")
+    assert row["B − A"] == "+1.000 ± 0.982"  # of 0, 0.5, ... 2: 2.7764 x 0.7906 / sqrt(5)
+    assert row["p (t)"] == "0.0474"  # of t = 2.828 with 4 degrees of freedom
+
+
+def test_equal_differences_of_five_replicates_are_within_noise(ending):
+    (row,) = rows(ending(*ACC), ending(*(value - 1 for value in ACC)))
+    assert row["verdict"] == "changed within noise"
+    assert row["p (t)"] == row["p (sign flip)"] == row["least p"] == "0.0625"
 
 
 def test_code_and_environment_that_differ_are_named(make_record):
@@ -169,8 +177,8 @@ def call(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(("after", "flag", "code"), [(70, True, 1), (70, False, 0), (80, True, 0)])
 def test_the_exit_code_tells_of_a_change_where_that_is_asked_for(call, ending, tmp_path, after, flag, code):
-    for folder, low in (("a", 80), ("b", after)):
-        for record in ending(low, low + 1, low + 3, low + 2, low):
+    for folder, low, last in (("a", 80, 80), ("b", after, after + (after < 80))):
+        for record in ending(low, low + 1, low + 3, low + 2, last):
             Store(tmp_path / folder).write(record)
     found, out, _ = call("compare", "a", "b", *["--fail-on-change"] * flag)
     assert found == code

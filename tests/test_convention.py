@@ -1,5 +1,7 @@
 """Forgetting and transfer as others compute them, by hand and against ours."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from retrograde import score
-from retrograde.convention import CONVENTIONS, metrics
+from retrograde.convention import CONVENTIONS, VERSIONS, metrics
 from retrograde.errors import UserError
 from retrograde.score import METRICS
 
@@ -66,6 +68,11 @@ def test_mammoth_never_reports_less_than_no_forgetting_nor_less_than_avalanche(r
 @given(matrices(least=2))
 def test_avalanche_reports_the_backward_transfer_with_the_other_sign(r):
     assert CONVENTIONS["avalanche"]["forgetting"].of(r) == -score.bwt(r)
+
+
+def test_every_convention_names_the_code_that_it_follows_with_a_version_or_a_year():
+    assert set(VERSIONS) == set(CONVENTIONS) - {"own"}
+    assert all(re.search(r"20\d\d|\d\.\d", version) for version in VERSIONS.values())
 
 
 def test_an_unknown_convention_names_the_known_ones():

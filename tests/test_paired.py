@@ -36,11 +36,29 @@ def test_which_of_two_strategies_comes_first_does_not_change_the_p_value(pairs):
 
 @pytest.mark.parametrize(
     ("differences", "expected"),
-    [([], np.nan), ([0.25], np.nan), ([np.nan, 0.25], np.nan), ([0, 0], 1.0), ([0.25, 0.25, 0.25], 0.0)],
+    [([], np.nan), ([0.25], np.nan), ([np.nan, 0.25], np.nan), ([0, 0], 1.0), ([0.25, 0.25, 0.25], 0.25)],
     ids=["no pair", "one pair", "one pair and one lost", "equal pairs", "one constant difference"],
 )
 def test_the_p_value_is_defined_without_a_spread_and_undefined_below_two_pairs(differences, expected):
     assert paired_p(np.array(differences, dtype=float)) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 16])
+@pytest.mark.parametrize("difference", [1 / 450, -0.5, 1e7 / 3])
+def test_equal_differences_have_the_p_value_of_a_sign_flip_test(n, difference):
+    two_of_all_patterns = 2 / 2**n
+    assert paired_p(np.full(n, difference)) == pytest.approx(two_of_all_patterns)
+    assert paired_p(np.array([*[difference] * n, np.nan])) == pytest.approx(two_of_all_patterns)
+
+
+def test_equal_differences_are_found_through_the_rounding_of_their_scores():
+    scores = np.array([0.1, 0.3, 0.7, 0.9, 0.2])
+    assert paired_p((scores + 0.01) - scores) == least_p(5)
+
+
+@pytest.mark.parametrize("n", [17, 30])
+def test_of_many_equal_differences_p_is_the_least_that_the_table_prints(n):
+    assert paired_p(np.ones(n)) == least_p(n)
 
 
 def test_a_seed_that_is_missing_is_no_part_of_the_test():
@@ -178,6 +196,18 @@ def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores
     draw = np.random.default_rng(0)
     led = sum(bool(leaders(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True)) for _ in range(400))
     assert led / 400 < 0.05
+
+
+@pytest.mark.parametrize(
+    ("errors", "rivals", "seeds"),
+    [(1, 6, 5), (1, 12, 5), (1, 20, 5), (1, 40, 5), (2, 20, 5), (2, 40, 5), (4, 40, 5), (1, 40, 6)],
+)
+def test_among_equal_strategies_with_few_errors_a_pair_is_told_apart_in_5_percent_of_stores_at_most(errors, rivals, seeds):
+    stores, draw = 300, np.random.default_rng(errors + rivals + seeds)
+    scores = 1 - draw.poisson(errors, (stores, rivals, seeds)) / 450
+    told = sum(bool((all_pairs(store).corrected < ALPHA).any()) for store in scores)
+    slack = 2.33 * np.sqrt(0.05 * 0.95 / stores)  # a share of 5 % stays below in 99 of 100 simulations
+    assert told / stores <= 0.05 + slack
 
 
 def test_the_sign_flip_of_large_differences_reaches_its_least_p():

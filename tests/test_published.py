@@ -1,5 +1,6 @@
 """The literature's numbers: what a row says, which cells it stands beside, and what the shipped file must hold."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -81,10 +82,65 @@ def test_what_differs_is_what_the_row_says_and_every_needed_setting_that_a_cell_
     assert make_published(**given).differs(make_adapted().cell) == differs
 
 
+@pytest.mark.parametrize(
+    ("changed", "differs"),
+    [
+        ("test_shots=5", ""),  # which the row names
+        ("test_shots=5,checks=3", ""),  # which changes no result
+        ("test_shots=5,tasks=4", "tasks=4, theirs 25"),
+        ("test_shots=5,tasks=4,model=mlp-9", "tasks=4, theirs 25; model=mlp-9, theirs mlp-40-40"),
+    ],
+)
+def test_a_setting_that_the_protocol_does_not_name_is_as_by_default_or_the_numbers_are_not_comparable(
+    make_published, make_adapted, changed, differs
+):
+    entry, cell = make_published(benchmark="sinusoid:test_shots=5", strategy="maml"), make_adapted().cell
+    cell = dataclasses.replace(cell, benchmark=dataclasses.replace(cell.benchmark, changed=changed))
+    assert finder([entry])(cell) == [entry]
+    assert entry.differs(cell) == differs
+
+
+@pytest.mark.parametrize("name", Registry().names("benchmarks"))
+def test_every_setting_of_a_benchmark_is_part_of_the_protocol_but_those_that_only_look(make_published, make_record, name):
+    part = PARTS.find("benchmarks", name)
+    for field in dataclasses.fields(part):
+        cell = make_record(benchmark=name).cell
+        cell = dataclasses.replace(cell, benchmark=dataclasses.replace(cell.benchmark, changed=f"{field.name}=77"))
+        looks = field.name in ("probe", "probe_every", "test_every", "test_examples", "checks")
+        assert bool(make_published(benchmark=name).differs(cell)) != looks
+
+
+def test_what_one_method_of_a_table_needs_is_needed_beside_what_all_do(make_published, make_adapted):
+    entry = make_published(needs="shots=10", own={"needs": "test_shots=2"})
+    assert entry.differs(make_adapted().cell) == "test_shots=5, theirs 2"
+    assert entry.title == "– published: A, B 2020, table 1, shots=10, test_shots=2"
+
+
+@pytest.mark.parametrize(
+    ("metric", "source", "own", "margin"),
+    [
+        ("ACC", None, None, 3),
+        ("BTI", 2, None, 2),
+        ("ACC", 2, 1.5, 1.5),
+        ("loss@1", None, None, 0.4),  # 10 % of 4
+        ("loss@1", 25, None, 1.0),
+    ],
+)
+def test_the_margin_is_in_points_or_a_share_of_a_loss_and_a_row_has_the_last_word(make_published, metric, source, own, margin):
+    entry = make_published({metric: "4.00"}, margin=source, own={"margin": own})
+    assert entry.margin(metric) == pytest.approx(margin)
+
+
+def test_rows_whose_algorithm_is_another_say_so():
+    theirs = [e.row for e in published() if e.source.table == "S-MNIST in Mammoth's first README"]
+    assert {row.method for row in theirs if row.differs} == {"SI", "LwF", "GSS", "MER"}
+    assert all(row.differs for row in theirs if row.method in ("SI", "LwF", "GSS", "MER"))
+
+
 @SHIPPED
 def test_every_shipped_row_names_a_benchmark_a_strategy_and_settings_that_exist(entry):
     (benchmark, settings), (strategy, own) = parse(entry.benchmark), parse(entry.row.strategy)
-    PARTS.get("benchmarks", benchmark, settings | parse(f":{entry.source.needs}")[1])
+    PARTS.get("benchmarks", benchmark, settings | parse(f":{entry.source.needs}")[1] | parse(f":{entry.row.needs}")[1])
     PARTS.get("strategies", strategy, own)
 
 

@@ -1,7 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import friedmanchisquare
 
 from retrograde.ranks import critical_difference, friedman, ranks, tied_groups
 
@@ -17,6 +21,63 @@ def test_friedmans_statistic_is_the_published_one_but_for_its_correction_for_tie
     uncorrected = friedman(-demsar).chi2 * (1 - ties)
     assert uncorrected == pytest.approx(9.28, abs=0.005)
     assert 13 * uncorrected / (14 * 3 - uncorrected) == pytest.approx(3.69, abs=0.005)  # his F_F
+
+
+def rankings(*orders):
+    """Scores with these ranks."""
+    return -np.array(orders, dtype=float)
+
+
+def orders_as_far(scores):
+    """The share of all orders of all benchmarks whose chi-squared is as large, by plain enumeration."""
+    found = friedmanchisquare(*scores.T).statistic
+    every = itertools.product(*(itertools.permutations(row) for row in scores))
+    return np.mean([friedmanchisquare(*np.array(rows).T).statistic >= found - 1e-9 for rows in every])
+
+
+@pytest.mark.parametrize(
+    ("orders", "p"),
+    [
+        ([[1, 2, 3, 4, 5, 6]] * 2, 1 / 720),
+        ([[1, 2, 3]] * 3, 1 / 36),
+        ([[1, 2, 3, 4]] * 3, 1 / 576),
+        ([[1, 2, 3]] * 3 + [[1, 3, 2]], 0.042),  # chi-squared 6.5
+        ([[1, 2, 3, 4], [1, 2, 3, 4], [2, 1, 4, 3]], 0.033),  # 7.4
+        ([[1, 2, 3, 4], [2, 1, 3, 4]], 0.167),  # 5.4
+    ],
+)
+def test_the_p_value_of_few_benchmarks_is_that_of_friedmans_tables(orders, p):
+    found = friedman(rankings(*orders))
+    assert found.exact
+    assert found.p == pytest.approx(p, abs=6e-4 if p > 0.01 else 1e-12)
+
+
+@settings(max_examples=15)
+@given(st.sampled_from([(2, 3), (3, 3), (2, 4)]).flatmap(lambda shape: arrays(float, shape, elements=st.integers(0, 4))))
+def test_the_p_value_counts_every_order_with_ties_as_they_are(scores):
+    if np.all(np.ptp(scores, axis=1) == 0):
+        assert np.isnan(friedman(scores).p)
+    else:
+        assert friedman(scores).p == pytest.approx(orders_as_far(scores))
+
+
+@pytest.mark.parametrize(("benchmarks", "strategies", "exact"), [(14, 4, True), (2, 9, True), (2, 10, False), (12, 8, False)])
+def test_many_orders_are_counted_where_they_can_be_and_drawn_beyond(benchmarks, strategies, exact):
+    scores = np.random.default_rng(5).normal(size=(benchmarks, strategies)) + np.linspace(0, 0.6, strategies)
+    found, by_chance = friedman(scores), np.random.default_rng(6)
+    limit = friedmanchisquare(*scores.T).statistic
+    others = by_chance.permuted(np.broadcast_to(scores, (1000, *scores.shape)), axis=2)
+    share = np.mean([friedmanchisquare(*other.T).statistic >= limit - 1e-9 for other in others])
+    assert found.exact == exact
+    assert found.p == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 1000) + 1e-3)
+    assert friedman(scores) == found
+
+
+def test_equal_strategies_are_told_apart_by_ranks_in_5_percent_of_stores_at_most():
+    draw = np.random.default_rng(0)
+    p = np.array([friedman(draw.normal(size=(2, 6))).p for _ in range(400)])
+    assert np.mean(p < 0.05) <= 0.05 + 2.33 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.mean(p < 0.05) > 0.01  # two benchmarks can tell six strategies apart
 
 
 @pytest.mark.parametrize(("level", "q", "cd"), [(0.95, 2.569, 1.25), (0.90, 2.291, 1.12)])
@@ -64,7 +125,7 @@ def test_two_strategies_are_under_one_bar_just_where_they_are_close(k, critical,
     "scores", [np.ones((3, 3)), np.eye(3)[:1], np.eye(3)[:, :2], np.empty((0, 0))], ids=["equal", "one", "two", "none"]
 )
 def test_there_is_no_test_of_equal_scores_one_benchmark_or_two_strategies(scores):
-    assert np.isnan(friedman(scores)).all()
+    assert np.isnan(friedman(scores)[:2]).all()
     assert friedman(scores).significance == "no p"
 
 

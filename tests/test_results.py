@@ -247,7 +247,8 @@ def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
     ("rival", "expected"),
     [
         ((89, 92, 91, 94, 93), {"best", "rival"}),  # differs by -1 or +1: p = 0.7
-        ((89, 90, 91, 92, 93), {"best"}),  # always 1 lower
+        ((88, 90, 91, 92, 93), {"best"}),  # 2, 1, 1, 1 and 1 lower: p = 0.004
+        ((89, 90, 91, 92, 93), {"best", "rival"}),  # always 1 lower: p = 0.0625
         ((80, 70, 75, 60, 65), {"best"}),
         ((90, 91, 92, 93, 94), {"best", "rival"}),
         ((99, 80, 80, 99, 80), {"best", "rival"}),  # the mean is lower, but not with p < 0.05
@@ -270,7 +271,9 @@ def test_pairing_tells_strategies_apart_whose_intervals_overlap(ending):
 
 def test_strategies_whose_scores_differ_by_rounding_alone_are_both_bold(make_record):
     drop = {"low": (30, 10), "high": (50, 30), "worse": (90, 10)}  # 0.1 - 0.3 and 0.3 - 0.5 are two floats, one number
-    records = [make_record(name, s, ((0, 0), (a, 0), (b, 50))) for name, (a, b) in drop.items() for s in SEEDS]
+    records = [
+        make_record(name, s, ((0, 0), (a - s * (name == "worse"), 0), (b, 50))) for name, (a, b) in drop.items() for s in SEEDS
+    ]
     assert bold(scores(records), "BWT") == {"low", "high"}
 
 
@@ -290,7 +293,7 @@ def test_nothing_is_bold_in_19_of_20_stores_of_two_equal_strategies(make_record)
 def test_the_best_is_the_lowest_where_less_is_better(make_record, metric, best):
     rows = {"keeps": (70, 69), "learns": (90, 40), "joint": (95, 90)}
     records = [
-        make_record(name, s, ((10, 10), (a, 10), (b - s, a)), upper_bound=name == "joint")
+        make_record(name, s, ((10, 10), (a - s * (name == "keeps"), 10), (b - s, a)), upper_bound=name == "joint")
         for name, (a, b) in rows.items() for s in SEEDS
     ]  # fmt: skip
     assert bold(scores(records), metric) == {best}
@@ -344,11 +347,34 @@ def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(mak
     assert numbers(table, "split", "er", "intransigence") == []
 
 
-def test_intransigence_against_two_upper_bounds_does_not_depend_on_their_order(ending):
-    bounds = ending("joint", 80, 80, upper_bound=True) + ending("joint", 99, 99, upper_bound=True, memory=9, changed="memory=9")
-    own = ending("er", 70, 70)
-    first, second = (numbers(scores([*own, *order]), "split", "er", "intransigence") for order in (bounds, bounds[::-1]))
-    assert first == second
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"joint": (80, 82), "a_bound": (99, 99)}, [0.11, 2]),  # joint it is, which is worse at test
+        ({"joint": (80,), "a_bound": (99, 99)}, [0.1, 1]),  # a seed that joint lacks is dropped
+        ({"b_bound": (99, 99), "a_bound": (75, 77)}, [0.06, 2]),  # else the first by name
+    ],
+)
+def test_intransigence_is_against_one_upper_bound_that_its_name_decides(ending, bounds, expected):
+    upper = [record for name, ends in bounds.items() for record in ending(name, *ends, upper_bound=True)]
+    for records in ([*ending("er", 70, 70), *upper], [*upper[::-1], *ending("er", 70, 70)]):
+        ((mean, _, _, n),) = numbers(scores(records), "split", "er", "intransigence")
+        assert [mean, n] == pytest.approx(expected)
+
+
+def test_intransigence_is_against_joint_training_as_it_is_by_default_where_it_was_run_twice(ending):
+    tuned = ending("joint", 99, 99, upper_bound=True, memory=9, changed="memory=9")
+    records = [*ending("er", 70, 70), *tuned, *ending("joint", 80, 80, upper_bound=True)]
+    assert numbers(scores(records), "split", "er", "intransigence")[0][0] == pytest.approx(0.1)
+
+
+def test_a_score_over_fewer_replicates_than_its_row_says_over_how_many(ending):
+    records = [*ending("er", 70, 70, 70, 70, 70), *ending("joint", 80, 82, upper_bound=True)]
+    table = scores(records)
+    assert column(table, "n")["er"].text == "5"
+    assert column(table, "ACC")["er"].text == "70.00 ± 0.00"
+    assert column(table, "intransigence")["er"].text == "11.00 ± 12.71 (n = 2)"  # of 10 and 12; t(0.975, 1) = 12.706
+    assert column(table, "intransigence")["joint †"].text == "0.00 ± 0.00"
 
 
 @pytest.mark.parametrize("other", [{"data": "other"}, {"task_size": 5}], ids=str)
@@ -477,4 +503,5 @@ def test_only_classes_of_other_libraries_are_in_their_table(records):
 def test_a_column_made_at_once_has_the_text_of_each_strategy_alone():
     draw = random.Random(0)
     values = {(False, "s", f"n={n}"): {seed: draw.random() for seed in range(n)} for n in (1, 2, 5, 3, 40)}
-    assert {key: entry.text for key, entry in entries(values, True).items()} == {key: percent(v) for key, v in values.items()}
+    found = entries(values, True, {key: len(of) for key, of in values.items()})
+    assert {key: entry.text for key, entry in found.items()} == {key: percent(of) for key, of in values.items()}

@@ -180,10 +180,17 @@ def test_ranks_are_bold_where_they_are_told_from_some_other(ending):
     assert "p < 0.001" in made.notes[-1]
 
 
-def test_the_leaderboard_says_that_three_strategies_on_two_benchmarks_are_too_few(suite):
+def test_friedmans_p_value_is_exact_on_two_benchmarks(ending):
+    values = {f"s{place}": (90 - 5 * place,) * 5 for place in range(6)}
+    made = table("leaderboard", [r for b in ("permuted", "rotated") for r in ending(values, benchmark=b)])
+    assert "Friedman's chi-squared 10.00, p = 0.001 (exact, over all orders of the ranks)" in made.notes[-1]  # 1 in 720
+    assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]  # 5 is less than 5.33
+
+
+def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_two_benchmarks(suite):
     two = [record for record in suite if record.cell.benchmark.name != "split"]
     made = table("leaderboard", two)
-    assert "too few benchmarks to say anything" in made.notes[-1]
+    assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]
     assert not any(entry.bold for row in made.sections[0].rows for entry in row)
 
 

@@ -156,7 +156,13 @@ def report(
     ] = "md",
     out_: Annotated[Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")] = None,
     as_: Annotated[
-        str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose forgetting and transfer `scores` has.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="avalanche|gem|lamaml|mammoth",
+            help="Whose forgetting and transfer `scores` has: of Avalanche 0.6.0, of the code of GEM (2017) or La-MAML (2020), "
+            "or of Mammoth's first release (2020).",
+        ),
     ] = "own",
     open_: Annotated[bool, typer.Option("--open", help="Make the page too, and open it in a browser.")] = False,
     plugin: Plugins = NO_PATHS,

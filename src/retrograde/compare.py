@@ -50,8 +50,9 @@ _READING = (
     "losses. Else: the means in A and in B of ACC and forgetting, or of few-shot accuracy or loss after the last inner step, "
     "in percent unless a loss; B − A ± half of its 95 % t-interval; the p-value of the paired t-test, plain and after Holm's "
     "correction over all scores of all cells that are not identical; that of the sign-flip test and the least that it can "
-    f"reach. Really changed: p (Holm) < 0.05 (worse or better), or a status is another; below {FEWEST} replicates nothing is "
-    "said. Time: of a training step, where all ran on one machine with as many threads, jobs and replicates."
+    "reach, which is also the t-test's where all differences are equal. Really changed: p (Holm) < 0.05 (worse or better), or "
+    f"a status is another; below {FEWEST} replicates nothing is said. Time: of a "
+    "training step, where all ran on one machine with as many threads, jobs and replicates."
 )
 
 

@@ -1,4 +1,4 @@
-"""Forgetting and transfer as other suites compute them: scores that take the place of ours where the formulas differ."""
+"""Forgetting and transfer as stated versions of other suites compute them, in place of ours where the formulas differ."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from retrograde.score import METRICS, Metric, R, Score, bti, bwt, fwt
 def mammoth_forgetting(r: R) -> Score:
     """1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]), the last row among them: at least 0.
 
-    Tasks are tested once before they are learned, after the one before (Mammoth's `utils/training.py`).
+    Tasks are tested once before they are learned, after the one before (`utils/training.py` of Mammoth's first release).
     """
     tasks = r.shape[-1]
     tested = r[..., 1:, :] * np.tri(tasks, k=1)
@@ -42,7 +42,7 @@ CONVENTIONS = {
             "forgetting_avalanche",
             avalanche_forgetting,
             "mean drop from the accuracy right after learning",
-            "Lomonaco et al. 2021, released code",
+            "Lomonaco et al. 2021, released code, version 0.6.0",
             higher_is_better=False,
         )
     },
@@ -53,12 +53,20 @@ CONVENTIONS = {
             "forgetting_mammoth",
             mammoth_forgetting,
             "mean drop from a task's best accuracy, at the end or earlier",
-            "Buzzega et al. 2020, released code",
+            "Buzzega et al. 2020, Mammoth's first release",
             higher_is_better=False,
         )
     },
 }
 """By name, the scores that stand in place of ours, by the name of these."""
+
+VERSIONS = {
+    "avalanche": "Avalanche 0.6.0",
+    "gem": "the code of Lopez-Paz and Ranzato 2017",
+    "lamaml": "the code of Gupta et al. 2020",
+    "mammoth": "Mammoth's first release of 2020 (later ones measure FWT against the same model just before a task)",
+}
+"""By name, the code whose formulas these are: other versions of it may compute other numbers."""
 
 
 def metrics(convention: str) -> tuple[Metric, ...]:

@@ -1,6 +1,6 @@
 """Scores of records as data frames, one row for each replicate and metric."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
@@ -57,6 +57,12 @@ def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[
     return {key: outcomes(statuses) for key, statuses in sorted(found.items())}
 
 
+def done_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, int]:
+    """Of each strategy on one benchmark: how many replicates are done."""
+    keys = [(r.upper_bound, label[r.cell].strategy, label[r.cell].settings) for r in records if r.status == "done"]
+    return dict(Counter(keys))
+
+
 def percent(values: BySeed | None) -> str:
     """The mean of some replicates in percent, and half of its 95 % t-interval."""
     if values is None:
@@ -69,12 +75,19 @@ def _percent(mean: float, low: float, n: int) -> str:
     return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
 
 
-def entries(values: Mapping[Key, BySeed], higher_is_better: bool) -> dict[Key, Entry]:
-    """For each strategy what `percent` says, bold where it is among the leaders of those that compete."""
+def entries(values: Mapping[Key, BySeed], higher_is_better: bool, done: Mapping[Key, int]) -> dict[Key, Entry]:
+    """For each strategy what `percent` says, bold where it is among the leaders of those that compete.
+
+    A mean over fewer replicates than are `done`, the n of its row, says over how many.
+    """
     leading, n = leaders(competing(values), higher_is_better), np.array([*map(len, values.values())], dtype=int)
     mean, low, _ = t_intervals(np.array([value for mine in values.values() for value in mine.values()]), n)
     texts = map(_percent, mean.tolist(), low.tolist(), n.tolist())
-    return {key: Entry(text, key in leading) for key, text in zip(values, texts, strict=True)}
+    found = {}
+    for key, text, own in zip(values, texts, n.tolist(), strict=True):
+        fewer = "" if own == done[key] else f" (n = {own})"
+        found[key] = Entry(text + fewer, key in leading)
+    return found
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
@@ -155,7 +168,8 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
-    Of several upper bounds on one stream, intransigence is measured against the one with the best mean accuracy at the end.
+    Intransigence is measured against one upper bound of the stream, which its name decides (see `_bounds`), on the seeds that
+    this one has.
     """
     return _scored(records, label, tuple(metrics))
 
@@ -173,13 +187,15 @@ def _scored(records: Sequence[Record], label: Mapping[Cell, Label], metrics: tup
 
 
 def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, int], R]:
-    """By stream and seed, the matrix of the best upper bound."""
-    bounds: dict[Cell, list[Record]] = defaultdict(list)
-    for record in done:
-        if record.upper_bound:
-            bounds[record.cell].append(record)
-    worst_first = sorted(bounds, key=lambda cell: (np.mean([record.R[-1].mean() for record in bounds[cell]]), label[cell]))
-    return {(cell.stream, record.seed): record.R for cell in worst_first for record in bounds[cell]}
+    """By stream and seed, the matrix of the stream's upper bound: `joint` where it was run, else the first by name.
+
+    One bound serves all seeds, so that replicates are measured alike; accuracy, which is that of the test, decides nothing.
+    """
+    upper = {record.cell for record in done if record.upper_bound}
+    last_first = sorted(upper, key=lambda cell: (label[cell].strategy != "joint", label[cell]), reverse=True)
+    bound = {cell.stream: cell for cell in last_first}
+    chosen = [record for record in done if record.cell == bound.get(record.cell.stream)]
+    return {(record.cell.stream, record.seed): record.R for record in chosen}
 
 
 def _values(metric: Metric, matrices: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, " replicate"]:

@@ -11,12 +11,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retrograde.record import Cell, Named
+from retrograde.registry import Registry
 from retrograde.settings import as_text, parse
 from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
 
 Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
 """A number with the digits that were printed, and its spread where it has one."""
+Margin = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+POINTS = 3.0
+"""Margin of a percentage, in points: within it two numbers count as the same, unless the file says otherwise."""
+SHARE = 10.0
+"""Margin of a loss, in percent of the printed number."""
+OBSERVED = frozenset({"probe", "probe_every", "test_every", "test_examples", "checks"})
+"""Settings of a benchmark that say what is looked at, and change no result."""
 
 
 class Row(BaseModel):
@@ -27,6 +35,8 @@ class Row(BaseModel):
     strategy: str  # ours, with those of its settings that matter
     values: Annotated[Mapping[str, Printed], Field(min_length=1)]  # by metric
     differs: str = ""  # what of its protocol no cell of ours shares
+    needs: str = ""  # as of the source, for this method alone
+    margin: Margin | None = None  # within which ours counts as the same; as of the source, if None
 
 
 class Source(BaseModel):
@@ -41,6 +51,7 @@ class Source(BaseModel):
     n: Annotated[int, Field(ge=1)] | None = None
     checked: Literal["paper", "repository", "transcription", "memory"]
     needs: str = ""
+    margin: Margin | None = None
     cells: Mapping[str, Sequence[Row]]  # by benchmark, with those of its settings that matter
 
     @model_validator(mode="after")
@@ -76,7 +87,7 @@ class Published(NamedTuple):
         """What its row among ours is called."""
         source = self.source
         spread = "" if source.spread == "none" else f"± {source.spread}" + (f" of {source.n}" if source.n else "")
-        return ", ".join(filter(None, [f"– published: {self.where}", source.needs, spread]))
+        return ", ".join(filter(None, [f"– published: {self.where}", source.needs, self.row.needs, spread]))
 
     def text(self, metric: str) -> str:
         """The number of a metric as it was printed; nothing where there is none."""
@@ -88,12 +99,43 @@ class Published(NamedTuple):
         root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(self.source.spread, float("nan"))
         return Number(float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2]))
 
+    def margin(self, metric: str) -> float:
+        """The margin of equivalence in the unit of the number: points of a percentage, or a share of a loss."""
+        stated = self.row.margin or self.source.margin
+        if is_loss(metric):
+            return (stated or SHARE) / 100 * abs(self.number(metric).value)
+        return stated or POINTS
+
+    def departures(self, cell: Cell) -> list[str]:
+        """The settings of a cell's benchmark that are not at their default although the protocol does not name them."""
+        named = _named(self.benchmark)[1].keys() | self._needs.keys() | OBSERVED
+        changed = parse(f":{cell.benchmark.changed}")[1]
+        default = _defaults(cell.benchmark.name)
+        return [f"{key}={value}, theirs {default.get(key) or 'none'}" for key, value in changed.items() if key not in named]
+
     def differs(self, cell: Cell) -> str:
-        """What of the protocol a cell beside does not share; nothing where it shares all."""
+        """The parts of the protocol that a cell beside does not share; nothing where it shares all."""
         has = _texts(cell.benchmark)
-        needs = parse(f":{self.source.needs}")[1]
-        other = [f"{key}={has.get(key)}, theirs {value}" for key, value in needs.items() if has.get(key) != value]
-        return "; ".join(filter(None, [self.row.differs, *other]))
+        other = [f"{key}={has.get(key)}, theirs {value}" for key, value in self._needs.items() if has.get(key) != value]
+        return "; ".join(filter(None, [self.row.differs, *other, *self.departures(cell)]))
+
+    @property
+    def _needs(self) -> dict[str, str]:
+        return parse(f":{self.source.needs}")[1] | parse(f":{self.row.needs}")[1]
+
+
+def is_loss(metric: str) -> bool:
+    """True for a loss, whose unit is its own; every other number is a percentage."""
+    return metric.startswith("loss")
+
+
+def fits(spec: str, part: Named) -> bool:
+    """True if a part has the name of a specification and every setting that it gives."""
+    name, wanted = _named(spec)
+    if name != part.name:
+        return False
+    settings = _later() | part.settings if wanted.keys() - part.settings.keys() else part.settings
+    return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
 
 
 def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
@@ -102,8 +144,8 @@ def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
 
     def beside(cell: Cell) -> list[Published]:
         if cell.stream not in on_stream:
-            on_stream[cell.stream] = [entry for entry in entries if _fits(entry.benchmark, cell.benchmark)]
-        return [entry for entry in on_stream[cell.stream] if _fits(entry.row.strategy, cell.strategy)]
+            on_stream[cell.stream] = [entry for entry in entries if fits(entry.benchmark, cell.benchmark)]
+        return [entry for entry in on_stream[cell.stream] if fits(entry.row.strategy, cell.strategy)]
 
     return beside
 
@@ -114,17 +156,14 @@ def _named(spec: str) -> tuple[str, Mapping[str, str]]:
     return name, MappingProxyType(settings)
 
 
-def _fits(spec: str, part: Named) -> bool:
-    name, wanted = _named(spec)
-    if name != part.name:
-        return False
-    settings = _later() | part.settings if wanted.keys() - part.settings.keys() else part.settings
-    return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
-
-
 def _texts(part: Named) -> dict[str, str]:
     """Every setting as text; a record does not name those that came later and are at their default."""
     return {key: as_text(value) for key, value in (_later() | part.settings).items()}
+
+
+@cache
+def _defaults(benchmark: str) -> Mapping[str, str]:
+    return MappingProxyType(parse(f":{Registry().find('benchmarks', benchmark).defaults()}")[1])
 
 
 @cache

@@ -1,16 +1,23 @@
 """Strategies over several benchmarks: average ranks, Friedman's test and Nemenyi's critical difference (Demšar 2006)."""
 
+import itertools
+import math
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from retrograde.stats import LEVEL, significance
 
 DIGITS = 12
 """Scores that agree so far share a rank; the rest is rounding."""
+MOST = 500_000
+"""Sums of ranks that the exact p-value of Friedman's test looks at in one step; beyond, orders are drawn."""
+DRAWN = 10_000
+"""Orders of every benchmark that are drawn where they are too many to count."""
 Scores = Float[np.ndarray, "benchmarks strategies"]
+Sums = Int[np.ndarray, "states strategies"]
 
 
 class Friedman(NamedTuple):
@@ -18,11 +25,17 @@ class Friedman(NamedTuple):
 
     chi2: float
     p: float
+    exact: bool = True  # False where p is of `DRAWN` orders by chance
 
     @property
     def significance(self) -> str:
         """The p-value in words."""
         return significance(self.p)
+
+    @property
+    def method(self) -> str:
+        """The orders that p is a share of, in words."""
+        return "exact, over all orders of the ranks" if self.exact else f"over {DRAWN} orders of the ranks by chance"
 
 
 def ranks(scores: Scores) -> Scores:
@@ -33,14 +46,66 @@ def ranks(scores: Scores) -> Scores:
 
 
 def friedman(scores: Scores) -> Friedman:
-    """Whether average ranks differ more than by chance: from three strategies and two benchmarks on."""
+    """Test whether average ranks differ more than by chance: from three strategies and two benchmarks on.
+
+    The p-value is the share of orders whose rank sums differ as much, when every order of each benchmark's ranks, ties
+    included, is as likely as any other. It counts all orders where that is feasible, else it draws `DRAWN` of them. The
+    approximation by a chi-squared distribution, which is poor for few benchmarks, is not used.
+    """
     from scipy.stats import friedmanchisquare
 
     rounded = scores.round(DIGITS)
     benchmarks, strategies = rounded.shape
     if strategies < 3 or benchmarks < 2 or np.all(np.ptp(rounded, axis=1) == 0):
         return Friedman(float("nan"), float("nan"))
-    return Friedman(*map(float, friedmanchisquare(*rounded.T)))
+    doubled = (2 * ranks(scores)).astype(int)  # shared ranks are halves
+    exact = _exact_p(doubled)
+    p = _drawn_p(doubled) if exact is None else exact
+    return Friedman(float(friedmanchisquare(*rounded.T).statistic), p, exact is not None)
+
+
+def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
+    """Count every order, benchmark by benchmark; None where that is too much.
+
+    Only the sums of each strategy's ranks count, whichever strategy has which. So equal sets of sums are one state, and the
+    first benchmark's order may stand as it is.
+    """
+    strategies = doubled.shape[1]
+    states = np.sort(doubled[:1], axis=1)
+    share = np.ones(1)
+    orders = math.factorial(strategies)
+    most = 2 * strategies * len(doubled)
+    for row in doubled[1:]:
+        if len(states) * orders > MOST or (most + 1) ** strategies > np.iinfo(int).max:
+            return None
+        sums = states[:, None] + np.array(list(itertools.permutations(row)))
+        states, share = _merged(sums.reshape(-1, strategies), np.repeat(share / orders, orders), most)
+    return float(share[_spread(states) >= _spread(doubled.sum(axis=0))].sum())
+
+
+def _merged(
+    sums: Sums, share: Float[np.ndarray, " states"], most: int
+) -> tuple[Int[np.ndarray, "merged strategies"], Float[np.ndarray, " merged"]]:
+    """The distinct sets of sums, none above `most`, each with the share of all that have it."""
+    ordered = np.sort(sums, axis=1)
+    code = ordered @ (most + 1) ** np.arange(sums.shape[1])  # one number for each set: far faster than whole rows
+    _, first, place = np.unique(code, return_index=True, return_inverse=True)
+    return ordered[first], np.bincount(place, weights=share)
+
+
+def _drawn_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float:
+    """The share among orders drawn by chance, always the same, and the one that was found."""
+    random = np.random.default_rng(0)
+    sums = np.zeros((DRAWN - 1, doubled.shape[1]), dtype=int)
+    for row in doubled:
+        sums += random.permuted(np.broadcast_to(row, sums.shape), axis=1)
+    as_far = _spread(sums) >= _spread(doubled.sum(axis=0))
+    return float((1 + as_far.sum()) / DRAWN)
+
+
+def _spread(sums: Int[np.ndarray, "*states strategies"]) -> Int[np.ndarray, "*states"]:
+    """The sum of squares of rank sums: Friedman's statistic grows with it, since their total and the ties are given."""
+    return np.asarray((sums**2).sum(axis=-1))
 
 
 @cache

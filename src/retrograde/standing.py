@@ -73,7 +73,7 @@ class Ranking:
 
     @property
     def says_something(self) -> bool:
-        """Whether any average ranks at all could differ by the critical difference."""
+        """True if some average ranks could differ by the critical difference; Friedman's test may speak where they cannot."""
         return self.tested and self.critical <= len(self.strategies) - 1
 
 

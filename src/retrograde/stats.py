@@ -85,8 +85,8 @@ def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray,
     return np.stack(found.confidence_interval)
 
 
-def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: int) -> Interval:
-    """The mean of two or more values less another mean, with its 95 % interval (Welch 1947).
+def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: int, level: float = LEVEL) -> Interval:
+    """The mean of two or more values less another mean, with its two-sided interval (Welch 1947), of 95 % unless told.
 
     `error` is the standard error of the other mean, over m values; where it is NaN, those are taken to scatter as these do.
     """
@@ -97,7 +97,7 @@ def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: i
     freedom: float = n - 1
     if known and own + others:
         freedom = (own + others) ** 2 / (own**2 / (n - 1) + others**2 / (m - 1))
-    mean, half = float(values.mean()) - other, float(t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(own + others))
+    mean, half = float(values.mean()) - other, float(t.ppf((1 + level) / 2, freedom) * np.sqrt(own + others))
     return Interval(mean, mean - half, mean + half, n)
 
 
