@@ -110,7 +110,7 @@ def test_a_test_amid_a_task_leaves_parameters_buffers_modes_and_generators_alone
     backend = Opaque(benchmark, Careless(), benchmark.stream(blobs(), 0), 0, CPU)
     kept = {name: value.clone() for name, value in backend.model.state_dict().items()}
     with seeded(5):
-        backend.evaluate(backend.test_rows, amid=True)
+        backend.evaluate(backend.test_rows)
         after = torch.rand(1), random.random(), np.random.rand()
     with seeded(5):
         assert after == (torch.rand(1), random.random(), np.random.rand())
