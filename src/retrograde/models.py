@@ -19,9 +19,7 @@ from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
 
 
-def mlp(
-    shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False, running: bool = False
-) -> nn.Module:
+def mlp(shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False, running: bool = False) -> nn.Module:
     """Fully connected ReLU layers; Xavier-uniform weights and zero biases, as GEM, MER and Mammoth start them."""
     sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]

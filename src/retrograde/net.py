@@ -231,7 +231,7 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for value in twin.parameters():
-            value += 0.01 * torch.randn_like(value)
+            value.add_(torch.randn_like(value), alpha=0.01)
         twin.train()(x)
         twin.eval()
         if agree(twin(x), _one_by_one(twin, x)):

@@ -26,7 +26,6 @@ from retrograde.seeds import keys, torch_seed
 from retrograde.strategy import Arrival, Finished, Lesson, Strategy
 from retrograde.stream import Benchmark, Stream
 
-
 TRIED = 8
 """Examples on which a model is tried before anything trains."""
 
