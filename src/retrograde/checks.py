@@ -294,7 +294,7 @@ def predicts_examples_apart(part: Part) -> None:
     rows = torch.from_numpy(backend.test_rows[0])
     some = spread(rows.shape[1])
     together = backend.scores(rows)[:, some]
-    alone = torch.cat([backend.scores(rows[:, each]) for each in some.split(1)], dim=1)
+    alone = torch.cat([backend.scores(rows[:, [each]]) for each in some.tolist()], dim=1)
     if not agree(together.flatten(0, 1), alone.flatten(0, 1)):
         raise Broken("an example alone and among others has different scores; predict each row by itself")
 

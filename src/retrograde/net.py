@@ -232,8 +232,13 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
         torch.manual_seed(0)
         for value in twin.parameters():
             value.add_(torch.randn_like(value), alpha=0.01)
-        twin.train()(x)
+        try:
+            outputs = twin.train()(x)
+        except Exception as error:
+            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {error}.") from error
         twin.eval()
+        if not isinstance(outputs, Tensor):  # a learner of the user's own may know what to do with it; its scores are checked
+            return
         if agree(twin(x), _one_by_one(twin, x)):
             return
     raise UserError(
@@ -246,7 +251,7 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
 def _one_by_one(module: nn.Module, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row unit"]:
     """The outputs for each row alone; NaN where one row cannot be taken."""
     try:
-        return torch.cat([module(row) for row in x.split(1)])
+        return torch.cat([module(row[None]) for row in x])
     except ValueError:  # of batch normalisation, for want of statistics
         return torch.full_like(module(x), torch.nan)
 
