@@ -28,7 +28,7 @@ Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
 def check_rows(net: Net) -> None:
     """Raise `UserError` where an example alone has no gradient: where rows are always normalised by their own statistics."""
     for layer in net.module.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and not layer.track_running_stats:
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and layer.running_mean is None:
             raise UserError(
                 "Importance is measured one example at a time; the model normalises by the statistics of a batch. "
                 "Choose a model without batch normalisation, or with running statistics."

@@ -6,7 +6,7 @@ import torch
 
 from retrograde.align import dot
 from retrograde.memory import Policy
-from retrograde.net import Net, State
+from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, Rate
 from retrograde.strategy import Arrival
@@ -29,6 +29,9 @@ class AGEM(Replay):
         earlier = arrival.old.task < arrival.new.task.max()
         reference = net.grad(state.params, arrival.old._replace(weight=arrival.old.weight * earlier))
         return net.descend(state, projected(net.grad(state.params, arrival.new), reference), self.lr)
+
+    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+        return arrival.new  # what is drawn only bounds the step
 
 
 def projected(gradient: Params, reference: Params) -> Params:

@@ -36,6 +36,9 @@ class GEM(Strategy):
         gradient = self.projected(net.grad(state.params, arrival.new), net.grads(state.params, blocks))
         return net.descend(state, gradient, self.lr)
 
+    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+        return arrival.new  # the memory only bounds the step
+
     def projected(self, gradient: Params, earlier: Params) -> Params:
         """The gradient as it is, or turned by so much of each earlier one as the dual says; one that vanishes adds nothing."""
         rows = {name: value.double().flatten(1) for name, value in earlier.items()}

@@ -35,17 +35,28 @@ class GSS(Strategy):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         new = arrival.new
-        by_chance = net.chance(2, self.memory + len(new.x))
-        draws, luck = by_chance[:, : self.memory], by_chance[:, self.memory :]
-        together = new.beside(self._drawn(state, draws[0], self.draw))
+        draws, luck = self._by_chance(net, new)
+        together = new.beside(self._drawn(state, draws[0], self.draw, new))
         after = net.descend(state, net.grad(state.params, together), self.lr)
-        scores = self._scores(net, after.params, new, self._drawn(state, draws[1], self.compare))
+        scores = self._scores(net, after.params, new, self._drawn(state, draws[1], self.compare, new))
         return after.replace(extra=self._kept(state.extra, new, scores, luck))
 
-    def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int) -> Batch:
-        """So many different examples of those held; padding where there are fewer."""
+    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+        draws, _ = self._by_chance(net, arrival.new)
+        return arrival.new.beside(self._drawn(state, draws[0], self.draw, arrival.new))
+
+    def _by_chance(self, net: Net, new: Batch) -> tuple[Float[Tensor, "2 slot"], Float[Tensor, "2 row"]]:
+        """What decides which examples are drawn, to replay and to compare with, and which arrivals are kept."""
+        chance = net.chance(2, self.memory + len(new.x))
+        return chance[:, : self.memory], chance[:, self.memory :]
+
+    def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int, new: Batch) -> Batch:
+        """So many different examples of those held; where there are fewer, padding, which repeats arrivals."""
         held = Batch(*(state.extra[name] for name in Batch._fields))
-        return held.at((chance - held.weight).argsort()[:count])  # those held come first
+        drawn = held.at((chance - held.weight).argsort()[:count])  # those held come first
+        spare = new.at(torch.arange(len(drawn.x), device=chance.device) % len(new.x))
+        x = torch.where(_wide(drawn.weight > 0, drawn.x), drawn.x, spare.x)  # rows see each other in batch normalisation
+        return drawn._replace(x=x)
 
     def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:
         """1 plus the largest cosine of the gradient of each new example with those of what is held; 0.1 where nothing is."""

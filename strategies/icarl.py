@@ -62,7 +62,7 @@ class ICaRL(Strategy):
         return net.descend(state, gradient, self.lr).replace(extra=state.extra | {"met": met})
 
     def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
-        features = self._features(net, state, examples.x)
+        features = self._features(net.evaluating(), state, examples.x)
         members = memberships(net, examples)
         rounds = min(share, len(examples.x))
         return herded(features, members, self._means(features, members), rounds).to(features.dtype)
@@ -70,7 +70,8 @@ class ICaRL(Strategy):
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         if finished.memory is None:
             return state
-        means = self._means(self._features(net, state, finished.memory.x), memberships(net, finished.memory))
+        features = self._features(net.evaluating(), state, finished.memory.x)  # as in `predict`
+        means = self._means(features, memberships(net, finished.memory))
         met = state.extra["met"]
         return state.replace(extra=packed(old=state.params) | {"means": means, "met": met, "earlier": met})
 

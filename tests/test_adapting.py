@@ -1,6 +1,7 @@
 """Adapting to tasks, against plain PyTorch that takes one replicate, one task and, where it must, one query at a time."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,7 +167,7 @@ def booked(plain, part):
     path = []
     plain.after(part, lambda plain: path.append(torch.nn.utils.parameters_to_vector(plain.module.parameters()).detach()) or 0)
     rows = []
-    for start, end in zip(path, path[1:], strict=False):
+    for start, end in pairwise(path):
         (before, first), (_, amid), (after, last) = (query_gradient(plain, p) for p in (start, (start + end) / 2, end))
         step = end - start
         whole = (first + 4 * amid + last) @ step / 6

@@ -96,6 +96,12 @@ class Explodes(Finetune):
 
 
 @dataclass(frozen=True)
+class Centres(Finetune):
+    def predict(self, net, state, x, task):
+        return net.logits(state.params, x - x.mean(0), task)
+
+
+@dataclass(frozen=True)
 class Unpicklable(Finetune):
     def __reduce__(self):
         raise TypeError("no")
@@ -123,6 +129,7 @@ def why(part, check):
         (Unpicklable(), checks.pickles, "cannot be pickled"),
         (Idle(), checks.learns, "accuracy"),
         (Hoards(), checks.stays_within_its_memory, "memory=5"),
+        (Centres(), checks.predicts_examples_apart, "alone and among others"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Finetune) else None,
 )
@@ -157,6 +164,15 @@ class KeepsEverything(Plain):
 
 def test_a_learner_that_keeps_every_example_fails_the_memory_check():
     assert "grew by" in why(KeepsEverything(), checks.stays_within_its_memory)
+
+
+class Ranks(Plain):
+    def predict(self, x, task):
+        return super().predict(x, task).argsort(0).float()
+
+
+def test_a_learner_that_compares_test_examples_fails_the_check():
+    assert "Ranks with model=mlp-16" in why(Ranks(), checks.predicts_examples_apart)
 
 
 def test_a_well_behaved_learner_keeps_the_whole_contract():

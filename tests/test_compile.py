@@ -37,7 +37,7 @@ for mode in ("off", "on"):
     assert backend.compiled == (mode == "on")
     for task in range(3):
         backend.learn(task, lambda _: None)
-    states.append(pytree.tree_leaves(backend.state))
+    states.append(pytree.tree_leaves((backend.state, backend.buffers)))
 print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*states, strict=True)))
 """
 
@@ -51,6 +51,7 @@ print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*stat
         ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint:lr=0.01"),
         ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune:lr=0.01"),
         ("split", {"tasks": "3"}, "flags"),
+        ("split", {"tasks": "3", "model": "mlpbn-8"}, "mir:lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8"}, "agem:draw=20,lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "er_ace:lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "si:lr=0.01"),

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from retrograde.errors import UserError
 from retrograde.models import build
-from retrograde.net import Batch, Net, check_module
+from retrograde.net import Batch, Net, agree, check_module, untracked
 from retrograde.optim import plain
 
 
@@ -78,6 +78,41 @@ def test_batch_norm_updates_its_buffers_without_touching_the_old_ones():
     after = net.refreshed(params, x)
     assert torch.allclose(after["0.running_mean"], 0.1 * x.mean(0), atol=1e-6)
     assert all(torch.equal(buffers[name], value) for name, value in module.named_buffers())
+
+
+def test_an_untracked_module_does_the_same_and_writes_to_no_statistics():
+    module, x = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2)), torch.randn(8, 5) + 3
+    module(x)
+    twin = untracked(module)
+    kept = {name: value.clone() for name, value in twin.named_buffers()}
+    assert torch.equal(twin.eval()(x), module.eval()(x))
+    assert torch.equal(twin.train()(x), module.train()(x))
+    assert all(torch.equal(value, kept[name]) for name, value in twin.named_buffers())
+
+
+def test_gradients_of_several_batches_are_those_of_each_where_statistics_are_kept():
+    module = untracked(nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 4))).double()
+    net = Net(module, plain(), buffers=dict(module.named_buffers()))
+    params = {name: value.detach() for name, value in module.named_parameters()}
+    both = [batch(6), batch(6)._replace(x=batch(6).x.flip(0) * 2)]
+    found = net.grads(params, Batch(*(torch.stack(parts) for parts in zip(*both, strict=True))))
+    for each, one in enumerate(both):
+        expected = torch.autograd.grad(cross_entropy(module(one.x), one.y), [*module.parameters()])
+        for name, value in zip(params, expected, strict=True):
+            assert torch.allclose(found[name][each], value)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ([[1.00001, -torch.inf, 0.0]], True),
+        ([[1.1, -torch.inf, 0.0]], False),
+        ([[1.0, 5.0, 0.0]], False),
+        ([[1.0, -torch.inf, torch.nan]], False),
+    ],
+)
+def test_scores_agree_up_to_rounding(other, same):
+    assert agree(torch.tensor([[1.0, -torch.inf, 0.0]]), torch.tensor(other)) == same
 
 
 @pytest.mark.parametrize(

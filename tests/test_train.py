@@ -286,7 +286,7 @@ def test_an_end_task_that_changes_a_dtype_is_refused():
         backend.learn(0, lambda _: None)
 
 
-def test_a_learner_is_asked_for_each_test_example_once():
+def test_a_learner_is_asked_for_each_test_example_once_and_once_for_a_few_of_them_one_by_one():
     asked = []
 
     class Counts(PlainSGD):
@@ -296,13 +296,19 @@ def test_a_learner_is_asked_for_each_test_example_once():
 
     benchmark = Blobs()
     train(benchmark, Counts(), streams(benchmark, [0]), [0], CPU)
-    assert asked == [20] * 3 * 4
+    assert asked == [20] * 3 + [8] + [1] * 8 + [20] * 3 * 3
 
 
 def test_a_model_that_a_step_cannot_take_fails_the_check_before_anything_trains():
     benchmark = Blobs(model="mlpbn-8")  # an inner step of one row has no batch statistics
     with pytest.raises(UserError, match="needs more than one example to every step"):
         check(benchmark, PARTS.get("strategies", "lamaml"), benchmark.stream(blobs(), 0), CPU)
+
+
+def test_so_does_one_that_cannot_start_with_it():
+    benchmark = Blobs(model="mlpbn-8")  # HAL asks for the features of one example
+    with pytest.raises(UserError, match="HAL cannot take a step with model=mlpbn-8"):
+        check(benchmark, PARTS.get("strategies", "hal"), benchmark.stream(blobs(), 0), CPU)
 
 
 class Notes(PARTS.find("strategies", "finetune")):

@@ -14,8 +14,10 @@ from retrograde.clocks import Clocks
 from retrograde.compiling import form
 from retrograde.contract import Broken, Verdict, global_state, need_frozen, pickles, same, verdict
 from retrograde.data import Dataset
+from retrograde.errors import UserError
 from retrograde.learner import Learner, seeded
 from retrograde.metastrategy import MetaStrategy
+from retrograde.net import agree
 from retrograde.opaque import Opaque
 from retrograde.preparing import given, prepare
 from retrograde.schedule import train_rows
@@ -23,7 +25,7 @@ from retrograde.seeds import generator, torch_seed
 from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Benchmark, Examples, Preparation, Scenario, Stream, Task, of_classes, split_classes
 from retrograde.train import train
-from retrograde.vectorise import Vectorised
+from retrograde.vectorise import Vectorised, spread
 
 Part = Strategy | Learner
 CPU = torch.device("cpu")
@@ -283,6 +285,31 @@ def sees_no_future(part: Part) -> None:
     _equal(before_the_last(False), before_the_last(True), "with and without a scrambled last task")
 
 
+def predicts_examples_apart(part: Part) -> None:
+    """Its scores of a test example do not depend on the others that are predicted with it."""
+    if isinstance(part, Learner):
+        _answers_apart(part)
+        return
+    backend, _ = _ready(part)
+    rows = torch.from_numpy(backend.test_rows[0])
+    some = spread(rows.shape[1])
+    together = backend.scores(rows)[:, some]
+    alone = torch.cat([backend.scores(rows[:, [each]]) for each in some.tolist()], dim=1)
+    if not agree(together.flatten(0, 1), alone.flatten(0, 1)):
+        raise Broken("an example alone and among others has different scores; predict each row by itself")
+
+
+def _answers_apart(learner: Learner) -> None:
+    benchmark = _benchmark(learner)
+    with seeded(0):
+        backend = Opaque(benchmark, learner, benchmark.stream(_data(learner), 0), 0, CPU)
+        backend.learn(0, lambda _: None)
+        try:
+            backend.check_predictions()
+        except UserError as error:
+            raise Broken(str(error)) from error
+
+
 def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
     """Which test rows belong to any but the last task."""
     stream = _benchmark(part).stream(_data(part), 0)
@@ -292,7 +319,7 @@ def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
 
 CHECKS: tuple[Callable[[Part], None], ...] = (
     is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
-    learns, stays_within_its_memory, sees_no_future,
+    learns, stays_within_its_memory, sees_no_future, predicts_examples_apart,
 )  # fmt: skip
 
 

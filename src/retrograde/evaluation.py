@@ -74,8 +74,8 @@ class Backend(Protocol):
         """Learn one task."""
         ...
 
-    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
-        """Predict test examples, given in chunks of one size; amid a task, without leaving a trace."""
+    def evaluate(self, chunks: Rows) -> Hits:
+        """Predict test examples, given in chunks of one size, and leave no trace, within a task as at its end."""
         ...
 
     def parameters(self) -> Params:

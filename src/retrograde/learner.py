@@ -79,7 +79,11 @@ class Learner(Part):
 
     @abstractmethod
     def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
-        """A score for each output unit; `task` is told in task-incremental only."""
+        """A score for each output unit; `task` is told in task-incremental only.
+
+        An example's scores may not depend on the others in `x`: a model with batch normalisation, or dropout, is to be in
+        evaluation mode here. What this does to the model's modes and buffers and to the global generators is undone.
+        """
 
 
 @contextmanager

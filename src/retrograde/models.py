@@ -19,12 +19,12 @@ from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
 
 
-def mlp(shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False) -> nn.Module:
+def mlp(shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False, running: bool = False) -> nn.Module:
     """Fully connected ReLU layers; Xavier-uniform weights and zero biases, as GEM, MER and Mammoth start them."""
     sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, units in pairwise(sizes):
-        norm = [nn.BatchNorm1d(units, track_running_stats=False)] if normalised else []
+        norm = [nn.BatchNorm1d(units, track_running_stats=running)] if normalised else []
         layers += [_xavier(nn.Linear(inputs, units)), *norm, nn.ReLU()]
     return _with_head(layers, _xavier(nn.Linear(sizes[-1], outputs)))
 
@@ -41,17 +41,18 @@ def conv(shape: tuple[int, ...], outputs: int, width: int = 32) -> nn.Module:
     return _with_head([*blocks, nn.Flatten()], _xavier(nn.Linear(features, outputs)))
 
 
-def conv4(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
+def conv4(shape: tuple[int, ...], outputs: int, width: int, running: bool = False) -> nn.Module:
     """MAML's network for Omniglot: four blocks of 3 x 3 convolution of stride 2, batch statistics and ReLU, mean, linear.
 
-    (Finn et al. 2017, section 5.2.) Batches are normalised by their own statistics, in training and at test. The authors' code
-    has no scale after that and adapts the shift in no inner step; here both are parameters like all others.
+    (Finn et al. 2017, section 5.2.) Batches are normalised by their own statistics, in training and, unless it keeps `running`
+    ones, at test. The authors' code has no scale after that and adapts the shift in no inner step; here both are parameters
+    like all others.
     """
     if len(shape) != 3:
         raise UserError(f"model=conv4-{width} needs images; the examples have shape {shape}.")
     blocks: list[nn.Module] = [ChannelsLast()]
     for inputs in (shape[0], width, width, width):
-        blocks += [Halving(inputs, width), nn.ReLU()]
+        blocks += [Halving(inputs, width, running=running), nn.ReLU()]
     return _with_head([*blocks, MeanOverSpace()], _xavier(nn.Linear(width, outputs)))
 
 
@@ -113,14 +114,14 @@ class Halving(nn.Module):
     second derivative by far.
     """
 
-    def __init__(self, inputs: int, outputs: int, normalised: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, normalised: bool = True, running: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(9 * inputs, outputs))
         bound = math.sqrt(
             6 / (9 * inputs + 9 * outputs if normalised else 9 * inputs)
         )  # Xavier's, else He's, of the convolution
         nn.init.uniform_(self.weight, -bound, bound)
-        self.norm: nn.Module = nn.BatchNorm1d(outputs, track_running_stats=False) if normalised else Shift(outputs)
+        self.norm: nn.Module = nn.BatchNorm1d(outputs, track_running_stats=running) if normalised else Shift(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(row, height, width, inputs) -> (row, half the height, half the width, outputs), odd sizes rounded up."""
@@ -155,13 +156,14 @@ def _xavier(layer: nn.Linear | nn.Conv2d) -> nn.Module:
     return layer
 
 
-def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
+def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: bool = False) -> nn.Module:
     """A model such as `mlp-100-100`, `conv4-64` or `package.module:attribute`, with initial weights drawn from `seed`.
 
     An attribute, of a module or of `FILE.py`, is called with the shape of one example and the number of outputs, and returns
-    an `nn.Module`.
+    an `nn.Module`. Batch normalisation in the suite's own models keeps `running` statistics and uses them in evaluation mode,
+    as a stream needs it, or always normalises a batch by itself, as MAML does in episodes.
     """
-    make = _maker(spec)
+    make = _maker(spec, running)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -175,15 +177,15 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int) -> nn.Modu
     return module
 
 
-def _maker(spec: str) -> Make:
+def _maker(spec: str, running: bool) -> Make:
     if spec.startswith("gated-"):
-        inner = _maker(spec.removeprefix("gated-"))
+        inner = _maker(spec.removeprefix("gated-"), running)
         return lambda shape, outputs: gated(inner, shape, outputs)
     if re.fullmatch(r"mlp(bn)?(-[1-9]\d*)*", spec):
         name, *hidden = spec.split("-")
-        return lambda shape, outputs: mlp(shape, outputs, *map(int, hidden), normalised=name == "mlpbn")
+        return lambda shape, outputs: mlp(shape, outputs, *map(int, hidden), normalised=name == "mlpbn", running=running)
     if re.fullmatch(r"conv4-[1-9]\d*", spec):
-        return lambda shape, outputs: conv4(shape, outputs, int(spec.removeprefix("conv4-")))
+        return lambda shape, outputs: conv4(shape, outputs, int(spec.removeprefix("conv4-")), running)
     if re.fullmatch(r"plainconv-[1-9]\d*", spec):
         return lambda shape, outputs: plainconv(shape, outputs, int(spec.removeprefix("plainconv-")))
     if spec == "conv":

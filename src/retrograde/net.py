@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from retrograde.errors import UserError
 from retrograde.optim import Optimizer, Params, Slots
@@ -89,16 +90,19 @@ class Net:
         """What the model's head is given; only for a model of which `body` is known."""
         if self.body is None:
             raise UserError(f"The model has no module named {HEAD}, which gives its outputs. Choose another model.")
-        features: Tensor = functional_call(self.body, (without_head(params), without_head(self.buffers or {})), (x,))
+        features: Tensor = functional_call(self.body, (without_head(params), without_head(self._own_buffers())), (x,))
         return features
 
     def logits(
         self, params: Params, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None = None
     ) -> Float[Tensor, "row unit"]:
         """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
-        buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
-        logits: Tensor = functional_call(self.module, (params, buffers), (x,))
+        logits: Tensor = functional_call(self.module, (params, self._own_buffers()), (x,))
         return self.of_tasks(logits, task)
+
+    def _own_buffers(self) -> Params:
+        """A copy of the buffers, which a module may write to."""
+        return {name: value.clone() for name, value in (self.buffers or {}).items()}
 
     def of_tasks(self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None) -> Float[Tensor, "row unit"]:
         """The model's outputs, where the scenario tells the task with minus infinity for other tasks' units."""
@@ -153,11 +157,12 @@ class Net:
 
     def evaluating(self) -> "Net":
         """The same net in evaluation mode (batch normalisation uses its running statistics)."""
-        return replace(self, module=copy.deepcopy(self.module).eval())
+        body = None if self.body is None else copy.deepcopy(self.body).eval()
+        return replace(self, module=copy.deepcopy(self.module).eval(), body=body)
 
     def refreshed(self, params: Params, x: Float[Tensor, "row *shape"]) -> Params:
         """The buffers after a training-mode pass over `x`, such as running statistics."""
-        buffers = {name: value.clone() for name, value in (self.buffers or {}).items()}
+        buffers = self._own_buffers()
         functional_call(self.module, (params, buffers), (x,))
         return buffers
 
@@ -202,3 +207,62 @@ def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int
     if not torch.equal(first, second):
         raise UserError("The model draws random numbers while training (dropout?), which replicates cannot share. Remove it.")
     return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())
+
+
+ROUNDING = 1e-3, 1e-5
+"""By how much scores may differ and count as equal: of the largest of their unit, and at least."""
+
+
+def agree(one: Float[Tensor, "row unit"], other: Float[Tensor, "row unit"]) -> bool:
+    """True if scores are equal but for rounding."""
+    relative, least = ROUNDING
+    largest = torch.where(one.isfinite(), one, 0.0).abs().amax(0)
+    # without `==`, infinite scores of masked units would differ by NaN
+    same = (one == other) | ((one - other).abs() <= relative * largest + least) | (one.isnan() & other.isnan())
+    return bool(same.all())
+
+
+def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: str) -> None:
+    """Raise `UserError` where, in evaluation mode, the outputs for one row depend on the rows beside it.
+
+    The parameters are moved a little first: a layer whose weights start at 0 would hide it.
+    """
+    twin = copy.deepcopy(module)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for value in twin.parameters():
+            value.add_(torch.randn_like(value), alpha=0.01)
+        try:
+            outputs = twin.train()(x)
+        except Exception as error:
+            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {error}.") from error
+        twin.eval()
+        if not isinstance(outputs, Tensor):  # a learner of the user's own may know what to do with it; its scores are checked
+            return
+        if agree(twin(x), _one_by_one(twin, x)):
+            return
+    raise UserError(
+        f"On a stream, what a model predicts for one example may not depend on the others of its batch; model={model} "
+        "normalises test examples by each other. Build its normalisation with track_running_stats=True, or per example "
+        "(layer or group normalisation)."
+    )
+
+
+def _one_by_one(module: nn.Module, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row unit"]:
+    """The outputs for each row alone; NaN where one row cannot be taken."""
+    try:
+        return torch.cat([module(row[None]) for row in x])
+    except ValueError:  # of batch normalisation, for want of statistics
+        return torch.full_like(module(x), torch.nan)
+
+
+def untracked(module: nn.Module) -> nn.Module:
+    """A copy whose batch normalisation uses its running statistics in evaluation mode, and never writes to them.
+
+    A strategy may call it as often as it likes, within any `vmap`, where writing to what is shared is an error.
+    """
+    twin = copy.deepcopy(module)
+    for layer in twin.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.track_running_stats = False
+    return twin

@@ -3,21 +3,23 @@
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Experience, Learner, Terms, seeded
 from retrograde.models import build
-from retrograde.net import Batch, cross_entropies, mean
+from retrograde.net import Batch, agree, check_rows_apart, cross_entropies, mean
 from retrograde.optim import Params
 from retrograde.schedule import Rows, Schedule, test_chunks, train_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Benchmark, Stream
+from retrograde.vectorise import spread
 
 
 class Opaque:
@@ -29,7 +31,9 @@ class Opaque:
     def __init__(self, benchmark: Benchmark, learner: Learner, stream: Stream, seed: int, device: torch.device) -> None:
         self.benchmark, self.stream, self.seed, self.device = benchmark, stream, seed, device
         self.learner = copy.deepcopy(learner)
-        model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"))
+        model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"), running=True)
+        some = spread(len(stream.data.x_train)).numpy()
+        check_rows_apart(model, self._x(stream.data.x_train, some, 0).cpu(), benchmark.model)
         self.model = model.to(device)
         self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
         self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
@@ -38,6 +42,7 @@ class Opaque:
         self.learner.agree(terms)
         self.learner.begin(self.model)
         self.test_rows = test_chunks([stream])
+        self.unproven = False  # whether the next test first checks that examples are predicted by themselves
         self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
@@ -56,6 +61,7 @@ class Opaque:
 
         self.learner.learn(self._experience(rows, number), stepped)
         self.learner.end_task()
+        self.unproven = number == 0
         new = int(rows[..., 3].sum())
         return Used(np.array([len(taken)]), np.array([new]), np.array([max(0, sum(taken) - new)]))
 
@@ -71,22 +77,50 @@ class Opaque:
         x = self._x(self.stream.data.x_train, row, number)
         return Experience(x, torch.from_numpy(y.copy()).to(self.device), number, batches)
 
-    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
+    def evaluate(self, chunks: Rows) -> Hits:
         """See `Backend.evaluate`."""
-        with undisturbed(self.model, self.seed) if amid else nullcontext():
+        if self.unproven:
+            self.check_predictions()
+        with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0]) for rows in chunks]
         hit, told, sound = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Hits(hit[None], told[None], np.array([sound.all()]))
 
-    def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        units = self.units.cpu()
-        scores = torch.zeros(len(rows), units.shape[1])
+    def check_predictions(self) -> None:
+        """Raise `UserError` where the scores of an example depend on those that are predicted with it."""
+        self.unproven = False
+        tests = self.test_rows[0, 0]
+        own = tests[tests[:, 1] == 0]
+        rows = own[spread(len(own)).numpy()]
+        together = self._undisturbed(rows)
+        try:
+            alone = torch.cat([self._undisturbed(row[None]) for row in rows])
+        except Exception as error:
+            raise UserError(f"{self._refusal()} It cannot predict one example alone: {error!r}. {_REMEDY}") from error
+        if not agree(together, alone):
+            raise UserError(f"{self._refusal()} Its scores of an example alone and with others differ. {_REMEDY}")
+
+    def _refusal(self) -> str:
+        name = type(self.learner).__name__
+        return f"{name} with model={self.benchmark.model}: a score may not depend on the other examples that are predicted."
+
+    def _undisturbed(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
+        with undisturbed(self.model, self.seed):
+            return self.scores(rows)
+
+    def scores(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
+        """What the learner gives for test examples; the highest is its answer."""
+        scores = torch.zeros(len(rows), self.units.shape[1])
         for task in np.unique(rows[:, 1]).tolist():
             own = (rows[:, 1] == task) & (rows[:, 3] > 0)
             x = self._x(self.stream.data.x_test, rows[own, 0], task)
             with torch.no_grad():
                 told = task if self.benchmark.scenario == "task" else None
                 scores[torch.from_numpy(own)] = self.learner.predict(x, told).float().cpu()
+        return scores
+
+    def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        units, scores = self.units.cpu(), self.scores(rows)
         y = torch.from_numpy(rows[:, 2].copy())
         best_told = scores.masked_fill(~units[rows[:, 1]], -torch.inf).argmax(-1) == y
         best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1) == y
@@ -137,6 +171,9 @@ class Opaque:
             return len(pickle.dumps(self.learner))
         except Exception:
             return 0
+
+
+_REMEDY = "Let `predict` put the model into evaluation mode (`model.eval()`) and leave its buffers alone."
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def check_preparation(backend: Vectorised) -> None:
     if backend.refresh:
         raise UserError(
             f"A preparation takes models whose buffers training leaves alone; model={benchmark.model} keeps running statistics."
-            " Build its normalisation with track_running_stats=False."
+            " Choose one without batch normalisation, such as plainconv-32."
         )
     _check_lessons(backend.streams)
     before = form(backend.state)

@@ -56,7 +56,7 @@ class Strategy(Part):
 
     def declares(self) -> dict[str, str]:
         """Its scenarios, what it trains on and remembers, and the hooks that it defines."""
-        hooks = ("prepare", "begin", "init", "step", "choose", "end_task", "predict")
+        hooks = ("prepare", "begin", "init", "step", "trained_on", "choose", "end_task", "predict")
         own = [hook for hook in hooks if getattr(type(self), hook) is not getattr(Strategy, hook)]
         return {
             "kind": "pure strategy" + (", an upper bound" if self.upper_bound else ""),
@@ -89,6 +89,14 @@ class Strategy(Part):
     @abstractmethod
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         """The update for one mini-batch."""
+
+    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+        """The examples that a step from `state` trains on; asked for where the model keeps running statistics.
+
+        These follow them: in every step, by one pass in training mode at the parameters before the step. Override it where some
+        of what is drawn from memory is only looked at, or where the strategy replays examples of its own.
+        """
+        return arrival.with_memory
 
     def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
         """Where a memory of exemplars asks: a rank for each example of a task, of which it keeps the lowest of each class.

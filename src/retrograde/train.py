@@ -194,14 +194,15 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
             "Gradients are compared between two halves of the probe examples; probe=1 has one. Give 0, or 2 and more."
         )
     if isinstance(strategy, Learner):
-        Opaque(benchmark, strategy, stream, 0, device)
+        with seeded(torch_seed(0, "opaque")):
+            Opaque(benchmark, strategy, stream, 0, device).check_predictions()
         return
     if memory := strategy.remember():
         memory.check(groups(stream))
     _check_mixed(strategy, memory)
-    backend = Vectorised(benchmark, strategy, [stream], [0], device)
-    check_preparation(backend)
     try:
+        backend = Vectorised(benchmark, strategy, [stream], [0], device)
+        check_preparation(backend)
         backend.warm_up("off")
     except ValueError as error:
         raise UserError(

@@ -19,12 +19,15 @@ from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.memory import Exemplars
 from retrograde.models import build
-from retrograde.net import Batch, Net, State, check_module, headless
+from retrograde.net import Batch, Net, State, check_module, check_rows_apart, headless, untracked
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
 from retrograde.seeds import keys, torch_seed
 from retrograde.strategy import Arrival, Finished, Lesson, Strategy
 from retrograde.stream import Benchmark, Stream
+
+TRIED = 8
+"""Examples on which a model is tried before anything trains."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,30 @@ def counted(net: Net) -> CountedNet:
 class Replicas(NamedTuple):
     """One model for each seed: what they share, and what each has of its own, stacked."""
 
-    module: nn.Module
+    module: nn.Module  # in training mode, as it was built
     params: Params
     buffers: Params  # with the parameters that are frozen
     refresh: bool  # whether training changes the buffers
 
 
 def replicated(
-    model: str, probe: Float[Tensor, "row *shape"], outputs: int, seeds: list[int], device: torch.device
+    model: str,
+    probe: Float[Tensor, "row *shape"],
+    outputs: int,
+    seeds: list[int],
+    device: torch.device,
+    rows_apart: bool = False,
 ) -> Replicas:
-    """Build a model for each seed; raises `UserError` where it cannot take examples such as `probe`."""
-    modules = [build(model, tuple(probe.shape[1:]), outputs, torch_seed(seed, "weights")) for seed in seeds]
+    """Build a model for each seed; raises `UserError` where it cannot take examples such as `probe`.
+
+    With `rows_apart`, batch normalisation keeps running statistics, and a model is refused that at test predicts an example by
+    the others of its batch.
+    """
+    shape = tuple(probe.shape[1:])
+    modules = [build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart) for seed in seeds]
     refresh = check_module(modules[0], probe, outputs)
+    if rows_apart:
+        check_rows_apart(modules[0], probe, model)
     modules = [module.train().to(device) for module in modules]
     params, buffers = stack_module_state(modules)
     frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
@@ -124,14 +139,17 @@ class Vectorised:
 
     def _build_net(self) -> None:
         outputs = self.streams[0].units.shape[1]
-        probe = self._images(self.train_x[:2], None, torch.zeros(2, dtype=torch.long)).cpu()
-        replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device)
+        some = self.train_x[spread(len(self.train_x))]
+        probe = self._images(some, None, torch.zeros(len(some), dtype=torch.long)).cpu()
+        replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device, rows_apart=True)
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
+        module = untracked(replicas.module)
         self.net = Net(
-            replicas.module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(replicas.module),
+            module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(module),
             shape=self.shape, outputs=outputs, tasks=len(self.streams[0].tasks),
         )  # fmt: skip
         self.eval_net = self.net.evaluating()
+        self.following = self.net, replace(self.net, module=replicas.module)
         self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
         self.initial = self.state, self.buffers
 
@@ -168,11 +186,17 @@ class Vectorised:
         net = self._net(self.net, buffers, tables)
         arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past)
         after = self.strategy.step(net, state, arrival)
-        fresh = net.refreshed(after.params, together.x) if self.refresh else buffers
+        fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
         if self.ragged:
             real = new.weight.sum() > 0
             after, fresh = pytree.tree_map(lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers))
         return after, fresh
+
+    def _followed(self, state: State, buffers: Params, arrival: Arrival, tables: Params) -> Params:
+        """The buffers after a pass over what a step trains on; examples of this pass are not counted."""
+        plain, tracking = (self._net(net, buffers, tables) for net in self.following)
+        batch = self.strategy.trained_on(plain, state, arrival)
+        return tracking.refreshed(state.params, batch.x)
 
     def step_all(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
         """One step of all replicates; pure."""
@@ -310,7 +334,7 @@ class Vectorised:
     def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
         return torch.from_numpy(np.ascontiguousarray(together(rows).swapaxes(0, 1))).to(self.device)
 
-    def evaluate(self, chunks: Rows, amid: bool = False) -> Hits:
+    def evaluate(self, chunks: Rows) -> Hits:
         """See `Backend.evaluate`; predicting is pure."""
         hit, told = (torch.empty(chunks.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2))
         sound = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()]).all(0)
@@ -321,18 +345,25 @@ class Vectorised:
         return Hits(hit.cpu().numpy(), told.cpu().numpy(), sound.cpu().numpy())
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
+        scores, told = self.scores(rows), self.benchmark.scenario == "task"
+        _, task, y, _ = rows.unbind(-1)
+        units = torch.stack([own[each] for own, each in zip(self.tables["units"], task, strict=True)])
+        best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
+        best = best_told if told else scores.argmax(-1)
+        return best == y, best_told == y, ~scores.isnan().flatten(1).any(1)
+
+    def scores(self, rows: Int64[Tensor, "replicate row 4"]) -> Float[Tensor, "replicate row unit"]:
+        """What the strategy gives for test examples; the highest is its answer."""
         told = self.benchmark.scenario == "task"
 
-        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
             batch = self._batch(rows, tables, pool)
             net = replace(self._net(self.eval_net, buffers, tables), key=None)
-            scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
-            own = scores.masked_fill(~tables["units"][batch.task], -torch.inf)
-            best, best_told = scores.argmax(-1), own.argmax(-1)
-            return (best_told if told else best) == batch.y, best_told == batch.y, ~scores.isnan().any()
+            return self.strategy.predict(net, state, batch.x, batch.task if told else None)
 
         with torch.no_grad():
-            return vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+            found: Tensor = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+        return found
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
@@ -366,6 +397,11 @@ class Vectorised:
         """The bytes of what the strategy and the optimiser keep beside the parameters, per replicate."""
         leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, self.state.extra))
         return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
+
+
+def spread(count: int) -> Int64[Tensor, " some"]:
+    """A few numbers below `count`, spread evenly: examples on which a model is tried."""
+    return torch.linspace(0, count - 1, min(count, TRIED)).long()
 
 
 def shared(new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]) -> Float[Tensor, " row"]:

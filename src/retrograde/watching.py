@@ -50,7 +50,7 @@ class Watcher:
     def _counts(self) -> list[list[int]]:
         """The right answers of each replicate in the tasks so far."""
         asked = self.rows[: self.training + 1]
-        found = [self.backend.evaluate(rows, amid=True).hit for rows in asked]
+        found = [self.backend.evaluate(rows).hit for rows in asked]
         parts = list(enumerate(zip(found, asked, strict=True)))
         return [
             [correct(hit[i], rows[:, i], len(self.rows))[task] for task, (hit, rows) in parts] for i in range(len(self.ways))
