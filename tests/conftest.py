@@ -5,9 +5,9 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "adapting", "align", "anytime", "convention", "data", "episodes", "evaluation", "learner", "memory", "metastrategy",
-    "models", "net", "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats", "stream",
-    "vectorise", "benchmarks", "strategies",
+    "adapting", "align", "anytime", "convention", "data", "episodes", "evaluation", "factors", "learner", "matched", "memory",
+    "metastrategy", "models", "net", "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats",
+    "stream", "vectorise", "within", "benchmarks", "strategies",
 )  # fmt: skip
 
 
@@ -105,43 +105,58 @@ def literature(monkeypatch):
 
 @pytest.fixture(scope="session")
 def look():
-    """Build a probe from the gradients of the tasks looked at, as rows, and the step since the last look."""
+    """Build a probe from the gradients of the tasks looked at, as rows; every ceiling is 1 unless told."""
     import numpy as np
 
     from retrograde.probe import Probe
 
-    def build(task, gradients, losses=None, moved=None, *, ended=True, step=None):
+    def build(task, gradients, losses=None, *, ceiling=None, layers=None, step=None):
         gradients = np.array(gradients, dtype=float)
-        norm = np.linalg.norm(gradients, axis=1)
-        unit = gradients / np.where(norm > 0, norm, 1)[:, None]
-        below = np.tril_indices(len(gradients), -1)
-        moved = np.zeros(gradients.shape[1]) if moved is None else np.array(moved, dtype=float)
-        update = -unit[:task] @ moved / (np.linalg.norm(moved) or 1)
-        losses = [1.0] * len(gradients) if losses is None else [float(loss) for loss in losses]
-        step = 10 * (task + 1) if step is None else step
-        cosine, predicted = (unit @ unit.T)[below].round(4), gradients[:task] @ moved
-        return Probe(
-            task, step, ended, losses, norm.tolist(), cosine.tolist(), {}, update.round(4).tolist(), predicted.tolist()
-        )  # fmt: skip
+        count = len(gradients)
+        inner = (gradients @ gradients.T)[np.tril_indices(count)]
+        losses = [1.0] * count if losses is None else [float(loss) for loss in losses]
+        ceiling = [1.0] * count if ceiling is None else [float(each) for each in ceiling]
+        return Probe(task, 10 * (task + 1) if step is None else step, losses, ceiling, inner.tolist(), layers or {})
 
     return build
 
 
 @pytest.fixture(scope="session")
-def make_probed(make_record, look):
-    """Build a record from the right answers in each task at the end; its gradients are random unless probes are given."""
+def book():
+    """Build an account from one number, or one for each earlier task, of loss, slope, curvature, remainder and exposure."""
     import numpy as np
 
-    def make(strategy="er", seed=0, ends=(80, 90, 90), *, probes=None, probe=50, slope=0.0, **fields):
+    from retrograde.account import Account
+
+    def build(task, *, before=1.0, slope=-0.5, curvature=0.75, remainder=0.0, exposure=2.0, length=4.0, windows=5):
+        given = before, slope, curvature, remainder, exposure
+        start, down, bent, rest, most = (np.broadcast_to(np.asarray(each, dtype=float), (task,)) for each in given)
+        lists = (each.tolist() for each in (start, start + down + bent + rest, down, bent, most))
+        return Account(task, windows, float(length), *lists)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_probed(make_record, look, book):
+    """Build a record from the right answers in each task at the end; its probes and accounts are random unless given."""
+    import numpy as np
+
+    def make(strategy="er", seed=0, ends=(80, 90, 90), *, probes=None, accounts=None, probe=50, every=5, slope=0.0, **fields):
         tasks, draw = len(ends), np.random.default_rng([seed, len(strategy)])
         vectors = draw.normal(size=(tasks, 6)) + slope
-        looks = [
-            look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks)), draw.normal(size=6) - slope)
-            for i in range(tasks)
+        looks = [look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks))) for i in range(tasks)]
+        books = [
+            book(i, before=draw.uniform(0.5, 2, i), curvature=draw.uniform(0.6, 2, i), length=draw.uniform(1, 3))
+            for i in range(1, tasks)
         ]
         rows = [[10] * tasks, *([90] * tasks for _ in ends[1:]), list(ends)]
-        settings = fields.pop("settings", {}) | ({"probe": probe} if probe else {})
-        return make_record(strategy, seed, rows, episodes=settings, probes=looks if probes is None else probes, **fields)
+        settings = fields.pop("settings", {}) | ({"probe": probe, "probe_every": every} if probe else {})
+        measured = {
+            "gradients": looks if probes is None else probes,
+            "accounts": books if accounts is None else accounts,
+        }
+        return make_record(strategy, seed, rows, episodes=settings, **measured, **fields)
 
     return make
 

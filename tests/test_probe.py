@@ -1,4 +1,4 @@
-"""What a look at the gradients says, against explicit vectors."""
+"""Probes of the gradients, against explicit vectors."""
 
 import numpy as np
 import pytest
@@ -6,71 +6,93 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrograde.probe import Probe, triangle
+from retrograde.probe import CEILING, Probe, triangle
 
 VECTORS = st.integers(2, 6).flatmap(lambda n: arrays(float, (n, 4), elements=st.integers(-9, 9).map(float)))
 
 
 def cos(a, b):
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    return a @ b / lengths if lengths else 0.0
+    return a @ b / lengths if lengths else np.nan
 
 
 def test_the_triangle_is_filled_row_by_row_and_mirrored():
-    assert triangle([0.1, 0.2, 0.3], 3).tolist() == [[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]]
+    assert triangle([1, 2, 3, 4, 5, 6], 3).tolist() == [[1, 2, 4], [2, 3, 5], [4, 5, 6]]
 
 
 @given(VECTORS)
-def test_the_matrix_is_that_of_the_cosines_between_gradients(look, vectors):
-    expected = [[1.0 if i == j else cos(a, b) for j, b in enumerate(vectors)] for i, a in enumerate(vectors)]
-    assert look(0, vectors).cosines == pytest.approx(np.array(expected), abs=6e-5)
+def test_products_and_cosines_are_those_between_the_gradients(look, vectors):
+    probe = look(0, vectors)
+    expected = [[cos(a, b) for b in vectors] for a in vectors]
+    assert probe.products.tolist() == (vectors @ vectors.T).tolist()
+    assert probe.cosines == pytest.approx(np.array(expected), nan_ok=True)
 
 
 @given(VECTORS)
 def test_the_arriving_gradient_is_compared_with_the_mean_of_the_earlier_ones(look, vectors):
+    probe = look(0, vectors)
     mean = vectors[:-1].mean(axis=0)
-    if np.linalg.norm(mean) > 1:  # else cosines rounded to four decimals do not tell the length of the mean
-        assert look(0, vectors).arriving() == pytest.approx(cos(vectors[-1], mean), abs=0.02)
+    assert probe.transfer() == pytest.approx(vectors[-1] @ mean)
+    if np.linalg.norm(mean) > 1e-6:
+        assert probe.arriving() == pytest.approx(cos(vectors[-1], mean), nan_ok=True)
 
 
 @pytest.mark.parametrize(
-    ("vectors", "arriving", "conflict"),
+    ("vectors", "arriving", "transfer", "conflict"),
     [
-        ([[3, 0], [0, 4], [1, 0]], 0.6, 0.0),  # the mean is (1.5, 2)
-        ([[1, 0], [-2, 0], [1, 0]], -1.0, 0.5),
-        ([[1, 0], [-1, 0], [1, 0]], 0.0, 0.5),  # the mean vanishes
-        ([[1, 0], [0, 0]], 0.0, 0.0),
+        ([[3, 0], [0, 4], [1, 0]], 0.6, 1.5, 0.0),  # the mean is (1.5, 2)
+        ([[1, 0], [-2, 0], [1, 0]], -1.0, -0.5, 0.5),
+        ([[1, 0], [-1, 0], [1, 0]], np.nan, 0.0, 0.5),  # the mean vanishes
+        ([[1, 0], [0, 0]], np.nan, 0.0, 0.0),
     ],
 )
-def test_small_cases_of_alignment_and_conflict_are_those_computed_by_hand(look, vectors, arriving, conflict):
+def test_small_cases_are_those_computed_by_hand(look, vectors, arriving, transfer, conflict):
     probe = look(0, vectors)
-    assert (probe.arriving(), probe.conflict()) == pytest.approx((arriving, conflict), abs=1e-9)
+    found = (probe.arriving(), probe.transfer(), probe.conflict())
+    assert found == pytest.approx((arriving, transfer, conflict), nan_ok=True)
 
 
-def test_the_mean_cosine_among_tasks_leaves_the_next_one_out(look):
+def test_cosines_of_a_task_below_the_ceiling_are_not_told_and_inner_products_are(look):
+    probe = look(1, [[1, 0], [1, 0], [1, 1]], ceiling=[0.9, 0.99 * CEILING, CEILING])
+    told = np.isfinite(probe.cosines)
+    assert told.tolist() == [[True, False, True], [False, False, False], [True, False, True]]
+    assert probe.transfer() == 1
+    assert np.isnan(probe.among())
+
+
+def test_a_next_task_below_the_ceiling_has_no_cosine(look):
+    assert np.isnan(look(0, [[1, 0], [1, 0]], ceiling=[0.9, 0.99 * CEILING]).arriving())
+
+
+def test_the_mean_cosine_among_tasks_leaves_out_the_next_one_and_unknown_pairs(look):
     seen = [[1, 0], [0, 1], [1, 0]]
     assert look(2, seen).among() == look(2, [*seen, [-1, -1]]).among() == pytest.approx(1 / 3)
+    assert look(2, seen, ceiling=[1, 0, 1]).among() == 1
 
 
-@pytest.mark.parametrize(
-    ("task", "looked", "ended", "arrival"), [(1, 3, True, True), (1, 2, True, False), (2, 3, False, False)]
-)
-def test_a_task_arrives_where_one_ends_and_the_next_was_looked_at(look, task, looked, ended, arrival):
-    assert look(task, np.eye(3)[:looked], ended=ended).arrival is arrival
+def test_a_task_arrives_where_the_next_one_was_probed(look):
+    assert look(1, np.eye(3)).arrival
+    assert not look(1, np.eye(3)[:2]).arrival
+
+
+def test_the_cosines_of_a_layer_come_from_its_own_inner_products(look):
+    probe = look(1, [[1, 0], [0, 1]], layers={"head": [4.0, -3.0, 9.0]})
+    assert probe.cosines_of("head") == pytest.approx(np.array([[1, -0.5], [-0.5, 1]]))
 
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        {"loss": [1.0, 1.0]}, {"norm": [1.0]}, {"cosine": [0.0]}, {"layers": {"out": [0.0]}}, {"update": [0.1, 0.1]},
-        {"predicted": [0.1, 0.1, 0.1]}, {"loss": [1.0], "norm": [1.0], "cosine": []},
-    ],
+    [{"loss": [1.0, 1.0]}, {"ceiling": [1.0]}, {"inner": [0.0]}, {"layers": {"out": [0.0]}},
+     {"loss": [1.0], "ceiling": [1.0], "inner": [1.0], "layers": {}}],
     ids=str,
 )  # fmt: skip
 def test_a_probe_whose_lists_do_not_fit_together_is_at_fault(damage):
     sound = {
-        "task": 1, "step": 5, "ended": True, "loss": [1.0] * 3, "norm": [1.0] * 3, "cosine": [0.0] * 3,
-        "layers": {"out": [0.0] * 3}, "update": [0.1], "predicted": [0.1],
+        "task": 1, "step": 5, "loss": [1.0] * 3, "ceiling": [1.0] * 3, "inner": [1.0] * 6, "layers": {"out": [1.0] * 6},
     }  # fmt: skip
     assert Probe(**sound).fault() == ""
     assert "do not fit together" in Probe(**sound | damage).fault()
+
+
+def test_a_probe_with_a_number_that_is_not_finite_is_at_fault():
+    assert "not finite" in Probe(0, 5, [float("inf")], [1.0], [1.0]).fault()

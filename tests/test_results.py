@@ -16,7 +16,7 @@ from retrograde.store import Store
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
 TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
-PARTLY = ("adaptation", "alignment", "anytime", "class_sequence", "compatibility")  # tables of some records only
+PARTLY = ("account", "adaptation", "alignment", "anytime", "class_sequence", "compatibility")  # tables of some records only
 OVER = ("leaderboard", "significance")  # tables over benchmarks or strategies, for which one is too few
 PART = pytest.mark.parametrize("name", TABLES)
 
@@ -68,14 +68,15 @@ def ending(make_record):
 
 
 @pytest.fixture
-def records(make_record, make_adapted, look):
+def records(make_record, make_adapted, look, book):
     """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
-    found, probes = [], [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1], [0, 1])]
+    found = []
+    probed = {"gradients": [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1])], "accounts": [book(1)]}
     along = {"episodes": {"test_every": 9}, "course": Course([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]])}
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
             found += [
-                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, probes=probes, **along),
+                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, **probed, **along),
                 make_record(
                     "er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9", **along
                 ),
