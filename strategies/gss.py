@@ -1,15 +1,17 @@
 """GSS: a memory of examples whose gradients point in different directions."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +20,10 @@ class GSS(Strategy):
 
     An example's score is 1 plus the largest cosine of its gradient with those of `compare` examples held. While the memory
     fills, every arrival enters. Then one of a score below 1 may replace an old one: that is drawn in proportion to the scores,
-    and gives way with the probability of its part in the sum of both scores. What is held lies in the strategy's state, among
-    whose bytes it is counted.
+    and gives way with the probability of its part in the sum of both scores.
     """
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
@@ -37,14 +40,20 @@ class GSS(Strategy):
         new = arrival.new
         by_chance = net.chance(2, self.memory + len(new.x))
         draws, luck = by_chance[:, : self.memory], by_chance[:, self.memory :]
-        together = new.beside(self._drawn(state, draws[0], self.draw))
+        together = arrival.beside(self._drawn(state, draws[0], self.draw))
         after = net.descend(state, net.grad(state.params, together), self.lr)
         scores = self._scores(net, after.params, new, self._drawn(state, draws[1], self.compare))
         return after.replace(extra=self._kept(state.extra, new, scores, luck))
 
+    def own_examples(self, state: State) -> Batch:
+        return Batch(*(state.extra[name] for name in Batch._fields))
+
+    def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
+        return np.minimum(before, min(self.draw, self.memory))  # every arrival enters until the memory is full
+
     def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int) -> Batch:
         """So many different examples of those held; padding where there are fewer."""
-        held = Batch(*(state.extra[name] for name in Batch._fields))
+        held = self.own_examples(state)
         return held.at((chance - held.weight).argsort()[:count])  # those held come first
 
     def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:

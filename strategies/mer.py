@@ -1,7 +1,7 @@
 """Meta-experience replay: Reptile over steps on single examples, new and replayed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -10,7 +10,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import Params, sgd
 from retrograde.schedule import Schedule
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class MER(Strategy):
     that these steps led, and after the last batch the share `gamma` of the way since the first. Algorithm 6 is `batches=1` with
     `current=last`, its gamma being `beta` here. The update is its own: the benchmark's optimiser has no part in it.
     """
+
+    weighing: ClassVar[Weighing | None] = "refuses"  # each loss is that of one example
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept

@@ -33,7 +33,7 @@ class MIR(Replay):
         harm = self._losses(net, foreseen, arrival.old) - self._losses(net, state.params, arrival.old)
         harm = torch.where(arrival.old.weight > 0, harm, -torch.inf)
         chosen = harm.topk(min(self.draw, self.candidates)).indices
-        return net.descend(state, net.grad(state.params, arrival.new.beside(arrival.old.at(chosen))), self.lr)
+        return net.descend(state, net.grad(state.params, arrival.beside(arrival.old.at(chosen))), self.lr)
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
         return net.losses_of(net.logits(params, batch.x), batch)

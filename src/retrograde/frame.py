@@ -127,6 +127,32 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
     return records if len(own) == len(records) else own
 
 
+def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
+    """Notes on what strategies know of a stream ahead, where the records say so."""
+    said = [record for record in records if record.knows is not None and not record.cell.episodic]
+    by_class = [record for record in said if record.cell.benchmark.settings.get("scenario") == "class"]
+    long = _called({r.cell for r in said if "length" in r.knows}, {r.cell for r in said}, label)
+    blind = _called({r.cell for r in by_class if "classes" not in r.knows}, {r.cell for r in by_class}, label)
+    notes = []
+    if long:
+        notes.append(f"Told ahead how many tasks or classes the whole stream has, by which a memory is shared: {long}.")
+    if any("classes" in record.knows for record in by_class):
+        but = f", except for {blind}" if blind else ""
+        notes.append(
+            "Class-incremental, a head has a unit for every class of the whole stream, and units of classes to come are in the "
+            f"loss{but}."
+        )
+    return tuple(notes)
+
+
+def _called(some: set[Cell], every: set[Cell], label: Mapping[Cell, Label]) -> str:
+    """Some cells by their strategies' names, with settings where others of the name are not among them."""
+    others = {label[cell].strategy for cell in every - some}
+    named = {label[cell] for cell in some}
+    titles = {row_title((False, each.strategy, each.settings * (each.strategy in others))) for each in named}
+    return ", ".join(sorted(titles))
+
+
 @made_once
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""

@@ -17,7 +17,7 @@ from retrograde.course import Course
 from retrograde.probe import Probe
 from retrograde.settings import digest, write
 
-SCHEMA = 4
+SCHEMA = 5
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -110,6 +110,7 @@ class Record:
     memory: dict[str, int] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
     schema: int = SCHEMA
 
     @property
