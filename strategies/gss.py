@@ -49,7 +49,8 @@ class GSS(Strategy):
         return Batch(*(state.extra[name] for name in Batch._fields))
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
-        return np.minimum(before, min(self.draw, self.memory))  # every arrival enters until the memory is full
+        most = min(self.draw, self.memory)
+        return before.clip(max=most)  # every arrival enters until the memory is full
 
     def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int) -> Batch:
         """So many different examples of those held; padding where there are fewer."""

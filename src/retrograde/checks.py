@@ -346,8 +346,10 @@ def _learnt(part: Part, benchmark: Blobs, stream: Stream, tested: Stream) -> lis
 
 def _backend(part: Part, benchmark: Blobs, stream: Stream) -> Vectorised | Opaque:
     """One replicate, ready to learn its first task."""
-    if isinstance(part, Learner):
-        return Opaque(benchmark, part, stream, 0, CPU)
+    return Opaque(benchmark, part, stream, 0, CPU) if isinstance(part, Learner) else _prepared(part, benchmark, stream)
+
+
+def _prepared(part: Strategy, benchmark: Blobs, stream: Stream) -> Vectorised:
     backend = Vectorised(benchmark, part, [stream], [0], CPU)
     prepare(backend, Clocks(CPU))
     return backend
@@ -368,7 +370,7 @@ def counts_no_class_to_come(part: Part) -> None:
 
 def _without_last(part: Strategy, benchmark: Blobs, stream: Stream, raised: float) -> list[torch.Tensor]:
     """What is learnt of all tasks but the last, besides its units, which start with biases that much higher."""
-    backend = _backend(part, benchmark, stream)
+    backend = _prepared(part, benchmark, stream)
     unmet = torch.from_numpy(stream.units[-1])
     params = backend.parameters()
     params = params | {BIAS: params[BIAS] + raised * unmet}

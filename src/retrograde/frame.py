@@ -1,7 +1,7 @@
 """Scores of records as data frames, one row for each replicate and metric."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -129,14 +129,14 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 
 def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
     """Notes on what strategies know of a stream ahead, where the records say so."""
-    said = [record for record in records if record.knows is not None and not record.cell.episodic]
-    by_class = [record for record in said if record.cell.benchmark.settings.get("scenario") == "class"]
-    long = _called({r.cell for r in said if "length" in r.knows}, {r.cell for r in said}, label)
-    blind = _called({r.cell for r in by_class if "classes" not in r.knows}, {r.cell for r in by_class}, label)
+    ahead = {record.cell: record.knows for record in records if record.knows is not None and not record.cell.episodic}
+    by_class = {cell for cell in ahead if cell.benchmark.settings.get("scenario") == "class"}
+    long = _called({cell for cell, known in ahead.items() if "length" in known}, ahead.keys(), label)
+    blind = _called({cell for cell in by_class if "classes" not in ahead[cell]}, by_class, label)
     notes = []
     if long:
         notes.append(f"Told ahead how many tasks or classes the whole stream has, by which a memory is shared: {long}.")
-    if any("classes" in record.knows for record in by_class):
+    if any("classes" in ahead[cell] for cell in by_class):
         but = f", except for {blind}" if blind else ""
         notes.append(
             "Class-incremental, a head has a unit for every class of the whole stream, and units of classes to come are in the "
@@ -145,7 +145,7 @@ def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -
     return tuple(notes)
 
 
-def _called(some: set[Cell], every: set[Cell], label: Mapping[Cell, Label]) -> str:
+def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> str:
     """Some cells by their strategies' names, with settings where others of the name are not among them."""
     others = {label[cell].strategy for cell in every - some}
     named = {label[cell] for cell in some}

@@ -371,7 +371,7 @@ class Vectorised:
         """The examples that the strategy's state holds, of all replicates."""
         if type(self.strategy).own_examples is Strategy.own_examples:
             return None
-        own: Batch = vmap(self.strategy.own_examples)(self.state)
+        own: Batch | None = vmap(self.strategy.own_examples)(self.state)
         return own
 
     def state_bytes(self) -> int:
