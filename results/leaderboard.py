@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde.frame import end_frame, labels, ordered, row_title, streams
+from retrograde.frame import end_frame, labels, notes_on_knowledge, ordered, row_title, streams
 from retrograde.paired import ALPHA, FEWEST
 from retrograde.record import Record
 from retrograde.result import Entry, Result, Section, Table
@@ -55,7 +55,8 @@ class Leaderboard(Result):
         rows = tuple(_row(line, leading, of) for line in lines)
         sections = (Section(_heading(board, of), COLUMNS, rows),) if rows else ()
         tidy = pd.DataFrame([_tidy(line, of) for line in lines if line.n[1]], columns=TIDY)
-        return Table("Leaderboard", (_COLUMNS, _MEMBERS, _ranks(board)), sections, tidy)
+        notes = _COLUMNS, _MEMBERS, _ranks(board), *notes_on_knowledge(own, label)
+        return Table("Leaderboard", notes, sections, tidy)
 
 
 _COLUMNS = (

@@ -8,7 +8,18 @@ from typing import ClassVar
 import pandas as pd
 
 from retrograde.convention import VERSIONS, metrics
-from retrograde.frame import Label, by_strategy, done_of, entries, intervals, labels, outcomes_of, row_title, score_frame
+from retrograde.frame import (
+    Label,
+    by_strategy,
+    done_of,
+    entries,
+    intervals,
+    labels,
+    notes_on_knowledge,
+    outcomes_of,
+    row_title,
+    score_frame,
+)
 from retrograde.paired import BOLD
 from retrograde.published import Published, finder, published
 from retrograde.record import Cell, Record
@@ -35,7 +46,8 @@ class Scores(Result):
         sections = tuple(
             _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside) for name in sorted(by_benchmark)
         )
-        return Table("Scores", (_compared(), _meaning(self.convention)), sections, intervals(frame, "metric"))
+        notes = _compared(), _meaning(self.convention), *notes_on_knowledge(records, label)
+        return Table("Scores", notes, sections, intervals(frame, "metric"))
 
 
 def _compared() -> str:

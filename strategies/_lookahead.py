@@ -1,6 +1,7 @@
 """Looking ahead: where steps on the arrivals alone would lead, and what that would do to arrivals and memory together."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.net import Batch, Net
 from retrograde.optim import Params, clipped
 from retrograde.settings import Bound, Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class LookAhead(Strategy):
     then classified wrong without them. So the default is the mean over all inner steps, as in the
     released code of La-MAML.
     """
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     memory: Count = 200  # examples kept
     draw: Count = 10  # examples replayed per step

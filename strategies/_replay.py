@@ -1,15 +1,18 @@
 """What strategies have in common that keep past examples and draw some of them at every step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.settings import Count
-from retrograde.strategy import Strategy
+from retrograde.strategy import Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(Strategy):
-    """The settings of a memory."""
+    """The settings of a memory, and a promise: `step` weighs arrivals and replay as the benchmark says."""
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     memory: Count = 200  # examples kept
     draw: Count = 10  # examples drawn per step

@@ -1,6 +1,7 @@
 """A-GEM: steps that do not go against the memory's gradient."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -9,7 +10,7 @@ from retrograde.memory import Policy
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival
+from retrograde.strategy import Arrival, Weighing
 
 from ._replay import Replay
 
@@ -18,8 +19,11 @@ from ._replay import Replay
 class AGEM(Replay):
     """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
-    The reference is the mean gradient of those examples drawn that are of earlier tasks.
+    The reference is the mean gradient of those examples drawn that are of earlier tasks. The paper's memory is a ring, which
+    knows the length of the stream; with `policy=reservoir` nothing does.
     """
+
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"  # the past turns the gradient, and is no loss
 
     lr: Rate = 0.1
     draw: Count = 128  # examples drawn per step, of which the earlier tasks' count

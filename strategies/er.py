@@ -1,16 +1,19 @@
 """Experience replay."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from retrograde.memory import POLICIES, Memory, Policy
 from retrograde.net import Net, State
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True)
 class ER(Strategy):
     """Experience replay: every step also trains on examples drawn from memory (Chaudhry et al. 2019, arXiv 1902.10486)."""
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept

@@ -1,6 +1,7 @@
 """FDR: outputs on past examples stay what they were when their task ended."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from retrograde.memory import Memory, Reservoir
 from retrograde.net import Net, State, mean
 from retrograde.optim import Params
 from retrograde.settings import Count, NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.strategy import Arrival, Finished, Strategy, Weighing
 
 from ._distillation import blank, written
 
@@ -21,6 +22,8 @@ class FDR(Strategy):
     The penalty takes a step of its own after that on the arrivals, as in Mammoth's code (which leaves its strength out), or
     with `apart=false` is added to the loss.
     """
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # of the mean distance
@@ -39,12 +42,16 @@ class FDR(Strategy):
 
         def distance(params: Params) -> Tensor:
             apart = net.logits(params, arrival.old.x).softmax(-1) - wanted
-            return self.strength * mean(torch.linalg.vector_norm(apart, dim=-1), arrival.old.weight)
+            length = mean(torch.linalg.vector_norm(apart, dim=-1), arrival.old.weight)
+            return arrival.past * self.strength * length
+
+        def loss(params: Params) -> Tensor:
+            return arrival.now * net.loss(params, arrival.new)
 
         if not self.apart:
-            both = net.grad_by(lambda params: net.loss(params, arrival.new) + distance(params), state.params)
+            both = net.grad_by(lambda params: loss(params) + distance(params), state.params)
             return net.descend(state, both, self.lr)
-        state = net.descend(state, net.grad(state.params, arrival.new), self.lr)
+        state = net.descend(state, net.grad_by(loss, state.params), self.lr)
         return net.descend(state, net.grad_by(distance, state.params), self.lr)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:

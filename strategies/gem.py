@@ -1,6 +1,7 @@
 """GEM: steps that go against no earlier task's gradient."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -8,7 +9,7 @@ from retrograde.memory import Memory, TaskRing
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, NonNegative, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 from ._quadratic import smallest
 
@@ -18,8 +19,11 @@ class GEM(Strategy):
     """Gradient episodic memory (Lopez-Paz and Ranzato 2017, arXiv 1706.08840, algorithm 1).
 
     Each step computes the gradient of every earlier task on all of its memory; where the arrivals' goes against one of them,
-    the step follows the nearest gradient that goes against none (equation 11). `margin` and `ridge` are the authors'.
+    the step follows the nearest gradient that goes against none (equation 11). `margin` and `ridge` are the authors'. Tasks
+    share the memory equally, so the number of tasks of the whole stream must be known ahead.
     """
+
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"  # the past turns the gradient, and is no loss
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept, in equal shares of the tasks

@@ -1,15 +1,17 @@
 """GSS: a memory of examples whose gradients point in different directions."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +20,10 @@ class GSS(Strategy):
 
     An example's score is 1 plus the largest cosine of its gradient with those of `compare` examples held. While the memory
     fills, every arrival enters. Then one of a score below 1 may replace an old one: that is drawn in proportion to the scores,
-    and gives way with the probability of its part in the sum of both scores. What is held lies in the strategy's state, among
-    whose bytes it is counted.
+    and gives way with the probability of its part in the sum of both scores.
     """
+
+    weighing: ClassVar[Weighing | None] = "heeds"
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
@@ -36,23 +39,30 @@ class GSS(Strategy):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         new = arrival.new
         draws, luck = self._by_chance(net, new)
-        together = new.beside(self._drawn(state, draws[0], self.draw, new))
+        together = arrival.beside(self._drawn(state, draws[0], self.draw, new))
         after = net.descend(state, net.grad(state.params, together), self.lr)
         scores = self._scores(net, after.params, new, self._drawn(state, draws[1], self.compare, new))
         return after.replace(extra=self._kept(state.extra, new, scores, luck))
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
         draws, _ = self._by_chance(net, arrival.new)
-        return arrival.new.beside(self._drawn(state, draws[0], self.draw, arrival.new))
+        return arrival.beside(self._drawn(state, draws[0], self.draw, arrival.new))
 
     def _by_chance(self, net: Net, new: Batch) -> tuple[Float[Tensor, "2 slot"], Float[Tensor, "2 row"]]:
         """What decides which examples are drawn, to replay and to compare with, and which arrivals are kept."""
         chance = net.chance(2, self.memory + len(new.x))
         return chance[:, : self.memory], chance[:, self.memory :]
 
+    def own_examples(self, state: State) -> Batch:
+        return Batch(*(state.extra[name] for name in Batch._fields))
+
+    def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
+        most = min(self.draw, self.memory)
+        return before.clip(max=most)  # every arrival enters until the memory is full
+
     def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int, new: Batch) -> Batch:
         """So many different examples of those held; where there are fewer, padding, which repeats arrivals."""
-        held = Batch(*(state.extra[name] for name in Batch._fields))
+        held = self.own_examples(state)
         drawn = held.at((chance - held.weight).argsort()[:count])  # those held come first
         spare = new.at(torch.arange(len(drawn.x), device=chance.device) % len(new.x))
         x = torch.where(_wide(drawn.weight > 0, drawn.x), drawn.x, spare.x)  # rows see each other in batch normalisation

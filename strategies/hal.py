@@ -22,7 +22,8 @@ class HAL(Replay):
 
     A step on arrivals and memory is tried first; how far it would move the outputs on the anchors is a penalty of the step that
     is taken. A class's anchor is found by gradient descent from noise: training on the memory alone would raise its loss
-    (equation 6), and its features are near the running mean of the task's.
+    (equation 6), and its features are near the running mean of the task's. Anchors are made, not kept: they count among the
+    bytes of the state, and not as examples.
 
     The memory is a reservoir unless `policy` says otherwise. Mammoth keeps the last examples of
     each task in equal shares, for which the number of tasks must be known ahead.

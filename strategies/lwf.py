@@ -1,7 +1,7 @@
 """LwF: what the last task's net gives on new examples is kept."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from retrograde.net import Net, State
 from retrograde.optim import Params
 from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.strategy import Ahead, Arrival, Finished, Strategy, Weighing
 
 from ._distillation import met, taught_among
 from ._importance import packed, unpacked
@@ -23,11 +23,16 @@ class LwF(Strategy):
     alone is left out.
     """
 
+    weighing: ClassVar[Weighing | None] = "heeds"
+
     lr: Rate = 0.1
     alpha: NonNegative = 1.0  # of the distillation
     temperature: Rate = 2.0
     among: Literal["met", "all"] = "met"  # the classes among which labels are learned, and those taught: old ones, or all
     decay: NonNegative = 0.0  # of the sum of squared parameters
+
+    def knows(self) -> tuple[Ahead, ...]:
+        return () if self.among == "met" else super().knows()
 
     def init(self, net: Net, params: Params) -> Params:
         none = next(iter(params.values())).new_zeros(net.outputs)

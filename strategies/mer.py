@@ -1,7 +1,7 @@
 """Meta-experience replay: Reptile over steps on single examples, new and replayed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -10,7 +10,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import Params, sgd
 from retrograde.schedule import Schedule
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.strategy import Arrival, Finished, Strategy, Weighing
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class MER(Strategy):
     step of `gamma` is taken over those that it had, so that no such step spans two tasks. The
     benchmark's optimiser has no part in the update.
     """
+
+    weighing: ClassVar[Weighing | None] = "refuses"  # each loss is that of one example
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept

@@ -36,7 +36,7 @@ class MIR(Replay):
         harm = self._losses(net, foreseen, arrival.old) - self._losses(net, state.params, arrival.old)
         harm = torch.where(arrival.old.weight > 0, harm, -torch.inf)
         chosen = harm.topk(min(self.draw, self.candidates)).indices
-        return arrival.new.beside(arrival.old.at(chosen))
+        return arrival.beside(arrival.old.at(chosen))
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
         return net.losses_of(net.logits(params, batch.x), batch)

@@ -13,7 +13,7 @@ from retrograde.errors import UserError
 from retrograde.net import Net, State
 from retrograde.optim import Params
 from retrograde.settings import Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Ahead, Arrival, Strategy
 from retrograde.stream import Scenario
 
 
@@ -27,6 +27,9 @@ class Separate(Strategy):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
 
     lr: Rate = 0.1
+
+    def knows(self) -> tuple[Ahead, ...]:
+        return ()  # there is something of each task from the start, which the others do not see
 
     def init(self, net: Net, params: Params) -> Params:
         if any(True for _ in net.module.buffers()):

@@ -12,7 +12,7 @@ from retrograde.errors import UserError
 from retrograde.net import Net, State
 from retrograde.optim import Params
 from retrograde.settings import Rate, Share
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Ahead, Arrival, Strategy
 from retrograde.stream import Scenario
 
 
@@ -27,6 +27,9 @@ class XdG(Strategy):
 
     lr: Rate = 0.1
     active: Share = 0.2  # of each hidden layer's units
+
+    def knows(self) -> tuple[Ahead, ...]:
+        return ()  # there is something of each task from the start, which the others do not see
 
     def init(self, net: Net, params: Params) -> Params:
         linear = [name for name, module in net.module.named_modules() if isinstance(module, nn.Linear)]

@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from retrograde.learner import Learner
 from retrograde.memory import Reservoir
 from retrograde.registry import Registry
 
-Finetune = Registry().find("strategies", "finetune")
+Finetune, ER, GSS = (Registry().find("strategies", name) for name in ("finetune", "er", "gss"))
 CALLS = []
 
 
@@ -107,6 +108,59 @@ class Unpicklable(Finetune):
         raise TypeError("no")
 
 
+@dataclass(frozen=True)
+class DrawsTwice(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr * (net.chance(2)[0] + net.chance(3)[0]))
+
+
+@dataclass(frozen=True)
+class SlowsDown(Finetune):
+    """Its rate is the smaller the longer the whole stream is."""
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr / net.tasks)
+
+
+@dataclass(frozen=True)
+class RingInSecret(ER):
+    policy: str = "ring"
+
+    def knows(self):
+        return ("classes",)
+
+
+@dataclass(frozen=True)
+class UnmaskedInSecret(Finetune):
+    def knows(self):
+        return ()
+
+
+@dataclass(frozen=True)
+class HeedsNothing(ER):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new.beside(arrival.old)), self.lr)
+
+
+@dataclass(frozen=True)
+class WeighsInSecret(ER):
+    weighing: ClassVar[str] = "has nothing to weigh"
+
+
+@dataclass(frozen=True)
+class HoardsInItsState(GSS):
+    """It keeps twice the examples that its setting allows."""
+
+    memory: int = 5
+
+    def init(self, net, params):
+        return {name: torch.cat([value, value]) for name, value in super().init(net, params).items()}
+
+    def step(self, net, state, arrival):
+        copies = arrival.new.x.repeat(2, 1)[: 2 * self.memory]
+        return state.replace(extra=state.extra | {"x": copies, "weight": torch.ones(len(copies))})
+
+
 def why(part, check):
     outcome = checks.verdict(part, check)
     assert outcome.outcome == "failed"
@@ -130,6 +184,13 @@ def why(part, check):
         (Idle(), checks.learns, "accuracy"),
         (Hoards(), checks.stays_within_its_memory, "memory=5"),
         (Centres(), checks.predicts_examples_apart, "alone and among others"),
+        (HoardsInItsState(), checks.stays_within_its_memory, "10 examples are held, with those of its own state"),
+        (DrawsTwice(), checks.is_pure, "name of its own"),
+        (SlowsDown(), checks.knows_no_length, "after task 1 it differs"),
+        (RingInSecret(), checks.knows_no_length, "after task 2 it differs"),
+        (UnmaskedInSecret(), checks.counts_no_class_to_come, "start higher"),
+        (HeedsNothing(), checks.weighs_as_it_says, "changes nothing"),
+        (WeighsInSecret(), checks.weighs_as_it_says, "make it 'heeds'"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Finetune) else None,
 )
@@ -177,7 +238,11 @@ def test_a_learner_that_compares_test_examples_fails_the_check():
 
 def test_a_well_behaved_learner_keeps_the_whole_contract():
     outcomes = list(checks.verdicts(Plain()))
-    assert [o.claim for o in outcomes if o.outcome != "passed"] == []
+    assert [o.why for o in outcomes if o.outcome == "failed"] == []
+    assert [o.why for o in outcomes if o.outcome == "declared"] == [
+        "the outputs of classes to come are in its loss",
+        "it refuses weighting=tasks",
+    ]
     assert len(outcomes) == len(checks.CHECKS) + 3
 
 
@@ -202,3 +267,36 @@ def test_a_declared_scenario_is_neither_passed_nor_failed():
 
     outcomes = {scenario: checks.works_in(OnlyTask(), scenario).outcome for scenario in ("task", "domain", "class")}
     assert outcomes == {"task": "passed", "domain": "declared", "class": "declared"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "known"),
+    [
+        ("er", {}, ("classes",)),
+        ("er", {"policy": "late"}, ("length", "classes")),
+        ("agem", {}, ("length", "classes")),
+        ("agem", {"policy": "reservoir"}, ("classes",)),
+        ("gem", {}, ("length", "classes")),
+        ("lwf", {}, ()),
+        ("lwf", {"among": "all"}, ("classes",)),
+        ("icarl", {}, ()),
+    ],
+)
+def test_a_strategy_declares_what_it_knows_ahead(name, settings, known):
+    part = Registry().get("strategies", name, settings)
+    assert part.knows() == known
+    declared = checks.verdict(part, checks.knows_no_length).outcome == "declared"
+    assert declared == ("length" in known)
+
+
+class LearnsByLength(Plain):
+    def agree(self, terms):
+        self.tasks = len(terms.units)
+
+    def observe(self, x, y, task):
+        self.optimizer.param_groups[0]["lr"] = 1 / self.tasks
+        super().observe(x, y, task)
+
+
+def test_a_learner_that_uses_the_length_of_the_stream_in_secret_is_found():
+    assert "after task 1 it differs" in why(LearnsByLength(), checks.knows_no_length)

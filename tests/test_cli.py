@@ -9,6 +9,7 @@ import pytest
 
 from retrograde.cli import main
 from retrograde.record import Record
+from retrograde.store import Store
 
 CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
 
@@ -39,6 +40,26 @@ def test_list_of_one_kind_names_no_other(call):
     _, out, _ = call("list", "strategies")
     assert "finetune" in out
     assert "rotated" not in out
+
+
+def test_list_tells_what_strategies_know_ahead_and_their_answer_to_weighting(call):
+    _, out, _ = call("list", "strategies")
+    lines = [line.strip() for line in out.splitlines()]
+    told = {lines[i - 2].split()[0]: line for i, line in enumerate(lines) if line.startswith("knows ahead")}
+    assert told["agem"] == "knows ahead: length, classes; weighting=tasks: has nothing to weigh"
+    assert told["mer"] == "knows ahead: classes; weighting=tasks: refuses"
+    assert told["lwf"] == "knows ahead: nothing; weighting=tasks: heeds"
+    assert "maml" not in told
+
+
+def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path):
+    words = ("--benchmark", CELL[1], "--strategy", "er:policy=ring", "--strategy", "er", "--seeds", 1, "--compile", "off")
+    assert call("run", *words)[0] == 0
+    records = {record.cell.strategy.changed: record.knows for record in Store(tmp_path / "runs" / "cells")}
+    assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
+    call("report", "runs/cells", "--format", "md", "--out", "tables")
+    note = "Told ahead how many tasks or classes the whole stream has, by which a memory is shared: er policy=ring."
+    assert note in (tmp_path / "tables" / "scores.md").read_text()
 
 
 def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):

@@ -21,7 +21,7 @@ class Flags(Registry().find("strategies", "er")):
         nought = torch.zeros(())
         return {{"on": nought, "off": nought}}
     def step(self, net, state, arrival):
-        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.chance(3)[0])
+        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.chance(3)[0] * net.chance(2, name="more")[1])
         return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
     def end_task(self, net, state, finished):
         return state.replace(extra=state.extra | {{"on": torch.ones(())}})

@@ -49,10 +49,14 @@ class Loop:
 
     def weighed(self, now, past, new):
         """Their sum, in which arrivals count 1 part in t where the benchmark weighs by tasks."""
+        of_now, of_past = self.shares(new)
+        return of_now * now + of_past * past
+
+    def shares(self, new):
         if self.benchmark.weighting == "examples":
-            return now + past
+            return 1, 1
         share = 1 / (1 + int(new[0, 1]))
-        return share * now + (1 - share) * past
+        return share, 1 - share
 
     def keep(self, rows, outputs):
         self.kept |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
@@ -92,11 +96,11 @@ class FDR(Loop):
     """Steps on arrivals, and on the distance of the predictions from those at the end of their task."""
 
     def step(self, new, old):
-        old = old[old[:, 3] == 1]
-        self.descend(cross_entropy(self.model(X[new[:, 0]]), new[:, 2]))
+        old, (of_now, of_past) = old[old[:, 3] == 1], self.shares(new)
+        self.descend(of_now * cross_entropy(self.model(X[new[:, 0]]), new[:, 2]))
         if len(old):
             gap = self.model(X[old[:, 0]]).softmax(1) - self.wanted(old).softmax(1)
-            self.descend(self.part.strength * gap.norm(dim=1).mean())
+            self.descend(of_past * self.part.strength * gap.norm(dim=1).mean())
 
     def end_task(self, task):
         rows = torch.from_numpy(task.train.row)
@@ -132,6 +136,7 @@ CASES = [
     ("lwf", LwF, {"alpha": 0.6}, {"weighting": "tasks"}),
     ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
     ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
+    ("fdr", FDR, {"strength": 0.4, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
 ]
 
 
@@ -200,10 +205,12 @@ def test_fdr_in_one_step_adds_the_distance_to_the_loss():
     net, state, arrival = ready(part, "class", 1)
     kept = torch.randn(6, 6, generator=random)
     old, drawn = arrival.new.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])), torch.tensor([4, 0, 2, 1])
-    state, arrival = state.replace(extra={"logits": kept}), arrival._replace(old=old, drawn=drawn)
+    now, past = torch.tensor(0.25), torch.tensor(0.75)
+    state, arrival = state.replace(extra={"logits": kept}), arrival._replace(old=old, drawn=drawn, now=now, past=past)
     weights = {name: value.clone().requires_grad_() for name, value in state.params.items()}
     gap = net.logits(weights, old.x[:3]).softmax(1) - kept[drawn[:3]].softmax(1)
-    loss = cross_entropy(net.logits(weights, arrival.new.x), arrival.new.y) + 0.7 * gap.norm(dim=1).mean()
+    of_new = cross_entropy(net.logits(weights, arrival.new.x), arrival.new.y)
+    loss = 0.25 * of_new + 0.75 * 0.7 * gap.norm(dim=1).mean()
     expected = torch.autograd.grad(loss, list(weights.values()))
     after = part.step(net, state, arrival).params
     for gradient, (name, value) in zip(expected, state.params.items(), strict=True):

@@ -3,12 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
 
 from retrograde.errors import UserError
 from retrograde.models import build
 from retrograde.net import Batch, Net, agree, check_module, untracked
 from retrograde.optim import plain
+from retrograde.seeds import uniform
 
 
 @pytest.fixture
@@ -113,6 +115,46 @@ def test_gradients_of_several_batches_are_those_of_each_where_statistics_are_kep
 )
 def test_scores_agree_up_to_rounding(other, same):
     assert agree(torch.tensor([[1.0, -torch.inf, 0.0]]), torch.tensor(other)) == same
+
+
+def chance(key=5, drawn=None):
+    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), drawn=drawn).chance
+
+
+def test_an_unnamed_draw_follows_from_the_key_of_the_step_alone():
+    assert torch.equal(chance()(2, 3), uniform(torch.tensor(5), 2, 3))
+
+
+def test_draws_of_other_names_have_no_number_in_common_and_are_unrelated():
+    draws = torch.stack([chance()(4000, name=name) for name in ("", "flip", "noise", "flip2")])
+    assert len(set(draws.flatten().tolist())) > 0.999 * draws.numel()  # of 2^24 values some meet by chance
+    assert (torch.corrcoef(draws) - torch.eye(4)).abs().max() < 0.06
+
+
+def test_a_named_draw_is_the_same_again_in_another_call_of_the_step_and_other_at_another_step():
+    first, again, other = (chance(key, set())(3, name="flip") for key in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_second_draw_of_a_step_is_refused_unless_it_has_a_name_of_its_own():
+    draw = chance(drawn=set())
+    draw(3)
+    draw(3, name="noise")
+    for name in ("", "noise"):
+        with pytest.raises(UserError, match="name of its own"):
+            draw(4, name=name)
+
+
+def test_a_named_draw_is_the_same_under_vmap_and_while_a_gradient_is_taken():
+    def loss(x, key):
+        return (x * chance(key, set())(3, name="mask")).sum()
+
+    def masked(key):
+        return grad(loss)(torch.ones(3), key)
+
+    for found, key in zip(vmap(masked)(torch.tensor([5, 6])), (5, 6), strict=True):
+        assert torch.equal(found, chance(key)(3, name="mask"))
 
 
 @pytest.mark.parametrize(

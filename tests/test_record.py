@@ -207,6 +207,13 @@ def test_a_record_of_the_schema_before_courses_is_read_and_has_none(whole):
     assert Record.from_json(json.dumps(older | {"schema": 3})) == replace(whole, schema=3)
 
 
+def test_a_record_tells_what_was_known_ahead_and_an_older_one_says_nothing(whole):
+    record = replace(whole, knows=["length"])
+    assert Record.from_json(record.to_json()) == record
+    older = {name: value for name, value in json.loads(whole.to_json()).items() if name != "knows"}
+    assert Record.from_json(json.dumps(older | {"schema": 4})).knows is None
+
+
 @pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])
 def test_a_document_that_is_no_record_is_damaged(document):
     with pytest.raises(Damaged):

@@ -197,6 +197,27 @@ def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_r
 # Scores
 
 
+def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_record):
+    settings = {"episodes": {"scenario": "class"}}
+    told = {"agem": ["length", "classes"], "gem": ["length", "classes"], "er": ["classes"], "lwf": []}
+    records = [make_record(name, knows=knows, **settings) for name, knows in told.items()]
+    notes = "\n".join(scores(records).notes)
+    assert "by which a memory is shared: agem, gem." in notes
+    assert "units of classes to come are in the loss, except for lwf." in notes
+
+
+def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_record):
+    known = {"policy=ring": ["length"], "": []}
+    records = [make_record(changed=text, memory=len(text), knows=knows) for text, knows in known.items()]
+    assert any(note.endswith("is shared: er policy=ring.") for note in scores(records).notes)
+
+
+def test_records_that_do_not_say_what_was_known_make_no_note(make_record, records):
+    plain = len(scores(records).notes)
+    assert len(scores([make_record(knows=[])]).notes) == plain
+    assert len(scores([make_record(knows=None)]).notes) == plain
+
+
 def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
     tidy = scores(records).tidy
     assert list(tidy.columns) == TIDY

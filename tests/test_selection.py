@@ -26,9 +26,11 @@ def make_batch(random, rows, real=None, task=1):
     return Batch(x, y, torch.full((rows,), task), (torch.arange(rows) < (rows if real is None else real)).double())
 
 
-def make_arrival(new, old):
+def make_arrival(new, old, share=None):
     slots, one = torch.arange(len(new.x) + len(old.x)), torch.ones(())
-    return Arrival(new, old, new.beside(old), slots[: len(new.x)], slots[len(new.x) :], one, one)
+    now, past = (one, one) if share is None else (torch.tensor(share), torch.tensor(1 - share))
+    arrival = Arrival(new, old, new.beside(old), slots[: len(new.x)], slots[len(new.x) :], now, past)
+    return arrival if share is None else arrival._replace(share=now.double())
 
 
 def gradient(net, params, *losses):
@@ -46,8 +48,16 @@ def loss_on(net, x, y):
     return lambda weights: cross_entropy(functional_call(net.module, weights, (x,)), y)
 
 
+def loss_on_both(net, new, old, share):
+    """The mean over all examples, or with a share, that of arrivals and that of the past with the rest of the weight."""
+    if share is None or not len(old[0]):
+        return loss_on(net, *(torch.cat(pair) for pair in zip(new, old, strict=True)))
+    return lambda weights: share * loss_on(net, *new)(weights) + (1 - share) * loss_on(net, *old)(weights)
+
+
+@pytest.mark.parametrize("share", [None, 0.2])
 @pytest.mark.parametrize("held", [2, 7])
-def test_mir_replays_what_the_coming_step_would_harm_most(held):
+def test_mir_replays_what_the_coming_step_would_harm_most(held, share):
     random, (net, params) = torch.Generator().manual_seed(1), make_net()
     part = PARTS.find("strategies", "mir")(lr=0.3, draw=3, candidates=7)
     for _ in range(5):
@@ -59,17 +69,17 @@ def test_mir_replays_what_the_coming_step_would_harm_most(held):
             for x, y in zip(*old[:2], strict=True)
         ]
         chosen = sorted(range(held), key=lambda row: -harm[row])[:3]
-        x, y = torch.cat([new.x[:3], old.x[chosen]]), torch.cat([new.y[:3], old.y[chosen]])
-        expected = stepped(params, gradient(net, params, loss_on(net, x, y)), 0.3)
-        params = part.step(net, State(params, {}, {}), make_arrival(new, old)).params
+        both = loss_on_both(net, (new.x[:3], new.y[:3]), (old.x[chosen], old.y[chosen]), share)
+        expected = stepped(params, gradient(net, params, both), 0.3)
+        params = part.step(net, State(params, {}, {}), make_arrival(new, old, share)).params
         assert_close(params, expected)
 
 
 class Greedy:
     """Algorithm 2 of Aljundi et al. (2019), one arrival after the other; random numbers are handed in."""
 
-    def __init__(self, part, net):
-        self.part, self.net, self.held, self.scores = part, net, [], []
+    def __init__(self, part, net, share):
+        self.part, self.net, self.share, self.held, self.scores = part, net, share, [], []
 
     def single(self, params, x, y):
         return torch.cat([each.flatten() for each in gradient(self.net, params, loss_on(self.net, x[None], y[None])).values()])
@@ -80,8 +90,9 @@ class Greedy:
         replayed, compared = (
             self.drawn(row[:size], count) for row, count in zip(numbers, (self.part.draw, self.part.compare), strict=True)
         )
-        both = [torch.stack([one[i] for one in [*zip(x, y, strict=True), *replayed]]) for i in (0, 1)]
-        params = stepped(params, gradient(self.net, params, loss_on(self.net, *both)), self.part.lr)
+        old = [torch.stack([one[i] for one in replayed]) if replayed else each[:0] for i, each in enumerate((x, y))]
+        both = loss_on_both(self.net, (x, y), old, self.share)
+        params = stepped(params, gradient(self.net, params, both), self.part.lr)
         directions = [self.single(params, *each) for each in compared]
         for i, each in enumerate(zip(x, y, strict=True)):
             mine = self.single(params, *each)
@@ -104,15 +115,16 @@ class Greedy:
                 self.held[slot], self.scores[slot] = example, score
 
 
-def test_gss_follows_the_greedy_algorithm():
+@pytest.mark.parametrize("share", [None, 0.2])
+def test_gss_follows_the_greedy_algorithm(share):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "gss")(lr=0.3, memory=9, draw=3, compare=4)
-    greedy, state, start, replaced = Greedy(part, net), State(params, {}, part.init(net, params)), params, 0
-    for key in range(12):
+    greedy, state, start, replaced = Greedy(part, net, share), State(params, {}, part.init(net, params)), params, 0
+    for key in range(12 if share is None else 30):
         net, new = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
         real, before = int(new.weight.sum()), list(greedy.held)
         start = greedy.step(start, new.x[:real], new.y[:real], net.chance(2, 9 + 4).double())
-        state = part.step(net, state, make_arrival(new, new.at(slice(0))))
+        state = part.step(net, state, make_arrival(new, new.at(slice(0)), share))
         replaced += sum(old is not now for old, now in zip(before, greedy.held, strict=False))
         assert_close(state.params, start)
         assert int(state.extra["weight"].sum()) == len(greedy.held)

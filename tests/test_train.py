@@ -16,6 +16,7 @@ from retrograde.opaque import Opaque
 from retrograde.registry import Registry
 from retrograde.schedule import Schedule, train_rows
 from retrograde.seeds import torch_seed
+from retrograde.strategy import known as known_in
 from retrograde.train import check, total_steps, train
 from retrograde.vectorise import Vectorised, shared
 
@@ -423,3 +424,70 @@ def test_weighting_by_tasks_weighs_the_past_more_at_every_task():
         backend.learn(number, lambda _: None)
         found.append([value.item() for value in backend.state.extra.values()])
     assert np.allclose(found, [[1, 0, 1], [1 / 2, 1 / 2, 1 / 2], [1 / 3, 2 / 3, 1 / 3]])
+
+
+class Silent(PARTS.find("strategies", "finetune")):
+    """Replays, and does not say whether it weighs that."""
+
+    def remember(self):
+        return Reservoir(5, 2)
+
+
+class NeverBegins(Learner):
+    def begin(self, model):
+        raise AssertionError("nothing is set up before the cell is refused")
+
+    def observe(self, x, y, task):
+        pass
+
+    def predict(self, x, task):
+        pass
+
+
+@pytest.mark.parametrize(
+    "part", [PARTS.get("strategies", "mer"), Silent(), NeverBegins()], ids=lambda part: type(part).__name__
+)
+def test_a_strategy_that_does_not_weigh_by_tasks_is_refused_where_the_benchmark_wants_that(part):
+    benchmark = Blobs(weighting="tasks")
+    with pytest.raises(UserError, match=f"{type(part).__name__} has no such losses or does not weigh them so"):
+        check(benchmark, part, benchmark.stream(PARTS_DATA, 0), CPU)
+
+
+class CountsReplay(PARTS.find("strategies", "gss")):
+    """GSS that counts what it draws from its own state, step by step."""
+
+    def init(self, net, params):
+        return super().init(net, params) | {"count": torch.zeros(())}
+
+    def step(self, net, state, arrival):
+        drawn = self._drawn(state, net.chance(self.memory, name="again"), self.draw)
+        count = state.extra["count"] + drawn.weight.sum() * (arrival.new.weight.sum() > 0)
+        after = super().step(net, state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}), arrival)
+        return after.replace(extra=after.extra | {"count": count})
+
+
+@pytest.mark.parametrize("memory", [13, 200])
+def test_examples_that_a_strategy_holds_itself_count_as_held_and_as_replayed(memory):
+    benchmark, seeds = Blobs(uneven=True, epochs=2), [0, 1, 2]
+    part = CountsReplay(memory=memory, draw=8)
+    backend = Vectorised(benchmark, part, streams(benchmark, seeds), seeds, CPU)
+    replayed = sum(backend.learn(number, lambda _: None).replayed for number in range(3))
+    assert replayed.tolist() == backend.state.extra["count"].tolist()
+    arrivals = [2 * sum(len(task.train.row) for task in stream.tasks) for stream in backend.streams]
+    assert backend.held_examples() == [min(memory, count) for count in arrivals]
+
+
+def test_bytes_of_examples_in_the_state_are_those_of_examples_and_of_nothing_else():
+    part = PARTS.find("strategies", "gss")(memory=20)
+    outcome = train(Blobs(), part, streams(Blobs(), [0]), [0], CPU)[0]
+    one = PARTS_DATA.x_train[0].nbytes + 8
+    assert outcome.memory == {"examples": 20, "bytes": 20 * one, "state_bytes": 20 * 4}  # a score of each
+    replay = train(Blobs(), PARTS.find("strategies", "er")(memory=20), streams(Blobs(), [0]), [0], CPU)[0]
+    assert replay.memory == {"examples": 20, "bytes": 20 * one, "state_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "known"), [("class", ["length", "classes"]), ("domain", ["length"]), ("task", ["length"])]
+)
+def test_classes_are_known_ahead_only_where_some_are_to_come(scenario, known):
+    assert known_in(scenario, ("length", "classes")) == known

@@ -12,15 +12,15 @@ from torch.utils import _pytree as pytree
 from retrograde import metachecks
 from retrograde.clocks import Clocks
 from retrograde.compiling import form
-from retrograde.contract import Broken, Verdict, global_state, need_frozen, pickles, same, verdict
+from retrograde.contract import Broken, Declared, Verdict, global_state, need_frozen, pickles, same, verdict
 from retrograde.data import Dataset
 from retrograde.errors import UserError
 from retrograde.learner import Learner, seeded
 from retrograde.metastrategy import MetaStrategy
-from retrograde.net import agree
+from retrograde.net import HEAD, agree, of_head
 from retrograde.opaque import Opaque
 from retrograde.preparing import given, prepare
-from retrograde.schedule import train_rows
+from retrograde.schedule import test_chunks, train_rows
 from retrograde.seeds import generator, torch_seed
 from retrograde.strategy import Strategy, prepares
 from retrograde.stream import Benchmark, Examples, Preparation, Scenario, Stream, Task, of_classes, split_classes
@@ -29,6 +29,7 @@ from retrograde.vectorise import Vectorised, spread
 
 Part = Strategy | Learner
 CPU = torch.device("cpu")
+BIAS = f"{HEAD}.bias"
 SLACK = 2**16
 """Bytes by which a learner may grow beyond what its memory setting explains."""
 
@@ -245,6 +246,7 @@ def stays_within_its_memory(part: Part) -> None:
     if isinstance(part, Learner):
         _grows_little(part)
         return
+    _holds_few(part)
     memory, declared = part.remember(), getattr(part, "memory", None)
     if memory is None:
         return
@@ -259,6 +261,17 @@ def stays_within_its_memory(part: Part) -> None:
         old = {tuple(row) for row in replayed[replayed[:, 3] > 0, :3].tolist()}
         if len(held.filled) > memory.size or len(old) > memory.size:
             raise Broken(f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}")
+
+
+def _holds_few(part: Strategy) -> None:
+    """Count what is held in all, where a strategy has examples in its own state."""
+    allowed = getattr(part, "memory", None)
+    if type(part).own_examples is Strategy.own_examples or allowed is None:
+        return
+    backend, _ = _ready(part)
+    held = max(backend.held_examples())
+    if held > allowed:
+        raise Broken(f"{held} examples are held, with those of its own state, where the setting says memory={allowed}")
 
 
 def _grows_little(learner: Learner) -> None:
@@ -317,9 +330,103 @@ def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
     return np.arange(sum(counts)) < sum(counts[:-1])
 
 
+SHORT, LONG = 2, 20
+"""Tasks of a stream, and of one that begins with the same tasks: so many that a share of a memory is less than a task."""
+
+
+def knows_no_length(part: Part) -> None:
+    """What it learns is the same in a longer stream that begins with the same tasks."""
+    if "length" in part.knows():
+        raise Declared("it knows ahead how many tasks or classes the whole stream has")
+    benchmark = _benchmark(part, tasks=LONG, examples=16)
+    long = benchmark.stream(_data(part, LONG), 0)
+    short = replace(long, tasks=long.tasks[:SHORT], units=long.units[:SHORT])
+    learnt = [_learnt(part, benchmark, stream, short) for stream in (short, long)]
+    for task, (mine, other) in enumerate(zip(*learnt, strict=True)):
+        if not _same_but_for_padding(part, mine, other):
+            raise Broken(
+                f"after task {task + 1} it differs between streams of {SHORT} and {LONG} tasks; "
+                "let knows() declare the length, or do without net.tasks and memories that share their slots among all tasks"
+            )
+
+
+def _same_but_for_padding(part: Part, mine: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    """Compare bit for bit, or to rounding where steps of a longer stream have more padding."""
+    padded = isinstance(part, Strategy) and part.schedule().widening
+    tolerance = 1e-4 if padded else 0.0
+    pairs = zip(mine, other, strict=True)
+    return all(torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in pairs)
+
+
+def _learnt(part: Part, benchmark: Blobs, stream: Stream, tested: Stream) -> list[list[torch.Tensor]]:
+    """The model's parameters, the optimiser's slots and the right answers on some tests after each of the first tasks."""
+    backend = _backend(part, benchmark, stream)
+    found = []
+    for number in range(len(tested.tasks)):
+        backend.learn(number, lambda _: None)
+        slots = pytree.tree_leaves(backend.state.slots) if isinstance(backend, Vectorised) else []
+        hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).hit)
+        found.append([value.clone() for value in (*backend.parameters().values(), *slots, hit)])
+    return found
+
+
+def _backend(part: Part, benchmark: Blobs, stream: Stream) -> Vectorised | Opaque:
+    """One replicate, ready to learn its first task."""
+    return Opaque(benchmark, part, stream, 0, CPU) if isinstance(part, Learner) else _prepared(part, benchmark, stream)
+
+
+def _prepared(part: Strategy, benchmark: Blobs, stream: Stream) -> Vectorised:
+    backend = Vectorised(benchmark, part, [stream], [0], CPU)
+    prepare(backend, Clocks(CPU))
+    return backend
+
+
+def counts_no_class_to_come(part: Part) -> None:
+    """Output units of classes to come have no part in what it learns."""
+    if "classes" in part.knows():
+        raise Declared("the outputs of classes to come are in its loss")
+    if not isinstance(part, Strategy) or _scenario(part) != "class":
+        return
+    benchmark = _benchmark(part)
+    stream = benchmark.stream(_data(part), 0)
+    learnt = [_without_last(part, benchmark, stream, raised) for raised in (0.0, 5.0)]
+    if not same(*learnt):
+        raise Broken("it differs where units of classes to come start higher; mask them, or let knows() declare classes")
+
+
+def _without_last(part: Strategy, benchmark: Blobs, stream: Stream, raised: float) -> list[torch.Tensor]:
+    """What is learnt of all tasks but the last, besides its units, which start with biases that much higher."""
+    backend = _prepared(part, benchmark, stream)
+    unmet = torch.from_numpy(stream.units[-1])
+    params = backend.parameters()
+    params = params | {BIAS: params[BIAS] + raised * unmet}
+    backend.state = backend.state.replace(params=params)
+    backend.initial = backend.state, backend.buffers
+    for number in range(len(stream.tasks) - 1):
+        backend.learn(number, lambda _: None)
+    return [value[:, ~unmet] if of_head(name) else value for name, value in backend.parameters().items()]
+
+
+def weighs_as_it_says(part: Part) -> None:
+    """It weighs losses on past examples by the number of tasks where the benchmark says so, or is refused."""
+    said = part.weighs()
+    if said == "refuses":
+        raise Declared("it refuses weighting=tasks")
+    stream = _benchmark(part).stream(_data(part), 0)
+    by_examples, by_tasks = (
+        _learnt(part, _benchmark(part, weighting=weighting), stream, stream) for weighting in ("examples", "tasks")
+    )
+    alike = all(same(mine, other) for mine, other in zip(by_examples, by_tasks, strict=True))
+    if alike and said == "heeds":
+        raise Broken("weighting=tasks changes nothing; use arrival.now, arrival.past, arrival.with_memory or arrival.beside")
+    if not alike and said != "heeds":
+        raise Broken(f"weighting=tasks changes what is learnt, though its weighing is {said!r}; make it 'heeds'")
+
+
 CHECKS: tuple[Callable[[Part], None], ...] = (
     is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
-    learns, stays_within_its_memory, sees_no_future, predicts_examples_apart,
+    learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length, counts_no_class_to_come,
+    weighs_as_it_says,
 )  # fmt: skip
 
 

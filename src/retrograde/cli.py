@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from retrograde.errors import UserError, nearest
 from retrograde.registry import KINDS, Registry
+from retrograde.settings import Part
 
 if TYPE_CHECKING:
     from retrograde.learner import Learner
@@ -59,24 +60,34 @@ def list_(
     registry = Registry(tuple(plugin))
     for each in [kind] if kind else kinds:
         out.print(f"[bold]{each}[/]")
-        for name, summary, settings in _listed(each, registry):
+        for name, summary, *more in _listed(each, registry):
             out.print(f"  [cyan]{escape(name)}[/]  {escape(summary)}")
-            if settings:
-                out.print(f"      [dim]{escape(settings)}[/]")
+            for line in filter(None, more):
+                out.print(f"      [dim]{escape(line)}[/]")
 
 
-def _listed(kind: str, registry: Registry) -> list[tuple[str, str, str]]:
+def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
+    """Name, summary and settings of each part or suite, and what a strategy says of its fairness."""
     if kind == "suites":
         from retrograde.plan import read_suite, suites
 
         found = {name: read_suite(name) for name in suites()}
         return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}") for n, s in found.items()]
 
-    def row(name: str) -> tuple[str, str, str]:
+    def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
-        return name, part.summary(), part.defaults()
+        return name, part.summary(), part.defaults(), _fairness(part)
 
     return [row(name) for name in registry.names(kind)]
+
+
+def _fairness(part: type[Part]) -> str:
+    """What a strategy with its default settings knows ahead, and its answer to `weighting=tasks`."""
+    try:
+        said = part.configured({}).declares()
+    except UserError:  # a setting has no default
+        return ""
+    return "; ".join(f"{name}: {said[name]}" for name in ("knows ahead", "weighting=tasks") if name in said)
 
 
 def _parts(suite: "Suite") -> str:

@@ -14,6 +14,10 @@ class Broken(AssertionError):
     """A claim of the contract that does not hold, and how that shows."""
 
 
+class Declared(Exception):
+    """A claim of the contract that a part says of itself not to satisfy, and what it says."""
+
+
 class Verdict(NamedTuple):
     """What came of one check."""
 
@@ -23,10 +27,12 @@ class Verdict(NamedTuple):
 
 
 def verdict(part: Part, check: Callable[[Any], None], claim: str | None = None) -> Verdict:
-    """The outcome of one check; an exception is a failure."""
+    """The outcome of one check; an exception is a failure, unless the part declares as much."""
     text = claim or (check.__doc__ or check.__name__).strip()
     try:
         check(part)
+    except Declared as error:
+        return Verdict(text, "declared", str(error))
     except Broken as error:
         return Verdict(text, "failed", str(error))
     except Exception as error:

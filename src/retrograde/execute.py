@@ -17,11 +17,16 @@ import torch
 
 from retrograde.choosing import Choice, Way, choose, on_threads
 from retrograde.environment import environment, peak_bytes, reset_peak, source_digest
+from retrograde.episodes import Episodic
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
+from retrograde.learner import Learner
+from retrograde.metastrategy import MetaStrategy
 from retrograde.plan import Context, Job, resolve
 from retrograde.record import Record, Status
 from retrograde.registry import Registry
+from retrograde.strategy import Strategy, known
+from retrograde.stream import Benchmark
 from retrograde.trial import Trial, trial
 
 Progress = Callable[[int], None]
@@ -73,6 +78,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         outcomes = [each for group in groups for each in todo.train(group, device, mode, advance)]
         where = _where(context)
     peak = peak_bytes(device)
+    knows = _known(benchmark, strategy)
 
     def record(seed: int, outcome: Outcome) -> Record:
         status: Status = "done" if outcome.sound else "diverged"
@@ -80,11 +86,18 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         return Record(
             job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
             outcome.adaptation, outcome.gradients, outcome.accounts, outcome.course, outcome.clocks | choosing, outcome.counts,
-            outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where,
+            outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where, knows=knows,
         )  # fmt: skip
 
     pairs = zip(job.seeds, outcomes, strict=True)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
+
+
+def _known(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy) -> list[str]:
+    """What the strategy makes use of before the stream has shown it; of episodes, nothing."""
+    if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
+        return []
+    return known(benchmark.scenario, strategy.knows())
 
 
 def _choice(todo: Trial, job: Job, context: Context, source: str, sizes: Collection[str]) -> Choice:

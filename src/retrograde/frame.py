@@ -1,7 +1,7 @@
 """Scores of records as data frames, one row for each replicate and metric."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -138,6 +138,32 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
     """Those of streams; if all are, the records themselves."""
     own = tuple(record for record in records if not record.cell.episodic)
     return records if len(own) == len(records) else own
+
+
+def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
+    """Notes on what strategies know of a stream ahead, where the records say so."""
+    ahead = {record.cell: record.knows for record in records if record.knows is not None and not record.cell.episodic}
+    by_class = {cell for cell in ahead if cell.benchmark.settings.get("scenario") == "class"}
+    long = _called({cell for cell, known in ahead.items() if "length" in known}, ahead.keys(), label)
+    blind = _called({cell for cell in by_class if "classes" not in ahead[cell]}, by_class, label)
+    notes = []
+    if long:
+        notes.append(f"Told ahead how many tasks or classes the whole stream has, by which a memory is shared: {long}.")
+    if any("classes" in ahead[cell] for cell in by_class):
+        but = f", except for {blind}" if blind else ""
+        notes.append(
+            "Class-incremental, a head has a unit for every class of the whole stream, and units of classes to come are in the "
+            f"loss{but}."
+        )
+    return tuple(notes)
+
+
+def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> str:
+    """Some cells by their strategies' names, with settings where others of the name are not among them."""
+    others = {label[cell].strategy for cell in every - some}
+    named = {label[cell] for cell in some}
+    titles = {row_title((False, each.strategy, each.settings * (each.strategy in others))) for each in named}
+    return ", ".join(sorted(titles))
 
 
 @made_once

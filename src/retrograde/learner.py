@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from retrograde.settings import Part
+from retrograde.strategy import Ahead, Weighing
 from retrograde.stream import Scenario
 
 
@@ -23,6 +24,7 @@ class Terms(NamedTuple):
     epochs: int
     batch: int
     optimizer: str
+    weighting: str = "examples"  # of losses on arrivals and on past examples: alike, or by the number of tasks
 
 
 class Experience(NamedTuple):
@@ -43,13 +45,24 @@ class Learner(Part):
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
+    weighing: ClassVar[Weighing] = "refuses"
 
     def declares(self) -> dict[str, str]:
-        """Its scenarios."""
+        """Its scenarios, its answer to `weighting=tasks`, and what it knows ahead."""
         return {
             "kind": "opaque learner" + (", an upper bound" if self.upper_bound else ""),
             "scenarios": ", ".join(self.scenarios),
+            "weighting=tasks": self.weighs(),
+            "knows ahead": ", ".join(self.knows()) or "nothing",
         }
+
+    def weighs(self) -> Weighing:
+        """Its answer to `weighting=tasks`."""
+        return self.weighing
+
+    def knows(self) -> tuple[Ahead, ...]:
+        """What it makes use of before it has come; see `Strategy.knows`. `Terms` tell the units of all tasks."""
+        return ("classes",)
 
     def agree(self, terms: Terms) -> None:
         """Hear what is known of the stream; comes before `begin`."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -51,6 +51,8 @@ class Memory(ABC):
 
     A `late` memory takes what it keeps of a task when the task ends, so that earlier tasks alone are replayed.
     """
+
+    knows_length: ClassVar[bool] = False  # what is kept depends on how many tasks or classes the whole stream has
 
     size: int
     draw: int
@@ -161,6 +163,8 @@ class Ring(Memory):
     The shares follow from the number of tasks and classes of the whole stream, which must be known ahead.
     """
 
+    knows_length: ClassVar[bool] = True
+
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
         if self.size < groups.pairs:
@@ -184,7 +188,10 @@ class TaskRing(Memory):
     """The last examples of every task, in equal blocks of slots, one task after the other (Lopez-Paz and Ranzato 2017).
 
     If the whole memory is drawn, its slots come in their order, so that a task's examples lie side by side.
+    The blocks follow from the number of tasks of the whole stream, which must be known ahead.
     """
+
+    knows_length: ClassVar[bool] = True
 
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
@@ -274,4 +281,7 @@ POLICIES: dict[Policy, Callable[..., Memory]] = {
     "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced,
     "late": partial(Ring, late=True), "late-reservoir": partial(Reservoir, late=True),
 }  # fmt: skip
-"""`late` is a ring, and `late-reservoir` a reservoir, that takes what it keeps of a task when the task ends."""
+"""`late` is a ring, and `late-reservoir` a reservoir, that takes what it keeps of a task when the task ends.
+
+A ring, late or not, must know ahead how many tasks and classes the whole stream has.
+"""

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from retrograde.errors import UserError
 from retrograde.optim import Optimizer, Params, Slots
-from retrograde.seeds import uniform
+from retrograde.seeds import named, uniform
 
 
 class Batch(NamedTuple):
@@ -79,12 +79,24 @@ class Net:
     outputs: int = 0
     tasks: int = 1  # of the whole stream
     key: Int64[Tensor, ""] | None = None
+    drawn: set[str] | None = None  # names of the draws so far, none as the engine calls a hook; None: nobody keeps count
 
-    def chance(self, *shape: int) -> Float[Tensor, "*_"]:
-        """Numbers in [0, 1), drawn anew for every step and every end of a task; within one, the same at each call."""
+    def chance(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
+        """Draw numbers in [0, 1), anew for every step and every end of a task.
+
+        Draws of other names are independent, so a second draw needs a name; a name serves once, since it would give the same
+        numbers again. What is to be used twice, as in a loss of which the gradient is taken twice, is drawn outside.
+        """
         if self.key is None:
             raise UserError("There is nothing to draw by chance here: on streams alone, in init, step, choose and end_task.")
-        return uniform(self.key, *shape)
+        if self.drawn is not None and name in self.drawn:
+            raise UserError(
+                f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would give the same numbers. "
+                "Draw once and use the numbers twice, or name the draws: net.chance(3, name='noise')."
+            )
+        if self.drawn is not None:
+            self.drawn.add(name)
+        return uniform(named(self.key, name), *shape)
 
     def features(self, params: Params, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row feature"]:
         """What the model's head is given; only for a model of which `body` is known."""

@@ -38,7 +38,9 @@ class Opaque:
         self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
         self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
-        terms = Terms(benchmark.scenario, stream.units, benchmark.epochs, benchmark.batch, benchmark.optimizer)
+        terms = Terms(
+            benchmark.scenario, stream.units, benchmark.epochs, benchmark.batch, benchmark.optimizer, benchmark.weighting
+        )
         self.learner.agree(terms)
         self.learner.begin(self.model)
         self.test_rows = test_chunks([stream])

@@ -112,6 +112,7 @@ class Record:
     memory: dict[str, int] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
     schema: int = SCHEMA
 
     @property

@@ -9,11 +9,12 @@ from retrograde.registry import KINDS, Registry
 STRATEGY = '''"""{title}: what it does, in one line."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from retrograde.memory import Memory, Reservoir
 from retrograde.net import Net, State
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.strategy import Arrival, Strategy, Weighing
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class {title}(Strategy):
     retrograde.strategy.
     """
 
+    weighing: ClassVar[Weighing | None] = "heeds"  # the loss on `with_memory` is weighed as the benchmark says
+
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
     draw: Count = 10  # examples replayed per step
@@ -34,9 +37,7 @@ class {title}(Strategy):
         return Reservoir(self.memory, self.draw)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        new = net.grad(state.params, arrival.new)
-        old = net.grad(state.params, arrival.old)
-        gradient = {{name: (new[name] + old[name]) / 2 for name in new}}
+        gradient = net.grad(state.params, arrival.with_memory)  # the new examples and those drawn from memory
         return net.descend(state, gradient, self.lr)
 '''
 

@@ -24,6 +24,16 @@ def keys(seed: int, axis: str, index: int, count: int) -> Int64[np.ndarray, " co
     return generator(seed, axis, index).integers(2**32, size=count)
 
 
+def named(key: Int64[Tensor, ""], name: str) -> Int64[Tensor, ""]:
+    """The key of one draw among several by the same key; without a name, the key itself."""
+    return _mixed(key ^ _number(name)) if name else key
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # the compiler cannot look into zlib
+def _number(name: str) -> int:
+    return crc32(name.encode())
+
+
 def uniform(key: Int64[Tensor, ""], *shape: int) -> Float[Tensor, "*_"]:
     """Numbers in [0, 1) that follow from the key alone, so that a pure function can draw at random.
 

@@ -1,8 +1,10 @@
 """The interface of a strategy: one frozen dataclass of pure functions, written for one replicate."""
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -12,6 +14,20 @@ from retrograde.optim import Params
 from retrograde.schedule import Schedule
 from retrograde.settings import Part
 from retrograde.stream import Scenario
+
+Weighing = Literal["heeds", "has nothing to weigh", "refuses"]
+"""The answer of a strategy to `weighting=tasks`.
+
+It weighs its losses on arrivals and on past examples 1 to t - 1 at task t; or no loss on past examples stands beside the one
+on arrivals; or cells of that weighting are refused before anything trains.
+"""
+
+Ahead = Literal["length", "classes"]
+"""A fact of the whole stream that changes what a strategy learns before the stream has shown it.
+
+`length`: how many tasks, or classes of them, there are. `classes`: which output units come later, since their outputs are in
+the loss. A head has a unit for every class of the whole stream in any case.
+"""
 
 
 class Arrival(NamedTuple):
@@ -24,6 +40,21 @@ class Arrival(NamedTuple):
     drawn: Int64[Tensor, " old"]  # the slot from which each old one comes
     now: Float[Tensor, ""]  # what a loss on arrivals weighs
     past: Float[Tensor, ""]  # what one on the past weighs beside it
+    share: Float[Tensor, ""] | None = None  # the arrivals' part of one loss on both; None: every example weighs the same
+
+    def beside(self, old: Batch) -> Batch:
+        """The new examples and some past ones as one batch, weighed as the benchmark says."""
+        both = self.new.beside(old)
+        if self.share is None:
+            return both
+        return both._replace(weight=shared(self.new.weight, old.weight, self.share))
+
+
+def shared(new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]) -> Float[Tensor, " row"]:
+    """Weights of arrivals and of what is replayed, of which the arrivals' are the part `now` of the sum, or all there is."""
+    now = torch.where(old.sum() > 0, now, 1.0)
+    parts = [part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))]
+    return (new.sum() + old.sum()) * torch.cat(parts)
 
 
 class Finished(NamedTuple):
@@ -53,6 +84,7 @@ class Strategy(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
     tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
+    weighing: ClassVar[Weighing | None] = None  # None: refuses if its memory replays, else has nothing to weigh
 
     def declares(self) -> dict[str, str]:
         """Its scenarios, what it trains on and remembers, and the hooks that it defines."""
@@ -63,8 +95,25 @@ class Strategy(Part):
             "scenarios": ", ".join(self.scenarios),
             "trains on": self.schedule().examples,
             "memory": str(self.remember() or "none"),
+            "weighting=tasks": self.weighs(),
+            "knows ahead": ", ".join(self.knows()) or "nothing",
             "defines": ", ".join(own),
         }
+
+    def weighs(self) -> Weighing:
+        """Its answer to `weighting=tasks`."""
+        if self.weighing is not None:
+            return self.weighing
+        memory = self.remember()
+        return "refuses" if memory and memory.replayed else "has nothing to weigh"
+
+    def knows(self) -> tuple[Ahead, ...]:
+        """What it makes use of before it has come: of its memory, and the plain loss.
+
+        Extend it where `net.tasks` changes what is learned; leave `classes` out where the units of classes to come are masked.
+        """
+        memory = self.remember()
+        return ("length", "classes") if memory and memory.knows_length else ("classes",)
 
     def schedule(self) -> Schedule:
         """What it trains on."""
@@ -77,6 +126,17 @@ class Strategy(Part):
     def init(self, net: Net, params: Params) -> Params:
         """Tensors of its own that `state.extra` holds from the start."""
         return {}
+
+    def own_examples(self, state: State) -> Batch | None:
+        """The past examples that `state.extra` holds, if any, of weight 0 where there is none yet.
+
+        Where it is defined, `own_replay` is too. They count as examples held, as those of a memory do.
+        """
+        return None
+
+    def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
+        """How many of its own examples each step replays, of which so many arrivals came before it."""
+        return np.zeros_like(before)
 
     def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
         """One step of what is learned before the stream begins; where it is defined, the stream must offer lessons."""
@@ -114,6 +174,11 @@ class Strategy(Part):
     ) -> Float[Tensor, "row unit"]:
         """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
         return net.logits(state.params, x, task)
+
+
+def known(scenario: Scenario, ahead: tuple[Ahead, ...]) -> list[str]:
+    """What of that there is to know in a scenario: classes are to come in class-incremental streams alone."""
+    return [fact for fact in ahead if fact != "classes" or scenario == "class"]
 
 
 def prepares(strategy: Strategy) -> bool:

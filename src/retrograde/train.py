@@ -193,6 +193,7 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         raise UserError(
             "Gradients are compared between two halves of the probe examples; probe=1 has one. Give 0, or 2 and more."
         )
+    _check_weighting(benchmark, strategy)
     if isinstance(strategy, Learner):
         with seeded(torch_seed(0, "opaque")):
             Opaque(benchmark, strategy, stream, 0, device).check_predictions()
@@ -209,6 +210,16 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
             f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {str(error).partition(chr(10))[0]}. "
             "A model that normalises over the batch needs more than one example to every step."
         ) from error
+
+
+def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` where losses are to be weighed by the number of tasks and the strategy does not say that it does."""
+    if benchmark.weighting == "tasks" and strategy.weighs() == "refuses":
+        raise UserError(
+            "weighting=tasks weighs losses on arrivals and on past examples 1 to t - 1 at task t; "
+            f"{type(strategy).__name__} has no such losses or does not weigh them so. Give the benchmark weighting=examples, "
+            "or let the strategy follow the weights of its arrivals and declare that its weighing is 'heeds'."
+        )
 
 
 def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:

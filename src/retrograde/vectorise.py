@@ -23,7 +23,7 @@ from retrograde.net import Batch, Net, State, check_module, check_rows_apart, he
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
 from retrograde.seeds import keys, torch_seed
-from retrograde.strategy import Arrival, Finished, Lesson, Strategy
+from retrograde.strategy import Arrival, Finished, Lesson, Strategy, shared
 from retrograde.stream import Benchmark, Stream
 
 TRIED = 8
@@ -121,6 +121,7 @@ class Vectorised:
         self.test_rows = test_chunks(streams)
         self._graph: Callable[..., tuple[State, Params]] | None = None
         self.tally: dict[str, int] = {}
+        self.arrived = np.zeros(len(seeds), np.int64)  # new examples that each replicate was given so far
 
     def _pool(self, x: np.ndarray) -> Tensor:
         """All examples as rows of stored values, one black pixel at the end."""
@@ -158,7 +159,7 @@ class Vectorised:
 
     def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
         units = tables["units"] if self.benchmark.scenario == "task" else None
-        return replace(net, buffers=buffers, units=units, key=tables["key"])
+        return replace(net, buffers=buffers, units=units, key=tables["key"], drawn=set())
 
     def _images(self, x: Tensor, pixels: Tensor | None, task: Tensor) -> Float[Tensor, "row *shape"]:
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
@@ -179,12 +180,14 @@ class Vectorised:
         together = self._batch(rows, tables, pool)
         new, old = together.at(slice(self.batch)), together.at(slice(self.batch, None))
         now, past = (new.weight.new_ones(()),) * 2
+        share = None
         if self.benchmark.weighting == "tasks":
             now = 1 / (1 + new.task.max())
             past = 1 - now
+            share = now
             together = together._replace(weight=shared(new.weight, old.weight, now))
         net = self._net(self.net, buffers, tables)
-        arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past)
+        arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past, share)
         after = self.strategy.step(net, state, arrival)
         fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
         if self.ragged:
@@ -278,8 +281,18 @@ class Vectorised:
             self.state, self.buffers = step(self.state, self.buffers)
             progress(1)
         self._end_task(number)
+        return self._used(rows)
+
+    def _used(self, rows: Rows) -> Used:
+        """The steps and examples of a task, with those that the strategy replays from its own state."""
         new, old = np.split(rows[..., 3], [self.batch], axis=2)
-        return Used(new.any(-1).sum(0), new.sum((0, 2)), old.sum((0, 2)))
+        arrivals, real = new.sum(2), new.any(2)
+        own = np.stack([
+            self.strategy.own_replay(start + each.cumsum() - each)
+            for start, each in zip(self.arrived, arrivals.T, strict=True)
+        ])  # fmt: skip
+        self.arrived = self.arrived + arrivals.sum(0)
+        return Used(real.sum(0), arrivals.sum(0), old.sum((0, 2)) + (own * real.T).sum(1))
 
     def _steps(self, rows: Rows, number: int) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
         for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
@@ -388,15 +401,25 @@ class Vectorised:
         return losses, gradients
 
     def held_examples(self) -> list[int]:
-        """How many past examples each replicate holds at the end of its stream."""
+        """How many past examples each replicate holds at the end of its stream, in its memory and in its own state."""
         if self.schedule.examples == "all so far":
             return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
-        return [len(held.filled) if held else 0 for held in self.held]
+        own = self._own_examples()
+        of_state = (own.weight > 0).sum(1).tolist() if own else [0] * len(self.seeds)
+        of_memory = [len(held.filled) if held else 0 for held in self.held]
+        return [kept + more for kept, more in zip(of_memory, of_state, strict=True)]
+
+    def _own_examples(self) -> Batch | None:
+        """The examples that the strategy's state holds, of all replicates."""
+        if type(self.strategy).own_examples is Strategy.own_examples:
+            return None
+        own: Batch | None = vmap(self.strategy.own_examples)(self.state)
+        return own
 
     def state_bytes(self) -> int:
-        """The bytes of what the strategy and the optimiser keep beside the parameters, per replicate."""
-        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, self.state.extra))
-        return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
+        """The bytes that the strategy and the optimiser keep beside parameters and examples, per replicate."""
+        kept = _bytes((self.state.slots, self.state.extra)) - _bytes(self._own_examples())
+        return kept // len(self.seeds)
 
 
 def spread(count: int) -> Int64[Tensor, " some"]:
@@ -404,8 +427,7 @@ def spread(count: int) -> Int64[Tensor, " some"]:
     return torch.linspace(0, count - 1, min(count, TRIED)).long()
 
 
-def shared(new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]) -> Float[Tensor, " row"]:
-    """Weights of arrivals and of what is replayed, of which the arrivals' are the part `now` of the sum, or all there is."""
-    now = torch.where(old.sum() > 0, now, 1.0)
-    parts = [part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))]
-    return (new.sum() + old.sum()) * torch.cat(parts)
+def _bytes(tree: Any) -> int:
+    """The size of all tensors in a structure; 0 for None."""
+    leaves: list[Tensor] = pytree.tree_leaves(tree)
+    return sum(leaf.numel() * leaf.element_size() for leaf in leaves if isinstance(leaf, Tensor))
