@@ -460,7 +460,7 @@ class CountsReplay(PARTS.find("strategies", "gss")):
         return super().init(net, params) | {"count": torch.zeros(())}
 
     def step(self, net, state, arrival):
-        drawn = self._drawn(state, net.chance(self.memory, name="again"), self.draw)
+        drawn = self._drawn(state, net.chance(self.memory, name="again"), self.draw, arrival.new)
         count = state.extra["count"] + drawn.weight.sum() * (arrival.new.weight.sum() > 0)
         after = super().step(net, state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}), arrival)
         return after.replace(extra=after.extra | {"count": count})
