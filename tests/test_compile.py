@@ -264,3 +264,55 @@ def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
     apart = [float(line) for line in run.stdout.split()]
     assert len(apart) == len(cells)
     assert max(apart) < 1e-3
+
+
+TOGETHER = """
+import sys, torch
+from pathlib import Path
+from torch.utils import _pytree as pytree
+from retrograde.data import load
+from retrograde.registry import Registry
+from retrograde.settings import parse
+from retrograde.vectorise import Vectorised
+
+parts, data = Registry(), load("digits", Path())
+benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
+
+def ready(cell, mode):
+    spec, _, replicates = cell.partition("*")
+    seeds = list(range(int(replicates)))
+    strategy = parts.get("strategies", *parse(spec))
+    backend = Vectorised(benchmark, strategy, [benchmark.stream(data, seed) for seed in seeds], seeds, torch.device("cpu"))
+    backend.warm_up(mode)
+    assert backend.compiled == (mode == "on")
+    return backend
+
+def apart(eager, compiled):
+    leaves = zip(pytree.tree_leaves(eager.state), pytree.tree_leaves(compiled.state), strict=True)
+    return max(float((one - other).abs().max()) for one, other in leaves)
+
+pairs = [(ready(cell, "off"), ready(cell, "on")) for cell in sys.argv[1:]]
+for task in range(3):
+    for backend in (each for pair in pairs for each in pair):
+        backend.learn(task, lambda _: None)
+print(*[apart(*pair) for pair in pairs])
+"""
+"""Trains eager and compiled backends in turns; prints how far each compiled one ends from its eager twin."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("er:lr=0.01*5", "er:lr=0.01*1"),
+        ("lamaml:chunk=5,clip=2*2", "lamaml:chunk=5,clip=0.5*2", "lamaml:chunk=5,clip=0*2"),
+        ("er:lr=0.05*2", "derpp:lr=0.05*2", "er:lr=0.2*2"),
+    ],
+    ids=["shapes", "settings", "strategies"],
+)
+def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(cells):
+    run = subprocess.run([sys.executable, "-c", TOGETHER, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    apart = [float(word) for word in run.stdout.split()]
+    assert len(apart) == len(cells)
+    assert max(apart) < 1e-3

@@ -8,6 +8,7 @@ import torch
 
 from retrograde import meta, trial
 from retrograde.adapting import Episodes, Tasks
+from retrograde.clocks import Clocks
 from retrograde.data import load
 from retrograde.episodes import Distribution
 from retrograde.errors import UserError
@@ -294,3 +295,15 @@ def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(mon
     assert cell.together(CPU) == together
     assert cell.together(torch.device("cuda")) == 32
     assert [trial.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")] == [6, 0]
+
+
+def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch):
+    """Clocks wait for a device where they start and where they stop."""
+    told, warm_up = [], Episodes.warm_up
+    monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
+    monkeypatch.setattr(Episodes, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1])
+    (outcome,) = run(strategy("maml"))
+    place = told.index("warm_up")
+    assert told[place - 1 : place + 2] == ["wait", "warm_up", "wait"]
+    assert outcome.clocks["warm_up"] > 0
+    assert "ready" not in outcome.clocks

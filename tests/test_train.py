@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from retrograde import preparing
 from retrograde.checks import Blobs, blobs
+from retrograde.clocks import Clocks
 from retrograde.errors import UserError
 from retrograde.learner import Learner
 from retrograde.memory import Exemplars, Reservoir
@@ -491,3 +493,20 @@ def test_bytes_of_examples_in_the_state_are_those_of_examples_and_of_nothing_els
 )
 def test_classes_are_known_ahead_only_where_some_are_to_come(scenario, known):
     assert known_in(scenario, ("length", "classes")) == known
+
+
+@pytest.mark.parametrize(("name", "warmed"), [("er", ["warm_up"]), ("oml", ["lesson_step", "warm_up"])])
+def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warmed):
+    """Clocks wait for a device where they start and where they stop."""
+    told = []
+    monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
+    warm_up, lesson_step = Vectorised.warm_up, preparing.lesson_step
+    monkeypatch.setattr(Vectorised, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1])
+    monkeypatch.setattr(preparing, "lesson_step", lambda *given: (told.append("lesson_step"), lesson_step(*given))[1])
+    part = PARTS.get("strategies", name)
+    benchmark = Blobs(batch=1, held=4, model=part.tried_on)
+    (outcome,) = train(benchmark, part, streams(benchmark, [0], blobs(held=4)), [0], CPU)
+    found = [told[place - 1 : place + 2] for place, word in enumerate(told) if word != "wait"]
+    assert found == [["wait", word, "wait"] for word in warmed]
+    assert outcome.clocks["warm_up"] > 0
+    assert "ready" not in outcome.clocks

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from types import FunctionType
 from typing import Any, Literal
 
 import torch
@@ -63,7 +64,7 @@ def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mappi
         if found is None:
             if graph:
                 forget()
-            found = torch.compile(step, fullgraph=True, dynamic=False, options=_options(backend.device))
+            found = torch.compile(_apart(step), fullgraph=True, dynamic=False, options=_options(backend.device))
             twice(partial(found, _with(backend, dict.fromkeys(sizes, float("nan")))))  # so that a size made a constant is seen
         own = partial(found, _with(backend, sizes))
         _check_shared(backend, twice(own) if sizes else None)
@@ -72,6 +73,24 @@ def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mappi
         raise
     _SERVING[step] = constants, found
     return own
+
+
+def _apart(step: Any) -> Callable[..., Any]:
+    """Return the same function with a code object of its own.
+
+    torch stores graphs by code object and tells those of one code object apart by guards. Our graphs have no guards, so that
+    backends with one code object would take each other's graphs.
+    """
+    return FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
+
+
+def forget() -> None:
+    """Drop every graph, since graphs pile up: some megabytes for each cell of a long run.
+
+    A backend that is still at work compiles its own graph anew when it next steps.
+    """
+    torch.compiler.reset()
+    _SERVING.clear()
 
 
 class _NotShared(Exception):
@@ -86,12 +105,6 @@ def _check_shared(backend: Any, after: Any) -> None:
         raise _NotShared
     if form(after) not in (form(backend.state), form((backend.state, backend.buffers))):
         raise _NotShared
-
-
-def forget() -> None:
-    """Drop what is compiled: a step has one graph at a time, so that no guard need tell cells apart."""
-    torch.compiler.reset()
-    _SERVING.clear()
 
 
 def _with(backend: Any, sizes: Mapping[str, float]) -> Any:

@@ -1,6 +1,5 @@
 """The episode loop: meta-train, look at new tasks along the way, and test on tasks never seen."""
 
-import time
 from collections.abc import Callable
 
 import torch
@@ -32,9 +31,9 @@ def meta_train(
     episodes = Episodes(benchmark, strategy, sources, seeds, device)
     note = None
     if strategy.trains:
-        start = time.perf_counter()
-        note = episodes.warm_up(mode)
-        clocks.seconds["compile" if episodes.compiled else "warm_up"] = time.perf_counter() - start
+        with clocks("ready"):
+            note = episodes.warm_up(mode)
+        clocks.rename("ready", "compile" if episodes.compiled else "warm_up")
     checks: list[list[Check]] = []
     faults = [""] * len(seeds)
     for end in _ends(benchmark, strategy):

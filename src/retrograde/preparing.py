@@ -1,6 +1,5 @@
 """What goes before a stream: lessons of classes that it does not have, for strategies that prepare."""
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -63,9 +62,9 @@ def prepare(
     if not prepares(backend.strategy):
         return None
     check_preparation(backend)
-    start = time.perf_counter()
-    step, note = lesson_step(backend, mode)
-    clocks.seconds["warm_up" if mode == "off" or note else "compile"] += time.perf_counter() - start
+    with clocks("ready"):
+        step, note = lesson_step(backend, mode)
+    clocks.rename("ready", "warm_up" if mode == "off" or note else "compile")
     with clocks("prepare"):
         for rows in given(backend):
             backend.state = step(backend.state, backend.buffers, rows, backend.train_x)

@@ -1,6 +1,5 @@
 """THE loop: learn a task, test all tasks, for every kind of strategy."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +39,9 @@ def train(
     clocks = Clocks(device)
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
     unprepared = prepare(backend, clocks, mode, progress)
-    start = time.perf_counter()
-    note = backend.warm_up(mode)
-    clocks.seconds["compile" if backend.compiled else "warm_up"] += time.perf_counter() - start
+    with clocks("ready"):
+        note = backend.warm_up(mode)
+    clocks.rename("ready", "compile" if backend.compiled else "warm_up")
     return _run(backend, streams, seeds, clocks, progress, note or unprepared)
 
 

@@ -40,6 +40,7 @@ STEADY = pytest.StashKey[list[float]]()
 
 def pytest_addoption(parser):
     parser.addoption("--speed-table", metavar="FOLDER", type=Path, help="write the table of benchmarks there too")
+    parser.addoption("--most-rounds", metavar="N", type=int, default=100, help="rounds of a benchmark, at most")
 
 
 def pytest_configure(config):
@@ -77,14 +78,36 @@ def state(request):
 
 
 @pytest.fixture
-def measure(benchmark, state):
+def most_rounds(request):
+    """The rounds of a benchmark, at most."""
+    return request.config.getoption("--most-rounds")
+
+
+@pytest.fixture
+def measure(benchmark, state, most_rounds):
     """Time work that does a number of things, and state what one of them took in the median round."""
 
     def measure(what, work, against=(), *, things=1, setup=None, rounds=5, warmup_rounds=1):
-        benchmark.pedantic(work, setup=setup, rounds=rounds, warmup_rounds=warmup_rounds)
+        benchmark.pedantic(work, setup=setup, rounds=min(rounds, most_rounds), warmup_rounds=warmup_rounds)
         state(what, benchmark.stats.stats.median / things, against)
 
     return measure
+
+
+@pytest.fixture
+def take_turns(state, most_rounds):
+    """Time the sides of a comparison in turns, round by round, so that a busy moment of the machine meets all of them."""
+
+    def take_turns(sides, rounds):
+        taken = {what: [] for what in sides}
+        for _ in range(1 + min(rounds, most_rounds)):
+            for what, side in sides.items():
+                given = side.start()
+                taken[what].append(_seconds(lambda: side.work(given)))  # noqa: B023
+        for what, side in sides.items():
+            state(what, median(taken[what][1:]) / side.things, dict.fromkeys(side.against))
+
+    return take_turns
 
 
 @pytest.fixture
@@ -198,7 +221,10 @@ def _table(figures, steady):
 _NOTE = (
     "Each ratio is of two times of one run, on one machine: under 1, and we are faster. Every process had one thread. Within a "
     "process a time is the median over rounds after a warm-up, without start-up and compilation; of whole processes it is "
-    "everything, by the wall, with a warm compile cache."
+    "everything, by the wall, with a warm compile cache. Rows of ours say whether the step was compiled or eager, which short "
+    "runs are, and how many replicates were trained together; of several a time is each one's share. Avalanche is timed on "
+    "tensors in memory, the best case of its users, and on its own SplitMNIST as it comes, which converts and normalises "
+    "examples one by one when they are used."
 )
 _FLOORS = (
     "Floors are of a plain loop of the same algorithm. Its FLOPs, counted by torch, at the rate of large products: over the "

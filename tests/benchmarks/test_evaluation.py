@@ -1,11 +1,14 @@
 """Evaluation, probing, and what goes before training.
 
-Split MNIST, MLP 784-100-100-10, ER. Of five replicates each one's share.
+Split MNIST, MLP 784-100-100-10, ER. Evaluation and probing are eager. Avalanche evaluates as many
+examples at once as ours, with one metric, accuracy.
 """
 
 import numpy as np
 import pytest
 import torch
+from labels import FILES, TENSORS, avalanches, ours
+from replay_in_avalanche import benchmark as in_avalanche
 from torch.nn.functional import cross_entropy, normalize
 
 from retrograde.clocks import Clocks
@@ -19,6 +22,7 @@ from retrograde.vectorise import Vectorised
 
 SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist"})
 ER = Registry().get("strategies", "er")
+TRAINING = ours("training of the first task", True, 1)
 SIDES = pytest.mark.parametrize("replicates", [1, 5])
 
 
@@ -37,10 +41,6 @@ def ready(mnist, replicates):
     return Vectorised(SPLIT, ER, [SPLIT.stream(mnist, seed) for seed in seeds], seeds, CPU)
 
 
-def shared(what, replicates):
-    return what if replicates == 1 else f"{what}, {replicates} replicates, each"
-
-
 def pixels(x):
     return torch.from_numpy(x.reshape(len(x), -1) / np.float32(255))
 
@@ -52,8 +52,9 @@ def test_evaluation(measure, mnist, replicates):
     def evaluate():
         backend.evaluate(backend.test_rows)
 
-    against = dict.fromkeys(["bare loop over the test examples", "Avalanche's evaluation"])
-    measure(shared("evaluation on 10,000 examples", replicates), evaluate, against, things=replicates)
+    theirs = [avalanches("evaluation", source) for source in (TENSORS, FILES)]
+    against = dict.fromkeys(["bare loop over the test examples", *theirs])
+    measure(ours("evaluation on 10,000 examples", False, replicates), evaluate, against, things=replicates)
 
 
 def test_the_bare_evaluation(measure, mnist, model):
@@ -76,7 +77,7 @@ def test_probing(measure, mnist, replicates):
         prober._look(prober.tasks, ended=True)
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
-    measure(shared("probe of five tasks, 100 examples each", replicates), look, against, things=replicates)
+    measure(ours("probe of five tasks, 100 examples each", False, replicates), look, against, things=replicates)
 
 
 def test_the_bare_probe(measure, mnist, model):
@@ -99,7 +100,7 @@ def test_the_schedule(measure, mnist):
     def rows():
         train_rows(stream, 0, SPLIT, ER.schedule(), memory, memory.empty(), 0)
 
-    measure("schedule of the first task", rows, {"training of the first task": None})
+    measure("schedule of the first task", rows, {TRAINING: None})
 
 
 def test_the_training_that_it_feeds(measure, mnist):
@@ -113,11 +114,11 @@ def test_the_training_that_it_feeds(measure, mnist):
     def learn():
         backend.learn(0, lambda _: None)
 
-    measure("training of the first task", learn, setup=start, rounds=3)
+    measure(TRAINING, learn, setup=start, rounds=3)
 
 
 def test_the_stream(measure, mnist):
-    measure("stream from arrays", lambda: SPLIT.stream(mnist, 0), {"training of the first task": None})
+    measure("stream from arrays", lambda: SPLIT.stream(mnist, 0), {TRAINING: None})
 
 
 def test_the_stream_from_files(measure):
@@ -135,10 +136,10 @@ def test_avalanches(measure):
         measure("Avalanche's SplitMNIST", lambda: SplitMNIST(5, seed=0, dataset_root=data_folder()), rounds=3)
 
 
-def test_avalanches_evaluation(measure):
+@pytest.mark.parametrize("source", [TENSORS, FILES])
+def test_avalanches_evaluation(measure, mnist, source):
     import_torchvision()
     pytest.importorskip("avalanche")
-    from avalanche.benchmarks.classic import SplitMNIST
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.training.plugins import EvaluationPlugin
     from avalanche.training.supervised import Naive
@@ -147,8 +148,9 @@ def test_avalanches_evaluation(measure):
 
     net = mlp((1, 28, 28), 10, 100, 100)
     with quiet():
-        tests = SplitMNIST(5, seed=0, dataset_root=data_folder()).test_stream
+        tests = in_avalanche(source, SPLIT.stream(mnist, 0)).test_stream
         evaluator = EvaluationPlugin(accuracy_metrics(experience=True, stream=True), loggers=[])
         sgd = torch.optim.SGD(net.parameters(), lr=0.1)
         naive = Naive(model=net, optimizer=sgd, eval_mb_size=CHUNK, evaluator=evaluator)
-        measure("Avalanche's evaluation", lambda: naive.eval(tests, num_workers=0), rounds=3)
+        measure(avalanches("evaluation", source), lambda: naive.eval(tests, num_workers=0), rounds=3)
+    assert sum(len(experience.dataset) for experience in tests) == 10_000

@@ -8,6 +8,7 @@ numbers is tested in tests/test_metastrategies.py.
 import numpy as np
 import pytest
 import torch
+from labels import ours
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, mse_loss
@@ -51,8 +52,7 @@ def stepping(episodes, tasks, steps):
 def test_ours(measure, floors, name, replicates, compiled):
     episodes, tasks = ready(name, replicates)
     episodes.warm_up(compiled)
-    many = "" if replicates == 1 else f", {replicates} replicates, each"
-    what = f"maml on {name}{many}, {'compiled' if compiled == 'on' else 'eager'}"
+    what = ours(f"maml on {name}", compiled == "on", replicates)
     reference = textbook(name)
     against = dict.fromkeys([reference, next(iter(floors(reference)))])
     measure(what, stepping(episodes, tasks, STEPS[name]), against, things=STEPS[name] * replicates)
@@ -63,8 +63,10 @@ def test_ours(measure, floors, name, replicates, compiled):
 def test_every_meta_strategy(measure, name):
     episodes, tasks = ready("sinusoid", 1, name)
     episodes.warm_up("on")
-    against = dict.fromkeys(["bare loop on sinusoid", "maml on sinusoid, compiled"])
-    measure(f"{name} on sinusoid, compiled", stepping(episodes, tasks, STEPS["sinusoid"]), against, things=STEPS["sinusoid"])
+    against = dict.fromkeys(["bare loop on sinusoid", ours("maml on sinusoid", True, 1)])
+    measure(
+        ours(f"{name} on sinusoid", True, 1), stepping(episodes, tasks, STEPS["sinusoid"]), against, things=STEPS["sinusoid"]
+    )
 
 
 def test_the_bare_loop(measure):

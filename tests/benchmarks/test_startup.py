@@ -1,6 +1,6 @@
 """Start-up.
 
-Whole processes. The run is of five tasks of the bundled digits, one step each, without a compiler.
+Whole processes. The run is of five tasks of the bundled digits, one step each.
 """
 
 import subprocess
@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import pytest
+from labels import ours
 
 TORCH = "python -c 'import torch'"
 CELL = ["--benchmark", "split:steps=1,probe=0", "--strategy", "finetune", "--compile", "off"]
@@ -30,4 +31,6 @@ def test_a_run(measure, tmp_path):
     def run(store):
         started("-m", "retrograde", "run", *CELL, "--out", store)
 
-    measure("retrograde run", run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}), rounds=3)
+    measure(
+        ours("retrograde run", False, 1), run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}), rounds=3
+    )

@@ -1,13 +1,17 @@
 """The training step of every strategy.
 
-Split MNIST, ten arrivals a step, MLP 784-100-100-10, every strategy with its defaults: the time of the third task, with its
-schedule and its end, over its mini-batches of arrivals. So penalties, projections and memories are at work, and all that a
-strategy does for ten arrivals counts. Avalanche's classes learn the same tasks, with memories of the same size.
+Split MNIST, ten arrivals a step, MLP 784-100-100-10, every strategy with its defaults: the time of
+the third task, with its schedule and its end, over its mini-batches of arrivals. So penalties,
+projections and memories are at work, and all that a strategy does for ten arrivals counts.
+Avalanche's classes learn the same tasks, with memories of the same size. How replay compares with
+loops in plain PyTorch is a section of its own.
 """
 
 import numpy as np
 import pytest
 import torch
+from labels import FILES, TENSORS, avalanches, ours
+from replay_in_avalanche import benchmark as in_avalanche
 from torch.nn.functional import cross_entropy
 
 from retrograde.data import Dataset, data_folder, import_torchvision, load
@@ -77,16 +81,17 @@ def test_the_bare_loop(measure, floor, mnist, examples):
     measure(name, loop, floor(name, loop, STEPS), things=STEPS)
 
 
-STREAMED = [(name, 1) for name, strategy in PURE.items() if not prepares(strategy)]
+STREAMED = [(name, True, 1) for name, strategy in PURE.items() if not prepares(strategy)]
+OTHER_WAYS = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False, 5)]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "replicates"), [*STREAMED, ("finetune", 5), ("er", 5)])
-def test_a_step(measure, floors, mnist, name, replicates):
+@pytest.mark.parametrize(("name", "compiled", "replicates"), [*STREAMED, *OTHER_WAYS])
+def test_a_step(measure, floors, mnist, name, compiled, replicates):
     benchmark = split("class" if "class" in PURE[name].scenarios else "task")
     seeds = list(range(replicates))
     backend = Vectorised(benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU)
-    backend.warm_up("on")
+    backend.warm_up("on" if compiled else "off")
     for number in range(2):
         backend.learn(number, lambda _: None)
     state, buffers, held = backend.state, backend.buffers, list(backend.held)
@@ -98,36 +103,37 @@ def test_a_step(measure, floors, mnist, name, replicates):
         backend.learn(2, lambda _: None)
 
     least = floors("bare loop, 20 examples") if name == "er" else {}
-    measure(called(name, replicates), learn, against(name, replicates) | least, things=STEPS * replicates, setup=start)
+    measure(ours(name, compiled, replicates), learn, against(name) | least, things=STEPS * replicates, setup=start)
 
 
-def called(name, replicates=1):
-    return name if replicates == 1 else f"{name}, {replicates} replicates, each"
-
-
-def against(name, replicates):
+def against(name):
     """The bare loop on as many arrivals, fine-tuning, and Avalanche's equivalent."""
-    names = ["bare loop, 10 examples", *([called("finetune", replicates)] if name != "finetune" else [])]
-    return dict.fromkeys(names + ([avalanches(name)] if name in AVALANCHES else []))
+    names = ["bare loop, 10 examples"]
+    if name != "finetune":
+        names.append(ours("finetune", True, 1))
+    if name in AVALANCHES:
+        names += [theirs(name, source) for source in (TENSORS, FILES)]
+    return dict.fromkeys(names)
 
 
-def avalanches(name):
-    return f"Avalanche's {AVALANCHES[name][0]} as {name}"
+def theirs(name, source):
+    return avalanches(f"{AVALANCHES[name][0]} as {name}", source)
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("source", [TENSORS, FILES])
 @pytest.mark.parametrize("name", AVALANCHES)
-def test_avalanches(measure, mnist, name):
+def test_avalanches(measure, mnist, name, source):
     import_torchvision()
     pytest.importorskip("avalanche")
-    from retrograde.avalanche import as_avalanche
     from retrograde.strategies._avalanche import build
     from retrograde.strategies.avalanche import quiet
 
     stream = split().stream(mnist, 0)
     terms = Terms("class", stream.units, *PACE.get(name, (1, BATCH)), "sgd")
     chosen, arguments = AVALANCHES[name]
-    *before, third = as_avalanche(stream, "class").train_stream[:3]
+    *before, third = in_avalanche(source, stream).train_stream[:3]
+    assert len(third.dataset) == BATCH * STEPS
 
     def start():
         strategy = build(chosen, arguments, 0.1, terms, mlp((1, 28, 28), 10, 100, 100))
@@ -139,7 +145,7 @@ def test_avalanches(measure, mnist, name):
         strategy.train(third, eval_streams=[], num_workers=0)
 
     with quiet():
-        measure(avalanches(name), learn, things=STEPS, setup=start, rounds=3, warmup_rounds=0)
+        measure(theirs(name, source), learn, things=STEPS, setup=start, rounds=2, warmup_rounds=0)
 
 
 @pytest.mark.timeout(900)
@@ -152,7 +158,14 @@ def test_a_lesson_and_a_step_after_it(state, name):
     settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
     benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
     (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train([0], CPU, "off", lambda _: None)
-    lesson, step = (f"{{}}, {what}, eager".format for what in ("a lesson before Omniglot", "a step on Omniglot"))
-    state(step(name), outcome.clocks["train"] / outcome.counts["steps"], {step("finetune"): None})
+    state(a_step(name), outcome.clocks["train"] / outcome.counts["steps"], {a_step("finetune"): None})
     if prepares(PURE[name]):
-        state(lesson(name), outcome.clocks["prepare"] / benchmark.lessons, {lesson("pretrained"): None})
+        state(a_lesson(name), outcome.clocks["prepare"] / benchmark.lessons, {a_lesson("pretrained"): None})
+
+
+def a_step(name):
+    return ours(f"{name}, a step on Omniglot", False, 1)
+
+
+def a_lesson(name):
+    return ours(f"{name}, a lesson before Omniglot", False, 1)
