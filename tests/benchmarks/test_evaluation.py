@@ -4,12 +4,14 @@ Split MNIST, MLP 784-100-100-10, ER. Evaluation and probing are eager. Avalanche
 examples at once as ours, with one metric, accuracy.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from labels import FILES, TENSORS, avalanches, ours
 from replay_in_avalanche import benchmark as in_avalanche
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from retrograde.clocks import Clocks
 from retrograde.data import data_folder, import_torchvision, load
@@ -17,6 +19,7 @@ from retrograde.models import mlp
 from retrograde.probing import Prober
 from retrograde.registry import Registry
 from retrograde.schedule import CHUNK, probe_rows, train_rows
+from retrograde.train import train
 from retrograde.trial import CPU
 from retrograde.vectorise import Vectorised
 
@@ -74,24 +77,37 @@ def test_probing(measure, mnist, replicates):
     prober = Prober(backend, backend.streams, backend.seeds, Clocks(CPU))
 
     def look():
-        prober._look(prober.tasks, ended=True)
+        prober._keep(prober._look(prober.tasks))
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
     measure(ours("probe of five tasks, 100 examples each", False, replicates), look, against, things=replicates)
 
 
 def test_the_bare_probe(measure, mnist, model):
-    stream = SPLIT.stream(mnist, 0)
-    rows = [probe_rows(stream, task, SPLIT.probe, 0) for task in range(len(stream.tasks))]
-    batches = [(pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2])) for own in rows]
+    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe, 0).reshape(-1, SPLIT.probe // 2, 4)
+    batches = [(pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves]
     params = list(model.parameters())
 
     def look():
         found = (torch.autograd.grad(cross_entropy(model(x), y), params) for x, y in batches)
-        gradients = normalize(torch.stack([torch.cat([each.flatten() for each in own]) for own in found]))
+        gradients = torch.stack([torch.cat([each.flatten() for each in own]) for own in found])
         (gradients @ gradients.T).tolist()
 
     measure("bare loop over the tasks' gradients", look)
+
+
+@pytest.mark.timeout(600)
+@SIDES
+def test_the_account(state, mnist, replicates):
+    """The account of forgetting along the whole stream; probing is eager, training compiled."""
+    seeds = list(range(replicates))
+    benchmark = dataclasses.replace(SPLIT, probe_every=10)
+    streams = [benchmark.stream(mnist, seed) for seed in seeds]
+    clocks = train(benchmark, ER, streams, seeds, CPU, "on")[0].clocks
+    training = ours("training along split MNIST, er", True, replicates)
+    state(training, clocks["train"] / replicates)
+    probing = ours("probing every ten steps of it, the account included", False, replicates)
+    state(probing, clocks["probe"] / replicates, {training: 1.0})
 
 
 def test_the_schedule(measure, mnist):
