@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from retrograde.adaptation import WATCHED
 from retrograde.frame import (
+    INNER,
     REPLICATE,
     Key,
     Label,
@@ -14,6 +16,7 @@ from retrograde.frame import (
     by_strategy,
     checks_frame,
     competing,
+    inner_account_frame,
     labels,
     outcomes_of,
     row_title,
@@ -42,7 +45,11 @@ class Adaptation(Result):
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
         sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
-        return Table("Adaptation", (_COMPARED, _ALIGNMENT, _PUBLISHED), sections, _tidy(frame))
+        accounts = inner_account_frame(records, label)
+        sections += tuple(_account(mine, by_benchmark[name], label) for name, mine in accounts.groupby("benchmark", sort=True))
+        notes = (_COMPARED, _ALIGNMENT, _PUBLISHED, *([_ACCOUNT] if len(accounts) else []))
+        tidy = pd.concat([_tidy(frame), *([_tidy(_long(accounts))] if len(accounts) else [])], ignore_index=True)
+        return Table("Adaptation", notes, sections, tidy)
 
 
 _COMPARED = (
@@ -61,6 +68,16 @@ _PUBLISHED = (
     "differs, such as the number of meta-iterations, is said beside them. Unverified ones were never read in the source or a "
     "copy of it. Transductive: a task's query examples share the statistics of batch normalisation; if not, each stands beside "
     "the support alone."
+)
+
+
+_ACCOUNT = (
+    "Account: why the query loss of the first 100 test tasks changes in inner steps on their support; means over "
+    "replicates of means over tasks, ± half of the 95 % t-interval. observed is the change, the sum of slope (the "
+    "query's gradient where the step begins, along the step), curvature (the change of that gradient along the step) "
+    "and remainder. alignment: minus slope and curvature over exposure, the mean length of the query's gradient times "
+    "that of the step; 1 where a step goes straight down the query's loss, 0 across it. Lengths are of the gradient on "
+    "these queries, sampling noise included."
 )
 
 
@@ -131,6 +148,35 @@ def _number(value: float, metric: str) -> str:
 
 def _spread(half: float, metric: str) -> str:
     return "–" if pd.isna(half) else _number(half, metric)
+
+
+def _account(mine: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    """The account of the first inner step, and that of all of them together."""
+    rows = []
+    for key, n in outcomes_of(here, label).items():
+        steps = _of(mine, key)
+        if steps.empty:
+            continue
+        whole = steps.groupby("seed")[list(INNER[:-1])].sum()
+        aligned = -(whole.slope + whole.curvature) / whole.exposure.where(whole.exposure > 0)
+        first = steps[steps.step == 1]
+        numbers = [_spanned(whole[name]) for name in INNER[:-1]]
+        rows.append((row_title(key), *numbers, _spanned(aligned.fillna(0.0)), _spanned(first.alignment), n))
+    columns = ("strategy", *INNER[:-1], "alignment", "of the first step", "n")
+    heading = f"{mine.benchmark.iloc[0]} — account of {mine.step.max()} inner steps"
+    return Section(heading, columns, tuple(tuple(map(Entry, row)) for row in rows))
+
+
+def _spanned(values: "pd.Series[float]") -> str:
+    mean, low, _, n = t_interval(values.to_numpy(float))
+    return f"{round(mean, 3) + 0.0:.3f}" + (f" ± {mean - low:.3f}" if n > 1 else "")
+
+
+def _long(accounts: pd.DataFrame) -> pd.DataFrame:
+    """One row for each number of an account, as the other measures have it."""
+    named = accounts.rename(columns={name: f"account_{name}" for name in INNER})
+    names = [f"account_{name}" for name in INNER]
+    return named.melt([*REPLICATE, "step"], names, "metric", "value").assign(half=float("nan"), tasks=WATCHED)
 
 
 def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:

@@ -1,9 +1,12 @@
 """What a store of episodes is turned into: the table of adaptation, its published rows, and the figures."""
 
+import dataclasses
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 
+from retrograde.adaptation import InnerAccount
 from retrograde.figure import FORMATS
 from retrograde.frame import adaptation_frame, checks_frame, labels
 from retrograde.registry import Registry
@@ -118,3 +121,26 @@ def test_a_line_is_the_mean_and_its_band_the_interval(seeds):
     assert axis.lines[0].get_ydata().tolist() == [3.5, 2.5]
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((2.5 - 1.2420689, 3.5 + 1.2420689), abs=1e-6)
+
+
+def test_the_account_adds_up_inner_steps_and_tells_the_alignment_of_the_first(make_adapted):
+    made = [make_adapted(seed=s) for s in (0, 1)]
+    for s, record in enumerate(made):
+        steps = [InnerAccount(-2.0 - s, -3.0, 1.0, 4.0), InnerAccount(-1.0, -1.0, 0.5, 2.0)]
+        object.__setattr__(record, "adaptation", dataclasses.replace(record.adaptation, accounts=steps))
+    *_, section = table(made).sections
+    maml = rows(section)["maml"]
+    assert section.heading == "sinusoid — account of 2 inner steps"
+    assert maml["observed"].text == "-3.500 ± 6.353"  # of -3 and -4
+    assert [maml[name].text for name in ("slope", "curvature", "exposure")] == [
+        "-4.000 ± 0.000",
+        "1.500 ± 0.000",
+        "6.000 ± 0.000",
+    ]
+    assert maml["remainder"].text == "-1.000 ± 6.353"
+    assert maml["alignment"].text == "0.417 ± 0.000"
+    assert maml["of the first step"].text == "0.500 ± 0.000"
+
+
+def test_records_without_accounts_have_no_section_of_them(seeds):
+    assert [section.heading for section in table(seeds).sections] == ["sinusoid — loss"]
