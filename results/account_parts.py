@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import examples, of_benchmarks, replicate_accounts
+from retrograde.alignment import examples, of_benchmarks, of_strategies, replicate_accounts, title_of
 from retrograde.frame import labels, row_title
 from retrograde.record import Record
 from retrograde.result import Drawing
@@ -37,7 +37,7 @@ class AccountParts(Drawing):
             return None
         frame = frame.assign(opposed=-frame.alignment)
         rows = dict(of_benchmarks(frame))
-        heights = [1 + len(mine.groupby(["strategy", "settings"])) for mine in rows.values()]
+        heights = [1 + len([*of_strategies(mine)]) for mine in rows.values()]
         figure = Figure(figsize=(10, 1 + 0.25 * sum(heights) + 0.4 * len(heights)), layout="constrained")
         axes = figure.subplots(len(rows), len(FACTORS), sharey="row", squeeze=False, height_ratios=heights)
         for row, (name, mine) in zip(axes, rows.items(), strict=True):
@@ -57,15 +57,15 @@ def _draw_row(axes: "Sequence[Axes]", mine: pd.DataFrame, look: "dict[str, Look]
     """One benchmark: the strategy that interferes least at the bottom."""
     from matplotlib.ticker import MaxNLocator
 
-    cells = [*mine.groupby(["upper_bound", "strategy", "settings"], sort=True)]
+    cells = [*of_strategies(mine)]
     cells.sort(key=lambda each: each[1].interference.mean())
     axes[0].set_yticks(range(len(cells)), [row_title(key) for key, _ in cells], fontsize="x-small")
     axes[0].set_ylim(-0.7, len(cells) - 0.3)
     for axis, factor in zip(axes, FACTORS, strict=True):
-        for place, ((bound, *title), cell) in enumerate(cells):
+        for place, (key, cell) in enumerate(cells):
             known = cell[factor].dropna().to_numpy(float)
             if len(known):
-                _bar(axis, place, known, look[" ".join(title).strip()], hollow=bool(bound))
+                _bar(axis, place, known, look[title_of(key)], hollow=key[0])
         axis.axvline(0, color="black", linewidth=0.6)
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="x", labelsize="x-small")

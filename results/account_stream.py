@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import account_frame, examples, of_benchmarks
-from retrograde.frame import Key, labels
+from retrograde.alignment import account_frame, examples, of_benchmarks, of_strategies, title_of
+from retrograde.frame import labels
 from retrograde.record import Record
 from retrograde.result import Drawing
 from retrograde.stats import t_interval
@@ -34,9 +34,9 @@ class AccountStream(Drawing):
             return None
         look = looks(label)
         cells = {
-            (name, look[_title(key)].name + (" †" if key[0] else "")): cell
+            (name, look[title_of(key)].name + (" †" if key[0] else "")): cell
             for name, mine in of_benchmarks(accounts)
-            for key, cell in mine.groupby(["upper_bound", "strategy", "settings"], sort=True)
+            for key, cell in of_strategies(mine)
         }
         groups = {name: [title for benchmark, title in cells if benchmark == name] for name, _ in cells}
         figure, axes = grouped(groups, height=2.1)
@@ -51,10 +51,6 @@ class AccountStream(Drawing):
             fontsize="medium",
         )
         return figure
-
-
-def _title(key: Key) -> str:
-    return " ".join(key[1:]).strip()
 
 
 def _draw(axis: "Axes", cell: pd.DataFrame) -> None:
@@ -90,13 +86,13 @@ def _name_axes(figure: "Figure", axes: "dict[tuple[str, str], Axes]") -> None:
     """One legend, and whole numbers of tasks."""
     from matplotlib.ticker import MaxNLocator
 
+    from retrograde.figure import lowest
+
     for axis in axes.values():
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.tick_params(labelsize="x-small")
     handles, names = next(iter(axes.values())).get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     figure.supylabel("change of loss", fontsize="medium")
-    last = max(axis.get_subplotspec().rowspan.start for axis in axes.values())
-    for axis in axes.values():
-        if axis.get_subplotspec().rowspan.start == last:
-            axis.set_xlabel("task trained", fontsize="small")
+    for axis in lowest(axes.values()):
+        axis.set_xlabel("task trained", fontsize="small")

@@ -78,12 +78,17 @@ def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     return {f"{strategy} {settings}".strip(): found[name] for (strategy, settings), name in called.items()}
 
 
-def legend_lines(look: Mapping[str, Look], shown: Iterable[str], **options: Any) -> list[Line2D]:
+def legend_lines(look: Mapping[str, Look], shown: Iterable[str], *, dashed: bool = False) -> list[Line2D]:
     """The entries of a legend: a line for each strategy among some titles, once for each name."""
     titles = set(shown)
     mine = sorted({each.name: each for title, each in look.items() if title in titles}.items())
-    plain = {"linestyle": "", "markersize": 5} | options
-    return [Line2D([], [], color=each.colour, marker=each.marker, label=wrapped(name, 30), **plain) for name, each in mine]
+    return [
+        Line2D(
+            [], [], color=each.colour, marker=each.marker, markersize=5, linestyle=each.style if dashed else "",
+            label=wrapped(name, 30),
+        )
+        for name, each in mine
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -105,20 +110,20 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[s
     """
     frame = frame.assign(title=(frame.strategy + " " + frame.settings).str.strip())
     quantities = list(dict.fromkeys(frame.quantity))
-    groups = {name: [q for q in quantities if q in set(rows.quantity)] for name, rows in frame.groupby("benchmark")}
+    groups = {str(name): [q for q in quantities if q in set(rows.quantity)] for name, rows in frame.groupby("benchmark")}
     figure, axes = grouped(groups, named=False)
     for (benchmark, quantity), axis in axes.items():
         here = frame[(frame.benchmark == benchmark) & (frame.quantity == quantity)]
         for name, rows in here.groupby("title", sort=True):
             _line(axis, rows, x, look[str(name)])
         axis.set_ylabel(quantity)
-        lowest = here.groupby(["title", x]).value.mean().min()
-        if quantity.startswith("loss") and lowest > 0:
+        least = here.groupby(["title", x]).value.mean().min()
+        if quantity.startswith("loss") and least > 0:
             axis.set_yscale("log")
-            axis.set_ylim(bottom=lowest / 2)  # an interval may reach below 0
+            axis.set_ylim(bottom=least / 2)  # an interval may reach below 0
             plain_ticks(axis.yaxis)
     figure.supxlabel(x_label, fontsize="medium")
-    figure.legend(handles=legend_lines(look, frame.title, linestyle="-"), loc="outside right center")
+    figure.legend(handles=legend_lines(look, frame.title, dashed=True), loc="outside right center")
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -169,6 +174,13 @@ def by_benchmark(cells: Iterable[Cell], label: Mapping[Cell, Label]) -> tuple[Fi
         groups.setdefault(label[cell].benchmark, []).append(title)
     figure, axes = grouped(groups, height=2.5)
     return figure, {cell: axes[label[cell].benchmark, title] for cell, title in titles.items()}
+
+
+def lowest(axes: Iterable[Axes]) -> list[Axes]:
+    """The panels of the last row."""
+    rows = {axis: spec.rowspan.start for axis in axes if (spec := axis.get_subplotspec())}
+    last = max(rows.values())
+    return [axis for axis, row in rows.items() if row == last]
 
 
 def panels(titles: Sequence[str], wide: int = WIDE, height: float = 2.5) -> tuple[Figure, list[Axes]]:
