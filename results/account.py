@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,15 @@ from retrograde.alignment import (
     matched_frame,
     matched_level,
     of_benchmarks,
+    of_strategies,
     replicate_accounts,
+    title_of,
     windows,
     within_runs,
 )
-from retrograde.factors import Factors, factors
-from retrograde.frame import Key, Label, by_strategy, competing, labels, outcomes_of, row_title
+from retrograde.factors import Factors
+from retrograde.frame import Key, Label, by_strategy, labels, outcomes_of, row_title
+from retrograde.reasons import PARTS, comparisons, of_column
 from retrograde.record import Cell, Record
 from retrograde.result import NOTHING, Entry, Result, Section, Table
 from retrograde.stats import BySeed, Interval, over_seeds, t_interval
@@ -43,8 +45,6 @@ COLUMNS = {
     "gradient": "gradient",
     "path": "path",
 }
-PARTS = ("alignment", "gradient", "path")
-"""The factors of interference, the first with its sign turned."""
 READ_OFF = {"observed": "cost", "alignment": "alignment", "gradient": "gradient", "path": "path"}
 GIVEN = ("old_loss", "task")
 QUESTIONS = {
@@ -89,7 +89,7 @@ NOTES = (
     "above 0 where steps overshoot or climb out of a minimum) and remainder (what windows are too long to see). "
     "Interference is slope and curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs "
     "of an earlier task and one trained; below 0 it explains nothing.",
-    "Interference = -alignment × gradient × path. path: the length of the way of the parameters over one task. "
+    "Interference = -alignment × gradient × path. path: the length of the path of the parameters over one task. "
     "gradient: the mean length of an earlier task's gradient along it. exposure: gradient × path, the most that "
     "the loss could change. alignment: -interference / exposure; 1 where every step goes straight down the "
     "earlier tasks' losses, 0 across them, below 0 up. Exposure, path, and with them alignment and the split into "
@@ -112,14 +112,15 @@ NOTES = (
     "transfer: their inner product; conflict: the share of these tasks whose gradient has a negative inner "
     "product with the next one's. The interval and p come from a t-test over seeds on Fisher's z of each seed's "
     "own correlation, from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
-    "number, both sides are the residuals of a regression on these within each run. Below 0, alignment goes with "
-    "a lower cost (of conflict: above 0). 'negative' counts runs. Between methods: Spearman's correlation over "
-    "the means of strategies, without a p, for they are few and related.",
+    "number, both sides are the residuals of a regression on these within each run. Runs whose costs vary most "
+    "weigh most. Below 0, alignment goes with a lower cost (of conflict: above 0). 'negative' counts runs. "
+    "Between methods: Spearman's correlation over the means of strategies, without a p, for they are few and "
+    "related.",
 )
 
 
 def _account(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    values = {metric: _by_seed(frame, metric) for metric in COLUMNS}
+    values = {metric: of_column(frame, metric) for metric in COLUMNS}
     rows = _number_rows(values, PERCENT)
     titles = outcomes_of(here, label)
     counted = _counted(here, label)
@@ -129,11 +130,6 @@ def _account(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     ]
     heading = f"{label[here[0].cell].benchmark} — {windows(here)}, {examples(here)} of each task"
     return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(shown))
-
-
-def _by_seed(frame: pd.DataFrame, metric: str) -> dict[Key, BySeed]:
-    """The numbers of one column that are known."""
-    return by_strategy(frame.assign(value=frame[metric])[frame[metric].notna()])
 
 
 def _counted(records: Sequence[Record], label: dict[Cell, Label]) -> dict[Key, int]:
@@ -180,42 +176,6 @@ def _fixed(value: float, places: int) -> str:
 
 
 # Why one forgets less than another
-
-
-class Comparison(NamedTuple):
-    """A strategy against the reference."""
-
-    key: Key
-    reference: Key
-    seeds: int
-    found: Factors
-
-
-def reference(strategies: Sequence[Key]) -> Key:
-    """Plain replay if it is there, else the first of the strategies that compete."""
-    return next((key for key in strategies if key[1] == "er"), strategies[0])
-
-
-def comparisons(replicates: pd.DataFrame) -> list[Comparison]:
-    """Each strategy of one benchmark against the reference, from what `replicate_accounts` gives."""
-    numbers = {metric: competing(_by_seed(replicates, metric)) for metric in PARTS}
-    strategies = [key for key in numbers["path"] if all(key in numbers[metric] for metric in PARTS)]
-    if len(strategies) < 2:
-        return []
-    against = reference(strategies)
-    return [_comparison(numbers, key, against) for key in strategies if key != against]
-
-
-def _comparison(numbers: dict[str, dict[Key, BySeed]], key: Key, against: Key) -> Comparison:
-    shared = [numbers[metric][each].keys() for metric in PARTS for each in (key, against)]
-    seeds = sorted(set.intersection(*map(set, shared)))
-    sign = np.array([-1, 1, 1])
-
-    def of(each: Key) -> np.ndarray:
-        rows = [[numbers[metric][each][seed] for metric in PARTS] for seed in seeds]
-        return np.array(rows, dtype=float).reshape(len(seeds), len(PARTS)) * sign
-
-    return Comparison(key, against, len(seeds), factors(of(key), of(against)))
 
 
 def _compared(replicates: pd.DataFrame) -> Iterator[Section]:
@@ -277,7 +237,7 @@ def _reached(values: dict[str, dict[Key, BySeed]], key: Key, everyone: BySeed) -
 
 def _within(accounts: pd.DataFrame) -> Iterator[Section]:
     """By strategy for the loss; then all strategies together, for all costs. None where no run has a correlation."""
-    by_name = {" ".join(key).strip(): cell for key, cell in accounts.groupby(["strategy", "settings"], sort=True)}
+    by_name = {title_of(key): cell for key, cell in of_strategies(accounts)}
     rows = tuple(
         (Entry(name), *(Entry(_related(within_runs(cell, x, "observed"))) for x in AHEAD), Entry(_runs(cell)))
         for name, cell in by_name.items()

@@ -109,13 +109,6 @@ def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> 
 
 
 def _legend(figure: "Figure", shown: set[str], look: "Mapping[str, Look]") -> None:
-    from matplotlib.lines import Line2D
+    from retrograde.figure import legend_lines
 
-    from retrograde.figure import wrapped
-
-    handles = [
-        Line2D([], [], color=mine.colour, marker=mine.marker, linestyle="", label=wrapped(name, 40))
-        for name, mine in look.items()
-        if name in shown
-    ]
-    figure.legend(handles=handles, loc="outside right center", fontsize="x-small")
+    figure.legend(handles=legend_lines(look, shown), loc="outside right center", fontsize="x-small")

@@ -23,7 +23,7 @@ class AccuracyStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.figure import lines, looks, wrapped
+        from retrograde.figure import lines, looks
 
         label = labels(records)
         tests = _frame(records, label)
@@ -32,7 +32,6 @@ class AccuracyStream(Drawing):
         # a switch stays between two hundredths, and more points would only make the file large
         hundredths = tests.assign(trained=np.ceil((100 * tests.trained).round(6)) / 100)
         shown = hundredths.groupby(["quantity", *REPLICATE, "trained"]).value.mean().reset_index()
-        shown["benchmark"] = [wrapped(benchmark, 55) for benchmark in shown.benchmark]
         title = "Accuracy along the stream: mean over replicates and 95 % t-interval"
         figure = lines(shown, "trained", title, "tasks trained", looks(label))
         for axis in figure.axes:

@@ -24,19 +24,19 @@ class AccuracyTasks(Drawing):
     """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import panels, wrapped
+        from retrograde.figure import by_benchmark
 
         found, label = _matrices(records), labels(records)
         if not found:
             return None
-        cells = sorted(found, key=lambda cell: label[cell])
-        figure, axes = panels([wrapped(" ".join(label[cell]).strip(), 32) for cell in cells])
-        for axis, cell in zip(axes, cells, strict=True):
+        figure, axes = by_benchmark(found, label)
+        for cell, axis in axes.items():
             _draw(axis, 100 * found[cell])
-        figure.colorbar(axes[0].images[0], ax=axes, label="accuracy %", aspect=30)
-        figure.supxlabel("task tested")
-        figure.supylabel("tasks trained")
-        figure.suptitle("What is known of each task after each task: mean over replicates")
+        shown = [*axes.values()]
+        figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
+        figure.supxlabel("task tested", fontsize="medium")
+        figure.supylabel("tasks trained", fontsize="medium")
+        figure.suptitle("What is known of each task after each task: mean over replicates", fontsize="medium")
         return figure
 
 

@@ -25,36 +25,47 @@ class AlignmentTasks(Drawing):
     """The cosines between the gradients of every two tasks at the end of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import panels, wrapped
+        from retrograde.figure import by_benchmark
 
         found, label = _cosines(records), labels(records)
         if not found:
             return None
-        cells = sorted(found, key=lambda cell: label[cell])
-        figure, axes = panels([wrapped(" ".join(label[cell]).strip(), 36) for cell in cells])
-        largest = max(abs(matrix[np.tril_indices_from(matrix, -1)]).max(initial=1e-4) for matrix in found.values())
-        for axis, cell in zip(axes, cells, strict=True):
+        below = [matrix[np.tril_indices_from(matrix, -1)] for matrix in found.values()]
+        largest = max(abs(values[np.isfinite(values)]).max(initial=1e-4) for values in below)
+        figure, axes = by_benchmark(found, label)
+        for cell, axis in axes.items():
             _draw(axis, found[cell], largest)
-        figure.colorbar(axes[0].collections[0], ax=axes, label="cosine", aspect=30)
+        shown = [*axes.values()]
+        figure.colorbar(shown[0].collections[0], ax=shown, label="cosine", aspect=30)
         figure.suptitle(
             f"Cosines between tasks at the end: gradients of the cross-entropy over all parameters, on {examples(records)}\n"
-            "of each task, mean over replicates; minus signs mark cosines below 0"
+            "of each task, mean over replicates; minus signs mark cosines below 0; white: hidden by noise",
+            fontsize="medium",
         )
         return figure
 
 
 def _cosines(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
-    """The mean over replicates of the matrices at the end; streams of one task have none."""
+    """The mean over replicates of the matrices at the end, NaN where noise hides all; streams of one task have none."""
     found = defaultdict(list)
     for record in ordered(records):
-        if record.status == "done" and record.probes and len(record.probes[-1].loss) > 1:
-            found[record.cell].append(record.probes[-1].cosines)
-    return {cell: np.mean(matrices, axis=0) for cell, matrices in found.items()}
+        if record.status == "done" and record.gradients and len(record.gradients[-1].loss) > 1:
+            found[record.cell].append(record.gradients[-1].cosines)
+    return {cell: _known_mean(np.array(matrices)) for cell, matrices in found.items()}
+
+
+def _known_mean(matrices: np.ndarray) -> np.ndarray:
+    """The mean of the numbers that are known."""
+    known = np.isfinite(matrices)
+    count = known.sum(axis=0)
+    total = np.where(known, matrices, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
     """The triangle below the diagonal, in colours that are as dark for one sign as for the other: hence the minus signs."""
-    tasks, (row, column) = len(matrix), np.tril_indices_from(matrix, -1)
+    tasks = len(matrix)
+    row, column = np.nonzero(np.tril(np.isfinite(matrix), -1))
     cosines = matrix[row, column]
     axis.set(aspect="equal", xlim=(0.5, tasks - 0.5), ylim=(tasks + 0.5, 1.5))
     _squares(axis, np.stack([column + 1, row + 1], axis=1), cosines, largest)

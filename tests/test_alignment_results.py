@@ -1,11 +1,12 @@
-"""What probes of the gradients along streams are turned into: the frame, the table of alignment, and its figures."""
+"""Frames, the table of alignment, and the figures of alignment and of the account, made of probes and accounts."""
 
+import dataclasses
 import random
 
 import numpy as np
 import pytest
 
-from retrograde.alignment import EXPLAINING, alignment_frame, correlations, replicate_frame
+from retrograde.alignment import alignment_frame, layer_frame, replicate_alignment
 from retrograde.figure import FORMATS, wrapped
 from retrograde.frame import labels
 from retrograde.record import Record
@@ -14,7 +15,7 @@ from retrograde.render import FORMATS as RENDERED
 from retrograde.report import figures
 
 PARTS = Registry()
-FIGURES = ["alignment_forgetting", "alignment_stream", "alignment_tasks"]
+FIGURES = ["account_parts", "account_stream", "alignment_cost", "alignment_stream", "alignment_tasks"]
 X, Y = np.eye(2)
 
 
@@ -23,7 +24,7 @@ def looks(records):
 
 
 def replicates(records):
-    return replicate_frame(records, labels(records))
+    return replicate_alignment(records, labels(records))
 
 
 def table(records):
@@ -40,12 +41,11 @@ def rows(section):
 
 @pytest.fixture
 def probes(look):
-    """Three tasks: the second conflicts with the first and raises its loss by 3 in two looks; the third helps both."""
+    """Three tasks: the second conflicts with the first; the third is at right angles to both; the last task's are noisy."""
     return [
-        look(0, [X, -X], [1, 2]),
-        look(1, [X, X], [2, 1], X, ended=False, step=15),
-        look(1, [X, -X, 3 * Y], [4, 1, 2], 2 * Y),
-        look(2, [X, Y, Y], [3, 3, 1], -X - Y),
+        look(0, [X, -X], ceiling=[0.8, 0.6]),
+        look(1, [X, -X, 3 * Y], ceiling=[0.7, 0.5, 0.4]),
+        look(2, [X, Y, Y], ceiling=[0.6, 0.6, 0.3]),
     ]
 
 
@@ -54,33 +54,33 @@ def records(make_probed):
     """On two benchmarks four strategies and an upper bound, three replicates each."""
     ends = {"er": 80, "finetune": 40, "gem": 70, "agem": 60, "joint": 90}
     return [
-        make_probed(name, seed, (end - seed, 90, 90), benchmark=benchmark, upper_bound=name == "joint", slope=end / 100)
+        make_probed(name, seed, (end - seed, 90, 90, 90), benchmark=benchmark, upper_bound=name == "joint", slope=end / 100)
         for benchmark in ("rotated", "split") for name, end in ends.items() for seed in range(3)
     ]  # fmt: skip
 
 
-# The frame
+# The frames
 
 
-def test_each_measure_at_each_look_is_that_computed_by_hand(make_probed, probes):
+def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
     frame = looks([make_probed(probes=probes)])
     found = {metric: list(zip(part.trained, part.value, strict=True)) for metric, part in frame.groupby("metric")}
+    arriving = [value for _, value in found.pop("arriving")]
+    assert arriving == pytest.approx([-1.0, np.nan], nan_ok=True)  # the mean of the first two vanishes
+    ceilings = found.pop("ceiling")
+    assert [value for _, value in ceilings] == pytest.approx([0.8, 0.6, 0.5])
     assert found == {
-        "arriving": [(1, -1.0), (2, 0.0)],
         "conflict": [(1, 1.0), (2, 0.0)],
         "among": [(2, -1.0), (3, 1 / 3)],
-        "update": [(1.5, -1.0), (2, 0.0), (3, 0.7071)],
-        "predicted": [(1.5, 1.0), (2, 0.0), (3, -1.0)],
-        "real": [(1.5, 1.0), (2, 2.0), (3, 0.5)],
+        "ceiling_next": [(1, 0.6), (2, 0.4)],
     }
 
 
-def test_a_replicate_has_means_over_task_ends_and_changes_for_each_task(make_probed, probes):
+def test_a_replicate_has_means_over_the_ends_that_have_a_number(make_probed, probes):
     frame = replicates([make_probed(probes=probes)]).set_index("metric").value
-    assert frame.drop(["ACC", "forgetting"]).to_dict() == pytest.approx(
-        {"arriving": -0.5, "conflict": 0.5, "among": 1 / 3, "update": -0.2929 / 3, "predicted": 0, "real": 1.75}
+    assert frame.to_dict() == pytest.approx(
+        {"arriving": -1, "conflict": 0.5, "among": 1 / 3, "ceiling": 0.5, "ceiling_next": 0.5}
     )
-    assert (frame["ACC"], frame["forgetting"]) == pytest.approx((0.8666667, 0.05))  # 80, 90, 90, all once 90
 
 
 def test_records_that_are_not_done_or_have_no_probes_are_left_out(make_probed, make_record):
@@ -88,78 +88,56 @@ def test_records_that_are_not_done_or_have_no_probes_are_left_out(make_probed, m
     assert list(replicates([make_record()]).columns) == list(replicates([make_probed()]).columns)
 
 
-# Correlation with forgetting
-
-
-def test_the_correlation_of_cells_is_that_computed_by_hand_and_leaves_upper_bounds_out(make_probed, look):
-    def cell(name, forgotten, sine, **more):
-        gradients = [[1, 0], [sine, (1 - sine**2) ** 0.5]]
-        return [
-            make_probed(name, s, (90 - forgotten, 90), probes=[look(0, gradients), look(1, gradients)], **more) for s in (0, 1)
-        ]
-
-    found = [("a", 10, 0.9), ("b", 20, 0.5), ("c", 30, 0.7), ("d", 40, 0.1)]  # ranks 1, 2, 3, 4 and 4, 2, 3, 1
-    made = [record for each in found for record in cell(*each)] + cell("joint", 0, -1.0, upper_bound=True)
-    related = correlations(replicates(made))["split", "arriving"]
-    assert related == pytest.approx((1 - 6 * 18 / (4 * 15), 8 / 24, 4))
-
-
-def test_several_benchmarks_are_correlated_each_and_all_together(records):
-    related = correlations(replicates(records))
-    assert list(related) == [(benchmark, measure) for benchmark in ("rotated", "split", "") for measure in EXPLAINING]
-    assert [related[benchmark, "update"].n for benchmark in ("rotated", "split", "")] == [4, 4, 8]
-
-
-def test_three_cells_have_a_correlation_without_a_p_and_two_have_none(make_probed):
-    made = [make_probed(name, 0, (end, 90, 90)) for name, end in (("er", 80), ("gdumb", 70), ("finetune", 60))]
-    three, two = (rows(table(some).sections[-1])["split"]["cos arriving"] for some in (made, made[:2]))
-    assert three.endswith("(no p, n = 3)")
-    assert two == "– (n = 2)"
+def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
+    last = look(1, [X, X + Y], layers={"1": [4.0, 1.0, 1.0], "head": [1.0, 0.0, 0.0]})
+    record = make_probed(probes=[look(0, [X, Y]), last])
+    frame = layer_frame([record], labels([record]))
+    assert dict(zip(frame.metric, frame.value, strict=True)) == pytest.approx({"1": 0.5, "head": np.nan}, nan_ok=True)
+    *_, layers = table([record]).sections
+    assert layers.heading == "split — cos among, of each layer alone"
+    assert rows(layers) == {"er": {"strategy": "er", "1": "0.500", "head": "n/a"}}
 
 
 # The table
 
 
-def test_the_table_has_every_measure_with_its_interval_and_its_estimator(make_probed, look):
-    gradients = [[1, 0], [0.6, 0.8]]
+def test_the_table_has_every_measure_with_its_interval(make_probed, look):
+    gradients, ceilings = [[1, 0], [0.6, 0.8]], ([0.5, 0.3], [0.5, 0.4])
     made = [
-        make_probed(seed=s, ends=(80, 90), probes=[look(0, gradients, [1, 1]), look(1, gradients, [1 + s, 1], [0, 1])])
-        for s in (0, 1)
+        make_probed(seed=s, ends=(80, 90), probes=[look(0, gradients, ceiling=each), look(1, gradients, ceiling=each)])
+        for s, each in enumerate(ceilings)
     ]
-    section, _ = table([*made, make_probed("joint", ends=(80, 90), probes=[], upper_bound=True)]).sections
+    (section,) = table([*made, make_probed("joint", ends=(80, 90), probes=[], upper_bound=True)]).sections
     assert section.heading == "split — gradients on up to 50 test examples of each task"
     assert rows(section)["er"] == {
-        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.6000 ± 0.0000",
-        "conflict %": "0.00 ± 0.00", "cos among": "0.6000 ± 0.0000", "update": "0.0000 ± 0.0000",
-        "predicted change": "0.0000 ± 0.0000", "real change": "0.5000 ± 6.3531", "n": "2",
+        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.600 ± 0.000",
+        "ceiling, arriving": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among": "0.600 ± 0.000",
+        "ceiling, among": "0.425 ± 0.318", "n": "2",
     }  # fmt: skip
-    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["update"]) == ("85.00", "–")
+    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos arriving"]) == ("85.00", "–")
+
+
+def test_cosines_that_noise_hides_are_not_told(make_probed, look):
+    noisy = [look(0, [X, X], ceiling=[0.9, 0.1]), look(1, [X, X], ceiling=[0.9, 0.1])]
+    (row,) = rows(table([make_probed(ends=(80, 90), probes=noisy)]).sections[0]).values()
+    assert (row["cos arriving"], row["cos among"], row["conflict %"]) == ("n/a", "n/a", "0.00")
 
 
 def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(make_probed, make_record):
     lost = make_probed("wild", probes=[], status="diverged")
-    section, _ = table([make_probed(), lost, make_record(benchmark="rotated")]).sections
+    (section,) = table([make_probed(), lost, make_record(benchmark="rotated")]).sections
     assert section.heading.startswith("split")
     assert (rows(section)["wild"]["cos arriving"], rows(section)["wild"]["n"]) == ("–", "0 (1 diverged)")
 
 
 def test_probes_of_a_benchmark_that_does_not_say_how_many_examples_are_shown_all_the_same(make_probed):
-    section, _ = table([make_probed(probe=None)]).sections
+    (section,) = table([make_probed(probe=None)]).sections
     assert section.heading == "split — gradients on test examples of each task"
 
 
 def test_cells_of_the_same_text_but_other_settings_have_rows_and_sections_of_their_own(make_probed):
     made = table([make_probed(), make_probed(memory=7), make_probed(probe=7), make_probed(data="other")])
-    assert sorted(len(section.rows) for section in made.sections[:-1]) == [1, 1, 2]
-
-
-def test_the_tidy_numbers_hold_the_correlations_without_a_strategy(records):
-    tidy = table(records).tidy
-    related = tidy[tidy.strategy == ""]
-    assert len(related) == 3 * len(EXPLAINING)
-    assert related["mean"].between(-1, 1).all()
-    assert related.p.between(0, 1).all()
-    assert tidy[tidy.strategy != ""].n.unique().tolist() == [3]
+    assert sorted(len(section.rows) for section in made.sections) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -173,24 +151,41 @@ def test_the_order_of_the_records_and_a_stay_on_disk_change_no_byte(records, see
 
 
 def test_every_figure_is_drawn_from_probes_and_none_without(records, make_record):
-    assert [name for name, _ in figures(records, PARTS) if name.startswith("alignment")] == FIGURES
+    drawn = [name for name, _ in figures(records, PARTS)]
+    assert [name for name in drawn if name.startswith(("account", "alignment"))] == FIGURES
     assert not {name for name, _ in figures([make_record()], PARTS)}.intersection(FIGURES)
 
 
-def test_a_figure_of_alignment_has_the_same_bytes_again(records):
+def test_a_figure_has_the_same_bytes_again(records):
     few = records[::3] + records[1:3]  # one with several replicates
     first, again = ({name: FORMATS["svg"](f) for name, f in figures(some, PARTS)} for some in (few, few[::-1]))
     assert first == again
 
 
+def test_figures_of_the_probes_of_one_task_are_none(make_probed, look):
+    assert list(figures([make_probed(ends=(90,), probes=[look(0, [X])], accounts=[])], PARTS)) == []
+
+
+def test_figures_of_two_tasks_and_one_seed_are_those_that_have_something_to_show(make_probed):
+    drawn = [name for name, _ in figures([make_probed(ends=(80, 90))], PARTS)]
+    assert set(FIGURES) - set(drawn) == {"alignment_cost"}  # a run of one cost has no slope
+
+
 def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look):
-    turned = [[look(0, [X, Y]), look(1, [X, (1, 0.75)])], [look(0, [X, Y]), look(1, [X, Y])]]
+    turned = [[look(0, [X, Y]), look(1, [X, (0.8, 0.6)])], [look(0, [X, Y]), look(1, [X, Y])]]
     figure = draw("alignment_tasks", [make_probed(seed=s, ends=(80, 90), probes=looks) for s, looks in enumerate(turned)])
     axis = figure.axes[0]
-    assert axis.collections[0].get_array().tolist() == [0.4]  # 0.8 and 0
+    assert axis.collections[0].get_array().tolist() == pytest.approx([0.4])  # 0.8 and 0
     assert axis.collections[0].get_offsets().tolist() == [[1, 2]]
     assert [text.get_text() for text in axis.texts] == ["0.400"]
     assert "on up to 50 test examples" in figure.get_suptitle()
+
+
+def test_the_heat_map_leaves_out_what_noise_hides_and_takes_the_mean_of_the_others(make_probed, look):
+    ends = [look(2, [X, X, X], ceiling=[1, 1, 0]), look(2, [X, Y, X], ceiling=[1, 0, 0])]
+    axis = draw("alignment_tasks", [make_probed(seed=s, probes=[end]) for s, end in enumerate(ends)]).axes[0]
+    assert axis.collections[0].get_offsets().tolist() == [[1, 2]]
+    assert axis.collections[0].get_array().tolist() == [1]
 
 
 def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
@@ -201,36 +196,69 @@ def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
     assert list(zip(x[::3] + 0.2, y[::3], strict=True)) == [(1, 2), *((2, row) for row in range(3, 9))]
 
 
-def test_the_stream_shows_means_against_tasks_trained(make_probed, probes):
-    figure = draw("alignment_stream", [make_probed(seed=s, probes=probes) for s in (0, 1)])
-    lines = {axis.get_ylabel(): list(zip(*axis.lines[0].get_data(), strict=True)) for axis in figure.axes}
-    assert lines["cosine, next task"] == [(1, -1), (2, 0)]
-    assert lines["update, earlier tasks"] == [(1.5, -1), (2, 0), (3, 0.7071)]
+def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(make_probed, look):
+    ends = [[look(0, [X, X]), look(1, [X, X, X + Y])], [look(0, [X, -X]), look(1, [X, X, X + Y])]]
+    figure = draw("alignment_stream", [make_probed(seed=s, probes=end) for s, end in enumerate(ends)])
+    lines = {axis.get_ylabel(): axis.lines[0].get_xydata().ravel().tolist() for axis in figure.axes}
+    assert lines["cosine, next task"] == pytest.approx([1, 0, 2, 0.5**0.5])
+    assert lines["share in conflict"] == pytest.approx([1, 0.5, 2, 0])
+    limits = {axis.get_ylabel(): axis.get_ylim() for axis in figure.axes}
+    assert limits["cosine, next task"] == pytest.approx((-1.05, 1.05))
+    assert limits["share in conflict"] == pytest.approx((-0.05, 1.05))
 
 
-def test_forgetting_is_shown_against_alignment_with_intervals_and_the_correlation(records):
-    figure = draw("alignment_forgetting", records)
-    related = correlations(replicates(records))["", "arriving"]
-    assert f"ρ = {related.rho:.2f}" in figure.axes[0].get_title()
-    assert "n = 8 cells" in figure.axes[0].get_title()
-    marks = [container.lines[0] for container in figure.axes[0].containers]
-    assert len(marks) == 10
-    assert sum(mark.get_markerfacecolor() == "none" for mark in marks) == 2
-    assert len({mark.get_marker() for mark in marks}) == 2
+def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_probed, book):
+    parts = {"slope": -1.0, "curvature": 1.5, "remainder": 0.25}
+    accounts = [[book(task, **parts), book(2, **parts)] for task in (1, 1)]
+    axis = draw("account_stream", [make_probed(seed=s, accounts=each) for s, each in enumerate(accounts)]).axes[0]
+    slope, curvature, remainder, line = axis.containers
+    assert [(bar.get_y(), bar.get_height()) for bar in (slope[0], curvature[0], remainder[0])] == [
+        (0, -1), (0, 1.5), (1.5, 0.25),
+    ]  # fmt: skip
+    assert line.lines[0].get_xydata().tolist() == [[2, 0.75], [3, 0.75]]
 
 
-def test_figures_of_the_probes_of_one_task_are_none(make_probed, look):
-    assert list(figures([make_probed(ends=(90,), probes=[look(0, [X])])], PARTS)) == []
+def test_strategies_share_a_scale_and_an_upper_bound_does_not_stretch_it(make_probed, book):
+    def of(size):
+        return [book(task, slope=-size, curvature=2 * size) for task in (1, 2)]
+
+    made = [make_probed("er", accounts=of(1)), make_probed("gem", accounts=of(3))]
+    made.append(make_probed("joint", accounts=of(90), upper_bound=True))
+    axes = {axis.get_title(): axis for axis in draw("account_stream", made).axes}
+    assert axes["er"].get_ylim() == axes["gem"].get_ylim()
+    assert 6 < axes["er"].get_ylim()[1] < 7
+    assert axes["joint †"].get_ylim()[1] > 180
+
+
+def test_the_factors_have_a_bar_for_every_strategy_and_multiply_to_the_first(records):
+    axes = draw("account_parts", records).axes[:4]
+    titles = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert sorted(titles) == ["agem", "er", "finetune", "gem", "joint †"]
+    one = [record for record in records if record.seed == 0]
+    sizes = np.array([[bar.get_width() for bar in axis.patches] for axis in draw("account_parts", one).axes[:4]])
+    assert sizes[0] == pytest.approx(sizes[1:].prod(axis=0))
+    assert sizes[0].tolist() == sorted(sizes[0])
+
+
+def test_cost_is_shown_against_alignment_with_every_run_centred(make_probed, look, book):
+    def run(level):
+        looks = [look(i, [*[X] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate((0.2, 0.6))]
+        books = [book(1, slope=level + 0.3, curvature=0), book(2, slope=level - 0.3, curvature=0)]
+        return {"probes": looks, "accounts": books}
+
+    made = [make_probed("er", seed, **run(5 * seed)) for seed in range(2)]
+    made.append(make_probed("joint", 0, upper_bound=True, **run(0)))
+    (axis,) = draw("alignment_cost", made).axes
+    marks, line = axis.lines
+    assert marks.get_xydata() == pytest.approx(np.array([[-0.2, 0.3], [0.2, -0.3]] * 2))
+    assert line.get_xydata() == pytest.approx(np.array([[-0.2, 0.3], [0.2, -0.3]]))
+    assert axis.get_title().endswith("r = -1.00; negative in 0 of 2 runs")  # two points have no correlation of their own
 
 
 def test_long_names_are_broken_after_commas_and_lose_nothing():
     assert wrapped("split:dataset=mnist,class_order=0,1 er", 22) == "split:dataset=mnist,\nclass_order=0,1 er"
 
 
-def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
-    import dataclasses
-
-    last = dataclasses.replace(look(1, np.stack([X, Y])), layers={"1": [0.25], "head": [-0.5]})
-    *_, layers, _ = table([make_probed(probes=[last])]).sections
-    assert layers.heading == "split — cos among, of each layer alone"
-    assert rows(layers) == {"er": {"strategy": "er", "1": "0.2500", "head": "-0.5000"}}
+def test_layers_of_replicates_that_were_not_probed_to_the_end_have_no_row(make_probed, look):
+    last = dataclasses.replace(look(0, [X]), layers={"1": [1.0]})
+    assert layer_frame([make_probed(ends=(90,), probes=[last])], labels([make_probed()])).empty

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from retrograde.figure import FORMATS, looks, style
+from retrograde.figure import FORMATS, grouped, legend_lines, looks, style
 from retrograde.frame import labels
 from retrograde.registry import Registry
 from retrograde.report import figures
@@ -50,7 +50,7 @@ def test_the_order_of_the_records_changes_no_byte(records, form):
 
 @pytest.mark.parametrize("name", OF_STREAMS)
 def test_names_that_mathtext_would_read_are_shown_as_they_are(name, make_record):
-    made = [make_record(odd, changed="x=$y^2$") for odd in (ODD, "er")]
+    made = [make_record(odd, changed=f"x=$y^{n}$", memory=n) for odd in (ODD, "er") for n in (1, 2)]
     with style():
         drawn = FORMATS["svg"](draw(name, made)).decode()
     assert drawn.count("$y^2$") >= 2
@@ -66,8 +66,38 @@ def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
     assert len({(each.colour, each.marker) for each in look.values()}) == len(look)
 
 
+def test_a_strategy_with_other_settings_on_each_benchmark_has_one_look_and_one_name(make_record):
+    made = [make_record("er", benchmark=f"b{n}", memory=n, changed=f"memory={n}") for n in (1, 2)]
+    made += [make_record("gem", memory=n, changed=f"memory={n}") for n in (1, 2)]
+    look = looks(labels(made))
+    assert look["er memory=1"] == look["er memory=2"]
+    assert [entry.get_label() for entry in legend_lines(look, look)] == ["er", "gem memory=1", "gem memory=2"]
+
+
+def test_each_benchmark_has_a_row_of_panels_under_its_whole_name():
+    figure, axes = grouped({"long," * 40: ["a", "b,c"], "short": ["a"]})
+    first, second, third = axes.values()
+    assert first.get_title("left").strip().replace("\n", "") == "long," * 40
+    assert first.get_subplotspec().rowspan == second.get_subplotspec().rowspan != third.get_subplotspec().rowspan
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b,c", "a"]
+
+
+def test_names_of_many_panels_fill_rows_evenly():
+    _, axes = grouped({"x": list("abcdef")})
+    assert [axis.get_subplotspec().rowspan.start for axis in axes.values()] == [0, 0, 0, 1, 1, 1]
+
+
+def test_losses_that_diverge_have_ticks_and_intervals_below_0_do_not_stretch_the_axis(make_adapted):
+    ends = [[[4, 4], [loss, loss]] for loss in (1, 1e9, 2)]
+    made = [make_adapted("maml", seed, values) for seed, values in enumerate(ends)]
+    axis = draw("adaptation_curves", made).axes[0]
+    low, high = axis.get_ylim()
+    assert 1 < low < 4
+    assert sum(low <= tick <= high for tick in axis.get_yticks()) > 2
+
+
 def test_the_heat_map_has_the_means_after_each_task(records):
-    axis = next(axis for axis in draw("accuracy_tasks", records).axes if axis.get_title() == "rotated er")
+    axis = next(axis for axis in draw("accuracy_tasks", records).axes if axis.get_title() == "er")
     assert axis.images[0].get_array().round(6).tolist() == [[90, 20], [81, 89]]
     assert [text.get_text() for text in axis.texts] == ["90", "20", "81", "89"]
 

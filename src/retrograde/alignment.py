@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from retrograde.account import Account
-from retrograde.frame import COLUMNS, REPLICATE, Label, made_once, ordered, score_frame
+from retrograde.frame import COLUMNS, REPLICATE, Key, Label, made_once, ordered, score_frame
 from retrograde.matched import at_level, common_level, spanned
 from retrograde.probe import Probe
 from retrograde.record import Cell, Record
@@ -23,8 +23,6 @@ SUMS = ("old_loss", "observed", "slope", "curvature", "interference", "remainder
 BOOKED = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *AHEAD)
 MATCHED = ("observed", "alignment", "gradient", "path")
 """What is compared at a matched old loss."""
-ALL = ("", "")
-"""All strategies of a benchmark together, in the place of a strategy and its settings."""
 
 
 @made_once
@@ -67,11 +65,11 @@ def _booked(record: Record) -> Iterator[tuple[float, ...]]:
 def _numbers(account: Account) -> tuple[float, ...]:
     interference = float(account.interference.mean())
     exposure = float(np.mean(account.exposure))
-    means = map(np.mean, (account.before, account.observed, account.slope, account.curvature))
+    means = [float(np.mean(each)) for each in (account.before, account.observed, account.slope, account.curvature)]
     sizes = (abs(account.remainder).sum(), abs(account.observed).sum())
     rest = float(account.remainder.mean())
     ratios = (_ratio(-interference, exposure), _ratio(exposure, account.length))
-    return (*map(float, means), interference, rest, exposure, account.length, *map(float, sizes), *ratios)
+    return (*means, interference, rest, exposure, account.length, *map(float, sizes), *ratios)
 
 
 def _ahead(end: Probe | None) -> tuple[float, ...]:
@@ -105,9 +103,9 @@ def replicate_accounts(records: Sequence[Record], label: Mapping[Cell, Label]) -
 def matched_level(accounts: pd.DataFrame) -> float:
     """The old loss at which the strategies of one benchmark are compared, of what `account_frame` gives; NaN if none."""
     ranges = {}
-    for key, cell in accounts.groupby(["strategy", "settings"], sort=True):
+    for key, cell in of_strategies(accounts):
         spans = [spanned(run.old_loss.to_numpy(float)) for _, run in cell.groupby("seed", sort=True)]
-        ranges[" ".join(key)] = [span for span in spans if span]
+        ranges[title_of(key)] = [span for span in spans if span]
     return common_level(ranges)
 
 
@@ -225,3 +223,15 @@ def of_benchmarks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each benchmark, in order."""
     for name, rows in frame.groupby("benchmark", sort=True):
         yield str(name), rows
+
+
+def of_strategies(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
+    """The rows of each strategy of one benchmark, in order, those that compete first."""
+    for bound, competitors in frame.groupby("upper_bound", sort=True):
+        for (strategy, settings), rows in competitors.groupby(["strategy", "settings"], sort=True):
+            yield (bool(bound), str(strategy), str(settings)), rows
+
+
+def title_of(key: Key) -> str:
+    """A strategy as figures know its look."""
+    return " ".join(key[1:]).strip()

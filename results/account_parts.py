@@ -1,0 +1,80 @@
+"""The factors of interference, side by side: alignment, gradient and path of every strategy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from retrograde.alignment import examples, of_benchmarks, of_strategies, replicate_accounts, title_of
+from retrograde.frame import labels, row_title
+from retrograde.record import Record
+from retrograde.result import Drawing
+from retrograde.stats import t_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from retrograde.figure import Look
+
+FACTORS = {"interference": "interference", "opposed": "= −alignment", "gradient": "× gradient", "path": "× path"}
+
+
+@dataclass(frozen=True)
+class AccountParts(Drawing):
+    """Interference of every strategy as a product: how far steps oppose earlier tasks, their gradients, and the path."""
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from matplotlib.figure import Figure
+
+        from retrograde.figure import looks, wrapped
+
+        label = labels(records)
+        frame = replicate_accounts(records, label)
+        if frame.empty:
+            return None
+        frame = frame.assign(opposed=-frame.alignment)
+        rows = dict(of_benchmarks(frame))
+        heights = [1 + len([*of_strategies(mine)]) for mine in rows.values()]
+        figure = Figure(figsize=(10, 1 + 0.25 * sum(heights) + 0.4 * len(heights)), layout="constrained")
+        axes = figure.subplots(len(rows), len(FACTORS), sharey="row", squeeze=False, height_ratios=heights)
+        for row, (name, mine) in zip(axes, rows.items(), strict=True):
+            row[0].set_title(wrapped(name, 110), fontsize="small", loc="left")
+            _draw_row(row, mine, looks(label))
+        for axis, words in zip(axes[-1], FACTORS.values(), strict=True):
+            axis.set_xlabel(words)
+        figure.suptitle(
+            "Interference with earlier tasks (rise of their loss for each task trained) and its factors: mean over replicates\n"
+            f"and 95 % t-interval; {examples(records)} of each task; hollow, †: upper bounds",
+            fontsize="medium",
+        )
+        return figure
+
+
+def _draw_row(axes: "Sequence[Axes]", mine: pd.DataFrame, look: "dict[str, Look]") -> None:
+    """One benchmark: the strategy that interferes least at the bottom."""
+    from matplotlib.ticker import MaxNLocator
+
+    cells = [*of_strategies(mine)]
+    cells.sort(key=lambda each: each[1].interference.mean())
+    axes[0].set_yticks(range(len(cells)), [row_title(key) for key, _ in cells], fontsize="x-small")
+    axes[0].set_ylim(-0.7, len(cells) - 0.3)
+    for axis, factor in zip(axes, FACTORS, strict=True):
+        for place, (key, cell) in enumerate(cells):
+            known = cell[factor].dropna().to_numpy(float)
+            if len(known):
+                _bar(axis, place, known, look[title_of(key)], hollow=key[0])
+        axis.axvline(0, color="black", linewidth=0.6)
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="x", labelsize="x-small")
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _bar(axis: "Axes", place: int, values: np.ndarray, look: "Look", *, hollow: bool) -> None:
+    mean, low, _, n = t_interval(values)
+    half = mean - low if n > 1 else 0.0
+    face = "none" if hollow else look.colour
+    axis.barh(place, mean, 0.7, color=face, edgecolor=look.colour, linewidth=0.8)
+    axis.errorbar(mean, place, xerr=half, color="black", elinewidth=0.9)

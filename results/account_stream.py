@@ -1,0 +1,98 @@
+"""The account of forgetting along the stream: what each task does to the losses of earlier ones, in stacked bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from retrograde.alignment import account_frame, examples, of_benchmarks, of_strategies, title_of
+from retrograde.frame import labels
+from retrograde.record import Record
+from retrograde.result import Drawing
+from retrograde.stats import t_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BARS = {"slope": "C0", "curvature": "C1", "remainder": "0.55"}
+"""The parts of the change, and their colours."""
+
+
+@dataclass(frozen=True)
+class AccountStream(Drawing):
+    """The change of earlier tasks' losses while each task is trained, and its parts: slope, curvature and remainder."""
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from retrograde.figure import grouped, looks
+
+        label = labels(records)
+        accounts = account_frame(records, label)
+        if accounts.empty:
+            return None
+        look = looks(label)
+        cells = {
+            (name, look[title_of(key)].name + (" †" if key[0] else "")): cell
+            for name, mine in of_benchmarks(accounts)
+            for key, cell in of_strategies(mine)
+        }
+        groups = {name: [title for benchmark, title in cells if benchmark == name] for name, _ in cells}
+        figure, axes = grouped(groups, height=2.1)
+        for place, axis in axes.items():
+            _draw(axis, cells[place])
+        for name, titles in groups.items():
+            _share_scale([axes[name, title] for title in titles if not title.endswith("†")])
+        _name_axes(figure, axes)
+        figure.suptitle(
+            "Change of the earlier tasks' mean loss while each task is trained, above 0 forgotten, and its parts:\n"
+            f"mean over replicates, 95 % t-interval of the change; {examples(records)} of each task; †: upper bound, own scale",
+            fontsize="medium",
+        )
+        return figure
+
+
+def _draw(axis: "Axes", cell: pd.DataFrame) -> None:
+    """Bars stacked upwards and downwards from 0, and the observed change as a line over them."""
+    means = cell.groupby("task", sort=True)[[*BARS]].mean()
+    tasks = means.index.to_numpy(int) + 1
+    top = np.zeros(len(tasks))
+    bottom = np.zeros(len(tasks))
+    for part, colour in BARS.items():
+        values = means[part].to_numpy(float)
+        axis.bar(tasks, values, 0.8, np.where(values > 0, top, bottom), color=colour, linewidth=0, label=part)
+        top = top + values.clip(min=0)
+        bottom = bottom + values.clip(max=0)
+    spans = [t_interval(values.to_numpy(float)) for _, values in cell.groupby("task", sort=True)["observed"]]
+    halves = [span.mean - span.low if span.n > 1 else 0.0 for span in spans]
+    axis.axhline(0, color="black", linewidth=0.6)
+    axis.errorbar(
+        tasks, [span.mean for span in spans], halves, color="black", marker="o", markersize=2.5, linewidth=1,
+        elinewidth=0.8, label="observed change",
+    )  # fmt: skip
+    axis.grid(visible=False, axis="x")
+    axis.set_xlim(1.3, tasks.max() + 0.7)
+
+
+def _share_scale(axes: "Sequence[Axes]") -> None:
+    """Give panels the same limits, so that their bars can be compared."""
+    limits = np.array([axis.get_ylim() for axis in axes]).reshape(-1, 2)
+    for axis in axes:
+        axis.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+
+
+def _name_axes(figure: "Figure", axes: "dict[tuple[str, str], Axes]") -> None:
+    """One legend, and whole numbers of tasks."""
+    from matplotlib.ticker import MaxNLocator
+
+    from retrograde.figure import lowest
+
+    for axis in axes.values():
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.tick_params(labelsize="x-small")
+    handles, names = next(iter(axes.values())).get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.supylabel("change of loss", fontsize="medium")
+    for axis in lowest(axes.values()):
+        axis.set_xlabel("task trained", fontsize="small")
