@@ -292,7 +292,8 @@ def _tidy(replicates: pd.DataFrame, accounts: pd.DataFrame) -> pd.DataFrame:
         rows += _tidy_comparisons(name, mine)
         rows += _tidy_matched(name, competitors[competitors.benchmark == name])
         rows += _tidy_within(name, competitors[competitors.benchmark == name])
-    return pd.DataFrame(rows, columns=["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n", "p"])
+    columns = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n", "p"]
+    return pd.DataFrame(rows, columns=columns).astype({"n": "Int64"})  # a level has no n
 
 
 def _tidy_account(name: str, mine: pd.DataFrame) -> Iterator[tuple[object, ...]]:
