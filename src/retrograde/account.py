@@ -33,17 +33,17 @@ class Account:
     @property
     def observed(self) -> Float[np.ndarray, " task"]:
         """The change of each earlier task's loss."""
-        return np.subtract(self.after, self.before)
+        return np.asarray(np.subtract(self.after, self.before))
 
     @property
     def interference(self) -> Float[np.ndarray, " task"]:
         """The path integral: the part of the change that gradients explain; positive where the task interferes."""
-        return np.add(self.slope, self.curvature)
+        return np.asarray(np.add(self.slope, self.curvature))
 
     @property
     def remainder(self) -> Float[np.ndarray, " task"]:
         """The change less the path integral: what windows are too long to see."""
-        return self.observed - self.interference
+        return np.asarray(self.observed - self.interference)
 
     def fault(self) -> str:
         """Describe what does not fit together; empty if nothing."""

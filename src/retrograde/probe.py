@@ -60,7 +60,7 @@ class Probe:
     def arriving(self) -> float:
         """The cosine between the gradient of the last task probed and the mean gradient of those before it.
 
-        NaN where the ceiling of the last task, or that of the mean, is too low to tell.
+        NaN where the ceiling of the last task is below `CEILING`, or noise leaves one of the two gradients no length.
         """
         products, ceiling = self.products, self.ceiling[-1]
         mean = products[:-1, :-1].mean()

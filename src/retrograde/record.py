@@ -181,7 +181,8 @@ def _check_counts(record: Record) -> None:
 def _faults(record: Record) -> Iterator[str]:
     if record.adaptation:
         yield record.adaptation.fault()
-    yield from (each.fault() for each in (*record.gradients, *record.accounts))
+    yield from (probe.fault() for probe in record.gradients)
+    yield from (account.fault() for account in record.accounts)
     if record.course:
         yield record.course.fault(record.tests)
         if record.status == "done" and record.course.step[-1] != record.counts["steps"]:
