@@ -90,9 +90,10 @@ NOTES = (
     "Interference is slope and curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs "
     "of an earlier task and one trained; below 0 it explains nothing.",
     "Interference = -alignment × gradient × path. path: the length of the path of the parameters over one task. "
-    "gradient: the mean length of an earlier task's gradient along it. exposure: gradient × path, the most that "
-    "the loss could change. alignment: -interference / exposure; 1 where every step goes straight down the "
-    "earlier tasks' losses, 0 across them, below 0 up. Exposure, path, and with them alignment and the split into "
+    "gradient: the mean length of an earlier task's gradient along it. exposure: gradient × path, an estimate of "
+    "the most that the loss could change. alignment: -interference / exposure; 1 where every step goes straight "
+    "down the earlier tasks' losses, 0 across them, below 0 up. Models that keep running statistics have no "
+    "account, for these move the loss as well. Exposure, path, and with them alignment and the split into "
     "slope and curvature, depend on the length of the windows: compare within a benchmark only.",
     "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios are geometric "
     "means with the t-interval of their logarithm, n/a where a side is not positive on every seed (one whose "
@@ -113,7 +114,9 @@ NOTES = (
     "product with the next one's. The interval and p come from a t-test over seeds on Fisher's z of each seed's "
     "own correlation, from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
     "number, both sides are the residuals of a regression on these within each run. Runs whose costs vary most "
-    "weigh most. Below 0, alignment goes with a lower cost (of conflict: above 0). 'negative' counts runs. "
+    "weigh most. Below 0, alignment goes with a lower cost (of conflict: above 0). points: task ends that have "
+    "both numbers; arriving has none where noise hides it, so that its points are a selection, and transfer and "
+    "conflict have all. 'negative' counts runs by their own correlation. "
     "Between methods: Spearman's correlation over the means of strategies, without a p, for they are few and "
     "related.",
 )
@@ -273,7 +276,8 @@ def _related(found: Within, count: bool = False) -> str:
     text = _two(found.r)
     if not np.isnan(found.low):
         text += f" [{_two(found.low)}, {_two(found.high)}], {found.significance}"
-    return f"{text}, negative in {found.negative} of {found.runs}" if count else text
+    text += f", {found.points} points"
+    return f"{text}, negative in {found.negative} of {found.runs}" if count and found.runs else text
 
 
 def _two(value: float) -> str:

@@ -46,7 +46,8 @@ class Adaptation(Result):
             by_benchmark[label[record.cell].benchmark].append(record)
         sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
         accounts = inner_account_frame(records, label)
-        sections += tuple(_account(mine, by_benchmark[name], label) for name, mine in accounts.groupby("benchmark", sort=True))
+        groups = accounts.groupby("benchmark", sort=True)
+        sections += tuple(_account(mine, by_benchmark[str(name)], label) for name, mine in groups)
         notes = (_COMPARED, _ALIGNMENT, _PUBLISHED, *([_ACCOUNT] if len(accounts) else []))
         tidy = pd.concat([_tidy(frame), *([_tidy(_long(accounts))] if len(accounts) else [])], ignore_index=True)
         return Table("Adaptation", notes, sections, tidy)
@@ -161,14 +162,18 @@ def _account(mine: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label
         aligned = -(whole.slope + whole.curvature) / whole.exposure.where(whole.exposure > 0)
         first = steps[steps.step == 1]
         numbers = [_spanned(whole[name]) for name in INNER[:-1]]
-        rows.append((row_title(key), *numbers, _spanned(aligned.fillna(0.0)), _spanned(first.alignment), n))
+        counted = str(len(whole)) if n.split(maxsplit=1)[0] == str(len(whole)) else f"{len(whole)} of {n}"
+        rows.append((row_title(key), *numbers, _spanned(aligned), _spanned(first.alignment), counted))
     columns = ("strategy", *INNER[:-1], "alignment", "of the first step", "n")
     heading = f"{mine.benchmark.iloc[0]} — account of {mine.step.max()} inner steps"
     return Section(heading, columns, tuple(tuple(map(Entry, row)) for row in rows))
 
 
 def _spanned(values: "pd.Series[float]") -> str:
-    mean, low, _, n = t_interval(values.to_numpy(float))
+    known = values.dropna().to_numpy(float)
+    if not len(known):
+        return "n/a"
+    mean, low, _, n = t_interval(known)
     return f"{round(mean, 3) + 0.0:.3f}" + (f" ± {mean - low:.3f}" if n > 1 else "")
 
 

@@ -88,7 +88,8 @@ def _entry(values: dict[Key, BySeed], key: Key, metric: str) -> Entry:
     if not known:
         return Entry("n/a")
     mean, low, _, n = over_seeds(known)
-    return Entry(_number(mean, metric) + (f" ± {_number(mean - low, metric)}" if n > 1 else ""))
+    text = _number(mean, metric) + (f" ± {_number(mean - low, metric)}" if n > 1 else "")
+    return Entry(text if n == len(values[key]) else f"{text} (n = {n})")
 
 
 def _number(value: float, metric: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from retrograde.net import Losses, Net, State, cross_entropies
 from retrograde.optim import Params
 from retrograde.settings import Rate
-from retrograde.strategy import Arrival
+from retrograde.strategy import Ahead, Arrival
 
 from ._distillation import met
 from ._replay import Replay
@@ -26,6 +26,9 @@ class ERACE(Replay):
     """
 
     lr: Rate = 0.1
+
+    def knows(self) -> tuple[Ahead, ...]:
+        return tuple(fact for fact in super().knows() if fact != "classes")  # units of classes to come are masked
 
     def init(self, net: Net, params: Params) -> Params:
         return {"met": next(iter(params.values())).new_zeros(net.outputs)}

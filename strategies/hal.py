@@ -38,7 +38,7 @@ class HAL(Replay):
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
         anchors = like.new_zeros(net.tasks, net.outputs, *net.shape)
-        centre = torch.zeros_like(net.features(params, anchors[0, :1])[0])
+        centre = torch.zeros_like(net.evaluating().features(params, anchors[0, :1])[0])
         return {"anchors": anchors, "real": like.new_zeros(net.tasks, net.outputs), "centre": centre}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:

@@ -13,7 +13,7 @@ from retrograde.net import Batch, Net, State
 from retrograde.optim import Params
 from retrograde.schedule import Schedule
 from retrograde.settings import Count, Rate
-from retrograde.strategy import Ahead, Arrival, Finished, Strategy
+from retrograde.strategy import Ahead, Arrival, Finished, Strategy, Weighing
 from retrograde.stream import Scenario
 
 from ._head import linear
@@ -31,6 +31,7 @@ class ICaRL(Strategy):
     """
 
     later: ClassVar[tuple[str, ...]] = ("temperature",)
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"  # arrivals and exemplars are one training set (algorithm 3)
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")  # an output of an earlier task never learns a label again
 
     lr: Rate = 0.1

@@ -252,7 +252,7 @@ def test_cost_is_shown_against_alignment_with_every_run_centred(make_probed, loo
     marks, line = axis.lines
     assert marks.get_xydata() == pytest.approx(np.array([[-0.2, 0.3], [0.2, -0.3]] * 2))
     assert line.get_xydata() == pytest.approx(np.array([[-0.2, 0.3], [0.2, -0.3]]))
-    assert axis.get_title().endswith("r = -1.00; negative in 0 of 2 runs")  # two points have no correlation of their own
+    assert axis.get_title().endswith("r = -1.00; negative in 2 of 2 runs")
 
 
 def test_long_names_are_broken_after_commas_and_lose_nothing():

@@ -64,6 +64,20 @@ def test_a_next_task_below_the_ceiling_has_no_cosine(look):
     assert np.isnan(look(0, [[1, 0], [1, 0]], ceiling=[0.9, 0.99 * CEILING]).arriving())
 
 
+@pytest.mark.parametrize(("noise", "known"), [(3.4, True), (3.6, False)])
+def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_below_the_ceiling(noise, known):
+    """Three tasks share the gradient (1, 0, ...), each half with noise of its own at right angles to all else."""
+    halves = np.eye(6) * noise
+    first, second = (np.column_stack([np.ones(3), own]) for own in (halves[:3], halves[3:]))
+    ceiling_of_mean = cos(first.mean(axis=0), second.mean(axis=0))  # 1 / (1 + noise ** 2 / 3)
+    assert (ceiling_of_mean >= CEILING) == known
+    inner = np.ones((4, 4))[np.tril_indices(4)]  # between halves noise plays no part; the next task has none
+    ceiling = [*map(cos, first, second), 1.0]
+    assert max(ceiling[:3]) < CEILING
+    probe = Probe(2, 30, [1.0] * 4, ceiling, inner.tolist())
+    assert probe.arriving() == pytest.approx(1.0 if known else np.nan, nan_ok=True)
+
+
 def test_the_mean_cosine_among_tasks_leaves_out_the_next_one_and_unknown_pairs(look):
     seen = [[1, 0], [0, 1], [1, 0]]
     assert look(2, seen).among() == look(2, [*seen, [-1, -1]]).among() == pytest.approx(1 / 3)

@@ -109,3 +109,13 @@ def test_residuals_do_not_depend_on_the_covariates_scale_and_survive_copies_of_t
     one = residuals(y, x[:, None])
     assert residuals(y, np.column_stack([1e6 * x + 5, x])) == pytest.approx(one)
     assert one @ x == pytest.approx(0, abs=1e-9)
+
+
+def test_runs_of_two_points_are_counted_by_their_sign_and_runs_without_a_residual_are_not():
+    x, y = np.tile([0.0, 1.0], 15), np.tile([1.0, 0.0], 15)
+    run = np.repeat(np.arange(15), 2)
+    found = repeated_measures(x, y, run, run // 3)
+    assert (found.r, found.runs, found.negative, found.points) == (pytest.approx(-1), 15, 15, 30)
+    given = np.tile([0.0, 1.0], 15)[:, None]
+    found = repeated_measures(x, y, run, run // 3, given)
+    assert (found.runs, found.negative, found.points) == (0, 0, 0)

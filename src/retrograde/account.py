@@ -16,9 +16,9 @@ class Account:
         slope = g . d;  curvature = (g + 4 m + e) . d / 6 - slope;  exposure = (|g| + |e|) |d| / 2.
 
     Slope and curvature add up to Simpson's rule for the path integral of the gradient ("loss change allocation": Lan et al.
-    2019, arXiv 1909.01440), which is exact as long as the loss is cubic along the window. Each number is the sum over the
-    windows. Loss and gradients are of the same test examples. The lengths |g| and |e| come from two independent halves of
-    these, so that sampling noise does not add to them. Numbers have four significant digits.
+    2019, arXiv 1909.01440), which is exact where the loss is a quartic along the window. Each number is the sum over the
+    windows. Loss and gradients are of the same test examples. The lengths |g| and |e| are estimates from two independent
+    halves of these: their squares are inner products of the halves, free of sampling noise on average, and 0 if below.
     """
 
     task: int  # the one in training, from 0; the earlier ones are all before it

@@ -49,7 +49,7 @@ class InnerAccount:
 
     As in `Account`, of one straight window: slope and curvature add up to the integral of the query's gradient along the step,
     and exposure is the length of that gradient times that of the step. Minus the integral over the exposure is 1 where the
-    step goes straight down the query's loss.
+    step goes straight down the query's loss. Here lengths are of the gradient on all queries, sampling noise included.
     """
 
     observed: float

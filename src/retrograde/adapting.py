@@ -14,7 +14,7 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.adaptation import Fit
-from retrograde.align import cosine, dot
+from retrograde.align import cosine, dot, simpson
 from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, separate, tried
 from retrograde.episodes import Distribution, Episodic, Partition
@@ -63,11 +63,11 @@ def _booked(net: Net, start: Params, end: Params, query: Batch) -> Booked:
     step = {name: end[name] - value for name, value in start.items()}
     middle = {name: (end[name] + value) / 2 for name, value in start.items()}
     gradients = [net.grad(params, query) for params in (start, middle, end)]
-    first, amid, last = (dot(each, step) for each in gradients)
+    first, between, last = (dot(each, step) for each in gradients)
     lengths = [dot(each, each).sqrt() for each in (step, gradients[0], gradients[-1])]
     exposure = lengths[0] * (lengths[1] + lengths[2]) / 2
     observed = net.loss(end, query) - net.loss(start, query)
-    return Booked(observed, first, (first + 4 * amid + last) / 6 - first, exposure)
+    return Booked(observed, first, simpson(first, between, last) - first, exposure)
 
 
 class Episodes:

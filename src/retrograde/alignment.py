@@ -15,14 +15,14 @@ from retrograde.stats import rank_correlation
 from retrograde.within import Within, repeated_measures
 
 AHEAD = ("arriving", "transfer", "conflict")
-"""What the end of a task says of the next one."""
+"""Measures at the end of a task that look ahead to the next one."""
 COSTS = ("observed", "drop")
-"""What the next task then costs: in loss and in accuracy."""
+"""The cost of the next task to the earlier ones: in loss and in accuracy."""
 SUMS = ("old_loss", "observed", "slope", "curvature", "interference", "remainder", "exposure", "path")
-"""What is averaged over the tasks trained."""
+"""Numbers that are averaged over the tasks trained."""
 BOOKED = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *AHEAD)
 MATCHED = ("observed", "alignment", "gradient", "path")
-"""What is compared at a matched old loss."""
+"""Numbers that are compared at a matched old loss."""
 
 
 @made_once
@@ -110,7 +110,7 @@ def matched_level(accounts: pd.DataFrame) -> float:
 
 
 def matched_frame(accounts: pd.DataFrame, level: float) -> pd.DataFrame:
-    """What a task costs each replicate at an old loss: `COLUMNS`, the metrics `MATCHED`; NaN where it does not get there.
+    """The cost of a task to each replicate at an old loss: `COLUMNS`, the metrics `MATCHED`; NaN where it does not get there.
 
     Each value is read off the line through the replicate's tasks, fitted by least squares.
     """
@@ -143,7 +143,7 @@ def between_methods(accounts: pd.DataFrame, x: str, y: str) -> tuple[float, int]
 
 
 def alignment_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """What replicates that are done say at each task's end: `REPLICATE`, trained, metric, value; NaN where noise hides it.
+    """The alignment that replicates found at each task's end: `REPLICATE`, trained, metric, value; NaN where noise hides it.
 
     `trained` is how many tasks are behind.
     arriving: the cosine between the next task's gradient and the mean gradient of the tasks so far;

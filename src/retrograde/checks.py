@@ -335,7 +335,7 @@ SHORT, LONG = 2, 20
 
 
 def knows_no_length(part: Part) -> None:
-    """What it learns is the same in a longer stream that begins with the same tasks."""
+    """Learning is the same in a longer stream that begins with the same tasks, and has as many output units."""
     if "length" in part.knows():
         raise Declared("it knows ahead how many tasks or classes the whole stream has")
     benchmark = _benchmark(part, tasks=LONG, examples=16)

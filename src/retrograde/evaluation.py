@@ -70,6 +70,11 @@ class Backend(Protocol):
         """Whether its step is compiled."""
         ...
 
+    @property
+    def keeps_statistics(self) -> bool:
+        """True if training moves buffers of the model, such as running statistics."""
+        ...
+
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task."""
         ...

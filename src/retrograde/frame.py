@@ -293,23 +293,24 @@ def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, i
         yield "cosine", step, cosine, float("nan"), min(WATCHED, len(adaptation.loss[0]))
 
 
+INNER = ("observed", "slope", "curvature", "remainder", "exposure", "alignment")
+"""The numbers of the account of inner steps."""
+
+
 def inner_account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Why the query loss of new tasks changed in each inner step: `REPLICATE`, step (from 1), then the numbers of an account.
 
     These are means over tasks: observed, slope, curvature and exposure as in `InnerAccount`; remainder: observed less slope
-    and curvature; alignment: minus the sum of slope and curvature over exposure, 0 where there is no exposure.
+    and curvature; alignment: minus the sum of slope and curvature over exposure, NaN where there is no exposure.
     """
     rows = []
     for record in ordered(records):
         for step, account in enumerate(record.adaptation.accounts if record.status == "done" and record.adaptation else (), 1):
             path = account.slope + account.curvature
-            alignment = -path / account.exposure if account.exposure > 0 else 0.0
+            alignment = -path / account.exposure if account.exposure > 0 else float("nan")
             numbers = (account.observed, account.slope, account.curvature, account.observed - path, account.exposure)
             rows.append((*label[record.cell], record.seed, record.upper_bound, step, *numbers, alignment))
     return pd.DataFrame(rows, columns=[*REPLICATE, "step", *INNER])
-
-
-INNER = ("observed", "slope", "curvature", "remainder", "exposure", "alignment")
 
 
 def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:

@@ -37,6 +37,7 @@ class Opaque:
         self.model = model.to(device)
         self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
         self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
         self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
         terms = Terms(
             benchmark.scenario, stream.units, benchmark.epochs, benchmark.batch, benchmark.optimizer, benchmark.weighting
@@ -48,6 +49,11 @@ class Opaque:
         self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """See `Backend.keeps_statistics`."""
+        return any(not torch.equal(value, self.buffers[name]) for name, value in self.model.named_buffers())
 
     def _x(self, x: np.ndarray, row: np.ndarray, task: int) -> Tensor:
         return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)

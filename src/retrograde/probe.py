@@ -60,12 +60,26 @@ class Probe:
     def arriving(self) -> float:
         """The cosine between the gradient of the last task probed and the mean gradient of those before it.
 
-        NaN where the ceiling of the last task is below `CEILING`, or noise leaves one of the two gradients no length.
+        NaN where the ceiling of the last task, or that of the mean, is below `CEILING`.
         """
-        products, ceiling = self.products, self.ceiling[-1]
-        mean = products[:-1, :-1].mean()
-        known = ceiling >= CEILING and mean > 0 and products[-1, -1] > 0
-        return float(np.clip(self.transfer() / np.sqrt(mean * products[-1, -1]), -1, 1)) if known else float("nan")
+        products = self.products
+        mean, last = products[:-1, :-1].mean(), products[-1, -1]
+        if min(self.ceiling[-1], self._ceiling_of_mean()) < CEILING or min(mean, last) <= 0:
+            return float("nan")
+        return float(np.clip(self.transfer() / np.sqrt(mean * last), -1, 1))
+
+    def _ceiling_of_mean(self) -> float:
+        """The cosine between the mean gradients of the earlier tasks on the two halves.
+
+        Noise of different tasks is independent, so that the square of a half's length differs from the product of both halves
+        by the noise of each task with itself alone: its product over its ceiling is the square of its own length on a half.
+        """
+        between = self.products[:-1, :-1]
+        ceiling = np.array(self.ceiling[:-1])
+        own = between.diagonal()
+        alone = np.where(ceiling != 0, own / np.where(ceiling != 0, ceiling, 1), 0.0)
+        square = between.sum() + (alone - own).sum()
+        return float(between.sum() / square) if square > 0 else 0.0
 
     def transfer(self) -> float:
         """The inner product of the gradient of the last task probed with the mean gradient of those before it."""
@@ -93,6 +107,6 @@ def triangle(values: list[float], size: int) -> Float[np.ndarray, "size size"]:
     return np.asarray(matrix + np.tril(matrix, -1).T)
 
 
-def rounded(values: Tensor) -> list[float]:
-    """As numbers of four significant digits, of which none is negative zero."""
-    return [float(f"{value:.4g}") + 0.0 for value in values.tolist()]
+def rounded(values: Tensor, digits: int = 4) -> list[float]:
+    """Numbers of so many significant digits, of which none is negative zero."""
+    return [float(f"{value:.{digits}g}") + 0.0 for value in values.tolist()]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde.account import Account
+from retrograde.align import simpson
 from retrograde.clocks import Clocks
 from retrograde.evaluation import Backend
 from retrograde.net import Batch
@@ -17,6 +18,8 @@ from retrograde.schedule import probe_rows
 from retrograde.stream import Stream
 
 PerTask = Float[Tensor, "replicate task"]
+DIGITS = 6
+"""Significant digits of an account, whose differences are much smaller than its numbers."""
 
 
 class Look(NamedTuple):
@@ -34,7 +37,7 @@ class Look(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """What one window, from look to look, adds to the account."""
+    """The numbers that one window, from look to look, adds to the account."""
 
     length: Float[Tensor, " replicate"]
     slope: PerTask
@@ -67,18 +70,20 @@ class _Books:
         return all(bool(each[replicate].isfinite().all()) for each in numbers)
 
     def account(self, task: int, replicate: int) -> Account:
-        """What one replicate leaves."""
+        """The account of one replicate."""
         curvature = self.interference - self.slope
         numbers = (self.before, self.after, self.slope, curvature, self.exposure)
-        (length,) = rounded(self.length[replicate, None])
-        return Account(task, int(self.windows[replicate]), length, *(rounded(each[replicate]) for each in numbers))
+        (length,) = rounded(self.length[replicate, None], DIGITS)
+        exact = (rounded(each[replicate], DIGITS) for each in numbers)
+        return Account(task, int(self.windows[replicate]), length, *exact)
 
 
 class Prober:
     """Compares the gradients of the tasks at every task's end, and keeps an account of the losses of earlier ones.
 
-    Amid a task the gradients of the earlier ones are taken every `probe_every` steps; with 0 the window of the account is a
-    whole task. It holds two gradients of each earlier task and replicate, at two moments.
+    Within a task the gradients of the earlier ones are taken every `probe_every` steps; with 0 the window of the account is a
+    whole task. It holds two gradients of each earlier task and replicate, at two moments. A model that keeps running
+    statistics has no account: these move the loss too, and no gradient says how far.
     """
 
     def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
@@ -88,7 +93,7 @@ class Prober:
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far
         self.tasks = len(streams[0].tasks) if benchmark.probe else 0
-        self.task = self.step = self.amid = 0  # the steps are those of the stream so far, and of the task
+        self.task = self.step = self.within = 0  # the steps are those of the stream so far, and of the task
         self.last: Look | None = None
         self.books: _Books | None = None
         if self.tasks:
@@ -100,8 +105,8 @@ class Prober:
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks where that is due."""
         self.step += steps
-        self.amid += steps
-        if self.every and self.task and self.amid % self.every == 0:
+        self.within += steps
+        if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._look(self.task))
 
@@ -113,8 +118,8 @@ class Prober:
             self._close()
             if look:
                 self._keep(look)
-            self.last, self.task, self.amid = look, self.task + 1, 0
-            self.books = _Books(look.of(self.task)) if look else None
+            self.last, self.task, self.within = look, self.task + 1, 0
+            self.books = _Books(look.of(self.task)) if look and not self.backend.keeps_statistics else None
 
     def _look(self, tasks: int) -> Look | None:
         """Losses and gradients of the first tasks; nothing where there is nothing to see."""
@@ -133,21 +138,21 @@ class Prober:
         return (of_halves.reshape(share.shape) * share).sum(-1)
 
     def _book(self, look: Look | None) -> None:
-        """Add the window since the last look to the account."""
+        """Add the window since the last look to the account; a path of which a piece is out of sight has none."""
         if look and self.last and self.books:
             self.books.book(self._window(self.last.of(self.task), look))
-        self.last = look
+        self.last, self.books = look, self.books if look else None
 
     def _window(self, start: Look, end: Look) -> _Window:
         """Integrate the gradients from look to look by Simpson's rule, which takes those in the middle too."""
         displacement = {name: (now - start.params[name]).flatten(1) for name, now in end.params.items()}
         length = _total([(each**2).sum(-1) for each in displacement.values()]).sqrt()
-        slope, last = (self._mean(_along(each.halves, displacement), self.task) for each in (start, end))
+        first, last = (self._mean(_along(each.halves, displacement), self.task) for each in (start, end))
         middle = {name: (start.params[name] + now) / 2 for name, now in end.params.items()}
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
-        amid = _along({name: each.flatten(2) for name, each in gradients.items()}, displacement)
+        between = _along({name: each.flatten(2) for name, each in gradients.items()}, displacement)
         exposure = length[:, None] * (start.norm + end.norm) / 2
-        return _Window(length, slope, (slope + 4 * amid + last) / 6, exposure, end.loss)
+        return _Window(length, first, simpson(first, between, last), exposure, end.loss)
 
     def _whole_tasks(self) -> Batch:
         """The examples of the earlier tasks, both halves of each together."""

@@ -105,7 +105,8 @@ class Strategy(Part):
         if self.weighing is not None:
             return self.weighing
         memory = self.remember()
-        return "refuses" if memory and memory.replayed else "has nothing to weigh"
+        mixed = self.schedule().examples == "arrivals and memory"
+        return "refuses" if mixed or (memory and memory.replayed) else "has nothing to weigh"
 
     def knows(self) -> tuple[Ahead, ...]:
         """What it makes use of before it has come: of its memory, and the plain loss.

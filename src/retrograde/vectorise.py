@@ -222,7 +222,8 @@ class Vectorised:
         def one(state: State, buffers: Params, tables: Params) -> State:
             return self.strategy.begin(self._net(self.net, buffers, tables), state)
 
-        self.state = separate(vmap(one)(self.state, self.buffers, self.tables))
+        tables = self.tables | self._keys("begin", 0, 1)[0]
+        self.state = separate(vmap(one)(self.state, self.buffers, tables))
         self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
@@ -257,6 +258,11 @@ class Vectorised:
             return step(*once, rows, self.tables, self.train_x)
 
         self._graph = compile_step(self, Vectorised.step_all, twice)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """See `Backend.keeps_statistics`."""
+        return self.refresh
 
     @property
     def compiled(self) -> bool:
@@ -387,7 +393,7 @@ class Vectorised:
         """See `Backend.examples`."""
         flat = torch.from_numpy(rows).to(self.device).flatten(1, 2)
         batch = vmap(self._batch, in_dims=(0, 0, None))(flat, self.tables, self.test_x)
-        return Batch(*(each.unflatten(1, rows.shape[1:3]) for each in batch))
+        return Batch(*(each.reshape(*rows.shape[:3], *each.shape[2:]) for each in batch))
 
     def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""

@@ -26,8 +26,9 @@ class Within(NamedTuple):
     high: float
     p: float
     seeds: int
-    runs: int
-    negative: int  # runs whose own correlation is below 0
+    points: int  # that have both numbers, in runs long enough
+    runs: int  # that have a correlation of their own
+    negative: int  # of these, how many have one below 0
 
     @property
     def significance(self) -> str:
@@ -74,19 +75,23 @@ Part = tuple[int, int, Points, Points]
 
 def _over_seeds(runs: list[Part]) -> Within:
     """Pool the runs: all for the correlation, those of each seed for its interval."""
-    alone = [_pooled([run]) for run in runs if run[1] > 1]
-    negative = sum(r < 0 for r in alone)
+    alone = np.array([_correlation([run]) for run in runs])
+    own = alone[np.isfinite(alone)]
     by_seed = {seed: [run for run in runs if run[0] == seed] for seed in sorted({run[0] for run in runs})}
     found = np.array([_pooled(mine) for mine in by_seed.values()])
     of_seeds = found[np.isfinite(found)]
     low, high, p = _interval(of_seeds)
-    return Within(_pooled(runs), low, high, p, len(of_seeds), len(runs), negative)
+    points = sum(len(run[2]) for run in runs)
+    return Within(_pooled(runs), low, high, p, len(of_seeds), points, len(own), int((own < 0).sum()))
 
 
 def _pooled(runs: list[Part]) -> float:
     """The correlation of the residuals of some runs; NaN where two points at most decide its size."""
-    if sum(run[1] for run in runs) < 2:
-        return float("nan")
+    return _correlation(runs) if sum(run[1] for run in runs) > 1 else float("nan")
+
+
+def _correlation(runs: list[Part]) -> float:
+    """The correlation of the residuals of some runs; of two points, its sign. NaN where one side does not vary."""
     x = np.concatenate([run[2] for run in runs])
     y = np.concatenate([run[3] for run in runs])
     lengths = np.linalg.norm(x) * np.linalg.norm(y)
