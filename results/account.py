@@ -144,7 +144,7 @@ def _counted(records: Sequence[Record], label: dict[Cell, Label]) -> dict[Key, i
 
 
 def _of(counted: int, outcome: str) -> str:
-    """How many replicates have an account, and how all of them ended where that says more."""
+    """The number of replicates that have an account, and how all of them ended where that says more."""
     return outcome if outcome.split(maxsplit=1)[0] == str(counted) else f"{counted} of {outcome}"
 
 

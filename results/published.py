@@ -65,7 +65,7 @@ class Beside(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What replicates have, by benchmark, strategy, settings and metric; the cells' labels; and every published row."""
+    """The scores of replicates by benchmark, strategy, settings and metric; the cells' labels; and every published row."""
 
     measured: Mapping[tuple[str, ...], Values]
     label: Mapping[Cell, Label]

@@ -49,7 +49,7 @@ class GSS(Strategy):
         return arrival.beside(self._drawn(state, draws[0], self.draw, arrival.new))
 
     def _by_chance(self, net: Net, new: Batch) -> tuple[Float[Tensor, "2 slot"], Float[Tensor, "2 row"]]:
-        """What decides which examples are drawn, to replay and to compare with, and which arrivals are kept."""
+        """Draw the numbers that decide which examples are replayed and compared with, and which arrivals are kept."""
         chance = net.chance(2, self.memory + len(new.x))
         return chance[:, : self.memory], chance[:, self.memory :]
 

@@ -395,7 +395,7 @@ def counts_no_class_to_come(part: Part) -> None:
 
 
 def _without_last(part: Strategy, benchmark: Blobs, stream: Stream, raised: float) -> list[torch.Tensor]:
-    """What is learnt of all tasks but the last, besides its units, which start with biases that much higher."""
+    """The parameters learned from all tasks but the last, without its units, whose biases start that much higher."""
     backend = _prepared(part, benchmark, stream)
     unmet = torch.from_numpy(stream.units[-1])
     params = backend.parameters()

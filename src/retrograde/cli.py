@@ -82,7 +82,7 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
 
 
 def _fairness(part: type[Part]) -> str:
-    """What a strategy with its default settings knows ahead, and its answer to `weighting=tasks`."""
+    """The facts that a strategy with its default settings knows ahead, and its answer to `weighting=tasks`."""
     try:
         said = part.configured({}).declares()
     except UserError:  # a setting has no default

@@ -94,7 +94,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
 
 
 def _known(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy) -> list[str]:
-    """What the strategy makes use of before the stream has shown it; of episodes, nothing."""
+    """The facts that the strategy uses before the stream has shown them; of episodes, none."""
     if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
         return []
     return known(benchmark.scenario, strategy.knows())

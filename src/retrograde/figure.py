@@ -44,7 +44,7 @@ STYLE: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a strategy is drawn in all figures of a report, and its name in their legends."""
+    """The look of a strategy in all figures of a report, and its name in their legends."""
 
     colour: tuple[float, float, float]
     dash: Any  # as seaborn takes it

@@ -58,7 +58,7 @@ def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[
 
 
 def done_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, int]:
-    """Of each strategy on one benchmark: how many replicates are done."""
+    """The number of replicates that are done, for each strategy on one benchmark."""
     keys = [(r.upper_bound, label[r.cell].strategy, label[r.cell].settings) for r in records if r.status == "done"]
     return dict(Counter(keys))
 

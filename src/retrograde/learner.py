@@ -61,7 +61,7 @@ class Learner(Part):
         return self.weighing
 
     def knows(self) -> tuple[Ahead, ...]:
-        """What it makes use of before it has come; see `Strategy.knows`. `Terms` tell the units of all tasks."""
+        """The facts that it uses before the stream has shown them; see `Strategy.knows`. `Terms` has the units of all tasks."""
         return ("classes",)
 
     def agree(self, terms: Terms) -> None:

@@ -117,7 +117,7 @@ class Opaque:
             return self.scores(rows)
 
     def scores(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
-        """What the learner gives for test examples; the highest is its answer."""
+        """The learner's scores of test examples; the highest is its answer."""
         scores = torch.zeros(len(rows), self.units.shape[1])
         for task in np.unique(rows[:, 1]).tolist():
             own = (rows[:, 1] == task) & (rows[:, 3] > 0)

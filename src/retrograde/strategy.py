@@ -109,7 +109,7 @@ class Strategy(Part):
         return "refuses" if mixed or (memory and memory.replayed) else "has nothing to weigh"
 
     def knows(self) -> tuple[Ahead, ...]:
-        """What it makes use of before it has come: of its memory, and the plain loss.
+        """The facts that it uses before the stream has shown them, by its memory and the plain loss.
 
         Extend it where `net.tasks` changes what is learned; leave `classes` out where the units of classes to come are masked.
         """
@@ -136,7 +136,7 @@ class Strategy(Part):
         return None
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
-        """How many of its own examples each step replays, of which so many arrivals came before it."""
+        """The number of its own examples that each step replays, given how many arrivals came before it."""
         return np.zeros_like(before)
 
     def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
@@ -160,7 +160,7 @@ class Strategy(Part):
         return arrival.with_memory
 
     def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
-        """Where a memory of exemplars asks: a rank for each example of a task, of which it keeps the lowest of each class.
+        """Rank the examples of a task for a memory of exemplars, which keeps the lowest of each class.
 
         It keeps no more than `share` of a class, so that examples beyond need no order.
         """
@@ -178,7 +178,7 @@ class Strategy(Part):
 
 
 def known(scenario: Scenario, ahead: tuple[Ahead, ...]) -> list[str]:
-    """What of that there is to know in a scenario: classes are to come in class-incremental streams alone."""
+    """Keep the facts that a scenario has: classes are to come in class-incremental streams alone."""
     return [fact for fact in ahead if fact != "classes" or scenario == "class"]
 
 

@@ -372,7 +372,7 @@ class Vectorised:
         return best == y, best_told == y, ~scores.isnan().flatten(1).any(1)
 
     def scores(self, rows: Int64[Tensor, "replicate row 4"]) -> Float[Tensor, "replicate row unit"]:
-        """What the strategy gives for test examples; the highest is its answer."""
+        """The strategy's scores of test examples; the highest is its answer."""
         told = self.benchmark.scenario == "task"
 
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
@@ -407,7 +407,7 @@ class Vectorised:
         return losses, gradients
 
     def held_examples(self) -> list[int]:
-        """How many past examples each replicate holds at the end of its stream, in its memory and in its own state."""
+        """The number of past examples that each replicate holds at the end of its stream, in its memory and in its own state."""
         if self.schedule.examples == "all so far":
             return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
         own = self._own_examples()
