@@ -407,7 +407,7 @@ class Vectorised:
         return losses, gradients
 
     def held_examples(self) -> list[int]:
-        """The number of past examples that each replicate holds at the end of its stream, in its memory and in its own state."""
+        """The number of past examples that each replicate holds in the end, in its memory and in its own state."""
         if self.schedule.examples == "all so far":
             return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
         own = self._own_examples()
