@@ -17,7 +17,7 @@ from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, form, separate, tried
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
-from retrograde.memory import Exemplars
+from retrograde.memory import Exemplars, Held
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, check_module, check_rows_apart, headless, untracked
 from retrograde.optim import OPTIMIZERS, Params
@@ -116,7 +116,7 @@ class Vectorised:
         self.train_x, self.test_x = self._pool(data.x_train), self._pool(data.x_test)
         self.tables = self._tables()  # what differs between replicates beside their state
         self._build_net()
-        self.held = [self.memory.empty() if self.memory else None for _ in seeds]
+        self.held: list[Held | None] = [self.memory.empty() if self.memory else None for _ in seeds]
         self.ragged = self._ragged()
         self.test_rows = test_chunks(streams)
         self._graph: Callable[..., tuple[State, Params]] | None = None
