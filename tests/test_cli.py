@@ -172,8 +172,8 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
     (tmp_path / "s.toml").write_text(MIXED)
     assert call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
     assert (
-        call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 6
-    )  # adaptation, significance and timing of two benchmarks
+        call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 8
+    )  # adaptation, its account, significance and timing of two benchmarks
 
 
 def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tmp_path):

@@ -51,7 +51,7 @@ print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*stat
         ("rotated", {"tasks": "3", "examples": "200", "optimizer": "adam"}, "joint:lr=0.01"),
         ("permuted", {"tasks": "3", "examples": "200", "model": "conv"}, "finetune:lr=0.01"),
         ("split", {"tasks": "3"}, "flags"),
-        ("split", {"tasks": "3", "model": "mlpbn-8"}, "mir:lr=0.01"),
+        ("split", {"tasks": "3", "model": "mlpbn-8", "examples": "60"}, "mir:lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8"}, "agem:draw=20,lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "er_ace:lr=0.01"),
         ("split", {"tasks": "3", "model": "mlp-8", "scenario": "class"}, "si:lr=0.01"),
