@@ -20,7 +20,7 @@ from retrograde.models import build
 from retrograde.net import Batch
 from retrograde.probing import Prober
 from retrograde.registry import Registry
-from retrograde.schedule import probe_rows
+from retrograde.schedule import Schedule, probe_rows
 from retrograde.seeds import torch_seed
 from retrograde.stream import Stream, split_classes
 from retrograde.train import check, train
@@ -170,6 +170,7 @@ class Bowls:
 
     benchmark = Blobs(probe=2, probe_every=1)
     keeps_statistics = False
+    schedule = Schedule()
 
     def __init__(self, hessians, centres):
         self.hessians, self.centres = torch.stack(hessians), torch.stack(centres)
@@ -306,6 +307,13 @@ def test_windows_are_so_many_steps_long_and_the_last_one_ends_with_the_task():
     assert [probe.step for probe in outcome.gradients] == [10, 20, 30]
     assert [len(probe.loss) for probe in outcome.gradients] == [2, 3, 3]
     assert [account.windows for account in outcome.accounts] == [4, 4]  # after 3, 6, 9 and 10 steps of a task
+
+
+def test_a_strategy_with_a_pace_of_its_own_has_windows_of_as_many_arrivals():
+    part = PARTS.find("strategies", "mer")(batches=2, draw=3, memory=20)  # two steps for each example
+    outcome = run(Blobs(probe_every=3, batch=5, glances=2), part, blobs())[0]
+    assert outcome.counts["steps"] == 3 * 46 * 2
+    assert [account.windows for account in outcome.accounts] == [7, 7]  # of 15 steps; 6 of 15 and one of 2, of 92
 
 
 def test_without_an_interval_the_window_is_the_whole_task():

@@ -14,7 +14,7 @@ from retrograde.course import Course
 from retrograde.net import Batch
 from retrograde.optim import Params
 from retrograde.probe import Probe
-from retrograde.schedule import Rows
+from retrograde.schedule import Rows, Schedule
 from retrograde.stream import Benchmark
 
 
@@ -64,6 +64,7 @@ class Backend(Protocol):
     benchmark: Benchmark
     tally: dict[str, int]
     test_rows: Rows
+    schedule: Schedule
 
     @property
     def compiled(self) -> bool:

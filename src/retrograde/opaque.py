@@ -44,7 +44,7 @@ class Opaque:
         )
         self.learner.agree(terms)
         self.learner.begin(self.model)
-        self.test_rows = test_chunks([stream])
+        self.test_rows, self.schedule = test_chunks([stream]), Schedule()
         self.unproven = False  # whether the next test first checks that examples are predicted by themselves
         self.at_first = self._pickled()
         self.tally: dict[str, int] = {}
@@ -60,7 +60,7 @@ class Opaque:
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task; the last batch is as short as it is."""
-        rows, _ = train_rows(self.stream, number, self.benchmark, Schedule(), None, None, self.seed)
+        rows, _ = train_rows(self.stream, number, self.benchmark, self.schedule, None, None, self.seed)
         taken: list[int] = []
 
         def stepped(examples: int) -> None:

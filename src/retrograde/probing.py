@@ -81,14 +81,19 @@ class _Books:
 class Prober:
     """Compares the gradients of the tasks at every task's end, and keeps an account of the losses of earlier ones.
 
-    Within a task the gradients of the earlier ones are taken every `probe_every` steps; with 0 the window of the account is a
-    whole task. It holds two gradients of each earlier task and replicate, at two moments. A model that keeps running
-    statistics has no account: these move the loss too, and no gradient says how far.
+    Within a task the gradients of the earlier ones are taken every `probe_every` steps of the
+    benchmark's pace; with 0 the window of the account is a whole task. A strategy with a pace of its
+    own, such as one step for each example, takes as many steps in a window as see the same arrivals,
+    so that paths of different strategies can be compared.
+
+    The prober holds two gradients of each earlier task and replicate, at two moments. A model that
+    keeps running statistics has no account: these move the loss too, and no gradient says how far.
     """
 
     def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
         benchmark = backend.benchmark
-        self.backend, self.clocks, self.every = backend, clocks, benchmark.probe_every
+        self.backend, self.clocks = backend, clocks
+        self.every = backend.schedule.steps_like(benchmark, benchmark.probe_every)
         self.probes: list[list[Probe]] = [[] for _ in streams]
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far

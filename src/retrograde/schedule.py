@@ -34,6 +34,11 @@ class Schedule(NamedTuple):
         """How many examples there are to a step when so many tasks have come, and how many steps are taken on them."""
         return (self.batch or benchmark.batch) * (tasks if self.widening else 1), self.glances or benchmark.glances
 
+    def steps_like(self, benchmark: Benchmark, steps: int) -> int:
+        """The steps that see as many arrivals as so many steps of the benchmark's own pace, at least one if that is."""
+        size, glances = self.pace(benchmark)
+        return max(round(steps * benchmark.batch * glances / (size * benchmark.glances)), min(steps, 1))
+
     def length(self, benchmark: Benchmark, examples: int, tasks: int) -> tuple[int, int]:
         """The epochs and the steps of a task, for so many examples to train on, of so many tasks."""
         size, glances = self.pace(benchmark, tasks)

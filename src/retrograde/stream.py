@@ -80,7 +80,7 @@ class Benchmark(Part):
     glances: Count = 1  # consecutive steps on each mini-batch
     weighting: Literal["examples", "tasks"] = "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
     probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
-    probe_every: Limit = 0  # steps between two comparisons; 0: at the end of each task only
+    probe_every: Limit = 0  # steps between two probes, at the pace of batch and glances; 0: at the end of each task only
     test_every: Limit = 0  # steps between two tests amid a task; 0: at the end of each task only
     test_examples: Limit = 0  # test examples of each task for those; 0: all
     model: str = "mlp-100-100"
