@@ -263,6 +263,8 @@ class Episodes:
                 fast = after
             return Booked(*(torch.stack(parts) for parts in zip(*windows, strict=True)))
 
+        if not steps:
+            return Booked(*[torch.zeros(len(self.seeds), 0)] * 4)
         booked: Booked = self._of_tasks(one, tasks)
         return Booked(*(part.mean(1).cpu() for part in booked))
 
