@@ -93,7 +93,8 @@ NOTES = (
     "gradient: the mean length of an earlier task's gradient along it. exposure: gradient × path, an estimate of "
     "the most that the loss could change. alignment: -interference / exposure; 1 where every step goes straight "
     "down the earlier tasks' losses, 0 across them, below 0 up. Models that keep running statistics have no "
-    "account, for these move the loss as well. Exposure, path, and with them alignment and the split into "
+    "account, for these move the loss as well. Windows see as many arrivals for every strategy, whatever its "
+    "pace. Exposure, path, and with them alignment and the split into "
     "slope and curvature, depend on the length of the windows: compare within a benchmark only.",
     "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios are geometric "
     "means with the t-interval of their logarithm, n/a where a side is not positive on every seed (one whose "
