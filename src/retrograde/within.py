@@ -69,8 +69,8 @@ def residuals(values: Points, covariates: Float[np.ndarray, "point covariate"]) 
     return np.zeros_like(values) if tiny else np.asarray(rest)
 
 
-Part = tuple[int, int, Points, Points]
-"""A run: its seed, its degrees of freedom, and the residuals of x and y."""
+Part = tuple[int, int, Float[np.ndarray, " _"], Float[np.ndarray, " _"]]
+"""A run: its seed, its degrees of freedom, and the residuals of x and y, which differ in number between runs."""
 
 
 def _over_seeds(runs: list[Part]) -> Within:
