@@ -323,10 +323,10 @@ def _tidy_comparisons(name: str, mine: pd.DataFrame) -> Iterator[tuple[object, .
 
 def _tidy_matched(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ...]]:
     level = matched_level(accounts)
-    if np.isnan(level):
+    found = matched_frame(accounts, level).dropna(subset=["value"])
+    if found.groupby(["strategy", "settings"]).ngroups < 2:
         return
     yield (name, "", "", "matched_old_loss", level, None, None, None, None)
-    found = matched_frame(accounts, level).dropna(subset=["value"])
     for key, cell in found.groupby(["strategy", "settings", "metric"], sort=True):
         yield (name, *key[:2], f"matched_{key[2]}", *t_interval(cell.value.to_numpy(float)), None)
 
