@@ -308,10 +308,22 @@ def test_a_model_that_a_step_cannot_take_fails_the_check_before_anything_trains(
         check(benchmark, PARTS.get("strategies", "lamaml"), benchmark.stream(blobs(), 0), CPU)
 
 
-def test_so_does_one_that_cannot_start_with_it():
-    benchmark = Blobs(model="mlpbn-8")  # HAL asks for the features of one example
-    with pytest.raises(UserError, match="HAL cannot take a step with model=mlpbn-8"):
-        check(benchmark, PARTS.get("strategies", "hal"), benchmark.stream(blobs(), 0), CPU)
+class StartsFromOneRow(PARTS.find("strategies", "finetune")):
+    """Asks for the features of one example, as in training, when it starts."""
+
+    def init(self, net, params):
+        return {"start": net.features(params, torch.zeros(1, *net.shape))}
+
+
+def test_so_does_a_strategy_that_cannot_start_with_it():
+    benchmark = Blobs(model="mlpbn-8")
+    with pytest.raises(UserError, match="StartsFromOneRow cannot take a step with model=mlpbn-8"):
+        check(benchmark, StartsFromOneRow(), benchmark.stream(blobs(), 0), CPU)
+
+
+def test_hal_starts_with_it_for_its_first_centre_is_of_the_running_statistics():
+    benchmark = Blobs(model="mlpbn-8")
+    check(benchmark, PARTS.get("strategies", "hal"), benchmark.stream(blobs(), 0), CPU)
 
 
 class Notes(PARTS.find("strategies", "finetune")):
