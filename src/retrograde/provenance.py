@@ -166,7 +166,7 @@ class Change(NamedTuple):
     @property
     def what(self) -> str:
         """The file in words."""
-        return f"{self.role} {self.file}" if self.file == self.part else f"{self.file}, which {self.role} {self.part} imports,"
+        return f"{self.role} {self.file}" if self.file == self.part else f"{self.file} (imported by {self.role} {self.part})"
 
     @property
     def digests(self) -> str:
