@@ -29,7 +29,11 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
     """
     knowing = {record.cell.strategy.name for record in records if record.sources}
     names = [record.cell.strategy.name for record in records]
-    benchmarks = _grouped([record.cell.stream for record in records])
+    streams: dict[Cell, str] = {}  # a digest for each cell, not for each record
+    for record in records:
+        if record.cell not in streams:
+            streams[record.cell] = record.cell.stream
+    benchmarks = _grouped([streams[record.cell] for record in records])
     strategies = _grouped([n if n in knowing else r.cell.path for n, r in zip(names, records, strict=True)])
     of_benchmarks, said = _versions(records, benchmarks, ("benchmark", "model"))
     of_strategies, also = _versions(records, strategies, ("strategy",))
