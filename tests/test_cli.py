@@ -421,11 +421,12 @@ def test_kept_records_of_an_edited_file_stand_in_a_row_of_their_own(call, projec
     _, out, err = call(*OWN, "--seeds", 2, "--changed", "keep")
     assert "1 replicates to run, 1 done already" in out
     assert "They are kept, and other seeds make rows of their own." in err
-    _, out, err = call("report", "runs/cells")
-    assert f"{name} " in err
-    rows = [line for line in out.partition("# Tasks")[0].splitlines() if line.startswith("| mine ")]
-    assert len(rows) >= 2
-    assert all(row.rstrip(" |").split("|")[-1].strip() == "1" for row in rows)
+    assert f"{name} " in call("report", "runs/cells")[2]
+    scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv").query("metric == 'ACC'")
+    assert scores.n.tolist() == [1, 1]
+    labels = (scores.benchmark + scores.settings.fillna("")).tolist()
+    assert all(f"({name} " in label for label in labels)
+    assert labels[0] != labels[1]
 
 
 @pytest.mark.parametrize("name", EDITS)

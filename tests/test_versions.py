@@ -90,3 +90,11 @@ def test_versions_that_differ_in_many_files_or_in_files_of_one_name_have_names_o
         names = told([make_record("mine", seed, sources=sources) for seed, sources in enumerate(pair)])
         assert len(set(names)) == 2
         assert all(len(text) < 40 for name in names for text in name)
+
+
+def test_every_table_is_made_where_versions_share_no_seed(make_probed, make_adapted):
+    for make in (make_probed, make_adapted):
+        records = [make("mine", 0, sources=of()), make("mine", 1, sources=of("3"))]
+        made = report("t", records, ["csv"], Registry())
+        assert "timing" in made.tables
+        assert set(made.tables["timing"].tidy.settings) == {"(mine.py 1111111)", "(mine.py 3333333)"}
