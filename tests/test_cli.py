@@ -424,7 +424,7 @@ def test_kept_records_of_an_edited_file_stand_in_a_row_of_their_own(call, projec
     assert f"{name} " in call("report", "runs/cells")[2]
     scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv").query("metric == 'ACC'")
     assert scores.n.tolist() == [1, 1]
-    labels = (scores.benchmark + scores.settings.fillna("")).tolist()
+    labels = (scores.benchmark + scores.settings.astype(str)).tolist()
     assert all(f"({name} " in label for label in labels)
     assert labels[0] != labels[1]
 
