@@ -422,9 +422,10 @@ def test_kept_records_of_an_edited_file_stand_in_a_row_of_their_own(call, projec
     assert "1 replicates to run, 1 done already" in out
     assert "They are kept, and other seeds make rows of their own." in err
     assert f"{name} " in call("report", "runs/cells")[2]
-    scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv").query("metric == 'ACC'")
+    scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv", keep_default_na=False)
+    scores = scores[scores.metric == "ACC"]
     assert scores.n.tolist() == [1, 1]
-    labels = (scores.benchmark + scores.settings.astype(str)).tolist()
+    labels = (scores.benchmark + scores.settings).tolist()
     assert all(f"({name} " in label for label in labels)
     assert labels[0] != labels[1]
 
