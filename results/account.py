@@ -162,7 +162,7 @@ def _number_rows(values: dict[str, dict[Key, BySeed]], percent: Sequence[str] = 
 
 def _places(numbers: Sequence[float]) -> int:
     """The decimals that show three digits of the middle number."""
-    sizes = [abs(number) for number in numbers if number]
+    sizes = [abs(number) for number in numbers if number and np.isfinite(number)]  # unknown without shared seeds
     size = float(np.median(sizes)) if sizes else 1.0
     return int(np.clip(2 - np.floor(np.log10(size)), 0, 4))
 

@@ -318,6 +318,7 @@ MISTAKES = {
     "another inner optimiser": (["--benchmark", "sinusoid", "--strategy", "metasgd:optimizer=adam"], "optimizer='adam'"),
     "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
     "nothing": ([], "nothing to run"),
+    "an unknown fate of changed records": ([*CELL, "--changed", "ask"], "--changed takes rerun, keep, stop; it was 'ask'"),
     "an unknown suite": (["quik"], "no suite 'quik'"),
     "an unknown device": ([*CELL, "--device", "tpu"], "cpu or cuda"),
     "an unknown compile mode": ([*CELL, "--compile", "maybe"], "auto, on, off"),
@@ -368,15 +369,88 @@ def test_a_record_in_the_wrong_place_is_damaged_and_run_again(call, tmp_path):
     assert json.loads(path.with_name("seed-1.json").read_text())["seed"] == 1
 
 
-def test_an_edited_strategy_is_warned_about_and_its_records_kept(call, tmp_path):
-    plugin = tmp_path / "broken.py"
-    plugin.write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
-    words = ("run", *CELL[:2], "--strategy", "broken", "--plugin", "broken.py")
-    assert "another version" not in call(*words)[2]
-    plugin.write_text(plugin.read_text() + "# edited")
-    _, out, err = call(*words)
-    assert "1 records come from another version" in err
-    assert "0 replicates to run, 1 done already" in out
+PROJECT = {
+    "mine.py": "import mine_aid\nfrom retrograde.strategies.finetune import Finetune\nclass Mine(Finetune): pass\n",
+    "mine_aid.py": "",
+    "mine_stream.py": "from retrograde.benchmarks.split import Split\nclass Mine(Split): pass\n",
+    "net.py": (
+        "import math\nfrom torch import nn\n\n"
+        "def make(shape, outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), outputs))\n"
+    ),
+}
+EDITS = {
+    "mine.py": "strategy mine.py",
+    "mine_aid.py": "mine_aid.py (imported by strategy mine.py)",
+    "mine_stream.py": "benchmark mine_stream.py",
+    "net.py": "model net.py",
+}
+OWN = ("run", "--plugin", "mine.py", "--plugin", "mine_stream.py", "--strategy", "mine", "--compile", "off", "--jobs", 1)
+OWN += ("--benchmark", "mine_stream:tasks=2,examples=20,tests=20,model=net.py:make")
+
+
+@pytest.fixture
+def project(call, monkeypatch, tmp_path):
+    """A strategy with a helper, a benchmark and a model of one's own, run once; gives their folder."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in PROJECT.items():
+        (tmp_path / name).write_text(text)
+    assert call(*OWN)[0] == 0
+    return tmp_path
+
+
+def edit(path):
+    path.write_text(path.read_text() + "# edited\n")
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_after_an_edit_of_any_file_of_its_parts_a_replicate_is_measured_anew(call, project, name):
+    (path,) = project.rglob("seed-0.json")
+    old = path.read_bytes()
+    edit(project / name)
+    code, out, err = call(*OWN)
+    assert (code, "1 replicates to run, 0 done already" in out) == (0, True)
+    assert f"{EDITS[name]} changed since seed 0 of mine_stream:" in err
+    assert [aside.read_bytes() for aside in project.rglob("seed-0.superseded-*")] == [old]
+    assert json.loads(path.read_text())["sources"] != json.loads(old)["sources"]
+    assert "1 done already" in call(*OWN)[1]
+
+
+@pytest.mark.parametrize("name", ["mine.py", "net.py"])
+def test_kept_records_of_an_edited_file_stand_in_a_row_of_their_own(call, project, name):
+    edit(project / name)
+    _, out, err = call(*OWN, "--seeds", 2, "--changed", "keep")
+    assert "1 replicates to run, 1 done already" in out
+    assert "They are kept, and other seeds make rows of their own." in err
+    assert f"{name} " in call("report", "runs/cells")[2]
+    scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv", keep_default_na=False)
+    scores = scores[scores.metric == "ACC"]
+    assert scores.n.tolist() == [1, 1]
+    labels = (scores.benchmark + scores.settings).tolist()
+    assert all(f"({name} " in label for label in labels)
+    assert labels[0] != labels[1]
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_where_a_file_was_edited_a_run_may_stop_before_anything_trains(call, project, name):
+    before = {path: path.read_bytes() for path in project.rglob("seed-*")}
+    edit(project / name)
+    code, _, err = call(*OWN, "--seeds", 2, "--changed", "stop")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert f"{EDITS[name]} changed since seed 0 of mine_stream:" in err
+    assert " -> " in err
+    assert {path: path.read_bytes() for path in project.rglob("seed-*")} == before
+
+
+def test_an_edit_that_fails_leaves_the_record_of_the_version_that_did_not(call, project):
+    text = (project / "mine.py").read_text()
+    (path,) = project.rglob("seed-0.json")
+    old = path.read_bytes()
+    broken = "    def end_task(self, net, state, finished): raise ValueError('on purpose')\n"
+    (project / "mine.py").write_text(text.replace(" pass", f"\n{broken}"))
+    assert call(*OWN)[0] == 1
+    assert [each.read_bytes() for each in project.rglob("seed-*")] == [old]
+    (project / "mine.py").write_text(text)
+    assert "0 replicates to run, 1 done already" in call(*OWN)[1]
 
 
 STEP = "    def step(self, net, state, arrival): return state\n"

@@ -122,7 +122,17 @@ def test_an_edited_strategy_is_named(make_record):
 
     before = [make_record()]
     notes = compare(before, [replace(before[0], source="edited")], NAMES)[0].notes
-    assert notes[1] == "The code of these strategies differs: er."
+    assert notes[1] == "The code of B is not that of A: strategy er (abc -> edited)."
+
+
+def test_seeds_of_two_versions_in_one_store_are_compared_apart(ending):
+    old, new = ({"strategy": {"er.py": digest * 12}} for digest in "12")
+    before = ending(*ACC, sources=old)
+    after = [*ending(*ACC, sources=old)[:3], *ending(*[10] * 6, sources=new)[3:]]
+    assert [(row["cell"], row["n"], row["remarks"]) for row in rows(before, after)] == [
+        ("er (B: er.py 2222222) on split", "2", "seed 5 only in B"),
+        ("er (B: er.py 1111111) on split", "3", ""),
+    ]
 
 
 @pytest.mark.parametrize(("machine", "expected"), [({}, "2.00"), ({"cpu": "Other"}, "–"), ({"threads": 1}, "–")])

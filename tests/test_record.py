@@ -214,6 +214,15 @@ def test_a_record_tells_what_was_known_ahead_and_an_older_one_says_nothing(whole
     assert Record.from_json(json.dumps(older | {"schema": 4})).knows is None
 
 
+def test_a_record_of_the_schema_before_files_is_read_and_does_not_know_them(whole):
+    whole = replace(whole, sources={"strategy": {"er.py": "abc", "_replay.py": "def"}})
+    assert Record.from_json(whole.to_json()) == whole
+    older = json.loads(whole.to_json())
+    del older["sources"]
+    assert Record.from_json(json.dumps(older | {"schema": 5})).sources == {}
+    assert "version" not in older["cell"]["strategy"]
+
+
 @pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])
 def test_a_document_that_is_no_record_is_damaged(document):
     with pytest.raises(Damaged):

@@ -50,6 +50,26 @@ def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store, make_rec
     assert list(store) == [second if replaced else first]
 
 
+def test_a_finished_record_of_other_files_is_set_aside_and_never_lost(store, make_record):
+    versions = [
+        make_record(sources={"strategy": {"er.py": digest}}, clocks={"train": 1.0, "evaluate": 1.0}) for digest in "aba"
+    ]
+    versions[2] = replace(versions[2], reason="another replicate of the first version")
+    for record in [*versions, make_record(sources={"strategy": {"er.py": "c"}})]:
+        store.write(record)
+    aside = sorted(store.folder.rglob("seed-0.superseded-*"))
+    assert sorted(path.read_text() for path in aside) == sorted(record.to_json() for record in versions)
+    assert [record.sources["strategy"]["er.py"] for record in store] == ["c"]
+
+
+def test_a_replicate_that_failed_takes_the_place_of_no_finished_record(store, make_record):
+    first, second = (make_record(status=s, sources={"strategy": {"er.py": s}}) for s in ("done", "failed"))
+    store.write(first)
+    store.write(second)
+    assert list(store) == [first]
+    assert files(store) == ["seed-0.json"]
+
+
 def test_a_record_that_is_not_there_is_not_finished(store, make_record):
     assert store.finished(make_record().cell, 0) is None
     assert store.damaged == {}

@@ -1,7 +1,7 @@
 """What changed between two stores, cell by cell: replicates of the same cell and seed are paired."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from retrograde.frame import ENDS, Label, end_frame, labels
 from retrograde.paired import ALPHA, FEWEST, holm, paired_p
 from retrograde.record import Cell, Record
+from retrograde.versions import told_apart
 
 UNTESTED = "changed, too few replicates to say"
 NOISE = "changed within noise"
@@ -54,6 +55,7 @@ class Both:
     a: By
     b: By
     changes: tuple[Change, ...] = ()
+    versions: str = ""  # of the files that made it, where a store has several
 
     @cached_property
     def shared(self) -> list[int]:
@@ -83,7 +85,13 @@ class Both:
     @property
     def title(self) -> str:
         """The cell in words."""
-        return f"{self.label.strategy} {self.label.settings}".strip() + f" on {self.label.benchmark}"
+        return f"{self.shown.strategy} {self.shown.settings}".strip() + f" on {self.shown.benchmark}"
+
+    @property
+    def shown(self) -> Label:
+        """The label, with the versions where a store has several."""
+        versions = f" ({self.versions})" if self.versions else ""
+        return self.label._replace(settings=f"{self.label.settings}{versions}".strip())
 
     @property
     def remarks(self) -> str:
@@ -120,9 +128,41 @@ def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:
         for record in records:
             cells[record.cell][store][record.seed] = record
     scores = [_scores(records, label) for records in (a, b)]
-    found = [Both(label[cell], *stores) for cell, stores in cells.items()]
+    versions = [_versions(records) for records in (a, b)]
+    found = [
+        Both(label[cell], mine, others, versions=said)
+        for cell, stores in cells.items()
+        for mine, others, said in _apart(*stores, *versions)
+    ]
     found = _corrected([cell if cell.identical else replace(cell, changes=_changes(cell, *scores)) for cell in found])
     return sorted(found, key=lambda cell: (NEWS.index(cell.news), cell.label))
+
+
+Versions = Mapping[tuple[Cell, int], str]
+"""By cell and seed, the version of the files that made a record; empty where the store has no other."""
+
+
+def _versions(records: Sequence[Record]) -> Versions:
+    told, _ = told_apart(records)
+    parts = [(record.cell.benchmark.version, record.cell.strategy.version) for record in told]
+    return {(r.cell, r.seed): ", ".join(filter(None, each)) for r, each in zip(records, parts, strict=True)}
+
+
+def _apart(a: By, b: By, versions_a: Versions, versions_b: Versions) -> Iterator[tuple[By, By, str]]:
+    """The records of a cell by the versions in A and in B, so that no mean is over two.
+
+    A seed that is in one store alone goes with others of its version.
+    """
+    own = {seed: versions_a[record.cell, seed] for seed, record in a.items()}
+    others = {seed: versions_b[record.cell, seed] for seed, record in b.items()}
+    pairs = {seed: (own[seed], others[seed]) for seed in a.keys() & b.keys()}
+    for seed, version in own.items():
+        pairs.setdefault(seed, next((p for p in sorted({*pairs.values()}) if p[0] == version), (version, "")))
+    for seed, version in others.items():
+        pairs.setdefault(seed, next((p for p in sorted({*pairs.values()}) if p[1] == version), ("", version)))
+    for pair in sorted({*pairs.values()}):
+        mine, theirs = ({s: r for s, r in store.items() if pairs[s] == pair} for store in (a, b))
+        yield mine, theirs, ", ".join(f"{name}: {version}" for name, version in zip("AB", pair, strict=True) if version)
 
 
 Scores = dict[tuple[Label, str], dict[int, float]]
@@ -140,7 +180,7 @@ def _changes(cell: Both, a: Scores, b: Scores) -> tuple[Change, ...]:
     changes = []
     for metric in ENDS:
         ours, theirs = (scores.get((cell.label, metric), {}) for scores in (a, b))
-        seeds = sorted(ours.keys() & theirs.keys())
+        seeds = [seed for seed in cell.shared if seed in ours and seed in theirs]
         if seeds:
             changes.append(Change(metric, np.array([ours[s] for s in seeds]), np.array([theirs[s] for s in seeds])))
     return tuple(changes)

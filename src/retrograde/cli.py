@@ -126,12 +126,19 @@ def run(
         str,
         typer.Option("--compile", metavar="auto|on|off", help="Compile the training step; auto: what a trial finds faster."),
     ] = "auto",
+    changed: Annotated[
+        str,
+        typer.Option(
+            metavar="rerun|keep|stop",
+            help="Records of other versions of a part's files: measured anew, kept as they are, or an error.",
+        ),
+    ] = "rerun",
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
     from retrograde.running import Options, run_all
 
-    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout)
+    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
         raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
@@ -191,6 +198,8 @@ def report(
         made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
         for path, why in records.damaged.items():
             err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
+        for note in made.versions:
+            err.print(f"[yellow]warning:[/] {escape(note)}")
         for table in made.tables.values():
             typer.echo(markdown(table))
         if not made.records:

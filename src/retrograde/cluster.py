@@ -4,6 +4,7 @@ import logging
 import socket
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -136,10 +137,17 @@ def _work(number: int, job: Job, shared: _Shared, data: Dataset | None) -> list[
     with tempfile.TemporaryDirectory() as folder:
         plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
         context = shared.context._replace(plugins=plugins, data=given, jobs=_together(shared.context.device))
-        records = run_job(job, Registry(plugins), context, steps)
+        records = [_as_sent(record, job) for record in run_job(job, Registry(plugins), context, steps)]
     steps.flush()
     ray.get(board.total.remote())  # it has been told all
     return records
+
+
+def _as_sent(record: Record, job: Job) -> Record:
+    """The record with the driver's files of what came from there; a model's file is the node's own."""
+    sent = job.code.sources if job.code else {}
+    own = {role: files for role, files in sent.items() if role != "model"}
+    return replace(record, sources=record.sources | own)
 
 
 def _written(name: str, text: str, folder: str) -> Path:

@@ -10,6 +10,7 @@ from retrograde.changes import MACHINE, NOISE, REALLY, UNTESTED, Both, Change, c
 from retrograde.errors import UserError
 from retrograde.frame import number
 from retrograde.paired import FEWEST, least_p, p_text, sign_flip_p
+from retrograde.provenance import changes
 from retrograde.record import Record
 from retrograde.result import Entry, Section, Table
 from retrograde.stats import Interval, t_interval
@@ -71,11 +72,11 @@ def summary(cells: Sequence[Both]) -> str:
 
 
 def _differences(cells: Sequence[Both]) -> Iterator[str]:
-    """Where the code that ran, or what it ran on, is not the same."""
+    """Differences of the code that ran, and of what it ran on."""
     shared = [(cell.a[seed], cell.b[seed]) for cell in cells for seed in cell.shared]
-    edited = sorted({a.cell.strategy.name for a, b in shared if a.source != b.source})
+    edited = sorted({f"{change.what} ({change.digests})" for a, b in shared for change in changes(a.code, b.code)})
     if edited:
-        yield f"The code of these strategies differs: {', '.join(edited)}."
+        yield f"The code of B is not that of A: {', '.join(edited)}."
     found = []
     for key in (*MACHINE, *VERSIONS):
         a, b = ({str(pair[store].environment.get(key, "not said")) for pair in shared} for store in (0, 1))
@@ -125,8 +126,8 @@ def _difference(change: Change) -> str:
 def _tidy(cell: Both) -> Iterator[tuple[object, ...]]:
     nothing = float("nan")
     if not cell.changes:
-        yield (*cell.label, cell.news, "", *[nothing] * 5, len(cell.shared), *[nothing] * 4, cell.time_ratio, cell.remarks)
+        yield (*cell.shown, cell.news, "", *[nothing] * 5, len(cell.shared), *[nothing] * 4, cell.time_ratio, cell.remarks)
     for change in cell.changes:
         means = float(change.a.mean()), float(change.b.mean())
         tests = change.p, change.corrected, *_sign_flip(change)
-        yield (*cell.label, cell.news, change.metric, *means, *_interval(change), *tests, cell.time_ratio, cell.remarks)
+        yield (*cell.shown, cell.news, change.metric, *means, *_interval(change), *tests, cell.time_ratio, cell.remarks)

@@ -1,6 +1,5 @@
-"""Where a record comes from: machine, versions, source; and the memory a process used."""
+"""Where a record comes from: machine and versions; and the memory a process used."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -81,17 +80,6 @@ def _commit() -> str:
 
 def _git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def source_digest(path: Path | None) -> str:
-    """Twelve hexadecimal digits that identify a strategy's file, and the private files beside it that it imports."""
-    if not path or not path.is_file():
-        return ""
-    text, beside = path.read_bytes(), sorted(path.parent.glob("_*.py"))
-    for _ in beside:  # a private file may import another
-        added = [file for file in beside if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text]
-        text += b"".join(file.read_bytes() for file in added)
-    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def reset_peak(device: torch.device) -> None:

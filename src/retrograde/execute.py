@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import torch
 
 from retrograde.choosing import Choice, Way, choose, on_threads
-from retrograde.environment import environment, peak_bytes, reset_peak, source_digest
+from retrograde.environment import environment, peak_bytes, reset_peak
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
-from retrograde.plan import Context, Job, resolve
+from retrograde.plan import Context, Job, code_of, resolve
+from retrograde.provenance import Code
 from retrograde.record import Record, Status
 from retrograde.registry import Registry
 from retrograde.strategy import Strategy, known
@@ -56,7 +57,10 @@ def traced(error: BaseException) -> str:
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
     """The records of a batch that failed."""
     where = _where(context)
-    return [Record(job.cell, seed, "failed", reason, job.upper_bound, environment=where) for seed in job.missing]
+    sources = job.code.sources if job.code else {}
+    return [
+        Record(job.cell, seed, "failed", reason, job.upper_bound, environment=where, sources=sources) for seed in job.missing
+    ]
 
 
 def _where(context: Context) -> dict[str, Any]:
@@ -67,9 +71,9 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     benchmark, strategy = resolve(job.request, registry)
     device = torch.device(context.device)
     todo = trial(benchmark, strategy, context.data)
-    source = source_digest(registry.source("strategies", job.cell.strategy.name))
+    code = code_of(job.cell, registry)  # of this process, which may have begun when files were edited already
     start = time.perf_counter()
-    choice = _choice(todo, job, context, source, strategy.sizes())
+    choice = _choice(todo, job, context, code, strategy.sizes())
     choosing = {"trial": time.perf_counter() - start}
     groups, mode = choice.groups(job.seeds), choice.mode if context.compile == "auto" else context.compile
     advance = shared(progress, len(groups))
@@ -84,9 +88,10 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         status: Status = "done" if outcome.sound else "diverged"
         reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
         return Record(
-            job.cell, seed, status, reason, strategy.upper_bound, source, outcome.tests, outcome.correct, outcome.correct_told,
-            outcome.adaptation, outcome.gradients, outcome.accounts, outcome.course, outcome.clocks | choosing, outcome.counts,
-            outcome.memory | {"peak_bytes": peak}, outcome.how | choice.told(outcome.how), where, knows=knows,
+            job.cell, seed, status, reason, strategy.upper_bound, code.source, outcome.tests, outcome.correct,
+            outcome.correct_told, outcome.adaptation, outcome.gradients, outcome.accounts, outcome.course,
+            outcome.clocks | choosing, outcome.counts, outcome.memory | {"peak_bytes": peak},
+            outcome.how | choice.told(outcome.how), where, knows=knows, sources=code.sources,
         )  # fmt: skip
 
     pairs = zip(job.seeds, outcomes, strict=True)
@@ -100,7 +105,7 @@ def _known(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaS
     return known(benchmark.scenario, strategy.knows())
 
 
-def _choice(todo: Trial, job: Job, context: Context, source: str, sizes: Collection[str]) -> Choice:
+def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]) -> Choice:
     """How the replicates of a job are trained: all together if it is said whether to compile, else by a trial.
 
     Cells that differ in `sizes` alone share one.
@@ -111,7 +116,7 @@ def _choice(todo: Trial, job: Job, context: Context, source: str, sizes: Collect
     alike = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
     benchmark, strategy = job.cell.benchmark, job.cell.strategy
     rest = {name: value for name, value in strategy.settings.items() if name not in sizes}
-    cell = benchmark.name, benchmark.settings, job.cell.data, strategy.name, rest, source
+    cell = benchmark.name, benchmark.settings, job.cell.data, strategy.name, rest, code.sources or code.source
     identity = [*cell, *(where[name] for name in alike)]
     return choose(lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode), len(job.seeds), identity)
 

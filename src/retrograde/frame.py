@@ -170,8 +170,9 @@ def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> s
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, lambda cell: cell.stream)
-    strategies = {cell: (benchmarks[cell], cell.strategy.name, cell.strategy.changed) for cell in cells}
+    benchmarks = _told_apart({cell: (cell.benchmark.titled(cell.benchmark.text),) for cell in cells}, lambda cell: cell.stream)
+    changed = {cell: cell.strategy.titled(cell.strategy.changed) for cell in cells}
+    strategies = {cell: (benchmarks[cell], cell.strategy.name, changed[cell]) for cell in cells}
     settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
     return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
 

@@ -1,6 +1,7 @@
 """Models by name or import path: the papers' MLPs, a small conv net, or anybody's `nn.Module`."""
 
 import importlib
+import importlib.util
 import math
 import re
 from collections import OrderedDict
@@ -208,3 +209,24 @@ def _maker(spec: str, running: bool) -> Make:
 def _file(path: Path) -> ModuleType:
     """A file of models, imported once: replicates are stacked, and so must be of one class."""
     return load_file(path)
+
+
+def forget_files() -> None:
+    """Import files of models anew when they are next asked for."""
+    _file.cache_clear()
+
+
+def model_file(spec: str) -> Path | None:
+    """The file in which a model is written; none for the suite's own, and for what cannot be found."""
+    while spec.startswith("gated-"):
+        spec = spec.removeprefix("gated-")
+    path, colon, _ = spec.rpartition(":")
+    if not colon:
+        return None
+    if path.endswith(".py"):
+        return Path(path).resolve()
+    try:
+        found = importlib.util.find_spec(path)
+    except Exception:  # of a package that cannot be imported; building the model says so
+        return None
+    return Path(found.origin) if found and found.origin else None

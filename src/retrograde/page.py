@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.environment import source_digest
 from retrograde.errors import UserError
 from retrograde.frame import Label, by_strategy, end_frame, labels, ordered, percent, row_title
+from retrograde.provenance import Code, Files, changes, files, source_digest
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.result import Entry, Section, Table, outcomes
@@ -141,17 +141,22 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
         doc, declares, file = f"Not to be had here: {error}", {}, None
     else:
         doc, declares, file = inspect.getdoc(part) or "", part.declares(), registry.source("strategies", group.name)
-    now = source_digest(file)
+    now = _code(files(file), source_digest(file), group.name)
     return {
         "id": group.id,
         "name": group.name,
         "doc": doc,
-        "outdated": sum(bool(record.source) and record.source != now for record in group.records) if now else 0,
+        "outdated": sum(bool(changes(_code(r.sources.get("strategy", {}), r.source, group.name), now)) for r in group.records),
         "declares": declares,
         "cells": _section(("benchmark", *names), sorted(set(rows))),
         "file": file.name if file else "",
         "source": file.read_text(encoding="utf-8") if file else "",
     }
+
+
+def _code(own: Files, source: str, name: str) -> Code:
+    """The code of a strategy alone."""
+    return Code({"strategy": own} if own else {}, source, name)
 
 
 def _setting(cell: Cell, name: str) -> str:

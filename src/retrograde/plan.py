@@ -1,23 +1,25 @@
 """What a run will do: suites read, cells resolved and checked, replicates put into batches."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retrograde.checking import Draft, sizes
 from retrograde.compiling import Compile
-from retrograde.environment import source_digest
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError, nearest
 from retrograde.heap import uncollected
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
+from retrograde.models import model_file
+from retrograde.provenance import Change, Code, changes
 from retrograde.record import Cell, Named
 from retrograde.registry import Registry
 from retrograde.settings import parse
@@ -26,6 +28,9 @@ from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
 from retrograde.toml import tomllib
 from retrograde.trial import Source, fit, trial
+
+Changed = Literal["rerun", "keep", "stop"]
+"""What becomes of finished records that other versions of a part's files made."""
 
 
 class Context(NamedTuple):
@@ -108,7 +113,7 @@ def _suite_fault(error: Any) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """Replicates of one cell that train together; `missing` are those without a finished record."""
+    """Replicates of one cell that train together; `missing` are those to be trained."""
 
     request: Request
     cell: Cell
@@ -116,7 +121,8 @@ class Job:
     missing: tuple[int, ...]
     steps: int
     upper_bound: bool
-    outdated: int = 0  # finished records that another version of the strategy's file made
+    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)  # by seed: what changed since its record
+    code: Code | None = field(default=None, hash=False)  # of the parts, as they were when the run was planned
 
 
 def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic, Strategy | Learner | MetaStrategy]:
@@ -126,19 +132,79 @@ def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic,
     return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
 
 
-def plan(requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store) -> list[Job]:
-    """Resolve and check every cell before anything trains; a batch whose records are all there has no job."""
+def plan(
+    requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store, changed: Changed = "rerun"
+) -> list[Job]:
+    """Resolve and check every cell before anything trains; a batch whose records are all there has no job.
+
+    Finished records that another version of a part's files made are missing where `changed` is rerun, done where it is keep,
+    and a `UserError` where it is stop.
+    """
     drafts = _drafts(requests, registry, context)
+    codes = _codes([draft.cell for _, draft in drafts], registry)  # before a check imports the models
     found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device))
-    names = {draft.cell.strategy.name for _, draft in drafts}
-    sources = {name: source_digest(registry.source("strategies", name)) for name in names}
     with uncollected():
         jobs = []
         for (request, draft), size in zip(drafts, found, strict=True):
-            whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound)
-            source = sources[draft.cell.strategy.name]
-            jobs += [_batch(whole, batch, store, source) for batch in _batches(seeds, size.together)]
+            code = codes[draft.cell]
+            whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound, code=code)
+            jobs += [_batch(whole, code, batch, store, changed) for batch in _batches(seeds, size.together)]
+    if changed == "stop":
+        _check_unchanged(jobs, store)
     return jobs
+
+
+def code_of(cell: Cell, registry: Registry) -> Code:
+    """The code that trains a cell."""
+    strategy = registry.source("strategies", cell.strategy.name)
+    paths = {
+        "strategy": strategy,
+        "benchmark": registry.source("benchmarks", cell.benchmark.name),
+        "model": model_file(str(cell.benchmark.settings.get("model", ""))),
+    }
+    found = {role: registry.digests(path)[0] for role, path in paths.items()}
+    sources = {role: files for role, files in found.items() if files}
+    return Code(sources, registry.digests(strategy)[1], cell.strategy.name)
+
+
+def _codes(cells: Iterable[Cell], registry: Registry) -> dict[Cell, Code]:
+    """The code of each cell; many share it, and to read it takes milliseconds."""
+    found: dict[tuple[str, ...], Code] = {}
+    codes = {}
+    for cell in cells:
+        parts = cell.strategy.name, cell.benchmark.name, str(cell.benchmark.settings.get("model", ""))
+        if parts not in found:
+            found[parts] = code_of(cell, registry)
+        codes[cell] = found[parts]
+    return codes
+
+
+def since(jobs: Sequence[Job]) -> dict[Change, str]:
+    """The files that changed since records were made, and which records those are."""
+    seeds: defaultdict[Change, defaultdict[Cell, list[int]]] = defaultdict(partial(defaultdict, list))
+    for job in jobs:
+        for seed, changed in job.outdated.items():
+            for change in changed:
+                seeds[change][job.cell].append(seed)
+    return {change: _records_of(cells) for change, cells in seeds.items()}
+
+
+def _records_of(cells: Mapping[Cell, list[int]]) -> str:
+    if len(cells) > 1:
+        return f"{sum(map(len, cells.values()))} records of {len(cells)} cells"
+    ((cell, seeds),) = cells.items()
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))} of {cell.text}"
+
+
+def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
+    """Raise `UserError` where another version of a part's files made a record."""
+    found = [f"{change.what} changed since {records} ({change.digests})" for change, records in since(jobs).items()]
+    if found:
+        raise UserError(
+            f"--changed stop runs nothing beside records of other files, and {store.folder} has such: {'; '.join(found)}. "
+            "Say --changed rerun to measure them anew and set the old records aside, --changed keep to leave them as they are, "
+            "or choose another --out."
+        )
 
 
 @uncollected()
@@ -176,10 +242,12 @@ def _check_added(requests: list[Request], left_out: list[Request]) -> None:
             )
 
 
-def _batch(job: Job, seeds: range, store: Store, source: str) -> Job:
+def _batch(job: Job, code: Code, seeds: range, store: Store, changed: Changed) -> Job:
     finished = {seed: store.finished(job.cell, seed) for seed in seeds}
-    missing = tuple(seed for seed, record in finished.items() if record is None)
-    outdated = sum(record is not None and record.source != source for record in finished.values())
+    news = {seed: changes(record.code, code) for seed, record in finished.items() if record is not None}
+    outdated = {seed: found for seed, found in news.items() if found}
+    anew = outdated if changed == "rerun" else ()
+    missing = tuple(seed for seed, record in finished.items() if record is None or seed in anew)
     return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)
 
 

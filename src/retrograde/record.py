@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import gt
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
 from retrograde.probe import Probe
+from retrograde.provenance import Code
 from retrograde.settings import digest, write
 
-SCHEMA = 5
+SCHEMA = 6
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -47,11 +48,21 @@ class Named:
     name: str
     settings: dict[str, Any]
     changed: str = ""
+    version: Annotated[str, Field(exclude=True)] = ""  # of its files, where a report tells several apart; never recorded
 
     @property
     def text(self) -> str:
         """The part as the command line takes it, such as `er:memory=500`."""
         return write(self.name, self.changed)
+
+    @property
+    def identity(self) -> object:
+        """The settings, and the version where a report tells several apart."""
+        return [self.settings, self.version] if self.version else self.settings
+
+    def titled(self, text: str) -> str:
+        """A text about the part, with the version where a report tells several apart."""
+        return f"{text} ({self.version})".strip() if self.version else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +82,12 @@ class Cell:
     @cached_property
     def stream(self) -> str:
         """What identifies the stream: the benchmark's settings and the data."""
-        return digest([self.benchmark.name, self.benchmark.settings, self.data])
+        return digest([self.benchmark.name, self.benchmark.identity, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
         """Where the cell's records lie in a store."""
-        identity = [self.benchmark.settings, self.strategy.settings, self.data]
+        identity = [self.benchmark.identity, self.strategy.identity, self.data]
         return PurePosixPath(self.benchmark.name, self.strategy.name, digest(identity))
 
     @property
@@ -113,6 +124,9 @@ class Record:
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
+    sources: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # the files of its parts, by role; empty: not said; schema 6
     schema: int = SCHEMA
 
     @property
@@ -124,6 +138,11 @@ class Record:
     def R_told(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
         """As `R`, with each test example's task told: logits of other tasks' classes are left out. Class-incremental only."""
         return _rates(self.correct_told, self.tests) if self.correct_told else None
+
+    @property
+    def code(self) -> Code:
+        """What is known of the code that made it."""
+        return Code(self.sources, self.source, self.cell.strategy.name)
 
     @property
     def machine(self) -> str:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from retrograde.errors import UserError, nearest
+from retrograde.provenance import Files, files, source_digest
 from retrograde.settings import Part, digest
 
 P = TypeVar("P", bound=Part)
@@ -29,11 +30,13 @@ class Registry:
         self.plugins = plugins
         self.own: dict[str, ModuleType] = {}
         self.found: dict[tuple[str, str], type[Part]] = {}  # to look in every folder and package takes milliseconds
+        self.read: dict[Path | None, tuple[Files, str]] = {}
         for path in plugins:
             if path.stem in self.own:
                 raise UserError(f"Plugins have names of their own; two files are called {path.name}. Rename one.")
             if taken := [kind for kind in KINDS if path.stem in _built_in(kind)]:
                 raise UserError(f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}.")
+            self.digests(path)  # as they are when they are loaded: they may be edited while this process goes on
             self.own[path.stem] = load_file(path)
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
@@ -75,6 +78,13 @@ class Registry:
         """The file in which a part is written, where there is one."""
         file = inspect.getsourcefile(self.find(kind, name))
         return Path(file) if file else None
+
+    def digests(self, path: Path | None) -> tuple[Files, str]:
+        """The files of a part and its `source_digest`, as they were when they were first asked for."""
+        key = path and path.resolve()
+        if key not in self.read:
+            self.read[key] = files(key), source_digest(key)
+        return self.read[key]
 
 
 def _one(kind: str) -> str:

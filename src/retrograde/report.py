@@ -9,6 +9,7 @@ from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
 from retrograde.result import Drawing, Result, Table
+from retrograde.versions import told_apart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ class Report(NamedTuple):
     tables: dict[str, Table]
     figures: "dict[str, Figure]"
     damaged: int = 0  # records that could not be read
+    versions: tuple[str, ...] = ()  # notes on files of which there are several versions
 
 
 def formats(names: str) -> list[str]:
@@ -41,9 +43,10 @@ def formats(names: str) -> list[str]:
 
 def report(title: str, records: Sequence[Record], asked: Sequence[str], registry: Registry, convention: str = "own") -> Report:
     """Make every table and, where a format needs them, every figure that has something to show."""
-    records = tuple(records)  # of which frames are made once
+    records, notes = told_apart(records)  # a tuple, of which frames are made once
     drawn = figures(records, registry) if {*FIGURES, PAGE} & set(asked) else ()
-    return Report(title, records, dict(tables(records, registry, convention)), dict(drawn))
+    made = {name: table._replace(notes=(*table.notes, *notes)) for name, table in tables(records, registry, convention)}
+    return Report(title, records, made, dict(drawn), versions=notes)
 
 
 def tables(records: Sequence[Record], registry: Registry, convention: str = "own") -> Iterator[tuple[str, Table]]:

@@ -18,7 +18,8 @@ from retrograde.data import data_folder
 from retrograde.environment import physical_bytes, usable_cores
 from retrograde.errors import UserError, nearest
 from retrograde.execute import Ended, run_here, run_in_workers
-from retrograde.plan import Context, Job, Request, plan
+from retrograde.models import forget_files
+from retrograde.plan import Changed, Context, Job, Request, plan, since
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.settings import parse
@@ -50,15 +51,17 @@ class Options(NamedTuple):
     only: str | None
     cluster: str
     timeout: float | None
+    changed: str = "rerun"
 
 
 def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
     """Plan every suite, then run every job; returns the exit code."""
-    context, registry = _context(options), Registry(options.plugins)
+    forget_files()  # of a run before this one in the same process
+    context, changed, registry = _context(options), _changed(options), Registry(options.plugins)
     planned = []
     for folder, requests, seeds in stores:
         store = Store(folder)
-        planned.append((store, plan(_chosen(requests, options.only), seeds, registry, context, store)))
+        planned.append((store, plan(_chosen(requests, options.only), seeds, registry, context, store, changed)))
     for store, _ in planned:
         store.check_writable()
         for path, why in store.damaged.items():
@@ -68,8 +71,15 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
         if INTERRUPTED not in codes:
             spread = options.device == "cpu" and not options.cluster
             at_once = options.jobs or (_workers(jobs) if spread else 1)
+            _tell_changed(jobs, changed, err)
             codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
     return max(codes)
+
+
+def _changed(options: Options) -> Changed:
+    if options.changed not in get_args(Changed):
+        raise UserError(f"--changed takes {', '.join(get_args(Changed))}; it was {options.changed!r}.")
+    return cast("Changed", options.changed)
 
 
 def _workers(jobs: list[Job]) -> int:
@@ -121,7 +131,6 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
-    _warn_outdated(jobs, store, err)
     troubles: list[Record] = []
     of_cell: dict[Cell, list[Record]] = {}
     left = Counter[Cell]()
@@ -158,12 +167,19 @@ def _started(todo: list[Job], registry: Registry, context: Context, advance: Cal
     return run_here(todo, registry, context, advance) if here else run_in_workers(todo, context, advance)
 
 
-def _warn_outdated(jobs: list[Job], store: Store, err: Console) -> None:
-    if outdated := sum(job.outdated for job in jobs):
-        names = sorted({job.cell.strategy.name for job in jobs if job.outdated})
-        where = " ".join(str(store.folder / "*" / name) for name in names)
-        kept = f"They are kept; to measure anew, delete {where} or choose another --out."
-        err.print(f"[yellow]warning:[/] {outdated} records come from another version of their strategy's file. {kept}")
+_FATE = {
+    "rerun": "They are measured anew; the old records are set aside beside the new ones, as seed-N.superseded-VERSION.",
+    "keep": "They are kept, and other seeds make rows of their own.",
+}
+
+
+def _tell_changed(jobs: list[Job], changed: Changed, err: Console) -> None:
+    """Name the files that changed since records were made, those records, and what becomes of them."""
+    found = since(jobs)
+    for change, records in found.items():
+        err.print(f"[yellow]warning:[/] {escape(f'{change.what} changed since {records} ({change.digests})')}.")
+    if found:
+        err.print(_FATE[changed])
 
 
 def _write(store: Store, records: list[Record]) -> None:

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from retrograde.errors import UserError
+from retrograde.provenance import changes, version_digest
 from retrograde.record import Cell, Damaged, Record, TooNew
 
 
@@ -32,9 +33,14 @@ class Store:
             raise UserError(f"Records are written to --out, and {self.folder} cannot be written: {error}.") from error
 
     def write(self, record: Record) -> None:
-        """Write a record so that it is there whole or not at all; a finished one is never replaced."""
+        """Write a record so that it is there whole or not at all.
+
+        A finished one is never replaced by one of the same files or by one that failed; where other files made it, it is first
+        copied to `seed-<n>.superseded-<version>`.
+        """
         path = self.path(record.cell, record.seed)
-        if self.finished(record.cell, record.seed):
+        finished = self.finished(record.cell, record.seed)
+        if finished and (record.status == "failed" or not changes(finished.code, record.code)):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
@@ -48,6 +54,8 @@ class Store:
                 with suppress(FileNotFoundError):  # another run has set it aside
                     path.replace(_free(path.with_suffix(".damaged")))
                 del self.damaged[path]
+            if finished:
+                _copy(path, path.with_suffix(f".superseded-{version_digest(finished.code)}"))
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -83,6 +91,22 @@ class Store:
         for path in sorted(self.folder.glob("*/*/*/seed-*.json"), key=lambda path: path.parts):
             if (record := self.read(path)) is not None:
                 yield record
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a file to a path, or to the first of `to-2`, `to-3`, ... that is not taken, which no other process then takes."""
+    content = path.read_bytes()
+    for name in (to, *(to.with_name(f"{to.name}-{number}") for number in range(2, 1000))):
+        try:
+            with name.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            if name.read_bytes() != content:
+                continue
+        return
+    raise FileExistsError(f"{to} and all of its kind are taken")
 
 
 def _free(path: Path) -> Path:
