@@ -100,13 +100,13 @@ def test_ctrl_c_leaves_a_store_that_resumes(start, tmp_path):
 
 def test_a_dead_worker_costs_its_cell_only(start, tmp_path):
     (tmp_path / "killer.py").write_text(KILLER)
-    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split")
+    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split", "--seeds", "5")
     assert start("dead", *words).wait(timeout=200) == 1
     assert "died with exit code -9" in (tmp_path / "dead.log").read_text()
     found = results(tmp_path / "dead")
     status = {path.parts[1]: record["status"] for path, record in found.items()}
     assert status == {"finetune": "done", "er": "done", "joint": "done", "killer": "failed"}
-    assert len(found) == 50
+    assert len(found) == 25
 
 
 def test_no_half_written_record_is_ever_seen(start, tmp_path):
