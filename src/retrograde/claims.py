@@ -103,6 +103,12 @@ class Claims:
                 if path is not None and self._me.token.encode() in (_text(path) or b""):
                     path.unlink(missing_ok=True)
 
+    def sweep(self, folder: Path, seeds: Iterable[int]) -> None:
+        """Remove claims that are void: their holder ended between writing records and giving up the claim."""
+        seeds = tuple(seeds)
+        if any(_files(folder, seeds)) and self.claim(folder, seeds).ours:
+            self.release(folder, seeds)
+
     def lost(self, folder: Path, seed: int) -> bool:
         """True where another process has taken over a claim of ours, since ours showed no sign of life for long."""
         return (folder, seed) in self._lost

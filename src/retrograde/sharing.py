@@ -43,6 +43,7 @@ class Share:
             for job in left:
                 rest = self._unmade(job)
                 if not rest.missing:
+                    self.claims.sweep(self._folder(job), job.missing)
                     continue
                 claimed = self._claimed(rest, holders)
                 if claimed is None:
