@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections import Counter
@@ -16,6 +18,40 @@ from retrograde.sharing import Heard, Share
 from retrograde.store import Store
 
 CELLS, SEEDS = 8, 3
+LOGGED = """
+import os
+from dataclasses import dataclass
+from retrograde.strategies.er import ER
+
+@dataclass(frozen=True)
+class Logged(ER):
+    def end_task(self, net, state, finished):
+        with open("log", "a") as file:
+            file.write(f"{os.getpid()} {self.memory}\\n")
+        return super().end_task(net, state, finished)
+"""
+SERVER = """
+import os, sys
+from retrograde import execute, running, sharing
+from retrograde.cli import main
+
+for line in sys.stdin:  # a command, after the file for its output; answers with its process id, or reaps one
+    word, *words = line.split()
+    if word == "reap":
+        print(os.waitstatus_to_exitcode(os.waitpid(int(words[0]), 0)[1]), flush=True)
+    elif pid := os.fork():
+        print(pid, flush=True)
+    else:
+        log = os.open(word, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
+        sys.argv = ["retrograde", *words]
+        try:
+            main()
+        except SystemExit as end:
+            os._exit(end.code or 0)
+        finally:
+            os._exit(70)
+"""
 SILENT = Heard(lambda *_: None, lambda *_: None, lambda *_: None)
 
 
@@ -181,3 +217,58 @@ def test_four_drivers_with_kills_train_each_replicate_once_and_set_nothing_good_
     assert set(ends.values()) == {1} or kills
     assert max(ends.values()) == max(begins.values()) == 1
     assert kills or not list(tmp_path.rglob("*.claim-*"))
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """Start `retrograde` in processes that need not import it first, or wait for one's exit code."""
+    (tmp_path / "logged.py").write_text(LOGGED)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=tmp_path, text=True, **pipes) as server:
+
+        def ask(*words):
+            print(*words, file=server.stdin, flush=True)
+            return int(server.stdout.readline())
+
+        yield ask
+        server.stdin.close()
+
+
+LONG = [f"--strategy logged:memory={memory}" for memory in range(10, 10 + CELLS)]
+RUN = f"run --plugin logged.py --benchmark split:tasks=2,examples=60,tests=20 {' '.join(LONG)} --seeds 3 --compile off --jobs 1"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_twenty_rounds_of_four_commands_with_kills_train_what_one_command_trains(commands, tmp_path):
+    random = np.random.default_rng(0)
+    for round_ in range(20):
+        (tmp_path / "log").write_text("")
+        command = f"out-{round_} {RUN} --out {round_}"
+        drivers, killed = [commands(command) for _ in range(4)], set()
+        for share in range(4):
+            while len((tmp_path / "log").read_text().splitlines()) < 4 * share:  # amid their work
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, 0.1))
+            victim = drivers.pop(random.integers(4))
+            os.kill(victim, signal.SIGKILL)
+            killed |= {victim} if commands("reap", victim) == -signal.SIGKILL else set()
+            drivers.append(commands(command))
+        assert [commands("reap", pid) for pid in drivers] == [0] * 4
+        check_round(tmp_path, round_, killed)
+
+
+def check_round(folder, round_, killed):
+    """Every record is there once, nothing is set aside, and nobody who lived trained what another had."""
+    found = list(Store(folder / str(round_)))
+    trained = Counter(line.split()[1] for line in (folder / "log").read_text().splitlines())
+    alive = Counter(
+        memory for pid, memory in map(str.split, (folder / "log").read_text().splitlines()) if int(pid) not in killed
+    )
+    seconds = sum(record.clocks["train"] / record.how["replicates"] for record in found)
+    print(f"round {round_}: {len(killed)} killed, {len(found)} records, task ends {trained.total()}, training {seconds:.2f} s")
+    assert len(found) == CELLS * SEEDS
+    assert not list((folder / str(round_)).rglob("*.damaged*"))
+    assert max(alive.values()) == 2  # a line for each of two tasks
+    assert trained.total() <= 2 * (CELLS + len(killed))
