@@ -107,6 +107,12 @@ def test_a_cell_that_wants_more_than_there_is_fails_alone_and_the_report_says_so
     assert "1 failed" in call.report()[1]
 
 
+def test_a_worker_that_is_killed_once_costs_its_cell_a_second_try(call, tmp_path):
+    once = "Path('tried').exists() or (Path('tried').touch(), os.kill(os.getpid(), signal.SIGKILL))"
+    code, _, _ = call("--jobs", 2, fault=f"from pathlib import Path\n        {once}")
+    assert (code, {record["status"] for record in recorded(tmp_path).values()}) == (0, {"done"})
+
+
 @pytest.mark.parametrize("fault", ["bytearray(2**60)", "sys.exit()"])
 def test_a_cell_that_asks_for_too_much_or_for_the_end_spares_the_others_in_the_same_process(call, tmp_path, fault):
     assert call(fault=fault)[0] == 1

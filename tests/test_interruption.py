@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,15 +99,49 @@ def test_ctrl_c_leaves_a_store_that_resumes(start, tmp_path):
     assert len(results(tmp_path / "stopped")) == 130
 
 
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+def catches(process, number):
+    """Whether a process has a handler for a signal, by what Linux says of it."""
+    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
+    return bool(caught >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when the handlers are there")
+@pytest.mark.parametrize("name", CODES)
+def test_a_signal_while_the_command_starts_is_one_line_and_a_code(start, tmp_path, name):
+    process = start("early")
+    while not catches(process, signal.SIGTERM):
+        time.sleep(0.001)
+    process.send_signal(getattr(signal, name))
+    assert process.wait(timeout=60) == CODES[name]
+    (line,) = (tmp_path / "early.log").read_text().splitlines()
+    assert line.endswith("No record is harmed; the same command begins again.")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_while_cells_train_keeps_what_had_finished_and_gives_up_the_claims(start, tmp_path, name):
+    process = start("stopped", "--jobs", "1")
+    while not list(tmp_path.glob("stopped/*/*/*/.seed-0.claim-1")):
+        time.sleep(0.01)
+    process.send_signal(getattr(signal, name))
+    assert process.wait(timeout=60) == CODES[name]
+    assert f"({name}). What had finished is kept; the same command goes on" in (tmp_path / "stopped.log").read_text()
+    assert "Traceback" not in (tmp_path / "stopped.log").read_text()
+    assert not list((tmp_path / "stopped").rglob(".*"))
+
+
 def test_a_dead_worker_costs_its_cell_only(start, tmp_path):
     (tmp_path / "killer.py").write_text(KILLER)
-    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split")
+    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split", "--seeds", "5")
     assert start("dead", *words).wait(timeout=200) == 1
-    assert "died with exit code -9" in (tmp_path / "dead.log").read_text()
+    assert "died with exit code -9, as the one before" in (tmp_path / "dead.log").read_text()
     found = results(tmp_path / "dead")
     status = {path.parts[1]: record["status"] for path, record in found.items()}
     assert status == {"finetune": "done", "er": "done", "joint": "done", "killer": "failed"}
-    assert len(found) == 50
+    assert len(found) == 25
 
 
 def test_no_half_written_record_is_ever_seen(start, tmp_path):

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +148,69 @@ def test_a_write_that_is_broken_off_keeps_the_damaged_record_it_was_to_replace(s
     with pytest.raises(ZeroDivisionError):
         store.write(make_record())
     assert [p.read_text(encoding="utf-8") for p in path.parent.iterdir()] == ["damaged"]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Let something happen once, after a record is written in full and before it gets its name."""
+
+    def let(happen):
+        def fsync(_):
+            monkeypatch.undo()
+            happen()
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return let
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_a_good_record_that_another_run_puts_in_the_place_of_a_damaged_one_is_not_set_aside(
+    store, make_record, meanwhile, status
+):
+    path = place(store, make_record(), "{")
+    store.finished(make_record().cell, 0)  # as planning does
+    others = make_record(clocks={"train": 9.0, "evaluate": 1.0}, status=status)
+    meanwhile(lambda: Store(store.folder).write(others))
+    store.write(make_record())
+    assert files(store) == ["seed-0.damaged", "seed-0.json"]
+    assert path.with_suffix(".damaged").read_text(encoding="utf-8") == "{"
+    assert store.read(path) == (others if status == "done" else make_record())
+
+
+@pytest.mark.parametrize("before", ["failed", "damaged", None])
+def test_a_failure_never_replaces_what_another_run_has_finished_meanwhile(store, make_record, meanwhile, before):
+    if before:
+        place(store, make_record(), make_record(status="failed").to_json() if before == "failed" else "{")
+    meanwhile(lambda: Store(store.folder).write(make_record()))
+    store.write(make_record(status="failed"))
+    assert list(store) == [make_record()]
+
+
+@DAMAGED
+def test_without_links_damaged_records_are_set_aside_and_good_ones_kept(store, make_record, monkeypatch, harm):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    path = place(store, make_record(), text := harm(make_record().to_json()))
+    store.write(make_record())
+    store.write(make_record(status="failed"))
+    assert files(store) == ["seed-0.damaged", "seed-0.json"]
+    assert (store.read(path), path.with_suffix(".damaged").read_text(encoding="utf-8")) == (make_record(), text)
+
+
+def test_a_file_that_a_server_has_just_replaced_is_opened_again(store, make_record, monkeypatch):
+    store.write(record := make_record())
+    whole, errors = Path.read_bytes, [OSError(errno.ESTALE, "stale file handle")]
+    monkeypatch.setattr(Path, "read_bytes", lambda path: whole(path) if not errors else (_ for _ in ()).throw(errors.pop()))
+    assert list(store) == [record]
+
+
+def test_newer_is_what_was_written_after_the_run_began(store, make_record):
+    store.write(old := make_record(seed=0))
+    time.sleep(0.02)  # a tick of the file system's clock
+    store.begin()
+    time.sleep(0.02)
+    store.write(new := make_record(seed=1))
+    assert [store.newer(store.path(record.cell, record.seed)) for record in (old, new)] == [False, True]
 
 
 def test_records_come_in_the_order_of_their_paths_however_they_were_written(store, make_record):

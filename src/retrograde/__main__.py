@@ -1,5 +1,15 @@
-"""`python -m retrograde`."""
+"""The entry point, of `retrograde` and of `python -m retrograde`: signals first, then the imports, which take seconds."""
 
-from retrograde.cli import main
+from retrograde.interruption import install
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    install()
+    from retrograde.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,10 @@
 import logging
 import socket
 import tempfile
+import time
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +14,8 @@ import torch
 
 from retrograde.data import Dataset
 from retrograde.errors import UserError
-from retrograde.execute import Ended, Progress, Throttled, failed, run_job
+from retrograde.execute import Ended, Jobs, Progress, Source, Throttled, failed, run_job
+from retrograde.interruption import kept
 from retrograde.plan import Context, Job
 from retrograde.record import Record
 from retrograde.registry import Registry
@@ -62,18 +65,53 @@ class _Shared(NamedTuple):
     board: Any
 
 
-def run_on_cluster(jobs: list[Job], context: Context, progress: Progress) -> Ended:
+class _Crew:
+    """The cluster as jobs see it: tasks that are told the same, and of the data what they need."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._needs = NEEDS[context.device]
+        cpus, gpus = self._needs["CPU"], self._needs.get("GPU", 0)
+        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_work)
+        self._board = _board()
+        plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
+        # Plugins and each dataset go into the object store, from where a node has them once.
+        self._shared = ray.put(_Shared(context._replace(plugins=(), data={}), plugins, self._board))
+        self._data: dict[str, Any] = {}
+        self._numbers = count()
+
+    def room(self) -> int:
+        """How many jobs are worth submitting: those that run, and as many that wait, which lets a cluster grow."""
+        had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+        at_once = min(int(had.get(kind, 0) // needed) for kind, needed in self._needs.items())
+        return 2 * max(1, at_once)
+
+    def start(self, job: Job) -> Any:
+        """Submit a job."""
+        name = str(job.cell.benchmark.settings.get("dataset", ""))
+        if name and name not in self._data:
+            self._data[name] = ray.put(dataset(name, self.context.data))
+        return self._task.remote(next(self._numbers), job, self._shared, self._data.get(name))
+
+    def steps(self) -> int:
+        """The steps of all jobs so far."""
+        return cast("int", ray.get(self._board.total.remote()))
+
+
+def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
     """Run jobs as Ray tasks; one whose worker or node is lost is begun again on another."""
-    if not jobs:
-        return
+    source = Source(jobs)
+    running: dict[Any, Job] = {}
+    shown = 0
     _connect(context)
     try:
-        board = _board()
-        running = dict(zip(_start(jobs, context, board), jobs, strict=True))
-        shown = 0
-        while running:
-            ended, _ = ray.wait(list(running), timeout=SECONDS)
-            taken = cast("int", ray.get(board.total.remote()))
+        crew = _Crew(context)
+        while running or not source.ended:
+            room = crew.room()
+            while len(running) < room and (job := source.take()):
+                running[crew.start(job)] = job
+            ended = _ended(running)
+            taken = crew.steps()
             progress(taken - shown)
             shown = taken
             for task in ended:
@@ -83,18 +121,28 @@ def run_on_cluster(jobs: list[Job], context: Context, progress: Progress) -> End
         ray.shutdown()  # cancels what still runs
 
 
+def _ended(running: dict[Any, Job]) -> list[Any]:
+    """The tasks that have ended, after a short wait."""
+    if not running:
+        time.sleep(SECONDS)
+        return []
+    ended: list[Any] = ray.wait(list(running), timeout=SECONDS)[0]
+    return ended
+
+
 def _connect(context: Context) -> None:
     try:
         _knock(context.cluster)
-        ray.init(context.cluster, log_to_driver=False, logging_level=logging.ERROR)
+        with kept():
+            ray.init(context.cluster, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise UserError(
             f"--cluster takes auto or the HOST:PORT of a Ray cluster that this machine is part of; {context.cluster!r} gave "
             f"{type(error).__name__}: {' '.join(str(error).split())} Start one with `ray start --head`."
         ) from error
     had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
-    for kind, count in NEEDS[context.device].items():
-        if had.get(kind, 0) < count:
+    for kind, needed in NEEDS[context.device].items():
+        if had.get(kind, 0) < needed:
             ray.shutdown()
             raise UserError(
                 f"--device {context.device} needs a {kind} in the cluster; {context.cluster} has none. "
@@ -113,18 +161,6 @@ def _board() -> Any:
     """A board on the driver's own node, which is lost with the driver only."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
-
-
-def _start(jobs: list[Job], context: Context, board: Any) -> list[Any]:
-    """Submit every job; plugins and each dataset go into the object store, from where a node has them once."""
-    needs = NEEDS[context.device]
-    task = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=RETRIES)(_work)
-    plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
-    shared = ray.put(_Shared(context._replace(plugins=(), data={}), plugins, board))
-    names = [str(job.cell.benchmark.settings.get("dataset", "")) for job in jobs]
-    data: dict[str, Any] = {name: ray.put(dataset(name, context.data)) for name in set(names) if name}
-    numbered = enumerate(zip(jobs, names, strict=True))
-    return [task.remote(number, job, shared, data.get(name)) for number, (job, name) in numbered]
 
 
 def _work(number: int, job: Job, shared: _Shared, data: Dataset | None) -> list[Record]:
@@ -160,7 +196,7 @@ def _together(device: str) -> int:
     """How many jobs this node has at a time, at most."""
     here = ray.get_runtime_context().get_node_id()
     had = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)  # type: ignore[no-untyped-call, unused-ignore]
-    return min(int(had.get(kind, 0) // count) for kind, count in NEEDS[device].items())
+    return min(int(had.get(kind, 0) // needed) for kind, needed in NEEDS[device].items())
 
 
 def _records(task: Any, job: Job, context: Context) -> list[Record]:

@@ -3,12 +3,13 @@
 import importlib
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import closing
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from retrograde.environment import environment, peak_bytes, reset_peak
 from retrograde.episodes import Episodic
 from retrograde.errors import UserError
 from retrograde.evaluation import Outcome
+from retrograde.interruption import held_back, leave_to_driver
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
 from retrograde.plan import Context, Job, code_of, resolve
@@ -33,6 +35,28 @@ from retrograde.trial import Trial, trial
 Progress = Callable[[int], None]
 Ended = Generator[tuple[Job, list[Record]], None, None]
 """Jobs as they end, with a record of each replicate; closing it stops what still runs."""
+Jobs = Iterable[Job | None]
+"""Jobs to be run; None where there is none now, but may be later."""
+PAUSE = 0.5
+"""Seconds after which later has come."""
+
+
+class Source:
+    """Jobs, taken one by one."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = iter(jobs)
+        self.ended = False
+
+    def take(self) -> Job | None:
+        """The next job; None where there is none, now or, once the source has ended, ever."""
+        if self.ended:
+            return None
+        try:
+            return next(self._jobs)
+        except StopIteration:
+            self.ended = True
+            return None
 
 
 def run_job(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
@@ -133,10 +157,13 @@ def shared(progress: Progress, groups: int) -> Progress:
     return advance
 
 
-def run_here(jobs: list[Job], registry: Registry, context: Context, progress: Progress) -> Ended:
+def run_here(jobs: Jobs, registry: Registry, context: Context, progress: Progress) -> Ended:
     """Run jobs one after the other in this process."""
     for job in jobs:
-        yield job, run_job(job, registry, context, progress)
+        if job is None:
+            time.sleep(PAUSE)
+        else:
+            yield job, run_job(job, registry, context, progress)
 
 
 class _Worker(NamedTuple):
@@ -149,38 +176,106 @@ class _Task(NamedTuple):
 
     worker: _Worker
     job: Job
+    again: bool  # its first worker died
     until: float = float("inf")  # until the worker says that it has begun
+    steps: int = 0
 
 
-_Busy = dict[Connection, _Task]
+class _Staff:
+    """Worker processes: those that have a task, and those that wait for one."""
 
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.busy: dict[Connection, _Task] = {}
+        self.idle: list[_Worker] = []
+        self.again: deque[Job] = deque()  # those whose worker died
 
-def run_in_workers(jobs: list[Job], context: Context, progress: Progress) -> Ended:
-    """Run jobs in worker processes; a worker that dies or takes too long costs its job only."""
-    todo = deque(jobs)
-    busy: _Busy = {}
-    try:
-        for _ in range(min(context.jobs, len(jobs))):
-            _give(_start(context), todo, busy, context)
-        while busy:
-            for ready in wait(list(busy), _left(busy)):
-                task = busy[ready]  # type: ignore[index]
-                message = _receive(task.worker)
-                if isinstance(message, int):
-                    busy[task.worker.pipe] = _begun(task, context)
-                    progress(message)
-                    continue
-                del busy[task.worker.pipe]
-                yield task.job, _died(task, context) if message is None else message
-                _give(task.worker, todo, busy, context)
-            for task in _overdue(busy):
-                del busy[task.worker.pipe]
-                _stop(task.worker)
-                yield task.job, failed(task.job, _LATE.format(context.timeout), context)
-                _give(_start(context), todo, busy, context)
-    finally:
-        for task in busy.values():
+    def room(self) -> bool:
+        """True if another job may run now; one that is tried again runs alone, since it may have wanted too much memory."""
+        return len(self.busy) < self.context.jobs and not any(task.again for task in self.busy.values())
+
+    def give(self, job: Job, *, again: bool = False) -> None:
+        """Give a job to a worker that waits for one, else to a new one."""
+        worker = self.idle.pop() if self.idle else _start(self.context)
+        try:
+            worker.pipe.send(job)
+        except OSError:  # it died while it waited
+            worker.pipe.close()
+            self.give(job, again=again)
+            return
+        self.busy[worker.pipe] = _Task(worker, job, again)
+
+    def records(self, task: _Task, progress: Progress) -> list[Record] | None:
+        """The records of a task that has ended; None where it tells its steps, or where its job is to be tried again."""
+        message = _receive(task.worker)
+        if isinstance(message, int):
+            self.begun(task, message)
+            progress(message)
+            return None
+        if message is not None:
+            del self.busy[task.worker.pipe]
+            self.idle.append(task.worker)
+            return message
+        self.lost(task)
+        if task.again:
+            return _died(task, self.context)
+        progress(-task.steps)
+        self.again.append(task.job)
+        return None
+
+    def begun(self, task: _Task, steps: int) -> None:
+        """Note the steps of a task, which now has begun; its time is set if it has a limit."""
+        limit = self.context.timeout
+        set_now = limit is not None and task.until == float("inf")
+        until = time.monotonic() + limit if limit is not None and set_now else task.until
+        self.busy[task.worker.pipe] = task._replace(steps=task.steps + steps, until=until)
+
+    def lost(self, task: _Task) -> None:
+        """The task's worker is dead, or is stopped."""
+        del self.busy[task.worker.pipe]
+        _stop(task.worker)
+
+    def overdue(self) -> list[_Task]:
+        """The tasks whose time is over, and that have nothing to say."""
+        now = time.monotonic()
+        return [task for task in self.busy.values() if task.until <= now and not task.worker.pipe.poll()]
+
+    def heard(self, longest: float | None) -> list[_Task]:
+        """The tasks with something to say, as soon as there are any, or some task's time or the longest wait is over."""
+        until = min(task.until for task in self.busy.values())
+        left = max(0.0, until - time.monotonic())
+        seconds = min(left, float("inf") if longest is None else longest)
+        ready = wait(list(self.busy), None if seconds == float("inf") else seconds)
+        return [self.busy[pipe] for pipe in ready]  # type: ignore[index]
+
+    def close(self) -> None:
+        """Stop those that have a task, and let the others go."""
+        for task in self.busy.values():
             _stop(task.worker)
+        for worker in self.idle:
+            worker.pipe.close()
+
+
+def run_in_workers(jobs: Jobs, context: Context, progress: Progress) -> Ended:
+    """Run jobs in worker processes; one that takes too long costs its job, one that dies costs it a first of two tries."""
+    source = Source(jobs)
+    with closing(_Staff(context)) as staff:
+        while True:
+            while staff.room() and (job := source.take()):
+                staff.give(job)
+            if not staff.busy and staff.again:
+                staff.give(staff.again.popleft(), again=True)
+            if not staff.busy:
+                if source.ended:
+                    return
+                time.sleep(PAUSE)
+                continue
+            for task in staff.heard(PAUSE if staff.room() and not source.ended else None):
+                if records := staff.records(task, progress):
+                    yield task.job, records
+            for task in staff.overdue():
+                staff.lost(task)
+                yield task.job, failed(task.job, _LATE.format(context.timeout), context)
 
 
 _LATE = (
@@ -201,40 +296,8 @@ def _stop(worker: _Worker) -> None:
 
 def _died(task: _Task, context: Context) -> list[Record]:
     code = task.worker.process.exitcode
-    reason = f"The worker process died with exit code {code}."
+    reason = f"The worker process died with exit code {code}, as the one before it had in the first try."
     return failed(task.job, reason + (_MEMORY if code == _KILLED else ""), context)
-
-
-def _begun(task: _Task, context: Context) -> _Task:
-    """The same task with its time set, if it has a limit and only now begins."""
-    if context.timeout is None or task.until < float("inf"):
-        return task
-    return task._replace(until=time.monotonic() + context.timeout)
-
-
-def _left(busy: _Busy) -> float | None:
-    """The seconds until some task's time is over; None where no task has a limit."""
-    until = min(task.until for task in busy.values())
-    return max(0.0, until - time.monotonic()) if until < float("inf") else None
-
-
-def _overdue(busy: _Busy) -> list[_Task]:
-    """The tasks whose time is over, and that have nothing to say."""
-    now = time.monotonic()
-    return [task for task in busy.values() if task.until <= now and not task.worker.pipe.poll()]
-
-
-def _give(worker: _Worker, todo: deque[Job], busy: _Busy, context: Context) -> None:
-    """Give the next job to the worker, or to a fresh one if it has died; let it go where there is none."""
-    if not todo:
-        worker.pipe.close()
-        return
-    try:
-        worker.pipe.send(todo[0])
-    except OSError:
-        _give(_start(context), todo, busy, context)
-        return
-    busy[worker.pipe] = _Task(worker, todo.popleft())
 
 
 def _receive(worker: _Worker) -> int | list[Record] | None:
@@ -251,17 +314,16 @@ def _start(context: Context) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     process = spawn.Process(target=serve, args=(there, context), daemon=True)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the driver's to handle
-    try:
+    resource_tracker.ensure_running()  # or `start` would do so, and let signals through
+    with held_back():  # Ctrl-C is the driver's to handle
         process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
     there.close()
     return _Worker(process, here)
 
 
 def serve(pipe: Connection, context: Context) -> None:
     """A worker's life: jobs come in, records go out, until the pipe closes or the driver dies."""
+    leave_to_driver()
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     if context.jobs > 1:
         torch.set_num_threads(1)

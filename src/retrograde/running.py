@@ -13,20 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from retrograde.claims import Holder
 from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
 from retrograde.environment import physical_bytes, usable_cores
 from retrograde.errors import UserError, nearest
-from retrograde.execute import Ended, run_here, run_in_workers
+from retrograde.execute import Ended, Jobs, run_here, run_in_workers
+from retrograde.interruption import orderly, told
 from retrograde.models import forget_files
 from retrograde.plan import Changed, Context, Job, Request, plan, since
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry
 from retrograde.settings import parse
+from retrograde.sharing import Heard, Share
 from retrograde.stats import t_interval
-from retrograde.store import Store
+from retrograde.store import Store, takes_no_more
 
-INTERRUPTED = 130
 WORTH_A_PROCESS = 2000
 """Steps of a batch of replicates, a few milliseconds each, that a process must have to do: to begin takes it 3 s."""
 COLUMNS = (
@@ -61,18 +63,24 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
     planned = []
     for folder, requests, seeds in stores:
         store = Store(folder)
+        store.begin()
         planned.append((store, plan(_chosen(requests, options.only), seeds, registry, context, store, changed)))
     for store, _ in planned:
         store.check_writable()
         for path, why in store.damaged.items():
             err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)}).")
     codes = [0]
-    for store, jobs in planned:
-        if INTERRUPTED not in codes:
-            spread = options.device == "cpu" and not options.cluster
-            at_once = options.jobs or (_workers(jobs) if spread else 1)
-            _tell_changed(jobs, changed, err)
-            codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
+    try:
+        with orderly():
+            for store, jobs in planned:
+                spread = options.device == "cpu" and not options.cluster
+                at_once = options.jobs or (_workers(jobs) if spread else 1)
+                _tell_changed(jobs, changed, err)
+                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
+    except KeyboardInterrupt as stopped:
+        what, code = told(stopped)
+        err.print(f"{what}. What had finished is kept; the same command goes on from there.")
+        return code
     return max(codes)
 
 
@@ -131,40 +139,75 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
-    troubles: list[Record] = []
-    of_cell: dict[Cell, list[Record]] = {}
-    left = Counter[Cell]()
-    for job in todo:
-        left[job.cell] += len(job.missing)
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
 
         def advance(steps: int) -> None:
             bar.advance(task, steps)
 
-        try:
-            with closing(_started(todo, registry, context, advance)) as running:
-                for job, records in running:
-                    _write(store, records)
-                    cell = of_cell.setdefault(job.cell, [])
-                    cell += records
-                    if len(cell) == left[job.cell]:
-                        out.print(_line(job.cell, of_cell.pop(job.cell)))
-                    troubles += [record for record in records if record.status != "done"]
-        except KeyboardInterrupt:
-            err.print("Interrupted. What had finished is kept; the same command goes on from there.")
-            return INTERRUPTED
-    return _verdict(troubles, store, out, err)
+        outcome = _Outcome(todo, out)
+        share = Share(store, todo, _heard(outcome, advance, err))
+        with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
+            for job, records in running:
+                _write(share, job, records)
+                outcome.add(records)
+    return _verdict(outcome, store, out, err)
 
 
-def _started(todo: list[Job], registry: Registry, context: Context, advance: Callable[[int], None]) -> Ended:
+class _Outcome:
+    """What a run, and others beside it, made of its cells; a line is printed as each ends."""
+
+    def __init__(self, todo: list[Job], out: Console) -> None:
+        self.troubles: list[Record] = []
+        self.elsewhere = 0
+        self._out = out
+        self._left = Counter[Cell]()
+        self._of_cell: dict[Cell, list[Record]] = {}
+        self._others = Counter[Cell]()  # how many of a cell's records other runs made
+        for job in todo:
+            self._left[job.cell] += len(job.missing)
+
+    def add(self, records: list[Record], *, elsewhere: bool = False) -> None:
+        """Take in records of one cell, made here or elsewhere."""
+        cell = records[0].cell
+        found = self._of_cell.setdefault(cell, [])
+        found += records
+        if elsewhere:
+            self.elsewhere += len(records)
+            self._others[cell] += len(records)
+        if len(found) == self._left[cell]:
+            self._out.print(_line(cell, self._of_cell.pop(cell), self._others[cell]))
+        self.troubles += [record for record in records if record.status != "done"]
+
+
+def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> Heard:
+    """What is said and counted of other runs on the same store."""
+
+    def made(rest: Job, records: list[Record]) -> None:
+        outcome.add(records, elsewhere=True)
+        if not rest.missing:
+            advance(rest.steps)
+
+    def waits(count: int, holders: list[Holder]) -> None:
+        who = ", ".join(holder.text for holder in holders) or "another run"
+        err.print(f"The last {count} replicates are with {escape(who)}. Waiting for them, and taking over what is given up.")
+
+    def inherits(job: Job, holders: list[Holder]) -> None:
+        who = ", ".join(holder.text for holder in holders)
+        gone = f"was begun by {who}, which shows no sign of life; it begins again."
+        err.print(f"[yellow]note:[/] {escape(f'{job.cell.text} {gone}')}")
+
+    return Heard(made, waits, inherits)
+
+
+def _started(todo: list[Job], share: Jobs, registry: Registry, context: Context, advance: Callable[[int], None]) -> Ended:
     """The jobs at work: on a cluster, here, or, where there are several or some may be stopped, in processes of their own."""
-    if context.cluster:
+    if context.cluster and todo:
         from retrograde.cluster import run_on_cluster
 
-        return run_on_cluster(todo, context, advance)
-    here = context.jobs == 1 and context.timeout is None
-    return run_here(todo, registry, context, advance) if here else run_in_workers(todo, context, advance)
+        return run_on_cluster(share, context, advance)
+    here = (context.jobs == 1 and context.timeout is None) or not todo
+    return run_here(share, registry, context, advance) if here else run_in_workers(share, context, advance)
 
 
 _FATE = {
@@ -182,18 +225,17 @@ def _tell_changed(jobs: list[Job], changed: Changed, err: Console) -> None:
         err.print(_FATE[changed])
 
 
-def _write(store: Store, records: list[Record]) -> None:
+def _write(share: Share, job: Job, records: list[Record]) -> None:
     """Write records; where the store takes no more, put them elsewhere and raise `UserError`."""
     unwritten = deque(records)
+    store = share.store
     try:
         while unwritten:
-            store.write(unwritten[0])
+            share.write(job, unwritten[0])
             unwritten.popleft()
     except OSError as error:
-        raise UserError(
-            f"Records are written to --out, and {store.folder} takes no more: {error}. What was written before is kept. "
-            f"{_rescued(store, list(unwritten))} Make room, or put right who may write; then the same command goes on."
-        ) from error
+        raise takes_no_more(store.folder, error, f"{_rescued(store, list(unwritten))} ") from error
+    share.done(job)
 
 
 def _rescued(store: Store, records: list[Record]) -> str:
@@ -208,20 +250,22 @@ def _rescued(store: Store, records: list[Record]) -> str:
     return f"What had just ended ({what}) lies in {other.folder}: copy what is in it to {store.folder}."
 
 
-def _line(cell: Cell, records: list[Record]) -> str:
+def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
     done = [record for record in records if record.status == "done"]
     colour = "green" if len(done) == len(records) else "red"
     word = "done" if len(done) == len(records) else ", ".join(sorted({r.status for r in records} - {"done"}))
     line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
+    share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
+    others = f"  ({share} from another run)" if elsewhere else ""
     if not done:
-        return line
+        return line + others
     what, values = _headline(done)
     score = t_interval(values)
     spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
     compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
     seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
     note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
-    return f"{line}  {what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}"
+    return f"{line}  {what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}{others}"
 
 
 def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
@@ -235,11 +279,13 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
     return f"loss {steps}", np.array([np.mean(each.loss[-1]) for each in left])
 
 
-def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:
+def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console) -> int:
     alike: dict[tuple[str, str, str], list[int]] = {}
-    for record in troubles:
+    for record in outcome.troubles:
         alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(record.seed)
     for (status, text, reason), seeds in alike.items():
         err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(reason)}")
+    if outcome.elsewhere:
+        out.print(f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile.")
     out.print(f"Tables: retrograde report {store.folder}")
-    return 1 if any(record.status == "failed" for record in troubles) else 0
+    return 1 if any(record.status == "failed" for record in outcome.troubles) else 0

@@ -1,5 +1,6 @@
 """Where records lie: a folder whose paths are the index."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged: dict[Path, str] = {}  # records that could not be read, and why
+        self._began = 0
 
     def path(self, cell: Cell, seed: int) -> Path:
         """Where the record of one replicate lies."""
@@ -32,6 +34,18 @@ class Store:
         except OSError as error:
             raise UserError(f"Records are written to --out, and {self.folder} cannot be written: {error}.") from error
 
+    def begin(self) -> None:
+        """Note the time, by the clock of the server that keeps the store: see `newer`."""
+        with suppress(OSError):  # no store, so that all will be newer, or one that `check_writable` refuses
+            self._began = _now(self.folder)
+
+    def newer(self, path: Path) -> bool:
+        """True if there is a file that was written after `begin`."""
+        try:
+            return path.stat().st_mtime_ns > self._began
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def write(self, record: Record) -> None:
         """Write a record so that it is there whole or not at all.
 
@@ -39,8 +53,7 @@ class Store:
         copied to `seed-<n>.superseded-<version>`.
         """
         path = self.path(record.cell, record.seed)
-        finished = self.finished(record.cell, record.seed)
-        if finished and (record.status == "failed" or not changes(finished.code, record.code)):
+        if _stays(self.finished(record.cell, record.seed), record):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
@@ -50,21 +63,52 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
-            if path in self.damaged:
-                with suppress(FileNotFoundError):  # another run has set it aside
-                    path.replace(_free(path.with_suffix(".damaged")))
-                del self.damaged[path]
-            if finished:
-                _copy(path, path.with_suffix(f".superseded-{version_digest(finished.code)}"))
-            Path(temporary).replace(path)
-        except BaseException:
+            while not self._published(record, Path(temporary), path):
+                pass
+        finally:
             Path(temporary).unlink(missing_ok=True)
-            raise
+
+    def _published(self, record: Record, temporary: Path, path: Path) -> bool:
+        """Give a record's whole file its name, unless one that stays has it; False where it is to be tried again.
+
+        Other runs may write the same record meanwhile. So nothing is moved or replaced on the strength of an earlier look: a
+        record that is new comes in by a link, which never replaces; a damaged one gets a second name, and is looked at there.
+        """
+        if _linked(temporary, path):
+            self.damaged.pop(path, None)
+            return True
+        self.damaged.pop(path, None)
+        found = self.finished(record.cell, record.seed)
+        if _stays(found, record):
+            return True
+        if found:
+            _copy(path, path.with_suffix(f".superseded-{version_digest(found.code)}"))
+        if path in self.damaged and not self._set_aside(path):
+            return False
+        self.damaged.pop(path, None)
+        temporary.replace(path)
+        return True
+
+    def _set_aside(self, path: Path) -> bool:
+        """Give a damaged record a second name that is free; False where it is no longer there, or no longer damaged."""
+        names = (path.with_name(f"{path.stem}.damaged{f'-{number}' if number > 1 else ''}") for number in count(1))
+        try:
+            aside = next(name for name in names if _linked(path, name))
+        except FileNotFoundError:
+            return False
+        try:
+            self._parsed(read_bytes(aside), path)
+        except Damaged:
+            return True
+        except TooNew:
+            pass  # the next look says so
+        aside.unlink()
+        return False
 
     def read(self, path: Path) -> Record | None:
         """The record at a path, or None where there is none or a damaged one, which is noted."""
         try:
-            record = Record.from_json(path.read_bytes())
+            return self._parsed(read_bytes(path), path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
@@ -76,9 +120,12 @@ class Store:
         except Damaged as error:
             self.damaged[path] = str(error)
             return None
+
+    def _parsed(self, text: bytes, path: Path) -> Record:
+        """The record that a text at a path is; raises `TooNew` or `Damaged`."""
+        record = Record.from_json(text)
         if self.path(record.cell, record.seed) != path:
-            self.damaged[path] = f"it belongs at {self.path(record.cell, record.seed)}"
-            return None
+            raise Damaged(f"it belongs at {self.path(record.cell, record.seed)}")
         return record
 
     def finished(self, cell: Cell, seed: int) -> Record | None:
@@ -93,9 +140,14 @@ class Store:
                 yield record
 
 
+def _stays(finished: Record | None, record: Record) -> bool:
+    """True if a finished record keeps its place when another is written."""
+    return finished is not None and (record.status == "failed" or not changes(finished.code, record.code))
+
+
 def _copy(path: Path, to: Path) -> None:
     """Copy a file to a path, or to the first of `to-2`, `to-3`, ... that is not taken, which no other process then takes."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     for name in (to, *(to.with_name(f"{to.name}-{number}") for number in range(2, 1000))):
         try:
             with name.open("xb") as file:
@@ -109,7 +161,53 @@ def _copy(path: Path, to: Path) -> None:
     raise FileExistsError(f"{to} and all of its kind are taken")
 
 
-def _free(path: Path) -> Path:
-    """The path, or the first of `path-2`, `path-3`, ... that is not taken."""
-    names = (path.with_name(f"{path.name}-{number}") for number in count(2))
-    return path if not path.exists() else next(name for name in names if not name.exists())
+def takes_no_more(folder: Path, error: OSError, unwritten: str = "") -> UserError:
+    """The error of a store that is full, or that may no longer be written to."""
+    return UserError(
+        f"Records are written to --out, and {folder} takes no more: {error}. What was written before is kept. "
+        f"{unwritten}Make room, or put right who may write; then the same command goes on."
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file; a network file system may say that it has just been replaced, and then it is opened again."""
+    for _ in range(9):
+        try:
+            return path.read_bytes()
+        except OSError as error:  # noqa: PERF203 - it is rare
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
+
+
+def _linked(file: Path, name: Path) -> bool:
+    """Give a file another name, unless that is taken; the file system sees to it that it never is between look and link."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _copied(file, name)  # as good as it gets without links
+    return True
+
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""What a file system says that has no links, such as FAT."""
+
+
+def _copied(file: Path, name: Path) -> bool:
+    if name.exists():
+        return False
+    with tempfile.NamedTemporaryFile(prefix=".", suffix=".tmp", dir=name.parent, delete=False) as copy:
+        copy.write(file.read_bytes())
+    Path(copy.name).chmod(0o644)
+    Path(copy.name).replace(name)
+    return True
+
+
+def _now(folder: Path) -> int:
+    """The time of the file system's own clock, in nanoseconds."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime_ns
