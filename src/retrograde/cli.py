@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrograde.metastrategy import MetaStrategy
     from retrograde.plan import Request, Suite
     from retrograde.record import Record
+    from retrograde.store import Store
     from retrograde.strategy import Strategy
 
     Stored = tuple[Path, list[Request], int]
@@ -189,8 +190,7 @@ def report(
     asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
     with uncollected():
         made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
-        for path, why in records.damaged.items():
-            err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
+        _warn_damaged(records)
         for table in made.tables.values():
             typer.echo(markdown(table))
         if not made.records:
@@ -230,9 +230,16 @@ def _records(folder: Path) -> "list[Record]":
         )
     store = Store(folder)
     records = list(store)
+    _warn_damaged(store)
+    return records
+
+
+def _warn_damaged(store: "Store") -> None:
+    """Name every record and folder of a store that could not be read, with the reason."""
     for path, why in store.damaged.items():
         err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}).")
-    return records
+    if store.damaged:
+        err.print("[dim]Run the same suite again to replace damaged records; a folder wants permission to be read.[/]")
 
 
 @app.command()
