@@ -125,3 +125,81 @@ def test_any_one_record_alone_makes_a_report(odd, number):
     made = report("one", [odd[number]], ["html"], PARTS)
     assert ("scores" in made.tables) == (not odd[number].cell.episodic)
     assert made.tables["timing"].sections if odd[number].status == "done" else "timing" not in made.tables
+
+
+PART = """
+from dataclasses import dataclass
+import sys
+import pandas as pd
+from matplotlib.figure import Figure
+from retrograde.result import Drawing, Entry, Result, Section, Table
+
+ROWS = ((Entry("a"),),)
+
+class Late:
+    def __str__(self):
+        raise ValueError("late")
+
+class Broken(Figure):
+    def draw(self, renderer):
+        1 / 0
+
+@dataclass(frozen=True)
+class Mine({base}):
+    def {method}(self, records):
+        {body}
+"""
+TABLES = {
+    "raises": ("1 / 0", ":21: ZeroDivisionError: division by zero"),
+    "leaves": ("sys.exit(3)", ":21: SystemExit: 3"),
+    "gives nothing": ("pass", ":20: TypeError: a table is a retrograde.result.Table, and this is nothing (None)"),
+    "gives text": ("return 'text'", "this is of type str"),
+    "ragged": ('return Table("T", (), (Section("s", ("a", "b"), ROWS),), pd.DataFrame())', "of 2 columns, a row is 1 entries"),
+    "number": ('return Table("T", (), (Section("s", ("a",), ((Entry(1),),)),), pd.DataFrame())', "no retrograde.result.Entry"),
+    "no columns": ('return Table("T", (), (Section("s", (), ()),), pd.DataFrame())', "at least one column"),
+    "not UTF-8": (r'return Table("\ud800", (), (), pd.DataFrame())', "are text"),
+    "no frame": ('return Table("T", (), (), [])', "are a pandas DataFrame"),
+    "late": ('return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))', ":12: ValueError: late"),
+}
+FIGURES = {
+    "raises": ("1 / 0", ":21: ZeroDivisionError"),
+    "gives text": ("return 'text'", ":20: TypeError: a figure is a matplotlib.figure.Figure or None"),
+    "late": ("return Broken()", ":16: ZeroDivisionError"),
+}
+
+
+class Few(Registry):
+    """Two of the built-in results beside one's own."""
+
+    def names(self, kind):
+        return sorted({"forgetting", "scores", *self.own}) if kind == "results" else super().names(kind)
+
+
+def files_of(folder, records, plugins=(), faults=None):
+    """The files of a report in every format, by name, as it is made with some plugins."""
+    asked, parts = ["md", "csv", "tex", "svg", "html"], Few(tuple(plugins))
+    write(folder, asked, report("mine", records, asked, parts, faults=faults), parts, faults)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without_them(records, tmp_path):
+    bodies = {f"r{i}": ("Result", "table", body) for i, (body, _) in enumerate(TABLES.values())}
+    bodies |= {f"f{i}": ("Drawing", "figure", body) for i, (body, _) in enumerate(FIGURES.values())}
+    for name, (base, method, body) in bodies.items():
+        (tmp_path / f"{name}.py").write_text(PART.format(base=base, method=method, body=body))
+    faults = {}
+    whole = files_of(tmp_path / "whole", records)
+    found = files_of(tmp_path / "found", records, [tmp_path / f"{name}.py" for name in bodies], faults)
+    assert {name for name in found if found[name] != whole.get(name)} - {"r9.md", "r9.tex"} == {"report.html"}
+    assert whole.keys() <= found.keys()
+    page = found["report.html"].decode()
+    for name, (_, why) in zip(bodies, [*TABLES.values(), *FIGURES.values()], strict=True):
+        assert f"{name}.py:" in faults[name]
+        assert why in faults[name]
+        assert f"The result {name} failed and is left out: {name}.py:" in page
+
+
+def test_a_result_that_fails_is_an_error_where_nobody_notes_it(records, tmp_path):
+    (tmp_path / "mine.py").write_text(PART.format(base="Result", method="table", body="1 / 0"))
+    with pytest.raises(ZeroDivisionError):
+        report("mine", records, ["csv"], Few((tmp_path / "mine.py",)))

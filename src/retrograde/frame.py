@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
-from retrograde.errors import UserError
+from retrograde.errors import UserError, on_one_line
 from retrograde.paired import leaders
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, outcomes
@@ -170,10 +170,11 @@ def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> s
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    benchmarks = _told_apart({cell: (cell.benchmark.text,) for cell in cells}, lambda cell: cell.stream)
-    strategies = {cell: (benchmarks[cell], cell.strategy.name, cell.strategy.changed) for cell in cells}
+    benchmarks = _told_apart({cell: (on_one_line(cell.benchmark.text),) for cell in cells}, lambda cell: cell.stream)
+    called = {cell: (on_one_line(cell.strategy.name), on_one_line(cell.strategy.changed)) for cell in cells}
+    strategies = {cell: (benchmarks[cell], *called[cell]) for cell in cells}
     settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
-    return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
+    return {cell: Label(benchmarks[cell], called[cell][0], settings[cell]) for cell in cells}
 
 
 def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]) -> dict[Cell, str]:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
-from retrograde.errors import UserError
+from retrograde.errors import UserError, on_one_line
 from retrograde.probe import Probe
 from retrograde.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number, typed
 from retrograde.settings import as_text, digest, parse, write
@@ -92,7 +92,7 @@ class Cell:
     @property
     def text(self) -> str:
         """The cell on one line."""
-        return f"{self.benchmark.text}  {self.strategy.text}"
+        return on_one_line(f"{self.benchmark.text}  {self.strategy.text}")
 
 
 @dataclass(frozen=True)
