@@ -173,7 +173,7 @@ def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     benchmarks = _told_apart({cell: (on_one_line(cell.benchmark.text),) for cell in cells}, lambda cell: cell.stream)
     called = {cell: (on_one_line(cell.strategy.name), on_one_line(cell.strategy.changed)) for cell in cells}
     strategies = {cell: (benchmarks[cell], *called[cell]) for cell in cells}
-    settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
+    settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.settings))
     return {cell: Label(benchmarks[cell], called[cell][0], settings[cell]) for cell in cells}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import gt
 from pathlib import PurePosixPath
@@ -17,8 +17,9 @@ from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
 from retrograde.errors import UserError, on_one_line
+from retrograde.privacy import local, scrubbed, short
 from retrograde.probe import Probe
-from retrograde.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number, typed
+from retrograde.schema import Digest, How, Place, Positive, Reported, Seconds, Whole, odd_number, typed
 from retrograde.settings import as_text, digest, parse, write
 
 SCHEMA = 5
@@ -58,6 +59,13 @@ class Named:
         """The part as the command line takes it, such as `er:memory=500`."""
         return write(self.name, self.changed)
 
+    @property
+    def public(self) -> "Named":
+        """The same part, whose settings name files without their folders."""
+        settings = {name: short(value) for name, value in self.settings.items()}
+        said = {name: as_text(settings.get(name, short(text))) for name, text in parse(f":{self.changed}")[1].items()}
+        return Named(self.name, settings, ",".join(f"{name}={text}" for name, text in said.items()))
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -66,6 +74,8 @@ class Cell:
     benchmark: Named
     strategy: Named
     data: str  # digest of the dataset; empty where there is none
+    given: Digest = ""  # of the settings as they were given, where those here leave out the folder of a path
+    given_stream: Digest = ""  # likewise of the stream
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.path == other.path
@@ -76,13 +86,20 @@ class Cell:
     @cached_property
     def stream(self) -> str:
         """What identifies the stream: the benchmark's settings and the data."""
-        return digest([self.benchmark.name, self.benchmark.settings, self.data])
+        return self.given_stream or digest([self.benchmark.name, self.benchmark.settings, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
         """Where the cell's records lie in a store."""
         identity = [self.benchmark.settings, self.strategy.settings, self.data]
-        return PurePosixPath(self.benchmark.name, self.strategy.name, digest(identity))
+        return PurePosixPath(self.benchmark.name, self.strategy.name, self.given or digest(identity))
+
+    @property
+    def public(self) -> "Cell":
+        """The same cell, in the same place, whose settings name files without their folders: a record may be shared."""
+        if self.given or not (local(self.benchmark.settings) or local(self.strategy.settings)):
+            return self
+        return Cell(self.benchmark.public, self.strategy.public, self.data, self.path.name, self.stream)
 
     @property
     def episodic(self) -> bool:
@@ -139,9 +156,15 @@ class Record:
             f"{where['jobs']} jobs, {self.how['replicates']} replicates"
         )
 
+    @property
+    def public(self) -> "Record":
+        """The same record without folders of this machine, the user's name and the host's."""
+        how = self.how | ({"note": scrubbed(self.how["note"])} if "note" in self.how else {})
+        return replace(self, cell=self.cell.public, reason=scrubbed(self.reason), how=how)
+
     def to_json(self) -> str:
-        """The record as one JSON document; no NaN can occur in it."""
-        return _ADAPTER.dump_json(self).decode() + "\n"
+        """The record as one JSON document, made to be shared; no NaN can occur in it."""
+        return _ADAPTER.dump_json(self.public).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Record":
@@ -155,7 +178,7 @@ class Record:
         _check_age(record.schema)
         if fault := next(filter(None, _faults(record)), ""):
             raise Damaged(fault)
-        return record
+        return replace(record, cell=record.cell.public) if record.cell.public is not record.cell else record
 
 
 def _check_age(schema: int) -> None:
@@ -177,6 +200,7 @@ def _faults(record: Record) -> Iterator[str]:
         yield f"schema={record.schema}, and the first is 1"
     yield from (fault for name in FREE for fault in _odd(name, getattr(record, name)))
     yield _settings_fault(record.cell.benchmark)
+    yield _given_fault(record.cell)
     for part in (record.cell.benchmark, record.cell.strategy):
         yield from _odd(f"cell: settings of {part.name}", part.settings)
         yield _changed_fault(part)
@@ -203,6 +227,16 @@ def _settings_fault(benchmark: Named) -> str:
         _REPORTED.validate_python(benchmark.settings, strict=True)
     except ValidationError as error:
         return f"cell.benchmark.settings.{_misfit(error)}"
+    return ""
+
+
+def _given_fault(cell: Cell) -> str:
+    """Say where a cell claims another place than its settings have, although these are whole."""
+    if bool(cell.given) != bool(cell.given_stream):
+        return f"cell.given={cell.given!r} and cell.given_stream={cell.given_stream!r}: one of them is missing"
+    settings = [*cell.benchmark.settings.values(), *cell.strategy.settings.values()]
+    if cell.given and not any("…/" in str(value) for value in settings):
+        return f"cell.given={cell.given!r}, but no setting leaves out the folder of a path"
     return ""
 
 

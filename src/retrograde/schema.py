@@ -30,6 +30,8 @@ Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """A cosine."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A number from 0 to 1."""
+Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$")]
+"""Twelve hexadecimal digits, or nothing."""
 
 
 OPEN = with_config(ConfigDict(extra="allow"))
