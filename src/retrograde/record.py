@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import gt
 from pathlib import PurePosixPath
 from textwrap import shorten
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from retrograde.course import Course
 from retrograde.errors import UserError, on_one_line
 from retrograde.privacy import local, scrubbed, short
 from retrograde.probe import Probe
-from retrograde.schema import Digest, How, Place, Positive, Reported, Seconds, Whole, odd_number, typed
+from retrograde.schema import Digest, How, Place, Positive, Reported, Seconds, Whole, odd_number
 from retrograde.settings import as_text, digest, parse, write
 
 SCHEMA = 5
@@ -132,8 +132,8 @@ class Record:
     clocks: dict[str, Seconds] = field(default_factory=dict)  # shared by the replicates of a batch
     counts: dict[str, Whole] = field(default_factory=dict)
     memory: dict[str, Whole] = field(default_factory=dict)
-    how: Annotated[dict[str, Any], typed(How)] = field(default_factory=dict)
-    environment: Annotated[dict[str, Any], typed(Place)] = field(default_factory=dict)
+    how: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
     knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
     schema: int = SCHEMA
 
@@ -199,7 +199,8 @@ def _faults(record: Record) -> Iterator[str]:
     if record.schema < 1:
         yield f"schema={record.schema}, and the first is 1"
     yield from (fault for name in FREE for fault in _odd(name, getattr(record, name)))
-    yield _settings_fault(record.cell.benchmark)
+    yield from (_kind_fault(name, getattr(record, name)) for name in ("how", "environment"))
+    yield _kind_fault("cell.benchmark.settings", record.cell.benchmark.settings)
     yield _given_fault(record.cell)
     for part in (record.cell.benchmark, record.cell.strategy):
         yield from _odd(f"cell: settings of {part.name}", part.settings)
@@ -221,12 +222,12 @@ def _odd(name: str, values: Mapping[str, object]) -> Iterator[str]:
     return (f"{name}.{key}={value!r} is not finite" for key, value in values.items() if odd_number(value))
 
 
-def _settings_fault(benchmark: Named) -> str:
-    """Say which of the settings that reports read is none of its kind."""
+def _kind_fault(name: str, values: Mapping[str, object]) -> str:
+    """Say which value of a dictionary, whose keys may be any, is not what its key says."""
     try:
-        _REPORTED.validate_python(benchmark.settings, strict=True)
+        _OPEN[name].validate_python(values, strict=True)
     except ValidationError as error:
-        return f"cell.benchmark.settings.{_misfit(error)}"
+        return f"{name}.{_misfit(error)}"
     return ""
 
 
@@ -304,4 +305,4 @@ class _Schema:
 
 _SCHEMA = TypeAdapter(_Schema)
 _ADAPTER = TypeAdapter(Record)
-_REPORTED = TypeAdapter(Reported)
+_OPEN = {"how": TypeAdapter(How), "environment": TypeAdapter(Place), "cell.benchmark.settings": TypeAdapter(Reported)}

@@ -1,10 +1,9 @@
 """Types of the values in a record: its schema admits only what a report can compute with."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, GetPydanticSchema, with_config
-from pydantic_core import core_schema
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 LARGEST = 1e100
@@ -88,12 +87,6 @@ class Reported(TypedDict, total=False):
     test_every: Whole
     test_tasks: Positive
     transductive: bool
-
-
-def typed(schema: type) -> Any:
-    """Validate a dictionary as a `TypedDict`; for code, and when it is written, it is a dictionary of anything."""
-    written = core_schema.simple_ser_schema("any")
-    return GetPydanticSchema(lambda _, handler: {**handler(schema), "serialization": written})
 
 
 def odd_number(value: object) -> bool:
