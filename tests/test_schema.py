@@ -121,6 +121,11 @@ def test_nothing_is_divided_by_what_a_record_has_for_a_count(make_record, name, 
     assert f"how.{name}={value!r}" in read(record)
 
 
+def test_a_replicate_that_took_no_examples_has_no_time_for_each(make_record):
+    counts = {"steps": 10, "new": 0, "replayed": 0}
+    assert outcome(read(json.loads(make_record(counts=counts).to_json()))) == "reported"
+
+
 def outcome(record):
     """What became of a record: it was refused, or makes a report whose tables hold no number that is none."""
     if isinstance(record, str):

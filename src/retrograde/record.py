@@ -305,4 +305,8 @@ class _Schema:
 
 _SCHEMA = TypeAdapter(_Schema)
 _ADAPTER = TypeAdapter(Record)
-_OPEN = {"how": TypeAdapter(How), "environment": TypeAdapter(Place), "cell.benchmark.settings": TypeAdapter(Reported)}
+_OPEN: dict[str, TypeAdapter[Any]] = {
+    "how": TypeAdapter(How),
+    "environment": TypeAdapter(Place),
+    "cell.benchmark.settings": TypeAdapter(Reported),
+}
