@@ -116,7 +116,8 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
 def _heading(cell: Cell, label: dict[Cell, Label], metric: str) -> str:
     if metric == "loss":
         return f"{label[cell].benchmark} — loss"
-    return f"{label[cell].benchmark} — accuracy %, {'' if cell.benchmark.settings['transductive'] else 'non-'}transductive"
+    transductive = cell.benchmark.settings.get("transductive", True)
+    return f"{label[cell].benchmark} — accuracy %, {'' if transductive else 'non-'}transductive"
 
 
 def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def _trained(record: Record) -> bool:
 def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:
     how, counts, memory = record.how, record.counts, record.memory
     train = record.clocks["train"]
-    examples = counts["new"] + counts["replayed"]
+    examples = counts["new"] + counts["replayed"] or float("nan")  # steps of some learner may take none
     return {
         "benchmark": benchmark,
         "machine": record.machine,

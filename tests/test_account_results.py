@@ -277,3 +277,9 @@ def test_the_order_of_the_records_and_a_stay_on_disk_change_no_byte(several, see
     shuffled = random.Random(seed).sample(several, len(several))
     again = [Record.from_json(record.to_json()) for record in shuffled]
     assert all(render(table(again)) == render(table(several)) for render in FORMATS.values())
+
+
+def test_strategies_that_share_no_seed_are_not_compared_and_have_their_rows(make_probed):
+    made = table([make_probed("er", 0), make_probed("finetune", 1)])
+    assert [each.heading for each in made.sections if "forgets less than another" in each.heading] == []
+    assert {row[0].text for each in made.sections for row in each.rows} >= {"er", "finetune"}

@@ -48,5 +48,13 @@ def test_names_with_special_characters_compile(compiled, make_record):
     assert compiled(*(latex(table) for _, table in tables(made, PARTS))) == []
 
 
+@pytest.mark.parametrize("odd", ["[3pt]x", "*", "日本", "\\input{/etc/passwd}", "a\n\n\\input{x}", "$x^2$ % \\write18{ls}"])
+def test_names_that_are_commands_compile_as_text(compiled, make_record, odd):
+    made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
+    text = [latex(table) for _, table in tables(made, PARTS)]
+    assert compiled(*text) == []
+    assert not [one for one in text if "\\input" in one or "\\write" in one]
+
+
 def test_what_is_no_latex_is_found(compiled):
     assert compiled(r"\nonsense")[0] == "! Undefined control sequence."

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -167,3 +168,18 @@ def test_every_part_is_reached_by_its_link(opened):
     for link in links:
         link.click()
         assert tab.evaluate("document.querySelector(location.hash).getBoundingClientRect().top < innerHeight")
+
+
+def test_a_record_full_of_markup_runs_nothing_and_asks_for_nothing(browser, make_record, tmp_path):
+    word = "</td><script>document.title='ran'</script><img src=//a.example onerror=document.title='ran'><svg/onload=x()>{{7*7}}"
+    named = {"benchmark": word, "changed": f"x={word}", "machine": {"cpu": word}}
+    records = [make_record(word, seed, **named) for seed in range(2)]
+    records.append(replace(make_record(word, 2, status="failed", **named), reason=word))
+    asked, tab, trouble = ["svg", "html"], browser.new_page(), []
+    write(tmp_path, asked, report(word, records, asked, PARTS), PARTS, {word: word})
+    tab.on("request", lambda asked: asked.url.startswith(("data:", "file:")) or trouble.append(asked.url))
+    for path in tmp_path.glob("*.[hs]*"):
+        tab.goto(path.as_uri())
+        assert (trouble, tab.title() == "ran") == ([], False)
+        assert tab.locator("script").count() == (path.suffix == ".html")
+    tab.close()

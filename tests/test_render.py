@@ -1,5 +1,6 @@
 import io
 import re
+from csv import reader
 
 import numpy as np
 import pandas as pd
@@ -144,3 +145,48 @@ def test_a_number_that_is_missing_is_empty_in_the_csv():
 def test_a_table_without_records_says_so(form, expected):
     empty = Table("Scores", ("A note.",), (), pd.DataFrame(columns=["strategy", "mean"]))
     assert FORMATS[form](empty) == expected
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", '=HYPERLINK("http://a.example")']
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_of_a_csv_begins_a_formula(formula):
+    back = list(reader(io.StringIO(csv(table(["er"], tidy=pd.DataFrame({formula: [formula, "er"]}))), newline="")))
+    assert back == [[f"'{formula}"], [f"'{formula}"], ["er"]]
+
+
+@pytest.mark.parametrize("text", ["a\r=1", "a\n=1", "\t=1", "\r\n=1", "\x00=1"])
+def test_no_line_break_in_a_csv_begins_another_cell(text):
+    back = list(reader(io.StringIO(csv(table(["er"], tidy=pd.DataFrame({"name": [text]}))), newline="")))
+    assert back == [["name"], [re.sub(r"[\x00-\x1f]", "�", text)]]
+
+
+@pytest.mark.parametrize("number", ["-1.5", "+2", "-3e-05", "-.5", "-7"])
+def test_a_number_in_a_csv_stays_a_number(number):
+    assert csv(table(["er"], tidy=pd.DataFrame({"text": [number], "value": [float(number)]}))).count("'") == 0
+
+
+def test_a_csv_keeps_whole_numbers_whole_and_what_is_missing_empty_beside_formulas():
+    tidy = pd.DataFrame({"name": ["=a", None], "n": pd.Series([1, None], dtype=object), "x": [-0.5, np.nan]})
+    assert csv(table(["er"], tidy=tidy)) == "name,n,x\n'=a,1,-0.5\n,,\n"
+
+
+@pytest.mark.parametrize("start", ["[3pt]", "*", "[U+65E5]", "日"])
+def test_no_row_of_latex_gives_an_argument_to_the_command_before_it(start):
+    made = latex(table([start, "1"], columns=(start, "n")))
+    rows = [line for line in made.splitlines() if " & " in line]
+    assert [row.startswith("{}") for row in rows] == [True, True]
+
+
+CONTROL = "a\n\\input{secret}\r\x1b[2J\x00\u2028b"
+
+
+@pytest.mark.parametrize("form", ["md", "tex"])
+def test_no_text_of_a_table_breaks_its_line_or_commands_a_terminal(form):
+    plain, odd = (FORMATS[form](table([text, text], heading=text, notes=(text,))) for text in ("a b", CONTROL))
+    assert len(odd.splitlines()) == len(plain.splitlines())
+    assert not set(odd) & set("\x1b\x00\r\u2028")
+    empty = Table(CONTROL, (), (), pd.DataFrame())
+    assert FORMATS[form](empty).splitlines()[0].startswith("#" if form == "md" else "%")
+    assert "\\input{" not in FORMATS[form](empty).replace("\\\\", "")

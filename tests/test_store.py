@@ -245,3 +245,44 @@ def test_a_folder_that_cannot_be_written_is_the_users_to_put_right(tmp_path, bel
 def test_a_folder_that_can_be_written_is_made_and_left_empty(store):
     store.check_writable()
     assert list(Path(store.folder).iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_read(store, make_record, monkeypatch):
+    store.write(good := make_record("er"))
+    store.write(make_record("sgd"))
+    closed, whole = store.folder / "split" / "sgd", Path.iterdir
+
+    def iterdir(folder):
+        if folder == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return whole(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert list(store) == [good]
+    assert store.damaged == {closed: "the folder cannot be read: Permission denied"}
+
+
+def test_a_record_that_may_not_be_read_is_named_and_the_rest_is_read(store, make_record, monkeypatch):
+    for seed in range(2):
+        store.write(make_record(seed=seed))
+    closed, whole = store.path(make_record().cell, 1), Path.read_bytes
+
+    def read_bytes(path):
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert [record.seed for record in store] == [0]
+    assert store.damaged == {closed: "it cannot be read: Permission denied"}
+    with pytest.raises(UserError, match="cannot be read"):  # a run does not replace what it cannot see
+        store.finished(make_record().cell, 1)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_no_record_and_is_not_waited_for(store, make_record, make):
+    path = store.path(make_record().cell, 0)
+    path.parent.mkdir(parents=True)
+    make(path)
+    assert list(store) == []
+    assert store.damaged == {path: "it is no file"}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from retrograde.schema import Finite, Length, Positive, Whole
+
 
 @dataclass(frozen=True)
 class Account:
@@ -21,14 +23,14 @@ class Account:
     halves of these: their squares are inner products of the halves, free of sampling noise on average, and 0 if below.
     """
 
-    task: int  # the one in training, from 0; the earlier ones are all before it
-    windows: int
-    length: float  # of the path: the sum of |d|
-    before: list[float]  # the loss of each earlier task where training begins
-    after: list[float]  # and where it ends
-    slope: list[float]
-    curvature: list[float]
-    exposure: list[float]
+    task: Positive  # the one in training, from 0; the earlier ones are all before it
+    windows: Whole
+    length: Length  # of the path: the sum of |d|
+    before: list[Finite]  # the loss of each earlier task where training begins
+    after: list[Finite]  # and where it ends
+    slope: list[Finite]
+    curvature: list[Finite]
+    exposure: list[Length]
 
     @property
     def observed(self) -> Float[np.ndarray, " task"]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from retrograde.schema import Cosine, Finite, Length, Number, Share, Whole
+
 WATCHED = 100
 """Tasks on which a check measures; and test tasks whose gradients are compared."""
 
@@ -16,11 +18,11 @@ class Check:
     A check that saw something non-finite is left out of the record.
     """
 
-    iteration: int
-    loss: list[float]
-    accuracy: list[float]  # empty in regression
-    cosine: float  # between support and query gradient, before adapting
-    cosine_seen: float  # the same on tasks drawn as those of meta-training, with their shots and queries
+    iteration: Whole
+    loss: list[Finite]
+    accuracy: list[Share]  # empty in regression
+    cosine: Cosine  # between support and query gradient, before adapting
+    cosine_seen: Cosine  # the same on tasks drawn as those of meta-training, with their shots and queries
 
     def finite(self) -> bool:
         """Whether all of it is a number."""
@@ -31,11 +33,11 @@ class Check:
 class Fit:
     """One test task that is a curve: the truth, the support, and what was predicted after inner steps from 0 on."""
 
-    x: list[float]
-    y: list[float]
-    support_x: list[float]
-    support_y: list[float]
-    predicted: list[list[float]]
+    x: list[Finite]
+    y: list[Finite]
+    support_x: list[Finite]
+    support_y: list[Finite]
+    predicted: list[list[Finite]]
 
     def whole(self, steps: int) -> bool:
         """Whether every curve has all points, before and after each of the inner steps."""
@@ -52,20 +54,20 @@ class InnerAccount:
     step goes straight down the query's loss. Here lengths are of the gradient on all queries, sampling noise included.
     """
 
-    observed: float
-    slope: float
-    curvature: float
-    exposure: float
+    observed: Finite
+    slope: Finite
+    curvature: Finite
+    exposure: Length
 
 
 @dataclass(frozen=True)
 class Adaptation:
     """Adapting to test tasks: `loss[k][t]` is the mean query loss on task t after k inner steps."""
 
-    loss: list[list[float]]
-    correct: list[list[int]]  # right answers likewise, of `queries` in each task; empty in regression
-    queries: int
-    cosine: list[float]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
+    loss: list[list[Finite]]
+    correct: list[list[Number]]  # right answers likewise, of `queries` in each task; empty in regression
+    queries: Number
+    cosine: list[Cosine]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
     checks: list[Check] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
     accounts: list[InnerAccount] = field(default_factory=list)  # of each inner step, over the first 100 tasks; schema 5

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrograde.errors import UserError, nearest
-from retrograde.registry import KINDS, Registry
+from retrograde.errors import UserError, nearest, on_one_line
+from retrograde.registry import KINDS, Registry, missing
 from retrograde.settings import Part
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from retrograde.metastrategy import MetaStrategy
     from retrograde.plan import Request, Suite
     from retrograde.record import Record
+    from retrograde.store import Store
     from retrograde.strategy import Strategy
 
     Stored = tuple[Path, list[Request], int]
@@ -185,30 +187,47 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Make the page too, and open it in a browser.")] = False,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """Make every table and figure from the records of a store, without training, and print the tables."""
+    """Make every table and figure from the records of a store, without training, and print the tables.
+
+    A result that fails is left out and named, and the exit code is 1; everything else is written.
+    """
     from retrograde.heap import uncollected
     from retrograde.render import markdown
-    from retrograde.report import PAGE, formats, report, write
+    from retrograde.report import PAGE, Faults, formats, report, write
     from retrograde.store import Store
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
     asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
+    faults: Faults = {}
     with uncollected():
-        made = report(store.resolve().name, list(records), asked, registry, as_)._replace(damaged=len(records.damaged))
-        for path, why in records.damaged.items():
-            err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}). Run the suite again.")
+        made = report(store.resolve().name, list(records), asked, registry, as_, faults)
+        made = made._replace(damaged=len(records.damaged))
+        _warn_damaged(records)
         for note in made.versions:
             err.print(f"[yellow]warning:[/] {escape(note)}")
         for table in made.tables.values():
             typer.echo(markdown(table))
-        if not made.records:
+        if made.records:
+            for path in write(out_ or store / "tables", asked, made, registry, faults):
+                err.print(f"[dim]wrote {escape(str(path))}[/]")
+        else:
             err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
-            return
-        for path in write(out_ or store / "tables", asked, made, registry):
-            err.print(f"[dim]wrote {escape(str(path))}[/]")
-    if open_:
+    for kind, name in _unknown(made.records, registry):
+        err.print(f"[dim]note: {escape(on_one_line(missing(kind, name)))}[/]")
+    for name, why in faults.items():
+        err.print(f"[bold red]error:[/] the result {escape(name)} failed and is left out: {escape(on_one_line(why))}")
+    if open_ and made.records:
         typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
+    sys.exit(1 if faults else 0)
+
+
+def _unknown(records: "Sequence[Record]", registry: Registry) -> list[tuple[str, str]]:
+    """The kind and the name of every strategy and benchmark of some records that is not known here."""
+    named = {("strategy", record.cell.strategy.name) for record in records}
+    named |= {("benchmark", record.cell.benchmark.name) for record in records}
+    known = {"strategy": registry.names("strategies"), "benchmark": registry.names("benchmarks")}
+    return sorted((kind, name) for kind, name in named if name not in known[kind])
 
 
 @app.command()
@@ -239,9 +258,17 @@ def _records(folder: Path) -> "list[Record]":
         )
     store = Store(folder)
     records = list(store)
-    for path, why in store.damaged.items():
-        err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and left out ({escape(why)}).")
+    _warn_damaged(store)
     return records
+
+
+def _warn_damaged(store: "Store") -> None:
+    """Name every record and folder of a store that could not be read, with the reason."""
+    for path, why in store.damaged.items():
+        said = on_one_line(f"{path} is damaged and left out ({why}).")
+        err.print(f"[yellow]warning:[/] {escape(said)}")
+    if store.damaged:
+        err.print("[dim]Run the same suite again to replace damaged records; a folder wants permission to be read.[/]")
 
 
 @app.command()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
+from retrograde.schema import Positive, Whole
+
 
 @dataclass(frozen=True)
 class Course:
@@ -13,10 +15,10 @@ class Course:
     They are on the same test examples of a task every time: `Benchmark.test_examples` of them.
     """
 
-    tests: list[int]  # test examples of each task
-    task: list[int]  # of each test: the task in training, from 0; the last test of a task is at its end
-    step: list[int]  # of each test: steps so far, of the whole stream
-    correct: list[list[int]]  # of each test: right answers in each task so far and, at a task's end, in the next one
+    tests: list[Positive]  # test examples of each task
+    task: list[Whole]  # of each test: the task in training, from 0; the last test of a task is at its end
+    step: list[Whole]  # of each test: steps so far, of the whole stream
+    correct: list[list[Whole]]  # of each test: right answers in each task so far and, at a task's end, in the next one
 
     @property
     def accuracy(self) -> Float[np.ndarray, "test task"]:

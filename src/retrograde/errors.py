@@ -1,5 +1,6 @@
 """The one error that people see: a rule, the value received, the remedy."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -15,3 +16,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}." if names else "None is known."
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def on_one_line(text: str) -> str:
+    """Text without line breaks and other control characters, which a terminal or a table would obey; in their place `�`."""
+    return _CONTROL.sub("�", text)

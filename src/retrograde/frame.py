@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.adaptation import WATCHED, Adaptation
-from retrograde.errors import UserError
+from retrograde.errors import UserError, on_one_line
 from retrograde.paired import leaders
 from retrograde.record import Cell, Record
 from retrograde.result import Entry, outcomes
@@ -170,11 +170,13 @@ def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> s
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    benchmarks = _told_apart({cell: (cell.benchmark.titled(cell.benchmark.text),) for cell in cells}, lambda cell: cell.stream)
-    changed = {cell: cell.strategy.titled(cell.strategy.changed) for cell in cells}
-    strategies = {cell: (benchmarks[cell], cell.strategy.name, changed[cell]) for cell in cells}
-    settings = _told_apart(strategies, lambda cell: digest(cell.strategy.settings))
-    return {cell: Label(benchmarks[cell], cell.strategy.name, settings[cell]) for cell in cells}
+    streams = {cell: (on_one_line(cell.benchmark.titled(cell.benchmark.text)),) for cell in cells}
+    benchmarks = _told_apart(streams, lambda cell: cell.stream)
+    names = {cell: on_one_line(cell.strategy.name) for cell in cells}
+    changed = {cell: on_one_line(cell.strategy.titled(cell.strategy.changed)) for cell in cells}
+    strategies = {cell: (benchmarks[cell], names[cell], changed[cell]) for cell in cells}
+    settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.settings))
+    return {cell: Label(benchmarks[cell], names[cell], settings[cell]) for cell in cells}
 
 
 def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]) -> dict[Cell, str]:

@@ -6,16 +6,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.errors import UserError
 from retrograde.frame import Label, by_strategy, end_frame, labels, ordered, percent, row_title
 from retrograde.provenance import Code, Files, changes, files, source_digest
 from retrograde.record import Cell, Record
-from retrograde.registry import Registry
+from retrograde.registry import Registry, missing
 from retrograde.result import Entry, Section, Table, outcomes
 from retrograde.settings import as_text
 from retrograde.stats import BySeed, over_seeds
@@ -44,8 +44,13 @@ class Group(NamedTuple):
     records: Sequence[Record]
 
 
-def page(made: "Report", pictures: Sequence[Picture], registry: Registry) -> str:
-    """The whole page; the same records, tables, figures and strategies' files give the same text."""
+def page(
+    made: "Report", pictures: Sequence[Picture], registry: Registry, faults: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The whole page; the same records, tables, figures and strategies' files give the same text.
+
+    `faults` says by name what went wrong in each result part that is left out.
+    """
     everything, tables = ordered(made.records), list(made.tables.values())
     label = labels(everything)
     benchmarks = _groups("benchmark", everything, label)
@@ -54,6 +59,7 @@ def page(made: "Report", pictures: Sequence[Picture], registry: Registry) -> str
         "title": made.title,
         "counted": _counted(everything),
         "damaged": made.damaged,
+        "faults": faults,
         "tables": tables,
         "overall": [table for table in tables if table.sections == _overall(table, names).sections],
         "besides": [t for table in tables if table.sections != (t := _overall(table, names)).sections and t.sections],
@@ -135,12 +141,7 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
     cells = list(dict.fromkeys(record.cell for record in group.records))
     names = list(dict.fromkeys(name for cell in cells for name in cell.strategy.settings))
     rows = [(label[cell].benchmark, *(_setting(cell, name) for name in names)) for cell in cells]
-    try:
-        part = registry.get("strategies", group.name, cells[0].strategy.settings)
-    except UserError as error:
-        doc, declares, file = f"Not to be had here: {error}", {}, None
-    else:
-        doc, declares, file = inspect.getdoc(part) or "", part.declares(), registry.source("strategies", group.name)
+    doc, declares, file = _described(group.name, cells[0], registry)
     now = _code(files(file), source_digest(file), group.name)
     return {
         "id": group.id,
@@ -157,6 +158,17 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
 def _code(own: Files, source: str, name: str) -> Code:
     """The code of a strategy alone."""
     return Code({"strategy": own} if own else {}, source, name)
+
+
+def _described(name: str, cell: Cell, registry: Registry) -> tuple[str, dict[str, str], Path | None]:
+    """The description of a strategy, its declarations and its file; where it is not installed, the remedy."""
+    if name not in registry.names("strategies"):
+        return f"Not to be had here: {missing('strategy', name)}", {}, None
+    try:
+        part = registry.get("strategies", name, cell.strategy.settings)
+        return inspect.getdoc(part) or "", part.declares(), registry.source("strategies", name)
+    except Exception as error:  # the code is anybody's, and by now may be another than that of the record
+        return f"Not to be had here: {error}", {}, None
 
 
 def _setting(cell: Cell, name: str) -> str:

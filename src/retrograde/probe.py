@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from retrograde.schema import Cosine, Finite, Whole
+
 CEILING = 0.2
 """The least cosine between a task's gradients on two halves of its examples at which its cosines with others are told."""
 
@@ -20,12 +22,12 @@ class Probe:
     2019 define transfer and interference by such products). Numbers have four significant digits.
     """
 
-    task: int  # the one that ends here, from 0
-    step: int  # steps so far, of the whole stream
-    loss: list[float]  # of each task probed, from task 0 on
-    ceiling: list[float]  # likewise, the cosine between the gradients on the two halves
-    inner: list[float]  # inner products of gradients: the triangle with its diagonal, row by row
-    layers: dict[str, list[float]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
+    task: Whole  # the one that ends here, from 0
+    step: Whole  # steps so far, of the whole stream
+    loss: list[Finite]  # of each task probed, from task 0 on
+    ceiling: list[Cosine]  # likewise, the cosine between the gradients on the two halves
+    inner: list[Finite]  # inner products of gradients: the triangle with its diagonal, row by row
+    layers: dict[str, list[Finite]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
 
     @property
     def products(self) -> Float[np.ndarray, "task task"]:

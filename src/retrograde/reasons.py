@@ -37,7 +37,8 @@ def comparisons(replicates: pd.DataFrame) -> list[Comparison]:
     if len(strategies) < 2:
         return []
     against = reference(strategies)
-    return [_comparison(numbers, key, against) for key in strategies if key != against]
+    found = [_comparison(numbers, key, against) for key in strategies if key != against]
+    return [each for each in found if each.seeds]  # where no seed is shared there is nothing to compare
 
 
 def _comparison(numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, against: Key) -> Comparison:

@@ -1,11 +1,12 @@
 """What one replicate leaves: a compact JSON document from which every score is computed later."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import gt
 from pathlib import PurePosixPath
+from textwrap import shorten
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,9 +16,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
+from retrograde.errors import UserError, on_one_line
+from retrograde.privacy import local, scrubbed, short
 from retrograde.probe import Probe
 from retrograde.provenance import Code
-from retrograde.settings import digest, write
+from retrograde.schema import Digest, How, Place, Positive, Reported, Seconds, Whole, odd_number
+from retrograde.settings import as_text, digest, parse, write
 
 SCHEMA = 6
 Status = Literal["done", "diverged", "failed"]
@@ -31,6 +35,8 @@ ALWAYS = {
     "environment": ("cpu", "cores", "device", "threads", "jobs", "torch"),
 }
 """What every record of a finished replicate holds."""
+FREE = ("how", "environment")
+"""Fields in which keys may be that the schema does not name."""
 
 
 class Damaged(Exception):
@@ -64,6 +70,19 @@ class Named:
         """A text about the part, with the version where a report tells several apart."""
         return f"{text} ({self.version})".strip() if self.version else text
 
+    @property
+    def public(self) -> "Named":
+        """The same part, whose settings name files without their folders."""
+        settings = {name: short(value) for name, value in self.settings.items()}
+        said = {name: as_text(settings.get(name, short(text))) for name, text in parse(f":{self.changed}")[1].items()}
+        return Named(self.name, settings, ",".join(f"{name}={text}" for name, text in said.items()))
+
+
+def _of_version(known: str, *parts: Named) -> str:
+    """A digest of settings, and of the versions of parts where a report tells several apart."""
+    versions = [part.version for part in parts]
+    return digest([known, *versions]) if any(versions) else known
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -72,6 +91,8 @@ class Cell:
     benchmark: Named
     strategy: Named
     data: str  # digest of the dataset; empty where there is none
+    given: Digest = ""  # of the settings as they were given, where those here leave out the folder of a path
+    given_stream: Digest = ""  # likewise of the stream
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.path == other.path
@@ -82,13 +103,25 @@ class Cell:
     @cached_property
     def stream(self) -> str:
         """What identifies the stream: the benchmark's settings and the data."""
+        if self.given_stream:
+            return _of_version(self.given_stream, self.benchmark)
         return digest([self.benchmark.name, self.benchmark.identity, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
         """Where the cell's records lie in a store."""
-        identity = [self.benchmark.identity, self.strategy.identity, self.data]
-        return PurePosixPath(self.benchmark.name, self.strategy.name, digest(identity))
+        if self.given:
+            own = _of_version(self.given, self.benchmark, self.strategy)
+        else:
+            own = digest([self.benchmark.identity, self.strategy.identity, self.data])
+        return PurePosixPath(self.benchmark.name, self.strategy.name, own)
+
+    @property
+    def public(self) -> "Cell":
+        """The same cell, in the same place, whose settings name files without their folders: a record may be shared."""
+        if self.given or not (local(self.benchmark.settings) or local(self.strategy.settings)):
+            return self
+        return Cell(self.benchmark.public, self.strategy.public, self.data, self.path.name, self.stream)
 
     @property
     def episodic(self) -> bool:
@@ -98,7 +131,7 @@ class Cell:
     @property
     def text(self) -> str:
         """The cell on one line."""
-        return f"{self.benchmark.text}  {self.strategy.text}"
+        return on_one_line(f"{self.benchmark.text}  {self.strategy.text}")
 
 
 @dataclass(frozen=True)
@@ -106,27 +139,26 @@ class Record:
     """One replicate of one cell: of a stream, `correct` (row 0 before training, row i after task i), else `adaptation`."""
 
     cell: Cell
-    seed: int
+    seed: Whole
     status: Status
     reason: str = ""  # why it diverged or failed
     upper_bound: bool = False
     source: str = ""  # digest of the strategy's file
-    tests: list[int] = field(default_factory=list)  # test examples per task
-    correct: list[list[int]] = field(default_factory=list)
-    correct_told: list[list[int]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
+    tests: list[Positive] = field(default_factory=list)  # test examples per task
+    correct: list[list[Whole]] = field(default_factory=list)
+    correct_told: list[list[Whole]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
     adaptation: Adaptation | None = None  # schema 2
     gradients: list[Probe] = field(default_factory=list)  # of the tasks, at task ends; schema 5 (3 and 4: no ceilings)
     accounts: list[Account] = field(default_factory=list)  # one for each task after the first; schema 5
     course: Course | None = None  # accuracy along the stream; schema 4
-    clocks: dict[str, float] = field(default_factory=dict)  # seconds, shared by the replicates of a batch
-    counts: dict[str, int] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, Seconds] = field(default_factory=dict)  # shared by the replicates of a batch
+    counts: dict[str, Whole] = field(default_factory=dict)
+    memory: dict[str, Whole] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
-    sources: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # the files of its parts, by role; empty: not said; schema 6
+    # The files of its parts, by role, each with the digest of its content; empty: not said; schema 6.
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -153,9 +185,15 @@ class Record:
             f"{where['jobs']} jobs, {self.how['replicates']} replicates"
         )
 
+    @property
+    def public(self) -> "Record":
+        """The same record without folders of this machine, the user's name and the host's."""
+        how = self.how | ({"note": scrubbed(self.how["note"])} if "note" in self.how else {})
+        return replace(self, cell=self.cell.public, reason=scrubbed(self.reason), how=how)
+
     def to_json(self) -> str:
-        """The record as one JSON document; no NaN can occur in it."""
-        return _ADAPTER.dump_json(self).decode() + "\n"
+        """The record as one JSON document, made to be shared; no NaN can occur in it."""
+        return _ADAPTER.dump_json(self.public).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Record":
@@ -165,11 +203,11 @@ class Record:
         except ValidationError as error:
             with suppress(ValidationError):
                 _check_age(_SCHEMA.validate_json(text).schema)
-            first = error.errors()[0]
-            raise Damaged(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
+            raise Damaged(_misfit(error)) from None
         _check_age(record.schema)
-        _check_counts(record)
-        return record
+        if fault := next(filter(None, _faults(record)), ""):
+            raise Damaged(fault)
+        return replace(record, cell=record.cell.public) if record.cell.public is not record.cell else record
 
 
 def _check_age(schema: int) -> None:
@@ -177,35 +215,112 @@ def _check_age(schema: int) -> None:
         raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
 
 
-def _check_counts(record: Record) -> None:
-    done, tasks = record.status == "done", len(record.tests)
-    if any(count < 1 for count in record.tests) or record.schema < 1:
-        raise Damaged("a task has no test examples, or the schema is below 1")
-    missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
-    if done and (missing or not (tasks or record.adaptation)):
-        raise Damaged(f"it is done, but lacks {', '.join(missing) or 'tasks'}")
-    if fault := next(filter(None, _faults(record)), ""):
-        raise Damaged(fault)
-    if done and tasks and record.counts["steps"] < 1:
-        raise Damaged("it is done, but took no steps")
-    if not tasks and not record.correct:
-        return
-    for rows in (record.correct, record.correct_told or record.correct):
-        if any(len(row) != tasks for row in rows) or (done and len(rows) != tasks + 1):
-            raise Damaged("the counts do not fit the number of tasks")
-        if any(min(row, default=0) < 0 or any(map(gt, row, record.tests)) for row in rows):
-            raise Damaged("a count of right answers is below 0 or above the number of tests")
+def _misfit(error: ValidationError) -> str:
+    """The first value that its field does not admit: the field, the value and the rule."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "document"
+    value = "" if first["type"] in {"missing", "json_invalid"} else f"={shorten(repr(first['input']), 60)}"
+    return f"{where}{value}: {first['msg']}"
 
 
 def _faults(record: Record) -> Iterator[str]:
+    """What does not fit together, each in words, though every value is one of its field's."""
+    if record.schema < 1:
+        yield f"schema={record.schema}, and the first is 1"
+    yield from (fault for name in FREE for fault in _odd(name, getattr(record, name)))
+    yield from (_kind_fault(name, getattr(record, name)) for name in ("how", "environment"))
+    yield _kind_fault("cell.benchmark.settings", record.cell.benchmark.settings)
+    yield _given_fault(record.cell)
+    for part in (record.cell.benchmark, record.cell.strategy):
+        yield from _odd(f"cell: settings of {part.name}", part.settings)
+        yield _changed_fault(part)
+    if record.status == "done":
+        yield from _unfinished(record)
+    yield from _unequal(record)
     if record.adaptation:
         yield record.adaptation.fault()
-    yield from (probe.fault() for probe in record.gradients)
-    yield from (account.fault() for account in record.accounts)
+    yield from _misplaced(record)
     if record.course:
         yield record.course.fault(record.tests)
         if record.status == "done" and record.course.step[-1] != record.counts["steps"]:
             yield "the last test along the stream is not after its last step"
+
+
+def _odd(name: str, values: Mapping[str, object]) -> Iterator[str]:
+    """Name the values of a dictionary that hold NaN or an infinite number."""
+    return (f"{name}.{key}={value!r} is not finite" for key, value in values.items() if odd_number(value))
+
+
+def _kind_fault(name: str, values: Mapping[str, object]) -> str:
+    """Say which value of a dictionary, whose keys may be any, is not what its key says."""
+    try:
+        _OPEN[name].validate_python(values, strict=True)
+    except ValidationError as error:
+        return f"{name}.{_misfit(error)}"
+    return ""
+
+
+def _given_fault(cell: Cell) -> str:
+    """Say where a cell claims another place than its settings have, although these are whole."""
+    if bool(cell.given) != bool(cell.given_stream):
+        return f"cell.given={cell.given!r} and cell.given_stream={cell.given_stream!r}: one of them is missing"
+    settings = [*cell.benchmark.settings.values(), *cell.strategy.settings.values()]
+    if cell.given and not any("…/" in str(value) for value in settings):
+        return f"cell.given={cell.given!r}, but no setting leaves out the folder of a path"
+    return ""
+
+
+def _changed_fault(part: Named) -> str:
+    """Say where the text of the settings that were not the default contradicts the settings."""
+    try:
+        _, said = parse(f":{part.changed}")
+    except UserError as error:
+        return f"cell: changed of {part.name}: {error}"
+    for key, text in said.items():
+        if key in part.settings and as_text(part.settings[key]).strip() != text:
+            return f"cell: changed of {part.name} says {key}={text}, and the setting is {as_text(part.settings[key])}"
+    return ""
+
+
+def _unfinished(record: Record) -> Iterator[str]:
+    """Say what a replicate that is done lacks."""
+    missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
+    tested = "adaptation" if record.cell.episodic else "tasks"
+    if not (record.adaptation if record.cell.episodic else record.tests or record.adaptation):
+        missing.append(tested)
+    if missing:
+        yield f"it is done, but lacks {', '.join(missing)}"
+        return
+    steps = record.counts["steps"]
+    if record.tests and steps < 1:
+        yield f"counts.steps={steps}: it is done, but took no steps"
+    if steps and not record.how["steps"]:
+        yield f"how.steps=0, but it took {steps} steps"
+
+
+def _unequal(record: Record) -> Iterator[str]:
+    """Say where counts do not fit the tasks."""
+    tasks = len(record.tests)
+    if not tasks and not record.correct:
+        return
+    for name, rows in (("correct", record.correct), ("correct_told", record.correct_told or record.correct)):
+        if any(len(row) != tasks for row in rows) or (record.status == "done" and len(rows) != tasks + 1):
+            yield f"{name}: the counts do not fit the number of tasks, {tasks}"
+        elif any(any(map(gt, row, record.tests)) for row in rows):
+            yield f"{name}: a count of right answers is above the number of tests"
+
+
+def _misplaced(record: Record) -> Iterator[str]:
+    """Say which probe or account is at fault, or of a task that the stream does not have."""
+    tasks = len(record.tests)
+    for name, each in (("gradients", record.gradients), ("accounts", record.accounts)):
+        yield from (one.fault() for one in each)
+        numbers = [one.task for one in each]
+        if numbers != sorted(set(numbers)) or any(number >= tasks for number in numbers):
+            yield f"{name}: the tasks {numbers} are not in order, or not all of the stream's {tasks}"
+    for probe in record.gradients:
+        if len(probe.loss) > min(probe.task + 2, tasks):
+            yield f"gradients: at the end of task {probe.task} of {tasks}, {len(probe.loss)} tasks were probed"
 
 
 def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:
@@ -219,3 +334,8 @@ class _Schema:
 
 _SCHEMA = TypeAdapter(_Schema)
 _ADAPTER = TypeAdapter(Record)
+_OPEN: dict[str, TypeAdapter[Any]] = {
+    "how": TypeAdapter(How),
+    "environment": TypeAdapter(Place),
+    "cell.benchmark.settings": TypeAdapter(Reported),
+}

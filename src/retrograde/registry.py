@@ -87,6 +87,14 @@ class Registry:
         return self.read[key]
 
 
+def missing(kind: str, name: str) -> str:
+    """The remedy where a record names a part that is not known here: most often its plugin was not given again."""
+    return (
+        f"no {kind} is called {name!r} here. Its records are shown all the same; if a file or a package defines it, "
+        "give that file again with --plugin FILE.py, or install the package."
+    )
+
+
 def _one(kind: str) -> str:
     return {"strategies": "strategy"}.get(kind, kind.removesuffix("s"))
 

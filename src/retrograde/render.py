@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable
 
+import numpy as np
+
+from retrograde.errors import on_one_line
 from retrograde.result import Entry, Section, Table
 
 
@@ -33,6 +36,7 @@ _MARKUP = re.compile(r"[&\\|*`<\[\]_~]")
 
 def _markdown_text(text: str) -> str:
     """Escape what Markdown would read as markup; an underscore inside a word is none."""
+    text = on_one_line(text)
     if not _MARKUP.search(text):
         return text
     entities = re.sub(r"&(?=#?\w+;)", "&amp;", text)
@@ -45,7 +49,8 @@ def _padded(row: list[str], widths: list[int]) -> list[str]:
 
 def latex(table: Table) -> str:
     """One `table` environment for each section; needs the package booktabs."""
-    return "\n".join(_latex_section(table, section) for section in table.sections) or f"% {table.title}: no records\n"
+    tables = [_latex_section(table, section) for section in table.sections]
+    return "\n".join(tables) or f"% {_latex_text(table.title)}: no records\n"
 
 
 def _latex_section(table: Table, section: Section) -> str:
@@ -54,13 +59,19 @@ def _latex_section(table: Table, section: Section) -> str:
         return rf"\textbf{{{text}}}" if entry.bold else text
 
     lines = [[cell(Entry(name)) for name in section.columns], *([cell(e) for e in row] for row in section.rows)]
-    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    head, *body = (_latex_row(line) for line in lines)
     caption = _latex_text(" ".join([f"{table.title}: {section.heading}.", *table.notes[:1]]))
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{caption}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(section.columns) - 1)}}}", r"\toprule", head, r"\midrule", *body,
         r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
+
+
+def _latex_row(cells: list[str]) -> str:
+    """One row; the command that ends the row before would take a bracket or a star at its start for an argument."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row
 
 
 _LATEX = {
@@ -81,8 +92,24 @@ def _latex_text(text: str) -> str:
 
 
 def csv(table: Table) -> str:
-    """The tidy numbers, with all digits."""
-    return table.tidy.to_csv(index=False, lineterminator="\n")
+    """The tidy numbers, with all digits; a spreadsheet takes no text of it for a formula."""
+    tidy = table.tidy.rename(columns=_inert)
+    texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
+    for place in texts:
+        tidy.isetitem(place, np.fromiter(map(_inert, tidy.iloc[:, place]), dtype=object, count=len(tidy)))
+    return tidy.to_csv(index=False, lineterminator="\n")
+
+
+_FORMULA = re.compile(r"[=+\-@＝＋－＠]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def _inert(value: object) -> object:
+    """The same value; text without line breaks, and with an apostrophe before it where a spreadsheet would compute it."""
+    if not isinstance(value, str):
+        return value
+    text = on_one_line(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": csv, "tex": latex}

@@ -1,6 +1,9 @@
 """From a store to files: every result part, in every format asked for."""
 
+import inspect
+import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,7 +11,8 @@ from retrograde.errors import UserError, nearest
 from retrograde.record import Record
 from retrograde.registry import Registry
 from retrograde.render import FORMATS
-from retrograde.result import Drawing, Result, Table
+from retrograde.result import Drawing, Result, Table, malformed
+from retrograde.settings import Part
 from retrograde.versions import told_apart
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ FIGURES = ("svg", "png")
 """The formats of figures; nothing is drawn unless one of them, or the page, is asked for."""
 PAGE = "html"
 """The format of the one page that holds everything."""
+Faults = dict[str, str]
+"""By the name of a result part that failed: the file and line, and what went wrong."""
 
 
 class Report(NamedTuple):
@@ -41,42 +47,111 @@ def formats(names: str) -> list[str]:
     return [name for name in known if name in asked or name == "csv"]
 
 
-def report(title: str, records: Sequence[Record], asked: Sequence[str], registry: Registry, convention: str = "own") -> Report:
-    """Make every table and, where a format needs them, every figure that has something to show."""
+def report(
+    title: str,
+    records: Sequence[Record],
+    asked: Sequence[str],
+    registry: Registry,
+    convention: str = "own",
+    faults: Faults | None = None,
+) -> Report:
+    """Make every table and, where a format needs them, every figure that has something to show.
+
+    A part that fails is left out and noted in `faults`; without these, its error is raised.
+    """
     records, notes = told_apart(records)  # a tuple, of which frames are made once
-    drawn = figures(records, registry) if {*FIGURES, PAGE} & set(asked) else ()
-    made = {name: table._replace(notes=(*table.notes, *notes)) for name, table in tables(records, registry, convention)}
+    drawn = figures(records, registry, faults) if {*FIGURES, PAGE} & set(asked) else ()
+    found = tables(records, registry, convention, faults)
+    made = {name: table._replace(notes=(*table.notes, *notes)) for name, table in found}
     return Report(title, records, made, dict(drawn), versions=notes)
 
 
-def tables(records: Sequence[Record], registry: Registry, convention: str = "own") -> Iterator[tuple[str, Table]]:
+def tables(
+    records: Sequence[Record], registry: Registry, convention: str = "own", faults: Faults | None = None
+) -> Iterator[tuple[str, Table]]:
     """The tables, those about everything first; scores follow a convention (see `convention.py`)."""
-    found = {name: registry.find("results", name) for name in registry.names("results")}
-    results = {name: part for name, part in found.items() if issubclass(part, Result)}
-    for name in sorted(results, key=lambda name: (results[name].order, name)):
-        part = results[name].configured({"convention": convention} if hasattr(results[name], "convention") else {})
-        if (table := part.table(records)).sections:
-            yield name, table
+    results = {name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)}
+    for name in sorted(results, key=lambda name: (_order(results[name]), name)):
+        settings = {"convention": convention} if hasattr(results[name], "convention") else {}
+        if settings:
+            results[name].configured(settings)  # an unknown convention is the user's to put right, and no fault of the part
+        with _guarded(name, results[name], faults):
+            table = results[name].configured(settings).table(records)
+            if fault := malformed(table):
+                raise TypeError(fault)
+            if table.sections:
+                yield name, table
 
 
-def figures(records: Sequence[Record], registry: Registry) -> "Iterator[tuple[str, Figure]]":
+def figures(records: Sequence[Record], registry: Registry, faults: Faults | None = None) -> "Iterator[tuple[str, Figure]]":
     """The figures, by name."""
+    from matplotlib.figure import Figure
+
     from retrograde.figure import style
 
-    for name in registry.names("results"):
-        part = registry.get("results", name)
-        if isinstance(part, Drawing):
+    for name, part in _found(registry, faults).items():
+        if not issubclass(part, Drawing):
+            continue
+        with _guarded(name, part, faults):
             with style():
-                figure = part.figure(records)
+                figure = part.configured({}).figure(records)
+            if not isinstance(figure, Figure | None):
+                raise TypeError(f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}")
             if figure is not None:
                 yield name, figure
 
 
-def write(folder: Path, asked: Sequence[str], made: Report, registry: Registry) -> list[Path]:
-    """Write `<name>.<format>` for every table and figure, and `report.html`; the same records give the same bytes."""
+def _order(part: type[Result]) -> float:
+    """The place of a table among the others; the last where a part gives no number."""
+    return part.order if isinstance(part.order, int | float) else float("inf")
+
+
+def _found(registry: Registry, faults: Faults | None) -> dict[str, type[Part]]:
+    """Every result part that can be imported."""
+    found = {}
+    for name in registry.names("results"):
+        with _guarded(name, None, faults):
+            found[name] = registry.find("results", name)
+    return found
+
+
+@contextmanager
+def _guarded(name: str, part: type[Part] | None, faults: Faults | None) -> Iterator[None]:
+    """Note in `faults` what a part raises, so that it costs its own table or figure alone."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if faults is None:
+            raise
+        faults.setdefault(name, f"{_place(error, part)}{_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    """An error on one line; one that is meant for the user without its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _place(error: BaseException, part: type[Part] | None) -> str:
+    """The line of the part's file from which the error comes; else where the part makes its table or figure."""
+    if part is None:
+        return ""
+    file = inspect.getsourcefile(part) or ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    made = getattr(part, "table", None) or getattr(part, "figure", None)
+    code = getattr(inspect.unwrap(made), "__code__", None) if made else None
+    line = lines[-1] if lines else code.co_firstlineno if code else 1
+    return f"{Path(file).name}:{line}: "
+
+
+def write(folder: Path, asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None = None) -> list[Path]:
+    """Write `<name>.<format>` for every table and figure, and `report.html`; the same records give the same bytes.
+
+    What cannot be written as a file of its format is left out and noted in `faults`; without these, the error is raised.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_written(folder / name, content) for name, content in _contents(asked, made, registry)]
+        return [_written(folder / name, content) for name, content in _contents(asked, made, registry, faults)]
     except OSError as error:
         raise UserError(f"Tables and figures are written to --out, and {folder} cannot be written: {error}.") from error
 
@@ -86,17 +161,29 @@ def _written(path: Path, content: bytes) -> Path:
     return path
 
 
-def _contents(asked: Sequence[str], made: Report, registry: Registry) -> Iterator[tuple[str, bytes]]:
+def _contents(asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None) -> Iterator[tuple[str, bytes]]:
     for name, table in made.tables.items():
-        yield from ((f"{name}.{form}", FORMATS[form](table).encode()) for form in asked if form in FORMATS)
-    pictures = {name: _pictures(figure, asked) for name, figure in made.figures.items()}
+        for form in asked:
+            if form in FORMATS and (content := _rendered(name, table, form, registry, faults)) is not None:
+                yield f"{name}.{form}", content
+    pictures = {}
+    for name, figure in made.figures.items():
+        with _guarded(name, registry.find("results", name), faults):
+            pictures[name] = _pictures(figure, asked)
     for name, files in pictures.items():
         yield from ((f"{name}.{form}", files[form]) for form in asked if form in FIGURES)
     if PAGE in asked:
         from retrograde.page import Picture, page
 
         shown = [Picture(registry.find("results", name).summary(), files["svg"]) for name, files in pictures.items()]
-        yield f"report.{PAGE}", page(made, shown, registry).encode()
+        yield f"report.{PAGE}", page(made, shown, registry, faults or {}).encode()
+
+
+def _rendered(name: str, table: Table, form: str, registry: Registry, faults: Faults | None) -> bytes | None:
+    """A table as the content of a file; None where that failed."""
+    with _guarded(name, registry.find("results", name), faults):
+        return FORMATS[form](table).encode()
+    return None
 
 
 def _pictures(figure: "Figure", asked: Sequence[str]) -> dict[str, bytes]:

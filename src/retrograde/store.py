@@ -18,7 +18,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.damaged: dict[Path, str] = {}  # records that could not be read, and why
+        self.damaged: dict[Path, str] = {}  # records, and folders, that could not be read, and why
         self._began = 0
 
     def path(self, cell: Cell, seed: int) -> Path:
@@ -108,7 +108,7 @@ class Store:
     def read(self, path: Path) -> Record | None:
         """The record at a path, or None where there is none or a damaged one, which is noted."""
         try:
-            return self._parsed(read_bytes(path), path)
+            return self._parsed(_content(path), path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
@@ -134,10 +134,41 @@ class Store:
         return None if record is None or record.status == "failed" else record
 
     def __iter__(self) -> Iterator[Record]:
-        """All records, in the order of their paths; damaged ones are noted and passed over."""
-        for path in sorted(self.folder.glob("*/*/*/seed-*.json"), key=lambda path: path.parts):
-            if (record := self.read(path)) is not None:
+        """All records, in the order of their paths; what is damaged or may not be read is noted and passed over."""
+        for path in self._paths():
+            try:
+                record = self.read(path)
+            except UserError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                self.damaged[path] = f"it cannot be read: {error.__cause__.strerror or error.__cause__}"
+                continue
+            if record is not None:
                 yield record
+
+    def _paths(self) -> Iterator[Path]:
+        """The places of records, sorted; a folder that may not be listed is noted, or its records were missed in silence."""
+        folders = [self.folder]
+        for _ in range(3):
+            folders = [inner for folder in folders for inner in self._listed(folder)]
+        for folder in folders:
+            yield from (path for path in self._listed(folder) if path.match("seed-*.json"))
+
+    def _listed(self, folder: Path) -> list[Path]:
+        try:
+            return sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.damaged[folder] = f"the folder cannot be read: {error.strerror or error}"
+            return []
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file; a pipe would be waited for, perhaps for ever."""
+    if path.exists() and not path.is_file():
+        raise Damaged("it is no file")
+    return read_bytes(path)
 
 
 def _stays(finished: Record | None, record: Record) -> bool:
