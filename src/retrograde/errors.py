@@ -15,3 +15,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}." if names else "None is known."
+
+
+SHOWN = 100
+"""Characters of a value that an error quotes."""
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than some 4 300 digits
+        text = f"a {type(value).__name__} too long to write"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes in words."""
+    return f"{count / 1e9:.1f} GB" if count < 1e15 else f"{count:.0e} bytes"
