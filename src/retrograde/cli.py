@@ -3,7 +3,6 @@
 import atexit
 import gc
 import io
-import math
 import os
 import sys
 from pathlib import Path
@@ -68,12 +67,6 @@ def _print_whatever() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-
-
-def _finite(seconds: float | None) -> float | None:
-    if seconds is not None and math.isnan(seconds):
-        raise typer.BadParameter("nan is no number of seconds.")
-    return seconds
 
 
 @app.callback()
@@ -156,7 +149,6 @@ def run(
         typer.Option(
             min=1,
             max=LONGEST,
-            callback=_finite,
             metavar="SECONDS",
             help="What takes longer is stopped and has failed. [default: never]",
         ),

@@ -298,6 +298,8 @@ def _walked(path: Path) -> Iterator[Path]:
     """The files below a folder; raises `UserError` where a folder may not be read, or there are far too many."""
 
     def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):  # gone since its folder was listed
+            return
         raise UserError(f"{error.filename} in {path} cannot be read: {reason(error)}. Let this user read it, or take it out.")
 
     seen: set[str] = set()

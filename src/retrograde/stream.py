@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -91,6 +91,22 @@ class Benchmark(Part):
     test_examples: Limit = 0  # test examples of each task for those; 0: all
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+
+    def __post_init__(self) -> None:
+        """Refuse settings that others leave without effect."""
+        super().__post_init__()
+        default = {field.name: field.default for field in fields(self)}
+        ignored = [
+            ("epochs", "steps", self.steps > 0),
+            ("probe_every", "probe", not self.probe),
+            ("test_examples", "test_every", not self.test_every),
+        ]
+        for name, decides, idle in ignored:
+            if idle and (value := getattr(self, name)) != default[name]:
+                raise UserError(
+                    f"Every setting has an effect; with {decides}={getattr(self, decides)}, {name}={value} has none. "
+                    "Leave one of them out."
+                )
 
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
