@@ -341,6 +341,11 @@ MISTAKES = {
     "epochs beside steps": (["--benchmark", "split:steps=5,epochs=3", "--strategy", "er"], "with steps=5, epochs=3 has none"),
     "test examples without tests": (["--benchmark", "split:test_examples=5", "--strategy", "er"], "test_examples=5 has none"),
     "probes of nothing": (["--benchmark", "split:probe=0,probe_every=5", "--strategy", "er"], "probe_every=5 has none"),
+    "angles beside degrees": (
+        ["--benchmark", "rotated:tasks=1,degrees=9,max_angle=90", "--strategy", "er"],
+        "max_angle=90 draw",
+    ),
+    "a dataset of sinusoids": (["--benchmark", "sinusoid:dataset=digits", "--strategy", "maml"], "take no dataset"),
     "an error of many characters": (["--benchmark", f"split:tasks=1,a{'b' * 9000}=1", "--strategy", "er"], "no setting 'abbb"),
     "an output that is a file": ([*CELL, "--out", __file__], "cannot be written"),
 }

@@ -7,6 +7,7 @@ became of the inputs shows with `--hypothesis-show-statistics`.
 import io
 import json
 import math
+import os
 import sys
 import tempfile
 import zipfile
@@ -14,6 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from decimal import Decimal
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -28,12 +30,28 @@ from retrograde.registry import Registry
 from retrograde.settings import MOST, SEEDS, parse
 from retrograde.store import Store
 
-bounded = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+
+def bounded(examples):
+    """So many inputs, the same at every run; `RETROGRADE_FUZZ` multiplies them."""
+    return settings(
+        max_examples=examples * int(os.environ.get("RETROGRADE_FUZZ", "1")),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 HUGE = ["1" + "0" * digits for digits in (6, 9, 18, 30, 400, 5000)]
 NUMBERS = st.sampled_from(["0", "1", "2", "-1", "1.5", "1e3", "nan", "inf", "-inf", "1e999", "1_0", "0x10", "true", "", *HUGE])
 WORDS = (
     NUMBERS | st.sampled_from(["~nobody", "/", "/dev/zero", "a" * 300, "\0", "\udcff", "[" * 200, "class", "mlp-0"]) | st.text()
 )
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """People run without the shape checks of the tests, which would see a misfit first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def outcome(do):
@@ -53,21 +71,29 @@ def odd_values():
 
 
 @st.composite
+def damaged(draw, content, cuts=False):
+    """A file's bytes as they are, with one of them changed, or cut off somewhere."""
+    how = draw(st.sampled_from(["whole", "whole", "changed", *(["cut"] if cuts else [])]))
+    if how == "cut":
+        return content[: draw(st.integers(0, len(content)))]
+    changed = bytearray(content)
+    if how == "changed":
+        changed[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(changed)
+
+
+@st.composite
 def suites(draw):
     """A suite with some values replaced, keys added, or bytes changed."""
     values = {"title": '"t"', "seeds": "2", "benchmarks": '["split"]', "strategies": '["er"]', "part": '""'}
-    values |= draw(st.dictionaries(st.sampled_from([*values, "more"]), odd_values(), max_size=2))
+    values |= draw(st.dictionaries(st.sampled_from([*values, "more"]), odd_values(), max_size=1))
     top = ("title", "seeds", "more") if "more" in values else ("title", "seeds")
     own = [f"{name} = {values[name]}" for name in ("benchmarks", "strategies", "part")]
     text = "\n".join([*(f"{name} = {values[name]}" for name in top), "[[cells]]", *own])
-    content = bytearray(text.encode("utf-8", "surrogatepass"))
-    for place, byte in draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=1)):
-        content[place] = byte
-    return bytes(content)
+    return draw(damaged(text.encode("utf-8", "surrogatepass")))
 
 
-@bounded
-@settings(max_examples=200)
+@bounded(200)
 @given(content=suites())
 def test_an_odd_suite_is_refused_or_has_what_its_schema_says(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "odd.toml"
@@ -89,21 +115,27 @@ BENCHMARKS = {"split": TINY, "permuted": TINY, "rotated": TINY, "sinusoid": FEW,
 STRATEGIES = {True: ("finetune", "er", "joint", "lwf", "gdumb"), False: ("maml", "reptile", "scratch")}
 
 
+NAMES = {"benchmarks": [*BENCHMARKS], "strategies": [name for names in STRATEGIES.values() for name in names]}
+KNOWN = {
+    name: [pair.partition("=")[0] for pair in Registry().find(kind, name).defaults().split(",") if "=" in pair]
+    for kind, names in NAMES.items()
+    for name in names
+}
+
+
 @st.composite
 def cells(draw):
     """A small cell with some settings replaced; the name and the settings of its benchmark and its strategy."""
-    registry, found = Registry(), []
+    found = []
     benchmark = draw(st.sampled_from(list(BENCHMARKS)))
     strategy = draw(st.sampled_from(STRATEGIES["examples" in BENCHMARKS[benchmark]]))
-    for kind, name in (("benchmarks", benchmark), ("strategies", strategy)):
-        known = sorted(set(registry.find(kind, name).configured({}).settings()) | {"steps"})
-        odd = draw(st.dictionaries(st.sampled_from(known) | st.text(max_size=3), WORDS, max_size=1))
+    for name in (benchmark, strategy):
+        odd = draw(st.dictionaries(st.sampled_from(KNOWN[name]) | st.text(max_size=3), WORDS, max_size=1))
         found.append(",".join(f"{key}={value}" for key, value in (BENCHMARKS.get(name, {}) | odd).items()))
     return f"{benchmark}:{found[0]}", f"{strategy}:{found[1]}"
 
 
-@bounded
-@settings(max_examples=50)
+@bounded(50)
 @given(texts=cells())
 def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(tmp_path_factory, texts):
     store = Store(tmp_path_factory.getbasetemp() / "none")
@@ -126,22 +158,16 @@ def array_members(x, y, sizes):
 @st.composite
 def arrays(draw):
     """The bytes of a .npz of odd types and sizes, perhaps without some arrays, perhaps cut or changed."""
-    x, y = (
-        draw(st.sampled_from(["u1", "f4", ">f8", "i8", "c8", "U3", "?"])),
-        draw(st.sampled_from(["i8", "u1", "u8", "f4", "U1"])),
-    )
+    x = draw(st.sampled_from(["u1", "f4", ">f8", "i8", "c8", "U3", "?"]))
+    y = draw(st.sampled_from(["i8", "u1", "u8", "f4", "U1"]))
     names = ("x_train", "y_train", "x_test", "y_test")
     sizes = draw(st.dictionaries(st.sampled_from(names), st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=2))
     members, file = array_members(x, y, sizes), io.BytesIO()
     np.savez(file, **{name: members[name] for name in draw(st.just(names) | st.permutations(names).map(lambda each: each[1:]))})
-    content = bytearray(file.getvalue())
-    for place, byte in draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=1)):
-        content[place] = byte
-    return bytes(content[: draw(st.just(len(content)) | st.integers(0, len(content)))])
+    return draw(damaged(file.getvalue(), cuts=True))
 
 
-@bounded
-@settings(max_examples=100)
+@bounded(100)
 @given(content=arrays())
 def test_an_odd_npz_is_refused_or_is_examples_with_their_labels(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "odd.npz"
@@ -158,14 +184,10 @@ def pictures(draw):
     """A picture's pixels, and its file, perhaps cut or changed."""
     pixels, file = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5, io.BytesIO()
     Image.fromarray(pixels).save(file, "png")
-    content = bytearray(file.getvalue())
-    for place, byte in draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=2)):
-        content[place] = byte
-    return pixels, bytes(content[: draw(st.just(len(content)) | st.integers(0, len(content)))])
+    return pixels, draw(damaged(file.getvalue(), cuts=True))
 
 
-@bounded
-@settings(max_examples=100)
+@bounded(100)
 @given(pictures())
 def test_an_odd_picture_is_refused_or_has_all_its_pixels(drawn):
     pixels, content = drawn
@@ -194,8 +216,7 @@ OPTIONS = [
 ]
 
 
-@bounded
-@settings(max_examples=50)
+@bounded(50)
 @given(words=st.lists(st.tuples(st.sampled_from([*OPTIONS, "--odd"]), WORDS), max_size=2), suite=st.none() | WORDS)
 def test_odd_words_on_the_command_line_are_refused_without_a_traceback(words, suite):
     given = [word for pair in words for word in pair] + [suite or "quick", "--only", "strategy=none"]
