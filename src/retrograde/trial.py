@@ -105,8 +105,8 @@ class OnEpisodes(Trial):
     def check(self, device: torch.device) -> None:
         source = self.benchmark.stream(self.data, 0)
         footprint.check_episodes(self.benchmark, self.strategy, source, 1, device)
-        footprint.check_episodes(self.benchmark, self.strategy, source, self.together(device), device)
         meta.check(self.benchmark, self.strategy, source)
+        footprint.check_episodes(self.benchmark, self.strategy, source, self.together(device), device)
 
     def steps(self) -> int:
         return self.benchmark.iterations if self.strategy.trains else 0
