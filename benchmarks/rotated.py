@@ -36,6 +36,11 @@ class Rotated(Benchmark):
 
     def _angles(self, seed: int) -> Float[np.ndarray, " task"]:
         if self.degrees:
+            if (self.angles, self.max_angle) != ("bins", 180.0):
+                raise UserError(
+                    f"degrees gives the angles, and angles={self.angles},max_angle={self.max_angle:g} draw them. "
+                    "Leave one or the other out."
+                )
             if len(self.degrees) != self.tasks:
                 given = ",".join(map(str, self.degrees))
                 raise UserError(

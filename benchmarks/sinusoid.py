@@ -7,6 +7,7 @@ from torch import Tensor
 
 from retrograde.data import Dataset
 from retrograde.episodes import Distribution, Drawn, Episodic, Partition
+from retrograde.errors import UserError
 from retrograde.net import squared_errors
 from retrograde.settings import Count
 
@@ -25,6 +26,8 @@ class Sinusoid(Episodic):
         return squared_errors(outputs, y)
 
     def stream(self, data: Dataset | None, seed: int) -> Distribution:
+        if data is not None:
+            raise UserError(f"Sinusoids are generated, and take no dataset; it is {data.name}. Leave dataset out.")
         return Waves()
 
 

@@ -32,7 +32,9 @@ def planned(tmp_path, monkeypatch):
     checked = []
     for kind in (OnStream, OnEpisodes):
         whole = kind.check
-        monkeypatch.setattr(kind, "check", lambda trial, whole=whole: (checked.append(trial.strategy), whole(trial)))
+        monkeypatch.setattr(
+            kind, "check", lambda trial, device, whole=whole: (checked.append(trial.strategy), whole(trial, device))
+        )
 
     def planned(*strategies, benchmark=STREAM, plugins=()):
         requests = [Request(benchmark, each) for each in strategies]

@@ -1,6 +1,9 @@
 """The command line as a person uses it: every command, and every mistake answered by one clear line."""
 
+import io
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -325,6 +328,26 @@ MISTAKES = {
     "an unknown key of --only": ([*CELL, "--only", "seed=1"], "benchmark=NAME"),
     "an --only that leaves nothing": ([*CELL, "--only", "strategy=joint"], "leaves no cell"),
     "a plugin that is not there": ([*CELL, "--plugin", "no.py"], "there is none at no.py"),
+    "the name of a field of cells for --only": ([*CELL, "--only", "added"], "it was 'added'"),
+    "a field of cells for --only": ([*CELL, "--only", "added=1"], "it was 'added=1'"),
+    "an --only without a name": ([*CELL, "--only", "strategy="], "it was 'strategy='"),
+    "a part without a suite": ([*CELL, "--part", "more"], "--part names cells of a suite"),
+    "a suite of an unknown user": (["~nobody-of-that-name"], "no suite '~nobody-of-that-name'"),
+    "data of an unknown user": (["--benchmark", "split:dataset=~nobody-of-that-name/x", "--strategy", "er"], "home folder"),
+    "a suite with a long name": (["a" * 300], "File name too long"),
+    "a dataset with a long name": (["--benchmark", f"split:dataset={'a' * 300}", "--strategy", "er"], "File name too long"),
+    "a plugin with a long name": ([*CELL, "--plugin", "a" * 300], "File name too long"),
+    "a store with a long name": ([*CELL, "--out", "a" * 300], "File name too long"),
+    "a device as data": (["--benchmark", "split:dataset=/dev/zero", "--strategy", "er"], "Only regular files"),
+    "epochs beside steps": (["--benchmark", "split:steps=5,epochs=3", "--strategy", "er"], "with steps=5, epochs=3 has none"),
+    "test examples without tests": (["--benchmark", "split:test_examples=5", "--strategy", "er"], "test_examples=5 has none"),
+    "probes of nothing": (["--benchmark", "split:probe=0,probe_every=5", "--strategy", "er"], "probe_every=5 has none"),
+    "angles beside degrees": (
+        ["--benchmark", "rotated:tasks=1,degrees=9,max_angle=90", "--strategy", "er"],
+        "max_angle=90 draw",
+    ),
+    "a dataset of sinusoids": (["--benchmark", "sinusoid:dataset=digits", "--strategy", "maml"], "take no dataset"),
+    "an error of many characters": (["--benchmark", f"split:tasks=1,a{'b' * 9000}=1", "--strategy", "er"], "no setting 'abbb"),
     "an output that is a file": ([*CELL, "--out", __file__], "cannot be written"),
 }
 
@@ -338,6 +361,30 @@ def test_a_mistake_is_one_clear_line_and_nothing_is_trained(call, tmp_path, mist
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err + out
     assert not list(tmp_path.rglob("seed-*.json"))
+
+
+@pytest.mark.parametrize("words", [("--timeout", "1e300"), ("--timeout", "inf"), ("--timeout", "nan"), ("--seeds", 10**400)])
+def test_a_number_beyond_the_limits_is_refused_before_anything_is_trained(call, tmp_path, words):
+    code, _, err = call("run", *CELL, *words)
+    assert code == 2
+    assert f"Invalid value for '{words[0]}'" in err
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "ascii"])
+def test_a_console_that_lacks_a_character_shows_its_code(call, monkeypatch, encoding):
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    assert call("run", *CELL, "--seeds", 2, "--compile", "off")[0] == 0
+    console.flush()
+    assert b"\\xb1" in console.buffer.getvalue() or "±".encode(encoding) in console.buffer.getvalue()
+
+
+@pytest.mark.parametrize("width", ["0", "1"])
+def test_a_terminal_of_any_width_is_printed_to(width):
+    words = [sys.executable, "-m", "retrograde", "list", "suites"]
+    found = subprocess.run(words, check=False, env=os.environ | {"COLUMNS": width}, capture_output=True, text=True)
+    assert (found.returncode, "quick" in found.stdout) == (0, True)
 
 
 ONE = '[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]'

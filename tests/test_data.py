@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import os
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrograde.data import Dataset, data_folder, import_torchvision, load
+from retrograde.data import Dataset, cache_folder, data_folder, import_torchvision, load
 from retrograde.errors import UserError
 
 NOWHERE = Path("/nonexistent")
@@ -151,6 +153,8 @@ def test_an_unknown_dataset_lists_the_nearest(tmp_path, monkeypatch):
         ((8, 8), np.uint8, (1, 8, 8), np.uint8, 1 / 255),
         ((3, 4, 5), np.float32, (3, 4, 5), np.float32, 1.0),
         ((3, 4, 5), np.int64, (3, 4, 5), np.float32, 1.0),
+        ((3, 4, 3), np.uint8, (3, 4, 3), np.uint8, 1 / 255),
+        ((1, 9, 1), np.uint8, (1, 9, 1), np.uint8, 1 / 255),
     ],
 )
 def test_own_arrays_keep_their_values_and_get_a_channel(tmp_path, save, shape, dtype, seen, kept, scale):
@@ -181,6 +185,9 @@ def test_own_arrays_keep_their_values_and_get_a_channel(tmp_path, save, shape, d
         ({"y_train": np.array([-1, 0, 1, 2] * 3)}, "y_train of own holds -1"),
         ({"x_test": None, "y_test": None}, "lacks x_test, y_test"),
         ({"y_train": np.array([None] * 12)}, "cannot be read as a .npz of plain arrays"),
+        ({"shape": (8, 8, 3)}, r"\(12, 8, 8, 3\), whose channels .* x_train = x_train.transpose\(0, 3, 1, 2\)"),
+        ({"x_test": np.zeros((6, 5, 4, 1))}, r"whose channels .* x_test = x_test.transpose"),
+        ({"x_test": np.full((6, 8, 8), 1e300), "dtype": np.float64}, "x_test of own holds NaN or infinity"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -306,16 +313,121 @@ def test_an_image_folder_without_one_half_is_refused(tmp_path, missing):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda path: path.symlink_to("/nonexistent/x.png"), Path.mkdir], ids=["dangling link", "folder"]
+    "make", [lambda path: path.symlink_to("/nonexistent/x.png"), os.mkfifo], ids=["a dangling link", "a pipe"]
 )
-def test_an_entry_of_an_image_folder_that_is_no_file_is_passed_over_or_refused(tmp_path, make):
+def test_an_image_that_is_no_file_is_refused_by_name(tmp_path, make):
     root = tree(tmp_path / "pets")
     make(root / "train" / "cat" / "9.png")
-    try:
-        data = load(str(root), NOWHERE)
-    except UserError:
-        return
-    assert equal(data, load(str(tree(tmp_path / "plain")), NOWHERE))
+    with pytest.raises(UserError, match=r"cat/9\.png"):
+        load(str(root), NOWHERE)
+
+
+def test_a_folder_that_is_named_like_an_image_is_passed_over(tmp_path):
+    root = tree(tmp_path / "pets")
+    (root / "train" / "cat" / "9.png").mkdir()
+    assert equal(load(str(root), NOWHERE), load(str(tree(tmp_path / "plain")), NOWHERE))
+
+
+def test_folders_of_an_image_folder_may_be_links_also_round_and_round(tmp_path):
+    root = tree(tmp_path / "pets")
+    (root / "train" / "cat").rename(tmp_path / "elsewhere")
+    (root / "train" / "cat").symlink_to(tmp_path / "elsewhere")
+    (root / "test" / "round").symlink_to(root)
+    assert equal(load(str(root), NOWHERE), load(str(tree(tmp_path / "plain")), NOWHERE))
+
+
+def test_a_folder_that_may_not_be_read_is_refused_by_name(tmp_path, monkeypatch):
+    root, listed = tree(tmp_path / "pets"), os.scandir
+
+    def denied(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(UserError, match=r"/dog in .*pets cannot be read: Permission denied"):
+        load(str(root), NOWHERE)
+
+
+def test_an_image_that_may_not_be_read_is_refused_by_name(tmp_path, monkeypatch):
+    root, opened = tree(tmp_path / "pets"), Path.open
+
+    def denied(path, *mode, **more):
+        if path.suffix == ".png":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UserError, match=r"0\.png cannot be read: Permission denied"):
+        load(str(root), NOWHERE)
+
+
+@pytest.mark.parametrize("kept", [1, 10, 20, 40])
+def test_a_png_whose_end_is_cut_off_is_refused_even_where_no_pixel_is_lost(tmp_path, kept):
+    root = tree(tmp_path / "pets", **{"train/cat/9.png": picture(9)[:-kept]})
+    with pytest.raises(UserError, match=r"train/cat/9\.png in .* cannot be read as an image"):
+        load(str(root), NOWHERE)
+
+
+def test_a_folder_with_too_many_folders_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrograde.data.FOLDERS", 5)
+    with pytest.raises(UserError, match=r"at most 5 folders; .* Name the one that holds train/"):
+        load(str(tree(tmp_path / "pets")), NOWHERE)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x.npz", "a" * 5000, "nul\0.npz", "/dev/zero", "/dev/null"])
+def test_a_path_that_leads_to_no_data_is_refused(name):
+    with pytest.raises(UserError, match="home folder|A path names a file|Only regular files|neither a name nor a file"):
+        load(name, NOWHERE)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.zip", "x"])
+def test_a_pipe_is_refused_as_data(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="Only regular files and folders are read"):
+        load(str(tmp_path / name), NOWHERE)
+
+
+def test_a_pipe_among_the_files_of_mnist_is_refused(tmp_path, offline):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    os.mkfifo(tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte")
+    with pytest.raises(UserError, match="Only regular files and folders are read"):
+        load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"x_train": b"no array"}, dict.fromkeys(arrays(), b"no array"), {"train/a/0.png": b""}]
+)
+def test_a_zip_without_arrays_is_refused_as_an_npz(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match=r"A \.npz holds"):
+        load(str(tmp_path / "own.npz"), NOWHERE)
+
+
+@pytest.mark.parametrize("make", [lambda path: np.savez(path / "own.npz", **arrays()), lambda path: tree(path / "own.npz")])
+def test_data_that_memory_does_not_hold_twice_are_refused(tmp_path, monkeypatch, make):
+    make(tmp_path)
+    monkeypatch.setattr("retrograde.data.physical_bytes", lambda: 1000)
+    (tmp_path / "own.npz").rename(path := tmp_path / ("own" if (tmp_path / "own.npz").is_dir() else "own.npz"))
+    with pytest.raises(UserError, match="Data and a copy of them are held in memory"):
+        load(str(path), NOWHERE)
+
+
+def test_an_image_of_a_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrograde.data.IMAGE_BYTES", 10)
+    with pytest.raises(UserError, match=r"An image has at most 10 bytes; .*\.png in .*z\.zip has"):
+        load(str(zipped(tree(tmp_path / "pets"), tmp_path / "z.zip")), NOWHERE)
+
+
+def test_without_a_home_the_cache_is_among_the_temporary_files(monkeypatch):
+    def homeless(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert cache_folder() == Path(tempfile.gettempdir(), "retrograde")
 
 
 def test_an_image_that_claims_to_be_enormous_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from retrograde.errors import UserError, nearest
-from retrograde.settings import Count, Ints, Limit, Part, Rate, as_text, digest, parse, write
+from retrograde.settings import Count, Ints, Limit, Part, Rate, as_text, digest, literal, parse, write
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,40 @@ def test_a_misfit_is_refused_with_the_setting_and_the_value(name, given):
         Some.configured({name: given})
     assert f"Some: {name}={given!r} is not possible. " in str(refusal.value)
     assert "Value error" not in str(refusal.value)
+
+
+@dataclass(frozen=True)
+class Loose(Part):
+    """A plugin's settings of Python's own types."""
+
+    number: float = 0.1
+    several: tuple[float, ...] = ()
+    anything: Any = None
+    order: Ints = ()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("number", value) for value in ("nan", "inf", "1e999", math.nan, -math.inf)),
+        *(("several", value) for value in ((1.0, math.nan), [math.inf])),
+        *(("anything", value) for value in (math.nan, {"a": [1, -math.inf]}, (complex(0, math.nan),))),
+        *(("order", value) for value in (f"1{400 * '0'}", [10**5000], [True], "-1000000001")),
+    ],
+)
+def test_no_setting_is_infinite_or_beyond_the_numbers_of_the_machine(name, given):
+    with pytest.raises(UserError, match=f"Loose: {name}=.* is not possible"):
+        Loose.configured({name: given})
+
+
+@pytest.mark.parametrize("text", ["(" * 9999, "{{}}", "9" * 5000, "1,,2"], ids=["deep", "a set of sets", "digits", "commas"])
+def test_a_text_that_python_cannot_read_as_a_value_stands_for_itself(text):
+    assert literal(text) == text
+
+
+def test_an_error_quotes_no_more_than_the_beginning_of_a_long_value():
+    with pytest.raises(UserError, match=r"count='9{99}\.\.\. \(9002 characters\)"):
+        Some.configured({"count": "9" * 9000})
 
 
 def test_an_unknown_setting_lists_the_nearest_one():

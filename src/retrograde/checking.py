@@ -49,7 +49,7 @@ def sizes(drafts: Sequence[Draft], data: Source, device: torch.device) -> list[S
 def _checked(draft: Draft, data: Source, device: torch.device) -> Size:
     todo = trial(draft.benchmark, draft.strategy, data)
     with _setting_up(draft.cell):
-        todo.check()
+        todo.check(device)
     return Size(todo.steps(), todo.together(device))
 
 

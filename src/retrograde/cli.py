@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrograde.errors import UserError, nearest, on_one_line
+from retrograde.errors import UserError, nearest, on_one_line, shown
 from retrograde.registry import KINDS, Registry, missing
-from retrograde.settings import Part
+from retrograde.settings import SEEDS, Part
 
 if TYPE_CHECKING:
     from retrograde.learner import Learner
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     Stored = tuple[Path, list[Request], int]
     """The folder of a store, the cells that go there, and how many seeds."""
 
+if os.environ.get("COLUMNS", "").strip("0") == "":
+    os.environ.pop("COLUMNS", None)  # on a terminal that claims to be 0 wide rich would print nothing
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,16 +38,37 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable.")]
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
+LONGEST = 1_000_000
+"""Seconds of a `--timeout`: eleven days; the system waits no longer than twice that."""
+ERROR = 2000
+"""Characters of an error that are printed."""
 
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit code 2."""
+    _print_whatever()
     atexit.register(gc.freeze)  # or the end of the process looks through all that is left: a tenth of a large report
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(2)
+        _refuse(str(error))
+    except OSError as error:  # of a file that could be named, read or written nowhere
+        if error.filename is None:
+            raise
+        _refuse(f"{error.filename} cannot be used: {error.strerror}. Name another file or folder, or put this one right.")
+
+
+def _refuse(message: str) -> None:
+    cut = message if len(message) <= ERROR else f"{message[:ERROR]}... ({len(message)} characters)"
+    err.print(f"[bold red]error:[/] {escape(cut)}")
+    sys.exit(2)
+
+
+def _print_whatever() -> None:
+    """Let consoles that lack a character, such as those of Windows, show its code instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.callback()
@@ -106,7 +132,9 @@ def run(
         list[str], typer.Option(metavar="NAME[:key=value,...]", help="Alone: added to every benchmark of the suites.")
     ] = NO_TEXT,
     out_: Annotated[Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Replicates of every cell. [default: the suite's, or 1]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=SEEDS, help="Replicates of every cell. [default: the suite's, or 1]")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[
@@ -120,7 +148,12 @@ def run(
     ] = "",
     timeout: Annotated[
         float | None,
-        typer.Option(min=1, metavar="SECONDS", help="What takes longer is stopped and has failed. [default: never]"),
+        typer.Option(
+            min=1,
+            max=LONGEST,
+            metavar="SECONDS",
+            help="What takes longer is stopped and has failed. [default: never]",
+        ),
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
     part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
@@ -143,6 +176,8 @@ def run(
     options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
         raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
+    if part and not suite:
+        raise UserError(f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. Leave it out.")
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
     stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
     if not stores:
@@ -158,8 +193,9 @@ def _suites(names: list[str], added: list[str], part: str, seeds: int | None, fo
 
 
 def _cells(benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None) -> "list[Stored]":
-    from retrograde.plan import Request
+    from retrograde.plan import Request, check_cells
 
+    check_cells(len(benchmarks) * len(strategies))
     return [(folder or Path("runs/cells"), [Request(b, s) for b in benchmarks for s in strategies], seeds or 1)]
 
 

@@ -12,15 +12,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from retrograde.errors import UserError, nearest
+from retrograde.environment import physical_bytes
+from retrograde.errors import UserError, gigabytes, nearest, shown
+from retrograde.files import home_path, kind, read_bytes, reason
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+CHANNELS = (1, 3, 4)
+"""Channels of an image: grey, colours, and colours with transparency."""
+IMAGE_BYTES = 200_000_000
+"""The size of an image's file."""
+PNG_END = b"IEND\xaeB`\x82"
+FOLDERS = 20_000
+"""Folders in an image folder: ImageNet has a tenth of them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,10 @@ def data_folder(given: Path | None = None) -> Path:
 
 def cache_folder() -> Path:
     """Where retrograde keeps what it can fetch or make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "retrograde"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "retrograde"
+    except RuntimeError:  # nobody's home is known, as in some containers
+        return Path(tempfile.gettempdir(), "retrograde")
 
 
 def keep(path: Path, write: Callable[[Path], object]) -> None:
@@ -84,11 +99,11 @@ def load(name: str, folder: Path) -> Dataset:
     """The dataset of that name, or at that path; raises `UserError` for missing or unusable data."""
     if name in _NAMED:
         return _NAMED[name](folder)
-    path = Path(name).expanduser()
-    if not name or not path.exists():
+    path = home_path(name)
+    if not name or kind(path) == "nothing":
         raise UserError(
             f"A dataset is one of {', '.join(_NAMED)} or a path to a .npz, an image folder or a zip of one; "
-            f"{name!r} is neither a name nor a file here. {nearest(name, _NAMED)}"
+            f"{shown(name)} is neither a name nor a file here. {nearest(name, _NAMED)}"
         )
     return arrays(path) if path.suffix == ".npz" else _images(path)
 
@@ -106,6 +121,8 @@ def _digits(_: Path) -> Dataset:
 def _mnist(folder: Path) -> Dataset:
     try:
         parts = [_read_mnist(folder, train) for train in (True, False)]
+    except UserError:
+        raise
     except Exception as error:
         raise not_had("MNIST", folder, "MNIST/raw", "the four *-ubyte files", error) from error
     (x_train, y_train), (x_test, y_test) = parts
@@ -113,6 +130,8 @@ def _mnist(folder: Path) -> Dataset:
 
 
 def _read_mnist(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    for file in (folder / "MNIST" / "raw").glob("*-ubyte*"):
+        kind(file)  # a pipe would be waited for
     mnist = import_torchvision().datasets.MNIST
     try:
         part = mnist(folder, train=train, download=False)
@@ -155,13 +174,19 @@ _NAMED = {"digits": _digits, "mnist": _mnist, "omniglot": _omniglot}
 def arrays(path: Path) -> Dataset:
     """The dataset in a `.npz` of plain arrays; raises `UserError` for a missing, damaged or unusable one."""
     try:
+        kind(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             missing = [name for name in ARRAYS if name not in found.files]
+            _check_bytes(path, sum(member.file_size for member in found.zip.infolist()), physical_bytes())
             arrays = {name: found[name] for name in ARRAYS if name not in missing}
+    except UserError:
+        raise
     except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path} cannot be read as a .npz of plain arrays: {error}.") from error
     if missing:
         raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
+    if plain := [name for name in ARRAYS if not isinstance(arrays[name], np.ndarray)]:
+        raise UserError(f"A .npz holds arrays, as np.savez writes them; {plain[0]} of {path} is none.")
     for name in ("x_train", "x_test"):
         arrays[name] = _as_examples(arrays[name], f"{name} of {path}")
     for name in ("y_train", "y_test"):
@@ -177,8 +202,15 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
         )
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
+    if x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
+        array = where.partition(" ")[0]
+        raise UserError(
+            f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem to come last. "
+            f"Save it with {array} = {array}.transpose(0, 3, 1, 2)."
+        )
     x = x[:, None] if x.ndim == 3 else x
-    return x if x.dtype == np.uint8 else x.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        return x if x.dtype == np.uint8 else x.astype(np.float32)
 
 
 def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
@@ -189,8 +221,11 @@ def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
 
 def _images(path: Path) -> Dataset:
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
+    total, memory = 0, physical_bytes()
     for part, label, image in decoded(path, _is_example):
         parts.setdefault((part, label), []).append(image)
+        total += image.nbytes
+        _check_bytes(path, total, memory)
     labels = sorted({label for part, label in parts if part == "train"})
     stray = sorted({label for part, label in parts if part == "test"} - set(labels))
     if not labels or stray:
@@ -220,6 +255,7 @@ def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, st
     for name, content in _files(path, wanted):
         part, label = PurePosixPath(name).parts[-3:-1]
         try:
+            _check_whole(Image.open(io.BytesIO(content)), content)
             image = Image.open(io.BytesIO(content))
             mode = image.mode
             pixels = np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
@@ -230,21 +266,58 @@ def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, st
         yield part, label, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def _check_whole(image: "ImageFile", content: bytes) -> None:
+    """Raise where a PNG is damaged or cut off, which may leave it all its pixels."""
+    image.verify()
+    if image.format == "PNG" and PNG_END not in content:
+        raise ValueError("it is cut off")
+
+
 def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if wanted(name := file.relative_to(path).as_posix()) and file.is_file():
-                yield name, file.read_bytes()
+    if kind(path) == "folder":
+        for file in sorted(_walked(path)):
+            if wanted(name := file.relative_to(path).as_posix()):
+                yield name, read_bytes(file, IMAGE_BYTES)
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
                 if wanted(name):
+                    if (size := archive.getinfo(name).file_size) > IMAGE_BYTES:
+                        raise UserError(
+                            f"An image has at most {IMAGE_BYTES} bytes; {name} in {path} has {size}. Scale it down."
+                        )
                     yield name, archive.read(name)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}.") from error
+
+
+def _walked(path: Path) -> Iterator[Path]:
+    """The files below a folder; raises `UserError` where a folder may not be read, or there are far too many."""
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):  # gone since its folder was listed
+            return
+        raise UserError(f"{error.filename} in {path} cannot be read: {reason(error)}. Let this user read it, or take it out.")
+
+    seen: set[str] = set()
+    for folder, inside, files in os.walk(path, onerror=refuse, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        if len(seen) > FOLDERS:
+            raise UserError(f"An image folder has at most {FOLDERS} folders; {path} has more. Name the one that holds train/.")
+        inside[:] = [name for name in inside if os.path.realpath(Path(folder, name)) not in seen]  # links may go round
+        yield from (Path(folder, name) for name in files)
+
+
+def _check_bytes(path: Path, count: int, memory: int) -> None:
+    """Raise `UserError` where data and a copy of them would not fit into memory."""
+    if 2 * count > memory:
+        raise UserError(
+            f"Data and a copy of them are held in memory; {path} holds {gigabytes(count)}, and this machine has "
+            f"{gigabytes(memory)}. Take fewer or smaller examples."
+        )
 
 
 def _is_example(name: str) -> bool:

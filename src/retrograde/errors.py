@@ -24,3 +24,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def on_one_line(text: str) -> str:
     """Text without line breaks and other control characters, which a terminal or a table would obey; in their place `�`."""
     return _CONTROL.sub("�", text)
+
+
+SHOWN = 100
+"""Characters of a value that an error quotes."""
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than some 4 300 digits
+        text = f"a {type(value).__name__} too long to write"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes in words."""
+    return f"{count / 1e9:.1f} GB" if count < 1e15 else f"{count:.0e} bytes"

@@ -131,11 +131,13 @@ def distinct(
     ranks = np.tile(np.arange(draw), (len(available), 1))
     real = ranks < available[:, None]
     enough = available >= draw
+    own = ranks[enough]
     for i in range(draw):
         top = np.maximum(available - draw + i, 0)
         pick = random.integers(0, top + 1)
-        taken = (ranks[:, :i] == pick[:, None]).any(axis=1)
-        ranks[enough, i] = np.where(taken, top, pick)[enough]
+        taken = (own[:, :i] == pick[enough, None]).any(axis=1)
+        own[:, i] = np.where(taken, top[enough], pick[enough])
+    ranks[enough] = own
     return np.where(real, ranks, 0), real
 
 

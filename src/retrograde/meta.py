@@ -69,7 +69,7 @@ _LOST = "A parameter became non-finite by meta-iteration {}."
 
 def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
     """The iterations at which meta-training is checked; 0 alone, where there is nothing to meta-learn."""
-    checks = benchmark.checks if strategy.trains else 0
+    checks = min(benchmark.checks, benchmark.iterations) if strategy.trains else 0
     return sorted({0} | {-(-benchmark.iterations * n // checks) for n in range(1, checks + 1)})
 
 

@@ -10,14 +10,19 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from retrograde.errors import UserError
+from retrograde.errors import UserError, shown
 from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
+
+LAYERS = 1000
+GATES = 4
+"""Each gate doubles the model."""
 
 
 def mlp(shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False, running: bool = False) -> nn.Module:
@@ -178,7 +183,42 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: b
     return module
 
 
+class Extent(NamedTuple):
+    """The numbers in a model: its parameters, and what its layers give for one example."""
+
+    parameters: int
+    activations: int
+    widest: int  # of the layer that gives the most
+
+
+@cache
+def extent(spec: str, shape: tuple[int, ...], outputs: int) -> Extent:
+    """The size of a model, for which the suite's own need no memory; 0 where it cannot be built, as `build` will say.
+
+    Of a user's model the parameters alone are counted.
+    """
+    try:
+        if ":" in spec:
+            return Extent(_numbers(build(spec, shape, outputs, 0)), 0, 0)
+        with torch.device("meta"):
+            module = _maker(spec, running=True)(shape, outputs).eval()
+            given: list[int] = []
+            for layer in module.modules():
+                if not list(layer.children()):
+                    layer.register_forward_hook(lambda _, __, output: given.append(output.numel()))
+            module(torch.empty(1, *shape))
+    except Exception:
+        return Extent(0, 0, 0)
+    return Extent(_numbers(module), sum(given), max(given))
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())
+
+
 def _maker(spec: str, running: bool) -> Make:
+    if spec.count("gated-") > GATES or spec.count("-") > LAYERS:
+        raise UserError(f"A model has at most {GATES} gates and {LAYERS} layers; model={shown(spec)} has more.")
     if spec.startswith("gated-"):
         inner = _maker(spec.removeprefix("gated-"), running)
         return lambda shape, outputs: gated(inner, shape, outputs)
@@ -195,7 +235,7 @@ def _maker(spec: str, running: bool) -> Make:
     if not colon:
         raise UserError(
             "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, gated-MODEL, "
-            f"package.module:attribute or FILE.py:attribute; model={spec!r} is none of them."
+            f"package.module:attribute or FILE.py:attribute; model={shown(spec)} is none of them."
         )
     try:
         module = _file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from retrograde.data import ARRAYS, Dataset, arrays, cache_folder, decoded, import_torchvision, is_image, keep, not_had
 from retrograde.errors import UserError
+from retrograde.files import kind
 
 PARTS = (("images_background", 964), ("images_evaluation", 659))
 """The two halves of Omniglot in the order of their classes, and how many characters each holds."""
@@ -37,7 +38,7 @@ def _source(folder: Path, part: str) -> Path:
         except Exception as error:
             files = "images_background.zip and images_evaluation.zip"
             raise not_had("Omniglot", folder, "omniglot-py", files, error) from error
-    return archive if archive.exists() else extracted
+    return archive if kind(archive) == "file" else extracted
 
 
 def _kept(sources: list[Path]) -> Dataset:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retrograde.checking import Draft, sizes
 from retrograde.compiling import Compile
 from retrograde.episodes import Episodic
-from retrograde.errors import UserError, nearest
+from retrograde.errors import UserError, nearest, shown
+from retrograde.files import kind
 from retrograde.heap import uncollected
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
@@ -22,15 +23,19 @@ from retrograde.models import model_file
 from retrograde.provenance import Change, Code, changes
 from retrograde.record import Cell, Named
 from retrograde.registry import Registry
-from retrograde.settings import parse
+from retrograde.settings import SEEDS, parse
 from retrograde.store import Store
 from retrograde.strategy import Strategy
 from retrograde.stream import Benchmark
-from retrograde.toml import tomllib
+from retrograde.toml import read_toml
 from retrograde.trial import Source, fit, trial
 
 Changed = Literal["rerun", "keep", "stop"]
 """What becomes of finished records that other versions of a part's files made."""
+CELLS = 100_000
+"""Cells of a suite."""
+REPLICATES = 1_000_000
+"""Replicates of a run: to plan so many takes a minute or two."""
 
 
 class Context(NamedTuple):
@@ -54,7 +59,7 @@ class Request(NamedTuple):
 
 
 class _Cells(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     benchmarks: Annotated[list[str], Field(min_length=1)]
     strategies: Annotated[list[str], Field(min_length=1)]
     part: str = ""  # named, they run only where that part is asked for
@@ -63,9 +68,9 @@ class _Cells(BaseModel):
 class Suite(BaseModel):
     """A TOML file: a title, a number of seeds, and cells as lists of benchmarks and strategies."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     title: str
-    seeds: Annotated[int, Field(ge=1)] = 5
+    seeds: Annotated[int, Field(ge=1, le=SEEDS)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
     def requests(self, added: Sequence[str] = (), part: str = "") -> list[Request]:
@@ -73,6 +78,7 @@ class Suite(BaseModel):
         groups = [group for group in self.cells if group.part == part]
         if not groups:
             raise UserError(f"No cells of the suite are of the part {part!r}. {nearest(part, self.parts)}")
+        check_cells(sum(len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups))
         own = [Request(b, s) for group in groups for b in group.benchmarks for s in group.strategies]
         return own + [Request(b, s, added=True) for group in groups for b in group.benchmarks for s in added]
 
@@ -80,6 +86,12 @@ class Suite(BaseModel):
     def parts(self) -> list[str]:
         """The parts that run only where they are asked for."""
         return sorted({group.part for group in self.cells} - {""})
+
+
+def check_cells(count: int) -> None:
+    """Raise `UserError` where there are more cells than a run plans."""
+    if count > CELLS:
+        raise UserError(f"A run has at most {CELLS} cells; benchmarks times strategies are {count}. Run them in parts.")
 
 
 def suites() -> dict[str, Path]:
@@ -91,12 +103,10 @@ def suites() -> dict[str, Path]:
 def read_suite(name: str) -> Suite:
     """The shipped suite of that name, or the one at that path."""
     path = suites().get(name, Path(name))
-    if not path.is_file():
-        raise UserError(f"There is no suite {name!r}, neither shipped nor as a file. {nearest(name, suites())}")
+    if kind(path) != "file":
+        raise UserError(f"There is no suite {shown(name)}, neither shipped nor as a file. {nearest(name, suites())}")
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The suite {path} is not valid TOML: {error}.") from None
+        return Suite.model_validate(read_toml(path, "The suite"))
     except ValidationError as error:
         raise UserError(
             f"The suite {path}: {_suite_fault(min(error.errors(), key=lambda each: each['type'] != 'extra_forbidden'))}"
@@ -107,8 +117,8 @@ def _suite_fault(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         known = (_Cells if "cells" in error["loc"] else Suite).model_fields
-        return f"there is no key {where!r}. {nearest(str(error['loc'][-1]), known)}"
-    return f"{where}={error['input']!r} is not possible. {error['msg']}."
+        return f"there is no key {shown(where)}. {nearest(str(error['loc'][-1]), known)}"
+    return f"{where}={shown(error['input'])} is not possible. {error['msg']}."
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ def plan(
     Finished records that another version of a part's files made are missing where `changed` is rerun, done where it is keep,
     and a `UserError` where it is stop.
     """
+    _check_replicates(len(requests), seeds)
     drafts = _drafts(requests, registry, context)
     codes = _codes([draft.cell for _, draft in drafts], registry)  # before a check imports the models
     found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device))
@@ -204,6 +215,15 @@ def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
             f"--changed stop runs nothing beside records of other files, and {store.folder} has such: {'; '.join(found)}. "
             "Say --changed rerun to measure them anew and set the old records aside, --changed keep to leave them as they are, "
             "or choose another --out."
+        )
+
+
+def _check_replicates(cells: int, seeds: int) -> None:
+    """Raise `UserError` where there are more replicates than a run plans."""
+    if cells * seeds > REPLICATES:
+        raise UserError(
+            f"A run has at most {REPLICATES} replicates; {cells} cells of {seeds} seeds are {cells * seeds}. Lower seeds, or "
+            "run the cells in parts."
         )
 
 

@@ -17,7 +17,7 @@ from retrograde.claims import Holder
 from retrograde.compiling import Compile, check_compiler
 from retrograde.data import data_folder
 from retrograde.environment import physical_bytes, usable_cores
-from retrograde.errors import UserError, nearest
+from retrograde.errors import UserError, nearest, shown
 from retrograde.execute import Ended, Jobs, run_here, run_in_workers
 from retrograde.interruption import orderly, told
 from retrograde.models import forget_files
@@ -124,10 +124,11 @@ def _context(options: Options) -> Context:
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     if only is None:
         return requests
-    _, wanted = parse(f"only:{only}")
+    known = ("benchmark", "strategy")
+    wanted = parse(f"only:{only}")[1] if "=" in only else {only: ""}
     for key in wanted:
-        if key not in Request._fields:
-            raise UserError(f"--only takes benchmark=NAME,strategy=NAME; {key!r} is neither. {nearest(key, Request._fields)}")
+        if key not in known or not wanted[key]:
+            raise UserError(f"--only takes benchmark=NAME,strategy=NAME; it was {shown(only)}. {nearest(key, known)}")
     chosen = [r for r in requests if all(parse(getattr(r, key))[0] == name for key, name in wanted.items())]
     if not chosen:
         names = {key: sorted({parse(getattr(r, key))[0] for r in requests}) for key in wanted}

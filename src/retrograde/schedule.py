@@ -136,11 +136,13 @@ def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task
     The test set is cut in two once, so that no two halves, of whatever tasks, share an example. Where a half of a task has
     fewer examples, padding follows.
     """
-    first = generator(seed, "probe").permutation(len(stream.data.y_test)) % 2 == 0
+    tests = len(stream.data.y_test)
+    half = min(count // 2, -(-tests // 2))
+    first = generator(seed, "probe").permutation(tests) % 2 == 0
     tasks = [
         [
-            _probed(_triples(task.test, number), first == half, count // 2, generator(seed, "probe", number))
-            for half in (True, False)
+            _probed(_triples(task.test, number), first == chosen, half, generator(seed, "probe", number))
+            for chosen in (True, False)
         ]
         for number, task in enumerate(stream.tasks)
     ]

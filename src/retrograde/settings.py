@@ -7,13 +7,14 @@ import json
 import re
 from abc import ABC
 from ast import literal_eval
+from cmath import isfinite
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from retrograde.errors import UserError, nearest
+from retrograde.errors import UserError, nearest, shown
 
 
 def _split(value: object) -> object:
@@ -27,21 +28,25 @@ def _number(value: object) -> object:
 
 
 MOST = 10**9
+SEEDS = 10_000
+"""Replicates of one cell."""
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
 """A finite number above 0."""
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
 """A whole number, at least 1."""
 Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 """A whole number; 0 means no limit."""
-Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
-"""A whole number, at least 0."""
+Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]
+"""Inner steps, at least 0; all of them are one computation, whose memory grows with each."""
 NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 """A finite number, at least 0."""
 Bound = Annotated[NonNegative, "0 is a case of its own"]
 """A finite number; 0 means no bound."""
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 """A number above 0, at most 1."""
-Ints = Annotated[tuple[int, ...], BeforeValidator(_split)]
+Whole = Annotated[int, BeforeValidator(_number), Field(ge=-MOST, le=MOST)]
+"""A whole number of either sign."""
+Ints = Annotated[tuple[Whole, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
 
 P = TypeVar("P", bound="Part")
@@ -66,7 +71,7 @@ class Part(ABC):
         known = [field.name for field in _fields(cls)]
         for name in given:
             if name not in known:
-                raise UserError(f"{cls.__name__} has no setting {name!r}. {nearest(name, known)}")
+                raise UserError(f"{cls.__name__} has no setting {shown(name)}. {nearest(name, known)}")
         missing = [f.name for f in _fields(cls) if _has_no_default(f) and f.name not in given]
         if missing:
             raise UserError(f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them.")
@@ -152,16 +157,28 @@ def literal(value: object) -> Any:
         return value
     try:
         return literal_eval(value.title() if value.lower() in ("true", "false", "none") else value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it is documented to raise
         return value
 
 
 def _converted(cls: Any, name: str, given: object) -> Any:
     try:
-        return _adapters(cls)[name].validate_python(given)
+        value = _adapters(cls)[name].validate_python(given)
     except ValidationError as error:
         rule = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"{cls.__name__}: {name}={given!r} is not possible. {rule}.") from None
+        raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. {rule}.") from None
+    if not _finite(value):
+        raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. Input should be a finite number.")
+    return value
+
+
+def _finite(value: object) -> bool:
+    """True unless a number in it is NaN or infinite: no record or digest can hold such a setting."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_finite, value))
+    return not isinstance(value, float | complex) or isfinite(value)
 
 
 @cache
@@ -198,9 +215,9 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"Settings are written NAME:key=value,key=value; {spec!r} has {pair!r}.")
+            raise UserError(f"Settings are written NAME:key=value,key=value; {shown(spec)} has {shown(pair)}.")
         if key.strip() in settings:
-            raise UserError(f"A setting is given once; {spec!r} has {key.strip()} twice.")
+            raise UserError(f"A setting is given once; {shown(spec)} has {shown(key.strip())} twice.")
         settings[key.strip()] = value.strip()
     return name.strip(), settings
 

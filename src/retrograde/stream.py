@@ -1,19 +1,25 @@
 """Streams: tasks in order, cut from one dataset; and the benchmarks that cut them."""
 
+import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from retrograde.data import Dataset
-from retrograde.errors import UserError
+from retrograde.environment import physical_bytes
+from retrograde.errors import UserError, gigabytes
 from retrograde.seeds import generator
 from retrograde.settings import Count, Limit, Part
 
 Scenario = Literal["task", "domain", "class"]
 """Task-incremental: told the task at test. Domain: one label set. Class: all classes compete (van de Ven 2022)."""
+
+
+TASKS = 10_000
+"""Tasks of a stream: all are tested after each."""
 
 
 class Examples(NamedTuple):
@@ -86,12 +92,29 @@ class Benchmark(Part):
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
 
+    def __post_init__(self) -> None:
+        """Refuse settings that others leave without effect."""
+        super().__post_init__()
+        default = {field.name: field.default for field in fields(self)}
+        ignored = [
+            ("epochs", "steps", self.steps > 0),
+            ("probe_every", "probe", not self.probe),
+            ("test_examples", "test_every", not self.test_every),
+        ]
+        for name, decides, idle in ignored:
+            if idle and (value := getattr(self, name)) != default[name]:
+                raise UserError(
+                    f"Every setting has an effect; with {decides}={getattr(self, decides)}, {name}={value} has none. "
+                    "Leave one of them out."
+                )
+
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
         """Cut the dataset into tasks; every random choice comes from `seeds.generator(seed, axis)`."""
 
     def stream(self, data: Dataset, seed: int) -> Stream:
         """The stream of one replicate, with the stated numbers of examples per task."""
+        self._check_tasks(data)
         stream = self.cut(data, seed)
         limits = {"train": self.examples, "test": self.tests}
 
@@ -103,6 +126,17 @@ class Benchmark(Part):
             return Task(*parts)
 
         return replace(stream, tasks=tuple(limited(number, task) for number, task in enumerate(stream.tasks)))
+
+    def _check_tasks(self, data: Dataset) -> None:
+        """Raise `UserError` where there are far too many tasks, or a table of the pixels of each exceeds the memory."""
+        tasks, table = int(getattr(self, "tasks", 1)), 3 * 8 * math.prod(data.shape)
+        if tasks > TASKS:
+            raise UserError(f"A stream has at most {TASKS} tasks; tasks={tasks}. Lower it.")
+        if tasks * table > physical_bytes():
+            raise UserError(
+                f"Tables of all tasks are held in memory, here {gigabytes(physical_bytes())}; tasks={tasks} take about "
+                f"{gigabytes(tasks * table)}. Lower it, or take smaller examples."
+            )
 
 
 def _sample(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
@@ -135,6 +169,12 @@ def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
 def same_classes(data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenario: Scenario) -> Stream:
     """Every task holds all examples, their pixels rearranged; unless domain-incremental, with classes of its own."""
     count = len(pixels)
+    rows = 2 * 8 * count * (len(data.y_train) + len(data.y_test))
+    if rows > physical_bytes():
+        raise UserError(
+            f"The rows of all tasks are held in memory, here {gigabytes(physical_bytes())}; tasks={count} with all examples of "
+            f"{data.name} take about {gigabytes(rows)}. Lower it."
+        )
     own = scenario != "domain"
     units = np.kron(np.eye(count, dtype=bool), np.ones(data.classes, dtype=bool)) if own else None
 

@@ -158,21 +158,23 @@ def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
 
 def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
     """The steps of a whole run: of the replicate that takes the most; where what a memory holds is trained on, at most."""
+    return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
+
+
+def task_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> list[int]:
+    """The steps of each task for one replicate; where what a memory holds is trained on, at most."""
     schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
     memory = strategy.remember() if isinstance(strategy, Strategy) else None
     held = memory.size if memory else 0
 
-    def steps(stream: Stream) -> int:
-        sizes = np.array([len(task.train.row) for task in stream.tasks])
-        so_far = np.cumsum(sizes)
-        before = np.minimum(so_far - sizes, held)
-        pools = {
-            "arrivals": sizes, "arrivals and memory": sizes + before,
-            "memory alone": np.minimum(so_far, held), "all so far": so_far,
-        }  # fmt: skip
-        return sum(schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples]))
-
-    return max(steps(stream) for stream in streams)
+    sizes = np.array([len(task.train.row) for task in stream.tasks])
+    so_far = np.cumsum(sizes)
+    before = np.minimum(so_far - sizes, held)
+    pools = {
+        "arrivals": sizes, "arrivals and memory": sizes + before,
+        "memory alone": np.minimum(so_far, held), "all so far": so_far,
+    }  # fmt: skip
+    return [schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples])]
 
 
 def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> int:

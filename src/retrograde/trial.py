@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from retrograde import meta, train
+from retrograde import footprint, meta, train
 from retrograde.clocks import Pace
 from retrograde.compiling import Compile
 from retrograde.data import Dataset, load
@@ -38,8 +38,8 @@ class Trial(ABC):
         """What identifies the data; nothing, where there are none."""
 
     @abstractmethod
-    def check(self) -> None:
-        """Raise `UserError` where the cell cannot be trained."""
+    def check(self, device: torch.device) -> None:
+        """Raise `UserError` where the cell cannot be trained, or not in the memory of that device."""
 
     @abstractmethod
     def steps(self) -> int:
@@ -69,8 +69,10 @@ class OnStream(Trial):
     def digest(self) -> str:
         return self.data.digest
 
-    def check(self) -> None:
-        train.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0), CPU)
+    def check(self, device: torch.device) -> None:
+        stream = self.benchmark.stream(self.data, 0)
+        footprint.check_stream(self.benchmark, self.strategy, stream, self.together(device), device)
+        train.check(self.benchmark, self.strategy, stream, CPU)
 
     def steps(self) -> int:
         return train.expected_steps(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
@@ -100,8 +102,11 @@ class OnEpisodes(Trial):
     def digest(self) -> str:
         return self.data.digest if self.data else ""
 
-    def check(self) -> None:
-        meta.check(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
+    def check(self, device: torch.device) -> None:
+        source = self.benchmark.stream(self.data, 0)
+        footprint.check_episodes(self.benchmark, self.strategy, source, 1, device)
+        meta.check(self.benchmark, self.strategy, source)
+        footprint.check_episodes(self.benchmark, self.strategy, source, self.together(device), device)
 
     def steps(self) -> int:
         return self.benchmark.iterations if self.strategy.trains else 0
