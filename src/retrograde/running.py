@@ -50,6 +50,7 @@ class Options(NamedTuple):
     only: str | None
     cluster: str
     timeout: float | None
+    traceback: bool = False  # of what failed, all of it is shown
 
 
 def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
@@ -68,7 +69,7 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
         if INTERRUPTED not in codes:
             spread = options.device == "cpu" and not options.cluster
             at_once = options.jobs or (_workers(jobs) if spread else 1)
-            codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
+            codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err, options.traceback))
     return max(codes)
 
 
@@ -117,7 +118,9 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     return chosen
 
 
-def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console) -> int:
+def _run(
+    store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console, traceback: bool = False
+) -> int:
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
@@ -145,7 +148,7 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
         except KeyboardInterrupt:
             err.print("Interrupted. What had finished is kept; the same command goes on from there.")
             return INTERRUPTED
-    return _verdict(troubles, store, out, err)
+    return _verdict(troubles, store, out, err, traceback)
 
 
 def _started(todo: list[Job], registry: Registry, context: Context, advance: Callable[[int], None]) -> Ended:
@@ -219,11 +222,14 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
     return f"loss {steps}", np.array([np.mean(each.loss[-1]) for each in left])
 
 
-def _verdict(troubles: list[Record], store: Store, out: Console, err: Console) -> int:
+def _verdict(troubles: list[Record], store: Store, out: Console, err: Console, traceback: bool) -> int:
     alike: dict[tuple[str, str, str], list[int]] = {}
     for record in troubles:
         alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(record.seed)
     for (status, text, reason), seeds in alike.items():
-        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(reason)}")
+        first, _, rest = reason.partition("\n")
+        hint = " (--traceback shows all of it)" if rest and not traceback else ""
+        shown = reason if traceback else first
+        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(shown)}{hint}")
     out.print(f"Tables: retrograde report {store.folder}")
     return 1 if any(record.status == "failed" for record in troubles) else 0
