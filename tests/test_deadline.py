@@ -16,7 +16,7 @@ def asleep():
     while True:
         try:
             time.sleep(0.01)
-        except Exception:  # noqa: PERF203, S112 - as code does that is careless
+        except Exception:  # noqa: PERF203 - as code does that is careless
             continue
 
 

@@ -99,7 +99,8 @@ def guarded(what: str, part: object = None, more: str = "") -> Iterator[None]:
         yield
     except UserError as error:
         where = place(error, part)
-        if not where or where in str(error) or _from_part(error):
+        named = where.partition(":")[0] in str(error)  # as by the boundary, or where the time was over
+        if not where or named or _from_part(error):
             raise
         raise UserError(f"{where}: {error}") from error
     except BaseException as error:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int64
 
 from retrograde.authors import described
+from retrograde.boundary import check_kind
 from retrograde.clocks import Clocks, Pace
 from retrograde.compiling import Compile
 from retrograde.errors import UserError
@@ -198,7 +199,10 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         with seeded(torch_seed(0, "opaque")):
             Opaque(benchmark, strategy, stream, 0, device).check_predictions()
         return
-    if memory := strategy.remember():
+    memory = strategy.remember()
+    check_kind(strategy, "schedule", strategy.schedule(), Schedule)
+    check_kind(strategy, "remember", memory, Memory, none=True)
+    if memory:
         memory.check(groups(stream))
     _check_mixed(strategy, memory)
     try:

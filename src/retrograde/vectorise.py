@@ -17,11 +17,11 @@ from retrograde import boundary
 from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, form, separate, tried
 from retrograde.evaluation import Hits, Used
-from retrograde.memory import Exemplars, Held, Memory
+from retrograde.memory import Exemplars, Held
 from retrograde.models import build
 from retrograde.net import Batch, Net, State, check_module, check_rows_apart, headless, untracked
 from retrograde.optim import OPTIMIZERS, Params
-from retrograde.schedule import Rows, Schedule, all_rows, held_rows, test_chunks, together, train_rows
+from retrograde.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
 from retrograde.seeds import keys, torch_seed
 from retrograde.strategy import Arrival, Finished, Lesson, Strategy, shared
 from retrograde.stream import Benchmark, Stream
@@ -110,8 +110,6 @@ class Vectorised:
     ) -> None:
         self.benchmark, self.strategy, self.streams, self.seeds, self.device = benchmark, strategy, streams, seeds, device
         self.schedule, self.memory = strategy.schedule(), strategy.remember()
-        boundary.check_kind(strategy, "schedule", self.schedule, Schedule)
-        boundary.check_kind(strategy, "remember", self.memory, Memory, none=True)
         self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
         data = streams[0].data
         self.shape, self.scale = data.shape, data.scale
