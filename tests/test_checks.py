@@ -227,6 +227,36 @@ def test_a_learner_that_keeps_every_example_fails_the_memory_check():
     assert "grew by" in why(KeepsEverything(), checks.stays_within_its_memory)
 
 
+@dataclass
+class KeepsItsShare(Plain):
+    """It holds as many examples as it says, in a list of tensors, whose pickles would take hundreds of bytes each."""
+
+    memory: int = 200
+
+    def begin(self, model):
+        super().begin(model)
+        self.kept, self.arrays = [], []
+
+    def observe(self, x, y, task):
+        super().observe(x, y, task)
+        self.kept = [*self.kept, *x][: self.memory // 2]
+        self.arrays = [*self.arrays, *x.numpy()][: self.memory // 2]
+
+
+class KeepsMore(KeepsItsShare):
+    """Ten times what its setting says."""
+
+    def observe(self, x, y, task):
+        self.memory *= 10
+        super().observe(x, y, task)
+        self.memory //= 10
+
+
+def test_a_learner_is_weighed_by_the_bytes_of_its_tensors_and_arrays():
+    assert checks.verdict(KeepsItsShare(), checks.stays_within_its_memory).outcome == "passed"
+    assert "it grew by" in why(KeepsMore(), checks.stays_within_its_memory)
+
+
 class Ranks(Plain):
     def predict(self, x, task):
         return super().predict(x, task).argsort(0).float()

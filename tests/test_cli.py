@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -146,8 +147,8 @@ def test_a_failed_cell_gives_exit_code_1_its_reason_and_spares_the_others(call, 
     words = ("run", *CELL, "--strategy", "broken", "--plugin", "broken.py")
     code, out, err = call(*words)
     assert code == 1
-    assert "on purpose" in err
-    assert "in end_task" in err
+    assert "seeds 0: broken.py:11: ValueError: on purpose (--traceback shows all of it)" in err
+    assert ("in end_task" in err, "in end_task" in call(*words, "--traceback")[2]) == (False, True)
     assert not any(folder in err for folder in (str(tmp_path), sys.prefix, "site-packages"))  # records leave the machine
     assert "done" in out
     (tmp_path / "broken.py").write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
@@ -498,6 +499,29 @@ def test_an_edit_that_fails_leaves_the_record_of_the_version_that_did_not(call, 
     assert [each.read_bytes() for each in project.rglob("seed-*")] == [old]
     (project / "mine.py").write_text(text)
     assert "0 replicates to run, 1 done already" in call(*OWN)[1]
+
+
+def test_a_bug_of_an_author_is_said_once_with_its_line_and_all_of_it_where_that_is_wanted(call, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN.replace("return state", "return state.param", 1))
+    words = ("--plugin", "broken.py")
+    line = "broken.py:8: AttributeError: 'State' object has no attribute 'param'"
+    code, out, _ = call("check", *words)
+    assert (code, out.count(line)) == (1, 1)
+    assert re.search(rf"FAILED    \d+ checks fail alike: it raised {line}", out)
+    assert "in step" not in out
+    assert "in step" in call("check", *words, "--traceback")[1]
+    code, _, err = call("run", *CELL[:2], "--strategy", "broken", *words)
+    assert (code, err.count(line), "in step" in err) == (2, 1, False)
+    assert "in step" in call("run", *CELL[:2], "--strategy", "broken", *words, "--traceback")[2]
+
+
+def test_a_check_that_takes_too_long_is_stopped_with_its_name_and_line(call, tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text(BROKEN.replace("return state", "import time; time.sleep(10**6)", 1))
+    monkeypatch.setenv("RETROGRADE_CHECK_SECONDS", "1")
+    code, out, _ = call("check", "--plugin", "slow.py")
+    assert (code, out.count("Broken takes longer than 1 s, the limit of a check, and was stopped at slow.py:8")) == (1, 1)
+    code, _, err = call("run", *CELL[:2], "--strategy", "slow", "--plugin", "slow.py")
+    assert (code, "Setting up slow for split" in err, "stopped at slow.py:8" in err) == (2, True, True)
 
 
 STEP = "    def step(self, net, state, arrival): return state\n"

@@ -154,7 +154,7 @@ def test_two_plugin_files_of_one_name_do_not_silently_hide_each_other(write):
     ],
 )
 def test_a_plugin_that_does_not_import_is_refused_with_the_reason(source, why, write):
-    with pytest.raises(UserError, match=rf"mine\.py cannot be imported: {why}"):
+    with pytest.raises(UserError, match=rf"mine\.py cannot be imported: (mine\.py:1: )?{why}"):
         Registry((write(source),))
 
 

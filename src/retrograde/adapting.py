@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
+from retrograde import boundary
 from retrograde.adaptation import Fit
 from retrograde.align import cosine, dot, simpson
 from retrograde.clocks import Clocks
@@ -99,6 +100,7 @@ class Episodes:
 
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
+        boundary.check_own(self.strategy, "learned", learned)
         return State(learned, self.net.optimizer.init(learned) if self.strategy.descends else {}, {})
 
     def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
@@ -139,6 +141,39 @@ class Episodes:
             return self.strategy.meta_step(replace(self.net, buffers=buffers), state, episodes, progress)
 
         return vmap(one)(state, buffers, tasks)
+
+    def try_out(self) -> None:
+        """Adapt to one task, take a meta-step, and forget both; raises `UserError` where a hook breaks a rule on the way."""
+        tasks = self.draw("train", 1, "check")
+        marks = vmap(self._tried_adapting)(self.state, self.buffers, Tasks(*(part[:, 0] for part in tasks)))
+        boundary.check_unchanged(self.strategy, "inner", marks)
+        if self.strategy.trains:
+            marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
+            boundary.check_unchanged(self.strategy, "meta_step", marks)
+
+    def _tried_adapting(self, state: State, buffers: Params, task: Tasks) -> dict[str, Tensor]:
+        """One inner step whose result is verified; which of the tensors that it was given it changed in place."""
+        net, episode = replace(self.net, buffers=buffers), self._episode(task, test=False)
+        fast = self.strategy.begin(net, state.params)
+        boundary.check_kind(self.strategy, "begin", fast, State)
+        given = {"learned": state.params, "fast": fast, "support": episode.support}
+        before = boundary.copied(given)
+        after = self.strategy.inner(net, state.params, fast, episode.support, 0)
+        boundary.check_state(self.strategy, "inner", after, fast)
+        marks = boundary.changed(given, before)
+        if type(self.strategy).task_loss is not MetaStrategy.task_loss:
+            loss = self.strategy.task_loss(net, state.params, episode, self._progress())
+            boundary.check_loss(self.strategy, "task_loss", loss)
+        return marks
+
+    def _tried_step(self, state: State, buffers: Params, tasks: Tasks) -> dict[str, Tensor]:
+        """One meta-step whose result is verified; which of the tensors that it was given it changed in place."""
+        episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
+        given = {"state": state, "episodes": episodes}
+        before = boundary.copied(given)
+        after = self.strategy.meta_step(replace(self.net, buffers=buffers), state, episodes, self._progress())
+        boundary.check_state(self.strategy, "meta_step", after, state)
+        return boundary.changed(given, before)
 
     def warm_up(self, mode: Compile) -> str | None:
         """Take one step and forget it, compiled unless that is off; returns why compiling failed, if it did."""

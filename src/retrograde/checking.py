@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from retrograde.authors import guarded
+from retrograde.deadline import within
 from retrograde.episodes import Episodic
-from retrograde.errors import UserError
 from retrograde.learner import Learner
 from retrograde.metastrategy import MetaStrategy
 from retrograde.record import Cell
@@ -47,21 +48,19 @@ def sizes(drafts: Sequence[Draft], data: Source, device: torch.device) -> list[S
 
 
 def _checked(draft: Draft, data: Source, device: torch.device) -> Size:
-    todo = trial(draft.benchmark, draft.strategy, data)
-    with _setting_up(draft.cell):
+    with _setting_up(draft):
+        todo = trial(draft.benchmark, draft.strategy, data)
         todo.check(device)
-    return Size(todo.steps(), todo.together(device))
+        return Size(todo.steps(), todo.together(device))
 
 
 @contextmanager
-def _setting_up(cell: Cell) -> Iterator[None]:
-    """Whatever is raised in here is the user's to put right."""
-    try:
+def _setting_up(draft: Draft) -> Iterator[None]:
+    """Whatever is raised in here, or takes too long, is the user's to put right."""
+    what = f"{draft.cell.strategy.text} cannot be set up for {draft.cell.benchmark.text}"
+    slow = f"Setting up {draft.cell.strategy.text} for {draft.cell.benchmark.text}"
+    with guarded(what, draft.strategy), within("check", slow):
         yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{cell.strategy.text} cannot be set up for {cell.benchmark.text}: {error!r}.") from error
 
 
 class _Group(NamedTuple):
@@ -80,7 +79,7 @@ class _Group(NamedTuple):
 def _alike(drafts: Sequence[Draft]) -> list[_Group]:
     groups: defaultdict[Hashable, _Group] = defaultdict(lambda: _Group([], []))
     for place, draft in enumerate(drafts):
-        with _setting_up(draft.cell):
+        with _setting_up(draft):
             kind, numbers = _kind(draft)
         group = groups[draft.cell.benchmark.text, draft.cell.strategy.name, place if kind is None else kind]
         group.places.append(place)

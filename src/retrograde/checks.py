@@ -1,7 +1,9 @@
 """The contract: what every strategy must satisfy. Public, so that a plugin's own tests can use it."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -10,10 +12,23 @@ from jaxtyping import Bool
 from torch.utils import _pytree as pytree
 
 from retrograde import metachecks
+from retrograde.authors import whole
 from retrograde.clocks import Clocks
 from retrograde.compiling import form
-from retrograde.contract import Broken, Declared, Verdict, global_state, need_frozen, pickles, same, verdict
+from retrograde.contract import (
+    Broken,
+    Declared,
+    Verdict,
+    claim_of,
+    global_state,
+    is_recorded,
+    need_frozen,
+    pickles,
+    same,
+    verdict,
+)
 from retrograde.data import Dataset
+from retrograde.deadline import Late, limit, within
 from retrograde.errors import UserError
 from retrograde.learner import Learner, seeded
 from retrograde.metastrategy import MetaStrategy
@@ -159,6 +174,7 @@ def is_pure(part: Part) -> None:
     if prepares(part):
         lesson = next(given(backend))
         _same_again(backend.prepare_all, "prepare", backend.state, backend.buffers, lesson, backend.train_x)
+    backend.try_prediction()
 
 
 def _same_again(run: Callable[..., Any], name: str, *inputs: Any) -> None:
@@ -425,14 +441,17 @@ def weighs_as_it_says(part: Part) -> None:
 
 CHECKS: tuple[Callable[[Part], None], ...] = (
     is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
-    learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length, counts_no_class_to_come,
-    weighs_as_it_says,
+    is_recorded, learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length,
+    counts_no_class_to_come, weighs_as_it_says,
 )  # fmt: skip
+
+
+_IN = "It works in the {}-incremental scenario."
 
 
 def works_in(part: Part, scenario: Scenario) -> Verdict:
     """Whether it trains in a scenario, or declares that it does not."""
-    claim = f"It works in the {scenario}-incremental scenario."
+    claim = _IN.format(scenario)
     if scenario not in part.scenarios:
         return Verdict(claim, "declared", f"it does {', '.join(part.scenarios)}-incremental only")
     benchmark = _benchmark(part, scenario=scenario)
@@ -450,10 +469,23 @@ def checks_of(part: Part | MetaStrategy) -> tuple[Callable[[Any], None], ...]:
 
 
 def verdicts(part: Part | MetaStrategy) -> Iterator[Verdict]:
-    """The whole contract, check by check."""
+    """The whole contract, check by check; where their time is over, the last verdict says so."""
+    until = time.monotonic() + limit("check")
+    for claim, outcome in _outcomes(part):
+        try:
+            with within("check", type(part).__name__, max(0.001, until - time.monotonic())):
+                found = outcome()
+        except Late as error:
+            why = f"{error} The claims after it were not tried."
+            yield Verdict(claim, "failed", why, whole(error))
+            return
+        yield found
+
+
+def _outcomes(part: Part | MetaStrategy) -> Iterator[tuple[str, Callable[[], Verdict]]]:
+    """Every claim of the contract, and a call that tries it."""
     for check in checks_of(part):
-        yield verdict(part, check)
-    if isinstance(part, MetaStrategy):
-        return
-    for scenario in get_args(Scenario):
-        yield works_in(part, scenario)
+        yield claim_of(check), partial(verdict, part, check)
+    if not isinstance(part, MetaStrategy):
+        for scenario in get_args(Scenario):
+            yield _IN.format(scenario), partial(works_in, part, scenario)

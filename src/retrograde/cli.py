@@ -5,7 +5,9 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -13,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from retrograde.authors import guarded, whole
 from retrograde.errors import UserError, nearest, on_one_line, shown
 from retrograde.registry import KINDS, Registry, missing
 from retrograde.settings import SEEDS, Part
@@ -36,6 +39,9 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="Show the whole traceback of an error, not its line in the author's file alone.")
+]
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
 LONGEST = 1_000_000
@@ -104,7 +110,8 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
 
     def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
-        return name, part.summary(), part.defaults(), _fairness(part)
+        with guarded(f"{name} cannot be listed", part):
+            return name, part.summary(), part.defaults(), _fairness(part)
 
     return [row(name) for name in registry.names(kind)]
 
@@ -169,11 +176,12 @@ def run(
         ),
     ] = "rerun",
     plugin: Plugins = NO_PATHS,
+    traceback: Traceback = False,
 ) -> None:
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
     from retrograde.running import Options, run_all
 
-    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed)
+    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
         raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
     if part and not suite:
@@ -182,7 +190,19 @@ def run(
     stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
     if not stores:
         raise UserError("There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy.")
-    sys.exit(run_all(stores, options, out, err))
+    with _traced(traceback):
+        sys.exit(run_all(stores, options, out, err))
+
+
+@contextmanager
+def _traced(wanted: bool) -> Iterator[None]:
+    """Print the whole traceback of an error for people, with what caused it, where that is wanted."""
+    try:
+        yield
+    except UserError as error:
+        if wanted:
+            err.print(escape(whole(error)))
+        raise
 
 
 def _suites(names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None) -> "list[Stored]":
@@ -311,12 +331,17 @@ def _warn_damaged(store: "Store") -> None:
 def check(
     name: Annotated[str | None, typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")] = None,
     plugin: Plugins = NO_PATHS,
+    traceback: Traceback = False,
 ) -> None:
     """Run the contract on a strategy, or on every one in the plugins, and print a verdict."""
-    from retrograde.checks import verdicts
+    with _traced(traceback):
+        sys.exit(_check(name, Registry(tuple(plugin)), traceback))
+
+
+def _check(name: str | None, registry: Registry, traceback: bool) -> int:
+    """Run the contract and print it; returns the exit code."""
     from retrograde.settings import parse
 
-    registry = Registry(tuple(plugin))
     names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
     if not names:
         raise UserError("Name a strategy to check, or give a --plugin that defines one.")
@@ -324,14 +349,31 @@ def check(
     for each in names:
         part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(each)))
         out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
-        outcomes = list(verdicts(part))
-        for verdict in outcomes:
-            mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
-            out.print(f"  {mark[verdict.outcome]}  {verdict.claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
-        failures = sum(verdict.outcome == "failed" for verdict in outcomes)
+        failures = _print_verdicts(part, traceback)
         out.print(f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {_called(part)}\n")
         broken += failures
-    sys.exit(1 if broken else 0)
+    return 1 if broken else 0
+
+
+def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) -> int:
+    """Print what came of every check, failures that are alike once; returns how many failed."""
+    from retrograde.checks import verdicts
+
+    outcomes = list(verdicts(part))
+    alike = Counter(verdict.why for verdict in outcomes if verdict.outcome == "failed")
+    said: set[str] = set()
+    for verdict in outcomes:
+        mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
+        if verdict.outcome == "failed" and verdict.why in said:
+            continue
+        count = alike[verdict.why] if verdict.outcome == "failed" else 1
+        claim = f"{count} checks fail alike" if count > 1 else verdict.claim
+        out.print(f"  {mark[verdict.outcome]}  {claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
+        if verdict.outcome == "failed":
+            said.add(verdict.why)
+            if traceback and verdict.trace:
+                out.print(escape(verdict.trace))
+    return alike.total()
 
 
 def _called(part: "Strategy | Learner | MetaStrategy") -> str:

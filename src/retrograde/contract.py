@@ -1,5 +1,6 @@
 """What a contract is made of: claims that are tried on a part, and a verdict on each."""
 
+import json
 import pickle
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -7,6 +8,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from retrograde.authors import located, stops, whole
+from retrograde.deadline import Late
+from retrograde.declared import check_class, check_recorded
+from retrograde.errors import UserError
 from retrograde.settings import Part
 
 
@@ -24,19 +29,31 @@ class Verdict(NamedTuple):
     claim: str
     outcome: Literal["passed", "failed", "declared"]
     why: str = ""
+    trace: str = ""  # the whole traceback, where an author's code raised
+
+
+def claim_of(check: Callable[[Any], None]) -> str:
+    """The claim that a check tries: its docstring."""
+    return (check.__doc__ or check.__name__).strip()
 
 
 def verdict(part: Part, check: Callable[[Any], None], claim: str | None = None) -> Verdict:
     """The outcome of one check; an exception is a failure, unless the part declares as much."""
-    text = claim or (check.__doc__ or check.__name__).strip()
+    text = claim or claim_of(check)
     try:
         check(part)
     except Declared as error:
         return Verdict(text, "declared", str(error))
     except Broken as error:
         return Verdict(text, "failed", str(error))
-    except Exception as error:
-        return Verdict(text, "failed", f"it raised {type(error).__name__}: {error}")
+    except Late:
+        raise
+    except UserError as error:
+        return Verdict(text, "failed", str(error), whole(error))
+    except BaseException as error:
+        if stops(error):
+            raise
+        return Verdict(text, "failed", f"it raised {located(error, part)}", whole(error))
     return Verdict(text, "passed")
 
 
@@ -50,9 +67,20 @@ def pickles(part: Part) -> None:
         raise Broken("pickling changes its settings")
 
 
+def is_recorded(part: Part) -> None:
+    """Its settings can be written into a record, and read back they are the same."""
+    check_class(type(part))
+    check_recorded(part)
+    text = json.dumps(part.settings())
+    again = type(part).configured(json.loads(text)).settings()
+    if json.dumps(again) != text:
+        raise Broken(f"its settings are {text}, and a part made of them has {json.dumps(again)}; let __post_init__ keep them")
+
+
 def need_frozen(part: Part) -> None:
     """Raise `Broken` unless the part's dataclass is frozen."""
-    if not type(part).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    told = getattr(type(part), "__dataclass_params__", None)
+    if not (told and told.frozen):
         raise Broken("its dataclass is not frozen; write @dataclass(frozen=True)")
 
 

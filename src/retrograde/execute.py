@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from retrograde.authors import located, stops
 from retrograde.choosing import Choice, Way, choose, on_threads
 from retrograde.environment import environment, peak_bytes, reset_peak
 from retrograde.episodes import Episodic
@@ -60,11 +61,18 @@ class Source:
 
 
 def run_job(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
-    """Train a batch of replicates; a record for each missing one, `failed` with the traceback if it raised."""
+    """Train a batch of replicates; a record for each missing one, `failed` if it raised.
+
+    The reason of a failed one has the author's line first, then the traceback.
+    """
     try:
         return _records(job, registry, context, progress)
-    except (Exception, SystemExit) as error:  # a library may call `exit`, which is no reason to leave the other cells
-        return failed(job, str(error) if isinstance(error, UserError) else traced(error), context)
+    except UserError as error:
+        return failed(job, str(error), context)
+    except BaseException as error:  # a library may call `exit`, which is no reason to leave the other cells
+        if stops(error):
+            raise
+        return failed(job, f"{located(error)}\n{traced(error)}", context)
 
 
 def traced(error: BaseException) -> str:

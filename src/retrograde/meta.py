@@ -158,4 +158,4 @@ def check(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> 
         raise UserError(
             f"{type(strategy).__name__} is told the facts of each task, and {type(benchmark).__name__} has none. Leave it out."
         )
-    Episodes(benchmark, strategy, [source], [0], torch.device("cpu"))
+    Episodes(benchmark, strategy, [source], [0], torch.device("cpu")).try_out()

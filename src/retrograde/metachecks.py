@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from retrograde.adapting import Episodes, Tasks
 from retrograde.compiling import form
-from retrograde.contract import Broken, global_state, need_frozen, pickles, same
+from retrograde.contract import Broken, global_state, is_recorded, need_frozen, pickles, same
 from retrograde.data import Dataset
 from retrograde.episodes import Distribution, Drawn, Episodic, Partition
 from retrograde.learner import seeded
@@ -167,5 +167,5 @@ def learns(part: MetaStrategy) -> None:
 
 CHECKS: tuple[Callable[[MetaStrategy], None], ...] = (
     is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, takes_tasks_in_any_order, uses_no_global_randomness,
-    takes_any_task, pickles, learns,
+    takes_any_task, pickles, is_recorded, learns,
 )  # fmt: skip

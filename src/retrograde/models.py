@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import math
 import re
 from collections import OrderedDict
@@ -15,7 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.nn.parameter import is_lazy
 
+from retrograde.authors import guarded
+from retrograde.deadline import within
 from retrograde.errors import UserError, shown
 from retrograde.net import HEAD, headless
 from retrograde.registry import load_file
@@ -172,14 +176,15 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: b
     make = _maker(spec, running)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        with guarded(f"model={spec} could not be built for shape {shape} and {outputs} outputs", more=f"{_CALLED}."):
             module = make(shape, outputs)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"model={spec} could not be built for shape {shape} and {outputs} outputs: {error!r}.") from error
     if not isinstance(module, nn.Module):
         raise UserError(f"A model is an nn.Module; model={spec} gave a {type(module).__name__}.")
+    if any(is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+        raise UserError(
+            f"A model's parameters have their shapes from the start; model={spec} has lazy layers. Give them the size of their "
+            "input, which follows from the shape of one example."
+        )
     return module
 
 
@@ -216,6 +221,32 @@ def _numbers(module: nn.Module) -> int:
     return sum(value.numel() for value in module.parameters())
 
 
+_CALLED = "A model is called with the shape of one example, such as (1, 28, 28), and the number of outputs"
+
+
+def _check_callable(make: object, spec: str) -> None:
+    """Raise `UserError` where the shape and the outputs would go in as other arguments, as in torchvision's builders."""
+    if not callable(make):
+        raise UserError(f"{_CALLED}; model={spec} is a {type(make).__name__}, which cannot be called.")
+    module = str(getattr(make, "__module__", ""))
+    try:
+        inspect.signature(make).bind((1, 28, 28), 10)
+        fits = module.partition(".")[0] not in _OTHERS
+    except TypeError:
+        fits = False
+    except ValueError:  # it has no signature: called, it says whether it takes them
+        fits = True
+    if not fits:
+        raise UserError(
+            f"{_CALLED}; {spec.rpartition(':')[2]} of {module} takes other arguments. Write a file with a function that calls "
+            "it, def net(shape, outputs): return ...(num_classes=outputs), and give model=FILE.py:net."
+        )
+
+
+_OTHERS = ("torchvision", "timm", "transformers")
+"""Packages whose classes and builders take other arguments first: weights, the number of classes, a configuration."""
+
+
 def _maker(spec: str, running: bool) -> Make:
     if spec.count("gated-") > GATES or spec.count("-") > LAYERS:
         raise UserError(f"A model has at most {GATES} gates and {LAYERS} layers; model={shown(spec)} has more.")
@@ -237,11 +268,10 @@ def _maker(spec: str, running: bool) -> Make:
             "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, gated-MODEL, "
             f"package.module:attribute or FILE.py:attribute; model={shown(spec)} is none of them."
         )
-    try:
+    with guarded(f"model={spec} cannot be imported"), within("import", f"model={spec}"):
         module = _file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)
         found: Make = getattr(module, attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"model={spec} cannot be imported: {error}.") from error
+    _check_callable(found, spec)
     return found
 
 

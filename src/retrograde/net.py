@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from retrograde.authors import hook, located
 from retrograde.errors import UserError
 from retrograde.optim import Optimizer, Params, Slots
 from retrograde.seeds import named, uniform
@@ -213,9 +214,17 @@ def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int
         try:
             first, second = twin(x), twin(x)
         except Exception as error:
-            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {error}.") from error
+            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}.") from error
+    if not isinstance(first, Tensor):
+        raise UserError(
+            f"The model gives a tensor, a row of {outputs} outputs for each example; {hook(module, 'forward')} gave a "
+            f"{type(first).__name__}. Return the outputs alone."
+        )
     if tuple(first.shape) != (len(x), outputs):
-        raise UserError(f"The model must give {outputs} outputs for each example; it gave shape {tuple(first.shape)}.")
+        raise UserError(
+            f"The model must give {outputs} outputs for each example; it gave shape {tuple(first.shape)}, "
+            f"wanted {(len(x), outputs)}."
+        )
     if not torch.equal(first, second):
         raise UserError("The model draws random numbers while training (dropout?), which replicates cannot share. Remove it.")
     return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())
@@ -247,7 +256,7 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
         try:
             outputs = twin.train()(x)
         except Exception as error:
-            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {error}.") from error
+            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}.") from error
         twin.eval()
         if not isinstance(outputs, Tensor):  # a learner of the user's own may know what to do with it; its scores are checked
             return

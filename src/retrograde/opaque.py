@@ -1,6 +1,7 @@
 """Learners that are not pure, at work: one replicate, fed task by task from the same schedule."""
 
 import copy
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from retrograde.authors import located
+from retrograde.boundary import check_scores
 from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.learner import Experience, Learner, Terms, seeded
@@ -46,7 +49,7 @@ class Opaque:
         self.learner.begin(self.model)
         self.test_rows, self.schedule = test_chunks([stream]), Schedule()
         self.unproven = False  # whether the next test first checks that examples are predicted by themselves
-        self.at_first = self._pickled()
+        self.at_first = kept_bytes(self.learner)
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
 
@@ -104,7 +107,8 @@ class Opaque:
         try:
             alone = torch.cat([self._undisturbed(row[None]) for row in rows])
         except Exception as error:
-            raise UserError(f"{self._refusal()} It cannot predict one example alone: {error!r}. {_REMEDY}") from error
+            why = located(error, self.learner)
+            raise UserError(f"{self._refusal()} It cannot predict one example alone: {why}. {_REMEDY}") from error
         if not agree(together, alone):
             raise UserError(f"{self._refusal()} Its scores of an example alone and with others differ. {_REMEDY}")
 
@@ -124,7 +128,9 @@ class Opaque:
             x = self._x(self.stream.data.x_test, rows[own, 0], task)
             with torch.no_grad():
                 told = task if self.benchmark.scenario == "task" else None
-                scores[torch.from_numpy(own)] = self.learner.predict(x, told).float().cpu()
+                given = self.learner.predict(x, told)
+                check_scores(self.learner, "predict", given, len(x), self.units.shape[1])
+                scores[torch.from_numpy(own)] = given.float().cpu()
         return scores
 
     def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,14 +177,39 @@ class Opaque:
         return [0]
 
     def state_bytes(self) -> int:
-        """By how many bytes the pickled learner has grown since it began; 0 where it cannot be pickled."""
-        return max(0, self._pickled() - self.at_first)
+        """By how many bytes what the learner keeps has grown since it began; 0 where it cannot be pickled."""
+        return max(0, kept_bytes(self.learner) - self.at_first)
 
-    def _pickled(self) -> int:
-        try:
-            return len(pickle.dumps(self.learner))
-        except Exception:
-            return 0
+
+class _Weighing(pickle.Pickler):
+    """A pickler that weighs tensors and arrays instead of writing them: each costs what its numbers take, and once."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.weighed: dict[tuple[object, ...], int] = {}
+
+    def persistent_id(self, obj: object) -> int | None:
+        """The number of a tensor or array, which is all that is written of it; None for anything else."""
+        if isinstance(obj, Tensor):
+            key: tuple[object, ...] = obj.data_ptr(), obj.shape, obj.stride(), obj.dtype
+            size = obj.numel() * obj.element_size()
+        elif isinstance(obj, np.ndarray) and obj.dtype != object:
+            key, size = (obj.ctypes.data, obj.shape, obj.strides, obj.dtype.str), obj.nbytes
+        else:
+            return None
+        self.weighed[key] = size
+        return 0
+
+
+def kept_bytes(learner: Learner) -> int:
+    """The bytes of all that a learner keeps: of its tensors and arrays, and of the rest as pickled; 0 if it cannot be."""
+    file = io.BytesIO()
+    weighing = _Weighing(file)
+    try:
+        weighing.dump(learner)
+    except Exception:
+        return 0
+    return file.tell() + sum(weighing.weighed.values())
 
 
 _REMEDY = "Let `predict` put the model into evaluation mode (`model.eval()`) and leave its buffers alone."

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from retrograde.authors import guarded
+from retrograde.deadline import within
+from retrograde.declared import check_class, check_recorded
 from retrograde.errors import UserError, nearest
 from retrograde.provenance import Files, files, source_digest
 from retrograde.settings import Part, digest
@@ -56,7 +59,10 @@ class Registry:
     def find(self, kind: str, name: str) -> type[Part]:
         """The part of that kind and name; an unknown name raises `UserError` with the nearest known ones."""
         if (kind, name) not in self.found:
-            self.found[kind, name] = self._look_up(kind, name)
+            found = self._look_up(kind, name)
+            with guarded(f"{name} cannot be used", found):
+                check_class(found)
+            self.found[kind, name] = found
         return self.found[kind, name]
 
     def _look_up(self, kind: str, name: str) -> type[Part]:
@@ -72,7 +78,11 @@ class Registry:
 
     def get(self, kind: str, name: str, settings: dict[str, str] | None = None) -> Part:
         """The part of that kind and name with the settings given."""
-        return self.find(kind, name).configured(settings or {})
+        part = self.find(kind, name)
+        with guarded(f"{name} cannot be made of its settings", part):
+            made = part.configured(settings or {})
+            check_recorded(made)
+            return made
 
     def source(self, kind: str, name: str) -> Path | None:
         """The file in which a part is written, where there is one."""
@@ -116,10 +126,9 @@ def _entry_points(kind: str) -> list[str]:
 
 def _from_entry_point(kind: str, name: str) -> type[Part]:
     point = next(p for p in entry_points(group=f"retrograde.{kind}") if p.name == name)
-    try:
+    what = f"The entry point {name} = {point.value!r}"
+    with guarded(f"{what} cannot be imported"), within("import", what):
         found = point.load()
-    except Exception as error:
-        raise UserError(f"The entry point {name} = {point.value!r} cannot be imported: {error!r}.") from error
     if isinstance(found, ModuleType):
         return _only_part(found, kind)
     if not (inspect.isclass(found) and issubclass(found, Part) and found.kind == kind):
@@ -137,10 +146,8 @@ def load_file(path: Path) -> ModuleType:
         raise UserError(f"A Python file (.py) is wanted; {path} is none.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with guarded(f"{path} cannot be imported"), within("import", str(path)):
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}.") from error
     return module
 
 

@@ -54,6 +54,7 @@ class Options(NamedTuple):
     cluster: str
     timeout: float | None
     changed: str = "rerun"
+    traceback: bool = False  # of what failed, all of it is shown
 
 
 def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
@@ -76,7 +77,7 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
                 spread = options.device == "cpu" and not options.cluster
                 at_once = options.jobs or (_workers(jobs) if spread else 1)
                 _tell_changed(jobs, changed, err)
-                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err))
+                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err, options.traceback))
     except KeyboardInterrupt as stopped:
         what, code = told(stopped)
         err.print(f"{what}. What had finished is kept; the same command goes on from there.")
@@ -136,7 +137,9 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     return chosen
 
 
-def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console) -> int:
+def _run(
+    store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console, traceback: bool = False
+) -> int:
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
@@ -152,7 +155,7 @@ def _run(store: Store, jobs: list[Job], registry: Registry, context: Context, ou
             for job, records in running:
                 _write(share, job, records)
                 outcome.add(records)
-    return _verdict(outcome, store, out, err)
+    return _verdict(outcome, store, out, err, traceback)
 
 
 class _Outcome:
@@ -280,12 +283,15 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
     return f"loss {steps}", np.array([np.mean(each.loss[-1]) for each in left])
 
 
-def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console) -> int:
+def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
     alike: dict[tuple[str, str, str], list[int]] = {}
     for record in outcome.troubles:
         alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(record.seed)
     for (status, text, reason), seeds in alike.items():
-        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(reason)}")
+        first, _, rest = reason.partition("\n")
+        hint = " (--traceback shows all of it)" if rest and not traceback else ""
+        said = reason if traceback else first
+        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(said)}{hint}")
     if outcome.elsewhere:
         out.print(f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile.")
     out.print(f"Tables: retrograde report {store.folder}")

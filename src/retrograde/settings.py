@@ -157,7 +157,7 @@ def literal(value: object) -> Any:
         return value
     try:
         return literal_eval(value.title() if value.lower() in ("true", "false", "none") else value)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it is documented to raise
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # as Python's documentation of it lists them
         return value
 
 
@@ -181,9 +181,37 @@ def _finite(value: object) -> bool:
     return not isinstance(value, float | complex) or isfinite(value)
 
 
+def check_annotations(cls: Any, called: str) -> None:
+    """Raise `UserError` where a setting's annotation cannot be resolved, or is of a type that cannot be checked."""
+    try:
+        hints = _hints(cls)
+    except Exception as error:
+        raise UserError(
+            f"{called}: an annotation cannot be resolved: {type(error).__name__}: {error}. "
+            "Import what it names at the top of the file, not under TYPE_CHECKING."
+        ) from error
+    for field in _fields(cls):
+        _check_type(cls, field.name, hints[field.name], called)
+
+
+def _check_type(cls: Any, name: str, hint: object, called: str) -> None:
+    try:
+        _adapter(cls, name)
+    except Exception as error:
+        raise UserError(
+            f"{called}: {name} is annotated with a type that no setting can have: {hint!r:.80}. "
+            "Annotate it with numbers, text, truth values or tuples of these, such as Rate, Count, str or tuple[int, ...]."
+        ) from error
+
+
 @cache
 def _adapters(cls: Any) -> dict[str, TypeAdapter[Any]]:
-    return {field.name: TypeAdapter(_hints(cls)[field.name]) for field in _fields(cls)}
+    return {field.name: _adapter(cls, field.name) for field in _fields(cls)}
+
+
+@cache
+def _adapter(cls: Any, name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_hints(cls)[name])
 
 
 @cache

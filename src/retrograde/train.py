@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
+from retrograde.authors import described
+from retrograde.boundary import check_kind
 from retrograde.clocks import Clocks, Pace
 from retrograde.compiling import Compile
 from retrograde.errors import UserError
@@ -199,18 +201,34 @@ def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, de
         with seeded(torch_seed(0, "opaque")):
             Opaque(benchmark, strategy, stream, 0, device).check_predictions()
         return
-    if memory := strategy.remember():
+    memory = strategy.remember()
+    check_kind(strategy, "schedule", strategy.schedule(), Schedule)
+    check_kind(strategy, "remember", memory, Memory, none=True)
+    if memory:
         memory.check(groups(stream))
     _check_mixed(strategy, memory)
     try:
-        backend = Vectorised(benchmark, strategy, [stream], [0], device)
-        check_preparation(backend)
-        backend.warm_up("off")
+        _check_hooks(Vectorised(benchmark, strategy, [stream], [0], device))
     except ValueError as error:
+        if _ONE_ROW not in str(error):
+            raise
         raise UserError(
-            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {str(error).partition(chr(10))[0]}. "
+            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {described(error)}. "
             "A model that normalises over the batch needs more than one example to every step."
         ) from error
+
+
+_ONE_ROW = "Expected more than 1 value per channel"
+"""How batch normalisation refuses a batch of one example."""
+
+
+def _check_hooks(backend: Vectorised) -> None:
+    """Raise `UserError` where a hook that runs on the way to the first test gives what the engine cannot take."""
+    check_preparation(backend)
+    if prepares(backend.strategy):
+        backend.begin_all()
+    backend.warm_up("off")
+    backend.try_prediction()
 
 
 def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:

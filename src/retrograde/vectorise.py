@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
+from retrograde import boundary
 from retrograde.clocks import Clocks
 from retrograde.compiling import Compile, compile_step, form, separate, tried
-from retrograde.errors import UserError
 from retrograde.evaluation import Hits, Used
 from retrograde.memory import Exemplars, Held
 from retrograde.models import build
@@ -155,7 +155,9 @@ class Vectorised:
         self.initial = self.state, self.buffers
 
     def _initial(self, params: Params, buffers: Params, tables: Params) -> State:
-        return State(params, self.net.optimizer.init(params), self.strategy.init(self._net(self.net, buffers, tables), params))
+        extra = self.strategy.init(self._net(self.net, buffers, tables), params)
+        boundary.check_own(self.strategy, "init", extra)
+        return State(params, self.net.optimizer.init(params), extra)
 
     def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
         units = tables["units"] if self.benchmark.scenario == "task" else None
@@ -177,6 +179,12 @@ class Vectorised:
         return len(sizes) > 1
 
     def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
+        net, arrival = self._given(buffers, rows, tables, pool)
+        after = self.strategy.step(net, state, arrival)
+        return self._settled(state, after, buffers, arrival, tables)
+
+    def _given(self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Net, Arrival]:
+        """The net and the arrival of one step."""
         together = self._batch(rows, tables, pool)
         new, old = together.at(slice(self.batch)), together.at(slice(self.batch, None))
         now, past = (new.weight.new_ones(()),) * 2
@@ -186,12 +194,14 @@ class Vectorised:
             past = 1 - now
             share = now
             together = together._replace(weight=shared(new.weight, old.weight, now))
-        net = self._net(self.net, buffers, tables)
         arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past, share)
-        after = self.strategy.step(net, state, arrival)
+        return self._net(self.net, buffers, tables), arrival
+
+    def _settled(self, state: State, after: State, buffers: Params, arrival: Arrival, tables: Params) -> tuple[State, Params]:
+        """The state and the buffers after a step, both as they were where all of it is padding."""
         fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
         if self.ragged:
-            real = new.weight.sum() > 0
+            real = arrival.new.weight.sum() > 0
             after, fresh = pytree.tree_map(lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers))
         return after, fresh
 
@@ -207,20 +217,67 @@ class Vectorised:
         whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)  # as the compiled step takes them in
         return whole
 
+    def _tried_step(
+        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+    ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
+        """One step whose result is verified, and which of the tensors that the strategy was given it changed in place."""
+        net, arrival = self._given(buffers, rows, tables, pool)
+        given = {"state": state, "arrival": arrival, "net.buffers": buffers}
+        before = boundary.copied(given)
+        after = self.strategy.step(net, state, arrival)
+        boundary.check_state(self.strategy, "step", after, state)
+        marks = boundary.changed(given, before)
+        if self.refresh:
+            batch = self.strategy.trained_on(self._net(self.following[0], buffers, tables), state, arrival)
+            boundary.check_batch(self.strategy, "trained_on", batch, self.shape)
+        return self._settled(state, after, buffers, arrival, tables), marks
+
+    def try_step(self, rows: Tensor) -> None:
+        """Take one step and forget it; raises `UserError` where what it gives or changes breaks the rules of a strategy."""
+        inputs = self.state, self.buffers, rows, self.tables, self.train_x
+        _, marks = vmap(self._tried_step, in_dims=(0, 0, 0, 0, None))(*inputs)
+        boundary.check_unchanged(self.strategy, "step", marks)
+
+    def try_prediction(self) -> None:
+        """Predict a few test examples; raises `UserError` where scores have another shape, or the state is changed."""
+        rows = torch.from_numpy(self.test_rows[0]).to(self.device)
+        given = {"state": self.state, "net.buffers": self.buffers}
+        before = boundary.copied(given)
+        self.scores(rows[:, spread(rows.shape[1]).to(self.device)])
+        boundary.check_unchanged(self.strategy, "predict", boundary.changed(given, before))
+
     def prepare_all(self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
         """One lesson before the stream, of all replicates; pure."""
 
         def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
-            lesson = Lesson(*(self._batch(part, {}, pool) for part in rows))
-            return self.strategy.prepare(replace(self.net, buffers=buffers), state, lesson)
+            return self.strategy.prepare(replace(self.net, buffers=buffers), state, self._lesson(rows, pool))
 
         return vmap(one, in_dims=(0, 0, 0, None))(state, buffers, rows, pool)
+
+    def _lesson(self, rows: tuple[Tensor, ...], pool: Tensor) -> Lesson:
+        return Lesson(*(self._batch(part, {}, pool) for part in rows))
+
+    def try_lesson(self, rows: tuple[Tensor, ...]) -> None:
+        """Give one lesson and forget it; raises `UserError` as `try_step` does."""
+
+        def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> dict[str, Tensor]:
+            lesson = self._lesson(rows, pool)
+            given = {"state": state, "lesson": lesson, "net.buffers": buffers}
+            before = boundary.copied(given)
+            after = self.strategy.prepare(replace(self.net, buffers=buffers), state, lesson)
+            boundary.check_state(self.strategy, "prepare", after, state)
+            return boundary.changed(given, before)
+
+        marks = vmap(one, in_dims=(0, 0, 0, None))(self.state, self.buffers, rows, self.train_x)
+        boundary.check_unchanged(self.strategy, "prepare", marks)
 
     def begin_all(self) -> None:
         """End the preparation of all replicates."""
 
         def one(state: State, buffers: Params, tables: Params) -> State:
-            return self.strategy.begin(self._net(self.net, buffers, tables), state)
+            begun = self.strategy.begin(self._net(self.net, buffers, tables), state)
+            boundary.check_kind(self.strategy, "begin", begun, State)
+            return begun
 
         tables = self.tables | self._keys("begin", 0, 1)[0]
         self.state = separate(vmap(one)(self.state, self.buffers, tables))
@@ -247,7 +304,7 @@ class Vectorised:
         plain = self.net
         self.net = counting = counted(plain)
         try:
-            self.step_all(self.state, self.buffers, rows, self.tables, self.train_x)
+            self.try_step(rows)
         finally:
             self.net = plain
         self.tally = dict(counting.tally)
@@ -294,11 +351,15 @@ class Vectorised:
         new, old = np.split(rows[..., 3], [self.batch], axis=2)
         arrivals, real = new.sum(2), new.any(2)
         own = np.stack([
-            self.strategy.own_replay(start + each.cumsum() - each)
-            for start, each in zip(self.arrived, arrivals.T, strict=True)
+            self._own_replay(start + each.cumsum() - each) for start, each in zip(self.arrived, arrivals.T, strict=True)
         ])  # fmt: skip
         self.arrived = self.arrived + arrivals.sum(0)
         return Used(real.sum(0), arrivals.sum(0), old.sum((0, 2)) + (own * real.T).sum(1))
+
+    def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
+        own = self.strategy.own_replay(before)
+        boundary.check_counts(self.strategy, "own_replay", own, before)
+        return own
 
     def _steps(self, rows: Rows, number: int) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
         for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
@@ -314,19 +375,22 @@ class Vectorised:
         if type(self.strategy).end_task is Strategy.end_task:
             return
 
-        def one(state: State, buffers: Params, rows: list[Tensor], tables: Params, pool: Tensor) -> State:
+        def one(
+            state: State, buffers: Params, rows: list[Tensor], tables: Params, pool: Tensor
+        ) -> tuple[State, dict[str, Tensor]]:
             examples, *memory = (self._batch(each, tables, pool) for each in rows)
             finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
-            return self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
+            given = {"state": state, "net.buffers": buffers}
+            before = boundary.copied(given)
+            after = self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
+            boundary.check_state(self.strategy, "end_task", after, state)  # a compiled step would misread another form
+            return after, boundary.changed(given, before)
 
         memories = [held_rows(held) for held in self.held if held]
         rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
         tables = self.tables | self._keys("end", number, 1)[0]
-        after = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
-        if form(after) != form(self.state):  # the compiled step would misread it
-            raise UserError(
-                f"end_task keeps the state's structure, shapes and dtypes; {form(self.state)} became {form(after)}."
-            )
+        after, marks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
+        boundary.check_unchanged(self.strategy, "end_task", marks)
         self.state = separate(after)
 
     def _choose(self, memory: Exemplars, number: int) -> None:
@@ -339,7 +403,9 @@ class Vectorised:
 
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
             net = self._net(self.net, buffers, tables)
-            return self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
+            ranks = self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
+            boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
+            return ranks
 
         tables = self.tables | self._keys("choose", number, 1)[0]
         ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x).cpu().numpy()
@@ -378,7 +444,9 @@ class Vectorised:
         def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
             batch = self._batch(rows, tables, pool)
             net = replace(self._net(self.eval_net, buffers, tables), key=None)
-            return self.strategy.predict(net, state, batch.x, batch.task if told else None)
+            scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
+            boundary.check_scores(self.strategy, "predict", scores, len(rows), self.net.outputs)
+            return scores
 
         with torch.no_grad():
             found: Tensor = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
