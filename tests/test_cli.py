@@ -597,3 +597,33 @@ def test_a_scaffold_replaces_no_file(call, tmp_path):
     (tmp_path / "mine.py").write_text("precious")
     assert call("new", "strategy", "mine")[0] == 2
     assert (tmp_path / "mine.py").read_text() == "precious"
+
+
+UNKNOWN = """
+from dataclasses import dataclass
+from retrograde.result import Result
+
+@dataclass(frozen=True)
+class Odd(Result):
+    def table(self, records):
+        raise ValueError("so\\x1b[2J\\nmuch")
+"""
+
+
+def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(call, tmp_path, make_record):
+    Store(tmp_path / "runs").write(make_record())
+    (tmp_path / "odd.py").write_text(UNKNOWN)
+    code, out, err = call("report", "runs", "--plugin", "odd.py")
+    assert code == 1
+    assert "error: the result odd failed and is left out: odd.py:8: ValueError: so�[2J much" in err
+    assert "# Scores" in out
+    assert (tmp_path / "runs" / "tables" / "scores.md").is_file()
+
+
+def test_a_report_names_the_remedy_where_a_strategy_or_a_benchmark_is_not_known(call, tmp_path, make_record):
+    Store(tmp_path / "runs").write(make_record("cls_er", benchmark="mine"))
+    code, _, err = call("report", "runs", "--format", "html")
+    assert code == 0
+    assert err.count("give that file again with --plugin FILE.py") == 2
+    page = (tmp_path / "runs" / "tables" / "report.html").read_text()
+    assert "Not to be had here: no strategy is called &#39;cls_er&#39; here." in page

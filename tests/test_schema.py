@@ -141,7 +141,9 @@ def near(value):
     """Values of the same type that are easily mistaken."""
     if value is None or isinstance(value, bool | str | dict):
         return []
-    return [[], value[:-1], value * 2, value[::-1]] if isinstance(value, list) else [value + 1, value - 1, -value, 0, value / 2]
+    return (
+        [[], value[:-1], value * 2, value[::-1]] if isinstance(value, list) else [value + 1, value - 1, -value, 0, value // 2]
+    )
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

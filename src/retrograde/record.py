@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import gt
 from pathlib import PurePosixPath
-from textwrap import shorten
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -219,8 +218,14 @@ def _misfit(error: ValidationError) -> str:
     """The first value that its field does not admit: the field, the value and the rule."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "document"
-    value = "" if first["type"] in {"missing", "json_invalid"} else f"={shorten(repr(first['input']), 60)}"
+    value = "" if first["type"] in {"missing", "json_invalid"} else f"={_shown(first['input'])}"
     return f"{where}{value}: {first['msg']}"
+
+
+def _shown(value: object) -> str:
+    """The value as code has it, or its beginning."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _faults(record: Record) -> Iterator[str]:
@@ -271,14 +276,11 @@ def _given_fault(cell: Cell) -> str:
 
 
 def _changed_fault(part: Named) -> str:
-    """Say where the text of the settings that were not the default contradicts the settings."""
+    """Say where the text of the settings that were not the default is none that the command line takes."""
     try:
-        _, said = parse(f":{part.changed}")
+        parse(f":{part.changed}")
     except UserError as error:
-        return f"cell: changed of {part.name}: {error}"
-    for key, text in said.items():
-        if key in part.settings and as_text(part.settings[key]).strip() != text:
-            return f"cell: changed of {part.name} says {key}={text}, and the setting is {as_text(part.settings[key])}"
+        return f"cell: changed of {part.name}={_shown(part.changed)}: {error}"
     return ""
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from retrograde.convention import metrics
 from retrograde.errors import UserError, nearest
 from retrograde.record import Record
 from retrograde.registry import Registry
@@ -70,11 +71,10 @@ def tables(
     records: Sequence[Record], registry: Registry, convention: str = "own", faults: Faults | None = None
 ) -> Iterator[tuple[str, Table]]:
     """The tables, those about everything first; scores follow a convention (see `convention.py`)."""
+    metrics(convention)  # an unknown one is the user's to put right, and no fault of a part
     results = {name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)}
     for name in sorted(results, key=lambda name: (_order(results[name]), name)):
         settings = {"convention": convention} if hasattr(results[name], "convention") else {}
-        if settings:
-            results[name].configured(settings)  # an unknown convention is the user's to put right, and no fault of the part
         with _guarded(name, results[name], faults):
             table = results[name].configured(settings).table(records)
             if fault := malformed(table):
