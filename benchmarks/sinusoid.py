@@ -22,12 +22,16 @@ class Sinusoid(Episodic):
     queries: Count = 10
     test_queries: Count = 100
 
+    def __post_init__(self) -> None:
+        """Refuse a dataset, of which nothing would be drawn."""
+        super().__post_init__()
+        if self.dataset:
+            raise UserError(f"Sinusoids are generated, and take no dataset; dataset={self.dataset}. Leave it out.")
+
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         return squared_errors(outputs, y)
 
     def stream(self, data: Dataset | None, seed: int) -> Distribution:
-        if data is not None:
-            raise UserError(f"Sinusoids are generated, and take no dataset; it is {data.name}. Leave dataset out.")
         return Waves()
 
 
