@@ -440,9 +440,9 @@ def weighs_as_it_says(part: Part) -> None:
 
 
 CHECKS: tuple[Callable[[Part], None], ...] = (
-    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles, is_recorded,
-    learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length, counts_no_class_to_come,
-    weighs_as_it_says,
+    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
+    is_recorded, learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length,
+    counts_no_class_to_come, weighs_as_it_says,
 )  # fmt: skip
 
 
