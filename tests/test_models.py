@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from retrograde.errors import UserError
 from retrograde.models import Halving, build
+from retrograde.vectorise import replicated
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,40 @@ def test_a_gated_model_needs_a_head(tmp_path):
     file.write_text("from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n")
     with pytest.raises(UserError, match="a linear layer named head"):
         build(f"gated-{file}:tiny", (3,), 2, seed=0)
+
+
+NETS = """
+import torch
+from torch import nn
+
+class Pair(nn.Linear):
+    def __init__(self, shape, outputs): super().__init__(shape[0], outputs)
+    def forward(self, x): return super().forward(x), x
+
+class Named(Pair):
+    def forward(self, x): return {"logits": super().forward(x)[0]}
+
+class Typo(Pair):
+    def forward(self, x): return self.heads(x)
+
+def lazy(shape, outputs): return nn.LazyLinear(outputs)
+def builder(*, weights=None, **more): raise AssertionError("it would load weights")
+def breaks(shape, outputs): return {}[shape]
+three = 3
+"""
+ODD = {
+    "Pair": r"a row of 2 outputs for each example; Pair\.forward \(nets\.py:7\) gave a tuple. Return the outputs alone",
+    "Named": r"Named\.forward \(nets\.py:10\) gave a dict",
+    "Typo": r"cannot take examples of shape \(3,\): nets\.py:13: AttributeError: 'Typo' object has no attribute 'heads'",
+    "lazy": "has lazy layers. Give them the size of their input",
+    "builder": r"A model is called with the shape of one example.*takes other arguments. Write a file with a function",
+    "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:17: KeyError",
+    "three": "is a int, which cannot be called",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_model_of_the_users_that_does_not_fit_is_refused_with_the_rule_and_the_line(tmp_path, name):
+    (tmp_path / "nets.py").write_text(NETS)
+    with pytest.raises(UserError, match=ODD[name]):
+        replicated(f"{tmp_path / 'nets.py'}:{name}", torch.zeros(4, 3), 2, [0], torch.device("cpu"))
