@@ -1,5 +1,6 @@
 """Claims: one holder at a time, whoever dies."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -147,8 +148,14 @@ def test_of_many_who_take_over_a_void_claim_at_once_at_most_one_has_it(tmp_path,
 
 
 def test_a_claim_that_cannot_be_created_leaves_none(tmp_path, monkeypatch):
-    claims = Claims()
-    monkeypatch.setattr(claims, "_said", lambda: 1 / 0)
+    monkeypatch.setattr(os, "link", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        claims.claim(tmp_path, [0])
+        Claims().claim(tmp_path, [0])
     assert names(tmp_path) == []
+
+
+def test_without_links_a_claim_has_one_holder_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    assert Claims().claim(tmp_path, [0]).ours
+    assert not Claims()._create(tmp_path, 0, tmp_path / ".seed-0.claim-1")
+    assert names(tmp_path) == [".seed-0.claim-1"]

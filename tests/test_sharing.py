@@ -142,6 +142,25 @@ def test_what_failed_or_was_damaged_before_is_tried_once_by_all_runs_together(sh
     assert store.read(path).reason == "y"
 
 
+@pytest.mark.parametrize("before", ["{", ""])
+def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(share, jobs, records, monkeypatch, before):
+    other, fsync, late = share([replace(jobs[0], missing=(0,))]), os.fsync, []
+    path = other.store.path(jobs[0].cell, 0)
+    path.parent.mkdir(parents=True)
+    path.write_text(before or "{")
+    before or path.unlink()
+
+    def begin(handle):
+        fsync(handle)
+        time.sleep(0.02)  # a tick of the file system's clock
+        late.append(Store(other.store.folder))
+        late[0].begin()
+
+    monkeypatch.setattr(os, "fsync", begin)
+    ended(other, next(iter(other)), records)
+    assert list(Share(late[0], [replace(jobs[0], missing=(0,))], SILENT)) == []
+
+
 def test_the_failure_of_a_run_that_lost_its_claim_is_not_written(share, jobs, records, monkeypatch):
     mine = share(jobs[:1])
     job = next(iter(mine))

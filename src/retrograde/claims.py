@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from retrograde.store import read_bytes
+from retrograde.store import NO_LINKS, read_bytes
 
 BEAT = 5.0
 """Seconds between two signs of life."""
@@ -146,16 +146,15 @@ class Claims:
         """Create a claim of ours; False where there is one."""
         self._live()
         self._held[folder, seed] = path  # first: an interruption then releases it
+        whole = folder / f".{self._me.token}.tmp"
         try:
-            with path.open("xb") as file:
-                file.write(self._said())
+            whole.write_bytes(self._said())
+            _create_exclusively(whole, path)
         except FileExistsError:
             del self._held[folder, seed]
             return False
-        except BaseException:
-            if _text(path) == b"":  # created, and not written: nobody could tell whose it is
-                path.unlink(missing_ok=True)
-            raise
+        finally:
+            whole.unlink(missing_ok=True)
         return True
 
     def _live(self) -> None:
@@ -190,6 +189,17 @@ class Claims:
             if state != "stopped":
                 return state == "ended"
         return text == before and now - since > EXPIRY
+
+
+def _create_exclusively(whole: Path, path: Path) -> None:
+    """Create a file with the text of another; raises `FileExistsError` where there is one."""
+    try:
+        os.link(whole, path)  # it is never there without its text, even if we are killed now
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with path.open("xb") as file:
+            file.write(whole.read_bytes())
 
 
 def _files(folder: Path, seeds: tuple[int, ...]) -> Iterator[_File]:

@@ -40,9 +40,10 @@ class Store:
             self._began = _now(self.folder)
 
     def newer(self, path: Path) -> bool:
-        """True if there is a file that was written after `begin`."""
+        """True if there is a file that got its name after `begin`, or at the same tick of the clock."""
         try:
-            return path.stat().st_mtime_ns > self._began
+            # Of its status, not of its text, which is written before the file gets its name.
+            return path.stat().st_ctime_ns >= self._began
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -218,13 +219,13 @@ def _linked(file: Path, name: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         return _copied(file, name)  # as good as it gets without links
     return True
 
 
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 """What a file system says that has no links, such as FAT."""
 
 
@@ -241,4 +242,4 @@ def _copied(file: Path, name: Path) -> bool:
 def _now(folder: Path) -> int:
     """The time of the file system's own clock, in nanoseconds."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        return os.fstat(file.fileno()).st_mtime_ns
+        return os.fstat(file.fileno()).st_ctime_ns
