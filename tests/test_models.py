@@ -156,7 +156,7 @@ ODD = {
     "lazy": "has lazy layers. Give them the size of their input",
     "builder": r"A model is called with the shape of one example.*takes other arguments. Write a file with a function",
     "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:17: KeyError",
-    "three": "is a int, which cannot be called",
+    "three": "is 3, which cannot be called",
 }
 
 

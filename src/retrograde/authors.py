@@ -106,7 +106,7 @@ def guarded(what: str, part: object = None, more: str = "") -> Iterator[None]:
     except BaseException as error:
         if stops(error):
             raise
-        raise UserError(f"{what}: {located(error, part)}.{more and ' '}{more}") from error
+        raise UserError(f"{what}: {located(error, part).removesuffix('.')}.{more and ' '}{more}") from error
 
 
 def whole(error: BaseException) -> str:

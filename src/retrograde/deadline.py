@@ -11,7 +11,7 @@ from types import FrameType
 from retrograde.authors import place
 from retrograde.errors import UserError
 
-LIMITS = {"import": ("RETROGRADE_IMPORT_SECONDS", 60.0), "check": ("RETROGRADE_CHECK_SECONDS", 600.0)}
+LIMITS = {"import": ("RETROGRADE_IMPORT_SECONDS", 120.0), "check": ("RETROGRADE_CHECK_SECONDS", 600.0)}
 """For each kind of work, the environment variable that sets its limit, and the default in seconds."""
 
 

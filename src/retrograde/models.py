@@ -227,7 +227,7 @@ _CALLED = "A model is called with the shape of one example, such as (1, 28, 28),
 def _check_callable(make: object, spec: str) -> None:
     """Raise `UserError` where the shape and the outputs would go in as other arguments, as in torchvision's builders."""
     if not callable(make):
-        raise UserError(f"{_CALLED}; model={spec} is a {type(make).__name__}, which cannot be called.")
+        raise UserError(f"{_CALLED}; model={spec} is {make!r:.60}, which cannot be called.")
     module = str(getattr(make, "__module__", ""))
     try:
         inspect.signature(make).bind((1, 28, 28), 10)

@@ -226,7 +226,10 @@ def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int
             f"wanted {(len(x), outputs)}."
         )
     if not torch.equal(first, second):
-        raise UserError("The model draws random numbers while training (dropout?), which replicates cannot share. Remove it.")
+        raise UserError(
+            "The model gives other outputs when it is called again while training: it draws random numbers (dropout?), which "
+            "replicates cannot share, or keeps something between two calls. Remove that."
+        )
     return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())
 
 
