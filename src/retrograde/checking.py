@@ -50,8 +50,8 @@ def sizes(drafts: Sequence[Draft], data: Source, device: torch.device) -> list[S
 def _checked(draft: Draft, data: Source, device: torch.device) -> Size:
     with _setting_up(draft):
         todo = trial(draft.benchmark, draft.strategy, data)
-        todo.check(device)
-        return Size(todo.steps(), todo.together(device))
+        fitting = todo.check(device)
+        return Size(todo.steps(), min(todo.together(device), fitting))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -173,17 +174,17 @@ def _work(number: int, job: Job, shared: _Shared, data: Dataset | None) -> list[
     with tempfile.TemporaryDirectory() as folder:
         plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
         context = shared.context._replace(plugins=plugins, data=given, jobs=_together(shared.context.device))
-        records = [_as_sent(record, job) for record in run_job(job, Registry(plugins), context, steps)]
+        records = [_as_sent(record, job, shared.plugins).public for record in run_job(job, Registry(plugins), context, steps)]
     steps.flush()
     ray.get(board.total.remote())  # it has been told all
     return records
 
 
-def _as_sent(record: Record, job: Job) -> Record:
-    """The record with the driver's files of what came from there; a model's file is the node's own."""
+def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
+    """The record with the driver's files of the plugins that were sent; all others are the node's own."""
     sent = job.code.sources if job.code else {}
-    own = {role: files for role, files in sent.items() if role != "model"}
-    return replace(record, sources=record.sources | own)
+    of_plugins = {role: files for role, files in sent.items() if role != "model" and next(iter(files), "") in plugins}
+    return replace(record, sources=record.sources | of_plugins)
 
 
 def _written(name: str, text: str, folder: str) -> Path:

@@ -46,14 +46,17 @@ class Need(NamedTuple):
     settings: str
 
 
-def check_memory(needs: list[Need], device: torch.device) -> None:
-    """Raise `UserError` where the needs together exceed the memory of the machine, or of its GPU."""
-    total, most, have = sum(need.bytes for need in needs), max(needs), memory_of(device)
+def check_memory(needs: list[Need], device: torch.device) -> int:
+    """How many replicates with these needs the memory of the machine, or of its GPU, holds; raises `UserError` if none."""
+    total = sum(need.bytes for need in needs)
+    most = max(needs)
+    have = memory_of(device)
     if total > have:
         raise UserError(
             f"A cell fits into memory, here {gigabytes(have)}; this one takes about {gigabytes(total)}, of which "
             f"{gigabytes(most.bytes)} are for {most.what}. Lower {most.settings}."
         )
+    return have // max(total, 1)
 
 
 def memory_of(device: torch.device) -> int:
@@ -69,10 +72,8 @@ def check_steps(steps: int, settings: str) -> None:
         raise UserError(f"A replicate takes at most {STEPS} steps; this one takes {steps}. Lower {settings}.")
 
 
-def check_stream(
-    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, replicates: int, device: torch.device
-) -> None:
-    """Raise `UserError` where a cell on a stream takes too much memory or too many steps."""
+def check_stream(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device) -> int:
+    """How many replicates of a cell on a stream fit into memory; raises `UserError` if none, or if it takes too many steps."""
     check_steps(expected_steps(benchmark, strategy, stream), "epochs, steps, glances or lessons, or raise batch")
     memory = strategy.remember() if isinstance(strategy, Strategy) else None
     longest = max(task_steps(benchmark, strategy, stream))
@@ -93,7 +94,7 @@ def check_stream(
         *_of_tests(benchmark, stream, expected_steps(benchmark, strategy, stream)),
         *_of_lessons(strategy, stream, model),
     ]
-    check_memory([need._replace(bytes=replicates * need.bytes) for need in needs], device)
+    return check_memory(needs, device)
 
 
 def _of_tables(stream: Stream) -> list[Need]:
@@ -154,10 +155,8 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
     return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
 
 
-def check_episodes(
-    benchmark: Episodic, strategy: MetaStrategy, source: Distribution, replicates: int, device: torch.device
-) -> None:
-    """Raise `UserError` where a cell of episodes takes too much memory or too many steps."""
+def check_episodes(benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device) -> int:
+    """How many replicates of a cell of episodes fit into memory; raises `UserError` if none, or if it takes too many steps."""
     check_steps(benchmark.iterations, "iterations")
     shape = (source.shape[0] + source.facts, *source.shape[1:]) if strategy.told else source.shape
     model = extent(benchmark.model, tuple(shape), source.outputs)
@@ -176,4 +175,4 @@ def check_episodes(
             COPIES * tests * NUMBER * model.activations, "the test of a task", "test_shots, test_queries or the model's sizes"
         ),
     ]
-    check_memory([need._replace(bytes=replicates * need.bytes) for need in needs], device)
+    return check_memory(needs, device)

@@ -31,14 +31,16 @@ def files(path: Path | None) -> Files:
     """
     if path is None or not path.is_file():
         return {}
-    main = path.resolve()
-    if installed := _installed(main):
+    if installed := _installed(path.resolve()):
         return installed
+    main = path.absolute()  # a link is named as it lies: where it leads is nobody's business
     found: dict[Path, bytes] = {}
+    seen: set[Path] = set()
     todo = [main]
     while todo:
         file = todo.pop()
-        if file not in found:
+        if file.resolve() not in seen:
+            seen.add(file.resolve())
             found[file] = file.read_bytes().replace(b"\r\n", b"\n")  # a checkout may change the ends of lines
             todo += _imported(file, found[file], main.parent)
     beside = sorted((_name(file, main), text) for file, text in found.items() if file != main)
@@ -59,7 +61,7 @@ def _installed(file: Path) -> Files:
 
 def _part_folder(file: Path) -> str:
     """The kind of part whose folder in the suite a file lies in; empty if none."""
-    return next((kind for kind in PARTS if file.parent in _folders(kind)), "")
+    return next((kind for kind in PARTS if file.parent.resolve() in _folders(kind)), "")
 
 
 def _folders(kind: str) -> list[Path]:
@@ -124,14 +126,14 @@ def _walked(base: Path, words: list[str], names: Iterable[str]) -> Iterator[Path
         if file is None and not (here / word).is_dir():
             return
         if file is not None:
-            yield file.resolve()
+            yield file
             if file.name != "__init__.py":
                 return
         here /= word
     for name in names:
         file = _module(here, name) or _module(here.parent, here.name)  # a module, or what the package itself defines
         if file is not None:
-            yield file.resolve()
+            yield file
 
 
 def _module(folder: Path, name: str) -> Path | None:

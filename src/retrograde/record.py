@@ -124,7 +124,7 @@ class Cell:
 
     @property
     def episodic(self) -> bool:
-        """Whether the benchmark is one of few-shot tasks, not a stream."""
+        """True if the benchmark is one of few-shot tasks, not a stream."""
         return "test_tasks" in self.benchmark.settings
 
     @property

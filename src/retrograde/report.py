@@ -1,13 +1,13 @@
 """From a store to files: every result part, in every format asked for."""
 
-import inspect
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from retrograde.authors import begins, described, place, stops
 from retrograde.convention import metrics
+from retrograde.deadline import within
 from retrograde.errors import UserError, nearest
 from retrograde.record import Record
 from retrograde.registry import Registry
@@ -75,30 +75,41 @@ def tables(
     results = {name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)}
     for name in sorted(results, key=lambda name: (_order(results[name]), name)):
         settings = {"convention": convention} if hasattr(results[name], "convention") else {}
+        table = None
         with _guarded(name, results[name], faults):
-            table = results[name].configured(settings).table(records)
-            if fault := malformed(table):
-                raise TypeError(fault)
-            if table.sections:
-                yield name, table
+            table = _table(results[name], settings, records)
+        if table is not None and table.sections:
+            yield name, table
+
+
+def _table(part: type[Result], settings: dict[str, str], records: Sequence[Record]) -> Table:
+    table = part.configured(settings).table(records)
+    if fault := malformed(table):
+        raise TypeError(fault)
+    return table
 
 
 def figures(records: Sequence[Record], registry: Registry, faults: Faults | None = None) -> "Iterator[tuple[str, Figure]]":
     """The figures, by name."""
+    for name, part in _found(registry, faults).items():
+        if issubclass(part, Drawing):
+            figure = None
+            with _guarded(name, part, faults):
+                figure = _figure(part, records)
+            if figure is not None:
+                yield name, figure
+
+
+def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
     from matplotlib.figure import Figure
 
     from retrograde.figure import style
 
-    for name, part in _found(registry, faults).items():
-        if not issubclass(part, Drawing):
-            continue
-        with _guarded(name, part, faults):
-            with style():
-                figure = part.configured({}).figure(records)
-            if not isinstance(figure, Figure | None):
-                raise TypeError(f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}")
-            if figure is not None:
-                yield name, figure
+    with style():
+        figure = part.configured({}).figure(records)
+    if not isinstance(figure, Figure | None):
+        raise TypeError(f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}")
+    return figure
 
 
 def _order(part: type[Result]) -> float:
@@ -119,29 +130,20 @@ def _found(registry: Registry, faults: Faults | None) -> dict[str, type[Part]]:
 def _guarded(name: str, part: type[Part] | None, faults: Faults | None) -> Iterator[None]:
     """Note in `faults` what a part raises, so that it costs its own table or figure alone."""
     try:
-        yield
-    except (Exception, SystemExit) as error:
-        if faults is None:
+        with within("check", f"the result {name}"):
+            yield
+    except BaseException as error:
+        if faults is None or stops(error):
             raise
-        faults.setdefault(name, f"{_place(error, part)}{_said(error)}")
+        faults.setdefault(name, _said(error, part))
 
 
-def _said(error: BaseException) -> str:
-    """An error on one line; one that is meant for the user without its type."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def _place(error: BaseException, part: type[Part] | None) -> str:
-    """The line of the part's file from which the error comes; else where the part makes its table or figure."""
-    if part is None:
-        return ""
-    file = inspect.getsourcefile(part) or ""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    made = getattr(part, "table", None) or getattr(part, "figure", None)
-    code = getattr(inspect.unwrap(made), "__code__", None) if made else None
-    line = lines[-1] if lines else code.co_firstlineno if code else 1
-    return f"{Path(file).name}:{line}: "
+def _said(error: BaseException, part: type[Part] | None) -> str:
+    """An error with the part's line it comes from, else with that where it makes its table or figure."""
+    made = "table" if hasattr(part, "table") else "figure"
+    where = place(error, part) or (begins(part, made) if part else "")
+    text = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
+    return f"{where}: {text}" if where else text
 
 
 def write(folder: Path, asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None = None) -> list[Path]:

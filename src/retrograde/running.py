@@ -77,7 +77,7 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
                 spread = options.device == "cpu" and not options.cluster
                 at_once = options.jobs or (_workers(jobs) if spread else 1)
                 _tell_changed(jobs, changed, err)
-                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), out, err, options.traceback))
+                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), options, out, err))
     except KeyboardInterrupt as stopped:
         what, code = told(stopped)
         err.print(f"{what}. What had finished is kept; the same command goes on from there.")
@@ -138,7 +138,7 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
 
 
 def _run(
-    store: Store, jobs: list[Job], registry: Registry, context: Context, out: Console, err: Console, traceback: bool = False
+    store: Store, jobs: list[Job], registry: Registry, context: Context, options: Options, out: Console, err: Console
 ) -> int:
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
@@ -150,12 +150,12 @@ def _run(
             bar.advance(task, steps)
 
         outcome = _Outcome(todo, out)
-        share = Share(store, todo, _heard(outcome, advance, err))
+        share = Share(store, todo, _heard(outcome, advance, err), any_version=options.changed == "keep")
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
             for job, records in running:
                 _write(share, job, records)
                 outcome.add(records)
-    return _verdict(outcome, store, out, err, traceback)
+    return _verdict(outcome, store, out, err, options.traceback)
 
 
 class _Outcome:
@@ -215,7 +215,7 @@ def _started(todo: list[Job], share: Jobs, registry: Registry, context: Context,
 
 
 _FATE = {
-    "rerun": "They are measured anew; the old records are set aside beside the new ones, as seed-N.superseded-VERSION.",
+    "rerun": "They are measured anew; where that succeeds, the old record is set aside beside, as seed-N.superseded-VERSION.",
     "keep": "They are kept, and other seeds make rows of their own.",
 }
 

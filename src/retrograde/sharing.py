@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from retrograde.claims import Claims, Holder
 from retrograde.plan import Job
+from retrograde.provenance import changes
 from retrograde.record import Record
 from retrograde.store import Store, takes_no_more
 
@@ -22,9 +23,14 @@ class Heard(NamedTuple):
 class Share:
     """The jobs of a run, each handed out once it is claimed."""
 
-    def __init__(self, store: Store, jobs: list[Job], heard: Heard, claims: Claims | None = None) -> None:
-        self.store, self.jobs, self.heard = store, jobs, heard
+    def __init__(
+        self, store: Store, jobs: list[Job], heard: Heard, claims: Claims | None = None, *, any_version: bool = False
+    ) -> None:
+        self.store = store
+        self.jobs = jobs
+        self.heard = heard
         self.claims = claims or Claims()
+        self.any_version = any_version  # records that others made with other files count, as with `--changed keep`
         paths = [store.path(job.cell, seed) for job in jobs for seed in job.missing]
         self._old = {path for path in paths if path.exists() and not store.newer(path)}  # failed, damaged or outdated
 
@@ -98,4 +104,9 @@ class Share:
 
     def _made(self, job: Job, seed: int) -> Record | None:
         path = self.store.path(job.cell, seed)
-        return None if path in self._old and not self.store.newer(path) else self.store.read(path)
+        if path in self._old and not self.store.newer(path):
+            return None
+        record = self.store.read(path)
+        if record and job.code and not self.any_version and changes(record.code, job.code):
+            return None  # of other files: this run measures its own
+        return record

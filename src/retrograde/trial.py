@@ -38,8 +38,8 @@ class Trial(ABC):
         """What identifies the data; nothing, where there are none."""
 
     @abstractmethod
-    def check(self, device: torch.device) -> None:
-        """Raise `UserError` where the cell cannot be trained, or not in the memory of that device."""
+    def check(self, device: torch.device) -> int:
+        """How many replicates that device's memory holds; raises `UserError` where the cell cannot be trained."""
 
     @abstractmethod
     def steps(self) -> int:
@@ -69,10 +69,11 @@ class OnStream(Trial):
     def digest(self) -> str:
         return self.data.digest
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device) -> int:
         stream = self.benchmark.stream(self.data, 0)
-        footprint.check_stream(self.benchmark, self.strategy, stream, self.together(device), device)
+        fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
         train.check(self.benchmark, self.strategy, stream, CPU)
+        return fitting
 
     def steps(self) -> int:
         return train.expected_steps(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
@@ -102,11 +103,11 @@ class OnEpisodes(Trial):
     def digest(self) -> str:
         return self.data.digest if self.data else ""
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device) -> int:
         source = self.benchmark.stream(self.data, 0)
-        footprint.check_episodes(self.benchmark, self.strategy, source, 1, device)
+        fitting = footprint.check_episodes(self.benchmark, self.strategy, source, device)
         meta.check(self.benchmark, self.strategy, source)
-        footprint.check_episodes(self.benchmark, self.strategy, source, self.together(device), device)
+        return fitting
 
     def steps(self) -> int:
         return self.benchmark.iterations if self.strategy.trains else 0
@@ -127,7 +128,7 @@ class OnEpisodes(Trial):
 
 
 def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> bool:
-    """Whether both are of streams, or both of episodes, with facts where the strategy is told them."""
+    """True if both are of streams, or both of episodes, with facts where the strategy is told them."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
         return not strategy.told or benchmark.stream(_dataset(benchmark, source), 0).facts > 0
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)

@@ -35,10 +35,10 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
             streams[record.cell] = record.cell.stream
     benchmarks = _grouped([streams[record.cell] for record in records])
     strategies = _grouped([n if n in knowing else r.cell.path for n, r in zip(names, records, strict=True)])
-    of_benchmarks, said = _versions(records, benchmarks, ("benchmark", "model"))
-    of_strategies, also = _versions(records, strategies, ("strategy",))
+    of_benchmarks, said, taken = _versions(records, benchmarks, ("benchmark", "model"))
+    of_strategies, also, _ = _versions(records, strategies, ("strategy",))
     if not (said or also):
-        return tuple(records), ()
+        return tuple(records), tuple(taken)
     cells: dict[tuple[Cell, str, str], Cell] = {}
     told = []
     for number, record in enumerate(records):
@@ -46,7 +46,7 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
         if key not in cells:
             cells[key] = _versioned(*key)
         told.append(replace(record, cell=cells[key]))
-    return tuple(told), (_NOTE + " ".join([*said, *also]),)
+    return tuple(told), (_NOTE + " ".join([*said, *also]), *taken)
 
 
 _NOTE = "Replicates of several versions of a file were found. Each version has rows of its own, and no row mixes two. "
@@ -70,10 +70,11 @@ def _grouped(scopes: Sequence[Hashable]) -> list[list[int]]:
 
 def _versions(
     records: Sequence[Record], groups: Sequence[list[int]], roles: tuple[str, ...]
-) -> tuple[dict[int, str], list[str]]:
-    """The version of each record that is in a group with several, and a sentence on each such group."""
+) -> tuple[dict[int, str], list[str], list[str]]:
+    """The version of each record that is in a group with several; a sentence on each such group, and on what is assumed."""
     found: dict[int, str] = {}
     said = []
+    taken = []
     for group in groups:
         seen = {number: _seen(records[number], roles) for number in group}
         joined = _joined(set(seen.values()))
@@ -82,7 +83,10 @@ def _versions(
             own = {number: names[joined[each]] for number, each in seen.items()}
             found |= own
             said.append(_sentence(records[group[0]], roles[0], list(own.values())))
-    return found, sorted(said)
+        assumed = [each for each in seen.values() if not (each.files or each.source) and joined[each].files]
+        if assumed:
+            taken.append(_assumption(records[group[0]], roles[0], len(assumed), names[joined[assumed[0]]]))
+    return found, sorted(said), sorted(taken)
 
 
 def _seen(record: Record, roles: tuple[str, ...]) -> _Seen:
@@ -133,9 +137,17 @@ def _unknown(version: _Seen) -> str:
     return f"source {version.source[:SHORT]}" if version.source else "files not recorded"
 
 
+def _assumption(record: Record, role: str, count: int, version: str) -> str:
+    """A remark on records that do not name their files, and are taken to be of the one version that is known."""
+    return f"{count} replicates of the {role} {_called(record, role)} do not name its files; they are taken to be of {version}."
+
+
+def _called(record: Record, role: str) -> str:
+    return record.cell.benchmark.text if role == "benchmark" else record.cell.strategy.name
+
+
 def _sentence(record: Record, role: str, versions: Sequence[str]) -> str:
     """The versions of a part, and how many replicates each has."""
-    part = record.cell.benchmark.text if role == "benchmark" else record.cell.strategy.name
     counts = sorted(Counter(versions).items())
     each = ", ".join(f"{version} ({count} replicate{'s' * (count > 1)})" for version, count in counts)
-    return f"Of the {role} {part}: {each}."
+    return f"Versions of the {role} {_called(record, role)}: {each}."
