@@ -184,7 +184,7 @@ def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tm
     (tmp_path / "broken.py").write_text(BROKEN)
     code, out, _ = call("check", "--plugin", "broken.py")
     assert code == 1
-    assert "it raised ValueError: on purpose" in out
+    assert "it raised broken.py:11: ValueError: on purpose" in out
 
 
 def test_check_holds_a_meta_strategy_to_the_contract_of_its_kind(call):

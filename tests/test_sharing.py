@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from retrograde.plan import Job, Request
+from retrograde.provenance import Code
 from retrograde.sharing import Heard, Share
 from retrograde.store import Store
 
@@ -73,10 +74,10 @@ def share(tmp_path):
     """Share jobs in a store that has been looked at before."""
     made = []
 
-    def share_(jobs, **heard):
+    def share_(jobs, *, any_version=False, **heard):
         store = Store(tmp_path / "store")
         store.begin()
-        made.append(Share(store, jobs, SILENT._replace(**heard)))
+        made.append(Share(store, jobs, SILENT._replace(**heard), any_version=any_version))
         return made[-1]
 
     yield share_
@@ -159,6 +160,16 @@ def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(
     monkeypatch.setattr(os, "fsync", begin)
     ended(other, next(iter(other)), records)
     assert list(Share(late[0], [replace(jobs[0], missing=(0,))], SILENT)) == []
+
+
+def test_a_record_that_another_run_made_with_other_files_is_not_taken_for_ones_own(share, jobs, records):
+    job = replace(jobs[0], missing=(0,), code=Code({"strategy": {"mine.py": "1" * 12}}, "", "mine"))
+    mine = share([job])
+    keeping = share([job], any_version=True)
+    time.sleep(0.02)  # a tick of the file system's clock
+    mine.store.write(replace(records[0, 0], sources={"strategy": {"mine.py": "2" * 12}}))
+    assert next(iter(mine)).missing == (0,)
+    assert list(keeping) == []
 
 
 def test_the_failure_of_a_run_that_lost_its_claim_is_not_written(share, jobs, records, monkeypatch):
