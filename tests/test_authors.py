@@ -109,11 +109,18 @@ def test_an_error_for_people_that_an_author_raised_keeps_its_words_and_gets_its_
     assert str(raised(fails)) == "mine.py:20: Give a number."
 
 
-def test_an_error_of_a_method_with_other_arguments_names_the_line_of_its_class(mine):
+def test_an_error_without_an_authors_frame_names_the_line_of_the_class(mine):
     error = raised(lambda: torch.zeros(2, 3) @ torch.zeros(2))
     error.__traceback__ = None
     assert located(error) == described(error)
     assert located(error, Mute()) == f"{begins(Mute)}: {described(error)}"
+
+
+def test_an_error_of_a_method_that_takes_other_arguments_names_the_line_of_the_method(tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text("class Wrong:\n    lr = 0.1\n\n    def predict(self, x):\n        return x\n")
+    part = load_file(path).Wrong()
+    assert located(raised(lambda: part.predict(1, 2)), part).startswith("wrong.py:4: TypeError")
 
 
 def test_the_whole_traceback_has_its_causes(mine):

@@ -391,6 +391,7 @@ def test_a_terminal_of_any_width_is_printed_to(width):
 ONE = '[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]'
 SUITES = {
     "not TOML": ("title = ", "not valid TOML"),
+    "no title": (f'seeds = "3"\n{ONE}', "title is missing. seeds='3' is not possible"),
     "an unknown key": (f'title = "t"\nseed = 3\n{ONE}', "no key 'seed'. Did you mean seeds?"),
     "no cells": ('title = "t"\ncells = []', "cells"),
     "a number of seeds that is none": (f'title = "t"\nseeds = "many"\n{ONE}', "seeds='many'"),
@@ -437,9 +438,8 @@ OWN += ("--benchmark", "mine_stream:tasks=2,examples=20,tests=20,model=net.py:ma
 
 
 @pytest.fixture
-def project(call, monkeypatch, tmp_path):
+def project(call, tmp_path):
     """A strategy with a helper, a benchmark and a model of one's own, run once; gives their folder."""
-    monkeypatch.syspath_prepend(tmp_path)
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
     assert call(*OWN)[0] == 0

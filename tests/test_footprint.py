@@ -39,8 +39,8 @@ def planned(benchmark, strategy="finetune"):
     ],
 )
 def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(monkeypatch, stream, strategy, setting):
-    monkeypatch.setattr("retrograde.footprint.physical_bytes", lambda: 5 * 10**8)
-    with pytest.raises(UserError, match=r"A cell fits into memory, here 0\.5 GB; .* takes about .*") as refusal:
+    monkeypatch.setattr("retrograde.footprint.physical_bytes", lambda: 10**8)
+    with pytest.raises(UserError, match=r"A cell fits into memory, here 0\.1 GB; .* takes about .*") as refusal:
         planned(stream, strategy)
     assert setting in str(refusal.value)
 

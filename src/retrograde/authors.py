@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -60,9 +61,15 @@ def located(error: BaseException, part: object = None) -> str:
     Where no such line is in its traceback, as of a method that takes other arguments, the line at which the class of a part
     that does not ship begins stands for it.
     """
-    where = place(error, part) or (begins(part) if _package(part) else "")
+    where = place(error, part) or (begins(part, _wrongly_called(error)) if _package(part) else "")
     rule = _FROZEN if isinstance(error, dataclasses.FrozenInstanceError) else ""
     return (f"{where}: " if where else "") + described(error) + rule
+
+
+def _wrongly_called(error: BaseException) -> str:
+    """The method that took other arguments than it was given; empty if that is not the error."""
+    found = re.match(r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)", described(error).removeprefix("TypeError: "))
+    return found[1] if found and isinstance(error, TypeError) else ""
 
 
 _FROZEN = " (a part that is frozen keeps nothing on itself: a strategy's tensors go into state.extra)"

@@ -202,7 +202,7 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
         )
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
-    if x.ndim == 4 and x.shape[3] in CHANNELS and not {x.shape[1], x.shape[2]} & {*CHANNELS}:
+    if x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS and x.shape[2] != x.shape[3]:
         array = where.partition(" ")[0]
         raise UserError(
             f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem to come last. "

@@ -34,6 +34,8 @@ Changed = Literal["rerun", "keep", "stop"]
 """What becomes of finished records that other versions of a part's files made."""
 CELLS = 100_000
 """Cells of a suite."""
+FEW = 3
+"""Faults of a suite that are told at once."""
 REPLICATES = 1_000_000
 """Replicates of a run: to plan so many takes a minute or two."""
 
@@ -108,13 +110,20 @@ def read_suite(name: str) -> Suite:
     try:
         return Suite.model_validate(read_toml(path, "The suite"))
     except ValidationError as error:
-        raise UserError(
-            f"The suite {path}: {_suite_fault(min(error.errors(), key=lambda each: each['type'] != 'extra_forbidden'))}"
-        ) from None
+        faults = [_suite_fault(each) for each in sorted(error.errors(), key=_suite_order)]
+        more = f" And {len(faults) - FEW} more." if len(faults) > FEW else ""
+        raise UserError(f"The suite {path}: {' '.join(faults[:FEW])}{more}") from None
+
+
+def _suite_order(error: Any) -> int:
+    """Keys that are not known come first: others may be missing because of them."""
+    return {"extra_forbidden": 0, "missing": 1}.get(error["type"], 2)
 
 
 def _suite_fault(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"{where} is missing."
     if error["type"] == "extra_forbidden":
         known = (_Cells if "cells" in error["loc"] else Suite).model_fields
         return f"there is no key {shown(where)}. {nearest(str(error['loc'][-1]), known)}"

@@ -137,7 +137,7 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a Python file of the user's; raises `UserError` where that fails."""
+    """Import a Python file of the user's, which may import others beside it; raises `UserError` where that fails."""
     if not path.is_file():
         raise UserError(f"A Python file is wanted; there is none at {path}.")
     name = f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
@@ -146,6 +146,9 @@ def load_file(path: Path) -> ModuleType:
         raise UserError(f"A Python file (.py) is wanted; {path} is none.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: no file of it hides a library's
     with guarded(f"{path} cannot be imported"), within("import", str(path)):
         spec.loader.exec_module(module)
     return module

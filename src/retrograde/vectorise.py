@@ -381,10 +381,10 @@ class Vectorised:
             examples, *memory = (self._batch(each, tables, pool) for each in rows)
             finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
             given = {"state": state, "net.buffers": buffers}
-            before = boundary.copied(given)
+            before = boundary.copied(given) if number == 0 else {}  # a copy of all that there is: once will do
             after = self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
             boundary.check_state(self.strategy, "end_task", after, state)  # a compiled step would misread another form
-            return after, boundary.changed(given, before)
+            return after, boundary.changed(given, before) if before else {}
 
         memories = [held_rows(held) for held in self.held if held]
         rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
