@@ -120,7 +120,9 @@ def test_an_error_of_a_method_that_takes_other_arguments_names_the_line_of_the_m
     path = tmp_path / "wrong.py"
     path.write_text("class Wrong:\n    lr = 0.1\n\n    def predict(self, x):\n        return x\n")
     part = load_file(path).Wrong()
-    assert located(raised(lambda: part.predict(1, 2)), part).startswith("wrong.py:4: TypeError")
+    error = raised(lambda: part.predict(1, 2))
+    error.__traceback__ = None
+    assert located(error, part).startswith("wrong.py:4: TypeError")
 
 
 def test_the_whole_traceback_has_its_causes(mine):

@@ -74,7 +74,9 @@ def test_the_tables_of_tasks_are_estimated_before_they_are_made(monkeypatch):
 
 def test_needs_that_fit_pass_and_one_byte_more_does_not():
     have = memory_of(CPU)
-    check_memory([Need(have - 1, "a", "x"), Need(1, "b", "y")], CPU)
+    assert check_memory([Need(have - 1, "a", "x"), Need(1, "b", "y")], CPU) == 1
+    assert check_memory([Need(have // 4, "a", "x")], CPU) == 4
+    assert check_memory([Need(2 * have, "a", "x")], None) > 1000  # on a cluster, whose memory is not known here
     with pytest.raises(UserError, match=r"are for a\. Lower x\."):
         check_memory([Need(have, "a", "x"), Need(1, "b", "y")], CPU)
 

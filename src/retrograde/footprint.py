@@ -4,6 +4,7 @@ The estimates count what grows with a setting: tables of a stream, rows of steps
 hold, drawn episodes. What a strategy keeps of its own and what the libraries take come on top.
 """
 
+import sys
 from math import prod
 from typing import NamedTuple
 
@@ -46,8 +47,13 @@ class Need(NamedTuple):
     settings: str
 
 
-def check_memory(needs: list[Need], device: torch.device) -> int:
-    """How many replicates with these needs the memory of the machine, or of its GPU, holds; raises `UserError` if none."""
+def check_memory(needs: list[Need], device: torch.device | None) -> int:
+    """How many replicates with these needs the memory of the machine, or of its GPU, holds; raises `UserError` if none.
+
+    Without a device the memory is not known, and any number fits.
+    """
+    if device is None:
+        return sys.maxsize
     total = sum(need.bytes for need in needs)
     most = max(needs)
     have = memory_of(device)
@@ -72,7 +78,7 @@ def check_steps(steps: int, settings: str) -> None:
         raise UserError(f"A replicate takes at most {STEPS} steps; this one takes {steps}. Lower {settings}.")
 
 
-def check_stream(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device) -> int:
+def check_stream(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device | None) -> int:
     """How many replicates of a cell on a stream fit into memory; raises `UserError` if none, or if it takes too many steps."""
     check_steps(expected_steps(benchmark, strategy, stream), "epochs, steps, glances or lessons, or raise batch")
     memory = strategy.remember() if isinstance(strategy, Strategy) else None
@@ -155,7 +161,7 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
     return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
 
 
-def check_episodes(benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device) -> int:
+def check_episodes(benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device | None) -> int:
     """How many replicates of a cell of episodes fit into memory; raises `UserError` if none, or if it takes too many steps."""
     check_steps(benchmark.iterations, "iterations")
     shape = (source.shape[0] + source.facts, *source.shape[1:]) if strategy.told else source.shape

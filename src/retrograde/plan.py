@@ -162,7 +162,7 @@ def plan(
     _check_replicates(len(requests), seeds)
     drafts = _drafts(requests, registry, context)
     codes = _codes([draft.cell for _, draft in drafts], registry)  # before a check imports the models
-    found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device))
+    found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device), elsewhere=bool(context.cluster))
     with uncollected():
         jobs = []
         for (request, draft), size in zip(drafts, found, strict=True):

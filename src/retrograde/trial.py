@@ -38,8 +38,8 @@ class Trial(ABC):
         """What identifies the data; nothing, where there are none."""
 
     @abstractmethod
-    def check(self, device: torch.device) -> int:
-        """How many replicates that device's memory holds; raises `UserError` where the cell cannot be trained."""
+    def check(self, device: torch.device | None) -> int:
+        """How many replicates fit into memory (any number without a device); raises `UserError` where it cannot be trained."""
 
     @abstractmethod
     def steps(self) -> int:
@@ -69,7 +69,7 @@ class OnStream(Trial):
     def digest(self) -> str:
         return self.data.digest
 
-    def check(self, device: torch.device) -> int:
+    def check(self, device: torch.device | None) -> int:
         stream = self.benchmark.stream(self.data, 0)
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
         train.check(self.benchmark, self.strategy, stream, CPU)
@@ -103,7 +103,7 @@ class OnEpisodes(Trial):
     def digest(self) -> str:
         return self.data.digest if self.data else ""
 
-    def check(self, device: torch.device) -> int:
+    def check(self, device: torch.device | None) -> int:
         source = self.benchmark.stream(self.data, 0)
         fitting = footprint.check_episodes(self.benchmark, self.strategy, source, device)
         meta.check(self.benchmark, self.strategy, source)

@@ -66,7 +66,8 @@ def test_planning_storing_and_skipping(staged, store, make_record):
         for job, correct in zip(jobs, rows * -(-CELLS // len(rows)), strict=False):
             path = store.path(job.cell, 0)
             path.parent.mkdir(parents=True)
-            path.write_text(replace(pattern, cell=job.cell, correct=correct, correct_told=correct).to_json(), encoding="utf-8")
+            record = replace(pattern, cell=job.cell, source=job.code.source, sources=job.code.sources)
+            path.write_text(replace(record, correct=correct, correct_told=correct).to_json(), encoding="utf-8")
 
     staged(f"simulate {CELLS:,} records", write)
     again = staged(f"skip {CELLS:,} cells that are done", lambda: grid(store.folder))
