@@ -187,6 +187,7 @@ class _Weighing(pickle.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.weighed: dict[tuple[object, ...], int] = {}
+        self._held: list[object] = []  # while it weighs, no address may be used again
 
     def persistent_id(self, obj: object) -> int | None:
         """The number of a tensor or array, which is all that is written of it; None for anything else."""
@@ -198,6 +199,7 @@ class _Weighing(pickle.Pickler):
         else:
             return None
         self.weighed[key] = size
+        self._held.append(obj)
         return 0
 
 
