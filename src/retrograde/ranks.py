@@ -16,6 +16,8 @@ MOST = 500_000
 """Sums of ranks that the exact p-value of Friedman's test looks at in one step; beyond, orders are drawn."""
 DRAWN = 10_000
 """Orders of every benchmark that are drawn where they are too many to count."""
+WORK = 100_000_000
+"""Ranks that are drawn in all, some seconds' work; where there are so many, a tenth of `DRAWN` does at the least."""
 Scores = Float[np.ndarray, "benchmarks strategies"]
 Sums = Int[np.ndarray, "states strategies"]
 
@@ -25,7 +27,7 @@ class Friedman(NamedTuple):
 
     chi2: float
     p: float
-    exact: bool = True  # False where p is of `DRAWN` orders by chance
+    draws: int = 0  # the orders by chance that p is of; 0 where it is of all
 
     @property
     def significance(self) -> str:
@@ -35,7 +37,7 @@ class Friedman(NamedTuple):
     @property
     def method(self) -> str:
         """The orders that p is a share of, in words."""
-        return "exact, over all orders of the ranks" if self.exact else f"over {DRAWN} orders of the ranks by chance"
+        return f"over {self.draws} orders of the ranks by chance" if self.draws else "exact, over all orders of the ranks"
 
 
 def ranks(scores: Scores) -> Scores:
@@ -49,8 +51,8 @@ def friedman(scores: Scores) -> Friedman:
     """Test whether average ranks differ more than by chance: from three strategies and two benchmarks on.
 
     The p-value is the share of orders whose rank sums differ as much, when every order of each benchmark's ranks, ties
-    included, is as likely as any other. It counts all orders where that is feasible, else it draws `DRAWN` of them. The
-    approximation by a chi-squared distribution, which is poor for few benchmarks, is not used.
+    included, is as likely as any other. It counts all orders where that is feasible, else it draws `DRAWN` of them, or fewer
+    where there are very many ranks. The approximation by a chi-squared distribution, poor for few benchmarks, is not used.
     """
     from scipy.stats import friedmanchisquare
 
@@ -59,9 +61,12 @@ def friedman(scores: Scores) -> Friedman:
     if strategies < 3 or benchmarks < 2 or np.all(np.ptp(rounded, axis=1) == 0):
         return Friedman(float("nan"), float("nan"))
     doubled = (2 * ranks(scores)).astype(int)  # shared ranks are halves
+    chi2 = float(friedmanchisquare(*rounded.T).statistic)
     exact = _exact_p(doubled)
-    p = _drawn_p(doubled) if exact is None else exact
-    return Friedman(float(friedmanchisquare(*rounded.T).statistic), p, exact is not None)
+    if exact is not None:
+        return Friedman(chi2, exact)
+    draws = int(np.clip(WORK // doubled.size, DRAWN // 10, DRAWN))
+    return Friedman(chi2, _drawn_p(doubled, draws), draws)
 
 
 def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
@@ -93,14 +98,14 @@ def _merged(
     return ordered[first], np.bincount(place, weights=share)
 
 
-def _drawn_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float:
+def _drawn_p(doubled: Int[np.ndarray, "benchmarks strategies"], draws: int) -> float:
     """The share among orders drawn by chance, always the same, and the one that was found."""
     random = np.random.default_rng(0)
-    sums = np.zeros((DRAWN - 1, doubled.shape[1]), dtype=int)
+    sums = np.zeros((draws - 1, doubled.shape[1]), dtype=int)
     for row in doubled:
         sums += random.permuted(np.broadcast_to(row, sums.shape), axis=1)
     as_far = _spread(sums) >= _spread(doubled.sum(axis=0))
-    return float((1 + as_far.sum()) / DRAWN)
+    return float((1 + as_far.sum()) / draws)
 
 
 def _spread(sums: Int[np.ndarray, "*states strategies"]) -> Int[np.ndarray, "*states"]:

@@ -206,7 +206,8 @@ class Record:
         _check_age(record.schema)
         if fault := next(filter(None, _faults(record)), ""):
             raise Damaged(fault)
-        return replace(record, cell=record.cell.public) if record.cell.public is not record.cell else record
+        public = record.cell.public
+        return record if public is record.cell else replace(record, cell=public)
 
 
 def _check_age(schema: int) -> None:

@@ -58,7 +58,7 @@ class Ranking:
 
     @property
     def tested(self) -> bool:
-        """Whether there are enough strategies and benchmarks for a test of ranks."""
+        """True if there are enough strategies and benchmarks for a test of ranks."""
         return len(self.strategies) > 2 and len(self.benchmarks) > 1
 
     @cached_property

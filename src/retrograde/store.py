@@ -167,7 +167,7 @@ class Store:
 
 def _content(path: Path) -> bytes:
     """The content of a file; a pipe would be waited for, perhaps for ever."""
-    if path.exists() and not path.is_file():
+    if not path.is_file() and path.exists():
         raise Damaged("it is no file")
     return read_bytes(path)
 
