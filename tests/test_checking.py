@@ -33,7 +33,7 @@ def planned(tmp_path, monkeypatch):
     for kind in (OnStream, OnEpisodes):
         whole = kind.check
         monkeypatch.setattr(
-            kind, "check", lambda trial, device, whole=whole: (checked.append(trial.strategy), whole(trial, device))
+            kind, "check", lambda trial, device, whole=whole: (checked.append(trial.strategy), whole(trial, device))[1]
         )
 
     def planned(*strategies, benchmark=STREAM, plugins=()):

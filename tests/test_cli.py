@@ -615,7 +615,7 @@ def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(call,
     (tmp_path / "odd.py").write_text(UNKNOWN)
     code, out, err = call("report", "runs", "--plugin", "odd.py")
     assert code == 1
-    assert "error: the result odd failed and is left out: odd.py:8: ValueError: so�[2J much" in err
+    assert "error: the result odd failed and is left out: odd.py:8: ValueError: so [2J much" in err
     assert "# Scores" in out
     assert (tmp_path / "runs" / "tables" / "scores.md").is_file()
 
