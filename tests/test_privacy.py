@@ -9,7 +9,7 @@ import pytest
 
 from retrograde import privacy
 from retrograde.frame import labels
-from retrograde.privacy import scrubbed, short
+from retrograde.privacy import scrubbed, without_folder
 from retrograde.record import Cell, Damaged, Named, Record
 from retrograde.settings import digest
 from retrograde.store import Store
@@ -31,7 +31,7 @@ from retrograde.store import Store
     ids=str,
 )
 def test_a_setting_names_a_file_without_its_folder_and_all_else_as_it_was(value, left):
-    assert short(value) == left
+    assert without_folder(value) == left
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from retrograde.store import NO_LINKS, read_bytes
+from retrograde.store import NO_LINKS, read_shared
 
 BEAT = 5.0
 """Seconds between two signs of life."""
@@ -214,7 +214,7 @@ def _files(folder: Path, seeds: tuple[int, ...]) -> Iterator[_File]:
 def _text(path: Path) -> bytes | None:
     """The text of a claim, None where there is none; opening it makes a network file system ask the server."""
     try:
-        return read_bytes(path)
+        return read_shared(path)
     except FileNotFoundError:
         return None
 

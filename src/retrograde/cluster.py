@@ -15,7 +15,7 @@ import torch
 
 from retrograde.data import Dataset
 from retrograde.errors import UserError
-from retrograde.execute import Ended, Jobs, Progress, Source, Throttled, failed, run_job
+from retrograde.execute import Ended, Jobs, Progress, Supply, Throttled, failed, run_job
 from retrograde.interruption import kept
 from retrograde.plan import Context, Job
 from retrograde.record import Record
@@ -101,15 +101,15 @@ class _Crew:
 
 def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
     """Run jobs as Ray tasks; one whose worker or node is lost is begun again on another."""
-    source = Source(jobs)
+    supply = Supply(jobs)
     running: dict[Any, Job] = {}
     shown = 0
     _connect(context)
     try:
         crew = _Crew(context)
-        while running or not source.ended:
+        while running or not supply.ended:
             room = crew.room()
-            while len(running) < room and (job := source.take()):
+            while len(running) < room and (job := supply.take()):
                 running[crew.start(job)] = job
             ended = _ended(running)
             taken = crew.steps()

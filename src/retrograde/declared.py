@@ -6,8 +6,8 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from retrograde.authors import begins, described
-from retrograde.errors import UserError
+from retrograde.authors import begins
+from retrograde.errors import UserError, shown
 from retrograde.settings import Part, check_annotations
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -95,7 +95,7 @@ def check_recorded(part: Part) -> None:
     for name, value in part.settings().items():
         if (found := _unrecordable(value)) is not None:
             raise UserError(
-                f"{_called(type(part))}: the setting {name} holds {_shown(found)} of type {type(found).__name__}. {_RULE} "
+                f"{_called(type(part))}: the setting {name} holds {shown(found)} of type {type(found).__name__}. {_RULE} "
                 f"Make it such a value, and a {type(found).__name__} of it where it is used."
             )
     part.changed()
@@ -110,13 +110,6 @@ def _unrecordable(value: Any) -> Any:
         return _unrecordable(list(value.values()))
     finite = not isinstance(value, float) or abs(value) < float("inf")
     return None if type(value) in _PLAIN and finite else value
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.60}"
-    except Exception as error:
-        return f"something whose repr raises {described(error)}"
 
 
 def _called(part: type[Part]) -> str:

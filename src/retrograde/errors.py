@@ -34,8 +34,8 @@ def shown(value: object) -> str:
     """A value as an error quotes it: its `repr`, cut where it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # Python writes no integer of more than some 4 300 digits
-        text = f"a {type(value).__name__} too long to write"
+    except Exception:  # an author's `repr` may raise anything; Python writes no integer of more than some 4 300 digits
+        text = f"a {type(value).__name__} that cannot be written"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 

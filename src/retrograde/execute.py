@@ -42,7 +42,7 @@ PAUSE = 0.5
 """Seconds after which later has come."""
 
 
-class Source:
+class Supply:
     """Jobs, taken one by one."""
 
     def __init__(self, jobs: Jobs) -> None:
@@ -50,7 +50,7 @@ class Source:
         self.ended = False
 
     def take(self) -> Job | None:
-        """The next job; None where there is none, now or, once the source has ended, ever."""
+        """The next job; None where there is none, now or, once they have ended, ever."""
         if self.ended:
             return None
         try:
@@ -266,19 +266,19 @@ class _Staff:
 
 def run_in_workers(jobs: Jobs, context: Context, progress: Progress) -> Ended:
     """Run jobs in worker processes; one that takes too long costs its job, one that dies costs it a first of two tries."""
-    source = Source(jobs)
+    supply = Supply(jobs)
     with closing(_Staff(context)) as staff:
         while True:
-            while staff.room() and (job := source.take()):
+            while staff.room() and (job := supply.take()):
                 staff.give(job)
             if not staff.busy and staff.again:
                 staff.give(staff.again.popleft(), again=True)
             if not staff.busy:
-                if source.ended:
+                if supply.ended:
                     return
                 time.sleep(PAUSE)
                 continue
-            for task in staff.heard(PAUSE if staff.room() and not source.ended else None):
+            for task in staff.heard(PAUSE if staff.room() and not supply.ended else None):
                 if records := staff.records(task, progress):
                     yield task.job, records
             for task in staff.overdue():

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from retrograde.frame import Label, by_strategy, end_frame, labels, ordered, percent, row_title
-from retrograde.provenance import Code, Files, changes, files, source_digest
+from retrograde.provenance import Code, Files, changes
 from retrograde.record import Cell, Record
 from retrograde.registry import Registry, missing
 from retrograde.result import Entry, Section, Table, outcomes
@@ -142,7 +142,7 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
     names = list(dict.fromkeys(name for cell in cells for name in cell.strategy.settings))
     rows = [(label[cell].benchmark, *(_setting(cell, name) for name in names)) for cell in cells]
     doc, declares, file = _described(group.name, cells[0], registry)
-    now = _code(files(file), source_digest(file), group.name)
+    now = _code(*registry.digests(file), group.name)
     return {
         "id": group.id,
         "name": group.name,

@@ -15,10 +15,10 @@ ANYBODY = frozenset({"root", "user", "localhost", ""})
 """Names of users and hosts that tell nothing."""
 
 
-def short(value: Any) -> Any:
+def without_folder(value: Any) -> Any:
     """A setting without the folder of a path: of `/home/me/x.npz` is left `…/x.npz`; anything else as it is."""
     if isinstance(value, list | tuple):
-        return [short(each) for each in value]
+        return [without_folder(each) for each in value]
     if not isinstance(value, str) or not _PATH.fullmatch(value):
         return value
     name = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
@@ -27,7 +27,7 @@ def short(value: Any) -> Any:
 
 def local(settings: Mapping[str, Any]) -> bool:
     """True if a setting names a place outside the folder in which the run was started."""
-    return any(short(value) != value for value in settings.values() if isinstance(value, str | list))
+    return any(without_folder(value) != value for value in settings.values() if isinstance(value, str | list))
 
 
 def scrubbed(text: Any) -> Any:
@@ -36,7 +36,7 @@ def scrubbed(text: Any) -> Any:
         return text
     for place in _places():
         text = text.replace(place, "…")
-    text = _INSIDE.sub(lambda found: short(found[0]), text)
+    text = _INSIDE.sub(lambda found: without_folder(found[0]), text)
     for name, instead in _names().items():
         text = re.sub(rf"(?<![\w]){re.escape(name)}(?![\w])", instead, text)
     return text

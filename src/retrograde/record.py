@@ -15,8 +15,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from retrograde.account import Account
 from retrograde.adaptation import Adaptation
 from retrograde.course import Course
-from retrograde.errors import UserError, on_one_line
-from retrograde.privacy import local, scrubbed, short
+from retrograde.errors import UserError, on_one_line, shown
+from retrograde.privacy import local, scrubbed, without_folder
 from retrograde.probe import Probe
 from retrograde.provenance import Code
 from retrograde.schema import Digest, How, Place, Positive, Reported, Seconds, Whole, odd_number
@@ -72,8 +72,8 @@ class Named:
     @property
     def public(self) -> "Named":
         """The same part, whose settings name files without their folders."""
-        settings = {name: short(value) for name, value in self.settings.items()}
-        said = {name: as_text(settings.get(name, short(text))) for name, text in parse(f":{self.changed}")[1].items()}
+        settings = {name: without_folder(value) for name, value in self.settings.items()}
+        said = {name: as_text(settings.get(name, without_folder(text))) for name, text in parse(f":{self.changed}")[1].items()}
         return Named(self.name, settings, ",".join(f"{name}={text}" for name, text in said.items()))
 
 
@@ -219,14 +219,8 @@ def _misfit(error: ValidationError) -> str:
     """The first value that its field does not admit: the field, the value and the rule."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "document"
-    value = "" if first["type"] in {"missing", "json_invalid"} else f"={_shown(first['input'])}"
+    value = "" if first["type"] in {"missing", "json_invalid"} else f"={shown(first['input'])}"
     return f"{where}{value}: {first['msg']}"
-
-
-def _shown(value: object) -> str:
-    """The value as code has it, or its beginning."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _faults(record: Record) -> Iterator[str]:
@@ -281,7 +275,7 @@ def _changed_fault(part: Named) -> str:
     try:
         parse(f":{part.changed}")
     except UserError as error:
-        return f"cell: changed of {part.name}={_shown(part.changed)}: {error}"
+        return f"cell: changed of {part.name}={shown(part.changed)}: {error}"
     return ""
 
 

@@ -91,7 +91,7 @@ class Registry:
 
     def digests(self, path: Path | None) -> tuple[Files, str]:
         """The files of a part and its `source_digest`, as they were when they were first asked for."""
-        key = path and path.resolve()
+        key = path and path.absolute()
         if key not in self.read:
             self.read[key] = files(key), source_digest(key)
         return self.read[key]

@@ -98,7 +98,7 @@ class Store:
         except FileNotFoundError:
             return False
         try:
-            self._parsed(read_bytes(aside), path)
+            self._parsed(read_shared(aside), path)
         except Damaged:
             return True
         except TooNew:
@@ -169,7 +169,7 @@ def _content(path: Path) -> bytes:
     """The content of a file; a pipe would be waited for, perhaps for ever."""
     if not path.is_file() and path.exists():
         raise Damaged("it is no file")
-    return read_bytes(path)
+    return read_shared(path)
 
 
 def _stays(finished: Record | None, record: Record) -> bool:
@@ -179,7 +179,7 @@ def _stays(finished: Record | None, record: Record) -> bool:
 
 def _copy(path: Path, to: Path) -> None:
     """Copy a file to a path, or to the first of `to-2`, `to-3`, ... that is not taken, which no other process then takes."""
-    content = read_bytes(path)
+    content = read_shared(path)
     for name in (to, *(to.with_name(f"{to.name}-{number}") for number in range(2, 1000))):
         try:
             with name.open("xb") as file:
@@ -201,7 +201,7 @@ def takes_no_more(folder: Path, error: OSError, unwritten: str = "") -> UserErro
     )
 
 
-def read_bytes(path: Path) -> bytes:
+def read_shared(path: Path) -> bytes:
     """What is in a file; a network file system may say that it has just been replaced, and then it is opened again."""
     for _ in range(9):
         try:
