@@ -21,7 +21,7 @@ benchmarks = ["split:tasks=2,examples=300,epochs=2", "permuted:tasks=3,examples=
 strategies = ["finetune", "er:memory=30", "er:memory=30,policy=balanced", "joint"]
 """
 SAME_WAY = "--compile", "off", "--jobs", "2"
-"""No trial, which a busy machine could decide otherwise, and as many threads however few cells are left: the same last digits."""
+"""No trial, which a busy machine could decide otherwise, and as many threads however few cells are left: the same digits."""
 KILLER = """
 import os, signal
 from dataclasses import dataclass

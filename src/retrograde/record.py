@@ -248,7 +248,8 @@ def _faults(record: Record) -> Iterator[str]:
 
 def _odd(name: str, values: Mapping[str, object]) -> Iterator[str]:
     """Name the values of a dictionary that hold NaN or an infinite number."""
-    return (f"{name}.{key}={value!r} is not finite" for key, value in values.items() if odd_number(value))
+    numbers = ((key, value) for key, value in values.items() if not isinstance(value, str | int))
+    return (f"{name}.{key}={value!r} is not finite" for key, value in numbers if odd_number(value))
 
 
 def _kind_fault(name: str, values: Mapping[str, object]) -> str:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 
-import numpy as np
+import pandas as pd
 
 from retrograde.errors import on_one_line
 from retrograde.result import Entry, Section, Table
@@ -93,10 +94,12 @@ def _latex_text(text: str) -> str:
 
 def csv(table: Table) -> str:
     """The tidy numbers, with all digits; a spreadsheet takes no text of it for a formula."""
-    tidy = table.tidy.rename(columns=_inert)
+    inert = cache(_inert)  # texts repeat from row to row
+    tidy = table.tidy.rename(columns=inert)
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:
-        tidy.isetitem(place, np.fromiter(map(_inert, tidy.iloc[:, place]), dtype=object, count=len(tidy)))
+        values = tidy.iloc[:, place].tolist()
+        tidy.isetitem(place, pd.Series([inert(each) if isinstance(each, str) else each for each in values], tidy.index, object))
     return tidy.to_csv(index=False, lineterminator="\n")
 
 
@@ -104,10 +107,8 @@ _FORMULA = re.compile(r"[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def _inert(value: object) -> object:
-    """The same value; text without line breaks, and with an apostrophe before it where a spreadsheet would compute it."""
-    if not isinstance(value, str):
-        return value
+def _inert(value: str) -> str:
+    """A text without line breaks, and with an apostrophe before it where a spreadsheet would compute it."""
     text = on_one_line(value)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
