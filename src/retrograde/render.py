@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-import pandas as pd
+import numpy as np
 
 from retrograde.errors import on_one_line
 from retrograde.result import Entry, Section, Table
@@ -99,7 +99,7 @@ def csv(table: Table) -> str:
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:
         values = tidy.iloc[:, place].tolist()
-        tidy.isetitem(place, pd.Series([inert(each) if isinstance(each, str) else each for each in values], tidy.index, object))
+        tidy.isetitem(place, np.array([inert(each) if isinstance(each, str) else each for each in values], object))
     return tidy.to_csv(index=False, lineterminator="\n")
 
 
