@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrograde.data import Dataset
-from retrograde.settings import OpenPart
-from retrograde.stream import Benchmark, Stream
+from retrograde.data.dataset import Dataset
+from retrograde.interface.benchmark import Benchmark
+from retrograde.parts.part import OpenPart
+from retrograde.streams.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,6 @@ class Avalanche(OpenPart, Benchmark):
     arguments: dict[str, Any] = field(default_factory=lambda: {"num_experiences": 5})
 
     def cut(self, data: Dataset, seed: int) -> Stream:
-        from retrograde.avalanche import cut, for_scenario
+        from retrograde.bridges.avalanche import cut, for_scenario
 
         return for_scenario(cut(self.name, self.arguments, data, seed), self.scenario)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from retrograde.episodes import ClassEpisodes
-from retrograde.settings import Count, Ints
+from retrograde.interface.episodic import ClassEpisodes
+from retrograde.parts.fields import Count, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from retrograde.episodes import ClassEpisodes
-from retrograde.settings import Ints
+from retrograde.interface.episodic import ClassEpisodes
+from retrograde.parts.fields import Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde.data import Dataset
+from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.seeds import generator
-from retrograde.settings import Count, Ints
-from retrograde.stream import Benchmark, Examples, Preparation, Stream, Task, of_classes
+from retrograde.interface.benchmark import Benchmark
+from retrograde.parts.fields import Count, Ints
+from retrograde.randomness import generator
+from retrograde.streams.cuts import of_classes
+from retrograde.streams.stream import Examples, Preparation, Stream, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrograde.data import Dataset
-from retrograde.seeds import generator
-from retrograde.settings import Count
-from retrograde.stream import Benchmark, Scenario, Stream, same_classes
+from retrograde.data.dataset import Dataset
+from retrograde.interface.benchmark import Benchmark
+from retrograde.parts.fields import Count
+from retrograde.randomness import generator
+from retrograde.streams.cuts import same_classes
+from retrograde.streams.stream import Scenario, Stream
 
 
 @dataclass(frozen=True, kw_only=True)

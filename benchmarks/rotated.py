@@ -6,11 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int64
 
-from retrograde.data import Dataset
+from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.seeds import generator
-from retrograde.settings import Count, Ints, Rate
-from retrograde.stream import Benchmark, Scenario, Stream, need_images, same_classes
+from retrograde.interface.benchmark import Benchmark
+from retrograde.parts.fields import Count, Ints, Rate
+from retrograde.randomness import generator
+from retrograde.streams.cuts import need_images, same_classes
+from retrograde.streams.stream import Scenario, Stream
 
 
 @dataclass(frozen=True, kw_only=True)

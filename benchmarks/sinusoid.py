@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from retrograde.data import Dataset
-from retrograde.episodes import Distribution, Drawn, Episodic, Partition
+from retrograde.data.dataset import Dataset
+from retrograde.episodes.distribution import Distribution, Drawn, Partition
 from retrograde.errors import UserError
-from retrograde.net import squared_errors
-from retrograde.settings import Count
+from retrograde.interface.episodic import Episodic
+from retrograde.losses import squared_errors
+from retrograde.parts.fields import Count
 
 
 @dataclass(frozen=True, kw_only=True)

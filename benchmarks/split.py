@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrograde.data import Dataset
+from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.seeds import generator
-from retrograde.settings import Count, Ints
-from retrograde.stream import Benchmark, Stream, split_classes
+from retrograde.interface.benchmark import Benchmark
+from retrograde.parts.fields import Count, Ints
+from retrograde.randomness import generator
+from retrograde.streams.cuts import split_classes
+from retrograde.streams.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)

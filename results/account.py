@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import (
+from retrograde.metrics.alignment import (
     AHEAD,
     COSTS,
     MATCHED,
@@ -24,13 +24,15 @@ from retrograde.alignment import (
     windows,
     within_runs,
 )
-from retrograde.factors import Factors
-from retrograde.frame import Key, Label, by_strategy, labels, outcomes_of, row_title
-from retrograde.reasons import PARTS, comparisons, of_column
-from retrograde.record import Cell, Record
-from retrograde.result import NOTHING, Entry, Result, Section, Table
-from retrograde.stats import BySeed, Interval, over_seeds, t_interval
-from retrograde.within import Within
+from retrograde.metrics.factors import PARTS, Factors, comparisons, of_column
+from retrograde.metrics.frames import Key, Label, by_strategy, labels
+from retrograde.metrics.intervals import BySeed, Interval, over_seeds, t_interval
+from retrograde.metrics.repeated_measures import Within
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import outcomes_of, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import NOTHING, Entry, Section, Table
 
 PERCENT = ("forgetting", "explained")
 COLUMNS = {

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import examples, of_benchmarks, of_strategies, replicate_accounts, title_of
-from retrograde.frame import labels, row_title
-from retrograde.record import Record
-from retrograde.result import Drawing
-from retrograde.stats import t_interval
+from retrograde.metrics.alignment import examples, of_benchmarks, of_strategies, replicate_accounts, title_of
+from retrograde.metrics.frames import labels
+from retrograde.metrics.intervals import t_interval
+from retrograde.records.record import Record
+from retrograde.reporting.cells import row_title
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.figure import Look
+    from retrograde.reporting.plotting import Look
 
 FACTORS = {"interference": "interference", "opposed": "= −alignment", "gradient": "× gradient", "path": "× path"}
 
@@ -29,7 +30,7 @@ class AccountParts(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.figure import looks, wrapped
+        from retrograde.reporting.plotting import looks, wrapped
 
         label = labels(records)
         frame = replicate_accounts(records, label)

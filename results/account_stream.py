@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import account_frame, examples, of_benchmarks, of_strategies, title_of
-from retrograde.frame import labels
-from retrograde.record import Record
-from retrograde.result import Drawing
-from retrograde.stats import t_interval
+from retrograde.metrics.alignment import account_frame, examples, of_benchmarks, of_strategies, title_of
+from retrograde.metrics.frames import labels
+from retrograde.metrics.intervals import t_interval
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ class AccountStream(Drawing):
     """The change of earlier tasks' losses while each task is trained, and its parts: slope, curvature and remainder."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import grouped, looks
+        from retrograde.reporting.plotting import grouped, looks
 
         label = labels(records)
         accounts = account_frame(records, label)
@@ -86,7 +86,7 @@ def _name_axes(figure: "Figure", axes: "dict[tuple[str, str], Axes]") -> None:
     """One legend, and whole numbers of tasks."""
     from matplotlib.ticker import MaxNLocator
 
-    from retrograde.figure import lowest
+    from retrograde.reporting.plotting import lowest
 
     for axis in axes.values():
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrograde.frame import Label, labels, ordered
-from retrograde.record import Cell, Record
-from retrograde.result import Drawing
-from retrograde.score import acc
-from retrograde.stats import t_interval
+from retrograde.metrics.frames import Label, labels, ordered
+from retrograde.metrics.intervals import t_interval
+from retrograde.metrics.matrix import acc
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.figure import Look
+    from retrograde.reporting.plotting import Look
 
 WIDE = 3
 """Panels beside each other."""
@@ -40,7 +41,7 @@ class AccuracyCost(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.figure import looks, wrapped
+        from retrograde.reporting.plotting import looks, wrapped
 
         label = labels(records)
         found = {place: points for place, points in _points(records, label).items() if len(points) > 1}
@@ -94,7 +95,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> None:
-    from retrograde.figure import plain_ticks
+    from retrograde.reporting.plotting import plain_ticks
 
     best = front(points)
     axis.plot([p.seconds for p in best], [p.accuracy for p in best], color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
@@ -109,6 +110,6 @@ def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> 
 
 
 def _legend(figure: "Figure", shown: set[str], look: "Mapping[str, Look]") -> None:
-    from retrograde.figure import legend_lines
+    from retrograde.reporting.plotting import legend_lines
 
     figure.legend(handles=legend_lines(look, shown), loc="outside right center", fontsize="x-small")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.course import Course
-from retrograde.frame import REPLICATE, Label, labels, ordered
-from retrograde.record import Cell, Record
-from retrograde.result import Drawing
+from retrograde.metrics.frames import REPLICATE, Label, labels, ordered
+from retrograde.records.cell import Cell
+from retrograde.records.online_accuracy import Course
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ class AccuracyStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.figure import lines, looks
+        from retrograde.reporting.plotting import lines, looks
 
         label = labels(records)
         tests = _frame(records, label)

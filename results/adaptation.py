@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.adaptation import WATCHED
-from retrograde.frame import (
+from retrograde.metrics.frames import (
     INNER,
     REPLICATE,
     Key,
@@ -18,14 +17,16 @@ from retrograde.frame import (
     competing,
     inner_account_frame,
     labels,
-    outcomes_of,
-    row_title,
 )
-from retrograde.paired import BOLD, leaders
-from retrograde.published import Published, finder, published
-from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table
-from retrograde.stats import t_interval
+from retrograde.metrics.intervals import t_interval
+from retrograde.metrics.paired import BOLD, leaders
+from retrograde.records.cell import Cell
+from retrograde.records.few_shot import WATCHED
+from retrograde.records.record import Record
+from retrograde.reporting.cells import outcomes_of, row_title
+from retrograde.reporting.published import Published, finder, published_numbers
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table
 
 SHOWN = (0, 1, 3, 5, 10)
 """Inner steps with a column of their own; the last one that a strategy takes has one too."""
@@ -102,7 +103,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
     leading = {step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy") for step in steps}
-    cells, beside = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}, finder(published())
+    cells, beside = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}, finder(published_numbers())
     rows: list[tuple[Entry, ...]] = []
     for key, n in outcomes_of(here, label).items():
         bold = [key in leading[step] for step in steps]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.frame import adaptation_frame, labels
-from retrograde.record import Record
-from retrograde.result import Drawing
+from retrograde.metrics.frames import adaptation_frame, labels
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ class AdaptationCurves(Drawing):
     """Loss and accuracy on new tasks after each inner step."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import lines, looks
+        from retrograde.reporting.plotting import lines, looks
 
         label = labels(records)
         frame = adaptation_frame(records, label)

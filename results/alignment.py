@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde.alignment import examples, layer_frame, of_benchmarks, replicate_alignment
-from retrograde.frame import Key, Label, by_strategy, labels, outcomes_of, row_title, score_frame
-from retrograde.probe import CEILING
-from retrograde.record import Cell, Record
-from retrograde.result import NOTHING, Entry, Result, Section, Table
-from retrograde.stats import BySeed, over_seeds, t_interval
+from retrograde.metrics.alignment import examples, layer_frame, of_benchmarks, replicate_alignment
+from retrograde.metrics.frames import Key, Label, by_strategy, labels, score_frame
+from retrograde.metrics.intervals import BySeed, over_seeds, t_interval
+from retrograde.records.cell import Cell
+from retrograde.records.gradient_probe import CEILING
+from retrograde.records.record import Record
+from retrograde.reporting.cells import outcomes_of, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import NOTHING, Entry, Section, Table
 
 PERCENT = ("ACC", "forgetting", "conflict")
 COLUMNS = {

@@ -5,22 +5,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.anytime import METRICS
-from retrograde.frame import (
-    Label,
-    by_strategy,
-    done_of,
-    entries,
-    intervals,
-    labels,
-    ordered,
-    outcomes_of,
-    row_title,
-    score_frame,
-)
-from retrograde.paired import BOLD
-from retrograde.record import Cell, Record
-from retrograde.result import NOTHING, Entry, Result, Section, Table
+from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, ordered, score_frame
+from retrograde.metrics.online import METRICS
+from retrograde.metrics.paired import BOLD
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import done_of, entries, outcomes_of, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import NOTHING, Entry, Section, Table
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Anytime(Result):
             _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
             for name in names
         )
-        return Table("Anytime", (_NOTE, _MEANING), sections, intervals(frame, "metric"))
+        return Table("Anytime", (_NOTE, _MEANING), sections, interval_frame(frame, "metric"))
 
 
 _NOTE = (

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, by_strategy, done_of, entries, intervals, labels, ordered, outcomes_of, row_title
-from retrograde.paired import BOLD
-from retrograde.record import Cell, Record
-from retrograde.result import NOTHING, Entry, Result, Section, Table
+from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, ordered
+from retrograde.metrics.paired import BOLD
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import done_of, entries, outcomes_of, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import NOTHING, Entry, Section, Table
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -26,7 +29,7 @@ class ClassSequence(Result):
             _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
             for name in names
         )
-        return Table("Class sequence", (_NOTE,), sections, intervals(frame, "classes"))
+        return Table("Class sequence", (_NOTE,), sections, interval_frame(frame, "classes"))
 
 
 _NOTE = (

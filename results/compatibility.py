@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import Label, labels, ordered, percent
-from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.stats import BySeed, over_seeds
+from retrograde.metrics.frames import Label, labels, ordered
+from retrograde.metrics.intervals import BySeed, over_seeds
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import percent
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table, outcomes
 
 COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde.frame import end_frame, labels, streams
-from retrograde.ranks import tied_groups
-from retrograde.record import Record
-from retrograde.result import Drawing
-from retrograde.standing import Ranking, contests, names, ranking
+from retrograde.metrics.frames import end_frame, labels, streams
+from retrograde.metrics.ranking import Ranking, contests, names, rank_strategies, tied_groups
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +27,7 @@ class CriticalDifference(Drawing):
         own = streams(records)
         label = labels(own)
         frame = end_frame(own, label)
-        board = ranking(contests(frame[frame.metric == "ACC"], names(label.values())))
+        board = rank_strategies(contests(frame[frame.metric == "ACC"], names(label.values())))
         return _drawn(board) if board.tested else None
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from retrograde.adaptation import Fit
-from retrograde.frame import labels, ordered
-from retrograde.record import Record
-from retrograde.result import Drawing
+from retrograde.metrics.frames import labels, ordered
+from retrograde.records.few_shot import Fit
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

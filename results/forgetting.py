@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.frame import Key, by_strategy, labels, row_title, score_frame
-from retrograde.record import Record
-from retrograde.result import Drawing
-from retrograde.stats import BySeed, over_seeds, t_interval
+from retrograde.metrics.frames import Key, by_strategy, labels, score_frame
+from retrograde.metrics.intervals import BySeed, over_seeds, t_interval
+from retrograde.records.record import Record
+from retrograde.reporting.cells import row_title
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.figure import Look
+    from retrograde.reporting.plotting import Look
 
 METRICS = {"ACC": "ACC %", "forgetting": "forgetting %"}
 
@@ -28,7 +29,7 @@ class Forgetting(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.figure import looks, wrapped
+        from retrograde.reporting.plotting import looks, wrapped
 
         label = labels(records)
         frame = score_frame(records, label)

@@ -8,11 +8,13 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde.frame import end_frame, labels, notes_on_knowledge, ordered, row_title, streams
-from retrograde.paired import ALPHA, FEWEST
-from retrograde.record import Record
-from retrograde.result import Entry, Result, Section, Table
-from retrograde.standing import Contests, Ranking, Tally, contests, names, ranking, tallies
+from retrograde.metrics.frames import end_frame, labels, ordered, streams
+from retrograde.metrics.paired import ALPHA, FEWEST
+from retrograde.metrics.ranking import Contests, Ranking, Tally, contests, names, rank_strategies, tallies
+from retrograde.records.record import Record
+from retrograde.reporting.cells import notes_on_knowledge, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table
 
 COLUMNS = ("strategy", "average rank", "mean ACC", "mean forgetting", "win / tie / loss", "benchmarks", "n")
 TIDY = ["strategy", "upper_bound", "average_rank", "ACC", "forgetting", "win", "tie", "loss", "benchmarks", "of", "least_n"]
@@ -43,7 +45,7 @@ class Leaderboard(Result):
         called, frame = names(label.values()), end_frame(own, label)
         frame = frame.assign(name=[called[key] for key in zip(frame.strategy, frame.settings, strict=True)])
         found = contests(frame[frame.metric == "ACC"], called)
-        of, board = len({each.benchmark for each in label.values()}), ranking(found)
+        of, board = len({each.benchmark for each in label.values()}), rank_strategies(found)
         done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
         for record in ordered(own):
             benchmark, *strategy = label[record.cell]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.frame import checks_frame, labels
-from retrograde.record import Record
-from retrograde.result import Drawing
+from retrograde.metrics.frames import checks_frame, labels
+from retrograde.records.record import Record
+from retrograde.reporting.result import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ class MetaTraining(Drawing):
     """Loss, accuracy and the cosine between support and query gradients, on new tasks, against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.figure import lines, looks
+        from retrograde.reporting.plotting import lines, looks
 
         label = labels(records)
         frame = checks_frame(records, label)

@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde.frame import Label, adaptation_frame, labels, row_title, score_frame
-from retrograde.published import POINTS, SHARE, Published, finder, fits, is_loss, published
-from retrograde.record import Cell, Record
-from retrograde.result import Entry, Result, Section, Table, outcomes
-from retrograde.settings import parse
-from retrograde.stats import LEVEL, Interval, difference, t_interval
+from retrograde.metrics.frames import Label, adaptation_frame, labels, score_frame
+from retrograde.metrics.intervals import LEVEL, Interval, difference, t_interval
+from retrograde.parts.spec import parse
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import row_title
+from retrograde.reporting.published import POINTS, SHARE, Published, finder, fits, is_loss, published_numbers
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table, outcomes
 
 COLUMNS = (
     *("strategy", "published", "metric", "theirs", "ours", "n", "difference", "90 % interval", "margin", "informative"),
@@ -144,7 +147,7 @@ def _counted(n: int, verdict: str) -> str:
 
 def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[Beside]:
     """Every number beside a cell, those beside one cell in the order of the file."""
-    cells, entries = defaultdict(list), published()
+    cells, entries = defaultdict(list), published_numbers()
     beside = finder(entries)
     for record in records:
         cells[record.cell].append(record)

@@ -7,24 +7,16 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde.convention import VERSIONS, metrics
-from retrograde.frame import (
-    Label,
-    by_strategy,
-    done_of,
-    entries,
-    intervals,
-    labels,
-    notes_on_knowledge,
-    outcomes_of,
-    row_title,
-    score_frame,
-)
-from retrograde.paired import BOLD
-from retrograde.published import Published, finder, published
-from retrograde.record import Cell, Record
-from retrograde.result import NOTHING, Entry, Result, Section, Table
-from retrograde.score import Metric
+from retrograde.metrics.conventions import VERSIONS, metrics
+from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, score_frame
+from retrograde.metrics.metric import Metric
+from retrograde.metrics.paired import BOLD
+from retrograde.records.cell import Cell
+from retrograde.records.record import Record
+from retrograde.reporting.cells import done_of, entries, notes_on_knowledge, outcomes_of, row_title
+from retrograde.reporting.published import Published, finder, published_numbers
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import NOTHING, Entry, Section, Table
 
 
 @dataclass(frozen=True)
@@ -42,12 +34,12 @@ class Scores(Result):
         for record in records:
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        beside, frames = finder(published()), dict(iter(frame.groupby("benchmark")))
+        beside, frames = finder(published_numbers()), dict(iter(frame.groupby("benchmark")))
         sections = tuple(
             _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside) for name in sorted(by_benchmark)
         )
         notes = _compared(), _meaning(self.convention), *notes_on_knowledge(records, label)
-        return Table("Scores", notes, sections, intervals(frame, "metric"))
+        return Table("Scores", notes, sections, interval_frame(frame, "metric"))
 
 
 def _compared() -> str:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from retrograde.frame import ENDS, Key, by_strategy, competing, end_frame, labels, number, row_title
-from retrograde.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
-from retrograde.record import Record
-from retrograde.result import Entry, Result, Section, Table
-from retrograde.stats import BySeed, Interval, bootstrap_interval, over_seeds, t_intervals
+from retrograde.metrics.frames import ENDS, Key, by_strategy, competing, end_frame, labels
+from retrograde.metrics.intervals import BySeed, Interval, bootstrap_interval, over_seeds, t_intervals
+from retrograde.metrics.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
+from retrograde.records.record import Record
+from retrograde.reporting.cells import number, row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table
 
 MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""

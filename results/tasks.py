@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde.frame import Label, labels, ordered, row_title
-from retrograde.record import Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.metrics.frames import Label, labels, ordered
+from retrograde.records.record import Record
+from retrograde.reporting.cells import row_title
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table
 
 SHOWN = 20
 """Tasks that have a column; of more, every second, third, ... and the last."""

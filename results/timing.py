@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.frame import labels, ordered
-from retrograde.record import Record
-from retrograde.result import Entry, Result, Section, Table
+from retrograde.metrics.frames import labels, ordered
+from retrograde.records.record import Record
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Entry, Section, Table
 
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from retrograde.errors import UserError, nearest
-from retrograde.learner import Terms
+from retrograde.interface.learner import Terms
 
 from ._avalanche_models import WRAPPED, Parted, Told
 

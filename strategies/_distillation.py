@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.net import Batch, Net, mean
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.losses import mean
 from retrograde.optim import Params
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from retrograde.errors import UserError
-from retrograde.net import HEAD
+from retrograde.models.head import HEAD
 from retrograde.optim import Params
 
 WEIGHT, BIAS = f"{HEAD}.weight", f"{HEAD}.bias"

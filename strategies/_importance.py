@@ -2,7 +2,7 @@
 
 import torch
 
-from retrograde.net import State
+from retrograde.interface.state import State
 from retrograde.optim import Params
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn.functional import relu
 
-from retrograde.memory import POLICIES, Memory, Policy
-from retrograde.net import Batch, Net
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.strategy import Arrival, Strategy, Weighing
 from retrograde.optim import Params, clipped
-from retrograde.settings import Bound, Count, Rate
-from retrograde.strategy import Arrival, Strategy, Weighing
+from retrograde.parts.fields import Bound, Count, Rate
+from retrograde.streams.memory import POLICIES, Memory, Policy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from torch.func import vjp, vmap
 from torch.nn.functional import linear
 
 from retrograde.errors import UserError
-from retrograde.net import Batch, Net
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
 from retrograde.optim import Params, added
 
 from ._importance import nothing

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde.net import Net, State, of_head
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Lesson, Strategy
+from retrograde.models.head import of_head
 from retrograde.optim import INNER, Params
-from retrograde.settings import Rate
-from retrograde.strategy import Arrival, Lesson, Strategy
+from retrograde.parts.fields import Rate
 
 from ._head import blank
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.memory import POLICIES, Memory, Policy
-from retrograde.settings import Count
-from retrograde.strategy import Strategy, Weighing
+from retrograde.interface.strategy import Strategy, Weighing
+from retrograde.parts.fields import Count
+from retrograde.streams.memory import POLICIES, Memory, Policy
 
 
 @dataclass(frozen=True, kw_only=True)

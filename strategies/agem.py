@@ -5,12 +5,14 @@ from typing import ClassVar
 
 import torch
 
-from retrograde.align import dot
-from retrograde.memory import Policy
-from retrograde.net import Batch, Net, State
+from retrograde.gradients import dot
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Weighing
 from retrograde.optim import Params
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Weighing
+from retrograde.parts.fields import Count, Rate
+from retrograde.streams.memory import Policy
 
 from ._replay import Replay
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from retrograde.errors import UserError
-from retrograde.net import Batch, Net
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.strategy import Lesson
 from retrograde.optim import Params, sgd
-from retrograde.settings import Rate
-from retrograde.strategy import Lesson
+from retrograde.parts.fields import Rate
 
 from ._prepared import Prepared
 

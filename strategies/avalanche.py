@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from retrograde.learner import Experience, Learner, Terms
-from retrograde.settings import OpenPart, Rate
+from retrograde.interface.learner import Experience, Learner, Terms
+from retrograde.parts.fields import Rate
+from retrograde.parts.part import OpenPart
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Avalanche(OpenPart, Learner):
 
     def begin(self, model: nn.Module) -> None:
         with quiet():
-            from retrograde.avalanche import experience  # first, since it lets torchvision load
+            from retrograde.bridges.avalanche import experience
 
             from ._avalanche import build, watched
 

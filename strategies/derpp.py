@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograde.memory import POLICIES, Memory
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
 from retrograde.optim import Params
-from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Arrival
+from retrograde.parts.fields import NonNegative, Rate
+from retrograde.streams.memory import POLICIES, Memory
 
 from ._distillation import blank, squared_gap, written
 from ._replay import Replay

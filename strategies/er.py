@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.memory import POLICIES, Memory, Policy
-from retrograde.net import Net, State
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy, Weighing
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy, Weighing
+from retrograde.parts.fields import Count, Rate
+from retrograde.streams.memory import POLICIES, Memory, Policy
 
 
 @dataclass(frozen=True)

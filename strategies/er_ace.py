@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.net import Losses, Net, State, cross_entropies
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Ahead, Arrival
+from retrograde.losses import Losses, cross_entropies
 from retrograde.optim import Params
-from retrograde.settings import Rate
-from retrograde.strategy import Ahead, Arrival
+from retrograde.parts.fields import Rate
 
 from ._distillation import met
 from ._replay import Replay

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy
 from retrograde.optim import Params, added
-from retrograde.settings import Limit, NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.parts.fields import Limit, NonNegative, Rate
 
 from ._fisher import Fisher, fisher_information
 from ._importance import free, held, packed, unpacked

@@ -6,11 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from retrograde.memory import Memory, Reservoir
-from retrograde.net import Net, State, mean
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy, Weighing
+from retrograde.losses import mean
 from retrograde.optim import Params
-from retrograde.settings import Count, NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy, Weighing
+from retrograde.parts.fields import Count, NonNegative, Rate
+from retrograde.streams.memory import Memory, Reservoir
 
 from ._distillation import blank, written
 

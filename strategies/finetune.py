@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from retrograde.net import Net, State
-from retrograde.settings import Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy
+from retrograde.parts.fields import Rate
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.metastrategy import Episode, MetaStrategy
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.metastrategy import Episode, MetaStrategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
 from retrograde.optim import Params
-from retrograde.settings import Steps
+from retrograde.parts.fields import Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from retrograde.memory import ClassBalanced, Memory
-from retrograde.net import Net, State
-from retrograde.schedule import Schedule
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy
+from retrograde.parts.fields import Count, Rate
+from retrograde.streams.memory import ClassBalanced, Memory
+from retrograde.streams.schedule import Schedule
 
 
 @dataclass(frozen=True)

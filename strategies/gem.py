@@ -5,11 +5,13 @@ from typing import ClassVar
 
 import torch
 
-from retrograde.memory import Memory, TaskRing
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy, Weighing
 from retrograde.optim import Params
-from retrograde.settings import Count, NonNegative, Rate
-from retrograde.strategy import Arrival, Strategy, Weighing
+from retrograde.parts.fields import Count, NonNegative, Rate
+from retrograde.streams.memory import Memory, TaskRing
 
 from ._quadratic import smallest
 

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy, Weighing
 from retrograde.optim import Params
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Strategy, Weighing
+from retrograde.parts.fields import Count, Rate
 
 
 @dataclass(frozen=True, kw_only=True)

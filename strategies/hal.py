@@ -7,10 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde.net import Batch, Net, State, mean
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished
+from retrograde.losses import mean
 from retrograde.optim import Params, added, sgd
-from retrograde.settings import Count, NonNegative, Rate, Share
-from retrograde.strategy import Arrival, Finished
+from retrograde.parts.fields import Count, NonNegative, Rate, Share
 
 from ._distillation import met
 from ._replay import Replay

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.net import Net, State
-from retrograde.schedule import Schedule
-from retrograde.settings import Rate
-from retrograde.strategy import Arrival, Strategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Strategy
+from retrograde.parts.fields import Rate
+from retrograde.streams.schedule import Schedule
 
 
 @dataclass(frozen=True)

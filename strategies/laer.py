@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
 from retrograde.optim import Params, clipped, sgd
-from retrograde.settings import Bound, Rate
-from retrograde.strategy import Arrival
+from retrograde.parts.fields import Bound, Rate
 
 from ._lookahead import LookAhead, followed
 

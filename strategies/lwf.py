@@ -6,10 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Ahead, Arrival, Finished, Strategy, Weighing
 from retrograde.optim import Params
-from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Ahead, Arrival, Finished, Strategy, Weighing
+from retrograde.parts.fields import NonNegative, Rate
 
 from ._distillation import met, taught_among
 from ._importance import packed, unpacked

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.metastrategy import Episode, MetaStrategy
-from retrograde.net import Net
+from retrograde.interface.metastrategy import Episode, MetaStrategy
+from retrograde.interface.net import Net
 from retrograde.optim import Params
-from retrograde.settings import Steps
+from retrograde.parts.fields import Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.net import Net
+from retrograde.interface.net import Net
+from retrograde.interface.strategy import Lesson
 from retrograde.optim import Params, sgd
-from retrograde.settings import Rate, Steps
-from retrograde.strategy import Lesson
+from retrograde.parts.fields import Rate, Steps
 
 from ._prepared import Prepared
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy
 from retrograde.optim import Params, added
-from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.parts.fields import NonNegative, Rate
 
 from ._importance import free, held, packed, unpacked
 from ._per_example import Directions, check_rows, mean_powers

@@ -5,12 +5,14 @@ from typing import ClassVar, Literal
 
 import torch
 
-from retrograde.memory import POLICIES, Memory, Policy
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy, Weighing
 from retrograde.optim import Params, sgd
-from retrograde.schedule import Schedule
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival, Finished, Strategy, Weighing
+from retrograde.parts.fields import Count, Rate
+from retrograde.streams.memory import POLICIES, Memory, Policy
+from retrograde.streams.schedule import Schedule
 
 
 @dataclass(frozen=True)

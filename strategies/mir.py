@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.memory import POLICIES, Memory
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
 from retrograde.optim import Params, sgd
-from retrograde.settings import Count, Rate
-from retrograde.strategy import Arrival
+from retrograde.parts.fields import Count, Rate
+from retrograde.streams.memory import POLICIES, Memory
 
 from ._replay import Replay
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy
 from retrograde.optim import Params, added
-from retrograde.settings import Limit, NonNegative, Rate, Share
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.parts.fields import Limit, NonNegative, Rate, Share
 
 from ._fisher import Fisher, fisher_information
 from ._importance import free, held, packed, unpacked

@@ -5,8 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde.metastrategy import Episode, MetaStrategy
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.metastrategy import Episode, MetaStrategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
 from retrograde.optim import Params
 
 

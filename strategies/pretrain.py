@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.metastrategy import Episode, MetaStrategy
-from retrograde.net import Net
+from retrograde.interface.metastrategy import Episode, MetaStrategy
+from retrograde.interface.net import Net
 from retrograde.optim import Params
 
 

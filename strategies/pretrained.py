@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde.net import Net
+from retrograde.interface.net import Net
+from retrograde.interface.strategy import Lesson
 from retrograde.optim import Params
-from retrograde.strategy import Lesson
 
 from ._prepared import Prepared
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from retrograde.metastrategy import Episode, MetaStrategy
-from retrograde.net import Batch, Net, State
+from retrograde.interface.batch import Batch
+from retrograde.interface.metastrategy import Episode, MetaStrategy
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
 from retrograde.optim import Optimizer, Params, adam, sgd
-from retrograde.settings import Limit, Rate, Steps
+from retrograde.parts.fields import Limit, Rate, Steps
 
 ADAM = adam(beta1=0.0)
 

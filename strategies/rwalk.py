@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import relu
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy
 from retrograde.optim import Params, added
-from retrograde.settings import Count, NonNegative, Rate, Share
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.parts.fields import Count, NonNegative, Rate, Share
 
 from ._importance import held, nothing, packed, unpacked
 

@@ -10,11 +10,12 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Ahead, Arrival, Strategy
 from retrograde.optim import Params
-from retrograde.settings import Rate
-from retrograde.strategy import Ahead, Arrival, Strategy
-from retrograde.stream import Scenario
+from retrograde.parts.fields import Rate
+from retrograde.streams.stream import Scenario
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import relu
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished, Strategy
 from retrograde.optim import Params, added
-from retrograde.settings import NonNegative, Rate
-from retrograde.strategy import Arrival, Finished, Strategy
+from retrograde.parts.fields import NonNegative, Rate
 
 from ._importance import packed, pull, unpacked
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
 from retrograde.optim import Params, sgd
-from retrograde.settings import Rate
-from retrograde.strategy import Arrival
+from retrograde.parts.fields import Rate
 
 from ._lookahead import LookAhead
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from retrograde.errors import UserError
-from retrograde.net import Net, State
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Ahead, Arrival, Strategy
 from retrograde.optim import Params
-from retrograde.settings import Rate, Share
-from retrograde.strategy import Ahead, Arrival, Strategy
-from retrograde.stream import Scenario
+from retrograde.parts.fields import Rate, Share
+from retrograde.streams.stream import Scenario
 
 
 @dataclass(frozen=True)

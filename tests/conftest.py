@@ -7,9 +7,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "adapting", "align", "anytime", "convention", "data", "episodes", "evaluation", "factors", "learner", "matched", "memory",
-    "metastrategy", "models", "net", "omniglot", "opaque", "optim", "paired", "ranks", "schedule", "score", "seeds", "stats",
-    "stream", "vectorise", "within", "benchmarks", "strategies",
+    "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "optim", "randomness", "streams",
+    "training.backend", "training.episode_replicas", "training.opaque", "training.stream_replicas", "benchmarks", "strategies",
 )  # fmt: skip
 
 
@@ -32,7 +31,8 @@ def same_path(monkeypatch):
 @pytest.fixture(scope="session")
 def make_record():
     """Build a record from its counts of right answers, out of 100 per task unless told."""
-    from retrograde.record import Cell, Named, Record
+    from retrograde.records.cell import Cell, Named
+    from retrograde.records.record import Record
 
     def make(
         strategy="er", seed=0, correct=((10, 10), (90, 20), (80, 90)), *, benchmark="split", of=100, data="digest",
@@ -66,7 +66,7 @@ def make_record():
 @pytest.fixture(scope="session")
 def make_adapted(make_record):
     """Build a record of episodes from its losses, or right answers of 10, by inner step and test task."""
-    from retrograde.adaptation import Adaptation, Check, Fit
+    from retrograde.records.few_shot import Adaptation, Check, Fit
 
     episodes = {"test_tasks": 2, "transductive": True, "shots": 10, "test_shots": 5}
 
@@ -90,7 +90,7 @@ def make_adapted(make_record):
 @pytest.fixture(scope="session")
 def make_published():
     """Build a row of the literature from its numbers, its benchmark and strategy, and fields of its source."""
-    from retrograde.published import Published, Row, Source
+    from retrograde.reporting.published import Published, Row, Source
 
     def make(values=None, *, benchmark="split", strategy="er:memory=200", differs="", own=None, **source):
         row = Row(method="A", strategy=strategy, values=values or {"ACC": "85.0"}, differs=differs, **(own or {}))
@@ -103,7 +103,7 @@ def make_published():
 @pytest.fixture
 def literature(monkeypatch):
     """Let a table know these rows of the literature, and no others."""
-    from retrograde.registry import Registry
+    from retrograde.parts.registry import Registry
 
     def know(table, *entries):
         monkeypatch.setitem(Registry().find("results", table).table.__globals__, "published", lambda: entries)
@@ -116,7 +116,7 @@ def look():
     """Build a probe from the gradients of the tasks looked at, as rows; every ceiling is 1 unless told."""
     import numpy as np
 
-    from retrograde.probe import Probe
+    from retrograde.records.gradient_probe import Probe
 
     def build(task, gradients, losses=None, *, ceiling=None, layers=None, step=None):
         gradients = np.array(gradients, dtype=float)
@@ -134,7 +134,7 @@ def book():
     """Build an account from one number, or one for each earlier task, of loss, slope, curvature, remainder and exposure."""
     import numpy as np
 
-    from retrograde.account import Account
+    from retrograde.records.account import Account
 
     def build(task, *, before=1.0, slope=-0.5, curvature=0.75, remainder=0.0, exposure=2.0, length=4.0, windows=5):
         given = before, slope, curvature, remainder, exposure

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from retrograde.cli import main
-from retrograde.record import Record
-from retrograde.store import Store
+from retrograde.records.record import Record
+from retrograde.records.store import Store
 
 CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
 
@@ -130,7 +130,7 @@ def test_a_diverged_cell_is_said_and_kept_and_does_not_fail_the_run(call, tmp_pa
 
 BROKEN = """
 from dataclasses import dataclass
-from retrograde.strategy import Strategy
+from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Broken(Strategy):
@@ -526,7 +526,7 @@ def test_a_check_that_takes_too_long_is_stopped_with_its_name_and_line(call, tmp
 
 STEP = "    def step(self, net, state, arrival): return state\n"
 PLUGINS = {
-    "a setting without a default": ("from retrograde.settings import Rate", "    lr: Rate\n", "needs lr"),
+    "a setting without a default": ("from retrograde.parts.fields import Rate", "    lr: Rate\n", "needs lr"),
     "no step": ("", "    pass\n", "Define step"),
     "an init that raises": ("", f"{STEP}    def init(self, net, params): return {{}}['x']\n", "cannot be set up"),
     "an import that stops the program": ("raise SystemExit(3)", "    pass\n", "cannot be imported"),
@@ -536,7 +536,7 @@ PLUGINS = {
 @pytest.mark.parametrize("fault", PLUGINS)
 def test_a_faulty_plugin_is_one_clear_line(call, tmp_path, fault):
     first, body, remedy = PLUGINS[fault]
-    head = f"from dataclasses import dataclass\nfrom retrograde.strategy import Strategy\n{first}\n"
+    head = f"from dataclasses import dataclass\nfrom retrograde.interface.strategy import Strategy\n{first}\n"
     (tmp_path / "mine.py").write_text(f"{head}@dataclass(frozen=True)\nclass Mine(Strategy):\n{body}")
     code, _, err = call("run", *CELL[:2], "--strategy", "mine", "--plugin", "mine.py")
     assert (code, len(err.strip().splitlines())) == (2, 1)
@@ -601,7 +601,7 @@ def test_a_scaffold_replaces_no_file(call, tmp_path):
 
 UNKNOWN = """
 from dataclasses import dataclass
-from retrograde.result import Result
+from retrograde.reporting.result import Result
 
 @dataclass(frozen=True)
 class Odd(Result):

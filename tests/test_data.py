@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrograde.data import Dataset, cache_folder, data_folder, import_torchvision, load
+from retrograde.data.cache import cache_folder
+from retrograde.data.dataset import Dataset
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
 from retrograde.errors import UserError
 
 NOWHERE = Path("/nonexistent")
@@ -370,7 +373,7 @@ def test_a_png_whose_end_is_cut_off_is_refused_even_where_no_pixel_is_lost(tmp_p
 
 
 def test_a_folder_with_too_many_folders_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrograde.data.FOLDERS", 5)
+    monkeypatch.setattr("retrograde.data.files.FOLDERS", 5)
     with pytest.raises(UserError, match=r"at most 5 folders; .* Name the one that holds train/"):
         load(str(tree(tmp_path / "pets")), NOWHERE)
 
@@ -409,14 +412,14 @@ def test_a_zip_without_arrays_is_refused_as_an_npz(tmp_path, content):
 @pytest.mark.parametrize("make", [lambda path: np.savez(path / "own.npz", **arrays()), lambda path: tree(path / "own.npz")])
 def test_data_that_memory_does_not_hold_twice_are_refused(tmp_path, monkeypatch, make):
     make(tmp_path)
-    monkeypatch.setattr("retrograde.data.physical_bytes", lambda: 1000)
+    monkeypatch.setattr("retrograde.data.files.physical_bytes", lambda: 1000)
     (tmp_path / "own.npz").rename(path := tmp_path / ("own" if (tmp_path / "own.npz").is_dir() else "own.npz"))
     with pytest.raises(UserError, match="Data and a copy of them are held in memory"):
         load(str(path), NOWHERE)
 
 
 def test_an_image_of_a_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrograde.data.IMAGE_BYTES", 10)
+    monkeypatch.setattr("retrograde.data.files.IMAGE_BYTES", 10)
     with pytest.raises(UserError, match=r"An image has at most 10 bytes; .*\.png in .*z\.zip has"):
         load(str(zipped(tree(tmp_path / "pets"), tmp_path / "z.zip")), NOWHERE)
 

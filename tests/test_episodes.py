@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
 from retrograde.benchmarks.sinusoid import Waves
-from retrograde.data import Dataset
-from retrograde.episodes import PARTITIONS
+from retrograde.data.dataset import Dataset
+from retrograde.episodes.distribution import PARTITIONS
 from retrograde.errors import UserError
-from retrograde.registry import Registry
-from retrograde.seeds import generator
+from retrograde.parts.registry import Registry
+from retrograde.randomness import generator
 
 FewShot, Omniglot, Sinusoid = (Registry().find("benchmarks", name) for name in ("fewshot", "omniglot", "sinusoid"))
 RARE = 1e-6

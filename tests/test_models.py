@@ -7,8 +7,9 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.models import Halving, build
-from retrograde.vectorise import replicated
+from retrograde.models.build import build
+from retrograde.models.layers import Halving
+from retrograde.training.stream_replicas import replicated
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
 
 
 def test_a_model_can_come_from_an_import_path():
-    assert build("retrograde.models:conv", (1, 8, 8), 2, seed=0)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+    assert build("retrograde.models.build:conv", (1, 8, 8), 2, seed=0)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,8 @@ def test_a_model_can_come_from_an_import_path():
     [
         ("resnet", "A model is"),
         ("nowhere:Net", "cannot be imported"),
-        ("retrograde.models:nothing", "cannot be imported"),
-        ("retrograde.models:UserError", "nn.Module"),
+        ("retrograde.models.build:nothing", "cannot be imported"),
+        ("retrograde.models.build:UserError", "nn.Module"),
         ("nowhere.py:Net", "there is none"),
     ],
 )

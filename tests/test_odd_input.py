@@ -23,12 +23,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retrograde.cli import main
-from retrograde.data import load
+from retrograde.data.sources import load
 from retrograde.errors import UserError
-from retrograde.plan import Context, Request, plan, read_suite
-from retrograde.registry import Registry
-from retrograde.settings import MOST, SEEDS, parse
-from retrograde.store import Store
+from retrograde.parts.fields import MOST, SEEDS
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.records.store import Store
+from retrograde.running.plan import Context, plan
+from retrograde.running.suite import Request, read_suite
 
 
 def bounded(examples):

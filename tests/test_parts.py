@@ -9,13 +9,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from retrograde.checks import checks_of, works_in
-from retrograde.contract import verdict
-from retrograde.data import load
-from retrograde.metastrategy import MetaStrategy
-from retrograde.registry import KINDS, Registry
-from retrograde.settings import parse, write
-from retrograde.stream import Benchmark, Scenario
+from retrograde.contract.claims import verdict
+from retrograde.contract.strategies import checks_of, works_in
+from retrograde.data.sources import load
+from retrograde.interface.benchmark import Benchmark
+from retrograde.interface.metastrategy import MetaStrategy
+from retrograde.parts.registry import KINDS, Registry
+from retrograde.parts.spec import parse, write
+from retrograde.streams.stream import Scenario
 
 PARTS = Registry()
 ALL = [(kind, name) for kind in KINDS for name in PARTS.names(kind)]
@@ -74,7 +75,7 @@ def test_every_setting_survives_being_written_and_parsed(kind, name):
 
 
 def _as_text(value):
-    from retrograde.settings import as_text
+    from retrograde.parts.spec import as_text
 
     return as_text(value)
 

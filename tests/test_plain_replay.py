@@ -9,11 +9,11 @@ import plain_replay
 import pytest
 import torch
 
-from retrograde.data import load
-from retrograde.models import build
-from retrograde.registry import Registry
-from retrograde.seeds import torch_seed
-from retrograde.vectorise import Vectorised
+from retrograde.data.sources import load
+from retrograde.models.build import build
+from retrograde.parts.registry import Registry
+from retrograde.randomness import torch_seed
+from retrograde.training.stream_replicas import Vectorised
 
 DIGITS = load("digits", Path())
 LR = 0.1

@@ -4,14 +4,16 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from retrograde.course import Course
-from retrograde.frame import entries, percent
-from retrograde.record import Named, Record
-from retrograde.registry import Registry
-from retrograde.render import FORMATS
-from retrograde.result import Result, Table
-from retrograde.score import METRICS
-from retrograde.store import Store
+from retrograde.metrics.matrix import METRICS
+from retrograde.parts.registry import Registry
+from retrograde.records.cell import Named
+from retrograde.records.online_accuracy import Course
+from retrograde.records.record import Record
+from retrograde.records.store import Store
+from retrograde.reporting.cells import entries, percent
+from retrograde.reporting.formats import FORMATS
+from retrograde.reporting.result import Result
+from retrograde.reporting.table import Table
 
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]

@@ -4,11 +4,12 @@ import os
 
 import pytest
 
+from retrograde._toml import BYTES
 from retrograde.errors import UserError
-from retrograde.plan import CELLS, REPLICATES, Context, Request, plan, read_suite
-from retrograde.registry import Registry
-from retrograde.store import Store
-from retrograde.toml import BYTES
+from retrograde.parts.registry import Registry
+from retrograde.records.store import Store
+from retrograde.running.plan import REPLICATES, Context, plan
+from retrograde.running.suite import CELLS, Request, read_suite
 
 CELL = '[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]\n'
 SUITE = f'title = "t"\nseeds = 2\n{CELL}'

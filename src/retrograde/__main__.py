@@ -1,6 +1,6 @@
 """The entry point, of `retrograde` and of `python -m retrograde`: signals first, then the imports, which take seconds."""
 
-from retrograde.interruption import install
+from retrograde.running.interruption import install
 
 
 def main() -> None:

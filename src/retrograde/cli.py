@@ -15,18 +15,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrograde.authors import guarded, whole
 from retrograde.errors import UserError, nearest, on_one_line, shown
-from retrograde.registry import KINDS, Registry, missing
-from retrograde.settings import SEEDS, Part
+from retrograde.parts.author_code import guarded, whole
+from retrograde.parts.fields import SEEDS
+from retrograde.parts.part import Part
+from retrograde.parts.registry import KINDS, Registry, missing
 
 if TYPE_CHECKING:
-    from retrograde.learner import Learner
-    from retrograde.metastrategy import MetaStrategy
-    from retrograde.plan import Request, Suite
-    from retrograde.record import Record
-    from retrograde.store import Store
-    from retrograde.strategy import Strategy
+    from retrograde.interface.learner import Learner
+    from retrograde.interface.metastrategy import MetaStrategy
+    from retrograde.interface.strategy import Strategy
+    from retrograde.records.record import Record
+    from retrograde.records.store import Store
+    from retrograde.running.suite import Request, Suite
 
     Stored = tuple[Path, list[Request], int]
     """The folder of a store, the cells that go there, and how many seeds."""
@@ -103,7 +104,7 @@ def list_(
 def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
     """Name, summary and settings of each part or suite, and what a strategy says of its fairness."""
     if kind == "suites":
-        from retrograde.plan import read_suite, suites
+        from retrograde.running.suite import read_suite, suites
 
         found = {name: read_suite(name) for name in suites()}
         return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}") for n, s in found.items()]
@@ -179,7 +180,7 @@ def run(
     traceback: Traceback = False,
 ) -> None:
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
-    from retrograde.running import Options, run_all
+    from retrograde.running.console import Options, run_all
 
     options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback)
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
@@ -206,14 +207,14 @@ def _traced(wanted: bool) -> Iterator[None]:
 
 
 def _suites(names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None) -> "list[Stored]":
-    from retrograde.plan import read_suite
+    from retrograde.running.suite import read_suite
 
     found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
     return [(folder or Path("runs") / name, each.requests(added, part), seeds or each.seeds) for name, each in found]
 
 
 def _cells(benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None) -> "list[Stored]":
-    from retrograde.plan import Request, check_cells
+    from retrograde.running.suite import Request, check_cells
 
     check_cells(len(benchmarks) * len(strategies))
     return [(folder or Path("runs/cells"), [Request(b, s) for b in benchmarks for s in strategies], seeds or 1)]
@@ -247,10 +248,10 @@ def report(
 
     A result that fails is left out and named, and the exit code is 1; everything else is written.
     """
-    from retrograde.heap import uncollected
-    from retrograde.render import markdown
-    from retrograde.report import PAGE, Faults, formats, report, write
-    from retrograde.store import Store
+    from retrograde.process import uncollected
+    from retrograde.records.store import Store
+    from retrograde.reporting.formats import markdown
+    from retrograde.reporting.report import PAGE, Faults, formats, report, write
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
@@ -296,8 +297,8 @@ def compare(
     ] = False,
 ) -> None:
     """Test two stores cell by cell and say what really changed, what changed within noise and what is identical."""
-    from retrograde.compare import compare as compared
-    from retrograde.render import markdown
+    from retrograde.reporting.comparison import compare as compared
+    from retrograde.reporting.formats import markdown
 
     table, changed = compared(_records(a), _records(b), (str(a), str(b)))
     out.print(markdown(table), markup=False)
@@ -306,7 +307,7 @@ def compare(
 
 def _records(folder: Path) -> "list[Record]":
     """All records of a store that can be read, with a warning for every one that cannot."""
-    from retrograde.store import Store
+    from retrograde.records.store import Store
 
     if not folder.is_dir():
         raise UserError(
@@ -340,7 +341,7 @@ def check(
 
 def _check(name: str | None, registry: Registry, traceback: bool) -> int:
     """Run the contract and print it; returns the exit code."""
-    from retrograde.settings import parse
+    from retrograde.parts.spec import parse
 
     names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
     if not names:
@@ -357,7 +358,7 @@ def _check(name: str | None, registry: Registry, traceback: bool) -> int:
 
 def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) -> int:
     """Print what came of every check, failures that are alike once; returns how many failed."""
-    from retrograde.checks import verdicts
+    from retrograde.contract.strategies import verdicts
 
     outcomes = list(verdicts(part))
     alike = Counter(verdict.why for verdict in outcomes if verdict.outcome == "failed")
@@ -377,8 +378,8 @@ def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) 
 
 
 def _called(part: "Strategy | Learner | MetaStrategy") -> str:
-    from retrograde.metastrategy import MetaStrategy
-    from retrograde.strategy import Strategy
+    from retrograde.interface.metastrategy import MetaStrategy
+    from retrograde.interface.strategy import Strategy
 
     if isinstance(part, MetaStrategy):
         return "a meta-strategy"
@@ -391,7 +392,7 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name, in snake_case.")],
 ) -> None:
     """Write a working strategy as a starting point: NAME.py, here."""
-    from retrograde.scaffold import write_part
+    from retrograde.parts.scaffold import write_part
 
     path = write_part(kind, name)
     beside = {

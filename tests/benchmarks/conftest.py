@@ -16,10 +16,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from retrograde.environment import environment
-from retrograde.heap import keep_memory
-from retrograde.render import csv, markdown
-from retrograde.result import Entry, Section, Table
+from retrograde.process import keep_memory
+from retrograde.records.environment import environment
+from retrograde.reporting.formats import csv, markdown
+from retrograde.reporting.table import Entry, Section, Table
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that benchmarks start
 PRODUCTS = {getattr(torch.ops.aten, name) for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")}

@@ -128,7 +128,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 def mnist() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training and test examples as rows of floats, with their labels."""
-    from retrograde.data import data_folder, load
+    from retrograde.data.sources import data_folder, load
 
     data = load("mnist", data_folder())
     train, test = (torch.from_numpy(part).flatten(1).float() / 255 for part in (data.x_train, data.x_test))

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from labels import FILES, TENSORS
 
-from retrograde.data import data_folder, import_torchvision, load
-from retrograde.stream import Stream, split_classes
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
+from retrograde.streams.cuts import split_classes
+from retrograde.streams.stream import Stream
 
 SIZE = 200
 MOST = 1000  # test examples that are predicted at once
@@ -32,7 +34,7 @@ def benchmark(source: str, stream: Stream) -> Any:
     since a stream may have a part of MNIST.
     """
     if source == TENSORS:
-        from retrograde.avalanche import as_avalanche
+        from retrograde.bridges.avalanche import as_avalanche
 
         return as_avalanche(stream, "class")
     import_torchvision()

@@ -13,15 +13,16 @@ from labels import FILES, TENSORS, avalanches, ours
 from replay_in_avalanche import benchmark as in_avalanche
 from torch.nn.functional import cross_entropy
 
-from retrograde.clocks import Clocks
-from retrograde.data import data_folder, import_torchvision, load
-from retrograde.models import mlp
-from retrograde.probing import Prober
-from retrograde.registry import Registry
-from retrograde.schedule import CHUNK, probe_rows, train_rows
-from retrograde.train import train
-from retrograde.trial import CPU
-from retrograde.vectorise import Vectorised
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
+from retrograde.models.mlp import mlp
+from retrograde.parts.registry import Registry
+from retrograde.running.trial import CPU
+from retrograde.streams.schedule import CHUNK, probe_rows, train_rows
+from retrograde.training.clocks import Clocks
+from retrograde.training.gradient_prober import Prober
+from retrograde.training.stream_loop import train
+from retrograde.training.stream_replicas import Vectorised
 
 SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist"})
 ER = Registry().get("strategies", "er")

@@ -13,11 +13,12 @@ from dataclasses import replace
 
 import pytest
 
-from retrograde.environment import peak_bytes, reset_peak
-from retrograde.plan import Context, Request, plan
-from retrograde.registry import Registry
-from retrograde.store import Store
-from retrograde.trial import CPU
+from retrograde.machine import peak_bytes, reset_peak
+from retrograde.parts.registry import Registry
+from retrograde.records.store import Store
+from retrograde.running.plan import Context, plan
+from retrograde.running.suite import Request
+from retrograde.running.trial import CPU
 
 CELLS = int(os.environ.get("GRID", "100000"))
 BENCHMARKS = 50

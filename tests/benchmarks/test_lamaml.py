@@ -11,10 +11,10 @@ from labels import ours
 from torch import nn
 from torch.nn.functional import cross_entropy, relu
 
-from retrograde.data import Dataset
-from retrograde.registry import Registry
-from retrograde.trial import CPU
-from retrograde.vectorise import Vectorised
+from retrograde.data.dataset import Dataset
+from retrograde.parts.registry import Registry
+from retrograde.running.trial import CPU
+from retrograde.training.stream_replicas import Vectorised
 
 UPDATES = 300
 SETTINGS = {"rate": "0.15", "rate_lr": "0.3", "floor": "true"}

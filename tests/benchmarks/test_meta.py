@@ -2,7 +2,7 @@
 
 Second-order MAML against the textbook's loop over tasks with `torch.autograd.grad(create_graph=True)`, and every meta-strategy
 on sinusoids. All sides step on tensors that lie ready: drawing tasks is left out. That ours and the textbook's compute the same
-numbers is tested in tests/test_metastrategies.py.
+numbers is tested in tests/test_strategies_meta.py.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, mse_loss
 
-from retrograde.adapting import Episodes, Tasks
-from retrograde.data import Dataset
-from retrograde.metastrategy import MetaStrategy
-from retrograde.models import mlp
-from retrograde.registry import Registry
-from retrograde.trial import CPU
+from retrograde.data.dataset import Dataset
+from retrograde.interface.metastrategy import MetaStrategy
+from retrograde.models.mlp import mlp
+from retrograde.parts.registry import Registry
+from retrograde.running.trial import CPU
+from retrograde.training.episode_replicas import Episodes, Tasks
 
 PARTS = Registry()
 FOUND = {name: PARTS.find("strategies", name) for name in PARTS.names("strategies")}

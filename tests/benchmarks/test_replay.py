@@ -18,11 +18,12 @@ from plain_replay import SIZE, UPDATES, Reservoir, learn, mnist
 from replay_in_avalanche import benchmark as in_avalanche
 from replay_in_avalanche import strategy as avalanches_replay
 
-from retrograde.data import data_folder, import_torchvision, load
-from retrograde.models import mlp
-from retrograde.registry import Registry
-from retrograde.trial import CPU
-from retrograde.vectorise import Vectorised
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
+from retrograde.models.mlp import mlp
+from retrograde.parts.registry import Registry
+from retrograde.running.trial import CPU
+from retrograde.training.stream_replicas import Vectorised
 
 STEPS, LR = 100, 0.01
 SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist", "examples": str(10 * STEPS)})

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from retrograde.store import Store
+from retrograde.records.store import Store
 
 STORES = {
     "1 000 records, with figures and the page": (10, 10, 10, "md,csv,tex,svg,html"),

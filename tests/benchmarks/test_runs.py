@@ -19,9 +19,10 @@ from labels import FILES, TENSORS, avalanches, way
 from plain_replay import UPDATES
 from replay_in_avalanche import order
 
-from retrograde.data import data_folder, import_torchvision, load
-from retrograde.registry import Registry
-from retrograde.store import Store
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
+from retrograde.parts.registry import Registry
+from retrograde.records.store import Store
 
 ER = ["--benchmark", "split:dataset=mnist", "--strategy", "er:lr=0.01"]
 SEEDS = {1: "one seed", 5: "five seeds"}

@@ -14,13 +14,15 @@ from labels import FILES, TENSORS, avalanches, ours
 from replay_in_avalanche import benchmark as in_avalanche
 from torch.nn.functional import cross_entropy
 
-from retrograde.data import Dataset, data_folder, import_torchvision, load
-from retrograde.learner import Terms
-from retrograde.models import mlp
-from retrograde.registry import Registry
-from retrograde.strategy import Strategy, prepares
-from retrograde.trial import CPU, trial
-from retrograde.vectorise import Vectorised
+from retrograde.data.dataset import Dataset
+from retrograde.data.sources import data_folder, load
+from retrograde.data.torchvision import import_torchvision
+from retrograde.interface.learner import Terms
+from retrograde.interface.strategy import Strategy, prepares
+from retrograde.models.mlp import mlp
+from retrograde.parts.registry import Registry
+from retrograde.running.trial import CPU, trial
+from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()
 BATCH, STEPS = 10, 100

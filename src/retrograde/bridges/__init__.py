@@ -1,0 +1,1 @@
+"""Other suites' streams."""

@@ -1,0 +1,172 @@
+"""The contract of meta-strategies: what every one must satisfy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from retrograde.contract.claims import Broken, global_state, is_recorded, need_frozen, pickles, same
+from retrograde.data.dataset import Dataset
+from retrograde.episodes.distribution import Distribution, Drawn, Partition
+from retrograde.interface.episodic import Episodic
+from retrograde.interface.metastrategy import MetaStrategy
+from retrograde.losses import squared_errors
+from retrograde.randomness import seeded
+from retrograde.training.compiling import form
+from retrograde.training.episode_loop import meta_train
+from retrograde.training.episode_replicas import Episodes, Tasks
+
+CPU = torch.device("cpu")
+
+
+class Slopes(Distribution):
+    """y = a x with a in [1, 3]; told the slope, an oracle need not learn from examples."""
+
+    shape, outputs, facts = (1,), 1, 1
+
+    def draw(self, partition: Partition, tasks: int, shots: int, queries: int, random: np.random.Generator) -> Drawn:
+        """See `Distribution.draw`."""
+        slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
+        x = random.uniform(-1, 1, (tasks, shots + queries, 1)).astype(np.float32)
+        return Drawn(x, slope[:, None] * x, slope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Episodic):
+    """Lines through the origin: the easiest episodes there are."""
+
+    iterations: int = 150
+    tasks: int = 4
+    shots: int = 5
+    queries: int = 5
+    test_queries: int = 20
+    test_tasks: int = 30
+    checks: int = 1
+    model: str = "mlp-16"
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """See `Episodic.losses`."""
+        return squared_errors(outputs, y)
+
+    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+        """See `Episodic.stream`."""
+        return Slopes()
+
+
+def ready(part: MetaStrategy, seeds: list[int], **changes: Any) -> Episodes:
+    """Replicates that have yet to learn."""
+    benchmark = Lines(**changes)
+    return Episodes(benchmark, part, [benchmark.stream(None, seed) for seed in seeds], seeds, CPU)
+
+
+def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
+    """What a few meta-iterations leave, without compiling."""
+    episodes = ready(part, seeds)
+    if part.trains:
+        episodes.learn(3, lambda _: None)
+    return leaves(episodes)
+
+
+def leaves(episodes: Episodes) -> list[Tensor]:
+    """Every tensor of the state, and how adapting to new tasks goes."""
+    return [*pytree.tree_leaves(episodes.state), episodes.measure(episodes.draw("test", 5, "test")).loss]
+
+
+def _step(episodes: Episodes, tasks: Tasks) -> list[Tensor]:
+    if not episodes.strategy.trains:
+        return []
+    after: list[Tensor] = pytree.tree_leaves(episodes.step_all(episodes.state, episodes.buffers, tasks, torch.tensor(0.0)))
+    return after
+
+
+def is_pure(part: MetaStrategy) -> None:
+    """A meta-step leaves its inputs unchanged, and gives the same again."""
+    need_frozen(part)
+    episodes = ready(part, [0, 1])
+    tasks = episodes.draw("train", 4, "tasks")
+    inputs = (episodes.state, tasks)
+    before = pytree.tree_map(torch.clone, inputs)
+    first = _step(episodes, tasks)
+    if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
+        raise Broken("meta_step or inner changes a tensor in place; return new tensors")
+    if not same(first, _step(episodes, tasks)):
+        raise Broken("the same step twice gives two results; keep nothing on self and draw nothing at random")
+
+
+def repeats_itself(part: MetaStrategy) -> None:
+    """The same seed gives the same result."""
+    if not same(learnt(part, [3]), learnt(part, [3])):
+        raise Broken("two runs of seed 3 differ")
+
+
+def is_alone_as_in_company(part: MetaStrategy) -> None:
+    """Replicate i of a batch equals replicate i alone."""
+    _close([leaf[1:2] for leaf in learnt(part, [0, 1, 2])], learnt(part, [1]), "seed 1 alone and beside seeds 0 and 2")
+
+
+def _close(a: list[Tensor], b: list[Tensor], what: str, tolerance: float = 1e-4) -> None:
+    for mine, other in zip(a, b, strict=True):
+        gap = float((mine - other).abs().max())
+        if not gap <= tolerance * (1 + float(mine.abs().max())):
+            raise Broken(f"{what}: the results differ by {gap:.2g}")
+
+
+def keeps_its_shapes(part: MetaStrategy) -> None:
+    """The state keeps its structure, shapes and dtypes."""
+    episodes = ready(part, [0, 1])
+    before = form(episodes.state)
+    if part.trains:
+        episodes.learn(1, lambda _: None)
+    if form(episodes.state) != before:
+        raise Broken(f"the state was {before} and became {form(episodes.state)}")
+
+
+def takes_tasks_in_any_order(part: MetaStrategy) -> None:
+    """The order of the tasks in a meta-batch does not matter."""
+    episodes = ready(part, [0])
+    tasks = episodes.draw("train", 4, "tasks")
+    turned = Tasks(*(each.flip(1) for each in tasks))
+    _close(_step(episodes, tasks), _step(episodes, turned), "tasks in another order", tolerance=1e-3)
+
+
+def uses_no_global_randomness(part: MetaStrategy) -> None:
+    """The global random generators are neither used nor changed."""
+    runs = []
+    for seed in (1, 2):
+        with seeded(seed):
+            before = global_state()
+            runs.append(learnt(part, [0]))
+            if global_state() != before:
+                raise Broken("a global generator moved; take randomness from the arguments")
+    if not same(*runs):
+        raise Broken("two runs under different global seeds differ")
+
+
+def takes_any_task(part: MetaStrategy) -> None:
+    """A meta-batch may be one task, with one example to learn from and one to be judged by."""
+    if part.trains:
+        episodes = ready(part, [0], tasks=1, shots=1, queries=1)
+        episodes.learn(1, lambda _: None)
+        if not episodes.sound().all():
+            raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
+
+
+def learns(part: MetaStrategy) -> None:
+    """After meta-training and adapting, the loss on new tasks is lower than it was."""
+    benchmark = Lines()
+    outcome = meta_train(benchmark, part, [benchmark.stream(None, 0)], [0], CPU, "off")[0]
+    if outcome.adaptation is None:
+        raise Broken(outcome.fault)
+    before, after = outcome.adaptation.checks[0].loss[0], float(np.mean(outcome.adaptation.loss[-1]))
+    if not after < 0.95 * before:
+        raise Broken(f"lines through the origin cost {before:.3g} before and {after:.3g} after, not 5 % less")
+
+
+CHECKS: tuple[Callable[[MetaStrategy], None], ...] = (
+    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, takes_tasks_in_any_order, uses_no_global_randomness,
+    takes_any_task, pickles, is_recorded, learns,
+)  # fmt: skip

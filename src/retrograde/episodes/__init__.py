@@ -1,0 +1,1 @@
+"""What is learned from few examples: distributions of tasks, without training."""

@@ -1,0 +1,25 @@
+"""Losses of single rows, and their mean."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""The model's outputs and what they should be -> the loss of each row."""
+
+
+def cross_entropies(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+    """The cross-entropy of each row, in nats."""
+    return cross_entropy(logits, y, reduction="none")
+
+
+def squared_errors(outputs: Float[Tensor, "row value"], y: Float[Tensor, "row value"]) -> Float[Tensor, " row"]:
+    """The squared error of each row, averaged over its values."""
+    return ((outputs - y) ** 2).mean(-1)
+
+
+def mean(values: Float[Tensor, " row"], weight: Float[Tensor, " row"]) -> Float[Tensor, ""]:
+    """The mean over the rows that are not padding; 0 where all are."""
+    return (values * weight).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""What a file of the three folders is: a dataclass of settings, found by name."""

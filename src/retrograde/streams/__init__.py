@@ -1,0 +1,1 @@
+"""What is learned continually: values, without training."""

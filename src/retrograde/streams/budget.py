@@ -1,0 +1,27 @@
+"""A training budget: how long a stream trains, as a schedule asks for it."""
+
+from typing import Protocol
+
+
+class TrainingBudget(Protocol):
+    """Settings of a benchmark that decide how many steps are taken on each task."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the examples of a task."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps on a task, in as many epochs as they take; 0: as many as the epochs take."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Examples per step."""
+        ...
+
+    @property
+    def glances(self) -> int:
+        """Consecutive steps on each mini-batch."""
+        ...

@@ -1,0 +1,332 @@
+"""The contract catches what it says it catches: strategies that each break one claim."""
+
+import random
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from retrograde.contract import strategies, toys
+from retrograde.interface.learner import Learner
+from retrograde.parts.registry import Registry
+from retrograde.streams.memory import Reservoir
+
+Finetune, ER, GSS = (Registry().find("strategies", name) for name in ("finetune", "er", "gss"))
+CALLS = []
+
+
+@dataclass(frozen=True)
+class InPlace(Finetune):
+    def step(self, net, state, arrival):
+        for name, g in net.grad(state.params, arrival.new).items():
+            state.params[name].sub_(0.1 * g)
+        return state
+
+
+@dataclass
+class Thawed(Registry().find("strategies", "finetune").__mro__[1]):
+    lr: float = 0.1
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+
+
+@dataclass(frozen=True)
+class Remembers(Finetune):
+    def step(self, net, state, arrival):
+        CALLS.append(1)
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.01 * len(CALLS))
+
+
+@dataclass(frozen=True)
+class Draws(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * float(torch.rand(())))
+
+
+@dataclass(frozen=True)
+class DrawsInNumpy(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * np.random.rand())
+
+
+@dataclass(frozen=True)
+class DrawsInPython(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * random.random())
+
+
+@dataclass(frozen=True)
+class Grows(Finetune):
+    def init(self, net, params):
+        return {"seen": torch.zeros(1)}
+
+    def step(self, net, state, arrival):
+        after = super().step(net, state, arrival)
+        return after.replace(extra={"seen": torch.cat([state.extra["seen"], torch.zeros(1)])})
+
+
+@dataclass(frozen=True)
+class IgnoresWeights(Finetune):
+    def step(self, net, state, arrival):
+        whole = arrival.new._replace(weight=torch.ones_like(arrival.new.weight))
+        return net.descend(state, net.grad(state.params, whole), self.lr)
+
+
+@dataclass(frozen=True)
+class Idle(Finetune):
+    def step(self, net, state, arrival):
+        return state
+
+
+@dataclass(frozen=True)
+class Hoards(Finetune):
+    memory: int = 5
+
+    def remember(self):
+        return Reservoir(10 * self.memory, 10)
+
+
+@dataclass(frozen=True)
+class Explodes(Finetune):
+    lr: float = 1e30
+
+
+@dataclass(frozen=True)
+class Centres(Finetune):
+    def predict(self, net, state, x, task):
+        return net.logits(state.params, x - x.mean(0), task)
+
+
+@dataclass(frozen=True)
+class Unpicklable(Finetune):
+    def __reduce__(self):
+        raise TypeError("no")
+
+
+@dataclass(frozen=True)
+class DrawsTwice(Finetune):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr * (net.chance(2)[0] + net.chance(3)[0]))
+
+
+@dataclass(frozen=True)
+class SlowsDown(Finetune):
+    """Its rate is the smaller the longer the whole stream is."""
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr / net.tasks)
+
+
+@dataclass(frozen=True)
+class RingInSecret(ER):
+    policy: str = "ring"
+
+    def knows(self):
+        return ("classes",)
+
+
+@dataclass(frozen=True)
+class UnmaskedInSecret(Finetune):
+    def knows(self):
+        return ()
+
+
+@dataclass(frozen=True)
+class HeedsNothing(ER):
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new.beside(arrival.old)), self.lr)
+
+
+@dataclass(frozen=True)
+class WeighsInSecret(ER):
+    weighing: ClassVar[str] = "has nothing to weigh"
+
+
+@dataclass(frozen=True)
+class HoardsInItsState(GSS):
+    """It keeps twice the examples that its setting allows."""
+
+    memory: int = 5
+
+    def init(self, net, params):
+        return {name: torch.cat([value, value]) for name, value in super().init(net, params).items()}
+
+    def step(self, net, state, arrival):
+        copies = arrival.new.x.repeat(2, 1)[: 2 * self.memory]
+        return state.replace(extra=state.extra | {"x": copies, "weight": torch.ones(len(copies))})
+
+
+def why(part, check):
+    outcome = strategies.verdict(part, check)
+    assert outcome.outcome == "failed"
+    return outcome.why
+
+
+@pytest.mark.parametrize(
+    ("part", "check", "reason"),
+    [
+        (InPlace(), strategies.is_pure, "in place"),
+        (Thawed(), strategies.is_pure, "not frozen"),
+        (Remembers(), strategies.is_pure, "two results"),
+        (Remembers(), strategies.repeats_itself, "differs"),
+        (Draws(), strategies.uses_no_global_randomness, "raised|generator moved"),
+        (DrawsInNumpy(), strategies.uses_no_global_randomness, "generator moved"),
+        (DrawsInPython(), strategies.uses_no_global_randomness, "differs"),
+        (Grows(), strategies.keeps_its_shapes, "became"),
+        (IgnoresWeights(), strategies.takes_any_batch, "weight 0"),
+        (Explodes(), strategies.takes_any_batch, "non-finite"),
+        (Unpicklable(), strategies.pickles, "cannot be pickled"),
+        (Idle(), strategies.learns, "accuracy"),
+        (Hoards(), strategies.stays_within_its_memory, "memory=5"),
+        (Centres(), strategies.predicts_examples_apart, "alone and among others"),
+        (HoardsInItsState(), strategies.stays_within_its_memory, "10 examples are held, with those of its own state"),
+        (DrawsTwice(), strategies.is_pure, "name of its own"),
+        (SlowsDown(), strategies.knows_no_length, "after task 1 it differs"),
+        (RingInSecret(), strategies.knows_no_length, "after task 2 it differs"),
+        (UnmaskedInSecret(), strategies.counts_no_class_to_come, "start higher"),
+        (HeedsNothing(), strategies.weighs_as_it_says, "changes nothing"),
+        (WeighsInSecret(), strategies.weighs_as_it_says, "make it 'heeds'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Finetune) else None,
+)
+def test_a_strategy_that_breaks_a_claim_fails_that_check(part, check, reason):
+    assert re.search(reason, why(part, check))
+
+
+class Plain(Learner):
+    """A well-behaved learner."""
+
+    def begin(self, model):
+        self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def observe(self, x, y, task):
+        self.optimizer.zero_grad()
+        cross_entropy(self.model(x), y).backward()
+        self.optimizer.step()
+
+    def predict(self, x, task):
+        return self.model(x)
+
+
+class KeepsEverything(Plain):
+    def begin(self, model):
+        super().begin(model)
+        self.kept = []
+
+    def observe(self, x, y, task):
+        super().observe(x, y, task)
+        self.kept.append(x)
+
+
+def test_a_learner_that_keeps_every_example_fails_the_memory_check():
+    assert "grew by" in why(KeepsEverything(), strategies.stays_within_its_memory)
+
+
+@dataclass
+class KeepsItsShare(Plain):
+    """It holds as many examples as it says, in a list of tensors, whose pickles would take hundreds of bytes each."""
+
+    memory: int = 200
+
+    def begin(self, model):
+        super().begin(model)
+        self.kept, self.arrays = [], []
+
+    def observe(self, x, y, task):
+        super().observe(x, y, task)
+        self.kept = [*self.kept, *x][: self.memory // 2]
+        self.arrays = [*self.arrays, *x.numpy()][: self.memory // 2]
+
+
+class KeepsMore(KeepsItsShare):
+    """Ten times what its setting says."""
+
+    def observe(self, x, y, task):
+        self.memory *= 10
+        super().observe(x, y, task)
+        self.memory //= 10
+
+
+def test_a_learner_is_weighed_by_the_bytes_of_its_tensors_and_arrays():
+    assert strategies.verdict(KeepsItsShare(), strategies.stays_within_its_memory).outcome == "passed"
+    assert "it grew by" in why(KeepsMore(), strategies.stays_within_its_memory)
+
+
+class Ranks(Plain):
+    def predict(self, x, task):
+        return super().predict(x, task).argsort(0).float()
+
+
+def test_a_learner_that_compares_test_examples_fails_the_check():
+    assert "Ranks with model=mlp-16" in why(Ranks(), strategies.predicts_examples_apart)
+
+
+def test_a_well_behaved_learner_keeps_the_whole_contract():
+    outcomes = list(strategies.verdicts(Plain()))
+    assert [o.why for o in outcomes if o.outcome == "failed"] == []
+    assert [o.why for o in outcomes if o.outcome == "declared"] == [
+        "the outputs of classes to come are in its loss",
+        "it refuses weighting=tasks",
+    ]
+    assert len(outcomes) == len(strategies.CHECKS) + 3
+
+
+def test_a_strategy_that_reads_the_future_is_found(monkeypatch):
+    part = Finetune()
+    honest = toys.Blobs.cut
+
+    def peeking(self, data, seed):
+        stream = honest(self, data, seed)
+        first, *rest = stream.tasks
+        rows, y = (np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True))
+        object.__setattr__(stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest))
+        return stream
+
+    monkeypatch.setattr(toys.Blobs, "cut", peeking)
+    assert "scrambled last task" in why(part, strategies.sees_no_future)
+
+
+def test_a_declared_scenario_is_neither_passed_nor_failed():
+    class OnlyTask(Finetune):
+        scenarios = ("task",)
+
+    outcomes = {scenario: strategies.works_in(OnlyTask(), scenario).outcome for scenario in ("task", "domain", "class")}
+    assert outcomes == {"task": "passed", "domain": "declared", "class": "declared"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "known"),
+    [
+        ("er", {}, ("classes",)),
+        ("er", {"policy": "late"}, ("length", "classes")),
+        ("agem", {}, ("length", "classes")),
+        ("agem", {"policy": "reservoir"}, ("classes",)),
+        ("gem", {}, ("length", "classes")),
+        ("lwf", {}, ()),
+        ("lwf", {"among": "all"}, ("classes",)),
+        ("icarl", {}, ()),
+    ],
+)
+def test_a_strategy_declares_what_it_knows_ahead(name, settings, known):
+    part = Registry().get("strategies", name, settings)
+    assert part.knows() == known
+    declared = strategies.verdict(part, strategies.knows_no_length).outcome == "declared"
+    assert declared == ("length" in known)
+
+
+class LearnsByLength(Plain):
+    def agree(self, terms):
+        self.tasks = len(terms.units)
+
+    def observe(self, x, y, task):
+        self.optimizer.param_groups[0]["lr"] = 1 / self.tasks
+        super().observe(x, y, task)
+
+
+def test_a_learner_that_uses_the_length_of_the_stream_in_secret_is_found():
+    assert "after task 1 it differs" in why(LearnsByLength(), strategies.knows_no_length)

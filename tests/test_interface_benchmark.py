@@ -1,0 +1,266 @@
+"""Streams: how each part cuts a dataset into tasks, and that it copies nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from retrograde.benchmarks.rotated import rotation
+from retrograde.data.dataset import Dataset
+from retrograde.errors import UserError
+from retrograde.parts.registry import Registry
+from retrograde.streams.cuts import need_images
+
+Split, Permuted, Rotated = (Registry().find("benchmarks", name) for name in ("split", "permuted", "rotated"))
+SCENARIOS = ("task", "domain", "class")
+CUTS = [Split(tasks=3), Permuted(tasks=3), Rotated(tasks=3), Rotated(tasks=3, angles="unsorted")]
+
+
+def dataset(classes=7, train=8, test=4, shape=(2, 5, 6)):
+    random = np.random.default_rng(1)
+
+    def part(count):
+        y = random.permutation(np.repeat(np.arange(classes), count))
+        return random.integers(1, 256, (len(y), *shape), dtype=np.uint8), y
+
+    return Dataset("made", *part(train), *part(test), scale=1 / 255)
+
+
+DATA = dataset()
+
+
+def indices(stream):
+    """Every index array of a stream, in one list."""
+    parts = [array for task in stream.tasks for part in task for array in part]
+    return [*parts, stream.units, *([] if stream.pixels is None else [stream.pixels])]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(indices(one), indices(other), strict=True))
+
+
+def groups(stream, labels="y_train", part=0):
+    """The classes of the dataset that each task holds."""
+    return [sorted(set(getattr(stream.data, labels)[task[part].row].tolist())) for task in stream.tasks]
+
+
+@given(st.integers(1, 7), st.permutations(range(7)), st.sampled_from(SCENARIOS))
+def test_a_split_cuts_the_class_order_into_equal_tasks_and_the_last_takes_the_rest(tasks, order, scenario):
+    stream = Split(tasks=tasks, class_order=tuple(order), scenario=scenario).stream(DATA, 0)
+    size = 7 // tasks
+    expected = [sorted(order[n * size : (n + 1) * size if n < tasks - 1 else 7]) for n in range(tasks)]
+    assert groups(stream) == groups(stream, "y_test", 1) == expected
+
+
+@given(st.integers(1, 7), st.integers(0, 99), st.sampled_from(SCENARIOS))
+def test_a_split_gives_every_example_to_exactly_one_task(tasks, seed, scenario):
+    stream = Split(tasks=tasks, scenario=scenario).stream(DATA, seed)
+    for part, y in ((0, DATA.y_train), (1, DATA.y_test)):
+        assert np.array_equal(np.sort(np.concatenate([task[part].row for task in stream.tasks])), np.arange(len(y)))
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
+def test_a_split_keeps_the_class_as_output_unit(scenario):
+    stream = Split(tasks=3, class_order=(3, 1, 4, 0, 5, 2, 6), scenario=scenario).stream(DATA, 0)
+    for task in stream.tasks:
+        assert np.array_equal(task.train.y, DATA.y_train[task.train.row])
+        assert np.array_equal(task.test.y, DATA.y_test[task.test.row])
+    assert [np.flatnonzero(units).tolist() for units in stream.units] == [[1, 3], [0, 4], [2, 5, 6]]
+
+
+def test_a_domain_split_numbers_the_classes_of_a_task_in_their_order():
+    order = (3, 1, 4, 0, 5, 2, 6)
+    stream = Split(tasks=3, class_order=order, scenario="domain").stream(DATA, 0)
+    assert stream.units.tolist() == [[True, True, False], [True, True, False], [True, True, True]]
+    for start, task in zip((0, 2, 4), stream.tasks, strict=True):
+        assert np.array_equal(np.array(order)[start + task.train.y], DATA.y_train[task.train.row])
+
+
+@given(st.integers(1, 7), st.integers(0, 9), st.sampled_from(SCENARIOS), st.sampled_from([Split, Permuted]))
+def test_every_label_is_one_of_its_tasks_output_units(tasks, seed, scenario, part):
+    stream = part(tasks=tasks, scenario=scenario).stream(DATA, seed)
+    for units, task in zip(stream.units, stream.tasks, strict=True):
+        assert set(task.train.y) == set(task.test.y) == set(np.flatnonzero(units))
+
+
+def test_the_class_order_is_drawn_from_the_seed_unless_given():
+    drawn = {str(groups(Split(tasks=3).stream(DATA, seed))) for seed in range(10)}
+    given_order = {str(groups(Split(tasks=3, class_order=tuple(range(7))).stream(DATA, seed))) for seed in range(10)}
+    assert len(drawn) > 5
+    assert given_order == {"[[0, 1], [2, 3], [4, 5, 6]]"}
+
+
+def test_the_class_order_does_not_depend_on_the_scenario():
+    orders = [groups(Split(tasks=3, scenario=scenario).stream(DATA, 4)) for scenario in SCENARIOS]
+    assert orders[0] == orders[1] == orders[2]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 0, 1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7), (*range(7), 7), (-1, *range(6))])
+def test_a_class_order_that_does_not_name_each_class_once_is_refused(order):
+    with pytest.raises(UserError, match="class_order names each of 0 to 6 once"):
+        Split(tasks=3, class_order=order).stream(DATA, 0)
+
+
+def test_more_split_tasks_than_classes_are_refused():
+    with pytest.raises(UserError, match="made has 7, tasks=8"):
+        Split(tasks=8).stream(DATA, 0)
+
+
+@pytest.mark.parametrize("part", [Permuted, Rotated])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_permuted_and_rotated_tasks_hold_all_examples_with_classes_of_their_own_unless_domain(part, scenario):
+    stream = part(tasks=3, scenario=scenario).stream(DATA, 0)
+    step = 0 if scenario == "domain" else 7
+    assert stream.units.shape == (3, 7 if scenario == "domain" else 21)
+    for number, (task, units) in enumerate(zip(stream.tasks, stream.units, strict=True)):
+        assert np.array_equal(task.train.row, np.arange(len(DATA.y_train)))
+        assert np.array_equal(task.test.y, DATA.y_test + number * step)
+        assert np.flatnonzero(units).tolist() == [*range(number * step, number * step + 7)]
+
+
+def test_a_permuted_stream_shows_the_images_permuted_by_hand():
+    stream = Permuted(tasks=3).stream(DATA, 0)
+    rows = np.array([5, 0, 5])
+    for task, order in enumerate(stream.pixels):
+        by_hand = np.stack([DATA.x_train[row].ravel()[order].reshape(2, 5, 6) for row in rows])
+        assert np.array_equal(stream.images(DATA.x_train, rows, task), by_hand * np.float32(1 / 255))
+        assert np.array_equal(np.sort(order), np.arange(60))
+
+
+def test_every_task_and_every_seed_has_a_permutation_of_its_own():
+    streams = [Permuted(tasks=4).stream(DATA, seed) for seed in range(4)]
+    assert len({tuple(order) for stream in streams for order in stream.pixels}) == 16
+
+
+def test_more_permuted_tasks_leave_the_earlier_ones_as_they_were():
+    few, many = (Permuted(tasks=tasks).stream(DATA, 3).pixels for tasks in (2, 5))
+    assert np.array_equal(few, many[:2])
+
+
+def turned(image, degrees):
+    """Every channel of an image turned by PIL."""
+    return np.stack([np.asarray(Image.fromarray(plane).rotate(degrees, Image.Resampling.NEAREST)) for plane in image])
+
+
+def test_given_degrees_are_the_angles_of_the_tasks_for_every_seed():
+    for seed in range(2):
+        stream = Rotated(tasks=3, degrees=(0, 80, 160)).stream(DATA, seed)
+        assert all(
+            np.array_equal(p, rotation(2, 5, 6, angle)) for p, angle in zip(stream.pixels, (0.0, 80.0, 160.0), strict=True)
+        )
+    assert np.array_equal(stream.pixels[0], np.arange(60))
+
+
+def test_degrees_that_are_not_one_for_each_task_are_refused():
+    with pytest.raises(UserError, match="tasks=10,degrees=0,80. Give tasks=2"):
+        Rotated(degrees=(0, 80)).stream(DATA, 0)
+
+
+def test_settings_that_came_later_are_part_of_the_identity_only_where_they_are_given():
+    plain, given = Rotated(tasks=2).settings(), Rotated(tasks=2, degrees=(0, 80), test_every=5, test_examples=9).settings()
+    assert not {"degrees", "test_every", "test_examples", "steps"} & set(plain)
+    assert given == plain | {"degrees": [0, 80], "test_every": 5, "test_examples": 9}
+
+
+def drawn_angles(stream, max_angle):
+    """The angles of a rotated stream, found again by trying a fine grid of them."""
+    grid = np.linspace(0, max_angle, 721)[:-1]
+    tables = np.stack([rotation(*stream.data.shape, angle) for angle in grid])
+    return [grid[(tables == pixels).mean(axis=1).argmax()] for pixels in stream.pixels]
+
+
+@pytest.mark.parametrize("size", [(28, 28), (8, 8), (9, 12)])
+def test_the_rotation_table_turns_as_pil_does_but_for_a_few_ties(size):
+    ids = np.arange(1, 1 + size[0] * size[1], dtype=np.int32).reshape(1, *size)
+    different = 0
+    for degrees in np.random.default_rng(0).uniform(0, 360, 50):
+        table = np.append(ids.ravel(), 0)[rotation(1, *size, degrees)].reshape(1, *size)
+        different += int((table != turned(ids, degrees)).sum())
+    assert different <= 5
+
+
+@pytest.mark.parametrize("degrees", [0.0, 90.0, 180.0, 270.0])
+def test_a_quarter_turn_of_a_square_moves_every_pixel_exactly(degrees):
+    table = rotation(1, 6, 6, degrees).reshape(6, 6)
+    assert np.array_equal(table, np.rot90(np.arange(36).reshape(6, 6), int(degrees // 90)))
+
+
+def test_a_rotated_stream_shows_the_images_turned_by_one_angle_per_task():
+    data = dataset(shape=(2, 12, 12))
+    stream = Rotated(tasks=4).stream(data, 0)
+    rows = np.arange(3)
+    for task, degrees in enumerate(drawn_angles(stream, 180)):
+        by_pil = np.stack([turned(data.x_test[row], degrees) for row in rows]) * np.float32(1 / 255)
+        assert (stream.images(data.x_test, rows, task) == by_pil).mean() > 0.95
+
+
+def test_binned_angles_rise_from_bin_to_bin_and_unsorted_ones_do_not():
+    data = dataset(shape=(1, 15, 15))
+    for seed in range(3):
+        angles = drawn_angles(Rotated(tasks=5, max_angle=90.0).stream(data, seed), 90)
+        assert all(18 * n - 2 <= angle <= 18 * (n + 1) + 2 for n, angle in enumerate(angles))
+    unsorted = [drawn_angles(Rotated(tasks=5, angles="unsorted").stream(data, seed), 180) for seed in range(3)]
+    assert any(angles != sorted(angles) for angles in unsorted)
+
+
+def test_every_channel_of_an_image_turns_alike():
+    grey = np.repeat(dataset(shape=(1, 6, 6)).x_train, 3, axis=1)
+    data = Dataset("grey", grey, dataset().y_train, grey, dataset().y_train)
+    seen = Rotated(tasks=2, max_angle=90.0).stream(data, 0).images(grey, np.arange(4), 1)
+    assert np.array_equal(seen[:, 0], seen[:, 2])
+    assert not np.array_equal(seen, grey[:4])
+
+
+@pytest.mark.parametrize("shape", [(9,), (3, 3)])
+def test_images_are_needed_to_rotate_but_not_to_permute(shape):
+    data = dataset(shape=shape)
+    with pytest.raises(UserError, match=f"A rotated stream needs images; .* of made have shape \\({shape[0]},"):
+        Rotated().stream(data, 0)
+    assert Permuted().stream(data, 0).images(data.x_train, np.arange(2), 9).shape == (2, *shape)
+    assert need_images(DATA, "x") == (2, 5, 6)
+
+
+def test_images_of_a_split_are_the_scaled_examples():
+    rows = np.array([3, 3, 0])
+    seen = Split(tasks=2).stream(DATA, 0).images(DATA.x_test, rows, 1)
+    assert seen.dtype == np.float32
+    assert np.array_equal(seen, DATA.x_test[rows] * np.float32(1 / 255))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(("examples", "tests"), [(5, 0), (0, 3), (4, 2), (10**6, 10**6)])
+def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(cut, examples, tests):
+    whole = cut.stream(DATA, 1)
+    limited = type(cut).configured({**cut.settings(), "examples": examples, "tests": tests}).stream(DATA, 1)
+    for all_of, some in zip(whole.tasks, limited.tasks, strict=True):
+        for limit, full, part in zip((examples, tests), all_of, some, strict=True):
+            pairs = [*zip(part.row.tolist(), part.y.tolist(), strict=True)]
+            assert len(pairs) == len(set(pairs)) == min(limit or 10**9, len(full.row))
+            assert set(pairs) <= {*zip(full.row.tolist(), full.y.tolist(), strict=True)}
+
+
+def test_limited_tasks_take_other_examples_for_other_tasks_and_seeds():
+    streams = [Permuted(tasks=4, examples=10).stream(DATA, seed) for seed in range(4)]
+    assert len({tuple(task.train.row) for stream in streams for task in stream.tasks}) == 16
+
+
+def test_the_limit_on_tests_does_not_change_what_is_trained_on():
+    plain, limited = (Permuted(tasks=3, examples=10, tests=tests).stream(DATA, 2) for tests in (0, 5))
+    assert all(np.array_equal(a.train.row, b.train.row) for a, b in zip(plain.tasks, limited.tasks, strict=True))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_the_same_seed_cuts_the_same_stream_and_another_seed_another(cut):
+    assert same(cut.stream(DATA, 7), cut.stream(DATA, 7))
+    assert not same(cut.stream(DATA, 7), cut.stream(DATA, 8))
+
+
+@pytest.mark.parametrize("cut", [Split(tasks=7), Permuted(tasks=50), Rotated(tasks=50)])
+def test_no_pixel_is_copied(cut):
+    data = dataset(train=20, shape=(3, 16, 16))
+    stream = cut.stream(data, 0)
+    tables = sum(array.nbytes for array in indices(stream))
+    assert stream.data is data
+    assert not any(np.shares_memory(array, data.x_train) for array in indices(stream))
+    assert tables < 0.2 * len(stream.tasks) * data.x_train.nbytes / (7 if isinstance(cut, Split) else 1)

@@ -1,0 +1,114 @@
+"""A part's class and settings are verified before one is made of them: what a record cannot hold is refused."""
+
+from textwrap import dedent
+
+import pytest
+
+from retrograde.contract.claims import is_recorded, verdict
+from retrograde.errors import UserError
+from retrograde.parts.registry import Registry
+
+HEAD = """
+from __future__ import annotations
+import enum, pathlib, typing
+import numpy as np, torch
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from retrograde.interface.learner import Learner
+from retrograde.parts.fields import Rate
+from retrograde.interface.strategy import Strategy
+
+class Mode(enum.Enum):
+    SOFT = "soft"
+
+class Text(str, enum.Enum):
+    SOFT = "soft"
+
+"""
+STEP = "    def step(self, net, state, arrival): return state\n"
+FIELDS = {
+    "a path": ("where: pathlib.Path = pathlib.Path('x')", "setting where holds PosixPath|setting where holds WindowsPath"),
+    "an enum": ("mode: Mode = Mode.SOFT", "setting mode holds <Mode.SOFT: 'soft'> of type Mode"),
+    "an enum that is text": ("mode: Text = Text.SOFT", "of type Text"),
+    "a set": ("layers: frozenset = frozenset({1, 2})", "of type frozenset"),
+    "bytes": ("key: bytes = b'x'", "of type bytes"),
+    "a complex number": ("at: complex = 1j", "of type complex"),
+    "a callable": ("of: typing.Callable = len", "of type builtin_function_or_method"),
+    "a set deep within": ("of: Any = ((1, (b'x',)),)", "setting of holds b'x'"),
+    "NaN": ("of: Any = float('nan')", "of=nan is not possible. Input should be a finite number"),
+    "keys that are no text": ("of: Any = field(default_factory=lambda: {1: 2})", "of type dict"),
+    "an array": ("weights: np.ndarray = None", "weights is annotated with a type that no setting can have"),
+    "a tensor": ("weights: torch.Tensor = None", "weights is annotated with a type that no setting can have"),
+    "an unresolved annotation": ("of: Nowhere = 1", "an annotation cannot be resolved: NameError.*Import what it names"),
+    "a setting named like a method": ("settings: int = 3", "settings is a method of every part"),
+    "an attribute named like a method": ("settings = {'a': 1}", "settings is a method of every part"),
+    "a constant as a setting": ("upper_bound: bool = True", "upper_bound is told by the class"),
+    "scenarios that are none": ("scenarios: ClassVar[Any] = ('some',)", "scenarios = .* is not possible"),
+    "a __post_init__ that raises": ("def __post_init__(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
+    "a hook that raises": ("def knows(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
+    "a schedule that leaves": ("def schedule(self): raise GeneratorExit", r"mine\.py:\d+: GeneratorExit"),
+    "an error without words": (
+        "def knows(self):\n        class Mute(Exception):\n            def __str__(self): return 1 / 0\n        raise Mute",
+        "Mute .whose text cannot be had: str.. raises ZeroDivisionError",
+    ),
+    "a __getattr__ that raises": (
+        "def __getattr__(self, name): raise RuntimeError(name)\n    def knows(self): return self.facts",
+        r"mine\.py:\d+: RuntimeError: facts",
+    ),
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make the part of a plugin with this class."""
+
+    def make(text):
+        (tmp_path / "mine.py").write_text(HEAD + dedent(text))
+        return Registry((tmp_path / "mine.py",)).get("strategies", "mine")
+
+    return make
+
+
+@pytest.mark.parametrize("fault", FIELDS)
+def test_what_a_record_cannot_hold_or_the_engine_cannot_call_is_refused(made, fault):
+    body, why = FIELDS[fault]
+    with pytest.raises(UserError, match=why) as refusal:
+        made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    {body}\n{STEP}")
+    assert "\n" not in str(refusal.value)
+
+
+LEARNER = "    def begin(self, model): pass\n    def observe(self, x, y, task): pass\n    def predict(self, x, task): pass\n"
+CLASSES = {
+    "a frozen learner": ("@dataclass(frozen=True)\nclass Mine(Learner):\n    lr: Rate = 0.1\n", "Write @dataclass without"),
+    "a learner that is no dataclass": (
+        "class Mine(Learner):\n    lr: Rate = 0.1\n",
+        r"settings \(lr\).*Write @dataclass above",
+    ),
+    "a strategy that is none": ("class Mine(Strategy):\n    lr: Rate = 0.1\n", r"Write @dataclass\(frozen=True\) above"),
+}
+
+
+@pytest.mark.parametrize("fault", CLASSES)
+def test_the_rule_of_a_dataclass_is_said(made, fault):
+    text, rule = CLASSES[fault]
+    with pytest.raises(UserError, match=rule):
+        made(text + (STEP if "Strategy" in text else LEARNER))
+
+
+def test_settings_of_every_kind_that_json_has_are_taken(made):
+    body = "of: Any = (None, True, 2, 0.5, 'x', (1, 2))\n    other: ClassVar[set] = {1}\n"
+    part = made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    {body}{STEP}")
+    assert part.settings() == {"of": [None, True, 2, 0.5, "x", (1, 2)]}
+
+
+def test_settings_that_are_other_ones_after_being_read_back_fail_the_contract(made):
+    body = "lr: float = 0.1\n    def __post_init__(self): object.__setattr__(self, 'lr', 2 * self.lr)\n"
+    part = made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    {body}{STEP}")
+    assert "a part made of them has" in verdict(part, is_recorded).why
+
+
+@pytest.mark.parametrize("value", ["b'x'", "{1,2}", "1j", "...", "[b'x']", "{1: 2}"])
+def test_an_argument_for_avalanche_that_does_not_serialise_is_refused(value):
+    for kind in ("strategies", "benchmarks"):
+        with pytest.raises(UserError, match="the setting mem_size holds"):
+            Registry().get(kind, "avalanche", {"class": "Replay", "mem_size": value})

@@ -1,0 +1,112 @@
+"""Probes of the gradients, against explicit vectors."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from retrograde.records.gradient_probe import CEILING, Probe, triangle
+
+VECTORS = st.integers(2, 6).flatmap(lambda n: arrays(float, (n, 4), elements=st.integers(-9, 9).map(float)))
+
+
+def cos(a, b):
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return a @ b / lengths if lengths else np.nan
+
+
+def test_the_triangle_is_filled_row_by_row_and_mirrored():
+    assert triangle([1, 2, 3, 4, 5, 6], 3).tolist() == [[1, 2, 4], [2, 3, 5], [4, 5, 6]]
+
+
+@given(VECTORS)
+def test_products_and_cosines_are_those_between_the_gradients(look, vectors):
+    probe = look(0, vectors)
+    expected = [[cos(a, b) for b in vectors] for a in vectors]
+    assert probe.products.tolist() == (vectors @ vectors.T).tolist()
+    assert probe.cosines == pytest.approx(np.array(expected), nan_ok=True)
+
+
+@given(VECTORS)
+def test_the_arriving_gradient_is_compared_with_the_mean_of_the_earlier_ones(look, vectors):
+    probe = look(0, vectors)
+    mean = vectors[:-1].mean(axis=0)
+    assert probe.transfer() == pytest.approx(vectors[-1] @ mean)
+    if np.linalg.norm(mean) > 1e-6:
+        assert probe.arriving() == pytest.approx(cos(vectors[-1], mean), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "arriving", "transfer", "conflict"),
+    [
+        ([[3, 0], [0, 4], [1, 0]], 0.6, 1.5, 0.0),  # the mean is (1.5, 2)
+        ([[1, 0], [-2, 0], [1, 0]], -1.0, -0.5, 0.5),
+        ([[1, 0], [-1, 0], [1, 0]], np.nan, 0.0, 0.5),  # the mean vanishes
+        ([[1, 0], [0, 0]], np.nan, 0.0, 0.0),
+    ],
+)
+def test_small_cases_are_those_computed_by_hand(look, vectors, arriving, transfer, conflict):
+    probe = look(0, vectors)
+    found = (probe.arriving(), probe.transfer(), probe.conflict())
+    assert found == pytest.approx((arriving, transfer, conflict), nan_ok=True)
+
+
+def test_cosines_of_a_task_below_the_ceiling_are_not_told_and_inner_products_are(look):
+    probe = look(1, [[1, 0], [1, 0], [1, 1]], ceiling=[0.9, 0.99 * CEILING, CEILING])
+    told = np.isfinite(probe.cosines)
+    assert told.tolist() == [[True, False, True], [False, False, False], [True, False, True]]
+    assert probe.transfer() == 1
+    assert np.isnan(probe.among())
+
+
+def test_a_next_task_below_the_ceiling_has_no_cosine(look):
+    assert np.isnan(look(0, [[1, 0], [1, 0]], ceiling=[0.9, 0.99 * CEILING]).arriving())
+
+
+@pytest.mark.parametrize(("noise", "known"), [(3.4, True), (3.6, False)])
+def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_below_the_ceiling(noise, known):
+    """Three tasks share the gradient (1, 0, ...), each half with noise of its own at right angles to all else."""
+    halves = np.eye(6) * noise
+    first, second = (np.column_stack([np.ones(3), own]) for own in (halves[:3], halves[3:]))
+    ceiling_of_mean = cos(first.mean(axis=0), second.mean(axis=0))  # 1 / (1 + noise ** 2 / 3)
+    assert (ceiling_of_mean >= CEILING) == known
+    inner = np.ones((4, 4))[np.tril_indices(4)]  # between halves noise plays no part; the next task has none
+    ceiling = [*map(cos, first, second), 1.0]
+    assert max(ceiling[:3]) < CEILING
+    probe = Probe(2, 30, [1.0] * 4, ceiling, inner.tolist())
+    assert probe.arriving() == pytest.approx(1.0 if known else np.nan, nan_ok=True)
+
+
+def test_the_mean_cosine_among_tasks_leaves_out_the_next_one_and_unknown_pairs(look):
+    seen = [[1, 0], [0, 1], [1, 0]]
+    assert look(2, seen).among() == look(2, [*seen, [-1, -1]]).among() == pytest.approx(1 / 3)
+    assert look(2, seen, ceiling=[1, 0, 1]).among() == 1
+
+
+def test_a_task_arrives_where_the_next_one_was_probed(look):
+    assert look(1, np.eye(3)).arrival
+    assert not look(1, np.eye(3)[:2]).arrival
+
+
+def test_the_cosines_of_a_layer_come_from_its_own_inner_products(look):
+    probe = look(1, [[1, 0], [0, 1]], layers={"head": [4.0, -3.0, 9.0]})
+    assert probe.cosines_of("head") == pytest.approx(np.array([[1, -0.5], [-0.5, 1]]))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"loss": [1.0, 1.0]}, {"ceiling": [1.0]}, {"inner": [0.0]}, {"layers": {"out": [0.0]}},
+     {"loss": [1.0], "ceiling": [1.0], "inner": [1.0], "layers": {}}],
+    ids=str,
+)  # fmt: skip
+def test_a_probe_whose_lists_do_not_fit_together_is_at_fault(damage):
+    sound = {
+        "task": 1, "step": 5, "loss": [1.0] * 3, "ceiling": [1.0] * 3, "inner": [1.0] * 6, "layers": {"out": [1.0] * 6},
+    }  # fmt: skip
+    assert Probe(**sound).fault() == ""
+    assert "do not fit together" in Probe(**sound | damage).fault()
+
+
+def test_a_probe_with_a_number_that_is_not_finite_is_at_fault():
+    assert "not finite" in Probe(0, 5, [float("inf")], [1.0], [1.0]).fault()

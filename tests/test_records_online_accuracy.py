@@ -1,0 +1,48 @@
+"""The course of accuracies along a stream: what it is made of, and what cannot be one."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from retrograde.records.online_accuracy import Course
+
+STREAM = [20, 30]  # test examples of each task
+TWO = Course([10, 20], [0, 0, 0, 1, 1, 1], [0, 2, 4, 6, 8, 9], [[1], [5], [9, 4], [6, 8], [4, 14], [8, 18]])
+NONE = float("nan")
+
+
+def test_accuracies_are_quotients_where_a_task_was_tested_and_missing_elsewhere():
+    expected = [[0.1, NONE], [0.5, NONE], [0.9, 0.2], [0.6, 0.4], [0.4, 0.7], [0.8, 0.9]]
+    assert np.array_equal(TWO.accuracy, expected, equal_nan=True)
+
+
+def test_a_task_ends_at_its_last_test():
+    assert TWO.ends.tolist() == [2, 5]
+    assert TWO.fault(STREAM) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"tests": [10]}, "not among those"),
+        ({"tests": [10, 31]}, "not among those"),
+        ({"tests": [0, 20]}, "not among those"),
+        ({"task": [0, 0, 0, 1, 1]}, "do not fit its tasks"),
+        ({"task": [0] * 6}, "do not fit its tasks"),
+        ({"task": [0, 0, 0, 1, 1, 2]}, "do not fit its tasks"),
+        ({"step": [0, 2, 4, 6, 8]}, "do not fit its tasks"),
+        ({"correct": TWO.correct[1:]}, "do not fit its tasks"),
+        ({"task": [0, 1, 0, 1, 1, 1]}, "not in order"),
+        ({"step": [0, 4, 2, 6, 8, 9]}, "not in order"),
+        ({"step": [1, 2, 4, 6, 8, 9]}, "not in order"),
+        ({"correct": [*TWO.correct[:3], [6], *TWO.correct[4:]]}, "number of tasks"),
+        ({"correct": [*TWO.correct[:5], [8, 18, 1]]}, "number of tasks"),
+        ({"correct": [[-1], *TWO.correct[1:]]}, "below 0"),
+        ({"correct": [[11], *TWO.correct[1:]]}, "above the number"),
+    ],
+    ids=str,
+)
+def test_a_course_that_cannot_be_says_why(change, fault):
+    assert re.search(fault, replace(TWO, **change).fault(STREAM))

@@ -1,0 +1,277 @@
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrograde.records.cell import Cell, Named
+from retrograde.records.few_shot import Adaptation, Check, Fit
+from retrograde.records.online_accuracy import Course
+from retrograde.records.record import SCHEMA, Damaged, Record, TooNew
+
+VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_size=5)
+BENCHMARK = Named("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
+STRATEGY = Named("er", {"memory": 500, "lr": 0.1}, "memory=500")
+CELL = Cell(BENCHMARK, STRATEGY, "digest")
+CHECK = {"iteration": 0, "loss": [2.0, 1.0, 1.0], "accuracy": [0.25, 0.5, 0.5], "cosine": -0.125, "cosine_seen": 1.0}
+CURVE = [0.5, -1.0]
+FIT = {"x": CURVE, "y": CURVE, "support_x": [0.5], "support_y": [0.5], "predicted": [CURVE] * 3}
+
+
+def refuse(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+@pytest.fixture
+def whole(make_record):
+    return make_record(correct=((1, 0), (7, 2), (5, 6)), of=7, correct_told=[[3, 3], [7, 4], [6, 7]])
+
+
+@pytest.fixture
+def adapted(make_record):
+    """A record of episodes: two inner steps on three tasks of four queries."""
+    loss, correct = [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]], [[0, 1, 2], [4, 1, 3], [4, 2, 3]]
+    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [Check(**CHECK)], [Fit(**FIT)])
+    return make_record(correct=(), adaptation=adaptation)
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapted"])
+def test_a_record_comes_back_from_its_json_as_it_was(kind, request):
+    record = request.getfixturevalue(kind)
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_of_episodes_has_adaptation_and_no_accuracies_of_a_stream(adapted):
+    assert (adapted.tests, adapted.R.size, adapted.R_told) == ([], 0, None)
+    assert adapted.adaptation.accuracy.tolist() == [[0, 0.25, 0.5], [1, 0.25, 0.75], [1, 0.5, 0.75]]
+
+
+def test_a_record_of_regression_has_losses_and_no_right_answers(adapted):
+    record = replace(adapted, adaptation=replace(adapted.adaptation, correct=[], checks=[]))
+    assert Record.from_json(record.to_json()) == record
+    assert record.adaptation.accuracy.size == 0
+
+
+@given(SETTINGS, SETTINGS, st.text())
+def test_a_cell_keeps_its_place_when_its_record_is_written_and_read(benchmark, strategy, data):
+    cell = Cell(Named("split", benchmark), Named("er", strategy), data)
+    back = Record.from_json(Record(cell, 0, "failed").to_json()).cell
+    assert back == cell
+    assert back.path == cell.path
+
+
+def test_accuracies_are_the_quotients_of_the_counts_task_by_task(make_record):
+    counts, tests = [[1, 0], [7, 2], [5, 6]], [7, 11]
+    record = replace(make_record(correct=counts), tests=tests)
+    exact = [[float(Fraction(k, n)) for k, n in zip(row, tests, strict=True)] for row in counts]
+    assert record.R.tolist() == exact
+
+
+def test_told_accuracies_are_there_exactly_where_they_were_counted(whole):
+    assert whole.R_told.tolist() == [[3 / 7, 3 / 7], [1, 4 / 7], [6 / 7, 1]]
+    assert replace(whole, correct_told=[]).R_told is None
+
+
+@pytest.mark.parametrize("text", ['{"schema": %d}', '{"schema": %d, "cell": "of another shape"}'])
+def test_a_record_of_a_later_schema_is_called_too_new_and_not_damaged(text):
+    with pytest.raises(TooNew, match=str(SCHEMA + 1)):
+        Record.from_json(text % (SCHEMA + 1))
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.25, 0.5, 0.75, 0.999])
+def test_a_record_cut_off_anywhere_is_damaged(whole, share):
+    text = whole.to_json().rstrip()
+    with pytest.raises(Damaged, match="document"):
+        Record.from_json(text[: int(share * len(text))])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": None},
+        {"schema": "new"},
+        {"cell": {}},
+        {"seed": "first"},
+        {"seed": 0.5},
+        {"status": "lost"},
+        {"tests": 7},
+        {"correct": [["many"]]},
+        {"clocks": {"train": "long"}},
+        {"how": []},
+    ],
+    ids=str,
+)
+def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_the_field(whole, change):
+    with pytest.raises(Damaged, match=next(iter(change))):
+        Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"correct": []},
+        {"correct": [[1, 0], [7, 2]]},
+        {"correct": [[1, 0], [7, 2], [5, 6], [5, 6]]},
+        {"correct": [[1, 0], [7, 2], [5]]},
+        {"correct_told": [[3, 3]]},
+        {"correct_told": [[3], [7], [6]]},
+        {"tests": [7]},
+        {"tests": [7, 0]},
+        {"correct": [[1, 0], [7, 2], [5, 8]]},
+        {"correct": [[1, 0], [7, 2], [5, -1]]},
+        {"correct_told": [[3, 3], [7, 4], [6, 8]]},
+        {"tests": [], "correct": [[]], "correct_told": []},
+    ],
+    ids=str,
+)
+def test_a_record_whose_counts_cannot_be_is_damaged(whole, change):
+    with pytest.raises(Damaged):
+        Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": []},
+        {"loss": [[2.0, 3.5, 1.0]]},
+        {"loss": [[2.0, 3.5, 1.0], [1.0, 3.0], [1.0, 2.5, 0.0]]},
+        {"loss": [[], [], []], "correct": [[], [], []]},
+        {"loss": [[2.0], [1.0], [1.0]]},
+        {"correct": [[0, 1, 2], [4, 1, 3]]},
+        {"correct": [[0, 1], [4, 1], [4, 2]]},
+        {"correct": [[0, 1, 2], [4, 1, 3], [5, 2, 3]]},
+        {"correct": [[0, 1, 2], [4, 1, 3], [4, 2, -1]]},
+        {"queries": 3},
+        {"queries": 0, "correct": []},
+        {"cosine": [0.5, 0.25]},
+        {"cosine": []},
+        {"checks": [CHECK | {"loss": [2.0, 1.0]}]},
+        {"checks": [CHECK, CHECK | {"accuracy": [0.25, 0.5]}]},
+        {"checks": [CHECK | {"accuracy": []}]},
+        {"fits": [FIT | {"y": [0.5]}]},
+        {"fits": [FIT | {"support_y": []}]},
+        {"fits": [FIT, FIT | {"predicted": [[0.5, -1.0]] * 2}]},
+        {"fits": [FIT | {"predicted": [[0.5, -1.0], [0.5, -1.0], [0.5]]}]},
+    ],
+    ids=str,
+)
+def test_a_record_whose_adaptation_does_not_fit_together_is_damaged(adapted, change):
+    document = json.loads(adapted.to_json())
+    with pytest.raises(Damaged, match="do not fit together|right answers is below 0 or above the number of queries"):
+        Record.from_json(json.dumps(document | {"adaptation": document["adaptation"] | change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"loss": [[None, 3.5, 1.0]] * 3}, "adaptation.loss"),
+        ({"loss": "low"}, "adaptation.loss"),
+        ({"correct": [[0.5, 1, 2]] * 3}, "adaptation.correct"),
+        ({"queries": None}, "adaptation.queries"),
+        ({"checks": [{"iteration": 0}]}, "adaptation.checks"),
+        ({"fits": [[]]}, "adaptation.fits"),
+    ],
+    ids=str,
+)
+def test_a_damaged_adaptation_is_called_by_the_name_of_what_is_wrong(adapted, change, fault):
+    document = json.loads(adapted.to_json())
+    with pytest.raises(Damaged, match=fault):
+        Record.from_json(json.dumps(document | {"adaptation": document["adaptation"] | change}))
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "failed"])
+def test_only_a_record_that_is_done_must_have_tasks_or_adaptation(adapted, status):
+    record = replace(adapted, adaptation=None, status=status)
+    if status == "done":
+        with pytest.raises(Damaged, match="it is done, but lacks tasks"):
+            Record.from_json(record.to_json())
+    else:
+        assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_whose_course_does_not_fit_its_stream_is_damaged(whole):
+    course = Course([7, 7], [0, 0, 1], [0, 5, whole.counts["steps"]], [[1], [7, 2], [5, 6]])
+    with pytest.raises(Damaged, match="not after its last step"):
+        Record.from_json(replace(whole, course=replace(course, step=[0, 5, 6])).to_json())
+    assert Record.from_json(replace(whole, course=course).to_json()).course == course
+    for tests, fault in (([7, 8], "not among those of its tasks"), ([4, 7], "above the number of tests")):
+        with pytest.raises(Damaged, match=fault):
+            Record.from_json(replace(whole, course=replace(course, tests=tests)).to_json())
+
+
+def test_a_record_of_the_schema_before_courses_is_read_and_has_none(whole):
+    older = {name: value for name, value in json.loads(whole.to_json()).items() if name != "course"}
+    assert Record.from_json(json.dumps(older | {"schema": 3})) == replace(whole, schema=3)
+
+
+def test_a_record_tells_what_was_known_ahead_and_an_older_one_says_nothing(whole):
+    record = replace(whole, knows=["length"])
+    assert Record.from_json(record.to_json()) == record
+    older = {name: value for name, value in json.loads(whole.to_json()).items() if name != "knows"}
+    assert Record.from_json(json.dumps(older | {"schema": 4})).knows is None
+
+
+def test_a_record_of_the_schema_before_files_is_read_and_does_not_know_them(whole):
+    whole = replace(whole, sources={"strategy": {"er.py": "abc", "_replay.py": "def"}})
+    assert Record.from_json(whole.to_json()) == whole
+    older = json.loads(whole.to_json())
+    del older["sources"]
+    assert Record.from_json(json.dumps(older | {"schema": 5})).sources == {}
+    assert "version" not in older["cell"]["strategy"]
+
+
+@pytest.mark.parametrize("document", ["", "[]", "null", "3", "{}", '"text"', "\x00"])
+def test_a_document_that_is_no_record_is_damaged(document):
+    with pytest.raises(Damaged):
+        Record.from_json(document)
+
+
+def test_a_diverged_record_may_stop_before_the_last_task(make_record):
+    record = make_record(correct=((1, 0), (7, 2)), status="diverged")
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf], ids=str)
+def test_the_json_holds_no_number_that_json_lacks(make_record, odd):
+    record = make_record(clocks={"train": odd}, how={"replicates": odd}, memory=odd)
+    assert json.loads(record.to_json(), parse_constant=refuse)["seed"] == 0
+
+
+@given(SETTINGS, st.randoms())
+def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, random):
+    shuffled = dict(random.sample(list(settings.items()), len(settings)))
+    first, second = (Cell(Named("split", s), Named("er", s), "digest") for s in (settings, shuffled))
+    assert first.path == second.path
+    assert hash(first) == hash(second)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(CELL, data="other"),
+        replace(CELL, benchmark=replace(BENCHMARK, settings={"task_size": 5, "hidden": [100, 100]})),
+        replace(CELL, benchmark=replace(BENCHMARK, name="rotated")),
+        replace(CELL, strategy=replace(STRATEGY, settings={"memory": 500, "lr": 0.01})),
+        replace(CELL, strategy=replace(STRATEGY, name="finetune")),
+        replace(
+            CELL,
+            benchmark=replace(BENCHMARK, settings=STRATEGY.settings),
+            strategy=replace(STRATEGY, settings=BENCHMARK.settings),
+        ),
+    ],
+    ids=["data", "benchmark's setting", "benchmark", "strategy's setting", "strategy", "settings exchanged"],
+)
+def test_cells_that_differ_in_what_was_run_lie_apart(other):
+    assert other.path != CELL.path
+
+
+def test_cells_that_differ_only_in_which_settings_are_called_changed_lie_together():
+    assert replace(CELL, strategy=replace(STRATEGY, changed="")).path == CELL.path
+
+
+def test_a_cell_reads_as_the_command_line_takes_it():
+    assert CELL.text == "split:task_size=2  er:memory=500"

@@ -1,0 +1,75 @@
+"""The shipped results: their tables regenerate byte for byte, and cover their suites."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.records.store import Store
+from retrograde.reporting.formats import FORMATS
+from retrograde.reporting.report import report, write
+from retrograde.running.plan import resolve
+from retrograde.running.suite import read_suite, suites
+
+ROOT = Path(__file__).parents[1] / "results"
+RECORDED = sorted(path.name for path in (ROOT / "recorded").iterdir() if path.is_dir())
+PARTS = Registry()
+
+
+def digests():
+    """Of the pages, which are not committed: they hold the figures and tables that are."""
+    lines = (ROOT / "tables" / "reports.sha256").read_text(encoding="ascii").splitlines()
+    return {name: digest for digest, name in map(str.split, lines)}
+
+
+@pytest.mark.parametrize("suite", RECORDED)
+def test_the_committed_tables_and_figures_are_what_the_committed_records_give(suite, tmp_path):
+    asked = [*FORMATS, "svg", "html"]
+    write(tmp_path, asked, report(suite, list(Store(ROOT / "recorded" / suite)), asked, PARTS), PARTS)
+    page = tmp_path / "report.html"
+    assert hashlib.sha256(page.read_bytes()).hexdigest() == digests()[f"{suite}/report.html"]
+    page.unlink()
+    committed = sorted(path for path in (ROOT / "tables" / suite).iterdir() if path.name != "report.html")
+    assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
+    assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in committed)
+
+
+def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
+    readme = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+    board = (ROOT / "tables" / "lamaml" / "leaderboard.md").read_text(encoding="utf-8").rpartition("benchmarks\n\n")[2]
+    assert board in readme
+    shown = re.findall(r"\]\((results/[^)]*)\)", readme)
+    assert len(shown) > 10
+    assert [path for path in shown if not (ROOT.parent / path).exists()] == []
+
+
+def replicates(suite, part):
+    """What a part of a suite leaves, as it stands."""
+    return {
+        (parse(request.benchmark)[0], str(benchmark.settings()), parse(request.strategy)[0], str(strategy.settings()), seed)
+        for request in suite.requests(part=part)
+        for benchmark, strategy in [resolve(request, PARTS)]
+        for seed in range(suite.seeds)
+    }
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_committed_records_are_those_of_the_suite_as_it_stands_and_of_whole_parts(name):
+    suite, records = read_suite(name), list(Store(ROOT / "recorded" / name))
+    found = {
+        (c.benchmark.name, str(c.benchmark.settings), c.strategy.name, str(c.strategy.settings), r.seed)
+        for r in records
+        for c in [r.cell]
+    }
+    asked_for = [replicates(suite, part) for part in suite.parts]
+    assert found == replicates(suite, "").union(*(part for part in asked_for if part & found))
+    assert all(record.status != "failed" or "class" in record.cell.strategy.settings for record in records)
+    # to diverge is a finding, to fail is none but of another library's class
+    assert all(record.environment["commit"] for record in records)
+
+
+def test_every_shipped_suite_is_recorded():
+    assert set(RECORDED) == set(suites())

@@ -1,0 +1,193 @@
+"""A-GEM, ER-ACE and SI against loops written from the papers, closed forms, and the limits in which they are fine-tuning."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.contract.strategies import trace
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished
+from retrograde.models.build import build
+from retrograde.optim import plain
+from retrograde.parts.registry import Registry
+
+PARTS = Registry()
+
+
+def make_net(seed=0, outputs=4):
+    module = build("mlp-8", (6,), outputs, seed).double()
+    return Net(module, plain(), outputs=outputs), {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
+    """Four new examples of classes 2 and 3, the last one padding, and replayed ones of which the first `held` are real."""
+    x = torch.randn(4 + len(old_tasks), 6, generator=random, dtype=torch.float64)
+    y = torch.cat([torch.tensor([2, 3, 2, 3]), torch.randint(4, (len(old_tasks),), generator=random)])
+    task = torch.tensor([new_task] * 4 + list(old_tasks))
+    weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
+    both = Batch(x, y, task, weight)
+    slots, one = torch.arange(4 + len(old_tasks)), torch.ones(())
+    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
+
+
+def started(part, net, params):
+    return State(params, {}, part.init(net, params))
+
+
+def gradients(net, params, loss):
+    """Autograd's, of a loss of the model as a function of its input."""
+    weights = {name: value.clone().requires_grad_() for name, value in params.items()}
+    found = torch.autograd.grad(loss(lambda x: torch.func.functional_call(net.module, weights, (x,))), list(weights.values()))
+    return dict(zip(weights, found, strict=True))
+
+
+def flat(params):
+    return torch.cat([value.flatten() for value in params.values()])
+
+
+def moved(part, net, params, arrival):
+    """The gradient that a step of plain SGD followed."""
+    after = part.step(net, started(part, net, params), arrival)
+    return {name: (params[name] - after.params[name]) / part.lr for name in params}
+
+
+def of_rows(batch, keep):
+    return lambda model: cross_entropy(model(batch.x[keep]), batch.y[keep])
+
+
+def test_agem_removes_what_goes_against_the_earlier_tasks():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part, conflicts = PARTS.get("strategies", "agem", {"lr": "0.5"}), 0
+    for _ in range(20):
+        arrival = make_arrival(random)
+        g = flat(gradients(net, params, of_rows(arrival.new, slice(3))))
+        r = flat(gradients(net, params, of_rows(arrival.old, slice(2))))  # the third is of the present task
+        expected = g - (g @ r) / (r @ r) * r if g @ r < 0 else g
+        found = flat(moved(part, net, params, arrival))
+        assert_close(found, expected)
+        conflicts += int(g @ r < 0)
+        assert found @ r > -1e-12
+    assert 0 < conflicts < 20
+
+
+def test_agem_without_earlier_tasks_is_fine_tuning():
+    net, params = make_net()
+    arrival = make_arrival(torch.Generator().manual_seed(0), new_task=0, old_tasks=(0, 0, 0))
+    part, plain_sgd = (PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune"))
+    after = [each.step(net, started(each, net, params), arrival).params for each in (part, plain_sgd)]
+    assert_close(*after)
+
+
+def among(units, logits, y):
+    """The cross-entropy of each row by its definition, the sum in the denominator being over these units; their mean."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    return (logits[:, units].exp().sum(1).log() - own).mean()
+
+
+def of_classes(random, classes, held=True):
+    """Three arrivals of these classes, a fourth that is padding, and three replayed examples of classes 0 and 1."""
+    arrival = make_arrival(random, held=3 if held else 0)
+    new = arrival.new._replace(y=torch.tensor([*classes, classes[0]]))
+    old = arrival.old._replace(y=torch.tensor([0, 1, 1]))
+    return arrival._replace(new=new, old=old, with_memory=new.beside(old))
+
+
+def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_so_far():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
+    part = PARTS.get("strategies", "er_ace", {"lr": "0.5"})
+    state, seen = started(part, net, params), set()
+    for classes in ([0, 1, 1], [1, 0, 1], [2, 2, 3], [3, 3, 3], [5, 3, 5], [2, 2, 2]):
+        arrival = of_classes(random, classes, held=bool(seen))
+        new, old, before = arrival.new, arrival.old, state.params
+        seen |= set(classes)
+
+        def loss(model, new=new, old=old, present=sorted(set(classes)), units=sorted(seen)):  # noqa: B008
+            past = among(units, model(old.x), old.y) if old.weight.sum() > 0 else 0.0
+            return among(present, model(new.x[:3]), new.y[:3]) + past
+
+        state = part.step(net, state, arrival)
+        found = {name: (before[name] - state.params[name]) / 0.5 for name in before}
+        assert_close(found, gradients(net, before, loss))
+
+
+def test_er_ace_leaves_units_of_classes_to_come_alone():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
+    part = PARTS.get("strategies", "er_ace")
+    state = started(part, net, params)
+    for classes in ([0, 1, 1], [2, 2, 3], [3, 0, 1]):
+        state = part.step(net, state, of_classes(random, classes))
+    unmoved = [torch.equal(state.params["head.weight"][unit], params["head.weight"][unit]) for unit in range(6)]
+    assert unmoved == [False] * 4 + [True] * 2
+
+
+def test_er_ace_without_memory_leaves_absent_classes_alone():
+    net, params = make_net()
+    found = moved(PARTS.get("strategies", "er_ace"), net, params, make_arrival(torch.Generator().manual_seed(0), held=0))
+    assert (found["head.bias"][:2] == 0).all()
+    assert (found["head.bias"][2:] != 0).all()
+
+
+class Zenke:
+    """Equations 3 to 5 on one vector, for plain descent at 0.2, strength 1.5 and damping 0.02."""
+
+    def __init__(self, weights, floor, penalised):
+        self.weights, self.anchor, self.floor, self.penalised, self.negative = weights, weights, floor, penalised, False
+        self.importance, self.path = torch.zeros_like(weights), torch.full_like(weights, -0.001)
+
+    def step(self, own):
+        total = own + 1.5 * 2 * self.importance * (self.weights - self.anchor)
+        self.path = self.path + 0.2 * total * (total if self.penalised else own)
+        self.weights = self.weights - 0.2 * total
+
+    def end_task(self):
+        self.importance = self.importance + self.path / ((self.weights - self.anchor) ** 2 + 0.02)
+        self.negative |= bool((self.importance < 0).any())
+        self.importance = self.importance.clamp(min=0) if self.floor else self.importance
+        self.anchor, self.path = self.weights, torch.zeros_like(self.weights)
+
+
+@pytest.mark.parametrize("penalised", [True, False])
+@pytest.mark.parametrize("floor", [True, False])
+def test_si_follows_the_papers_equations(floor, penalised):
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.find("strategies", "si")(lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised)
+    state, reference = started(part, net, params), Zenke(flat(params), floor, penalised)
+    up = {name: value - 0.001 if name.startswith("path.") else value for name, value in state.extra.items()}
+    state = state.replace(extra=up)  # as if steps had led up, so that some importance is negative
+    for _ in range(3):
+        for _ in range(5):
+            arrival = make_arrival(random)
+            reference.step(flat(gradients(net, state.params, of_rows(arrival.new, slice(3)))))
+            state = part.step(net, state, arrival)
+            assert_close(flat(state.params), reference.weights)
+        reference.end_task()
+        state = part.end_task(net, state, Finished(arrival.new, arrival.written, None))
+    assert reference.negative
+
+
+def test_sis_path_integral_is_the_fall_of_the_loss():
+    """For small steps down one loss, the sum over parameters of minus gradient times step is how far the loss fell."""
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0))
+    part = PARTS.get("strategies", "si", {"lr": "0.0002"})
+    state = started(part, net, params)
+    for _ in range(500):
+        state = part.step(net, state, arrival)
+    fell = net.loss(params, arrival.new) - net.loss(state.params, arrival.new)
+    integral = sum(value.sum() for name, value in state.extra.items() if name.startswith("path."))
+    assert fell > 0.05
+    assert_close(integral, fell, rtol=0.01, atol=0)
+
+
+def ended(name, **settings):
+    """The parameters after a stream in which each of three tasks has two classes of its own."""
+    state = trace(PARTS.find("strategies", name)(**settings), Blobs(scenario="class"), blobs(), [0, 1]).leaves[-1]
+    return torch.cat([leaf.flatten() for leaf in state[:4]])
+
+
+def test_si_without_strength_is_fine_tuning():
+    assert_close(ended("si", strength=0.0), ended("finetune"))
+    assert not torch.allclose(ended("si", strength=0.1), ended("finetune"), atol=1e-3)

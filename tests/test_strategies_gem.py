@@ -1,0 +1,140 @@
+"""GEM's quadratic program against its optimality conditions and SciPy, and its step against a loop over tasks."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import nnls
+from torch.func import vmap
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
+from retrograde.models.build import build
+from retrograde.optim import plain
+from retrograde.parts.registry import Registry
+from retrograde.strategies._quadratic import smallest
+from retrograde.training.stream_replicas import Vectorised
+
+PARTS = Registry()
+
+
+def programs(random, size, parallel, scale):
+    """Gradients of so many tasks, the more parallel the closer to 1, as the inner products that GEM's dual is made of."""
+    common, own, new = (torch.randn(100, rows, 30, generator=random, dtype=torch.float64) for rows in (1, size, 1))
+    gradients = scale * (parallel * common + (1 - parallel) * own)
+    gram = gradients @ gradients.mT + 1e-3 * torch.eye(size)
+    return gram, (gradients @ (scale * (new - parallel * common)).mT)[..., 0]
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("parallel", [0.0, 0.9, 0.999999])
+@pytest.mark.parametrize("size", [1, 4, 20])
+def test_the_solution_of_every_program_is_optimal(size, parallel, scale):
+    """It is within its bound; the slope is nowhere below 0, and 0 where an entry is above the bound: no other has that."""
+    matrix, slope = programs(torch.Generator().manual_seed(size), size, parallel, scale)
+    for bound in (0.0, 0.5):
+        found = vmap(lambda m, s, bound=bound: smallest(m, s, bound))(matrix, slope)
+        terms = (matrix.abs() @ found[..., None])[..., 0] + slope.abs()
+        residual = ((matrix @ found[..., None])[..., 0] + slope) / terms
+        assert (found >= bound).all()
+        assert (residual > -1e-8).all()
+        assert (residual[found > bound].abs() < 1e-8).all()
+
+
+def reference(matrix, slope, bound):
+    """SciPy's: the same program as least squares, by the matrix's Cholesky factor, of what is above the bound."""
+    factor = np.linalg.cholesky(matrix)
+    return nnls(factor.T, -np.linalg.solve(factor, slope + bound * matrix.sum(1)))[0] + bound
+
+
+def test_the_solution_is_that_of_scipy():
+    above = 0
+    for size in (1, 3, 7, 20):
+        matrix, slope = programs(torch.Generator().manual_seed(0), size, 0.3, 1.0)
+        found = vmap(lambda m, s: smallest(m, s, 0.1))(matrix, slope)
+        for each in range(len(found)):
+            assert_close(found[each].numpy(), reference(matrix[each].numpy(), slope[each].numpy(), 0.1), rtol=1e-6, atol=1e-9)
+        above += int((found > 0.1).sum())
+    assert 0 < above < 3100
+
+
+def make_net():
+    module = build("mlp-8", (6,), 4, 0).double()
+    return Net(module, plain(), tasks=4), {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def make_arrival(random, held):
+    """Three new examples of task 3 and a padded one; three replayed ones of each task, of which so many are real."""
+    x = torch.randn(16, 6, generator=random, dtype=torch.float64)
+    y, task = torch.randint(4, (16,), generator=random), torch.tensor([3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3)
+    weight = torch.tensor([1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]).double()
+    both, slots, one = Batch(x, y, task, weight), torch.arange(16), torch.ones(())
+    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
+
+
+def flat(params):
+    return torch.cat([value.flatten() for value in params.values()])
+
+
+def gradient(net, params, batch, task):
+    """Of the mean loss on the real rows of a task; 0 where there are none."""
+    own = (batch.task == task) & (batch.weight > 0)
+    weights = {name: value.clone().requires_grad_() for name, value in params.items()}
+    loss = cross_entropy(torch.func.functional_call(net.module, weights, (batch.x[own],)), batch.y[own], reduction="sum")
+    return flat(dict(enumerate(torch.autograd.grad(loss / own.sum().clamp(min=1), list(weights.values())))))
+
+
+def moved(part, net, params, arrival):
+    """What a step of plain SGD followed."""
+    return (flat(params) - flat(part.step(net, State(params, {}, {}), arrival).params)) / part.lr
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+@pytest.mark.parametrize("held", [(3, 3, 3, 0), (3, 2, 0, 0)])
+def test_gem_follows_the_papers_algorithm(held, margin):
+    random, (net, params), turned = torch.Generator().manual_seed(1), make_net(), 0
+    part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=margin)
+    for _ in range(20):
+        arrival = make_arrival(random, held)
+        new = gradient(net, params, arrival.new, 3)
+        earlier = torch.stack([gradient(net, params, arrival.old, task) for task in range(3)])
+        against = bool((earlier @ new < 0).any())
+        dual = reference((earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(), (earlier @ new).numpy(), margin)
+        expected = new + against * torch.from_numpy(dual) @ earlier
+        assert_close(moved(part, net, params, arrival), expected)
+        turned += against
+    assert 0 < turned < 20
+
+
+def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
+    random, (net, params) = torch.Generator().manual_seed(2), make_net()
+    part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=0.0, ridge=1e-12)
+    for _ in range(20):
+        arrival = make_arrival(random, (3, 3, 3, 0))
+        new, found = gradient(net, params, arrival.new, 3), moved(part, net, params, arrival)
+        earlier = torch.stack([gradient(net, params, arrival.old, task) for task in range(3)])
+        assert (earlier @ found > -1e-9).all()
+        others = (
+            found
+            + torch.randn(2000, len(found), generator=random, dtype=torch.float64) * 10 ** -torch.linspace(0, 4, 2000)[:, None]
+        )
+        allowed = others[(others @ earlier.T >= 0).all(1)]
+        assert len(allowed) > 50
+        assert ((allowed - new).norm(dim=1) > (found - new).norm() - 1e-9).all()
+
+
+def test_gem_without_earlier_tasks_is_fine_tuning():
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0))
+    found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)
+    assert_close(found, gradient(net, params, arrival.new, 3))
+
+
+def test_what_passes_through_the_model_is_counted_for_every_earlier_task():
+    benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(memory=12)
+    backend = Vectorised(benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu"))
+    backend.warm_up("off")
+    assert backend.tally == {"forward": 10 + 2 * 4, "backward": 10 + 2 * 4}

@@ -1,0 +1,272 @@
+"""C-MAML, Sync, La-MAML, La-ER and MER against loops written straight from the papers, finite differences and by hand."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival
+from retrograde.models.build import build
+from retrograde.optim import plain
+from retrograde.parts.registry import Registry
+from retrograde.training.stream_replicas import Vectorised
+
+PARTS = Registry()
+NAMES = ["1.weight", "1.bias", "head.weight", "head.bias"]
+LOOKING_AHEAD = ["cmaml", "sync", "lamaml", "laer"]
+RULES = {
+    "released, MNIST": {"first_order": True, "trajectory": True, "floor": True},
+    "released, CIFAR": {"first_order": False, "trajectory": True, "floor": False},
+    "printed": {"first_order": False, "trajectory": False, "floor": False},
+    "first order": {"first_order": True, "trajectory": False, "floor": False},
+}
+
+
+def make_net(seed=0, inputs=6):
+    module = build("mlp-8", (inputs,), 3, seed).double()
+    return Net(module, plain()), {name: value.detach() for name, value in module.named_parameters()}
+
+
+def make_arrival(random, new=4, old=3, inputs=6, held=3, real=None):
+    """Random examples, of which the first `held` replayed ones and the first `real` new ones count."""
+    x = torch.randn(new + old, inputs, generator=random, dtype=torch.float64)
+    y = torch.randint(3, (new + old,), generator=random)
+    weight = torch.cat([torch.arange(new) < (new if real is None else real), torch.arange(old) < held]).double()
+    both = Batch(x, y, torch.zeros_like(y), weight)
+    slots, one = torch.arange(new + old), torch.ones(())
+    return Arrival(both.at(slice(new)), both.at(slice(new, None)), both, slots[:new], slots[new:], one, one)
+
+
+def start(part, net, params):
+    return State(params, {}, part.init(net, params))
+
+
+def clip(gradients, bound):
+    length = torch.sqrt(sum((g**2).sum() for g in gradients))
+    return [g * torch.clamp(bound / (length + 1e-6), max=1) for g in gradients]
+
+
+class Reference:
+    """Algorithm 1 of Gupta et al. (2020), with autograd over lists of parameters, one replicate, no padding."""
+
+    def __init__(self, part, name, net, params):
+        self.part, self.name, self.module = part, name, net.module
+        self.names = list(params)
+        self.weights = [value.clone().requires_grad_() for value in params.values()]
+        self.rates = [torch.full_like(w, part.rate).requires_grad_() for w in self.weights]
+
+    def loss(self, weights, x, y):
+        return cross_entropy(torch.func.functional_call(self.module, dict(zip(self.names, weights, strict=True)), (x,)), y)
+
+    def step(self, arrival):
+        part, (x, y) = self.part, (each[arrival.with_memory.weight > 0] for each in arrival.with_memory[:2])
+        fast, losses = self.weights, []
+        for row in torch.nonzero(arrival.new.weight)[:, 0]:
+            inner = self.loss(fast, arrival.new.x[row : row + 1], arrival.new.y[row : row + 1])
+            steps = torch.autograd.grad(inner, fast, create_graph=not part.first_order, retain_graph=True)
+            if self.name == "laer" and part.inner_clip:
+                steps = [g.clamp(-part.inner_clip, part.inner_clip) for g in steps]
+            rates = [rate.relu() if part.floor else rate for rate in self.rates]
+            fast = [w - rate * g for w, rate, g in zip(fast, rates, steps, strict=True)]
+            losses.append(self.loss(fast, x, y))
+        meta = sum(losses) / len(losses) if part.trajectory else losses[-1]
+        found = torch.autograd.grad(meta, [*self.weights, *self.rates])
+        self.apply(*(clip(each, part.clip) for each in (found[: len(fast)], found[len(fast) :])), x, y)
+
+    def apply(self, of_weights, of_rates, x, y):
+        if self.name == "laer":
+            of_weights = clip(torch.autograd.grad(self.loss(self.weights, x, y), self.weights), self.part.clip)
+        with torch.no_grad():
+            if self.name != "cmaml":
+                self.rates = [(a - self.part.rate_lr * g).requires_grad_() for a, g in zip(self.rates, of_rates, strict=True)]
+            own = [a.relu() for a in self.rates] if self.name in ("lamaml", "laer") else [self.part.lr] * len(self.rates)
+            self.weights = [(w - a * g).requires_grad_() for w, a, g in zip(self.weights, own, of_weights, strict=True)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", LOOKING_AHEAD)
+def test_fifty_steps_equal_the_papers_algorithm(name, rule):
+    random = torch.Generator().manual_seed(1)
+    part, (net, params) = PARTS.find("strategies", name)(**RULES[rule], clip=0.5), make_net()
+    state, reference = start(part, net, params), Reference(part, name, net, params)
+    for step in range(50):
+        arrival = make_arrival(random, held=min(step, 3), real=4 - step % 2)
+        state = part.step(net, state, arrival)
+        reference.step(arrival)
+    assert_close(list(state.params.values()), [w.detach() for w in reference.weights])
+    if name != "cmaml":
+        assert_close(list(state.extra.values()), [a.detach() for a in reference.rates])
+
+
+def la_er(net, weights, rates, arrival, clamped):
+    """A step of La-ER as released, chunks of two arrivals; counts the entries of inner gradients that are clamped."""
+
+    def loss(at, batch):
+        rows = batch.weight > 0
+        logits = torch.func.functional_call(net.module, dict(zip(NAMES, at, strict=True)), (batch.x[rows],))
+        return cross_entropy(logits, batch.y[rows])
+
+    fast = weights
+    for start in (0, 2):
+        found = torch.autograd.grad(loss(fast, arrival.new.at(slice(start, start + 2))), fast)
+        clamped.append(sum(int((g.abs() > 2).sum()) for g in found))
+        fast = [w - a * g.clamp(-2, 2) for w, a, g in zip(fast, rates, found, strict=True)]
+    of_rates = clip(torch.autograd.grad(loss(fast, arrival.with_memory), rates), 2.0)
+    rates = [(a - 0.1 * g).detach().requires_grad_() for a, g in zip(rates, of_rates, strict=True)]
+    plain_gradient = clip(torch.autograd.grad(loss(weights, arrival.with_memory), weights), 2.0)
+    steps = zip(weights, rates, plain_gradient, strict=True)
+    return [(w - a.relu() * g).detach().requires_grad_() for w, a, g in steps], rates
+
+
+def test_la_er_as_it_comes_is_the_released_rule():
+    random, (net, params), clamped = torch.Generator().manual_seed(11), make_net(), []
+    part = PARTS.find("strategies", "laer")(chunk=2)
+    state = start(part, net, params)
+    weights = [value.clone().requires_grad_() for value in params.values()]
+    rates = [torch.full_like(w, 0.1).requires_grad_() for w in weights]
+    for step in range(30):
+        arrival = make_arrival(random, held=min(step, 3))
+        arrival.with_memory.x.mul_(8)  # its parts are views of it
+        state = part.step(net, state, arrival)
+        weights, rates = la_er(net, weights, rates, arrival, clamped)
+    assert_close(list(state.params.values()), [w.detach() for w in weights])
+    assert_close(list(state.extra.values()), [a.detach() for a in rates])
+    assert sum(clamped) > 0
+    assert any((a < 0).any() for a in rates)  # inner steps take such a rate as it is, the parameters stand still
+
+
+@pytest.mark.parametrize("rule", ["released, MNIST", "released, CIFAR"])
+def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
+    part, seeds = PARTS.find("strategies", "lamaml")(**RULES[rule], memory=9, draw=3), [0, 1]
+    benchmark = Blobs(batch=4, model="mlp-8")
+    streams = [benchmark.stream(blobs(), seed) for seed in seeds]
+    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    starts = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
+    references = [Reference(part, "lamaml", backend.net, params) for params in starts]
+    again = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    for task in range(3):
+        for step in torch.from_numpy(again.rows(task)):
+            for reference, rows in zip(references, step, strict=True):
+                both, slots, one = again._batch(rows, {}, again.train_x), rows[:, 4], torch.ones(())
+                parts = both.at(slice(4)), both.at(slice(4, None))
+                reference.step(Arrival(*parts, both, slots[:4], slots[4:], one, one))
+        backend.learn(task, lambda _: None)
+    for i, reference in enumerate(references):
+        mine = [value[i] for value in backend.state.params.values()]
+        assert_close(mine, [w.detach() for w in reference.weights], rtol=1e-3, atol=1e-4)
+
+
+def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(2), new=1)
+    part = PARTS.find("strategies", "cmaml")(clip=0.0, lr=0.2, rate=0.3)
+    ahead = {name: params[name] - 0.3 * g for name, g in net.grad(params, arrival.new).items()}
+    wanted = {name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.with_memory).items()}
+    assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
+
+
+@pytest.mark.parametrize("trajectory", [True, False])
+@pytest.mark.parametrize("of", ["params", "rates"])
+def test_the_meta_gradient_is_that_of_finite_differences(of, trajectory):
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(3))
+    part = PARTS.find("strategies", "lamaml")(first_order=False, trajectory=trajectory, clip=0.0)
+    at = {"params": params, "rates": part.rates(params)}
+    found = dict(zip(at, part.meta_gradient(net, *at.values(), arrival), strict=True))[of]
+    for name, row in (("head.weight", 0), ("1.weight", 3)):
+        moved = [{**at[of], name: at[of][name].clone()} for _ in range(2)]
+        for sign, each in zip((1, -1), moved, strict=True):
+            each[name][row, 1] += sign * 1e-6
+        up, down = (part.meta_loss(net, *({**at, of: each}).values(), arrival) for each in moved)
+        assert_close(found[name][row, 1], (up - down) / 2e-6, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sync", "lamaml", "laer"])
+def test_rates_stand_still_where_gradients_are_zero_and_move_elsewhere(name):
+    (net, params), random = make_net(), torch.Generator().manual_seed(4)
+    part = PARTS.find("strategies", name)()
+    state = start(part, net, params)
+    for _ in range(5):
+        arrival = make_arrival(random)
+        for batch in arrival[:3]:
+            batch.x[:, 2] = 0  # no gradient reaches the weights of this input
+        state = part.step(net, state, arrival)
+    still = state.extra["1.weight"][:, 2]
+    assert torch.equal(still, torch.full_like(still, part.rate))
+    assert torch.equal(state.params["1.weight"][:, 2], params["1.weight"][:, 2])
+    assert (state.extra["1.weight"][:, 0] != part.rate).any()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 7])
+def test_inner_steps_go_through_the_arrivals_in_chunks(chunk):
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(5))
+    part = PARTS.find("strategies", "cmaml")(chunk=chunk, trajectory=False, rate=0.3)
+    ahead = params
+    for first in range(0, 4, chunk):
+        own = Batch(*(each[first : first + chunk] for each in arrival.new))
+        ahead = {name: value - 0.3 * net.grad(ahead, own)[name] for name, value in ahead.items()}
+    assert_close(part.meta_loss(net, params, part.rates(params), arrival), net.loss(ahead, arrival.with_memory))
+
+
+def algorithm_1(net, params, arrivals, part):
+    """MER as the paper writes it, for one new example: `arrivals` are its batches."""
+    first = params
+    for arrival in arrivals:
+        before = params
+        rows = [*range(1, 1 + part.draw), 0] if part.current == "last" else range(1 + part.draw)
+        for row in (row for row in rows if arrival.with_memory.weight[row] > 0):
+            one = Batch(*(each[row : row + 1] for each in arrival.with_memory))
+            gradient = net.grad(params, one)
+            params = {name: value - part.lr * gradient[name] for name, value in params.items()}
+        params = {name: before[name] + part.beta * (value - before[name]) for name, value in params.items()}
+    return {name: first[name] + part.gamma * (value - first[name]) for name, value in params.items()}
+
+
+@pytest.mark.parametrize("current", ["first", "last"])
+def test_mer_equals_algorithm_1_over_several_examples(current):
+    (net, params), random = make_net(), torch.Generator().manual_seed(6)
+    part = PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current)
+    state, wanted = start(part, net, params), params
+    for example in range(5):
+        arrivals = [make_arrival(random, new=1, held=min(example, 3)) for _ in range(3)]
+        for arrival in arrivals:
+            state = part.step(net, state, arrival)
+        wanted = algorithm_1(net, wanted, arrivals, part)
+    assert_close(state.params, wanted)
+
+
+@pytest.mark.parametrize("current", ["first", "last"])
+@pytest.mark.parametrize("steps", [7, 8, 9])
+def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps, current):
+    part, seeds = PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current), [0, 1]
+    benchmark = Blobs(steps=steps, model="mlp-8")
+    streams = [benchmark.stream(blobs(), seed) for seed in seeds]
+    backend, again = (Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2))
+    wanted = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
+    for task in range(3):
+        for example in torch.from_numpy(again.rows(task)).split(3):
+            for i in seeds:
+                batches = [again._batch(rows, {}, again.train_x) for rows in example[:, i]]
+                arrivals = [Arrival(*[both] * 3, *[None] * 4) for both in batches]
+                wanted[i] = algorithm_1(backend.net, wanted[i], arrivals, part)
+        backend.learn(task, lambda _: None)
+        for i in seeds:
+            found = {name: value[i] for name, value in backend.state.params.items()}
+            assert_close(found, wanted[i], rtol=1e-4, atol=1e-5)
+
+
+def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():
+    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(7), new=1)
+    part = PARTS.find("strategies", "mer")(draw=3, batches=1, beta=1.0, gamma=1.0)
+    wanted = params
+    for row in range(4):
+        gradient = net.grad(wanted, Batch(*(each[row : row + 1] for each in arrival.with_memory)))
+        wanted = {name: value - part.lr * gradient[name] for name, value in wanted.items()}
+    assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
+
+
+def test_mer_takes_one_example_at_a_time_and_draws_anew_for_each_batch():
+    schedule = PARTS.get("strategies", "mer", {"batches": "7"}).schedule()
+    assert schedule.pace(PARTS.get("benchmarks", "split", {"batch": "10", "glances": "3"})) == (1, 7)

@@ -1,0 +1,131 @@
+"""What tasks do not share: networks of their own, and the units that are on in each."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, relu
+from torch.testing import assert_close
+
+from retrograde.contract.strategies import trace
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.errors import UserError
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Arrival, Finished
+from retrograde.models.build import build
+from retrograde.optim import adam, plain
+from retrograde.parts.registry import Registry
+from retrograde.training.stream_replicas import Vectorised
+
+PARTS = Registry()
+
+
+def make_net(optimizer=plain):
+    module = build("mlp-10-10", (6,), 4, 0).double()
+    net = Net(module, optimizer(), units=torch.eye(2, dtype=torch.bool).repeat_interleave(2, 1), tasks=2, key=torch.tensor(5))
+    return net, {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def make_batch(random, task):
+    y = 2 * task + torch.randint(2, (5,), generator=random)
+    x = torch.randn(5, 6, generator=random, dtype=torch.float64)
+    return Batch(x, y, torch.full((5,), task), torch.ones(5, dtype=torch.float64))
+
+
+def arrive(batch):
+    nothing = batch.at(slice(0))
+    return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
+
+
+def follow(part, net, state, task, random):
+    """Three steps on a task, and its end."""
+    for _ in range(3):
+        batch = make_batch(random, task)
+        state = part.step(net, state, arrive(batch))
+    return part.end_task(net, state, Finished(batch, batch.y, None))
+
+
+def flat(params):
+    return torch.cat([value.flatten() for value in params.values()])
+
+
+def test_every_task_has_the_network_that_it_would_have_alone():
+    (net, params), part = make_net(adam), PARTS.find("strategies", "separate")(lr=0.01)
+    state = State(params, net.optimizer.init(params), part.init(net, params))
+    alone = PARTS.find("strategies", "finetune")(lr=0.01)
+    own = []
+    for task in (0, 1):
+        state = follow(part, net, state, task, torch.Generator().manual_seed(task))
+        start = State(params, net.optimizer.init(params), {})
+        own.append(follow(alone, net, start, task, torch.Generator().manual_seed(task)).params)
+    x, task = (
+        torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9)),
+        torch.tensor([0, 1, 1, 0, 1, 0]),
+    )
+    expected = torch.stack([net.logits(own[t], x[i : i + 1], task[i : i + 1])[0] for i, t in enumerate(task.tolist())])
+    assert_close(part.predict(net, state, x, task), expected)
+
+
+def gated_loss(params, batch, on):
+    """Two hidden layers in which the units that are not on give 0, and the two outputs of the task."""
+    first, bias1, second, bias2, head, bias3 = params.values()
+    hidden = relu(relu(batch.x @ first.T + bias1) * on[0] @ second.T + bias2) * on[1]
+    start = 2 * int(batch.task[0])
+    return cross_entropy((hidden @ head.T + bias3)[:, start : start + 2], batch.y - start)
+
+
+def test_xdg_learns_with_some_units_of_each_hidden_layer_switched_off():
+    random, (net, params) = torch.Generator().manual_seed(0), make_net()
+    part = PARTS.find("strategies", "xdg")(lr=0.5, active=0.4)
+    gates = part.init(net, params)
+    state = State(params, {}, gates)
+    for task in (0, 1):
+        on = [gate[task] for gate in gates.values()]
+        assert [gate.sum() for gate in on] == [4, 4]
+        batch = make_batch(random, task)
+        slope = torch.func.grad(gated_loss)(state.params, batch, on)
+        expected = flat(state.params) - 0.5 * flat(slope)
+        state = part.step(net, state, arrive(batch))
+        assert_close(flat(state.params), expected)
+        scores = part.predict(net, state, batch.x, batch.task)
+        assert_close(cross_entropy(scores, batch.y), gated_loss(state.params, batch, on))
+    assert len({tuple(gate.tolist()) for each in gates.values() for gate in each}) == 4
+
+
+def test_xdg_predicts_each_row_with_the_units_of_its_task():
+    (net, params), part = make_net(), PARTS.find("strategies", "xdg")(active=0.4)
+    state = State(params, {}, part.init(net, params))
+    x, task = (
+        torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9)),
+        torch.tensor([0, 1, 1, 0, 1, 0]),
+    )
+    alone = [part.predict(net, state, x[i : i + 1], task[i : i + 1])[0] for i in range(6)]
+    assert_close(part.predict(net, state, x, task), torch.stack(alone))
+
+
+def test_replicates_switch_off_other_units():
+    benchmark = Blobs(scenario="task")
+    streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
+    backend = Vectorised(benchmark, PARTS.get("strategies", "xdg"), streams, [0, 1], torch.device("cpu"))
+    first, second = backend.state.extra["head.weight"]
+    assert (first.sum(1) == 3).all()
+    assert not first.equal(second)
+
+
+def ended(name, **settings):
+    """The parameters after a stream in which each of three tasks has two classes of its own."""
+    state = trace(PARTS.find("strategies", name)(**settings), Blobs(scenario="task"), blobs(), [0, 1]).leaves[-1]
+    return torch.cat([leaf.flatten() for leaf in state[:4]])
+
+
+def test_xdg_with_all_units_on_is_fine_tuning():
+    assert_close(ended("xdg", active=1.0), ended("finetune"))
+    assert not torch.allclose(ended("xdg", active=0.5), ended("finetune"), atol=1e-3)
+
+
+def test_xdg_refuses_a_model_without_hidden_linear_layers():
+    module = nn.Linear(6, 4)
+    net = Net(module, plain(), tasks=2, key=torch.tensor(5))
+    with pytest.raises(UserError, match="Choose an mlp"):
+        PARTS.get("strategies", "xdg").init(net, dict(module.named_parameters()))

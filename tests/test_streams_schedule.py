@@ -1,0 +1,330 @@
+"""Schedules: which examples are trained on at every step, and which are replayed beside them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrograde.data.dataset import Dataset
+from retrograde.parts.registry import Registry
+from retrograde.streams.memory import POLICIES, Exemplars, Reservoir
+from retrograde.streams.schedule import Schedule, all_rows, chunks, held_rows, test_rows, together, train_rows
+
+test_rows.__test__ = False  # a function of the suite, no test
+Split = Registry().find("benchmarks", "split")
+ALL = Schedule("all so far")
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 3), st.integers(0, 2), st.integers(0, 50))
+
+
+def dataset(sizes=(7, 5, 6, 4, 9, 3), test=2):
+    def part(count):
+        y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(count)), count))
+        return np.arange(len(y), dtype=np.float32)[:, None], y
+
+    return Dataset("made", *part(sizes), *part([test] * len(sizes)))
+
+
+def benchmark_of(batch=4, epochs=1, **settings):
+    return Split(tasks=3, batch=batch, epochs=epochs, **settings)
+
+
+def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, scenario="class"):
+    """The new rows of a task, the replayed ones, and what is held after; earlier tasks come first."""
+    made = benchmark_of(batch, epochs, scenario=scenario)
+    stream, held = made.stream(dataset(), seed), memory.empty() if memory else None
+    for n in range(number + 1):
+        rows, held = train_rows(stream, n, made, schedule or Schedule(), memory, held, seed)
+    return rows[:, :batch], rows[:, batch:], held
+
+
+def triples(examples, task):
+    return [(row, task, y) for row, y in zip(examples.row.tolist(), examples.y.tolist(), strict=True)]
+
+
+def real(rows):
+    """The triples of weight 1, in order."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return [*map(tuple, flat[flat[:, 3] == 1, :3].tolist())]
+
+
+@given(SHAPES)
+def test_every_example_of_the_task_comes_once_in_every_epoch(shape):
+    batch, epochs, number, seed = shape
+    new, replayed, held = rows_of(number, batch=batch, epochs=epochs, seed=seed)
+    expected = sorted(triples(Split(tasks=3).stream(dataset(), seed).tasks[number].train, number))
+    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
+    assert (replayed.size, held) == (0, None)
+
+
+@given(SHAPES)
+def test_a_joint_pool_is_all_tasks_so_far_once_in_every_epoch(shape):
+    batch, epochs, number, seed = shape
+    new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, schedule=ALL)
+    tasks = Split(tasks=3).stream(dataset(), seed).tasks[: number + 1]
+    expected = sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
+
+
+@given(SHAPES)
+def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(shape):
+    batch, epochs, number, seed = shape
+    new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed)
+    weight = np.stack(np.split(new[..., 3], epochs)).reshape(epochs, -1)
+    assert (np.diff(weight, axis=1) <= 0).all()
+    assert (weight.shape[1] - weight.sum(axis=1) < batch).all()
+
+
+WIDENING = Schedule("all so far", widening=True)
+
+
+@given(SHAPES)
+def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_padding_of_their_own(shape):
+    batch, _, number, seed = shape
+    made = benchmark_of(batch, steps=3)
+    rows, _ = train_rows(made.stream(dataset(), seed), number, made, WIDENING, None, None, seed)
+    assert rows.shape[:2] == (3, 3 * batch)
+    assert not rows[:, (number + 1) * batch :, 3].any()
+    for step in rows:
+        assert set(map(tuple, step[:, :3].tolist())) == set(real(step))
+        assert len(real(step)) > 0
+
+
+def test_steps_that_widen_use_all_so_far_once_in_an_epoch():
+    made = benchmark_of(epochs=1)
+    for number in range(3):
+        rows, _ = train_rows(made.stream(dataset(), 0), number, made, WIDENING, None, None, 0)
+        tasks = made.stream(dataset(), 0).tasks[: number + 1]
+        assert sorted(real(rows)) == sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+        assert WIDENING.length(made, len(real(rows)), number + 1) == (1, len(rows))
+
+
+def test_steps_that_widen_are_as_many_for_every_task():
+    made = benchmark_of(batch=2, steps=5)
+    assert [WIDENING.length(made, 12 * tasks, tasks)[1] for tasks in (1, 2, 3)] == [5, 5, 5]
+    assert [ALL.length(made, 12 * tasks, tasks)[1] for tasks in (1, 2, 3)] == [5, 10, 15]
+
+
+def test_a_batch_larger_than_the_task_is_one_padded_step():
+    new, _, _ = rows_of(0, batch=50)
+    assert new.shape == (1, 50, 5)
+    assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).tasks[0].train.row)
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    epochs = [real(epoch) for seed in range(3) for epoch in np.split(rows_of(1, epochs=3, seed=seed)[0], 3)]
+    assert len(set(map(tuple, epochs))) == 9
+
+
+def test_tasks_of_one_size_are_shuffled_differently():
+    made, data = benchmark_of(), dataset(sizes=(6,) * 6)
+    stream = made.stream(data, 0)
+    rows = [real(train_rows(stream, n, made, Schedule(), None, None, 0)[0]) for n in range(3)]
+    orders = [tuple(np.argsort([row for row, _, _ in task])) for task in rows]
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize("schedule", [Schedule(), ALL])
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
+    for number in range(3):
+        plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
+        beside, replayed, _ = rows_of(number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5))
+        assert np.array_equal(plain[..., :4], beside[..., :4])
+        assert replayed.shape == (len(plain), 5, 5)
+
+
+def test_the_arrivals_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
+    made = benchmark_of()
+    alone, _ = train_rows(made.stream(dataset(), 5), 2, made, Schedule(), None, None, 5)
+    assert np.array_equal(alone, rows_of(2, seed=5)[0])
+
+
+def test_the_scenario_changes_neither_order_nor_rows():
+    by_class, by_domain = (rows_of(1, scenario=scenario)[0] for scenario in ("class", "domain"))
+    assert np.array_equal(by_class[..., [0, 1, 3]], by_domain[..., [0, 1, 3]])
+    assert not np.array_equal(by_class, by_domain)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_only_the_first_epoch_adds_to_the_memory(policy):
+    once, thrice = (rows_of(1, epochs=epochs, memory=POLICIES[policy](8, 3))[2] for epochs in (1, 3))
+    arrived = sum(len(task.train.row) for task in Split(tasks=3).stream(dataset(), 0).tasks[:2])
+    assert once.seen == thrice.seen
+    assert once.seen.total() == arrived
+
+
+def test_the_first_epochs_arrivals_are_what_a_large_memory_holds():
+    new, _, held = rows_of(0, epochs=3, memory=Reservoir(1000, 2))
+    assert [*map(tuple, held.examples[held.filled].tolist())] == real(np.split(new, 3)[0])
+
+
+@given(SHAPES, st.sampled_from(sorted(POLICIES)))
+def test_what_is_replayed_arrived_in_an_earlier_step(shape, policy):
+    batch, epochs, number, seed = shape
+    new, replayed, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4))
+    past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
+    for arrivals, old in zip(new, replayed, strict=True):
+        assert set(real(old)) <= past
+        past |= set(real(arrivals))
+
+
+def test_later_epochs_replay_from_the_whole_of_the_task():
+    new, replayed, held = rows_of(0, epochs=40, memory=Reservoir(1000, 3))
+    later = {triple for step in replayed[len(new) // 40 :] for triple in real(step)}
+    assert later == {*map(tuple, held.examples[held.filled].tolist())}
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_rows_of_a_seed_are_the_same_whichever_other_seeds_were_scheduled(policy):
+    alone = rows_of(2, seed=3, memory=POLICIES[policy](9, 4))
+    others = [rows_of(2, seed=seed, memory=POLICIES[policy](9, 4)) for seed in (2, 3, 4)]
+    assert all(np.array_equal(a, b) for a, b in zip(alone[:2], others[1][:2], strict=True))
+    assert not any(np.array_equal(alone[0], other[0]) for other in (others[0], others[2]))
+
+
+def test_test_rows_are_the_tests_of_all_tasks_in_order():
+    stream = benchmark_of().stream(dataset(), 1)
+    rows = test_rows(stream)
+    assert real(rows) == [triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)]
+    assert rows.shape == (12, 4)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
+    stream = benchmark_of().stream(dataset(), 1)
+    rows = all_rows(stream, number)
+    assert real(rows) == triples(stream.tasks[number].train, number)
+    assert len(rows) == len(stream.tasks[number].train.row)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
+    rows = [np.random.default_rng(n).integers(1, 9, (count, 3, 4)) for n, count in enumerate(steps)]
+    copies = [r.copy() for r in rows]
+    stacked = together(rows)
+    assert stacked.shape == (max(steps), len(steps), 3, 4)
+    for number, (count, given_rows) in enumerate(zip(steps, copies, strict=True)):
+        assert np.array_equal(stacked[:count, number], given_rows)
+        assert (stacked[count:, number, :, 3] == 0).all()
+        assert np.array_equal(rows[number], given_rows)
+
+
+def test_padding_names_rows_that_exist():
+    short, long = (rows_of(number)[0] for number in (0, 2))
+    assert len(short) != len(long)
+    stacked = together([short, long])
+    assert ((stacked[..., 0] >= 0) & (stacked[..., 0] < len(dataset().y_train))).all()
+    assert (stacked[len(short) :, 0, :, 3] == 0).all()
+
+
+@given(st.integers(1, 20), st.integers(1, 8))
+def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
+    rows = np.concatenate([np.arange(3 * count).reshape(count, 3), np.ones((count, 1), int)], axis=1)
+    copy = rows.copy()
+    cut = chunks(rows, size)
+    assert cut.shape == (-(-count // size), size, 4)
+    assert np.array_equal(cut.reshape(-1, 4)[:count], copy)
+    assert (cut.reshape(-1, 4)[count:, 3] == 0).all()
+    assert np.array_equal(rows, copy)
+
+
+@pytest.mark.parametrize("memory", [None, Reservoir(5, 3)])
+def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
+    made, glanced = (benchmark_of(4, 2, glances=glances) for glances in (1, 3))
+    once, again = (
+        train_rows(made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0)[0][:, :4]
+        for made_ in (made, glanced)
+    )
+    assert len(again) == 3 * len(once)
+    once, again = once[..., :4], again[..., :4]  # without the slots, which are written at the last glance
+    assert np.array_equal(again[::3], once)
+    for glance in (1, 2):
+        assert all(sorted(map(tuple, a)) == sorted(map(tuple, b)) for a, b in zip(again[glance::3], once, strict=True))
+    assert not np.array_equal(again[1::3], once)
+
+
+def test_nothing_is_replayed_before_the_last_glance_at_it():
+    made = benchmark_of(4, glances=3)
+    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), Reservoir(50, 2), Reservoir(50, 2).empty(), 0)
+    for step in range(len(rows)):
+        seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 5)}
+        assert {tuple(row[:3]) for row in rows[step, 4:] if row[3]} <= seen
+    assert rows[3, 4:, 3].all()
+
+
+def test_a_strategy_may_set_the_pace_itself():
+    made = benchmark_of(4, glances=3)
+    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0)
+    assert rows.shape[1:] == (1, 5)
+    assert np.array_equal(rows[::2], rows[1::2])
+
+
+@given(SHAPES, st.integers(1, 3), st.sampled_from(sorted(POLICIES)))
+def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(shape, glances, policy):
+    """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
+    batch, epochs, _, seed = shape
+    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, glances=glances)
+    stream, held, beside = made.stream(dataset(), seed), memory.empty(), np.full(10, -1)
+    for number in range(3):
+        rows, held = train_rows(stream, number, made, Schedule(), memory, held, seed)
+        for step in rows:
+            new, old = step[:batch], step[batch:]
+            assert (beside[old[:, 4]] == old[:, 0])[old[:, 3] == 1].all()
+            beside[new[:, 4]] = new[:, 0]
+        finished = all_rows(stream, number, held)
+        beside[finished[finished[:, 4] < 9, 4]] = finished[finished[:, 4] < 9, 0]
+    assert np.array_equal(beside[held.filled], held.examples[held.filled, 0])
+
+
+def test_no_two_arrivals_of_a_step_are_written_to_one_slot():
+    rows, _, _ = rows_of(0, batch=13, memory=Reservoir(3, 1))
+    written = rows[..., 4][rows[..., 4] < 3]
+    assert len(set(written.tolist())) == len(written) == 3
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_task_may_take_a_number_of_steps_whatever_its_examples(number):
+    made = benchmark_of(4, 1, steps=7)
+    stream = made.stream(dataset(), 0)
+    rows, _ = train_rows(stream, number, made, Schedule(), None, None, 0)
+    joint, _ = train_rows(stream, number, made, ALL, None, None, 0)
+    assert (len(rows), len(joint)) == (7, 7 * (number + 1))
+    whole, _ = train_rows(stream, number, benchmark_of(4, 3), Schedule(), None, None, 0)
+    assert np.array_equal(rows, whole[:7])
+
+
+def test_what_was_not_trained_on_does_not_enter_the_memory():
+    made, memory = benchmark_of(4, 1, steps=2), Reservoir(50, 1)
+    rows, held = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), memory, memory.empty(), 0)
+    assert sorted(map(tuple, held.examples[held.filled].tolist())) == sorted(real(rows[:, :4]))
+
+
+def test_a_memory_alone_is_trained_on_in_so_many_epochs():
+    alone = Schedule("memory alone", batch=3, epochs=2)
+    rows, _, held = rows_of(2, batch=3, schedule=alone, memory=POLICIES["balanced"](8, 0))
+    kept = sorted(map(tuple, held.examples[held.filled].tolist()))
+    assert [sorted(real(epoch)) for epoch in np.split(rows, 2)] == [kept] * 2
+    assert len(kept) == 8
+
+
+def test_arrivals_may_be_mixed_with_what_is_held():
+    memory, made = Exemplars(6, 0), benchmark_of(4)
+    stream = made.stream(dataset(), 0)
+    triples_of = [np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1) for n, t in enumerate(stream.tasks)]
+    held = memory.choose(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
+    rows, after = train_rows(stream, 1, made, Schedule("arrivals and memory"), memory, held, 0)
+    kept = held.examples[held.filled]
+    assert sorted(real(rows)) == sorted(map(tuple, np.concatenate([triples_of[1], kept]).tolist()))
+    assert np.array_equal(after.examples, held.examples)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_finished_task_says_where_its_examples_are_held(policy):
+    held = rows_of(1, memory=POLICIES[policy](8, 2))[2]
+    stream = benchmark_of().stream(dataset(), 0)
+    rows = np.concatenate([all_rows(stream, number, held) for number in range(2)])
+    inside = rows[rows[:, 4] < 8]
+    assert sorted(inside[:, 4].tolist()) == sorted(held.filled.tolist())
+    assert np.array_equal(inside[:, :3], held.examples[inside[:, 4]])
+    slots = held_rows(held)
+    assert np.array_equal(slots[slots[:, 3] == 1, 4], np.sort(held.filled))

@@ -1,0 +1,223 @@
+"""Hooks whose results broadcast, lack a tensor or change their inputs are refused before anything trains, with their line."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from retrograde.contract import metastrategies
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.errors import UserError
+from retrograde.interface.batch import Batch
+from retrograde.interface.learner import Learner
+from retrograde.parts.registry import Registry
+from retrograde.streams.memory import Exemplars
+from retrograde.training import boundary, episode_loop
+from retrograde.training.stream_loop import check, train
+
+CPU = torch.device("cpu")
+Finetune, MAML = (Registry().find("strategies", name) for name in ("finetune", "maml"))
+
+
+class Counts(Finetune):
+    def init(self, net, params):
+        return {"seen": torch.zeros(())}
+
+
+def stepping(change):
+    """A strategy whose step returns what this makes of the right state, the state before and the arrival."""
+
+    class Stepping(Counts):
+        def step(self, net, state, arrival):
+            return change(net.descend(state, net.grad(state.params, arrival.new), self.lr), state, arrival)
+
+    return Stepping()
+
+
+STEPS = {
+    "nothing": (lambda _after, _state, _arrival: None, "gives a State; it gave None"),
+    "a pair": (lambda after, _state, _arrival: (after, {}), "gives a State; it gave a tuple of 2"),
+    "a missing key": (lambda after, _state, _arrival: after.replace(extra={}), r"extra\['seen'\] is missing"),
+    "a key too many": (lambda after, state, _arrival: after.replace(extra={**state.extra, "n": torch.ones(1)}), "is new"),
+    "a shape that broadcasts": (
+        lambda after, _state, _arrival: after.replace(extra={"seen": torch.zeros(1)}),
+        r"extra\['seen'\] has shape \(1,\), wanted \(\)",
+    ),
+    "another dtype": (lambda after, state, _arrival: after.replace(extra={"seen": state.extra["seen"].double()}), "float64"),
+    "a number": (lambda after, _state, _arrival: after._replace(extra={"seen": 1.0}), "is a float, no tensor"),
+    "a missing parameter": (
+        lambda after, _state, _arrival: after.replace(params=dict(list(after.params.items())[1:])),
+        r"params\['1\.weight'\] is missing",
+    ),
+    "a state changed in place": (
+        lambda after, state, _arrival: (state.extra["seen"].add_(1), after)[1],
+        r"changes state.extra\['seen'\] in place",
+    ),
+    "an arrival changed in place": (lambda after, _state, arrival: (arrival.new.x.mul_(2), after)[1], "arrival.new.x"),
+}
+
+
+@pytest.mark.parametrize("fault", STEPS)
+def test_a_step_that_gives_or_changes_what_it_may_not_is_refused(fault):
+    change, why = STEPS[fault]
+    benchmark = Blobs()
+    with pytest.raises(UserError, match=rf"Stepping\.step \(test_boundary\.py:\d+\).*{why}"):
+        check(benchmark, stepping(change), benchmark.stream(blobs(), 0), CPU)
+
+
+SCORES = {
+    "one unit": (lambda scores: scores[:, :1], r"it gave \(8, 1\), wanted \(8, 6\)"),
+    "labels": (lambda scores: scores.argmax(1), r"it gave \(8,\), wanted \(8, 6\)"),
+    "too few rows": (lambda scores: scores[:1], r"it gave \(1, 6\), wanted \(8, 6\)"),
+    "too few classes": (lambda scores: scores[:, :5], r"it gave \(8, 5\), wanted \(8, 6\)"),
+    "no tensor": (lambda _: None, r"it gave None, wanted \(8, 6\)"),
+    "truth values": (lambda scores: scores > 0, "it gave torch.bool. Give real numbers"),
+}
+
+
+@pytest.mark.parametrize("fault", SCORES)
+def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(fault):
+    change, why = SCORES[fault]
+
+    class Pure(Finetune):
+        def predict(self, net, state, x, task):
+            return change(net.logits(state.params, x, task))
+
+    class Opaque(Learner):
+        def begin(self, model):
+            self.model = model
+
+        def observe(self, x, y, task):
+            pass
+
+        def predict(self, x, task):
+            return change(self.model(x))
+
+    benchmark = Blobs()
+    for part in (Pure(), Opaque()):
+        with pytest.raises(UserError, match=rf"{type(part).__name__}\.predict \(test_boundary\.py:\d+\) gives.*{why}"):
+            check(benchmark, part, benchmark.stream(blobs(), 0), CPU)
+
+
+class PredictsInPlace(Counts):
+    def predict(self, net, state, x, task):
+        state.extra["seen"].add_(1)
+        return net.logits(state.params, x, task)
+
+
+class StartsWithANumber(Finetune):
+    def init(self, net, params):
+        return {"n": 1.0}
+
+
+class StartsWithNothing(Finetune):
+    def init(self, net, params):
+        return None
+
+
+class NoSchedule(Finetune):
+    def schedule(self):
+        return "arrivals"
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (PredictsInPlace(), r"PredictsInPlace\.predict .* changes state.extra\['seen'\] in place"),
+        (StartsWithANumber(), r"init .* it gave a float for \['n'\]"),
+        (StartsWithNothing(), "init .* gives a dictionary of tensors by name; it gave None"),
+        (NoSchedule(), "schedule .* gives a Schedule; it gave a str"),
+    ],
+)
+def test_so_is_every_other_hook_on_the_way_to_the_first_test(part, why):
+    benchmark = Blobs()
+    with pytest.raises(UserError, match=why):
+        check(benchmark, part, benchmark.stream(blobs(), 0), CPU)
+
+
+class EndsInPlace(Counts):
+    def end_task(self, net, state, finished):
+        state.extra["seen"].add_(1)
+        return state
+
+
+class EndsWithLess(Counts):
+    def end_task(self, net, state, finished):
+        return state.replace(extra={})
+
+
+@dataclass(frozen=True)
+class RanksAll(Finetune):
+    def remember(self):
+        return Exemplars(6, 2)
+
+    def choose(self, net, state, examples, share):
+        return torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (EndsInPlace(), "end_task .* in place"),
+        (EndsWithLess(), r"end_task .* extra\['seen'\] is missing"),
+        (RanksAll(), r"choose .* a number for each example; it gave \(1,\), wanted"),
+    ],
+)
+def test_a_hook_of_the_end_of_a_task_is_refused_there(part, why):
+    benchmark = Blobs()
+    with pytest.raises(UserError, match=why):
+        train(benchmark, part, [benchmark.stream(blobs(), 0)], [0], CPU)
+
+
+class BroadcastLoss(MAML):
+    def task_loss(self, net, learned, episode, progress):
+        return super().task_loss(net, learned, episode, progress)[None]
+
+
+class InnerInPlace(MAML):
+    def inner(self, net, learned, fast, support, step):
+        after = super().inner(net, learned, fast, support, step)
+        support.y.mul_(2)
+        return after
+
+
+class MetaStepLess(MAML):
+    def meta_step(self, net, state, episodes, progress):
+        after = super().meta_step(net, state, episodes, progress)
+        return after.replace(params=dict(list(after.params.items())[1:]))
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (BroadcastLoss(), r"task_loss .* gives one number.*; it gave \(1,\), wanted \(\)"),
+        (InnerInPlace(), "inner .* changes support.y in place"),
+        (MetaStepLess(), r"meta_step .* is missing"),
+    ],
+)
+def test_a_meta_strategy_is_held_to_the_same_rules(part, why):
+    benchmark = metastrategies.Lines()
+    with pytest.raises(UserError, match=why):
+        episode_loop.check(benchmark, part, benchmark.stream(None, 0))
+
+
+def test_a_batch_and_counts_of_other_shapes_are_refused():
+    batch = Batch(torch.zeros(2, 3), torch.zeros(2), torch.zeros(2), torch.ones(2))
+    boundary.check_batch(Counts(), "trained_on", batch, (3,))
+    boundary.check_counts(Counts(), "own_replay", np.zeros(2, int), np.zeros(2, int))
+    for wrong in (batch.x, batch._replace(y=torch.zeros(3)), batch._replace(x=torch.zeros(2, 4))):
+        with pytest.raises(UserError, match="trained_on .* gives a Batch"):
+            boundary.check_batch(Counts(), "trained_on", wrong, (3,))
+    for wrong in (3, np.zeros(3, int), np.zeros(2)):
+        with pytest.raises(UserError, match="own_replay .* gives whole numbers"):
+            boundary.check_counts(Counts(), "own_replay", wrong, np.zeros(2, int))
+
+
+def test_a_state_with_numbers_that_are_none_is_not_taken_for_changed():
+    given = {"state": {"a": torch.tensor([torch.nan, 1.0])}}
+    before = boundary.copied(given)
+    boundary.check_unchanged(Counts(), "step", boundary.changed(given, before))
+    given["state"]["a"][1] = 2
+    with pytest.raises(UserError, match=r"state\['a'\] in place"):
+        boundary.check_unchanged(Counts(), "step", boundary.changed(given, before))

@@ -1,0 +1,348 @@
+"""The compiled step against the eager one, in a process without run-time type checks, which cannot be compiled."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+EAGER_AND_COMPILED = """
+import sys, torch
+from pathlib import Path
+from torch.utils import _pytree as pytree
+from retrograde.data.sources import load
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.training.stream_replicas import Vectorised
+
+class Flags(Registry().find("strategies", "er")):
+    def init(self, net, params):
+        nought = torch.zeros(())
+        return {"on": nought, "off": nought}
+    def step(self, net, state, arrival):
+        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.chance(3)[0] * net.chance(2, name="more")[1])
+        return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
+    def end_task(self, net, state, finished):
+        return state.replace(extra=state.extra | {"on": torch.ones(())})
+
+def trained(benchmark, strategy, mode):
+    streams = [benchmark.stream(data, seed) for seed in seeds]
+    backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+    backend.warm_up(mode)
+    assert backend.compiled == (mode == "on")
+    for task in range(3):
+        backend.learn(task, lambda _: None)
+    return pytree.tree_leaves((backend.state, backend.buffers))
+
+parts, seeds, data = Registry(), [0, 1, 2], load("digits", Path())
+for cell in sys.argv[1:]:
+    bench, spec = cell.split()
+    strategy = Flags(lr=0.01) if spec == "flags" else parts.get("strategies", *parse(spec))
+    benchmark = parts.get("benchmarks", *parse(bench))
+    states = (trained(benchmark, strategy, mode) for mode in ("off", "on"))
+    print(max(float((eager - compiled).abs().max()) for eager, compiled in zip(*states, strict=True)))
+"""
+"""Trains each cell eagerly and compiled; prints how far the two ends are apart."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (
+            "split:tasks=3,batch=32,scenario=task,optimizer=momentum er:lr=0.01",
+            "rotated:tasks=3,examples=200,optimizer=adam joint:lr=0.01",
+            "permuted:tasks=3,examples=200,model=conv finetune:lr=0.01",
+            "split:tasks=3 flags",
+            "split:tasks=3,model=mlpbn-8,examples=60 mir:lr=0.01",
+        ),
+        (
+            "split:tasks=3,model=mlp-8 agem:draw=20,lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=class er_ace:lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=class si:lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=task ewc:lr=0.01,fisher=sampled,examples=50",
+            "split:tasks=3,model=mlp-8,scenario=class rwalk:lr=0.01",
+        ),
+        (
+            "split:tasks=3,model=mlp-8,scenario=class gem:memory=30,lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=class icarl:memory=30,lr=0.01",
+            "split:tasks=3,model=mlp-8,glances=2 lamaml:chunk=5,first_order=false,rate=0.02",
+            "split:tasks=3,model=mlp-8,examples=40 mer:draw=2,batches=2,lr=0.01",
+        ),
+    ],
+    ids=["models", "regularised", "constrained"],
+)
+def test_the_compiled_step_gives_the_numbers_of_the_eager_one(cells):
+    run = subprocess.run([sys.executable, "-c", EAGER_AND_COMPILED, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    apart = dict(zip(cells, map(float, run.stdout.split()), strict=True))
+    assert not {cell: gap for cell, gap in apart.items() if not gap < 1e-3}
+
+
+SHARED = """
+import sys, torch
+from functools import cached_property
+from pathlib import Path
+from torch.utils import _pytree as pytree
+from retrograde.data.sources import load
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.training.stream_replicas import Vectorised
+
+class Constant(Registry().find("strategies", "er")):
+    def step(self, net, state, arrival):
+        rate = torch.full_like(next(iter(state.params.values())), self.lr).mean()
+        return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
+
+class Doubling(Registry().find("strategies", "er")):
+    def init(self, net, params):
+        return {"scale": torch.ones(())}
+    def step(self, net, state, arrival):
+        scale = state.extra["scale"] * (1 - self.lr)
+        after = net.descend(state, net.grad(state.params, arrival.with_memory), scale / 10)
+        return after.replace(extra={"scale": scale})
+
+class Derived(Registry().find("strategies", "er")):
+    @cached_property
+    def half(self):
+        return self.lr / 2
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.with_memory), self.half)
+
+OWN = {"constant": Constant, "doubling": Doubling, "derived": Derived}
+parts, seeds = Registry(), [0, 1]
+benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
+streams = [benchmark.stream(load("digits", Path()), seed) for seed in seeds]
+compile_, compiled = torch.compile, []
+torch.compile = lambda *given, **options: compiled.append(1) or compile_(*given, **options)
+for spec in sys.argv[1:]:
+    name, given = parse(spec)
+    strategy = OWN[name].configured(given) if name in OWN else parts.get("strategies", name, given)
+    states = []
+    for mode in ("off", "on"):
+        backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+        backend.warm_up(mode)
+        for task in range(3):
+            backend.learn(task, lambda _: None)
+        states.append(pytree.tree_leaves(backend.state))
+    apart = max(float((eager - own).abs().max()) for eager, own in zip(*states, strict=True))
+    print(len(compiled), apart)
+    compiled.clear()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        {
+            "er:lr=0.01": 1,
+            "er:lr=0.05": 0,
+            "er:lr=0.05,draw=5": 1,
+            "derpp:alpha=0.1,lr=0.02": 1,
+            "derpp:alpha=0.9,lr=0.01": 0,
+        },
+        {
+            "lamaml:rate_lr=0.1,chunk=5": 1,
+            "lamaml:rate_lr=0.3,chunk=5": 0,
+            "lamaml:rate_lr=0.3,chunk=5,clip=0": 1,
+        },
+        {
+            "constant:lr=0.01": 2,
+            "constant:lr=0.01,": 0,
+            "constant:lr=0.05": 2,
+            "doubling:lr=0.01": 2,
+            "doubling:lr=0.05": 2,
+            "derived:lr=0.01": 1,
+            "derived:lr=0.05": 1,
+        },
+    ],
+    ids=["replay", "meta", "own"],
+)
+def test_cells_that_differ_in_sizes_alone_share_a_graph_that_takes_them(compiled):
+    """The cells in turn, each with the number of graphs that it compiles."""
+    cells = [cell.rstrip(",") for cell in compiled]
+    run = subprocess.run([sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    counted, apart = zip(*(line.split() for line in run.stdout.splitlines()), strict=True)
+    assert dict(zip(compiled, map(int, counted), strict=True)) == compiled
+    assert max(map(float, apart)) < 1e-3
+
+
+CELL = ("--benchmark", "split:epochs=40", "--strategy", "finetune", "--out", "store")
+
+
+def retrograde(folder, *words, **variables):
+    worth = "import retrograde.running.autotune as c; c.COMPILING = 0.0, 0; from retrograde.cli import main; main()"
+    command = [sys.executable, "-c", worth, "run", *CELL, *words]
+    own = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=own)
+
+
+def test_without_a_compiler_auto_runs_eagerly_and_says_so(tmp_path):
+    run = retrograde(tmp_path, CXX="no-such-compiler")
+    assert run.returncode == 0
+    assert "not compiled: Compiling needs a C++ compiler" in run.stdout
+    record = json.loads(next(tmp_path.rglob("seed-0.json")).read_text())
+    assert record["how"]["compiled"] is False
+    assert "no-such-compiler" in record["how"]["note"]
+
+
+def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
+    run = retrograde(tmp_path, "--compile", "on", CXX="no-such-compiler")
+    assert run.returncode == 2
+    assert "Install g++ or set CXX" in run.stderr
+    assert not list(tmp_path.rglob("seed-*.json"))
+
+
+HALVED = """
+from collections import OrderedDict
+from torch import nn
+from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace
+
+def net(shape, outputs):
+    layers = [ChannelsLast(), Halving(shape[0], 4), nn.ReLU(), Halving(4, 4), nn.ReLU(), MeanOverSpace()]
+    named = [(str(number), layer) for number, layer in enumerate(layers)]
+    return nn.Sequential(OrderedDict([*named, ("head", nn.Linear(4, outputs))]))
+"""
+"""The layers of conv4, of which half as many are compiled in half the time."""
+EPISODES = """
+import sys, torch
+from pathlib import Path
+from retrograde.training.episode_replicas import Episodes
+from retrograde.data.sources import load
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+
+def trained(benchmark, strategy, mode):
+    sources = [benchmark.stream(load("digits", Path()), seed) for seed in (0, 1)]
+    episodes = Episodes(benchmark, strategy, sources, [0, 1], torch.device("cpu"))
+    start = episodes.state.params
+    episodes.warm_up(mode)
+    assert episodes.compiled == (mode == "on")
+    episodes.learn(5, lambda _: None)
+    return start, episodes.state.params
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+parts, (bench, *strategies) = Registry(), sys.argv[1:]
+for each in strategies:
+    cell = parts.get("benchmarks", *parse(bench)), parts.get("strategies", *parse(each))
+    (start, eager), (_, compiled) = (trained(*cell, mode) for mode in ("off", "on"))
+    print(furthest(eager, compiled) / furthest(eager, start))
+"""
+WAVES = "sinusoid:tasks=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
+DIGITS = "fewshot:ways=2,tasks=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cell",
+    [
+        (WAVES, "maml", "metasgd", "mamlpp:steps=2,anneal=0.5"),
+        (DIGITS, "anil:lr=0.1"),
+        (WAVES, "reptile:steps=2"),
+    ],
+    ids=lambda cell: "-".join(word.partition(":")[0] for word in cell),
+)
+def test_the_compiled_meta_step_gives_the_numbers_of_the_eager_one(cell, tmp_path):
+    (tmp_path / "net.py").write_text(HALVED)
+    command = [sys.executable, "-c", EPISODES, *cell]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    apart = [float(line) for line in run.stdout.split()]
+    assert len(apart) == len(cell) - 1
+    assert max(apart) < 1e-3
+
+
+LESSONS = """
+import sys, torch
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.training.clocks import Clocks
+from retrograde.training.pretraining import prepare
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.training.stream_replicas import Vectorised
+
+def prepared(part, mode):
+    benchmark, seeds = Blobs(held=4, model=part.tried_on), [0, 1]
+    streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
+    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    start = backend.state.params
+    assert prepare(backend, Clocks(backend.device), mode) is None
+    return start, backend.state.params
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one if not name.startswith("head"))
+
+for each in sys.argv[1:]:
+    part = Registry().get("strategies", *parse(each))
+    (start, eager), (_, compiled) = (prepared(part, mode) for mode in ("off", "on"))
+    print(furthest(eager, compiled) / furthest(eager, start))
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
+    cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,steps=1"]
+    run = subprocess.run([sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    apart = [float(line) for line in run.stdout.split()]
+    assert len(apart) == len(cells)
+    assert max(apart) < 1e-3
+
+
+TOGETHER = """
+import sys, torch
+from pathlib import Path
+from torch.utils import _pytree as pytree
+from retrograde.data.sources import load
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.training.stream_replicas import Vectorised
+
+parts, data = Registry(), load("digits", Path())
+benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
+
+def ready(cell, mode):
+    spec, _, replicates = cell.partition("*")
+    seeds = list(range(int(replicates)))
+    strategy = parts.get("strategies", *parse(spec))
+    backend = Vectorised(benchmark, strategy, [benchmark.stream(data, seed) for seed in seeds], seeds, torch.device("cpu"))
+    backend.warm_up(mode)
+    assert backend.compiled == (mode == "on")
+    return backend
+
+def apart(eager, compiled):
+    leaves = zip(pytree.tree_leaves(eager.state), pytree.tree_leaves(compiled.state), strict=True)
+    return max(float((one - other).abs().max()) for one, other in leaves)
+
+pairs = [(ready(cell, "off"), ready(cell, "on")) for cell in sys.argv[1:]]
+for task in range(3):
+    for backend in (each for pair in pairs for each in pair):
+        backend.learn(task, lambda _: None)
+print(*[apart(*pair) for pair in pairs])
+"""
+"""Trains eager and compiled backends in turns; prints how far each compiled one ends from its eager twin."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("er:lr=0.01*5", "er:lr=0.01*1"),
+        ("lamaml:chunk=5,clip=2*2", "lamaml:chunk=5,clip=0.5*2", "lamaml:chunk=5,clip=0*2"),
+        ("er:lr=0.05*2", "derpp:lr=0.05*2", "er:lr=0.2*2"),
+    ],
+    ids=["shapes", "settings", "strategies"],
+)
+def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(cells):
+    run = subprocess.run([sys.executable, "-c", TOGETHER, *cells], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    apart = [float(word) for word in run.stdout.split()]
+    assert len(apart) == len(cells)
+    assert max(apart) < 1e-3

@@ -1,0 +1,336 @@
+"""Batch normalisation on streams: examples are predicted apart, and running statistics follow what is trained on."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.data.dataset import Dataset
+from retrograde.errors import UserError
+from retrograde.interface.learner import Learner
+from retrograde.metrics.online import stability_gap
+from retrograde.models.build import build
+from retrograde.parts.registry import Registry
+from retrograde.randomness import torch_seed
+from retrograde.training.opaque import Opaque
+from retrograde.training.stream_loop import check, train
+from retrograde.training.stream_replicas import Vectorised
+
+CPU = torch.device("cpu")
+PARTS = Registry()
+SHIPPED = ["mlp-8", "conv", "plainconv-4", "gated-mlp-8", "gated-conv", "gated-plainconv-4"]
+NOTHING = 1e-60
+"""A rate that in single precision is 0."""
+NORMALISED = ["mlpbn-8", "conv4-4", "gated-mlpbn-8", "gated-conv4-4"]
+USERS = """
+from torch import nn
+from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace
+from retrograde.models.build import build
+
+def tracked(shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, outputs))
+
+def untracked(shape, outputs):
+    norm = nn.BatchNorm1d(8, track_running_stats=False)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm, nn.ReLU(), nn.Linear(8, outputs))
+
+def starts_at_zero(shape, outputs):
+    model = untracked(shape, outputs)
+    nn.init.zeros_(model[-1].weight)
+    return model
+
+def halved(shape, outputs):
+    return nn.Sequential(ChannelsLast(), Halving(1, 4, running=True), nn.ReLU(), MeanOverSpace(), nn.Linear(4, outputs))
+
+class Contrasts(nn.Module):
+    def __init__(self, shape, outputs):
+        super().__init__()
+        self.layer = nn.Linear(64, outputs)
+
+    def forward(self, x):
+        x = self.layer(x.flatten(1))
+        return x - x.amax(0) / 10
+
+def still(name):
+    def make(shape, outputs):
+        model = build(name, shape, outputs, 0, running=True)
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm1d):
+                layer.momentum = 0.0
+        return model
+    return make
+
+mlpbn, conv4, gated_mlpbn, gated_conv4 = map(still, ("mlpbn-8", "conv4-4", "gated-mlpbn-8", "gated-conv4-4"))
+"""
+
+
+@cache
+def images():
+    """Six classes of noisy images of 8 x 8 pixels, 20 each to train on and 10 to test."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((6, 1, 8, 8))
+
+    def part(count):
+        y = np.repeat(np.arange(6), count)
+        return (centres[y] + random.standard_normal((len(y), 1, 8, 8))).astype(np.float32), y
+
+    return Dataset("images", *part(20), *part(10))
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory):
+    file = tmp_path_factory.mktemp("models") / "nets.py"
+    file.write_text(USERS)
+    return file
+
+
+def strategy(name, **settings):
+    return PARTS.find("strategies", name)(**settings)
+
+
+def vectorised(model, part, seeds=(0, 1), **settings):
+    benchmark = Blobs(model=model, **settings)
+    return Vectorised(benchmark, part, [benchmark.stream(images(), seed) for seed in seeds], list(seeds), CPU)
+
+
+def run(model, part, **settings):
+    benchmark = Blobs(model=model, **settings)
+    return train(benchmark, part, [benchmark.stream(images(), 0)], [0], CPU)[0]
+
+
+class SGD(Learner):
+    """Fine-tuning in PyTorch, which is tested in evaluation mode."""
+
+    lr = 0.1
+
+    def begin(self, model):
+        self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=self.lr)
+
+    def observe(self, x, y, task):
+        self.optimizer.zero_grad()
+        cross_entropy(self.model.train()(x), y).backward()
+        self.optimizer.step()
+
+    def predict(self, x, task):
+        return self.model.eval()(x)
+
+
+class Slow(SGD):
+    lr = NOTHING
+
+
+class AsItIs(SGD):
+    """Forgets about modes: the model stays in training mode."""
+
+    def begin(self, model):
+        super().begin(model.train())
+
+    def predict(self, x, task):
+        return self.model(x)
+
+
+class Relapses(AsItIs):
+    """Begins in evaluation mode, and comes out of training in the other one."""
+
+    def begin(self, model):
+        super().begin(model)
+        model.eval()
+
+
+def in_any_company(scores, rows):
+    """Compare the scores of test examples in one chunk with those in small chunks, alone and in another order."""
+    whole = scores(rows)
+    for size in (1, 7):
+        assert_close(torch.cat([scores(part) for part in rows.split(size, -2)], -2), whole, rtol=1e-4, atol=1e-5)
+    order = torch.randperm(rows.shape[-2], generator=torch.Generator().manual_seed(0))
+    assert_close(scores(rows[..., order, :]), whole[..., order, :], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [*SHIPPED, *NORMALISED, "FILE:tracked"])
+def test_a_prediction_does_not_depend_on_the_other_test_examples(model, users):
+    backend = vectorised(model.replace("FILE", str(users)), strategy("er"))
+    backend.learn(0, lambda _: None)
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+
+
+@pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
+def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
+    backend = vectorised(model, strategy("icarl", memory=12))
+    backend.learn(0, lambda _: None)
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+
+
+@pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
+def test_neither_does_that_of_a_learner(model, users):
+    benchmark = Blobs(model=model.replace("FILE", str(users)))
+    backend = Opaque(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
+    backend.learn(0, lambda _: None)
+    in_any_company(lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0]))
+
+
+@pytest.mark.parametrize("model", ["untracked", "starts_at_zero", "Contrasts"])
+@pytest.mark.parametrize("part", [strategy("finetune"), SGD()], ids=["pure", "opaque"])
+def test_a_model_that_predicts_examples_by_each_other_is_refused_on_streams(part, model, users):
+    benchmark = Blobs(model=f"{users}:{model}")
+    with pytest.raises(UserError, match=f"may not depend on the others.*:{model} normalises.*track_running_stats=True"):
+        check(benchmark, part, benchmark.stream(images(), 0), CPU)
+
+
+def test_a_learner_that_predicts_in_training_mode_is_refused():
+    benchmark = Blobs(model="mlpbn-8")
+    with pytest.raises(UserError, match=r"AsItIs with model=mlpbn-8.*model\.eval\(\)"):
+        check(benchmark, AsItIs(), benchmark.stream(images(), 0), CPU)
+
+
+def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
+    class Later(Relapses):
+        def observe(self, x, y, task):
+            super().observe(x, y, task)
+            self.model.train()
+
+    benchmark = Blobs(model="conv4-4")
+    check(benchmark, Later(), benchmark.stream(images(), 0), CPU)
+    with pytest.raises(UserError, match="Later with model=conv4-4: a score may not depend"):
+        run("conv4-4", Later())
+
+
+@pytest.mark.parametrize("part", [strategy("er", lr=NOTHING), Slow()], ids=["pure", "opaque"])
+@pytest.mark.parametrize("model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"])
+def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
+    course = run(model.replace("FILE", str(users)), part, test_every=1).course
+    assert stability_gap(course) == 0
+    assert [row[0] for row in course.correct] == [course.correct[0][0]] * len(course.correct)
+
+
+@pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
+@pytest.mark.parametrize("part", [strategy("finetune", lr=NOTHING), Slow()], ids=["pure", "opaque"])
+def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(model, part, users):
+    model = model.replace("FILE", str(users))
+    course = run(model, part, test_every=1).course
+    stream = Blobs(model=model).stream(images(), 0)
+    module = build(model, (1, 8, 8), 6, torch_seed(0, "weights"), running=True)
+    backend = vectorised(model, strategy("finetune"), (0,))
+    expected = [right(module, stream, 1)]
+    for number in range(3):
+        for row in backend.rows(number)[:, 0]:
+            module.train()(torch.from_numpy(images().x_train[row[:, 0]]))
+            expected.append(right(module, stream, number + 1))
+        expected[-1] = right(module, stream, min(number + 2, 3))
+    assert course.correct == expected
+    assert any(len({row[task] for row in expected if len(row) > task}) > 1 for task in range(3))
+
+
+def right(module, stream, tasks):
+    """How many test examples of each of the first tasks a module in evaluation mode gets right, one by one."""
+    module.eval()
+    tests = [task.test for task in stream.tasks[:tasks]]
+    answers = [[int(module(x[None]).argmax()) for x in torch.from_numpy(images().x_test[test.row])] for test in tests]
+    return [int((np.array(own) == test.y).sum()) for own, test in zip(answers, tests, strict=True)]
+
+
+@pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
+@pytest.mark.parametrize("part", [strategy("finetune", lr=0.01), strategy("er", lr=0.01, memory=15)], ids=["finetune", "er"])
+def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
+    backend = vectorised(model, part, (0, 3))
+    for number in range(3):
+        backend.learn(number, lambda _: None)
+    for replicate, seed in enumerate((0, 3)):
+        module = plain_loop(model, part, seed)
+        for name, value in module.named_buffers():
+            assert_close(backend.buffers[name][replicate], value, rtol=1e-5, atol=1e-6)
+        for name, value in module.named_parameters():
+            assert_close(backend.state.params[name][replicate], value.detach(), rtol=1e-4, atol=1e-5)
+
+
+def plain_loop(model, part, seed):
+    """One training-mode pass a step, over arrivals and replay, padding included; padding has no loss."""
+    module = build(model, (1, 8, 8), 6, torch_seed(seed, "weights"), running=True).train()
+    optimizer, rows = torch.optim.SGD(module.parameters(), lr=part.lr), vectorised(model, part, (seed,)).rows
+    for number in range(3):
+        for row, _, y, weight, _ in rows(number)[:, 0].swapaxes(1, 2):
+            losses = cross_entropy(module(torch.from_numpy(images().x_train[row])), torch.from_numpy(y), reduction="none")
+            optimizer.zero_grad()
+            losses[weight > 0].mean().backward()
+            optimizer.step()
+    return module
+
+
+def arrivals(module, x, y, state, lr):
+    return x[:10]
+
+
+def arrivals_and_all_held(module, x, y, state, lr):
+    return torch.cat([x[:10], state.extra["x"][0]])
+
+
+def arrivals_and_most_harmed(module, x, y, state, lr):
+    """Of the candidates those two whose loss a step on the arrivals raises most."""
+    before = cross_entropy(module(x[10:]), y[10:], reduction="none")
+    gradients = torch.autograd.grad(cross_entropy(module(x[:10]), y[:10]), [*module.parameters()])
+    with torch.no_grad():
+        for value, gradient in zip(module.parameters(), gradients, strict=True):
+            value.sub_(gradient, alpha=lr)
+    harm = cross_entropy(module(x[10:]), y[10:], reduction="none") - before
+    return torch.cat([x[:10], x[10:][harm.argsort(descending=True)[:2]]])
+
+
+FOLLOWED = {
+    "finetune": (strategy("finetune", lr=0.05), arrivals),
+    "gem": (strategy("gem", lr=0.05, memory=30), arrivals),
+    "agem": (strategy("agem", lr=0.05, memory=30, draw=12), arrivals),
+    "gss": (strategy("gss", lr=0.05, memory=4, draw=4), arrivals_and_all_held),
+    "mir": (strategy("mir", lr=0.05, memory=30, candidates=10, draw=2), arrivals_and_most_harmed),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, users):
+    part, expected = FOLLOWED[name]
+    model = f"{users}:halved"
+    backend = vectorised(model, part, (0,))
+    for number in range(3):
+        rows = backend.rows(number)
+        for step, row in zip(backend._steps(rows, number), rows[:, 0], strict=True):
+            state, buffers = backend.state, backend.buffers
+            backend.state, backend.buffers = step(state, buffers)
+            if number == 0:  # the memory fills
+                continue
+            x, y = torch.from_numpy(images().x_train[row[:, 0]]), torch.from_numpy(row[:, 2])
+            trained = expected(loaded(model, state, {}), x, y, state, part.lr)
+            module = loaded(model, state, buffers)
+            module(trained)
+            for key, value in module.named_buffers():
+                assert_close(backend.buffers[key][0], value, rtol=1e-5, atol=1e-6)
+        backend._end_task(number)
+
+
+def loaded(model, state, buffers):
+    """A module in training mode with the parameters and buffers of the first replicate."""
+    module = build(model, (1, 8, 8), 6, 0, running=True)
+    module.load_state_dict({name: value[0] for name, value in (state.params | buffers).items()}, strict=False)
+    return module.train()
+
+
+def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_examples(users):
+    model = f"{users}:halved"
+    backend = vectorised(model, strategy("gss", memory=30, draw=10), (0,))
+    step = next(backend._steps(backend.rows(0), 0))
+    _, after = step(backend.state, backend.buffers)
+    arrived = images().x_train[backend.rows(0)[0, 0, :, 0]]
+    module = loaded(model, backend.state, backend.buffers)
+    module(torch.from_numpy(np.concatenate([arrived, arrived])))
+    for name, value in module.named_buffers():
+        assert_close(after[name][0], value, rtol=1e-5, atol=1e-6)
+
+
+def test_following_running_statistics_adds_no_rows_to_the_count():
+    counts = []
+    for model in ("mlp-8", "mlpbn-8"):
+        benchmark = Blobs(model=model)
+        outcome = train(benchmark, strategy("mir"), [benchmark.stream(blobs(), 0)], [0], CPU)[0]
+        counts.append((outcome.counts["forward"], outcome.counts["backward"]))
+    assert counts[0] == counts[1]

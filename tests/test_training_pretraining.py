@@ -1,0 +1,170 @@
+"""Preparation: lessons of other classes before a stream, the same for all strategies."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given as over
+from hypothesis import strategies as st
+
+from retrograde.contract.toys import Blobs, blobs
+from retrograde.errors import UserError
+from retrograde.parts.registry import Registry
+from retrograde.streams.pretraining import lesson_rows
+from retrograde.streams.schedule import Schedule, train_rows
+from retrograde.training.clocks import Clocks
+from retrograde.training.pretraining import prepare
+from retrograde.training.stream_loop import check, expected_steps, train
+from retrograde.training.stream_replicas import Vectorised
+
+CPU = torch.device("cpu")
+PARTS = Registry()
+PREPARED = ["oml", "anml", "maml_init", "pretrained"]
+DIGITS = {"dataset": "digits", "split": (5, 1, 4), "after": (1, 3), "model": "mlp-8", "lessons": 60}
+
+
+def sequence(**settings):
+    from pathlib import Path
+
+    from retrograde.data.sources import load
+
+    benchmark = PARTS.get("benchmarks", "omniglot_sequence", DIGITS | settings)
+    return benchmark, load("digits", Path())
+
+
+def strategy(name, **settings):
+    return PARTS.get("strategies", name, settings)
+
+
+def backend(part, seeds=(0, 1), **settings):
+    benchmark = Blobs(model=part.tried_on, held=4, batch=1, **settings)
+    streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
+    return Vectorised(benchmark, part, streams, list(seeds), CPU)
+
+
+def every_lesson(stream, seed=0):
+    return [*lesson_rows(stream.preparation, seed)]
+
+
+@over(st.integers(0, 50), st.sampled_from(["test", "validation"]))
+def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_of):
+    benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), after=(1, 2))
+    stream = benchmark.stream(data, seed)
+    taught = {data.y_train[row] for lesson in every_lesson(stream, seed) for part in lesson for row in part[:, 0]}
+    tested = {data.y_train[row] for task in stream.tasks for row in task.train.row}
+    assert taught == {0, 1, 2, 3, 4}
+    assert tested <= ({5, 6} if classes_of == "validation" else {7, 8, 9})
+
+
+def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes():
+    benchmark, data = sequence(trajectory=2, shots=3, queries=2, rehearsed=7)
+    for trajectory, query, rehearsed in every_lesson(benchmark.stream(data, 0)):
+        assert np.array_equal(trajectory[:, 2], np.repeat(trajectory[::3, 2], 3))
+        assert np.array_equal(query[::2, 2], trajectory[::3, 2])
+        assert len({*trajectory[:, 0], *query[:, 0]}) == 2 * 5  # no example is learned from and asked for
+        assert [len(part) for part in (trajectory, query, rehearsed)] == [6, 4, 7]
+        assert np.array_equal(data.y_train[trajectory[:, 0]], trajectory[:, 2])
+
+
+def test_lessons_follow_from_the_seed_alone():
+    benchmark, data = sequence()
+    one, again, other = (every_lesson(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
+    assert len(one) == 60
+    assert all(np.array_equal(a, b) for mine, its in zip(one, again, strict=True) for a, b in zip(mine, its, strict=True))
+    assert not np.array_equal(one[0].rehearsed, other[0].rehearsed)
+
+
+def test_the_stream_is_class_after_class_and_its_units_count_up():
+    benchmark, data = sequence(after=(2, 3))
+    stream = benchmark.stream(data, 0)
+    units = np.concatenate([train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)])
+    assert (np.diff(units) >= 0).all()
+    assert set(units) == {0, 1, 2}
+
+
+def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
+    benchmark, data = sequence()
+    rows, _ = train_rows(benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0)
+    assert (np.diff(rows[:, 0, 2]) < 0).any()
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_slots(name):
+    at_work = backend(strategy(name, optimizer="momentum"))
+    before = at_work.state.params
+    prepare(at_work, Clocks(CPU))
+    assert not at_work.state.params["head.weight"].any()
+    assert not any(slot.any() for slot in at_work.state.slots["velocity"].values())
+    assert any((value != at_work.state.params[key]).any() for key, value in before.items() if not key.startswith("head"))
+
+
+@pytest.mark.parametrize(("moves", "others"), [("head", False), ("all", True)])
+@pytest.mark.parametrize("name", PREPARED)
+def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves, others):
+    at_work = backend(strategy(name, moves=moves))
+    prepare(at_work, Clocks(CPU))
+    before = at_work.state.params
+    at_work.learn(0, lambda _: None)
+    moved = {key for key, value in at_work.state.params.items() if (value != before[key]).any()}
+    assert {"head.weight", "head.bias"} <= moved
+    assert any(not key.startswith("head") for key in moved) == others
+
+
+def test_the_loop_has_a_clock_for_the_preparation_and_tells_of_every_lesson():
+    benchmark, data = sequence(examples=5)
+    streams, told = [benchmark.stream(data, 0)], []
+    outcome = train(benchmark, strategy("oml"), streams, [0], CPU, "off", told.append)[0]
+    assert outcome.clocks["prepare"] > 0
+    assert sum(told) == expected_steps(benchmark, strategy("oml"), streams[0]) == 60 + 10
+    assert outcome.counts["steps"] == 10
+
+
+def test_a_strategy_that_does_not_prepare_is_given_no_lesson():
+    benchmark, data = sequence(examples=5)
+    stream = benchmark.stream(data, 0)
+    assert "prepare" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+    assert expected_steps(benchmark, strategy("finetune"), stream) == 10
+
+
+def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anything_trains():
+    benchmark = Blobs()
+    with pytest.raises(UserError, match="OML learns from other classes before the stream begins, and Blobs has none"):
+        check(benchmark, strategy("oml"), benchmark.stream(blobs(), 0), CPU)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"split": (5, 5, 5)}, "three numbers of classes"),
+        ({"after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
+        ({"after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
+        ({"trajectory": 6}, "different ones of 5"),
+    ],
+)
+def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
+    benchmark, data = sequence(**settings)
+    with pytest.raises(UserError, match=rule):
+        benchmark.stream(data, 0)
+
+
+def test_lessons_that_want_more_examples_than_a_class_has_are_refused():
+    benchmark, data = sequence(shots=900)
+    with pytest.raises(UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"):
+        check(benchmark, strategy("oml"), benchmark.stream(data, 0), CPU)
+
+
+def test_anml_refuses_a_model_without_a_gate():
+    benchmark = Blobs(held=4)
+    with pytest.raises(UserError, match="the model has none"):
+        check(benchmark, strategy("anml"), benchmark.stream(blobs(held=4), 0), CPU)
+
+
+def test_anmls_gate_stands_still_along_the_stream():
+    anml = PARTS.get("strategies", "anml", {"moves": "all"})
+    assert not anml.learns("gated.gate.1.weight")
+    assert anml.learns("gated.features.1.weight")
+
+
+def test_what_follows_a_preparation_with_fresh_weights_starts_from_what_was_prepared():
+    at_work = backend(strategy("pretrained"))
+    prepare(at_work, Clocks(CPU))
+    assert at_work.initial[0] is at_work.state
