@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrograde.data.dataset import Dataset
-from retrograde.interface.benchmark import Benchmark
-from retrograde.parts.part import OpenPart
-from retrograde.streams.stream import Stream
+from retrograde import Benchmark, Dataset, OpenPart, Stream
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from retrograde.interface.episodic import ClassEpisodes
-from retrograde.parts.fields import Ints
+from retrograde import ClassEpisodes, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

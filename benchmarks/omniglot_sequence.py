@@ -6,13 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde.data.dataset import Dataset
-from retrograde.errors import UserError
-from retrograde.interface.benchmark import Benchmark
-from retrograde.parts.fields import Count, Ints
-from retrograde.randomness import generator
-from retrograde.streams.cuts import of_classes
-from retrograde.streams.stream import Examples, Preparation, Stream, Task
+from retrograde import Benchmark, Count, Dataset, Examples, Ints, Preparation, Stream, Task, UserError, generator, of_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrograde.data.dataset import Dataset
-from retrograde.interface.benchmark import Benchmark
-from retrograde.parts.fields import Count
-from retrograde.randomness import generator
-from retrograde.streams.cuts import same_classes
-from retrograde.streams.stream import Scenario, Stream
+from retrograde import Benchmark, Count, Dataset, Scenario, Stream, generator, same_classes
 
 
 @dataclass(frozen=True, kw_only=True)

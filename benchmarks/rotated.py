@@ -6,13 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int64
 
-from retrograde.data.dataset import Dataset
-from retrograde.errors import UserError
-from retrograde.interface.benchmark import Benchmark
-from retrograde.parts.fields import Count, Ints, Rate
-from retrograde.randomness import generator
-from retrograde.streams.cuts import need_images, same_classes
-from retrograde.streams.stream import Scenario, Stream
+from retrograde import Benchmark, Count, Dataset, Ints, Rate, Scenario, Stream, UserError, generator, need_images, same_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import Distribution, Drawn, Partition
-from retrograde.errors import UserError
-from retrograde.interface.episodic import Episodic
-from retrograde.losses import squared_errors
-from retrograde.parts.fields import Count
+from retrograde import Count, Dataset, Distribution, Drawn, Episodic, Partition, UserError, squared_errors
 
 
 @dataclass(frozen=True, kw_only=True)

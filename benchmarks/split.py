@@ -4,13 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrograde.data.dataset import Dataset
-from retrograde.errors import UserError
-from retrograde.interface.benchmark import Benchmark
-from retrograde.parts.fields import Count, Ints
-from retrograde.randomness import generator
-from retrograde.streams.cuts import split_classes
-from retrograde.streams.stream import Stream
+from retrograde import Benchmark, Count, Dataset, Ints, Stream, UserError, generator, split_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,32 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.alignment import (
+from retrograde import Cell, Record, Result
+from retrograde.metrics import (
     AHEAD,
     COSTS,
     MATCHED,
+    PARTS,
+    BySeed,
+    Factors,
+    Interval,
+    Key,
+    Label,
+    Within,
     account_frame,
     between_methods,
+    by_strategy,
+    comparisons,
     complete,
     examples,
+    labels,
     matched_frame,
     matched_level,
     of_benchmarks,
+    of_column,
     of_strategies,
+    over_seeds,
     replicate_accounts,
+    t_interval,
     title_of,
     windows,
     within_runs,
 )
-from retrograde.metrics.factors import PARTS, Factors, comparisons, of_column
-from retrograde.metrics.frames import Key, Label, by_strategy, labels
-from retrograde.metrics.intervals import BySeed, Interval, over_seeds, t_interval
-from retrograde.metrics.repeated_measures import Within
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import outcomes_of, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import NOTHING, Entry, Section, Table
+from retrograde.reporting import NOTHING, Entry, Section, Table, outcomes_of, row_title
 
 PERCENT = ("forgetting", "explained")
 COLUMNS = {

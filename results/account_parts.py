@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.alignment import examples, of_benchmarks, of_strategies, replicate_accounts, title_of
-from retrograde.metrics.frames import labels
-from retrograde.metrics.intervals import t_interval
-from retrograde.records.record import Record
-from retrograde.reporting.cells import row_title
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import examples, labels, of_benchmarks, of_strategies, replicate_accounts, t_interval, title_of
+from retrograde.reporting import row_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import Look
+    from retrograde.reporting import Look
 
 FACTORS = {"interference": "interference", "opposed": "= −alignment", "gradient": "× gradient", "path": "× path"}
 
@@ -30,7 +27,7 @@ class AccountParts(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.reporting.plotting import looks, wrapped
+        from retrograde.reporting import looks, wrapped
 
         label = labels(records)
         frame = replicate_accounts(records, label)

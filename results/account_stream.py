@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.alignment import account_frame, examples, of_benchmarks, of_strategies, title_of
-from retrograde.metrics.frames import labels
-from retrograde.metrics.intervals import t_interval
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import account_frame, examples, labels, of_benchmarks, of_strategies, t_interval, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +23,7 @@ class AccountStream(Drawing):
     """The change of earlier tasks' losses while each task is trained, and its parts: slope, curvature and remainder."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import grouped, looks
+        from retrograde.reporting import grouped, looks
 
         label = labels(records)
         accounts = account_frame(records, label)
@@ -86,7 +83,7 @@ def _name_axes(figure: "Figure", axes: "dict[tuple[str, str], Axes]") -> None:
     """One legend, and whole numbers of tasks."""
     from matplotlib.ticker import MaxNLocator
 
-    from retrograde.reporting.plotting import lowest
+    from retrograde.reporting import lowest
 
     for axis in axes.values():
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

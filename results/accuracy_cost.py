@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrograde.metrics.frames import Label, labels, ordered
-from retrograde.metrics.intervals import t_interval
-from retrograde.metrics.matrix import acc
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Cell, Drawing, Record
+from retrograde.metrics import Label, acc, labels, ordered, t_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import Look
+    from retrograde.reporting import Look
 
 WIDE = 3
 """Panels beside each other."""
@@ -41,7 +37,7 @@ class AccuracyCost(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.reporting.plotting import looks, wrapped
+        from retrograde.reporting import looks, wrapped
 
         label = labels(records)
         found = {place: points for place, points in _points(records, label).items() if len(points) > 1}
@@ -95,7 +91,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> None:
-    from retrograde.reporting.plotting import plain_ticks
+    from retrograde.reporting import plain_ticks
 
     best = front(points)
     axis.plot([p.seconds for p in best], [p.accuracy for p in best], color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
@@ -110,6 +106,6 @@ def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> 
 
 
 def _legend(figure: "Figure", shown: set[str], look: "Mapping[str, Look]") -> None:
-    from retrograde.reporting.plotting import legend_lines
+    from retrograde.reporting import legend_lines
 
     figure.legend(handles=legend_lines(look, shown), loc="outside right center", fontsize="x-small")

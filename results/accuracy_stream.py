@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.frames import REPLICATE, Label, labels, ordered
-from retrograde.records.cell import Cell
-from retrograde.records.online_accuracy import Course
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Cell, Course, Drawing, Record
+from retrograde.metrics import REPLICATE, Label, labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +21,7 @@ class AccuracyStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.reporting.plotting import lines, looks
+        from retrograde.reporting import lines, looks
 
         label = labels(records)
         tests = _frame(records, label)

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde.metrics.frames import labels, ordered
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Cell, Drawing, Record
+from retrograde.metrics import labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +23,7 @@ class AccuracyTasks(Drawing):
     """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import by_benchmark
+        from retrograde.reporting import by_benchmark
 
         found, label = _matrices(records), labels(records)
         if not found:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.metrics.frames import (
+from retrograde import WATCHED, Cell, Record, Result
+from retrograde.metrics import (
+    BOLD,
     INNER,
     REPLICATE,
     Key,
@@ -17,16 +19,10 @@ from retrograde.metrics.frames import (
     competing,
     inner_account_frame,
     labels,
+    leaders,
+    t_interval,
 )
-from retrograde.metrics.intervals import t_interval
-from retrograde.metrics.paired import BOLD, leaders
-from retrograde.records.cell import Cell
-from retrograde.records.few_shot import WATCHED
-from retrograde.records.record import Record
-from retrograde.reporting.cells import outcomes_of, row_title
-from retrograde.reporting.published import Published, finder, published_numbers
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde.reporting import Entry, Published, Section, Table, finder, outcomes_of, published_numbers, row_title
 
 SHOWN = (0, 1, 3, 5, 10)
 """Inner steps with a column of their own; the last one that a strategy takes has one too."""

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.metrics.frames import adaptation_frame, labels
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import adaptation_frame, labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ class AdaptationCurves(Drawing):
     """Loss and accuracy on new tasks after each inner step."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import lines, looks
+        from retrograde.reporting import lines, looks
 
         label = labels(records)
         frame = adaptation_frame(records, label)

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.alignment import examples, layer_frame, of_benchmarks, replicate_alignment
-from retrograde.metrics.frames import Key, Label, by_strategy, labels, score_frame
-from retrograde.metrics.intervals import BySeed, over_seeds, t_interval
-from retrograde.records.cell import Cell
-from retrograde.records.gradient_probe import CEILING
-from retrograde.records.record import Record
-from retrograde.reporting.cells import outcomes_of, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import NOTHING, Entry, Section, Table
+from retrograde import CEILING, Cell, Record, Result
+from retrograde.metrics import (
+    BySeed,
+    Key,
+    Label,
+    by_strategy,
+    examples,
+    labels,
+    layer_frame,
+    of_benchmarks,
+    over_seeds,
+    replicate_alignment,
+    score_frame,
+    t_interval,
+)
+from retrograde.reporting import NOTHING, Entry, Section, Table, outcomes_of, row_title
 
 PERCENT = ("ACC", "forgetting", "conflict")
 COLUMNS = {

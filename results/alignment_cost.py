@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.alignment import account_frame, of_benchmarks, within_runs
-from retrograde.metrics.frames import REPLICATE, labels
-from retrograde.metrics.repeated_measures import Within
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import REPLICATE, Within, account_frame, labels, of_benchmarks, within_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import Look
+    from retrograde.reporting import Look
 
 WIDE = 2
 """Panels beside each other."""
@@ -29,7 +26,7 @@ class AlignmentCost(Drawing):
     """The cost of the next task against the alignment of its gradient with earlier ones, each run centred; upper bounds not."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import legend_lines, looks, panels, wrapped
+        from retrograde.reporting import legend_lines, looks, panels, wrapped
 
         label = labels(records)
         accounts = account_frame(records, label)

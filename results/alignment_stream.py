@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.metrics.alignment import alignment_frame, examples
-from retrograde.metrics.frames import labels
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import alignment_frame, examples, labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +24,7 @@ class AlignmentStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.ticker import MaxNLocator
 
-        from retrograde.reporting.plotting import lines, looks
+        from retrograde.reporting import lines, looks
 
         label = labels(records)
         frame = alignment_frame(records, label).dropna(subset=["value"])

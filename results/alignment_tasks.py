@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde.metrics.alignment import examples
-from retrograde.metrics.frames import labels, ordered
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Cell, Drawing, Record
+from retrograde.metrics import examples, labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +23,7 @@ class AlignmentTasks(Drawing):
     """The cosines between the gradients of every two tasks at the end of the stream, for every benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import by_benchmark
+        from retrograde.reporting import by_benchmark
 
         found, label = _cosines(records), labels(records)
         if not found:

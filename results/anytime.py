@@ -5,14 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, ordered, score_frame
-from retrograde.metrics.online import METRICS
-from retrograde.metrics.paired import BOLD
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import done_of, entries, outcomes_of, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import NOTHING, Entry, Section, Table
+from retrograde import Cell, Record, Result
+from retrograde.metrics import BOLD, METRICS, Label, by_strategy, interval_frame, labels, ordered, score_frame
+from retrograde.reporting import NOTHING, Entry, Section, Table, done_of, entries, outcomes_of, row_title
 
 
 @dataclass(frozen=True)

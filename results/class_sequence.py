@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, ordered
-from retrograde.metrics.paired import BOLD
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import done_of, entries, outcomes_of, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import NOTHING, Entry, Section, Table
+from retrograde import Cell, Record, Result
+from retrograde.metrics import BOLD, Label, by_strategy, interval_frame, labels, ordered
+from retrograde.reporting import NOTHING, Entry, Section, Table, done_of, entries, outcomes_of, row_title
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.metrics.frames import Label, labels, ordered
-from retrograde.metrics.intervals import BySeed, over_seeds
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import percent
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table, outcomes
+from retrograde import Cell, Record, Result
+from retrograde.metrics import BySeed, Label, labels, ordered, over_seeds
+from retrograde.reporting import Entry, Section, Table, outcomes, percent
 
 COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde.metrics.frames import end_frame, labels, streams
-from retrograde.metrics.ranking import Ranking, contests, names, rank_strategies, tied_groups
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import Ranking, contests, end_frame, labels, names, rank_strategies, streams, tied_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from retrograde.metrics.frames import labels, ordered
-from retrograde.records.few_shot import Fit
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Fit, Record
+from retrograde.metrics import labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.frames import Key, by_strategy, labels, score_frame
-from retrograde.metrics.intervals import BySeed, over_seeds, t_interval
-from retrograde.records.record import Record
-from retrograde.reporting.cells import row_title
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import BySeed, Key, by_strategy, labels, over_seeds, score_frame, t_interval
+from retrograde.reporting import row_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import Look
+    from retrograde.reporting import Look
 
 METRICS = {"ACC": "ACC %", "forgetting": "forgetting %"}
 
@@ -29,7 +27,7 @@ class Forgetting(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from matplotlib.figure import Figure
 
-        from retrograde.reporting.plotting import looks, wrapped
+        from retrograde.reporting import looks, wrapped
 
         label = labels(records)
         frame = score_frame(records, label)

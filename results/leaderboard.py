@@ -8,13 +8,23 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.frames import end_frame, labels, ordered, streams
-from retrograde.metrics.paired import ALPHA, FEWEST
-from retrograde.metrics.ranking import Contests, Ranking, Tally, contests, names, rank_strategies, tallies
-from retrograde.records.record import Record
-from retrograde.reporting.cells import notes_on_knowledge, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde import Record, Result
+from retrograde.metrics import (
+    ALPHA,
+    FEWEST,
+    Contests,
+    Ranking,
+    Tally,
+    contests,
+    end_frame,
+    labels,
+    names,
+    ordered,
+    rank_strategies,
+    streams,
+    tallies,
+)
+from retrograde.reporting import Entry, Section, Table, notes_on_knowledge, row_title
 
 COLUMNS = ("strategy", "average rank", "mean ACC", "mean forgetting", "win / tie / loss", "benchmarks", "n")
 TIDY = ["strategy", "upper_bound", "average_rank", "ACC", "forgetting", "win", "tie", "loss", "benchmarks", "of", "least_n"]

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.metrics.frames import checks_frame, labels
-from retrograde.records.record import Record
-from retrograde.reporting.result import Drawing
+from retrograde import Drawing, Record
+from retrograde.metrics import checks_frame, labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ class MetaTraining(Drawing):
     """Loss, accuracy and the cosine between support and query gradients, on new tasks, against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting.plotting import lines, looks
+        from retrograde.reporting import lines, looks
 
         label = labels(records)
         frame = checks_frame(records, label)

@@ -9,15 +9,22 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde.metrics.frames import Label, adaptation_frame, labels, score_frame
-from retrograde.metrics.intervals import LEVEL, Interval, difference, t_interval
-from retrograde.parts.spec import parse
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import row_title
-from retrograde.reporting.published import POINTS, SHARE, Published, finder, fits, is_loss, published_numbers
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table, outcomes
+from retrograde import Cell, Record, Result, parse
+from retrograde.metrics import LEVEL, Interval, Label, adaptation_frame, difference, labels, score_frame, t_interval
+from retrograde.reporting import (
+    POINTS,
+    SHARE,
+    Entry,
+    Published,
+    Section,
+    Table,
+    finder,
+    fits,
+    is_loss,
+    outcomes,
+    published_numbers,
+    row_title,
+)
 
 COLUMNS = (
     *("strategy", "published", "metric", "theirs", "ours", "n", "difference", "90 % interval", "margin", "informative"),

@@ -7,16 +7,22 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde.metrics.conventions import VERSIONS, metrics
-from retrograde.metrics.frames import Label, by_strategy, interval_frame, labels, score_frame
-from retrograde.metrics.metric import Metric
-from retrograde.metrics.paired import BOLD
-from retrograde.records.cell import Cell
-from retrograde.records.record import Record
-from retrograde.reporting.cells import done_of, entries, notes_on_knowledge, outcomes_of, row_title
-from retrograde.reporting.published import Published, finder, published_numbers
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import NOTHING, Entry, Section, Table
+from retrograde import Cell, Record, Result
+from retrograde.metrics import BOLD, VERSIONS, Label, Metric, by_strategy, interval_frame, labels, metrics, score_frame
+from retrograde.reporting import (
+    NOTHING,
+    Entry,
+    Published,
+    Section,
+    Table,
+    done_of,
+    entries,
+    finder,
+    notes_on_knowledge,
+    outcomes_of,
+    published_numbers,
+    row_title,
+)
 
 
 @dataclass(frozen=True)

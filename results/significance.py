@@ -8,13 +8,30 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from retrograde.metrics.frames import ENDS, Key, by_strategy, competing, end_frame, labels
-from retrograde.metrics.intervals import BySeed, Interval, bootstrap_interval, over_seeds, t_intervals
-from retrograde.metrics.paired import ALPHA, FEWEST, Pairs, all_pairs, by_seed, least_p, p_text, sign_flip_p, whole
-from retrograde.records.record import Record
-from retrograde.reporting.cells import number, row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde import Record, Result
+from retrograde.metrics import (
+    ALPHA,
+    ENDS,
+    FEWEST,
+    BySeed,
+    Interval,
+    Key,
+    Pairs,
+    all_pairs,
+    bootstrap_interval,
+    by_seed,
+    by_strategy,
+    competing,
+    end_frame,
+    labels,
+    least_p,
+    over_seeds,
+    p_text,
+    sign_flip_p,
+    t_intervals,
+    whole,
+)
+from retrograde.reporting import Entry, Section, Table, number, row_title
 
 MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""

@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde.metrics.frames import Label, labels, ordered
-from retrograde.records.record import Record
-from retrograde.reporting.cells import row_title
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde import Record, Result
+from retrograde.metrics import Label, labels, ordered
+from retrograde.reporting import Entry, Section, Table, row_title
 
 SHOWN = 20
 """Tasks that have a column; of more, every second, third, ... and the last."""

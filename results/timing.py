@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde.metrics.frames import labels, ordered
-from retrograde.records.record import Record
-from retrograde.reporting.result import Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde import Record, Result
+from retrograde.metrics import labels, ordered
+from retrograde.reporting import Entry, Section, Table
 
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]

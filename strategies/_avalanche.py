@@ -16,8 +16,7 @@ from avalanche.training.templates.base import BaseTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from retrograde.errors import UserError, nearest
-from retrograde.interface.learner import Terms
+from retrograde import Terms, UserError, nearest
 
 from ._avalanche_models import WRAPPED, Parted, Told
 

@@ -10,7 +10,7 @@ from avalanche.models.packnet import PackNetModel
 from avalanche.models.utils import FeatureExtractorModel
 from torch import Tensor, nn
 
-from retrograde.models.head import HEAD
+from retrograde import HEAD
 
 MASKED = -1e9
 """The output of another task's unit. Finite, since zero times infinity is no number in a distillation loss."""

@@ -4,10 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.losses import mean
-from retrograde.optim import Params
+from retrograde import Batch, Net, Params, mean
 
 
 def blank(net: Net, params: Params, memory: int) -> Float[Tensor, "slot unit"]:

@@ -7,9 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.optim import Params
+from retrograde import Batch, Net, Params
 
 from ._per_example import Directions, mean_powers
 

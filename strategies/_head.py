@@ -5,9 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from retrograde.errors import UserError
-from retrograde.models.head import HEAD
-from retrograde.optim import Params
+from retrograde import HEAD, Params, UserError
 
 WEIGHT, BIAS = f"{HEAD}.weight", f"{HEAD}.bias"
 

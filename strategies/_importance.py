@@ -2,8 +2,7 @@
 
 import torch
 
-from retrograde.interface.state import State
-from retrograde.optim import Params
+from retrograde import Params, State
 
 
 def pull(params: Params, anchor: Params, importance: Params, strength: float) -> Params:

@@ -9,12 +9,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn.functional import relu
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.strategy import Arrival, Strategy, Weighing
-from retrograde.optim import Params, clipped
-from retrograde.parts.fields import Bound, Count, Rate
-from retrograde.streams.memory import POLICIES, Memory, Policy
+from retrograde import POLICIES, Arrival, Batch, Bound, Count, Memory, Net, Params, Policy, Rate, Strategy, Weighing, clipped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 from torch.nn.functional import linear
 
-from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.optim import Params, added
+from retrograde import Batch, Net, Params, UserError, added
 
 from ._importance import nothing
 

@@ -9,12 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Lesson, Strategy
-from retrograde.models.head import of_head
-from retrograde.optim import INNER, Params
-from retrograde.parts.fields import Rate
+from retrograde import INNER, Arrival, Lesson, Net, Params, Rate, State, Strategy, of_head
 
 from ._head import blank
 

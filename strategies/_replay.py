@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.interface.strategy import Strategy, Weighing
-from retrograde.parts.fields import Count
-from retrograde.streams.memory import POLICIES, Memory, Policy
+from retrograde import POLICIES, Count, Memory, Policy, Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)

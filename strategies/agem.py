@@ -5,14 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from retrograde.gradients import dot
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Weighing
-from retrograde.optim import Params
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import Policy
+from retrograde import Arrival, Batch, Count, Net, Params, Policy, Rate, State, Weighing, dot
 
 from ._replay import Replay
 

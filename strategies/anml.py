@@ -6,12 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.strategy import Lesson
-from retrograde.optim import Params, sgd
-from retrograde.parts.fields import Rate
+from retrograde import Batch, Lesson, Net, Params, Rate, UserError, sgd
 
 from ._prepared import Prepared
 

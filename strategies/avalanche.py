@@ -11,9 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from retrograde.interface.learner import Experience, Learner, Terms
-from retrograde.parts.fields import Rate
-from retrograde.parts.part import OpenPart
+from retrograde import Experience, Learner, OpenPart, Rate, Terms
 
 
 @dataclass

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.optim import Params
-from retrograde.parts.fields import NonNegative, Rate
-from retrograde.streams.memory import POLICIES, Memory
+from retrograde import POLICIES, Arrival, Memory, Net, NonNegative, Params, Rate, State
 
 from ._distillation import blank, squared_gap, written
 from ._replay import Replay

@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy, Weighing
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import POLICIES, Memory, Policy
+from retrograde import POLICIES, Arrival, Count, Memory, Net, Policy, Rate, State, Strategy, Weighing
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Ahead, Arrival
-from retrograde.losses import Losses, cross_entropies
-from retrograde.optim import Params
-from retrograde.parts.fields import Rate
+from retrograde import Ahead, Arrival, Losses, Net, Params, Rate, State, cross_entropies
 
 from ._distillation import met
 from ._replay import Replay

@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy
-from retrograde.optim import Params, added
-from retrograde.parts.fields import Limit, NonNegative, Rate
+from retrograde import Arrival, Finished, Limit, Net, NonNegative, Params, Rate, State, Strategy, added
 
 from ._fisher import Fisher, fisher_information
 from ._importance import free, held, packed, unpacked

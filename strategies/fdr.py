@@ -6,13 +6,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy, Weighing
-from retrograde.losses import mean
-from retrograde.optim import Params
-from retrograde.parts.fields import Count, NonNegative, Rate
-from retrograde.streams.memory import Memory, Reservoir
+from retrograde import (
+    Arrival,
+    Count,
+    Finished,
+    Memory,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    Reservoir,
+    State,
+    Strategy,
+    Weighing,
+    mean,
+)
 
 from ._distillation import blank, written
 

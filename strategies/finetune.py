@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy
-from retrograde.parts.fields import Rate
+from retrograde import Arrival, Net, Rate, State, Strategy
 
 
 @dataclass(frozen=True)

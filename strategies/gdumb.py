@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import ClassBalanced, Memory
-from retrograde.streams.schedule import Schedule
+from retrograde import Arrival, ClassBalanced, Count, Memory, Net, Rate, Schedule, State, Strategy
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy, Weighing
-from retrograde.optim import Params
-from retrograde.parts.fields import Count, NonNegative, Rate
-from retrograde.streams.memory import Memory, TaskRing
+from retrograde import Arrival, Batch, Count, Memory, Net, NonNegative, Params, Rate, State, Strategy, TaskRing, Weighing
 
 from ._quadratic import smallest
 

@@ -8,12 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy, Weighing
-from retrograde.optim import Params
-from retrograde.parts.fields import Count, Rate
+from retrograde import Arrival, Batch, Count, Net, Params, Rate, State, Strategy, Weighing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.losses import mean
-from retrograde.optim import Params, added, sgd
-from retrograde.parts.fields import Count, NonNegative, Rate, Share
+from retrograde import Arrival, Batch, Count, Finished, Net, NonNegative, Params, Rate, Share, State, added, mean, sgd
 
 from ._distillation import met
 from ._replay import Replay

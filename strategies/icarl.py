@@ -8,15 +8,23 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Ahead, Arrival, Finished, Strategy, Weighing
-from retrograde.optim import Params
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import Exemplars, Memory
-from retrograde.streams.schedule import Schedule
-from retrograde.streams.stream import Scenario
+from retrograde import (
+    Ahead,
+    Arrival,
+    Batch,
+    Count,
+    Exemplars,
+    Finished,
+    Memory,
+    Net,
+    Params,
+    Rate,
+    Scenario,
+    Schedule,
+    State,
+    Strategy,
+    Weighing,
+)
 
 from ._head import linear
 from ._herding import class_means, herded

@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy
-from retrograde.parts.fields import Rate
-from retrograde.streams.schedule import Schedule
+from retrograde import Arrival, Net, Rate, Schedule, State, Strategy
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.optim import Params, clipped, sgd
-from retrograde.parts.fields import Bound, Rate
+from retrograde import Arrival, Batch, Bound, Net, Params, Rate, State, clipped, sgd
 
 from ._lookahead import LookAhead, followed
 

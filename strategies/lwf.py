@@ -6,11 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Ahead, Arrival, Finished, Strategy, Weighing
-from retrograde.optim import Params
-from retrograde.parts.fields import NonNegative, Rate
+from retrograde import Ahead, Arrival, Finished, Net, NonNegative, Params, Rate, State, Strategy, Weighing
 
 from ._distillation import met, taught_among
 from ._importance import packed, unpacked

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
-from retrograde.optim import Params
-from retrograde.parts.fields import Steps
+from retrograde import Episode, MetaStrategy, Net, Params, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.strategy import Lesson
-from retrograde.optim import Params, sgd
-from retrograde.parts.fields import Rate, Steps
+from retrograde import Lesson, Net, Params, Rate, Steps, sgd
 
 from ._prepared import Prepared
 

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy
-from retrograde.optim import Params, added
-from retrograde.parts.fields import NonNegative, Rate
+from retrograde import Arrival, Batch, Finished, Net, NonNegative, Params, Rate, State, Strategy, added
 
 from ._importance import free, held, packed, unpacked
 from ._per_example import Directions, check_rows, mean_powers

@@ -5,14 +5,23 @@ from typing import ClassVar, Literal
 
 import torch
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy, Weighing
-from retrograde.optim import Params, sgd
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import POLICIES, Memory, Policy
-from retrograde.streams.schedule import Schedule
+from retrograde import (
+    POLICIES,
+    Arrival,
+    Batch,
+    Count,
+    Finished,
+    Memory,
+    Net,
+    Params,
+    Policy,
+    Rate,
+    Schedule,
+    State,
+    Strategy,
+    Weighing,
+    sgd,
+)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.optim import Params
-from retrograde.parts.fields import Steps
+from retrograde import Batch, Episode, MetaStrategy, Net, Params, State, Steps
 
 RATE = "rate of "
 

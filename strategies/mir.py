@@ -6,13 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.optim import Params, sgd
-from retrograde.parts.fields import Count, Rate
-from retrograde.streams.memory import POLICIES, Memory
+from retrograde import POLICIES, Arrival, Batch, Count, Memory, Net, Params, Rate, State, sgd
 
 from ._replay import Replay
 

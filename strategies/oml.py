@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.strategy import Lesson
-from retrograde.optim import Params
-from retrograde.parts.fields import Rate
+from retrograde import Lesson, Net, Params, Rate
 
 from ._head import taught
 from ._prepared import Prepared

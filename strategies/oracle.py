@@ -5,11 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.optim import Params
+from retrograde import Batch, Episode, MetaStrategy, Net, Params, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
-from retrograde.optim import Params
+from retrograde import Episode, MetaStrategy, Net, Params
 
 
 @dataclass(frozen=True, kw_only=True)

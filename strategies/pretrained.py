@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde.interface.net import Net
-from retrograde.interface.strategy import Lesson
-from retrograde.optim import Params
+from retrograde import Lesson, Net, Params
 
 from ._prepared import Prepared
 

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.optim import Optimizer, Params, adam, sgd
-from retrograde.parts.fields import Limit, Rate, Steps
+from retrograde import Batch, Episode, Limit, MetaStrategy, Net, Optimizer, Params, Rate, State, Steps, adam, sgd
 
 ADAM = adam(beta1=0.0)
 

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import relu
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy
-from retrograde.optim import Params, added
-from retrograde.parts.fields import Count, NonNegative, Rate, Share
+from retrograde import Arrival, Count, Finished, Net, NonNegative, Params, Rate, Share, State, Strategy, added
 
 from ._importance import held, nothing, packed, unpacked
 

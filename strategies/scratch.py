@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde.interface.metastrategy import MetaStrategy
+from retrograde import MetaStrategy
 
 
 @dataclass(frozen=True, kw_only=True)

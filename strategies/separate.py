@@ -9,13 +9,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from retrograde.errors import UserError
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Ahead, Arrival, Strategy
-from retrograde.optim import Params
-from retrograde.parts.fields import Rate
-from retrograde.streams.stream import Scenario
+from retrograde import Ahead, Arrival, Net, Params, Rate, Scenario, State, Strategy, UserError
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,7 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import relu
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Strategy
-from retrograde.optim import Params, added
-from retrograde.parts.fields import NonNegative, Rate
+from retrograde import Arrival, Finished, Net, NonNegative, Params, Rate, State, Strategy, added
 
 from ._importance import packed, pull, unpacked
 

@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.optim import Params, sgd
-from retrograde.parts.fields import Rate
+from retrograde import Arrival, Net, Params, Rate, State, sgd
 
 from ._lookahead import LookAhead
 

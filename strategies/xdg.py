@@ -8,13 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import vmap
 
-from retrograde.errors import UserError
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Ahead, Arrival, Strategy
-from retrograde.optim import Params
-from retrograde.parts.fields import Rate, Share
-from retrograde.streams.stream import Scenario
+from retrograde import Ahead, Arrival, Net, Params, Rate, Scenario, Share, State, Strategy, UserError
 
 
 @dataclass(frozen=True)
