@@ -50,7 +50,8 @@ def _family(part: type[Part]) -> str:
 
 
 def _is_engine(kind: type) -> bool:
-    return kind.__module__.startswith("retrograde.") and kind.__module__.count(".") == 1
+    package, _, rest = kind.__module__.partition(".")
+    return package == "retrograde" and rest.partition(".")[0] not in ("benchmarks", "strategies", "results")
 
 
 def _is_constant(annotation: object) -> bool:

@@ -3,8 +3,10 @@
 import ast
 import hashlib
 import importlib
+import inspect
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import NamedTuple
@@ -154,6 +156,18 @@ def source_digest(path: Path | None) -> str:
         added = [file for file in beside if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text]
         text += b"".join(file.read_bytes() for file in added)
     return hashlib.sha256(text).hexdigest()[:12]
+
+
+def class_digest(cls: type) -> tuple[Files, str]:
+    """The digest of a class that lies in no file, from the text of its methods, under its name; nothing where that is lost."""
+    texts = []
+    for function in filter(inspect.isfunction, vars(cls).values()):
+        with suppress(OSError):  # what `dataclass` has written
+            texts.append(inspect.getsource(function))
+    if not texts:
+        return {}, ""
+    found = hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
+    return {cls.__name__: found}, found
 
 
 class Change(NamedTuple):

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +16,7 @@ from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.declaration import check_class, check_recorded
 from retrograde.parts.part import Part
-from retrograde.parts.provenance import Files, files, source_digest
+from retrograde.parts.provenance import Files, class_digest, files, source_digest
 from retrograde.parts.spec import digest
 
 P = TypeVar("P", bound=Part)
@@ -34,6 +35,7 @@ class Registry:
         self.plugins = plugins
         self.own: dict[str, ModuleType] = {}
         self.found: dict[tuple[str, str], type[Part]] = {}  # to look in every folder and package takes milliseconds
+        self.named: dict[tuple[str, type[Part]], str] = {}
         self.read: dict[Path | None, tuple[Files, str]] = {}
         for path in plugins:
             if path.stem in self.own:
@@ -85,10 +87,42 @@ class Registry:
             check_recorded(made)
             return made
 
-    def source(self, kind: str, name: str) -> Path | None:
-        """The file in which a part is written, where there is one."""
-        file = inspect.getsourcefile(self.find(kind, name))
-        return Path(file) if file else None
+    def name_of(self, part: Part) -> str:
+        """The name of a part that is at hand: as it was found, else its class's in snake_case.
+
+        Raises `UserError` where the class cannot be a part, or bears the name of another.
+        """
+        cls = type(part)
+        if (cls.kind, cls) not in self.named:
+            with guarded(f"{cls.__name__} cannot be used", cls):
+                check_class(cls)
+                check_recorded(part)
+            self.named[cls.kind, cls] = self._name(cls)
+        return self.named[cls.kind, cls]
+
+    def _name(self, cls: type[Part]) -> str:
+        own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        module = cls.__module__.rpartition(".")
+        candidates = [module[2]] if module[0] == f"retrograde.{cls.kind}" else [own, *self.own, *_entry_points(cls.kind)]
+        for name in candidates:
+            if name in self.names(cls.kind) and self.find(cls.kind, name) is cls:
+                return name
+        if own in self.names(cls.kind):
+            raise UserError(
+                f"Each {_one(cls.kind)} has a name of its own; {cls.__name__} of {cls.__module__} would be called {own}, as "
+                "another one is. Rename the class."
+            )
+        return own
+
+    def code(self, cls: type[Part]) -> tuple[Files, str]:
+        """The files of a part and its `source_digest`; of a class that is in no file, such as a notebook's, its own text."""
+        try:
+            file = inspect.getsourcefile(cls)
+        except TypeError:  # of a notebook
+            file = None
+        if file and Path(file).is_file():
+            return self.digests(Path(file))
+        return class_digest(cls)
 
     def digests(self, path: Path | None) -> tuple[Files, str]:
         """The files of a part and its `source_digest`, as they were when they were first asked for."""

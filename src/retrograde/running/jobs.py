@@ -100,7 +100,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     benchmark, strategy = resolve(job.request, registry)
     device = torch.device(context.device)
     todo = trial(benchmark, strategy, context.data)
-    code = code_of(job.cell, registry)  # of this process, which may have begun when files were edited already
+    code = code_of(job.cell, benchmark, strategy, registry)  # of this process, which may have begun when files were edited
     start = time.perf_counter()
     choice = _choice(todo, job, context, code, strategy.sizes())
     choosing = {"trial": time.perf_counter() - start}

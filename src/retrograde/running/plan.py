@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -16,6 +16,7 @@ from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
 from retrograde.models.build import model_file
+from retrograde.parts.part import Part
 from retrograde.parts.provenance import Change, Code, changes
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
@@ -62,10 +63,18 @@ class Job:
 
 
 def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic, Strategy | Learner | MetaStrategy]:
-    """The benchmark and the strategy that a request names."""
-    benchmark = registry.get("benchmarks", *parse(request.benchmark))
-    strategy = registry.get("strategies", *parse(request.strategy))
+    """The benchmark and the strategy that a request names or holds."""
+    benchmark, _ = _resolved(registry, "benchmarks", request.benchmark)
+    strategy, _ = _resolved(registry, "strategies", request.strategy)
     return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
+
+
+def _resolved(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]:
+    """A part and its name."""
+    if isinstance(asked, Part):
+        return asked, registry.name_of(asked)
+    name, settings = parse(asked)
+    return registry.get(kind, name, settings), name
 
 
 def plan(
@@ -78,7 +87,7 @@ def plan(
     """
     _check_replicates(len(requests), seeds)
     drafts = _drafts(requests, registry, context)
-    codes = _codes([draft.cell for _, draft in drafts], registry)  # before a check imports the models
+    codes = _codes([draft for _, draft in drafts], registry)  # before a check imports the models
     found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device), elsewhere=bool(context.cluster))
     with uncollected():
         jobs = []
@@ -91,27 +100,29 @@ def plan(
     return jobs
 
 
-def code_of(cell: Cell, registry: Registry) -> Code:
-    """The code that trains a cell."""
-    strategy = registry.source("strategies", cell.strategy.name)
-    paths = {
-        "strategy": strategy,
-        "benchmark": registry.source("benchmarks", cell.benchmark.name),
-        "model": model_file(str(cell.benchmark.settings.get("model", ""))),
+def code_of(cell: Cell, benchmark: Part, strategy: Part, registry: Registry) -> Code:
+    """The code that trains a cell of these parts."""
+    found = {
+        "strategy": registry.code(type(strategy)),
+        "benchmark": registry.code(type(benchmark)),
+        "model": registry.digests(model_file(_model(cell))),
     }
-    found = {role: registry.digests(path)[0] for role, path in paths.items()}
-    sources = {role: files for role, files in found.items() if files}
-    return Code(sources, registry.digests(strategy)[1], cell.strategy.name)
+    sources = {role: files for role, (files, _) in found.items() if files}
+    return Code(sources, found["strategy"][1], cell.strategy.name)
 
 
-def _codes(cells: Iterable[Cell], registry: Registry) -> dict[Cell, Code]:
+def _model(cell: Cell) -> str:
+    return str(cell.benchmark.settings.get("model", ""))
+
+
+def _codes(drafts: Iterable[Draft], registry: Registry) -> dict[Cell, Code]:
     """The code of each cell; many share it, and to read it takes milliseconds."""
-    found: dict[tuple[str, ...], Code] = {}
+    found: dict[tuple[type, type, str], Code] = {}
     codes = {}
-    for cell in cells:
-        parts = cell.strategy.name, cell.benchmark.name, str(cell.benchmark.settings.get("model", ""))
+    for cell, benchmark, strategy in drafts:
+        parts = type(benchmark), type(strategy), _model(cell)
         if parts not in found:
-            found[parts] = code_of(cell, registry)
+            found[parts] = code_of(cell, benchmark, strategy, registry)
         codes[cell] = found[parts]
     return codes
 
@@ -156,7 +167,7 @@ def _check_replicates(cells: int, seeds: int) -> None:
 @uncollected()
 def _drafts(requests: list[Request], registry: Registry, context: Context) -> list[tuple[Request, Draft]]:
     """Every cell that is asked for, once; those that were added to a suite only where they fit."""
-    named = cache(partial(_named, registry))  # one text may be in many cells
+    named = _Named(registry)
     drafts: dict[Cell, tuple[Request, Draft]] = {}
     left_out = []
     for request in requests:
@@ -171,15 +182,24 @@ def _drafts(requests: list[Request], registry: Registry, context: Context) -> li
     return list(drafts.values())
 
 
-def _named(registry: Registry, kind: str, spec: str) -> tuple[Any, Named]:
-    name, settings = parse(spec)
-    part = registry.get(kind, name, settings)
-    return part, Named(name, part.settings(), part.changed())
+class _Named:
+    """Parts with what a record has of them, made once for each text or object, which may be in many cells."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._known: dict[tuple[str, str | int], tuple[Any, Named]] = {}
+
+    def __call__(self, kind: str, asked: str | Part) -> tuple[Any, Named]:
+        key = kind, asked if isinstance(asked, str) else id(asked)
+        if key not in self._known:
+            part, name = _resolved(self._registry, kind, asked)
+            self._known[key] = part, Named(name, part.settings(), part.changed())
+        return self._known[key]
 
 
 def _check_added(requests: list[Request], left_out: list[Request]) -> None:
     """Raise `UserError` where a strategy was added to a suite of which no benchmark takes it."""
-    used = {request.strategy for request in requests if request not in left_out}
+    used = [request.strategy for request in requests if request not in left_out]
     for request in left_out:
         if request.strategy not in used:
             raise UserError(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retrograde._toml import read_toml
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.fields import SEEDS
+from retrograde.parts.part import Part
 from retrograde.paths import kind
 
 CELLS = 100_000
@@ -21,10 +22,10 @@ FEW = 3
 
 
 class Request(NamedTuple):
-    """A cell as a person writes it."""
+    """A cell as a person asks for it: its parts as text, or as objects."""
 
-    benchmark: str
-    strategy: str
+    benchmark: str | Part
+    strategy: str | Part
     added: bool = False  # to a suite: left out where it does not fit the suite's benchmark
 
 

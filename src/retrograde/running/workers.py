@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
+import cloudpickle
 import torch
 
 from retrograde.parts.registry import Registry
@@ -53,7 +54,7 @@ class _Staff:
         """Give a job to a worker that waits for one, else to a new one."""
         worker = self.idle.pop() if self.idle else _start(self.context)
         try:
-            worker.pipe.send(job)
+            worker.pipe.send_bytes(cloudpickle.dumps(job))  # a class of a notebook goes along
         except OSError:  # it died while it waited
             worker.pipe.close()
             self.give(job, again=again)
@@ -190,7 +191,7 @@ def serve(pipe: Connection, context: Context) -> None:
     importlib.import_module("torch._dynamo")  # the first step would: seconds that are not the cell's, whose time may be limited
     try:
         while True:
-            job = pipe.recv()
+            job = cloudpickle.loads(pipe.recv_bytes())
             steps = Throttled(pipe.send)
             steps.flush()  # it has begun
             records = run_job(job, registry, context, steps)
