@@ -2,8 +2,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr, ttest_1samp, ttest_ind
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings, strategies as st
 from PIL import Image
 
 from retrograde.cli import main

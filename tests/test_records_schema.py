@@ -5,8 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from retrograde.parts.registry import Registry
 from retrograde.records.online_accuracy import Course

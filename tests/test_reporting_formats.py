@@ -5,8 +5,7 @@ from csv import reader
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pandas.testing import assert_frame_equal
 
 from retrograde.reporting.formats import FORMATS, csv, latex, markdown

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given as over
-from hypothesis import strategies as st
+from hypothesis import given as over, strategies as st
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError

@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from retrograde.interface.strategy import Strategy
     from retrograde.records.record import Record
     from retrograde.records.store import Store
-    from retrograde.running.suite import Request, Suite
-
-    Stored = tuple[Path, list[Request], int]
-    """The folder of a store, the cells that go there, and how many seeds."""
+    from retrograde.running.console import Stored
+    from retrograde.running.suite import Suite
 
 if os.environ.get("COLUMNS", "").strip("0") == "":
     os.environ.pop("COLUMNS", None)  # on a terminal that claims to be 0 wide rich would print nothing
@@ -303,6 +301,24 @@ def compare(
     table, changed = compared(_records(a), _records(b), (str(a), str(b)))
     out.print(markdown(table), markup=False)
     sys.exit(1 if changed and fail_on_change else 0)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Accuracies: a row after each task, a column for each.")],
+    tests: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Test examples of each task, if the file has counts of right answers.")
+    ] = "",
+    as_: Annotated[str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")] = "own",
+) -> None:
+    """Score an accuracy matrix that other code has made, with every metric for which it suffices."""
+    from retrograde.api import scores
+
+    if file.suffix.lower() != ".csv":
+        raise UserError(f"`retrograde score` reads a CSV file of accuracies; it was given {file}.")
+    found = scores(file, tests=tests.split(",") if tests else None, convention=as_)
+    for metric, value in zip(found.metric, found.value, strict=True):
+        out.print(f"{metric:17} {100 * value:6.2f} %")
 
 
 def _records(folder: Path) -> "list[Record]":

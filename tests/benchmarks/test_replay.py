@@ -15,8 +15,7 @@ import pytest
 import torch
 from labels import FILES, TENSORS, Side, avalanches, ours
 from plain_replay import SIZE, UPDATES, Reservoir, learn, mnist
-from replay_in_avalanche import benchmark as in_avalanche
-from replay_in_avalanche import strategy as avalanches_replay
+from replay_in_avalanche import benchmark as in_avalanche, strategy as avalanches_replay
 
 from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision

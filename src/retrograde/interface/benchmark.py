@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from retrograde.data.dataset import Dataset
+from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes
 from retrograde.machine import physical_bytes
 from retrograde.parts.fields import Count, Limit
@@ -60,10 +61,19 @@ class Benchmark(Part):
 
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
-        """Cut the dataset into tasks; every random choice comes from `seeds.generator(seed, axis)`."""
+        """Cut the dataset into tasks; every random choice comes from `generator(seed, axis)`."""
 
-    def stream(self, data: Dataset, seed: int) -> Stream:
-        """The stream of one replicate, with the stated numbers of examples per task."""
+    def stream(self, data: Dataset | None = None, seed: int = 0) -> Stream:
+        """The stream of one replicate, with the stated numbers of examples per task.
+
+        Args:
+            data: what it is cut from; None: the benchmark's `dataset`, from the data folder.
+            seed: of the replicate; class order, examples and data order follow from it.
+
+        Raises:
+            UserError: the dataset cannot be had, or cannot be cut as the settings say.
+        """
+        data = load(self.dataset, data_folder()) if data is None else data
         self._check_tasks(data)
         stream = self.cut(data, seed)
         limits = {"train": self.examples, "test": self.tests}

@@ -42,7 +42,7 @@ class Episodic(Part):
 
     @abstractmethod
     def stream(self, data: Dataset | None, seed: int) -> Distribution:
-        """The distribution of one replicate; every random choice comes from `seeds.generator(seed, axis)`."""
+        """The distribution of one replicate; every random choice comes from `generator(seed, axis)`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, Job, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Request
+from retrograde.running.trial import Source
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiling import Compile, check_compiler
 
@@ -46,10 +47,10 @@ COLUMNS = (
 
 
 class Options(NamedTuple):
-    """What the command line says of a run."""
+    """What the command line, or a call from Python, says of a run."""
 
     plugins: tuple[Path, ...]
-    data: Path | None
+    data: Source | Path | None
     device: str
     compile: str
     jobs: int | None  # None: as many as pay
@@ -60,8 +61,32 @@ class Options(NamedTuple):
     traceback: bool = False  # of what failed, all of it is shown
 
 
-def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out: Console, err: Console) -> int:
+Stored = tuple[Path, list[Request], int]
+"""The folder of a store, the cells that go there, and how many seeds."""
+
+
+class Planned(NamedTuple):
+    """The jobs of each store, and what they need to know."""
+
+    stores: list[tuple[Store, list[Job]]]
+    registry: Registry
+    context: Context
+
+
+def run_all(stores: list[Stored], options: Options, out: Console, err: Console) -> int:
     """Plan every suite, then run every job; returns the exit code."""
+    planned = plan_all(stores, options, err)
+    try:
+        with orderly():
+            return work(planned, options, out, err)
+    except KeyboardInterrupt as stopped:
+        what, code = told(stopped)
+        err.print(f"{what}. What had finished is kept; the same command goes on from there.")
+        return code
+
+
+def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
+    """Plan every suite; raises `UserError` before anything trains."""
     forget_files()  # of a run before this one in the same process
     context, changed, registry = _context(options), _changed(options), Registry(options.plugins)
     planned = []
@@ -73,18 +98,18 @@ def run_all(stores: list[tuple[Path, list[Request], int]], options: Options, out
         store.check_writable()
         for path, why in store.damaged.items():
             err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)}).")
+    return Planned(planned, registry, context)
+
+
+def work(planned: Planned, options: Options, out: Console, err: Console) -> int:
+    """Run every job; returns the exit code."""
     codes = [0]
-    try:
-        with orderly():
-            for store, jobs in planned:
-                spread = options.device == "cpu" and not options.cluster
-                at_once = options.jobs or (_workers(jobs) if spread else 1)
-                _tell_changed(jobs, changed, err)
-                codes.append(_run(store, jobs, registry, context._replace(jobs=at_once), options, out, err))
-    except KeyboardInterrupt as stopped:
-        what, code = told(stopped)
-        err.print(f"{what}. What had finished is kept; the same command goes on from there.")
-        return code
+    for store, jobs in planned.stores:
+        spread = options.device == "cpu" and not options.cluster
+        at_once = options.jobs or (_workers(jobs) if spread else 1)
+        _tell_changed(jobs, _changed(options), err)
+        context = planned.context._replace(jobs=at_once)
+        codes.append(_run(store, jobs, planned.registry, context, options, out, err))
     return max(codes)
 
 
@@ -121,8 +146,8 @@ def _context(options: Options) -> Context:
         check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
     mode = cast("Compile", options.compile)
-    folder = data_folder(options.data)
-    return Context(plugins, folder, options.device, mode, cluster=options.cluster, timeout=options.timeout)
+    data = data_folder(options.data) if options.data is None or isinstance(options.data, Path) else options.data
+    return Context(plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout)
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
@@ -133,9 +158,9 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     for key in wanted:
         if key not in known or not wanted[key]:
             raise UserError(f"--only takes benchmark=NAME,strategy=NAME; it was {shown(only)}. {nearest(key, known)}")
-    chosen = [r for r in requests if all(parse(getattr(r, key))[0] == name for key, name in wanted.items())]
+    chosen = [r for r in requests if all(parse(str(getattr(r, key)))[0] == name for key, name in wanted.items())]
     if not chosen:
-        names = {key: sorted({parse(getattr(r, key))[0] for r in requests}) for key in wanted}
+        names = {key: sorted({parse(str(getattr(r, key)))[0] for r in requests}) for key in wanted}
         raise UserError(f"--only {only} leaves no cell. There are {names}.")
     return chosen
 

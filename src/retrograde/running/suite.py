@@ -44,7 +44,7 @@ class Suite(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=SEEDS)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
-    def requests(self, added: Sequence[str] = (), part: str = "") -> list[Request]:
+    def requests(self, added: Sequence[str | Part] = (), part: str = "") -> list[Request]:
         """Every benchmark of each list of a part with every strategy of that list and every one that is added."""
         groups = [group for group in self.cells if group.part == part]
         if not groups:

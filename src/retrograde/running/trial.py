@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from retrograde.data.dataset import Dataset
-from retrograde.data.sources import load
+from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import Episodic
@@ -156,7 +156,9 @@ def _dataset(benchmark: Episodic, source: Source) -> Dataset | None:
 
 def dataset(name: str, source: Source) -> Dataset:
     """A dataset, loaded once per process."""
-    return source[name] if isinstance(source, Mapping) else _loaded(name, source)
+    if isinstance(source, Mapping):
+        return source[name] if name in source else _loaded(name, data_folder())
+    return _loaded(name, source)
 
 
 @cache

@@ -1,0 +1,364 @@
+"""The Python API: what the command line does, each in one call."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from retrograde.contract.claims import Verdict
+from retrograde.data.dataset import Dataset
+from retrograde.errors import UserError, shown
+from retrograde.interface.benchmark import Benchmark
+from retrograde.interface.episodic import Episodic
+from retrograde.interface.learner import Learner
+from retrograde.interface.metastrategy import MetaStrategy
+from retrograde.interface.strategy import Strategy
+from retrograde.metrics.conventions import metrics
+from retrograde.metrics.frames import labels, score_frame
+from retrograde.metrics.metric import Metric
+from retrograde.parts.fields import SEEDS
+from retrograde.parts.part import Part
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.records.record import Record
+from retrograde.records.store import Store
+from retrograde.records.versions import told_apart
+from retrograde.reporting import comparison
+from retrograde.reporting.report import Report, formats, report as made_of, write
+from retrograde.reporting.table import Table
+from retrograde.running.console import Options, Planned, Stored, plan_all, work
+from retrograde.running.suite import Request, Suite, check_cells, read_suite
+
+AnyStrategy = Strategy | Learner | MetaStrategy
+"""A strategy of any of the three interfaces."""
+Parts = str | Part | Sequence[str | Part]
+"""One part or several, each as text, such as `er:memory=500`, or as an object."""
+Recorded = str | Path | Sequence[Record]
+"""A folder of records, or records."""
+
+
+class Records(tuple[Record, ...]):
+    """Records of replicates; in a notebook, the table of their scores."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        done = sum(record.status == "done" for record in self)
+        return f"<{len(self)} records of {len({record.cell for record in self})} cells, {done} done>"
+
+    def _repr_markdown_(self) -> str:
+        """The first table of a report, for notebooks."""
+        from retrograde.reporting.formats import markdown
+
+        tables = report(self).tables
+        return markdown(next(iter(tables.values()))) if tables else repr(self)
+
+
+def run(
+    benchmarks: Parts | Suite,
+    strategies: Parts = (),
+    seeds: int | None = None,
+    *,
+    store: str | Path | None = None,
+    data: str | Path | Mapping[str, Dataset] | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    compile: str = "auto",  # noqa: A002 - the command line's word
+    timeout: float | None = None,
+    changed: str = "rerun",
+    progress: bool = True,
+) -> Records:
+    """Train every strategy on every benchmark and return a record of each replicate.
+
+    Args:
+        benchmarks: one or several, as text or objects; or a `Suite`, to which `strategies` are added.
+        strategies: one or several, as text or objects.
+        seeds: replicates of every cell, at least 1; None: 5, or as many as the suite says.
+        store: a folder in which the records stay, and from which finished ones are taken; None: nothing is kept.
+        data: the data folder, or datasets by name, for a benchmark's setting `dataset`.
+        jobs: processes that train at a time. A script that takes several must start its work under
+            `if __name__ == "__main__"`, as always where Python starts processes.
+        device: cpu or cuda.
+        compile: auto, on or off; see the README.
+        timeout: seconds after which replicates that train together are stopped and have failed.
+        changed: rerun, keep or stop: what becomes of finished records that other versions of the code made.
+        progress: show a bar, and warnings, while it runs.
+
+    Returns:
+        The records, cell by cell; those that diverged or failed say so in `status` and `reason`, and are warned of.
+
+    Raises:
+        UserError: something that cannot be run, before anything trains.
+    """
+    requests, replicates = _requests(benchmarks, strategies, seeds)
+    options = Options((), _data(data), device, compile, _at_least_one("jobs", jobs), None, "", timeout, changed)
+    quiet, shows = Console(quiet=True), Console(stderr=True, quiet=not progress)
+    with _folder(store) as folder:
+        stored: list[Stored] = [(folder, requests, replicates)]
+        planned = plan_all(stored, options, shows)
+        work(planned, options, quiet, shows)
+        records = _records_of(planned)
+    _warn(records)
+    return records
+
+
+def _requests(benchmarks: Parts | Suite, strategies: Parts, seeds: int | None) -> tuple[list[Request], int]:
+    """The cells that are asked for, and the number of their replicates."""
+    if isinstance(benchmarks, Suite):
+        added = _several("strategies", strategies)
+        return benchmarks.requests(added), _replicates(seeds, benchmarks.seeds)
+    streams, methods = _several("benchmarks", benchmarks), _several("strategies", strategies)
+    if not (streams and methods):
+        raise UserError("A run has at least one benchmark and one strategy; one of the two is empty. Name both.")
+    check_cells(len(streams) * len(methods))
+    return [Request(one, other) for one in streams for other in methods], _replicates(seeds, 5)
+
+
+def _several(what: str, given: object) -> list[str | Part]:
+    """Parts as a list; raises `UserError` for what is none."""
+    several = [given] if isinstance(given, str | Part) else given
+    if not isinstance(several, list | tuple):
+        raise UserError(f"{what} are a text, an object, or a list of these; it was {shown(given)}.")
+    for each in several:
+        if isinstance(each, type) and issubclass(each, Part):
+            raise UserError(f"{what} are objects, and {each.__name__} is a class. Make one of it: {each.__name__}().")
+        if not (isinstance(each, str) or (isinstance(each, Part) and each.kind == what)):
+            raise UserError(f"{what} are given as text, such as 'er:lr=0.1', or as objects; {shown(each)} is neither.")
+    return list(several)
+
+
+def _replicates(seeds: object, default: int) -> int:
+    if seeds is None:
+        return default
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= SEEDS:
+        raise UserError(f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; it was {shown(seeds)}.")
+    return seeds
+
+
+def _at_least_one(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} is a whole number, at least 1; it was {shown(value)}.")
+    return value
+
+
+def _data(given: str | Path | Mapping[str, Dataset] | None) -> Path | Mapping[str, Dataset] | None:
+    return Path(given) if isinstance(given, str) else given
+
+
+@contextmanager
+def _folder(store: str | Path | None) -> Iterator[Path]:
+    """The folder of a store; where none is named, one that goes away."""
+    if store is not None:
+        yield Path(store)
+        return
+    with tempfile.TemporaryDirectory(prefix="retrograde-") as folder:
+        yield Path(folder)
+
+
+def _records_of(planned: Planned) -> Records:
+    found = [store.read(store.path(job.cell, seed)) for store, jobs in planned.stores for job in jobs for seed in job.seeds]
+    return Records(record for record in found if record is not None)
+
+
+def _warn(records: Records) -> None:
+    """Warn of replicates that are not done, with the first reason."""
+    troubles = [record for record in records if record.status != "done"]
+    if troubles:
+        first = troubles[0]
+        reason = first.reason.partition("\n")[0]
+        warnings.warn(
+            f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.text}, seed {first.seed}, "
+            f"{first.status}: {reason}",
+            stacklevel=3,
+        )
+
+
+def load(folder: str | Path) -> Records:
+    """The records of a store; what cannot be read is left out with a warning.
+
+    Raises:
+        UserError: there is no such folder, or it holds no record.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"Records are loaded from a folder that a run has written; there is none at {path}.")
+    store = Store(path)
+    records = Records(store)
+    for damaged, why in store.damaged.items():
+        warnings.warn(f"{damaged} is left out: {why}", stacklevel=2)
+    if not records:
+        raise UserError(f"Records lie at BENCHMARK/STRATEGY/DIGEST/seed-N.json in a folder; {path} holds none.")
+    return records
+
+
+def _recorded(given: Recorded) -> Records:
+    if isinstance(given, str | Path):
+        return load(given)
+    if isinstance(given, list | tuple) and all(isinstance(each, Record) for each in given):
+        return Records(given)
+    raise UserError(f"Records are those of a run or a store's folder; it was {shown(given)}.")
+
+
+def scores(given: object, *, tests: Sequence[int] | None = None, convention: str = "own") -> pd.DataFrame:
+    """Every metric of every replicate.
+
+    Args:
+        given: records; a store's folder; or an accuracy matrix that other code has made: an array, nested lists or a CSV file
+            without a heading. It has a row after each of T tasks, or one more before the first, and T columns: the accuracy on
+            task j after training task i, from 0 to 1. A stack of matrices is of replicates.
+        tests: the number of test examples of each task, if the matrix has counts of right answers.
+        convention: whose definitions of forgetting and transfer: own, avalanche, gem, lamaml or mammoth.
+
+    Returns:
+        The columns benchmark, strategy, settings, seed, upper_bound, metric and value; of a matrix seed, metric and value,
+        without metrics for which it does not suffice.
+
+    Raises:
+        UserError: what is given is neither records nor a matrix of accuracies.
+    """
+    wanted = metrics(convention)
+    if _is_store(given):
+        records, _ = told_apart(_recorded(cast("Recorded", given)))
+        return score_frame(records, labels(records), wanted)
+    return _scored(_matrix(given, tests), wanted)
+
+
+def _is_store(given: object) -> bool:
+    if isinstance(given, str | Path):
+        return Path(given).suffix.lower() != ".csv"
+    return isinstance(given, list | tuple) and bool(given) and all(isinstance(each, Record) for each in given)
+
+
+def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
+    """Accuracies, (replicate, T + 1, T); the first row is NaN where none is given before training."""
+    if isinstance(given, str | Path):
+        given = _read(Path(given))
+    try:
+        matrix = np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}.") from error
+    matrix = matrix[None] if matrix.ndim == 2 else matrix
+    if matrix.ndim != 3 or 0 in matrix.shape or matrix.shape[1] - matrix.shape[2] not in (0, 1):
+        raise UserError(
+            "An accuracy matrix has a row after each of T tasks, or one more before the first, and T columns; its shape is "
+            f"{matrix.shape[matrix.shape[0] == 1 :]}."
+        )
+    if tests is not None:
+        matrix = matrix / _counts(tests, matrix.shape[2])
+    if np.isnan(matrix).any():
+        raise UserError(
+            "An accuracy matrix is full; this one has NaN. Test every task after every task, or put 0 for tasks that were not "
+            "trained yet and leave the row before training out: only forward transfer asks for them."
+        )
+    if matrix.min() < 0 or matrix.max() > 1:
+        raise UserError(
+            f"Accuracies lie between 0 and 1; these go from {matrix.min():g} to {matrix.max():g}. Divide percentages by 100; "
+            "with counts of right answers, give tests, the number of test examples of each task."
+        )
+    before = np.full((len(matrix), 1, matrix.shape[2]), np.nan)
+    return matrix if matrix.shape[1] > matrix.shape[2] else np.concatenate([before, matrix], axis=1)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise UserError(f"An accuracy matrix is read from a CSV file of numbers without a heading; {path}: {error}.") from error
+
+
+def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
+    try:
+        counts = np.asarray(tests, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"tests has the number of test examples of each task; it was {shown(tests)}.") from error
+    if counts.shape != (tasks,) or not (counts >= 1).all():
+        raise UserError(f"tests has a number, at least 1, for each of {tasks} tasks; it was {shown(tests)}.")
+    return counts
+
+
+def _scored(matrix: np.ndarray, wanted: Sequence[Metric]) -> pd.DataFrame:
+    values = {metric.name: metric.of(matrix) for metric in wanted if metric.needs == ("R",)}
+    rows = [(seed, name, float(value)) for name, each in values.items() for seed, value in enumerate(each)]
+    frame = pd.DataFrame(rows, columns=["seed", "metric", "value"])
+    return frame[np.isfinite(frame.value)].reset_index(drop=True)
+
+
+def report(
+    given: Recorded,
+    out: str | Path | None = None,
+    formats: str | Sequence[str] = "md",
+    *,
+    convention: str = "own",
+) -> Report:
+    """Make every table, and figures where a format needs them, from records alone.
+
+    Args:
+        given: records, or a store's folder.
+        out: a folder for the files; None: none are written.
+        formats: of md, csv, tex, svg, png and html (one page that holds everything); CSV is always written.
+        convention: whose definitions of forgetting and transfer: own, avalanche, gem, lamaml or mammoth.
+
+    Returns:
+        The tables and figures, by name: `report(records).tables["scores"].tidy` is a frame.
+
+    Raises:
+        UserError: there are no such records, or a format is unknown.
+    """
+    records, registry = _recorded(given), Registry()
+    asked = _formats(formats)
+    title = Path(given).resolve().name if isinstance(given, str | Path) else "records"
+    made = made_of(title, records, asked, registry, convention)
+    if out is not None:
+        write(Path(out), asked, made, registry)
+    return made
+
+
+def _formats(given: str | Sequence[str]) -> list[str]:
+    return formats(given if isinstance(given, str) else ",".join(given))
+
+
+def compare(a: Recorded, b: Recorded) -> Table:
+    """Test two sets of records cell by cell: what really changed, what changed within noise, and what is identical.
+
+    Raises:
+        UserError: they share no replicate.
+    """
+    table, _ = comparison.compare(_recorded(a), _recorded(b), ("a", "b"))
+    return table
+
+
+def check(strategy: str | Part) -> list[Verdict]:
+    """Run the contract on a strategy: a verdict, with the claim and the reason, for each check."""
+    from retrograde.contract.strategies import verdicts
+
+    (given,) = _several("strategies", strategy)
+    part = _part("strategies", given) if isinstance(given, str) else given
+    Registry().name_of(part)
+    return list(verdicts(cast("Any", part)))
+
+
+def benchmark(text: str) -> Benchmark | Episodic:
+    """The benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
+    return cast("Benchmark | Episodic", _part("benchmarks", text))
+
+
+def strategy(text: str) -> AnyStrategy:
+    """The strategy that a text names, such as `er:memory=500`."""
+    return cast("AnyStrategy", _part("strategies", text))
+
+
+def _part(kind: str, text: str) -> Part:
+    if not isinstance(text, str):
+        raise UserError(f"A part is named by a text, NAME:key=value,key=value; it was {shown(text)}.")
+    return Registry().get(kind, *parse(text))
+
+
+def suite(name: str) -> Suite:
+    """The suite of that name, or in that TOML file, for `run`."""
+    return read_suite(name)

@@ -1,0 +1,242 @@
+"""The Python API: what the command line does, in calls."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import retrograde as rg
+
+SPLIT = "split:tasks=2,examples=30,tests=20"
+
+
+@dataclass(frozen=True)
+class Halving(rg.Strategy):
+    """Fine-tuning at half of its rate."""
+
+    lr: rg.Rate = 0.2
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr / 2)
+
+
+@pytest.fixture(scope="module")
+def records():
+    return rg.run(SPLIT, ["er:memory=20", Halving(lr=0.1)], seeds=2, compile="off", progress=False)
+
+
+def test_text_and_objects_run_alike(records):
+    assert [record.cell.strategy.text for record in records] == ["er:memory=20"] * 2 + ["halving:lr=0.1"] * 2
+    assert {record.status for record in records} == {"done"}
+    assert {len(record.R) for record in records} == {3}
+
+
+def test_an_object_gives_what_its_text_gives(records):
+    parts = rg.benchmark(SPLIT), rg.strategy("er:memory=20")
+    again = rg.run(*parts, seeds=2, compile="off", progress=False)
+    assert [record.cell for record in again] == [record.cell for record in records[:2]]
+    assert [record.correct for record in again] == [record.correct for record in records[:2]]
+
+
+def test_a_store_is_kept_and_taken_up(tmp_path):
+    first = rg.run(SPLIT, Halving(), seeds=1, store=tmp_path, compile="off", progress=False)
+    both = rg.run(SPLIT, Halving(), seeds=2, store=tmp_path, compile="off", progress=False)
+    assert both[0] == first[0]
+    assert rg.load(tmp_path) == both
+
+
+def test_scores_are_those_of_the_matrix(records):
+    found = rg.scores(records)
+    assert list(found) == ["benchmark", "strategy", "settings", "seed", "upper_bound", "metric", "value"]
+    own = found[(found.strategy == "halving") & (found.seed == 0)].set_index("metric").value
+    bare = rg.scores(records[2].R).set_index("metric").value
+    assert own["ACC"] == records[2].R[-1].mean()
+    assert bare.to_dict() == own[bare.index].to_dict()
+    assert rg.scores(records[2].correct, tests=records[2].tests).set_index("metric").value.to_dict() == bare.to_dict()
+
+
+def test_a_matrix_without_the_row_before_training_has_no_forward_transfer():
+    whole = np.array([[0.1, 0.2], [0.9, 0.3], [0.7, 0.8]])
+    found = [rg.scores(given).set_index("metric").value for given in (whole, whole[1:].tolist())]
+    assert found[0]["FWT"] == pytest.approx(0.1)
+    assert found[0].drop("FWT").to_dict() == found[1].to_dict()
+    assert found[1]["BWT"] == pytest.approx(-0.2)
+
+
+def test_a_stack_of_matrices_is_of_replicates():
+    found = rg.scores(np.full((3, 2, 2), 0.5))
+    assert found[found.metric == "ACC"].seed.tolist() == [0, 1, 2]
+
+
+def test_a_file_holds_a_matrix(tmp_path):
+    path = tmp_path / "accuracy.csv"
+    path.write_text("0.9,0.1\n0.5,0.8\n")
+    assert rg.scores(path).set_index("metric").value["ACC"] == pytest.approx(0.65)
+    path.write_text("task,accuracy\n")
+    with pytest.raises(rg.UserError, match="CSV file of numbers"):
+        rg.scores(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "tests", "why"),
+    [
+        ([[0.5, np.nan], [0.5, 0.5]], None, "NaN"),
+        ([[50.0, 10.0], [40.0, 60.0]], None, "Divide percentages by 100"),
+        ([[0.5, -0.1], [0.4, 0.6]], None, "between 0 and 1"),
+        ([0.5, 0.5], None, "its shape is"),
+        ([[0.5, 0.5]], None, "its shape is"),
+        ([[0.5], [0.5, 0.4]], None, "as many in each row"),
+        ([["a", "b"], ["c", "d"]], None, "holds numbers"),
+        (np.zeros((0, 0)), None, "its shape is"),
+        (object(), None, "holds numbers"),
+        ([[5, 1], [4, 6]], [10], "for each of 2 tasks"),
+        ([[5, 1], [4, 6]], [10, 0], "at least 1"),
+        ([[5, 1], [4, 6]], "ten", "number of test examples"),
+        ("nowhere", None, "there is none at nowhere"),
+        ("nowhere.csv", None, "nowhere.csv"),
+    ],
+)
+def test_a_matrix_that_is_none_is_refused(given, tests, why):
+    with pytest.raises(rg.UserError, match=why):
+        rg.scores(given, tests=tests)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"benchmarks": "splt"}, "Did you mean split"),
+        ({"strategies": "er:memry=3"}, "has no setting 'memry'"),
+        ({"strategies": "er:lr=-1"}, "lr='-1' is not possible"),
+        ({"strategies": Halving}, r"Make one of it: Halving\(\)"),
+        ({"strategies": object()}, "a list of these"),
+        ({"strategies": [3]}, "neither"),
+        ({"strategies": rg.benchmark("split")}, "neither"),
+        ({"strategies": (name for name in ["er"])}, "a list of these"),
+        ({"strategies": []}, "one of the two is empty"),
+        ({"strategies": "maml"}, "learns from episodes"),
+        ({"seeds": 0}, "from 1 to"),
+        ({"seeds": -1}, "from 1 to"),
+        ({"seeds": 2.5}, "from 1 to"),
+        ({"jobs": 0}, "at least 1"),
+        ({"device": "tpu"}, "takes cpu or cuda"),
+        ({"compile": "fast"}, "takes auto, on, off"),
+        ({"changed": "perhaps"}, "takes rerun, keep, stop"),
+    ],
+)
+def test_what_cannot_be_run_is_one_error(change, why):
+    with pytest.raises(rg.UserError, match=why):
+        rg.run(**{"benchmarks": SPLIT, "strategies": "er", "seeds": 1, "progress": False} | change)
+
+
+def test_a_class_may_not_bear_the_name_of_another():
+    taken = type("ER", (Halving,), {"__doc__": "Another."})
+    with pytest.raises(rg.UserError, match="would be called er, as another one is"):
+        rg.run(SPLIT, taken(), seeds=1, progress=False)
+
+
+def test_what_is_not_done_is_warned_of():
+    with pytest.warns(UserWarning, match="1 of 1 replicates are not done; .* diverged"):
+        (record,) = rg.run(SPLIT, "finetune:lr=1e30", seeds=1, compile="off", progress=False)
+    assert record.status == "diverged"
+
+
+def test_own_data_comes_as_arrays():
+    random = np.random.default_rng(0)
+    y = np.arange(80) % 4
+    x = (random.random((80, 6)) + y[:, None]).astype(np.float32)
+    data = {"mine": rg.Dataset("mine", x[:60], y[:60], x[60:], y[60:])}
+    (record,) = rg.run("split:dataset=mine,tasks=2", "finetune", seeds=1, data=data, compile="off", progress=False)
+    assert record.tests == [10, 10]
+
+
+def test_a_stream_is_gone_through_task_by_task():
+    stream = rg.benchmark("split:tasks=5,scenario=task").stream(seed=3)
+    tasks = list(stream)
+    assert len(stream) == len(tasks) == 5
+    assert all(set(task.y_train) == set(task.outputs) for task in tasks)
+    assert tasks[0].x_train.shape[1:] == (1, 8, 8)
+    train, test = tasks[0].datasets()
+    assert (len(train), len(test)) == (len(tasks[0].x_train), len(tasks[0].x_test))
+    assert torch.equal(train[0][0], torch.from_numpy(tasks[0].x_train[0]))
+
+
+def test_a_report_is_made_of_records_or_of_a_store(records, tmp_path):
+    made = rg.report(records, out=tmp_path / "tables", formats=["md", "tex"])
+    assert {"scores.md", "scores.tex", "scores.csv"} <= {path.name for path in (tmp_path / "tables").iterdir()}
+    assert set(made.tables["scores"].tidy.strategy) == {"er", "halving"}
+    assert "halving" in records._repr_markdown_()
+    with pytest.raises(rg.UserError, match="no format 'pdf'"):
+        rg.report(records, formats="pdf")
+
+
+def test_records_are_compared(records):
+    table = rg.compare(records, records)
+    assert set(table.tidy.verdict) == {"identical"}
+
+
+def test_the_contract_is_run_on_an_object():
+    assert {verdict.outcome for verdict in rg.check(Halving())} <= {"passed", "declared"}
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    with pytest.raises(rg.UserError, match="there is none at"):
+        rg.load(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("not a record")
+    with pytest.raises(rg.UserError, match="holds none"):
+        rg.load(tmp_path)
+
+
+def test_a_suite_runs_with_a_strategy_of_ones_own(tmp_path):
+    (tmp_path / "own.toml").write_text(
+        f'title = "own"\nseeds = 1\n[[cells]]\nbenchmarks = ["{SPLIT}"]\nstrategies = ["finetune"]\n'
+    )
+    found = rg.run(rg.suite(str(tmp_path / "own.toml")), Halving(), compile="off", progress=False)
+    assert [record.cell.strategy.name for record in found] == ["finetune", "halving"]
+
+
+def test_importing_it_imports_neither_torch_nor_pandas():
+    code = "import sys, retrograde; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_public_name_is_there_and_documented():
+    assert "run" in rg.__all__
+    for name in rg.__all__:
+        assert getattr(rg, name) is not None
+        assert name in dir(rg)
+
+
+SCRIPT = '''
+from dataclasses import dataclass
+import retrograde as rg
+
+@dataclass(frozen=True)
+class Mine(rg.Strategy):
+    """A strategy of this script."""
+
+    lr: rg.Rate = 0.1
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+
+if __name__ == "__main__":
+    records = rg.run(["SPLIT", "SPLIT,epochs=2"], Mine(), seeds=2, jobs=2, store="store", compile="off", progress=False)
+    print([record.status for record in records], records[0].sources["strategy"].keys() == {"script.py"})
+'''
+
+
+def test_a_script_runs_its_own_class_in_two_processes(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.replace("SPLIT", SPLIT))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['done', 'done', 'done', 'done'] True\n", "")
+
+
+def test_a_matrix_is_scored_from_the_shell(tmp_path):
+    Path(tmp_path, "accuracy.csv").write_text("0.9,0.1\n0.5,0.8\n")
+    command = [sys.executable, "-m", "retrograde", "score", "accuracy.csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0].split() == ["ACC", "65.00", "%"]
