@@ -1,0 +1,80 @@
+"""The README and the pages in `docs/`: their code runs, their commands exist, and their links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from retrograde.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    """Every block of code of a language, as parameters."""
+    return [
+        pytest.param(text, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, (named, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        if named == language
+    ]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs", "exec"), {"__name__": "__docs__"})
+
+
+def commands():
+    """Every line of a block of shell that begins with `retrograde`, as parameters."""
+    lines = [line for block in blocks("") for line in block.values[0].splitlines()]
+    return sorted({line.partition("  #")[0].strip() for line in lines if line.startswith("retrograde ")})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_parsed(line):
+    name, *words = shlex.split(line)[1:]
+    command = typer.main.get_command(app).commands[name]
+    command.make_context(name, words)
+
+
+def test_an_option_that_does_not_exist_would_be_seen():
+    command = typer.main.get_command(app).commands["run"]
+    with pytest.raises(click.ClickException, match="No such option"):
+        command.make_context("run", ["quick", "--sedes", "5"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("https://")]
+    files = [link.partition("#") for link in links]
+    assert [file for file, _, _ in files if file and not (page.parent / file).exists()] == []
+    for file, _, anchor in files:
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (page.parent / file).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short_and_shows_a_strategy_as_it_is():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    body = (ROOT / "strategies" / "er.py").read_text(encoding="utf-8").partition('"""Experience replay."""\n\n')[2]
+    assert body in readme
+
+
+def test_few_shot_shows_maml_as_it_is():
+    body = (ROOT / "strategies" / "maml.py").read_text(encoding="utf-8").partition("    steps: Steps")[2]
+    assert body.strip() in (ROOT / "docs" / "few-shot.md").read_text(encoding="utf-8")
+
+
+def test_paths_in_the_pages_are_there():
+    for page in PAGES:
+        named = re.findall(r"`((?:src|strategies|results|tests)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+        assert [path for path in named if not (ROOT / path).exists()] == []
