@@ -1,5 +1,7 @@
 """Every part x every check: adding a file to the three folders adds its tests."""
 
+import ast
+import importlib
 import inspect
 from dataclasses import is_dataclass
 from importlib.util import find_spec
@@ -104,3 +106,31 @@ def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
             assert set(np.unique(part.y)) == set(np.flatnonzero(units))
     shared = stream.units.sum(axis=0).max()
     assert shared == (len(stream.tasks) if scenario == "domain" else 1)
+
+
+FOLDERS = [Path(__file__).parents[1] / kind for kind in KINDS]
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.py"))]
+PUBLIC = ("retrograde", "retrograde.metrics", "retrograde.reporting", "retrograde.bridges.avalanche")
+
+
+def house_imports(path):
+    """The modules of the suite that a file imports, each with a name that it takes from there."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "retrograde")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "retrograde":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_part_imports_public_names_and_its_siblings_alone(path):
+    foreign = [module for module, _ in house_imports(path) if module not in PUBLIC]
+    assert [module for module in foreign if not module.startswith(f"retrograde.{path.parent.name}")] == []
+    for module, name in house_imports(path):
+        if module in PUBLIC[:3]:
+            assert name in importlib.import_module(module).__all__
+
+
+def test_an_import_of_the_engine_would_be_seen(tmp_path):
+    (tmp_path / "part.py").write_text("from retrograde.training.clocks import Clocks\nimport retrograde.cli\n")
+    assert [module for module, _ in house_imports(tmp_path / "part.py")] == ["retrograde.training.clocks", "retrograde.cli"]
