@@ -11,7 +11,6 @@ from retrograde.parts.spec import parse
 from retrograde.records.store import Store
 from retrograde.reporting.formats import FORMATS
 from retrograde.reporting.report import report, write
-from retrograde.running.plan import resolve
 from retrograde.running.suite import read_suite, suites
 
 ROOT = Path(__file__).parents[1] / "results"
@@ -49,9 +48,10 @@ def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
 def replicates(suite, part):
     """What a part of a suite leaves, as it stands."""
     return {
-        (parse(request.benchmark)[0], str(benchmark.settings()), parse(request.strategy)[0], str(strategy.settings()), seed)
+        (benchmark, str(PARTS.get("benchmarks", benchmark, chosen).settings()), strategy, str(own.settings()), seed)
         for request in suite.requests(part=part)
-        for benchmark, strategy in [resolve(request, PARTS)]
+        for (benchmark, chosen), (strategy, given) in [(parse(request.benchmark), parse(request.strategy))]
+        for own in [PARTS.get("strategies", strategy, given)]
         for seed in range(suite.seeds)
     }
 

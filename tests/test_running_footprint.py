@@ -10,10 +10,10 @@ from retrograde.errors import UserError
 from retrograde.models.build import build, extent
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
+from retrograde.running.cell import dataset
 from retrograde.running.footprint import Need, check_memory, memory_of
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
-from retrograde.running.trial import dataset
 from retrograde.streams.schedule import probe_rows
 
 CPU = torch.device("cpu")

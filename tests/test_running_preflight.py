@@ -5,9 +5,9 @@ import pytest
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
+from retrograde.running.cell import OnEpisodes, OnStream
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
-from retrograde.running.trial import OnEpisodes, OnStream
 
 STREAM = "split:tasks=2,examples=20,tests=20,model=mlp-4"
 PICKY = """

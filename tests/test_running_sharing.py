@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from retrograde import benchmark, strategy
 from retrograde.parts.provenance import Code
 from retrograde.records.store import Store
-from retrograde.running.plan import Job
+from retrograde.running.cell import Job
 from retrograde.running.sharing import Heard, Share
-from retrograde.running.suite import Request
 
 CELLS, SEEDS = 8, 3
 ROUNDS = int(os.environ.get("RETROGRADE_ROUNDS", "3"))
@@ -36,7 +36,7 @@ class Logged(ER):
 """
 SERVER = """
 import os, sys
-from retrograde import execute, running, sharing
+from retrograde.running import console, sharing, workers
 from retrograde.cli import main
 
 for line in sys.stdin:  # a command, after the file for its output; answers with its process id, or reaps one
@@ -68,8 +68,8 @@ def records(make_record):
 @pytest.fixture
 def jobs(records):
     """A job for each cell."""
-    request, seeds = Request("split", "er"), tuple(range(SEEDS))
-    return [Job(request, records[memory, 0].cell, seeds, seeds, 10, upper_bound=False) for memory in range(CELLS)]
+    parts, seeds = (benchmark("split"), strategy("er")), tuple(range(SEEDS))
+    return [Job(records[memory, 0].cell, *parts, seeds, seeds, 10) for memory in range(CELLS)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from retrograde.episodes.distribution import Distribution
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.running import trial
+from retrograde.running import cell as cells
 from retrograde.training import episode_loop
 from retrograde.training.clocks import Clocks
 from retrograde.training.episode_loop import check, meta_train
@@ -293,11 +293,11 @@ def test_the_rows_of_images_are_counted_for_every_way():
 @pytest.mark.parametrize(("more", "together"), [(0, 5), (-1, 1)])
 def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(monkeypatch, more, together):
     bench, numbers = FewShot(**DIGITS_OF), (64 * 8 + 8 + 8 * 2 + 2) * 3
-    cell = trial.OnEpisodes(bench, strategy("metasgd"), DIGITS)
-    monkeypatch.setattr(trial, "CACHED", numbers + more)
+    cell = cells.OnEpisodes(bench, strategy("metasgd"), DIGITS)
+    monkeypatch.setattr(cells, "CACHED", numbers + more)
     assert cell.together(CPU) == together
     assert cell.together(torch.device("cuda")) == 32
-    assert [trial.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")] == [6, 0]
+    assert [cells.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")] == [6, 0]
 
 
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch):

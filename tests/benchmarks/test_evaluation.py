@@ -17,7 +17,7 @@ from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
-from retrograde.running.trial import CPU
+from retrograde.running.cell import CPU
 from retrograde.streams.schedule import CHUNK, probe_rows, train_rows
 from retrograde.training.clocks import Clocks
 from retrograde.training.gradient_prober import Prober

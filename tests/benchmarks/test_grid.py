@@ -16,9 +16,9 @@ import pytest
 from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
+from retrograde.running.cell import CPU
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
-from retrograde.running.trial import CPU
 
 CELLS = int(os.environ.get("GRID", "100000"))
 BENCHMARKS = 50

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, relu
 
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
-from retrograde.running.trial import CPU
+from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import Vectorised
 
 UPDATES = 300

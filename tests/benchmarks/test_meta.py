@@ -17,7 +17,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
-from retrograde.running.trial import CPU
+from retrograde.running.cell import CPU
 from retrograde.training.episode_replicas import Episodes, Tasks
 
 PARTS = Registry()

@@ -21,7 +21,7 @@ from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
-from retrograde.running.trial import CPU
+from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import Vectorised
 
 STEPS, LR = 100, 0.01

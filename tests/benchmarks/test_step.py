@@ -21,7 +21,7 @@ from retrograde.interface.learner import Terms
 from retrograde.interface.strategy import Strategy, prepares
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
-from retrograde.running.trial import CPU, trial
+from retrograde.running.cell import CPU, trial
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()

@@ -171,11 +171,16 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
     return found
 
 
+def module_name(path: Path) -> str:
+    """The name of the module that a file of the user's becomes."""
+    return f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
+
+
 def load_file(path: Path) -> ModuleType:
     """Import a Python file of the user's, which may import others beside it; raises `UserError` where that fails."""
     if not path.is_file():
         raise UserError(f"A Python file is wanted; there is none at {path}.")
-    name = f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
+    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"A Python file (.py) is wanted; {path} is none.")

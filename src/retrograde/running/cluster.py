@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -11,16 +12,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import cloudpickle
 import torch
 
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.parts.registry import Registry
+from retrograde.parts.registry import Registry, module_name
 from retrograde.records.record import Record
+from retrograde.running.cell import Job, dataset
 from retrograde.running.interruption import kept
 from retrograde.running.jobs import Ended, Jobs, Progress, Supply, failed, run_job
-from retrograde.running.plan import Context, Job
-from retrograde.running.trial import dataset
+from retrograde.running.plan import Context
 from retrograde.running.workers import Throttled
 
 try:
@@ -64,6 +66,7 @@ class _Shared(NamedTuple):
 
     context: Context
     plugins: dict[str, str]  # the text of each, by the name of its file
+    modules: dict[str, str]  # what each is called as a module where the jobs come from
     board: Any
 
 
@@ -77,8 +80,9 @@ class _Crew:
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_work)
         self._board = _board()
         plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
+        modules = {path.name: module_name(path) for path in context.plugins}
         # Plugins and each dataset go into the object store, from where a node has them once.
-        self._shared = ray.put(_Shared(context._replace(plugins=(), data={}), plugins, self._board))
+        self._shared = ray.put(_Shared(context._replace(plugins=(), data={}), plugins, modules, self._board))
         self._data: dict[str, Any] = {}
         self._numbers = count()
 
@@ -93,7 +97,7 @@ class _Crew:
         name = str(job.cell.benchmark.settings.get("dataset", ""))
         if name and name not in self._data:
             self._data[name] = ray.put(dataset(name, self.context.data))
-        return self._task.remote(next(self._numbers), job, self._shared, self._data.get(name))
+        return self._task.remote(next(self._numbers), cloudpickle.dumps(job), self._shared, self._data.get(name))
 
     def steps(self) -> int:
         """The steps of all jobs so far."""
@@ -165,17 +169,21 @@ def _board() -> Any:
     return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
-def _work(number: int, job: Job, shared: _Shared, data: Dataset | None) -> list[Record]:
+def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> list[Record]:
     """A task, on its node: the job, with plugins and data from the object store."""
     torch.set_num_threads(1)
     board = shared.board
     board.begin.remote(number)
     steps = Throttled(lambda taken: board.add.remote(number, taken))
-    given = {job.cell.benchmark.settings["dataset"]: data} if data else {}
     with tempfile.TemporaryDirectory() as folder:
         plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
+        registry = Registry(plugins)
+        for path in plugins:
+            sys.modules[shared.modules[path.name]] = registry.own[path.stem]  # as the parts of the job name it
+        job: Job = cloudpickle.loads(packed)
+        given = {job.cell.benchmark.settings["dataset"]: data} if data else {}
         context = shared.context._replace(plugins=plugins, data=given, jobs=_together(shared.context.device))
-        records = [_as_sent(record, job, shared.plugins).public for record in run_job(job, Registry(plugins), context, steps)]
+        records = [_as_sent(record, job, shared.plugins).public for record in run_job(job, registry, context, steps)]
     steps.flush()
     ray.get(board.total.remote())  # it has been told all
     return records

@@ -24,12 +24,12 @@ from retrograde.records.cell import Cell
 from retrograde.records.claims import Holder
 from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
+from retrograde.running.cell import Job, Source
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, run_here
-from retrograde.running.plan import Changed, Context, Job, plan, since
+from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Request
-from retrograde.running.trial import Source
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiling import Compile, check_compiler
 

@@ -20,8 +20,8 @@ from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
 from retrograde.running.autotune import Choice, Way, choose, on_threads
-from retrograde.running.plan import Context, Job, code_of, resolve
-from retrograde.running.trial import Trial, trial
+from retrograde.running.cell import Job, Trial, trial
+from retrograde.running.plan import Context, code_of
 from retrograde.training.backend import Outcome
 
 Progress = Callable[[int], None]
@@ -88,7 +88,8 @@ def failed(job: Job, reason: str, context: Context) -> list[Record]:
     where = _where(context)
     sources = job.code.sources if job.code else {}
     return [
-        Record(job.cell, seed, "failed", reason, job.upper_bound, environment=where, sources=sources) for seed in job.missing
+        Record(job.cell, seed, "failed", reason, job.strategy.upper_bound, environment=where, sources=sources)
+        for seed in job.missing
     ]
 
 
@@ -97,10 +98,10 @@ def _where(context: Context) -> dict[str, Any]:
 
 
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
-    benchmark, strategy = resolve(job.request, registry)
+    benchmark, strategy = job.benchmark, job.strategy
     device = torch.device(context.device)
     todo = trial(benchmark, strategy, context.data)
-    code = code_of(job.cell, benchmark, strategy, registry)  # of this process, which may have begun when files were edited
+    code = code_of(job, registry)  # of this process, which may have begun when files were edited
     start = time.perf_counter()
     choice = _choice(todo, job, context, code, strategy.sizes())
     choosing = {"trial": time.perf_counter() - start}

@@ -2,19 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from retrograde.errors import UserError
-from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.episodic import Episodic
-from retrograde.interface.learner import Learner
-from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy
 from retrograde.models.build import model_file
 from retrograde.parts.part import Part
 from retrograde.parts.provenance import Change, Code, changes
@@ -23,9 +18,9 @@ from retrograde.parts.spec import parse
 from retrograde.process import uncollected
 from retrograde.records.cell import Cell, Named
 from retrograde.records.store import Store
-from retrograde.running.preflight import Draft, sizes
+from retrograde.running.cell import Job, Source, fit, trial
+from retrograde.running.preflight import sizes
 from retrograde.running.suite import Request
-from retrograde.running.trial import Source, fit, trial
 from retrograde.training.compiling import Compile
 
 Changed = Literal["rerun", "keep", "stop"]
@@ -48,35 +43,6 @@ class Context(NamedTuple):
     timeout: float | None = None  # seconds that replicates which train together may take
 
 
-@dataclass(frozen=True)
-class Job:
-    """Replicates of one cell that train together; `missing` are those to be trained."""
-
-    request: Request
-    cell: Cell
-    seeds: tuple[int, ...]
-    missing: tuple[int, ...]
-    steps: int
-    upper_bound: bool
-    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)  # by seed: what changed since its record
-    code: Code | None = field(default=None, hash=False)  # of the parts, as they were when the run was planned
-
-
-def resolve(request: Request, registry: Registry) -> tuple[Benchmark | Episodic, Strategy | Learner | MetaStrategy]:
-    """The benchmark and the strategy that a request names or holds."""
-    benchmark, _ = _resolved(registry, "benchmarks", request.benchmark)
-    strategy, _ = _resolved(registry, "strategies", request.strategy)
-    return cast("Benchmark | Episodic", benchmark), cast("Strategy | Learner | MetaStrategy", strategy)
-
-
-def _resolved(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]:
-    """A part and its name."""
-    if isinstance(asked, Part):
-        return asked, registry.name_of(asked)
-    name, settings = parse(asked)
-    return registry.get(kind, name, settings), name
-
-
 def plan(
     requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store, changed: Changed = "rerun"
 ) -> list[Job]:
@@ -86,44 +52,44 @@ def plan(
     and a `UserError` where it is stop.
     """
     _check_replicates(len(requests), seeds)
-    drafts = _drafts(requests, registry, context)
-    codes = _codes([draft for _, draft in drafts], registry)  # before a check imports the models
-    found = sizes([draft for _, draft in drafts], context.data, torch.device(context.device), elsewhere=bool(context.cluster))
+    cells = _cells(requests, registry, context)
+    codes = _codes(cells, registry)  # before a check imports the models
+    found = sizes(cells, context.data, torch.device(context.device), elsewhere=bool(context.cluster))
     with uncollected():
         jobs = []
-        for (request, draft), size in zip(drafts, found, strict=True):
-            code = codes[draft.cell]
-            whole = Job(request, draft.cell, (), (), size.steps, draft.strategy.upper_bound, code=code)
+        for cell, size in zip(cells, found, strict=True):
+            code = codes[cell.cell]
+            whole = replace(cell, steps=size.steps, code=code)
             jobs += [_batch(whole, code, batch, store, changed) for batch in _batches(seeds, size.together)]
     if changed == "stop":
         _check_unchanged(jobs, store)
     return jobs
 
 
-def code_of(cell: Cell, benchmark: Part, strategy: Part, registry: Registry) -> Code:
-    """The code that trains a cell of these parts."""
+def code_of(job: Job, registry: Registry) -> Code:
+    """The code that trains the cell of a job."""
     found = {
-        "strategy": registry.code(type(strategy)),
-        "benchmark": registry.code(type(benchmark)),
-        "model": registry.digests(model_file(_model(cell))),
+        "strategy": registry.code(type(job.strategy)),
+        "benchmark": registry.code(type(job.benchmark)),
+        "model": registry.digests(model_file(_model(job.cell))),
     }
     sources = {role: files for role, (files, _) in found.items() if files}
-    return Code(sources, found["strategy"][1], cell.strategy.name)
+    return Code(sources, found["strategy"][1], job.cell.strategy.name)
 
 
 def _model(cell: Cell) -> str:
     return str(cell.benchmark.settings.get("model", ""))
 
 
-def _codes(drafts: Iterable[Draft], registry: Registry) -> dict[Cell, Code]:
+def _codes(jobs: Iterable[Job], registry: Registry) -> dict[Cell, Code]:
     """The code of each cell; many share it, and to read it takes milliseconds."""
     found: dict[tuple[type, type, str], Code] = {}
     codes = {}
-    for cell, benchmark, strategy in drafts:
-        parts = type(benchmark), type(strategy), _model(cell)
+    for job in jobs:
+        parts = type(job.benchmark), type(job.strategy), _model(job.cell)
         if parts not in found:
-            found[parts] = code_of(cell, benchmark, strategy, registry)
-        codes[cell] = found[parts]
+            found[parts] = code_of(job, registry)
+        codes[job.cell] = found[parts]
     return codes
 
 
@@ -165,10 +131,10 @@ def _check_replicates(cells: int, seeds: int) -> None:
 
 
 @uncollected()
-def _drafts(requests: list[Request], registry: Registry, context: Context) -> list[tuple[Request, Draft]]:
+def _cells(requests: list[Request], registry: Registry, context: Context) -> list[Job]:
     """Every cell that is asked for, once; those that were added to a suite only where they fit."""
     named = _Named(registry)
-    drafts: dict[Cell, tuple[Request, Draft]] = {}
+    jobs: dict[Cell, Job] = {}
     left_out = []
     for request in requests:
         benchmark, asked = named("benchmarks", request.benchmark)
@@ -177,9 +143,17 @@ def _drafts(requests: list[Request], registry: Registry, context: Context) -> li
             left_out.append(request)
             continue
         cell = Cell(asked, answered, trial(benchmark, strategy, context.data).digest())
-        drafts.setdefault(cell, (request, Draft(cell, benchmark, strategy)))
+        jobs.setdefault(cell, Job(cell, benchmark, strategy))
     _check_added(requests, left_out)
-    return list(drafts.values())
+    return list(jobs.values())
+
+
+def _found(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]:
+    """A part and its name."""
+    if isinstance(asked, Part):
+        return asked, registry.name_of(asked)
+    name, settings = parse(asked)
+    return registry.get(kind, name, settings), name
 
 
 class _Named:
@@ -192,7 +166,7 @@ class _Named:
     def __call__(self, kind: str, asked: str | Part) -> tuple[Any, Named]:
         key = kind, asked if isinstance(asked, str) else id(asked)
         if key not in self._known:
-            part, name = _resolved(self._registry, kind, asked)
+            part, name = _found(self._registry, kind, asked)
             self._known[key] = part, Named(name, part.settings(), part.changed())
         return self._known[key]
 

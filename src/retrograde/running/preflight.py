@@ -7,24 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.episodic import Episodic
 from retrograde.interface.learner import Learner
-from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.spec import as_text
-from retrograde.records.cell import Cell
-from retrograde.running.trial import Source, trial
-
-
-class Draft(NamedTuple):
-    """A cell that is not checked yet."""
-
-    cell: Cell
-    benchmark: Benchmark | Episodic
-    strategy: Strategy | Learner | MetaStrategy
+from retrograde.running.cell import Job, Source, trial
 
 
 class Size(NamedTuple):
@@ -34,33 +22,33 @@ class Size(NamedTuple):
     together: int
 
 
-def sizes(drafts: Sequence[Draft], data: Source, device: torch.device, *, elsewhere: bool = False) -> list[Size]:
+def sizes(jobs: Sequence[Job], data: Source, device: torch.device, *, elsewhere: bool = False) -> list[Size]:
     """Check the cells in their order, of those that are alike the outermost; raises `UserError` at the first that cannot train.
 
     Where they train elsewhere, the memory there is not known and not checked.
 
     A check cuts a stream, builds the model and takes a step: about 10 ms, a quarter of an hour for 100 000 cells.
     """
-    groups = _alike(drafts)
+    groups = _alike(jobs)
     tried = sorted(place for group in groups for place in group.tried)
-    found = {place: _checked(drafts[place], data, device, elsewhere) for place in tried}
+    found = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
     of_cell = {place: found[group.places[0]] for group in groups for place in group.places}
-    return [of_cell[place] for place in range(len(drafts))]
+    return [of_cell[place] for place in range(len(jobs))]
 
 
-def _checked(draft: Draft, data: Source, device: torch.device, elsewhere: bool) -> Size:
-    with _setting_up(draft):
-        todo = trial(draft.benchmark, draft.strategy, data)
+def _checked(job: Job, data: Source, device: torch.device, elsewhere: bool) -> Size:
+    with _setting_up(job):
+        todo = trial(job.benchmark, job.strategy, data)
         fitting = todo.check(None if elsewhere else device)
         return Size(todo.steps(), min(todo.together(device), fitting))
 
 
 @contextmanager
-def _setting_up(draft: Draft) -> Iterator[None]:
+def _setting_up(job: Job) -> Iterator[None]:
     """Whatever is raised in here, or takes too long, is the user's to put right."""
-    what = f"{draft.cell.strategy.text} cannot be set up for {draft.cell.benchmark.text}"
-    slow = f"Setting up {draft.cell.strategy.text} for {draft.cell.benchmark.text}"
-    with guarded(what, draft.strategy), within("check", slow):
+    what = f"{job.cell.strategy.text} cannot be set up for {job.cell.benchmark.text}"
+    slow = f"Setting up {job.cell.strategy.text} for {job.cell.benchmark.text}"
+    with guarded(what, job.strategy), within("check", slow):
         yield
 
 
@@ -77,25 +65,25 @@ class _Group(NamedTuple):
         return {self.places[0], *(self.places[column.index(end(column))] for column in columns for end in (min, max))}
 
 
-def _alike(drafts: Sequence[Draft]) -> list[_Group]:
+def _alike(jobs: Sequence[Job]) -> list[_Group]:
     groups: defaultdict[Hashable, _Group] = defaultdict(lambda: _Group([], []))
-    for place, draft in enumerate(drafts):
-        with _setting_up(draft):
-            kind, numbers = _kind(draft)
-        group = groups[draft.cell.benchmark.text, draft.cell.strategy.name, place if kind is None else kind]
+    for place, job in enumerate(jobs):
+        with _setting_up(job):
+            kind, numbers = _kind(job)
+        group = groups[job.cell.benchmark.text, job.cell.strategy.name, place if kind is None else kind]
         group.places.append(place)
         group.numbers.append(numbers)
     return list(groups.values())
 
 
-def _kind(draft: Draft) -> tuple[Hashable, tuple[float, ...]]:
+def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
     """What decides whether a strategy can be trained on a benchmark, and the numbers that only have a size beside that.
 
     A pure strategy puts a number with a fraction into the arithmetic of tensors, whose shapes do not depend on it, and may make
     a case of its own of 0 and of 1; the memory and the schedule that it makes of one are compared. A learner may do with it
     what it likes, and is like no other.
     """
-    strategy, settings = draft.strategy, draft.cell.strategy.settings.items()
+    strategy, settings = job.strategy, job.cell.strategy.settings.items()
     if isinstance(strategy, Learner):
         return None, ()
     numbers = tuple(value for _, value in settings if isinstance(value, float))

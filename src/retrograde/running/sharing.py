@@ -9,7 +9,7 @@ from retrograde.parts.provenance import changes
 from retrograde.records.claims import Claims, Holder
 from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
-from retrograde.running.plan import Job
+from retrograde.running.cell import Job
 
 
 class Heard(NamedTuple):

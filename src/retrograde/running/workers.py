@@ -17,9 +17,10 @@ import torch
 
 from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
+from retrograde.running.cell import Job
 from retrograde.running.interruption import held_back, leave_to_driver
 from retrograde.running.jobs import PAUSE, Ended, Jobs, Progress, Supply, failed, run_job
-from retrograde.running.plan import Context, Job
+from retrograde.running.plan import Context
 
 
 class _Worker(NamedTuple):

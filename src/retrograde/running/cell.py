@@ -1,8 +1,8 @@
-"""What a cell does: a strategy or a learner goes along a stream, a meta-strategy through episodes."""
+"""Cells at work: a strategy or a learner goes along a stream, a meta-strategy through episodes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from retrograde.interface.episodic import Episodic
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
+from retrograde.parts.provenance import Change, Code
+from retrograde.records.cell import Cell
 from retrograde.running import footprint
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
@@ -30,6 +32,24 @@ REPLICATES = {"cpu": 5, "cuda": 32}
 CACHED = 1_000_000
 """Numbers that the tasks of a meta-batch may adapt, for replicates to train together on a CPU: 5 replicates of 32 tasks of a
 net of 245 000 took twice as long as one after the other, of 25 tasks of one of 1 800 two thirds."""
+
+
+AnyBenchmark = Benchmark | Episodic
+AnyStrategy = Strategy | Learner | MetaStrategy
+
+
+@dataclass(frozen=True)
+class Job:
+    """Replicates of one cell that train together, with its parts; `missing` are those to be trained."""
+
+    cell: Cell
+    benchmark: AnyBenchmark = field(hash=False)
+    strategy: AnyStrategy = field(hash=False)
+    seeds: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+    steps: int = 0
+    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)  # by seed: what changed since its record
+    code: Code | None = field(default=None, hash=False)  # of the parts, as they were when the run was planned
 
 
 class Trial(ABC):
@@ -131,14 +151,14 @@ class OnEpisodes(Trial):
         return episode_loop.pace(self.benchmark, self.strategy, sources, seeds, device, mode)
 
 
-def fit(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> bool:
+def fit(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> bool:
     """True if both are of streams, or both of episodes, with facts where the strategy is told them."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
         return not strategy.told or benchmark.stream(_dataset(benchmark, source), 0).facts > 0
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 
-def trial(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy, source: Source) -> Trial:
+def trial(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> Trial:
     """Pair a benchmark with a strategy and load the data; raises `UserError` where they do not fit together."""
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
         return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
