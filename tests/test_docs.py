@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
 
@@ -46,13 +45,13 @@ def test_commands_are_parsed(line):
 
 def test_an_option_that_does_not_exist_would_be_seen():
     command = typer.main.get_command(app).commands["run"]
-    with pytest.raises(click.ClickException, match="No such option"):
+    with pytest.raises(Exception, match="No such option"):
         command.make_context("run", ["quick", "--sedes", "5"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
-    text = page.read_text(encoding="utf-8")
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     links = [link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("https://")]
     files = [link.partition("#") for link in links]
     assert [file for file, _, _ in files if file and not (page.parent / file).exists()] == []

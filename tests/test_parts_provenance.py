@@ -9,7 +9,7 @@ import pytest
 
 from retrograde.models.build import model_file
 from retrograde.parts.provenance import Code, changes, files, version_digest
-from retrograde.parts.registry import Registry
+from retrograde.parts.registry import Registry, source_of
 
 
 def lay(folder, **texts):
@@ -76,8 +76,8 @@ def test_an_edit_of_any_of_the_files_changes_its_digest_alone(tmp_path, edited):
 
 def test_the_digests_of_a_built_in_part_cover_its_helpers_and_not_the_engine():
     registry = Registry()
-    assert list(registry.digests(registry.source("strategies", "agem"))[0]) == ["agem.py", "_replay.py"]
-    assert list(registry.digests(registry.source("benchmarks", "split"))[0]) == ["split.py"]
+    assert list(registry.digests(source_of(registry.find("strategies", "agem")))[0]) == ["agem.py", "_replay.py"]
+    assert list(registry.digests(source_of(registry.find("benchmarks", "split")))[0]) == ["split.py"]
 
 
 def test_a_registry_keeps_the_digests_of_a_plugin_as_it_was_loaded(tmp_path):
@@ -85,7 +85,7 @@ def test_a_registry_keeps_the_digests_of_a_plugin_as_it_was_loaded(tmp_path):
     path = lay(tmp_path, mine=text)
     registry, before = Registry((path,)), files(path)
     path.write_text(text + "# edited")
-    assert registry.digests(registry.source("strategies", "mine"))[0] == before != files(path)
+    assert registry.digests(source_of(registry.find("strategies", "mine")))[0] == before != files(path)
 
 
 MODELS = {

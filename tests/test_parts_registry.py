@@ -9,7 +9,7 @@ import pytest
 
 from retrograde.errors import UserError
 from retrograde.parts.part import Part
-from retrograde.parts.registry import Registry
+from retrograde.parts.registry import Registry, source_of
 
 SOURCE = {
     "strategies": '''
@@ -108,8 +108,8 @@ def test_an_unknown_kind_lists_the_nearest():
 def test_the_source_of_a_part_is_its_file(write):
     path = write(SOURCE["strategies"])
     registry = Registry((path,))
-    assert registry.source("strategies", "mine") == path
-    assert registry.source("benchmarks", "split").name == "split.py"
+    assert source_of(registry.find("strategies", "mine")) == path
+    assert source_of(registry.find("benchmarks", "split")).name == "split.py"
 
 
 @pytest.mark.parametrize("kind", SOURCE)

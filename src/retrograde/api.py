@@ -122,7 +122,7 @@ def _requests(benchmarks: Parts | Suite, strategies: Parts, seeds: int | None) -
 
 def _several(what: str, given: object) -> list[str | Part]:
     """Parts as a list; raises `UserError` for what is none."""
-    several = [given] if isinstance(given, str | Part) else given
+    several = [given] if isinstance(given, str | Part | type) else given
     if not isinstance(several, list | tuple):
         raise UserError(f"{what} are a text, an object, or a list of these; it was {shown(given)}.")
     for each in several:
@@ -286,7 +286,7 @@ def _scored(matrix: np.ndarray, wanted: Sequence[Metric]) -> pd.DataFrame:
     values = {metric.name: metric.of(matrix) for metric in wanted if metric.needs == ("R",)}
     rows = [(seed, name, float(value)) for name, each in values.items() for seed, value in enumerate(each)]
     frame = pd.DataFrame(rows, columns=["seed", "metric", "value"])
-    return frame[np.isfinite(frame.value)].reset_index(drop=True)
+    return frame.dropna().reset_index(drop=True)
 
 
 def report(

@@ -316,9 +316,19 @@ def score(
 
     if file.suffix.lower() != ".csv":
         raise UserError(f"`retrograde score` reads a CSV file of accuracies; it was given {file}.")
-    found = scores(file, tests=tests.split(",") if tests else None, convention=as_)
+    found = scores(file, tests=_counts(tests), convention=as_)
     for metric, value in zip(found.metric, found.value, strict=True):
         out.print(f"{metric:17} {100 * value:6.2f} %")
+
+
+def _counts(text: str) -> list[int] | None:
+    """Whole numbers, separated by commas; None where there are none."""
+    if not text:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"--tests takes the number of test examples of each task, N,N,...; it was {shown(text)}.") from None
 
 
 def _records(folder: Path) -> "list[Record]":

@@ -116,13 +116,8 @@ class Registry:
 
     def code(self, cls: type[Part]) -> tuple[Files, str]:
         """The files of a part and its `source_digest`; of a class that is in no file, such as a notebook's, its own text."""
-        try:
-            file = inspect.getsourcefile(cls)
-        except TypeError:  # of a notebook
-            file = None
-        if file and Path(file).is_file():
-            return self.digests(Path(file))
-        return class_digest(cls)
+        path = source_of(cls)
+        return class_digest(cls) if path is None else self.digests(path)
 
     def digests(self, path: Path | None) -> tuple[Files, str]:
         """The files of a part and its `source_digest`, as they were when they were first asked for."""
@@ -130,6 +125,15 @@ class Registry:
         if key not in self.read:
             self.read[key] = files(key), source_digest(key)
         return self.read[key]
+
+
+def source_of(cls: type[Part]) -> Path | None:
+    """The file in which the class of a part is written; None for one of a notebook."""
+    try:
+        file = inspect.getsourcefile(cls)
+    except TypeError:
+        return None
+    return Path(file) if file and Path(file).is_file() else None
 
 
 def missing(kind: str, name: str) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from retrograde.metrics.frames import Label, by_strategy, end_frame, labels, ordered
 from retrograde.metrics.intervals import BySeed, over_seeds
 from retrograde.parts.provenance import Code, Files, changes
-from retrograde.parts.registry import Registry, missing
+from retrograde.parts.registry import Registry, missing, source_of
 from retrograde.parts.spec import as_text
 from retrograde.records.cell import Cell
 from retrograde.records.record import Record
@@ -168,7 +168,7 @@ def _described(name: str, cell: Cell, registry: Registry) -> tuple[str, dict[str
         return f"Not to be had here: {missing('strategy', name)}", {}, None
     try:
         part = registry.get("strategies", name, cell.strategy.settings)
-        return inspect.getdoc(part) or "", part.declares(), registry.source("strategies", name)
+        return inspect.getdoc(part) or "", part.declares(), source_of(type(part))
     except Exception as error:  # the code is anybody's, and by now may be another than that of the record
         return f"Not to be had here: {error}", {}, None
 

@@ -1,8 +1,9 @@
 """A training budget: how long a stream trains, as a schedule asks for it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class TrainingBudget(Protocol):
     """Settings of a benchmark that decide how many steps are taken on each task."""
 
