@@ -106,7 +106,7 @@ def literature(monkeypatch):
     from retrograde.parts.registry import Registry
 
     def know(table, *entries):
-        monkeypatch.setitem(Registry().find("results", table).table.__globals__, "published", lambda: entries)
+        monkeypatch.setitem(Registry().find("results", table).table.__globals__, "published_numbers", lambda: entries)
 
     return know
 

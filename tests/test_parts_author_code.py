@@ -92,7 +92,7 @@ def test_whatever_an_authors_code_raises_becomes_one_error_for_people(error):
         with guarded("mine cannot be used"):
             raise error
 
-    assert str(raised(fails)).startswith("mine cannot be used: test_authors.py:")
+    assert str(raised(fails)).startswith("mine cannot be used: test_parts_author_code.py:")
 
 
 def test_ctrl_c_goes_through():

@@ -24,7 +24,9 @@ def test_what_takes_too_long_is_stopped_with_its_name_its_line_and_the_remedy(mo
     monkeypatch.setenv("RETROGRADE_CHECK_SECONDS", "0.05")
     with pytest.raises(Late) as late, guarded("mine"), within("check", "mine.py"):
         asleep()
-    assert "mine.py takes longer than 0.05 s, the limit of a check, and was stopped at test_deadline.py:" in str(late.value)
+    assert "mine.py takes longer than 0.05 s, the limit of a check, and was stopped at test_parts_deadline.py:" in str(
+        late.value
+    )
     assert "RETROGRADE_CHECK_SECONDS" in str(late.value)
 
 

@@ -137,8 +137,8 @@ from dataclasses import dataclass
 import sys
 import pandas as pd
 from matplotlib.figure import Figure
-from retrograde.reporting.result import Drawing, Result
-from retrograde.reporting.table import Entry, Section, Table
+from retrograde import Drawing, Result
+from retrograde.reporting import Entry, Section, Table
 
 ROWS = ((Entry("a"),),)
 
@@ -156,9 +156,9 @@ class Mine({base}):
         {body}
 """
 TABLES = {
-    "raises": ("1 / 0", ":21: ZeroDivisionError: division by zero"),
-    "leaves": ("sys.exit(3)", ":21: SystemExit: 3"),
-    "gives nothing": ("pass", ":20: TypeError: a table is a retrograde.reporting.table.Table, and this is nothing (None)"),
+    "raises": ("1 / 0", ":22: ZeroDivisionError: division by zero"),
+    "leaves": ("sys.exit(3)", ":22: SystemExit: 3"),
+    "gives nothing": ("pass", ":21: TypeError: a table is a retrograde.reporting.table.Table, and this is nothing (None)"),
     "gives text": ("return 'text'", "this is of type str"),
     "ragged": ('return Table("T", (), (Section("s", ("a", "b"), ROWS),), pd.DataFrame())', "of 2 columns, a row is 1 entries"),
     "number": (
@@ -168,12 +168,12 @@ TABLES = {
     "no columns": ('return Table("T", (), (Section("s", (), ()),), pd.DataFrame())', "at least one column"),
     "not UTF-8": (r'return Table("\ud800", (), (), pd.DataFrame())', "are text"),
     "no frame": ('return Table("T", (), (), [])', "are a pandas DataFrame"),
-    "late": ('return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))', ":12: ValueError: late"),
+    "late": ('return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))', ":13: ValueError: late"),
 }
 FIGURES = {
-    "raises": ("1 / 0", ":21: ZeroDivisionError"),
-    "gives text": ("return 'text'", ":20: TypeError: a figure is a matplotlib.figure.Figure or None"),
-    "late": ("return Broken()", ":16: ZeroDivisionError"),
+    "raises": ("1 / 0", ":22: ZeroDivisionError"),
+    "gives text": ("return 'text'", ":21: TypeError: a figure is a matplotlib.figure.Figure or None"),
+    "late": ("return Broken()", ":17: ZeroDivisionError"),
 }
 
 

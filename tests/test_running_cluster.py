@@ -183,12 +183,12 @@ def test_what_ran_here_is_not_run_there_and_the_other_way_round(cluster, call, t
 
 @pytest.mark.slow
 def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(cluster, monkeypatch, tmp_path):
-    from retrograde.running import cluster
+    from retrograde.running import cluster as on_cluster
 
-    monkeypatch.setattr(cluster, "RETRIES", 1)
+    monkeypatch.setattr(on_cluster, "RETRIES", 1)
     context = Context((_written(tmp_path / "killer.py", KILLER),), compile="off", cluster=cluster.address)
     jobs = plan([Request(CELL[1], "killer")], 2, Registry(context.plugins), context, Store(tmp_path / "store"))
-    [(_, records)] = cluster.run_on_cluster(jobs, context, lambda _: None)
+    [(_, records)] = on_cluster.run_on_cluster(jobs, context, lambda _: None)
     assert [(record.seed, record.status) for record in records] == [(0, "failed"), (1, "failed")]
     assert "was lost, 2 times" in records[0].reason
     assert "WorkerCrashedError" in records[0].reason

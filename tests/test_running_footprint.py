@@ -67,7 +67,8 @@ def test_a_cell_beyond_a_stated_limit_is_refused(stream, strategy, rule):
 
 
 def test_the_tables_of_tasks_are_estimated_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("retrograde.interface.benchmark.physical_bytes", lambda: 10**6)
+    for module in ("interface.benchmark", "streams.cuts"):
+        monkeypatch.setattr(f"retrograde.{module}.physical_bytes", lambda: 10**6)
     for tasks, rule in ((2000, "Tables of all tasks are held"), (100, "The rows of all tasks are held")):
         with pytest.raises(UserError, match=rule):
             Registry().get("benchmarks", "permuted", {"tasks": tasks}).stream(dataset("digits", Path()), 0)

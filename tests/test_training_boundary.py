@@ -62,7 +62,7 @@ STEPS = {
 def test_a_step_that_gives_or_changes_what_it_may_not_is_refused(fault):
     change, why = STEPS[fault]
     benchmark = Blobs()
-    with pytest.raises(UserError, match=rf"Stepping\.step \(test_boundary\.py:\d+\).*{why}"):
+    with pytest.raises(UserError, match=rf"Stepping\.step \(test_training_boundary\.py:\d+\).*{why}"):
         check(benchmark, stepping(change), benchmark.stream(blobs(), 0), CPU)
 
 
@@ -96,7 +96,7 @@ def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(faul
 
     benchmark = Blobs()
     for part in (Pure(), Opaque()):
-        with pytest.raises(UserError, match=rf"{type(part).__name__}\.predict \(test_boundary\.py:\d+\) gives.*{why}"):
+        with pytest.raises(UserError, match=rf"{type(part).__name__}\.predict \(test_training_boundary\.py:\d+\) gives.*{why}"):
             check(benchmark, part, benchmark.stream(blobs(), 0), CPU)
 
 
