@@ -6,7 +6,19 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde import Benchmark, Count, Dataset, Examples, Ints, Preparation, Stream, Task, UserError, generator, of_classes
+from retrograde import (
+    Benchmark,
+    Count,
+    Dataset,
+    Examples,
+    Ints,
+    Preparation,
+    Stream,
+    Task,
+    UserError,
+    generator,
+    of_classes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +51,18 @@ class OmniglotSequence(Benchmark):
         units = np.zeros((len(groups), max(len(held), len(order[: self.after[-1]]))), dtype=bool)
         tasks = []
         for number, group in enumerate(groups):
-            unit = np.arange(len(group)) + (0 if self.scenario == "domain" or not number else self.after[number - 1])
+            unit = np.arange(len(group)) + (
+                0 if self.scenario == "domain" or not number else self.after[number - 1]
+            )
             units[number, unit] = True
-            train, test = (of_classes(y, _numbered(data, group, unit)) for y in (data.y_train, data.y_test))
+            train, test = (
+                of_classes(y, _numbered(data, group, unit)) for y in (data.y_train, data.y_test)
+            )
             tasks.append(Task(_in_turn(train, generator(seed, "drawings", number)), test))
         before = of_classes(data.y_train, _numbered(data, held, held))
-        lessons = Preparation(before, self.lessons, self.trajectory, self.shots, self.queries, self.rehearsed)
+        lessons = Preparation(
+            before, self.lessons, self.trajectory, self.shots, self.queries, self.rehearsed
+        )
         return Stream(data, tuple(tasks), units, ordered=True, preparation=lessons)
 
     def _check(self, data: Dataset) -> None:
@@ -65,7 +83,9 @@ class OmniglotSequence(Benchmark):
             )
 
 
-def _numbered(data: Dataset, classes: Int64[np.ndarray, " n"], units: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " class"]:
+def _numbered(
+    data: Dataset, classes: Int64[np.ndarray, " n"], units: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " class"]:
     """The output unit of every class of the data set, -1 for all but these."""
     unit = np.full(data.classes, -1)
     unit[classes] = units

@@ -16,5 +16,7 @@ class Permuted(Benchmark):
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         size = int(np.prod(data.shape))
-        pixels = [generator(seed, "permutation", task).permutation(size) for task in range(self.tasks)]
+        pixels = [
+            generator(seed, "permutation", task).permutation(size) for task in range(self.tasks)
+        ]
         return same_classes(data, np.stack(pixels), self.scenario)

@@ -6,7 +6,19 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int64
 
-from retrograde import Benchmark, Count, Dataset, Ints, Rate, Scenario, Stream, UserError, generator, need_images, same_classes
+from retrograde import (
+    Benchmark,
+    Count,
+    Dataset,
+    Ints,
+    Rate,
+    Scenario,
+    Stream,
+    UserError,
+    generator,
+    need_images,
+    same_classes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from retrograde import Count, Dataset, Distribution, Drawn, Episodic, Partition, UserError, squared_errors
+from retrograde import (
+    Count,
+    Dataset,
+    Distribution,
+    Drawn,
+    Episodic,
+    Partition,
+    UserError,
+    squared_errors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +31,9 @@ class Sinusoid(Episodic):
         """Refuse a dataset, of which nothing would be drawn."""
         super().__post_init__()
         if self.dataset:
-            raise UserError(f"Sinusoids are generated, and take no dataset; dataset={self.dataset}. Leave it out.")
+            raise UserError(
+                f"Sinusoids are generated, and take no dataset; dataset={self.dataset}. Leave it out."
+            )
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         return squared_errors(outputs, y)
@@ -38,7 +49,14 @@ class Waves(Distribution):
     outputs = 1
     facts = 2
 
-    def draw(self, partition: Partition, tasks: int, shots: int, queries: int, random: np.random.Generator) -> Drawn:
+    def draw(
+        self,
+        partition: Partition,
+        tasks: int,
+        shots: int,
+        queries: int,
+        random: np.random.Generator,
+    ) -> Drawn:
         truth = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
         x = random.uniform(-5, 5, (tasks, shots + queries, 1)).astype(np.float32)
         return Drawn(x, _wave(truth, x), truth)

@@ -19,9 +19,15 @@ class Split(Benchmark):
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         if self.tasks > data.classes:
-            raise UserError(f"A split has at most one task per class; {data.name} has {data.classes}, tasks={self.tasks}.")
+            raise UserError(
+                f"A split has at most one task per class; {data.name} has {data.classes}, tasks={self.tasks}."
+            )
         if self.class_order and sorted(self.class_order) != list(range(data.classes)):
-            raise UserError(f"class_order names each of 0 to {data.classes - 1} once; it is {self.class_order}.")
+            raise UserError(
+                f"class_order names each of 0 to {data.classes - 1} once; it is {self.class_order}."
+            )
         order = np.array(self.class_order or generator(seed, "classes").permutation(data.classes))
         size = data.classes // self.tasks
-        return split_classes(data, np.split(order, range(size, size * self.tasks, size)), self.scenario)
+        return split_classes(
+            data, np.split(order, range(size, size * self.tasks, size)), self.scenario
+        )

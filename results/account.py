@@ -76,7 +76,9 @@ class AccountTable(Result):
             by_benchmark[label[record.cell].benchmark].append(record)
         sections: list[Section] = []
         for name, mine in of_benchmarks(replicates):
-            competitors = accounts[(accounts.benchmark == name) & ~accounts.upper_bound.astype(bool)]
+            competitors = accounts[
+                (accounts.benchmark == name) & ~accounts.upper_bound.astype(bool)
+            ]
             sections.append(_account(mine, by_benchmark[name], label))
             sections += _compared(mine)
             sections += _matched(competitors)
@@ -137,7 +139,11 @@ def _account(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     titles = outcomes_of(here, label)
     counted = _counted(here, label)
     shown = [
-        (Entry(row_title(key)), *(rows[metric].get(key, NOTHING) for metric in COLUMNS), Entry(_of(counted.get(key, 0), n)))
+        (
+            Entry(row_title(key)),
+            *(rows[metric].get(key, NOTHING) for metric in COLUMNS),
+            Entry(_of(counted.get(key, 0), n)),
+        )
         for key, n in titles.items()
     ]
     heading = f"{label[here[0].cell].benchmark} — {windows(here)}, {examples(here)} of each task"
@@ -148,7 +154,9 @@ def _counted(records: Sequence[Record], label: dict[Cell, Label]) -> dict[Key, i
     """By strategy, how many replicates have a whole account."""
     found: defaultdict[Key, int] = defaultdict(int)
     for record in records:
-        found[record.upper_bound, label[record.cell].strategy, label[record.cell].settings] += complete(record)
+        found[record.upper_bound, label[record.cell].strategy, label[record.cell].settings] += (
+            complete(record)
+        )
     return dict(found)
 
 
@@ -157,20 +165,26 @@ def _of(counted: int, outcome: str) -> str:
     return outcome if outcome.split(maxsplit=1)[0] == str(counted) else f"{counted} of {outcome}"
 
 
-def _number_rows(values: dict[str, dict[Key, BySeed]], percent: Sequence[str] = ()) -> dict[str, dict[Key, Entry]]:
+def _number_rows(
+    values: dict[str, dict[Key, BySeed]], percent: Sequence[str] = ()
+) -> dict[str, dict[Key, Entry]]:
     """Numbers with their intervals; a column has as many decimals as its middle number needs."""
     found = {}
     for metric, of_strategy in values.items():
         spans = {key: over_seeds(mine) for key, mine in of_strategy.items()}
         places = 2 if metric in percent else _places([span.mean for span in spans.values()])
         factor = 100 if metric in percent else 1
-        found[metric] = {key: Entry(_plus_minus(span, places, factor)) for key, span in spans.items()}
+        found[metric] = {
+            key: Entry(_plus_minus(span, places, factor)) for key, span in spans.items()
+        }
     return found
 
 
 def _places(numbers: Sequence[float]) -> int:
     """The decimals that show three digits of the middle number."""
-    sizes = [abs(number) for number in numbers if number and np.isfinite(number)]  # unknown without shared seeds
+    sizes = [
+        abs(number) for number in numbers if number and np.isfinite(number)
+    ]  # unknown without shared seeds
     size = float(np.median(sizes)) if sizes else 1.0
     return int(np.clip(2 - np.floor(np.log10(size)), 0, 4))
 
@@ -195,10 +209,24 @@ def _compared(replicates: pd.DataFrame) -> Iterator[Section]:
     if not found:
         return
     names = ("-alignment", "gradient", "path")
-    columns = ("strategy", "interference", *names, "difference", "by alignment", "by gradient", "by path", "n")
+    columns = (
+        "strategy",
+        "interference",
+        *names,
+        "difference",
+        "by alignment",
+        "by gradient",
+        "by path",
+        "n",
+    )
     places = _places([span.mean for each in found for span in each.found.differences])
     rows = tuple(
-        (Entry(row_title(each.key)), *_ratios(each.found), *_differences(each.found, places), Entry(str(each.seeds)))
+        (
+            Entry(row_title(each.key)),
+            *_ratios(each.found),
+            *_differences(each.found, places),
+            Entry(str(each.seeds)),
+        )
         for each in found
     )
     heading = f"{replicates.benchmark.iloc[0]} — why one forgets less than another: against {row_title(found[0].reference)}"
@@ -226,13 +254,20 @@ def _times(span: Interval) -> str:
 def _matched(accounts: pd.DataFrame) -> Iterator[Section]:
     level = matched_level(accounts)
     found = matched_frame(accounts, level)
-    values = {metric: by_strategy(found[(found.metric == metric) & found.value.notna()]) for metric in MATCHED}
+    values = {
+        metric: by_strategy(found[(found.metric == metric) & found.value.notna()])
+        for metric in MATCHED
+    }
     if len(values["observed"]) < 2:
         return
     everyone = by_strategy(found[found.metric == "observed"])
     entries = _number_rows(values)
     rows = tuple(
-        (Entry(row_title(key)), *(entries[metric].get(key, UNTOLD) for metric in READ_OFF), Entry(_reached(values, key, of)))
+        (
+            Entry(row_title(key)),
+            *(entries[metric].get(key, UNTOLD) for metric in READ_OFF),
+            Entry(_reached(values, key, of)),
+        )
         for key, of in everyone.items()
     )
     heading = f"{accounts.benchmark.iloc[0]} — at matched old loss {level:.4g}"
@@ -251,21 +286,38 @@ def _within(accounts: pd.DataFrame) -> Iterator[Section]:
     """By strategy for the loss; then all strategies together, for all costs. None where no run has a correlation."""
     by_name = {title_of(key): cell for key, cell in of_strategies(accounts)}
     rows = tuple(
-        (Entry(name), *(Entry(_related(within_runs(cell, x, "observed"))) for x in AHEAD), Entry(_runs(cell)))
+        (
+            Entry(name),
+            *(Entry(_related(within_runs(cell, x, "observed"))) for x in AHEAD),
+            Entry(_runs(cell)),
+        )
         for name, cell in by_name.items()
     )
     if all(entry == UNTOLD for row in rows for entry in row[1:-1]):
         return
     name = accounts.benchmark.iloc[0]
     columns = ("strategy", *AHEAD, "n")
-    yield Section(f"{name} — within runs: alignment at a task's end and the cost of the next one in loss", columns, rows)
+    yield Section(
+        f"{name} — within runs: alignment at a task's end and the cost of the next one in loss",
+        columns,
+        rows,
+    )
     together = [_question(accounts, cost, y, given) for cost, (y, given) in QUESTIONS.items()]
-    together += [_between(accounts, y, cost) for cost, y in zip(("loss", "test accuracy"), COSTS, strict=True)]
-    yield Section(f"{name} — within runs: all strategies together", ("cost", *AHEAD, "n"), tuple(together))
+    together += [
+        _between(accounts, y, cost)
+        for cost, y in zip(("loss", "test accuracy"), COSTS, strict=True)
+    ]
+    yield Section(
+        f"{name} — within runs: all strategies together", ("cost", *AHEAD, "n"), tuple(together)
+    )
 
 
 def _question(accounts: pd.DataFrame, cost: str, y: str, given: Sequence[str]) -> tuple[Entry, ...]:
-    return (Entry(cost), *(Entry(_related(within_runs(accounts, x, y, given), True)) for x in AHEAD), Entry(_runs(accounts)))
+    return (
+        Entry(cost),
+        *(Entry(_related(within_runs(accounts, x, y, given), True)) for x in AHEAD),
+        Entry(_runs(accounts)),
+    )
 
 
 def _between(accounts: pd.DataFrame, y: str, cost: str) -> tuple[Entry, ...]:
@@ -276,7 +328,11 @@ def _between(accounts: pd.DataFrame, y: str, cost: str) -> tuple[Entry, ...]:
 
 def _runs(accounts: pd.DataFrame) -> str:
     runs = accounts.drop_duplicates(["strategy", "settings", "seed"])
-    return f"{len(runs)} runs of {runs.seed.nunique()} seeds" if len(runs) > runs.seed.nunique() else str(len(runs))
+    return (
+        f"{len(runs)} runs of {runs.seed.nunique()} seeds"
+        if len(runs) > runs.seed.nunique()
+        else str(len(runs))
+    )
 
 
 def _related(found: Within, count: bool = False) -> str:
@@ -322,8 +378,13 @@ def _tidy_comparisons(name: str, mine: pd.DataFrame) -> Iterator[tuple[object, .
     words = ("interference", f"minus_{PARTS[0]}", *PARTS[1:])
     for key, _, _, found in comparisons(mine):
         named = [(f"ratio_{word}", span) for word, span in zip(words, found.ratios, strict=True)]
-        named += [(f"difference_{word}", span) for word, span in zip(words, found.differences, strict=True)]
-        named += [(f"log_share_{word}", span) for word, span in zip(words[1:], found.shares, strict=True)]
+        named += [
+            (f"difference_{word}", span)
+            for word, span in zip(words, found.differences, strict=True)
+        ]
+        named += [
+            (f"log_share_{word}", span) for word, span in zip(words[1:], found.shares, strict=True)
+        ]
         for metric, span in named:
             if not np.isnan(span.mean):
                 yield (name, *key[1:], metric, *span, None)
@@ -347,7 +408,16 @@ def _tidy_within(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ..
                 for given, words in (((), ""), (GIVEN, "_given_old_loss_and_task")):
                     found = within_runs(cell, x, y, given)
                     if not np.isnan(found.r):
-                        yield (name, *key, f"within_{x}_{y}{words}", found.r, found.low, found.high, found.seeds, found.p)
+                        yield (
+                            name,
+                            *key,
+                            f"within_{x}_{y}{words}",
+                            found.r,
+                            found.low,
+                            found.high,
+                            found.seeds,
+                            found.p,
+                        )
     for x in AHEAD:
         for y in COSTS:
             rho, n = between_methods(accounts, x, y)

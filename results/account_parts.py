@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from retrograde import Drawing, Record
-from retrograde.metrics import examples, labels, of_benchmarks, of_strategies, replicate_accounts, t_interval, title_of
+from retrograde.metrics import (
+    examples,
+    labels,
+    of_benchmarks,
+    of_strategies,
+    replicate_accounts,
+    t_interval,
+    title_of,
+)
 from retrograde.reporting import row_title
 
 if TYPE_CHECKING:
@@ -17,7 +25,12 @@ if TYPE_CHECKING:
 
     from retrograde.reporting import Look
 
-FACTORS = {"interference": "interference", "opposed": "= −alignment", "gradient": "× gradient", "path": "× path"}
+FACTORS = {
+    "interference": "interference",
+    "opposed": "= −alignment",
+    "gradient": "× gradient",
+    "path": "× path",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,12 @@ class AccountParts(Drawing):
         frame = frame.assign(opposed=-frame.alignment)
         rows = dict(of_benchmarks(frame))
         heights = [1 + len([*of_strategies(mine)]) for mine in rows.values()]
-        figure = Figure(figsize=(10, 1 + 0.25 * sum(heights) + 0.4 * len(heights)), layout="constrained")
-        axes = figure.subplots(len(rows), len(FACTORS), sharey="row", squeeze=False, height_ratios=heights)
+        figure = Figure(
+            figsize=(10, 1 + 0.25 * sum(heights) + 0.4 * len(heights)), layout="constrained"
+        )
+        axes = figure.subplots(
+            len(rows), len(FACTORS), sharey="row", squeeze=False, height_ratios=heights
+        )
         for row, (name, mine) in zip(axes, rows.items(), strict=True):
             row[0].set_title(wrapped(name, 110), fontsize="small", loc="left")
             _draw_row(row, mine, looks(label))

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from retrograde import Drawing, Record
-from retrograde.metrics import account_frame, examples, labels, of_benchmarks, of_strategies, t_interval, title_of
+from retrograde.metrics import (
+    account_frame,
+    examples,
+    labels,
+    of_benchmarks,
+    of_strategies,
+    t_interval,
+    title_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +43,9 @@ class AccountStream(Drawing):
             for name, mine in of_benchmarks(accounts)
             for key, cell in of_strategies(mine)
         }
-        groups = {name: [title for benchmark, title in cells if benchmark == name] for name, _ in cells}
+        groups = {
+            name: [title for benchmark, title in cells if benchmark == name] for name, _ in cells
+        }
         figure, axes = grouped(groups, height=2.1)
         for place, axis in axes.items():
             _draw(axis, cells[place])
@@ -58,10 +68,21 @@ def _draw(axis: "Axes", cell: pd.DataFrame) -> None:
     bottom = np.zeros(len(tasks))
     for part, colour in BARS.items():
         values = means[part].to_numpy(float)
-        axis.bar(tasks, values, 0.8, np.where(values > 0, top, bottom), color=colour, linewidth=0, label=part)
+        axis.bar(
+            tasks,
+            values,
+            0.8,
+            np.where(values > 0, top, bottom),
+            color=colour,
+            linewidth=0,
+            label=part,
+        )
         top = top + values.clip(min=0)
         bottom = bottom + values.clip(max=0)
-    spans = [t_interval(values.to_numpy(float)) for _, values in cell.groupby("task", sort=True)["observed"]]
+    spans = [
+        t_interval(values.to_numpy(float))
+        for _, values in cell.groupby("task", sort=True)["observed"]
+    ]
     halves = [span.mean - span.low if span.n > 1 else 0.0 for span in spans]
     axis.axhline(0, color="black", linewidth=0.6)
     axis.errorbar(

@@ -40,7 +40,9 @@ class AccuracyCost(Drawing):
         from retrograde.reporting import looks, wrapped
 
         label = labels(records)
-        found = {place: points for place, points in _points(records, label).items() if len(points) > 1}
+        found = {
+            place: points for place, points in _points(records, label).items() if len(points) > 1
+        }
         if not found:
             return None
         wide = min(WIDE, len(found))
@@ -51,19 +53,25 @@ class AccuracyCost(Drawing):
         for axis in axes.flat[len(found) :]:
             axis.remove()
         for axis, (place, points) in zip(axes.flat, sorted(found.items()), strict=False):
-            axis.set_title(wrapped(place[0] if len(machines) == 1 else " — ".join(place), 50), fontsize="x-small")
+            axis.set_title(
+                wrapped(place[0] if len(machines) == 1 else " — ".join(place), 50),
+                fontsize="x-small",
+            )
             _draw(axis, points, look)
         figure.supxlabel("seconds of training for one replicate")
         figure.supylabel("ACC %")
         _legend(figure, {p.strategy for points in found.values() for p in points}, look)
         where = f"\n{machines.pop()}" if len(machines) == 1 else ""
         figure.suptitle(
-            f"Accuracy against cost: mean over replicates and 95 % t-interval; hollow: upper bounds{where}", fontsize="medium"
+            f"Accuracy against cost: mean over replicates and 95 % t-interval; hollow: upper bounds{where}",
+            fontsize="medium",
         )
         return figure
 
 
-def _points(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, str], list[Point]]:
+def _points(
+    records: Sequence[Record], label: Mapping[Cell, Label]
+) -> dict[tuple[str, str], list[Point]]:
     """By benchmark and machine; a clock is never compared with that of another machine."""
     cells = defaultdict(list)
     for record in ordered(records):
@@ -71,11 +79,15 @@ def _points(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tupl
             cells[label[record.cell].benchmark, record.machine, record.cell].append(record)
     found = defaultdict(list)
     for (benchmark, place, cell), replicates in cells.items():
-        seconds = np.mean([record.clocks["train"] / record.how["replicates"] for record in replicates])
+        seconds = np.mean(
+            [record.clocks["train"] / record.how["replicates"] for record in replicates]
+        )
         mean, low, _, n = t_interval(np.array([100 * acc(record.R) for record in replicates]))
         title = f"{label[cell].strategy} {label[cell].settings}".strip()
         bound = replicates[0].upper_bound
-        found[benchmark, place].append(Point(title, bound, float(seconds), mean, mean - low if n > 1 else 0.0))
+        found[benchmark, place].append(
+            Point(title, bound, float(seconds), mean, mean - low if n > 1 else 0.0)
+        )
     return found
 
 
@@ -83,7 +95,8 @@ def front(points: Sequence[Point]) -> list[Point]:
     """The strategies, no upper bounds, that no other beats in both, the cheapest first."""
     best: list[Point] = []
     for point in sorted(
-        (point for point in points if not point.upper_bound), key=lambda point: (point.seconds, -point.accuracy)
+        (point for point in points if not point.upper_bound),
+        key=lambda point: (point.seconds, -point.accuracy),
     ):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
@@ -94,7 +107,14 @@ def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> 
     from retrograde.reporting import plain_ticks
 
     best = front(points)
-    axis.plot([p.seconds for p in best], [p.accuracy for p in best], color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
+    axis.plot(
+        [p.seconds for p in best],
+        [p.accuracy for p in best],
+        color="0.6",
+        linewidth=1,
+        drawstyle="steps-post",
+        zorder=1,
+    )
     for point in points:
         mine = look[point.strategy]
         axis.errorbar(

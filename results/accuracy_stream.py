@@ -55,4 +55,8 @@ def _tests(course: Course) -> Iterator[tuple[float, str, float]]:
     for task, step, accuracy in zip(course.task, course.step, course.accuracy, strict=True):
         trained = task + (step - steps[task]) / max(steps[task + 1] - steps[task], 1)
         yield trained, "accuracy, first task", float(accuracy[0])
-        yield trained, "mean accuracy, tasks so far\nand the present one", float(np.mean(accuracy[: task + 1]))
+        yield (
+            trained,
+            "mean accuracy, tasks so far\nand the present one",
+            float(np.mean(accuracy[: task + 1])),
+        )

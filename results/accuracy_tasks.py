@@ -35,7 +35,9 @@ class AccuracyTasks(Drawing):
         figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
         figure.supxlabel("task tested", fontsize="medium")
         figure.supylabel("tasks trained", fontsize="medium")
-        figure.suptitle("What is known of each task after each task: mean over replicates", fontsize="medium")
+        figure.suptitle(
+            "What is known of each task after each task: mean over replicates", fontsize="medium"
+        )
         return figure
 
 
@@ -50,7 +52,9 @@ def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
 
 def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     tasks = len(matrix)
-    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100, extent=(0.5, tasks + 0.5, tasks + 0.5, 0.5))
+    axis.imshow(
+        matrix, cmap="cividis", vmin=0, vmax=100, extent=(0.5, tasks + 0.5, tasks + 0.5, 0.5)
+    )
     ticks = range(1, tasks + 1, max(1, tasks // 4))
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
@@ -58,4 +62,6 @@ def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     if tasks <= LEGIBLE:
         for (after, task), value in np.ndenumerate(matrix):
             ink = "black" if value > 60 else "white"
-            axis.text(task + 1, after + 1, f"{value:.0f}", ha="center", va="center", fontsize=6, color=ink)
+            axis.text(
+                task + 1, after + 1, f"{value:.0f}", ha="center", va="center", fontsize=6, color=ink
+            )

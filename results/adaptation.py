@@ -22,7 +22,16 @@ from retrograde.metrics import (
     leaders,
     t_interval,
 )
-from retrograde.reporting import Entry, Published, Section, Table, finder, outcomes_of, published_numbers, row_title
+from retrograde.reporting import (
+    Entry,
+    Published,
+    Section,
+    Table,
+    finder,
+    outcomes_of,
+    published_numbers,
+    row_title,
+)
 
 SHOWN = (0, 1, 3, 5, 10)
 """Inner steps with a column of their own; the last one that a strategy takes has one too."""
@@ -37,23 +46,33 @@ class Adaptation(Result):
         label = labels(records)
         adapted, checks = adaptation_frame(records, label), checks_frame(records, label)
         seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
-        frame = pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")]) if len(seen) else adapted
+        frame = (
+            pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")])
+            if len(seen)
+            else adapted
+        )
         by_benchmark = defaultdict(list)
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
-        sections = tuple(_section(frame[frame.benchmark == b], by_benchmark[b], label) for b in sorted(by_benchmark))
+        sections = tuple(
+            _section(frame[frame.benchmark == b], by_benchmark[b], label)
+            for b in sorted(by_benchmark)
+        )
         accounts = inner_account_frame(records, label)
         groups = accounts.groupby("benchmark", sort=True)
         sections += tuple(_account(mine, by_benchmark[str(name)], label) for name, mine in groups)
         notes = (_COMPARED, _ALIGNMENT, _PUBLISHED, *([_ACCOUNT] if len(accounts) else []))
-        tidy = pd.concat([_tidy(frame), *([_tidy(_long(accounts))] if len(accounts) else [])], ignore_index=True)
+        tidy = pd.concat(
+            [_tidy(frame), *([_tidy(_long(accounts))] if len(accounts) else [])], ignore_index=True
+        )
         return Table("Adaptation", notes, sections, tidy)
 
 
 _COMPARED = (
     "Mean over n replicates of the mean over test tasks, after so many inner steps on the support: loss, or accuracy in "
     "percent, on the query. ± with several replicates: half of the 95 % t-interval over them; with one: over its test tasks, "
-    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. " + BOLD
+    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. "
+    + BOLD
 )
 _ALIGNMENT = (
     "cos new: the cosine between the gradients of the loss on the support and on the query, at the meta-learned parameters "
@@ -90,7 +109,9 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     for key, group in frame.groupby(columns, sort=True):
         mean, low, high, n = t_interval(group.value.to_numpy())
         rows.append((*key, mean, low, high, n, group.half.mean(), group.tasks.max()))
-    return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n", "half_over_tasks", "tasks"])
+    return pd.DataFrame(
+        rows, columns=[*columns, "mean", "ci_low", "ci_high", "n", "half_over_tasks", "tasks"]
+    )
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
@@ -98,13 +119,23 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
     scores = frame[frame.metric == metric]
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
-    leading = {step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy") for step in steps}
-    cells, beside = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}, finder(published_numbers())
+    leading = {
+        step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy")
+        for step in steps
+    }
+    cells, beside = (
+        {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here},
+        finder(published_numbers()),
+    )
     rows: list[tuple[Entry, ...]] = []
     for key, n in outcomes_of(here, label).items():
         bold = [key in leading[step] for step in steps]
         rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
-        rows += [_published(entry, metric, steps) for entry in beside(cells[key]) if not entry.departures(cells[key])]
+        rows += [
+            _published(entry, metric, steps)
+            for entry in beside(cells[key])
+            if not entry.departures(cells[key])
+        ]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
     columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
     return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))
@@ -121,11 +152,15 @@ def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
     return frame[(frame.strategy == key[1]) & (frame.settings == key[2])]
 
 
-def _row(key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str) -> tuple[Entry, ...]:
+def _row(
+    key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str
+) -> tuple[Entry, ...]:
     scores = mine[mine.metric == metric]
     over_tasks = scores[scores.step == scores.step.max()].half.mean()
     rest = (_spread(over_tasks, metric), _mean(mine, "cosine", 0), _mean(mine, "cosine_seen", 0), n)
-    numbers = (Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True))
+    numbers = (
+        Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True)
+    )
     return Entry(row_title(key)), *numbers, *map(Entry, rest)
 
 
@@ -142,7 +177,9 @@ def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:
 def _number(value: float, metric: str) -> str:
     if metric == "accuracy":
         return f"{100 * value:.2f}"
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"  # of a strategy that all but diverged
+    return (
+        f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
+    )  # of a strategy that all but diverged
 
 
 def _spread(half: float, metric: str) -> str:
@@ -160,8 +197,12 @@ def _account(mine: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label
         aligned = -(whole.slope + whole.curvature) / whole.exposure.where(whole.exposure > 0)
         first = steps[steps.step == 1]
         numbers = [_spanned(whole[name]) for name in INNER[:-1]]
-        counted = str(len(whole)) if n.split(maxsplit=1)[0] == str(len(whole)) else f"{len(whole)} of {n}"
-        rows.append((row_title(key), *numbers, _spanned(aligned), _spanned(first.alignment), counted))
+        counted = (
+            str(len(whole)) if n.split(maxsplit=1)[0] == str(len(whole)) else f"{len(whole)} of {n}"
+        )
+        rows.append(
+            (row_title(key), *numbers, _spanned(aligned), _spanned(first.alignment), counted)
+        )
     columns = ("strategy", *INNER[:-1], "alignment", "of the first step", "n")
     heading = f"{mine.benchmark.iloc[0]} — account of {mine.step.max()} inner steps"
     return Section(heading, columns, tuple(tuple(map(Entry, row)) for row in rows))
@@ -179,9 +220,15 @@ def _long(accounts: pd.DataFrame) -> pd.DataFrame:
     """One row for each number of an account, as the other measures have it."""
     named = accounts.rename(columns={name: f"account_{name}" for name in INNER})
     names = [f"account_{name}" for name in INNER]
-    return named.melt([*REPLICATE, "step"], names, "metric", "value").assign(half=float("nan"), tasks=WATCHED)
+    return named.melt([*REPLICATE, "step"], names, "metric", "value").assign(
+        half=float("nan"), tasks=WATCHED
+    )
 
 
 def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:
     """A row of printed numbers, in the columns of their inner steps."""
-    return Entry(entry.title), *(Entry(entry.text(f"{metric}@{step}")) for step in steps), *[Entry("")] * 4
+    return (
+        Entry(entry.title),
+        *(Entry(entry.text(f"{metric}@{step}")) for step in steps),
+        *[Entry("")] * 4,
+    )

@@ -44,12 +44,16 @@ class Alignment(Result):
         label = labels(records)
         probed, layers = replicate_alignment(records, label), layer_frame(records, label)
         scores = score_frame(records, label)
-        beside = scores[scores.metric.isin(["ACC", "forgetting"]) & scores.benchmark.isin(probed.benchmark)]
+        beside = scores[
+            scores.metric.isin(["ACC", "forgetting"]) & scores.benchmark.isin(probed.benchmark)
+        ]
         frame = pd.concat([beside, probed]) if len(probed) else probed
         by_benchmark = defaultdict(list)
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
-        sections = [_section(mine, by_benchmark[name], label) for name, mine in of_benchmarks(frame)]
+        sections = [
+            _section(mine, by_benchmark[name], label) for name, mine in of_benchmarks(frame)
+        ]
         sections += [_layers(mine) for _, mine in of_benchmarks(layers)]
         return Table("Alignment", NOTES, tuple(sections), _tidy(frame))
 
@@ -87,7 +91,11 @@ def _layers(frame: pd.DataFrame) -> Section:
         (Entry(row_title(key)), *(_entry(values[layer], key, "among") for layer in names))
         for key in sorted(set().union(*values.values()))
     ]
-    return Section(f"{frame.benchmark.iloc[0]} — cos among, of each layer alone", ("strategy", *names), tuple(rows))
+    return Section(
+        f"{frame.benchmark.iloc[0]} — cos among, of each layer alone",
+        ("strategy", *names),
+        tuple(rows),
+    )
 
 
 def _entry(values: dict[Key, BySeed], key: Key, metric: str) -> Entry:
@@ -103,7 +111,11 @@ def _entry(values: dict[Key, BySeed], key: Key, metric: str) -> Entry:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{round(100 * value, 2) + 0.0:.2f}" if metric in PERCENT else f"{round(value, 3) + 0.0:.3f}"
+    return (
+        f"{round(100 * value, 2) + 0.0:.2f}"
+        if metric in PERCENT
+        else f"{round(value, 3) + 0.0:.3f}"
+    )
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,6 +123,9 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["benchmark", "strategy", "settings", "metric"]
     order = {metric: place for place, metric in enumerate(COLUMNS)}
     known = frame[frame.value.notna()]
-    rows = [(*key, *t_interval(group.value.to_numpy(float))) for key, group in known.groupby(columns, sort=True)]
+    rows = [
+        (*key, *t_interval(group.value.to_numpy(float)))
+        for key, group in known.groupby(columns, sort=True)
+    ]
     rows.sort(key=lambda row: (*map(str, row[:3]), order[str(row[3])]))
     return pd.DataFrame(rows, columns=[*columns, "mean", "ci_low", "ci_high", "n"])

@@ -34,7 +34,10 @@ class AlignmentCost(Drawing):
         if shown.empty:
             return None
         benchmarks, look = dict(of_benchmarks(shown)), looks(label)
-        titles = [f"{wrapped(name, 60)}\n{_title(within_runs(mine, *SIDES))}" for name, mine in benchmarks.items()]
+        titles = [
+            f"{wrapped(name, 60)}\n{_title(within_runs(mine, *SIDES))}"
+            for name, mine in benchmarks.items()
+        ]
         figure, axes = panels(titles, WIDE if len(titles) > 1 else 1, height=3.2)
         for axis, mine in zip(axes, benchmarks.values(), strict=True):
             for name, cell in mine.groupby("title", sort=True):
@@ -43,7 +46,10 @@ class AlignmentCost(Drawing):
             "cosine of the next task's gradient with the mean gradient of those so far, less the run's mean",
             fontsize="medium",
         )
-        figure.supylabel("rise of the earlier tasks' loss in the next\ntask, less the run's mean", fontsize="medium")
+        figure.supylabel(
+            "rise of the earlier tasks' loss in the next\ntask, less the run's mean",
+            fontsize="medium",
+        )
         figure.legend(handles=legend_lines(look, shown.title), loc="outside right center")
         figure.suptitle(
             "Does alignment at a task's end spare the earlier tasks in the next one? A mark is one task of one run;\n"
@@ -59,13 +65,17 @@ def _centred(accounts: pd.DataFrame) -> pd.DataFrame:
     known = known[known.groupby(list(REPLICATE)).task.transform("size") > 1]
     means = known.groupby(list(REPLICATE))[SIDES].transform("mean")
     title = (known.strategy + " " + known.settings).str.strip()
-    return known.assign(x=known.arriving - means.arriving, y=known.observed - means.observed, title=title)
+    return known.assign(
+        x=known.arriving - means.arriving, y=known.observed - means.observed, title=title
+    )
 
 
 def _title(found: Within) -> str:
     if np.isnan(found.r):
         return "too few tasks for a correlation"
-    interval = "" if np.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}], {found.significance}"
+    interval = (
+        "" if np.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}], {found.significance}"
+    )
     return f"r = {found.r:.2f}{interval}; negative in {found.negative} of {found.runs} runs"
 
 
@@ -76,4 +86,10 @@ def _draw(axis: "Axes", cell: pd.DataFrame, look: "Look") -> None:
     spread = float(x @ x)
     if spread > 0:
         ends = np.array([x.min(), x.max()])
-        axis.plot(ends, ends * float(x @ y) / spread, color=look.colour, linestyle=look.style, linewidth=1.6)
+        axis.plot(
+            ends,
+            ends * float(x @ y) / spread,
+            color=look.colour,
+            linestyle=look.style,
+            linewidth=1.6,
+        )

@@ -32,13 +32,17 @@ class AlignmentStream(Drawing):
         if set(shown.metric) <= {"ceiling"}:  # streams of one task
             return None
         order = shown.metric.map([*QUANTITIES].index)
-        shown = shown.assign(quantity=shown.metric.map(QUANTITIES)).loc[order.sort_values(kind="stable").index]
+        shown = shown.assign(quantity=shown.metric.map(QUANTITIES)).loc[
+            order.sort_values(kind="stable").index
+        ]
         gradients = f"Gradients of the cross-entropy over all parameters, on {examples(records)} of each task"
         title = f"{gradients}:\nmean over replicates and 95 % t-interval"
         figure = lines(shown, "trained", title, "tasks trained", looks(label))
         for axis in figure.axes:
             low, high = axis.get_ylim()
             least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict"] else -1.0
-            axis.set_ylim(max(low, least - 0.05), min(high, 1.05))  # intervals may be wider than what is possible
+            axis.set_ylim(
+                max(low, least - 0.05), min(high, 1.05)
+            )  # intervals may be wider than what is possible
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         return figure

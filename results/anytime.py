@@ -6,8 +6,26 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde import Cell, Record, Result
-from retrograde.metrics import BOLD, METRICS, Label, by_strategy, interval_frame, labels, ordered, score_frame
-from retrograde.reporting import NOTHING, Entry, Section, Table, done_of, entries, outcomes_of, row_title
+from retrograde.metrics import (
+    BOLD,
+    METRICS,
+    Label,
+    by_strategy,
+    interval_frame,
+    labels,
+    ordered,
+    score_frame,
+)
+from retrograde.reporting import (
+    NOTHING,
+    Entry,
+    Section,
+    Table,
+    done_of,
+    entries,
+    outcomes_of,
+    row_title,
+)
 
 
 @dataclass(frozen=True)
@@ -16,11 +34,19 @@ class Anytime(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
-        own = [record for record in ordered(records) if record.cell.benchmark.settings.get("test_every")]
+        own = [
+            record
+            for record in ordered(records)
+            if record.cell.benchmark.settings.get("test_every")
+        ]
         frame = score_frame(own, label, METRICS)
         names = sorted({label[record.cell].benchmark for record in own})
         sections = tuple(
-            _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
+            _section(
+                frame[frame.benchmark == name],
+                [r for r in own if label[r.cell].benchmark == name],
+                label,
+            )
             for name in names
         )
         return Table("Anytime", (_NOTE, _MEANING), sections, interval_frame(frame, "metric"))
@@ -38,9 +64,16 @@ _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     shown = [metric for metric in METRICS if (frame.metric == metric.name).any()]
     done = done_of(here, label)
-    columns = [entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better, done) for metric in shown]
+    columns = [
+        entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better, done)
+        for metric in shown
+    ]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
         cells = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
-    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
+    return Section(
+        label[here[0].cell].benchmark,
+        ("strategy", *(metric.name for metric in shown), "n"),
+        tuple(rows),
+    )

@@ -7,7 +7,16 @@ import pandas as pd
 
 from retrograde import Cell, Record, Result
 from retrograde.metrics import BOLD, Label, by_strategy, interval_frame, labels, ordered
-from retrograde.reporting import NOTHING, Entry, Section, Table, done_of, entries, outcomes_of, row_title
+from retrograde.reporting import (
+    NOTHING,
+    Entry,
+    Section,
+    Table,
+    done_of,
+    entries,
+    outcomes_of,
+    row_title,
+)
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]
 
@@ -22,7 +31,11 @@ class ClassSequence(Result):
         frame = _frame(own, label)
         names = sorted({label[record.cell].benchmark for record in own})
         sections = tuple(
-            _section(frame[frame.benchmark == name], [r for r in own if label[r.cell].benchmark == name], label)
+            _section(
+                frame[frame.benchmark == name],
+                [r for r in own if label[r.cell].benchmark == name],
+                label,
+            )
             for name in names
         )
         return Table("Class sequence", (_NOTE,), sections, interval_frame(frame, "classes"))
@@ -39,7 +52,11 @@ def _in_sequence(record: Record) -> bool:
     """Whether its benchmark says after how many classes all are tested, and these are not told apart by their task."""
     settings = record.cell.benchmark.settings
     after = settings.get("after")
-    return isinstance(after, list) and settings.get("scenario") == "class" and len(record.tests) in (0, len(after))
+    return (
+        isinstance(after, list)
+        and settings.get("scenario") == "class"
+        and len(record.tests) in (0, len(after))
+    )
 
 
 def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
@@ -56,17 +73,25 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
     """After each task: the classes so far, the right answers on them, and their test examples."""
     after = record.cell.benchmark.settings["after"]
     rows = enumerate(record.correct[1:], 1)
-    return [(classes, sum(right[:n]), sum(record.tests[:n])) for classes, (n, right) in zip(after, rows, strict=True)]
+    return [
+        (classes, sum(right[:n]), sum(record.tests[:n]))
+        for classes, (n, right) in zip(after, rows, strict=True)
+    ]
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
     done = done_of(here, label)
-    columns = [entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True, done=done) for classes in steps]
+    columns = [
+        entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True, done=done)
+        for classes in steps
+    ]
     rows = []
     for strategy, n in outcomes_of(here, label).items():
         cells = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
     return Section(
-        label[here[0].cell].benchmark, ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"), tuple(rows)
+        label[here[0].cell].benchmark,
+        ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"),
+        tuple(rows),
     )

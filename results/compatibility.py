@@ -22,11 +22,17 @@ class Compatibility(Result):
         for record in ordered(records):
             if "class" in record.cell.strategy.settings:
                 by_cell.setdefault(record.cell, []).append(record)
-        cells = sorted(by_cell, key=lambda cell: (label[cell].benchmark, *_names(cell, label[cell])))
-        tidy = pd.DataFrame([_tidy(cell, label[cell], by_cell[cell]) for cell in cells], columns=COLUMNS)
+        cells = sorted(
+            by_cell, key=lambda cell: (label[cell].benchmark, *_names(cell, label[cell]))
+        )
+        tidy = pd.DataFrame(
+            [_tidy(cell, label[cell], by_cell[cell]) for cell in cells], columns=COLUMNS
+        )
         by_benchmark: dict[str, list[tuple[Entry, ...]]] = {}
         for cell in cells:
-            by_benchmark.setdefault(label[cell].benchmark, []).append(_row(cell, label[cell], by_cell[cell]))
+            by_benchmark.setdefault(label[cell].benchmark, []).append(
+                _row(cell, label[cell], by_cell[cell])
+            )
         sections = tuple(Section(name, _TITLES, tuple(rows)) for name, rows in by_benchmark.items())
         return Table("Compatibility", (_NOTE,), sections, tidy)
 
@@ -53,7 +59,9 @@ def _accuracies(mine: Sequence[Record]) -> BySeed | None:
 
 def _why(mine: Sequence[Record]) -> str:
     """The first reason in a line: of a traceback, the exception that ended it."""
-    lines = next((record.reason.strip().splitlines() for record in mine if record.status != "done"), [""])
+    lines = next(
+        (record.reason.strip().splitlines() for record in mine if record.status != "done"), [""]
+    )
     frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
     return lines[frames[-1] + 1 if frames and frames[-1] + 1 < len(lines) else 0]
 

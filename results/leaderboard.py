@@ -26,8 +26,28 @@ from retrograde.metrics import (
 )
 from retrograde.reporting import Entry, Section, Table, notes_on_knowledge, row_title
 
-COLUMNS = ("strategy", "average rank", "mean ACC", "mean forgetting", "win / tie / loss", "benchmarks", "n")
-TIDY = ["strategy", "upper_bound", "average_rank", "ACC", "forgetting", "win", "tie", "loss", "benchmarks", "of", "least_n"]
+COLUMNS = (
+    "strategy",
+    "average rank",
+    "mean ACC",
+    "mean forgetting",
+    "win / tie / loss",
+    "benchmarks",
+    "n",
+)
+TIDY = [
+    "strategy",
+    "upper_bound",
+    "average_rank",
+    "ACC",
+    "forgetting",
+    "win",
+    "tie",
+    "loss",
+    "benchmarks",
+    "of",
+    "least_n",
+]
 
 
 class Line(NamedTuple):
@@ -40,7 +60,9 @@ class Line(NamedTuple):
     forgetting: float
     tally: Tally | None
     benchmarks: int  # on which it competes; of an upper bound: on which it has a replicate
-    n: tuple[int, int]  # the fewest and the most replicates that are done on a benchmark where it was run
+    n: tuple[
+        int, int
+    ]  # the fewest and the most replicates that are done on a benchmark where it was run
 
 
 @dataclass(frozen=True)
@@ -53,13 +75,19 @@ class Leaderboard(Result):
         own = streams(records)
         label = labels(own)
         called, frame = names(label.values()), end_frame(own, label)
-        frame = frame.assign(name=[called[key] for key in zip(frame.strategy, frame.settings, strict=True)])
+        frame = frame.assign(
+            name=[called[key] for key in zip(frame.strategy, frame.settings, strict=True)]
+        )
         found = contests(frame[frame.metric == "ACC"], called)
         of, board = len({each.benchmark for each in label.values()}), rank_strategies(found)
-        done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+        done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(
+            lambda: defaultdict(int)
+        )
         for record in ordered(own):
             benchmark, *strategy = label[record.cell]
-            done[called[strategy[0], strategy[1]], record.upper_bound][benchmark] += record.status == "done"
+            done[called[strategy[0], strategy[1]], record.upper_bound][benchmark] += (
+                record.status == "done"
+            )
         lines = _lines(frame, done, found, board)
         if max((line.benchmarks for line in lines), default=0) < 2:  # nothing stands over several
             lines = []
@@ -86,7 +114,11 @@ _MEMBERS = (
 
 
 def _heading(board: Ranking, of: int) -> str:
-    return f"ranks over {len(board.benchmarks)} of {of} benchmarks" if board.strategies else f"{of} benchmarks"
+    return (
+        f"ranks over {len(board.benchmarks)} of {of} benchmarks"
+        if board.strategies
+        else f"{of} benchmarks"
+    )
 
 
 def _ranks(board: Ranking) -> str:
@@ -117,26 +149,59 @@ def _leading(board: Ranking) -> set[str]:
 
 
 def _lines(
-    frame: pd.DataFrame, done: Mapping[tuple[str, bool], Mapping[str, int]], found: Contests, board: Ranking
+    frame: pd.DataFrame,
+    done: Mapping[tuple[str, bool], Mapping[str, int]],
+    found: Contests,
+    board: Ranking,
 ) -> list[Line]:
     """The ranked by their rank, the others by name, and upper bounds last."""
     average, tally, nan = board.average, tallies(found), float("nan")
-    means = frame[frame.benchmark.isin(board.benchmarks)].groupby(["name", "upper_bound", "metric", "benchmark"]).value.mean()
-    overall: dict[object, float] = {key: on_each.mean() for key, on_each in means.groupby(level=[0, 1, 2])}
+    means = (
+        frame[frame.benchmark.isin(board.benchmarks)]
+        .groupby(["name", "upper_bound", "metric", "benchmark"])
+        .value.mean()
+    )
+    overall: dict[object, float] = {
+        key: on_each.mean() for key, on_each in means.groupby(level=[0, 1, 2])
+    }
     lines = []
     for (name, bound), counts in done.items():
-        own = sum(n > 0 for n in counts.values()) if bound else sum(name in values for values in found.values())
-        compared = name in average or (bound and average and all(counts.get(b, 0) for b in board.benchmarks))
-        acc, forgetting = (overall.get((name, bound, metric), nan) if compared else nan for metric in ("ACC", "forgetting"))
+        own = (
+            sum(n > 0 for n in counts.values())
+            if bound
+            else sum(name in values for values in found.values())
+        )
+        compared = name in average or (
+            bound and average and all(counts.get(b, 0) for b in board.benchmarks)
+        )
+        acc, forgetting = (
+            overall.get((name, bound, metric), nan) if compared else nan
+            for metric in ("ACC", "forgetting")
+        )
         n = min(counts.values()), max(counts.values())
         rank = nan if bound else average.get(name, nan)
-        lines.append(Line(name, bound, rank, acc, forgetting, None if bound else tally.get(name), own, n))
-    return sorted(lines, key=lambda line: (line.upper_bound, np.isnan(line.rank), np.nan_to_num(line.rank), line.name))
+        lines.append(
+            Line(name, bound, rank, acc, forgetting, None if bound else tally.get(name), own, n)
+        )
+    return sorted(
+        lines,
+        key=lambda line: (
+            line.upper_bound,
+            np.isnan(line.rank),
+            np.nan_to_num(line.rank),
+            line.name,
+        ),
+    )
 
 
 def _row(line: Line, leading: set[str], of: int) -> tuple[Entry, ...]:
-    rank = Entry("–" if np.isnan(line.rank) else f"{line.rank:.2f}", line.name in leading and not line.upper_bound)
-    percent = ("–" if np.isnan(value) else f"{100 * value:.2f}" for value in (line.acc, line.forgetting))
+    rank = Entry(
+        "–" if np.isnan(line.rank) else f"{line.rank:.2f}",
+        line.name in leading and not line.upper_bound,
+    )
+    percent = (
+        "–" if np.isnan(value) else f"{100 * value:.2f}" for value in (line.acc, line.forgetting)
+    )
     tally = " / ".join(map(str, line.tally)) if line.tally else "–"
     n = "–".join(map(str, dict.fromkeys(line.n)))
     return (
@@ -148,4 +213,14 @@ def _row(line: Line, leading: set[str], of: int) -> tuple[Entry, ...]:
 
 def _tidy(line: Line, of: int) -> tuple[object, ...]:
     tally = line.tally or (None, None, None)
-    return line.name, line.upper_bound, line.rank, line.acc, line.forgetting, *tally, line.benchmarks, of, line.n[0]
+    return (
+        line.name,
+        line.upper_bound,
+        line.rank,
+        line.acc,
+        line.forgetting,
+        *tally,
+        line.benchmarks,
+        of,
+        line.n[0],
+    )

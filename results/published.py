@@ -10,7 +10,16 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde import Cell, Record, Result, parse
-from retrograde.metrics import LEVEL, Interval, Label, adaptation_frame, difference, labels, score_frame, t_interval
+from retrograde.metrics import (
+    LEVEL,
+    Interval,
+    Label,
+    adaptation_frame,
+    difference,
+    labels,
+    score_frame,
+    t_interval,
+)
 from retrograde.reporting import (
     POINTS,
     SHARE,
@@ -27,13 +36,42 @@ from retrograde.reporting import (
 )
 
 COLUMNS = (
-    *("strategy", "published", "metric", "theirs", "ours", "n", "difference", "90 % interval", "margin", "informative"),
+    *(
+        "strategy",
+        "published",
+        "metric",
+        "theirs",
+        "ours",
+        "n",
+        "difference",
+        "90 % interval",
+        "margin",
+        "informative",
+    ),
     "verdict",
 )
 TIDY = [
-    *("benchmark", "strategy", "settings", "metric", "method", "paper", "table", "protocol", "definition", "checked"),
+    *(
+        "benchmark",
+        "strategy",
+        "settings",
+        "metric",
+        "method",
+        "paper",
+        "table",
+        "protocol",
+        "definition",
+        "checked",
+    ),
     *("theirs", "spread", "spread_is", "runs", "mean", "ci_low", "ci_high", "n"),
-    *("difference", "difference_low", "difference_high", "difference_low_90", "difference_high_90", "margin"),
+    *(
+        "difference",
+        "difference_low",
+        "difference_high",
+        "difference_low_90",
+        "difference_high_90",
+        "margin",
+    ),
     *("informative", "verdict", "reason"),
 ]
 VERDICTS = ("reproduced", "differs", "cannot tell", "not comparable")
@@ -85,14 +123,21 @@ class Known(NamedTuple):
         return (*self.label[cell], metric) in self.measured
 
     def baseline(self, cell: Cell, metric: str) -> Baseline:
-        return Baseline(cell.strategy.name, float(self.measured[(*self.label[cell], metric)].mean()), False)
+        return Baseline(
+            cell.strategy.name, float(self.measured[(*self.label[cell], metric)].mean()), False
+        )
 
-    def in_protocol(self, entries: Sequence[Published], cells: Sequence[Cell], metric: str) -> list[Baseline]:
+    def in_protocol(
+        self, entries: Sequence[Published], cells: Sequence[Cell], metric: str
+    ) -> list[Baseline]:
         """The numbers of those cells that are in the protocol of some row."""
         inside = [
             cell
             for cell in cells
-            if any(fits(entry.benchmark, cell.benchmark) and not entry.departures(cell) for entry in entries)
+            if any(
+                fits(entry.benchmark, cell.benchmark) and not entry.departures(cell)
+                for entry in entries
+            )
         ]
         return [self.baseline(cell, metric) for cell in inside]
 
@@ -103,7 +148,10 @@ class AgainstPublished(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
-        pairs = sorted(_pairs(records, label), key=lambda pair: (pair.label.benchmark, pair.upper_bound, pair.label))
+        pairs = sorted(
+            _pairs(records, label),
+            key=lambda pair: (pair.label.benchmark, pair.upper_bound, pair.label),
+        )
         by_benchmark = defaultdict(list)
         for pair in pairs:
             by_benchmark[pair.label.benchmark].append(_row(pair))
@@ -138,11 +186,18 @@ _INFORMATIVE = (
 
 def _counts(pairs: Sequence[Beside]) -> tuple[str, ...]:
     """The line that says how many numbers of each kind have each verdict; none where there are no numbers."""
-    kinds = {"yes": "Informative numbers", "no": "uninformative", "baseline": "baselines", "unknown": "unknown"}
+    kinds = {
+        "yes": "Informative numbers",
+        "no": "uninformative",
+        "baseline": "baselines",
+        "unknown": "unknown",
+    }
     found = Counter((_informative(pair)[0], _verdict(pair)[0]) for pair in pairs)
     texts = []
     for kind, title in kinds.items():
-        counts = [_counted(found[kind, verdict], verdict) for verdict in VERDICTS if found[kind, verdict]]
+        counts = [
+            _counted(found[kind, verdict], verdict) for verdict in VERDICTS if found[kind, verdict]
+        ]
         if counts or kind == "yes":
             texts.append(f"{title}: {', '.join(counts) or 'none'}")
     return ("; ".join(texts) + ".",) if pairs else ()
@@ -172,19 +227,37 @@ def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[B
                 reason = entry.differs(cell) or _lacking(statuses, len(values))
                 baselines = _baselines(entry, metric, cell.stream, known_numbers)
                 ours = t_interval(values)
-                yield Beside(label[cell], bound, statuses, entry, metric, ours, less, inner, reason, baselines)
+                yield Beside(
+                    label[cell],
+                    bound,
+                    statuses,
+                    entry,
+                    metric,
+                    ours,
+                    less,
+                    inner,
+                    reason,
+                    baselines,
+                )
 
 
 def _baselines(entry: Published, metric: str, stream: str, known: Known) -> list[Baseline]:
     """The floors and the ceilings beside a number, of each the nearest: on one stream, in one protocol, in one scenario."""
     table = [other for other in known.entries if other.source == entry.source]
     protocol = [other for other in table if other.benchmark == entry.benchmark]
-    scenario = [other for other in table if _scenario(other) and _scenario(other) == _scenario(entry)]
+    scenario = [
+        other for other in table if _scenario(other) and _scenario(other) == _scenario(entry)
+    ]
     found = []
     for names in (FLOORS, CEILINGS):
-        able = [cell for cell in known.label if cell.strategy.name in names and known.has(cell, metric)]
+        able = [
+            cell for cell in known.label if cell.strategy.name in names and known.has(cell, metric)
+        ]
         here = [known.baseline(cell, metric) for cell in able if cell.stream == stream]
-        near = (known.in_protocol(others, able, metric) or _printed(others, names, metric) for others in (protocol, scenario))
+        near = (
+            known.in_protocol(others, able, metric) or _printed(others, names, metric)
+            for others in (protocol, scenario)
+        )
         found += here or next(filter(None, near), [])
     return found
 
@@ -197,17 +270,30 @@ def _scenario(entry: Published) -> tuple[str, str] | None:
 
 def _printed(entries: Sequence[Published], names: Sequence[str], metric: str) -> list[Baseline]:
     """The numbers of some strategies among rows of a table."""
-    named = [(parse(entry.row.strategy)[0], entry) for entry in entries if metric in entry.row.values]
-    return [Baseline(name, entry.number(metric).value, True) for name, entry in named if name in names]
+    named = [
+        (parse(entry.row.strategy)[0], entry) for entry in entries if metric in entry.row.values
+    ]
+    return [
+        Baseline(name, entry.number(metric).value, True) for name, entry in named if name in names
+    ]
 
 
-def _measured(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, ...], Values]:
+def _measured(
+    records: Sequence[Record], label: Mapping[Cell, Label]
+) -> dict[tuple[str, ...], Values]:
     """What replicates have, by benchmark, strategy, settings and metric, such as "accuracy@3" after three inner steps."""
     adapted = adaptation_frame(records, label)
-    adapted = adapted.assign(metric=[f"{metric}@{step}" for metric, step in zip(adapted.metric, adapted.step, strict=True)])
+    adapted = adapted.assign(
+        metric=[
+            f"{metric}@{step}" for metric, step in zip(adapted.metric, adapted.step, strict=True)
+        ]
+    )
     found = defaultdict(list)
     for frame in (score_frame(records, label), adapted):
-        columns = (frame[name].tolist() for name in ("benchmark", "strategy", "settings", "metric", "value"))
+        columns = (
+            frame[name].tolist()
+            for name in ("benchmark", "strategy", "settings", "metric", "value")
+        )
         for *key, value in zip(*columns, strict=True):
             found[tuple(key)].append(value if is_loss(key[-1]) else 100 * value)
     return {key: np.array(values) for key, values in found.items()}
@@ -258,11 +344,19 @@ def _informative(pair: Beside) -> tuple[str, str]:
 
 def _row(pair: Beside) -> tuple[Entry, ...]:
     source = pair.entry.source
-    about = ", ".join(filter(None, [SPREADS.get(source.spread, ""), f"n = {source.n}" if source.n else ""]))
+    about = ", ".join(
+        filter(None, [SPREADS.get(source.spread, ""), f"n = {source.n}" if source.n else ""])
+    )
     theirs = pair.entry.text(pair.metric) + (f" ({about})" if about else "")
     texts = (
         *(row_title((pair.upper_bound, *pair.label[1:])), pair.entry.where, pair.metric, theirs),
-        *(_number(pair.ours), outcomes(pair.statuses), _number(pair.less, "+"), _bounds(pair.inner), f"{pair.margin:.3g}"),
+        *(
+            _number(pair.ours),
+            outcomes(pair.statuses),
+            _number(pair.less, "+"),
+            _bounds(pair.inner),
+            f"{pair.margin:.3g}",
+        ),
         *(": ".join(filter(None, words)) for words in (_informative(pair), _verdict(pair))),
     )
     return tuple(map(Entry, texts))
@@ -272,7 +366,9 @@ def _bounds(interval: Interval) -> str:
     if np.isnan(interval.low):
         return "–"
     bounds = (round(bound, 2) + 0.0 for bound in interval[1:3])
-    return " to ".join(f"{bound:+.2f}" if abs(bound) < 1000 else f"{bound:+.2g}" for bound in bounds)
+    return " to ".join(
+        f"{bound:+.2f}" if abs(bound) < 1000 else f"{bound:+.2g}" for bound in bounds
+    )
 
 
 def _number(interval: Interval, sign: str = "") -> str:
@@ -287,7 +383,13 @@ def _number(interval: Interval, sign: str = "") -> str:
 def _tidy(pair: Beside) -> tuple[object, ...]:
     source = pair.entry.source
     value, _, spread = pair.entry.text(pair.metric).partition(" ± ")
-    told = (source.paper, source.table, source.protocol, source.metrics[pair.metric], source.checked)
+    told = (
+        source.paper,
+        source.table,
+        source.protocol,
+        source.metrics[pair.metric],
+        source.checked,
+    )
     theirs = (value, spread, source.spread, str(source.n or ""))
     numbers = (*pair.ours, *pair.less[:3], *pair.inner[1:3], pair.margin)
     words = (": ".join(filter(None, _informative(pair))), *_verdict(pair))

@@ -8,7 +8,17 @@ from typing import ClassVar
 import pandas as pd
 
 from retrograde import Cell, Record, Result
-from retrograde.metrics import BOLD, VERSIONS, Label, Metric, by_strategy, interval_frame, labels, metrics, score_frame
+from retrograde.metrics import (
+    BOLD,
+    VERSIONS,
+    Label,
+    Metric,
+    by_strategy,
+    interval_frame,
+    labels,
+    metrics,
+    score_frame,
+)
 from retrograde.reporting import (
     NOTHING,
     Entry,
@@ -42,7 +52,8 @@ class Scores(Result):
                 by_benchmark[label[record.cell].benchmark].append(record)
         beside, frames = finder(published_numbers()), dict(iter(frame.groupby("benchmark")))
         sections = tuple(
-            _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside) for name in sorted(by_benchmark)
+            _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside)
+            for name in sorted(by_benchmark)
         )
         notes = _compared(), _meaning(self.convention), *notes_on_knowledge(records, label)
         return Table("Scores", notes, sections, interval_frame(frame, "metric"))
@@ -58,8 +69,14 @@ def _compared() -> str:
 
 
 def _meaning(convention: str) -> str:
-    whose = "" if convention == "own" else f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do. "
-    return whose + " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention))
+    whose = (
+        ""
+        if convention == "own"
+        else f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do. "
+    )
+    return whose + " ".join(
+        f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention)
+    )
 
 
 def _section(
@@ -73,13 +90,24 @@ def _section(
     of_metric = dict(iter(frame.groupby("metric")))
     shown = [metric for metric in scored if metric.name in of_metric]
     done = done_of(here, label)
-    columns = [entries(by_strategy(of_metric[metric.name]), metric.higher_is_better, done) for metric in shown]
+    columns = [
+        entries(by_strategy(of_metric[metric.name]), metric.higher_is_better, done)
+        for metric in shown
+    ]
     rows: list[tuple[Entry, ...]] = []
     for strategy, n in outcomes_of(here, label).items():
         numbers = (column.get(strategy, NOTHING) for column in columns)
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-        rows += [_published(entry, shown) for entry in beside(cells[strategy]) if not entry.departures(cells[strategy])]
-    return Section(label[here[0].cell].benchmark, ("strategy", *(metric.name for metric in shown), "n"), tuple(rows))
+        rows += [
+            _published(entry, shown)
+            for entry in beside(cells[strategy])
+            if not entry.departures(cells[strategy])
+        ]
+    return Section(
+        label[here[0].cell].benchmark,
+        ("strategy", *(metric.name for metric in shown), "n"),
+        tuple(rows),
+    )
 
 
 def _published(entry: Published, shown: Sequence[Metric]) -> tuple[Entry, ...]:

@@ -37,10 +37,39 @@ MANY = 20
 """Rivals up to which the CSV has every pair; of more, it has each against the best."""
 SHOWN = 100
 """Rivals that have a row for people, the best of a benchmark; the CSV has all."""
-COLUMNS = ("strategy", "mean", "difference from the best", "p (t)", "p (Holm)", "p (sign flip)", "least p", "n", "verdict")
+COLUMNS = (
+    "strategy",
+    "mean",
+    "difference from the best",
+    "p (t)",
+    "p (Holm)",
+    "p (sign flip)",
+    "least p",
+    "n",
+    "verdict",
+)
 TIDY = [
-    *("benchmark", "metric", "strategy", "settings", "than_strategy", "than_settings", "n", "difference", "ci_low", "ci_high"),
-    *("bootstrap_low", "bootstrap_high", "p_t", "p_holm", "p_sign_flip", "least_p_sign_flip", "verdict"),
+    *(
+        "benchmark",
+        "metric",
+        "strategy",
+        "settings",
+        "than_strategy",
+        "than_settings",
+        "n",
+        "difference",
+        "ci_low",
+        "ci_high",
+    ),
+    *(
+        "bootstrap_low",
+        "bootstrap_high",
+        "p_t",
+        "p_holm",
+        "p_sign_flip",
+        "least_p_sign_flip",
+        "verdict",
+    ),
 ]
 
 Scores = Float[np.ndarray, "rivals seeds"]
@@ -61,7 +90,13 @@ class Comparison(NamedTuple):
         """The test in words."""
         if np.isnan(self.corrected):
             return "too few replicates to say"
-        return "tied" if self.corrected >= ALPHA else "better" if (self.difference.mean > 0) == higher_is_better else "worse"
+        return (
+            "tied"
+            if self.corrected >= ALPHA
+            else "better"
+            if (self.difference.mean > 0) == higher_is_better
+            else "worse"
+        )
 
 
 class Contest(NamedTuple):
@@ -87,7 +122,10 @@ class Significance(Result):
                 if len(contest.means) + len(contest.left_out) > 1:
                     sections.append(_section(f"{benchmark} — {metric}", contest, metric))
                     most = max(most, len(contest.means))
-                rows += [_tidy(str(benchmark), metric, c) for c in (*contest.against_best, *contest.others)]
+                rows += [
+                    _tidy(str(benchmark), metric, c)
+                    for c in (*contest.against_best, *contest.others)
+                ]
         notes = (_TESTS, _VERDICT, *([_CUT] if most > SHOWN else []))
         return Table("Significance", notes, tuple(sections), pd.DataFrame(rows, columns=TIDY))
 
@@ -121,11 +159,17 @@ def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
     best = max(len(order) - 1, 0)
     lost = {key: len(value) for key, value in sorted(values.items()) if key not in rivals}
     return Contest(
-        {key: means[key] for key in order}, found[:best], found[best:], lost, max(map(len, values.values()), default=0)
+        {key: means[key] for key in order},
+        found[:best],
+        found[best:],
+        lost,
+        max(map(len, values.values()), default=0),
     )
 
 
-def _comparisons(scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.ndarray, " pairs"]) -> Iterator[Comparison]:
+def _comparisons(
+    scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.ndarray, " pairs"]
+) -> Iterator[Comparison]:
     """The pairs at some places, each as the one with the lesser mean against the other."""
     first, second = pairs.first[shown], pairs.second[shown]
     differences = scores[second] - scores[first]
@@ -135,7 +179,9 @@ def _comparisons(scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.n
     low, high, sign_flip = _free_of_normality(differences).tolist()
     names = zip((order[place] for place in second), (order[place] for place in first), strict=True)
     tests = zip(pairs.p[shown].tolist(), pairs.corrected[shown].tolist(), sign_flip, strict=True)
-    for pair, interval, bootstrap, p in zip(names, intervals, zip(low, high, strict=True), tests, strict=True):
+    for pair, interval, bootstrap, p in zip(
+        names, intervals, zip(low, high, strict=True), tests, strict=True
+    ):
         yield Comparison(*pair, interval, bootstrap, *p)
 
 
@@ -151,10 +197,19 @@ def _free_of_normality(differences: Scores) -> Float[np.ndarray, "numbers=3 pair
 
 def _section(heading: str, contest: Contest, metric: str) -> Section:
     (best, mean), *_ = contest.means.items()
-    rows = [_words(row_title(best), number(mean, metric), *["–"] * 5, str(contest.replicates), "best mean")]
-    rows += [_row(comparison, contest.means[comparison.strategy], metric) for comparison in contest.against_best[: SHOWN - 1]]
+    rows = [
+        _words(
+            row_title(best), number(mean, metric), *["–"] * 5, str(contest.replicates), "best mean"
+        )
+    ]
     rows += [
-        _words(row_title(key), *["–"] * 6, str(n), f"left out: {n} of {contest.replicates} replicates")
+        _row(comparison, contest.means[comparison.strategy], metric)
+        for comparison in contest.against_best[: SHOWN - 1]
+    ]
+    rows += [
+        _words(
+            row_title(key), *["–"] * 6, str(n), f"left out: {n} of {contest.replicates} replicates"
+        )
         for key, n in contest.left_out.items()
     ]
     return Section(heading, COLUMNS, tuple(rows))
@@ -174,5 +229,19 @@ def _row(found: Comparison, mean: float, metric: str) -> tuple[Entry, ...]:
 
 def _tidy(benchmark: str, metric: str, found: Comparison) -> tuple[object, ...]:
     mean, low, high, n = found.difference
-    names, tests = (*found.strategy[1:], *found.than[1:]), (found.p, found.corrected, found.sign_flip, least_p(n))
-    return benchmark, metric, *names, n, mean, low, high, *found.bootstrap, *tests, found.verdict(ENDS[metric])
+    names, tests = (
+        (*found.strategy[1:], *found.than[1:]),
+        (found.p, found.corrected, found.sign_flip, least_p(n)),
+    )
+    return (
+        benchmark,
+        metric,
+        *names,
+        n,
+        mean,
+        low,
+        high,
+        *found.bootstrap,
+        *tests,
+        found.verdict(ENDS[metric]),
+    )

@@ -41,7 +41,12 @@ class Tasks(Result):
             by_benchmark[label[cell].benchmark].append(_known(label[cell], replicates))
         sections = tuple(_section(name, by_benchmark[name]) for name in sorted(by_benchmark))
         tidy = [_tidy(by_benchmark[name]) for name in sorted(by_benchmark)]
-        return Table("Accuracy on each task", (_NOTE,), sections, pd.concat(tidy or [_tidy([])], ignore_index=True))
+        return Table(
+            "Accuracy on each task",
+            (_NOTE,),
+            sections,
+            pd.concat(tidy or [_tidy([])], ignore_index=True),
+        )
 
 
 _NOTE = (
@@ -62,7 +67,9 @@ def _section(name: str, here: Sequence[Known]) -> Section:
     for each in sorted(here, key=lambda each: (each.upper_bound, each.label)):
         last = (100 * each.mean[-1]).tolist()
         title = row_title((each.upper_bound, *each.label[1:]))
-        rows.append((Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(each.n))))
+        rows.append(
+            (Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(each.n)))
+        )
     return Section(name, ("strategy", *(f"task {task + 1}" for task in shown), "n"), tuple(rows))
 
 

@@ -38,12 +38,15 @@ class Timing(Result):
     def table(self, records: Sequence[Record]) -> Table:
         frame = _frame(records)
         tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
-            **{name: (name, "mean") for name in FIGURES if name in frame}, n=("train_ms_per_step", "size")
+            **{name: (name, "mean") for name in FIGURES if name in frame},
+            n=("train_ms_per_step", "size"),
         )
         alike = [*PLACE, "compiled"]
         plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean().rename("plain")
         tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=alike).plain
-        sections = [_section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)]
+        sections = [
+            _section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)
+        ]
         return Table("Timing", (_NOTE,), tuple(sections), tidy)
 
 
@@ -64,7 +67,9 @@ _NOTE = (
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = labels(records)
     rows = [_row(record, *label[record.cell]) for record in ordered(records) if _trained(record)]
-    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *(name for name in FIGURES if name != "step_ratio")])
+    return pd.DataFrame(
+        rows, columns=[*PLACE, *STRATEGY, *(name for name in FIGURES if name != "step_ratio")]
+    )
 
 
 def _trained(record: Record) -> bool:
@@ -74,7 +79,9 @@ def _trained(record: Record) -> bool:
 def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:
     how, counts, memory = record.how, record.counts, record.memory
     train = record.clocks["train"]
-    examples = counts["new"] + counts["replayed"] or float("nan")  # steps of some learner may take none
+    examples = counts["new"] + counts["replayed"] or float(
+        "nan"
+    )  # steps of some learner may take none
     return {
         "benchmark": benchmark,
         "machine": record.machine,

@@ -37,10 +37,17 @@ def catalogue() -> dict[str, type]:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     homes = (f"{supervised.__name__}.", f"{plugins.__name__}.")
-    found = [c for base in (BaseTemplate, SupervisedPlugin) for c in _derived(base) if c.__module__.startswith(homes)]
+    found = [
+        c
+        for base in (BaseTemplate, SupervisedPlugin)
+        for c in _derived(base)
+        if c.__module__.startswith(homes)
+    ]
     names = [c.__name__ for c in found]
     return {
-        c.__name__ if names.count(c.__name__) == 1 else f"{c.__module__.rpartition('.')[2]}.{c.__name__}": c
+        c.__name__
+        if names.count(c.__name__) == 1
+        else f"{c.__module__.rpartition('.')[2]}.{c.__name__}": c
         for c in dict.fromkeys(found)
         if not c.__name__.startswith("_")
     }
@@ -52,7 +59,9 @@ def _derived(base: Any) -> Iterator[Any]:
         yield from _derived(each)
 
 
-def build(name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, model: nn.Module) -> Any:
+def build(
+    name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, model: nn.Module
+) -> Any:
     """The strategy of that name around a model; raises `UserError` where name, arguments or model do not suit."""
     found = catalogue()
     if name not in found:
@@ -64,10 +73,14 @@ def build(name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, mode
     settled = _settled(name, chosen, arguments, ours)
     try:
         if issubclass(chosen, SupervisedPlugin):
-            return SupervisedTemplate(plugins=[chosen(**settled)], **_taken(SupervisedTemplate, ours))
+            return SupervisedTemplate(
+                plugins=[chosen(**settled)], **_taken(SupervisedTemplate, ours)
+            )
         return chosen(**settled)
     except Exception as error:
-        raise UserError(f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: {error!r}.") from error
+        raise UserError(
+            f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: {error!r}."
+        ) from error
 
 
 def _whole(name: str, parted: Parted, terms: Terms) -> nn.Module:
@@ -98,17 +111,27 @@ def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str
 
 def _parameters(chosen: Any) -> dict[str, inspect.Parameter]:
     found = inspect.signature(chosen.__init__).parameters
-    return {n: p for n, p in found.items() if n != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD}
+    return {
+        n: p
+        for n, p in found.items()
+        if n != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD
+    }
 
 
 def _taken(chosen: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
     """What of ours it takes; its own criterion, where it has one, is part of the method."""
     parameters = _parameters(chosen)
-    own = "criterion" in parameters and parameters["criterion"].default is not inspect.Parameter.empty
-    return {n: value for n, value in ours.items() if n in parameters and not (n == "criterion" and own)}
+    own = (
+        "criterion" in parameters and parameters["criterion"].default is not inspect.Parameter.empty
+    )
+    return {
+        n: value for n, value in ours.items() if n in parameters and not (n == "criterion" and own)
+    }
 
 
-def _settled(name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def _settled(
+    name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping[str, Any]
+) -> dict[str, Any]:
     """All arguments of its constructor; raises `UserError` where one is unknown or lacks."""
     parameters = _parameters(chosen)
     if not (issubclass(chosen, SupervisedPlugin) or MODELS & parameters.keys()):
@@ -119,9 +142,13 @@ def _settled(name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping
     for argument in arguments:
         if argument not in known:
             raise UserError(f"Avalanche's {name} takes no {argument!r}. {nearest(argument, known)}")
-    lacking = [n for n in known if parameters[n].default is inspect.Parameter.empty and n not in arguments]
+    lacking = [
+        n for n in known if parameters[n].default is inspect.Parameter.empty and n not in arguments
+    ]
     if lacking:
-        raise UserError(f"Avalanche's {name} needs {', '.join(lacking)}, which have no default. Give them.")
+        raise UserError(
+            f"Avalanche's {name} needs {', '.join(lacking)}, which have no default. Give them."
+        )
     return _taken(chosen, ours) | dict(arguments)
 
 
@@ -142,7 +169,9 @@ class Watch:
         if len(first) != self.arrivals:
             return  # it trains on more than the arrivals, or on other examples: in its own order
         if not several:
-            strategy.dataloader = DataLoader(first, batch_sampler=batches, collate_fn=loader.collate_fn)
+            strategy.dataloader = DataLoader(
+                first, batch_sampler=batches, collate_fn=loader.collate_fn
+            )
             return
         plain = type(loader)._create_samplers  # noqa: SLF001 - where each dataset's order is decided
         vars(loader)["_create_samplers"] = lambda *given: [batches, *plain(*given)[1:]]

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from avalanche.models import BaseModel, FeCAMClassifier, MultiTaskModule, NCMClassifier, SCRModel, TrainEvalModel
+from avalanche.models import (
+    BaseModel,
+    FeCAMClassifier,
+    MultiTaskModule,
+    NCMClassifier,
+    SCRModel,
+    TrainEvalModel,
+)
 from avalanche.models.packnet import PackNetModel
 from avalanche.models.utils import FeatureExtractorModel
 from torch import Tensor, nn

@@ -13,14 +13,18 @@ def blank(net: Net, params: Params, memory: int) -> Float[Tensor, "slot unit"]:
 
 
 def written(
-    kept: Float[Tensor, "slot unit"], slot: Int64[Tensor, " row"], outputs: Float[Tensor, "row unit"]
+    kept: Float[Tensor, "slot unit"],
+    slot: Int64[Tensor, " row"],
+    outputs: Float[Tensor, "row unit"],
 ) -> Float[Tensor, "slot unit"]:
     """What is kept, with the outputs of some examples at their slots; one past the last slot is nowhere."""
     return torch.cat([kept, kept[:1]]).index_put((slot,), outputs)[:-1]
 
 
 def squared_gap(
-    outputs: Float[Tensor, "row unit"], wanted: Float[Tensor, "row unit"], weight: Float[Tensor, " row"]
+    outputs: Float[Tensor, "row unit"],
+    wanted: Float[Tensor, "row unit"],
+    weight: Float[Tensor, " row"],
 ) -> Float[Tensor, ""]:
     """The mean over rows and units of the squared difference."""
     return mean(((outputs - wanted) ** 2).mean(-1), weight)
@@ -43,7 +47,12 @@ def taught_among(
     A group without units does not count; 0 where none has any.
     """
     out = (groups == 0)[:, None]
-    lowest = torch.finfo(logits.dtype).min / 4  # not infinite: it is multiplied by a probability of 0
+    lowest = (
+        torch.finfo(logits.dtype).min / 4
+    )  # not infinite: it is multiplied by a probability of 0
     ours, theirs = (each.masked_fill(out, lowest) for each in (logits, wanted))
     losses = -(theirs.softmax(-1) * ours.log_softmax(-1)).sum(-1)
-    return mean(torch.stack([mean(each, weight) for each in losses.unbind()]), (groups > 0).any(-1).to(weight.dtype))
+    return mean(
+        torch.stack([mean(each, weight) for each in losses.unbind()]),
+        (groups > 0).any(-1).to(weight.dtype),
+    )

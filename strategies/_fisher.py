@@ -16,7 +16,9 @@ Fisher = Literal["exact", "sampled", "empirical", "weighted"]
 that probability; the label's; or the label's, by its predicted probability (as in Mammoth)."""
 
 
-def fisher_information(net: Net, params: Params, examples: Batch, kind: Fisher, count: int) -> Params:
+def fisher_information(
+    net: Net, params: Params, examples: Batch, kind: Fisher, count: int
+) -> Params:
     """The diagonal of the Fisher information, a mean over `count` of the examples, drawn by chance; 0: over all of them.
 
     Where the task is told, the distribution is that over its units.
@@ -28,13 +30,17 @@ def fisher_information(net: Net, params: Params, examples: Batch, kind: Fisher, 
 
     def along(outputs: Float[Tensor, "row unit"], rows: slice) -> Directions:
         probabilities = outputs.softmax(-1)
-        drawn = (probabilities / -chance[rows, 1:].log()).argmax(-1)  # the first of exponential clocks
+        drawn = (probabilities / -chance[rows, 1:].log()).argmax(
+            -1
+        )  # the first of exponential clocks
         return _directions(probabilities, drawn if kind == "sampled" else examples.y[rows], kind)
 
     return mean_powers(net, params, examples, along, power=2)
 
 
-def _directions(probabilities: Float[Tensor, "row unit"], y: Int64[Tensor, " row"], kind: Fisher) -> Directions:
+def _directions(
+    probabilities: Float[Tensor, "row unit"], y: Int64[Tensor, " row"], kind: Fisher
+) -> Directions:
     """Gradients of log-likelihoods with respect to the outputs, times the root of what their squares are weighted by."""
     units = probabilities.shape[1]
     if kind == "exact":

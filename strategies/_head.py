@@ -20,7 +20,9 @@ def blank(params: Params, y: Int64[Tensor, " row"] | None = None) -> Params:
 def linear(params: Params) -> tuple[Float[Tensor, "unit feature"], Float[Tensor, " unit"]]:
     """The weight and the bias of the head; raises `UserError` where it is not one linear layer."""
     if WEIGHT not in params or BIAS not in params or params[WEIGHT].ndim != 2:
-        raise UserError(f"The model's head must be one linear layer with a bias, named {HEAD}. Choose another model.")
+        raise UserError(
+            f"The model's head must be one linear layer with a bias, named {HEAD}. Choose another model."
+        )
     return params[WEIGHT], params[BIAS]
 
 
@@ -39,7 +41,9 @@ def taught(
     at the cost of vectors. In first order, what the steps add is a constant.
     """
     weight, bias = linear(params)
-    seen, asked = (pad(each, (0, 1), value=1.0) for each in (seen, asked))  # the bias is the weight of a feature that is 1
+    seen, asked = (
+        pad(each, (0, 1), value=1.0) for each in (seen, asked)
+    )  # the bias is the weight of a feature that is 1
     head = torch.cat([weight, bias[:, None]], 1)
     if first_order:
         seen, steady = seen.detach(), head.detach()

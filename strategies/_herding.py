@@ -5,7 +5,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
-def class_means(features: Float[Tensor, "row feature"], member: Bool[Tensor, "row unit"]) -> Float[Tensor, "unit feature"]:
+def class_means(
+    features: Float[Tensor, "row feature"], member: Bool[Tensor, "row unit"]
+) -> Float[Tensor, "unit feature"]:
     """The mean of each class's rows; 0 where it has none."""
     weight = member.to(features.dtype)
     return weight.T @ features / weight.sum(0).clamp(min=1)[:, None]

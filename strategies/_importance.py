@@ -7,12 +7,17 @@ from retrograde import Params, State
 
 def pull(params: Params, anchor: Params, importance: Params, strength: float) -> Params:
     """The gradient of strength times the sum of importance * (parameter - anchor)²."""
-    return {name: 2 * strength * importance[name] * (value - anchor[name]) for name, value in params.items()}
+    return {
+        name: 2 * strength * importance[name] * (value - anchor[name])
+        for name, value in params.items()
+    }
 
 
 def held(state: State, strength: float) -> Params:
     """What pulls the parameters towards the state's `anchor` by its `importance`."""
-    return pull(state.params, unpacked(state.extra, "anchor"), unpacked(state.extra, "importance"), strength)
+    return pull(
+        state.params, unpacked(state.extra, "anchor"), unpacked(state.extra, "importance"), strength
+    )
 
 
 def free(params: Params) -> Params:
@@ -27,9 +32,17 @@ def nothing(params: Params) -> Params:
 
 def packed(**groups: Params) -> Params:
     """Groups of tensors, each named as the parameters are, as one for `State.extra`."""
-    return {f"{group}.{name}": value for group, params in groups.items() for name, value in params.items()}
+    return {
+        f"{group}.{name}": value
+        for group, params in groups.items()
+        for name, value in params.items()
+    }
 
 
 def unpacked(extra: Params, group: str) -> Params:
     """One of the groups again."""
-    return {name.removeprefix(f"{group}."): value for name, value in extra.items() if name.startswith(f"{group}.")}
+    return {
+        name.removeprefix(f"{group}."): value
+        for name, value in extra.items()
+        if name.startswith(f"{group}.")
+    }

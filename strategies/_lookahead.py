@@ -9,7 +9,21 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn.functional import relu
 
-from retrograde import POLICIES, Arrival, Batch, Bound, Count, Memory, Net, Params, Policy, Rate, Strategy, Weighing, clipped
+from retrograde import (
+    POLICIES,
+    Arrival,
+    Batch,
+    Bound,
+    Count,
+    Memory,
+    Net,
+    Params,
+    Policy,
+    Rate,
+    Strategy,
+    Weighing,
+    clipped,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +45,9 @@ class LookAhead(Strategy):
     policy: Policy = "reservoir"
     rate: Rate = 0.1  # of the inner steps; where rates are learned, what they start from
     chunk: Count = 1  # arrivals per inner step
-    first_order: bool = True  # the inner gradients count as constants, as in the paper's experiments on MNIST
+    first_order: bool = (
+        True  # the inner gradients count as constants, as in the paper's experiments on MNIST
+    )
     trajectory: bool = True  # the meta-loss is the mean of those after each inner step; if not, that after the last one
     floor: bool = False  # inner steps too take a rate below 0 as 0: released code for MNIST
     clip: Bound = 2.0  # the longest that a meta-gradient may be, of parameters and of rates
@@ -43,7 +59,9 @@ class LookAhead(Strategy):
         """The rates as they start."""
         return {name: torch.full_like(value, self.rate) for name, value in params.items()}
 
-    def meta_loss(self, net: Net, params: Params, rates: Params, arrival: Arrival) -> Float[Tensor, ""]:
+    def meta_loss(
+        self, net: Net, params: Params, rates: Params, arrival: Arrival
+    ) -> Float[Tensor, ""]:
         """The loss on arrivals and memory after the inner steps; with `trajectory`, the mean of those after each step."""
         rates = {name: relu(rate) for name, rate in rates.items()} if self.floor else rates
         losses, real = [], []
@@ -55,13 +73,17 @@ class LookAhead(Strategy):
                 real.append(support.weight.amax())  # 0 where the inner step took padding alone
         if not self.trajectory:
             return net.loss(params, arrival.with_memory)
-        return (torch.stack(losses) * torch.stack(real)).sum() / torch.stack(real).sum().clamp(min=1)
+        return (torch.stack(losses) * torch.stack(real)).sum() / torch.stack(real).sum().clamp(
+            min=1
+        )
 
     def inner_gradient(self, net: Net, params: Params, support: Batch) -> Params:
         """The gradient that an inner step follows."""
         return net.grad(params, support, constant=self.first_order)
 
-    def meta_gradient(self, net: Net, params: Params, rates: Params, arrival: Arrival) -> tuple[Params, Params]:
+    def meta_gradient(
+        self, net: Net, params: Params, rates: Params, arrival: Arrival
+    ) -> tuple[Params, Params]:
         """The gradient of the meta-loss with respect to parameters and rates, each clipped by its length."""
 
         def loss(params: Params, rates: Params) -> Tensor:
@@ -77,4 +99,7 @@ def followed(params: Params, rates: Params, gradient: Params) -> Params:
 
 
 def _chunks(batch: Batch, size: int) -> list[Batch]:
-    return [Batch(*(part[start : start + size] for part in batch)) for start in range(0, len(batch.x), size)]
+    return [
+        Batch(*(part[start : start + size] for part in batch))
+        for start in range(0, len(batch.x), size)
+    ]

@@ -26,7 +26,10 @@ Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
 def check_rows(net: Net) -> None:
     """Raise `UserError` where an example alone has no gradient: where rows are always normalised by their own statistics."""
     for layer in net.module.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and layer.running_mean is None:
+        if (
+            isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+            and layer.running_mean is None
+        ):
             raise UserError(
                 "Importance is measured one example at a time; the model normalises by the statistics of a batch. "
                 "Choose a model without batch normalisation, or with running statistics."
@@ -41,14 +44,20 @@ def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: 
     """
     net, total = net.evaluating(), nothing(params)
     powers = _of_layers if _layered(net, params) else _of_any
-    size = ROWS if powers is _of_layers else max(1, PIECE // sum(value.numel() for value in params.values()))
+    size = (
+        ROWS
+        if powers is _of_layers
+        else max(1, PIECE // sum(value.numel() for value in params.values()))
+    )
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
         total = added(total, powers(net, params, examples, rows, along, power))
     return {name: value / examples.weight.sum() for name, value in total.items()}
 
 
-def _of_any(net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int) -> Params:
+def _of_any(
+    net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
+) -> Params:
     """The sum over rows, by weight, for any module: every gradient of every row by itself."""
 
     def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
@@ -60,7 +69,9 @@ def _of_any(net: Net, params: Params, examples: Batch, rows: slice, along: Along
         return total
 
     batch = examples.at(rows)
-    found = vmap(of_one, in_dims=(0, 1))(batch.x, along(net.logits(params, batch.x, batch.task), rows))
+    found = vmap(of_one, in_dims=(0, 1))(
+        batch.x, along(net.logits(params, batch.x, batch.task), rows)
+    )
     return {name: torch.tensordot(batch.weight, value, 1) for name, value in found.items()}
 
 
@@ -73,12 +84,20 @@ def _layered(net: Net, params: Params) -> bool:
     module = net.module
     if not isinstance(module, nn.Sequential) or len(list(module.modules())) != len(module) + 1:
         return False
-    plain = type(module[0]) is nn.Flatten and all(type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in module)
-    learnt = {name for name, _ in module.named_parameters(remove_duplicate=False) if name.endswith((".weight", ".bias"))}
+    plain = type(module[0]) is nn.Flatten and all(
+        type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in module
+    )
+    learnt = {
+        name
+        for name, _ in module.named_parameters(remove_duplicate=False)
+        if name.endswith((".weight", ".bias"))
+    }
     return plain and any(isinstance(layer, nn.Linear) for layer in module) and learnt == set(params)
 
 
-def _of_layers(net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int) -> Params:
+def _of_layers(
+    net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
+) -> Params:
     """The same for a chain of linear layers: a row's gradient is the outer product of what comes back to a layer and its input.
 
     The power of a product is the product of powers, so that the sum over rows is one matrix product for each layer.
@@ -87,7 +106,11 @@ def _of_layers(net: Net, params: Params, examples: Batch, rows: slice, along: Al
     x, passed = batch.x, []
     for name, layer in net.module.named_children():
         passed.append((name, layer, x))
-        x = linear(x, params[f"{name}.weight"], params.get(f"{name}.bias")) if isinstance(layer, nn.Linear) else layer(x)
+        x = (
+            linear(x, params[f"{name}.weight"], params.get(f"{name}.bias"))
+            if isinstance(layer, nn.Linear)
+            else layer(x)
+        )
     first = next(name for name, layer, _ in passed if isinstance(layer, nn.Linear))
     back, found = along(net.of_tasks(x, batch.task), rows), nothing(params)
     for name, layer, x in reversed(passed):

@@ -50,6 +50,12 @@ class Prepared(Strategy):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         moved = net.grad_of(state.params, arrival.new, self.learns)
-        still = {name: torch.zeros_like(value) for name, value in state.params.items() if name not in moved}
-        params, slots = INNER[self.optimizer].update(state.params, still | moved, state.slots, self.lr)
+        still = {
+            name: torch.zeros_like(value)
+            for name, value in state.params.items()
+            if name not in moved
+        }
+        params, slots = INNER[self.optimizer].update(
+            state.params, still | moved, state.slots, self.lr
+        )
         return state.replace(params=params, slots=slots)

@@ -8,14 +8,18 @@ ROUNDS = 3
 """For each entry, and one more."""
 
 
-def smallest(matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float) -> Float[Tensor, " n"]:
+def smallest(
+    matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float
+) -> Float[Tensor, " n"]:
     """The v >= bound for which v'(matrix)v / 2 + slope'v is smallest; the matrix is positive definite.
 
     An active-set method (Lawson and Hanson 1974, algorithm NNLS): in each round the free entries go where the slope vanishes,
     or as far as none of them passes the bound, which then holds it; if all got there, the entry along which the value falls
     most steeply is freed. No round makes the value larger, so that too few would do no harm.
     """
-    table = torch.cat([matrix, -(slope + bound * matrix.sum(1))[:, None]], 1)  # from here on, of v - bound
+    table = torch.cat(
+        [matrix, -(slope + bound * matrix.sum(1))[:, None]], 1
+    )  # from here on, of v - bound
     above, free = torch.zeros_like(slope), torch.zeros_like(slope, dtype=torch.bool)
     for _ in range(ROUNDS * len(slope) + 1):
         goal, fall = torch.where(free, table[:, -1], 0.0), torch.where(free, 0.0, table[:, -1])
@@ -35,7 +39,9 @@ def _one(values: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
     return torch.arange(len(values), device=values.device) == values.argmin()
 
 
-def _swept(table: Float[Tensor, "n columns"], row: Bool[Tensor, " n"], back: Bool[Tensor, " n"]) -> Float[Tensor, "n columns"]:
+def _swept(
+    table: Float[Tensor, "n columns"], row: Bool[Tensor, " n"], back: Bool[Tensor, " n"]
+) -> Float[Tensor, "n columns"]:
     """Solve the linear equations of the table for one more unknown or, where it is solved for already, for one less.
 
     (Goodnight 1979: the sweep operator.) Of the last column, the rows solved for are the solution, the others what is left.
@@ -45,5 +51,9 @@ def _swept(table: Float[Tensor, "n columns"], row: Bool[Tensor, " n"], back: Boo
     pivot = (row * taken).sum()
     sign = torch.where((row & back).any(), -1.0, 1.0)
     swept = table - taken[:, None] * across / pivot
-    swept = torch.where(row[:, None], sign * across / pivot, torch.where(column, sign * taken[:, None] / pivot, swept))
+    swept = torch.where(
+        row[:, None],
+        sign * across / pivot,
+        torch.where(column, sign * taken[:, None] / pivot, swept),
+    )
     return torch.where(row[:, None] & column, -1 / pivot, swept)

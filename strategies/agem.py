@@ -18,7 +18,9 @@ class AGEM(Replay):
     knows the length of the stream; with `policy=reservoir` nothing does.
     """
 
-    weighing: ClassVar[Weighing | None] = "has nothing to weigh"  # the past turns the gradient, and is no loss
+    weighing: ClassVar[Weighing | None] = (
+        "has nothing to weigh"  # the past turns the gradient, and is no loss
+    )
 
     lr: Rate = 0.1
     draw: Count = 128  # examples drawn per step, of which the earlier tasks' count
@@ -26,8 +28,12 @@ class AGEM(Replay):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         earlier = arrival.old.task < arrival.new.task.max()
-        reference = net.grad(state.params, arrival.old._replace(weight=arrival.old.weight * earlier))
-        return net.descend(state, projected(net.grad(state.params, arrival.new), reference), self.lr)
+        reference = net.grad(
+            state.params, arrival.old._replace(weight=arrival.old.weight * earlier)
+        )
+        return net.descend(
+            state, projected(net.grad(state.params, arrival.new), reference), self.lr
+        )
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
         return arrival.new  # what is drawn only bounds the step

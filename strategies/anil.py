@@ -18,12 +18,16 @@ class ANIL(MetaStrategy):
     def learned(self, net: Net, params: Params) -> Params:
         if not any(name.startswith(f"{self.head}.") for name in params):
             modules = sorted({name.rpartition(".")[0] for name in params})
-            raise UserError(f"ANIL adapts the model's head, and the model has no {self.head!r}. Set head to one of {modules}.")
+            raise UserError(
+                f"ANIL adapts the model's head, and the model has no {self.head!r}. Set head to one of {modules}."
+            )
         return params
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         after = self.descended(fast, net.grad(fast.params, support, constant=self.first_order))
-        head = {name: value for name, value in after.params.items() if name.startswith(f"{self.head}.")}
+        head = {
+            name: value for name, value in after.params.items() if name.startswith(f"{self.head}.")
+        }
         return after.replace(params=fast.params | head)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:

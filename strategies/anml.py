@@ -23,18 +23,26 @@ class ANML(Prepared):
     tried_on: ClassVar[str] = "gated-mlp-16"
 
     inner_lr: Rate = 0.1  # of the steps in a lesson
-    first_order: bool = False  # true: as released, the steps of a lesson are constants to the outer gradient
+    first_order: bool = (
+        False  # true: as released, the steps of a lesson are constants to the outer gradient
+    )
 
     def learns(self, name: str) -> bool:
         return super().learns(name) and not name.startswith(GATE)
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
         if not any(name.startswith(GATE) for name in params):
-            raise UserError("ANML learns a gate, and the model has none. Give a gated one, such as model=gated-plainconv-32.")
+            raise UserError(
+                "ANML learns a gate, and the model has none. Give a gated one, such as model=gated-plainconv-32."
+            )
         trajectory, fast = lesson.trajectory, params
         for step in range(len(trajectory.y)):
             one = Batch(*(part[step : step + 1] for part in trajectory))
-            moved = net.grad_of(fast, one, lambda name: not name.startswith(GATE), constant=self.first_order)
+            moved = net.grad_of(
+                fast, one, lambda name: not name.startswith(GATE), constant=self.first_order
+            )
             fast = fast | sgd({name: fast[name] for name in moved}, moved, self.inner_lr)
-        judged = Batch(*(torch.cat(pair) for pair in zip(trajectory, lesson.rehearsed, strict=True)))
+        judged = Batch(
+            *(torch.cat(pair) for pair in zip(trajectory, lesson.rehearsed, strict=True))
+        )
         return net.loss(fast, judged)

@@ -42,17 +42,25 @@ class Avalanche(OpenPart, Learner):
     def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
         batches = [batch.tolist() for batch in experience.batches]
         size = len(batches) // self.terms.epochs
-        self.watch.epochs = [batches[start : start + size] for start in range(0, len(batches), size)]
+        self.watch.epochs = [
+            batches[start : start + size] for start in range(0, len(batches), size)
+        ]
         self.watch.arrivals, self.watch.stepped, self.fresh = len(experience.y), stepped, False
         with quiet():
-            given = self.experience(experience.x, experience.y, experience.task, self.terms.units, self.terms.scenario)
+            given = self.experience(
+                experience.x, experience.y, experience.task, self.terms.units, self.terms.scenario
+            )
             self.strategy.train(given, eval_streams=[], num_workers=0)
         self.watch.stepped, self.watch.epochs = None, []
 
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
-        self.learn(Experience(x, y, task, [torch.arange(len(y))] * self.terms.epochs), lambda _: None)
+        self.learn(
+            Experience(x, y, task, [torch.arange(len(y))] * self.terms.epochs), lambda _: None
+        )
 
-    def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
+    def predict(
+        self, x: Float[Tensor, "row *shape"], task: int | None
+    ) -> Float[Tensor, "row unit"]:
         """What the strategy answers in its own evaluation; before anything is learned, the model, since some cannot answer."""
         if self.fresh:
             start: Tensor = self.model.eval()(x)
@@ -61,7 +69,10 @@ class Avalanche(OpenPart, Learner):
         unit = int(self.terms.units[number].argmax())  # some right answer must be given
         with quiet():
             y = torch.full((len(x),), unit)
-            self.strategy.eval([self.experience(x, y, number, self.terms.units, self.terms.scenario)], num_workers=0)
+            self.strategy.eval(
+                [self.experience(x, y, number, self.terms.units, self.terms.scenario)],
+                num_workers=0,
+            )
         outputs = torch.cat(self.watch.outputs)
         self.watch.outputs = []
         return _fitted(outputs, self.terms.units.shape[1])

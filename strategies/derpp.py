@@ -38,4 +38,6 @@ class DERpp(Replay):
             return arrival.now * net.loss_of(of_new, new) + arrival.past * past, of_new
 
         gradient, logits = net.grad_with(loss, state.params)
-        return net.descend(state, gradient, self.lr).replace(extra={"logits": written(kept, arrival.written, logits)})
+        return net.descend(state, gradient, self.lr).replace(
+            extra={"logits": written(kept, arrival.written, logits)}
+        )

@@ -3,7 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import POLICIES, Arrival, Count, Memory, Net, Policy, Rate, State, Strategy, Weighing
+from retrograde import (
+    POLICIES,
+    Arrival,
+    Count,
+    Memory,
+    Net,
+    Policy,
+    Rate,
+    State,
+    Strategy,
+    Weighing,
+)
 
 
 @dataclass(frozen=True)

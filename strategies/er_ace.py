@@ -25,7 +25,9 @@ class ERACE(Replay):
     lr: Rate = 0.1
 
     def knows(self) -> tuple[Ahead, ...]:
-        return tuple(fact for fact in super().knows() if fact != "classes")  # units of classes to come are masked
+        return tuple(
+            fact for fact in super().knows() if fact != "classes"
+        )  # units of classes to come are masked
 
     def init(self, net: Net, params: Params) -> Params:
         return {"met": next(iter(params.values())).new_zeros(net.outputs)}
@@ -34,14 +36,19 @@ class ERACE(Replay):
         so_far = met(state.extra["met"], arrival.new)
         of_new = replace(net, losses=among_own).grad(state.params, arrival.new)
         of_old = replace(net, losses=among(so_far)).grad(state.params, arrival.old)
-        both = {name: arrival.now * value + arrival.past * of_old[name] for name, value in of_new.items()}
+        both = {
+            name: arrival.now * value + arrival.past * of_old[name]
+            for name, value in of_new.items()
+        }
         return net.descend(state, both, self.lr).replace(extra={"met": so_far})
 
 
 def among(units: Float[Tensor, " unit"]) -> Losses:
     """The cross-entropy of each row among those units that are above 0."""
 
-    def losses(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+    def losses(
+        logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]
+    ) -> Float[Tensor, " row"]:
         return cross_entropies(logits.masked_fill(units == 0, -torch.inf), y)
 
     return losses

@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 import torch
 
-from retrograde import Arrival, Finished, Limit, Net, NonNegative, Params, Rate, State, Strategy, added
+from retrograde import (
+    Arrival,
+    Finished,
+    Limit,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    State,
+    Strategy,
+    added,
+)
 
 from ._fisher import Fisher, fisher_information
 from ._importance import free, held, packed, unpacked

@@ -66,4 +66,6 @@ class FDR(Strategy):
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         logits = net.logits(state.params, finished.examples.x)
-        return state.replace(extra={"logits": written(state.extra["logits"], finished.slot, logits)})
+        return state.replace(
+            extra={"logits": written(state.extra["logits"], finished.slot, logits)}
+        )

@@ -7,7 +7,21 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde import Arrival, Batch, Count, Finished, Net, NonNegative, Params, Rate, Share, State, added, mean, sgd
+from retrograde import (
+    Arrival,
+    Batch,
+    Count,
+    Finished,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    Share,
+    State,
+    added,
+    mean,
+    sgd,
+)
 
 from ._distillation import met
 from ._replay import Replay
@@ -36,7 +50,11 @@ class HAL(Replay):
         like = next(iter(params.values()))
         anchors = like.new_zeros(net.tasks, net.outputs, *net.shape)
         centre = torch.zeros_like(net.evaluating().features(params, anchors[0, :1])[0])
-        return {"anchors": anchors, "real": like.new_zeros(net.tasks, net.outputs), "centre": centre}
+        return {
+            "anchors": anchors,
+            "real": like.new_zeros(net.tasks, net.outputs),
+            "centre": centre,
+        }
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         anchors, real = state.extra["anchors"].flatten(0, 1), state.extra["real"].flatten()
@@ -44,11 +62,15 @@ class HAL(Replay):
         foreseen = net.logits(sgd(state.params, gradient, self.lr), anchors)
 
         def change(params: Params) -> Tensor:
-            return self.strength * mean(((net.logits(params, anchors) - foreseen) ** 2).mean(-1), real)
+            return self.strength * mean(
+                ((net.logits(params, anchors) - foreseen) ** 2).mean(-1), real
+            )
 
         after = net.descend(state, added(gradient, net.grad_by(change, state.params)), self.lr)
         features = net.features(after.params, arrival.new.x)
-        now = (features * arrival.new.weight[:, None]).sum(0) / arrival.new.weight.sum().clamp(min=1)
+        now = (features * arrival.new.weight[:, None]).sum(0) / arrival.new.weight.sum().clamp(
+            min=1
+        )
         centre = self.decay * state.extra["centre"] + (1 - self.decay) * now
         return after.replace(extra=state.extra | {"centre": centre})
 
@@ -60,7 +82,9 @@ class HAL(Replay):
 
         def cost(anchors: Float[Tensor, "unit *shape"]) -> Float[Tensor, ""]:
             batch = Batch(anchors, units, task.expand(len(units)), real)
-            now, then = (net.losses_of(net.logits(each, anchors), batch) for each in (params, tuned))
+            now, then = (
+                net.losses_of(net.logits(each, anchors), batch) for each in (params, tuned)
+            )
             apart = ((net.features(params, anchors) - state.extra["centre"]) ** 2).sum(-1)
             return torch.where(real > 0, now - then + self.closeness * apart, 0.0).sum()
 
@@ -69,7 +93,10 @@ class HAL(Replay):
             anchors = anchors - self.lr * grad(cost)(anchors)
         anchors = torch.where(real.reshape(-1, *[1] * len(net.shape)) > 0, anchors, 0.0)
         held = {"anchors": anchors, "real": real}
-        held = {name: state.extra[name].index_put((task[None],), value[None]) for name, value in held.items()}
+        held = {
+            name: state.extra[name].index_put((task[None],), value[None])
+            for name, value in held.items()
+        }
         return state.replace(extra=held | {"centre": torch.zeros_like(state.extra["centre"])})
 
     def _tuned(self, net: Net, params: Params, finished: Finished) -> Params:
@@ -77,5 +104,9 @@ class HAL(Replay):
         if finished.memory is None:
             return params
         for start in range(0, len(finished.memory.x), self.draw):
-            params = sgd(params, net.grad(params, finished.memory.at(slice(start, start + self.draw))), self.lr)
+            params = sgd(
+                params,
+                net.grad(params, finished.memory.at(slice(start, start + self.draw))),
+                self.lr,
+            )
         return params

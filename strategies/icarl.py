@@ -41,13 +41,22 @@ class ICaRL(Strategy):
     """
 
     later: ClassVar[tuple[str, ...]] = ("temperature",)
-    weighing: ClassVar[Weighing | None] = "has nothing to weigh"  # arrivals and exemplars are one training set (algorithm 3)
-    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")  # an output of an earlier task never learns a label again
+    weighing: ClassVar[Weighing | None] = (
+        "has nothing to weigh"  # arrivals and exemplars are one training set (algorithm 3)
+    )
+    scenarios: ClassVar[tuple[Scenario, ...]] = (
+        "task",
+        "class",
+    )  # an output of an earlier task never learns a label again
 
     lr: Rate = 0.1
     memory: Count = 200  # exemplars kept, in equal shares of the classes so far
-    temperature: Rate = 1.0  # divides what the outputs gave before: 2 in van de Ven's code, not in the paper
-    normalised: bool = True  # features and their means have length 1: in the paper, not in Mammoth's first release
+    temperature: Rate = (
+        1.0  # divides what the outputs gave before: 2 in van de Ven's code, not in the paper
+    )
+    normalised: bool = (
+        True  # features and their means have length 1: in the paper, not in Mammoth's first release
+    )
 
     def knows(self) -> tuple[Ahead, ...]:
         return ()  # outputs that were not met yet are in no loss
@@ -61,16 +70,24 @@ class ICaRL(Strategy):
     def init(self, net: Net, params: Params) -> Params:
         weight, bias = linear(params)
         none = torch.zeros_like(bias)
-        return packed(old=params) | {"means": torch.zeros_like(weight), "met": none, "earlier": none}
+        return packed(old=params) | {
+            "means": torch.zeros_like(weight),
+            "met": none,
+            "earlier": none,
+        }
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         labels = memberships(net, arrival.new).to(state.extra["met"].dtype)
         met = torch.maximum(state.extra["met"], labels.amax(0))
-        before = (net.logits(unpacked(state.extra, "old"), arrival.new.x) / self.temperature).sigmoid()
+        before = (
+            net.logits(unpacked(state.extra, "old"), arrival.new.x) / self.temperature
+        ).sigmoid()
         target = torch.where(state.extra["earlier"] > 0, before, labels)
 
         def losses(logits: Tensor, _: Tensor) -> Tensor:
-            return (binary_cross_entropy_with_logits(logits, target, reduction="none") * met).sum(1) / met.sum()
+            return (binary_cross_entropy_with_logits(logits, target, reduction="none") * met).sum(
+                1
+            ) / met.sum()
 
         gradient = replace(net, units=None, losses=losses).grad(state.params, arrival.new)
         return net.descend(state, gradient, self.lr).replace(extra=state.extra | {"met": met})
@@ -87,10 +104,16 @@ class ICaRL(Strategy):
         features = self._features(net.evaluating(), state, finished.memory.x)  # as in `predict`
         means = self._means(features, memberships(net, finished.memory))
         met = state.extra["met"]
-        return state.replace(extra=packed(old=state.params) | {"means": means, "met": met, "earlier": met})
+        return state.replace(
+            extra=packed(old=state.params) | {"means": means, "met": met, "earlier": met}
+        )
 
     def predict(
-        self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None
+        self,
+        net: Net,
+        state: State,
+        x: Float[Tensor, "row *shape"],
+        task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
         distance = torch.cdist(self._features(net, state, x), state.extra["means"])
         logits = net.logits(state.params, x)  # for classes without exemplars, which come last
@@ -108,4 +131,6 @@ class ICaRL(Strategy):
 
 def memberships(net: Net, batch: Batch) -> Bool[Tensor, "row unit"]:
     """Of which class each row is; padding is of none."""
-    return (batch.y[:, None] == torch.arange(net.outputs, device=batch.y.device)) & (batch.weight > 0)[:, None]
+    return (batch.y[:, None] == torch.arange(net.outputs, device=batch.y.device)) & (
+        batch.weight > 0
+    )[:, None]

@@ -23,7 +23,9 @@ class LaER(LookAhead):
     """
 
     rate_lr: Rate = 0.1  # of the rates' own descent
-    trajectory: bool = False  # the meta-loss is that after the last inner step; if true, the mean over all of them
+    trajectory: bool = (
+        False  # the meta-loss is that after the last inner step; if true, the mean over all of them
+    )
     inner_clip: Bound = 2.0  # the largest that an entry of an inner gradient may be; 0: any
 
     def init(self, net: Net, params: Params) -> Params:
@@ -34,7 +36,9 @@ class LaER(LookAhead):
         gradient = super().inner_gradient(net, params, support)
         if not self.inner_clip:
             return gradient
-        return {name: value.clamp(-self.inner_clip, self.inner_clip) for name, value in gradient.items()}
+        return {
+            name: value.clamp(-self.inner_clip, self.inner_clip) for name, value in gradient.items()
+        }
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         _, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)

@@ -38,9 +38,17 @@ class MAMLpp(MetaStrategy):
         gradient = net.grad(fast.params, support, constant=self.first_order)
 
         def rate(name: str) -> Tensor | float:
-            return learned[RATES + name][min(step, max(1, self.steps) - 1)] if self.learn_rates else self.lr
+            return (
+                learned[RATES + name][min(step, max(1, self.steps) - 1)]
+                if self.learn_rates
+                else self.lr
+            )
 
-        return fast.replace(params={name: value - rate(name) * gradient[name] for name, value in fast.params.items()})
+        return fast.replace(
+            params={
+                name: value - rate(name) * gradient[name] for name, value in fast.params.items()
+            }
+        )
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         fast = self.begin(net, learned)

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde import Arrival, Batch, Finished, Net, NonNegative, Params, Rate, State, Strategy, added
+from retrograde import (
+    Arrival,
+    Batch,
+    Finished,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    State,
+    Strategy,
+    added,
+)
 
 from ._importance import free, held, packed, unpacked
 from ._per_example import Directions, check_rows, mean_powers
@@ -31,7 +42,9 @@ class MAS(Strategy):
         return net.descend(state, gradient, self.lr)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        grown = added(unpacked(state.extra, "importance"), sensitivity(net, state.params, finished.examples))
+        grown = added(
+            unpacked(state.extra, "importance"), sensitivity(net, state.params, finished.examples)
+        )
         return state.replace(extra=packed(anchor=state.params, importance=grown))
 
 

@@ -56,21 +56,29 @@ class MER(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         count = next(iter(params.values())).new_zeros(())
-        return {"count": count, **{f"start.{name}": value.clone() for name, value in params.items()}}
+        return {
+            "count": count,
+            **{f"start.{name}": value.clone() for name, value in params.items()},
+        }
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         batch = state.extra["count"]
         start = _where(batch == 0, state.params, _start(state))
         params = _toward(state.params, self._descended(net, state.params, arrival), self.beta)
         params = _where(batch == self.batches - 1, _toward(start, params, self.gamma), params)
-        extra = {"count": (batch + 1) % self.batches, **{f"start.{name}": value for name, value in start.items()}}
+        extra = {
+            "count": (batch + 1) % self.batches,
+            **{f"start.{name}": value for name, value in start.items()},
+        }
         return state.replace(params=params, extra=extra)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         # The benchmark's number of steps may cut the last example's batches short: the next task must not go on with them.
         cut = state.extra["count"] > 0
         params = _where(cut, _toward(_start(state), state.params, self.gamma), state.params)
-        return state.replace(params=params, extra=state.extra | {"count": torch.zeros_like(state.extra["count"])})
+        return state.replace(
+            params=params, extra=state.extra | {"count": torch.zeros_like(state.extra["count"])}
+        )
 
     def _descended(self, net: Net, params: Params, arrival: Arrival) -> Params:
         order = [*range(1, 1 + self.draw), 0] if self.current == "last" else range(1 + self.draw)

@@ -25,14 +25,20 @@ class MetaSGD(MetaStrategy):
     frozen: bool = False  # keep the rates as they start
 
     def learned(self, net: Net, params: Params) -> Params:
-        return params | {RATE + name: torch.full_like(value, self.lr) for name, value in params.items()}
+        return params | {
+            RATE + name: torch.full_like(value, self.lr) for name, value in params.items()
+        }
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         rates = {name: learned[RATE + name] for name in gradient}
         if self.frozen:
             rates = {name: rate.detach() for name, rate in rates.items()}
-        return fast.replace(params={name: value - rates[name] * gradient[name] for name, value in fast.params.items()})
+        return fast.replace(
+            params={
+                name: value - rates[name] * gradient[name] for name, value in fast.params.items()
+            }
+        )
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         adapted = self.adapted(net, learned, episode.support, self.steps)

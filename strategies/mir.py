@@ -25,11 +25,15 @@ class MIR(Replay):
         return POLICIES[self.policy](self.memory, self.candidates)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, self.trained_on(net, state, arrival)), self.lr)
+        return net.descend(
+            state, net.grad(state.params, self.trained_on(net, state, arrival)), self.lr
+        )
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
         foreseen = sgd(state.params, net.grad(state.params, arrival.new), self.lr)
-        harm = self._losses(net, foreseen, arrival.old) - self._losses(net, state.params, arrival.old)
+        harm = self._losses(net, foreseen, arrival.old) - self._losses(
+            net, state.params, arrival.old
+        )
         harm = torch.where(arrival.old.weight > 0, harm, -torch.inf)
         chosen = harm.topk(min(self.draw, self.candidates)).indices
         return arrival.beside(arrival.old.at(chosen))

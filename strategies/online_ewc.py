@@ -2,7 +2,19 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Finished, Limit, Net, NonNegative, Params, Rate, Share, State, Strategy, added
+from retrograde import (
+    Arrival,
+    Finished,
+    Limit,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    Share,
+    State,
+    Strategy,
+    added,
+)
 
 from ._fisher import Fisher, fisher_information
 from ._importance import free, held, packed, unpacked
@@ -33,5 +45,7 @@ class OnlineEWC(Strategy):
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         found = fisher_information(net, state.params, finished.examples, self.fisher, self.examples)
-        faded = {name: self.gamma * value for name, value in unpacked(state.extra, "importance").items()}
+        faded = {
+            name: self.gamma * value for name, value in unpacked(state.extra, "importance").items()
+        }
         return state.replace(extra=packed(anchor=state.params, importance=added(faded, found)))

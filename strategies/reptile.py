@@ -7,7 +7,20 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from retrograde import Batch, Episode, Limit, MetaStrategy, Net, Optimizer, Params, Rate, State, Steps, adam, sgd
+from retrograde import (
+    Batch,
+    Episode,
+    Limit,
+    MetaStrategy,
+    Net,
+    Optimizer,
+    Params,
+    Rate,
+    State,
+    Steps,
+    adam,
+    sgd,
+)
 
 ADAM = adam(beta1=0.0)
 
@@ -22,7 +35,9 @@ class Reptile(MetaStrategy):
 
     descends: ClassVar[bool] = False
 
-    optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps; Adam without momentum, as in the authors' code
+    optimizer: Literal["sgd", "momentum", "adam"] = (
+        "adam"  # of the inner steps; Adam without momentum, as in the authors' code
+    )
     lr: Rate = 0.001
     meta_lr: Rate = 1.0  # the first outer step: the part of the way
     steps: Steps = 5  # inner steps while meta-training
@@ -43,4 +58,6 @@ class Reptile(MetaStrategy):
             return {name: start - end[name] for name, start in state.params.items()}
 
         mean = {name: each.mean(0) for name, each in vmap(way)(episodes).items()}
-        return state.replace(params=sgd(state.params, self.clipped(mean), self.meta_lr * (1 - progress)))
+        return state.replace(
+            params=sgd(state.params, self.clipped(mean), self.meta_lr * (1 - progress))
+        )

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import relu
 
-from retrograde import Arrival, Count, Finished, Net, NonNegative, Params, Rate, Share, State, Strategy, added
+from retrograde import (
+    Arrival,
+    Count,
+    Finished,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    Share,
+    State,
+    Strategy,
+    added,
+)
 
 from ._importance import held, nothing, packed, unpacked
 
@@ -48,7 +60,9 @@ class RWalk(Strategy):
         return after.replace(extra=extra)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        fisher, past, score = (unpacked(state.extra, group) for group in ("fisher", "past", "score"))
+        fisher, past, score = (
+            unpacked(state.extra, group) for group in ("fisher", "past", "score")
+        )
         share = torch.where(finished.examples.task[0] == 0, 1.0, 0.5)
         past = {name: value + share * (score[name] - value) for name, value in past.items()}
         importance = added(over_largest(fisher), over_largest(past))
@@ -59,4 +73,7 @@ class RWalk(Strategy):
 def over_largest(values: Params) -> Params:
     """All divided by the largest of all."""
     largest = torch.stack([value.max() for value in values.values()]).max()
-    return {name: value / largest.clamp(min=torch.finfo(value.dtype).tiny) for name, value in values.items()}
+    return {
+        name: value / largest.clamp(min=torch.finfo(value.dtype).tiny)
+        for name, value in values.items()
+    }

@@ -37,14 +37,25 @@ class Separate(Strategy):
         task = arrival.new.task[0]
         here = torch.arange(net.tasks, device=task.device) == task
         own = {name: nets[task] for name, nets in state.extra.items()}
-        same = torch.stack([(own[name] == value).all() for name, value in state.params.items()]).all()
-        slots = pytree.tree_map(lambda was, none: torch.where(same, was, none), state.slots, net.optimizer.init(own))
+        same = torch.stack(
+            [(own[name] == value).all() for name, value in state.params.items()]
+        ).all()
+        slots = pytree.tree_map(
+            lambda was, none: torch.where(same, was, none), state.slots, net.optimizer.init(own)
+        )
         after = net.descend(State(own, slots, {}), net.grad(own, arrival.new), self.lr)
-        nets = {name: torch.where(_as(here, nets), after.params[name], nets) for name, nets in state.extra.items()}
+        nets = {
+            name: torch.where(_as(here, nets), after.params[name], nets)
+            for name, nets in state.extra.items()
+        }
         return after.replace(extra=nets)
 
     def predict(
-        self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None
+        self,
+        net: Net,
+        state: State,
+        x: Float[Tensor, "row *shape"],
+        task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
         outputs = vmap(lambda params: net.logits(params, x, task))(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]

@@ -33,15 +33,22 @@ class SI(Strategy):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient = net.grad(state.params, arrival.new)
-        anchor, importance, path = (unpacked(state.extra, group) for group in ("anchor", "importance", "path"))
+        anchor, importance, path = (
+            unpacked(state.extra, group) for group in ("anchor", "importance", "path")
+        )
         total = added(gradient, pull(state.params, anchor, importance, self.strength))
         after = net.descend(state, total, self.lr)
         along = total if self.penalised else gradient
-        path = {name: way - along[name] * (after.params[name] - state.params[name]) for name, way in path.items()}
+        path = {
+            name: way - along[name] * (after.params[name] - state.params[name])
+            for name, way in path.items()
+        }
         return after.replace(extra=packed(anchor=anchor, importance=importance, path=path))
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        anchor, importance, path = (unpacked(state.extra, group) for group in ("anchor", "importance", "path"))
+        anchor, importance, path = (
+            unpacked(state.extra, group) for group in ("anchor", "importance", "path")
+        )
         for name, value in state.params.items():
             grown = importance[name] + path[name] / ((value - anchor[name]) ** 2 + self.damping)
             importance[name] = relu(grown) if self.floor else grown

@@ -19,4 +19,6 @@ class Sync(LookAhead):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
-        return net.descend(state, gradient, self.lr).replace(extra=sgd(state.extra, of_rates, self.rate_lr))
+        return net.descend(state, gradient, self.lr).replace(
+            extra=sgd(state.extra, of_rates, self.rate_lr)
+        )

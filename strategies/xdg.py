@@ -8,7 +8,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import vmap
 
-from retrograde import Ahead, Arrival, Net, Params, Rate, Scenario, Share, State, Strategy, UserError
+from retrograde import (
+    Ahead,
+    Arrival,
+    Net,
+    Params,
+    Rate,
+    Scenario,
+    Share,
+    State,
+    Strategy,
+    UserError,
+)
 
 
 @dataclass(frozen=True)
@@ -27,14 +38,19 @@ class XdG(Strategy):
         return ()  # there is something of each task from the start, which the others do not see
 
     def init(self, net: Net, params: Params) -> Params:
-        linear = [name for name, module in net.module.named_modules() if isinstance(module, nn.Linear)]
+        linear = [
+            name for name, module in net.module.named_modules() if isinstance(module, nn.Linear)
+        ]
         if len(linear) < 2:
             raise UserError(
                 f"XdG gates what passes from one linear layer to the next; the model has {len(linear)}. Choose an mlp."
             )
         units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
         parts = net.chance(net.tasks, sum(units.values())).split_with_sizes(list(units.values()), 1)
-        return {name: self._gates(part).to(params[name].dtype) for name, part in zip(units, parts, strict=True)}
+        return {
+            name: self._gates(part).to(params[name].dtype)
+            for name, part in zip(units, parts, strict=True)
+        }
 
     def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
         """For each task, which units are on: the same number in all."""
@@ -46,7 +62,11 @@ class XdG(Strategy):
         return net.descend(state, through(gates, gradient), self.lr)
 
     def predict(
-        self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None
+        self,
+        net: Net,
+        state: State,
+        x: Float[Tensor, "row *shape"],
+        task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
         outputs = vmap(lambda gates: net.logits(through(gates, state.params), x, task))(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]

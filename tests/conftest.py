@@ -39,13 +39,27 @@ def make_record():
         task_size=2, episodes=None, memory=200, changed="", machine=None, replicates=5, status="done", upper_bound=False,
         **fields,
     ):  # fmt: skip
-        of_benchmark, of_strategy = {"task_size": task_size} | (episodes or {}), {"memory": memory, "lr": 0.1}
+        of_benchmark, of_strategy = (
+            {"task_size": task_size} | (episodes or {}),
+            {"memory": memory, "lr": 0.1},
+        )
         named = Named(benchmark, of_benchmark), Named(strategy, of_strategy, changed)
         measured = {
             "clocks": {"train": 2.0, "evaluate": 0.5, "compile": 3.0},
             "counts": {"steps": 1000, "new": 10_000, "replayed": 6_000},
-            "memory": {"examples": 200, "bytes": 51_200, "state_bytes": 800, "peak_bytes": 500_000_000},
-            "how": {"backend": "pure", "compiled": True, "note": None, "replicates": replicates, "steps": 1000},
+            "memory": {
+                "examples": 200,
+                "bytes": 51_200,
+                "state_bytes": 800,
+                "peak_bytes": 500_000_000,
+            },
+            "how": {
+                "backend": "pure",
+                "compiled": True,
+                "note": None,
+                "replicates": replicates,
+                "steps": 1000,
+            },
             "environment": {
                 "cpu": "Test CPU",
                 "cores": 2,
@@ -58,7 +72,17 @@ def make_record():
         }
         rows, reason = [list(row) for row in correct], "" if status == "done" else "It went wrong."
         tests = [of] * len(rows[0]) if rows else []
-        return Record(Cell(*named, data), seed, status, reason, upper_bound, "abc", tests, rows, **(measured | fields))
+        return Record(
+            Cell(*named, data),
+            seed,
+            status,
+            reason,
+            upper_bound,
+            "abc",
+            tests,
+            rows,
+            **(measured | fields),
+        )
 
     return make
 
@@ -77,11 +101,25 @@ def make_adapted(make_record):
         values = [[float(value) for value in row] for row in values]
         correct = [[int(value) for value in row] for row in values] if classified else []
         ends = [sum(row) / len(row) for row in values]
-        checks = [Check(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10) for n in (0, 4)]
+        checks = [
+            Check(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10)
+            for n in (0, 4)
+        ]
         curve = [0.0, 1.0]
-        fits = [] if classified else [Fit(curve, curve, curve[:1], curve[:1], [curve] * len(values))]
-        adaptation = Adaptation(values, correct, 10, list(cosines), checks, fits) if status == "done" else None
-        more = {"benchmark": benchmark, "episodes": episodes | (settings or {}), "status": status, **fields}
+        fits = (
+            [] if classified else [Fit(curve, curve, curve[:1], curve[:1], [curve] * len(values))]
+        )
+        adaptation = (
+            Adaptation(values, correct, 10, list(cosines), checks, fits)
+            if status == "done"
+            else None
+        )
+        more = {
+            "benchmark": benchmark,
+            "episodes": episodes | (settings or {}),
+            "status": status,
+            **fields,
+        }
         return make_record(strategy, seed, (), adaptation=adaptation, **more)
 
     return make
@@ -92,10 +130,28 @@ def make_published():
     """Build a row of the literature from its numbers, its benchmark and strategy, and fields of its source."""
     from retrograde.reporting.published import Published, Row, Source
 
-    def make(values=None, *, benchmark="split", strategy="er:memory=200", differs="", own=None, **source):
-        row = Row(method="A", strategy=strategy, values=values or {"ACC": "85.0"}, differs=differs, **(own or {}))
-        told = {"paper": "B 2020", "table": "table 1", "protocol": "C", "spread": "none", "checked": "paper"} | source
-        return Published(Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **told), benchmark, row)
+    def make(
+        values=None, *, benchmark="split", strategy="er:memory=200", differs="", own=None, **source
+    ):
+        row = Row(
+            method="A",
+            strategy=strategy,
+            values=values or {"ACC": "85.0"},
+            differs=differs,
+            **(own or {}),
+        )
+        told = {
+            "paper": "B 2020",
+            "table": "table 1",
+            "protocol": "C",
+            "spread": "none",
+            "checked": "paper",
+        } | source
+        return Published(
+            Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **told),
+            benchmark,
+            row,
+        )
 
     return make
 
@@ -106,7 +162,11 @@ def literature(monkeypatch):
     from retrograde.parts.registry import Registry
 
     def know(table, *entries):
-        monkeypatch.setitem(Registry().find("results", table).table.__globals__, "published_numbers", lambda: entries)
+        monkeypatch.setitem(
+            Registry().find("results", table).table.__globals__,
+            "published_numbers",
+            lambda: entries,
+        )
 
     return know
 
@@ -124,7 +184,14 @@ def look():
         inner = (gradients @ gradients.T)[np.tril_indices(count)]
         losses = [1.0] * count if losses is None else [float(loss) for loss in losses]
         ceiling = [1.0] * count if ceiling is None else [float(each) for each in ceiling]
-        return Probe(task, 10 * (task + 1) if step is None else step, losses, ceiling, inner.tolist(), layers or {})
+        return Probe(
+            task,
+            10 * (task + 1) if step is None else step,
+            losses,
+            ceiling,
+            inner.tolist(),
+            layers or {},
+        )
 
     return build
 
@@ -136,9 +203,21 @@ def book():
 
     from retrograde.records.account import Account
 
-    def build(task, *, before=1.0, slope=-0.5, curvature=0.75, remainder=0.0, exposure=2.0, length=4.0, windows=5):
+    def build(
+        task,
+        *,
+        before=1.0,
+        slope=-0.5,
+        curvature=0.75,
+        remainder=0.0,
+        exposure=2.0,
+        length=4.0,
+        windows=5,
+    ):
         given = before, slope, curvature, remainder, exposure
-        start, down, bent, rest, most = (np.broadcast_to(np.asarray(each, dtype=float), (task,)) for each in given)
+        start, down, bent, rest, most = (
+            np.broadcast_to(np.asarray(each, dtype=float), (task,)) for each in given
+        )
         lists = (each.tolist() for each in (start, start + down + bent + rest, down, bent, most))
         return Account(task, windows, float(length), *lists)
 
@@ -150,16 +229,37 @@ def make_probed(make_record, look, book):
     """Build a record from the right answers in each task at the end; its probes and accounts are random unless given."""
     import numpy as np
 
-    def make(strategy="er", seed=0, ends=(80, 90, 90), *, probes=None, accounts=None, probe=50, every=5, slope=0.0, **fields):
+    def make(
+        strategy="er",
+        seed=0,
+        ends=(80, 90, 90),
+        *,
+        probes=None,
+        accounts=None,
+        probe=50,
+        every=5,
+        slope=0.0,
+        **fields,
+    ):
         tasks, draw = len(ends), np.random.default_rng([seed, len(strategy)])
         vectors = draw.normal(size=(tasks, 6)) + slope
-        looks = [look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks))) for i in range(tasks)]
+        looks = [
+            look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks)))
+            for i in range(tasks)
+        ]
         books = [
-            book(i, before=draw.uniform(0.5, 2, i), curvature=draw.uniform(0.6, 2, i), length=draw.uniform(1, 3))
+            book(
+                i,
+                before=draw.uniform(0.5, 2, i),
+                curvature=draw.uniform(0.6, 2, i),
+                length=draw.uniform(1, 3),
+            )
             for i in range(1, tasks)
         ]
         rows = [[10] * tasks, *([90] * tasks for _ in ends[1:]), list(ends)]
-        settings = fields.pop("settings", {}) | ({"probe": probe, "probe_every": every} if probe else {})
+        settings = fields.pop("settings", {}) | (
+            {"probe": probe, "probe_every": every} if probe else {}
+        )
         measured = {
             "gradients": looks if probes is None else probes,
             "accounts": books if accounts is None else accounts,

@@ -62,15 +62,26 @@ def gap(params, others):
     return max(float((value - others[name]).abs().max()) for name, value in params.items())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])  # Adam makes a step of full size of a gradient that is rounding
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "momentum"]
+)  # Adam makes a step of full size of a gradient that is rounding
 @pytest.mark.parametrize("scenario", ROWS)
 def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
-    benchmark, lr = split(scenario=scenario, optimizer=optimizer), 0.1 if optimizer == "sgd" else 0.01
+    benchmark, lr = (
+        split(scenario=scenario, optimizer=optimizer),
+        0.1 if optimizer == "sgd" else 0.01,
+    )
     theirs = opaque(f"avalanche:class=Naive,lr={lr}", benchmark)
-    ours = Vectorised(benchmark, strategy(f"finetune:lr={lr}"), [benchmark.stream(DIGITS, 0)], [0], CPU)
+    ours = Vectorised(
+        benchmark, strategy(f"finetune:lr={lr}"), [benchmark.stream(DIGITS, 0)], [0], CPU
+    )
     start = ours.parameters()
     for number in range(2):
-        assert theirs.learn(number, lambda _: None).steps == ours.learn(number, lambda _: None).steps > [100]
+        assert (
+            theirs.learn(number, lambda _: None).steps
+            == ours.learn(number, lambda _: None).steps
+            > [100]
+        )
         assert gap(ours.parameters(), theirs.parameters()) < 1e-5
         assert gap(ours.parameters(), start) > 0.1
     assert np.array_equal(ours.evaluate(ours.test_rows).hit, theirs.evaluate(theirs.test_rows).hit)
@@ -93,9 +104,14 @@ def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_d
 
 @pytest.mark.parametrize("spec", ["Naive", "Replay,mem_size=50", "ER_ACE,mem_size=50"])
 @pytest.mark.parametrize("scenario", ["class", "task"])
-def test_arrivals_come_in_the_batches_and_in_the_order_of_every_other_strategy(spec, scenario, taken):
+def test_arrivals_come_in_the_batches_and_in_the_order_of_every_other_strategy(
+    spec, scenario, taken
+):
     benchmark = split(scenario=scenario, glances="2")
-    backend, other = opaque(f"avalanche:class={spec}", benchmark, 3), opaque("avalanche", benchmark, 3)
+    backend, other = (
+        opaque(f"avalanche:class={spec}", benchmark, 3),
+        opaque("avalanche", benchmark, 3),
+    )
     for number in range(2):
         given = []
         other.learner.learn = lambda experience, _, given=given: given.append(experience)
@@ -109,7 +125,13 @@ def test_arrivals_come_in_the_batches_and_in_the_order_of_every_other_strategy(s
 
 
 def test_what_is_replayed_is_counted():
-    outcome = train(split(), strategy("avalanche:class=Replay,mem_size=50"), [split().stream(DIGITS, 0)], [0], CPU)[0]
+    outcome = train(
+        split(),
+        strategy("avalanche:class=Replay,mem_size=50"),
+        [split().stream(DIGITS, 0)],
+        [0],
+        CPU,
+    )[0]
     assert outcome.counts["new"] == 2 * len(DIGITS.y_train)
     second_task = len(split().stream(DIGITS, 0).tasks[1].train.row)
     assert outcome.counts["replayed"] == 10 * 2 * -(-second_task // 10)
@@ -117,7 +139,12 @@ def test_what_is_replayed_is_counted():
 
 
 @pytest.mark.parametrize(
-    "spec", ["Replay,mem_size=50", "GDumb,mem_size=50", "ICaRL,memory_size=50,buffer_transform=None,fixed_memory=true"]
+    "spec",
+    [
+        "Replay,mem_size=50",
+        "GDumb,mem_size=50",
+        "ICaRL,memory_size=50,buffer_transform=None,fixed_memory=true",
+    ],
 )
 def test_the_global_generators_stay_where_they_are_and_the_seed_decides(spec):
     part, streams = strategy(f"avalanche:class={spec}"), [split().stream(DIGITS, 0)]
@@ -134,7 +161,14 @@ def test_the_global_generators_stay_where_they_are_and_the_seed_decides(spec):
 def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
     def outcome(**settings):
         benchmark = split(examples="60", epochs="1", **settings)
-        return train(benchmark, strategy(f"avalanche:class={spec}"), [benchmark.stream(DIGITS, 0)], [0], CPU, "off")[0]
+        return train(
+            benchmark,
+            strategy(f"avalanche:class={spec}"),
+            [benchmark.stream(DIGITS, 0)],
+            [0],
+            CPU,
+            "off",
+        )[0]
 
     watched, not_watched = outcome(test_every="2", test_examples="20"), outcome()
     assert watched.course.step == [0, 2, 4, 6, 8, 10, 12]
@@ -142,7 +176,13 @@ def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
 
 
 def test_a_loss_that_is_no_number_is_a_divergence():
-    outcome = train(split(), strategy("avalanche:class=Replay,mem_size=50,lr=1e9"), [split().stream(DIGITS, 0)], [0], CPU)[0]
+    outcome = train(
+        split(),
+        strategy("avalanche:class=Replay,mem_size=50,lr=1e9"),
+        [split().stream(DIGITS, 0)],
+        [0],
+        CPU,
+    )[0]
     assert "non-finite while training task 1" in outcome.fault
 
 
@@ -171,7 +211,9 @@ def test_without_avalanche_the_parts_are_listed_and_a_run_is_refused_with_how_to
     hidden = "import sys; sys.modules['avalanche'] = None; from retrograde.cli import main; main()"
     run = ("run", "--benchmark", "split", "--strategy", "avalanche:class=Replay")
     listed, refused = (
-        subprocess.run([sys.executable, "-c", hidden, *words], capture_output=True, text=True, check=False)
+        subprocess.run(
+            [sys.executable, "-c", hidden, *words], capture_output=True, text=True, check=False
+        )
         for words in (("list",), run)
     )
     assert (listed.returncode, "class=Naive" in listed.stdout) == (0, True)
@@ -196,7 +238,9 @@ def test_the_settings_are_what_is_written(changed):
 
 
 def test_arguments_are_values_and_part_of_the_identity():
-    settings = strategy("avalanche:class=X,lr=0.5,n=3,x=0.5,flag=true,none=None,shape=1,8,mode=online").settings()
+    settings = strategy(
+        "avalanche:class=X,lr=0.5,n=3,x=0.5,flag=true,none=None,shape=1,8,mode=online"
+    ).settings()
     assert settings == {
         "class": "X",
         "lr": 0.5,
@@ -213,16 +257,26 @@ def test_arguments_are_values_and_part_of_the_identity():
 def test_a_stream_comes_back_from_avalanche_as_it_went(scenario):
     from retrograde.bridges.avalanche import as_avalanche, from_avalanche
 
-    benchmark = PARTS.get("benchmarks", "permuted" if scenario == "domain" else "split", {"scenario": scenario, "tasks": "2"})
+    benchmark = PARTS.get(
+        "benchmarks",
+        "permuted" if scenario == "domain" else "split",
+        {"scenario": scenario, "tasks": "2"},
+    )
     stream = benchmark.stream(DIGITS, 0)
     back = from_avalanche(as_avalanche(stream, scenario))
     assert np.array_equal(back.units, stream.units)
     for number, (task, same) in enumerate(zip(stream.tasks, back.tasks, strict=True)):
         for x, y, part, again in zip(
-            (DIGITS.x_train, DIGITS.x_test), (back.data.x_train, back.data.x_test), task, same, strict=True
+            (DIGITS.x_train, DIGITS.x_test),
+            (back.data.x_train, back.data.x_test),
+            task,
+            same,
+            strict=True,
         ):
             assert np.array_equal(part.y, again.y)
-            assert np.array_equal(stream.images(x, part.row, number), back.images(y, again.row, number))
+            assert np.array_equal(
+                stream.images(x, part.row, number), back.images(y, again.row, number)
+            )
 
 
 def test_experiences_have_the_classes_timeline_and_task_labels_of_avalanches_own():
@@ -243,7 +297,9 @@ def test_experiences_have_the_classes_timeline_and_task_labels_of_avalanches_own
     )
     for stream in ("train_stream", "test_stream"):
         for mine, other in zip(getattr(ours, stream), getattr(theirs, stream), strict=True):
-            assert [getattr(mine, name) for name in names] == [getattr(other, name) for name in names]
+            assert [getattr(mine, name) for name in names] == [
+                getattr(other, name) for name in names
+            ]
             assert mine.dataset[0][1:] == other.dataset[0][1:]
 
 
@@ -260,10 +316,16 @@ def test_experiences_that_share_some_classes_only_are_refused():
 @pytest.mark.parametrize("scenario", ROWS)
 def test_a_class_incremental_benchmark_of_avalanches_is_a_split_of_ours(scenario):
     benchmark = PARTS.get(
-        "benchmarks", "avalanche", {"scenario": scenario, "num_experiences": "2", "class_order": "8,1,2,0,9,4,3,7,6,5"}
+        "benchmarks",
+        "avalanche",
+        {"scenario": scenario, "num_experiences": "2", "class_order": "8,1,2,0,9,4,3,7,6,5"},
     )
-    ours = split(scenario=scenario, class_order="1,2,8,0,9,3,4,5,6,7")  # by rank where the label set is one
-    for task, same in zip(benchmark.stream(DIGITS, 0).tasks, ours.stream(DIGITS, 0).tasks, strict=True):
+    ours = split(
+        scenario=scenario, class_order="1,2,8,0,9,3,4,5,6,7"
+    )  # by rank where the label set is one
+    for task, same in zip(
+        benchmark.stream(DIGITS, 0).tasks, ours.stream(DIGITS, 0).tasks, strict=True
+    ):
         for part, again in zip(task, same, strict=True):
             order = np.argsort(part.row)
             assert np.array_equal(part.row[order], again.row)

@@ -36,7 +36,20 @@ def call(monkeypatch, capsys, tmp_path):
 def test_list_names_every_kind_of_part_and_the_suites(call):
     code, out, _ = call("list")
     assert code == 0
-    assert all(word in out for word in ("split", "permuted", "rotated", "finetune", "joint", "er", "scores", "timing", "quick"))
+    assert all(
+        word in out
+        for word in (
+            "split",
+            "permuted",
+            "rotated",
+            "finetune",
+            "joint",
+            "er",
+            "scores",
+            "timing",
+            "quick",
+        )
+    )
     assert "lr=0.1,memory=200,draw=10,policy=reservoir" in out
 
 
@@ -49,7 +62,11 @@ def test_list_of_one_kind_names_no_other(call):
 def test_list_tells_what_strategies_know_ahead_and_their_answer_to_weighting(call):
     _, out, _ = call("list", "strategies")
     lines = [line.strip() for line in out.splitlines()]
-    told = {lines[i - 2].split()[0]: line for i, line in enumerate(lines) if line.startswith("knows ahead")}
+    told = {
+        lines[i - 2].split()[0]: line
+        for i, line in enumerate(lines)
+        if line.startswith("knows ahead")
+    }
     assert told["agem"] == "knows ahead: length, classes; weighting=tasks: has nothing to weigh"
     assert told["mer"] == "knows ahead: classes; weighting=tasks: refuses"
     assert told["lwf"] == "knows ahead: nothing; weighting=tasks: heeds"
@@ -57,9 +74,22 @@ def test_list_tells_what_strategies_know_ahead_and_their_answer_to_weighting(cal
 
 
 def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path):
-    words = ("--benchmark", CELL[1], "--strategy", "er:policy=ring", "--strategy", "er", "--seeds", 1, "--compile", "off")
+    words = (
+        "--benchmark",
+        CELL[1],
+        "--strategy",
+        "er:policy=ring",
+        "--strategy",
+        "er",
+        "--seeds",
+        1,
+        "--compile",
+        "off",
+    )
     assert call("run", *words)[0] == 0
-    records = {record.cell.strategy.changed: record.knows for record in Store(tmp_path / "runs" / "cells")}
+    records = {
+        record.cell.strategy.changed: record.knows for record in Store(tmp_path / "runs" / "cells")
+    }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
     call("report", "runs/cells", "--format", "md", "--out", "tables")
     note = "Told ahead how many tasks or classes the whole stream has, by which a memory is shared: er policy=ring."
@@ -67,7 +97,9 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
 
 
 def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
-    assert call("run", *CELL, "--strategy", "er:memory=10", "--seeds", 2, "--compile", "off")[0] == 0
+    assert (
+        call("run", *CELL, "--strategy", "er:memory=10", "--seeds", 2, "--compile", "off")[0] == 0
+    )
     records = sorted((tmp_path / "runs" / "cells").glob("split/*/*/seed-*.json"))
     assert len(records) == 4
     code, out, _ = call("report", "runs/cells", "--format", "md,tex", "--out", "tables")
@@ -149,9 +181,13 @@ def test_a_failed_cell_gives_exit_code_1_its_reason_and_spares_the_others(call, 
     assert code == 1
     assert "seeds 0: broken.py:11: ValueError: on purpose (--traceback shows all of it)" in err
     assert ("in end_task" in err, "in end_task" in call(*words, "--traceback")[2]) == (False, True)
-    assert not any(folder in err for folder in (str(tmp_path), sys.prefix, "site-packages"))  # records leave the machine
+    assert not any(
+        folder in err for folder in (str(tmp_path), sys.prefix, "site-packages")
+    )  # records leave the machine
     assert "done" in out
-    (tmp_path / "broken.py").write_text(BROKEN.replace('raise ValueError("on purpose")', "return state"))
+    (tmp_path / "broken.py").write_text(
+        BROKEN.replace('raise ValueError("on purpose")', "return state")
+    )
     code, out, _ = call(*words)
     assert code == 0
     assert "1 replicates to run, 1 done already" in out
@@ -161,20 +197,24 @@ def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, t
     assert call("new", "strategy", "my_replay")[0] == 0
     code, out, _ = call("check", "--plugin", "my_replay.py")
     assert (code, "FAILED" in out) == (0, False)
-    suite = (
-        'title = "t"\nseeds = 1\n[[cells]]\nbenchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
-    )
+    suite = 'title = "t"\nseeds = 1\n[[cells]]\nbenchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
     (tmp_path / "s.toml").write_text(suite)
-    assert call("run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05")[0] == 0
+    assert (
+        call("run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05")[0] == 0
+    )
     assert "| my_replay lr=0.05 " in call("report", "runs/s")[1]
 
 
-def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables_of_a_suite(call, tmp_path):
+def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables_of_a_suite(
+    call, tmp_path
+):
     assert call("new", "metastrategy", "my_maml")[0] == 0
     code, out, _ = call("check", "--plugin", "my_maml.py")
     assert (code, out.count("passed"), "FAILED" in out) == (0, 10, False)
     (tmp_path / "s.toml").write_text(MIXED)
-    assert call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
+    assert (
+        call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
+    )
     assert (
         call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 8
     )  # adaptation, its account, significance and timing of two benchmarks
@@ -193,7 +233,12 @@ def test_check_holds_a_meta_strategy_to_the_contract_of_its_kind(call):
     assert "keeps the contract of a meta-strategy" in out
 
 
-EPISODES = ("--benchmark", "sinusoid:iterations=4,tasks=2,test_tasks=3,checks=1,model=mlp-4", "--strategy", "maml:test_steps=2")
+EPISODES = (
+    "--benchmark",
+    "sinusoid:iterations=4,tasks=2,test_tasks=3,checks=1,model=mlp-4",
+    "--strategy",
+    "maml:test_steps=2",
+)
 
 
 def test_a_run_of_episodes_leaves_records_of_adaptation(call, tmp_path):
@@ -203,7 +248,9 @@ def test_a_run_of_episodes_leaves_records_of_adaptation(call, tmp_path):
     records = [Record.from_json(text) for text in texts]
     assert [record.to_json() for record in records] == texts
     assert [np.shape(record.adaptation.loss) for record in records] == [(3, 3)] * 2
-    assert [(record.status, record.tests, record.counts["steps"]) for record in records] == [("done", [], 4)] * 2
+    assert [(record.status, record.tests, record.counts["steps"]) for record in records] == [
+        ("done", [], 4)
+    ] * 2
 
 
 def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
@@ -212,18 +259,28 @@ def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"adaptation": whole["adaptation"] | {"cosine": []}}))
     _, out, err = call("run", *EPISODES)
-    assert "is damaged and will be run again (the numbers of tasks, inner steps and queries do not fit together)" in err
+    assert (
+        "is damaged and will be run again (the numbers of tasks, inner steps and queries do not fit together)"
+        in err
+    )
     assert "1 replicates to run, 0 done already" in out
     assert json.loads(path.read_text())["adaptation"] == whole["adaptation"]
 
 
 def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_path):
-    code, out, err = call("run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:lr=1e30")
+    code, out, err = call(
+        "run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:lr=1e30"
+    )
     assert (code, out.count("diverged")) == (0, 2)
     assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
-    assert "The loss of 3 test tasks became non-finite after 1 inner step. A smaller lr may help." in err
+    assert (
+        "The loss of 3 test tasks became non-finite after 1 inner step. A smaller lr may help."
+        in err
+    )
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-0.json")]
-    assert [(record["status"], record["adaptation"]) for record in records] == [("diverged", None)] * 2
+    assert [(record["status"], record["adaptation"]) for record in records] == [
+        ("diverged", None)
+    ] * 2
 
 
 MIXED = f"""
@@ -238,17 +295,29 @@ strategies = ["scratch:test_steps=1"]
 """
 
 
-@pytest.mark.parametrize(("added", "takers"), [("er", {"split"}), ("maml", {"sinusoid", "fewshot"}), ("oracle", {"sinusoid"})])
-def test_a_strategy_added_to_a_mixed_suite_goes_to_the_benchmarks_that_take_it(call, tmp_path, added, takers):
+@pytest.mark.parametrize(
+    ("added", "takers"),
+    [("er", {"split"}), ("maml", {"sinusoid", "fewshot"}), ("oracle", {"sinusoid"})],
+)
+def test_a_strategy_added_to_a_mixed_suite_goes_to_the_benchmarks_that_take_it(
+    call, tmp_path, added, takers
+):
     (tmp_path / "s.toml").write_text(MIXED)
     assert call("run", "s.toml", "--strategy", added)[0] == 0
-    cells = {path.relative_to(tmp_path / "runs" / "s").parts[:2] for path in tmp_path.rglob("seed-0.json")}
+    cells = {
+        path.relative_to(tmp_path / "runs" / "s").parts[:2]
+        for path in tmp_path.rglob("seed-0.json")
+    }
     own = {("split", "finetune"), ("sinusoid", "scratch"), ("fewshot", "scratch")}
     assert cells == own | {(taker, added) for taker in takers}
 
 
-@pytest.mark.parametrize(("kept", "added"), [("split", "maml"), ("sinusoid", "er"), ("fewshot", "oracle")])
-def test_a_strategy_added_to_a_suite_that_has_nothing_for_it_is_refused(call, tmp_path, kept, added):
+@pytest.mark.parametrize(
+    ("kept", "added"), [("split", "maml"), ("sinusoid", "er"), ("fewshot", "oracle")]
+)
+def test_a_strategy_added_to_a_suite_that_has_nothing_for_it_is_refused(
+    call, tmp_path, kept, added
+):
     (tmp_path / "s.toml").write_text(MIXED)
     code, _, err = call("run", "s.toml", "--strategy", added, "--only", f"benchmark={kept}")
     assert (code, len(err.strip().splitlines())) == (2, 1)
@@ -270,7 +339,8 @@ strategies = ["finetune", "er"]
 
 
 @pytest.mark.parametrize(
-    ("words", "count"), [((), 1), (("--part", "more"), 2), (("--part", "more", "--only", "strategy=er"), 1)]
+    ("words", "count"),
+    [((), 1), (("--part", "more"), 2), (("--part", "more", "--only", "strategy=er"), 1)],
 )
 def test_a_part_of_a_suite_runs_where_it_is_asked_for(call, tmp_path, words, count):
     (tmp_path / "s.toml").write_text(PARTED)
@@ -292,7 +362,20 @@ def test_only_runs_the_cells_it_names(call):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_jobs_give_the_same_records(call, tmp_path, jobs):
-    words = ("run", *CELL, "--strategy", "er", "--seeds", 2, "--compile", "off", "--jobs", jobs, "--out", "store")
+    words = (
+        "run",
+        *CELL,
+        "--strategy",
+        "er",
+        "--seeds",
+        2,
+        "--compile",
+        "off",
+        "--jobs",
+        jobs,
+        "--out",
+        "store",
+    )
     assert call(*words)[0] == 0
     records = [json.loads(p.read_text()) for p in sorted((tmp_path / "store").rglob("seed-*.json"))]
     assert [r["seed"] for r in records] == [0, 1, 0, 1]
@@ -301,28 +384,79 @@ def test_jobs_give_the_same_records(call, tmp_path, jobs):
 
 
 MISTAKES = {
-    "an unknown benchmark": (["--benchmark", "splt", "--strategy", "er"], "no benchmark 'splt'. Did you mean split?"),
+    "an unknown benchmark": (
+        ["--benchmark", "splt", "--strategy", "er"],
+        "no benchmark 'splt'. Did you mean split?",
+    ),
     "an unknown strategy": (["--benchmark", "split", "--strategy", "ewr"], "no strategy 'ewr'"),
-    "an unknown setting": (["--benchmark", "split", "--strategy", "er:memroy=5"], "Did you mean memory?"),
-    "a value out of range": (["--benchmark", "split", "--strategy", "er:lr=-1"], "lr='-1' is not possible"),
-    "a value of the wrong type": (["--benchmark", "split:tasks=two", "--strategy", "er"], "tasks='two' is not possible"),
-    "a value that is not a choice": (["--benchmark", "split:scenario=all", "--strategy", "er"], "scenario='all'"),
-    "an infinite rate": (["--benchmark", "split", "--strategy", "er:lr=inf"], "lr='inf' is not possible"),
+    "an unknown setting": (
+        ["--benchmark", "split", "--strategy", "er:memroy=5"],
+        "Did you mean memory?",
+    ),
+    "a value out of range": (
+        ["--benchmark", "split", "--strategy", "er:lr=-1"],
+        "lr='-1' is not possible",
+    ),
+    "a value of the wrong type": (
+        ["--benchmark", "split:tasks=two", "--strategy", "er"],
+        "tasks='two' is not possible",
+    ),
+    "a value that is not a choice": (
+        ["--benchmark", "split:scenario=all", "--strategy", "er"],
+        "scenario='all'",
+    ),
+    "an infinite rate": (
+        ["--benchmark", "split", "--strategy", "er:lr=inf"],
+        "lr='inf' is not possible",
+    ),
     "a malformed setting": (["--benchmark", "split:tasks", "--strategy", "er"], "NAME:key=value"),
-    "too many tasks": (["--benchmark", "split:tasks=11", "--strategy", "er"], "at most one task per class"),
-    "a number too large": (["--benchmark", "split:batch=99999999999999999999", "--strategy", "er"], "batch="),
-    "a layer without units": (["--benchmark", "split:model=mlp-0", "--strategy", "er"], "A model is mlp"),
-    "a missing dataset": (["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"], "neither a name nor a file"),
+    "too many tasks": (
+        ["--benchmark", "split:tasks=11", "--strategy", "er"],
+        "at most one task per class",
+    ),
+    "a number too large": (
+        ["--benchmark", "split:batch=99999999999999999999", "--strategy", "er"],
+        "batch=",
+    ),
+    "a layer without units": (
+        ["--benchmark", "split:model=mlp-0", "--strategy", "er"],
+        "A model is mlp",
+    ),
+    "a missing dataset": (
+        ["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"],
+        "neither a name nor a file",
+    ),
     "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
-    "a ring too small": (["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"], "memory=3"),
-    "a strategy on episodes": (["--benchmark", "sinusoid", "--strategy", "er"], "ER learns from a stream, and Sinusoid is"),
-    "a meta-strategy on a stream": (["--benchmark", "split", "--strategy", "maml"], "MAML learns from episodes, and Split"),
-    "an oracle without facts": (["--benchmark", "fewshot:ways=2", "--strategy", "oracle"], "FewShot has none. Leave it out"),
-    "too many ways": (["--benchmark", "fewshot:ways=9", "--strategy", "maml"], "has classes, here 8; ways=9. Lower ways"),
-    "another inner optimiser": (["--benchmark", "sinusoid", "--strategy", "metasgd:optimizer=adam"], "optimizer='adam'"),
+    "a ring too small": (
+        ["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"],
+        "memory=3",
+    ),
+    "a strategy on episodes": (
+        ["--benchmark", "sinusoid", "--strategy", "er"],
+        "ER learns from a stream, and Sinusoid is",
+    ),
+    "a meta-strategy on a stream": (
+        ["--benchmark", "split", "--strategy", "maml"],
+        "MAML learns from episodes, and Split",
+    ),
+    "an oracle without facts": (
+        ["--benchmark", "fewshot:ways=2", "--strategy", "oracle"],
+        "FewShot has none. Leave it out",
+    ),
+    "too many ways": (
+        ["--benchmark", "fewshot:ways=9", "--strategy", "maml"],
+        "has classes, here 8; ways=9. Lower ways",
+    ),
+    "another inner optimiser": (
+        ["--benchmark", "sinusoid", "--strategy", "metasgd:optimizer=adam"],
+        "optimizer='adam'",
+    ),
     "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
     "nothing": ([], "nothing to run"),
-    "an unknown fate of changed records": ([*CELL, "--changed", "ask"], "--changed takes rerun, keep, stop; it was 'ask'"),
+    "an unknown fate of changed records": (
+        [*CELL, "--changed", "ask"],
+        "--changed takes rerun, keep, stop; it was 'ask'",
+    ),
     "an unknown suite": (["quik"], "no suite 'quik'"),
     "an unknown device": ([*CELL, "--device", "tpu"], "cpu or cuda"),
     "an unknown compile mode": ([*CELL, "--compile", "maybe"], "auto, on, off"),
@@ -334,21 +468,45 @@ MISTAKES = {
     "an --only without a name": ([*CELL, "--only", "strategy="], "it was 'strategy='"),
     "a part without a suite": ([*CELL, "--part", "more"], "--part names cells of a suite"),
     "a suite of an unknown user": (["~nobody-of-that-name"], "no suite '~nobody-of-that-name'"),
-    "data of an unknown user": (["--benchmark", "split:dataset=~nobody-of-that-name/x", "--strategy", "er"], "home folder"),
+    "data of an unknown user": (
+        ["--benchmark", "split:dataset=~nobody-of-that-name/x", "--strategy", "er"],
+        "home folder",
+    ),
     "a suite with a long name": (["a" * 300], "File name too long"),
-    "a dataset with a long name": (["--benchmark", f"split:dataset={'a' * 300}", "--strategy", "er"], "File name too long"),
+    "a dataset with a long name": (
+        ["--benchmark", f"split:dataset={'a' * 300}", "--strategy", "er"],
+        "File name too long",
+    ),
     "a plugin with a long name": ([*CELL, "--plugin", "a" * 300], "File name too long"),
     "a store with a long name": ([*CELL, "--out", "a" * 300], "File name too long"),
-    "a device as data": (["--benchmark", "split:dataset=/dev/zero", "--strategy", "er"], "Only regular files"),
-    "epochs beside steps": (["--benchmark", "split:steps=5,epochs=3", "--strategy", "er"], "with steps=5, epochs=3 has none"),
-    "test examples without tests": (["--benchmark", "split:test_examples=5", "--strategy", "er"], "test_examples=5 has none"),
-    "probes of nothing": (["--benchmark", "split:probe=0,probe_every=5", "--strategy", "er"], "probe_every=5 has none"),
+    "a device as data": (
+        ["--benchmark", "split:dataset=/dev/zero", "--strategy", "er"],
+        "Only regular files",
+    ),
+    "epochs beside steps": (
+        ["--benchmark", "split:steps=5,epochs=3", "--strategy", "er"],
+        "with steps=5, epochs=3 has none",
+    ),
+    "test examples without tests": (
+        ["--benchmark", "split:test_examples=5", "--strategy", "er"],
+        "test_examples=5 has none",
+    ),
+    "probes of nothing": (
+        ["--benchmark", "split:probe=0,probe_every=5", "--strategy", "er"],
+        "probe_every=5 has none",
+    ),
     "angles beside degrees": (
         ["--benchmark", "rotated:tasks=1,degrees=9,max_angle=90", "--strategy", "er"],
         "max_angle=90 draw",
     ),
-    "a dataset of sinusoids": (["--benchmark", "sinusoid:dataset=digits", "--strategy", "maml"], "take no dataset"),
-    "an error of many characters": (["--benchmark", f"split:tasks=1,a{'b' * 9000}=1", "--strategy", "er"], "no setting 'abbb"),
+    "a dataset of sinusoids": (
+        ["--benchmark", "sinusoid:dataset=digits", "--strategy", "maml"],
+        "take no dataset",
+    ),
+    "an error of many characters": (
+        ["--benchmark", f"split:tasks=1,a{'b' * 9000}=1", "--strategy", "er"],
+        "no setting 'abbb",
+    ),
     "an output that is a file": ([*CELL, "--out", __file__], "cannot be written"),
 }
 
@@ -364,7 +522,10 @@ def test_a_mistake_is_one_clear_line_and_nothing_is_trained(call, tmp_path, mist
     assert not list(tmp_path.rglob("seed-*.json"))
 
 
-@pytest.mark.parametrize("words", [("--timeout", "1e300"), ("--timeout", "inf"), ("--timeout", "nan"), ("--seeds", 10**400)])
+@pytest.mark.parametrize(
+    "words",
+    [("--timeout", "1e300"), ("--timeout", "inf"), ("--timeout", "nan"), ("--seeds", 10**400)],
+)
 def test_a_number_beyond_the_limits_is_refused_before_anything_is_trained(call, tmp_path, words):
     code, _, err = call("run", *CELL, *words)
     assert code == 2
@@ -378,13 +539,17 @@ def test_a_console_that_lacks_a_character_shows_its_code(call, monkeypatch, enco
     monkeypatch.setattr(sys, "stdout", console)
     assert call("run", *CELL, "--seeds", 2, "--compile", "off")[0] == 0
     console.flush()
-    assert b"\\xb1" in console.buffer.getvalue() or "±".encode(encoding) in console.buffer.getvalue()
+    assert (
+        b"\\xb1" in console.buffer.getvalue() or "±".encode(encoding) in console.buffer.getvalue()
+    )
 
 
 @pytest.mark.parametrize("width", ["0", "1"])
 def test_a_terminal_of_any_width_is_printed_to(width):
     words = [sys.executable, "-m", "retrograde", "list", "suites"]
-    found = subprocess.run(words, check=False, env=os.environ | {"COLUMNS": width}, capture_output=True, text=True)
+    found = subprocess.run(
+        words, check=False, env=os.environ | {"COLUMNS": width}, capture_output=True, text=True
+    )
     assert (found.returncode, "quick" in found.stdout) == (0, True)
 
 
@@ -395,7 +560,10 @@ SUITES = {
     "an unknown key": (f'title = "t"\nseed = 3\n{ONE}', "no key 'seed'. Did you mean seeds?"),
     "no cells": ('title = "t"\ncells = []', "cells"),
     "a number of seeds that is none": (f'title = "t"\nseeds = "many"\n{ONE}', "seeds='many'"),
-    "an unknown key of cells": (f'title = "t"\n{ONE.replace("benchmarks", "benchmark")}', "benchmark"),
+    "an unknown key of cells": (
+        f'title = "t"\n{ONE.replace("benchmarks", "benchmark")}',
+        "benchmark",
+    ),
 }
 
 
@@ -433,7 +601,19 @@ EDITS = {
     "mine_stream.py": "benchmark mine_stream.py",
     "net.py": "model net.py",
 }
-OWN = ("run", "--plugin", "mine.py", "--plugin", "mine_stream.py", "--strategy", "mine", "--compile", "off", "--jobs", 1)
+OWN = (
+    "run",
+    "--plugin",
+    "mine.py",
+    "--plugin",
+    "mine_stream.py",
+    "--strategy",
+    "mine",
+    "--compile",
+    "off",
+    "--jobs",
+    1,
+)
 OWN += ("--benchmark", "mine_stream:tasks=2,examples=20,tests=20,model=net.py:make")
 
 
@@ -470,7 +650,9 @@ def test_kept_records_of_an_edited_file_stand_in_a_row_of_their_own(call, projec
     assert "1 replicates to run, 1 done already" in out
     assert "They are kept, and other seeds make rows of their own." in err
     assert f"{name} " in call("report", "runs/cells")[2]
-    scores = pd.read_csv(project / "runs" / "cells" / "tables" / "scores.csv", keep_default_na=False)
+    scores = pd.read_csv(
+        project / "runs" / "cells" / "tables" / "scores.csv", keep_default_na=False
+    )
     scores = scores[scores.metric == "ACC"]
     assert scores.n.tolist() == [1, 1]
     labels = (scores.benchmark + scores.settings).tolist()
@@ -501,7 +683,9 @@ def test_an_edit_that_fails_leaves_the_record_of_the_version_that_did_not(call, 
     assert "0 replicates to run, 1 done already" in call(*OWN)[1]
 
 
-def test_a_bug_of_an_author_is_said_once_with_its_line_and_all_of_it_where_that_is_wanted(call, tmp_path):
+def test_a_bug_of_an_author_is_said_once_with_its_line_and_all_of_it_where_that_is_wanted(
+    call, tmp_path
+):
     (tmp_path / "broken.py").write_text(BROKEN.replace("return state", "return state.param", 1))
     words = ("--plugin", "broken.py")
     line = "broken.py:8: AttributeError: 'State' object has no attribute 'param'"
@@ -516,19 +700,38 @@ def test_a_bug_of_an_author_is_said_once_with_its_line_and_all_of_it_where_that_
 
 
 def test_a_check_that_takes_too_long_is_stopped_with_its_name_and_line(call, tmp_path, monkeypatch):
-    (tmp_path / "slow.py").write_text(BROKEN.replace("return state", "import time; time.sleep(10**6)", 1))
+    (tmp_path / "slow.py").write_text(
+        BROKEN.replace("return state", "import time; time.sleep(10**6)", 1)
+    )
     monkeypatch.setenv("RETROGRADE_CHECK_SECONDS", "1")
     code, out, _ = call("check", "--plugin", "slow.py")
-    assert (code, out.count("Broken takes longer than 1 s, the limit of a check, and was stopped at slow.py:8")) == (1, 1)
+    assert (
+        code,
+        out.count(
+            "Broken takes longer than 1 s, the limit of a check, and was stopped at slow.py:8"
+        ),
+    ) == (1, 1)
     code, _, err = call("run", *CELL[:2], "--strategy", "slow", "--plugin", "slow.py")
-    assert (code, "Setting up slow for split" in err, "stopped at slow.py:8" in err) == (2, True, True)
+    assert (code, "Setting up slow for split" in err, "stopped at slow.py:8" in err) == (
+        2,
+        True,
+        True,
+    )
 
 
 STEP = "    def step(self, net, state, arrival): return state\n"
 PLUGINS = {
-    "a setting without a default": ("from retrograde.parts.fields import Rate", "    lr: Rate\n", "needs lr"),
+    "a setting without a default": (
+        "from retrograde.parts.fields import Rate",
+        "    lr: Rate\n",
+        "needs lr",
+    ),
     "no step": ("", "    pass\n", "Define step"),
-    "an init that raises": ("", f"{STEP}    def init(self, net, params): return {{}}['x']\n", "cannot be set up"),
+    "an init that raises": (
+        "",
+        f"{STEP}    def init(self, net, params): return {{}}['x']\n",
+        "cannot be set up",
+    ),
     "an import that stops the program": ("raise SystemExit(3)", "    pass\n", "cannot be imported"),
 }
 
@@ -537,7 +740,9 @@ PLUGINS = {
 def test_a_faulty_plugin_is_one_clear_line(call, tmp_path, fault):
     first, body, remedy = PLUGINS[fault]
     head = f"from dataclasses import dataclass\nfrom retrograde.interface.strategy import Strategy\n{first}\n"
-    (tmp_path / "mine.py").write_text(f"{head}@dataclass(frozen=True)\nclass Mine(Strategy):\n{body}")
+    (tmp_path / "mine.py").write_text(
+        f"{head}@dataclass(frozen=True)\nclass Mine(Strategy):\n{body}"
+    )
     code, _, err = call("run", *CELL[:2], "--strategy", "mine", "--plugin", "mine.py")
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert remedy in err
@@ -572,7 +777,9 @@ def test_a_report_follows_the_convention_of_another_suite_and_says_so(call, tmp_
     ours, theirs = (call("report", "runs/cells", *more)[1] for more in ((), ("--as", "mammoth")))
     assert ("forgetting_mammoth" in ours, "forgetting_mammoth" in theirs) == (False, True)
     assert "Forgetting and transfer as in Mammoth's first release of 2020" in theirs
-    assert "forgetting_mammoth" in (tmp_path / "runs" / "cells" / "tables" / "scores.csv").read_text()
+    assert (
+        "forgetting_mammoth" in (tmp_path / "runs" / "cells" / "tables" / "scores.csv").read_text()
+    )
     code, _, err = call("report", "runs/cells", "--as", "mine")
     assert (code, "Known: avalanche, gem, lamaml, mammoth" in err) == (2, True)
 
@@ -610,7 +817,9 @@ class Odd(Result):
 """
 
 
-def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(call, tmp_path, make_record):
+def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(
+    call, tmp_path, make_record
+):
     Store(tmp_path / "runs").write(make_record())
     (tmp_path / "odd.py").write_text(UNKNOWN)
     code, out, err = call("report", "runs", "--plugin", "odd.py")
@@ -620,7 +829,9 @@ def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(call,
     assert (tmp_path / "runs" / "tables" / "scores.md").is_file()
 
 
-def test_a_report_names_the_remedy_where_a_strategy_or_a_benchmark_is_not_known(call, tmp_path, make_record):
+def test_a_report_names_the_remedy_where_a_strategy_or_a_benchmark_is_not_known(
+    call, tmp_path, make_record
+):
     Store(tmp_path / "runs").write(make_record("cls_er", benchmark="mine"))
     code, _, err = call("report", "runs", "--format", "html")
     assert code == 0

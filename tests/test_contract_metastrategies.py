@@ -13,7 +13,9 @@ from retrograde.contract import metastrategies, strategies
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.parts.registry import Registry
 
-MAML, Pretrain, Scratch = (Registry().find("strategies", name) for name in ("maml", "pretrain", "scratch"))
+MAML, Pretrain, Scratch = (
+    Registry().find("strategies", name) for name in ("maml", "pretrain", "scratch")
+)
 CALLS = []
 
 
@@ -26,7 +28,9 @@ class Quick(MAML):
     def outer(self, net, state, episodes, progress, lr):
         """The meta-step with some other outer rate."""
         after = MAML.meta_step(self, net, state, episodes, progress)
-        return after.replace(params={k: v + lr * (after.params[k] - v) for k, v in state.params.items()})
+        return after.replace(
+            params={k: v + lr * (after.params[k] - v) for k, v in state.params.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,9 @@ class RemembersAtTest(Scratch):
     def inner(self, net, learned, fast, support, step):
         CALLS.append(1)
         gradient = net.grad(fast.params, support)
-        return fast.replace(params={k: v - 0.01 * len(CALLS) * gradient[k] for k, v in fast.params.items()})
+        return fast.replace(
+            params={k: v - 0.01 * len(CALLS) * gradient[k] for k, v in fast.params.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +125,9 @@ class OneAfterTheOther(Quick):
 
     def meta_step(self, net, state, episodes, progress):
         for n in range(len(episodes.query.x)):
-            one = type(episodes)(*(type(batch)(*(part[n : n + 1] for part in batch)) for batch in episodes))
+            one = type(episodes)(
+                *(type(batch)(*(part[n : n + 1] for part in batch)) for batch in episodes)
+            )
             state = super().meta_step(net, state, one, progress)
         return state
 
@@ -143,7 +151,9 @@ class Standardises(Quick):
     """Divides by the deviation between tasks, of which one has none."""
 
     def meta_step(self, net, state, episodes, progress):
-        losses = vmap(lambda episode: self.task_loss(net, state.params, episode, progress))(episodes)
+        losses = vmap(lambda episode: self.task_loss(net, state.params, episode, progress))(
+            episodes
+        )
         return self.outer(net, state, episodes, progress, 1 / losses.std())
 
 
@@ -188,16 +198,32 @@ BREAKS = [
     (RemembersOnItself, metastrategies.is_pure, "two results"),
     (Remembers, metastrategies.repeats_itself, "two runs of seed 3 differ"),
     (RemembersAtTest, metastrategies.repeats_itself, "two runs of seed 3 differ"),
-    (Remembers, metastrategies.is_alone_as_in_company, "seed 1 alone and beside seeds 0 and 2: the results differ by"),
+    (
+        Remembers,
+        metastrategies.is_alone_as_in_company,
+        "seed 1 alone and beside seeds 0 and 2: the results differ by",
+    ),
     (Draws, metastrategies.uses_no_global_randomness, "raised|generator moved"),
     (DrawsInNumpy, metastrategies.uses_no_global_randomness, "generator moved"),
     (DrawsInPython, metastrategies.uses_no_global_randomness, "different global seeds differ"),
     (DrawsAtTest, metastrategies.uses_no_global_randomness, "generator moved"),
-    (FirstTaskOnly, metastrategies.takes_tasks_in_any_order, "tasks in another order: the results differ by"),
-    (OneAfterTheOther, metastrategies.takes_tasks_in_any_order, "tasks in another order: the results differ by"),
+    (
+        FirstTaskOnly,
+        metastrategies.takes_tasks_in_any_order,
+        "tasks in another order: the results differ by",
+    ),
+    (
+        OneAfterTheOther,
+        metastrategies.takes_tasks_in_any_order,
+        "tasks in another order: the results differ by",
+    ),
     (Grows, metastrategies.keeps_its_shapes, "became"),
     (Doubles, metastrategies.keeps_its_shapes, "became .*float64"),
-    (Standardises, metastrategies.takes_any_task, "non-finite with tasks=1, shots=1, queries=1|degrees of freedom"),
+    (
+        Standardises,
+        metastrategies.takes_any_task,
+        "non-finite with tasks=1, shots=1, queries=1|degrees of freedom",
+    ),
     (Explodes, metastrategies.takes_any_task, "non-finite"),
     (Unpicklable, metastrategies.pickles, "cannot be pickled"),
     (DoublesItsRate, metastrategies.is_recorded, "a part made of them has"),
@@ -207,7 +233,9 @@ BREAKS = [
 ]
 
 
-@pytest.mark.parametrize(("part", "check", "reason"), BREAKS, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("part", "check", "reason"), BREAKS, ids=lambda value: getattr(value, "__name__", None)
+)
 def test_a_meta_strategy_that_breaks_a_claim_fails_that_check(part, check, reason):
     outcome = strategies.verdict(part(), check)
     assert outcome.outcome == "failed"
@@ -236,5 +264,11 @@ def test_a_meta_strategy_is_held_to_the_contract_of_meta_strategies_alone():
 
 def test_a_strategy_of_streams_is_held_to_the_contract_of_streams():
     finetune, maml = Registry().get("strategies", "finetune"), MAML()
-    assert (strategies.checks_of(finetune), strategies.checks_of(maml)) == (strategies.CHECKS, metastrategies.CHECKS)
-    assert not set(strategies.CHECKS) & set(metastrategies.CHECKS) - {metastrategies.pickles, metastrategies.is_recorded}
+    assert (strategies.checks_of(finetune), strategies.checks_of(maml)) == (
+        strategies.CHECKS,
+        metastrategies.CHECKS,
+    )
+    assert not set(strategies.CHECKS) & set(metastrategies.CHECKS) - {
+        metastrategies.pickles,
+        metastrategies.is_recorded,
+    }

@@ -45,13 +45,17 @@ class Remembers(Finetune):
 @dataclass(frozen=True)
 class Draws(Finetune):
     def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * float(torch.rand(())))
+        return net.descend(
+            state, net.grad(state.params, arrival.new), 0.1 + 0.05 * float(torch.rand(()))
+        )
 
 
 @dataclass(frozen=True)
 class DrawsInNumpy(Finetune):
     def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), 0.1 + 0.05 * np.random.rand())
+        return net.descend(
+            state, net.grad(state.params, arrival.new), 0.1 + 0.05 * np.random.rand()
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,11 @@ class Unpicklable(Finetune):
 @dataclass(frozen=True)
 class DrawsTwice(Finetune):
     def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr * (net.chance(2)[0] + net.chance(3)[0]))
+        return net.descend(
+            state,
+            net.grad(state.params, arrival.new),
+            self.lr * (net.chance(2)[0] + net.chance(3)[0]),
+        )
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,9 @@ class HoardsInItsState(GSS):
     memory: int = 5
 
     def init(self, net, params):
-        return {name: torch.cat([value, value]) for name, value in super().init(net, params).items()}
+        return {
+            name: torch.cat([value, value]) for name, value in super().init(net, params).items()
+        }
 
     def step(self, net, state, arrival):
         copies = arrival.new.x.repeat(2, 1)[: 2 * self.memory]
@@ -184,7 +194,11 @@ def why(part, check):
         (Idle(), strategies.learns, "accuracy"),
         (Hoards(), strategies.stays_within_its_memory, "memory=5"),
         (Centres(), strategies.predicts_examples_apart, "alone and among others"),
-        (HoardsInItsState(), strategies.stays_within_its_memory, "10 examples are held, with those of its own state"),
+        (
+            HoardsInItsState(),
+            strategies.stays_within_its_memory,
+            "10 examples are held, with those of its own state",
+        ),
         (DrawsTwice(), strategies.is_pure, "name of its own"),
         (SlowsDown(), strategies.knows_no_length, "after task 1 it differs"),
         (RingInSecret(), strategies.knows_no_length, "after task 2 it differs"),
@@ -253,7 +267,9 @@ class KeepsMore(KeepsItsShare):
 
 
 def test_a_learner_is_weighed_by_the_bytes_of_its_tensors_and_arrays():
-    assert strategies.verdict(KeepsItsShare(), strategies.stays_within_its_memory).outcome == "passed"
+    assert (
+        strategies.verdict(KeepsItsShare(), strategies.stays_within_its_memory).outcome == "passed"
+    )
     assert "it grew by" in why(KeepsMore(), strategies.stays_within_its_memory)
 
 
@@ -283,8 +299,12 @@ def test_a_strategy_that_reads_the_future_is_found(monkeypatch):
     def peeking(self, data, seed):
         stream = honest(self, data, seed)
         first, *rest = stream.tasks
-        rows, y = (np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True))
-        object.__setattr__(stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest))
+        rows, y = (
+            np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True)
+        )
+        object.__setattr__(
+            stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest)
+        )
         return stream
 
     monkeypatch.setattr(toys.Blobs, "cut", peeking)
@@ -295,7 +315,10 @@ def test_a_declared_scenario_is_neither_passed_nor_failed():
     class OnlyTask(Finetune):
         scenarios = ("task",)
 
-    outcomes = {scenario: strategies.works_in(OnlyTask(), scenario).outcome for scenario in ("task", "domain", "class")}
+    outcomes = {
+        scenario: strategies.works_in(OnlyTask(), scenario).outcome
+        for scenario in ("task", "domain", "class")
+    }
     assert outcomes == {"task": "passed", "domain": "declared", "class": "declared"}
 
 

@@ -25,7 +25,10 @@ PNG_HEADER = 33
 
 def arrays(shape=(8, 8), dtype=np.uint8, **changes):
     random = np.random.default_rng(0)
-    x = {f"x_{part}": (200 * random.random((n, *shape))).astype(dtype) for part, n in (("train", 12), ("test", 6))}
+    x = {
+        f"x_{part}": (200 * random.random((n, *shape))).astype(dtype)
+        for part, n in (("train", 12), ("test", 6))
+    }
     y = {f"y_{part}": np.arange(n) % 3 for part, n in (("train", 12), ("test", 6))}
     return {name: array for name, array in {**x, **y, **changes}.items() if array is not None}
 
@@ -38,13 +41,22 @@ def saved(path, save=np.savez, **changes):
 def picture(value, size=(5, 4), mode="RGB"):
     random = np.random.default_rng(value)
     file = io.BytesIO()
-    Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).convert(mode).save(file, "png")
+    Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).convert(mode).save(
+        file, "png"
+    )
     return file.getvalue()
 
 
 def tree(root, names=("cat", "dog"), **changes):
-    files = {f"{part}/{name}/{n}.png": (len(name) + n, name) for part in ("train", "test") for name in names for n in range(3)}
-    content = {name: picture(sum(map(ord, key[1])) + key[0]) for name, key in files.items()} | changes
+    files = {
+        f"{part}/{name}/{n}.png": (len(name) + n, name)
+        for part in ("train", "test")
+        for name in names
+        for n in range(3)
+    }
+    content = {
+        name: picture(sum(map(ord, key[1])) + key[0]) for name, key in files.items()
+    } | changes
     for name, data in content.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
@@ -92,13 +104,21 @@ def offline(monkeypatch):
 def write_idx(folder, name, array, compress=False):
     """LeCun's format: magic number, sizes (big-endian), bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    content = (
+        struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
     (folder / name).write_bytes(gzip.compress(content) if compress else content)
 
 
 def test_the_digits_are_bundled_and_every_class_is_split_alike():
     data = load("digits", NOWHERE)
-    assert (data.shape, data.classes, data.x_train.dtype, data.scale * data.x_train.max()) == ((1, 8, 8), 10, np.uint8, 1)
+    assert (data.shape, data.classes, data.x_train.dtype, data.scale * data.x_train.max()) == (
+        (1, 8, 8),
+        10,
+        np.uint8,
+        1,
+    )
     shares = np.bincount(data.y_test) / (np.bincount(data.y_train) + np.bincount(data.y_test))
     assert len(data.y_train) + len(data.y_test) == 1797
     assert np.allclose(shares, 0.25, atol=0.01)
@@ -109,7 +129,10 @@ def test_the_digits_are_the_same_every_time():
 
 
 def test_mnist_is_read_from_its_own_files_without_asking_the_network(tmp_path, offline):
-    parts = {part: np.random.default_rng(n).integers(0, 256, (n, 28, 28)) for part, n in (("train", 20), ("t10k", 10))}
+    parts = {
+        part: np.random.default_rng(n).integers(0, 256, (n, 28, 28))
+        for part, n in (("train", 20), ("t10k", 10))
+    }
     for part, x in parts.items():
         write_idx(tmp_path / "MNIST" / "raw", f"{part}-images-idx3-ubyte", x)
         write_idx(tmp_path / "MNIST" / "raw", f"{part}-labels-idx1-ubyte", np.arange(len(x)) % 10)
@@ -144,7 +167,9 @@ def test_the_data_folder_is_given_or_from_the_environment_or_the_cache(monkeypat
 
 def test_an_unknown_dataset_lists_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"'digts' is neither a name nor a file here\. Did you mean digits"):
+    with pytest.raises(
+        UserError, match=r"'digts' is neither a name nor a file here\. Did you mean digits"
+    ):
         load("digts", NOWHERE)
 
 
@@ -160,37 +185,62 @@ def test_an_unknown_dataset_lists_the_nearest(tmp_path, monkeypatch):
         ((1, 9, 1), np.uint8, (1, 9, 1), np.uint8, 1 / 255),
     ],
 )
-def test_own_arrays_keep_their_values_and_get_a_channel(tmp_path, save, shape, dtype, seen, kept, scale):
+def test_own_arrays_keep_their_values_and_get_a_channel(
+    tmp_path, save, shape, dtype, seen, kept, scale
+):
     data = saved(tmp_path / "own.npz", save=save, shape=shape, dtype=dtype)
-    assert (data.name, data.shape, data.x_train.dtype, data.scale, data.classes) == ("own", seen, kept, scale, 3)
-    assert np.array_equal(data.x_test.reshape(6, *shape), arrays(shape, dtype)["x_test"].astype(kept))
+    assert (data.name, data.shape, data.x_train.dtype, data.scale, data.classes) == (
+        "own",
+        seen,
+        kept,
+        scale,
+        3,
+    )
+    assert np.array_equal(
+        data.x_test.reshape(6, *shape), arrays(shape, dtype)["x_test"].astype(kept)
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"x_train": np.full((12, 8, 8), np.nan)}, "x_train of own holds NaN"),
-        ({"x_test": np.full((6, 8, 8), -np.inf), "dtype": np.float32}, "x_test of own holds NaN or infinity"),
+        (
+            {"x_test": np.full((6, 8, 8), -np.inf), "dtype": np.float32},
+            "x_test of own holds NaN or infinity",
+        ),
         ({"x_train": np.zeros(12)}, r"x_train of .*own.npz is \(12,\)"),
         ({"x_train": np.zeros((12, 1, 2, 3, 4))}, "Examples are"),
         ({"x_test": np.zeros((6, 9, 9), np.uint8)}, r"\(1, 8, 8\) uint8 and \(1, 9, 9\) uint8"),
         ({"x_test": np.zeros((6, 8, 8))}, "uint8 and .* float32"),
         ({"x_train": np.full((12, 8, 8), "a")}, "Examples are numbers"),
         ({"x_train": np.zeros((12, 8, 8), complex)}, "Examples are numbers"),
-        ({"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)}, r"x_train of own has shape \(0"),
+        (
+            {"x_train": np.zeros((0, 8, 8), np.uint8), "y_train": np.zeros(0, int)},
+            r"x_train of own has shape \(0",
+        ),
         ({"y_train": np.arange(11) % 3}, "12 x_train, 11 y_train"),
         ({"y_train": np.zeros((12, 1), int)}, "y_train of .* shape"),
         ({"y_test": np.arange(6) % 3 / 1.0}, "Labels are whole numbers.*y_test of .* float64"),
         ({"y_test": np.array(list("abcabc"))}, "Labels are whole numbers"),
         ({"y_train": np.array([0, 2] * 6)}, "y_train of own holds 0, 2"),
         ({"y_test": np.array([0, 1] * 3)}, "y_train holds 0, 1, 2, y_test 0, 1"),
-        ({"y_test": np.array([0, 1, 2] * 1 + [3, 3, 3])}, "y_train holds 0, 1, 2, y_test 0, 1, 2, 3"),
+        (
+            {"y_test": np.array([0, 1, 2] * 1 + [3, 3, 3])},
+            "y_train holds 0, 1, 2, y_test 0, 1, 2, 3",
+        ),
         ({"y_train": np.array([-1, 0, 1, 2] * 3)}, "y_train of own holds -1"),
         ({"x_test": None, "y_test": None}, "lacks x_test, y_test"),
         ({"y_train": np.array([None] * 12)}, "cannot be read as a .npz of plain arrays"),
-        ({"shape": (8, 8, 3)}, r"\(12, 8, 8, 3\), whose channels .* x_train = x_train.transpose\(0, 3, 1, 2\)"),
+        (
+            {"shape": (8, 8, 3)},
+            r"\(12, 8, 8, 3\), whose channels .* x_train = x_train.transpose\(0, 3, 1, 2\)",
+        ),
         ({"x_test": np.zeros((6, 5, 4, 1))}, r"whose channels .* x_test = x_test.transpose"),
-        ({"x_test": np.full((6, 8, 8), 1e300), "dtype": np.float64}, "x_test of own holds NaN or infinity"),
+        (
+            {"x_test": np.full((6, 8, 8), 1e300), "dtype": np.float64},
+            "x_test of own holds NaN or infinity",
+        ),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -239,7 +289,10 @@ def test_the_digest_changes_with_the_content_and_not_with_the_name(tmp_path):
     pixel, label = arrays()["x_test"], arrays()["y_train"]
     pixel[5, 7, 7] ^= 1
     label[0], label[1] = label[1], label[0]
-    others = [saved(tmp_path / "b.npz", **changes) for changes in ({"x_test": pixel}, {"y_train": label}, {"shape": (64,)})]
+    others = [
+        saved(tmp_path / "b.npz", **changes)
+        for changes in ({"x_test": pixel}, {"y_train": label}, {"shape": (64,)})
+    ]
     assert saved(tmp_path / "c.npz").digest == first.digest
     assert len({first.digest, *(other.digest for other in others)}) == 4
 
@@ -251,7 +304,12 @@ def test_the_digest_changes_with_the_scale():
 
 def test_an_image_folder_holds_the_pixels_and_sorted_classes(tmp_path):
     data = load(str(tree(tmp_path / "pets", names=("dog", "cat"))), NOWHERE)
-    assert (data.name, data.shape, data.y_train.tolist(), data.scale) == ("pets", (3, 5, 4), [0, 0, 0, 1, 1, 1], 1 / 255)
+    assert (data.name, data.shape, data.y_train.tolist(), data.scale) == (
+        "pets",
+        (3, 5, 4),
+        [0, 0, 0, 1, 1, 1],
+        1 / 255,
+    )
     first = np.asarray(Image.open(tmp_path / "pets" / "train" / "cat" / "0.png"))
     assert np.array_equal(data.x_train[0], first.transpose(2, 0, 1))
 
@@ -259,21 +317,30 @@ def test_an_image_folder_holds_the_pixels_and_sorted_classes(tmp_path):
 @pytest.mark.parametrize("prefix", ["", "pets/", "deep/er/"])
 def test_a_zip_gives_the_same_arrays_as_its_folder(tmp_path, prefix):
     root = tree(tmp_path / "pets", names=("a", "a-b", "a b", "ä"))
-    folder, archive = load(str(root), NOWHERE), load(str(zipped(root, tmp_path / "z.zip", prefix)), NOWHERE)
+    folder, archive = (
+        load(str(root), NOWHERE),
+        load(str(zipped(root, tmp_path / "z.zip", prefix)), NOWHERE),
+    )
     assert equal(folder, archive)
     assert folder.digest == archive.digest
 
 
 def test_grey_images_have_one_channel(tmp_path):
     root = tmp_path / "grey"
-    content = {f"{part}/{label}/x.PNG": picture(n, mode="L") for part in ("train", "test") for n, label in enumerate("ab")}
+    content = {
+        f"{part}/{label}/x.PNG": picture(n, mode="L")
+        for part in ("train", "test")
+        for n, label in enumerate("ab")
+    }
     assert load(str(tree(root, names=(), **content)), NOWHERE).shape == (1, 5, 4)
 
 
 def test_sixteen_bit_grey_images_keep_their_contrast_or_are_refused(tmp_path):
     file = io.BytesIO()
     Image.fromarray((np.arange(20).reshape(5, 4) * 3000).astype(np.uint16)).save(file, "png")
-    content = {f"{part}/{label}/x.png": file.getvalue() for part in ("train", "test") for label in "ab"}
+    content = {
+        f"{part}/{label}/x.png": file.getvalue() for part in ("train", "test") for label in "ab"
+    }
     try:
         data = load(str(tree(tmp_path / "deep", names=(), **content)), NOWHERE)
     except UserError:
@@ -283,7 +350,10 @@ def test_sixteen_bit_grey_images_keep_their_contrast_or_are_refused(tmp_path):
 
 def test_other_files_beside_the_images_are_passed_over(tmp_path):
     plain = load(str(tree(tmp_path / "one")), NOWHERE)
-    other = tree(tmp_path / "two", **{"train/cat/notes.txt": b"x", "README.png": b"x", "extra/cat/0.png": b"x"})
+    other = tree(
+        tmp_path / "two",
+        **{"train/cat/notes.txt": b"x", "README.png": b"x", "extra/cat/0.png": b"x"},
+    )
     assert equal(plain, load(str(other), NOWHERE))
 
 
@@ -294,13 +364,18 @@ def test_other_files_beside_the_images_are_passed_over(tmp_path):
         ({"test/dog/9.png": picture(9, mode="L")}, r"number of channels.*\(1, 5, 4\), \(3, 5, 4\)"),
         ({"train/cat/9.png": b"no image"}, "train/cat/9.png in .* cannot be read as an image"),
         ({"train/cat/9.png": b""}, "train/cat/9.png in .* cannot be read as an image"),
-        ({"train/cat/9.png": picture(9)[: PNG_HEADER + 20]}, "train/cat/9.png in .* cannot be read as an image"),
+        (
+            {"train/cat/9.png": picture(9)[: PNG_HEADER + 20]},
+            "train/cat/9.png in .* cannot be read as an image",
+        ),
         ({"test/cow/9.png": picture(9)}, "test/cow has no train/cow"),
         ({"train/cow/9.png": picture(9)}, "y_train holds 0, 1, 2, y_test 0, 2"),
     ],
 )
 @pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
-def test_images_that_do_not_fit_together_are_refused_with_the_reason(tmp_path, changes, why, as_zip):
+def test_images_that_do_not_fit_together_are_refused_with_the_reason(
+    tmp_path, changes, why, as_zip
+):
     root = tree(tmp_path / "pets", **changes)
     path = zipped(root, tmp_path / "z.zip") if as_zip else root
     with pytest.raises(UserError, match=why):
@@ -316,7 +391,9 @@ def test_an_image_folder_without_one_half_is_refused(tmp_path, missing):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda path: path.symlink_to("/nonexistent/x.png"), os.mkfifo], ids=["a dangling link", "a pipe"]
+    "make",
+    [lambda path: path.symlink_to("/nonexistent/x.png"), os.mkfifo],
+    ids=["a dangling link", "a pipe"],
 )
 def test_an_image_that_is_no_file_is_refused_by_name(tmp_path, make):
     root = tree(tmp_path / "pets")
@@ -378,9 +455,14 @@ def test_a_folder_with_too_many_folders_is_refused_before_it_is_read(tmp_path, m
         load(str(tree(tmp_path / "pets")), NOWHERE)
 
 
-@pytest.mark.parametrize("name", ["~nobody-of-that-name/x.npz", "a" * 5000, "nul\0.npz", "/dev/zero", "/dev/null"])
+@pytest.mark.parametrize(
+    "name", ["~nobody-of-that-name/x.npz", "a" * 5000, "nul\0.npz", "/dev/zero", "/dev/null"]
+)
 def test_a_path_that_leads_to_no_data_is_refused(name):
-    with pytest.raises(UserError, match="home folder|A path names a file|Only regular files|neither a name nor a file"):
+    with pytest.raises(
+        UserError,
+        match="home folder|A path names a file|Only regular files|neither a name nor a file",
+    ):
         load(name, NOWHERE)
 
 
@@ -399,7 +481,8 @@ def test_a_pipe_among_the_files_of_mnist_is_refused(tmp_path, offline):
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"x_train": b"no array"}, dict.fromkeys(arrays(), b"no array"), {"train/a/0.png": b""}]
+    "content",
+    [{}, {"x_train": b"no array"}, dict.fromkeys(arrays(), b"no array"), {"train/a/0.png": b""}],
 )
 def test_a_zip_without_arrays_is_refused_as_an_npz(tmp_path, content):
     with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
@@ -409,11 +492,16 @@ def test_a_zip_without_arrays_is_refused_as_an_npz(tmp_path, content):
         load(str(tmp_path / "own.npz"), NOWHERE)
 
 
-@pytest.mark.parametrize("make", [lambda path: np.savez(path / "own.npz", **arrays()), lambda path: tree(path / "own.npz")])
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: np.savez(path / "own.npz", **arrays()), lambda path: tree(path / "own.npz")],
+)
 def test_data_that_memory_does_not_hold_twice_are_refused(tmp_path, monkeypatch, make):
     make(tmp_path)
     monkeypatch.setattr("retrograde.data.files.physical_bytes", lambda: 1000)
-    (tmp_path / "own.npz").rename(path := tmp_path / ("own" if (tmp_path / "own.npz").is_dir() else "own.npz"))
+    (tmp_path / "own.npz").rename(
+        path := tmp_path / ("own" if (tmp_path / "own.npz").is_dir() else "own.npz")
+    )
     with pytest.raises(UserError, match="Data and a copy of them are held in memory"):
         load(str(path), NOWHERE)
 
@@ -451,12 +539,19 @@ def test_the_extra_files_of_a_zip_made_on_a_mac_are_passed_over(tmp_path):
 
 def test_what_is_no_zip_is_refused(tmp_path):
     (tmp_path / "data.zip").write_bytes(b"not a zip")
-    with pytest.raises(UserError, match=r"data\.zip is neither a \.npz, nor an image folder, nor a sound zip"):
+    with pytest.raises(
+        UserError, match=r"data\.zip is neither a \.npz, nor an image folder, nor a sound zip"
+    ):
         load(str(tmp_path / "data.zip"), NOWHERE)
 
 
 def test_a_damaged_zip_is_refused(tmp_path):
-    path = zipped(tree(tmp_path / "pets", names=("z",)) / "test", tmp_path / "z.zip", "test/", zipfile.ZIP_DEFLATED)
+    path = zipped(
+        tree(tmp_path / "pets", names=("z",)) / "test",
+        tmp_path / "z.zip",
+        "test/",
+        zipfile.ZIP_DEFLATED,
+    )
     spoil_first_member(path)
     with pytest.raises(UserError, match=r"z\.zip"):
         load(str(path), NOWHERE)

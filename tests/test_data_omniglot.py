@@ -14,7 +14,9 @@ from retrograde.errors import UserError
 
 HERE, WHOLE = data_folder(), omniglot.PARTS
 PARTS = ("images_background", "images_evaluation")
-CHARACTERS = [f"{PARTS[0]}/{name}" for name in ("A/b", "A/c", "A-b/a")] + [f"{PARTS[1]}/{name}" for name in ("A/a", "A/b")]
+CHARACTERS = [f"{PARTS[0]}/{name}" for name in ("A/b", "A/c", "A-b/a")] + [
+    f"{PARTS[1]}/{name}" for name in ("A/a", "A/b")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +42,22 @@ def png(image):
 
 
 def small(character, n):
-    return 255 - np.asarray(drawing(character, n).convert("L").resize((28, 28), Image.Resampling.LANCZOS))
+    return 255 - np.asarray(
+        drawing(character, n).convert("L").resize((28, 28), Image.Resampling.LANCZOS)
+    )
 
 
 def omniglot_files(**changes):
-    files = {f"{name}/07_{n:02}.png": png(drawing(c, n)) for c, name in enumerate(CHARACTERS) for n in range(20)} | changes
-    return {name: content for name, content in sorted(files.items(), reverse=True) if content is not None}
+    files = {
+        f"{name}/07_{n:02}.png": png(drawing(c, n))
+        for c, name in enumerate(CHARACTERS)
+        for n in range(20)
+    } | changes
+    return {
+        name: content
+        for name, content in sorted(files.items(), reverse=True)
+        if content is not None
+    }
 
 
 def zips(folder, **changes):
@@ -73,16 +85,26 @@ def forbid(monkeypatch, owner, name):
 
 
 @pytest.mark.parametrize("laid", [zips, folders])
-def test_classes_go_by_part_alphabet_and_character_and_the_last_five_drawings_are_for_tests(tmp_path, laid):
+def test_classes_go_by_part_alphabet_and_character_and_the_last_five_drawings_are_for_tests(
+    tmp_path, laid
+):
     data = load("omniglot", laid(tmp_path))
     assert np.array_equal(data.x_train[:, 0], [small(c, n) for c in range(5) for n in range(15)])
     assert np.array_equal(data.x_test[:, 0], [small(c, n) for c in range(5) for n in range(15, 20)])
-    assert (data.y_train.tolist(), data.y_test.tolist()) == (sorted([*range(5)] * 15), sorted([*range(5)] * 5))
+    assert (data.y_train.tolist(), data.y_test.tolist()) == (
+        sorted([*range(5)] * 15),
+        sorted([*range(5)] * 5),
+    )
 
 
 def test_ink_is_bright_paper_is_dark_and_edges_are_grey(tmp_path):
     data = load("omniglot", zips(tmp_path))
-    assert (data.name, data.shape, data.x_train.dtype, data.scale) == ("omniglot", (1, 28, 28), np.uint8, 1 / 255)
+    assert (data.name, data.shape, data.x_train.dtype, data.scale) == (
+        "omniglot",
+        (1, 28, 28),
+        np.uint8,
+        1 / 255,
+    )
     assert (data.x_train[:, 0, 0, 0].min() > 250, data.x_train[:, 0, -1, -1].max()) == (True, 0)
     assert len(np.unique(data.x_train)) > 2
 
@@ -104,7 +126,9 @@ def test_the_second_time_nothing_is_decoded(tmp_path, monkeypatch, laid):
 @pytest.mark.parametrize("laid", [zips, folders])
 def test_a_changed_drawing_is_seen_although_the_others_are_kept(tmp_path, laid):
     first = load("omniglot", laid(tmp_path))
-    second = load("omniglot", laid(tmp_path, **{"images_evaluation/A/a/07_00.png": png(drawing(0, 19))}))
+    second = load(
+        "omniglot", laid(tmp_path, **{"images_evaluation/A/a/07_00.png": png(drawing(0, 19))})
+    )
     assert np.flatnonzero((first.x_train != second.x_train).any((1, 2, 3))).tolist() == [45]
 
 
@@ -135,7 +159,9 @@ def test_what_could_not_be_written_whole_is_not_kept(tmp_path, cache, monkeypatc
 
 def test_missing_omniglot_names_the_folder_looked_in_and_the_remedy(tmp_path, monkeypatch):
     forbid(monkeypatch, import_torchvision().datasets.Omniglot, "download")
-    with pytest.raises(UserError, match=r"is forbidden here.*images_evaluation\.zip there.*RETROGRADE_DATA") as refusal:
+    with pytest.raises(
+        UserError, match=r"is forbidden here.*images_evaluation\.zip there.*RETROGRADE_DATA"
+    ) as refusal:
         load("omniglot", tmp_path)
     assert f"Looked in {tmp_path / 'omniglot-py'}," in str(refusal.value)
 
@@ -157,26 +183,48 @@ def test_only_the_half_that_is_missing_is_downloaded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({f"{CHARACTERS[0]}/07_19.png": None}, "background of Omniglot is 3 .* holds 3 characters, 2 of them with 20"),
-        ({f"{CHARACTERS[4]}/21.png": png(drawing(0, 0))}, "evaluation of Omniglot is 2 .* holds 2 characters, 1 of them"),
-        ({f"{CHARACTERS[4]}/07_{n:02}.png": None for n in range(20)}, "holds 1 characters, 1 of them"),
-        ({f"{PARTS[0]}/A/d/{n}.png": png(drawing(0, n)) for n in range(19)}, "holds 4 characters, 3 of them"),
-        ({f"{CHARACTERS[4]}/07_00.png": b"no image"}, r"A/b/07_00\.png in .* cannot be read as an image"),
+        (
+            {f"{CHARACTERS[0]}/07_19.png": None},
+            "background of Omniglot is 3 .* holds 3 characters, 2 of them with 20",
+        ),
+        (
+            {f"{CHARACTERS[4]}/21.png": png(drawing(0, 0))},
+            "evaluation of Omniglot is 2 .* holds 2 characters, 1 of them",
+        ),
+        (
+            {f"{CHARACTERS[4]}/07_{n:02}.png": None for n in range(20)},
+            "holds 1 characters, 1 of them",
+        ),
+        (
+            {f"{PARTS[0]}/A/d/{n}.png": png(drawing(0, n)) for n in range(19)},
+            "holds 4 characters, 3 of them",
+        ),
+        (
+            {f"{CHARACTERS[4]}/07_00.png": b"no image"},
+            r"A/b/07_00\.png in .* cannot be read as an image",
+        ),
     ],
 )
 @pytest.mark.parametrize("laid", [zips, folders])
-def test_an_incomplete_or_damaged_omniglot_is_refused_with_the_reason_and_the_remedy(tmp_path, changes, why, laid):
+def test_an_incomplete_or_damaged_omniglot_is_refused_with_the_reason_and_the_remedy(
+    tmp_path, changes, why, laid
+):
     with pytest.raises(UserError, match=f"{why}.*Put a whole copy there, or delete it"):
         load("omniglot", laid(tmp_path, **changes))
 
 
 def test_what_is_no_zip_is_refused_with_the_remedy(tmp_path):
     (zips(tmp_path) / "omniglot-py" / "images_evaluation.zip").write_bytes(b"half a download")
-    with pytest.raises(UserError, match=r"images_evaluation\.zip is neither .* Put a whole copy there, or delete it"):
+    with pytest.raises(
+        UserError,
+        match=r"images_evaluation\.zip is neither .* Put a whole copy there, or delete it",
+    ):
         load("omniglot", tmp_path)
 
 
-@pytest.mark.skipif(not [*HERE.glob("omniglot-py/images_evaluation*")], reason="RETROGRADE_DATA holds no Omniglot")
+@pytest.mark.skipif(
+    not [*HERE.glob("omniglot-py/images_evaluation*")], reason="RETROGRADE_DATA holds no Omniglot"
+)
 def test_the_real_omniglot_is_1623_characters_with_20_drawings_that_are_mostly_paper(monkeypatch):
     monkeypatch.setattr(omniglot, "PARTS", WHOLE)
     data = load("omniglot", HERE)

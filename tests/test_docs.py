@@ -33,7 +33,9 @@ def test_python_runs(code, tmp_path, monkeypatch):
 def commands():
     """Every line of a block of shell that begins with `retrograde`, as parameters."""
     lines = [line for block in blocks("") for line in block.values[0].splitlines()]
-    return sorted({line.partition("  #")[0].strip() for line in lines if line.startswith("retrograde ")})
+    return sorted(
+        {line.partition("  #")[0].strip() for line in lines if line.startswith("retrograde ")}
+    )
 
 
 @pytest.mark.parametrize("line", commands())
@@ -57,23 +59,37 @@ def test_links_lead_somewhere(page):
     assert [file for file, _, _ in files if file and not (page.parent / file).exists()] == []
     for file, _, anchor in files:
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", (page.parent / file).read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            headings = re.findall(
+                r"^#+ (.*)$", (page.parent / file).read_text(encoding="utf-8"), re.MULTILINE
+            )
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+            }
 
 
 def test_the_readme_is_short_and_shows_a_strategy_as_it_is():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.splitlines()) <= 150
-    body = (ROOT / "strategies" / "er.py").read_text(encoding="utf-8").partition('"""Experience replay."""\n\n')[2]
+    body = (
+        (ROOT / "strategies" / "er.py")
+        .read_text(encoding="utf-8")
+        .partition('"""Experience replay."""\n\n')[2]
+    )
     assert body in readme
 
 
 def test_few_shot_shows_maml_as_it_is():
-    body = (ROOT / "strategies" / "maml.py").read_text(encoding="utf-8").partition("    steps: Steps")[2]
+    body = (
+        (ROOT / "strategies" / "maml.py")
+        .read_text(encoding="utf-8")
+        .partition("    steps: Steps")[2]
+    )
     assert body.strip() in (ROOT / "docs" / "few-shot.md").read_text(encoding="utf-8")
 
 
 def test_paths_in_the_pages_are_there():
     for page in PAGES:
-        named = re.findall(r"`((?:src|strategies|results|tests)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+        named = re.findall(
+            r"`((?:src|strategies|results|tests)/[\w/.]+)`", page.read_text(encoding="utf-8")
+        )
         assert [path for path in named if not (ROOT / path).exists()] == []

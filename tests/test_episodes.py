@@ -14,7 +14,9 @@ from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.randomness import generator
 
-FewShot, Omniglot, Sinusoid = (Registry().find("benchmarks", name) for name in ("fewshot", "omniglot", "sinusoid"))
+FewShot, Omniglot, Sinusoid = (
+    Registry().find("benchmarks", name) for name in ("fewshot", "omniglot", "sinusoid")
+)
 RARE = 1e-6
 SPLIT = (5, 2, 3)
 SIZES = {"train": 5, "validation": 2, "test": 3}
@@ -25,10 +27,14 @@ PIXELS = np.arange(18).reshape(2, 3, 3)
 
 def coded(least=8, more=3, classes=10, shape=PIXELS.shape):
     """Pixel p of image i holds i times the number of pixels + p; classes have `least` images or up to `more` - 1 more."""
-    y = np.random.default_rng(2).permutation(np.repeat(np.arange(classes), least + np.arange(classes) % more))
+    y = np.random.default_rng(2).permutation(
+        np.repeat(np.arange(classes), least + np.arange(classes) % more)
+    )
     size = np.prod(shape)
     x = (size * np.arange(len(y))[:, None] + np.arange(size)).reshape(len(y), *shape)
-    train = np.isin(np.arange(len(y)), np.unique(y, return_index=True)[1], invert=True)  # all but one of each class
+    train = np.isin(
+        np.arange(len(y)), np.unique(y, return_index=True)[1], invert=True
+    )  # all but one of each class
     return Dataset("made", x[train], y[train], x[~train], y[~train])
 
 
@@ -57,7 +63,9 @@ def seen(drawn):
 
 
 def source(seed=0, data=DATA, **settings):
-    return FewShot(**{"split": SPLIT, "ways": 2, "test_queries": 1, "rotations": "none", **settings}).stream(data, seed)
+    return FewShot(
+        **{"split": SPLIT, "ways": 2, "test_queries": 1, "rotations": "none", **settings}
+    ).stream(data, seed)
 
 
 def tasks(count, partition="train", shots=1, queries=1, seed=0, **settings):
@@ -90,7 +98,9 @@ def cases(draw):
     rotations, shots = draw(st.sampled_from(sorted(TURNS))), draw(st.integers(1, 7))
     ways = draw(st.integers(1, min(SIZES[p] * TURNS[rotations][p] for p in PARTITIONS)))
     queries = draw(st.integers(1, 8 - shots))
-    return Case(draw(st.sampled_from(PARTITIONS)), draw(st.integers(0, 99)), rotations, ways, shots, queries)
+    return Case(
+        draw(st.sampled_from(PARTITIONS)), draw(st.integers(0, 99)), rotations, ways, shots, queries
+    )
 
 
 def own(task, label):
@@ -157,7 +167,9 @@ def test_which_classes_are_for_what_is_drawn_from_the_seed():
 
 @pytest.mark.parametrize("rotations", ["none", "all"])
 def test_a_class_gets_every_label_equally_often(rotations):
-    found = tasks(3000, ways=3, split=(5, 3, 2) if rotations == "all" else (4, 3, 3), rotations=rotations)
+    found = tasks(
+        3000, ways=3, split=(5, 3, 2) if rotations == "all" else (4, 3, 3), rotations=rotations
+    )
     pairs = (4 * found.kind + found.turn) * 3 + found.y
     _, count = np.unique(pairs[:, :3], return_counts=True)
     assert len(count) == 3 * (20 if rotations == "all" else 4)
@@ -180,7 +192,9 @@ def test_tasks_drawn_together_know_nothing_of_each_other():
     assert uniform(count, 4000 / 25)
 
 
-@pytest.mark.parametrize("stream", [source, lambda seed: Sinusoid().stream(None, seed)], ids=["fewshot", "sinusoid"])
+@pytest.mark.parametrize(
+    "stream", [source, lambda seed: Sinusoid().stream(None, seed)], ids=["fewshot", "sinusoid"]
+)
 def test_the_same_seed_and_index_give_the_same_tasks_and_another_gives_others(stream):
     def drawn(seed, *index):
         return stream(seed).draw("train", 6, 2, 3, generator(seed, "tasks", *index))
@@ -206,7 +220,11 @@ def test_images_have_no_facts_and_no_curve():
 def test_omniglots_turned_characters_are_classes_of_meta_training_alone():
     data = coded(2, 1, 1623, (1, 2, 2))
     groups = Omniglot().stream(data, 0)
-    assert {p: len(group) for p, group in groups.groups.items()} == {"train": 1100, "validation": 100, "test": 423}
+    assert {p: len(group) for p, group in groups.groups.items()} == {
+        "train": 1100,
+        "validation": 100,
+        "test": 423,
+    }
     assert groups.turns == {"train": 4, "validation": 1, "test": 1}
     assert len(np.unique(np.concatenate([*groups.groups.values()]))) == 1623
 
@@ -216,9 +234,15 @@ TOO_FEW = "a class of made has 8; shots + queries is 9. Lower one of them"
 MISTAKES = {
     "too many ways": ({"ways": 3}, f"{VALIDATION} 2; ways=3. Lower ways or change split"),
     "too many ways to train": ({"ways": 3, "split": (2, 4, 4)}, f"{TRAIN} 2; ways=3"),
-    "too many ways to test": ({"ways": 3, "split": (4, 4, 2)}, "meta-test has classes, here 2; ways=3"),
+    "too many ways to test": (
+        {"ways": 3, "split": (4, 4, 2)},
+        "meta-test has classes, here 2; ways=3",
+    ),
     "more ways than turned classes": ({"ways": 9, "rotations": "all"}, f"{VALIDATION} 8; ways=9"),
-    "ways of classes turned elsewhere": ({"ways": 3, "rotations": "train"}, f"{VALIDATION} 2; ways=3"),
+    "ways of classes turned elsewhere": (
+        {"ways": 3, "rotations": "train"},
+        f"{VALIDATION} 2; ways=3",
+    ),
     "too many shots and queries": ({"shots": 4, "queries": 5}, TOO_FEW),
     "too many test queries": ({"test_queries": 8}, TOO_FEW),
     "too many test shots": ({"test_shots": 8, "test_queries": 1}, TOO_FEW),
@@ -241,9 +265,14 @@ def test_tasks_that_the_data_cannot_give_are_refused(mistake):
 @pytest.mark.parametrize("shape", [(5,), (1, 2, 3)])
 @pytest.mark.parametrize("rotations", ["train", "all"])
 def test_examples_that_are_no_squares_are_not_turned(shape, rotations):
-    with pytest.raises(UserError, match=r"Rotations need square images; .* of made have shape \(.*Use rotations=none"):
+    with pytest.raises(
+        UserError,
+        match=r"Rotations need square images; .* of made have shape \(.*Use rotations=none",
+    ):
         source(data=coded(shape=shape), rotations=rotations)
-    drawn = source(data=coded(shape=shape), rotations="none").draw("test", 2, 1, 1, generator(0, "tasks"))
+    drawn = source(data=coded(shape=shape), rotations="none").draw(
+        "test", 2, 1, 1, generator(0, "tasks")
+    )
     assert drawn.x.shape == (2, 4, *shape)
 
 
@@ -257,7 +286,12 @@ WAVES = Sinusoid().stream(None, 0).draw("train", 4000, 3, 2, generator(0, "tasks
 
 @pytest.mark.parametrize(
     ("values", "low", "high"),
-    [(WAVES.truth[:, 0], 0.1, 5), (WAVES.truth[:, 1], 0, np.pi), (WAVES.x[:, 0, 0], -5, 5), (WAVES.x[:, 4, 0], -5, 5)],
+    [
+        (WAVES.truth[:, 0], 0.1, 5),
+        (WAVES.truth[:, 1], 0, np.pi),
+        (WAVES.x[:, 0, 0], -5, 5),
+        (WAVES.x[:, 4, 0], -5, 5),
+    ],
     ids=["amplitude", "phase", "support", "query"],
 )
 def test_waves_are_drawn_uniformly_from_the_ranges_of_the_paper(values, low, high):

@@ -7,13 +7,23 @@ from torch.nn.functional import cosine_similarity
 
 from retrograde.gradients import cosine
 
-UP, RIGHT, NOWHERE = ({"w": torch.tensor([[x]]), "b": torch.tensor([y])} for x, y in ((0.0, 2.0), (3.0, 0.0), (0.0, 0.0)))
+UP, RIGHT, NOWHERE = (
+    {"w": torch.tensor([[x]]), "b": torch.tensor([y])}
+    for x, y in ((0.0, 2.0), (3.0, 0.0), (0.0, 0.0))
+)
 DOWN = {name: -value for name, value in UP.items()}
 
 
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
-    [(UP, UP, 1), (UP, DOWN, -1), (UP, RIGHT, 0), (UP, NOWHERE, 0), (NOWHERE, UP, 0), (NOWHERE, NOWHERE, 0)],
+    [
+        (UP, UP, 1),
+        (UP, DOWN, -1),
+        (UP, RIGHT, 0),
+        (UP, NOWHERE, 0),
+        (NOWHERE, UP, 0),
+        (NOWHERE, NOWHERE, 0),
+    ],
 )
 def test_the_cosine_of_two_gradients_is_that_of_their_angle(a, b, expected):
     assert cosine(a, b).item() == expected
@@ -21,7 +31,10 @@ def test_the_cosine_of_two_gradients_is_that_of_their_angle(a, b, expected):
 
 def gradients():
     random = torch.Generator().manual_seed(0)
-    return [{name: torch.randn(size, generator=random) for name, size in (("w", (3, 2)), ("b", (4,)))} for _ in "ab"]
+    return [
+        {name: torch.randn(size, generator=random) for name, size in (("w", (3, 2)), ("b", (4,)))}
+        for _ in "ab"
+    ]
 
 
 def test_all_parameters_count_together():
@@ -33,7 +46,10 @@ def test_all_parameters_count_together():
 @given(st.floats(-6, 6), st.floats(-6, 6))
 def test_the_lengths_of_the_gradients_do_not_matter(up, down):
     a, b = gradients()
-    scaled = [{name: 10**power * value for name, value in each.items()} for each, power in ((a, up), (b, down))]
+    scaled = [
+        {name: 10**power * value for name, value in each.items()}
+        for each, power in ((a, up), (b, down))
+    ]
     assert cosine(*scaled).item() == pytest.approx(cosine(a, b).item(), rel=1e-4)
 
 

@@ -11,7 +11,9 @@ from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.streams.cuts import need_images
 
-Split, Permuted, Rotated = (Registry().find("benchmarks", name) for name in ("split", "permuted", "rotated"))
+Split, Permuted, Rotated = (
+    Registry().find("benchmarks", name) for name in ("split", "permuted", "rotated")
+)
 SCENARIOS = ("task", "domain", "class")
 CUTS = [Split(tasks=3), Permuted(tasks=3), Rotated(tasks=3), Rotated(tasks=3, angles="unsorted")]
 
@@ -41,14 +43,20 @@ def same(one, other):
 
 def groups(stream, labels="y_train", part=0):
     """The classes of the dataset that each task holds."""
-    return [sorted(set(getattr(stream.data, labels)[task[part].row].tolist())) for task in stream.tasks]
+    return [
+        sorted(set(getattr(stream.data, labels)[task[part].row].tolist())) for task in stream.tasks
+    ]
 
 
 @given(st.integers(1, 7), st.permutations(range(7)), st.sampled_from(SCENARIOS))
-def test_a_split_cuts_the_class_order_into_equal_tasks_and_the_last_takes_the_rest(tasks, order, scenario):
+def test_a_split_cuts_the_class_order_into_equal_tasks_and_the_last_takes_the_rest(
+    tasks, order, scenario
+):
     stream = Split(tasks=tasks, class_order=tuple(order), scenario=scenario).stream(DATA, 0)
     size = 7 // tasks
-    expected = [sorted(order[n * size : (n + 1) * size if n < tasks - 1 else 7]) for n in range(tasks)]
+    expected = [
+        sorted(order[n * size : (n + 1) * size if n < tasks - 1 else 7]) for n in range(tasks)
+    ]
     assert groups(stream) == groups(stream, "y_test", 1) == expected
 
 
@@ -56,7 +64,9 @@ def test_a_split_cuts_the_class_order_into_equal_tasks_and_the_last_takes_the_re
 def test_a_split_gives_every_example_to_exactly_one_task(tasks, seed, scenario):
     stream = Split(tasks=tasks, scenario=scenario).stream(DATA, seed)
     for part, y in ((0, DATA.y_train), (1, DATA.y_test)):
-        assert np.array_equal(np.sort(np.concatenate([task[part].row for task in stream.tasks])), np.arange(len(y)))
+        assert np.array_equal(
+            np.sort(np.concatenate([task[part].row for task in stream.tasks])), np.arange(len(y))
+        )
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
@@ -76,7 +86,12 @@ def test_a_domain_split_numbers_the_classes_of_a_task_in_their_order():
         assert np.array_equal(np.array(order)[start + task.train.y], DATA.y_train[task.train.row])
 
 
-@given(st.integers(1, 7), st.integers(0, 9), st.sampled_from(SCENARIOS), st.sampled_from([Split, Permuted]))
+@given(
+    st.integers(1, 7),
+    st.integers(0, 9),
+    st.sampled_from(SCENARIOS),
+    st.sampled_from([Split, Permuted]),
+)
 def test_every_label_is_one_of_its_tasks_output_units(tasks, seed, scenario, part):
     stream = part(tasks=tasks, scenario=scenario).stream(DATA, seed)
     for units, task in zip(stream.units, stream.tasks, strict=True):
@@ -85,7 +100,10 @@ def test_every_label_is_one_of_its_tasks_output_units(tasks, seed, scenario, par
 
 def test_the_class_order_is_drawn_from_the_seed_unless_given():
     drawn = {str(groups(Split(tasks=3).stream(DATA, seed))) for seed in range(10)}
-    given_order = {str(groups(Split(tasks=3, class_order=tuple(range(7))).stream(DATA, seed))) for seed in range(10)}
+    given_order = {
+        str(groups(Split(tasks=3, class_order=tuple(range(7))).stream(DATA, seed)))
+        for seed in range(10)
+    }
     assert len(drawn) > 5
     assert given_order == {"[[0, 1], [2, 3], [4, 5, 6]]"}
 
@@ -95,7 +113,10 @@ def test_the_class_order_does_not_depend_on_the_scenario():
     assert orders[0] == orders[1] == orders[2]
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (0, 0, 1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7), (*range(7), 7), (-1, *range(6))])
+@pytest.mark.parametrize(
+    "order",
+    [(0, 1, 2), (0, 0, 1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7), (*range(7), 7), (-1, *range(6))],
+)
 def test_a_class_order_that_does_not_name_each_class_once_is_refused(order):
     with pytest.raises(UserError, match="class_order names each of 0 to 6 once"):
         Split(tasks=3, class_order=order).stream(DATA, 0)
@@ -108,7 +129,9 @@ def test_more_split_tasks_than_classes_are_refused():
 
 @pytest.mark.parametrize("part", [Permuted, Rotated])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_permuted_and_rotated_tasks_hold_all_examples_with_classes_of_their_own_unless_domain(part, scenario):
+def test_permuted_and_rotated_tasks_hold_all_examples_with_classes_of_their_own_unless_domain(
+    part, scenario
+):
     stream = part(tasks=3, scenario=scenario).stream(DATA, 0)
     step = 0 if scenario == "domain" else 7
     assert stream.units.shape == (3, 7 if scenario == "domain" else 21)
@@ -123,7 +146,9 @@ def test_a_permuted_stream_shows_the_images_permuted_by_hand():
     rows = np.array([5, 0, 5])
     for task, order in enumerate(stream.pixels):
         by_hand = np.stack([DATA.x_train[row].ravel()[order].reshape(2, 5, 6) for row in rows])
-        assert np.array_equal(stream.images(DATA.x_train, rows, task), by_hand * np.float32(1 / 255))
+        assert np.array_equal(
+            stream.images(DATA.x_train, rows, task), by_hand * np.float32(1 / 255)
+        )
         assert np.array_equal(np.sort(order), np.arange(60))
 
 
@@ -139,14 +164,20 @@ def test_more_permuted_tasks_leave_the_earlier_ones_as_they_were():
 
 def turned(image, degrees):
     """Every channel of an image turned by PIL."""
-    return np.stack([np.asarray(Image.fromarray(plane).rotate(degrees, Image.Resampling.NEAREST)) for plane in image])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(plane).rotate(degrees, Image.Resampling.NEAREST))
+            for plane in image
+        ]
+    )
 
 
 def test_given_degrees_are_the_angles_of_the_tasks_for_every_seed():
     for seed in range(2):
         stream = Rotated(tasks=3, degrees=(0, 80, 160)).stream(DATA, seed)
         assert all(
-            np.array_equal(p, rotation(2, 5, 6, angle)) for p, angle in zip(stream.pixels, (0.0, 80.0, 160.0), strict=True)
+            np.array_equal(p, rotation(2, 5, 6, angle))
+            for p, angle in zip(stream.pixels, (0.0, 80.0, 160.0), strict=True)
         )
     assert np.array_equal(stream.pixels[0], np.arange(60))
 
@@ -157,7 +188,10 @@ def test_degrees_that_are_not_one_for_each_task_are_refused():
 
 
 def test_settings_that_came_later_are_part_of_the_identity_only_where_they_are_given():
-    plain, given = Rotated(tasks=2).settings(), Rotated(tasks=2, degrees=(0, 80), test_every=5, test_examples=9).settings()
+    plain, given = (
+        Rotated(tasks=2).settings(),
+        Rotated(tasks=2, degrees=(0, 80), test_every=5, test_examples=9).settings(),
+    )
     assert not {"degrees", "test_every", "test_examples", "steps"} & set(plain)
     assert given == plain | {"degrees": [0, 80], "test_every": 5, "test_examples": 9}
 
@@ -199,7 +233,10 @@ def test_binned_angles_rise_from_bin_to_bin_and_unsorted_ones_do_not():
     for seed in range(3):
         angles = drawn_angles(Rotated(tasks=5, max_angle=90.0).stream(data, seed), 90)
         assert all(18 * n - 2 <= angle <= 18 * (n + 1) + 2 for n, angle in enumerate(angles))
-    unsorted = [drawn_angles(Rotated(tasks=5, angles="unsorted").stream(data, seed), 180) for seed in range(3)]
+    unsorted = [
+        drawn_angles(Rotated(tasks=5, angles="unsorted").stream(data, seed), 180)
+        for seed in range(3)
+    ]
     assert any(angles != sorted(angles) for angles in unsorted)
 
 
@@ -214,7 +251,9 @@ def test_every_channel_of_an_image_turns_alike():
 @pytest.mark.parametrize("shape", [(9,), (3, 3)])
 def test_images_are_needed_to_rotate_but_not_to_permute(shape):
     data = dataset(shape=shape)
-    with pytest.raises(UserError, match=f"A rotated stream needs images; .* of made have shape \\({shape[0]},"):
+    with pytest.raises(
+        UserError, match=f"A rotated stream needs images; .* of made have shape \\({shape[0]},"
+    ):
         Rotated().stream(data, 0)
     assert Permuted().stream(data, 0).images(data.x_train, np.arange(2), 9).shape == (2, *shape)
     assert need_images(DATA, "x") == (2, 5, 6)
@@ -231,7 +270,11 @@ def test_images_of_a_split_are_the_scaled_examples():
 @pytest.mark.parametrize(("examples", "tests"), [(5, 0), (0, 3), (4, 2), (10**6, 10**6)])
 def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(cut, examples, tests):
     whole = cut.stream(DATA, 1)
-    limited = type(cut).configured({**cut.settings(), "examples": examples, "tests": tests}).stream(DATA, 1)
+    limited = (
+        type(cut)
+        .configured({**cut.settings(), "examples": examples, "tests": tests})
+        .stream(DATA, 1)
+    )
     for all_of, some in zip(whole.tasks, limited.tasks, strict=True):
         for limit, full, part in zip((examples, tests), all_of, some, strict=True):
             pairs = [*zip(part.row.tolist(), part.y.tolist(), strict=True)]
@@ -245,8 +288,13 @@ def test_limited_tasks_take_other_examples_for_other_tasks_and_seeds():
 
 
 def test_the_limit_on_tests_does_not_change_what_is_trained_on():
-    plain, limited = (Permuted(tasks=3, examples=10, tests=tests).stream(DATA, 2) for tests in (0, 5))
-    assert all(np.array_equal(a.train.row, b.train.row) for a, b in zip(plain.tasks, limited.tasks, strict=True))
+    plain, limited = (
+        Permuted(tasks=3, examples=10, tests=tests).stream(DATA, 2) for tests in (0, 5)
+    )
+    assert all(
+        np.array_equal(a.train.row, b.train.row)
+        for a, b in zip(plain.tasks, limited.tasks, strict=True)
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -262,4 +310,6 @@ def test_no_pixel_is_copied(cut):
     tables = sum(array.nbytes for array in indices(stream))
     assert stream.data is data
     assert not any(np.shares_memory(array, data.x_train) for array in indices(stream))
-    assert tables < 0.2 * len(stream.tasks) * data.x_train.nbytes / (7 if isinstance(cut, Split) else 1)
+    assert tables < 0.2 * len(stream.tasks) * data.x_train.nbytes / (
+        7 if isinstance(cut, Split) else 1
+    )

@@ -129,7 +129,9 @@ def test_an_unnamed_draw_follows_from_the_key_of_the_step_alone():
 
 def test_draws_of_other_names_have_no_number_in_common_and_are_unrelated():
     draws = torch.stack([chance()(4000, name=name) for name in ("", "flip", "noise", "flip2")])
-    assert len(set(draws.flatten().tolist())) > 0.999 * draws.numel()  # of 2^24 values some meet by chance
+    assert (
+        len(set(draws.flatten().tolist())) > 0.999 * draws.numel()
+    )  # of 2^24 values some meet by chance
     assert (torch.corrcoef(draws) - torch.eye(4)).abs().max() < 0.06
 
 

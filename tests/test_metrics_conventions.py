@@ -14,7 +14,15 @@ from retrograde.metrics.matrix import METRICS
 
 TWO = np.array([[0.5, 0.5], [0.6, 0.7], [0.8, 0.9]])
 THREE = np.array([[0.1, 0.85, 0.3], [0.9, 0.4, 0.2], [0.95, 0.8, 0.5], [0.6, 0.5, 0.7]])
-FOUR = np.array([[0.1, 0.1, 0.1, 0.1], [0.9, 0.95, 0.8, 0.1], [0.7, 0.9, 0.3, 0.1], [0.8, 0.6, 0.6, 0.2], [0.5, 0.7, 0.4, 0.9]])
+FOUR = np.array(
+    [
+        [0.1, 0.1, 0.1, 0.1],
+        [0.9, 0.95, 0.8, 0.1],
+        [0.7, 0.9, 0.3, 0.1],
+        [0.8, 0.6, 0.6, 0.2],
+        [0.5, 0.7, 0.4, 0.9],
+    ]
+)
 BY_HAND = {  # Mammoth sees task 2's 0.95, one task early, and not task 3's 0.8, two early
     ("mammoth", "forgetting"): (0.0, 0.325, (0.4 + 0.25 + 0.2) / 3),
     ("avalanche", "forgetting"): (-0.2, 0.3, (0.4 + 0.2 + 0.2) / 3),
@@ -27,11 +35,15 @@ REPLACED = [(convention, name) for convention, own in CONVENTIONS.items() for na
 
 
 def matrices(least: int = 1):
-    return st.integers(least, 5).flatmap(lambda t: arrays(float, (t + 1, t), elements=st.floats(0, 1)))
+    return st.integers(least, 5).flatmap(
+        lambda t: arrays(float, (t + 1, t), elements=st.floats(0, 1))
+    )
 
 
 @pytest.mark.parametrize(("convention", "name"), REPLACED)
-def test_a_convention_gives_what_its_formula_gives_by_hand_for_two_three_and_four_tasks(convention, name):
+def test_a_convention_gives_what_its_formula_gives_by_hand_for_two_three_and_four_tasks(
+    convention, name
+):
     found = [CONVENTIONS[convention][name].of(r) for r in (TWO, THREE, FOUR)]
     assert found == pytest.approx(BY_HAND[convention, name], abs=1e-12)
 
@@ -54,13 +66,17 @@ def test_with_one_task_nothing_is_forgotten_or_transferred(convention, name):
 
 def test_every_other_score_stays_ours_and_in_its_place():
     names = [metric.name for metric in metrics("gem")]
-    assert names == [{"BWT": "BWT_gem", "FWT": "FWT_gem"}.get(metric.name, metric.name) for metric in METRICS]
+    assert names == [
+        {"BWT": "BWT_gem", "FWT": "FWT_gem"}.get(metric.name, metric.name) for metric in METRICS
+    ]
     assert metrics("own") == METRICS
 
 
 @given(matrices(least=2))
 def test_mammoth_never_reports_less_than_no_forgetting_nor_less_than_avalanche(r):
-    mammoth, avalanche = (CONVENTIONS[name]["forgetting"].of(r) for name in ("mammoth", "avalanche"))
+    mammoth, avalanche = (
+        CONVENTIONS[name]["forgetting"].of(r) for name in ("mammoth", "avalanche")
+    )
     assert mammoth >= max(0, avalanche) - 1e-12
 
 

@@ -24,12 +24,17 @@ def test_ratios_multiply_and_shares_add_up():
 def test_the_interval_of_a_ratio_is_that_of_its_logarithm():
     mine, others = np.array([[1.0], [2.0], [4.0]]), np.ones((3, 1))
     mean, low, high, n = t_interval(np.log(mine[:, 0]))
-    assert factors(mine, others).ratios[1] == pytest.approx((np.exp(mean), np.exp(low), np.exp(high), n))
+    assert factors(mine, others).ratios[1] == pytest.approx(
+        (np.exp(mean), np.exp(low), np.exp(high), n)
+    )
     assert mean == pytest.approx(np.log(2))
 
 
 def test_one_factor_that_makes_all_the_ratio_has_all_of_it_for_sure():
-    mine, others = np.array([[1.0, 3.0], [2.0, 5.0], [2.5, 7.0]]), np.array([[4.0, 3.0], [6.0, 5.0], [9.0, 7.0]])
+    mine, others = (
+        np.array([[1.0, 3.0], [2.0, 5.0], [2.5, 7.0]]),
+        np.array([[4.0, 3.0], [6.0, 5.0], [9.0, 7.0]]),
+    )
     first, second = factors(mine, others).shares
     assert first == pytest.approx((1, 1, 1, 3))
     assert second == pytest.approx((0, 0, 0, 3))
@@ -43,7 +48,9 @@ def test_a_ratio_that_is_not_told_from_1_is_not_shared_out():
 def test_without_a_positive_product_there_is_a_difference_and_the_ratios_of_what_is_positive():
     mine, others = np.array([[-1.0, 2.0], [1.0, 2.0]]), np.array([[1.0, 4.0], [1.0, 4.0]])
     found = factors(mine, others)
-    assert [ratio.mean for ratio in found.ratios] == pytest.approx([np.nan, np.nan, 0.5], nan_ok=True)
+    assert [ratio.mean for ratio in found.ratios] == pytest.approx(
+        [np.nan, np.nan, 0.5], nan_ok=True
+    )
     assert found.differences[0].mean == pytest.approx((-6 - 2) / 2)
 
 

@@ -13,7 +13,14 @@ def test_what_is_made_of_a_tuple_of_records_is_made_once_for_every_argument(make
         return len(made)
 
     one, other = (make_record(),), (make_record(), make_record(seed=1))
-    assert [count(one), count(one), count(one, "b"), count(one), count(other), count(one)] == [1, 1, 2, 1, 3, 4]
+    assert [count(one), count(one), count(one, "b"), count(one), count(other), count(one)] == [
+        1,
+        1,
+        2,
+        1,
+        3,
+        4,
+    ]
     assert made == [(1, "a"), (1, "b"), (2, "a"), (1, "a")]
 
 
@@ -25,7 +32,9 @@ def test_of_a_list_which_may_change_it_is_made_every_time(make_record):
 
 
 def test_the_frame_of_all_scores_is_that_of_each_metric_alone(make_record):
-    records = tuple(make_record(seed=seed, upper_bound=bound) for seed in (1, 0) for bound in (False, True))
+    records = tuple(
+        make_record(seed=seed, upper_bound=bound) for seed in (1, 0) for bound in (False, True)
+    )
     label = labels(records)
     whole = score_frame(records, label)
     assert list(whole.seed[: len(whole) // 2]) == [0] * (len(whole) // 2)

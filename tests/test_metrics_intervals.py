@@ -6,7 +6,13 @@ from hypothesis import assume, given, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr, ttest_1samp, ttest_ind
 
-from retrograde.metrics.intervals import bootstrap_interval, difference, rank_correlation, t_interval, t_intervals
+from retrograde.metrics.intervals import (
+    bootstrap_interval,
+    difference,
+    rank_correlation,
+    t_interval,
+    t_intervals,
+)
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
 SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
@@ -16,16 +22,26 @@ SAMPLES = st.integers(2, 12).flatmap(lambda n: arrays(float, n, elements=SCORE))
 def test_the_interval_is_that_of_scipy(values):
     assume(values.std() > 1e-6)
     low, high = ttest_1samp(values, 0).confidence_interval()
-    assert t_interval(values) == pytest.approx((values.mean(), low, high, len(values)), rel=1e-9, abs=1e-12)
+    assert t_interval(values) == pytest.approx(
+        (values.mean(), low, high, len(values)), rel=1e-9, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([], (np.nan, np.nan, np.nan, 0)), ([0.3], (0.3, np.nan, np.nan, 1)), ([0.3] * 3, (0.3, 0.3, 0.3, 3))],
+    [
+        ([], (np.nan, np.nan, np.nan, 0)),
+        ([0.3], (0.3, np.nan, np.nan, 1)),
+        ([0.3] * 3, (0.3, 0.3, 0.3, 3)),
+    ],
     ids=["none", "one", "three alike"],
 )
-def test_an_interval_has_bounds_from_two_values_on_and_no_width_where_all_are_equal(values, expected):
-    assert t_interval(np.array(values, dtype=float)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+def test_an_interval_has_bounds_from_two_values_on_and_no_width_where_all_are_equal(
+    values, expected
+):
+    assert t_interval(np.array(values, dtype=float)) == pytest.approx(
+        expected, abs=1e-12, nan_ok=True
+    )
 
 
 @given(st.lists(st.lists(SCORE, max_size=20), max_size=9))
@@ -45,9 +61,16 @@ def test_the_interval_of_a_difference_from_a_mean_of_known_error_is_welchs(a, b)
 
 @pytest.mark.parametrize("m", [1, 4])
 def test_nineteen_of_twenty_intervals_of_a_difference_hold_it_where_the_other_runs_scatter_alike(m):
-    ours, theirs = (np.random.default_rng(seed).normal(scale=0.05, size=(2000, n)) for seed, n in ((7, 5), (8, m)))
-    intervals = [difference(a + 0.3, b.mean(), np.nan, m) for a, b in zip(ours, theirs, strict=True)]
-    assert np.mean([interval.low <= 0.3 <= interval.high for interval in intervals]) == pytest.approx(0.95, abs=0.015)
+    ours, theirs = (
+        np.random.default_rng(seed).normal(scale=0.05, size=(2000, n))
+        for seed, n in ((7, 5), (8, m))
+    )
+    intervals = [
+        difference(a + 0.3, b.mean(), np.nan, m) for a, b in zip(ours, theirs, strict=True)
+    ]
+    assert np.mean(
+        [interval.low <= 0.3 <= interval.high for interval in intervals]
+    ) == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize("error", [0.0, np.nan])
@@ -85,7 +108,11 @@ def test_a_rank_correlation_of_many_pairs_is_that_of_scipy():
 
 def test_the_significance_of_a_correlation_is_put_in_words():
     line = np.arange(20.0)
-    assert [rank_correlation(line[:n], line[:n]).significance for n in (3, 4, 20)] == ["no p", "p = 0.083", "p < 0.001"]
+    assert [rank_correlation(line[:n], line[:n]).significance for n in (3, 4, 20)] == [
+        "no p",
+        "p = 0.083",
+        "p < 0.001",
+    ]
 
 
 def test_the_bootstrap_bounds_of_two_values_are_these_and_of_one_there_are_none():

@@ -7,7 +7,9 @@ from scipy.stats import linregress
 
 from retrograde.metrics.matched import Range, at_level, common_level, spanned
 
-ENDS = st.tuples(st.integers(0, 8), st.integers(1, 8)).map(lambda ends: Range(float(ends[0]), float(sum(ends))))
+ENDS = st.tuples(st.integers(0, 8), st.integers(1, 8)).map(
+    lambda ends: Range(float(ends[0]), float(sum(ends)))
+)
 
 
 def test_points_on_a_line_are_read_off_it():
@@ -52,14 +54,18 @@ def test_one_level_spans_no_range(levels):
     ],
 )
 def test_the_level_is_the_middle_of_the_widest_piece_that_most_reach(ranges, level):
-    found = common_level({name: [Range(*map(float, each)) for each in mine] for name, mine in ranges.items()})
+    found = common_level(
+        {name: [Range(*map(float, each)) for each in mine] for name, mine in ranges.items()}
+    )
     assert found == pytest.approx(np.nan if level is None else level, nan_ok=True)
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(ENDS, min_size=1, max_size=3), min_size=1))
 def test_no_level_on_a_fine_grid_is_reached_by_more(ranges):
     def reached(level):
-        there = {name: sum(low <= level <= high for low, high in mine) for name, mine in ranges.items()}
+        there = {
+            name: sum(low <= level <= high for low, high in mine) for name, mine in ranges.items()
+        }
         return sum(n >= min(2, len(ranges[name])) for name, n in there.items()), sum(there.values())
 
     grid = np.arange(0, 16) + 0.5  # inside the pieces, whose ends are whole numbers

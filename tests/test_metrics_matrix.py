@@ -32,7 +32,9 @@ METRIC = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.na
 def matrices(least: int = 1, n: int = 1):
     """`n` matrices R of the same number of tasks, from `least` to 5."""
     accuracies = st.floats(0, 1)
-    return st.integers(least, 5).flatmap(lambda t: st.tuples(*[arrays(float, (t + 1, t), elements=accuracies)] * n))
+    return st.integers(least, 5).flatmap(
+        lambda t: st.tuples(*[arrays(float, (t + 1, t), elements=accuracies)] * n)
+    )
 
 
 def value(metric, r, joint):
@@ -53,7 +55,10 @@ def test_with_one_task_a_metric_that_needs_two_is_nan_and_the_others_are_defined
 
 def test_every_metric_has_a_name_of_its_own_a_version_a_meaning_and_a_source_with_its_year():
     assert len({metric.name for metric in METRICS}) == len(METRICS)
-    assert all(metric.version >= 1 and metric.what and metric.source.split(",")[0][-4:].isdigit() for metric in METRICS)
+    assert all(
+        metric.version >= 1 and metric.what and metric.source.split(",")[0][-4:].isdigit()
+        for metric in METRICS
+    )
 
 
 def test_the_metrics_that_measure_a_loss_and_only_those_are_better_when_lower():
@@ -94,10 +99,14 @@ def test_only_forward_transfer_looks_at_the_untrained_model(metric, rs, before):
     r, joint = rs
     other = np.vstack([np.full_like(r[:1], before), r[1:]])
     expected = r[0, 1:].mean() - before if metric.name == "FWT" else 0
-    assert value(metric, other, joint) - value(metric, r, joint) == pytest.approx(expected, abs=1e-12)
+    assert value(metric, other, joint) - value(metric, r, joint) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
-@pytest.mark.parametrize("change", [matrix.bwt, matrix.bti, matrix.fwt, matrix.forgetting, matrix.worst_forgetting])
+@pytest.mark.parametrize(
+    "change", [matrix.bwt, matrix.bti, matrix.fwt, matrix.forgetting, matrix.worst_forgetting]
+)
 @given(tasks=st.integers(2, 5), level=st.floats(0, 1))
 def test_a_model_whose_accuracy_never_changes_neither_transfers_nor_forgets(change, tasks, level):
     assert change(np.full((tasks + 1, tasks), level)) == 0
@@ -106,13 +115,17 @@ def test_a_model_whose_accuracy_never_changes_neither_transfers_nor_forgets(chan
 @given(matrices(n=2))
 def test_intransigence_is_the_learning_accuracy_that_joint_training_has_more(rs):
     r, joint = rs
-    assert matrix.intransigence(r, joint) == pytest.approx(matrix.la(joint) - matrix.la(r), abs=1e-12)
+    assert matrix.intransigence(r, joint) == pytest.approx(
+        matrix.la(joint) - matrix.la(r), abs=1e-12
+    )
     assert matrix.intransigence(joint, joint) == 0
 
 
 @METRIC
 @given(rs=matrices(least=2, n=2))
-def test_accuracies_between_0_and_1_give_accuracies_in_that_range_and_differences_of_at_most_1(metric, rs):
+def test_accuracies_between_0_and_1_give_accuracies_in_that_range_and_differences_of_at_most_1(
+    metric, rs
+):
     lowest = 0 if metric.name in {"ACC", "ACC_told", "LA"} else -1
     assert lowest <= value(metric, *rs) <= 1 + 1e-12
 
@@ -128,6 +141,8 @@ def test_forgetting_and_backward_transfer_leave_the_last_task_out(rs, level):
 @METRIC
 @given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 99))
 def test_a_stack_of_matrices_has_the_very_scores_of_each_alone(metric, tasks, replicates, draw):
-    r, joint = np.random.default_rng(draw).integers(0, 1000, (2, replicates, tasks + 1, tasks)) / 1000
+    r, joint = (
+        np.random.default_rng(draw).integers(0, 1000, (2, replicates, tasks + 1, tasks)) / 1000
+    )
     alone = [float(value(metric, *each)) for each in zip(r, joint, strict=True)]
     assert np.array_equal(value(metric, r, joint), alone, equal_nan=True)

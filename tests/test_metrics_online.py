@@ -12,7 +12,9 @@ from retrograde.metrics import online
 from retrograde.metrics.online import METRICS
 from retrograde.records.online_accuracy import Course
 
-TWO = Course([10, 10], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5], [[1], [5], [9, 2], [6, 4], [4, 7], [8, 9]])
+TWO = Course(
+    [10, 10], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5], [[1], [5], [9, 2], [6, 4], [4, 7], [8, 9]]
+)
 THREE = Course(
     [10] * 3, [0, 0, 1, 1, 2, 2], [0, 5, 10, 15, 20, 25], [[0], [9, 3], [5, 6], [7, 8, 1], [8, 5, 4], [6, 7, 9]]
 )  # fmt: skip
@@ -35,7 +37,11 @@ BY_HAND = [
 @st.composite
 def courses(draw, least=1):
     """Courses of a few tasks, a test every step, every second one, or at task ends alone."""
-    tasks, every, tests = draw(st.integers(least, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 20))
+    tasks, every, tests = (
+        draw(st.integers(least, 4)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 20)),
+    )
     counts = partial(st.lists, st.integers(0, tests))
     task, correct = [0], [draw(counts(min_size=1, max_size=1))]
     for number in range(tasks):
@@ -48,7 +54,12 @@ def courses(draw, least=1):
 
 def inverted(course):
     """Right answers as wrong ones."""
-    return replace(course, correct=[[of - n for n, of in zip(row, course.tests, strict=False)] for row in course.correct])
+    return replace(
+        course,
+        correct=[
+            [of - n for n, of in zip(row, course.tests, strict=False)] for row in course.correct
+        ],
+    )
 
 
 @pytest.mark.parametrize(("of", "two", "three"), BY_HAND)
@@ -59,7 +70,9 @@ def test_a_score_is_what_its_formula_gives_by_hand_for_two_and_for_three_tasks(o
 
 def test_with_one_task_the_worst_case_is_its_accuracy_and_there_is_no_switch():
     assert online.wc_acc(ONE) == 0.7
-    assert all(math.isnan(of(ONE)) for of in (online.min_acc, online.stability_gap, online.recovery))
+    assert all(
+        math.isnan(of(ONE)) for of in (online.min_acc, online.stability_gap, online.recovery)
+    )
 
 
 @given(courses())
@@ -75,7 +88,11 @@ def test_the_worst_case_is_at_most_the_accuracy_at_the_end(course):
 
 @given(courses(least=2))
 def test_gap_and_recovery_are_no_less_than_0_and_differ_by_what_is_lost_for_good(course):
-    gap, recovery, ends = online.stability_gap(course), online.recovery(course), course.accuracy[course.ends]
+    gap, recovery, ends = (
+        online.stability_gap(course),
+        online.recovery(course),
+        course.accuracy[course.ends],
+    )
     lost = [(ends[i] - ends[i + 1])[: i + 1] for i in range(len(ends) - 1)]
     assert gap >= 0
     if gap:
@@ -86,7 +103,10 @@ def test_gap_and_recovery_are_no_less_than_0_and_differ_by_what_is_lost_for_good
 
 @given(courses(), st.integers(2, 12))
 def test_a_wrong_answer_gained_is_a_right_one_lost(course, window):
-    fall, rise = online.windowed_forgetting(course, window), online.windowed_plasticity(inverted(course), window)
+    fall, rise = (
+        online.windowed_forgetting(course, window),
+        online.windowed_plasticity(inverted(course), window),
+    )
     assert fall == pytest.approx(rise, abs=1e-12, nan_ok=True)
 
 
@@ -99,7 +119,9 @@ def test_a_wider_window_shows_no_less(course, window):
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 @given(course=courses(least=2))
 def test_a_learner_that_never_changes_has_one_accuracy_at_any_time_and_no_gap(metric, course):
-    half = replace(course, tests=[20] * len(course.tests), correct=[[10] * len(row) for row in course.correct])
+    half = replace(
+        course, tests=[20] * len(course.tests), correct=[[10] * len(row) for row in course.correct]
+    )
     level = 0.5 if metric.name in {"AAA", "min_ACC", "WC_ACC", "LCA10"} else 0.0
     assert metric.of(half) in (pytest.approx(level), pytest.approx(math.nan, nan_ok=True))
 
@@ -116,4 +138,7 @@ def test_tests_of_the_task_in_training_do_not_count_for_the_worst_case_of_the_ot
 
 def test_every_score_has_a_name_of_its_own_a_meaning_and_a_source():
     assert len({metric.name for metric in METRICS}) == len(METRICS) == 10
-    assert all(metric.needs == ("course",) and metric.what and metric.source[-4:].isdigit() for metric in METRICS)
+    assert all(
+        metric.needs == ("course",) and metric.what and metric.source[-4:].isdigit()
+        for metric in METRICS
+    )

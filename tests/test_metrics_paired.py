@@ -27,7 +27,10 @@ P_VALUES = st.lists(st.floats(0, 1), max_size=9).map(np.array).map(lambda p: p.a
 
 
 def series(*rows, seeds=None):
-    return {f"s{i}": dict(zip(seeds or range(len(row)), map(float, row), strict=True)) for i, row in enumerate(rows)}
+    return {
+        f"s{i}": dict(zip(seeds or range(len(row)), map(float, row), strict=True))
+        for i, row in enumerate(rows)
+    }
 
 
 # The paired t-test
@@ -47,10 +50,18 @@ def test_which_of_two_strategies_comes_first_does_not_change_the_p_value(pairs):
 
 @pytest.mark.parametrize(
     ("differences", "expected"),
-    [([], np.nan), ([0.25], np.nan), ([np.nan, 0.25], np.nan), ([0, 0], 1.0), ([0.25, 0.25, 0.25], 0.25)],
+    [
+        ([], np.nan),
+        ([0.25], np.nan),
+        ([np.nan, 0.25], np.nan),
+        ([0, 0], 1.0),
+        ([0.25, 0.25, 0.25], 0.25),
+    ],
     ids=["no pair", "one pair", "one pair and one lost", "equal pairs", "one constant difference"],
 )
-def test_the_p_value_is_defined_without_a_spread_and_undefined_below_two_pairs(differences, expected):
+def test_the_p_value_is_defined_without_a_spread_and_undefined_below_two_pairs(
+    differences, expected
+):
     assert paired_p(np.array(differences, dtype=float)) == pytest.approx(expected, nan_ok=True)
 
 
@@ -79,7 +90,9 @@ def test_a_seed_that_is_missing_is_no_part_of_the_test():
 
 def test_one_in_twenty_pairs_without_a_difference_falls_below_five_percent():
     common, a, b = np.random.default_rng(7).normal(size=(3, 2000, 5))
-    assert np.mean(paired_p((3 * common + a) - (3 * common + b)) < 0.05) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(paired_p((3 * common + a) - (3 * common + b)) < 0.05) == pytest.approx(
+        0.05, abs=0.015
+    )
 
 
 # The sign-flip test
@@ -87,7 +100,10 @@ def test_one_in_twenty_pairs_without_a_difference_falls_below_five_percent():
 
 @given(DIFFERENCES)
 def test_the_sign_flip_p_value_counts_every_pattern_of_signs(differences):
-    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=len(differences))]
+    sums = [
+        abs(np.dot(signs, differences))
+        for signs in itertools.product((-1, 1), repeat=len(differences))
+    ]
     as_far = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9)
     assert sign_flip_p(differences[None])[0] == pytest.approx(as_far)
 
@@ -95,11 +111,16 @@ def test_the_sign_flip_p_value_counts_every_pattern_of_signs(differences):
 @pytest.mark.parametrize("n", [5, 8])
 def test_the_sign_flip_p_value_is_that_of_scipy(n):
     a, b = np.random.default_rng(n).normal(size=(2, n))
-    theirs = permutation_test((a, b), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf)
+    theirs = permutation_test(
+        (a, b), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
+    )
     assert sign_flip_p((a - b)[None])[0] == pytest.approx(theirs.pvalue)
 
 
-@pytest.mark.parametrize(("n", "least"), [(1, 1.0), (2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125), (16, 2**-15), (17, 1e-4)])
+@pytest.mark.parametrize(
+    ("n", "least"),
+    [(1, 1.0), (2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125), (16, 2**-15), (17, 1e-4)],
+)
 def test_the_least_p_value_is_reached_where_all_differences_have_one_sign(n, least):
     assert least_p(n) == least
     assert sign_flip_p(np.arange(1.0, n + 1)[None])[0] == least if n <= EVERY else least <= 2e-4
@@ -108,7 +129,11 @@ def test_the_least_p_value_is_reached_where_all_differences_have_one_sign(n, lea
 def test_patterns_by_chance_give_about_the_p_value_of_all_patterns():
     differences = np.random.default_rng(1).normal(0.3, 1, size=20)
     theirs = permutation_test(
-        (differences, np.zeros(20)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=20_000, rng=5
+        (differences, np.zeros(20)),
+        lambda a, b: np.mean(a - b),
+        permutation_type="samples",
+        n_resamples=20_000,
+        rng=5,
     )
     assert sign_flip_p(differences[None])[0] == pytest.approx(theirs.pvalue, abs=0.02)
 
@@ -132,7 +157,9 @@ def test_equal_pairs_have_a_sign_flip_p_value_of_one_and_no_pairs_have_none():
     ],
 )
 def test_holms_correction_is_that_computed_by_hand(p, expected):
-    assert holm(np.array(p, dtype=float)) == pytest.approx(np.array(expected, dtype=float), nan_ok=True)
+    assert holm(np.array(p, dtype=float)) == pytest.approx(
+        np.array(expected, dtype=float), nan_ok=True
+    )
 
 
 @given(P_VALUES)
@@ -172,7 +199,10 @@ def test_who_is_above_whom_follows_the_direction_of_the_score():
 def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
     scores = np.random.default_rng(draw).normal(size=(rivals, seeds))
     pairs = all_pairs(scores)
-    alone = [ttest_rel(scores[i], scores[j]).pvalue for i, j in zip(pairs.first, pairs.second, strict=True)]
+    alone = [
+        ttest_rel(scores[i], scores[j]).pvalue
+        for i, j in zip(pairs.first, pairs.second, strict=True)
+    ]
     assert pairs.p == pytest.approx(np.array(alone))
     assert len(alone) == rivals * (rivals - 1) // 2
 
@@ -198,14 +228,19 @@ def test_leaders_are_the_best_and_what_is_not_told_from_it_if_some_rival_is(rows
 
 
 def test_a_rival_without_seeds_in_common_with_the_best_never_leads():
-    best, worse = (dict(enumerate(row)) for row in ([0.9, 0.91, 0.92, 0.9, 0.91], [0.5, 0.5, 0.52, 0.5, 0.51]))
+    best, worse = (
+        dict(enumerate(row)) for row in ([0.9, 0.91, 0.92, 0.9, 0.91], [0.5, 0.5, 0.52, 0.5, 0.51])
+    )
     elsewhere = dict(enumerate([0.1, 0.2, 0.1, 0.2, 0.1], start=10))
     assert leaders({"A": best, "B": worse, "C": elsewhere}, higher_is_better=True) == {"A"}
 
 
 def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores():
     draw = np.random.default_rng(0)
-    led = sum(bool(leaders(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True)) for _ in range(400))
+    led = sum(
+        bool(leaders(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True))
+        for _ in range(400)
+    )
     assert led / 400 < 0.05
 
 
@@ -213,11 +248,15 @@ def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores
     ("errors", "rivals", "seeds"),
     [(1, 6, 5), (1, 12, 5), (1, 20, 5), (1, 40, 5), (2, 20, 5), (2, 40, 5), (4, 40, 5), (1, 40, 6)],
 )
-def test_among_equal_strategies_with_few_errors_a_pair_is_told_apart_in_5_percent_of_stores_at_most(errors, rivals, seeds):
+def test_among_equal_strategies_with_few_errors_a_pair_is_told_apart_in_5_percent_of_stores_at_most(
+    errors, rivals, seeds
+):
     stores, draw = 300, np.random.default_rng(errors + rivals + seeds)
     scores = 1 - draw.poisson(errors, (stores, rivals, seeds)) / 450
     told = sum(bool((all_pairs(store).corrected < ALPHA).any()) for store in scores)
-    slack = 2.33 * np.sqrt(0.05 * 0.95 / stores)  # a share of 5 % stays below in 99 of 100 simulations
+    slack = 2.33 * np.sqrt(
+        0.05 * 0.95 / stores
+    )  # a share of 5 % stays below in 99 of 100 simulations
     assert told / stores <= 0.05 + slack
 
 
@@ -231,7 +270,9 @@ def test_among_equal_strategies_nobody_leads_in_19_of_20_of_a_thousand_stores(ri
     draw, led = np.random.default_rng(0), 0
     for _ in range(1000):
         common = 3 * draw.normal(size=5)
-        led += bool(leaders(series(*(common + draw.normal(size=(rivals, 5)))), higher_is_better=True))
+        led += bool(
+            leaders(series(*(common + draw.normal(size=(rivals, 5)))), higher_is_better=True)
+        )
     assert led / 1000 <= 0.05 + 0.007  # and a standard deviation of the share
 
 
@@ -256,4 +297,10 @@ def test_whole_are_those_with_as_many_seeds_as_any():
 
 
 def test_a_p_value_has_three_digits_and_a_floor():
-    assert list(map(p_text, (0.0625, 0.012345, 1.0, 0.00001, np.nan))) == ["0.0625", "0.0123", "1", "< 0.0001", "–"]
+    assert list(map(p_text, (0.0625, 0.012345, 1.0, 0.00001, np.nan))) == [
+        "0.0625",
+        "0.0123",
+        "1",
+        "< 0.0001",
+        "–",
+    ]

@@ -31,7 +31,9 @@ def orders_as_far(scores):
     """The share of all orders of all benchmarks whose chi-squared is as large, by plain enumeration."""
     found = friedmanchisquare(*scores.T).statistic
     every = itertools.product(*(itertools.permutations(row) for row in scores))
-    return np.mean([friedmanchisquare(*np.array(rows).T).statistic >= found - 1e-9 for rows in every])
+    return np.mean(
+        [friedmanchisquare(*np.array(rows).T).statistic >= found - 1e-9 for rows in every]
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,11 @@ def test_the_p_value_of_few_benchmarks_is_that_of_friedmans_tables(orders, p):
 
 
 @settings(max_examples=15)
-@given(st.sampled_from([(2, 3), (3, 3), (2, 4)]).flatmap(lambda shape: arrays(float, shape, elements=st.integers(0, 4))))
+@given(
+    st.sampled_from([(2, 3), (3, 3), (2, 4)]).flatmap(
+        lambda shape: arrays(float, shape, elements=st.integers(0, 4))
+    )
+)
 def test_the_p_value_counts_every_order_with_ties_as_they_are(scores):
     if np.all(np.ptp(scores, axis=1) == 0):
         assert np.isnan(friedman(scores).p)
@@ -60,9 +66,14 @@ def test_the_p_value_counts_every_order_with_ties_as_they_are(scores):
         assert friedman(scores).p == pytest.approx(orders_as_far(scores))
 
 
-@pytest.mark.parametrize(("benchmarks", "strategies", "exact"), [(14, 4, True), (2, 9, True), (2, 10, False), (12, 8, False)])
+@pytest.mark.parametrize(
+    ("benchmarks", "strategies", "exact"),
+    [(14, 4, True), (2, 9, True), (2, 10, False), (12, 8, False)],
+)
 def test_many_orders_are_counted_where_they_can_be_and_drawn_beyond(benchmarks, strategies, exact):
-    scores = np.random.default_rng(5).normal(size=(benchmarks, strategies)) + np.linspace(0, 0.6, strategies)
+    scores = np.random.default_rng(5).normal(size=(benchmarks, strategies)) + np.linspace(
+        0, 0.6, strategies
+    )
     found, by_chance = friedman(scores), np.random.default_rng(6)
     limit = friedmanchisquare(*scores.T).statistic
     others = by_chance.permuted(np.broadcast_to(scores, (1000, *scores.shape)), axis=2)
@@ -82,7 +93,9 @@ def test_equal_strategies_are_told_apart_by_ranks_in_5_percent_of_stores_at_most
 @pytest.mark.parametrize(("level", "q", "cd"), [(0.95, 2.569, 1.25), (0.90, 2.291, 1.12)])
 def test_the_critical_difference_is_the_published_one(level, q, cd):
     assert critical_difference(4, 14, level) == pytest.approx(cd, abs=0.005)
-    assert critical_difference(4, 14, level) == pytest.approx(q * np.sqrt(4 * 5 / (6 * 14)), abs=5e-4)
+    assert critical_difference(4, 14, level) == pytest.approx(
+        q * np.sqrt(4 * 5 / (6 * 14)), abs=5e-4
+    )
 
 
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
@@ -92,8 +105,12 @@ def test_critical_values_are_those_of_his_table_5(k, q):
 
 def test_the_bars_of_the_published_diagram_join_all_at_5_percent_and_two_groups_at_10(demsar):
     average = ranks(-demsar).mean(axis=0)
-    assert np.array(tied_groups(average, 1.25)) == pytest.approx(np.array([[1.964, 3.143]]), abs=5e-4)
-    assert np.array(tied_groups(average, 1.12)) == pytest.approx(np.array([[1.964, 2.893], [2.893, 3.143]]), abs=5e-4)
+    assert np.array(tied_groups(average, 1.25)) == pytest.approx(
+        np.array([[1.964, 3.143]]), abs=5e-4
+    )
+    assert np.array(tied_groups(average, 1.12)) == pytest.approx(
+        np.array([[1.964, 2.893], [2.893, 3.143]]), abs=5e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,11 +134,15 @@ def test_two_strategies_are_under_one_bar_just_where_they_are_close(k, critical,
     average = np.random.default_rng(draw).uniform(1, k, size=k)
     bars = tied_groups(average, critical)
     for a, b in ((a, b) for i, a in enumerate(average) for b in average[:i]):
-        assert any(low <= min(a, b) and max(a, b) <= high for low, high in bars) == (abs(a - b) < critical)
+        assert any(low <= min(a, b) and max(a, b) <= high for low, high in bars) == (
+            abs(a - b) < critical
+        )
 
 
 @pytest.mark.parametrize(
-    "scores", [np.ones((3, 3)), np.eye(3)[:1], np.eye(3)[:, :2], np.empty((0, 0))], ids=["equal", "one", "two", "none"]
+    "scores",
+    [np.ones((3, 3)), np.eye(3)[:1], np.eye(3)[:, :2], np.empty((0, 0))],
+    ids=["equal", "one", "two", "none"],
 )
 def test_there_is_no_test_of_equal_scores_one_benchmark_or_two_strategies(scores):
     assert np.isnan(friedman(scores)[:2]).all()

@@ -10,7 +10,9 @@ from retrograde.metrics.repeated_measures import repeated_measures, residuals
 def drawn(seeds=4, methods=2, points=7, slope=-0.8, noise=0.5):
     """Runs of several methods on several seeds, whose levels rise with the method while y falls with x in each."""
     draw = np.random.default_rng(3)
-    seed, run = np.repeat([[s, s * methods + m] for s in range(seeds) for m in range(methods)], points, axis=0).T
+    seed, run = np.repeat(
+        [[s, s * methods + m] for s in range(seeds) for m in range(methods)], points, axis=0
+    ).T
     x = draw.normal(size=len(run)) + 3 * (run % methods)
     y = slope * (x - 3 * (run % methods)) + 5 * (run % methods) + noise * draw.normal(size=len(run))
     return x, y, run, seed
@@ -19,7 +21,11 @@ def drawn(seeds=4, methods=2, points=7, slope=-0.8, noise=0.5):
 def by_ancova(x, y, run, given=None):
     """The correlation of Bakdash and Marusich: from sums of squares with a dummy, and covariates, for each run."""
     dummies = (run[:, None] == np.unique(run)).astype(float)
-    blocks = [dummies] if given is None else [dummies, *(dummies * column[:, None] for column in given.T)]
+    blocks = (
+        [dummies]
+        if given is None
+        else [dummies, *(dummies * column[:, None] for column in given.T)]
+    )
     without = np.column_stack(blocks)
     whole = np.column_stack([without, x])
     fitted = np.linalg.lstsq(whole, y, rcond=None)[0]
@@ -89,7 +95,9 @@ def test_points_that_are_not_known_are_left_out_and_short_runs_with_them():
 @pytest.mark.parametrize("points", [0, 1, 2])
 def test_too_few_points_have_no_correlation(points):
     ones = np.ones(points, int)
-    assert np.isnan(repeated_measures(np.arange(points) * 1.0, np.arange(points) * 2.0, ones, ones).r)
+    assert np.isnan(
+        repeated_measures(np.arange(points) * 1.0, np.arange(points) * 2.0, ones, ones).r
+    )
 
 
 def test_a_side_that_never_varies_within_runs_has_no_correlation():

@@ -40,7 +40,9 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone():
 
 def test_a_model_can_come_from_a_file_of_the_users(tmp_path):
     file = tmp_path / "nets.py"
-    file.write_text("from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n")
+    file.write_text(
+        "from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n"
+    )
     assert build(f"{file}:tiny", (3,), 2, seed=0)(torch.zeros(1, 3)).shape == (1, 2)
 
 
@@ -48,12 +50,16 @@ def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
     file = tmp_path / "nets.py"
     own = "class Tiny(nn.Linear):\n    def __init__(self, shape, outputs): super().__init__(*shape, outputs)\n"
     file.write_text(f"from torch import nn\n{own}")
-    params, _ = torch.func.stack_module_state([build(f"{file}:Tiny", (3,), 2, seed) for seed in (0, 1)])
+    params, _ = torch.func.stack_module_state(
+        [build(f"{file}:Tiny", (3,), 2, seed) for seed in (0, 1)]
+    )
     assert params["weight"].shape == (2, 2, 3)
 
 
 def test_a_model_can_come_from_an_import_path():
-    assert build("retrograde.models.build:conv", (1, 8, 8), 2, seed=0)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+    assert build("retrograde.models.build:conv", (1, 8, 8), 2, seed=0)(
+        torch.zeros(1, 1, 8, 8)
+    ).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +90,16 @@ def as_convolution(weight):
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (7, 7), (5, 8), (2, 3), (1, 1)])
 def test_halving_is_a_convolution_of_stride_2_with_batch_norm_and_so_is_its_gradient(height, width):
     torch.manual_seed(0)
-    layer, x = Halving(3, 4).double(), torch.randn(5, height, width, 3, dtype=torch.float64, requires_grad=True)
+    layer, x = (
+        Halving(3, 4).double(),
+        torch.randn(5, height, width, 3, dtype=torch.float64, requires_grad=True),
+    )
     for p in layer.parameters():
         nn.init.normal_(p)
     convolved = conv2d(x.permute(0, 3, 1, 2), as_convolution(layer.weight), stride=2, padding=1)
-    expected = batch_norm(convolved, None, None, layer.norm.weight, layer.norm.bias, training=True).permute(0, 2, 3, 1)
+    expected = batch_norm(
+        convolved, None, None, layer.norm.weight, layer.norm.bias, training=True
+    ).permute(0, 2, 3, 1)
     assert_close(layer(x), expected, rtol=1e-10, atol=1e-12)
     towards = torch.randn_like(expected)
     inputs = [x, *layer.parameters()]
@@ -98,13 +109,22 @@ def test_halving_is_a_convolution_of_stride_2_with_batch_norm_and_so_is_its_grad
 
 @pytest.mark.parametrize("size", [28, 13])
 def test_conv4_is_the_papers_network_of_pytorchs_layers(size):
-    ours, x = build("conv4-6", (2, size, size), 5, seed=0).double(), torch.randn(7, 2, size, size, dtype=torch.float64)
+    ours, x = (
+        build("conv4-6", (2, size, size), 5, seed=0).double(),
+        torch.randn(7, 2, size, size, dtype=torch.float64),
+    )
     blocks = []
     for layer in (each for each in ours if isinstance(each, Halving)):
         weight = as_convolution(layer.weight.detach())
-        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride=2, padding=1, bias=False)
+        convolution = nn.Conv2d(
+            weight.shape[1], weight.shape[0], 3, stride=2, padding=1, bias=False
+        )
         convolution.weight = nn.Parameter(weight)
-        blocks += [convolution, nn.BatchNorm2d(len(weight), track_running_stats=False).double(), nn.ReLU()]
+        blocks += [
+            convolution,
+            nn.BatchNorm2d(len(weight), track_running_stats=False).double(),
+            nn.ReLU(),
+        ]
     theirs = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), ours.head)
     assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
 
@@ -119,14 +139,19 @@ def test_a_block_without_normalisation_is_a_convolution_of_stride_2_with_a_bias(
 
 
 def test_gated_features_are_those_of_the_body_times_the_gate():
-    model, x = build("gated-mlp-5", (7,), 3, seed=0), torch.randn(2, 7, generator=torch.Generator().manual_seed(1))
+    model, x = (
+        build("gated-mlp-5", (7,), 3, seed=0),
+        torch.randn(2, 7, generator=torch.Generator().manual_seed(1)),
+    )
     gate = model.gated.gate(x).sigmoid()
     assert_close(model(x), model.head(model.gated.body(x) * gate))
 
 
 def test_a_gated_model_needs_a_head(tmp_path):
     file = tmp_path / "nets.py"
-    file.write_text("from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n")
+    file.write_text(
+        "from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n"
+    )
     with pytest.raises(UserError, match="a linear layer named head"):
         build(f"gated-{file}:tiny", (3,), 2, seed=0)
 
@@ -162,7 +187,9 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_model_of_the_users_that_does_not_fit_is_refused_with_the_rule_and_the_line(tmp_path, name):
+def test_a_model_of_the_users_that_does_not_fit_is_refused_with_the_rule_and_the_line(
+    tmp_path, name
+):
     (tmp_path / "nets.py").write_text(NETS)
     with pytest.raises(UserError, match=ODD[name]):
         replicated(f"{tmp_path / 'nets.py'}:{name}", torch.zeros(4, 3), 2, [0], torch.device("cpu"))

@@ -43,9 +43,31 @@ def bounded(examples):
 
 
 HUGE = ["1" + "0" * digits for digits in (6, 9, 18, 30, 400, 5000)]
-NUMBERS = st.sampled_from(["0", "1", "2", "-1", "1.5", "1e3", "nan", "inf", "-inf", "1e999", "1_0", "0x10", "true", "", *HUGE])
+NUMBERS = st.sampled_from(
+    [
+        "0",
+        "1",
+        "2",
+        "-1",
+        "1.5",
+        "1e3",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "1_0",
+        "0x10",
+        "true",
+        "",
+        *HUGE,
+    ]
+)
 WORDS = (
-    NUMBERS | st.sampled_from(["~nobody", "/", "/dev/zero", "a" * 300, "\0", "\udcff", "[" * 200, "class", "mlp-0"]) | st.text()
+    NUMBERS
+    | st.sampled_from(
+        ["~nobody", "/", "/dev/zero", "a" * 300, "\0", "\udcff", "[" * 200, "class", "mlp-0"]
+    )
+    | st.text()
 )
 
 
@@ -68,7 +90,12 @@ def outcome(do):
 
 def odd_values():
     quoted = st.text(max_size=20).map(json.dumps)
-    return NUMBERS | quoted | st.lists(quoted, max_size=3).map(lambda found: f"[{', '.join(found)}]") | st.just("[" * 2000)
+    return (
+        NUMBERS
+        | quoted
+        | st.lists(quoted, max_size=3).map(lambda found: f"[{', '.join(found)}]")
+        | st.just("[" * 2000)
+    )
 
 
 @st.composite
@@ -86,7 +113,13 @@ def damaged(draw, content, cuts=False):
 @st.composite
 def suites(draw):
     """A suite with some values replaced, keys added, or bytes changed."""
-    values = {"title": '"t"', "seeds": "2", "benchmarks": '["split"]', "strategies": '["er"]', "part": '""'}
+    values = {
+        "title": '"t"',
+        "seeds": "2",
+        "benchmarks": '["split"]',
+        "strategies": '["er"]',
+        "part": '""',
+    }
     values |= draw(st.dictionaries(st.sampled_from([*values, "more"]), odd_values(), max_size=1))
     top = ("title", "seeds", "more") if "more" in values else ("title", "seeds")
     own = [f"{name} = {values[name]}" for name in ("benchmarks", "strategies", "part")]
@@ -112,13 +145,29 @@ def test_an_odd_suite_is_refused_or_has_what_its_schema_says(tmp_path_factory, c
 
 TINY = {"examples": "12", "tests": "6", "probe": "0", "model": "mlp-4", "tasks": "2"}
 FEW = {"tasks": "2", "iterations": "2", "test_tasks": "2", "checks": "1", "model": "mlp-4"}
-BENCHMARKS = {"split": TINY, "permuted": TINY, "rotated": TINY, "sinusoid": FEW, "fewshot": FEW | {"ways": "2"}}
-STRATEGIES = {True: ("finetune", "er", "joint", "lwf", "gdumb"), False: ("maml", "reptile", "scratch")}
+BENCHMARKS = {
+    "split": TINY,
+    "permuted": TINY,
+    "rotated": TINY,
+    "sinusoid": FEW,
+    "fewshot": FEW | {"ways": "2"},
+}
+STRATEGIES = {
+    True: ("finetune", "er", "joint", "lwf", "gdumb"),
+    False: ("maml", "reptile", "scratch"),
+}
 
 
-NAMES = {"benchmarks": [*BENCHMARKS], "strategies": [name for names in STRATEGIES.values() for name in names]}
+NAMES = {
+    "benchmarks": [*BENCHMARKS],
+    "strategies": [name for names in STRATEGIES.values() for name in names],
+}
 KNOWN = {
-    name: [pair.partition("=")[0] for pair in Registry().find(kind, name).defaults().split(",") if "=" in pair]
+    name: [
+        pair.partition("=")[0]
+        for pair in Registry().find(kind, name).defaults().split(",")
+        if "=" in pair
+    ]
     for kind, names in NAMES.items()
     for name in names
 }
@@ -131,14 +180,20 @@ def cells(draw):
     benchmark = draw(st.sampled_from(list(BENCHMARKS)))
     strategy = draw(st.sampled_from(STRATEGIES["examples" in BENCHMARKS[benchmark]]))
     for name in (benchmark, strategy):
-        odd = draw(st.dictionaries(st.sampled_from(KNOWN[name]) | st.text(max_size=3), WORDS, max_size=1))
-        found.append(",".join(f"{key}={value}" for key, value in (BENCHMARKS.get(name, {}) | odd).items()))
+        odd = draw(
+            st.dictionaries(st.sampled_from(KNOWN[name]) | st.text(max_size=3), WORDS, max_size=1)
+        )
+        found.append(
+            ",".join(f"{key}={value}" for key, value in (BENCHMARKS.get(name, {}) | odd).items())
+        )
     return f"{benchmark}:{found[0]}", f"{strategy}:{found[1]}"
 
 
 @bounded(50)
 @given(texts=cells())
-def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(tmp_path_factory, texts):
+def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(
+    tmp_path_factory, texts
+):
     store = Store(tmp_path_factory.getbasetemp() / "none")
     jobs = outcome(lambda: plan([Request(*texts)], 1, Registry(), Context(), store))
     for text, of in zip(texts, ("benchmark", "strategy"), strict=True):
@@ -153,7 +208,10 @@ def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(tmp
 def array_members(x, y, sizes):
     """The arrays of a .npz, of these types and, by name, sizes."""
     shapes = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
-    return {name: np.zeros(sizes.get(name, (6, 4) if "x" in name else (6,)), dtype) for name, dtype in shapes.items()}
+    return {
+        name: np.zeros(sizes.get(name, (6, 4) if "x" in name else (6,)), dtype)
+        for name, dtype in shapes.items()
+    }
 
 
 @st.composite
@@ -162,9 +220,19 @@ def arrays(draw):
     x = draw(st.sampled_from(["u1", "f4", ">f8", "i8", "c8", "U3", "?"]))
     y = draw(st.sampled_from(["i8", "u1", "u8", "f4", "U1"]))
     names = ("x_train", "y_train", "x_test", "y_test")
-    sizes = draw(st.dictionaries(st.sampled_from(names), st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=2))
+    sizes = draw(
+        st.dictionaries(
+            st.sampled_from(names), st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=2
+        )
+    )
     members, file = array_members(x, y, sizes), io.BytesIO()
-    np.savez(file, **{name: members[name] for name in draw(st.just(names) | st.permutations(names).map(lambda each: each[1:]))})
+    np.savez(
+        file,
+        **{
+            name: members[name]
+            for name in draw(st.just(names) | st.permutations(names).map(lambda each: each[1:]))
+        },
+    )
     return draw(damaged(file.getvalue(), cuts=True))
 
 
@@ -175,8 +243,13 @@ def test_an_odd_npz_is_refused_or_is_examples_with_their_labels(tmp_path_factory
     path.write_bytes(content)
     data = outcome(lambda: load(str(path), path))
     if data is not None:
-        assert not any(np.any(getattr(data, name)) for name in ("x_train", "y_train", "x_test", "y_test"))
-        assert (data.x_train.dtype.name in ("uint8", "float32"), len(data.x_train)) == (True, len(data.y_train))
+        assert not any(
+            np.any(getattr(data, name)) for name in ("x_train", "y_train", "x_test", "y_test")
+        )
+        assert (data.x_train.dtype.name in ("uint8", "float32"), len(data.x_train)) == (
+            True,
+            len(data.y_train),
+        )
         assert len(data.shape) in (1, 3)
 
 
@@ -218,9 +291,16 @@ OPTIONS = [
 
 
 @bounded(50)
-@given(words=st.lists(st.tuples(st.sampled_from([*OPTIONS, "--odd"]), WORDS), max_size=2), suite=st.none() | WORDS)
+@given(
+    words=st.lists(st.tuples(st.sampled_from([*OPTIONS, "--odd"]), WORDS), max_size=2),
+    suite=st.none() | WORDS,
+)
 def test_odd_words_on_the_command_line_are_refused_without_a_traceback(words, suite):
-    given = [word for pair in words for word in pair] + [suite or "quick", "--only", "strategy=none"]
+    given = [word for pair in words for word in pair] + [
+        suite or "quick",
+        "--only",
+        "strategy=none",
+    ]
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="cp932") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["retrograde", "run", *given])

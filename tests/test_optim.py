@@ -16,7 +16,11 @@ THEIRS = {
 def test_fifty_steps_equal_pytorchs(name):
     random = torch.Generator().manual_seed(0)
     theirs = torch.randn(4, 3, generator=random, dtype=torch.float64, requires_grad=True)
-    ours, optimizer, reference = {"w": theirs.detach().clone()}, OPTIMIZERS[name](), THEIRS[name]([theirs])
+    ours, optimizer, reference = (
+        {"w": theirs.detach().clone()},
+        OPTIMIZERS[name](),
+        THEIRS[name]([theirs]),
+    )
     slots = optimizer.init(ours)
     for _ in range(50):
         gradient = torch.randn(4, 3, generator=random, dtype=torch.float64)
@@ -34,7 +38,9 @@ def test_an_update_leaves_its_inputs_alone(name):
     kept = {group: {k: v.clone() for k, v in values.items()} for group, values in slots.items()}
     optimizer.update(params, {"w": torch.ones(3)}, slots, 0.5)
     assert torch.equal(params["w"], torch.ones(3))
-    assert all(torch.equal(v, kept[group][k]) for group, values in slots.items() for k, v in values.items())
+    assert all(
+        torch.equal(v, kept[group][k]) for group, values in slots.items() for k, v in values.items()
+    )
 
 
 @pytest.mark.parametrize("bound", [0.5, 100.0])
@@ -44,7 +50,10 @@ def test_clipping_shortens_as_pytorch_does(bound):
     for parameter, gradient in zip(theirs, ours.values(), strict=True):
         parameter.grad = gradient.clone()
     torch.nn.utils.clip_grad_norm_(theirs, bound)
-    assert all(torch.allclose(a, b.grad) for a, b in zip(clipped(ours, bound).values(), theirs, strict=True))
+    assert all(
+        torch.allclose(a, b.grad)
+        for a, b in zip(clipped(ours, bound).values(), theirs, strict=True)
+    )
 
 
 def test_a_bound_of_zero_clips_nothing():

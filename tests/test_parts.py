@@ -31,12 +31,16 @@ def at_hand(name):
 
 STRATEGIES = [name for name in PARTS.names("strategies") if at_hand(name)]
 STREAMS = [
-    name for name in PARTS.names("benchmarks") if issubclass(PARTS.find("benchmarks", name), Benchmark) and at_hand(name)
+    name
+    for name in PARTS.names("benchmarks")
+    if issubclass(PARTS.find("benchmarks", name), Benchmark) and at_hand(name)
 ]
 SCENARIOS = get_args(Scenario)
 BRIEF = {"mer": {"batches": 2, "draw": 2}}
 """Settings with which a slow strategy is tried: MER takes a step for every example of its draw and batches."""
-ON_DIGITS = {"omniglot_sequence": {"split": (5, 1, 4), "after": (2, 4)}}  # what a benchmark needs where it has ten classes
+ON_DIGITS = {
+    "omniglot_sequence": {"split": (5, 1, 4), "after": (2, 4)}
+}  # what a benchmark needs where it has ten classes
 
 
 def tried(name):
@@ -54,7 +58,10 @@ def test_every_strategy_keeps_the_contract(name, check):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if not issubclass(PARTS.find("strategies", name), MetaStrategy)])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in STRATEGIES if not issubclass(PARTS.find("strategies", name), MetaStrategy)],
+)
 def test_every_strategy_works_in_a_scenario_or_declares_that_it_does_not(name, scenario):
     outcome = works_in(tried(name), scenario)
     assert outcome.outcome != "failed", outcome.why
@@ -71,7 +78,9 @@ def test_every_part_is_a_documented_dataclass_with_defaults(kind, name):
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_setting_survives_being_written_and_parsed(kind, name):
     part = PARTS.get(kind, name)
-    text = write(name, ",".join(f"{key}={_as_text(value)}" for key, value in part.settings().items()))
+    text = write(
+        name, ",".join(f"{key}={_as_text(value)}" for key, value in part.settings().items())
+    )
     again = PARTS.get(kind, *parse(text))
     assert again.settings() == part.settings()
 
@@ -85,7 +94,10 @@ def _as_text(value):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", STREAMS)
 def test_every_benchmark_gives_the_same_stream_again_and_another_for_another_seed(name, scenario):
-    data, benchmark = load("digits", Path()), PARTS.get("benchmarks", name, {"scenario": scenario, **ON_DIGITS.get(name, {})})
+    data, benchmark = (
+        load("digits", Path()),
+        PARTS.get("benchmarks", name, {"scenario": scenario, **ON_DIGITS.get(name, {})}),
+    )
     first, again, other = (_content(benchmark.stream(data, seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
@@ -110,27 +122,46 @@ def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
 
 FOLDERS = [Path(__file__).parents[1] / kind for kind in KINDS]
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.py"))]
-PUBLIC = ("retrograde", "retrograde.metrics", "retrograde.reporting", "retrograde.bridges.avalanche")
+PUBLIC = (
+    "retrograde",
+    "retrograde.metrics",
+    "retrograde.reporting",
+    "retrograde.bridges.avalanche",
+)
 
 
 def house_imports(path):
     """The modules of the suite that a file imports, each with a name that it takes from there."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "retrograde")
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "retrograde":
+            yield from (
+                (alias.name, "")
+                for alias in node.names
+                if alias.name.partition(".")[0] == "retrograde"
+            )
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] == "retrograde"
+        ):
             yield from ((node.module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_part_imports_public_names_and_its_siblings_alone(path):
     foreign = [module for module, _ in house_imports(path) if module not in PUBLIC]
-    assert [module for module in foreign if not module.startswith(f"retrograde.{path.parent.name}")] == []
+    assert [
+        module for module in foreign if not module.startswith(f"retrograde.{path.parent.name}")
+    ] == []
     for module, name in house_imports(path):
         if module in PUBLIC[:3]:
             assert name in importlib.import_module(module).__all__
 
 
 def test_an_import_of_the_engine_would_be_seen(tmp_path):
-    (tmp_path / "part.py").write_text("from retrograde.training.clocks import Clocks\nimport retrograde.cli\n")
-    assert [module for module, _ in house_imports(tmp_path / "part.py")] == ["retrograde.training.clocks", "retrograde.cli"]
+    (tmp_path / "part.py").write_text(
+        "from retrograde.training.clocks import Clocks\nimport retrograde.cli\n"
+    )
+    assert [module for module, _ in house_imports(tmp_path / "part.py")] == [
+        "retrograde.training.clocks",
+        "retrograde.cli",
+    ]

@@ -56,9 +56,13 @@ def test_an_error_without_an_authors_frame_has_no_line():
     assert place(raised(lambda: Path("/nowhere").read_text()).__class__("x")) == ""
 
 
-@pytest.mark.parametrize("module", ["retrograde.interface.net", "retrograde.strategies.er", "retrograde_plugin_er"])
+@pytest.mark.parametrize(
+    "module", ["retrograde.interface.net", "retrograde.strategies.er", "retrograde_plugin_er"]
+)
 def test_a_shipped_part_counts_as_an_authors_file_and_the_engine_does_not(module):
-    error = raised(lambda: exec(compile("\n\n1 / 0", "/far/away/er.py", "exec"), {"__name__": module}))
+    error = raised(
+        lambda: exec(compile("\n\n1 / 0", "/far/away/er.py", "exec"), {"__name__": module})
+    )
     error.__traceback__ = error.__traceback__.tb_next.tb_next  # without the frames of this file
     assert place(error) == ("" if module == "retrograde.interface.net" else "er.py:3")
 
@@ -86,7 +90,10 @@ def test_a_text_without_end_is_cut():
     assert len(described(ValueError("x" * 10**6))) < 500
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), Mute(), StopIteration(), RecursionError(), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), GeneratorExit(), Mute(), StopIteration(), RecursionError(), MemoryError()],
+)
 def test_whatever_an_authors_code_raises_becomes_one_error_for_people(error):
     def fails():
         with guarded("mine cannot be used"):

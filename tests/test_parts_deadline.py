@@ -24,8 +24,9 @@ def test_what_takes_too_long_is_stopped_with_its_name_its_line_and_the_remedy(mo
     monkeypatch.setenv("RETROGRADE_CHECK_SECONDS", "0.05")
     with pytest.raises(Late) as late, guarded("mine"), within("check", "mine.py"):
         asleep()
-    assert "mine.py takes longer than 0.05 s, the limit of a check, and was stopped at test_parts_deadline.py:" in str(
-        late.value
+    assert (
+        "mine.py takes longer than 0.05 s, the limit of a check, and was stopped at test_parts_deadline.py:"
+        in str(late.value)
     )
     assert "RETROGRADE_CHECK_SECONDS" in str(late.value)
 
@@ -33,13 +34,18 @@ def test_what_takes_too_long_is_stopped_with_its_name_its_line_and_the_remedy(mo
 def test_a_plugin_that_sleeps_at_import_is_stopped(monkeypatch, tmp_path):
     (tmp_path / "sleepy.py").write_text("import time\ntime.sleep(10**6)\n")
     monkeypatch.setenv("RETROGRADE_IMPORT_SECONDS", "0.05")
-    with pytest.raises(UserError, match=r"sleepy\.py takes longer than 0\.05 s.*stopped at sleepy\.py:2"):
+    with pytest.raises(
+        UserError, match=r"sleepy\.py takes longer than 0\.05 s.*stopped at sleepy\.py:2"
+    ):
         Registry((tmp_path / "sleepy.py",))
 
 
 def test_an_alarm_that_was_set_before_goes_on():
     rung = []
-    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True)), signal.setitimer(signal.ITIMER_REAL, 0)
+    before = (
+        signal.signal(signal.SIGALRM, lambda *_: rung.append(True)),
+        signal.setitimer(signal.ITIMER_REAL, 0),
+    )
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         with within("check", "mine.py"):

@@ -27,7 +27,10 @@ class Text(str, enum.Enum):
 """
 STEP = "    def step(self, net, state, arrival): return state\n"
 FIELDS = {
-    "a path": ("where: pathlib.Path = pathlib.Path('x')", "setting where holds PosixPath|setting where holds WindowsPath"),
+    "a path": (
+        "where: pathlib.Path = pathlib.Path('x')",
+        "setting where holds PosixPath|setting where holds WindowsPath",
+    ),
     "an enum": ("mode: Mode = Mode.SOFT", "setting mode holds <Mode.SOFT: 'soft'> of type Mode"),
     "an enum that is text": ("mode: Text = Text.SOFT", "of type Text"),
     "a set": ("layers: frozenset = frozenset({1, 2})", "of type frozenset"),
@@ -37,16 +40,37 @@ FIELDS = {
     "a set deep within": ("of: Any = ((1, (b'x',)),)", "setting of holds b'x'"),
     "NaN": ("of: Any = float('nan')", "of=nan is not possible. Input should be a finite number"),
     "keys that are no text": ("of: Any = field(default_factory=lambda: {1: 2})", "of type dict"),
-    "an array": ("weights: np.ndarray = None", "weights is annotated with a type that no setting can have"),
-    "a tensor": ("weights: torch.Tensor = None", "weights is annotated with a type that no setting can have"),
-    "an unresolved annotation": ("of: Nowhere = 1", "an annotation cannot be resolved: NameError.*Import what it names"),
+    "an array": (
+        "weights: np.ndarray = None",
+        "weights is annotated with a type that no setting can have",
+    ),
+    "a tensor": (
+        "weights: torch.Tensor = None",
+        "weights is annotated with a type that no setting can have",
+    ),
+    "an unresolved annotation": (
+        "of: Nowhere = 1",
+        "an annotation cannot be resolved: NameError.*Import what it names",
+    ),
     "a setting named like a method": ("settings: int = 3", "settings is a method of every part"),
-    "an attribute named like a method": ("settings = {'a': 1}", "settings is a method of every part"),
+    "an attribute named like a method": (
+        "settings = {'a': 1}",
+        "settings is a method of every part",
+    ),
     "a constant as a setting": ("upper_bound: bool = True", "upper_bound is told by the class"),
-    "scenarios that are none": ("scenarios: ClassVar[Any] = ('some',)", "scenarios = .* is not possible"),
-    "a __post_init__ that raises": ("def __post_init__(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
+    "scenarios that are none": (
+        "scenarios: ClassVar[Any] = ('some',)",
+        "scenarios = .* is not possible",
+    ),
+    "a __post_init__ that raises": (
+        "def __post_init__(self): {}['x']",
+        r"mine\.py:\d+: KeyError: 'x'",
+    ),
     "a hook that raises": ("def knows(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
-    "a schedule that leaves": ("def schedule(self): raise GeneratorExit", r"mine\.py:\d+: GeneratorExit"),
+    "a schedule that leaves": (
+        "def schedule(self): raise GeneratorExit",
+        r"mine\.py:\d+: GeneratorExit",
+    ),
     "an error without words": (
         "def knows(self):\n        class Mute(Exception):\n            def __str__(self): return 1 / 0\n        raise Mute",
         "Mute .whose text cannot be had: str.. raises ZeroDivisionError",
@@ -79,12 +103,18 @@ def test_what_a_record_cannot_hold_or_the_engine_cannot_call_is_refused(made, fa
 
 LEARNER = "    def begin(self, model): pass\n    def observe(self, x, y, task): pass\n    def predict(self, x, task): pass\n"
 CLASSES = {
-    "a frozen learner": ("@dataclass(frozen=True)\nclass Mine(Learner):\n    lr: Rate = 0.1\n", "Write @dataclass without"),
+    "a frozen learner": (
+        "@dataclass(frozen=True)\nclass Mine(Learner):\n    lr: Rate = 0.1\n",
+        "Write @dataclass without",
+    ),
     "a learner that is no dataclass": (
         "class Mine(Learner):\n    lr: Rate = 0.1\n",
         r"settings \(lr\).*Write @dataclass above",
     ),
-    "a strategy that is none": ("class Mine(Strategy):\n    lr: Rate = 0.1\n", r"Write @dataclass\(frozen=True\) above"),
+    "a strategy that is none": (
+        "class Mine(Strategy):\n    lr: Rate = 0.1\n",
+        r"Write @dataclass\(frozen=True\) above",
+    ),
 }
 
 

@@ -40,7 +40,9 @@ PARTS = st.builds(
     flag=st.booleans(),
     kind_of=st.sampled_from(["a", "b"]),
 )
-JSON = st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False)), max_size=5)
+JSON = st.dictionaries(
+    st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False)), max_size=5
+)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,20 @@ def test_text_becomes_a_value_of_the_annotated_type(name, text, value):
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [(n, v) for n in ("rate", "share") for v in ("nan", "inf", "-0.1", "x", "", math.nan, True, None)]
-    + [("rate", 0), ("share", 1), ("order", 3), ("order", "1.5"), ("order", "a"), ("flag", "maybe"), ("kind_of", "c")]
+    [
+        (n, v)
+        for n in ("rate", "share")
+        for v in ("nan", "inf", "-0.1", "x", "", math.nan, True, None)
+    ]
+    + [
+        ("rate", 0),
+        ("share", 1),
+        ("order", 3),
+        ("order", "1.5"),
+        ("order", "a"),
+        ("flag", "maybe"),
+        ("kind_of", "c"),
+    ]
     + [(n, v) for n in ("count", "limit") for v in ("-1", "1.5", "x", "", math.inf, False, None)]
     + [("count", 0)],
 )
@@ -93,7 +107,10 @@ class Loose(Part):
     [
         *(("number", value) for value in ("nan", "inf", "1e999", math.nan, -math.inf)),
         *(("several", value) for value in ((1.0, math.nan), [math.inf])),
-        *(("anything", value) for value in (math.nan, {"a": [1, -math.inf]}, (complex(0, math.nan),))),
+        *(
+            ("anything", value)
+            for value in (math.nan, {"a": [1, -math.inf]}, (complex(0, math.nan),))
+        ),
         *(("order", value) for value in (f"1{400 * '0'}", [10**5000], [True], "-1000000001")),
     ],
 )
@@ -102,7 +119,11 @@ def test_no_setting_is_infinite_or_beyond_the_numbers_of_the_machine(name, given
         Loose.configured({name: given})
 
 
-@pytest.mark.parametrize("text", ["(" * 9999, "{{}}", "9" * 5000, "1,,2"], ids=["deep", "a set of sets", "digits", "commas"])
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 9999, "{{}}", "9" * 5000, "1,,2"],
+    ids=["deep", "a set of sets", "digits", "commas"],
+)
 def test_a_text_that_python_cannot_read_as_a_value_stands_for_itself(text):
     assert literal(text) == text
 
@@ -134,7 +155,15 @@ def test_only_the_settings_that_differ_from_their_defaults_are_written():
 
 
 def test_settings_that_are_no_fields_of_the_initialiser_are_not_listed():
-    assert list(Some().settings()) == ["rate", "share", "count", "limit", "order", "flag", "kind_of"]
+    assert list(Some().settings()) == [
+        "rate",
+        "share",
+        "count",
+        "limit",
+        "order",
+        "flag",
+        "kind_of",
+    ]
     assert (Part().settings(), Part().changed()) == ({}, "")
 
 
@@ -163,7 +192,10 @@ def test_settings_without_a_key_or_a_value_are_refused(spec):
         parse(spec)
 
 
-@pytest.mark.parametrize(("value", "text"), [((1, 2), "1,2"), ([3], "3"), ((), ""), (True, "true"), (0.1, "0.1"), ("a", "a")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [((1, 2), "1,2"), ([3], "3"), ((), ""), (True, "true"), (0.1, "0.1"), ("a", "a")],
+)
 def test_a_value_is_written_as_the_command_line_takes_it(value, text):
     assert as_text(value) == text
 
@@ -176,7 +208,9 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value):
 
 @given(JSON, JSON)
 def test_different_values_have_different_digests(one, other):
-    assert (digest(one) == digest(other)) == (repr(sorted(one.items())) == repr(sorted(other.items())))
+    assert (digest(one) == digest(other)) == (
+        repr(sorted(one.items())) == repr(sorted(other.items()))
+    )
 
 
 @pytest.mark.parametrize(

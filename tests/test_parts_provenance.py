@@ -41,13 +41,19 @@ IMPORTS = {
 @pytest.mark.parametrize("text", IMPORTS)
 def test_a_digest_covers_what_a_file_imports_from_beside_it_and_nothing_else(tmp_path, text):
     rest = {"aid": "value = 1", "unused": "import aid", "retrograde": "", "bare/leaf": ""}
-    deep = {"deep/__init__": "from .inner import x", "deep/inner": "x = 1", "deep/other": "import aid"}
+    deep = {
+        "deep/__init__": "from .inner import x",
+        "deep/inner": "x = 1",
+        "deep/other": "import aid",
+    }
     path = lay(tmp_path, mine=text, **rest, **deep)
     assert files(path).keys() == {"mine.py", *IMPORTS[text]}
     assert next(iter(files(path))) == "mine.py"
 
 
-def test_imports_are_followed_from_file_to_file_round_a_circle_and_past_one_that_cannot_be_read(tmp_path):
+def test_imports_are_followed_from_file_to_file_round_a_circle_and_past_one_that_cannot_be_read(
+    tmp_path,
+):
     path = lay(tmp_path, mine="import a", a="import b", b="import mine, broken", broken="def (")
     assert list(files(path)) == ["mine.py", "a.py", "b.py", "broken.py"]
 
@@ -56,28 +62,43 @@ def test_a_package_is_followed_through_its_own_name(tmp_path):
     lay(tmp_path, **{"own/__init__": "", "own/sub/__init__": "", "own/aid": "", "own/sub/more": ""})
     text = "from own.aid import x\nfrom ..sub import more\nfrom .more import y"
     path = lay(tmp_path, **{"own/sub/mine": text})
-    assert files(path).keys() == {"mine.py", "more.py", "__init__.py", "../aid.py", "../__init__.py"}
+    assert files(path).keys() == {
+        "mine.py",
+        "more.py",
+        "__init__.py",
+        "../aid.py",
+        "../__init__.py",
+    }
 
 
 @pytest.mark.parametrize(("where", "ends"), list(product(["one", "another/place"], ["\n", "\r\n"])))
 def test_a_digest_depends_neither_on_the_folder_nor_on_the_ends_of_lines(tmp_path, where, ends):
     texts = {"mine": "import aid\nx = 1\n", "aid": "y = 2\n"}
     here = lay(tmp_path / "here", **texts)
-    there = lay(tmp_path / where, **{name: text.replace("\n", ends) for name, text in texts.items()})
+    there = lay(
+        tmp_path / where, **{name: text.replace("\n", ends) for name, text in texts.items()}
+    )
     assert files(here) == files(there)
 
 
 @pytest.mark.parametrize("edited", ["mine", "aid"])
 def test_an_edit_of_any_of_the_files_changes_its_digest_alone(tmp_path, edited):
     texts = {"mine": "import aid", "aid": "y = 2"}
-    before, after = (files(lay(tmp_path, **each)) for each in (texts, texts | {edited: texts[edited] + " "}))
+    before, after = (
+        files(lay(tmp_path, **each)) for each in (texts, texts | {edited: texts[edited] + " "})
+    )
     assert {name for name in before if before[name] != after[name]} == {f"{edited}.py"}
 
 
 def test_the_digests_of_a_built_in_part_cover_its_helpers_and_not_the_engine():
     registry = Registry()
-    assert list(registry.digests(source_of(registry.find("strategies", "agem")))[0]) == ["agem.py", "_replay.py"]
-    assert list(registry.digests(source_of(registry.find("benchmarks", "split")))[0]) == ["split.py"]
+    assert list(registry.digests(source_of(registry.find("strategies", "agem")))[0]) == [
+        "agem.py",
+        "_replay.py",
+    ]
+    assert list(registry.digests(source_of(registry.find("benchmarks", "split")))[0]) == [
+        "split.py"
+    ]
 
 
 def test_a_registry_keeps_the_digests_of_a_plugin_as_it_was_loaded(tmp_path):
@@ -85,7 +106,9 @@ def test_a_registry_keeps_the_digests_of_a_plugin_as_it_was_loaded(tmp_path):
     path = lay(tmp_path, mine=text)
     registry, before = Registry((path,)), files(path)
     path.write_text(text + "# edited")
-    assert registry.digests(source_of(registry.find("strategies", "mine")))[0] == before != files(path)
+    assert (
+        registry.digests(source_of(registry.find("strategies", "mine")))[0] == before != files(path)
+    )
 
 
 MODELS = {
@@ -124,16 +147,24 @@ def test_changes_name_the_file_its_part_and_both_digests():
 def test_a_helper_that_came_is_a_change_of_the_file_that_imports_it_and_alone_a_change_of_its_own():
     old, new = {"mine.py": "1", "aid.py": "2"}, {"mine.py": "3", "aid.py": "2", "more.py": "4"}
     assert [each.file for each in changes(code(strategy=old), code(strategy=new))] == ["mine.py"]
-    assert [each.digests for each in changes(code(strategy=old), code(strategy=old | {"more.py": "4"}))] == ["none -> 4"]
+    assert [
+        each.digests for each in changes(code(strategy=old), code(strategy=old | {"more.py": "4"}))
+    ] == ["none -> 4"]
 
 
 def test_of_a_record_that_does_not_know_its_files_the_digest_of_the_strategy_alone_is_compared():
     new = code(strategy={"mine.py": "1"}, benchmark={"b.py": "2"})
     assert changes(code(), new) == changes(code(source=""), new) == []
-    assert [(each.file, each.digests) for each in changes(code("other"), new)] == [("mine.py", "other -> abc")]
+    assert [(each.file, each.digests) for each in changes(code("other"), new)] == [
+        ("mine.py", "other -> abc")
+    ]
 
 
 def test_the_order_of_files_does_not_change_a_version():
     one, other = {"a.py": "1", "b.py": "2"}, {"b.py": "2", "a.py": "1"}
-    assert version_digest(code(strategy=one)) == version_digest(code(strategy=other)) != version_digest(code())
+    assert (
+        version_digest(code(strategy=one))
+        == version_digest(code(strategy=other))
+        != version_digest(code())
+    )
     assert changes(code(strategy=one), code(strategy=other)) == []

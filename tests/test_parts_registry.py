@@ -71,7 +71,10 @@ def write(tmp_path, monkeypatch):
 def enter(monkeypatch):
     def entered(kind: str, name: str, value: str) -> None:
         point = EntryPoint(name, value, f"retrograde.{kind}")
-        monkeypatch.setattr("retrograde.parts.registry.entry_points", lambda group: [point] if group == point.group else [])
+        monkeypatch.setattr(
+            "retrograde.parts.registry.entry_points",
+            lambda group: [point] if group == point.group else [],
+        )
 
     return entered
 
@@ -93,7 +96,11 @@ def test_a_part_comes_with_the_settings_given():
 
 @pytest.mark.parametrize(
     ("kind", "name", "near"),
-    [("strategies", "finetun", "finetune"), ("benchmarks", "slpit", "split"), ("results", "time", "timing")],
+    [
+        ("strategies", "finetun", "finetune"),
+        ("benchmarks", "slpit", "split"),
+        ("results", "time", "timing"),
+    ],
 )
 def test_an_unknown_name_lists_the_nearest(kind, name, near):
     with pytest.raises(UserError, match=f"There is no {ONE[kind]} '{name}'. Did you mean .*{near}"):
@@ -121,9 +128,14 @@ def test_a_plugin_file_adds_a_part_of_its_kind_under_its_file_name(kind, write):
 
 
 def test_a_plugin_file_may_define_a_part_of_each_kind(write):
-    whole = "".join(dedent(source).replace("class Mine", f"class {kind.title()}") for kind, source in SOURCE.items())
+    whole = "".join(
+        dedent(source).replace("class Mine", f"class {kind.title()}")
+        for kind, source in SOURCE.items()
+    )
     registry = Registry((write(whole),))
-    assert {kind: registry.find(kind, "mine").__name__ for kind in SOURCE} == {kind: kind.title() for kind in SOURCE}
+    assert {kind: registry.find(kind, "mine").__name__ for kind in SOURCE} == {
+        kind: kind.title() for kind in SOURCE
+    }
 
 
 @pytest.mark.parametrize("name", ["er.py", "split.py", "scores.py"])
@@ -162,7 +174,12 @@ def test_a_plugin_that_does_not_import_is_refused_with_the_reason(source, why, w
 
 @pytest.mark.parametrize(
     "source",
-    ["", "class Mine: pass", "from retrograde.interface.strategy import Strategy", SOURCE["results"].replace("Mine", "_Mine")],
+    [
+        "",
+        "class Mine: pass",
+        "from retrograde.interface.strategy import Strategy",
+        SOURCE["results"].replace("Mine", "_Mine"),
+    ],
 )
 def test_a_plugin_without_a_public_part_of_its_own_is_refused(source, write):
     with pytest.raises(UserError, match=r"mine\.py defines no part.*retrograde new strategy"):
@@ -177,7 +194,9 @@ BASES = {
 
 
 @pytest.mark.parametrize("kind", SOURCE)
-def test_a_file_without_the_part_asked_for_is_told_what_such_a_part_derives_from(kind, write, enter, monkeypatch, tmp_path):
+def test_a_file_without_the_part_asked_for_is_told_what_such_a_part_derives_from(
+    kind, write, enter, monkeypatch, tmp_path
+):
     write("", f"far_{kind}.py")
     monkeypatch.syspath_prepend(tmp_path)
     enter(kind, "far", f"far_{kind}")
@@ -199,7 +218,9 @@ def test_a_plugin_that_is_no_python_file_is_refused(write, tmp_path):
 
 @pytest.mark.parametrize("kind", SOURCE)
 @pytest.mark.parametrize("target", ["far_away", "far_away:Mine"])
-def test_an_entry_point_names_a_module_or_a_class(kind, target, write, enter, monkeypatch, tmp_path):
+def test_an_entry_point_names_a_module_or_a_class(
+    kind, target, write, enter, monkeypatch, tmp_path
+):
     write(SOURCE[kind], "far_away.py")
     monkeypatch.syspath_prepend(tmp_path)
     enter(kind, "far", target)
@@ -215,7 +236,9 @@ def test_an_entry_point_that_cannot_be_imported_is_refused(target, enter):
         Registry().find("strategies", "far")
 
 
-def test_an_entry_point_to_a_module_with_no_part_or_two_is_refused(write, enter, monkeypatch, tmp_path):
+def test_an_entry_point_to_a_module_with_no_part_or_two_is_refused(
+    write, enter, monkeypatch, tmp_path
+):
     two = dedent(SOURCE["strategies"]) + "class Other(Mine): pass\n"
     for name, source, what in (("far_none", "", "none"), ("far_two", two, "Mine, Other")):
         write(source, f"{name}.py")
@@ -225,7 +248,9 @@ def test_an_entry_point_to_a_module_with_no_part_or_two_is_refused(write, enter,
             Registry().find("strategies", "far")
 
 
-@pytest.mark.parametrize("target", ["json:JSONDecoder", "json:loads", "retrograde.benchmarks.split:Split"])
+@pytest.mark.parametrize(
+    "target", ["json:JSONDecoder", "json:loads", "retrograde.benchmarks.split:Split"]
+)
 def test_an_entry_point_to_what_is_no_part_of_its_kind_is_refused(target, enter):
     enter("strategies", "far", target)
     with pytest.raises(UserError):

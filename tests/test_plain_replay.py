@@ -52,7 +52,9 @@ def test_a_loop_ends_with_the_parameters_of_ours_after_the_same_batches(side):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 def test_the_compiled_loop_ends_with_the_parameters_of_the_plain_one():
     rows = [torch.arange(20) + start for start in range(0, 600, 20)]
-    loop, reference = (stepped(side, rows) for side in ("plain loop under torch.compile", "plain loop"))
+    loop, reference = (
+        stepped(side, rows) for side in ("plain loop under torch.compile", "plain loop")
+    )
     assert all(torch.allclose(loop[name], value, atol=1e-5) for name, value in reference.items())
 
 

@@ -29,7 +29,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told")
 def test_memory_is_not_mapped_anew_at_every_step():
     run = [
-        subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+        ).stdout
         for how in ("kept", "given back")
     ]
     kept, given_back = map(int, run)

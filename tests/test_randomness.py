@@ -9,7 +9,9 @@ from retrograde.randomness import keys, uniform
 
 
 def drawn(count, size=1000):
-    return torch.stack([uniform(key, size) for key in torch.from_numpy(keys(0, "chance", 1, count))]).numpy()
+    return torch.stack(
+        [uniform(key, size) for key in torch.from_numpy(keys(0, "chance", 1, count))]
+    ).numpy()
 
 
 def test_numbers_are_spread_evenly_over_the_unit_interval():

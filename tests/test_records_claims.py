@@ -59,7 +59,10 @@ def test_replicates_are_claimed_all_or_none(tmp_path):
     assert second.claim(tmp_path, [0, 1]).ours
 
 
-@pytest.mark.parametrize("give_up", [lambda claims, folder: claims.release(folder, [0, 1]), lambda claims, _: claims.close()])
+@pytest.mark.parametrize(
+    "give_up",
+    [lambda claims, folder: claims.release(folder, [0, 1]), lambda claims, _: claims.close()],
+)
 def test_a_claim_that_is_given_up_leaves_nothing_and_is_free(tmp_path, give_up):
     first = Claims()
     first.claim(tmp_path, [0, 1])
@@ -86,7 +89,9 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path):
     assert Claims().claim(tmp_path, [0]).ours
 
 
-def test_a_claim_from_another_machine_is_void_when_it_has_not_changed_for_a_minute_of_our_clock(tmp_path, there):
+def test_a_claim_from_another_machine_is_void_when_it_has_not_changed_for_a_minute_of_our_clock(
+    tmp_path, there
+):
     now = [1000.0]
     here = Claims(clock=lambda: now[0])
     there().claim(tmp_path, [0])
@@ -115,7 +120,9 @@ def test_a_claim_that_was_never_finished_is_void_after_a_minute(tmp_path):
     assert here.claim(tmp_path, [0]).ours
 
 
-def test_who_comes_to_life_again_knows_that_its_claim_is_lost_and_leaves_the_new_one(tmp_path, there):
+def test_who_comes_to_life_again_knows_that_its_claim_is_lost_and_leaves_the_new_one(
+    tmp_path, there
+):
     now = [1000.0]
     here, slow = Claims(clock=lambda: now[0]), there()
     slow.claim(tmp_path, [0])
@@ -155,7 +162,9 @@ def test_a_claim_that_cannot_be_created_leaves_none(tmp_path, monkeypatch):
 
 
 def test_without_links_a_claim_has_one_holder_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    monkeypatch.setattr(
+        os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here"))
+    )
     assert Claims().claim(tmp_path, [0]).ours
     assert not Claims()._create(tmp_path, 0, tmp_path / ".seed-0.claim-1")
     assert names(tmp_path) == [".seed-0.claim-1"]

@@ -7,7 +7,9 @@ from hypothesis.extra.numpy import arrays
 
 from retrograde.records.gradient_probe import CEILING, Probe, triangle
 
-VECTORS = st.integers(2, 6).flatmap(lambda n: arrays(float, (n, 4), elements=st.integers(-9, 9).map(float)))
+VECTORS = st.integers(2, 6).flatmap(
+    lambda n: arrays(float, (n, 4), elements=st.integers(-9, 9).map(float))
+)
 
 
 def cos(a, b):
@@ -64,13 +66,17 @@ def test_a_next_task_below_the_ceiling_has_no_cosine(look):
 
 
 @pytest.mark.parametrize(("noise", "known"), [(3.4, True), (3.6, False)])
-def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_below_the_ceiling(noise, known):
+def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_below_the_ceiling(
+    noise, known
+):
     """Three tasks share the gradient (1, 0, ...), each half with noise of its own at right angles to all else."""
     halves = np.eye(6) * noise
     first, second = (np.column_stack([np.ones(3), own]) for own in (halves[:3], halves[3:]))
     ceiling_of_mean = cos(first.mean(axis=0), second.mean(axis=0))  # 1 / (1 + noise ** 2 / 3)
     assert (ceiling_of_mean >= CEILING) == known
-    inner = np.ones((4, 4))[np.tril_indices(4)]  # between halves noise plays no part; the next task has none
+    inner = np.ones((4, 4))[
+        np.tril_indices(4)
+    ]  # between halves noise plays no part; the next task has none
     ceiling = [*map(cos, first, second), 1.0]
     assert max(ceiling[:3]) < CEILING
     probe = Probe(2, 30, [1.0] * 4, ceiling, inner.tolist())

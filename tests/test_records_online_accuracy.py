@@ -9,7 +9,9 @@ import pytest
 from retrograde.records.online_accuracy import Course
 
 STREAM = [20, 30]  # test examples of each task
-TWO = Course([10, 20], [0, 0, 0, 1, 1, 1], [0, 2, 4, 6, 8, 9], [[1], [5], [9, 4], [6, 8], [4, 14], [8, 18]])
+TWO = Course(
+    [10, 20], [0, 0, 0, 1, 1, 1], [0, 2, 4, 6, 8, 9], [[1], [5], [9, 4], [6, 8], [4, 14], [8, 18]]
+)
 NONE = float("nan")
 
 

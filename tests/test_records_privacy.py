@@ -27,7 +27,20 @@ from retrograde.records.store import Store
         ("//host/share/x.npz", "…/x.npz"),
         ("/home/alice/net.py:make", "…/net.py:make"),
         (["/home/alice/a", 1], ["…/a", 1]),
-        *((same, same) for same in ("digits", "data/x.npz", "1/2", "/", "~", "package.module:attribute", 3, None, [1, 2])),
+        *(
+            (same, same)
+            for same in (
+                "digits",
+                "data/x.npz",
+                "1/2",
+                "/",
+                "~",
+                "package.module:attribute",
+                3,
+                None,
+                [1, 2],
+            )
+        ),
     ],
     ids=str,
 )
@@ -41,7 +54,10 @@ def test_a_setting_names_a_file_without_its_folder_and_all_else_as_it_was(value,
         ("[Errno 2] No such file: '/data/alice/x.npz'", "[Errno 2] No such file: '…/x.npz'"),
         (r"C:\Users\alice\x.py failed", "…/x.py failed"),
         ("/tmp/torchinductor_alice/ab/cd.so: undefined", "…/cd.so: undefined"),
-        ("see https://pytorch.org/docs/stable, 1/2 and and/or", "see https://pytorch.org/docs/stable, 1/2 and and/or"),
+        (
+            "see https://pytorch.org/docs/stable, 1/2 and and/or",
+            "see https://pytorch.org/docs/stable, 1/2 and and/or",
+        ),
         ("  avalanche.training.lamaml:210 in f", "  avalanche.training.lamaml:210 in f"),
     ],
 )
@@ -74,9 +90,17 @@ def test_no_file_of_a_store_holds_a_local_path_a_user_or_a_host(alice, make_reco
     store.write(record)
     (path,) = tmp_path.glob("*/*/*/*.json")
     text = path.read_text(encoding="utf-8")
-    assert [word for word in ("alice", "asmith", "nemo", "/home", "/tmp", str(Path.cwd())) if word in text] == []
+    assert [
+        word
+        for word in ("alice", "asmith", "nemo", "/home", "/tmp", str(Path.cwd()))
+        if word in text
+    ] == []
     document = json.loads(text)
-    assert document["cell"]["benchmark"] == {"name": "split", "settings": {"dataset": "…/x.npz"}, "changed": "dataset=…/x.npz"}
+    assert document["cell"]["benchmark"] == {
+        "name": "split",
+        "settings": {"dataset": "…/x.npz"},
+        "changed": "dataset=…/x.npz",
+    }
     assert document["how"] == {"note": "…/x: no"}
 
 
@@ -90,7 +114,9 @@ def test_a_cell_without_folders_is_the_cell_that_it_was(make_record, tmp_path):
     assert Record.from_json(back.to_json()) == back
 
 
-def test_a_record_with_folders_from_before_is_read_in_its_place_and_shown_without_them(make_record, tmp_path):
+def test_a_record_with_folders_from_before_is_read_in_its_place_and_shown_without_them(
+    make_record, tmp_path
+):
     store, record = Store(tmp_path), private(make_record)
     path = store.path(record.cell, 0)
     path.parent.mkdir(parents=True)
@@ -104,7 +130,9 @@ def test_a_record_with_folders_from_before_is_read_in_its_place_and_shown_withou
 
 
 def test_files_of_one_name_from_two_folders_are_told_apart(make_record):
-    records = [Record.from_json(private(make_record, f"/home/{name}").to_json()) for name in ("a", "b")]
+    records = [
+        Record.from_json(private(make_record, f"/home/{name}").to_json()) for name in ("a", "b")
+    ]
     label = labels(records)
     assert len(set(label.values())) == len({name.benchmark for name in label.values()}) == 2
     assert all(name.benchmark.startswith("split:dataset=…/x.npz #") for name in label.values())

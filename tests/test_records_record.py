@@ -11,12 +11,24 @@ from retrograde.records.few_shot import Adaptation, Check, Fit
 from retrograde.records.online_accuracy import Course
 from retrograde.records.record import SCHEMA, Damaged, Record, TooNew
 
-VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUE = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_size=5)
 BENCHMARK = Named("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
 STRATEGY = Named("er", {"memory": 500, "lr": 0.1}, "memory=500")
 CELL = Cell(BENCHMARK, STRATEGY, "digest")
-CHECK = {"iteration": 0, "loss": [2.0, 1.0, 1.0], "accuracy": [0.25, 0.5, 0.5], "cosine": -0.125, "cosine_seen": 1.0}
+CHECK = {
+    "iteration": 0,
+    "loss": [2.0, 1.0, 1.0],
+    "accuracy": [0.25, 0.5, 0.5],
+    "cosine": -0.125,
+    "cosine_seen": 1.0,
+}
 CURVE = [0.5, -1.0]
 FIT = {"x": CURVE, "y": CURVE, "support_x": [0.5], "support_y": [0.5], "predicted": [CURVE] * 3}
 
@@ -27,13 +39,18 @@ def refuse(name):
 
 @pytest.fixture
 def whole(make_record):
-    return make_record(correct=((1, 0), (7, 2), (5, 6)), of=7, correct_told=[[3, 3], [7, 4], [6, 7]])
+    return make_record(
+        correct=((1, 0), (7, 2), (5, 6)), of=7, correct_told=[[3, 3], [7, 4], [6, 7]]
+    )
 
 
 @pytest.fixture
 def adapted(make_record):
     """A record of episodes: two inner steps on three tasks of four queries."""
-    loss, correct = [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]], [[0, 1, 2], [4, 1, 3], [4, 2, 3]]
+    loss, correct = (
+        [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]],
+        [[0, 1, 2], [4, 1, 3], [4, 2, 3]],
+    )
     adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [Check(**CHECK)], [Fit(**FIT)])
     return make_record(correct=(), adaptation=adaptation)
 
@@ -104,7 +121,9 @@ def test_a_record_cut_off_anywhere_is_damaged(whole, share):
     ],
     ids=str,
 )
-def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_the_field(whole, change):
+def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_the_field(
+    whole, change
+):
     with pytest.raises(Damaged, match=next(iter(change))):
         Record.from_json(json.dumps(json.loads(whole.to_json()) | change))
 
@@ -160,7 +179,9 @@ def test_a_record_whose_counts_cannot_be_is_damaged(whole, change):
 )
 def test_a_record_whose_adaptation_does_not_fit_together_is_damaged(adapted, change):
     document = json.loads(adapted.to_json())
-    with pytest.raises(Damaged, match="do not fit together|right answers is below 0 or above the number of queries"):
+    with pytest.raises(
+        Damaged, match="do not fit together|right answers is below 0 or above the number of queries"
+    ):
         Record.from_json(json.dumps(document | {"adaptation": document["adaptation"] | change}))
 
 
@@ -197,7 +218,10 @@ def test_a_record_whose_course_does_not_fit_its_stream_is_damaged(whole):
     with pytest.raises(Damaged, match="not after its last step"):
         Record.from_json(replace(whole, course=replace(course, step=[0, 5, 6])).to_json())
     assert Record.from_json(replace(whole, course=course).to_json()).course == course
-    for tests, fault in (([7, 8], "not among those of its tasks"), ([4, 7], "above the number of tests")):
+    for tests, fault in (
+        ([7, 8], "not among those of its tasks"),
+        ([4, 7], "above the number of tests"),
+    ):
         with pytest.raises(Damaged, match=fault):
             Record.from_json(replace(whole, course=replace(course, tests=tests)).to_json())
 
@@ -243,7 +267,9 @@ def test_the_json_holds_no_number_that_json_lacks(make_record, odd):
 @given(SETTINGS, st.randoms())
 def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, random):
     shuffled = dict(random.sample(list(settings.items()), len(settings)))
-    first, second = (Cell(Named("split", s), Named("er", s), "digest") for s in (settings, shuffled))
+    first, second = (
+        Cell(Named("split", s), Named("er", s), "digest") for s in (settings, shuffled)
+    )
     assert first.path == second.path
     assert hash(first) == hash(second)
 
@@ -252,7 +278,9 @@ def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, ran
     "other",
     [
         replace(CELL, data="other"),
-        replace(CELL, benchmark=replace(BENCHMARK, settings={"task_size": 5, "hidden": [100, 100]})),
+        replace(
+            CELL, benchmark=replace(BENCHMARK, settings={"task_size": 5, "hidden": [100, 100]})
+        ),
         replace(CELL, benchmark=replace(BENCHMARK, name="rotated")),
         replace(CELL, strategy=replace(STRATEGY, settings={"memory": 500, "lr": 0.01})),
         replace(CELL, strategy=replace(STRATEGY, name="finetune")),
@@ -262,7 +290,14 @@ def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, ran
             strategy=replace(STRATEGY, settings=BENCHMARK.settings),
         ),
     ],
-    ids=["data", "benchmark's setting", "benchmark", "strategy's setting", "strategy", "settings exchanged"],
+    ids=[
+        "data",
+        "benchmark's setting",
+        "benchmark",
+        "strategy's setting",
+        "strategy",
+        "settings exchanged",
+    ],
 )
 def test_cells_that_differ_in_what_was_run_lie_apart(other):
     assert other.path != CELL.path

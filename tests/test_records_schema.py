@@ -28,18 +28,33 @@ NO_NUMBER = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
 @pytest.fixture(scope="session")
 def documents(make_probed, make_adapted):
     """Whole records as JSON values: of a stream with all that one can hold, and of episodes with and without classes."""
-    course = Course([100] * 3, [0, 0, 1, 2], [0, 500, 600, 1000], [[1], [7, 2], [5, 6, 1], [5, 5, 6]])
+    course = Course(
+        [100] * 3, [0, 0, 1, 2], [0, 500, 600, 1000], [[1], [7, 2], [5, 6, 1], [5, 5, 6]]
+    )
     told = [[20] * 3, [90] * 3, [90] * 3, [85] * 3]
-    more = {"course": course, "correct_told": told, "knows": ["classes"], "settings": {"test_every": 5, "scenario": "class"}}
+    more = {
+        "course": course,
+        "correct_told": told,
+        "knows": ["classes"],
+        "settings": {"test_every": 5, "scenario": "class"},
+    }
     classified = make_adapted("anil", values=((4, 2), (3, 1)), classified=True)
-    return [json.loads(record.to_json()) for record in (make_probed(**more), make_adapted(), classified)]
+    return [
+        json.loads(record.to_json()) for record in (make_probed(**more), make_adapted(), classified)
+    ]
 
 
 def places(value, above=()):
     """Every place in a JSON value, of each list the first."""
     if above:
         yield above
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:1])
+        if isinstance(value, list)
+        else ()
+    )
     for key, each in inner:
         yield from places(each, (*above, key))
 
@@ -76,7 +91,9 @@ def everywhere(documents):
     """Each document with each of its places; of episodes those of their adaptation, for the rest is as in a stream's."""
     stream, *episodes = documents
     found = [(stream, place) for place in places(stream)]
-    return found + [(each, place) for each in episodes for place in places(each) if place[0] == "adaptation"]
+    return found + [
+        (each, place) for each in episodes for place in places(each) if place[0] == "adaptation"
+    ]
 
 
 def test_every_record_that_is_changed_here_is_whole(documents):
@@ -98,8 +115,17 @@ def test_no_field_takes_a_value_of_another_type_and_the_line_names_the_field(eve
 
 
 def test_no_field_takes_a_number_that_is_not_finite_or_too_large_to_compute_with(everywhere):
-    numbers = [(d, place) for d, place in everywhere if kind(at(d, place)) is float and "settings" not in place]
-    assert [(place, value) for d, place in numbers for value in LARGE if isinstance(read_with(d, place, value), Record)] == []
+    numbers = [
+        (d, place)
+        for d, place in everywhere
+        if kind(at(d, place)) is float and "settings" not in place
+    ]
+    assert [
+        (place, value)
+        for d, place in numbers
+        for value in LARGE
+        if isinstance(read_with(d, place, value), Record)
+    ] == []
     assert len(numbers) > 50
 
 
@@ -141,11 +167,16 @@ def near(value):
     if value is None or isinstance(value, bool | str | dict):
         return []
     return (
-        [[], value[:-1], value * 2, value[::-1]] if isinstance(value, list) else [value + 1, value - 1, -value, 0, value // 2]
+        [[], value[:-1], value * 2, value[::-1]]
+        if isinstance(value, list)
+        else [value + 1, value - 1, -value, 0, value // 2]
     )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.data())
 def test_a_record_of_which_anything_was_changed_is_refused_or_makes_a_report(documents, data):
     document = copy.deepcopy(data.draw(st.sampled_from(documents)))

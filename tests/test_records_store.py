@@ -43,8 +43,12 @@ def test_what_is_written_is_read_back(store, make_record, status):
     assert files(store) == ["seed-0.json"]
 
 
-@pytest.mark.parametrize(("status", "replaced"), [("done", False), ("diverged", False), ("failed", True)])
-def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store, make_record, status, replaced):
+@pytest.mark.parametrize(
+    ("status", "replaced"), [("done", False), ("diverged", False), ("failed", True)]
+)
+def test_a_finished_record_is_never_replaced_and_a_failed_one_is(
+    store, make_record, status, replaced
+):
     first, second = make_record(status=status), make_record(clocks={"train": 9.0, "evaluate": 1.0})
     store.write(first)
     assert (store.finished(first.cell, 0) is None) is replaced
@@ -54,18 +58,23 @@ def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store, make_rec
 
 def test_a_finished_record_of_other_files_is_set_aside_and_never_lost(store, make_record):
     versions = [
-        make_record(sources={"strategy": {"er.py": digest}}, clocks={"train": 1.0, "evaluate": 1.0}) for digest in "aba"
+        make_record(sources={"strategy": {"er.py": digest}}, clocks={"train": 1.0, "evaluate": 1.0})
+        for digest in "aba"
     ]
     versions[2] = replace(versions[2], reason="another replicate of the first version")
     for record in [*versions, make_record(sources={"strategy": {"er.py": "c"}})]:
         store.write(record)
     aside = sorted(store.folder.rglob("seed-0.superseded-*"))
-    assert sorted(path.read_text() for path in aside) == sorted(record.to_json() for record in versions)
+    assert sorted(path.read_text() for path in aside) == sorted(
+        record.to_json() for record in versions
+    )
     assert [record.sources["strategy"]["er.py"] for record in store] == ["c"]
 
 
 def test_a_replicate_that_failed_takes_the_place_of_no_finished_record(store, make_record):
-    first, second = (make_record(status=s, sources={"strategy": {"er.py": s}}) for s in ("done", "failed"))
+    first, second = (
+        make_record(status=s, sources={"strategy": {"er.py": s}}) for s in ("done", "failed")
+    )
     store.write(first)
     store.write(second)
     assert list(store) == [first]
@@ -77,7 +86,9 @@ def test_a_record_that_is_not_there_is_not_finished(store, make_record):
     assert store.damaged == {}
 
 
-DAMAGED = pytest.mark.parametrize("harm", [lambda t: t[:-9], lambda _: "", lambda t: t.replace('"done"', '"dnoe"')])
+DAMAGED = pytest.mark.parametrize(
+    "harm", [lambda t: t[:-9], lambda _: "", lambda t: t.replace('"done"', '"dnoe"')]
+)
 
 
 @DAMAGED
@@ -117,8 +128,12 @@ def test_a_file_that_is_not_text_is_a_damaged_record(store, make_record):
     assert set(store.damaged) == {path}
 
 
-@pytest.mark.parametrize("use", [lambda s, _: list(s), lambda s, r: s.finished(r.cell, 0), lambda s, r: s.write(r)])
-def test_a_record_of_a_later_version_stops_every_use_with_a_remedy_and_stays(store, make_record, use):
+@pytest.mark.parametrize(
+    "use", [lambda s, _: list(s), lambda s, r: s.finished(r.cell, 0), lambda s, r: s.write(r)]
+)
+def test_a_record_of_a_later_version_stops_every_use_with_a_remedy_and_stays(
+    store, make_record, use
+):
     record = make_record()
     path = place(store, record, text := json.dumps({"schema": record.schema + 1}))
     with pytest.raises(UserError, match="Upgrade retrograde"):
@@ -128,7 +143,9 @@ def test_a_record_of_a_later_version_stops_every_use_with_a_remedy_and_stays(sto
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace"])
 @pytest.mark.parametrize("stop", [OSError, KeyboardInterrupt])
-def test_a_write_that_is_broken_off_leaves_no_file_and_the_old_record(store, make_record, monkeypatch, step, stop):
+def test_a_write_that_is_broken_off_leaves_no_file_and_the_old_record(
+    store, make_record, monkeypatch, step, stop
+):
     old = make_record(status="failed")
     store.write(old)
 
@@ -142,7 +159,9 @@ def test_a_write_that_is_broken_off_leaves_no_file_and_the_old_record(store, mak
     assert list(store) == [old]
 
 
-def test_a_write_that_is_broken_off_keeps_the_damaged_record_it_was_to_replace(store, make_record, monkeypatch):
+def test_a_write_that_is_broken_off_keeps_the_damaged_record_it_was_to_replace(
+    store, make_record, monkeypatch
+):
     path = place(store, make_record(), "damaged")
     monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -179,28 +198,45 @@ def test_a_good_record_that_another_run_puts_in_the_place_of_a_damaged_one_is_no
 
 
 @pytest.mark.parametrize("before", ["failed", "damaged", None])
-def test_a_failure_never_replaces_what_another_run_has_finished_meanwhile(store, make_record, meanwhile, before):
+def test_a_failure_never_replaces_what_another_run_has_finished_meanwhile(
+    store, make_record, meanwhile, before
+):
     if before:
-        place(store, make_record(), make_record(status="failed").to_json() if before == "failed" else "{")
+        place(
+            store,
+            make_record(),
+            make_record(status="failed").to_json() if before == "failed" else "{",
+        )
     meanwhile(lambda: Store(store.folder).write(make_record()))
     store.write(make_record(status="failed"))
     assert list(store) == [make_record()]
 
 
 @DAMAGED
-def test_without_links_damaged_records_are_set_aside_and_good_ones_kept(store, make_record, monkeypatch, harm):
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+def test_without_links_damaged_records_are_set_aside_and_good_ones_kept(
+    store, make_record, monkeypatch, harm
+):
+    monkeypatch.setattr(
+        os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here"))
+    )
     path = place(store, make_record(), text := harm(make_record().to_json()))
     store.write(make_record())
     store.write(make_record(status="failed"))
     assert files(store) == ["seed-0.damaged", "seed-0.json"]
-    assert (store.read(path), path.with_suffix(".damaged").read_text(encoding="utf-8")) == (make_record(), text)
+    assert (store.read(path), path.with_suffix(".damaged").read_text(encoding="utf-8")) == (
+        make_record(),
+        text,
+    )
 
 
 def test_a_file_that_a_server_has_just_replaced_is_opened_again(store, make_record, monkeypatch):
     store.write(record := make_record())
     whole, errors = Path.read_bytes, [OSError(errno.ESTALE, "stale file handle")]
-    monkeypatch.setattr(Path, "read_bytes", lambda path: whole(path) if not errors else (_ for _ in ()).throw(errors.pop()))
+    monkeypatch.setattr(
+        Path,
+        "read_bytes",
+        lambda path: whole(path) if not errors else (_ for _ in ()).throw(errors.pop()),
+    )
     assert list(store) == [record]
 
 
@@ -210,7 +246,10 @@ def test_newer_is_what_was_written_after_the_run_began(store, make_record):
     store.begin()
     time.sleep(0.02)
     store.write(new := make_record(seed=1))
-    assert [store.newer(store.path(record.cell, record.seed)) for record in (old, new)] == [False, True]
+    assert [store.newer(store.path(record.cell, record.seed)) for record in (old, new)] == [
+        False,
+        True,
+    ]
 
 
 def test_records_come_in_the_order_of_their_paths_however_they_were_written(store, make_record):
@@ -247,7 +286,9 @@ def test_a_folder_that_can_be_written_is_made_and_left_empty(store):
     assert list(Path(store.folder).iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_read(store, make_record, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_read(
+    store, make_record, monkeypatch
+):
     store.write(good := make_record("er"))
     store.write(make_record("sgd"))
     closed, whole = store.folder / "split" / "sgd", Path.iterdir
@@ -262,7 +303,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_read(store, mak
     assert store.damaged == {closed: "the folder cannot be read: Permission denied"}
 
 
-def test_a_record_that_may_not_be_read_is_named_and_the_rest_is_read(store, make_record, monkeypatch):
+def test_a_record_that_may_not_be_read_is_named_and_the_rest_is_read(
+    store, make_record, monkeypatch
+):
     for seed in range(2):
         store.write(make_record(seed=seed))
     closed, whole = store.path(make_record().cell, 1), Path.read_bytes
@@ -275,7 +318,9 @@ def test_a_record_that_may_not_be_read_is_named_and_the_rest_is_read(store, make
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert [record.seed for record in store] == [0]
     assert store.damaged == {closed: "it cannot be read: Permission denied"}
-    with pytest.raises(UserError, match="cannot be read"):  # a run does not replace what it cannot see
+    with pytest.raises(
+        UserError, match="cannot be read"
+    ):  # a run does not replace what it cannot see
         store.finished(make_record().cell, 1)
 
 

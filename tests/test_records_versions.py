@@ -13,12 +13,17 @@ from retrograde.reporting.report import report
 def of(strategy="1", benchmark="2", model="", aid=""):
     """The sources of a record, by the digests of its files."""
     own = {"mine.py": strategy * 12} | ({"aid.py": aid * 12} if aid else {})
-    return {"strategy": own, "benchmark": {"split.py": benchmark * 12}} | ({"model": {"net.py": model * 12}} if model else {})
+    return {"strategy": own, "benchmark": {"split.py": benchmark * 12}} | (
+        {"model": {"net.py": model * 12}} if model else {}
+    )
 
 
 def told(records):
     """The versions of benchmark and strategy of each record."""
-    return [(record.cell.benchmark.version, record.cell.strategy.version) for record in told_apart(records)[0]]
+    return [
+        (record.cell.benchmark.version, record.cell.strategy.version)
+        for record in told_apart(records)[0]
+    ]
 
 
 def test_records_of_one_version_are_left_as_they_are(make_record):
@@ -43,7 +48,10 @@ def test_records_that_name_no_files_count_as_of_the_only_version_and_a_note_says
 )
 def test_a_version_is_named_by_the_file_that_differs(make_record, change, expected):
     whole = {"aid": "4", "model": "5"}
-    records = [make_record("mine", 0, sources=of(**whole)), make_record("mine", 1, sources=of(**whole | change))]
+    records = [
+        make_record("mine", 0, sources=of(**whole)),
+        make_record("mine", 1, sources=of(**whole | change)),
+    ]
     assert told(records) == expected
     assert all(text in told_apart(records)[1][0] for pair in expected for text in pair)
 
@@ -70,7 +78,10 @@ def test_no_mean_no_rank_and_no_test_is_over_seeds_of_two_versions(make_record):
 
 
 def test_a_strategy_that_changed_between_benchmarks_has_no_row_over_both(make_record):
-    records = [make_record("mine", sources=of()), make_record("mine", sources=of("3"), benchmark="rotated")]
+    records = [
+        make_record("mine", sources=of()),
+        make_record("mine", sources=of("3"), benchmark="rotated"),
+    ]
     assert [strategy for _, strategy in told(records)] == ["mine.py 1111111", "mine.py 3333333"]
 
 
@@ -89,11 +100,17 @@ def test_records_that_do_not_know_their_files_are_told_apart_within_a_cell_alone
     assert told([one, replace(beside, source="b")]) == [("", "source abc"), ("", "source b")]
 
 
-def test_versions_that_differ_in_many_files_or_in_files_of_one_name_have_names_of_their_own(make_record):
+def test_versions_that_differ_in_many_files_or_in_files_of_one_name_have_names_of_their_own(
+    make_record,
+):
     many = [{"strategy": {f"{name}.py": f"{digest}" * 12 for name in "mabc"}} for digest in (1, 2)]
-    alike = [{"benchmark": {"b.py": f"{digest}" * 12}, "model": {"b.py": "9" * 12}} for digest in (1, 2)]
+    alike = [
+        {"benchmark": {"b.py": f"{digest}" * 12}, "model": {"b.py": "9" * 12}} for digest in (1, 2)
+    ]
     for pair in (many, alike):
-        names = told([make_record("mine", seed, sources=sources) for seed, sources in enumerate(pair)])
+        names = told(
+            [make_record("mine", seed, sources=sources) for seed, sources in enumerate(pair)]
+        )
         assert len(set(names)) == 2
         assert all(len(text) < 40 for name in names for text in name)
 
@@ -103,4 +120,7 @@ def test_every_table_is_made_where_versions_share_no_seed(make_probed, make_adap
         records = [make("mine", 0, sources=of()), make("mine", 1, sources=of("3"))]
         made = report("t", records, ["csv"], Registry())
         assert "timing" in made.tables
-        assert set(made.tables["timing"].tidy.settings) == {"(mine.py 1111111)", "(mine.py 3333333)"}
+        assert set(made.tables["timing"].tidy.settings) == {
+            "(mine.py 1111111)",
+            "(mine.py 3333333)",
+        }

@@ -17,20 +17,26 @@ ACC = (80, 83, 81, 84, 82)
 def ending(make_record):
     """Records of one cell whose accuracies at the end are given in percent, seed by seed."""
     return lambda *accuracies, strategy="er", **more: [
-        make_record(strategy, seed, ((10,), (value,)), **more) for seed, value in enumerate(accuracies)
+        make_record(strategy, seed, ((10,), (value,)), **more)
+        for seed, value in enumerate(accuracies)
     ]
 
 
 def rows(a, b):
     table, _ = compare(a, b, NAMES)
     (section,) = table.sections
-    return [dict(zip(section.columns, (entry.text for entry in row), strict=True)) for row in section.rows]
+    return [
+        dict(zip(section.columns, (entry.text for entry in row), strict=True))
+        for row in section.rows
+    ]
 
 
 def test_a_store_is_identical_to_itself_and_nothing_is_tested(ending, make_adapted):
     records = [*ending(*ACC), make_adapted()]
     table, changed = compare(records, records, NAMES)
-    assert table.notes[0] == "2 cells in both: 2 identical, 0 changed within noise, 0 really changed."
+    assert (
+        table.notes[0] == "2 cells in both: 2 identical, 0 changed within noise, 0 really changed."
+    )
     assert not changed
     assert {row["verdict"] for row in rows(records, records)} == {"identical"}
 
@@ -60,7 +66,13 @@ def test_with_few_replicates_nothing_is_said_of_a_change(ending, n):
 def test_of_many_cells_that_changed_by_chance_hardly_any_is_said_to_have_changed(ending):
     draw = np.random.default_rng(0)
     stores = [
-        [r for i in range(100) for r in ending(*draw.normal(5000, 100, 5).astype(int).tolist(), of=10_000, strategy=f"s{i}")]
+        [
+            r
+            for i in range(100)
+            for r in ending(
+                *draw.normal(5000, 100, 5).astype(int).tolist(), of=10_000, strategy=f"s{i}"
+            )
+        ]
         for _ in range(2)
     ]
     cells = compared(*stores)
@@ -71,12 +83,19 @@ def test_of_many_cells_that_changed_by_chance_hardly_any_is_said_to_have_changed
 
 def test_a_status_that_changed_is_the_worst_news_and_said_seed_by_seed(ending):
     before = ending(*ACC, 80) + ending(*ACC, strategy="sgd")
-    after = ending(*ACC) + ending(*ACC, 80, status="failed")[5:] + ending(*(v - 20 - v % 2 for v in ACC), strategy="sgd")
+    after = (
+        ending(*ACC)
+        + ending(*ACC, 80, status="failed")[5:]
+        + ending(*(v - 20 - v % 2 for v in ACC), strategy="sgd")
+    )
     found = rows(before, after)
     assert found[0]["cell"] == "er on split"
     assert found[0]["verdict"] == "status changed, changed within noise"
     assert found[0]["remarks"] == "seed 5: done → failed"
-    assert "2 really changed: er on split (status changed), sgd on split (worse)." in compare(before, after, NAMES)[0].notes[0]
+    assert (
+        "2 really changed: er on split (status changed), sgd on split (worse)."
+        in compare(before, after, NAMES)[0].notes[0]
+    )
 
 
 def test_replicates_and_cells_in_one_store_alone_are_said(ending):
@@ -85,7 +104,10 @@ def test_replicates_and_cells_in_one_store_alone_are_said(ending):
     found = {row["cell"]: row for row in rows(before, after)}
     assert (found["er on split"]["verdict"], found["er on split"]["n"]) == ("identical", "3")
     assert found["er on split"]["remarks"] == "seeds 3, 4 only in A"
-    assert [found[f"{name} on split"]["verdict"] for name in ("old", "new")] == ["only in A", "only in B"]
+    assert [found[f"{name} on split"]["verdict"] for name in ("old", "new")] == [
+        "only in A",
+        "only in B",
+    ]
     assert summary(compared(before, after)).endswith("Besides: 1 only in A, 1 only in B.")
 
 
@@ -96,7 +118,9 @@ def test_the_scores_of_a_cell_are_paired_by_seed_whatever_their_order(ending):
 
 
 def test_few_shot_cells_are_compared_after_their_last_step(make_adapted):
-    before, after = ([make_adapted(seed=s, values=((4, 2), (3 + x * s, 1))) for s in range(5)] for x in (9, 10))
+    before, after = (
+        [make_adapted(seed=s, values=((4, 2), (3 + x * s, 1))) for s in range(5)] for x in (9, 10)
+    )
     (row,) = rows(before, after)
     assert (row["score"], row["verdict"]) == ("loss", "worse")
     assert row["B − A"] == "+1.000 ± 0.982"  # of 0, 0.5, ... 2: 2.7764 x 0.7906 / sqrt(5)
@@ -135,7 +159,9 @@ def test_seeds_of_two_versions_in_one_store_are_compared_apart(ending):
     ]
 
 
-@pytest.mark.parametrize(("machine", "expected"), [({}, "2.00"), ({"cpu": "Other"}, "–"), ({"threads": 1}, "–")])
+@pytest.mark.parametrize(
+    ("machine", "expected"), [({}, "2.00"), ({"cpu": "Other"}, "–"), ({"threads": 1}, "–")]
+)
 def test_times_are_compared_on_one_machine_alone(make_record, machine, expected):
     slow = make_record(machine=machine, clocks={"train": 4.0, "evaluate": 1.0})
     (row,) = rows([make_record()], [slow])
@@ -186,7 +212,9 @@ def call(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(("after", "flag", "code"), [(70, True, 1), (70, False, 0), (80, True, 0)])
-def test_the_exit_code_tells_of_a_change_where_that_is_asked_for(call, ending, tmp_path, after, flag, code):
+def test_the_exit_code_tells_of_a_change_where_that_is_asked_for(
+    call, ending, tmp_path, after, flag, code
+):
     for folder, low, last in (("a", 80, 80), ("b", after, after + (after < 80))):
         for record in ending(low, low + 1, low + 3, low + 2, last):
             Store(tmp_path / folder).write(record)
@@ -195,7 +223,9 @@ def test_the_exit_code_tells_of_a_change_where_that_is_asked_for(call, ending, t
     assert "1 cell in both" in out
 
 
-def test_a_folder_that_is_not_there_is_one_clear_line_and_a_damaged_record_a_warning(call, ending, tmp_path):
+def test_a_folder_that_is_not_there_is_one_clear_line_and_a_damaged_record_a_warning(
+    call, ending, tmp_path
+):
     for folder in "ab":
         for record in ending(80, 81):
             Store(tmp_path / folder).write(record)

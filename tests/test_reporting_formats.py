@@ -50,7 +50,10 @@ def body(text):
 def unescaped(text):
     """LaTeX to the text that it prints; what LaTeX would not print as it stands is left as `!`."""
     plain = {made: given for given, made in IN_LATEX.items()}
-    token = "|".join(re.escape(made) for made in sorted(plain, key=len, reverse=True)) + r"|[\\&%$#_{}~^<>]"
+    token = (
+        "|".join(re.escape(made) for made in sorted(plain, key=len, reverse=True))
+        + r"|[\\&%$#_{}~^<>]"
+    )
     return re.sub(token, lambda found: plain.get(found[0], "!"), text)
 
 
@@ -66,14 +69,20 @@ def test_markdown_does_not_strike_out_nor_replace_nor_link_text(text):
 
 @given(TEXT, TEXT)
 def test_every_text_can_be_read_back_from_a_markdown_table(first, second):
-    head, _, row = lines(markdown(table([f"a{first}z", f"a{second}z"], columns=(f"h{first}z", f"h{second}z"))))
+    head, _, row = lines(
+        markdown(table([f"a{first}z", f"a{second}z"], columns=(f"h{first}z", f"h{second}z")))
+    )
     assert cells(row) == [f"a{first}z", f"a{second}z"]
     assert cells(head) == [f"h{first}z", f"h{second}z"]
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=4), st.booleans())
-def test_the_columns_of_a_markdown_table_line_up_with_text_to_the_left_and_figures_to_the_right(rows, bold):
-    found = lines(markdown(table(*[[Entry(a, bold), Entry(b), Entry(c, bold)] for a, b, c in rows])))
+def test_the_columns_of_a_markdown_table_line_up_with_text_to_the_left_and_figures_to_the_right(
+    rows, bold
+):
+    found = lines(
+        markdown(table(*[[Entry(a, bold), Entry(b), Entry(c, bold)] for a, b, c in rows]))
+    )
     assert len({len(line) for line in found}) == 1
     assert re.fullmatch(r"\|-+\|-+:\|-+:\|", found[1])
     assert all(line.startswith("| ") and line.endswith(" |") for line in [found[0], *found[2:]])
@@ -99,7 +108,9 @@ def test_latex_escapes_what_it_would_not_print(text, expected):
 
 
 def test_latex_prints_a_bar_as_a_bar():
-    assert "a|b" not in latex(table(["a|b", "1"]))  # in the default font encoding it would be a dash
+    assert "a|b" not in latex(
+        table(["a|b", "1"])
+    )  # in the default font encoding it would be a dash
 
 
 @given(st.text("ab 1" + SPECIAL))
@@ -119,12 +130,19 @@ def test_a_latex_table_has_one_column_for_each_name_and_ends_what_it_begins():
 
 
 def test_each_section_is_a_table_of_its_own_in_the_order_given():
-    two = table(["er", "90"])._replace(sections=tuple(Section(name, ("strategy",), ((Entry("er"),),)) for name in "ba"))
+    two = table(["er", "90"])._replace(
+        sections=tuple(Section(name, ("strategy",), ((Entry("er"),),)) for name in "ba")
+    )
     assert re.findall("^## (.*)$", markdown(two), re.MULTILINE) == ["b", "a"]
     assert re.findall(r"\\caption\{Scores: (.)\.\}", latex(two)) == ["b", "a"]
 
 
-@given(st.lists(st.tuples(st.text("ab,;\"'" + SPECIAL, min_size=1), st.floats(allow_infinity=False)), min_size=1))
+@given(
+    st.lists(
+        st.tuples(st.text("ab,;\"'" + SPECIAL, min_size=1), st.floats(allow_infinity=False)),
+        min_size=1,
+    )
+)
 def test_pandas_reads_the_same_texts_and_numbers_from_the_csv(rows):
     tidy = pd.DataFrame(rows, columns=["name", "value"])
     exact = {"name": str, "value": lambda digits: float(digits or "nan")}
@@ -139,35 +157,61 @@ def test_a_number_that_is_missing_is_empty_in_the_csv():
 
 @pytest.mark.parametrize(
     ("form", "expected"),
-    [("md", "# Scores\n\nA note.\n\nNo records.\n"), ("tex", "% Scores: no records\n"), ("csv", "strategy,mean\n")],
+    [
+        ("md", "# Scores\n\nA note.\n\nNo records.\n"),
+        ("tex", "% Scores: no records\n"),
+        ("csv", "strategy,mean\n"),
+    ],
 )
 def test_a_table_without_records_says_so(form, expected):
     empty = Table("Scores", ("A note.",), (), pd.DataFrame(columns=["strategy", "mean"]))
     assert FORMATS[form](empty) == expected
 
 
-FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", '=HYPERLINK("http://a.example")']
+FORMULAS = [
+    "=1+1",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "＝1+1",
+    '=HYPERLINK("http://a.example")',
+]
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_no_cell_of_a_csv_begins_a_formula(formula):
-    back = list(reader(io.StringIO(csv(table(["er"], tidy=pd.DataFrame({formula: [formula, "er"]}))), newline="")))
+    back = list(
+        reader(
+            io.StringIO(
+                csv(table(["er"], tidy=pd.DataFrame({formula: [formula, "er"]}))), newline=""
+            )
+        )
+    )
     assert back == [[f"'{formula}"], [f"'{formula}"], ["er"]]
 
 
 @pytest.mark.parametrize("text", ["a\r=1", "a\n=1", "\t=1", "\r\n=1", "\x00=1"])
 def test_no_line_break_in_a_csv_begins_another_cell(text):
-    back = list(reader(io.StringIO(csv(table(["er"], tidy=pd.DataFrame({"name": [text]}))), newline="")))
+    back = list(
+        reader(io.StringIO(csv(table(["er"], tidy=pd.DataFrame({"name": [text]}))), newline=""))
+    )
     assert back == [["name"], [re.sub(r"[\x00-\x1f]", "�", text)]]
 
 
 @pytest.mark.parametrize("number", ["-1.5", "+2", "-3e-05", "-.5", "-7"])
 def test_a_number_in_a_csv_stays_a_number(number):
-    assert csv(table(["er"], tidy=pd.DataFrame({"text": [number], "value": [float(number)]}))).count("'") == 0
+    assert (
+        csv(table(["er"], tidy=pd.DataFrame({"text": [number], "value": [float(number)]}))).count(
+            "'"
+        )
+        == 0
+    )
 
 
 def test_a_csv_keeps_whole_numbers_whole_and_what_is_missing_empty_beside_formulas():
-    tidy = pd.DataFrame({"name": ["=a", None], "n": pd.Series([1, None], dtype=object), "x": [-0.5, np.nan]})
+    tidy = pd.DataFrame(
+        {"name": ["=a", None], "n": pd.Series([1, None], dtype=object), "x": [-0.5, np.nan]}
+    )
     assert csv(table(["er"], tidy=tidy)) == "name,n,x\n'=a,1,-0.5\n,,\n"
 
 
@@ -183,7 +227,9 @@ CONTROL = "a\n\\input{secret}\r\x1b[2J\x00\u2028b"
 
 @pytest.mark.parametrize("form", ["md", "tex"])
 def test_no_text_of_a_table_breaks_its_line_or_commands_a_terminal(form):
-    plain, odd = (FORMATS[form](table([text, text], heading=text, notes=(text,))) for text in ("a b", CONTROL))
+    plain, odd = (
+        FORMATS[form](table([text, text], heading=text, notes=(text,))) for text in ("a b", CONTROL)
+    )
     assert len(odd.splitlines()) == len(plain.splitlines())
     assert not set(odd) & set("\x1b\x00\r\u2028")
     empty = Table(CONTROL, (), (), pd.DataFrame())

@@ -26,7 +26,14 @@ def records(make_record, make_adapted):
     ]  # fmt: skip
     odd = [make_record(ODD, s, benchmark="split", changed=f"name={ODD}") for s in range(3)]
     lost = [make_record("si", s, (), status="failed", machine={"cpu": "Other"}) for s in range(2)]
-    return [*made, *odd, *lost, make_record("si", 2, ((9, 9),), status="diverged"), make_adapted(), make_adapted("fomaml")]
+    return [
+        *made,
+        *odd,
+        *lost,
+        make_record("si", 2, ((9, 9),), status="diverged"),
+        make_adapted(),
+        make_adapted("fomaml"),
+    ]
 
 
 def text_of(records, title="mine"):
@@ -36,8 +43,14 @@ def text_of(records, title="mine"):
 
 def test_the_page_has_every_benchmark_strategy_cell_and_loss(records):
     text = text_of(records)
-    assert {"er", "finetune", "joint", "si", "maml", "fomaml"} <= set(re.findall(r'id="strategy-\d+">\s*<h3>(.*?)</h3>', text))
-    assert set(re.findall(r'id="benchmark-\d+">\s*<h3>(.*?)</h3>', text)) == {"split", "rotated", "sinusoid"}
+    assert {"er", "finetune", "joint", "si", "maml", "fomaml"} <= set(
+        re.findall(r'id="strategy-\d+">\s*<h3>(.*?)</h3>', text)
+    )
+    assert set(re.findall(r'id="benchmark-\d+">\s*<h3>(.*?)</h3>', text)) == {
+        "split",
+        "rotated",
+        "sinusoid",
+    }
     cells = text.partition('id="cells"')[2].partition("</table>")[0]
     assert cells.count("<tr>") == 1 + len({record.cell for record in records})
     lost = text.partition('id="lost"')[2].partition("</section>")[0]
@@ -109,10 +122,16 @@ def file(records, tmp_path_factory):
 def opened(browser, file, request):
     """The page, and what went wrong or was asked for over a network."""
     width, scheme = request.param
-    tab, trouble = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme), []
+    tab, trouble = (
+        browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme),
+        [],
+    )
     tab.on("pageerror", lambda error: trouble.append(str(error)))
     tab.on("console", lambda message: trouble.append(message.text))
-    tab.on("request", lambda asked: asked.url.startswith(("data:", file.as_uri())) or trouble.append(asked.url))
+    tab.on(
+        "request",
+        lambda asked: asked.url.startswith(("data:", file.as_uri())) or trouble.append(asked.url),
+    )
     tab.goto(file.as_uri())
     yield tab, trouble
     tab.close()
@@ -130,7 +149,9 @@ def test_it_opens_without_errors_or_requests_and_fits_the_screen(opened):
     tab, trouble = opened
     assert trouble == []
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert tab.evaluate(
+        "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    )
 
 
 def test_a_click_or_the_keyboard_sorts_and_what_is_no_number_comes_last(opened):
@@ -158,7 +179,11 @@ def test_no_accessibility_rule_is_broken_seriously(opened):
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(opened[0]).response["violations"]
-    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")] == []
+    assert [
+        (rule["id"], rule["nodes"][0]["html"])
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ] == []
 
 
 def test_every_part_is_reached_by_its_link(opened):
@@ -167,7 +192,9 @@ def test_every_part_is_reached_by_its_link(opened):
     assert len(links) >= 7
     for link in links:
         link.click()
-        assert tab.evaluate("document.querySelector(location.hash).getBoundingClientRect().top < innerHeight")
+        assert tab.evaluate(
+            "document.querySelector(location.hash).getBoundingClientRect().top < innerHeight"
+        )
 
 
 def test_a_record_full_of_markup_runs_nothing_and_asks_for_nothing(browser, make_record, tmp_path):
@@ -177,7 +204,10 @@ def test_a_record_full_of_markup_runs_nothing_and_asks_for_nothing(browser, make
     records.append(replace(make_record(word, 2, status="failed", **named), reason=word))
     asked, tab, trouble = ["svg", "html"], browser.new_page(), []
     write(tmp_path, asked, report(word, records, asked, PARTS), PARTS, {word: word})
-    tab.on("request", lambda asked: asked.url.startswith(("data:", "file:")) or trouble.append(asked.url))
+    tab.on(
+        "request",
+        lambda asked: asked.url.startswith(("data:", "file:")) or trouble.append(asked.url),
+    )
     for path in tmp_path.glob("*.[hs]*"):
         tab.goto(path.as_uri())
         assert (trouble, tab.title() == "ran") == ([], False)

@@ -12,7 +12,9 @@ from retrograde.reporting.formats import latex
 from retrograde.reporting.report import tables
 
 PARTS = Registry()
-RECORDED = sorted(path for path in (Path(__file__).parents[1] / "results" / "tables").iterdir() if path.is_dir())
+RECORDED = sorted(
+    path for path in (Path(__file__).parents[1] / "results" / "tables").iterdir() if path.is_dir()
+)
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
 \begin{document}
@@ -31,15 +33,21 @@ def compiled(tmp_path_factory):
         folder = tmp_path_factory.mktemp("latex")
         (folder / "all.tex").write_text(DOCUMENT % "\\clearpage\n".join(made), encoding="utf-8")
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
-        return [line for line in said.stdout.splitlines() if line.startswith("!")] or ["LaTeX failed."] * said.returncode
+        said = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
+        )
+        return [line for line in said.stdout.splitlines() if line.startswith("!")] or [
+            "LaTeX failed."
+        ] * said.returncode
 
     return faults
 
 
 @pytest.mark.parametrize("suite", RECORDED, ids=lambda suite: suite.name)
 def test_the_committed_tables_compile(compiled, suite):
-    assert compiled(*(path.read_text(encoding="utf-8") for path in sorted(suite.glob("*.tex")))) == []
+    assert (
+        compiled(*(path.read_text(encoding="utf-8") for path in sorted(suite.glob("*.tex")))) == []
+    )
 
 
 def test_names_with_special_characters_compile(compiled, make_record):
@@ -48,7 +56,10 @@ def test_names_with_special_characters_compile(compiled, make_record):
     assert compiled(*(latex(table) for _, table in tables(made, PARTS))) == []
 
 
-@pytest.mark.parametrize("odd", ["[3pt]x", "*", "日本", "\\input{/etc/passwd}", "a\n\n\\input{x}", "$x^2$ % \\write18{ls}"])
+@pytest.mark.parametrize(
+    "odd",
+    ["[3pt]x", "*", "日本", "\\input{/etc/passwd}", "a\n\n\\input{x}", "$x^2$ % \\write18{ls}"],
+)
 def test_names_that_are_commands_compile_as_text(compiled, make_record, odd):
     made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
     text = [latex(table) for _, table in tables(made, PARTS)]

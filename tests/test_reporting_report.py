@@ -44,7 +44,8 @@ def test_the_formats_are_those_asked_for_once_each_and_always_csv(asked, expecte
 
 
 @pytest.mark.parametrize(
-    ("asked", "remedy"), [("mdd", "Did you mean md"), ("md,pdf", "pdf.*Known: csv, html, md, png, svg, tex")]
+    ("asked", "remedy"),
+    [("mdd", "Did you mean md"), ("md,pdf", "pdf.*Known: csv, html, md, png, svg, tex")],
 )
 def test_an_unknown_format_names_the_known_ones(asked, remedy):
     with pytest.raises(UserError, match=remedy):
@@ -59,13 +60,19 @@ def test_every_table_with_something_to_show_comes_under_its_name(made, make_adap
 
 def test_every_table_is_written_in_every_format_and_the_paths_are_told(made, tmp_path):
     written = write(tmp_path / "a" / "b", ["md", "csv"], made, PARTS)
-    assert {path.name for path in written} == {f"{name}.{form}" for name in made.tables for form in ("md", "csv")}
+    assert {path.name for path in written} == {
+        f"{name}.{form}" for name in made.tables for form in ("md", "csv")
+    }
     assert set(written) == set((tmp_path / "a" / "b").iterdir())
 
 
 def test_figures_are_drawn_for_the_formats_that_need_them_alone(records):
     assert report("mine", records, ["md", "csv", "tex"], PARTS).figures == {}
-    assert set(report("mine", records, ["html"], PARTS).figures) == {"accuracy_cost", "accuracy_tasks", "forgetting"}
+    assert set(report("mine", records, ["html"], PARTS).figures) == {
+        "accuracy_cost",
+        "accuracy_tasks",
+        "forgetting",
+    }
 
 
 def test_the_same_records_give_the_same_bytes(records, tmp_path):
@@ -108,7 +115,12 @@ def odd(make_record, make_adapted):
     name = "a|*_`<b>&%$#{}~^\\±é"
     return [
         *(make_record(name, s, benchmark=f"on {name}", changed=f"x={name}") for s in range(3)),
-        *(make_record("er", s, benchmark=f"on {name}", machine={"cpu": f"CPU {s}", "torch": str(s)}) for s in range(3)),
+        *(
+            make_record(
+                "er", s, benchmark=f"on {name}", machine={"cpu": f"CPU {s}", "torch": str(s)}
+            )
+            for s in range(3)
+        ),
         *(make_record("er", s, schema=1 + s) for s in (0, 2)),
         make_record("alone", 7),
         make_record("lost", 0, (), status="failed"),
@@ -129,7 +141,11 @@ def test_whatever_a_store_holds_is_written_in_every_format(odd, tmp_path):
 def test_any_one_record_alone_makes_a_report(odd, number):
     made = report("one", [odd[number]], ["html"], PARTS)
     assert ("scores" in made.tables) == (not odd[number].cell.episodic)
-    assert made.tables["timing"].sections if odd[number].status == "done" else "timing" not in made.tables
+    assert (
+        made.tables["timing"].sections
+        if odd[number].status == "done"
+        else "timing" not in made.tables
+    )
 
 
 PART = """
@@ -158,21 +174,36 @@ class Mine({base}):
 TABLES = {
     "raises": ("1 / 0", ":22: ZeroDivisionError: division by zero"),
     "leaves": ("sys.exit(3)", ":22: SystemExit: 3"),
-    "gives nothing": ("pass", ":21: TypeError: a table is a retrograde.reporting.table.Table, and this is nothing (None)"),
+    "gives nothing": (
+        "pass",
+        ":21: TypeError: a table is a retrograde.reporting.table.Table, and this is nothing (None)",
+    ),
     "gives text": ("return 'text'", "this is of type str"),
-    "ragged": ('return Table("T", (), (Section("s", ("a", "b"), ROWS),), pd.DataFrame())', "of 2 columns, a row is 1 entries"),
+    "ragged": (
+        'return Table("T", (), (Section("s", ("a", "b"), ROWS),), pd.DataFrame())',
+        "of 2 columns, a row is 1 entries",
+    ),
     "number": (
         'return Table("T", (), (Section("s", ("a",), ((Entry(1),),)),), pd.DataFrame())',
         "no retrograde.reporting.table.Entry",
     ),
-    "no columns": ('return Table("T", (), (Section("s", (), ()),), pd.DataFrame())', "at least one column"),
+    "no columns": (
+        'return Table("T", (), (Section("s", (), ()),), pd.DataFrame())',
+        "at least one column",
+    ),
     "not UTF-8": (r'return Table("\ud800", (), (), pd.DataFrame())', "are text"),
     "no frame": ('return Table("T", (), (), [])', "are a pandas DataFrame"),
-    "late": ('return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))', ":13: ValueError: late"),
+    "late": (
+        'return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))',
+        ":13: ValueError: late",
+    ),
 }
 FIGURES = {
     "raises": ("1 / 0", ":22: ZeroDivisionError"),
-    "gives text": ("return 'text'", ":21: TypeError: a figure is a matplotlib.figure.Figure or None"),
+    "gives text": (
+        "return 'text'",
+        ":21: TypeError: a figure is a matplotlib.figure.Figure or None",
+    ),
     "late": ("return Broken()", ":17: ZeroDivisionError"),
 }
 
@@ -181,7 +212,11 @@ class Few(Registry):
     """Two of the built-in results beside one's own."""
 
     def names(self, kind):
-        return sorted({"forgetting", "scores", *self.own}) if kind == "results" else super().names(kind)
+        return (
+            sorted({"forgetting", "scores", *self.own})
+            if kind == "results"
+            else super().names(kind)
+        )
 
 
 def files_of(folder, records, plugins=(), faults=None):
@@ -191,15 +226,21 @@ def files_of(folder, records, plugins=(), faults=None):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without_them(records, tmp_path):
+def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without_them(
+    records, tmp_path
+):
     bodies = {f"r{i}": ("Result", "table", body) for i, (body, _) in enumerate(TABLES.values())}
     bodies |= {f"f{i}": ("Drawing", "figure", body) for i, (body, _) in enumerate(FIGURES.values())}
     for name, (base, method, body) in bodies.items():
         (tmp_path / f"{name}.py").write_text(PART.format(base=base, method=method, body=body))
     faults = {}
     whole = files_of(tmp_path / "whole", records)
-    found = files_of(tmp_path / "found", records, [tmp_path / f"{name}.py" for name in bodies], faults)
-    assert {name for name in found if found[name] != whole.get(name)} - {"r9.md", "r9.tex"} == {"report.html"}
+    found = files_of(
+        tmp_path / "found", records, [tmp_path / f"{name}.py" for name in bodies], faults
+    )
+    assert {name for name in found if found[name] != whole.get(name)} - {"r9.md", "r9.tex"} == {
+        "report.html"
+    }
     assert whole.keys() <= found.keys()
     page = found["report.html"].decode()
     for name, (_, why) in zip(bodies, [*TABLES.values(), *FIGURES.values()], strict=True):
@@ -238,7 +279,9 @@ def test_one_bad_record_of_each_kind_costs_itself_alone_and_all_else_is_the_same
         path = store.path(bad.cell, 2)
         path.write_text(harm(text := path.read_text()))
         assert path.read_text() != text
-    tables_of = [files_of(tmp_path / name, list(each)) for name, each in (("a", whole), ("b", store))]
+    tables_of = [
+        files_of(tmp_path / name, list(each)) for name, each in (("a", whole), ("b", store))
+    ]
     assert tables_of[0] == tables_of[1]
     assert len(store.damaged) == len(BAD)
 
@@ -256,20 +299,32 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, *(name for name, _ in attributes)))
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "style")]
+        self.addresses += [
+            value for name, value in attributes if name in ("src", "href", "action", "style")
+        ]
 
 
-def test_a_record_full_of_markup_makes_the_page_and_the_figures_of_a_plain_one(make_record, tmp_path):
+def test_a_record_full_of_markup_makes_the_page_and_the_figures_of_a_plain_one(
+    make_record, tmp_path
+):
     made = {}
     for word in ("plain", MARKUP):
-        named = {"benchmark": word, "changed": f"x={word}", "machine": {"cpu": word, "commit": word}}
+        named = {
+            "benchmark": word,
+            "changed": f"x={word}",
+            "machine": {"cpu": word, "commit": word},
+        }
         records = [make_record(word, seed, **named) for seed in range(2)]
-        records.append(replace(make_record(word, 2, status="failed", **named), reason=word.replace("\n", "")))
+        records.append(
+            replace(make_record(word, 2, status="failed", **named), reason=word.replace("\n", ""))
+        )
         faults = {word: word}
         made[word] = files_of(tmp_path / str(len(made)), records, faults=faults)
     assert faults == {MARKUP: MARKUP}
     plain, odd = (Tags(files["report.html"].decode()) for files in made.values())
-    assert [tag for tag in odd.tags if tag[0] != "wbr"] == [tag for tag in plain.tags if tag[0] != "wbr"]
+    assert [tag for tag in odd.tags if tag[0] != "wbr"] == [
+        tag for tag in plain.tags if tag[0] != "wbr"
+    ]
     assert all(address.startswith(("#", "data:")) for address in odd.addresses)
     drawings = [ElementTree.fromstring(files["forgetting.svg"]) for files in made.values()]
     kinds = [{each.tag for each in drawing.iter()} for drawing in drawings]

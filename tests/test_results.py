@@ -17,9 +17,23 @@ from retrograde.reporting.table import Table
 
 SEEDS = range(5)
 TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n"]
-TABLES = [name for name in Registry().names("results") if issubclass(Registry().find("results", name), Result)]
-PARTLY = ("account", "adaptation", "alignment", "anytime", "class_sequence", "compatibility")  # tables of some records only
-OVER = ("leaderboard", "significance")  # tables over benchmarks or strategies, for which one is too few
+TABLES = [
+    name
+    for name in Registry().names("results")
+    if issubclass(Registry().find("results", name), Result)
+]
+PARTLY = (
+    "account",
+    "adaptation",
+    "alignment",
+    "anytime",
+    "class_sequence",
+    "compatibility",
+)  # tables of some records only
+OVER = (
+    "leaderboard",
+    "significance",
+)  # tables over benchmarks or strategies, for which one is too few
 PART = pytest.mark.parametrize("name", TABLES)
 
 
@@ -27,7 +41,12 @@ PART = pytest.mark.parametrize("name", TABLES)
 def _printed(make_published, literature):
     """Published numbers of every strategy of the made-up records, so that the table `published` is one of the others."""
     literature(
-        "published", *(make_published(benchmark=b, strategy=s) for b in ("rotated", "split") for s in ("er", "sgd", "joint"))
+        "published",
+        *(
+            make_published(benchmark=b, strategy=s)
+            for b in ("rotated", "split")
+            for s in ("er", "sgd", "joint")
+        ),
     )
 
 
@@ -57,7 +76,9 @@ def bold(table, metric):
 def numbers(table, benchmark, strategy, metric):
     """The tidy row: mean, bounds and n."""
     tidy = table.tidy
-    rows = tidy[(tidy.benchmark == benchmark) & (tidy.strategy == strategy) & (tidy.metric == metric)]
+    rows = tidy[
+        (tidy.benchmark == benchmark) & (tidy.strategy == strategy) & (tidy.metric == metric)
+    ]
     return rows[TIDY[4:]].to_numpy().tolist()
 
 
@@ -65,7 +86,8 @@ def numbers(table, benchmark, strategy, metric):
 def ending(make_record):
     """Records of one strategy on one task, whose final accuracies are given in percent, seed by seed."""
     return lambda strategy, *accuracies, **more: [
-        make_record(strategy, seed, ((10,), (accuracy,)), **more) for seed, accuracy in enumerate(accuracies)
+        make_record(strategy, seed, ((10,), (accuracy,)), **more)
+        for seed, accuracy in enumerate(accuracies)
     ]
 
 
@@ -73,16 +95,42 @@ def ending(make_record):
 def records(make_record, make_adapted, look, book):
     """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
     found = []
-    probed = {"gradients": [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1])], "accounts": [book(1)]}
-    along = {"episodes": {"test_every": 9}, "course": Course([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]])}
+    probed = {
+        "gradients": [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1])],
+        "accounts": [book(1)],
+    }
+    along = {
+        "episodes": {"test_every": 9},
+        "course": Course([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
+    }
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
             found += [
-                make_record("er", s, ((10, 10), (90, 20 + s), (80 + s, 90)), benchmark=benchmark, **probed, **along),
                 make_record(
-                    "er", s, ((10, 10), (90, 30), (60, 90)), benchmark=benchmark, memory=9, changed="memory=9", **along
+                    "er",
+                    s,
+                    ((10, 10), (90, 20 + s), (80 + s, 90)),
+                    benchmark=benchmark,
+                    **probed,
+                    **along,
                 ),
-                make_record("joint", s, ((10, 10), (95, 20), (90, 92 + s)), benchmark=benchmark, upper_bound=True, **along),
+                make_record(
+                    "er",
+                    s,
+                    ((10, 10), (90, 30), (60, 90)),
+                    benchmark=benchmark,
+                    memory=9,
+                    changed="memory=9",
+                    **along,
+                ),
+                make_record(
+                    "joint",
+                    s,
+                    ((10, 10), (95, 20), (90, 92 + s)),
+                    benchmark=benchmark,
+                    upper_bound=True,
+                    **along,
+                ),
                 make_adapted("er", s, benchmark=f"few-{benchmark}"),
                 make_adapted("er", s, benchmark=f"few-{benchmark}", memory=9, changed="memory=9"),
             ]
@@ -105,7 +153,12 @@ def foreign(make_record):
     """Build a record of another library's class."""
 
     def make(name, seed=0, correct=((10, 10), (90, 20), (80, 90)), **fields):
-        record = make_record("theirs", seed, correct, **{key: fields.pop(key) for key in ("status",) if key in fields})
+        record = make_record(
+            "theirs",
+            seed,
+            correct,
+            **{key: fields.pop(key) for key in ("status",) if key in fields},
+        )
         strategy = Named("theirs", {"class": name, "memory": 9}, f"class={name},memory=9")
         return replace(record, cell=replace(record.cell, strategy=strategy), **fields)
 
@@ -158,39 +211,58 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
     for record in uneven:
         store.write(record)
     back = [Record.from_json(record.to_json()) for record in uneven]
-    assert rendered(name, list(store)) == rendered(name, sorted(back, key=lambda r: store.path(r.cell, r.seed)))
+    assert rendered(name, list(store)) == rendered(
+        name, sorted(back, key=lambda r: store.path(r.cell, r.seed))
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("compatibility", "leaderboard")])
+@pytest.mark.parametrize(
+    "name", [name for name in TABLES if name not in ("compatibility", "leaderboard")]
+)
 def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
     if name == "class_sequence":
         table, streams = part(name).table(grown), {"sequence"}
-    headings = {section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"}
+    headings = {
+        section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"
+    }
     assert headings in (streams, episodes, streams | episodes)
     assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
 
 
 @PART
 def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_record):
-    table = part(name).table([make_record(seed=s, status=status) for s, status in enumerate(["failed", "diverged"])])
+    table = part(name).table(
+        [make_record(seed=s, status=status) for s, status in enumerate(["failed", "diverged"])]
+    )
     assert len(table.tidy) == 0
     assert all(FORMATS[form](table) for form in FORMATS)
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY + OVER])
-def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(name, make_record):
-    twins = [make_record(), make_record(memory=7), make_record(task_size=7), make_record(data="other")]
+def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(
+    name, make_record
+):
+    twins = [
+        make_record(),
+        make_record(memory=7),
+        make_record(task_size=7),
+        make_record(data="other"),
+    ]
     table = part(name).table(twins)
     titles = [(section.heading, row[0].text) for section in table.sections for row in section.rows]
     assert len(set(titles)) == len(titles) == 4
     assert len(table.tidy[["benchmark", "strategy", "settings"]].drop_duplicates()) == 4
-    assert len({section.heading for section in table.sections}) == 3  # streams that differ are never compared
+    assert (
+        len({section.heading for section in table.sections}) == 3
+    )  # streams that differ are never compared
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY + OVER])
-def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(name, make_record):
+def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(
+    name, make_record
+):
     records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
     assert records[0].cell.path == records[1].cell.path
     assert [len(section.rows) for section in part(name).table(records).sections] == [1]
@@ -201,7 +273,12 @@ def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_r
 
 def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_record):
     settings = {"episodes": {"scenario": "class"}}
-    told = {"agem": ["length", "classes"], "gem": ["length", "classes"], "er": ["classes"], "lwf": []}
+    told = {
+        "agem": ["length", "classes"],
+        "gem": ["length", "classes"],
+        "er": ["classes"],
+        "lwf": [],
+    }
     records = [make_record(name, knows=knows, **settings) for name, knows in told.items()]
     notes = "\n".join(scores(records).notes)
     assert "by which a memory is shared: agem, gem." in notes
@@ -210,7 +287,9 @@ def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_reco
 
 def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_record):
     known = {"policy=ring": ["length"], "": []}
-    records = [make_record(changed=text, memory=len(text), knows=knows) for text, knows in known.items()]
+    records = [
+        make_record(changed=text, memory=len(text), knows=knows) for text, knows in known.items()
+    ]
     assert any(note.endswith("is shared: er policy=ring.") for note in scores(records).notes)
 
 
@@ -231,7 +310,11 @@ def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
 @pytest.mark.parametrize(
     ("metric", "mean", "half"),
     [
-        ("ACC", 0.86, 0.0098162159),  # (80 + s + 90) / 200; t(0.975, 4) = 2.7764451, s.d. of 0..4 = 1.5811388
+        (
+            "ACC",
+            0.86,
+            0.0098162159,
+        ),  # (80 + s + 90) / 200; t(0.975, 4) = 2.7764451, s.d. of 0..4 = 1.5811388
         ("LA", 0.90, 0.0),
         ("BWT", -0.08, 0.0196324318),
         ("BTI", -0.04, 0.0098162159),
@@ -240,10 +323,16 @@ def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
         ("intransigence", 0.045, 0.0098162159),  # ((95 - 90) + (92 + s - 90)) / 200
     ],
 )
-def test_the_mean_and_the_interval_of_a_score_are_those_computed_by_hand(records, metric, mean, half):
-    rows = scores(records).tidy.query("benchmark == 'split' and strategy == 'er' and settings == ''")
+def test_the_mean_and_the_interval_of_a_score_are_those_computed_by_hand(
+    records, metric, mean, half
+):
+    rows = scores(records).tidy.query(
+        "benchmark == 'split' and strategy == 'er' and settings == ''"
+    )
     (row,) = rows[rows.metric == metric].itertuples()
-    assert (row.mean, row.ci_low, row.ci_high, row.n) == pytest.approx((mean, mean - half, mean + half, 5), abs=1e-9)
+    assert (row.mean, row.ci_low, row.ci_high, row.n) == pytest.approx(
+        (mean, mean - half, mean + half, 5), abs=1e-9
+    )
 
 
 def test_the_table_shows_percent_with_half_of_the_interval(records):
@@ -256,7 +345,10 @@ def test_the_table_shows_percent_with_half_of_the_interval(records):
 
 
 def test_a_mean_that_rounds_to_zero_is_shown_without_a_sign(make_record):
-    records = [make_record(seed=s, correct=((0, 0), (50_000, 0), (49_999, 50_000)), of=100_000) for s in (0, 1)]
+    records = [
+        make_record(seed=s, correct=((0, 0), (50_000, 0), (49_999, 50_000)), of=100_000)
+        for s in (0, 1)
+    ]
     assert column(scores(records), "BWT")["er"].text == "0.00 ± 0.00"
 
 
@@ -279,7 +371,9 @@ def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
     ],
 )
 @pytest.mark.parametrize("worse", [False, True])
-def test_bold_marks_the_best_and_what_is_not_told_from_it_if_a_third_is(ending, rival, expected, worse):
+def test_bold_marks_the_best_and_what_is_not_told_from_it_if_a_third_is(
+    ending, rival, expected, worse
+):
     third = ending("third", 10, 12, 11, 13, 15) if worse else []
     records = [*ending("best", 90, 91, 92, 93, 94), *ending("rival", *rival), *third]
     found = bold(scores([*records, *ending("joint", *[99] * 5, upper_bound=True)]), "ACC")
@@ -294,9 +388,15 @@ def test_pairing_tells_strategies_apart_whose_intervals_overlap(ending):
 
 
 def test_strategies_whose_scores_differ_by_rounding_alone_are_both_bold(make_record):
-    drop = {"low": (30, 10), "high": (50, 30), "worse": (90, 10)}  # 0.1 - 0.3 and 0.3 - 0.5 are two floats, one number
+    drop = {
+        "low": (30, 10),
+        "high": (50, 30),
+        "worse": (90, 10),
+    }  # 0.1 - 0.3 and 0.3 - 0.5 are two floats, one number
     records = [
-        make_record(name, s, ((0, 0), (a - s * (name == "worse"), 0), (b, 50))) for name, (a, b) in drop.items() for s in SEEDS
+        make_record(name, s, ((0, 0), (a - s * (name == "worse"), 0), (b, 50)))
+        for name, (a, b) in drop.items()
+        for s in SEEDS
     ]
     assert bold(scores(records), "BWT") == {"low", "high"}
 
@@ -306,13 +406,22 @@ def test_nothing_is_bold_in_19_of_20_stores_of_two_equal_strategies(make_record)
     draw, stores = random.Random(0), []
     for _ in range(100):
         common = [draw.gauss(70_000, 4000) for _ in SEEDS]
-        ends = {name: [round(mean + draw.gauss(0, 2000)) for mean in common] for name in ("er", "sgd")}
-        stores.append([make_record(n, s, ((0,), (e,)), of=100_000) for n, of in ends.items() for s, e in enumerate(of)])
+        ends = {
+            name: [round(mean + draw.gauss(0, 2000)) for mean in common] for name in ("er", "sgd")
+        }
+        stores.append(
+            [
+                make_record(n, s, ((0,), (e,)), of=100_000)
+                for n, of in ends.items()
+                for s, e in enumerate(of)
+            ]
+        )
     assert sum(bool(bold(scores(store), "ACC")) for store in stores) <= 5 + 2 * 2.2
 
 
 @pytest.mark.parametrize(
-    ("metric", "best"), [("forgetting", "keeps"), ("BWT", "keeps"), ("intransigence", "learns"), ("LA", "learns")]
+    ("metric", "best"),
+    [("forgetting", "keeps"), ("BWT", "keeps"), ("intransigence", "learns"), ("LA", "learns")],
 )
 def test_the_best_is_the_lowest_where_less_is_better(make_record, metric, best):
     rows = {"keeps": (70, 69), "learns": (90, 40), "joint": (95, 90)}
@@ -325,17 +434,29 @@ def test_the_best_is_the_lowest_where_less_is_better(make_record, metric, best):
 
 @pytest.mark.parametrize(
     "accuracies",
-    [{"er": [90], "sgd": [80]}, {"er": [90, 91, 92]}, {"er": [90, 91, 92], "sgd": [80]}, {"er": [90, 91], "sgd": [80, 81]}],
+    [
+        {"er": [90], "sgd": [80]},
+        {"er": [90, 91, 92]},
+        {"er": [90, 91, 92], "sgd": [80]},
+        {"er": [90, 91], "sgd": [80, 81]},
+    ],
     ids=str,
 )
-def test_nothing_is_bold_where_no_two_strategies_have_three_replicates_to_compare(ending, accuracies):
-    table = scores([record for name, values in accuracies.items() for record in ending(name, *values)])
+def test_nothing_is_bold_where_no_two_strategies_have_three_replicates_to_compare(
+    ending, accuracies
+):
+    table = scores(
+        [record for name, values in accuracies.items() for record in ending(name, *values)]
+    )
     assert bold(table, "ACC") == set()
 
 
 def test_diverged_and_failed_replicates_are_counted_and_not_averaged(make_record):
     done = [make_record(seed=s) for s in range(3)]
-    lost = [make_record(seed=3 + i, correct=((0, 0),), status=s) for i, s in enumerate(["diverged", "failed", "failed"])]
+    lost = [
+        make_record(seed=3 + i, correct=((0, 0),), status=s)
+        for i, s in enumerate(["diverged", "failed", "failed"])
+    ]
     table = scores([*done, *lost])
     assert column(table, "n")["er"].text == "3 (1 diverged, 2 failed)"
     assert numbers(table, "split", "er", "ACC")[0] == pytest.approx([0.85, 0.85, 0.85, 3])
@@ -364,9 +485,13 @@ def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_reco
 
 
 @pytest.mark.parametrize(
-    "elsewhere", [{"benchmark": "rotated"}, {"data": "other"}, {"task_size": 5}, {"status": "diverged"}], ids=str
+    "elsewhere",
+    [{"benchmark": "rotated"}, {"data": "other"}, {"task_size": 5}, {"status": "diverged"}],
+    ids=str,
 )
-def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(make_record, elsewhere):
+def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(
+    make_record, elsewhere
+):
     table = scores([make_record(), make_record("joint", upper_bound=True, **elsewhere)])
     assert numbers(table, "split", "er", "intransigence") == []
 
@@ -374,13 +499,18 @@ def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(mak
 @pytest.mark.parametrize(
     ("bounds", "expected"),
     [
-        ({"joint": (80, 82), "a_bound": (99, 99)}, [0.11, 2]),  # joint it is, which is worse at test
+        (
+            {"joint": (80, 82), "a_bound": (99, 99)},
+            [0.11, 2],
+        ),  # joint it is, which is worse at test
         ({"joint": (80,), "a_bound": (99, 99)}, [0.1, 1]),  # a seed that joint lacks is dropped
         ({"b_bound": (99, 99), "a_bound": (75, 77)}, [0.06, 2]),  # else the first by name
     ],
 )
 def test_intransigence_is_against_one_upper_bound_that_its_name_decides(ending, bounds, expected):
-    upper = [record for name, ends in bounds.items() for record in ending(name, *ends, upper_bound=True)]
+    upper = [
+        record for name, ends in bounds.items() for record in ending(name, *ends, upper_bound=True)
+    ]
     for records in ([*ending("er", 70, 70), *upper], [*upper[::-1], *ending("er", 70, 70)]):
         ((mean, _, _, n),) = numbers(scores(records), "split", "er", "intransigence")
         assert [mean, n] == pytest.approx(expected)
@@ -397,14 +527,21 @@ def test_a_score_over_fewer_replicates_than_its_row_says_over_how_many(ending):
     table = scores(records)
     assert column(table, "n")["er"].text == "5"
     assert column(table, "ACC")["er"].text == "70.00 ± 0.00"
-    assert column(table, "intransigence")["er"].text == "11.00 ± 12.71 (n = 2)"  # of 10 and 12; t(0.975, 1) = 12.706
+    assert (
+        column(table, "intransigence")["er"].text == "11.00 ± 12.71 (n = 2)"
+    )  # of 10 and 12; t(0.975, 1) = 12.706
     assert column(table, "intransigence")["joint †"].text == "0.00 ± 0.00"
 
 
 @pytest.mark.parametrize("other", [{"data": "other"}, {"task_size": 5}], ids=str)
 def test_strategies_that_were_run_on_different_streams_do_not_compete(ending, other):
     table = scores([*ending("er", 90, 91, 92), *ending("sgd", 50, 52, 51, **other)])
-    marked = [row[0].text for section in table.sections for row in section.rows if any(entry.bold for entry in row)]
+    marked = [
+        row[0].text
+        for section in table.sections
+        for row in section.rows
+        if any(entry.bold for entry in row)
+    ]
     assert marked == []
 
 
@@ -416,7 +553,9 @@ def test_the_timing_figures_are_those_computed_by_hand(make_record):
     assert row.train_ms_per_step == pytest.approx(2.0)  # 2 s, 1000 steps, 5 replicates
     assert row.train_ms_per_replicate_step == pytest.approx(0.4)
     assert row.train_us_per_example == pytest.approx(25.0)  # of 16 000 examples each
-    assert (row.evaluate_s, row.compile_s, row.memory_kB, row.peak_MB, row.n) == pytest.approx((0.5, 3.0, 52.0, 500.0, 2))
+    assert (row.evaluate_s, row.compile_s, row.memory_kB, row.peak_MB, row.n) == pytest.approx(
+        (0.5, 3.0, 52.0, 500.0, 2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -437,9 +576,15 @@ def test_timings_under_other_conditions_never_share_a_section_or_a_mean(make_rec
     assert table.tidy.n.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("how", [{"backend": "opaque", "compiled": True}, {"backend": "pure", "compiled": False}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{"backend": "opaque", "compiled": True}, {"backend": "pure", "compiled": False}],
+    ids=str,
+)
 def test_timings_of_other_backends_share_a_section_but_no_mean(make_record, how):
-    table = part("timing").table([make_record(), make_record(seed=1, how={**how, "replicates": 5, "steps": 1000})])
+    table = part("timing").table(
+        [make_record(), make_record(seed=1, how={**how, "replicates": 5, "steps": 1000})]
+    )
     ((first, second),) = (section.rows for section in table.sections)
     assert first != second
     assert table.tidy.n.tolist() == [1, 1]
@@ -448,12 +593,21 @@ def test_timings_of_other_backends_share_a_section_but_no_mean(make_record, how)
 def test_a_timing_is_the_mean_of_the_replicates_that_are_done(make_record):
     trained = {"evaluate": 1.0, "train": 4.0}
     lost = make_record(seed=2, clocks={"train": 900.0, "evaluate": 900.0}, status="diverged")
-    tidy: pd.DataFrame = part("timing").table([make_record(), make_record(seed=1, clocks=trained), lost]).tidy
-    assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [[3.0, 0.75, 1.5, 2]]
+    tidy: pd.DataFrame = (
+        part("timing").table([make_record(), make_record(seed=1, clocks=trained), lost]).tidy
+    )
+    assert tidy[["train_ms_per_step", "evaluate_s", "compile_s", "n"]].to_numpy().tolist() == [
+        [3.0, 0.75, 1.5, 2]
+    ]
 
 
-def test_published_scores_stand_under_the_row_that_they_fit(make_record, make_published, literature):
-    literature("scores", make_published({"ACC": "77.40 ± 0.65"}, spread="standard error", n=9, checked="memory"))
+def test_published_scores_stand_under_the_row_that_they_fit(
+    make_record, make_published, literature
+):
+    literature(
+        "scores",
+        make_published({"ACC": "77.40 ± 0.65"}, spread="standard error", n=9, checked="memory"),
+    )
     (section,) = scores([make_record(), make_record("other")]).sections
     title = "– published: A, B 2020, table 1, unverified, ± standard error of 9"
     assert [row[0].text for row in section.rows] == ["er", title, "other"]
@@ -468,7 +622,11 @@ def test_each_task_has_its_mean_at_the_end_and_in_the_csv_since_it_was_learned(m
     made = [make_record(seed=s, correct=((10, 10), (90, 20), (80 + 2 * s, 90))) for s in (0, 1)]
     table = part("tasks").table(made)
     assert [entry.text for entry in table.sections[0].rows[0]] == ["er", "81.00", "90.00", "2"]
-    assert table.tidy[["after", "task", "mean"]].to_numpy().tolist() == [[1, 1, 0.9], [2, 1, 0.81], [2, 2, 0.9]]
+    assert table.tidy[["after", "task", "mean"]].to_numpy().tolist() == [
+        [1, 1, 0.9],
+        [2, 1, 0.81],
+        [2, 2, 0.9],
+    ]
 
 
 def test_of_a_hundred_tasks_twenty_have_a_column_and_the_last_is_one(make_record):
@@ -499,7 +657,9 @@ def test_only_sequences_of_classes_are_in_their_table(records):
 
 
 def test_a_foreign_class_stands_with_its_settings_its_outcome_and_its_accuracy(foreign):
-    table = part("compatibility").table([foreign("Theirs", 0), foreign("Theirs", 1, ((10, 10), (90, 20), (90, 100)))])
+    table = part("compatibility").table(
+        [foreign("Theirs", 0), foreign("Theirs", 1, ((10, 10), (90, 20), (90, 100)))]
+    )
     (section,) = table.sections
     assert [entry.text for entry in section.rows[0]][:3] == ["Theirs", "memory=9", "done"]
     assert section.rows[0][3].text.startswith("90.00 ± ")
@@ -510,13 +670,27 @@ def test_a_foreign_class_stands_with_its_settings_its_outcome_and_its_accuracy(f
     ("status", "reason", "why"),
     [
         ("failed", "Traceback:\n  theirs:3 in train\nKeyError: 'x'\nand more", "KeyError: 'x'"),
-        ("failed", "Traceback:\n  a:1 in f\nKeyError: 1\nand then\nTraceback:\n  b:2 in g\nValueError: 2", "ValueError: 2"),
+        (
+            "failed",
+            "Traceback:\n  a:1 in f\nKeyError: 1\nand then\nTraceback:\n  b:2 in g\nValueError: 2",
+            "ValueError: 2",
+        ),
         ("failed", "The rule.\nThe remedy.", "The rule."),
-        ("diverged", "A parameter or a score became non-finite.", "A parameter or a score became non-finite."),
+        (
+            "diverged",
+            "A parameter or a score became non-finite.",
+            "A parameter or a score became non-finite.",
+        ),
     ],
 )
-def test_a_foreign_class_that_did_not_finish_has_the_exception_in_a_line_and_no_accuracy(foreign, status, reason, why):
-    (section,) = part("compatibility").table([foreign("Theirs", correct=(), status=status, reason=reason)]).sections
+def test_a_foreign_class_that_did_not_finish_has_the_exception_in_a_line_and_no_accuracy(
+    foreign, status, reason, why
+):
+    (section,) = (
+        part("compatibility")
+        .table([foreign("Theirs", correct=(), status=status, reason=reason)])
+        .sections
+    )
     assert [entry.text for entry in section.rows[0]] == ["Theirs", "memory=9", status, "–", why]
 
 
@@ -526,6 +700,10 @@ def test_only_classes_of_other_libraries_are_in_their_table(records):
 
 def test_a_column_made_at_once_has_the_text_of_each_strategy_alone():
     draw = random.Random(0)
-    values = {(False, "s", f"n={n}"): {seed: draw.random() for seed in range(n)} for n in (1, 2, 5, 3, 40)}
+    values = {
+        (False, "s", f"n={n}"): {seed: draw.random() for seed in range(n)} for n in (1, 2, 5, 3, 40)
+    }
     found = entries(values, True, {key: len(of) for key, of in values.items()})
-    assert {key: entry.text for key, entry in found.items()} == {key: percent(of) for key, of in values.items()}
+    assert {key: entry.text for key, entry in found.items()} == {
+        key: percent(of) for key, of in values.items()
+    }

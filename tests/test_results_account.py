@@ -36,7 +36,10 @@ def table(records):
 def section(records, words):
     """The rows of the one section whose heading has these words."""
     (found,) = [each for each in table(records).sections if words in each.heading]
-    return {row[0].text: dict(zip(found.columns, (entry.text for entry in row), strict=True)) for row in found.rows}
+    return {
+        row[0].text: dict(zip(found.columns, (entry.text for entry in row), strict=True))
+        for row in found.rows
+    }
 
 
 def number(records, metric, strategy=""):
@@ -50,7 +53,15 @@ def made(make_probed, look, book):
     probes = [look(0, [[1, 0], [0.6, 0.8]]), look(1, [[1, 0], [0, 1], [-2, 0]]), look(2, np.eye(3))]
     accounts = [
         book(1, before=0.5, slope=-1, curvature=1.75, remainder=0.25, exposure=3, length=2),
-        book(2, before=[1.5, 0.5], slope=[1, -3], curvature=[1, 1.5], remainder=[0, 0.5], exposure=[4, 6], length=4),
+        book(
+            2,
+            before=[1.5, 0.5],
+            slope=[1, -3],
+            curvature=[1, 1.5],
+            remainder=[0, 0.5],
+            exposure=[4, 6],
+            length=4,
+        ),
     ]
     return make_probed(probes=probes, accounts=accounts)
 
@@ -79,7 +90,9 @@ def test_a_task_has_the_means_over_the_earlier_ones_and_what_the_end_before_said
         "drop": 0.05, "arriving": -1 / np.sqrt(2), "transfer": -1, "conflict": 0.5,
     }  # fmt: skip
     assert {name: third[name] for name in expected} == pytest.approx(expected)
-    assert (second["arriving"], second["transfer"], second["conflict"]) == pytest.approx((0.6, 0.6, 0))
+    assert (second["arriving"], second["transfer"], second["conflict"]) == pytest.approx(
+        (0.6, 0.6, 0)
+    )
 
 
 def test_a_replicate_has_means_over_the_tasks_trained_and_ratios_of_them(made):
@@ -93,8 +106,12 @@ def test_a_replicate_has_means_over_the_tasks_trained_and_ratios_of_them(made):
 
 def test_interference_is_the_product_of_its_factors_for_every_replicate(several):
     found = replicates(several)
-    assert found.interference.to_numpy() == pytest.approx(-found.alignment * found.gradient * found.path)
-    assert found.observed.to_numpy() == pytest.approx(found.slope + found.curvature + found.remainder)
+    assert found.interference.to_numpy() == pytest.approx(
+        -found.alignment * found.gradient * found.path
+    )
+    assert found.observed.to_numpy() == pytest.approx(
+        found.slope + found.curvature + found.remainder
+    )
 
 
 def test_remainders_of_opposite_signs_do_not_make_up_for_one_another(make_probed, book):
@@ -121,13 +138,17 @@ def test_a_path_of_no_length_has_no_ratios(make_probed, book):
 
 def line_of(book, losses, cost):
     """Accounts whose cost is a given function of the old loss."""
-    return [book(i + 1, before=loss, slope=cost(loss), curvature=0) for i, loss in enumerate(losses)]
+    return [
+        book(i + 1, before=loss, slope=cost(loss), curvature=0) for i, loss in enumerate(losses)
+    ]
 
 
 def test_costs_on_known_lines_are_read_off_at_the_loss_that_both_reach(make_probed, book):
     ends = [90] * 4
     made = [
-        make_probed("er", 0, ends, accounts=line_of(book, [0.5, 1, 1.5], lambda loss: 1 - loss / 2)),
+        make_probed(
+            "er", 0, ends, accounts=line_of(book, [0.5, 1, 1.5], lambda loss: 1 - loss / 2)
+        ),
         make_probed("gem", 0, ends, accounts=line_of(book, [1, 2, 3], lambda loss: 2 * loss)),
     ]
     assert matched_level(booked(made)) == 1.25
@@ -137,12 +158,18 @@ def test_costs_on_known_lines_are_read_off_at_the_loss_that_both_reach(make_prob
 
 
 def test_a_replicate_whose_old_losses_do_not_reach_it_counts_as_unknown(make_probed, book):
-    reaching, beyond = (line_of(book, losses, lambda loss: loss) for losses in ([1, 2, 3], [7, 8, 9]))
+    reaching, beyond = (
+        line_of(book, losses, lambda loss: loss) for losses in ([1, 2, 3], [7, 8, 9])
+    )
     made = [make_probed("er", s, [90] * 4, accounts=reaching) for s in range(3)]
     made += [make_probed("gem", s, [90] * 4, accounts=reaching if s else beyond) for s in range(3)]
     made += [make_probed("agem", s, [90] * 4, accounts=beyond) for s in range(3)]
     found = section(made, "at matched old loss 2")
-    assert {name: row["n"] for name, row in found.items()} == {"er": "3", "gem": "2 of 3", "agem": "0 of 3"}
+    assert {name: row["n"] for name, row in found.items()} == {
+        "er": "3",
+        "gem": "2 of 3",
+        "agem": "0 of 3",
+    }
     assert found["agem"]["cost"] == "n/a"
     values = matched_frame(booked(made), 2.0)
     assert values.value.isna().sum() == 4 * 4
@@ -161,7 +188,10 @@ def test_strategies_that_share_no_old_loss_are_not_compared(make_probed, book):
 
 def test_a_strategy_of_half_the_path_owes_all_of_it_to_the_path(make_probed, book):
     def of(length, exposure, slope):
-        return [book(task, slope=slope, curvature=0, exposure=exposure, length=length) for task in (1, 2)]
+        return [
+            book(task, slope=slope, curvature=0, exposure=exposure, length=length)
+            for task in (1, 2)
+        ]
 
     made = [make_probed("er", s, accounts=of(4, 8, 2 + s)) for s in range(3)]
     made += [make_probed("gem", s, accounts=of(2, 4, 1 + s / 2)) for s in range(3)]
@@ -174,7 +204,10 @@ def test_a_strategy_of_half_the_path_owes_all_of_it_to_the_path(make_probed, boo
 
 def test_a_strategy_that_does_not_interfere_has_no_ratio_and_still_a_difference(make_probed, book):
     made = [make_probed("er", s) for s in range(3)]
-    made += [make_probed("gem", s, accounts=[book(1, slope=-1 - s), book(2, slope=-1 - s)]) for s in range(3)]
+    made += [
+        make_probed("gem", s, accounts=[book(1, slope=-1 - s), book(2, slope=-1 - s)])
+        for s in range(3)
+    ]
     row = section(made, "why one forgets less")["gem"]
     assert (row["interference"], row["-alignment"]) == ("n/a", "n/a")
     assert row["path"].startswith("× ")
@@ -189,14 +222,21 @@ def test_without_replay_the_first_strategy_that_competes_is_the_reference(make_p
 # Within runs
 
 
-def test_the_cost_of_the_next_task_falls_with_alignment_in_every_run_and_rises_between_methods(make_probed, look, book):
+def test_the_cost_of_the_next_task_falls_with_alignment_in_every_run_and_rises_between_methods(
+    make_probed, look, book
+):
     cosines = [0.1, 0.3, 0.5, 0.7]
 
     def run(level, seed):
         shift = [cosine / 2 + level for cosine in cosines]
-        looks = [look(i, [*[[1, 0]] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate(shift)]
+        looks = [
+            look(i, [*[[1, 0]] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate(shift)
+        ]
         noise = np.random.default_rng([seed, round(10 * level)]).normal(size=4) / 50
-        books = [book(i + 1, slope=5 * level - c + e, curvature=0) for i, (c, e) in enumerate(zip(shift, noise, strict=True))]
+        books = [
+            book(i + 1, slope=5 * level - c + e, curvature=0)
+            for i, (c, e) in enumerate(zip(shift, noise, strict=True))
+        ]
         return {"probes": [*looks, look(4, np.eye(5))], "accounts": books}
 
     made = [
@@ -220,7 +260,12 @@ def test_given_a_common_cause_in_old_loss_alignment_says_nothing_more(make_probe
         cosine = losses + draw.normal(size=8) / 50
         looks = [look(i, [*[[1, 0]] * (i + 1), [c, 0.1]]) for i, c in enumerate(cosine)]
         noise = draw.normal(size=8) / 50
-        return {"probes": looks, "accounts": [book(i + 1, before=losses[i], slope=losses[i] + noise[i]) for i in range(8)]}
+        return {
+            "probes": looks,
+            "accounts": [
+                book(i + 1, before=losses[i], slope=losses[i] + noise[i]) for i in range(8)
+            ],
+        }
 
     accounts = booked([make_probed("er", seed, [90] * 9, **run(seed)) for seed in range(5)])
     assert within_runs(accounts, "transfer", "observed").low > 0.8
@@ -230,7 +275,9 @@ def test_given_a_common_cause_in_old_loss_alignment_says_nothing_more(make_probe
 
 def test_upper_bounds_are_in_the_account_alone(several):
     made = table(several)
-    with_bounds = [each.heading for each in made.sections if any("†" in row[0].text for row in each.rows)]
+    with_bounds = [
+        each.heading for each in made.sections if any("†" in row[0].text for row in each.rows)
+    ]
     assert len(with_bounds) == 2
     assert all("windows of 5 steps" in heading for heading in with_bounds)
 
@@ -239,7 +286,12 @@ def test_upper_bounds_are_in_the_account_alone(several):
 
 
 def test_the_account_has_every_number_with_its_interval(make_probed, book):
-    made = [make_probed(seed=s, ends=(80, 90), accounts=[book(1, slope=-1, curvature=1.5 + s, exposure=4)]) for s in (0, 1)]
+    made = [
+        make_probed(
+            seed=s, ends=(80, 90), accounts=[book(1, slope=-1, curvature=1.5 + s, exposure=4)]
+        )
+        for s in (0, 1)
+    ]
     (row,) = section(made, "windows of 5 steps, up to 50 test examples of each task").values()
     assert row == {
         "strategy": "er", "forgetting %": "10.00 ± 0.00", "observed": "1.00 ± 6.35", "slope": "-1.00 ± 0.00",
@@ -249,7 +301,11 @@ def test_the_account_has_every_number_with_its_interval(make_probed, book):
 
 
 def test_replicates_without_a_whole_account_are_counted_apart(make_probed, book):
-    made = [make_probed(seed=0), make_probed(seed=1, accounts=[book(1)]), make_probed(seed=2, status="diverged")]
+    made = [
+        make_probed(seed=0),
+        make_probed(seed=1, accounts=[book(1)]),
+        make_probed(seed=2, status="diverged"),
+    ]
     made.append(make_probed("wild", accounts=[], status="diverged"))
     rows = section(made, "windows of")
     assert (rows["er"]["n"], rows["wild"]["n"]) == ("1 of 2 (1 diverged)", "0 (1 diverged)")
@@ -260,22 +316,36 @@ def test_a_window_may_be_a_whole_task(make_probed):
     assert "windows of a whole task," in table([make_probed(every=0)]).sections[0].heading
 
 
-def test_records_without_accounts_have_no_section_and_do_not_disturb_those_with_them(make_record, make_probed):
+def test_records_without_accounts_have_no_section_and_do_not_disturb_those_with_them(
+    make_record, make_probed
+):
     plain = [make_record(benchmark="rotated"), make_probed("gem", probes=[], accounts=[])]
     assert not table(plain).sections
     assert not table([make_probed(ends=(90,), accounts=[])]).sections
-    assert {each.heading.split(" — ")[0] for each in table([*plain, make_probed()]).sections} == {"split"}
+    assert {each.heading.split(" — ")[0] for each in table([*plain, make_probed()]).sections} == {
+        "split"
+    }
     assert section([*plain, make_probed()], "windows of")["gem"]["n"] == "0 of 1"
 
 
 def test_one_seed_has_numbers_and_no_intervals(make_probed):
     made = table([make_probed("er", 0, [90] * 5), make_probed("gem", 0, [90] * 5)])
-    assert not any("±" in entry.text or "nan" in entry.text for each in made.sections for row in each.rows for entry in row)
+    assert not any(
+        "±" in entry.text or "nan" in entry.text
+        for each in made.sections
+        for row in each.rows
+        for entry in row
+    )
     assert made.tidy[made.tidy.metric == "observed"].ci_low.isna().all()
 
 
 def test_no_entry_is_nan(several):
-    assert not any("nan" in entry.text for each in table(several).sections for row in each.rows for entry in row)
+    assert not any(
+        "nan" in entry.text
+        for each in table(several).sections
+        for row in each.rows
+        for entry in row
+    )
     assert table(several).tidy["mean"].notna().all()
 
 
@@ -288,5 +358,7 @@ def test_the_order_of_the_records_and_a_stay_on_disk_change_no_byte(several, see
 
 def test_strategies_that_share_no_seed_are_not_compared_and_have_their_rows(make_probed):
     made = table([make_probed("er", 0), make_probed("finetune", 1)])
-    assert [each.heading for each in made.sections if "forgets less than another" in each.heading] == []
+    assert [
+        each.heading for each in made.sections if "forgets less than another" in each.heading
+    ] == []
     assert {row[0].text for each in made.sections for row in each.rows} >= {"er", "finetune"}

@@ -30,7 +30,9 @@ def replicates(make_adapted):
     falling = lambda s, worse: [[4 + worse, 2 + worse + s], [3 + worse, 1 + worse + s]]  # noqa: E731
     rivals = {"maml": 0, "rival": 1}
     return lambda n: [
-        make_adapted(name, s, falling(s, worse * (1 + s / 9))) for s in range(n) for name, worse in rivals.items()
+        make_adapted(name, s, falling(s, worse * (1 + s / 9)))
+        for s in range(n)
+        for name, worse in rivals.items()
     ]
 
 
@@ -43,18 +45,35 @@ def test_losses_are_means_over_tasks_then_replicates_with_the_t_interval_over_re
     (section,) = table(seeds).sections
     maml = rows(section)["maml"]
     assert section.heading == "sinusoid — loss"
-    assert (maml["0 steps"].text, maml["1 step"].text) == ("3.500 ± 1.242", "2.500 ± 1.242")  # 4.3027 * 0.5 / sqrt(3)
-    assert (maml["cos new"].text, maml["cos train"].text, maml["n"].text) == ("0.500 ± 0.000", "-0.400 ± 0.000", "3")
+    assert (maml["0 steps"].text, maml["1 step"].text) == (
+        "3.500 ± 1.242",
+        "2.500 ± 1.242",
+    )  # 4.3027 * 0.5 / sqrt(3)
+    assert (maml["cos new"].text, maml["cos train"].text, maml["n"].text) == (
+        "0.500 ± 0.000",
+        "-0.400 ± 0.000",
+        "3",
+    )
 
 
 def test_accuracies_are_in_percent_and_say_whether_the_queries_shared_statistics(make_adapted):
     made = [
-        make_adapted(values=((2, 3), (9, 8)), classified=True, benchmark=name, settings={"transductive": name == "shared"})
+        make_adapted(
+            values=((2, 3), (9, 8)),
+            classified=True,
+            benchmark=name,
+            settings={"transductive": name == "shared"},
+        )
         for name in ("shared", "alone")
     ]
     alone, shared = table(made).sections
-    assert (alone.heading, shared.heading) == ("alone — accuracy %, non-transductive", "shared — accuracy %, transductive")
-    assert rows(shared)["maml"]["1 step"].text == "85.00 ± 63.53"  # a single replicate: 12.706 * 7.07 / sqrt(2) over tasks
+    assert (alone.heading, shared.heading) == (
+        "alone — accuracy %, non-transductive",
+        "shared — accuracy %, transductive",
+    )
+    assert (
+        rows(shared)["maml"]["1 step"].text == "85.00 ± 63.53"
+    )  # a single replicate: 12.706 * 7.07 / sqrt(2) over tasks
 
 
 def test_bold_marks_what_leads_on_paired_seeds_and_never_an_upper_bound(replicates, make_adapted):
@@ -74,19 +93,33 @@ def test_a_column_stands_for_each_usual_step_and_for_the_last_of_every_strategy(
 def test_what_diverged_has_a_row_without_numbers(make_adapted):
     (section,) = table([make_adapted(), make_adapted("wild", status="diverged")]).sections
     wild = rows(section)["wild"]
-    assert (wild["1 step"].text, wild["cos new"].text, wild["n"].text) == ("–", "–", "0 (1 diverged)")
+    assert (wild["1 step"].text, wild["cos new"].text, wild["n"].text) == (
+        "–",
+        "–",
+        "0 (1 diverged)",
+    )
 
 
 def test_the_tidy_numbers_hold_both_intervals(seeds):
     tidy = table(seeds).tidy
-    (row,) = tidy[(tidy.strategy == "maml") & (tidy.metric == "loss") & (tidy.step == 0)].itertuples()
-    halves = 12.7062047 * np.abs([2 / 2, 1 / 2, 0])  # of the t-interval over two tasks that lie 2, 1 and 0 apart
-    assert (row.mean, row.ci_high - row.mean, row.n, row.tasks) == pytest.approx((3.5, 1.2420689, 3, 2), abs=1e-6)
+    (row,) = tidy[
+        (tidy.strategy == "maml") & (tidy.metric == "loss") & (tidy.step == 0)
+    ].itertuples()
+    halves = 12.7062047 * np.abs(
+        [2 / 2, 1 / 2, 0]
+    )  # of the t-interval over two tasks that lie 2, 1 and 0 apart
+    assert (row.mean, row.ci_high - row.mean, row.n, row.tasks) == pytest.approx(
+        (3.5, 1.2420689, 3, 2), abs=1e-6
+    )
     assert row.half_over_tasks == pytest.approx(halves.mean(), abs=1e-6)
 
 
-def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(seeds, make_published, literature):
-    entry = make_published({"loss@1": "0.67"}, benchmark="sinusoid:test_shots=5", strategy="maml:lr=0.1")
+def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(
+    seeds, make_published, literature
+):
+    entry = make_published(
+        {"loss@1": "0.67"}, benchmark="sinusoid:test_shots=5", strategy="maml:lr=0.1"
+    )
     literature("adaptation", entry)
     (section,) = table(seeds).sections
     assert [row[0].text for row in section.rows] == ["maml", entry.title, "rival"]
@@ -94,10 +127,14 @@ def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(see
 
 
 def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds):
-    assert len(adaptation_frame(seeds, labels(seeds))) == 6 * 2 * 2  # loss and cosine after 0 and 1 steps
+    assert (
+        len(adaptation_frame(seeds, labels(seeds))) == 6 * 2 * 2
+    )  # loss and cosine after 0 and 1 steps
     checks = checks_frame(seeds, labels(seeds))
     assert len(checks) == 6 * 2 * 3  # loss and two cosines, twice
-    assert checks[(checks.metric == "cosine") & (checks.iteration == 4)].value.unique().tolist() == [0.4]
+    assert checks[
+        (checks.metric == "cosine") & (checks.iteration == 4)
+    ].value.unique().tolist() == [0.4]
 
 
 def test_every_figure_is_drawn_from_episodes_and_none_from_streams(seeds, make_record):
@@ -127,7 +164,9 @@ def test_the_account_adds_up_inner_steps_and_tells_the_alignment_of_the_first(ma
     made = [make_adapted(seed=s) for s in (0, 1)]
     for s, record in enumerate(made):
         steps = [InnerAccount(-2.0 - s, -3.0, 1.0, 4.0), InnerAccount(-1.0, -1.0, 0.5, 2.0)]
-        object.__setattr__(record, "adaptation", dataclasses.replace(record.adaptation, accounts=steps))
+        object.__setattr__(
+            record, "adaptation", dataclasses.replace(record.adaptation, accounts=steps)
+        )
     *_, section = table(made).sections
     maml = rows(section)["maml"]
     assert section.heading == "sinusoid — account of 2 inner steps"

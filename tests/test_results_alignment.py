@@ -15,7 +15,13 @@ from retrograde.reporting.plotting import FORMATS, wrapped
 from retrograde.reporting.report import figures
 
 PARTS = Registry()
-FIGURES = ["account_parts", "account_stream", "alignment_cost", "alignment_stream", "alignment_tasks"]
+FIGURES = [
+    "account_parts",
+    "account_stream",
+    "alignment_cost",
+    "alignment_stream",
+    "alignment_tasks",
+]
 X, Y = np.eye(2)
 
 
@@ -36,7 +42,10 @@ def draw(name, records):
 
 
 def rows(section):
-    return {row[0].text: dict(zip(section.columns, (entry.text for entry in row), strict=True)) for row in section.rows}
+    return {
+        row[0].text: dict(zip(section.columns, (entry.text for entry in row), strict=True))
+        for row in section.rows
+    }
 
 
 @pytest.fixture
@@ -64,9 +73,14 @@ def records(make_probed):
 
 def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
     frame = looks([make_probed(probes=probes)])
-    found = {metric: list(zip(part.trained, part.value, strict=True)) for metric, part in frame.groupby("metric")}
+    found = {
+        metric: list(zip(part.trained, part.value, strict=True))
+        for metric, part in frame.groupby("metric")
+    }
     arriving = [value for _, value in found.pop("arriving")]
-    assert arriving == pytest.approx([-1.0, np.nan], nan_ok=True)  # the mean of the first two vanishes
+    assert arriving == pytest.approx(
+        [-1.0, np.nan], nan_ok=True
+    )  # the mean of the first two vanishes
     ceilings = found.pop("ceiling")
     assert [value for _, value in ceilings] == pytest.approx([0.8, 0.6, 0.5])
     assert found == {
@@ -92,7 +106,9 @@ def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
     last = look(1, [X, X + Y], layers={"1": [4.0, 1.0, 1.0], "head": [1.0, 0.0, 0.0]})
     record = make_probed(probes=[look(0, [X, Y]), last])
     frame = layer_frame([record], labels([record]))
-    assert dict(zip(frame.metric, frame.value, strict=True)) == pytest.approx({"1": 0.5, "head": np.nan}, nan_ok=True)
+    assert dict(zip(frame.metric, frame.value, strict=True)) == pytest.approx(
+        {"1": 0.5, "head": np.nan}, nan_ok=True
+    )
     *_, layers = table([record]).sections
     assert layers.heading == "split — cos among, of each layer alone"
     assert rows(layers) == {"er": {"strategy": "er", "1": "0.500", "head": "n/a"}}
@@ -104,17 +120,26 @@ def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
 def test_the_table_has_every_measure_with_its_interval(make_probed, look):
     gradients, ceilings = [[1, 0], [0.6, 0.8]], ([0.5, 0.3], [0.5, 0.4])
     made = [
-        make_probed(seed=s, ends=(80, 90), probes=[look(0, gradients, ceiling=each), look(1, gradients, ceiling=each)])
+        make_probed(
+            seed=s,
+            ends=(80, 90),
+            probes=[look(0, gradients, ceiling=each), look(1, gradients, ceiling=each)],
+        )
         for s, each in enumerate(ceilings)
     ]
-    (section,) = table([*made, make_probed("joint", ends=(80, 90), probes=[], upper_bound=True)]).sections
+    (section,) = table(
+        [*made, make_probed("joint", ends=(80, 90), probes=[], upper_bound=True)]
+    ).sections
     assert section.heading == "split — gradients on up to 50 test examples of each task"
     assert rows(section)["er"] == {
         "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.600 ± 0.000",
         "ceiling, arriving": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among": "0.600 ± 0.000",
         "ceiling, among": "0.425 ± 0.318", "n": "2",
     }  # fmt: skip
-    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos arriving"]) == ("85.00", "–")
+    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos arriving"]) == (
+        "85.00",
+        "–",
+    )
 
 
 def test_cosines_that_noise_hides_are_not_told(make_probed, look):
@@ -123,20 +148,29 @@ def test_cosines_that_noise_hides_are_not_told(make_probed, look):
     assert (row["cos arriving"], row["cos among"], row["conflict %"]) == ("n/a", "n/a", "0.00")
 
 
-def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(make_probed, make_record):
+def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
+    make_probed, make_record
+):
     lost = make_probed("wild", probes=[], status="diverged")
     (section,) = table([make_probed(), lost, make_record(benchmark="rotated")]).sections
     assert section.heading.startswith("split")
-    assert (rows(section)["wild"]["cos arriving"], rows(section)["wild"]["n"]) == ("–", "0 (1 diverged)")
+    assert (rows(section)["wild"]["cos arriving"], rows(section)["wild"]["n"]) == (
+        "–",
+        "0 (1 diverged)",
+    )
 
 
-def test_probes_of_a_benchmark_that_does_not_say_how_many_examples_are_shown_all_the_same(make_probed):
+def test_probes_of_a_benchmark_that_does_not_say_how_many_examples_are_shown_all_the_same(
+    make_probed,
+):
     (section,) = table([make_probed(probe=None)]).sections
     assert section.heading == "split — gradients on test examples of each task"
 
 
 def test_cells_of_the_same_text_but_other_settings_have_rows_and_sections_of_their_own(make_probed):
-    made = table([make_probed(), make_probed(memory=7), make_probed(probe=7), make_probed(data="other")])
+    made = table(
+        [make_probed(), make_probed(memory=7), make_probed(probe=7), make_probed(data="other")]
+    )
     assert sorted(len(section.rows) for section in made.sections) == [1, 1, 2]
 
 
@@ -158,7 +192,9 @@ def test_every_figure_is_drawn_from_probes_and_none_without(records, make_record
 
 def test_a_figure_has_the_same_bytes_again(records):
     few = records[::3] + records[1:3]  # one with several replicates
-    first, again = ({name: FORMATS["svg"](f) for name, f in figures(some, PARTS)} for some in (few, few[::-1]))
+    first, again = (
+        {name: FORMATS["svg"](f) for name, f in figures(some, PARTS)} for some in (few, few[::-1])
+    )
     assert first == again
 
 
@@ -173,7 +209,10 @@ def test_figures_of_two_tasks_and_one_seed_are_those_that_have_something_to_show
 
 def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look):
     turned = [[look(0, [X, Y]), look(1, [X, (0.8, 0.6)])], [look(0, [X, Y]), look(1, [X, Y])]]
-    figure = draw("alignment_tasks", [make_probed(seed=s, ends=(80, 90), probes=looks) for s, looks in enumerate(turned)])
+    figure = draw(
+        "alignment_tasks",
+        [make_probed(seed=s, ends=(80, 90), probes=looks) for s, looks in enumerate(turned)],
+    )
     axis = figure.axes[0]
     assert axis.collections[0].get_array().tolist() == pytest.approx([0.4])  # 0.8 and 0
     assert axis.collections[0].get_offsets().tolist() == [[1, 2]]
@@ -181,9 +220,13 @@ def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look)
     assert "on up to 50 test examples" in figure.get_suptitle()
 
 
-def test_the_heat_map_leaves_out_what_noise_hides_and_takes_the_mean_of_the_others(make_probed, look):
+def test_the_heat_map_leaves_out_what_noise_hides_and_takes_the_mean_of_the_others(
+    make_probed, look
+):
     ends = [look(2, [X, X, X], ceiling=[1, 1, 0]), look(2, [X, Y, X], ceiling=[1, 0, 0])]
-    axis = draw("alignment_tasks", [make_probed(seed=s, probes=[end]) for s, end in enumerate(ends)]).axes[0]
+    axis = draw(
+        "alignment_tasks", [make_probed(seed=s, probes=[end]) for s, end in enumerate(ends)]
+    ).axes[0]
     assert axis.collections[0].get_offsets().tolist() == [[1, 2]]
     assert axis.collections[0].get_array().tolist() == [1]
 
@@ -193,12 +236,17 @@ def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
     (axis, _) = draw("alignment_tasks", [record]).axes
     x, y = axis.lines[0].get_data()
     assert not axis.texts
-    assert list(zip(x[::3] + 0.2, y[::3], strict=True)) == [(1, 2), *((2, row) for row in range(3, 9))]
+    assert list(zip(x[::3] + 0.2, y[::3], strict=True)) == [
+        (1, 2),
+        *((2, row) for row in range(3, 9)),
+    ]
 
 
 def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(make_probed, look):
     ends = [[look(0, [X, X]), look(1, [X, X, X + Y])], [look(0, [X, -X]), look(1, [X, X, X + Y])]]
-    figure = draw("alignment_stream", [make_probed(seed=s, probes=end) for s, end in enumerate(ends)])
+    figure = draw(
+        "alignment_stream", [make_probed(seed=s, probes=end) for s, end in enumerate(ends)]
+    )
     lines = {axis.get_ylabel(): axis.lines[0].get_xydata().ravel().tolist() for axis in figure.axes}
     assert lines["cosine, next task"] == pytest.approx([1, 0, 2, 0.5**0.5])
     assert lines["share in conflict"] == pytest.approx([1, 0.5, 2, 0])
@@ -210,7 +258,9 @@ def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(ma
 def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_probed, book):
     parts = {"slope": -1.0, "curvature": 1.5, "remainder": 0.25}
     accounts = [[book(task, **parts), book(2, **parts)] for task in (1, 1)]
-    axis = draw("account_stream", [make_probed(seed=s, accounts=each) for s, each in enumerate(accounts)]).axes[0]
+    axis = draw(
+        "account_stream", [make_probed(seed=s, accounts=each) for s, each in enumerate(accounts)]
+    ).axes[0]
     slope, curvature, remainder, line = axis.containers
     assert [(bar.get_y(), bar.get_height()) for bar in (slope[0], curvature[0], remainder[0])] == [
         (0, -1), (0, 1.5), (1.5, 0.25),
@@ -235,14 +285,18 @@ def test_the_factors_have_a_bar_for_every_strategy_and_multiply_to_the_first(rec
     titles = [text.get_text() for text in axes[0].get_yticklabels()]
     assert sorted(titles) == ["agem", "er", "finetune", "gem", "joint †"]
     one = [record for record in records if record.seed == 0]
-    sizes = np.array([[bar.get_width() for bar in axis.patches] for axis in draw("account_parts", one).axes[:4]])
+    sizes = np.array(
+        [[bar.get_width() for bar in axis.patches] for axis in draw("account_parts", one).axes[:4]]
+    )
     assert sizes[0] == pytest.approx(sizes[1:].prod(axis=0))
     assert sizes[0].tolist() == sorted(sizes[0])
 
 
 def test_cost_is_shown_against_alignment_with_every_run_centred(make_probed, look, book):
     def run(level):
-        looks = [look(i, [*[X] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate((0.2, 0.6))]
+        looks = [
+            look(i, [*[X] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate((0.2, 0.6))
+        ]
         books = [book(1, slope=level + 0.3, curvature=0), book(2, slope=level - 0.3, curvature=0)]
         return {"probes": looks, "accounts": books}
 
@@ -256,7 +310,10 @@ def test_cost_is_shown_against_alignment_with_every_run_centred(make_probed, loo
 
 
 def test_long_names_are_broken_after_commas_and_lose_nothing():
-    assert wrapped("split:dataset=mnist,class_order=0,1 er", 22) == "split:dataset=mnist,\nclass_order=0,1 er"
+    assert (
+        wrapped("split:dataset=mnist,class_order=0,1 er", 22)
+        == "split:dataset=mnist,\nclass_order=0,1 er"
+    )
 
 
 def test_layers_of_replicates_that_were_not_probed_to_the_end_have_no_row(make_probed, look):

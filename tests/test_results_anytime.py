@@ -24,7 +24,12 @@ def watched(make_record):
     """A record of two tasks, of which the first falls at the switch to what is given, and ends at 80 percent."""
 
     def make(strategy, lowest, seed=0, **fields):
-        course = Course([10, 10], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5], [[1], [5], [9, 2], [6, 4], [lowest, 7], [8, 9]])
+        course = Course(
+            [10, 10],
+            [0, 0, 0, 1, 1, 1],
+            [0, 1, 2, 3, 4, 5],
+            [[1], [5], [9, 2], [6, 4], [lowest, 7], [8, 9]],
+        )
         course = None if fields.get("status") else course
         return make_record(strategy, seed, episodes={"test_every": 1}, course=course, **fields)
 
@@ -34,14 +39,29 @@ def watched(make_record):
 @pytest.fixture
 def records(watched):
     lowest = {"er": (4, 5, 5, 4, 5), "finetune": (1, 2, 0, 1, 1), "joint": (5, 6, 6, 5, 6)}
-    return [watched(name, falls[seed], seed, upper_bound=name == "joint") for name, falls in lowest.items() for seed in SEEDS]
+    return [
+        watched(name, falls[seed], seed, upper_bound=name == "joint")
+        for name, falls in lowest.items()
+        for seed in SEEDS
+    ]
 
 
 def test_the_table_has_the_scores_of_each_strategy_and_marks_the_best(records):
     (section,) = table(records).sections
-    assert section.columns[:6] == ("strategy", "AAA", "min_ACC", "WC_ACC", "stability_gap", "recovery")
+    assert section.columns[:6] == (
+        "strategy",
+        "AAA",
+        "min_ACC",
+        "WC_ACC",
+        "stability_gap",
+        "recovery",
+    )
     rows = {row[0].text: row for row in section.rows}
-    assert [rows[name][4].text for name in ("er", "finetune", "joint †")] == ["44.00 ± 6.80", "80.00 ± 8.78", "34.00 ± 6.80"]
+    assert [rows[name][4].text for name in ("er", "finetune", "joint †")] == [
+        "44.00 ± 6.80",
+        "80.00 ± 8.78",
+        "34.00 ± 6.80",
+    ]
     assert [name for name, row in rows.items() if row[4].bold] == ["er"]
     assert [row[-1].text for row in section.rows] == ["5", "5", "5"]
 
@@ -54,7 +74,9 @@ def test_a_score_whose_window_no_test_fits_has_no_column(records):
 
 def test_a_strategy_that_diverged_is_in_the_table_with_its_count(records, watched):
     (section,) = table([*records, watched("sgd", 0, status="diverged")]).sections
-    assert [(row[1].text, row[-1].text) for row in section.rows if row[0].text == "sgd"] == [("–", "0 (1 diverged)")]
+    assert [(row[1].text, row[-1].text) for row in section.rows if row[0].text == "sgd"] == [
+        ("–", "0 (1 diverged)")
+    ]
 
 
 def test_records_that_were_tested_at_task_ends_alone_are_left_out(make_record, make_adapted):
@@ -64,7 +86,9 @@ def test_records_that_were_tested_at_task_ends_alone_are_left_out(make_record, m
 
 
 def test_the_order_of_the_records_changes_no_byte(records):
-    assert all(render(table(records)) == render(table(records[::-1])) for render in RENDERED.values())
+    assert all(
+        render(table(records)) == render(table(records[::-1])) for render in RENDERED.values()
+    )
     first, again = (FORMATS["svg"](draw(some)) for some in (records[:4], records[3::-1]))
     assert first == again
 

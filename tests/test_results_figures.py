@@ -11,7 +11,9 @@ from retrograde.reporting.report import figures
 from retrograde.reporting.result import Drawing
 
 PARTS = Registry()
-DRAWINGS = [name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)]
+DRAWINGS = [
+    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)
+]
 ODD = "$a_b$ {x} \\frac%&<é>"
 EACH = pytest.mark.parametrize("name", DRAWINGS)
 OF_STREAMS = ["accuracy_cost", "accuracy_tasks", "forgetting"]
@@ -27,7 +29,11 @@ def records(make_record):
         for benchmark in ("rotated", "split") for name, end in ends.items() for s in range(3)
         if (benchmark, name) != ("split", "gem")
     ]  # fmt: skip
-    return [*made, make_record(ODD, changed=f"name={ODD}"), make_record("si", 0, (), status="failed")]
+    return [
+        *made,
+        make_record(ODD, changed=f"name={ODD}"),
+        make_record("si", 0, (), status="failed"),
+    ]
 
 
 def draw(name, records):
@@ -43,7 +49,10 @@ def test_a_figure_of_nothing_is_none(name, make_record):
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_order_of_the_records_changes_no_byte(records, form):
     shuffled = random.Random(0).sample(records, len(records))
-    first, again = ({name: FORMATS[form](each) for name, each in figures(some, PARTS)} for some in (records, shuffled))
+    first, again = (
+        {name: FORMATS[form](each) for name, each in figures(some, PARTS)}
+        for some in (records, shuffled)
+    )
     assert first == again
     assert set(first) >= set(OF_STREAMS)
 
@@ -59,7 +68,11 @@ def test_names_that_mathtext_would_read_are_shown_as_they_are(name, make_record)
 
 def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
     names = [f"s{i:02}" for i in range(25)]
-    made = [make_record(name, memory=memory, changed=f"memory={memory}") for name in names for memory in (1, 2)]
+    made = [
+        make_record(name, memory=memory, changed=f"memory={memory}")
+        for name in names
+        for memory in (1, 2)
+    ]
     look = looks(labels(made))
     assert all(look[f"{name} memory=1"].colour == look[f"{name} memory=2"].colour for name in names)
     assert len({(each.colour, each.dash) for each in look.values()}) == len(look)
@@ -71,14 +84,22 @@ def test_a_strategy_with_other_settings_on_each_benchmark_has_one_look_and_one_n
     made += [make_record("gem", memory=n, changed=f"memory={n}") for n in (1, 2)]
     look = looks(labels(made))
     assert look["er memory=1"] == look["er memory=2"]
-    assert [entry.get_label() for entry in legend_lines(look, look)] == ["er", "gem memory=1", "gem memory=2"]
+    assert [entry.get_label() for entry in legend_lines(look, look)] == [
+        "er",
+        "gem memory=1",
+        "gem memory=2",
+    ]
 
 
 def test_each_benchmark_has_a_row_of_panels_under_its_whole_name():
     figure, axes = grouped({"long," * 40: ["a", "b,c"], "short": ["a"]})
     first, second, third = axes.values()
     assert first.get_title("left").strip().replace("\n", "") == "long," * 40
-    assert first.get_subplotspec().rowspan == second.get_subplotspec().rowspan != third.get_subplotspec().rowspan
+    assert (
+        first.get_subplotspec().rowspan
+        == second.get_subplotspec().rowspan
+        != third.get_subplotspec().rowspan
+    )
     assert [axis.get_title() for axis in figure.axes] == ["a", "b,c", "a"]
 
 
@@ -107,17 +128,27 @@ def test_forgetting_has_a_mark_for_every_strategy_the_most_accurate_highest(reco
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["finetune", "gem", "er", "joint †"]
     marks = [line.get_xdata()[0] for line in figure.axes[1].lines]
-    assert marks == pytest.approx([79, 29, 9, -6])  # 90 less what is left of the first task: 11, 61, 81, 96
+    assert marks == pytest.approx(
+        [79, 29, 9, -6]
+    )  # 90 less what is left of the first task: 11, 61, 81, 96
 
 
 def test_cost_joins_what_nothing_beats_in_both(records):
-    axis = next(axis for axis in draw("accuracy_cost", records).axes if axis.get_title() == "rotated")
+    axis = next(
+        axis for axis in draw("accuracy_cost", records).axes if axis.get_title() == "rotated"
+    )
     front = axis.lines[0]
-    assert front.get_xdata().tolist() == pytest.approx([0.2, 1.2, 1.6])  # finetune, gem, er, not joint: seconds of a fifth
+    assert front.get_xdata().tolist() == pytest.approx(
+        [0.2, 1.2, 1.6]
+    )  # finetune, gem, er, not joint: seconds of a fifth
     assert front.get_ydata().tolist() == sorted(front.get_ydata())
 
 
 def test_clocks_of_two_machines_share_no_panel(make_record):
-    made = [make_record(name, s, machine={"cpu": cpu}) for name in ("er", "si") for s, cpu in enumerate(("A", "B"))]
+    made = [
+        make_record(name, s, machine={"cpu": cpu})
+        for name in ("er", "si")
+        for s, cpu in enumerate(("A", "B"))
+    ]
     titles = [axis.get_title() for axis in draw("accuracy_cost", made).axes]
     assert [title.split()[2] for title in titles] == ["A", "B"]

@@ -27,18 +27,26 @@ def digests():
 @pytest.mark.parametrize("suite", RECORDED)
 def test_the_committed_tables_and_figures_are_what_the_committed_records_give(suite, tmp_path):
     asked = [*FORMATS, "svg", "html"]
-    write(tmp_path, asked, report(suite, list(Store(ROOT / "recorded" / suite)), asked, PARTS), PARTS)
+    write(
+        tmp_path, asked, report(suite, list(Store(ROOT / "recorded" / suite)), asked, PARTS), PARTS
+    )
     page = tmp_path / "report.html"
     assert hashlib.sha256(page.read_bytes()).hexdigest() == digests()[f"{suite}/report.html"]
     page.unlink()
-    committed = sorted(path for path in (ROOT / "tables" / suite).iterdir() if path.name != "report.html")
+    committed = sorted(
+        path for path in (ROOT / "tables" / suite).iterdir() if path.name != "report.html"
+    )
     assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in committed)
 
 
 def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
     readme = (ROOT.parent / "README.md").read_text(encoding="utf-8")
-    board = (ROOT / "tables" / "lamaml" / "leaderboard.md").read_text(encoding="utf-8").rpartition("benchmarks\n\n")[2]
+    board = (
+        (ROOT / "tables" / "lamaml" / "leaderboard.md")
+        .read_text(encoding="utf-8")
+        .rpartition("benchmarks\n\n")[2]
+    )
     assert board in readme
     shown = re.findall(r"\]\((results/[^)]*)\)", readme)
     assert shown
@@ -48,9 +56,17 @@ def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
 def replicates(suite, part):
     """What a part of a suite leaves, as it stands."""
     return {
-        (benchmark, str(PARTS.get("benchmarks", benchmark, chosen).settings()), strategy, str(own.settings()), seed)
+        (
+            benchmark,
+            str(PARTS.get("benchmarks", benchmark, chosen).settings()),
+            strategy,
+            str(own.settings()),
+            seed,
+        )
         for request in suite.requests(part=part)
-        for (benchmark, chosen), (strategy, given) in [(parse(request.benchmark), parse(request.strategy))]
+        for (benchmark, chosen), (strategy, given) in [
+            (parse(request.benchmark), parse(request.strategy))
+        ]
         for own in [PARTS.get("strategies", strategy, given)]
         for seed in range(suite.seeds)
     }
@@ -60,13 +76,21 @@ def replicates(suite, part):
 def test_the_committed_records_are_those_of_the_suite_as_it_stands_and_of_whole_parts(name):
     suite, records = read_suite(name), list(Store(ROOT / "recorded" / name))
     found = {
-        (c.benchmark.name, str(c.benchmark.settings), c.strategy.name, str(c.strategy.settings), r.seed)
+        (
+            c.benchmark.name,
+            str(c.benchmark.settings),
+            c.strategy.name,
+            str(c.strategy.settings),
+            r.seed,
+        )
         for r in records
         for c in [r.cell]
     }
     asked_for = [replicates(suite, part) for part in suite.parts]
     assert found == replicates(suite, "").union(*(part for part in asked_for if part & found))
-    assert all(record.status != "failed" or "class" in record.cell.strategy.settings for record in records)
+    assert all(
+        record.status != "failed" or "class" in record.cell.strategy.settings for record in records
+    )
     # to diverge is a finding, to fail is none but of another library's class
     assert all(record.environment["commit"] for record in records)
 

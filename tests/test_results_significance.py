@@ -17,7 +17,10 @@ def table(name, records):
 
 
 def rows(section):
-    return {row[0].text: dict(zip(section.columns, (entry.text for entry in row), strict=True)) for row in section.rows}
+    return {
+        row[0].text: dict(zip(section.columns, (entry.text for entry in row), strict=True))
+        for row in section.rows
+    }
 
 
 @pytest.fixture
@@ -34,7 +37,11 @@ def suite(ending):
     """The same three strategies on three benchmarks, and an upper bound."""
     benchmarks = ("permuted", "rotated", "split")
     bound = {"joint": (99, 99, 99, 99, 98)}
-    return [r for b in benchmarks for r in (*ending(ACC, benchmark=b), *ending(bound, benchmark=b, upper_bound=True))]
+    return [
+        r
+        for b in benchmarks
+        for r in (*ending(ACC, benchmark=b), *ending(bound, benchmark=b, upper_bound=True))
+    ]
 
 
 # Significance
@@ -44,12 +51,18 @@ def test_each_strategy_stands_against_the_best_with_its_tests_and_a_verdict(endi
     (section,) = table("significance", ending(ACC)).sections
     found = rows(section)
     assert list(found) == ["best", "near", "far"]
-    assert {name: row["verdict"] for name, row in found.items()} == {"best": "best mean", "near": "tied", "far": "worse"}
+    assert {name: row["verdict"] for name, row in found.items()} == {
+        "best": "best mean",
+        "near": "tied",
+        "far": "worse",
+    }
     low, high = ttest_rel(ACC["far"], ACC["best"]).confidence_interval()
     assert found["far"]["difference from the best"] == f"-40.60 ± {(high - low) / 2:.2f}"
     assert found["far"]["p (sign flip)"] == found["far"]["least p"] == "0.0625"
     p = ttest_rel(ACC["near"], ACC["best"]).pvalue
-    assert found["near"]["p (t)"] == found["near"]["p (Holm)"] == f"{p:.3g}"  # the largest p is multiplied by 1
+    assert (
+        found["near"]["p (t)"] == found["near"]["p (Holm)"] == f"{p:.3g}"
+    )  # the largest p is multiplied by 1
 
 
 def test_the_csv_has_every_pair_with_the_difference_and_both_intervals(ending):
@@ -64,7 +77,9 @@ def test_the_csv_has_every_pair_with_the_difference_and_both_intervals(ending):
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_with_few_replicates_nothing_is_said(ending, seeds):
-    (section,) = table("significance", ending({name: values[:seeds] for name, values in ACC.items()})).sections
+    (section,) = table(
+        "significance", ending({name: values[:seeds] for name, values in ACC.items()})
+    ).sections
     assert [row[-1].text for row in section.rows[1:]] == ["too few replicates to say"] * 2
 
 
@@ -76,8 +91,16 @@ def test_a_strategy_that_lacks_a_replicate_is_left_out_and_an_upper_bound_is_not
 
 
 def test_the_best_is_the_lowest_where_less_is_better(make_record, make_adapted):
-    drop = [make_record(n, s, ((0, 0), (90, 0), (b + s, 90 - s))) for n, b in (("keeps", 80), ("drops", 20)) for s in range(5)]
-    losses = [make_adapted(n, s, ((4, 2), (x + s, 1))) for n, x in (("fast", 1), ("slow", 9)) for s in range(5)]
+    drop = [
+        make_record(n, s, ((0, 0), (90, 0), (b + s, 90 - s)))
+        for n, b in (("keeps", 80), ("drops", 20))
+        for s in range(5)
+    ]
+    losses = [
+        make_adapted(n, s, ((4, 2), (x + s, 1)))
+        for n, x in (("fast", 1), ("slow", 9))
+        for s in range(5)
+    ]
     sections = {s.heading: list(rows(s)) for s in table("significance", drop + losses).sections}
     assert sections["split — forgetting"] == ["keeps", "drops"]
     assert sections["sinusoid — loss"] == ["fast", "slow"]
@@ -102,10 +125,15 @@ def test_two_equal_strategies_are_told_apart_in_one_of_twenty_stores_at_most(end
     draw, verdicts = np.random.default_rng(3), []
     for _ in range(40):
         common = draw.normal(70_000, 4000, size=5)
-        values = {name: (common + draw.normal(0, 2000, size=5)).round().astype(int).tolist() for name in ("er", "sgd")}
+        values = {
+            name: (common + draw.normal(0, 2000, size=5)).round().astype(int).tolist()
+            for name in ("er", "sgd")
+        }
         (section,) = table("significance", ending(values, of=100_000)).sections
         verdicts.append(section.rows[1][-1].text)
-    assert verdicts.count("tied") >= 40 * 0.95 - 2  # and a standard deviation and a half of that count
+    assert (
+        verdicts.count("tied") >= 40 * 0.95 - 2
+    )  # and a standard deviation and a half of that count
     assert set(verdicts) <= {"tied", "worse"}
 
 
@@ -117,7 +145,10 @@ def test_two_equal_strategies_are_told_apart_in_one_of_twenty_stores_at_most(end
     [
         ([("a", "er", "lr=1"), ("b", "er", "lr=2")], {"er"}),
         ([("a", "er", ""), ("a", "er", "lr=2"), ("b", "er", "")], {"er", "er lr=2"}),
-        ([("a", "er", "lr=1"), ("a", "er", "lr=2"), ("a", "sgd", "lr=3")], {"er lr=1", "er lr=2", "sgd"}),
+        (
+            [("a", "er", "lr=1"), ("a", "er", "lr=2"), ("a", "sgd", "lr=3")],
+            {"er lr=1", "er lr=2", "sgd"},
+        ),
     ],
 )
 def test_a_strategy_is_called_by_its_name_where_no_benchmark_has_it_twice(labels, expected):
@@ -125,11 +156,16 @@ def test_a_strategy_is_called_by_its_name_where_no_benchmark_has_it_twice(labels
 
 
 def contests(accuracies):
-    return {b: {n: dict(enumerate(map(float, v))) for n, v in values.items()} for b, values in accuracies.items()}
+    return {
+        b: {n: dict(enumerate(map(float, v))) for n, v in values.items()}
+        for b, values in accuracies.items()
+    }
 
 
 def test_ranked_are_the_strategies_on_every_benchmark_that_has_a_rivalry():
-    found = contests({"a": ACC, "b": {"best": (9,) * 5, "near": (10,) * 5}, "c": {"near": (1,) * 5}})
+    found = contests(
+        {"a": ACC, "b": {"best": (9,) * 5, "near": (10,) * 5}, "c": {"near": (1,) * 5}}
+    )
     board = rank_strategies(found)
     assert (board.strategies, board.benchmarks) == (("best", "near"), ("a", "b"))
     assert board.average == {"best": 1.5, "near": 1.5}
@@ -138,7 +174,11 @@ def test_ranked_are_the_strategies_on_every_benchmark_that_has_a_rivalry():
 
 def test_nothing_is_ranked_on_one_benchmark_or_where_no_two_are_on_all():
     alone, apart = {"a": ACC}, {"a": {"x": (1, 2), "y": (2, 3)}, "b": {"x": (1, 2), "z": (2, 3)}}
-    assert [rank_strategies(contests(each)).strategies for each in (alone, apart, {})] == [(), (), ()]
+    assert [rank_strategies(contests(each)).strategies for each in (alone, apart, {})] == [
+        (),
+        (),
+        (),
+    ]
 
 
 def test_wins_ties_and_losses_count_rivals_on_every_benchmark():
@@ -164,17 +204,34 @@ def test_the_leaderboard_has_ranks_means_wins_and_counts(suite):
 
 
 def test_a_strategy_on_one_benchmark_or_with_lost_replicates_is_shown_and_not_ranked(suite, ending):
-    records = suite + ending({"rare": (95,) * 5}, benchmark="split") + ending({"lost": (95,) * 4}, benchmark="split")
+    records = (
+        suite
+        + ending({"rare": (95,) * 5}, benchmark="split")
+        + ending({"lost": (95,) * 4}, benchmark="split")
+    )
     found = rows(table("leaderboard", records).sections[0])
     assert list(found) == ["best", "near", "far", "lost", "rare", "joint †"]
-    assert [found["rare"][column] for column in ("average rank", "mean ACC", "benchmarks", "n")] == ["–", "–", "1 of 3", "5"]
-    assert (found["lost"]["benchmarks"], found["lost"]["n"], found["lost"]["win / tie / loss"]) == ("0 of 3", "4", "–")
+    assert [
+        found["rare"][column] for column in ("average rank", "mean ACC", "benchmarks", "n")
+    ] == ["–", "–", "1 of 3", "5"]
+    assert (found["lost"]["benchmarks"], found["lost"]["n"], found["lost"]["win / tie / loss"]) == (
+        "0 of 3",
+        "4",
+        "–",
+    )
 
 
 def test_ranks_are_bold_where_they_are_told_from_some_other(ending):
     draw, many = np.random.default_rng(0), [f"b{i}" for i in range(12)]
-    values = {b: {n: draw.normal(m, 1, 3).round() for n, m in (("x", 80), ("y", 80), ("z", 40))} for b in many}
-    records = [r for b in many for r in ending({n: v.astype(int).tolist() for n, v in values[b].items()}, benchmark=b)]
+    values = {
+        b: {n: draw.normal(m, 1, 3).round() for n, m in (("x", 80), ("y", 80), ("z", 40))}
+        for b in many
+    }
+    records = [
+        r
+        for b in many
+        for r in ending({n: v.astype(int).tolist() for n, v in values[b].items()}, benchmark=b)
+    ]
     made = table("leaderboard", records)
     assert {row[0].text for row in made.sections[0].rows if row[1].bold} == {"x", "y"}
     assert "p < 0.001" in made.notes[-1]
@@ -182,12 +239,19 @@ def test_ranks_are_bold_where_they_are_told_from_some_other(ending):
 
 def test_friedmans_p_value_is_exact_on_two_benchmarks(ending):
     values = {f"s{place}": (90 - 5 * place,) * 5 for place in range(6)}
-    made = table("leaderboard", [r for b in ("permuted", "rotated") for r in ending(values, benchmark=b)])
-    assert "Friedman's chi-squared 10.00, p = 0.001 (exact, over all orders of the ranks)" in made.notes[-1]  # 1 in 720
+    made = table(
+        "leaderboard", [r for b in ("permuted", "rotated") for r in ending(values, benchmark=b)]
+    )
+    assert (
+        "Friedman's chi-squared 10.00, p = 0.001 (exact, over all orders of the ranks)"
+        in made.notes[-1]
+    )  # 1 in 720
     assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]  # 5 is less than 5.33
 
 
-def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_two_benchmarks(suite):
+def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_two_benchmarks(
+    suite,
+):
     two = [record for record in suite if record.cell.benchmark.name != "split"]
     made = table("leaderboard", two)
     assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]
@@ -195,7 +259,9 @@ def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_
 
 
 def test_there_is_no_leaderboard_where_no_strategy_is_on_two_benchmarks(ending):
-    apart = ending({"er": (1, 2, 3)}, benchmark="split") + ending({"sgd": (1, 2, 3)}, benchmark="rotated")
+    apart = ending({"er": (1, 2, 3)}, benchmark="split") + ending(
+        {"sgd": (1, 2, 3)}, benchmark="rotated"
+    )
     assert table("leaderboard", ending(ACC)).sections == table("leaderboard", apart).sections == ()
 
 
@@ -217,10 +283,16 @@ def bars(figure):
     return [line.get_xdata() for line in figure.axes[0].lines if line.get_linewidth() == 3]
 
 
-def test_the_diagram_of_the_published_example_has_its_ranks_its_critical_difference_and_one_bar(demsar):
+def test_the_diagram_of_the_published_example_has_its_ranks_its_critical_difference_and_one_bar(
+    demsar,
+):
     drawn = PARTS.find("results", "critical_difference").figure.__globals__["_drawn"]
-    figure = drawn(Ranking(("C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"), tuple(map(str, range(14))), -demsar))
-    assert {"CD = 1.25", "C4.5+m+cf  1.96", "C4.5+m  2.00", "2.89  C4.5+cf", "3.14  C4.5"} <= set(texts(figure))
+    figure = drawn(
+        Ranking(("C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"), tuple(map(str, range(14))), -demsar)
+    )
+    assert {"CD = 1.25", "C4.5+m+cf  1.96", "C4.5+m  2.00", "2.89  C4.5+cf", "3.14  C4.5"} <= set(
+        texts(figure)
+    )
     (bar,) = bars(figure)
     assert bar == pytest.approx([1.964, 3.143], abs=0.04)
 
@@ -234,5 +306,7 @@ def test_the_diagram_shows_the_ranked_strategies_of_a_store(suite):
 @pytest.mark.parametrize(("strategies", "benchmarks"), [(3, 1), (2, 3), (0, 0)])
 def test_there_is_no_diagram_of_few_strategies_or_benchmarks(suite, strategies, benchmarks):
     kept = [r for r in suite if r.cell.strategy.name in list(ACC)[:strategies]]
-    kept = [r for r in kept if r.cell.benchmark.name in ("permuted", "rotated", "split")[:benchmarks]]
+    kept = [
+        r for r in kept if r.cell.benchmark.name in ("permuted", "rotated", "split")[:benchmarks]
+    ]
     assert PARTS.get("results", "critical_difference").figure(kept) is None

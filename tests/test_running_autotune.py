@@ -58,7 +58,11 @@ def test_long_training_is_compiled_and_the_choice_is_kept():
     first, second = (choose(pace, 5, "cell") for _ in range(2))
     assert first == second
     assert first.way == COMPILED
-    assert first.tried == [Tried(EAGER, 0.1, 25.0), Tried(Way(1, 1, False), 0.1, 75.0), Tried(COMPILED, 12.0, 5.0)]
+    assert first.tried == [
+        Tried(EAGER, 0.1, 25.0),
+        Tried(Way(1, 1, False), 0.1, 75.0),
+        Tried(COMPILED, 12.0, 5.0),
+    ]
     assert asked == {"eager5": 1, "eager1": 1, "compiled5": 1}
     assert choose(paced(eager5=(0.004, 1.0))[0], 5, "another cell").way == EAGER
 
@@ -81,7 +85,9 @@ def test_a_compiled_step_that_is_slower_is_not_chosen():
 
 
 def test_very_long_training_is_also_compiled_one_by_one():
-    pace, asked = paced(eager5=(0.03, 1000.0), eager1=(0.02, 800.0), compiled5=(20.0, 300.0), compiled1=(20.0, 50.0))
+    pace, asked = paced(
+        eager5=(0.03, 1000.0), eager1=(0.02, 800.0), compiled5=(20.0, 300.0), compiled1=(20.0, 50.0)
+    )
     assert choose(pace, 5, "cell").way == Way(1, 1, True)
     assert asked["compiled1"] == 1
 
@@ -162,24 +168,38 @@ def test_the_steps_of_groups_count_as_those_of_one_batch():
     assert sum(told) == 10
 
 
-@pytest.mark.parametrize("cell", [("split:tasks=2,examples=40", "er:lr=0.01"), ("sinusoid:iterations=3", "maml")])
+@pytest.mark.parametrize(
+    "cell", [("split:tasks=2,examples=40", "er:lr=0.01"), ("sinusoid:iterations=3", "maml")]
+)
 def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_path, monkeypatch):
     registry, context, steps = Registry(), Context(), []
     (job,) = plan([Request(*cell)], 2, registry, context, Store(tmp_path))
     records = {}
     for together in (2, 1):
-        choice = Choice(Way(together, 1, False), None, [Tried(Way(together, 1, False), 0.1, 0.2)] * 2)
+        choice = Choice(
+            Way(together, 1, False), None, [Tried(Way(together, 1, False), 0.1, 0.2)] * 2
+        )
         monkeypatch.setattr(jobs, "choose", lambda *_, choice=choice: choice)
         records[together] = run_job(job, registry, context, steps.append)
         assert sum(steps) == job.steps
         steps.clear()
     for one, other in zip(*records.values(), strict=True):
-        assert (one.status, one.seed, one.how["replicates"], other.how["replicates"]) == ("done", other.seed, 2, 1)
-        assert other.how["trial"] == [{"together": 1, "threads": 1, "compiled": False, "ready": 0.1, "rest": 0.2}] * 2
+        assert (one.status, one.seed, one.how["replicates"], other.how["replicates"]) == (
+            "done",
+            other.seed,
+            2,
+            1,
+        )
+        assert (
+            other.how["trial"]
+            == [{"together": 1, "threads": 1, "compiled": False, "ready": 0.1, "rest": 0.2}] * 2
+        )
         if one.tests:
             assert one.correct == other.correct
         else:
-            assert np.array(one.adaptation.loss) == pytest.approx(np.array(other.adaptation.loss), rel=1e-3, abs=1e-5)
+            assert np.array(one.adaptation.loss) == pytest.approx(
+                np.array(other.adaptation.loss), rel=1e-3, abs=1e-5
+            )
 
 
 @pytest.mark.parametrize(("name", "lessons"), [("er", 0), ("oml", 20)])
@@ -212,9 +232,17 @@ def test_calls_are_timed_by_their_median_the_first_aside(monkeypatch):
         (8, 24, [], 1),
     ],
 )
-def test_there_are_as_many_processes_as_have_a_core_memory_and_work(cores, gigabytes, steps, workers, monkeypatch):
+def test_there_are_as_many_processes_as_have_a_core_memory_and_work(
+    cores, gigabytes, steps, workers, monkeypatch
+):
     monkeypatch.setattr(console, "usable_cores", lambda: cores)
     monkeypatch.setattr(console, "physical_bytes", lambda: gigabytes << 30)
-    (job,) = plan([Request("split:tasks=2,examples=40", "finetune")], 1, Registry(), Context(), Store(Path("nowhere")))
+    (job,) = plan(
+        [Request("split:tasks=2,examples=40", "finetune")],
+        1,
+        Registry(),
+        Context(),
+        Store(Path("nowhere")),
+    )
     jobs = [replace(job, steps=each) for each in steps]
     assert console._workers([*jobs, replace(job, missing=(), steps=10**6)]) == workers

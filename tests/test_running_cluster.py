@@ -52,7 +52,9 @@ class Broken(Strategy):
     def end_task(self, net, state, finished):
         raise UserError("On purpose.")
 """
-KILLER = BROKEN.replace("Broken", "Killer").replace('raise UserError("On purpose.")', "import os; os.kill(os.getpid(), 9)")
+KILLER = BROKEN.replace("Broken", "Killer").replace(
+    'raise UserError("On purpose.")', "import os; os.kill(os.getpid(), 9)"
+)
 
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
@@ -65,7 +67,9 @@ def cluster():
     utils = pytest.importorskip("ray.cluster_utils")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        made = utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        made = utils.Cluster(
+            initialize_head=True, head_node_args=NODE | {"include_dashboard": False}
+        )
         yield made
         ray.shutdown()
         made.shutdown()
@@ -101,14 +105,28 @@ def both(cluster, one_thread, tmp_path_factory):
     from retrograde.running.cluster import run_on_cluster
 
     folder = tmp_path_factory.mktemp("both")
-    files = [_written(folder / "gated.py", GATED.format(folder=str(folder))), _written(folder / "broken.py", BROKEN)]
+    files = [
+        _written(folder / "gated.py", GATED.format(folder=str(folder))),
+        _written(folder / "broken.py", BROKEN),
+    ]
     data = _npz(folder / "own.npz")
     context = Context(tuple(files), folder, compile="off", cluster=cluster.address)
-    benchmarks = [f"split:dataset={data},tasks=2,examples=30", "permuted:tasks=2,examples=30", "rotated:tasks=2,examples=30"]
-    requests = [Request(benchmarks[0], "broken"), *(Request(each, "gated:memory=20") for each in benchmarks)]
+    benchmarks = [
+        f"split:dataset={data},tasks=2,examples=30",
+        "permuted:tasks=2,examples=30",
+        "rotated:tasks=2,examples=30",
+    ]
+    requests = [
+        Request(benchmarks[0], "broken"),
+        *(Request(each, "gated:memory=20") for each in benchmarks),
+    ]
     registry, steps_here, steps = Registry(context.plugins), [], []
     jobs = plan(requests, 2, registry, context, Store(folder / "store"))
-    here = [record for _, records in run_here(jobs, registry, context, steps_here.append) for record in records]
+    here = [
+        record
+        for _, records in run_here(jobs, registry, context, steps_here.append)
+        for record in records
+    ]
     data.unlink()
     doomed = cluster.add_node(**NODE)
 
@@ -182,12 +200,22 @@ def test_what_ran_here_is_not_run_there_and_the_other_way_round(cluster, call, t
 
 
 @pytest.mark.slow
-def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(cluster, monkeypatch, tmp_path):
+def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(
+    cluster, monkeypatch, tmp_path
+):
     from retrograde.running import cluster as on_cluster
 
     monkeypatch.setattr(on_cluster, "RETRIES", 1)
-    context = Context((_written(tmp_path / "killer.py", KILLER),), compile="off", cluster=cluster.address)
-    jobs = plan([Request(CELL[1], "killer")], 2, Registry(context.plugins), context, Store(tmp_path / "store"))
+    context = Context(
+        (_written(tmp_path / "killer.py", KILLER),), compile="off", cluster=cluster.address
+    )
+    jobs = plan(
+        [Request(CELL[1], "killer")],
+        2,
+        Registry(context.plugins),
+        context,
+        Store(tmp_path / "store"),
+    )
     [(_, records)] = on_cluster.run_on_cluster(jobs, context, lambda _: None)
     assert [(record.seed, record.status) for record in records] == [(0, "failed"), (1, "failed")]
     assert "was lost, 2 times" in records[0].reason
@@ -199,8 +227,14 @@ def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cl
     from retrograde.running.cluster import run_on_cluster
 
     elsewhere = "import ray\nif ray.is_initialized():\n    raise ImportError('no such library on this node')\n"
-    context = Context((_written(tmp_path / "mine.py", elsewhere + BROKEN),), compile="off", cluster=cluster.address)
-    jobs = plan([Request(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store"))
+    context = Context(
+        (_written(tmp_path / "mine.py", elsewhere + BROKEN),),
+        compile="off",
+        cluster=cluster.address,
+    )
+    jobs = plan(
+        [Request(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store")
+    )
     [(_, [record])] = run_on_cluster(jobs, context, lambda _: None)
     assert record.status == "failed"
     assert "UserError" in record.reason
@@ -208,15 +242,22 @@ def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cl
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_had_finished_and_this_machine_goes_on_from_there(cluster, call, tmp_path):
+def test_ctrl_c_keeps_what_had_finished_and_this_machine_goes_on_from_there(
+    cluster, call, tmp_path
+):
     (tmp_path / "gated.py").write_text(GATED.format(folder=str(tmp_path)))
     words = ("run", *CELL, "--plugin", "gated.py", "--strategy", "gated")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do its children
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job ignores it, and so do its children
     process = subprocess.Popen(
-        [sys.executable, "-m", "retrograde", *words, "--cluster", cluster.address], stderr=subprocess.PIPE
+        [sys.executable, "-m", "retrograde", *words, "--cluster", cluster.address],
+        stderr=subprocess.PIPE,
     )
     signal.signal(signal.SIGINT, before)
-    while process.poll() is None and not (list(tmp_path.rglob("seed-0.json")) and list(tmp_path.glob("at-*"))):
+    while process.poll() is None and not (
+        list(tmp_path.rglob("seed-0.json")) and list(tmp_path.glob("at-*"))
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert "Interrupted. What had finished is kept" in process.communicate(timeout=60)[1].decode()
@@ -263,10 +304,14 @@ def test_jobs_and_cluster_exclude_each_other(call):
 )
 def test_data_that_nobody_may_write_to_trains_as_any_other(cell, tmp_path):
     found = load("digits", tmp_path)
-    shared = Dataset(found.name, *(_frozen(getattr(found, name)) for name in ARRAYS), scale=found.scale)
+    shared = Dataset(
+        found.name, *(_frozen(getattr(found, name)) for name in ARRAYS), scale=found.scale
+    )
     jobs = plan([cell], 1, Registry(), Context(), Store(tmp_path))
     contexts = [Context(data=data, compile="off") for data in (tmp_path, {"digits": shared})]
-    [[(_, one)], [(_, other)]] = [list(run_here(jobs, Registry(), context, lambda _: None)) for context in contexts]
+    [[(_, one)], [(_, other)]] = [
+        list(run_here(jobs, Registry(), context, lambda _: None)) for context in contexts
+    ]
     assert other[0].status == "done"
     assert results(one) == results(other)
 

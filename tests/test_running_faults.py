@@ -15,7 +15,14 @@ import pytest
 
 from retrograde.cli import main
 
-CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune", "--strategy", "joint")
+CELL = (
+    "--benchmark",
+    "split:tasks=2,examples=30,tests=20",
+    "--strategy",
+    "finetune",
+    "--strategy",
+    "joint",
+)
 BAD = """
 import os, resource, signal, sys, time, torch
 from dataclasses import dataclass
@@ -56,7 +63,10 @@ def call(monkeypatch, capsys, tmp_path):
 
 def recorded(tmp_path):
     """The records by the name of their strategy."""
-    return {path.parts[-3]: json.loads(path.read_text()) for path in tmp_path.rglob("runs/**/seed-0.json")}
+    return {
+        path.parts[-3]: json.loads(path.read_text())
+        for path in tmp_path.rglob("runs/**/seed-0.json")
+    }
 
 
 def running(pid):
@@ -79,11 +89,17 @@ ENDLESS = {"asleep": "time.sleep(10**6)", "busy": "\n        while True: pass"}
 
 
 @pytest.mark.parametrize(("fault", "jobs"), [("asleep", 1), ("busy", 2)])
-def test_a_cell_that_never_ends_is_stopped_when_its_time_is_over_and_the_others_run(call, tmp_path, fault, jobs):
+def test_a_cell_that_never_ends_is_stopped_when_its_time_is_over_and_the_others_run(
+    call, tmp_path, fault, jobs
+):
     code, out, err = call("--timeout", 8, "--jobs", jobs, fault=ENDLESS[fault])
     found = recorded(tmp_path)
     assert (code, out.count("done ")) == (1, 3)  # two cells, and the count of those done already
-    assert {name: record["status"] for name, record in found.items()} == {"finetune": "done", "joint": "done", "bad": "failed"}
+    assert {name: record["status"] for name, record in found.items()} == {
+        "finetune": "done",
+        "joint": "done",
+        "bad": "failed",
+    }
     assert "may take 8 s (--timeout)" in found["bad"]["reason"]
     assert "may take 8 s (--timeout)" in err
     assert {record["environment"]["jobs"] for record in found.values()} == {jobs}
@@ -93,17 +109,26 @@ def test_a_cell_that_never_ends_is_stopped_when_its_time_is_over_and_the_others_
 LIMITED = "\n        resource.setrlimit(resource.RLIMIT_AS, (2**34, -1))\n        "
 GREEDY = {
     "of PyTorch's": (f"{LIMITED}torch.ones(2**36)", "can't allocate memory"),
-    "of the whole machine's": ("os.kill(os.getpid(), signal.SIGKILL)", "stops what wants more memory than there is"),
+    "of the whole machine's": (
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "stops what wants more memory than there is",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", GREEDY)
-def test_a_cell_that_wants_more_than_there_is_fails_alone_and_the_report_says_so(call, tmp_path, fault):
+def test_a_cell_that_wants_more_than_there_is_fails_alone_and_the_report_says_so(
+    call, tmp_path, fault
+):
     harm, reason = GREEDY[fault]
     code, _, err = call("--jobs", 2, fault=harm)
     found = recorded(tmp_path)
     assert (code, reason in err, reason in found["bad"]["reason"]) == (1, True, True)
-    assert {name: record["status"] for name, record in found.items()} == {"finetune": "done", "joint": "done", "bad": "failed"}
+    assert {name: record["status"] for name, record in found.items()} == {
+        "finetune": "done",
+        "joint": "done",
+        "bad": "failed",
+    }
     assert "1 failed" in call.report()[1]
 
 
@@ -114,9 +139,15 @@ def test_a_worker_that_is_killed_once_costs_its_cell_a_second_try(call, tmp_path
 
 
 @pytest.mark.parametrize("fault", ["bytearray(2**60)", "sys.exit()"])
-def test_a_cell_that_asks_for_too_much_or_for_the_end_spares_the_others_in_the_same_process(call, tmp_path, fault):
+def test_a_cell_that_asks_for_too_much_or_for_the_end_spares_the_others_in_the_same_process(
+    call, tmp_path, fault
+):
     assert call(fault=fault)[0] == 1
-    assert sorted(record["status"] for record in recorded(tmp_path).values()) == ["done", "done", "failed"]
+    assert sorted(record["status"] for record in recorded(tmp_path).values()) == [
+        "done",
+        "done",
+        "failed",
+    ]
 
 
 @pytest.fixture
@@ -141,7 +172,9 @@ def fill(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("code", "jobs"), [(errno.ENOSPC, 1), (errno.EROFS, 1), (errno.ENOSPC, 2)])
-def test_a_store_that_takes_no_more_ends_the_run_with_one_line_and_keeps_what_it_has(call, fill, tmp_path, code, jobs):
+def test_a_store_that_takes_no_more_ends_the_run_with_one_line_and_keeps_what_it_has(
+    call, fill, tmp_path, code, jobs
+):
     fill("runs", 1, code)
     exit_code, _, err = call("--jobs", jobs)
     assert (exit_code, len(err.strip().splitlines())) == (2, 1)
@@ -164,7 +197,9 @@ def test_what_a_full_store_did_not_take_lies_elsewhere_and_can_be_copied_back(ca
     assert "ACC" in call.report()[1]
 
 
-def test_where_nothing_can_be_written_at_all_what_is_lost_is_named_and_trained_again(call, fill, tmp_path):
+def test_where_nothing_can_be_written_at_all_what_is_lost_is_named_and_trained_again(
+    call, fill, tmp_path
+):
     fill("", 1)
     _, _, err = call()
     assert "Lost, and to be trained again: split:examples=30,tests=20,tasks=2  joint seed 0." in err
@@ -194,15 +229,36 @@ def test_a_clock_that_jumps_stops_nothing_and_is_in_no_record(call, monkeypatch,
     code, _, _ = call("--jobs", 2, "--timeout", 60, "--strategy", "jumps", "--plugin", "jumps.py")
     found = recorded(tmp_path)
     assert (code, len(found)) == (0, 3)
-    assert all(0 <= seconds < 60 for record in found.values() for seconds in record["clocks"].values())
+    assert all(
+        0 <= seconds < 60 for record in found.values() for seconds in record["clocks"].values()
+    )
 
 
 def test_workers_of_a_killed_driver_end_and_the_run_goes_on_from_there(call, tmp_path):
     endless = f'open("pid", "w").write(str(os.getpid())){ENDLESS["busy"]}'
     (tmp_path / "bad.py").write_text(BAD.format(fault=endless))
-    command = [sys.executable, "-m", "retrograde", "run", "--strategy", "bad", *CELL, "--plugin", "bad.py", "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "retrograde",
+        "run",
+        "--strategy",
+        "bad",
+        *CELL,
+        "--plugin",
+        "bad.py",
+        "--jobs",
+        "2",
+    ]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert within(60, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() and len(recorded(tmp_path)) == 2)
+    assert within(
+        60,
+        lambda: (
+            (tmp_path / "pid").exists()
+            and (tmp_path / "pid").read_text()
+            and len(recorded(tmp_path)) == 2
+        ),
+    )
     worker = int((tmp_path / "pid").read_text())
     assert running(worker)
     driver.send_signal(signal.SIGKILL)

@@ -39,9 +39,13 @@ def planned(benchmark, strategy="finetune"):
         ("sinusoid:test_queries=1000000000", "maml", "test_queries"),
     ],
 )
-def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(monkeypatch, stream, strategy, setting):
+def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(
+    monkeypatch, stream, strategy, setting
+):
     monkeypatch.setattr("retrograde.running.footprint.physical_bytes", lambda: 10**8)
-    with pytest.raises(UserError, match=r"A cell fits into memory, here 0\.1 GB; .* takes about .*") as refusal:
+    with pytest.raises(
+        UserError, match=r"A cell fits into memory, here 0\.1 GB; .* takes about .*"
+    ) as refusal:
         planned(stream, strategy)
     assert setting in str(refusal.value)
 
@@ -69,21 +73,30 @@ def test_a_cell_beyond_a_stated_limit_is_refused(stream, strategy, rule):
 def test_the_tables_of_tasks_are_estimated_before_they_are_made(monkeypatch):
     for module in ("interface.benchmark", "streams.cuts"):
         monkeypatch.setattr(f"retrograde.{module}.physical_bytes", lambda: 10**6)
-    for tasks, rule in ((2000, "Tables of all tasks are held"), (100, "The rows of all tasks are held")):
+    for tasks, rule in (
+        (2000, "Tables of all tasks are held"),
+        (100, "The rows of all tasks are held"),
+    ):
         with pytest.raises(UserError, match=rule):
-            Registry().get("benchmarks", "permuted", {"tasks": tasks}).stream(dataset("digits", Path()), 0)
+            Registry().get("benchmarks", "permuted", {"tasks": tasks}).stream(
+                dataset("digits", Path()), 0
+            )
 
 
 def test_needs_that_fit_pass_and_one_byte_more_does_not():
     have = memory_of(CPU)
     assert check_memory([Need(have - 1, "a", "x"), Need(1, "b", "y")], CPU) == 1
     assert check_memory([Need(have // 4, "a", "x")], CPU) == 4
-    assert check_memory([Need(2 * have, "a", "x")], None) > 1000  # on a cluster, whose memory is not known here
+    assert (
+        check_memory([Need(2 * have, "a", "x")], None) > 1000
+    )  # on a cluster, whose memory is not known here
     with pytest.raises(UserError, match=r"are for a\. Lower x\."):
         check_memory([Need(have, "a", "x"), Need(1, "b", "y")], CPU)
 
 
-@pytest.mark.parametrize("spec", ["mlp-7-5", "mlpbn-6", "conv", "conv4-3", "plainconv-4", "gated-mlp-5"])
+@pytest.mark.parametrize(
+    "spec", ["mlp-7-5", "mlpbn-6", "conv", "conv4-3", "plainconv-4", "gated-mlp-5"]
+)
 def test_the_extent_of_a_model_is_that_of_the_model_that_is_built(spec):
     shape = (2, 8, 9)
     module, found = build(spec, shape, 3, 0, running=True).eval(), extent(spec, shape, 3)
@@ -101,5 +114,7 @@ def test_probes_beyond_the_test_examples_take_them_all():
     stream = Registry().get("benchmarks", "split").stream(data, 0)
     rows = probe_rows(stream, 10**9, 0)
     assert rows.shape == (5, 2, len(data.y_test) // 2, 4)
-    assert [set(part[part[..., 3] > 0][:, 0]) for part in rows] == [set(task.test.row) for task in stream.tasks]
+    assert [set(part[part[..., 3] > 0][:, 0]) for part in rows] == [
+        set(task.test.row) for task in stream.tasks
+    ]
     assert np.array_equal(probe_rows(stream, len(data.y_test), 0), rows)

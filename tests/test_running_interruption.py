@@ -50,7 +50,9 @@ def start(tmp_path, monkeypatch):
             started.append(subprocess.Popen(command, stdout=log, stderr=log))
         return started[-1]
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do its children
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job ignores it, and so do its children
     yield popen
     signal.signal(signal.SIGINT, before)
     for process in started:
@@ -72,7 +74,9 @@ def results(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_kills_at_random_moments_and_a_resume_give_the_records_of_an_undisturbed_run(start, tmp_path):
+def test_kills_at_random_moments_and_a_resume_give_the_records_of_an_undisturbed_run(
+    start, tmp_path
+):
     assert start("whole", *SAME_WAY).wait() == 0
     random = np.random.default_rng(0)
     for _ in range(5):
@@ -112,7 +116,9 @@ def catches(process, number):
     return bool(caught >> (number - 1) & 1)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when the handlers are there")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="asks Linux when the handlers are there"
+)
 @pytest.mark.parametrize("name", CODES)
 def test_a_signal_while_the_command_starts_is_one_line_and_a_code(start, tmp_path, name):
     process = start("early")
@@ -125,20 +131,36 @@ def test_a_signal_while_the_command_starts_is_one_line_and_a_code(start, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_while_cells_train_keeps_what_had_finished_and_gives_up_the_claims(start, tmp_path, name):
+def test_a_signal_while_cells_train_keeps_what_had_finished_and_gives_up_the_claims(
+    start, tmp_path, name
+):
     process = start("stopped", "--jobs", "1")
     while not list(tmp_path.glob("stopped/*/*/*/.seed-0.claim-1")):
         time.sleep(0.01)
     process.send_signal(getattr(signal, name))
     assert process.wait(timeout=60) == CODES[name]
-    assert f"({name}). What had finished is kept; the same command goes on" in (tmp_path / "stopped.log").read_text()
+    assert (
+        f"({name}). What had finished is kept; the same command goes on"
+        in (tmp_path / "stopped.log").read_text()
+    )
     assert "Traceback" not in (tmp_path / "stopped.log").read_text()
     assert not list((tmp_path / "stopped").rglob(".*"))
 
 
 def test_a_dead_worker_costs_its_cell_only(start, tmp_path):
     (tmp_path / "killer.py").write_text(KILLER)
-    words = ("--plugin", "killer.py", "--strategy", "killer", "--jobs", "2", "--only", "benchmark=split", "--seeds", "5")
+    words = (
+        "--plugin",
+        "killer.py",
+        "--strategy",
+        "killer",
+        "--jobs",
+        "2",
+        "--only",
+        "benchmark=split",
+        "--seeds",
+        "5",
+    )
     assert start("dead", *words).wait(timeout=200) == 1
     assert "died with exit code -9, as the one before" in (tmp_path / "dead.log").read_text()
     found = results(tmp_path / "dead")

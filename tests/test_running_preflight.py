@@ -34,7 +34,12 @@ def planned(tmp_path, monkeypatch):
     for kind in (OnStream, OnEpisodes):
         whole = kind.check
         monkeypatch.setattr(
-            kind, "check", lambda trial, device, whole=whole: (checked.append(trial.strategy), whole(trial, device))[1]
+            kind,
+            "check",
+            lambda trial, device, whole=whole: (
+                checked.append(trial.strategy),
+                whole(trial, device),
+            )[1],
         )
 
     def planned(*strategies, benchmark=STREAM, plugins=()):
@@ -86,7 +91,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_error_of_one_cell_among_alike_ones_is_raised_before_anything_trains(planned, picky, fault):
+def test_an_error_of_one_cell_among_alike_ones_is_raised_before_anything_trains(
+    planned, picky, fault
+):
     when, cells = FAULTS[fault]
     with pytest.raises(UserError, match="picky.* cannot be set up for split.*on purpose"):
         planned(*(f"picky:{cell}" for cell in cells), plugins=picky(when))
@@ -97,10 +104,15 @@ def test_a_memory_that_follows_from_a_number_is_compared(planned, picky):
     text = (
         plugins[0]
         .read_text()
-        .replace("    def step", "    def remember(self): return Reservoir(int(10 * self.lr), 1)\n    def step")
+        .replace(
+            "    def step",
+            "    def remember(self): return Reservoir(int(10 * self.lr), 1)\n    def step",
+        )
     )
     plugins[0].write_text("from retrograde.streams.memory import Reservoir\n" + text)
-    _, checked = planned("picky:lr=0.2", "picky:lr=0.21", "picky:lr=0.3", "picky:lr=0.4", plugins=plugins)
+    _, checked = planned(
+        "picky:lr=0.2", "picky:lr=0.21", "picky:lr=0.3", "picky:lr=0.4", plugins=plugins
+    )
     assert [strategy.lr for strategy in checked] == [0.2, 0.21, 0.3, 0.4]
     checked.clear()
     planned("picky:lr=0.2", "picky:lr=0.21", "picky:lr=0.22", plugins=plugins)
@@ -109,7 +121,9 @@ def test_a_memory_that_follows_from_a_number_is_compared(planned, picky):
 
 def test_a_learner_is_like_no_other(planned, tmp_path):
     (tmp_path / "free.py").write_text(LEARNER)
-    _, checked = planned("free:lr=0.1", "free:lr=0.2", "free:lr=0.3", plugins=(tmp_path / "free.py",))
+    _, checked = planned(
+        "free:lr=0.1", "free:lr=0.2", "free:lr=0.3", plugins=(tmp_path / "free.py",)
+    )
     assert len(checked) == 3
 
 

@@ -62,7 +62,11 @@ SILENT = Heard(lambda *_: None, lambda *_: None, lambda *_: None)
 @pytest.fixture
 def records(make_record):
     """Records of several cells, by their cell's memory and their seed."""
-    return {(memory, seed): make_record(memory=memory, seed=seed) for memory in range(CELLS) for seed in range(SEEDS)}
+    return {
+        (memory, seed): make_record(memory=memory, seed=seed)
+        for memory in range(CELLS)
+        for seed in range(SEEDS)
+    }
 
 
 @pytest.fixture
@@ -91,13 +95,23 @@ def share(tmp_path):
 def ended(share, job, records):
     """Do what a run does with a job that has been trained."""
     for seed in job.missing:
-        share.write(job, next(record for record in records.values() if (record.cell, record.seed) == (job.cell, seed)))
+        share.write(
+            job,
+            next(
+                record
+                for record in records.values()
+                if (record.cell, record.seed) == (job.cell, seed)
+            ),
+        )
     share.done(job)
 
 
 def test_two_runs_get_different_jobs_and_each_hears_what_the_other_made(share, jobs, records):
     heard = []
-    one, other = share(jobs[:2], made=lambda job, records: heard.append((job.missing, len(records)))), share(jobs[:2])
+    one, other = (
+        share(jobs[:2], made=lambda job, records: heard.append((job.missing, len(records)))),
+        share(jobs[:2]),
+    )
     ours, theirs = iter(one), iter(other)
     first, second = next(ours), next(theirs)
     assert first.cell != second.cell
@@ -107,9 +121,14 @@ def test_two_runs_get_different_jobs_and_each_hears_what_the_other_made(share, j
     assert heard == [((), SEEDS)]
 
 
-def test_a_run_that_has_nothing_left_says_once_for_whom_it_waits_and_takes_over_what_is_given_up(share, jobs):
+def test_a_run_that_has_nothing_left_says_once_for_whom_it_waits_and_takes_over_what_is_given_up(
+    share, jobs
+):
     waits = []
-    one, other = share(jobs[:1]), share(jobs[:1], waits=lambda count, holders: waits.append((count, len(holders))))
+    one, other = (
+        share(jobs[:1]),
+        share(jobs[:1], waits=lambda count, holders: waits.append((count, len(holders)))),
+    )
     held, waiting = iter(one), iter(other)
     assert next(held)
     assert [next(waiting), next(waiting)] == [None, None]
@@ -118,7 +137,9 @@ def test_a_run_that_has_nothing_left_says_once_for_whom_it_waits_and_takes_over_
     assert waits == [(SEEDS, 1)]
 
 
-def test_a_record_that_comes_between_look_and_claim_is_not_trained_again(share, jobs, records, monkeypatch):
+def test_a_record_that_comes_between_look_and_claim_is_not_trained_again(
+    share, jobs, records, monkeypatch
+):
     mine, other = share(jobs[:1]), share(jobs[:1])
     claim = mine.claims.claim
 
@@ -131,11 +152,15 @@ def test_a_record_that_comes_between_look_and_claim_is_not_trained_again(share, 
 
 
 @pytest.mark.parametrize("before", ["failed", "damaged"])
-def test_what_failed_or_was_damaged_before_is_tried_once_by_all_runs_together(share, jobs, records, before):
+def test_what_failed_or_was_damaged_before_is_tried_once_by_all_runs_together(
+    share, jobs, records, before
+):
     store = Store(share(()).store.folder)
     path = store.path(jobs[0].cell, 0)
     path.parent.mkdir(parents=True)
-    path.write_text(replace(records[0, 0], status="failed", reason="x").to_json() if before == "failed" else "{")
+    path.write_text(
+        replace(records[0, 0], status="failed", reason="x").to_json() if before == "failed" else "{"
+    )
     time.sleep(0.02)  # a tick of the file system's clock
     job = replace(jobs[0], missing=(0,))
     one, other = share([job]), share([job])
@@ -147,7 +172,9 @@ def test_what_failed_or_was_damaged_before_is_tried_once_by_all_runs_together(sh
 
 
 @pytest.mark.parametrize("before", ["{", ""])
-def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(share, jobs, records, monkeypatch, before):
+def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(
+    share, jobs, records, monkeypatch, before
+):
     other, fsync, late = share([replace(jobs[0], missing=(0,))]), os.fsync, []
     path = other.store.path(jobs[0].cell, 0)
     path.parent.mkdir(parents=True)
@@ -165,7 +192,9 @@ def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(
     assert list(Share(late[0], [replace(jobs[0], missing=(0,))], SILENT)) == []
 
 
-def test_a_record_that_another_run_made_with_other_files_is_not_taken_for_ones_own(share, jobs, records):
+def test_a_record_that_another_run_made_with_other_files_is_not_taken_for_ones_own(
+    share, jobs, records
+):
     job = replace(jobs[0], missing=(0,), code=Code({"strategy": {"mine.py": "1" * 12}}, "", "mine"))
     mine = share([job])
     keeping = share([job], any_version=True)
@@ -188,7 +217,10 @@ def drive(folder, jobs, records, log):
     """A driver whose training takes milliseconds and is logged: a line as it begins, and one as its records are written."""
     store = Store(folder)
     store.begin()
-    missing = [tuple(seed for seed in job.missing if store.finished(job.cell, seed) is None) for job in jobs]
+    missing = [
+        tuple(seed for seed in job.missing if store.finished(job.cell, seed) is None)
+        for job in jobs
+    ]
     todo = [replace(job, missing=left) for job, left in zip(jobs, missing, strict=True) if left]
     with closing(Share(store, todo, SILENT)) as share:
         for job in share:
@@ -204,7 +236,9 @@ def drive(folder, jobs, records, log):
 def forked(run):
     """Run in a process of its own; returns its id."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it computes nothing that could be harmed by a fork amid threads
+        warnings.simplefilter(
+            "ignore"
+        )  # it computes nothing that could be harmed by a fork amid threads
         pid = os.fork()
     if pid:
         return pid
@@ -238,12 +272,16 @@ def compete(folder, jobs, records, random, kills):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(("seed", "kills"), [(0, 0), (1, 6), (2, 12)])
-def test_four_drivers_with_kills_train_each_replicate_once_and_set_nothing_good_aside(jobs, records, tmp_path, seed, kills):
+def test_four_drivers_with_kills_train_each_replicate_once_and_set_nothing_good_aside(
+    jobs, records, tmp_path, seed, kills
+):
     path = Store(tmp_path / "store").path(jobs[0].cell, 1)
     path.parent.mkdir(parents=True)
     path.write_text("{")
     killed, log = compete(tmp_path, jobs, records, np.random.default_rng(seed), kills)
-    assert {(record.cell, record.seed) for record in Store(tmp_path / "store")} == {(r.cell, r.seed) for r in records.values()}
+    assert {(record.cell, record.seed) for record in Store(tmp_path / "store")} == {
+        (r.cell, r.seed) for r in records.values()
+    }
     assert [aside.read_text() for aside in tmp_path.rglob("*.damaged*")] == ["{"]
     ends = Counter(cell for _, what, cell in log if what == "ends")
     begins = Counter(cell for pid, what, cell in log if what == "begins" and int(pid) not in killed)
@@ -257,7 +295,9 @@ def commands(tmp_path):
     """Start `retrograde` in processes that need not import it first, or wait for one's exit code."""
     (tmp_path / "logged.py").write_text(LOGGED)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=tmp_path, text=True, **pipes) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], cwd=tmp_path, text=True, **pipes
+    ) as server:
 
         def ask(*words):
             print(*words, file=server.stdin, flush=True)
@@ -297,10 +337,14 @@ def check_round(folder, round_, killed):
     found = list(Store(folder / str(round_)))
     trained = Counter(line.split()[1] for line in (folder / "log").read_text().splitlines())
     alive = Counter(
-        memory for pid, memory in map(str.split, (folder / "log").read_text().splitlines()) if int(pid) not in killed
+        memory
+        for pid, memory in map(str.split, (folder / "log").read_text().splitlines())
+        if int(pid) not in killed
     )
     seconds = sum(record.clocks["train"] / record.how["replicates"] for record in found)
-    print(f"round {round_}: {len(killed)} killed, {len(found)} records, task ends {trained.total()}, training {seconds:.2f} s")
+    print(
+        f"round {round_}: {len(killed)} killed, {len(found)} records, task ends {trained.total()}, training {seconds:.2f} s"
+    )
     assert len(found) == CELLS * SEEDS
     assert not list((folder / str(round_)).rglob("*.damaged*"))
     assert max(alive.values()) == 2  # a line for each of two tasks

@@ -20,13 +20,17 @@ PARTS = Registry()
 
 def make_net(seed=0, outputs=4):
     module = build("mlp-8", (6,), outputs, seed).double()
-    return Net(module, plain(), outputs=outputs), {name: value.detach().clone() for name, value in module.named_parameters()}
+    return Net(module, plain(), outputs=outputs), {
+        name: value.detach().clone() for name, value in module.named_parameters()
+    }
 
 
 def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
     """Four new examples of classes 2 and 3, the last one padding, and replayed ones of which the first `held` are real."""
     x = torch.randn(4 + len(old_tasks), 6, generator=random, dtype=torch.float64)
-    y = torch.cat([torch.tensor([2, 3, 2, 3]), torch.randint(4, (len(old_tasks),), generator=random)])
+    y = torch.cat(
+        [torch.tensor([2, 3, 2, 3]), torch.randint(4, (len(old_tasks),), generator=random)]
+    )
     task = torch.tensor([new_task] * 4 + list(old_tasks))
     weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
     both = Batch(x, y, task, weight)
@@ -41,7 +45,10 @@ def started(part, net, params):
 def gradients(net, params, loss):
     """Autograd's, of a loss of the model as a function of its input."""
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
-    found = torch.autograd.grad(loss(lambda x: torch.func.functional_call(net.module, weights, (x,))), list(weights.values()))
+    found = torch.autograd.grad(
+        loss(lambda x: torch.func.functional_call(net.module, weights, (x,))),
+        list(weights.values()),
+    )
     return dict(zip(weights, found, strict=True))
 
 
@@ -65,7 +72,9 @@ def test_agem_removes_what_goes_against_the_earlier_tasks():
     for _ in range(20):
         arrival = make_arrival(random)
         g = flat(gradients(net, params, of_rows(arrival.new, slice(3))))
-        r = flat(gradients(net, params, of_rows(arrival.old, slice(2))))  # the third is of the present task
+        r = flat(
+            gradients(net, params, of_rows(arrival.old, slice(2)))
+        )  # the third is of the present task
         expected = g - (g @ r) / (r @ r) * r if g @ r < 0 else g
         found = flat(moved(part, net, params, arrival))
         assert_close(found, expected)
@@ -77,8 +86,12 @@ def test_agem_removes_what_goes_against_the_earlier_tasks():
 def test_agem_without_earlier_tasks_is_fine_tuning():
     net, params = make_net()
     arrival = make_arrival(torch.Generator().manual_seed(0), new_task=0, old_tasks=(0, 0, 0))
-    part, plain_sgd = (PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune"))
-    after = [each.step(net, started(each, net, params), arrival).params for each in (part, plain_sgd)]
+    part, plain_sgd = (
+        PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune")
+    )
+    after = [
+        each.step(net, started(each, net, params), arrival).params for each in (part, plain_sgd)
+    ]
     assert_close(*after)
 
 
@@ -120,13 +133,21 @@ def test_er_ace_leaves_units_of_classes_to_come_alone():
     state = started(part, net, params)
     for classes in ([0, 1, 1], [2, 2, 3], [3, 0, 1]):
         state = part.step(net, state, of_classes(random, classes))
-    unmoved = [torch.equal(state.params["head.weight"][unit], params["head.weight"][unit]) for unit in range(6)]
+    unmoved = [
+        torch.equal(state.params["head.weight"][unit], params["head.weight"][unit])
+        for unit in range(6)
+    ]
     assert unmoved == [False] * 4 + [True] * 2
 
 
 def test_er_ace_without_memory_leaves_absent_classes_alone():
     net, params = make_net()
-    found = moved(PARTS.get("strategies", "er_ace"), net, params, make_arrival(torch.Generator().manual_seed(0), held=0))
+    found = moved(
+        PARTS.get("strategies", "er_ace"),
+        net,
+        params,
+        make_arrival(torch.Generator().manual_seed(0), held=0),
+    )
     assert (found["head.bias"][:2] == 0).all()
     assert (found["head.bias"][2:] != 0).all()
 
@@ -135,7 +156,13 @@ class Zenke:
     """Equations 3 to 5 on one vector, for plain descent at 0.2, strength 1.5 and damping 0.02."""
 
     def __init__(self, weights, floor, penalised):
-        self.weights, self.anchor, self.floor, self.penalised, self.negative = weights, weights, floor, penalised, False
+        self.weights, self.anchor, self.floor, self.penalised, self.negative = (
+            weights,
+            weights,
+            floor,
+            penalised,
+            False,
+        )
         self.importance, self.path = torch.zeros_like(weights), torch.full_like(weights, -0.001)
 
     def step(self, own):
@@ -154,9 +181,14 @@ class Zenke:
 @pytest.mark.parametrize("floor", [True, False])
 def test_si_follows_the_papers_equations(floor, penalised):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "si")(lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised)
+    part = PARTS.find("strategies", "si")(
+        lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised
+    )
     state, reference = started(part, net, params), Zenke(flat(params), floor, penalised)
-    up = {name: value - 0.001 if name.startswith("path.") else value for name, value in state.extra.items()}
+    up = {
+        name: value - 0.001 if name.startswith("path.") else value
+        for name, value in state.extra.items()
+    }
     state = state.replace(extra=up)  # as if steps had led up, so that some importance is negative
     for _ in range(3):
         for _ in range(5):
@@ -184,7 +216,9 @@ def test_sis_path_integral_is_the_fall_of_the_loss():
 
 def ended(name, **settings):
     """The parameters after a stream in which each of three tasks has two classes of its own."""
-    state = trace(PARTS.find("strategies", name)(**settings), Blobs(scenario="class"), blobs(), [0, 1]).leaves[-1]
+    state = trace(
+        PARTS.find("strategies", name)(**settings), Blobs(scenario="class"), blobs(), [0, 1]
+    ).leaves[-1]
     return torch.cat([leaf.flatten() for leaf in state[:4]])
 
 

@@ -27,7 +27,9 @@ class Loop:
     def __init__(self, part, benchmark, seed):
         self.part, self.benchmark, self.seed = part, benchmark, seed
         self.stream = benchmark.stream(DATA, seed)
-        self.model = build(benchmark.model, DATA.shape, self.stream.units.shape[1], torch_seed(seed, "weights"))
+        self.model = build(
+            benchmark.model, DATA.shape, self.stream.units.shape[1], torch_seed(seed, "weights")
+        )
         self.optimizer = torch.optim.SGD(self.model.parameters(), part.lr)
         self.kept = {}
         self.teacher, self.old, self.met = None, set(), set()
@@ -36,7 +38,9 @@ class Loop:
         memory = self.part.remember()
         held = memory.empty() if memory else None
         for number, task in enumerate(self.stream.tasks):
-            rows, held = train_rows(self.stream, number, self.benchmark, self.part.schedule(), memory, held, self.seed)
+            rows, held = train_rows(
+                self.stream, number, self.benchmark, self.part.schedule(), memory, held, self.seed
+            )
             for step in torch.from_numpy(rows):
                 new, old = step[: self.benchmark.batch], step[self.benchmark.batch :]
                 self.step(new[new[:, 3] == 1], old)
@@ -74,7 +78,11 @@ class DER(Loop):
 
     def step(self, new, old):
         outputs, old = self.model(X[new[:, 0]]), old[old[:, 3] == 1]
-        past = self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old)) if len(old) else 0
+        past = (
+            self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old))
+            if len(old)
+            else 0
+        )
         self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
         self.keep(new[:, 0], outputs)
 
@@ -88,7 +96,9 @@ class DERpp(Loop):
         past = 0
         if len(dark):
             past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.wanted(dark))
-            past = past + self.part.beta * cross_entropy(self.model(X[labelled[:, 0]]), labelled[:, 2])
+            past = past + self.part.beta * cross_entropy(
+                self.model(X[labelled[:, 0]]), labelled[:, 2]
+            )
         self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
         self.keep(new[:, 0], outputs)
 
@@ -115,7 +125,10 @@ class LwF(Loop):
         x, y, outputs = X[new[:, 0]], new[:, 2], self.model(X[new[:, 0]])
         self.met |= set(y.tolist())
         met = sorted(self.met) if self.part.among == "met" else list(range(outputs.shape[1]))
-        labels, past = cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()])), 0
+        labels, past = (
+            cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()])),
+            0,
+        )
         if self.teacher:
             known, t = sorted(self.old) if self.part.among == "met" else met, self.part.temperature
             target = (self.teacher(x)[:, known] / t).softmax(1).detach()
@@ -142,8 +155,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "loop", "settings", "stream"), CASES)
-def test_replicates_in_the_engine_follow_a_loop_written_from_the_paper(name, loop, settings, stream):
-    part, benchmark = PARTS.find("strategies", name)(lr=0.05, **settings), Blobs(model="mlp-8", **stream)
+def test_replicates_in_the_engine_follow_a_loop_written_from_the_paper(
+    name, loop, settings, stream
+):
+    part, benchmark = (
+        PARTS.find("strategies", name)(lr=0.05, **settings),
+        Blobs(model="mlp-8", **stream),
+    )
     streams = [benchmark.stream(DATA, seed) for seed in (0, 1)]
     backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
     for number in range(3):
@@ -154,7 +172,9 @@ def test_replicates_in_the_engine_follow_a_loop_written_from_the_paper(name, loo
 
 
 def ended(name, **settings):
-    leaves = trace(PARTS.find("strategies", name)(lr=0.05, **settings), Blobs(), DATA, [0, 1]).leaves[-1]
+    leaves = trace(
+        PARTS.find("strategies", name)(lr=0.05, **settings), Blobs(), DATA, [0, 1]
+    ).leaves[-1]
     return torch.cat([leaf.flatten() for leaf in leaves[:4]])
 
 
@@ -179,7 +199,10 @@ def ready(part, scenario, task):
     for number in range(task):
         backend.learn(number, lambda _: None)
     net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.tables.items()})
-    batch, none = backend._batch(torch.from_numpy(backend.rows(task))[0, 0, :10], {}, backend.train_x), torch.zeros(0).long()
+    batch, none = (
+        backend._batch(torch.from_numpy(backend.rows(task))[0, 0, :10], {}, backend.train_x),
+        torch.zeros(0).long(),
+    )
     arrival = Arrival(batch, batch.at(slice(0)), batch, none, none, torch.ones(()), torch.ones(()))
     return net, tree_map(lambda leaf: leaf[0], backend.state), arrival
 
@@ -191,7 +214,8 @@ def test_where_the_task_is_told_lwf_keeps_each_earlier_tasks_predictions_alone(s
     net, state, arrival = ready(part, scenario, 2)
     raised = state.params | {"head.bias": state.params["head.bias"] + 5 * (torch.arange(6) > 3)}
     gradients = [
-        (p["head.bias"] - part.step(net, state.replace(params=p), arrival).params["head.bias"]) / 0.05
+        (p["head.bias"] - part.step(net, state.replace(params=p), arrival).params["head.bias"])
+        / 0.05
         for p in (state.params, raised)
     ]
     alike = torch.allclose(*(gradient[2:] for gradient in gradients), atol=1e-4)
@@ -205,9 +229,15 @@ def test_fdr_in_one_step_adds_the_distance_to_the_loss():
     )
     net, state, arrival = ready(part, "class", 1)
     kept = torch.randn(6, 6, generator=random)
-    old, drawn = arrival.new.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])), torch.tensor([4, 0, 2, 1])
+    old, drawn = (
+        arrival.new.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
+        torch.tensor([4, 0, 2, 1]),
+    )
     now, past = torch.tensor(0.25), torch.tensor(0.75)
-    state, arrival = state.replace(extra={"logits": kept}), arrival._replace(old=old, drawn=drawn, now=now, past=past)
+    state, arrival = (
+        state.replace(extra={"logits": kept}),
+        arrival._replace(old=old, drawn=drawn, now=now, past=past),
+    )
     weights = {name: value.clone().requires_grad_() for name, value in state.params.items()}
     gap = net.logits(weights, old.x[:3]).softmax(1) - kept[drawn[:3]].softmax(1)
     of_new = cross_entropy(net.logits(weights, arrival.new.x), arrival.new.y)

@@ -23,9 +23,19 @@ UNITS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]).bool()
 def make_net(model="mlp-8", shape=(6,), told=False):
     module = (model if isinstance(model, nn.Module) else build(model, shape, 4, 0)).double()
     random = torch.Generator().manual_seed(0)
-    params = {name: torch.randn(value.shape, generator=random).double() / 4 for name, value in module.named_parameters()}
+    params = {
+        name: torch.randn(value.shape, generator=random).double() / 4
+        for name, value in module.named_parameters()
+    }
     buffers = dict(module.named_buffers())
-    net = Net(module, plain(), units=UNITS if told else None, buffers=buffers, outputs=4, key=torch.tensor(5))
+    net = Net(
+        module,
+        plain(),
+        units=UNITS if told else None,
+        buffers=buffers,
+        outputs=4,
+        key=torch.tensor(5),
+    )
     return net, params
 
 
@@ -44,7 +54,12 @@ def make_batch(rows=7, shape=(6,), padding=0, seed=0):
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, *shape, generator=random, dtype=torch.float64)
     weight = (torch.arange(rows) < rows - padding).double()
-    return Batch(x, torch.randint(2, 4, (rows,), generator=random), torch.ones(rows, dtype=torch.int64), weight)
+    return Batch(
+        x,
+        torch.randint(2, 4, (rows,), generator=random),
+        torch.ones(rows, dtype=torch.int64),
+        weight,
+    )
 
 
 def by_hand(net, params, batch, kind):
@@ -52,12 +67,17 @@ def by_hand(net, params, batch, kind):
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
     total = dict.fromkeys(params, 0.0)
     for n in range(len(batch.x)):
-        logs = torch.log_softmax(net.evaluating().logits(weights, batch.x[n : n + 1], batch.task[n : n + 1])[0], -1)
+        logs = torch.log_softmax(
+            net.evaluating().logits(weights, batch.x[n : n + 1], batch.task[n : n + 1])[0], -1
+        )
         for unit in range(4) if kind == "exact" else [int(batch.y[n])]:
             if logs[unit].isfinite():
                 found = torch.autograd.grad(logs[unit], list(weights.values()), retain_graph=True)
                 share = 1 if kind == "empirical" else logs[unit].exp().detach()
-                total = {name: total[name] + share * g**2 / len(batch.x) for name, g in zip(weights, found, strict=True)}
+                total = {
+                    name: total[name] + share * g**2 / len(batch.x)
+                    for name, g in zip(weights, found, strict=True)
+                }
     return total
 
 
@@ -73,7 +93,13 @@ def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, tol
 
 
 @pytest.mark.parametrize(
-    "model", ["mlp-8", "mlp-8-5", linear_softmax(), nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False))]
+    "model",
+    [
+        "mlp-8",
+        "mlp-8-5",
+        linear_softmax(),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False)),
+    ],
 )
 def test_matrix_products_give_what_single_examples_give(model):
     (net, params), batch = make_net(model), make_batch(padding=2)
@@ -98,12 +124,19 @@ class Squaring(nn.Linear):
 
 
 @pytest.mark.parametrize(
-    "model", [repeated(), nn.Sequential(nn.Flatten(), Squaring(6, 4)), nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4))]
+    "model",
+    [
+        repeated(),
+        nn.Sequential(nn.Flatten(), Squaring(6, 4)),
+        nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4)),
+    ],
 )
 def test_layers_used_twice_or_otherwise_are_not_taken_for_a_plain_chain(model):
     (net, params), batch = make_net(model), make_batch()
     assert not _per_example._layered(net, params)
-    assert_close(fisher_information(net, params, batch, "exact", 0), by_hand(net, params, batch, "exact"))
+    assert_close(
+        fisher_information(net, params, batch, "exact", 0), by_hand(net, params, batch, "exact")
+    )
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -121,7 +154,9 @@ def test_that_of_a_linear_softmax_model_is_its_closed_form(told):
 def test_drawn_classes_give_the_exact_information_on_average(told):
     (net, params), batch = make_net(linear_softmax(), told=told), make_batch(rows=3)
     many = Batch(*(torch.cat([part] * 20_000) for part in batch))
-    exact, sampled = (fisher_information(net, params, many, kind, 0) for kind in ("exact", "sampled"))
+    exact, sampled = (
+        fisher_information(net, params, many, kind, 0) for kind in ("exact", "sampled")
+    )
     assert_close(sampled, exact, rtol=0.05, atol=1e-12)
     assert not torch.equal(sampled["1.weight"], exact["1.weight"])
 
@@ -129,7 +164,9 @@ def test_drawn_classes_give_the_exact_information_on_average(told):
 def test_that_of_labels_drawn_from_the_prediction_is_the_exact_one_on_average():
     (net, params), batch = make_net(linear_softmax()), make_batch(rows=3)
     many = Batch(*(torch.cat([part] * 20_000) for part in batch))
-    drawn = torch.multinomial(net.logits(params, many.x).softmax(-1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    drawn = torch.multinomial(
+        net.logits(params, many.x).softmax(-1), 1, generator=torch.Generator().manual_seed(0)
+    )[:, 0]
     found = fisher_information(net, params, many._replace(y=drawn), "empirical", 0)
     assert_close(found, fisher_information(net, params, many, "exact", 0), rtol=0.05, atol=0)
 
@@ -137,7 +174,10 @@ def test_that_of_labels_drawn_from_the_prediction_is_the_exact_one_on_average():
 @pytest.mark.parametrize("model", ["mlp-8", with_statistics()])
 def test_the_pieces_in_which_examples_are_taken_change_nothing(model, monkeypatch):
     shape = (6,) if isinstance(model, str) else (1, 4, 4)
-    (net, params), batch = make_net(model, shape), make_batch(rows=2300 if shape == (6,) else 9, shape=shape)
+    (net, params), batch = (
+        make_net(model, shape),
+        make_batch(rows=2300 if shape == (6,) else 9, shape=shape),
+    )
     whole = fisher_information(net, params, batch, "sampled", 0)
     monkeypatch.setattr(_per_example, "PIECE", 100)
     monkeypatch.setattr(_per_example, "ROWS", 7)
@@ -157,12 +197,17 @@ def test_padding_changes_nothing_and_is_never_drawn(kind, count):
 def test_so_many_examples_are_drawn_anew_and_never_twice():
     (net, params), batch = make_net(linear_softmax()), make_batch(rows=4)
     single = [
-        fisher_information(net, params, Batch(*(part[i : i + 1] for part in batch)), "exact", 0)["1.bias"] for i in range(4)
+        fisher_information(net, params, Batch(*(part[i : i + 1] for part in batch)), "exact", 0)[
+            "1.bias"
+        ]
+        for i in range(4)
     ]
     pairs = torch.stack([(single[i] + single[j]) / 2 for i in range(4) for j in range(i)])
     found = set()
     for key in range(60):
-        drawn = fisher_information(replace(net, key=torch.tensor(key)), params, batch, "exact", 2)["1.bias"]
+        drawn = fisher_information(replace(net, key=torch.tensor(key)), params, batch, "exact", 2)[
+            "1.bias"
+        ]
         apart = (pairs - drawn).abs().amax(1)
         assert apart.min() < 1e-12
         found.add(int(apart.argmin()))

@@ -24,7 +24,9 @@ PARTS = Registry()
 
 def programs(random, size, parallel, scale):
     """Gradients of so many tasks, the more parallel the closer to 1, as the inner products that GEM's dual is made of."""
-    common, own, new = (torch.randn(100, rows, 30, generator=random, dtype=torch.float64) for rows in (1, size, 1))
+    common, own, new = (
+        torch.randn(100, rows, 30, generator=random, dtype=torch.float64) for rows in (1, size, 1)
+    )
     gradients = scale * (parallel * common + (1 - parallel) * own)
     gram = gradients @ gradients.mT + 1e-3 * torch.eye(size)
     return gram, (gradients @ (scale * (new - parallel * common)).mT)[..., 0]
@@ -57,21 +59,33 @@ def test_the_solution_is_that_of_scipy():
         matrix, slope = programs(torch.Generator().manual_seed(0), size, 0.3, 1.0)
         found = vmap(lambda m, s: smallest(m, s, 0.1))(matrix, slope)
         for each in range(len(found)):
-            assert_close(found[each].numpy(), reference(matrix[each].numpy(), slope[each].numpy(), 0.1), rtol=1e-6, atol=1e-9)
+            assert_close(
+                found[each].numpy(),
+                reference(matrix[each].numpy(), slope[each].numpy(), 0.1),
+                rtol=1e-6,
+                atol=1e-9,
+            )
         above += int((found > 0.1).sum())
     assert 0 < above < 3100
 
 
 def make_net():
     module = build("mlp-8", (6,), 4, 0).double()
-    return Net(module, plain(), tasks=4), {name: value.detach().clone() for name, value in module.named_parameters()}
+    return Net(module, plain(), tasks=4), {
+        name: value.detach().clone() for name, value in module.named_parameters()
+    }
 
 
 def make_arrival(random, held):
     """Three new examples of task 3 and a padded one; three replayed ones of each task, of which so many are real."""
     x = torch.randn(16, 6, generator=random, dtype=torch.float64)
-    y, task = torch.randint(4, (16,), generator=random), torch.tensor([3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3)
-    weight = torch.tensor([1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]).double()
+    y, task = (
+        torch.randint(4, (16,), generator=random),
+        torch.tensor([3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3),
+    )
+    weight = torch.tensor(
+        [1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]
+    ).double()
     both, slots, one = Batch(x, y, task, weight), torch.arange(16), torch.ones(())
     return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
 
@@ -84,8 +98,14 @@ def gradient(net, params, batch, task):
     """Of the mean loss on the real rows of a task; 0 where there are none."""
     own = (batch.task == task) & (batch.weight > 0)
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
-    loss = cross_entropy(torch.func.functional_call(net.module, weights, (batch.x[own],)), batch.y[own], reduction="sum")
-    return flat(dict(enumerate(torch.autograd.grad(loss / own.sum().clamp(min=1), list(weights.values())))))
+    loss = cross_entropy(
+        torch.func.functional_call(net.module, weights, (batch.x[own],)),
+        batch.y[own],
+        reduction="sum",
+    )
+    return flat(
+        dict(enumerate(torch.autograd.grad(loss / own.sum().clamp(min=1), list(weights.values()))))
+    )
 
 
 def moved(part, net, params, arrival):
@@ -103,7 +123,9 @@ def test_gem_follows_the_papers_algorithm(held, margin):
         new = gradient(net, params, arrival.new, 3)
         earlier = torch.stack([gradient(net, params, arrival.old, task) for task in range(3)])
         against = bool((earlier @ new < 0).any())
-        dual = reference((earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(), (earlier @ new).numpy(), margin)
+        dual = reference(
+            (earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(), (earlier @ new).numpy(), margin
+        )
         expected = new + against * torch.from_numpy(dual) @ earlier
         assert_close(moved(part, net, params, arrival), expected)
         turned += against
@@ -120,7 +142,8 @@ def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
         assert (earlier @ found > -1e-9).all()
         others = (
             found
-            + torch.randn(2000, len(found), generator=random, dtype=torch.float64) * 10 ** -torch.linspace(0, 4, 2000)[:, None]
+            + torch.randn(2000, len(found), generator=random, dtype=torch.float64)
+            * 10 ** -torch.linspace(0, 4, 2000)[:, None]
         )
         allowed = others[(others @ earlier.T >= 0).all(1)]
         assert len(allowed) > 50
@@ -128,7 +151,10 @@ def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
 
 
 def test_gem_without_earlier_tasks_is_fine_tuning():
-    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0))
+    (net, params), arrival = (
+        make_net(),
+        make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0)),
+    )
     found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)
     assert_close(found, gradient(net, params, arrival.new, 3))
 

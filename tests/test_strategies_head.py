@@ -18,7 +18,11 @@ def drawn(*shape, seed=0):
 
 @pytest.fixture
 def params():
-    return {"0.weight": drawn(4, 2), "head.weight": drawn(5, 4, seed=1), "head.bias": drawn(5, seed=2)}
+    return {
+        "0.weight": drawn(4, 2),
+        "head.weight": drawn(5, 4, seed=1),
+        "head.bias": drawn(5, seed=2),
+    }
 
 
 SEEN, ASKED, Y = drawn(6, 4, seed=3), drawn(3, 4, seed=4), torch.tensor([1, 1, 4, 4, 0, 0])
@@ -43,13 +47,17 @@ def test_the_logits_are_those_of_one_step_after_the_other(params):
 
 def test_all_derivatives_are_those_of_one_step_after_the_other(params):
     def slope(logits):
-        return grad(lambda p, seen, asked: (logits(p, seen, asked) ** 2).sum(), argnums=(0, 1, 2))(params, SEEN, ASKED)
+        return grad(lambda p, seen, asked: (logits(p, seen, asked) ** 2).sum(), argnums=(0, 1, 2))(
+            params, SEEN, ASKED
+        )
 
     assert_close(slope(lambda p, seen, asked: taught(p, seen, Y, asked, RATE)), slope(by_steps))
 
 
 def test_in_first_order_the_logits_are_the_same_and_what_was_seen_has_no_derivative(params):
-    assert_close(taught(params, SEEN, Y, ASKED, RATE, first_order=True), by_steps(params, SEEN, ASKED))
+    assert_close(
+        taught(params, SEEN, Y, ASKED, RATE, first_order=True), by_steps(params, SEEN, ASKED)
+    )
     slope = grad(lambda seen: taught(params, seen, Y, ASKED, RATE, first_order=True).sum())(SEEN)
     assert not slope.any()
 

@@ -89,10 +89,15 @@ def test_icarl_ranks_the_exemplars_of_each_class_by_herding(normalised):
     rank = part.choose(net, started(part, net, params), batch, 4)
     member = (batch.y[:, None] == torch.arange(4)) & (batch.weight > 0)[:, None]
     means = class_means(features, member)
-    expected = herded(features, member, torch.nn.functional.normalize(means) if normalised else means, 4)
+    expected = herded(
+        features, member, torch.nn.functional.normalize(means) if normalised else means, 4
+    )
     assert rank.tolist() == expected.tolist()
     own = torch.arange(20)[batch.y[:20] == 2]
-    assert normalised or own[rank[own].argsort()][:4].tolist() == own[greedy(features[own], 4)].tolist()
+    assert (
+        normalised
+        or own[rank[own].argsort()][:4].tolist() == own[greedy(features[own], 4)].tolist()
+    )
 
 
 def test_exemplars_come_closer_to_their_class_than_chance():
@@ -102,7 +107,9 @@ def test_exemplars_come_closer_to_their_class_than_chance():
     mean, member = features.mean(0), torch.ones(100, 1, dtype=torch.bool)
     rank = herded(features, member, mean[None], 10)
     chosen = [features[torch.randperm(100, generator=random)[:10]].mean(0) for _ in range(200)]
-    assert (features[rank < 10].mean(0) - mean).norm() < min((each - mean).norm() for each in chosen)
+    assert (features[rank < 10].mean(0) - mean).norm() < min(
+        (each - mean).norm() for each in chosen
+    )
 
 
 def loss_of(net, before, batch, met, earlier, temperature):
@@ -110,11 +117,18 @@ def loss_of(net, before, batch, met, earlier, temperature):
 
     def loss(params):
         total = 0
-        for x, y in list(zip(batch.x, batch.y.tolist(), strict=True))[:-1]:  # the last row is padding
-            outputs, old = (torch.func.functional_call(net.module, each, (x[None],))[0] for each in (params, before))
+        for x, y in list(zip(batch.x, batch.y.tolist(), strict=True))[
+            :-1
+        ]:  # the last row is padding
+            outputs, old = (
+                torch.func.functional_call(net.module, each, (x[None],))[0]
+                for each in (params, before)
+            )
             for unit in met:
                 q = (old[unit] / temperature).sigmoid() if unit in earlier else float(y == unit)
-                total = total - (q * logsigmoid(outputs[unit]) + (1 - q) * logsigmoid(-outputs[unit])) / len(met)
+                total = total - (
+                    q * logsigmoid(outputs[unit]) + (1 - q) * logsigmoid(-outputs[unit])
+                ) / len(met)
         return total / (len(batch.x) - 1)
 
     return loss
@@ -128,7 +142,9 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temper
     for met in ([0, 1], [0, 1, 2, 3]):
         for classes in (met, met, met[:1]):
             batch = make_batch(random, classes)
-            slope = torch.func.grad(loss_of(net, before, batch, met, earlier, temperature))(state.params)
+            slope = torch.func.grad(loss_of(net, before, batch, met, earlier, temperature))(
+                state.params
+            )
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, arrive(batch))
             assert_close(flat(state.params), expected)
@@ -141,7 +157,10 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "icarl")(normalised=normalised)
     state = part.step(net, started(part, net, params), arrive(make_batch(random, [1, 3])))
-    memory, x = make_batch(random, [1, 3], 9), torch.randn(40, 6, generator=random, dtype=torch.float64)
+    memory, x = (
+        make_batch(random, [1, 3], 9),
+        torch.randn(40, 6, generator=random, dtype=torch.float64),
+    )
     state = part.end_task(net, state, Finished(memory, memory.y, memory))
 
     def lengthened(rows):
@@ -159,17 +178,30 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
 def learnt(name, spoil=False, **settings):
     """Two replicates that have learnt two tasks of two classes, 23 examples of each; if `spoil`, not from where they were."""
     benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", name)(**settings)
-    backend = Vectorised(benchmark, part, [benchmark.stream(blobs(), seed) for seed in (0, 1)], [0, 1], torch.device("cpu"))
+    backend = Vectorised(
+        benchmark,
+        part,
+        [benchmark.stream(blobs(), seed) for seed in (0, 1)],
+        [0, 1],
+        torch.device("cpu"),
+    )
     backend.learn(0, lambda _: None)
     if spoil:
-        backend.state = backend.state.replace(params={name: value + 1 for name, value in backend.state.params.items()})
+        backend.state = backend.state.replace(
+            params={name: value + 1 for name, value in backend.state.params.items()}
+        )
     return backend, backend.learn(1, lambda _: None)
 
 
 def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
     backend, used = learnt("icarl", memory=12)
     for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [3, 3, 3, 3]
+        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+            3,
+            3,
+            3,
+            3,
+        ]
     assert used.new.tolist() == [46 + 12, 46 + 12]
 
 
@@ -188,7 +220,9 @@ def unit_features(backend, replicate, rows):
     net = backend.net
     params = {name: value[replicate] for name, value in backend.state.params.items()}
     triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
-    features = net.features(params, backend._batch(torch.from_numpy(triples), {}, backend.train_x).x)
+    features = net.features(
+        params, backend._batch(torch.from_numpy(triples), {}, backend.train_x).x
+    )
     return torch.nn.functional.normalize(features)
 
 
@@ -207,7 +241,10 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_herded(memory):
                 features = unit_features(backend, replicate, rows)
                 kept = held.examples[held.filled]
                 many = min(memory // so_far, 23)
-                assert kept[kept[:, 2] == unit, 0].tolist() == rows[by_direction(features, many)].tolist()
+                assert (
+                    kept[kept[:, 2] == unit, 0].tolist()
+                    == rows[by_direction(features, many)].tolist()
+                )
 
 
 def by_direction(rows, many):
@@ -229,8 +266,15 @@ def test_the_share_counts_the_classes_so_far_and_nothing_else():
 
 
 def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
-    (backend, used), (other, _) = (learnt("gdumb", spoil, memory=12, epochs=2, batch=5) for spoil in (False, True))
+    (backend, used), (other, _) = (
+        learnt("gdumb", spoil, memory=12, epochs=2, batch=5) for spoil in (False, True)
+    )
     for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [3, 3, 3, 3]
+        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+            3,
+            3,
+            3,
+            3,
+        ]
     assert used.new.tolist() == [24, 24]
     assert_close(backend.state.params, other.state.params)

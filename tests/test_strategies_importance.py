@@ -78,7 +78,9 @@ def follow(part, penalties, steps=4):
 @pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
 def test_ewc_has_half_the_strength_times_a_parabola_for_each_past_task(kind):
     def penalties(net, finished):
-        found = [(flat(fisher_information(net, *task, kind, 3)), flat(task[0])) for task in finished]
+        found = [
+            (flat(fisher_information(net, *task, kind, 3)), flat(task[0])) for task in finished
+        ]
         return lambda theta: 30 / 2 * sum((f * (theta - centre) ** 2).sum() for f, centre in found)
 
     follow(make("ewc", lr=0.1, strength=30.0, fisher=kind, examples=3), penalties)
@@ -86,8 +88,13 @@ def test_ewc_has_half_the_strength_times_a_parabola_for_each_past_task(kind):
 
 def test_online_ewc_has_a_fading_sum_about_the_last_tasks_parameters():
     def penalties(net, finished):
-        total = sum(0.6**age * flat(fisher_information(net, *task, "exact", 0)) for age, task in enumerate(finished[::-1]))
-        return lambda theta: 30 / 2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
+        total = sum(
+            0.6**age * flat(fisher_information(net, *task, "exact", 0))
+            for age, task in enumerate(finished[::-1])
+        )
+        return lambda theta: (
+            30 / 2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
+        )
 
     follow(make("online_ewc", lr=0.1, strength=30.0, gamma=0.6), penalties)
 
@@ -96,13 +103,19 @@ def lengths(net, params, x):
     """The absolute gradient of the outputs' squared length for one example."""
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
     length = (torch.func.functional_call(net.module, weights, (x[None],)) ** 2).sum()
-    return flat(dict(zip(weights, torch.autograd.grad(length, list(weights.values())), strict=True))).abs()
+    return flat(
+        dict(zip(weights, torch.autograd.grad(length, list(weights.values())), strict=True))
+    ).abs()
 
 
 def test_mas_sums_the_mean_absolute_gradients_of_the_outputs_length():
     def penalties(net, finished):
-        total = sum(sum(lengths(net, params, x) for x in batch.x[:-1]) / 5 for params, batch in finished)
-        return lambda theta: 0.2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
+        total = sum(
+            sum(lengths(net, params, x) for x in batch.x[:-1]) / 5 for params, batch in finished
+        )
+        return lambda theta: (
+            0.2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
+        )
 
     follow(make("mas", lr=0.1, strength=0.2), penalties)
 
@@ -112,10 +125,15 @@ def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(to
     net, _ = make_net()
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4)).double()
     units = torch.tensor([[1, 1, 0, 0]]).bool() if told else None
-    net, params = Net(module, plain(), units=units), {name: value.detach() for name, value in module.named_parameters()}
+    net, params = (
+        Net(module, plain(), units=units),
+        {name: value.detach() for name, value in module.named_parameters()},
+    )
     examples = make_batch(torch.Generator().manual_seed(0))._replace(weight=torch.ones(4).double())
     part = make("mas")
-    after = part.end_task(net, State(params, {}, part.init(net, params)), Finished(examples, examples.y, None))
+    after = part.end_task(
+        net, State(params, {}, part.init(net, params)), Finished(examples, examples.y, None)
+    )
     outputs = module(examples.x).detach().abs() * torch.tensor([1, 1, not told, not told])
     assert_close(after.extra["importance.1.weight"], 2 * outputs.T @ examples.x.abs() / 4)
     assert_close(after.extra["importance.1.bias"], 2 * outputs.mean(0))
@@ -125,12 +143,22 @@ class Walk:
     """The paper's score and running Fisher on one vector, three steps to a way, half of the newest square, damping 0.01."""
 
     def __init__(self, theta):
-        self.fisher, self.past, self.tasks, self.negative = torch.zeros_like(theta), torch.zeros_like(theta), 0, False
+        self.fisher, self.past, self.tasks, self.negative = (
+            torch.zeros_like(theta),
+            torch.zeros_like(theta),
+            0,
+            False,
+        )
         self.anchor, self.importance = theta, torch.zeros_like(theta)
         self.start_of_task(theta)
 
     def start_of_task(self, theta):
-        self.score, self.path, self.start, self.steps = torch.zeros_like(theta), torch.zeros_like(theta), theta, 0
+        self.score, self.path, self.start, self.steps = (
+            torch.zeros_like(theta),
+            torch.zeros_like(theta),
+            theta,
+            0,
+        )
 
     def step(self, own, before, after):
         self.fisher = 0.5 * own**2 + 0.5 * self.fisher
@@ -138,20 +166,31 @@ class Walk:
         self.steps += 1
         if self.steps % 3 == 0:
             self.negative |= bool((self.path < 0).any())
-            self.score = self.score + self.path.clamp(min=0) / (0.5 * self.fisher * (after - self.start) ** 2 + 0.01)
+            self.score = self.score + self.path.clamp(min=0) / (
+                0.5 * self.fisher * (after - self.start) ** 2 + 0.01
+            )
             self.path, self.start = torch.zeros_like(own), after
 
     def end_task(self, theta):
         self.past = (self.past + self.score) / 2 if self.tasks else self.score
         self.tasks += 1
-        self.anchor, self.importance = theta, self.fisher / self.fisher.max() + self.past / self.past.max()
+        self.anchor, self.importance = (
+            theta,
+            self.fisher / self.fisher.max() + self.past / self.past.max(),
+        )
         self.start_of_task(theta)
 
 
 def test_rwalk_follows_the_papers_score_and_running_fisher():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part, walk = make("rwalk", lr=0.1, strength=0.4, alpha=0.5, every=3, damping=0.01), Walk(flat(params))
-    up = {name: value - 0.001 if name.startswith("path.") else value for name, value in part.init(net, params).items()}
+    part, walk = (
+        make("rwalk", lr=0.1, strength=0.4, alpha=0.5, every=3, damping=0.01),
+        Walk(flat(params)),
+    )
+    up = {
+        name: value - 0.001 if name.startswith("path.") else value
+        for name, value in part.init(net, params).items()
+    }
     state, walk.path = State(params, {}, up), walk.path - 0.001  # as if a step had led up
     for task in range(3):
         for _ in range(7):  # the last of which is no whole way
@@ -183,7 +222,12 @@ def test_without_strength_it_is_fine_tuning(name):
 def test_a_great_strength_keeps_what_matters_near_where_it_was(name):
     """The head's biases, all of which matter to every task; Adam's steps go on about the anchor."""
     free, held = (
-        torch.stack([(after - before).abs()[-12:].mean() for before, after in pairwise(ends(name, strength=strength))])
+        torch.stack(
+            [
+                (after - before).abs()[-12:].mean()
+                for before, after in pairwise(ends(name, strength=strength))
+            ]
+        )
         for strength in (0.0, 1e6)
     )
     assert (held < 0.4 * free).all()

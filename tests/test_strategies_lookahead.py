@@ -35,10 +35,14 @@ def make_arrival(random, new=4, old=3, inputs=6, held=3, real=None):
     """Random examples, of which the first `held` replayed ones and the first `real` new ones count."""
     x = torch.randn(new + old, inputs, generator=random, dtype=torch.float64)
     y = torch.randint(3, (new + old,), generator=random)
-    weight = torch.cat([torch.arange(new) < (new if real is None else real), torch.arange(old) < held]).double()
+    weight = torch.cat(
+        [torch.arange(new) < (new if real is None else real), torch.arange(old) < held]
+    ).double()
     both = Batch(x, y, torch.zeros_like(y), weight)
     slots, one = torch.arange(new + old), torch.ones(())
-    return Arrival(both.at(slice(new)), both.at(slice(new, None)), both, slots[:new], slots[new:], one, one)
+    return Arrival(
+        both.at(slice(new)), both.at(slice(new, None)), both, slots[:new], slots[new:], one, one
+    )
 
 
 def start(part, net, params):
@@ -60,14 +64,24 @@ class Reference:
         self.rates = [torch.full_like(w, part.rate).requires_grad_() for w in self.weights]
 
     def loss(self, weights, x, y):
-        return cross_entropy(torch.func.functional_call(self.module, dict(zip(self.names, weights, strict=True)), (x,)), y)
+        return cross_entropy(
+            torch.func.functional_call(
+                self.module, dict(zip(self.names, weights, strict=True)), (x,)
+            ),
+            y,
+        )
 
     def step(self, arrival):
-        part, (x, y) = self.part, (each[arrival.with_memory.weight > 0] for each in arrival.with_memory[:2])
+        part, (x, y) = (
+            self.part,
+            (each[arrival.with_memory.weight > 0] for each in arrival.with_memory[:2]),
+        )
         fast, losses = self.weights, []
         for row in torch.nonzero(arrival.new.weight)[:, 0]:
             inner = self.loss(fast, arrival.new.x[row : row + 1], arrival.new.y[row : row + 1])
-            steps = torch.autograd.grad(inner, fast, create_graph=not part.first_order, retain_graph=True)
+            steps = torch.autograd.grad(
+                inner, fast, create_graph=not part.first_order, retain_graph=True
+            )
             if self.name == "laer" and part.inner_clip:
                 steps = [g.clamp(-part.inner_clip, part.inner_clip) for g in steps]
             rates = [rate.relu() if part.floor else rate for rate in self.rates]
@@ -75,16 +89,30 @@ class Reference:
             losses.append(self.loss(fast, x, y))
         meta = sum(losses) / len(losses) if part.trajectory else losses[-1]
         found = torch.autograd.grad(meta, [*self.weights, *self.rates])
-        self.apply(*(clip(each, part.clip) for each in (found[: len(fast)], found[len(fast) :])), x, y)
+        self.apply(
+            *(clip(each, part.clip) for each in (found[: len(fast)], found[len(fast) :])), x, y
+        )
 
     def apply(self, of_weights, of_rates, x, y):
         if self.name == "laer":
-            of_weights = clip(torch.autograd.grad(self.loss(self.weights, x, y), self.weights), self.part.clip)
+            of_weights = clip(
+                torch.autograd.grad(self.loss(self.weights, x, y), self.weights), self.part.clip
+            )
         with torch.no_grad():
             if self.name != "cmaml":
-                self.rates = [(a - self.part.rate_lr * g).requires_grad_() for a, g in zip(self.rates, of_rates, strict=True)]
-            own = [a.relu() for a in self.rates] if self.name in ("lamaml", "laer") else [self.part.lr] * len(self.rates)
-            self.weights = [(w - a * g).requires_grad_() for w, a, g in zip(self.weights, own, of_weights, strict=True)]
+                self.rates = [
+                    (a - self.part.rate_lr * g).requires_grad_()
+                    for a, g in zip(self.rates, of_rates, strict=True)
+                ]
+            own = (
+                [a.relu() for a in self.rates]
+                if self.name in ("lamaml", "laer")
+                else [self.part.lr] * len(self.rates)
+            )
+            self.weights = [
+                (w - a * g).requires_grad_()
+                for w, a, g in zip(self.weights, own, of_weights, strict=True)
+            ]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -107,7 +135,9 @@ def la_er(net, weights, rates, arrival, clamped):
 
     def loss(at, batch):
         rows = batch.weight > 0
-        logits = torch.func.functional_call(net.module, dict(zip(NAMES, at, strict=True)), (batch.x[rows],))
+        logits = torch.func.functional_call(
+            net.module, dict(zip(NAMES, at, strict=True)), (batch.x[rows],)
+        )
         return cross_entropy(logits, batch.y[rows])
 
     fast = weights
@@ -136,7 +166,9 @@ def test_la_er_as_it_comes_is_the_released_rule():
     assert_close(list(state.params.values()), [w.detach() for w in weights])
     assert_close(list(state.extra.values()), [a.detach() for a in rates])
     assert sum(clamped) > 0
-    assert any((a < 0).any() for a in rates)  # inner steps take such a rate as it is, the parameters stand still
+    assert any(
+        (a < 0).any() for a in rates
+    )  # inner steps take such a rate as it is, the parameters stand still
 
 
 @pytest.mark.parametrize("rule", ["released, MNIST", "released, CIFAR"])
@@ -164,7 +196,9 @@ def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(2), new=1)
     part = PARTS.find("strategies", "cmaml")(clip=0.0, lr=0.2, rate=0.3)
     ahead = {name: params[name] - 0.3 * g for name, g in net.grad(params, arrival.new).items()}
-    wanted = {name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.with_memory).items()}
+    wanted = {
+        name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.with_memory).items()
+    }
     assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
 
 
@@ -207,7 +241,10 @@ def test_inner_steps_go_through_the_arrivals_in_chunks(chunk):
     for first in range(0, 4, chunk):
         own = Batch(*(each[first : first + chunk] for each in arrival.new))
         ahead = {name: value - 0.3 * net.grad(ahead, own)[name] for name, value in ahead.items()}
-    assert_close(part.meta_loss(net, params, part.rates(params), arrival), net.loss(ahead, arrival.with_memory))
+    assert_close(
+        part.meta_loss(net, params, part.rates(params), arrival),
+        net.loss(ahead, arrival.with_memory),
+    )
 
 
 def algorithm_1(net, params, arrivals, part):
@@ -220,8 +257,13 @@ def algorithm_1(net, params, arrivals, part):
             one = Batch(*(each[row : row + 1] for each in arrival.with_memory))
             gradient = net.grad(params, one)
             params = {name: value - part.lr * gradient[name] for name, value in params.items()}
-        params = {name: before[name] + part.beta * (value - before[name]) for name, value in params.items()}
-    return {name: first[name] + part.gamma * (value - first[name]) for name, value in params.items()}
+        params = {
+            name: before[name] + part.beta * (value - before[name])
+            for name, value in params.items()
+        }
+    return {
+        name: first[name] + part.gamma * (value - first[name]) for name, value in params.items()
+    }
 
 
 @pytest.mark.parametrize("current", ["first", "last"])
@@ -240,10 +282,15 @@ def test_mer_equals_algorithm_1_over_several_examples(current):
 @pytest.mark.parametrize("current", ["first", "last"])
 @pytest.mark.parametrize("steps", [7, 8, 9])
 def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps, current):
-    part, seeds = PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current), [0, 1]
+    part, seeds = (
+        PARTS.find("strategies", "mer")(draw=3, batches=3, beta=0.3, gamma=0.5, current=current),
+        [0, 1],
+    )
     benchmark = Blobs(steps=steps, model="mlp-8")
     streams = [benchmark.stream(blobs(), seed) for seed in seeds]
-    backend, again = (Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2))
+    backend, again = (
+        Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2)
+    )
     wanted = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     for task in range(3):
         for example in torch.from_numpy(again.rows(task)).split(3):
@@ -269,4 +316,7 @@ def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():
 
 def test_mer_takes_one_example_at_a_time_and_draws_anew_for_each_batch():
     schedule = PARTS.get("strategies", "mer", {"batches": "7"}).schedule()
-    assert schedule.pace(PARTS.get("benchmarks", "split", {"batch": "10", "glances": "3"})) == (1, 7)
+    assert schedule.pace(PARTS.get("benchmarks", "split", {"batch": "10", "glances": "3"})) == (
+        1,
+        7,
+    )

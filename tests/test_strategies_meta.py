@@ -30,11 +30,21 @@ from retrograde.randomness import generator, torch_seed
 from retrograde.training.episode_replicas import BLOCK, Episodes
 
 PARTS = Registry()
-ALL = [name for name in PARTS.names("strategies") if issubclass(PARTS.find("strategies", name), MetaStrategy)]
-BY_GRADIENT = [name for name in ALL if name not in ("reptile", "scratch")]  # whose meta-step follows a gradient
+ALL = [
+    name
+    for name in PARTS.names("strategies")
+    if issubclass(PARTS.find("strategies", name), MetaStrategy)
+]
+BY_GRADIENT = [
+    name for name in ALL if name not in ("reptile", "scratch")
+]  # whose meta-step follows a gradient
 ADAPTING = ["maml", "fomaml", "anil", "metasgd", "mamlpp"]
 KINDS = ["regression", "classification"]
-THEIRS = {"sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=0.9), "adam": torch.optim.Adam}
+THEIRS = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
 REPTILES = THEIRS | {"adam": partial(torch.optim.Adam, betas=(0.0, 0.999))}
 SECOND_ORDER = [
     ("maml", {}, 0.0),
@@ -80,7 +90,10 @@ class Problem(NamedTuple):
     def shaken(self, part):
         """What the strategy learns, moved from where it starts, so that no two rates are equal."""
         random, start = torch.Generator().manual_seed(3), part.learned(self.net, self.params)
-        return {name: v + 0.1 * torch.rand(v.shape, generator=random, dtype=v.dtype) for name, v in start.items()}
+        return {
+            name: v + 0.1 * torch.rand(v.shape, generator=random, dtype=v.dtype)
+            for name, v in start.items()
+        }
 
 
 def problem(kind, optimizer="sgd", tasks=4):
@@ -91,14 +104,23 @@ def problem(kind, optimizer="sgd", tasks=4):
 
     def batch(rows):
         x = torch.randn(tasks, rows, *shape, generator=random, dtype=torch.float64)
-        y = torch.randn(tasks, rows, 1 if kind == "linear" else 2, generator=random, dtype=torch.float64)
+        y = torch.randn(
+            tasks, rows, 1 if kind == "linear" else 2, generator=random, dtype=torch.float64
+        )
         none = torch.zeros(tasks, rows, dtype=torch.long)
-        return Batch(x, y if regression else y.argmax(-1), none, torch.ones_like(x.flatten(2)[..., 0]))
+        return Batch(
+            x, y if regression else y.argmax(-1), none, torch.ones_like(x.flatten(2)[..., 0])
+        )
 
     regression = kind in ("regression", "linear")
     losses, loss = (squared_errors, mse_loss) if regression else (cross_entropies, cross_entropy)
     params = {name: p.detach().clone() for name, p in module.named_parameters()}
-    return Problem(Net(module, OPTIMIZERS[optimizer](), losses=losses), params, Episode(batch(6), batch(4)), loss)
+    return Problem(
+        Net(module, OPTIMIZERS[optimizer](), losses=losses),
+        params,
+        Episode(batch(6), batch(4)),
+        loss,
+    )
 
 
 def model(kind):
@@ -116,8 +138,14 @@ def trained(part, problem, learned, support):
     """The module before the first inner step and after each, by `torch.optim`; learned rates multiply the gradients."""
     module = copy.deepcopy(problem.net.module)
     module.load_state_dict({name: learned[name] for name in problem.params})
-    own = {name: p for name, p in module.named_parameters() if name.startswith(getattr(part, "head", ""))}
-    optimizer = THEIRS[part.optimizer](own.values(), lr=1.0 if len(learned) > len(problem.params) else part.lr)
+    own = {
+        name: p
+        for name, p in module.named_parameters()
+        if name.startswith(getattr(part, "head", ""))
+    }
+    optimizer = THEIRS[part.optimizer](
+        own.values(), lr=1.0 if len(learned) > len(problem.params) else part.lr
+    )
     for step in count():
         yield module
         gradient = slope(problem, module, support)
@@ -134,7 +162,13 @@ def rate(learned, name, step):
 def slope(problem, module, batch):
     """The gradient of PyTorch's loss with respect to the module's parameters."""
     own = dict(module.named_parameters())
-    return dict(zip(own, torch.autograd.grad(problem.loss(module(batch.x), batch.y), own.values()), strict=True))
+    return dict(
+        zip(
+            own,
+            torch.autograd.grad(problem.loss(module(batch.x), batch.y), own.values()),
+            strict=True,
+        )
+    )
 
 
 def shares(part, progress):
@@ -164,15 +198,23 @@ def difference(f, learned, name, way, step=1e-5):
 
 def every_difference(f, learned):
     """The gradient of f by central differences, number by number."""
-    ways = {name: torch.eye(v.numel(), dtype=v.dtype).reshape(-1, *v.shape) for name, v in learned.items()}
+    ways = {
+        name: torch.eye(v.numel(), dtype=v.dtype).reshape(-1, *v.shape)
+        for name, v in learned.items()
+    }
     slopes = {name: [difference(f, learned, name, way) for way in ways[name]] for name in learned}
-    return {name: torch.tensor(slopes[name], dtype=v.dtype).reshape(v.shape) for name, v in learned.items()}
+    return {
+        name: torch.tensor(slopes[name], dtype=v.dtype).reshape(v.shape)
+        for name, v in learned.items()
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize(("name", "given", "progress"), SECOND_ORDER)
-def test_the_meta_gradient_is_the_finite_difference_of_plain_pytorchs_query_loss(name, given, progress, steps, kind):
+def test_the_meta_gradient_is_the_finite_difference_of_plain_pytorchs_query_loss(
+    name, given, progress, steps, kind
+):
     rule, p = part(name, steps=steps, **given), problem(kind)
     learned = p.shaken(rule)
     loss = rule.task_loss(p.net, learned, p.task(), at(progress)).item()
@@ -199,14 +241,18 @@ def test_adams_inner_steps_have_a_derivative_where_a_gradient_vanishes():
 
 
 @pytest.mark.parametrize("steps", range(4))
-@pytest.mark.parametrize(("name", "given", "curved"), [("maml", {}, 1), ("metasgd", {}, 1), ("fomaml", {}, 0)])
+@pytest.mark.parametrize(
+    ("name", "given", "curved"), [("maml", {}, 1), ("metasgd", {}, 1), ("fomaml", {}, 0)]
+)
 def test_on_a_linear_model_the_meta_gradient_is_the_closed_form(name, given, curved, steps):
     rule, p = part(name, steps=steps, **given), problem("linear")
     (x, y), (x_query, y_query) = ((batch.x, batch.y[:, 0]) for batch in p.task())
     theta, hessian = p.params["weight"][0], 2 / len(x) * x.T @ x
     for _ in range(steps):
         theta = theta - 0.3 * 2 / len(x) * x.T @ (x @ theta - y)
-    jacobian = torch.linalg.matrix_power(torch.eye(3, dtype=torch.float64) - 0.3 * curved * hessian, steps)
+    jacobian = torch.linalg.matrix_power(
+        torch.eye(3, dtype=torch.float64) - 0.3 * curved * hessian, steps
+    )
     expected = jacobian.T @ (2 / len(x_query) * x_query.T @ (x_query @ theta - y_query))
     learned = rule.learned(p.net, p.params)
     assert_close(meta_gradient(rule, p, learned)["weight"][0], expected, rtol=1e-12, atol=1e-12)
@@ -215,25 +261,35 @@ def test_on_a_linear_model_the_meta_gradient_is_the_closed_form(name, given, cur
 def on_the_way(rule, p, learned):
     """The support's and the query's gradients before the first inner step and after each."""
     modules = islice(trained(rule, p, learned, p.task().support), rule.steps + 1)
-    return zip(*[[slope(p, module, batch) for batch in p.task()] for module in modules], strict=True)
+    return zip(
+        *[[slope(p, module, batch) for batch in p.task()] for module in modules], strict=True
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(("name", "given", "progress"), FIRST_ORDER)
-def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameters(name, given, progress, steps, kind):
+def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameters(
+    name, given, progress, steps, kind
+):
     rule, p = part(name, steps=steps, **given), problem(kind)
     learned, weights = p.shaken(rule), shares(rule, progress)
     _, query = on_the_way(rule, p, learned)
-    expected = {own: sum(w * g[own] for w, g in zip(weights, query, strict=True)) for own in p.params}
-    assert_close(p.net.own(meta_gradient(rule, p, learned, progress)), expected, rtol=1e-10, atol=1e-12)
+    expected = {
+        own: sum(w * g[own] for w, g in zip(weights, query, strict=True)) for own in p.params
+    }
+    assert_close(
+        p.net.own(meta_gradient(rule, p, learned, progress)), expected, rtol=1e-10, atol=1e-12
+    )
 
 
 def test_at_first_order_a_rate_of_metasgd_is_judged_by_all_gradients_it_scaled():
     rule, p = part("metasgd", steps=3, first_order=True), problem("classification")
     learned = p.shaken(rule)
     support, query = on_the_way(rule, p, learned)
-    expected = {f"rate of {own}": -sum(g[own] for g in support[:-1]) * query[-1][own] for own in p.params}
+    expected = {
+        f"rate of {own}": -sum(g[own] for g in support[:-1]) * query[-1][own] for own in p.params
+    }
     found = meta_gradient(rule, p, learned)
     assert_close({own: found[own] for own in expected}, expected, rtol=1e-10, atol=1e-12)
 
@@ -244,13 +300,16 @@ def test_at_first_order_a_rate_of_mamlpp_is_judged_by_the_queries_after_it():
     support, query = on_the_way(rule, p, learned)
     for own in p.params:
         after = [sum(weights[i] * query[i][own] for i in range(step + 1, 4)) for step in range(3)]
-        found[f"rates of {own}"] = torch.stack([-(g[own] * q).sum() for g, q in zip(support, after, strict=False)])
+        found[f"rates of {own}"] = torch.stack(
+            [-(g[own] * q).sum() for g, q in zip(support, after, strict=False)]
+        )
     actual = meta_gradient(rule, p, learned, 0.03)
     assert_close({own: actual[own] for own in found}, found, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("name", "given"), [("fomaml", {}), *[(n, {"first_order": True}) for n in ("anil", "metasgd", "mamlpp")]]
+    ("name", "given"),
+    [("fomaml", {}), *[(n, {"first_order": True}) for n in ("anil", "metasgd", "mamlpp")]],
 )
 def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given):
     p, exact = problem("regression"), part("maml" if name == "fomaml" else name, steps=2)
@@ -263,7 +322,10 @@ def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given
 @pytest.mark.parametrize("optimizer", THEIRS)
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("reptile", "oracle")])
 def test_adapting_to_a_task_is_training_with_torch_optim(name, optimizer, steps):
-    rule, p = part(name, **({} if name in ("metasgd", "mamlpp") else {"optimizer": optimizer})), problem("classification")
+    rule, p = (
+        part(name, **({} if name in ("metasgd", "mamlpp") else {"optimizer": optimizer})),
+        problem("classification"),
+    )
     learned, support = p.shaken(rule), p.task().support
     *_, module = islice(trained(rule, p, learned, support), steps + 1)
     expected = {own: value.detach() for own, value in module.named_parameters()}
@@ -272,7 +334,9 @@ def test_adapting_to_a_task_is_training_with_torch_optim(name, optimizer, steps)
 
 def test_the_oracle_learns_nothing_from_a_tasks_examples():
     p = problem("classification")
-    assert_close(part("oracle").adapted(p.net, p.params, p.task().support, 3), p.params, rtol=0, atol=0)
+    assert_close(
+        part("oracle").adapted(p.net, p.params, p.task().support, 3), p.params, rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -294,10 +358,16 @@ def test_anil_names_the_modules_of_a_model_without_the_head(head):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_metasgd_with_frozen_rates_is_maml_and_without_them_is_not(optimizer):
     p = problem("regression", optimizer)
-    rules = [part("maml", steps=2), *[part("metasgd", steps=2, frozen=frozen) for frozen in (True, False)]]
+    rules = [
+        part("maml", steps=2),
+        *[part("metasgd", steps=2, frozen=frozen) for frozen in (True, False)],
+    ]
     states = [p.state(rule) for rule in rules]
     for _ in range(5):
-        states = [rule.meta_step(p.net, state, p.episodes, at(0.0)) for rule, state in zip(rules, states, strict=True)]
+        states = [
+            rule.meta_step(p.net, state, p.episodes, at(0.0))
+            for rule, state in zip(rules, states, strict=True)
+        ]
     maml, frozen, free = (state.params for state in states)
     assert_close(p.net.own(frozen), maml, rtol=1e-12, atol=1e-12)
     assert all((frozen[f"rate of {own}"] == 0.3).all() for own in maml)
@@ -308,7 +378,9 @@ def test_metasgd_with_frozen_rates_is_maml_and_without_them_is_not(optimizer):
 def test_without_inner_steps_meta_learning_is_joint_training_on_the_query(name):
     rule, p = part(name, steps=0), problem("classification")
     learned = rule.learned(p.net, p.params)
-    expected = {own: torch.zeros_like(v) for own, v in learned.items()} | slope(p, p.net.module, p.task().query)
+    expected = {own: torch.zeros_like(v) for own, v in learned.items()} | slope(
+        p, p.net.module, p.task().query
+    )
     assert_close(meta_gradient(rule, p, learned), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -334,7 +406,9 @@ def test_a_meta_step_is_the_optimisers_down_the_mean_of_the_tasks_gradients(name
             value.grad = torch.stack([each[own] for each in slopes]).mean(0)
         descent.step()
         state = rule.meta_step(p.net, state, p.episodes, at(0.03))
-    assert_close(state.params, {own: v.detach() for own, v in theirs.items()}, rtol=1e-10, atol=1e-10)
+    assert_close(
+        state.params, {own: v.detach() for own, v in theirs.items()}, rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", [*BY_GRADIENT, "reptile"])
@@ -342,9 +416,16 @@ def test_clipping_bounds_each_number_of_the_meta_gradient(name):
     p = problem("regression")
     rules = [part(name, clip=clip, meta_lr=1.0) for clip in (0.0, 0.15)]
     after = [rule.meta_step(p.net, p.state(rule), p.episodes, at(0.0)).params for rule in rules]
-    free, bound = ({own: after[i][own] - v for own, v in p.state(rules[0]).params.items()} for i in range(2))
-    assert_close(bound, {own: v.clip(-0.15, 0.15) for own, v in free.items()}, rtol=1e-12, atol=1e-12)
-    assert {bool(beyond) for v in free.values() for beyond in (v.abs() > 0.15).flatten()} == {True, False}
+    free, bound = (
+        {own: after[i][own] - v for own, v in p.state(rules[0]).params.items()} for i in range(2)
+    )
+    assert_close(
+        bound, {own: v.clip(-0.15, 0.15) for own, v in free.items()}, rtol=1e-12, atol=1e-12
+    )
+    assert {bool(beyond) for v in free.values() for beyond in (v.abs() > 0.15).flatten()} == {
+        True,
+        False,
+    }
 
 
 @pytest.mark.parametrize("name", [*BY_GRADIENT, "reptile"])
@@ -353,7 +434,10 @@ def test_clipping_bounds_each_number_of_the_meta_gradient(name):
 def test_the_order_of_tasks_does_not_matter(name, order):
     rule, p = part(name), problem("classification")
     turned = pytree.tree_map(lambda each: each[order], p.episodes)
-    steps = [rule.meta_step(p.net, p.state(rule), episodes, at(0.03)).params for episodes in (p.episodes, turned)]
+    steps = [
+        rule.meta_step(p.net, p.state(rule), episodes, at(0.03)).params
+        for episodes in (p.episodes, turned)
+    ]
     assert_close(*steps, rtol=1e-12, atol=1e-12)
 
 
@@ -384,7 +468,9 @@ def test_the_weights_of_mamlpp_move_to_the_last_step(progress, expected):
 
 
 @given(steps=st.integers(1, 7), epochs=st.integers(1, 200), data=st.data())
-def test_the_weights_of_mamlpp_are_those_of_the_authors_code_at_the_start_of_every_epoch(steps, epochs, data):
+def test_the_weights_of_mamlpp_are_those_of_the_authors_code_at_the_start_of_every_epoch(
+    steps, epochs, data
+):
     """Subtract 1/(steps * epochs) for every epoch down to 0.03/steps, add what is taken to the last; then the last alone."""
     epoch = data.draw(st.integers(0, 2 * epochs))
     others = max(1 / steps - epoch / steps / epochs, 0.03 / steps)
@@ -409,7 +495,10 @@ def trained_by_reptile(rule, module, loss, x, y):
 @pytest.mark.parametrize("batch", [0, 4, 25])
 @pytest.mark.parametrize("optimizer", REPTILES)
 def test_reptile_moves_part_of_the_way_to_where_a_plain_loop_leads(optimizer, batch):
-    rule, p = part("reptile", optimizer=optimizer, batch=batch, steps=7, lr=0.05, meta_lr=0.8), problem("classification")
+    rule, p = (
+        part("reptile", optimizer=optimizer, batch=batch, steps=7, lr=0.05, meta_lr=0.8),
+        problem("classification"),
+    )
     tasks = [p.task(number).all() for number in range(4)]
     ends = [trained_by_reptile(rule, p.net.module, p.loss, task.x, task.y) for task in tasks]
     means = {own: torch.stack([end[own] for end in ends]).mean(0) for own in p.params}
@@ -419,9 +508,14 @@ def test_reptile_moves_part_of_the_way_to_where_a_plain_loop_leads(optimizer, ba
 
 
 def test_reptile_with_one_step_of_sgd_is_joint_training():
-    rule, p = part("reptile", optimizer="sgd", steps=1, batch=0, meta_lr=0.5), problem("classification")
+    rule, p = (
+        part("reptile", optimizer="sgd", steps=1, batch=0, meta_lr=0.5),
+        problem("classification"),
+    )
     tasks = [p.task(number).all() for number in range(4)]
-    together = slope(p, p.net.module, Batch(*(torch.cat(parts) for parts in zip(*tasks, strict=True))))
+    together = slope(
+        p, p.net.module, Batch(*(torch.cat(parts) for parts in zip(*tasks, strict=True)))
+    )
     expected = {own: value - 0.5 * 0.6 * 0.3 * together[own] for own, value in p.params.items()}
     after = rule.meta_step(p.net, p.state(rule), p.episodes, at(0.4)).params
     assert_close(after, expected, rtol=1e-12, atol=1e-12)
@@ -438,11 +532,20 @@ class Told(NamedTuple):
     @classmethod
     def by(cls, bench, seed):
         source = bench.stream(load("digits", Path()), seed)
-        drawn = source.draw("train", BLOCK * bench.tasks, bench.shots, bench.queries, generator(seed, "tasks", 0))
-        tasks = zip(torch.from_numpy(drawn.x).float() * source.scale, torch.from_numpy(drawn.y), strict=True)
+        drawn = source.draw(
+            "train", BLOCK * bench.tasks, bench.shots, bench.queries, generator(seed, "tasks", 0)
+        )
+        tasks = zip(
+            torch.from_numpy(drawn.x).float() * source.scale, torch.from_numpy(drawn.y), strict=True
+        )
         batches = [list(islice(tasks, bench.tasks)) for _ in range(bench.iterations)]
         module = build(bench.model, source.shape, source.outputs, torch_seed(seed, "weights"))
-        return cls(module, mse_loss if drawn.y.dtype.kind == "f" else cross_entropy, batches, source.support(bench.shots))
+        return cls(
+            module,
+            mse_loss if drawn.y.dtype.kind == "f" else cross_entropy,
+            batches,
+            source.support(bench.shots),
+        )
 
 
 def textbook_maml(rule, told, exact):
@@ -456,8 +559,12 @@ def textbook_maml(rule, told, exact):
             for _ in range(rule.steps):
                 inner = told.loss(functional_call(told.module, adapted, (x[:cut],)), y[:cut])
                 gradient = torch.autograd.grad(inner, list(adapted.values()), create_graph=exact)
-                adapted = {n: v - rule.lr * g for (n, v), g in zip(adapted.items(), gradient, strict=True)}
-            (told.loss(functional_call(told.module, adapted, (x[cut:],)), y[cut:]) / len(tasks)).backward()
+                adapted = {
+                    n: v - rule.lr * g for (n, v), g in zip(adapted.items(), gradient, strict=True)
+                }
+            (
+                told.loss(functional_call(told.module, adapted, (x[cut:],)), y[cut:]) / len(tasks)
+            ).backward()
         adam.step()
 
 
@@ -467,7 +574,9 @@ def textbook_reptile(rule, told):
         ends = [trained_by_reptile(rule, told.module, told.loss, x, y) for x, y in tasks]
         share = rule.meta_lr * (1 - done / len(told.batches)) / len(tasks)
         start = {own: value.detach().clone() for own, value in told.module.named_parameters()}
-        told.module.load_state_dict({own: v + sum(share * (end[own] - v) for end in ends) for own, v in start.items()})
+        told.module.load_state_dict(
+            {own: v + sum(share * (end[own] - v) for end in ends) for own, v in start.items()}
+        )
 
 
 def learnt(bench, rule, seeds=(3, 8)):
@@ -482,7 +591,12 @@ def learnt(bench, rule, seeds=(3, 8)):
 @pytest.mark.parametrize("name", ["maml", "fomaml", "reptile"])
 def test_twenty_meta_steps_of_the_engine_are_the_textbooks(name, bench, lr):
     bench = PARTS.get("benchmarks", bench, {"iterations": 20, "tasks": 4, "model": "mlp-20-20"})
-    rule, told = part(name, steps=2, **({"lr": 0.001} if name == "reptile" else {"lr": lr})), Told.by(bench, 8)
-    textbook_reptile(rule, told) if name == "reptile" else textbook_maml(rule, told, exact=name == "maml")
+    rule, told = (
+        part(name, steps=2, **({"lr": 0.001} if name == "reptile" else {"lr": lr})),
+        Told.by(bench, 8),
+    )
+    textbook_reptile(rule, told) if name == "reptile" else textbook_maml(
+        rule, told, exact=name == "maml"
+    )
     expected = {own: value.detach() for own, value in told.module.named_parameters()}
     assert_close(learnt(bench, rule), expected, rtol=1e-5, atol=2e-6)

@@ -21,18 +21,36 @@ PARTS = Registry()
 def make_net(key=0):
     module = build("mlp-8", (6,), 4, 0).double()
     params = {name: value.detach().clone() for name, value in module.named_parameters()}
-    return Net(module, plain(), body=headless(module), shape=(6,), outputs=4, tasks=3, key=torch.tensor(key)), params
+    return Net(
+        module,
+        plain(),
+        body=headless(module),
+        shape=(6,),
+        outputs=4,
+        tasks=3,
+        key=torch.tensor(key),
+    ), params
 
 
 def make_batch(random, rows, real=None, task=1):
-    x, y = torch.randn(rows, 6, generator=random, dtype=torch.float64), torch.randint(4, (rows,), generator=random)
-    return Batch(x, y, torch.full((rows,), task), (torch.arange(rows) < (rows if real is None else real)).double())
+    x, y = (
+        torch.randn(rows, 6, generator=random, dtype=torch.float64),
+        torch.randint(4, (rows,), generator=random),
+    )
+    return Batch(
+        x,
+        y,
+        torch.full((rows,), task),
+        (torch.arange(rows) < (rows if real is None else real)).double(),
+    )
 
 
 def make_arrival(new, old, share=None):
     slots, one = torch.arange(len(new.x) + len(old.x)), torch.ones(())
     now, past = (one, one) if share is None else (torch.tensor(share), torch.tensor(1 - share))
-    arrival = Arrival(new, old, new.beside(old), slots[: len(new.x)], slots[len(new.x) :], now, past)
+    arrival = Arrival(
+        new, old, new.beside(old), slots[: len(new.x)], slots[len(new.x) :], now, past
+    )
     return arrival if share is None else arrival._replace(share=now.double())
 
 
@@ -55,7 +73,9 @@ def loss_on_both(net, new, old, share):
     """The mean over all examples, or with a share, that of arrivals and that of the past with the rest of the weight."""
     if share is None or not len(old[0]):
         return loss_on(net, *(torch.cat(pair) for pair in zip(new, old, strict=True)))
-    return lambda weights: share * loss_on(net, *new)(weights) + (1 - share) * loss_on(net, *old)(weights)
+    return lambda weights: (
+        share * loss_on(net, *new)(weights) + (1 - share) * loss_on(net, *old)(weights)
+    )
 
 
 @pytest.mark.parametrize("share", [None, 0.2])
@@ -85,21 +105,34 @@ class Greedy:
         self.part, self.net, self.share, self.held, self.scores = part, net, share, [], []
 
     def single(self, params, x, y):
-        return torch.cat([each.flatten() for each in gradient(self.net, params, loss_on(self.net, x[None], y[None])).values()])
+        return torch.cat(
+            [
+                each.flatten()
+                for each in gradient(self.net, params, loss_on(self.net, x[None], y[None])).values()
+            ]
+        )
 
     def step(self, params, x, y, numbers):
         """Replay, then offer every arrival to the memory; returns the parameters."""
         size = self.part.memory
         replayed, compared = (
-            self.drawn(row[:size], count) for row, count in zip(numbers, (self.part.draw, self.part.compare), strict=True)
+            self.drawn(row[:size], count)
+            for row, count in zip(numbers, (self.part.draw, self.part.compare), strict=True)
         )
-        old = [torch.stack([one[i] for one in replayed]) if replayed else each[:0] for i, each in enumerate((x, y))]
+        old = [
+            torch.stack([one[i] for one in replayed]) if replayed else each[:0]
+            for i, each in enumerate((x, y))
+        ]
         both = loss_on_both(self.net, (x, y), old, self.share)
         params = stepped(params, gradient(self.net, params, both), self.part.lr)
         directions = [self.single(params, *each) for each in compared]
         for i, each in enumerate(zip(x, y, strict=True)):
             mine = self.single(params, *each)
-            score = 1 + max(cosine_similarity(mine, other, 0) for other in directions) if directions else torch.tensor(0.1)
+            score = (
+                1 + max(cosine_similarity(mine, other, 0) for other in directions)
+                if directions
+                else torch.tensor(0.1)
+            )
             self.offer(each, float(score), *numbers[:, size + i].tolist())
         return params
 
@@ -122,7 +155,12 @@ class Greedy:
 def test_gss_follows_the_greedy_algorithm(share):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "gss")(lr=0.3, memory=9, draw=3, compare=4)
-    greedy, state, start, replaced = Greedy(part, net, share), State(params, {}, part.init(net, params)), params, 0
+    greedy, state, start, replaced = (
+        Greedy(part, net, share),
+        State(params, {}, part.init(net, params)),
+        params,
+        0,
+    )
     for key in range(12 if share is None else 30):
         net, new = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
         real, before = int(new.weight.sum()), list(greedy.held)
@@ -133,7 +171,10 @@ def test_gss_follows_the_greedy_algorithm(share):
         assert int(state.extra["weight"].sum()) == len(greedy.held)
         assert_close(state.extra["x"][: len(greedy.held)], torch.stack([x for x, _ in greedy.held]))
         assert_close(
-            state.extra["score"][: len(greedy.held)], torch.tensor(greedy.scores, dtype=torch.float64), rtol=1e-5, atol=1e-6
+            state.extra["score"][: len(greedy.held)],
+            torch.tensor(greedy.scores, dtype=torch.float64),
+            rtol=1e-5,
+            atol=1e-6,
         )
     assert replaced > 3
 
@@ -142,7 +183,9 @@ def anchored(part, net, state, batch, memory):
     """The anchors of a task's classes, by autograd, one after the other (equation 6)."""
     tuned, noise, anchors = state.params, net.chance(4, 6).double(), {}
     for rows in torch.arange(int(memory.weight.sum())).split(part.draw):
-        tuned = stepped(tuned, gradient(net, tuned, loss_on(net, memory.x[rows], memory.y[rows])), part.lr)
+        tuned = stepped(
+            tuned, gradient(net, tuned, loss_on(net, memory.x[rows], memory.y[rows])), part.lr
+        )
     for unit in sorted(set(batch.y.tolist())):
         anchor, label = noise[unit : unit + 1].clone().requires_grad_(), torch.tensor([unit])
         for _ in range(part.descents):
@@ -158,12 +201,18 @@ def test_hals_anchors_would_be_forgotten_first():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(5)
     part = PARTS.find("strategies", "hal")(lr=0.1, closeness=0.2, descents=7, memory=9, draw=4)
     state = State(params, {}, part.init(net, params))
-    state = state.replace(extra=state.extra | {"centre": torch.randn(8, generator=random, dtype=torch.float64)})
+    state = state.replace(
+        extra=state.extra | {"centre": torch.randn(8, generator=random, dtype=torch.float64)}
+    )
     batch, memory = make_batch(random, 6), make_batch(random, 9, real=6)
     batch = batch._replace(y=batch.y.clamp(min=2))
     after = part.end_task(net, state, Finished(batch, torch.zeros(6).long(), memory)).extra
     expected = anchored(part, net, state, batch, memory)
-    assert after["real"].tolist() == [[0] * 4, [float(unit in expected) for unit in range(4)], [0] * 4]
+    assert after["real"].tolist() == [
+        [0] * 4,
+        [float(unit in expected) for unit in range(4)],
+        [0] * 4,
+    ]
     for unit in range(4):
         assert_close(after["anchors"][1, unit], expected.get(unit, torch.zeros(6).double()))
     assert not after["centre"].any()
@@ -178,16 +227,26 @@ def test_hal_holds_the_outputs_on_anchors_where_a_first_step_would_bring_them():
         torch.randn(3, 4, 6, generator=random, dtype=torch.float64),
         torch.tensor([[0.0, 1, 0, 1], [1, 0, 0, 0], [0] * 4]),
     )
-    state, centre = State(params, {}, extra | {"anchors": anchors, "real": real.double()}), torch.zeros(8).double()
+    state, centre = (
+        State(params, {}, extra | {"anchors": anchors, "real": real.double()}),
+        torch.zeros(8).double(),
+    )
     for _ in range(4):
         new, old = make_batch(random, 4, real=3), make_batch(random, 3, real=2)
         ce = loss_on(net, torch.cat([new.x[:3], old.x[:2]]), torch.cat([new.y[:3], old.y[:2]]))
         foreseen = functional_call(
-            net.module, stepped(state.params, gradient(net, state.params, ce), 0.1), (anchors[real > 0],)
+            net.module,
+            stepped(state.params, gradient(net, state.params, ce), 0.1),
+            (anchors[real > 0],),
         )
 
         def moved(weights, foreseen=foreseen):
-            return 0.8 * (functional_call(net.module, weights, (anchors[real > 0],)) - foreseen).pow(2).mean()
+            return (
+                0.8
+                * (functional_call(net.module, weights, (anchors[real > 0],)) - foreseen)
+                .pow(2)
+                .mean()
+            )
 
         expected = stepped(state.params, gradient(net, state.params, ce, moved), 0.1)
         state = part.step(net, state, make_arrival(new, old))

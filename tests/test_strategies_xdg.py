@@ -23,7 +23,13 @@ PARTS = Registry()
 
 def make_net(optimizer=plain):
     module = build("mlp-10-10", (6,), 4, 0).double()
-    net = Net(module, optimizer(), units=torch.eye(2, dtype=torch.bool).repeat_interleave(2, 1), tasks=2, key=torch.tensor(5))
+    net = Net(
+        module,
+        optimizer(),
+        units=torch.eye(2, dtype=torch.bool).repeat_interleave(2, 1),
+        tasks=2,
+        key=torch.tensor(5),
+    )
     return net, {name: value.detach().clone() for name, value in module.named_parameters()}
 
 
@@ -63,7 +69,9 @@ def test_every_task_has_the_network_that_it_would_have_alone():
         torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9)),
         torch.tensor([0, 1, 1, 0, 1, 0]),
     )
-    expected = torch.stack([net.logits(own[t], x[i : i + 1], task[i : i + 1])[0] for i, t in enumerate(task.tolist())])
+    expected = torch.stack(
+        [net.logits(own[t], x[i : i + 1], task[i : i + 1])[0] for i, t in enumerate(task.tolist())]
+    )
     assert_close(part.predict(net, state, x, task), expected)
 
 
@@ -107,7 +115,9 @@ def test_xdg_predicts_each_row_with_the_units_of_its_task():
 def test_replicates_switch_off_other_units():
     benchmark = Blobs(scenario="task")
     streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
-    backend = Vectorised(benchmark, PARTS.get("strategies", "xdg"), streams, [0, 1], torch.device("cpu"))
+    backend = Vectorised(
+        benchmark, PARTS.get("strategies", "xdg"), streams, [0, 1], torch.device("cpu")
+    )
     first, second = backend.state.extra["head.weight"]
     assert (first.sum(1) == 3).all()
     assert not first.equal(second)
@@ -115,7 +125,9 @@ def test_replicates_switch_off_other_units():
 
 def ended(name, **settings):
     """The parameters after a stream in which each of three tasks has two classes of its own."""
-    state = trace(PARTS.find("strategies", name)(**settings), Blobs(scenario="task"), blobs(), [0, 1]).leaves[-1]
+    state = trace(
+        PARTS.find("strategies", name)(**settings), Blobs(scenario="task"), blobs(), [0, 1]
+    ).leaves[-1]
     return torch.cat([leaf.flatten() for leaf in state[:4]])
 
 

@@ -11,7 +11,15 @@ from scipy.stats import chi2
 
 from retrograde.errors import UserError
 from retrograde.randomness import distinct
-from retrograde.streams.memory import POLICIES, ClassBalanced, Exemplars, Groups, Reservoir, Ring, TaskRing
+from retrograde.streams.memory import (
+    POLICIES,
+    ClassBalanced,
+    Exemplars,
+    Groups,
+    Reservoir,
+    Ring,
+    TaskRing,
+)
 
 RARE = 1e-6
 TRIALS = 1200
@@ -46,7 +54,9 @@ class Step(NamedTuple):
     drawn: list[tuple]
 
 
-UNITS = st.lists(st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=25), min_size=1, max_size=3)
+UNITS = st.lists(
+    st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=25), min_size=1, max_size=3
+)
 UNEVEN = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=25), min_size=1, max_size=3)
 PLENTY = st.lists(st.permutations([0, 1, 2, 3] * 4), min_size=1, max_size=3)
 LIVES = st.builds(
@@ -65,7 +75,10 @@ def arrivals_of(tasks):
     """Every task's arrivals as triples (row, task, unit); no row occurs twice."""
     start = np.cumsum([0, *map(len, tasks[:-1])])
     numbered = enumerate(zip(start, tasks, strict=True))
-    return [np.stack([first + np.arange(len(u)), np.full(len(u), n), u], 1) for n, (first, u) in numbered]
+    return [
+        np.stack([first + np.arange(len(u)), np.full(len(u), n), u], 1)
+        for n, (first, u) in numbered
+    ]
 
 
 def lived(life):
@@ -75,10 +88,16 @@ def lived(life):
     for number, arrivals in enumerate(arrivals_of(life.tasks)):
         count = -(-len(arrivals) // life.batch)
         before = np.minimum(np.arange(life.epochs * count) * life.batch, len(arrivals))
-        slots = memory.place(held, arrivals, life.groups, np.random.default_rng((life.seed, number)))
-        draws, held = memory.replay(held, arrivals, before, life.groups, np.random.default_rng((life.seed, number)))
+        slots = memory.place(
+            held, arrivals, life.groups, np.random.default_rng((life.seed, number))
+        )
+        draws, held = memory.replay(
+            held, arrivals, before, life.groups, np.random.default_rng((life.seed, number))
+        )
         written = 0
-        for upto, examples, real in zip(before * (not memory.late), draws.examples, draws.real, strict=True):
+        for upto, examples, real in zip(
+            before * (not memory.late), draws.examples, draws.real, strict=True
+        ):
             written = write(buffer, seen, arrivals, slots, written, upto)
             steps.append(Step(dict(buffer), set(seen), [*map(tuple, examples[real].tolist())]))
         write(buffer, seen, arrivals, slots, written, len(arrivals))
@@ -86,7 +105,9 @@ def lived(life):
 
 
 def write(buffer, seen, arrivals, slots, start, stop):
-    for arrival, slot in zip(map(tuple, arrivals[start:stop].tolist()), slots[start:stop].tolist(), strict=True):
+    for arrival, slot in zip(
+        map(tuple, arrivals[start:stop].tolist()), slots[start:stop].tolist(), strict=True
+    ):
         seen.add(arrival)
         if slot >= 0:
             buffer[slot] = arrival
@@ -97,7 +118,9 @@ def kept(memory, tasks, groups, random):
     """What a memory holds after some tasks, as triples."""
     held = memory.empty()
     for arrivals in arrivals_of(tasks):
-        _, held = memory.replay(held, arrivals, np.array([len(arrivals)]), Groups(len(tasks), groups), random)
+        _, held = memory.replay(
+            held, arrivals, np.array([len(arrivals)]), Groups(len(tasks), groups), random
+        )
     return [tuple(held.examples[slot].tolist()) for slot in held.filled]
 
 
@@ -139,7 +162,9 @@ def test_every_held_example_is_drawn_equally_often(policy):
     memory, steps = POLICIES[policy](9, 4), 9000
     (arrivals,) = arrivals_of([[0, 1, 2] * 12])
     before = np.full(steps, len(arrivals))
-    draws, held = memory.replay(memory.empty(), arrivals, before, Groups(1, 3), np.random.default_rng(3))
+    draws, held = memory.replay(
+        memory.empty(), arrivals, before, Groups(1, 3), np.random.default_rng(3)
+    )
     count = Counter(draws.examples[..., 0].ravel().tolist())
     assert set(count) == set(held.examples[:, 0].tolist())
     assert fits(np.array([*count.values()]), 4 / 9 * steps, 4 / 9)
@@ -190,15 +215,21 @@ def test_a_ring_holds_the_last_examples_of_each_class_of_each_task_in_equal_shar
     for arrivals in arrivals_of(tasks):
         for unit in range(CLASSES):
             expected += map(tuple, arrivals[arrivals[:, 2] == unit][-share:].tolist())
-    assert sorted(kept(Ring(groups + spare, 1), tasks, groups, np.random.default_rng(0))) == sorted(expected)
+    assert sorted(kept(Ring(groups + spare, 1), tasks, groups, np.random.default_rng(0))) == sorted(
+        expected
+    )
 
 
 def test_a_ring_goes_on_where_it_was_when_a_class_of_a_task_comes_again():
     memory, held = Ring(6, 1), Ring(6, 1).empty()
     for start, units in ((0, [1, 0, 0, 0]), (4, [1, 1, 1, 0])):
         arrivals = np.array([[start + n, 0, unit] for n, unit in enumerate(units)])
-        _, held = memory.replay(held, arrivals, np.array([0]), Groups(1, 2), np.random.default_rng(0))
-    found = {unit: sorted(row for row, _, u in held.examples.tolist() if u == unit) for unit in (0, 1)}
+        _, held = memory.replay(
+            held, arrivals, np.array([0]), Groups(1, 2), np.random.default_rng(0)
+        )
+    found = {
+        unit: sorted(row for row, _, u in held.examples.tolist() if u == unit) for unit in (0, 1)
+    }
     assert found == {0: [2, 3, 7], 1: [4, 5, 6]}
 
 
@@ -209,7 +240,9 @@ def test_a_ring_smaller_than_the_number_of_groups_is_refused(size):
 
 
 def test_one_slot_is_enough_for_a_reservoir_and_one_per_group_for_a_ring():
-    assert [memory.check(Groups(2, 6)) for memory in (Reservoir(1, 1), ClassBalanced(1, 1), Ring(6, 1))] == [None] * 3
+    assert [
+        memory.check(Groups(2, 6)) for memory in (Reservoir(1, 1), ClassBalanced(1, 1), Ring(6, 1))
+    ] == [None] * 3
     assert len(kept(Ring(6, 1), [[0, 1, 2, 0]] * 2, 6, np.random.default_rng(0))) == 6
 
 
@@ -222,9 +255,13 @@ def test_balanced_classes_that_offer_plenty_differ_by_at_most_one(size, tasks, b
 
 
 @given(UNEVEN, st.integers(5, 40), st.integers(0, 99))
-def test_a_balanced_memory_keeps_all_of_a_class_that_offers_no_more_than_its_share(tasks, size, seed):
+def test_a_balanced_memory_keeps_all_of_a_class_that_offers_no_more_than_its_share(
+    tasks, size, seed
+):
     offered = Counter(unit for units in tasks for unit in units)
-    count = Counter(unit for _, _, unit in kept(ClassBalanced(size, 1), tasks, 0, np.random.default_rng(seed)))
+    count = Counter(
+        unit for _, _, unit in kept(ClassBalanced(size, 1), tasks, 0, np.random.default_rng(seed))
+    )
     rare = [unit for unit, number in offered.items() if number <= size // len(offered)]
     assert {unit: count[unit] for unit in rare} == {unit: offered[unit] for unit in rare}
 
@@ -235,7 +272,10 @@ def test_a_full_balanced_memory_stays_full(tasks, size, seed):
     assert len(held) == len(set(held)) == min(size, sum(map(len, tasks)))
 
 
-@pytest.mark.parametrize("tasks", [[[0] * 24 + [1] * 16], [[0, 1] * 8 + [0] * 8 + [1] * 8], [[0] * 8, [1] * 20, [0] * 12]])
+@pytest.mark.parametrize(
+    "tasks",
+    [[[0] * 24 + [1] * 16], [[0, 1] * 8 + [0] * 8 + [1] * 8], [[0] * 8, [1] * 20, [0] * 12]],
+)
 def test_a_balanced_memory_is_uniform_within_each_class(tasks):
     units = np.concatenate(tasks)
     count = times_kept(ClassBalanced(9, 1), tasks, 0)
@@ -249,7 +289,9 @@ def test_a_balanced_memory_is_uniform_within_each_class(tasks):
 def test_replaying_leaves_what_was_held_before_untouched(policy):
     memory = POLICIES[policy](6, 3)
     first, second = arrivals_of([[0, 1, 2] * 4] * 2)
-    _, held = memory.replay(memory.empty(), first, np.array([0]), Groups(2, 6), np.random.default_rng(0))
+    _, held = memory.replay(
+        memory.empty(), first, np.array([0]), Groups(2, 6), np.random.default_rng(0)
+    )
     before = held.examples.copy(), held.filled.copy(), Counter(held.seen)
     memory.replay(held, second, np.array([0, 6]), Groups(2, 6), np.random.default_rng(1))
     assert all(np.array_equal(a, b) for a, b in zip(before[:2], held[:2], strict=True))
@@ -265,7 +307,9 @@ def test_what_is_drawn_does_not_depend_on_what_arrives_later(life):
     other = arrivals.copy()
     other[half:, 0] += 1000
     both = [
-        life.memory.replay(first, a, np.array([0, half]), life.groups, np.random.default_rng(life.seed))[0]
+        life.memory.replay(
+            first, a, np.array([0, half]), life.groups, np.random.default_rng(life.seed)
+        )[0]
         for a in (arrivals, other)
     ]
     assert np.array_equal(both[0].examples, both[1].examples)
@@ -283,8 +327,14 @@ def test_a_late_memory_replays_earlier_tasks_alone():
 @pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "late" not in policy))
 @pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
 def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
-    memory, steps, (arrivals,) = POLICIES[policy](9, draw, rounds=rounds), 6000, arrivals_of([[0, 1, 2] * 12])
-    draws, _ = memory.replay(memory.empty(), arrivals, np.full(steps, 36), Groups(1, 3), np.random.default_rng(7))
+    memory, steps, (arrivals,) = (
+        POLICIES[policy](9, draw, rounds=rounds),
+        6000,
+        arrivals_of([[0, 1, 2] * 12]),
+    )
+    draws, _ = memory.replay(
+        memory.empty(), arrivals, np.full(steps, 36), Groups(1, 3), np.random.default_rng(7)
+    )
     places = draws.slot[:, draws.real[0]]
     assert places.shape == (steps, min(draw, 9) * rounds)
     for place in places.T:
@@ -293,7 +343,9 @@ def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, d
 
 def test_what_a_memory_gives_before_it_is_full_comes_in_any_order_and_before_the_padding():
     memory, steps, (arrivals,) = Reservoir(9, 6), 6000, arrivals_of([[0] * 4])
-    draws, _ = memory.replay(memory.empty(), arrivals, np.full(steps, 4), Groups(1, 1), np.random.default_rng(7))
+    draws, _ = memory.replay(
+        memory.empty(), arrivals, np.full(steps, 4), Groups(1, 1), np.random.default_rng(7)
+    )
     assert (draws.real == [True] * 4 + [False] * 2).all()
     for place in draws.slot[:, :4].T:
         assert fits(np.bincount(place, minlength=4), steps / 4, 1 / 4)
@@ -303,10 +355,14 @@ def test_what_a_memory_gives_before_it_is_full_comes_in_any_order_and_before_the
 def test_the_order_of_a_draw_leaves_the_sets_as_floyd_sampling_gives_them(draw, rounds, seed):
     memory, (arrivals,) = Reservoir(9, draw, rounds=rounds), arrivals_of([[0] * 20])
     before = np.arange(21)
-    draws, _ = memory.replay(memory.empty(), arrivals, before, Groups(1, 1), np.random.default_rng(seed))
+    draws, _ = memory.replay(
+        memory.empty(), arrivals, before, Groups(1, 1), np.random.default_rng(seed)
+    )
     random = np.random.default_rng(seed)
     memory.place(memory.empty(), arrivals, Groups(1, 1), random)
-    for slot, real in zip(np.split(draws.slot, rounds, 1), np.split(draws.real, rounds, 1), strict=True):
+    for slot, real in zip(
+        np.split(draws.slot, rounds, 1), np.split(draws.real, rounds, 1), strict=True
+    ):
         ranks, counts = distinct(np.minimum(before, 9), draw, random)
         assert np.array_equal(counts, real)
         assert np.array_equal(np.sort(np.where(real, ranks, -1)), np.sort(np.where(real, slot, -1)))
@@ -314,7 +370,9 @@ def test_the_order_of_a_draw_leaves_the_sets_as_floyd_sampling_gives_them(draw, 
 
 def test_rounds_are_drawn_independently():
     memory, (arrivals,) = Reservoir(8, 3, rounds=2), arrivals_of([[0] * 8])
-    draws, _ = memory.replay(memory.empty(), arrivals, np.full(5000, 8), Groups(1, 1), np.random.default_rng(0))
+    draws, _ = memory.replay(
+        memory.empty(), arrivals, np.full(5000, 8), Groups(1, 1), np.random.default_rng(0)
+    )
     first, second = np.split(draws.examples[..., 0], 2, axis=1)
     both = (first[:, :, None] == second[:, None]).sum((1, 2))
     assert all(len(set(row)) == 3 for row in first.tolist() + second.tolist())
@@ -326,8 +384,16 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
     memory, held = life.memory, life.memory.empty()
     for arrivals in arrivals_of(life.tasks):
         before = held.examples
-        draws, held = memory.replay(held, arrivals, np.array([0, len(arrivals)]), life.groups, np.random.default_rng(life.seed))
-        assert np.array_equal(draws.examples[0][draws.real[0]], before[draws.slot[0][draws.real[0]]])
+        draws, held = memory.replay(
+            held,
+            arrivals,
+            np.array([0, len(arrivals)]),
+            life.groups,
+            np.random.default_rng(life.seed),
+        )
+        assert np.array_equal(
+            draws.examples[0][draws.real[0]], before[draws.slot[0][draws.real[0]]]
+        )
         now = before if memory.late else held.examples
         assert np.array_equal(draws.examples[1][draws.real[1]], now[draws.slot[1][draws.real[1]]])
 
@@ -336,7 +402,9 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
 def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
     memory, held, found = TaskRing(7, 7, late=late), TaskRing(7, 7).empty(), []
     for arrivals in arrivals_of([[0, 1, 2, 0], [1, 1], [2, 0, 1, 2]]):
-        draws, held = memory.replay(held, arrivals, np.array([0, 1]), Groups(3, 9), np.random.default_rng(0))
+        draws, held = memory.replay(
+            held, arrivals, np.array([0, 1]), Groups(3, 9), np.random.default_rng(0)
+        )
         found += np.where(draws.real, draws.examples[..., 0], -1).tolist()
     none = [-1] * 7
     assert found[0] == none

@@ -7,7 +7,15 @@ from hypothesis import given, strategies as st
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import POLICIES, Exemplars, Reservoir
-from retrograde.streams.schedule import Schedule, all_rows, chunks, held_rows, test_rows, together, train_rows
+from retrograde.streams.schedule import (
+    Schedule,
+    all_rows,
+    chunks,
+    held_rows,
+    test_rows,
+    together,
+    train_rows,
+)
 
 test_rows.__test__ = False  # a function of the suite, no test
 Split = Registry().find("benchmarks", "split")
@@ -37,7 +45,9 @@ def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, sc
 
 
 def triples(examples, task):
-    return [(row, task, y) for row, y in zip(examples.row.tolist(), examples.y.tolist(), strict=True)]
+    return [
+        (row, task, y) for row, y in zip(examples.row.tolist(), examples.y.tolist(), strict=True)
+    ]
 
 
 def real(rows):
@@ -77,7 +87,9 @@ WIDENING = Schedule("all so far", widening=True)
 
 
 @given(SHAPES)
-def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_padding_of_their_own(shape):
+def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_padding_of_their_own(
+    shape,
+):
     batch, _, number, seed = shape
     made = benchmark_of(batch, steps=3)
     rows, _ = train_rows(made.stream(dataset(), seed), number, made, WIDENING, None, None, seed)
@@ -93,7 +105,9 @@ def test_steps_that_widen_use_all_so_far_once_in_an_epoch():
     for number in range(3):
         rows, _ = train_rows(made.stream(dataset(), 0), number, made, WIDENING, None, None, 0)
         tasks = made.stream(dataset(), 0).tasks[: number + 1]
-        assert sorted(real(rows)) == sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+        assert sorted(real(rows)) == sorted(
+            triple for n, task in enumerate(tasks) for triple in triples(task.train, n)
+        )
         assert WIDENING.length(made, len(real(rows)), number + 1) == (1, len(rows))
 
 
@@ -110,7 +124,11 @@ def test_a_batch_larger_than_the_task_is_one_padded_step():
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own():
-    epochs = [real(epoch) for seed in range(3) for epoch in np.split(rows_of(1, epochs=3, seed=seed)[0], 3)]
+    epochs = [
+        real(epoch)
+        for seed in range(3)
+        for epoch in np.split(rows_of(1, epochs=3, seed=seed)[0], 3)
+    ]
     assert len(set(map(tuple, epochs))) == 9
 
 
@@ -127,7 +145,9 @@ def test_tasks_of_one_size_are_shuffled_differently():
 def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
     for number in range(3):
         plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
-        beside, replayed, _ = rows_of(number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5))
+        beside, replayed, _ = rows_of(
+            number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5)
+        )
         assert np.array_equal(plain[..., :4], beside[..., :4])
         assert replayed.shape == (len(plain), 5, 5)
 
@@ -146,7 +166,9 @@ def test_the_scenario_changes_neither_order_nor_rows():
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_only_the_first_epoch_adds_to_the_memory(policy):
-    once, thrice = (rows_of(1, epochs=epochs, memory=POLICIES[policy](8, 3))[2] for epochs in (1, 3))
+    once, thrice = (
+        rows_of(1, epochs=epochs, memory=POLICIES[policy](8, 3))[2] for epochs in (1, 3)
+    )
     arrived = sum(len(task.train.row) for task in Split(tasks=3).stream(dataset(), 0).tasks[:2])
     assert once.seen == thrice.seen
     assert once.seen.total() == arrived
@@ -160,7 +182,9 @@ def test_the_first_epochs_arrivals_are_what_a_large_memory_holds():
 @given(SHAPES, st.sampled_from(sorted(POLICIES)))
 def test_what_is_replayed_arrived_in_an_earlier_step(shape, policy):
     batch, epochs, number, seed = shape
-    new, replayed, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4))
+    new, replayed, _ = rows_of(
+        number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4)
+    )
     past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
     for arrivals, old in zip(new, replayed, strict=True):
         assert set(real(old)) <= past
@@ -184,7 +208,9 @@ def test_the_rows_of_a_seed_are_the_same_whichever_other_seeds_were_scheduled(po
 def test_test_rows_are_the_tests_of_all_tasks_in_order():
     stream = benchmark_of().stream(dataset(), 1)
     rows = test_rows(stream)
-    assert real(rows) == [triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)]
+    assert real(rows) == [
+        triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)
+    ]
     assert rows.shape == (12, 4)
 
 
@@ -218,7 +244,9 @@ def test_padding_names_rows_that_exist():
 
 @given(st.integers(1, 20), st.integers(1, 8))
 def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
-    rows = np.concatenate([np.arange(3 * count).reshape(count, 3), np.ones((count, 1), int)], axis=1)
+    rows = np.concatenate(
+        [np.arange(3 * count).reshape(count, 3), np.ones((count, 1), int)], axis=1
+    )
     copy = rows.copy()
     cut = chunks(rows, size)
     assert cut.shape == (-(-count // size), size, 4)
@@ -231,20 +259,36 @@ def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
 def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
     made, glanced = (benchmark_of(4, 2, glances=glances) for glances in (1, 3))
     once, again = (
-        train_rows(made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0)[0][:, :4]
+        train_rows(
+            made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0
+        )[0][:, :4]
         for made_ in (made, glanced)
     )
     assert len(again) == 3 * len(once)
-    once, again = once[..., :4], again[..., :4]  # without the slots, which are written at the last glance
+    once, again = (
+        once[..., :4],
+        again[..., :4],
+    )  # without the slots, which are written at the last glance
     assert np.array_equal(again[::3], once)
     for glance in (1, 2):
-        assert all(sorted(map(tuple, a)) == sorted(map(tuple, b)) for a, b in zip(again[glance::3], once, strict=True))
+        assert all(
+            sorted(map(tuple, a)) == sorted(map(tuple, b))
+            for a, b in zip(again[glance::3], once, strict=True)
+        )
     assert not np.array_equal(again[1::3], once)
 
 
 def test_nothing_is_replayed_before_the_last_glance_at_it():
     made = benchmark_of(4, glances=3)
-    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), Reservoir(50, 2), Reservoir(50, 2).empty(), 0)
+    rows, _ = train_rows(
+        made.stream(dataset(), 0),
+        0,
+        made,
+        Schedule(),
+        Reservoir(50, 2),
+        Reservoir(50, 2).empty(),
+        0,
+    )
     for step in range(len(rows)):
         seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 5)}
         assert {tuple(row[:3]) for row in rows[step, 4:] if row[3]} <= seen
@@ -253,13 +297,17 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
 
 def test_a_strategy_may_set_the_pace_itself():
     made = benchmark_of(4, glances=3)
-    rows, _ = train_rows(made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0)
+    rows, _ = train_rows(
+        made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0
+    )
     assert rows.shape[1:] == (1, 5)
     assert np.array_equal(rows[::2], rows[1::2])
 
 
 @given(SHAPES, st.integers(1, 3), st.sampled_from(sorted(POLICIES)))
-def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(shape, glances, policy):
+def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(
+    shape, glances, policy
+):
     """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
     batch, epochs, _, seed = shape
     memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, glances=glances)
@@ -294,7 +342,9 @@ def test_a_task_may_take_a_number_of_steps_whatever_its_examples(number):
 
 def test_what_was_not_trained_on_does_not_enter_the_memory():
     made, memory = benchmark_of(4, 1, steps=2), Reservoir(50, 1)
-    rows, held = train_rows(made.stream(dataset(), 0), 0, made, Schedule(), memory, memory.empty(), 0)
+    rows, held = train_rows(
+        made.stream(dataset(), 0), 0, made, Schedule(), memory, memory.empty(), 0
+    )
     assert sorted(map(tuple, held.examples[held.filled].tolist())) == sorted(real(rows[:, :4]))
 
 
@@ -309,7 +359,10 @@ def test_a_memory_alone_is_trained_on_in_so_many_epochs():
 def test_arrivals_may_be_mixed_with_what_is_held():
     memory, made = Exemplars(6, 0), benchmark_of(4)
     stream = made.stream(dataset(), 0)
-    triples_of = [np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1) for n, t in enumerate(stream.tasks)]
+    triples_of = [
+        np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1)
+        for n, t in enumerate(stream.tasks)
+    ]
     held = memory.choose(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
     rows, after = train_rows(stream, 1, made, Schedule("arrivals and memory"), memory, held, 0)
     kept = held.examples[held.filled]

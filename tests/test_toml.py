@@ -26,7 +26,20 @@ def test_a_byte_order_mark_before_a_suite_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ['"3"', "true", "3.0", "0", "-1", "10001", "1" + 400 * "0", "0x" + 9999 * "f", "[3]", "nan", "1979-05-27"]
+    "value",
+    [
+        '"3"',
+        "true",
+        "3.0",
+        "0",
+        "-1",
+        "10001",
+        "1" + 400 * "0",
+        "0x" + 9999 * "f",
+        "[3]",
+        "nan",
+        "1979-05-27",
+    ],
 )
 def test_seeds_are_a_whole_number_of_toml_within_the_limit(tmp_path, value):
     with pytest.raises(UserError, match=r"seeds=.* is not possible") as refusal:
@@ -63,7 +76,17 @@ def test_titles_and_lists_of_a_suite_are_of_their_types(tmp_path, old, new):
         (b"title = '\xff'", "utf-8"),
         (f"x = [{BYTES * '1,'}]", rf"at most {BYTES} bytes; .* has \d+"),
     ],
-    ids=["lists", "tables", "digits", "a key", "a table", "an inline key", "quoted keys", "not UTF-8", "size"],
+    ids=[
+        "lists",
+        "tables",
+        "digits",
+        "a key",
+        "a table",
+        "an inline key",
+        "quoted keys",
+        "not UTF-8",
+        "size",
+    ],
 )
 def test_a_suite_that_would_stop_the_reader_is_refused(tmp_path, content, why):
     with pytest.raises(UserError, match=why):
@@ -72,7 +95,9 @@ def test_a_suite_that_would_stop_the_reader_is_refused(tmp_path, content, why):
 
 @pytest.mark.parametrize("name", ["a" * 300, "a" * 5000, "nul\0", "/dev/zero"])
 def test_a_path_that_is_no_regular_file_is_refused_as_a_suite(name):
-    with pytest.raises(UserError, match="A path names a file or a folder|There is no suite|Only regular files"):
+    with pytest.raises(
+        UserError, match="A path names a file or a folder|There is no suite|Only regular files"
+    ):
         read_suite(name)
 
 
@@ -95,12 +120,18 @@ def test_a_suite_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monke
 
 def test_a_suite_has_no_more_cells_than_a_run_plans(tmp_path):
     many = str([f"b{n}" for n in range(CELLS // 1000 + 1)]), str([f"s{n}" for n in range(1000)])
-    suite = read(tmp_path, f'title = "t"\n[[cells]]\nbenchmarks = {many[0]}\nstrategies = {many[1]}\n')
-    with pytest.raises(UserError, match=rf"at most {CELLS} cells; benchmarks times strategies are {CELLS + 1000}"):
+    suite = read(
+        tmp_path, f'title = "t"\n[[cells]]\nbenchmarks = {many[0]}\nstrategies = {many[1]}\n'
+    )
+    with pytest.raises(
+        UserError, match=rf"at most {CELLS} cells; benchmarks times strategies are {CELLS + 1000}"
+    ):
         suite.requests()
 
 
 def test_a_run_has_no_more_replicates_than_it_can_plan(tmp_path):
     requests = [Request("split", "er")] * 101
-    with pytest.raises(UserError, match=rf"at most {REPLICATES} replicates; 101 cells of 10000 seeds are 1010000"):
+    with pytest.raises(
+        UserError, match=rf"at most {REPLICATES} replicates; 101 cells of 10000 seeds are 1010000"
+    ):
         plan(requests, 10_000, Registry(), Context(), Store(tmp_path))

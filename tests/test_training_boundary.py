@@ -30,7 +30,9 @@ def stepping(change):
 
     class Stepping(Counts):
         def step(self, net, state, arrival):
-            return change(net.descend(state, net.grad(state.params, arrival.new), self.lr), state, arrival)
+            return change(
+                net.descend(state, net.grad(state.params, arrival.new), self.lr), state, arrival
+            )
 
     return Stepping()
 
@@ -38,14 +40,26 @@ def stepping(change):
 STEPS = {
     "nothing": (lambda _after, _state, _arrival: None, "gives a State; it gave None"),
     "a pair": (lambda after, _state, _arrival: (after, {}), "gives a State; it gave a tuple of 2"),
-    "a missing key": (lambda after, _state, _arrival: after.replace(extra={}), r"extra\['seen'\] is missing"),
-    "a key too many": (lambda after, state, _arrival: after.replace(extra={**state.extra, "n": torch.ones(1)}), "is new"),
+    "a missing key": (
+        lambda after, _state, _arrival: after.replace(extra={}),
+        r"extra\['seen'\] is missing",
+    ),
+    "a key too many": (
+        lambda after, state, _arrival: after.replace(extra={**state.extra, "n": torch.ones(1)}),
+        "is new",
+    ),
     "a shape that broadcasts": (
         lambda after, _state, _arrival: after.replace(extra={"seen": torch.zeros(1)}),
         r"extra\['seen'\] has shape \(1,\), wanted \(\)",
     ),
-    "another dtype": (lambda after, state, _arrival: after.replace(extra={"seen": state.extra["seen"].double()}), "float64"),
-    "a number": (lambda after, _state, _arrival: after._replace(extra={"seen": 1.0}), "is a float, no tensor"),
+    "another dtype": (
+        lambda after, state, _arrival: after.replace(extra={"seen": state.extra["seen"].double()}),
+        "float64",
+    ),
+    "a number": (
+        lambda after, _state, _arrival: after._replace(extra={"seen": 1.0}),
+        "is a float, no tensor",
+    ),
     "a missing parameter": (
         lambda after, _state, _arrival: after.replace(params=dict(list(after.params.items())[1:])),
         r"params\['1\.weight'\] is missing",
@@ -54,7 +68,10 @@ STEPS = {
         lambda after, state, _arrival: (state.extra["seen"].add_(1), after)[1],
         r"changes state.extra\['seen'\] in place",
     ),
-    "an arrival changed in place": (lambda after, _state, arrival: (arrival.new.x.mul_(2), after)[1], "arrival.new.x"),
+    "an arrival changed in place": (
+        lambda after, _state, arrival: (arrival.new.x.mul_(2), after)[1],
+        "arrival.new.x",
+    ),
 }
 
 
@@ -62,7 +79,9 @@ STEPS = {
 def test_a_step_that_gives_or_changes_what_it_may_not_is_refused(fault):
     change, why = STEPS[fault]
     benchmark = Blobs()
-    with pytest.raises(UserError, match=rf"Stepping\.step \(test_training_boundary\.py:\d+\).*{why}"):
+    with pytest.raises(
+        UserError, match=rf"Stepping\.step \(test_training_boundary\.py:\d+\).*{why}"
+    ):
         check(benchmark, stepping(change), benchmark.stream(blobs(), 0), CPU)
 
 
@@ -96,7 +115,10 @@ def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(faul
 
     benchmark = Blobs()
     for part in (Pure(), Opaque()):
-        with pytest.raises(UserError, match=rf"{type(part).__name__}\.predict \(test_training_boundary\.py:\d+\) gives.*{why}"):
+        with pytest.raises(
+            UserError,
+            match=rf"{type(part).__name__}\.predict \(test_training_boundary\.py:\d+\) gives.*{why}",
+        ):
             check(benchmark, part, benchmark.stream(blobs(), 0), CPU)
 
 

@@ -75,7 +75,12 @@ for cell in sys.argv[1:]:
     ids=["models", "regularised", "constrained"],
 )
 def test_the_compiled_step_gives_the_numbers_of_the_eager_one(cells):
-    run = subprocess.run([sys.executable, "-c", EAGER_AND_COMPILED, *cells], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", EAGER_AND_COMPILED, *cells],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     apart = dict(zip(cells, map(float, run.stdout.split()), strict=True))
     assert not {cell: gap for cell, gap in apart.items() if not gap < 1e-3}
@@ -165,7 +170,9 @@ for spec in sys.argv[1:]:
 def test_cells_that_differ_in_sizes_alone_share_a_graph_that_takes_them(compiled):
     """The cells in turn, each with the number of graphs that it compiles."""
     cells = [cell.rstrip(",") for cell in compiled]
-    run = subprocess.run([sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", SHARED, *cells], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     counted, apart = zip(*(line.split() for line in run.stdout.splitlines()), strict=True)
     assert dict(zip(compiled, map(int, counted), strict=True)) == compiled
@@ -289,7 +296,9 @@ for each in sys.argv[1:]:
 @pytest.mark.slow
 def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
     cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,steps=1"]
-    run = subprocess.run([sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     apart = [float(line) for line in run.stdout.split()]
     assert len(apart) == len(cells)
@@ -341,7 +350,9 @@ print(*[apart(*pair) for pair in pairs])
     ids=["shapes", "settings", "strategies"],
 )
 def test_compiled_backends_that_take_turns_each_give_the_numbers_of_their_eager_twin(cells):
-    run = subprocess.run([sys.executable, "-c", TOGETHER, *cells], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", TOGETHER, *cells], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     apart = [float(word) for word in run.stdout.split()]
     assert len(apart) == len(cells)

@@ -23,7 +23,15 @@ PARTS = Registry()
 DIGITS = load("digits", Path())
 FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
 LINES = {"iterations": 6, "tasks": 3, "test_tasks": 6, "test_queries": 6, "checks": 2}
-DIGITS_OF = {"model": "mlp-8", "ways": 2, "iterations": 6, "tasks": 3, "test_tasks": 6, "test_queries": 6, "checks": 2}
+DIGITS_OF = {
+    "model": "mlp-8",
+    "ways": 2,
+    "iterations": 6,
+    "tasks": 3,
+    "test_tasks": 6,
+    "test_queries": 6,
+    "checks": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +44,9 @@ def watched(monkeypatch):
 def kept(monkeypatch):
     """The replicates that the loop worked with."""
     found = []
-    monkeypatch.setattr(episode_loop, "Episodes", lambda *arguments: found.append(Episodes(*arguments)) or found[-1])
+    monkeypatch.setattr(
+        episode_loop, "Episodes", lambda *arguments: found.append(Episodes(*arguments)) or found[-1]
+    )
     return found
 
 
@@ -61,19 +71,29 @@ def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **se
         (1, 1, [0, 1]),
     ],
 )
-def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(iterations, checks, expected):
+def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
+    iterations, checks, expected
+):
     (outcome,) = run(strategy("maml"), iterations=iterations, checks=checks)
     assert [each.iteration for each in outcome.adaptation.checks] == expected
 
 
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
 def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(data, kept):
-    once, often = (run(strategy("maml"), (0, 1), data, iterations=7, checks=checks) for checks in (1, 7))
+    once, often = (
+        run(strategy("maml"), (0, 1), data, iterations=7, checks=checks) for checks in (1, 7)
+    )
     for name, value in kept[0].state.params.items():
         assert torch.equal(value, kept[1].state.params[name])
     for one, other in zip(once, often, strict=True):
-        assert (one.adaptation.loss, one.adaptation.correct) == (other.adaptation.loss, other.adaptation.correct)
-        assert (one.adaptation.checks[-1], one.counts) == (other.adaptation.checks[-1], other.counts)
+        assert (one.adaptation.loss, one.adaptation.correct) == (
+            other.adaptation.loss,
+            other.adaptation.correct,
+        )
+        assert (one.adaptation.checks[-1], one.counts) == (
+            other.adaptation.checks[-1],
+            other.counts,
+        )
 
 
 def test_progress_is_told_every_iteration():
@@ -111,7 +131,9 @@ def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data
         last, new = outcome.adaptation.checks[-1], kept[0].draw("validation", 5, "validation")
         measured = kept[0].measure(new)
         assert np.allclose(last.loss, measured.loss[i].mean(1), rtol=1e-3)
-        assert np.allclose(last.accuracy, measured.correct[i].double().mean(1) / 12 if data else [], rtol=1e-3)
+        assert np.allclose(
+            last.accuracy, measured.correct[i].double().mean(1) / 12 if data else [], rtol=1e-3
+        )
         assert np.isclose(last.cosine, kept[0].alignment(new, 0)[i, 0], rtol=1e-3)
         seen = kept[0].alignment(kept[0].draw("train", 5, "probe"), 0, test=False)
         assert np.isclose(last.cosine_seen, seen[i, 0], rtol=1e-3)
@@ -153,14 +175,18 @@ def test_the_same_seed_leaves_the_same_again():
 
 def test_a_model_that_keeps_running_statistics_is_refused_before_meta_training(tmp_path):
     layers = "nn.Linear(1, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, outputs)"
-    (tmp_path / "nets.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})\n")
+    (tmp_path / "nets.py").write_text(
+        f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})\n"
+    )
     with pytest.raises(UserError, match="track_running_stats=False"):
         check(Lines(model=f"{tmp_path / 'nets.py'}:net"), strategy("maml"), Slopes())
 
 
 def test_a_wave_leaves_its_first_test_tasks_as_curves():
     bench = Sinusoid(model="mlp-8", iterations=2, tasks=2, checks=1, test_tasks=4)
-    (outcome,) = meta_train(bench, strategy("maml", test_steps=3), [bench.stream(None, 0)], [0], CPU, "off")
+    (outcome,) = meta_train(
+        bench, strategy("maml", test_steps=3), [bench.stream(None, 0)], [0], CPU, "off"
+    )
     assert [np.shape(fit.predicted) for fit in outcome.adaptation.fits] == [(4, 51)] * 2
 
 
@@ -170,7 +196,11 @@ FAILED = "The loss of 6 test tasks became non-finite after 1 inner step."
 
 @pytest.mark.parametrize(
     ("part", "fault"),
-    [(strategy("maml", lr=1e30), LOST), (strategy("maml", meta_lr=1e30), LOST), (strategy("scratch", lr=1e30), FAILED)],
+    [
+        (strategy("maml", lr=1e30), LOST),
+        (strategy("maml", meta_lr=1e30), LOST),
+        (strategy("scratch", lr=1e30), FAILED),
+    ],
     ids=["inner rate", "outer rate", "inner rate at test"],
 )
 def test_what_becomes_non_finite_is_a_fault_and_leaves_no_number(part, fault):
@@ -188,10 +218,17 @@ def test_meta_training_ends_at_the_check_that_finds_no_replicate_sound():
 
 def test_the_first_step_after_which_any_test_task_is_lost_is_told_with_the_number_of_tasks():
     nan, inf = torch.nan, torch.inf
-    loss, cosine = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, inf], [inf, nan, 3.0, inf]]), torch.zeros(3)
-    assert episode_loop._tested_fault(loss, cosine) == "The loss of 1 test task became non-finite after 1 inner step."
+    loss, cosine = (
+        torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, inf], [inf, nan, 3.0, inf]]),
+        torch.zeros(3),
+    )
     assert (
-        episode_loop._tested_fault(loss[[0, 0, 2]], cosine) == "The loss of 3 test tasks became non-finite after 2 inner steps."
+        episode_loop._tested_fault(loss, cosine)
+        == "The loss of 1 test task became non-finite after 1 inner step."
+    )
+    assert (
+        episode_loop._tested_fault(loss[[0, 0, 2]], cosine)
+        == "The loss of 3 test tasks became non-finite after 2 inner steps."
     )
     assert episode_loop._tested_fault(loss[:1], cosine[:1]) == ""
 
@@ -212,7 +249,9 @@ def test_a_replicate_that_diverges_leaves_the_others_alone(partition, fault):
     wild, tame = run(strategy("maml"), (0, 1), sources=[Wild(partition), Slopes()])
     assert (wild.fault, wild.adaptation, tame.fault) == (fault, None, "")
     assert tame.counts["steps"] == 6
-    assert np.allclose(tame.adaptation.loss, run(strategy("maml"), (1,))[0].adaptation.loss, rtol=1e-3)
+    assert np.allclose(
+        tame.adaptation.loss, run(strategy("maml"), (1,))[0].adaptation.loss, rtol=1e-3
+    )
 
 
 class Far(Slopes):
@@ -236,7 +275,10 @@ def test_a_check_without_a_number_is_left_out_and_no_fault():
 
 
 def test_an_oracle_is_refused_where_there_are_no_facts():
-    with pytest.raises(UserError, match="Oracle is told the facts of each task, and FewShot has none. Leave it out."):
+    with pytest.raises(
+        UserError,
+        match="Oracle is told the facts of each task, and FewShot has none. Leave it out.",
+    ):
         check(bench := FewShot(), strategy("oracle"), bench.stream(DIGITS, 0))
     check(bench := Sinusoid(), strategy("oracle"), bench.stream(None, 0))
 
@@ -244,7 +286,11 @@ def test_an_oracle_is_refused_where_there_are_no_facts():
 MISFITS = {
     "no such model": ("resnet", "maml", "A model is mlp"),
     "a model with too many outputs": ("torch.nn:Identity", "maml", "must give 5 outputs"),
-    "a model without a head": ("retrograde.models.build:conv", "anil:head=top", "the model has no 'top'. Set head to one of"),
+    "a model without a head": (
+        "retrograde.models.build:conv",
+        "anil:head=top",
+        "the model has no 'top'. Set head to one of",
+    ),
 }
 
 
@@ -269,7 +315,9 @@ def test_scratch_takes_no_steps_and_is_looked_at_once():
 def test_scratch_adapts_the_models_first_weights(kept):
     (outcome,) = run(strategy("scratch", lr=0.05, test_steps=3))
     fresh = Episodes(Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU)
-    assert np.allclose(outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3)
+    assert np.allclose(
+        outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,8 +326,14 @@ def test_scratch_adapts_the_models_first_weights(kept):
      ("pretrain", 5 + 7, 0), ("reptile:steps=3,batch=4,test_steps=2", 3 * 4, 3 * 4)],
 )  # fmt: skip
 def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, backward):
-    (outcome,) = run(PARTS.get("strategies", *parse(name)), iterations=4, tasks=3, shots=5, queries=7)
-    assert {key: outcome.counts[key] for key in ("steps", "new", "replayed")} == {"steps": 4, "new": 4 * 3 * 12, "replayed": 0}
+    (outcome,) = run(
+        PARTS.get("strategies", *parse(name)), iterations=4, tasks=3, shots=5, queries=7
+    )
+    assert {key: outcome.counts[key] for key in ("steps", "new", "replayed")} == {
+        "steps": 4,
+        "new": 4 * 3 * 12,
+        "replayed": 0,
+    }
     assert outcome.counts["forward"] == 4 * 3 * forward
     assert outcome.counts.get("backward", 0) == 4 * 3 * backward
     assert outcome.memory["examples"] == 0
@@ -291,20 +345,26 @@ def test_the_rows_of_images_are_counted_for_every_way():
 
 
 @pytest.mark.parametrize(("more", "together"), [(0, 5), (-1, 1)])
-def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(monkeypatch, more, together):
+def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(
+    monkeypatch, more, together
+):
     bench, numbers = FewShot(**DIGITS_OF), (64 * 8 + 8 + 8 * 2 + 2) * 3
     cell = cells.OnEpisodes(bench, strategy("metasgd"), DIGITS)
     monkeypatch.setattr(cells, "CACHED", numbers + more)
     assert cell.together(CPU) == together
     assert cell.together(torch.device("cuda")) == 32
-    assert [cells.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")] == [6, 0]
+    assert [
+        cells.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")
+    ] == [6, 0]
 
 
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch):
     """Clocks wait for a device where they start and where they stop."""
     told, warm_up = [], Episodes.warm_up
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
-    monkeypatch.setattr(Episodes, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1])
+    monkeypatch.setattr(
+        Episodes, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
+    )
     (outcome,) = run(strategy("maml"))
     place = told.index("warm_up")
     assert told[place - 1 : place + 2] == ["wait", "warm_up", "wait"]

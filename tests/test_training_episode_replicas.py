@@ -39,7 +39,10 @@ class Case(NamedTuple):
 
     def ready(self, strategy=None, seeds=(0, 1), learnt=2):
         """Replicates that have met some meta-batches."""
-        part, sources = strategy or MAML(lr=self.lr, test_steps=3), [self.benchmark.stream(DIGITS, seed) for seed in seeds]
+        part, sources = (
+            strategy or MAML(lr=self.lr, test_steps=3),
+            [self.benchmark.stream(DIGITS, seed) for seed in seeds],
+        )
         episodes = Episodes(self.benchmark, part, sources, list(seeds), CPU)
         episodes.learn(learnt, lambda _: None)
         return episodes
@@ -51,7 +54,12 @@ def few_shot(model, **settings):
 
 
 WAVES = Case(Sinusoid(model="mlp-8", shots=6, queries=3, test_shots=4, **SMALL), 4, mse_loss, 0.02)
-CASES = {"waves": WAVES, "mlp": few_shot("mlp-8"), "normalised": few_shot("mlpbn-8"), "conv4": few_shot("conv4-4")}
+CASES = {
+    "waves": WAVES,
+    "mlp": few_shot("mlp-8"),
+    "normalised": few_shot("mlpbn-8"),
+    "conv4": few_shot("conv4-4"),
+}
 RATES = {"sgd": 1.0, "momentum": 0.5, "adam": 0.1}  # by which the inner rate is multiplied
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -60,13 +68,22 @@ class Plain:
     """One task as plain PyTorch sees it: a module with a replicate's learned weights, and the task's examples."""
 
     def __init__(self, case, episodes, tasks, replicate, task):
-        x, y = tasks.x[replicate, task].float() * episodes.sources[0].scale, tasks.y[replicate, task]
+        x, y = (
+            tasks.x[replicate, task].float() * episodes.sources[0].scale,
+            tasks.y[replicate, task],
+        )
         if episodes.strategy.told:
             x = torch.stack([torch.cat([row, tasks.truth[replicate, task]]) for row in x])
-        self.support, self.query, self.loss = (x[: case.cut], y[: case.cut]), (x[case.cut :], y[case.cut :]), case.loss
+        self.support, self.query, self.loss = (
+            (x[: case.cut], y[: case.cut]),
+            (x[case.cut :], y[case.cut :]),
+            case.loss,
+        )
         model, outputs = episodes.benchmark.model, episodes.sources[0].outputs
         self.module = build(model, tuple(x.shape[1:]), outputs, seed=9).train()
-        self.module.load_state_dict({name: value[replicate] for name, value in episodes.state.params.items()})
+        self.module.load_state_dict(
+            {name: value[replicate] for name, value in episodes.state.params.items()}
+        )
 
     def after(self, part, look):
         """What `look` gives after 0, 1, ... steps of the inner optimiser."""
@@ -92,8 +109,13 @@ def make_optimizer(name, model, lr):
 
 def plainly(case, episodes, tasks, look):
     """What `look` gives of every replicate, inner step and task."""
-    pairs = [[Plain(case, episodes, tasks, r, t) for t in range(tasks.x.shape[1])] for r in range(len(episodes.seeds))]
-    return torch.stack([torch.stack([p.after(episodes.strategy, look) for p in row], 1) for row in pairs])
+    pairs = [
+        [Plain(case, episodes, tasks, r, t) for t in range(tasks.x.shape[1])]
+        for r in range(len(episodes.seeds))
+    ]
+    return torch.stack(
+        [torch.stack([p.after(episodes.strategy, look) for p in row], 1) for row in pairs]
+    )
 
 
 def query_loss(plain):
@@ -144,13 +166,17 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
 
 
 def test_an_inner_step_is_told_its_number():
-    episodes = WAVES.ready(part := PARTS.find("strategies", "reptile")(lr=0.02, batch=3, test_steps=3))
+    episodes = WAVES.ready(
+        part := PARTS.find("strategies", "reptile")(lr=0.02, batch=3, test_steps=3)
+    )
     tasks = episodes.draw("test", 3, "test")
     measured = episodes.measure(tasks).loss
     for i, t in ((0, 0), (1, 2)):
         learned = {name: value[i] for name, value in episodes.state.params.items()}
         episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
-        adapted = part.adapted(episodes.net, learned, episode.support, 3)  # each step takes the next three examples
+        adapted = part.adapted(
+            episodes.net, learned, episode.support, 3
+        )  # each step takes the next three examples
         assert close(measured[i, 3, t], episodes.net.loss(adapted, episode.query))
 
 
@@ -165,10 +191,18 @@ def query_gradient(plain, params):
 def booked(plain, part):
     """The account of each inner step, from gradients at its ends and in its middle: (step, number)."""
     path = []
-    plain.after(part, lambda plain: path.append(torch.nn.utils.parameters_to_vector(plain.module.parameters()).detach()) or 0)
+    plain.after(
+        part,
+        lambda plain: (
+            path.append(torch.nn.utils.parameters_to_vector(plain.module.parameters()).detach())
+            or 0
+        ),
+    )
     rows = []
     for start, end in pairwise(path):
-        (before, first), (_, amid), (after, last) = (query_gradient(plain, p) for p in (start, (start + end) / 2, end))
+        (before, first), (_, amid), (after, last) = (
+            query_gradient(plain, p) for p in (start, (start + end) / 2, end)
+        )
         step = end - start
         whole = (first + 4 * amid + last) @ step / 6
         exposure = (first.norm() + last.norm()) / 2 * step.norm()
@@ -182,7 +216,10 @@ def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
     tasks = episodes.draw("test", 3, "test")
     account = torch.stack([*episodes.account(tasks, 3)], -1)  # (replicate, step, number)
     for replicate in range(2):
-        plain = [booked(Plain(case, episodes, tasks, replicate, task), episodes.strategy) for task in range(3)]
+        plain = [
+            booked(Plain(case, episodes, tasks, replicate, task), episodes.strategy)
+            for task in range(3)
+        ]
         assert close(account[replicate], torch.stack(plain).mean(0))
     remainder = account[..., 0] - account[..., 1] - account[..., 2]
     assert remainder.abs().max() < 0.1 * account[..., 0].abs().max()
@@ -221,7 +258,9 @@ def test_the_alignment_of_tasks_of_meta_training_cuts_them_as_meta_training_does
 
 @pytest.mark.parametrize("transductive", [True, False])
 @pytest.mark.parametrize("numbers", [1, 10_000, 10**9])
-def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(numbers, transductive, monkeypatch):
+def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(
+    numbers, transductive, monkeypatch
+):
     episodes = few_shot("conv4-4", transductive=transductive).ready()
     tasks = episodes.draw("test", 5, "test")
     whole = episodes.measure(tasks), episodes.alignment(tasks, 2)
@@ -235,8 +274,12 @@ def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(numbers,
 def test_no_more_tasks_than_the_limit_allows_are_measured_at_once(monkeypatch):
     episodes, seen, new = few_shot("mlp-8").ready(learnt=0), [], Tasks.__new__
     tasks = episodes.draw("test", 5, "test")
-    monkeypatch.setitem(episode_replicas.NUMBERS, "cpu", 8_000)  # 2 replicates; 21 examples of 64 pixels, 547 parameters adapt
-    monkeypatch.setattr(Tasks, "__new__", lambda cls, x, *rest: seen.append(x) or new(cls, x, *rest))
+    monkeypatch.setitem(
+        episode_replicas.NUMBERS, "cpu", 8_000
+    )  # 2 replicates; 21 examples of 64 pixels, 547 parameters adapt
+    monkeypatch.setattr(
+        Tasks, "__new__", lambda cls, x, *rest: seen.append(x) or new(cls, x, *rest)
+    )
     episodes.measure(tasks)
     assert [x.shape[1] for x in seen if isinstance(x, torch.Tensor) and x.ndim == 6] == [2, 2, 1]
 
@@ -248,12 +291,19 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.numbers = max([self.numbers, *(each.numel() for each in pytree.tree_leaves(out) if torch.is_tensor(each))])
+        self.numbers = max(
+            [
+                self.numbers,
+                *(each.numel() for each in pytree.tree_leaves(out) if torch.is_tensor(each)),
+            ]
+        )
         return out
 
 
 @pytest.mark.parametrize("numbers", [8_000, 40_000])
-def test_no_more_numbers_are_at_work_at_once_where_each_query_brings_the_support(numbers, monkeypatch):
+def test_no_more_numbers_are_at_work_at_once_where_each_query_brings_the_support(
+    numbers, monkeypatch
+):
     episodes = few_shot("mlp-8", transductive=False).ready(learnt=0)
     tasks = episodes.draw("test", 5, "test")
     monkeypatch.setitem(
@@ -267,7 +317,9 @@ def test_no_more_numbers_are_at_work_at_once_where_each_query_brings_the_support
 def test_meta_learning_starts_from_weights_that_follow_from_the_seed():
     episodes = few_shot("conv4-4").ready(seeds=(5, 7), learnt=0)
     for i, seed in enumerate((5, 7)):
-        for name, value in build("conv4-4", (1, 8, 8), 3, torch_seed(seed, "weights")).named_parameters():
+        for name, value in build(
+            "conv4-4", (1, 8, 8), 3, torch_seed(seed, "weights")
+        ).named_parameters():
             assert torch.equal(episodes.state.params[name][i], value)
 
 
@@ -316,7 +368,10 @@ class Notes(MetaStrategy):
     def meta_step(self, net, state, episodes, progress):
         rows = torch.cat([episodes.support.x, episodes.query.x], 1)[..., 0]
         met = (rows[..., None] == torch.arange(400)).sum((0, 1)).float()
-        extra = {"met": state.params["met"] + met, "when": torch.where(met > 0, progress, state.params["when"])}
+        extra = {
+            "met": state.params["met"] + met,
+            "when": torch.where(met > 0, progress, state.params["when"]),
+        }
         return state.replace(params=state.params | extra)
 
 
@@ -327,7 +382,11 @@ def noted(iterations=10, block=4, learn=(10,)):
     start = source.number
     for count in learn:
         episodes.learn(count, lambda _: None)
-    return source, episodes, {name: episodes.state.params[name][0, start:].tolist() for name in ("met", "when")}
+    return (
+        source,
+        episodes,
+        {name: episodes.state.params[name][0, start:].tolist() for name in ("met", "when")},
+    )
 
 
 def test_every_block_of_meta_training_draws_tasks_of_its_own(monkeypatch):
@@ -364,9 +423,13 @@ def test_one_replicate_that_is_not_finite_is_unsound_and_the_others_are_not():
     [("sgd", "maml", 0), ("momentum", "maml", 25), ("adam", "maml", 51), ("sgd", "metasgd", 25), ("adam", "metasgd", 126),
      ("adam", "reptile", 0), ("adam", "scratch", 0)],
 )  # fmt: skip
-def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_descends(optimizer, name, numbers):
+def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_descends(
+    optimizer, name, numbers
+):
     benchmark = Sinusoid(model="mlp-8", optimizer=optimizer)
-    episodes = Episodes(benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU)
+    episodes = Episodes(
+        benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU
+    )
     assert sum(value[0].numel() for value in episodes.net.own(episodes.state.params).values()) == 25
     assert episodes.state_bytes() == 4 * numbers
 
@@ -414,7 +477,9 @@ def test_a_strategy_that_is_told_sees_the_facts_of_the_task_beside_every_input()
 
 def test_a_model_from_a_file_and_a_loss_of_the_benchmarks_own_are_what_is_adapted(tmp_path):
     layers = "nn.Linear(*shape, 6), nn.Tanh(), nn.Linear(6, outputs)"
-    (tmp_path / "nets.py").write_text(f"from torch import nn\ndef tanh(shape, outputs): return nn.Sequential({layers})\n")
+    (tmp_path / "nets.py").write_text(
+        f"from torch import nn\ndef tanh(shape, outputs): return nn.Sequential({layers})\n"
+    )
 
     @dataclass(frozen=True, kw_only=True)
     class Absolute(Sinusoid):
@@ -430,8 +495,12 @@ def test_a_model_from_a_file_and_a_loss_of_the_benchmarks_own_are_what_is_adapte
 
 def test_frozen_parameters_stay_where_they_are(tmp_path):
     layers = "nn.Linear(1, 6).requires_grad_(False), nn.Tanh(), nn.Linear(6, 1)"
-    (tmp_path / "frozen.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})\n")
-    episodes = WAVES._replace(benchmark=Sinusoid(model=f"{tmp_path / 'frozen.py'}:net", **SMALL)).ready(learnt=0)
+    (tmp_path / "frozen.py").write_text(
+        f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})\n"
+    )
+    episodes = WAVES._replace(
+        benchmark=Sinusoid(model=f"{tmp_path / 'frozen.py'}:net", **SMALL)
+    ).ready(learnt=0)
     start = episodes.buffers["0.weight"].clone()
     episodes.learn(2, lambda _: None)
     assert sorted(episodes.state.params) == ["2.bias", "2.weight"]

@@ -45,7 +45,9 @@ class Plain(Learner):
     def observe(self, x, y, task):
         loss = cross_entropy(self.model(x), y)
         for parameter, gradient in zip(
-            self.model.parameters(), torch.autograd.grad(loss, [*self.model.parameters()]), strict=True
+            self.model.parameters(),
+            torch.autograd.grad(loss, [*self.model.parameters()]),
+            strict=True,
         ):
             parameter.data -= self.lr * gradient
 
@@ -126,7 +128,9 @@ def test_products_and_ceilings_are_those_of_plain_autograd():
         first, second = seen.halves.unbind(1)
         expected = (first @ second.T + second @ first.T) / 2
         assert np.allclose(probe.loss, seen.loss, rtol=2e-3)
-        assert np.allclose(probe.products, expected, rtol=2e-3, atol=1e-4 * float(expected.abs().max()))
+        assert np.allclose(
+            probe.products, expected, rtol=2e-3, atol=1e-4 * float(expected.abs().max())
+        )
         assert np.allclose(probe.ceiling, torch.cosine_similarity(first, second), atol=2e-3)
 
 
@@ -139,7 +143,9 @@ def test_an_account_is_that_of_plain_autograd_at_both_ends_and_in_the_middle_of_
     for account in accounts:
         expected, position = _booked(hand, account.task, position)
         mine = [account.before, account.after, account.slope, account.curvature, account.exposure]
-        for name, own, other in zip(("before", "after", "slope", "curvature", "exposure"), mine, expected[:-1], strict=True):
+        for name, own, other in zip(
+            ("before", "after", "slope", "curvature", "exposure"), mine, expected[:-1], strict=True
+        ):
             assert np.allclose(own, other, rtol=5e-3, atol=2e-5), name
         assert account.length == pytest.approx(float(expected[-1]), rel=2e-3)
         assert account.windows == 5
@@ -210,7 +216,9 @@ def vector(*numbers):
 def test_of_quadratic_losses_the_account_is_exact_and_nothing_remains():
     random = torch.Generator().manual_seed(0)
     roots = [torch.randn(4, 4, generator=random) for _ in range(3)]
-    bowls = Bowls([root @ root.T for root in roots], [torch.randn(4, generator=random) for _ in range(3)])
+    bowls = Bowls(
+        [root @ root.T for root in roots], [torch.randn(4, generator=random) for _ in range(3)]
+    )
     steps = torch.randn(7, 4, generator=random)
     places = steps.cumsum(0)
     account, _ = bowls.walk([places[0]], [*places[1:4]], [*places[4:]])
@@ -226,8 +234,12 @@ def test_of_quadratic_losses_the_account_is_exact_and_nothing_remains():
 
 def test_a_task_whose_parameters_no_other_moves_has_an_account_of_zeros():
     first, second = torch.diag(vector(1.0, 1, 0, 0)), torch.diag(vector(0.0, 0, 1, 1))
-    bowls = Bowls([first, second, second], [vector(1.0, 2, 0, 0), vector(0.0, 0, 3, 4), vector(0.0, 0, 5, 6)])
-    account, _ = bowls.walk([vector(0.5, 1, 0, 0)], [vector(0.5, 1, 1, 2), vector(0.5, 1, 3, 4)], [vector(0.5, 1, 5, 6)])
+    bowls = Bowls(
+        [first, second, second], [vector(1.0, 2, 0, 0), vector(0.0, 0, 3, 4), vector(0.0, 0, 5, 6)]
+    )
+    account, _ = bowls.walk(
+        [vector(0.5, 1, 0, 0)], [vector(0.5, 1, 1, 2), vector(0.5, 1, 3, 4)], [vector(0.5, 1, 5, 6)]
+    )
     assert account.observed.tolist() == account.slope == account.curvature == [0.0]
     assert account.exposure[0] > 0
 
@@ -254,7 +266,9 @@ def test_copies_of_a_task_align_and_small_steps_go_straight_down_their_loss():
         assert np.allclose(probe.cosines, 1, atol=1e-3)
         assert np.allclose(probe.ceiling, 1, atol=1e-3)
     for account in outcome.accounts:
-        assert -account.interference / account.exposure == pytest.approx(np.ones(account.task), abs=1e-2)
+        assert -account.interference / account.exposure == pytest.approx(
+            np.ones(account.task), abs=1e-2
+        )
 
 
 class Linear(nn.Module):
@@ -269,9 +283,13 @@ class Linear(nn.Module):
 
 
 def test_orthogonal_linear_tasks_neither_align_nor_interfere():
-    x = np.kron(np.eye(6, dtype=np.float32), np.ones((4, 2), np.float32))  # every class has inputs of its own
+    x = np.kron(
+        np.eye(6, dtype=np.float32), np.ones((4, 2), np.float32)
+    )  # every class has inputs of its own
     data = Dataset("apart", x, np.repeat(np.arange(6), 4), x, np.repeat(np.arange(6), 4))
-    outcome = run(Blobs(model=f"{Path(__file__)}:Linear", batch=4, probe_every=1), finetune(), data)[0]
+    outcome = run(
+        Blobs(model=f"{Path(__file__)}:Linear", batch=4, probe_every=1), finetune(), data
+    )[0]
     for probe in outcome.gradients:
         products = probe.products
         assert np.allclose(products - np.diag(products.diagonal()), 0)
@@ -280,9 +298,16 @@ def test_orthogonal_linear_tasks_neither_align_nor_interfere():
         assert np.allclose([account.slope, account.curvature], 0)
 
 
-@pytest.mark.parametrize("part", [finetune(), PARTS.get("strategies", "lamaml"), Plain()], ids=["finetune", "lamaml", "opaque"])
+@pytest.mark.parametrize(
+    "part",
+    [finetune(), PARTS.get("strategies", "lamaml"), Plain()],
+    ids=["finetune", "lamaml", "opaque"],
+)
 def test_probing_changes_no_result(part):
-    seen, unseen = (run(Blobs(probe=probe, probe_every=every), part, blobs(), (0,)) for probe, every in ((8, 2), (0, 0)))
+    seen, unseen = (
+        run(Blobs(probe=probe, probe_every=every), part, blobs(), (0,))
+        for probe, every in ((8, 2), (0, 0))
+    )
     assert seen[0].correct == unseen[0].correct
     assert not unseen[0].gradients
     assert not unseen[0].accounts
@@ -294,13 +319,18 @@ def test_probing_leaves_parameters_buffers_and_generators_alone():
     benchmark = Blobs(model="mlpbn-8", probe_every=1)
     backend = Vectorised(benchmark, finetune(), [benchmark.stream(blobs(), 0)], [0], CPU)
     prober = Prober(backend, backend.streams, [0], Clocks(CPU))
-    kept = {name: value.clone() for name, value in {**backend.state.params, **backend.buffers}.items()}
+    kept = {
+        name: value.clone() for name, value in {**backend.state.params, **backend.buffers}.items()
+    }
     generator = torch.get_rng_state()
     prober.advance(1)
     prober.end_task()
     prober.advance(1)
     assert len(prober.probes[0]) == 1
-    assert all(torch.equal(value, kept[name]) for name, value in {**backend.state.params, **backend.buffers}.items())
+    assert all(
+        torch.equal(value, kept[name])
+        for name, value in {**backend.state.params, **backend.buffers}.items()
+    )
     assert torch.equal(generator, torch.get_rng_state())
 
 
@@ -308,14 +338,22 @@ def test_windows_are_so_many_steps_long_and_the_last_one_ends_with_the_task():
     outcome = run(Blobs(probe_every=3, batch=5), finetune(), blobs())[0]
     assert [probe.step for probe in outcome.gradients] == [10, 20, 30]
     assert [len(probe.loss) for probe in outcome.gradients] == [2, 3, 3]
-    assert [account.windows for account in outcome.accounts] == [4, 4]  # after 3, 6, 9 and 10 steps of a task
+    assert [account.windows for account in outcome.accounts] == [
+        4,
+        4,
+    ]  # after 3, 6, 9 and 10 steps of a task
 
 
 def test_a_strategy_with_a_pace_of_its_own_has_windows_of_as_many_arrivals():
-    part = PARTS.find("strategies", "mer")(batches=2, draw=3, memory=20)  # two steps for each example
+    part = PARTS.find("strategies", "mer")(
+        batches=2, draw=3, memory=20
+    )  # two steps for each example
     outcome = run(Blobs(probe_every=3, batch=5, glances=2), part, blobs())[0]
     assert outcome.counts["steps"] == 3 * 46 * 2
-    assert [account.windows for account in outcome.accounts] == [7, 7]  # of 15 steps; 6 of 15 and one of 2, of 92
+    assert [account.windows for account in outcome.accounts] == [
+        7,
+        7,
+    ]  # of 15 steps; 6 of 15 and one of 2, of 92
 
 
 def test_without_an_interval_the_window_is_the_whole_task():
@@ -326,7 +364,10 @@ def test_without_an_interval_the_window_is_the_whole_task():
 def test_losses_of_an_account_are_those_of_the_probes_at_both_ends():
     outcome = run(Blobs(probe_every=2), finetune(), blobs())[0]
     for account in outcome.accounts:
-        before, after = (outcome.gradients[task].loss[: account.task] for task in (account.task - 1, account.task))
+        before, after = (
+            outcome.gradients[task].loss[: account.task]
+            for task in (account.task - 1, account.task)
+        )
         assert account.before == pytest.approx(before, rel=1e-3)
         assert account.after == pytest.approx(after, rel=1e-3)
 
@@ -341,7 +382,10 @@ def test_layers_are_looked_at_when_the_stream_is_over():
 @pytest.mark.parametrize("uneven", [False, True])
 def test_replicates_are_probed_as_they_are_alone(uneven):
     benchmark = Blobs(uneven=uneven, probe_every=2)
-    together, alone = run(benchmark, finetune(), blobs(), (0, 1, 2)), run(benchmark, finetune(), blobs(), (1,))
+    together, alone = (
+        run(benchmark, finetune(), blobs(), (0, 1, 2)),
+        run(benchmark, finetune(), blobs(), (1,)),
+    )
     for mine, own in zip(together[1].gradients, alone[0].gradients, strict=True):
         assert np.allclose(mine.inner, own.inner, rtol=2e-2, atol=1e-3)
         assert np.allclose(mine.loss, own.loss, rtol=2e-3)
@@ -388,7 +432,9 @@ class Headless(Plain):
     def observe(self, x, y, task):
         loss = cross_entropy(self.head(self.model(x)), y)
         for parameter, gradient in zip(
-            self.model.parameters(), torch.autograd.grad(loss, [*self.model.parameters()]), strict=True
+            self.model.parameters(),
+            torch.autograd.grad(loss, [*self.model.parameters()]),
+            strict=True,
         ):
             parameter.data -= self.lr * gradient
 
@@ -396,7 +442,9 @@ class Headless(Plain):
         return self.head(self.model(x))
 
 
-@pytest.mark.parametrize("learner", [Longer(), Copying(), Headless()], ids=lambda learner: type(learner).__name__)
+@pytest.mark.parametrize(
+    "learner", [Longer(), Copying(), Headless()], ids=lambda learner: type(learner).__name__
+)
 def test_a_learner_that_does_not_train_the_whole_model_it_was_given_is_not_probed(learner):
     outcome = run(Blobs(), learner, blobs())[0]
     assert outcome.sound
@@ -453,7 +501,11 @@ class Freezing(Plain):
 
 
 def test_a_learner_may_freeze_parameters_on_its_way():
-    assert [len(probe.loss) for probe in run(Blobs(), Freezing(), blobs())[0].gradients] == [2, 3, 3]
+    assert [len(probe.loss) for probe in run(Blobs(), Freezing(), blobs())[0].gradients] == [
+        2,
+        3,
+        3,
+    ]
 
 
 class Rounding(torch.autograd.Function):
@@ -504,7 +556,9 @@ def test_no_two_halves_share_an_example_though_tasks_do():
 
 def test_a_half_without_examples_is_padding():
     data = blobs()
-    few = replace(data, x_test=data.x_test[::10], y_test=data.y_test[::10])  # one test example of each class
+    few = replace(
+        data, x_test=data.x_test[::10], y_test=data.y_test[::10]
+    )  # one test example of each class
     outcome = run(Blobs(probe=8), finetune(), few)[0]
     assert all(np.isfinite(probe.loss).all() for probe in outcome.gradients)
 

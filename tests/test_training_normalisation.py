@@ -94,7 +94,9 @@ def strategy(name, **settings):
 
 def vectorised(model, part, seeds=(0, 1), **settings):
     benchmark = Blobs(model=model, **settings)
-    return Vectorised(benchmark, part, [benchmark.stream(images(), seed) for seed in seeds], list(seeds), CPU)
+    return Vectorised(
+        benchmark, part, [benchmark.stream(images(), seed) for seed in seeds], list(seeds), CPU
+    )
 
 
 def run(model, part, **settings):
@@ -145,7 +147,12 @@ def in_any_company(scores, rows):
     """Compare the scores of test examples in one chunk with those in small chunks, alone and in another order."""
     whole = scores(rows)
     for size in (1, 7):
-        assert_close(torch.cat([scores(part) for part in rows.split(size, -2)], -2), whole, rtol=1e-4, atol=1e-5)
+        assert_close(
+            torch.cat([scores(part) for part in rows.split(size, -2)], -2),
+            whole,
+            rtol=1e-4,
+            atol=1e-5,
+        )
     order = torch.randperm(rows.shape[-2], generator=torch.Generator().manual_seed(0))
     assert_close(scores(rows[..., order, :]), whole[..., order, :], rtol=1e-4, atol=1e-5)
 
@@ -169,14 +176,19 @@ def test_neither_does_that_of_a_learner(model, users):
     benchmark = Blobs(model=model.replace("FILE", str(users)))
     backend = Opaque(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
     backend.learn(0, lambda _: None)
-    in_any_company(lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0]))
+    in_any_company(
+        lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0])
+    )
 
 
 @pytest.mark.parametrize("model", ["untracked", "starts_at_zero", "Contrasts"])
 @pytest.mark.parametrize("part", [strategy("finetune"), SGD()], ids=["pure", "opaque"])
 def test_a_model_that_predicts_examples_by_each_other_is_refused_on_streams(part, model, users):
     benchmark = Blobs(model=f"{users}:{model}")
-    with pytest.raises(UserError, match=f"may not depend on the others.*:{model} normalises.*track_running_stats=True"):
+    with pytest.raises(
+        UserError,
+        match=f"may not depend on the others.*:{model} normalises.*track_running_stats=True",
+    ):
         check(benchmark, part, benchmark.stream(images(), 0), CPU)
 
 
@@ -199,7 +211,9 @@ def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
 
 
 @pytest.mark.parametrize("part", [strategy("er", lr=NOTHING), Slow()], ids=["pure", "opaque"])
-@pytest.mark.parametrize("model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"])
+@pytest.mark.parametrize(
+    "model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"]
+)
 def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
     course = run(model.replace("FILE", str(users)), part, test_every=1).course
     assert stability_gap(course) == 0
@@ -228,12 +242,19 @@ def right(module, stream, tasks):
     """How many test examples of each of the first tasks a module in evaluation mode gets right, one by one."""
     module.eval()
     tests = [task.test for task in stream.tasks[:tasks]]
-    answers = [[int(module(x[None]).argmax()) for x in torch.from_numpy(images().x_test[test.row])] for test in tests]
+    answers = [
+        [int(module(x[None]).argmax()) for x in torch.from_numpy(images().x_test[test.row])]
+        for test in tests
+    ]
     return [int((np.array(own) == test.y).sum()) for own, test in zip(answers, tests, strict=True)]
 
 
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
-@pytest.mark.parametrize("part", [strategy("finetune", lr=0.01), strategy("er", lr=0.01, memory=15)], ids=["finetune", "er"])
+@pytest.mark.parametrize(
+    "part",
+    [strategy("finetune", lr=0.01), strategy("er", lr=0.01, memory=15)],
+    ids=["finetune", "er"],
+)
 def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
     backend = vectorised(model, part, (0, 3))
     for number in range(3):
@@ -243,16 +264,25 @@ def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
         for name, value in module.named_buffers():
             assert_close(backend.buffers[name][replicate], value, rtol=1e-5, atol=1e-6)
         for name, value in module.named_parameters():
-            assert_close(backend.state.params[name][replicate], value.detach(), rtol=1e-4, atol=1e-5)
+            assert_close(
+                backend.state.params[name][replicate], value.detach(), rtol=1e-4, atol=1e-5
+            )
 
 
 def plain_loop(model, part, seed):
     """One training-mode pass a step, over arrivals and replay, padding included; padding has no loss."""
     module = build(model, (1, 8, 8), 6, torch_seed(seed, "weights"), running=True).train()
-    optimizer, rows = torch.optim.SGD(module.parameters(), lr=part.lr), vectorised(model, part, (seed,)).rows
+    optimizer, rows = (
+        torch.optim.SGD(module.parameters(), lr=part.lr),
+        vectorised(model, part, (seed,)).rows,
+    )
     for number in range(3):
         for row, _, y, weight, _ in rows(number)[:, 0].swapaxes(1, 2):
-            losses = cross_entropy(module(torch.from_numpy(images().x_train[row])), torch.from_numpy(y), reduction="none")
+            losses = cross_entropy(
+                module(torch.from_numpy(images().x_train[row])),
+                torch.from_numpy(y),
+                reduction="none",
+            )
             optimizer.zero_grad()
             losses[weight > 0].mean().backward()
             optimizer.step()
@@ -311,7 +341,9 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
 def loaded(model, state, buffers):
     """A module in training mode with the parameters and buffers of the first replicate."""
     module = build(model, (1, 8, 8), 6, 0, running=True)
-    module.load_state_dict({name: value[0] for name, value in (state.params | buffers).items()}, strict=False)
+    module.load_state_dict(
+        {name: value[0] for name, value in (state.params | buffers).items()}, strict=False
+    )
     return module.train()
 
 

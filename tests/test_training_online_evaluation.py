@@ -38,9 +38,13 @@ class Careless(Learner):
         chosen = torch.randint(len(y), (4,))
         loss = cross_entropy(self.model(x[chosen]), y[chosen]) * (1 if self.model.training else 5)
         for parameter, gradient in zip(
-            self.model.parameters(), torch.autograd.grad(loss, [*self.model.parameters()]), strict=True
+            self.model.parameters(),
+            torch.autograd.grad(loss, [*self.model.parameters()]),
+            strict=True,
         ):
-            parameter.data -= np.random.rand() / 10 * gradient  # not `random`: from it the checks of types draw
+            parameter.data -= (
+                np.random.rand() / 10 * gradient
+            )  # not `random`: from it the checks of types draw
         self.model.train()
 
     def predict(self, x, task):
@@ -76,7 +80,9 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
     places, found = chosen_tests(backend.streams[0], 7, 0), []
     for number in range(3):
         backend.learn(number, lambda _: found.append(backend.evaluate(backend.test_rows).hit[0]))
-    amid = [(step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 10]
+    amid = [
+        (step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 10
+    ]
     assert [step for step, _ in amid] == [3, 6, 9, 13, 16, 19, 23, 26, 29]
     for step, right in amid:
         assert right == [int(found[step - 1][place].sum()) for place in places[: len(right)]]
@@ -109,7 +115,9 @@ LEARNERS = [
 
 @pytest.mark.parametrize(("part", "model"), LEARNERS, ids=str)
 def test_watching_changes_no_result(part, model):
-    watched, not_watched = (run(part, model=model, batch=5, test_every=every)[0] for every in (1, 0))
+    watched, not_watched = (
+        run(part, model=model, batch=5, test_every=every)[0] for every in (1, 0)
+    )
     assert watched.course
     assert not_watched.course is None
     for what in ("correct", "correct_told", "gradients", "accounts", "counts", "memory"):
@@ -163,7 +171,9 @@ def test_a_replicate_that_diverged_has_no_course():
 
 
 def test_watching_has_a_clock_of_its_own():
-    watched, not_watched = (run(strategy("finetune"), test_every=every)[0].clocks for every in (1, 0))
+    watched, not_watched = (
+        run(strategy("finetune"), test_every=every)[0].clocks for every in (1, 0)
+    )
     assert watched["watch"] > 0
     assert "watch" not in not_watched
 
@@ -180,5 +190,7 @@ def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():
 def test_a_course_survives_its_record():
     outcome = run(strategy("er"), **WATCHED)[0]
     cell = Cell(Named("blobs", {}), Named("er", {}), "digest")
-    record = Record(cell, 0, "failed", tests=outcome.tests, correct=outcome.correct, course=outcome.course)
+    record = Record(
+        cell, 0, "failed", tests=outcome.tests, correct=outcome.correct, course=outcome.course
+    )
     assert Record.from_json(record.to_json()).course == outcome.course

@@ -48,7 +48,12 @@ def every_lesson(stream, seed=0):
 def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_of):
     benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), after=(1, 2))
     stream = benchmark.stream(data, seed)
-    taught = {data.y_train[row] for lesson in every_lesson(stream, seed) for part in lesson for row in part[:, 0]}
+    taught = {
+        data.y_train[row]
+        for lesson in every_lesson(stream, seed)
+        for part in lesson
+        for row in part[:, 0]
+    }
     tested = {data.y_train[row] for task in stream.tasks for row in task.train.row}
     assert taught == {0, 1, 2, 3, 4}
     assert tested <= ({5, 6} if classes_of == "validation" else {7, 8, 9})
@@ -59,7 +64,9 @@ def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes(
     for trajectory, query, rehearsed in every_lesson(benchmark.stream(data, 0)):
         assert np.array_equal(trajectory[:, 2], np.repeat(trajectory[::3, 2], 3))
         assert np.array_equal(query[::2, 2], trajectory[::3, 2])
-        assert len({*trajectory[:, 0], *query[:, 0]}) == 2 * 5  # no example is learned from and asked for
+        assert (
+            len({*trajectory[:, 0], *query[:, 0]}) == 2 * 5
+        )  # no example is learned from and asked for
         assert [len(part) for part in (trajectory, query, rehearsed)] == [6, 4, 7]
         assert np.array_equal(data.y_train[trajectory[:, 0]], trajectory[:, 2])
 
@@ -68,21 +75,29 @@ def test_lessons_follow_from_the_seed_alone():
     benchmark, data = sequence()
     one, again, other = (every_lesson(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
     assert len(one) == 60
-    assert all(np.array_equal(a, b) for mine, its in zip(one, again, strict=True) for a, b in zip(mine, its, strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for mine, its in zip(one, again, strict=True)
+        for a, b in zip(mine, its, strict=True)
+    )
     assert not np.array_equal(one[0].rehearsed, other[0].rehearsed)
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
     benchmark, data = sequence(after=(2, 3))
     stream = benchmark.stream(data, 0)
-    units = np.concatenate([train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)])
+    units = np.concatenate(
+        [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)]
+    )
     assert (np.diff(units) >= 0).all()
     assert set(units) == {0, 1, 2}
 
 
 def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
     benchmark, data = sequence()
-    rows, _ = train_rows(benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0)
+    rows, _ = train_rows(
+        benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0
+    )
     assert (np.diff(rows[:, 0, 2]) < 0).any()
 
 
@@ -93,7 +108,11 @@ def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_sl
     prepare(at_work, Clocks(CPU))
     assert not at_work.state.params["head.weight"].any()
     assert not any(slot.any() for slot in at_work.state.slots["velocity"].values())
-    assert any((value != at_work.state.params[key]).any() for key, value in before.items() if not key.startswith("head"))
+    assert any(
+        (value != at_work.state.params[key]).any()
+        for key, value in before.items()
+        if not key.startswith("head")
+    )
 
 
 @pytest.mark.parametrize(("moves", "others"), [("head", False), ("all", True)])
@@ -120,13 +139,18 @@ def test_the_loop_has_a_clock_for_the_preparation_and_tells_of_every_lesson():
 def test_a_strategy_that_does_not_prepare_is_given_no_lesson():
     benchmark, data = sequence(examples=5)
     stream = benchmark.stream(data, 0)
-    assert "prepare" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+    assert (
+        "prepare" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+    )
     assert expected_steps(benchmark, strategy("finetune"), stream) == 10
 
 
 def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anything_trains():
     benchmark = Blobs()
-    with pytest.raises(UserError, match="OML learns from other classes before the stream begins, and Blobs has none"):
+    with pytest.raises(
+        UserError,
+        match="OML learns from other classes before the stream begins, and Blobs has none",
+    ):
         check(benchmark, strategy("oml"), benchmark.stream(blobs(), 0), CPU)
 
 
@@ -147,7 +171,9 @@ def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
 
 def test_lessons_that_want_more_examples_than_a_class_has_are_refused():
     benchmark, data = sequence(shots=900)
-    with pytest.raises(UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"):
+    with pytest.raises(
+        UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"
+    ):
         check(benchmark, strategy("oml"), benchmark.stream(data, 0), CPU)
 
 

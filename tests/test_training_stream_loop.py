@@ -43,7 +43,9 @@ def plain_loop(benchmark, part, seed):
     """The same training with nn.Module, autograd and torch.optim: real rows only, one replicate."""
     stream, memory, schedule = benchmark.stream(PARTS_DATA, seed), part.remember(), part.schedule()
     held = memory.empty() if memory else None
-    model = build(benchmark.model, PARTS_DATA.shape, stream.units.shape[1], torch_seed(seed, "weights"))
+    model = build(
+        benchmark.model, PARTS_DATA.shape, stream.units.shape[1], torch_seed(seed, "weights")
+    )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for number in range(len(stream.tasks)):
         if number == 0 or schedule.fresh:
@@ -98,10 +100,14 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
 
 def test_counts_are_exact():
     benchmark = Blobs(batch=10, epochs=2)
-    outcome = train(benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off")[0]
+    outcome = train(
+        benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off"
+    )[0]
     assert outcome.counts["steps"] == 3 * 2 * 5
     assert outcome.counts["new"] == 3 * 2 * 46
-    assert outcome.counts["replayed"] == 3 * 2 * 5 * 10 - 10  # nothing is there to replay at the first step
+    assert (
+        outcome.counts["replayed"] == 3 * 2 * 5 * 10 - 10
+    )  # nothing is there to replay at the first step
     assert outcome.counts["forward"] == outcome.counts["backward"] == 30 * 20
     assert outcome.memory["examples"] == 15
     assert total_steps(benchmark, strategy("finetune"), streams(benchmark, [0])) == 30
@@ -113,7 +119,9 @@ def test_row_zero_is_before_training_and_every_row_counts_every_task():
     outcome = train(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU, "off")[0]
     model = build(benchmark.model, PARTS_DATA.shape, 6, torch_seed(0, "weights"))
     right = model(torch.from_numpy(PARTS_DATA.x_test)).argmax(1).numpy() == PARTS_DATA.y_test
-    assert outcome.correct[0] == [int(right[PARTS_DATA.y_test // 2 == 2 - task].sum()) for task in range(3)]
+    assert outcome.correct[0] == [
+        int(right[PARTS_DATA.y_test // 2 == 2 - task].sum()) for task in range(3)
+    ]
     assert outcome.tests == [20, 20, 20]
     assert np.array(outcome.correct).shape == np.array(outcome.correct_told).shape == (4, 3)
 
@@ -123,7 +131,9 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
     own = streams(benchmark, [0])
     backend = Vectorised(benchmark, strategy("finetune"), own, [0], CPU)
     backend.learn(0, lambda _: None)
-    logits = backend.net.logits({k: v[0] for k, v in backend.state.params.items()}, torch.from_numpy(PARTS_DATA.x_test))
+    logits = backend.net.logits(
+        {k: v[0] for k, v in backend.state.params.items()}, torch.from_numpy(PARTS_DATA.x_test)
+    )
     task = PARTS_DATA.y_test // 2
     own_units = torch.stack([logits[range(60), 2 * task], logits[range(60), 2 * task + 1]], 1)
     expected = 2 * task + own_units.argmax(1).numpy() == PARTS_DATA.y_test
@@ -132,7 +142,9 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
 
 def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
     benchmark = Blobs(epochs=20)
-    outcomes = train(benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off")
+    outcomes = train(
+        benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off"
+    )
     assert not any(outcome.sound for outcome in outcomes)
     assert len(outcomes[0].correct) == 1
 
@@ -199,7 +211,10 @@ def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_ar
                 stepped(len(batch) + 2)
 
     benchmark = Blobs(batch=7, epochs=2, glances=3)
-    pure, own = (train(benchmark, each, streams(benchmark, [4]), [4], CPU)[0] for each in (strategy("finetune"), OwnLoop()))
+    pure, own = (
+        train(benchmark, each, streams(benchmark, [4]), [4], CPU)[0]
+        for each in (strategy("finetune"), OwnLoop())
+    )
     assert own.correct == pure.correct
     assert own.counts["replayed"] == 2 * own.counts["steps"] == 2 * pure.counts["steps"]
 
@@ -222,7 +237,9 @@ def test_end_task_gets_every_example_of_the_task_once():
         def end_task(self, net, state, finished):
             rows, labels = state.extra["rows"], state.extra["labels"]
             labels = labels + (finished.examples.y * finished.examples.weight).sum()
-            return state.replace(extra={"rows": rows + finished.examples.weight.sum(), "labels": labels})
+            return state.replace(
+                extra={"rows": rows + finished.examples.weight.sum(), "labels": labels}
+            )
 
     benchmark = Blobs()
     backend = Vectorised(benchmark, Counts(), streams(benchmark, [0, 1]), [0, 1], CPU)
@@ -234,11 +251,15 @@ def test_end_task_gets_every_example_of_the_task_once():
 
 def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
     layers = "nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, outputs)"
-    (tmp_path / "nets.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})")
+    (tmp_path / "nets.py").write_text(
+        f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})"
+    )
     benchmark = Blobs(model=f"{tmp_path / 'nets.py'}:net", batch=10)
     backends = []
     for data in (PARTS_DATA, blobs(scramble_last=True)):
-        backend = Vectorised(benchmark, strategy("er", memory=30, draw=10), streams(benchmark, [0], data), [0], CPU)
+        backend = Vectorised(
+            benchmark, strategy("er", memory=30, draw=10), streams(benchmark, [0], data), [0], CPU
+        )
         backend.learn(0, lambda _: None)
         backends.append(backend)
     for name, value in (backends[0].state.params | backends[0].buffers).items():
@@ -266,7 +287,9 @@ def test_the_loss_is_finite_at_every_step_while_the_memory_fills(scenario):
 
 def test_frozen_parameters_stay_where_they_are(tmp_path):
     layers = "nn.Linear(12, 8).requires_grad_(False), nn.ReLU(), nn.Linear(8, outputs)"
-    (tmp_path / "frozen.py").write_text(f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})")
+    (tmp_path / "frozen.py").write_text(
+        f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})"
+    )
     benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
     backend = Vectorised(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
     start = backend.buffers["0.weight"].clone()
@@ -334,14 +357,21 @@ class Notes(PARTS.find("strategies", "finetune")):
 
     def init(self, net, params):
         nothing = torch.zeros(40, 2)
-        return {"drawn": nothing, "start": net.chance(2), "held": torch.zeros(6), "own": torch.zeros(6)}
+        return {
+            "drawn": nothing,
+            "start": net.chance(2),
+            "held": torch.zeros(6),
+            "own": torch.zeros(6),
+        }
 
     def step(self, net, state, arrival):
         drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
         return super().step(net, state, arrival).replace(extra=state.extra | {"drawn": drawn})
 
     def end_task(self, net, state, finished):
-        held = torch.cat([finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]])
+        held = torch.cat(
+            [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
+        )
         own = torch.zeros(6).index_put((finished.slot,), finished.examples.y.float())
         drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
         return state.replace(extra=state.extra | {"held": held, "own": own, "drawn": drawn})
@@ -393,7 +423,9 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
     for stream, held in zip(backend.streams, backend.held, strict=True):
         rows, y = stream.tasks[0].train
         by_rank = rows[np.argsort(PARTS_DATA.x_train[rows, 0])]
-        expected = [row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]]
+        expected = [
+            row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]
+        ]
         assert held.examples[held.filled, 0].tolist() == expected
 
 
@@ -409,7 +441,9 @@ def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
 
 def test_fewer_exemplars_than_classes_are_refused():
     with pytest.raises(UserError, match="here of 6; memory=5"):
-        check(Blobs(), PARTS.find("strategies", "icarl")(memory=5), Blobs().stream(PARTS_DATA, 0), CPU)
+        check(
+            Blobs(), PARTS.find("strategies", "icarl")(memory=5), Blobs().stream(PARTS_DATA, 0), CPU
+        )
 
 
 @pytest.mark.parametrize("held", [0, 2])
@@ -459,11 +493,15 @@ class NeverBegins(Learner):
 
 
 @pytest.mark.parametrize(
-    "part", [PARTS.get("strategies", "mer"), Silent(), NeverBegins()], ids=lambda part: type(part).__name__
+    "part",
+    [PARTS.get("strategies", "mer"), Silent(), NeverBegins()],
+    ids=lambda part: type(part).__name__,
 )
 def test_a_strategy_that_does_not_weigh_by_tasks_is_refused_where_the_benchmark_wants_that(part):
     benchmark = Blobs(weighting="tasks")
-    with pytest.raises(UserError, match=f"{type(part).__name__} has no such losses or does not weigh them so"):
+    with pytest.raises(
+        UserError, match=f"{type(part).__name__} has no such losses or does not weigh them so"
+    ):
         check(benchmark, part, benchmark.stream(PARTS_DATA, 0), CPU)
 
 
@@ -476,7 +514,11 @@ class CountsReplay(PARTS.find("strategies", "gss")):
     def step(self, net, state, arrival):
         drawn = self._drawn(state, net.chance(self.memory, name="again"), self.draw, arrival.new)
         count = state.extra["count"] + drawn.weight.sum() * (arrival.new.weight.sum() > 0)
-        after = super().step(net, state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}), arrival)
+        after = super().step(
+            net,
+            state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}),
+            arrival,
+        )
         return after.replace(extra=after.extra | {"count": count})
 
 
@@ -495,26 +537,41 @@ def test_bytes_of_examples_in_the_state_are_those_of_examples_and_of_nothing_els
     part = PARTS.find("strategies", "gss")(memory=20)
     outcome = train(Blobs(), part, streams(Blobs(), [0]), [0], CPU)[0]
     one = PARTS_DATA.x_train[0].nbytes + 8
-    assert outcome.memory == {"examples": 20, "bytes": 20 * one, "state_bytes": 20 * 4}  # a score of each
-    replay = train(Blobs(), PARTS.find("strategies", "er")(memory=20), streams(Blobs(), [0]), [0], CPU)[0]
+    assert outcome.memory == {
+        "examples": 20,
+        "bytes": 20 * one,
+        "state_bytes": 20 * 4,
+    }  # a score of each
+    replay = train(
+        Blobs(), PARTS.find("strategies", "er")(memory=20), streams(Blobs(), [0]), [0], CPU
+    )[0]
     assert replay.memory == {"examples": 20, "bytes": 20 * one, "state_bytes": 0}
 
 
 @pytest.mark.parametrize(
-    ("scenario", "known"), [("class", ["length", "classes"]), ("domain", ["length"]), ("task", ["length"])]
+    ("scenario", "known"),
+    [("class", ["length", "classes"]), ("domain", ["length"]), ("task", ["length"])],
 )
 def test_classes_are_known_ahead_only_where_some_are_to_come(scenario, known):
     assert known_in(scenario, ("length", "classes")) == known
 
 
-@pytest.mark.parametrize(("name", "warmed"), [("er", ["warm_up"]), ("oml", ["lesson_step", "warm_up"])])
+@pytest.mark.parametrize(
+    ("name", "warmed"), [("er", ["warm_up"]), ("oml", ["lesson_step", "warm_up"])]
+)
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warmed):
     """Clocks wait for a device where they start and where they stop."""
     told = []
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
     warm_up, lesson_step = Vectorised.warm_up, pretraining.lesson_step
-    monkeypatch.setattr(Vectorised, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1])
-    monkeypatch.setattr(pretraining, "lesson_step", lambda *given: (told.append("lesson_step"), lesson_step(*given))[1])
+    monkeypatch.setattr(
+        Vectorised, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
+    )
+    monkeypatch.setattr(
+        pretraining,
+        "lesson_step",
+        lambda *given: (told.append("lesson_step"), lesson_step(*given))[1],
+    )
     part = PARTS.get("strategies", name)
     benchmark = Blobs(batch=1, held=4, model=part.tried_on)
     (outcome,) = train(benchmark, part, streams(benchmark, [0], blobs(held=4)), [0], CPU)

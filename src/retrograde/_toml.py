@@ -20,7 +20,9 @@ BYTES = 200_000
 PARTS = 30
 """Parts of a dotted key: the reader's memory grows with their square."""
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
-_LONG_KEY = re.compile(rf"(?:^[ \t]*(?:\[+[ \t]*)?|[{{,][ \t]*)(?:{_PART}[ \t]*\.[ \t]*){{{PARTS}}}", re.MULTILINE)
+_LONG_KEY = re.compile(
+    rf"(?:^[ \t]*(?:\[+[ \t]*)?|[{{,][ \t]*)(?:{_PART}[ \t]*\.[ \t]*){{{PARTS}}}", re.MULTILINE
+)
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -32,6 +34,10 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
             raise UserError(f"{what} {path} is not valid TOML: a key has {PARTS} parts or more.")
         return tomllib.loads(text)
     except RecursionError:
-        raise UserError(f"{what} {path} is not valid TOML: it is nested too deeply. Write plain lists.") from None
-    except ValueError as error:  # faults of TOML and UTF-8 are some; so are integers of thousands of digits
+        raise UserError(
+            f"{what} {path} is not valid TOML: it is nested too deeply. Write plain lists."
+        ) from None
+    except (
+        ValueError
+    ) as error:  # faults of TOML and UTF-8 are some; so are integers of thousands of digits
         raise UserError(f"{what} {path} is not valid TOML: {error}.") from None

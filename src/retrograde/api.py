@@ -50,7 +50,9 @@ class Records(tuple[Record, ...]):
 
     def __repr__(self) -> str:
         done = sum(record.status == "done" for record in self)
-        return f"<{len(self)} records of {len({record.cell for record in self})} cells, {done} done>"
+        return (
+            f"<{len(self)} records of {len({record.cell for record in self})} cells, {done} done>"
+        )
 
     def _repr_markdown_(self) -> str:
         """The first table of a report, for notebooks."""
@@ -97,7 +99,9 @@ def run(
         UserError: something that cannot be run, before anything trains.
     """
     requests, replicates = _requests(benchmarks, strategies, seeds)
-    options = Options((), _data(data), device, compile, _at_least_one("jobs", jobs), None, "", timeout, changed)
+    options = Options(
+        (), _data(data), device, compile, _at_least_one("jobs", jobs), None, "", timeout, changed
+    )
     quiet, shows = Console(quiet=True), Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
         stored: list[Stored] = [(folder, requests, replicates)]
@@ -108,36 +112,48 @@ def run(
     return records
 
 
-def _requests(benchmarks: Parts | Suite, strategies: Parts, seeds: int | None) -> tuple[list[Request], int]:
+def _requests(
+    benchmarks: Parts | Suite, strategies: Parts, seeds: int | None
+) -> tuple[list[Request], int]:
     """The cells that are asked for, and the number of their replicates."""
     if isinstance(benchmarks, Suite):
         added = _several("strategies", strategies)
         return benchmarks.requests(added), _replicates(seeds, benchmarks.seeds)
     streams, methods = _several("benchmarks", benchmarks), _several("strategies", strategies)
     if not (streams and methods):
-        raise UserError("A run has at least one benchmark and one strategy; one of the two is empty. Name both.")
+        raise UserError(
+            "A run has at least one benchmark and one strategy; one of the two is empty. Name both."
+        )
     check_cells(len(streams) * len(methods))
     return [Request(one, other) for one in streams for other in methods], _replicates(seeds, 5)
 
 
 def _several(what: str, given: object) -> list[str | Part]:
-    """Parts as a list; raises `UserError` for what is none."""
-    several = [given] if isinstance(given, str | Part | type) else given
-    if not isinstance(several, list | tuple):
-        raise UserError(f"{what} are a text, an object, or a list of these; it was {shown(given)}.")
-    for each in several:
-        if isinstance(each, type) and issubclass(each, Part):
-            raise UserError(f"{what} are objects, and {each.__name__} is a class. Make one of it: {each.__name__}().")
-        if not (isinstance(each, str) or (isinstance(each, Part) and each.kind == what)):
-            raise UserError(f"{what} are given as text, such as 'er:lr=0.1', or as objects; {shown(each)} is neither.")
-    return list(several)
+    """Parts as a list; raises `UserError` for anything else."""
+    several = given if isinstance(given, list | tuple) else [given]
+    return [_asked(what, each) for each in several]
+
+
+def _asked(what: str, given: object) -> str | Part:
+    """A part as text or as an object; raises `UserError` for anything else."""
+    if isinstance(given, str) or (isinstance(given, Part) and given.kind == what):
+        return given
+    if isinstance(given, type) and issubclass(given, Part):
+        raise UserError(
+            f"{what} are objects, and {given.__name__} is a class. Make one of it: {given.__name__}()."
+        )
+    raise UserError(
+        f"{what} are given as text, such as 'er:lr=0.1', as objects, or as a list of these; {shown(given)} is none of them."
+    )
 
 
 def _replicates(seeds: object, default: int) -> int:
     if seeds is None:
         return default
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= SEEDS:
-        raise UserError(f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; it was {shown(seeds)}.")
+        raise UserError(
+            f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; it was {shown(seeds)}."
+        )
     return seeds
 
 
@@ -162,7 +178,12 @@ def _folder(store: str | Path | None) -> Iterator[Path]:
 
 
 def _records_of(planned: Planned) -> Records:
-    found = [store.read(store.path(job.cell, seed)) for store, jobs in planned.stores for job in jobs for seed in job.seeds]
+    found = [
+        store.read(store.path(job.cell, seed))
+        for store, jobs in planned.stores
+        for job in jobs
+        for seed in job.seeds
+    ]
     return Records(record for record in found if record is not None)
 
 
@@ -187,13 +208,17 @@ def load(folder: str | Path) -> Records:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise UserError(f"Records are loaded from a folder that a run has written; there is none at {path}.")
+        raise UserError(
+            f"Records are loaded from a folder that a run has written; there is none at {path}."
+        )
     store = Store(path)
     records = Records(store)
     for damaged, why in store.damaged.items():
         warnings.warn(f"{damaged} is left out: {why}", stacklevel=2)
     if not records:
-        raise UserError(f"Records lie at BENCHMARK/STRATEGY/DIGEST/seed-N.json in a folder; {path} holds none.")
+        raise UserError(
+            f"Records lie at BENCHMARK/STRATEGY/DIGEST/seed-N.json in a folder; {path} holds none."
+        )
     return records
 
 
@@ -205,7 +230,9 @@ def _recorded(given: Recorded) -> Records:
     raise UserError(f"Records are those of a run or a store's folder; it was {shown(given)}.")
 
 
-def scores(given: object, *, tests: Sequence[int] | None = None, convention: str = "own") -> pd.DataFrame:
+def scores(
+    given: object, *, tests: Sequence[int] | None = None, convention: str = "own"
+) -> pd.DataFrame:
     """Every metric of every replicate.
 
     Args:
@@ -232,7 +259,11 @@ def scores(given: object, *, tests: Sequence[int] | None = None, convention: str
 def _is_store(given: object) -> bool:
     if isinstance(given, str | Path):
         return Path(given).suffix.lower() != ".csv"
-    return isinstance(given, list | tuple) and bool(given) and all(isinstance(each, Record) for each in given)
+    return (
+        isinstance(given, list | tuple)
+        and bool(given)
+        and all(isinstance(each, Record) for each in given)
+    )
 
 
 def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
@@ -242,7 +273,9 @@ def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
     try:
         matrix = np.asarray(given, dtype=float)
     except (TypeError, ValueError) as error:
-        raise UserError(f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}.") from error
+        raise UserError(
+            f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}."
+        ) from error
     matrix = matrix[None] if matrix.ndim == 2 else matrix
     if matrix.ndim != 3 or 0 in matrix.shape or matrix.shape[1] - matrix.shape[2] not in (0, 1):
         raise UserError(
@@ -269,22 +302,32 @@ def _read(path: Path) -> np.ndarray:
     try:
         return np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
-        raise UserError(f"An accuracy matrix is read from a CSV file of numbers without a heading; {path}: {error}.") from error
+        raise UserError(
+            f"An accuracy matrix is read from a CSV file of numbers without a heading; {path}: {error}."
+        ) from error
 
 
 def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
     try:
         counts = np.asarray(tests, dtype=float)
     except (TypeError, ValueError) as error:
-        raise UserError(f"tests has the number of test examples of each task; it was {shown(tests)}.") from error
+        raise UserError(
+            f"tests has the number of test examples of each task; it was {shown(tests)}."
+        ) from error
     if counts.shape != (tasks,) or not (counts >= 1).all():
-        raise UserError(f"tests has a number, at least 1, for each of {tasks} tasks; it was {shown(tests)}.")
+        raise UserError(
+            f"tests has a number, at least 1, for each of {tasks} tasks; it was {shown(tests)}."
+        )
     return counts
 
 
 def _scored(matrix: np.ndarray, wanted: Sequence[Metric]) -> pd.DataFrame:
     values = {metric.name: metric.of(matrix) for metric in wanted if metric.needs == ("R",)}
-    rows = [(seed, name, float(value)) for name, each in values.items() for seed, value in enumerate(each)]
+    rows = [
+        (seed, name, float(value))
+        for name, each in values.items()
+        for seed, value in enumerate(each)
+    ]
     frame = pd.DataFrame(rows, columns=["seed", "metric", "value"])
     return frame.dropna().reset_index(drop=True)
 
@@ -355,7 +398,9 @@ def strategy(text: str) -> AnyStrategy:
 
 def _part(kind: str, text: str) -> Part:
     if not isinstance(text, str):
-        raise UserError(f"A part is named by a text, NAME:key=value,key=value; it was {shown(text)}.")
+        raise UserError(
+            f"A part is named by a text, NAME:key=value,key=value; it was {shown(text)}."
+        )
     return Registry().get(kind, *parse(text))
 
 

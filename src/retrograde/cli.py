@@ -31,15 +31,29 @@ if TYPE_CHECKING:
     from retrograde.running.suite import Suite
 
 if os.environ.get("COLUMNS", "").strip("0") == "":
-    os.environ.pop("COLUMNS", None)  # on a terminal that claims to be 0 wide rich would print nothing
+    os.environ.pop(
+        "COLUMNS", None
+    )  # on a terminal that claims to be 0 wide rich would print nothing
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Plugins = Annotated[list[Path], typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable.")]
+Plugins = Annotated[
+    list[Path],
+    typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable."),
+]
 Traceback = Annotated[
-    bool, typer.Option("--traceback", help="Show the whole traceback of an error, not its line in the author's file alone.")
+    bool,
+    typer.Option(
+        "--traceback",
+        help="Show the whole traceback of an error, not its line in the author's file alone.",
+    ),
 ]
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
@@ -52,7 +66,9 @@ ERROR = 2000
 def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit code 2."""
     _print_whatever()
-    atexit.register(gc.freeze)  # or the end of the process looks through all that is left: a tenth of a large report
+    atexit.register(
+        gc.freeze
+    )  # or the end of the process looks through all that is left: a tenth of a large report
     try:
         app()
     except UserError as error:
@@ -60,7 +76,9 @@ def main() -> None:
     except OSError as error:  # of a file that could be named, read or written nowhere
         if error.filename is None:
             raise
-        _refuse(f"{error.filename} cannot be used: {error.strerror}. Name another file or folder, or put this one right.")
+        _refuse(
+            f"{error.filename} cannot be used: {error.strerror}. Name another file or folder, or put this one right."
+        )
 
 
 def _refuse(message: str) -> None:
@@ -83,7 +101,9 @@ def about() -> None:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="benchmarks, strategies, results or suites")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="benchmarks, strategies, results or suites")
+    ] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """List the parts and suites, with their settings and defaults."""
@@ -105,7 +125,10 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
         from retrograde.running.suite import read_suite, suites
 
         found = {name: read_suite(name) for name in suites()}
-        return [(n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}") for n, s in found.items()]
+        return [
+            (n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}")
+            for n, s in found.items()
+        ]
 
     def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
@@ -121,7 +144,9 @@ def _fairness(part: type[Part]) -> str:
         said = part.configured({}).declares()
     except UserError:  # a setting has no default
         return ""
-    return "; ".join(f"{name}: {said[name]}" for name in ("knows ahead", "weighting=tasks") if name in said)
+    return "; ".join(
+        f"{name}: {said[name]}" for name in ("knows ahead", "weighting=tasks") if name in said
+    )
 
 
 def _parts(suite: "Suite") -> str:
@@ -130,27 +155,46 @@ def _parts(suite: "Suite") -> str:
 
 @app.command()
 def run(
-    suite: Annotated[list[str] | None, typer.Argument(help="Suites by name, or TOML files.")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Argument(help="Suites by name, or TOML files.")
+    ] = None,
     benchmark: Annotated[
-        list[str], typer.Option(metavar="NAME[:key=value,...]", help="With --strategy: cells without a suite.")
+        list[str],
+        typer.Option(
+            metavar="NAME[:key=value,...]", help="With --strategy: cells without a suite."
+        ),
     ] = NO_TEXT,
     strategy: Annotated[
-        list[str], typer.Option(metavar="NAME[:key=value,...]", help="Alone: added to every benchmark of the suites.")
+        list[str],
+        typer.Option(
+            metavar="NAME[:key=value,...]", help="Alone: added to every benchmark of the suites."
+        ),
     ] = NO_TEXT,
-    out_: Annotated[Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, max=SEEDS, help="Replicates of every cell. [default: the suite's, or 1]")
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=SEEDS, help="Replicates of every cell. [default: the suite's, or 1]"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes of one thread each; 1: here, with all threads. [default: one for each core that has work]"
+            min=1,
+            help="Processes of one thread each; 1: here, with all threads. [default: one for each core that has work]",
         ),
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Ray's address, HOST:PORT or auto; needs the extra ray.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Ray's address, HOST:PORT or auto; needs the extra ray."
+        ),
     ] = "",
     timeout: Annotated[
         float | None,
@@ -161,11 +205,23 @@ def run(
             help="What takes longer is stopped and has failed. [default: never]",
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells.")] = None,
-    part: Annotated[str, typer.Option(metavar="NAME", help="Cells of the suites that run only where they are asked for.")] = "",
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells."),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Cells of the suites that run only where they are asked for."
+        ),
+    ] = "",
     compile_: Annotated[
         str,
-        typer.Option("--compile", metavar="auto|on|off", help="Compile the training step; auto: what a trial finds faster."),
+        typer.Option(
+            "--compile",
+            metavar="auto|on|off",
+            help="Compile the training step; auto: what a trial finds faster.",
+        ),
     ] = "auto",
     changed: Annotated[
         str,
@@ -180,15 +236,23 @@ def run(
     """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
     from retrograde.running.console import Options, run_all
 
-    options = Options(tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback)
+    options = Options(
+        tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback
+    )
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
-        raise UserError("Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite.")
+        raise UserError(
+            "Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite."
+        )
     if part and not suite:
-        raise UserError(f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. Leave it out.")
+        raise UserError(
+            f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. Leave it out."
+        )
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
     stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
     if not stores:
-        raise UserError("There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy.")
+        raise UserError(
+            "There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy."
+        )
     with _traced(traceback):
         sys.exit(run_all(stores, options, out, err))
 
@@ -204,18 +268,31 @@ def _traced(wanted: bool) -> Iterator[None]:
         raise
 
 
-def _suites(names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None) -> "list[Stored]":
+def _suites(
+    names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None
+) -> "list[Stored]":
     from retrograde.running.suite import read_suite
 
     found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
-    return [(folder or Path("runs") / name, each.requests(added, part), seeds or each.seeds) for name, each in found]
+    return [
+        (folder or Path("runs") / name, each.requests(added, part), seeds or each.seeds)
+        for name, each in found
+    ]
 
 
-def _cells(benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None) -> "list[Stored]":
+def _cells(
+    benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
+) -> "list[Stored]":
     from retrograde.running.suite import Request, check_cells
 
     check_cells(len(benchmarks) * len(strategies))
-    return [(folder or Path("runs/cells"), [Request(b, s) for b in benchmarks for s in strategies], seeds or 1)]
+    return [
+        (
+            folder or Path("runs/cells"),
+            [Request(b, s) for b in benchmarks for s in strategies],
+            seeds or 1,
+        )
+    ]
 
 
 @app.command()
@@ -229,7 +306,9 @@ def report(
             help="CSV is always written; svg and png are figures; html is one page that holds everything.",
         ),
     ] = "md",
-    out_: Annotated[Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")] = None,
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")
+    ] = None,
     as_: Annotated[
         str,
         typer.Option(
@@ -239,7 +318,9 @@ def report(
             "or of Mammoth's first release (2020).",
         ),
     ] = "own",
-    open_: Annotated[bool, typer.Option("--open", help="Make the page too, and open it in a browser.")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Make the page too, and open it in a browser.")
+    ] = False,
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Make every table and figure from the records of a store, without training, and print the tables.
@@ -253,7 +334,11 @@ def report(
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
-    asked, registry, records = formats(f"{format_},{PAGE}" if open_ else format_), Registry(tuple(plugin)), Store(store)
+    asked, registry, records = (
+        formats(f"{format_},{PAGE}" if open_ else format_),
+        Registry(tuple(plugin)),
+        Store(store),
+    )
     faults: Faults = {}
     with uncollected():
         made = report(store.resolve().name, list(records), asked, registry, as_, faults)
@@ -271,7 +356,9 @@ def report(
     for kind, name in _unknown(made.records, registry):
         err.print(f"[dim]note: {escape(on_one_line(missing(kind, name)))}[/]")
     for name, why in faults.items():
-        err.print(f"[bold red]error:[/] the result {escape(name)} failed and is left out: {escape(on_one_line(why))}")
+        err.print(
+            f"[bold red]error:[/] the result {escape(name)} failed and is left out: {escape(on_one_line(why))}"
+        )
     if open_ and made.records:
         typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
     sys.exit(1 if faults else 0)
@@ -291,7 +378,10 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one: after.")],
     fail_on_change: Annotated[
         bool,
-        typer.Option("--fail-on-change", help="Exit code 1 if anything really changed; below five seeds only a status does."),
+        typer.Option(
+            "--fail-on-change",
+            help="Exit code 1 if anything really changed; below five seeds only a status does.",
+        ),
     ] = False,
 ) -> None:
     """Test two stores cell by cell and say what really changed, what changed within noise and what is identical."""
@@ -305,11 +395,22 @@ def compare(
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Accuracies: a row after each task, a column for each.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.csv", help="Accuracies: a row after each task, a column for each."
+        ),
+    ],
     tests: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Test examples of each task, if the file has counts of right answers.")
+        str,
+        typer.Option(
+            metavar="N,N,...",
+            help="Test examples of each task, if the file has counts of right answers.",
+        ),
     ] = "",
-    as_: Annotated[str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")] = "own",
+    as_: Annotated[
+        str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")
+    ] = "own",
 ) -> None:
     """Score an accuracy matrix that other code has made, with every metric for which it suffices."""
     from retrograde.api import scores
@@ -328,7 +429,9 @@ def _counts(text: str) -> list[int] | None:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise UserError(f"--tests takes the number of test examples of each task, N,N,...; it was {shown(text)}.") from None
+        raise UserError(
+            f"--tests takes the number of test examples of each task, N,N,...; it was {shown(text)}."
+        ) from None
 
 
 def _records(folder: Path) -> "list[Record]":
@@ -351,12 +454,16 @@ def _warn_damaged(store: "Store") -> None:
         said = on_one_line(f"{path} is damaged and left out ({why}).")
         err.print(f"[yellow]warning:[/] {escape(said)}")
     if store.damaged:
-        err.print("[dim]Run the same suite again to replace damaged records; a folder wants permission to be read.[/]")
+        err.print(
+            "[dim]Run the same suite again to replace damaged records; a folder wants permission to be read.[/]"
+        )
 
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME[:key=value,...]", help="A strategy.")
+    ] = None,
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
@@ -377,7 +484,9 @@ def _check(name: str | None, registry: Registry, traceback: bool) -> int:
         part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(each)))
         out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
         failures = _print_verdicts(part, traceback)
-        out.print(f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {_called(part)}\n")
+        out.print(
+            f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {_called(part)}\n"
+        )
         broken += failures
     return 1 if broken else 0
 
@@ -390,12 +499,19 @@ def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) 
     alike = Counter(verdict.why for verdict in outcomes if verdict.outcome == "failed")
     said: set[str] = set()
     for verdict in outcomes:
-        mark = {"passed": "[green]passed[/]  ", "failed": "[bold red]FAILED[/]  ", "declared": "[yellow]declared[/]"}
+        mark = {
+            "passed": "[green]passed[/]  ",
+            "failed": "[bold red]FAILED[/]  ",
+            "declared": "[yellow]declared[/]",
+        }
         if verdict.outcome == "failed" and verdict.why in said:
             continue
         count = alike[verdict.why] if verdict.outcome == "failed" else 1
         claim = f"{count} checks fail alike" if count > 1 else verdict.claim
-        out.print(f"  {mark[verdict.outcome]}  {claim}" + (f": {escape(verdict.why)}" if verdict.why else ""))
+        out.print(
+            f"  {mark[verdict.outcome]}  {claim}"
+            + (f": {escape(verdict.why)}" if verdict.why else "")
+        )
         if verdict.outcome == "failed":
             said.add(verdict.why)
             if traceback and verdict.trace:

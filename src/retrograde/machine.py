@@ -8,7 +8,9 @@ import torch
 
 def usable_cores() -> int:
     """The cores that this process, or the container that it is in, may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     share, period = (*_of_container("cpu.max"), "max", "1")[:2]
     return cores if share == "max" else max(1, min(cores, int(share) // int(period)))
 

@@ -38,7 +38,9 @@ def clipped(gradient: Params, bound: float) -> Params:
 
 def plain() -> Optimizer:
     """Stochastic gradient descent without slots."""
-    return Optimizer(lambda _: {}, lambda params, gradient, slots, lr: (sgd(params, gradient, lr), slots))
+    return Optimizer(
+        lambda _: {}, lambda params, gradient, slots, lr: (sgd(params, gradient, lr), slots)
+    )
 
 
 def momentum(decay: float = 0.9) -> Optimizer:
@@ -60,13 +62,24 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Opt
 
     def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
         count = slots["step"]["count"] + 1
-        first = {name: beta1 * m + (1 - beta1) * gradient[name] for name, m in slots["first"].items()}
-        second = {name: beta2 * v + (1 - beta2) * gradient[name] ** 2 for name, v in slots["second"].items()}
+        first = {
+            name: beta1 * m + (1 - beta1) * gradient[name] for name, m in slots["first"].items()
+        }
+        second = {
+            name: beta2 * v + (1 - beta2) * gradient[name] ** 2
+            for name, v in slots["second"].items()
+        }
         first_scale, second_scale = 1 / (1 - beta1**count), 1 / (1 - beta2**count)
-        tiny = torch.finfo(count.dtype).tiny  # where nothing came yet, so that the root has a derivative
+        tiny = torch.finfo(
+            count.dtype
+        ).tiny  # where nothing came yet, so that the root has a derivative
         roots = {name: (second[name] * second_scale).clamp(min=tiny).sqrt() for name in params}
         direction = {name: first[name] * first_scale / (roots[name] + epsilon) for name in params}
-        return sgd(params, direction, lr), {"first": first, "second": second, "step": {"count": count}}
+        return sgd(params, direction, lr), {
+            "first": first,
+            "second": second,
+            "step": {"count": count},
+        }
 
     return Optimizer(init, update)
 

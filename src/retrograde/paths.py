@@ -15,12 +15,19 @@ def kind(path: Path) -> Kind:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "nothing"
-    except (OSError, ValueError) as error:  # no permission, a name too long, a circle of links, a null character
-        raise UserError(f"A path names a file or a folder; {shown(str(path))} cannot be looked up: {reason(error)}.") from error
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # no permission, a name too long, a circle of links, a null character
+        raise UserError(
+            f"A path names a file or a folder; {shown(str(path))} cannot be looked up: {reason(error)}."
+        ) from error
     if stat.S_ISDIR(mode):
         return "folder"
     if not stat.S_ISREG(mode):
-        raise UserError(f"Only regular files and folders are read; {path} is a pipe, a device or a socket. Copy it to a file.")
+        raise UserError(
+            f"Only regular files and folders are read; {path} is a pipe, a device or a socket. Copy it to a file."
+        )
     return "file"
 
 
@@ -29,7 +36,9 @@ def home_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise UserError(f"~ stands for a home folder, and there is none for {shown(text)}. Write the whole path.") from error
+        raise UserError(
+            f"~ stands for a home folder, and there is none for {shown(text)}. Write the whole path."
+        ) from error
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -40,9 +49,13 @@ def read_bytes(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}. Let this user read it.") from error
+        raise UserError(
+            f"{path} cannot be read: {reason(error)}. Let this user read it."
+        ) from error
     if len(content) > most:
-        raise UserError(f"Such a file has at most {most} bytes; {path} has {path.stat().st_size}. Make it smaller.")
+        raise UserError(
+            f"Such a file has at most {most} bytes; {path} has {path.stat().st_size}. Make it smaller."
+        )
     return content
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 def generator(seed: int, axis: str, *index: int) -> np.random.Generator:
     """A NumPy generator for one axis of a replicate, such as "order" of task 3."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(crc32(axis.encode()), *index)))
+    return np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=(crc32(axis.encode()), *index))
+    )
 
 
 def torch_seed(seed: int, axis: str) -> int:
@@ -80,7 +82,9 @@ def distinct(
 
 
 def shuffled(
-    ranks: Int64[np.ndarray, "step draw"], real: Bool[np.ndarray, "step draw"], random: np.random.Generator
+    ranks: Int64[np.ndarray, "step draw"],
+    real: Bool[np.ndarray, "step draw"],
+    random: np.random.Generator,
 ) -> Int64[np.ndarray, "step draw"]:
     """The ranks of each step in uniformly random order; real ones stay in front of the others."""
     order = np.argsort(random.random(ranks.shape) + ~real, axis=1)

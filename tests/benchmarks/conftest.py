@@ -22,7 +22,10 @@ from retrograde.reporting.formats import csv, markdown
 from retrograde.reporting.table import Entry, Section, Table
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that benchmarks start
-PRODUCTS = {getattr(torch.ops.aten, name) for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")}
+PRODUCTS = {
+    getattr(torch.ops.aten, name)
+    for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+}
 COLUMNS = ("what", "time", "reference", "its time", "ratio", "wanted")
 
 
@@ -39,8 +42,12 @@ STEADY = pytest.StashKey[list[float]]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--speed-table", metavar="FOLDER", type=Path, help="write the table of benchmarks there too")
-    parser.addoption("--most-rounds", metavar="N", type=int, default=100, help="rounds of a benchmark, at most")
+    parser.addoption(
+        "--speed-table", metavar="FOLDER", type=Path, help="write the table of benchmarks there too"
+    )
+    parser.addoption(
+        "--most-rounds", metavar="N", type=int, default=100, help="rounds of a benchmark, at most"
+    )
 
 
 def pytest_configure(config):
@@ -62,7 +69,9 @@ def steady(request):
     """Time the same work after every benchmark, for the table to say how steady the machine was."""
     square = torch.rand(512, 512)
     yield
-    request.config.stash[STEADY].append(_seconds(lambda: (sum(range(1_000_000)), [square @ square for _ in range(10)])))
+    request.config.stash[STEADY].append(
+        _seconds(lambda: (sum(range(1_000_000)), [square @ square for _ in range(10)]))
+    )
 
 
 @pytest.fixture
@@ -88,7 +97,9 @@ def measure(benchmark, state, most_rounds):
     """Time work that does a number of things, and state what one of them took in the median round."""
 
     def measure(what, work, against=(), *, things=1, setup=None, rounds=5, warmup_rounds=1):
-        benchmark.pedantic(work, setup=setup, rounds=min(rounds, most_rounds), warmup_rounds=warmup_rounds)
+        benchmark.pedantic(
+            work, setup=setup, rounds=min(rounds, most_rounds), warmup_rounds=warmup_rounds
+        )
         state(what, benchmark.stats.stats.median / things, against)
 
     return measure
@@ -152,14 +163,19 @@ def floors():
 
     Large products are as fast as the machine multiplies; those of a small model are slower, whoever calls them.
     """
-    return lambda name: dict.fromkeys((f"{name}: FLOPs at the rate of large products", f"{name}: its products alone"), 2.0)
+    return lambda name: dict.fromkeys(
+        (f"{name}: FLOPs at the rate of large products", f"{name}: its products alone"), 2.0
+    )
 
 
 @pytest.fixture(scope="session")
 def flops():
     """Floating-point operations in a second, in the best of large square matrix products."""
     squares = [torch.rand(size, size) for size in (512, 1024, 2048)]
-    return max(2 * len(square) ** 3 / min(_seconds(lambda a=square: a @ a) for _ in range(10)) for square in squares)
+    return max(
+        2 * len(square) ** 3 / min(_seconds(lambda a=square: a @ a) for _ in range(10))
+        for square in squares
+    )
 
 
 class Products(TorchDispatchMode):
@@ -204,18 +220,32 @@ def _table(figures, steady):
     """A row for each figure and other figure that it is read against; those that only others are read against have none."""
     used = {name for figure in figures.values() for name in figure.against}
     rows = [
-        (figure.section[0], what, figure.seconds, name, figures[name].seconds if name in figures else float("nan"), wanted)
+        (
+            figure.section[0],
+            what,
+            figure.seconds,
+            name,
+            figures[name].seconds if name in figures else float("nan"),
+            wanted,
+        )
         for what, figure in figures.items()
         for name, wanted in (figure.against or ({} if what in used else {"": None})).items()
         if name != what
     ]
-    tidy = pd.DataFrame(rows, columns=["section", "what", "seconds", "reference", "reference_seconds", "wanted"])
+    tidy = pd.DataFrame(
+        rows, columns=["section", "what", "seconds", "reference", "reference_seconds", "wanted"]
+    )
     tidy.insert(5, "ratio", tidy.seconds / tidy.reference_seconds)
     sections = [
-        Section(name, COLUMNS, tuple(_entries(row) for row in part.itertuples())) for name, part in tidy.groupby("section")
+        Section(name, COLUMNS, tuple(_entries(row) for row in part.itertuples()))
+        for name, part in tidy.groupby("section")
     ]
-    about = (": ".join(section) for section in sorted({figure.section for figure in figures.values()}))
-    return Table("Speed", (_machine(), _steadiness(steady), _NOTE, _FLOORS, *about), tuple(sections), tidy)
+    about = (
+        ": ".join(section) for section in sorted({figure.section for figure in figures.values()})
+    )
+    return Table(
+        "Speed", (_machine(), _steadiness(steady), _NOTE, _FLOORS, *about), tuple(sections), tidy
+    )
 
 
 _NOTE = (
@@ -251,10 +281,16 @@ def _steadiness(seconds):
 def _entries(row):
     told = row.reference and pd.notna(row.ratio)
     ratio = _ratio(row.ratio) if told else "–"
-    met = f" {'met' if row.ratio <= row.wanted else 'missed'}" if told and pd.notna(row.wanted) else ""
+    met = (
+        f" {'met' if row.ratio <= row.wanted else 'missed'}"
+        if told and pd.notna(row.wanted)
+        else ""
+    )
     wanted = f"≤ {_ratio(row.wanted)}{met}" if pd.notna(row.wanted) else ""
     theirs = _time(row.reference_seconds) if told else "–"
-    return tuple(map(Entry, (row.what, _time(row.seconds), row.reference or "–", theirs, ratio, wanted)))
+    return tuple(
+        map(Entry, (row.what, _time(row.seconds), row.reference or "–", theirs, ratio, wanted))
+    )
 
 
 def _ratio(value):
@@ -262,5 +298,7 @@ def _ratio(value):
 
 
 def _time(seconds):
-    scale, unit = next((s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * s >= 1 or u == "µs")
+    scale, unit = next(
+        (s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * s >= 1 or u == "µs"
+    )
     return f"{seconds * scale:.3g} {unit}"

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 def way(compiled: bool, replicates: int) -> str:
     """Name how ours ran: compiled or eager, and how many replicates together."""
     step = "compiled" if compiled else "eager"
-    return f"{step}, 1 replicate" if replicates == 1 else f"{step}, {replicates} replicates together"
+    return (
+        f"{step}, 1 replicate" if replicates == 1 else f"{step}, {replicates} replicates together"
+    )
 
 
 def ours(what: str, compiled: bool, replicates: int) -> str:

@@ -77,10 +77,14 @@ def compiled(model: nn.Module, x: Tensor, y: Tensor, lr: float) -> Update:
     """
     params = {name: value.detach() for name, value in model.named_parameters()}
     graph = torch.compile(_step, fullgraph=True, dynamic=False)
-    return lambda rows: (graph if len(rows) == BATCH + DRAWN else _step)(model, params, x, y, rows, lr)
+    return lambda rows: (graph if len(rows) == BATCH + DRAWN else _step)(
+        model, params, x, y, rows, lr
+    )
 
 
-def _step(model: nn.Module, params: dict[str, Tensor], x: Tensor, y: Tensor, rows: Tensor, lr: float) -> None:
+def _step(
+    model: nn.Module, params: dict[str, Tensor], x: Tensor, y: Tensor, rows: Tensor, lr: float
+) -> None:
     def loss(params: dict[str, Tensor]) -> Tensor:
         return cross_entropy(functional_call(model, params, (x[rows],)), y[rows])
 
@@ -104,7 +108,9 @@ def by_hand(model: nn.Module, x: Tensor, y: Tensor, lr: float) -> Update:
         slope = probability.sub_(targets[rows]).mul_(lr / len(rows))
         for depth in reversed(range(len(layers))):
             weight, bias = layers[depth]
-            below = (slope @ weight).mul_(inputs[depth] > 0) if depth else slope  # before the weights change
+            below = (
+                (slope @ weight).mul_(inputs[depth] > 0) if depth else slope
+            )  # before the weights change
             weight.addmm_(slope.t(), inputs[depth], alpha=-1)
             bias.sub_(slope.sum(0))
             slope = below
@@ -122,7 +128,10 @@ UPDATES: dict[str, Callable[[nn.Module, Tensor, Tensor, float], Update]] = {
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """The share of right answers."""
     with torch.no_grad():
-        hits = [(model(part).argmax(1) == label).sum() for part, label in zip(x.split(TESTED), y.split(TESTED), strict=True)]
+        hits = [
+            (model(part).argmax(1) == label).sum()
+            for part, label in zip(x.split(TESTED), y.split(TESTED), strict=True)
+        ]
     return int(torch.stack(hits).sum()) / len(y)
 
 
@@ -131,11 +140,15 @@ def mnist() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from retrograde.data.sources import data_folder, load
 
     data = load("mnist", data_folder())
-    train, test = (torch.from_numpy(part).flatten(1).float() / 255 for part in (data.x_train, data.x_test))
+    train, test = (
+        torch.from_numpy(part).flatten(1).float() / 255 for part in (data.x_train, data.x_test)
+    )
     return train, torch.from_numpy(data.y_train), test, torch.from_numpy(data.y_test)
 
 
-def replicate(side: str, order: list[int], data: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, float]:
+def replicate(
+    side: str, order: list[int], data: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> dict[str, float]:
     """Learn pairs of classes, one after the other; evaluate before and after each."""
     x, y, x_test, y_test = data
     layers = [nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)]

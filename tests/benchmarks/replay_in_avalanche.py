@@ -41,7 +41,9 @@ def benchmark(source: str, stream: Stream) -> Any:
     from avalanche.benchmarks.classic import SplitMNIST, cmnist
 
     with mock.patch.object(cmnist, "get_mnist_dataset", lambda folder: _parts(folder, stream)):
-        return SplitMNIST(len(stream.tasks), fixed_class_order=order(stream), dataset_root=data_folder())
+        return SplitMNIST(
+            len(stream.tasks), fixed_class_order=order(stream), dataset_root=data_folder()
+        )
 
 
 def _parts(folder: Any, stream: Stream) -> list[Any]:
@@ -103,7 +105,9 @@ def _whole(source: str, classes: list[int]) -> Any:
         from avalanche.benchmarks.classic import SplitMNIST
 
         return SplitMNIST(5, fixed_class_order=classes, dataset_root=data_folder())
-    return benchmark(source, split_classes(load("mnist", data_folder()), np.split(np.array(classes), 5), "class"))
+    return benchmark(
+        source, split_classes(load("mnist", data_folder()), np.split(np.array(classes), 5), "class")
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,12 @@ def test_evaluation(measure, mnist, replicates):
 
     theirs = [avalanches("evaluation", source) for source in (TENSORS, FILES)]
     against = dict.fromkeys(["bare loop over the test examples", *theirs])
-    measure(ours("evaluation on 10,000 examples", False, replicates), evaluate, against, things=replicates)
+    measure(
+        ours("evaluation on 10,000 examples", False, replicates),
+        evaluate,
+        against,
+        things=replicates,
+    )
 
 
 def test_the_bare_evaluation(measure, mnist, model):
@@ -81,12 +86,19 @@ def test_probing(measure, mnist, replicates):
         prober._keep(prober._look(prober.tasks))
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
-    measure(ours("probe of five tasks, 100 examples each", False, replicates), look, against, things=replicates)
+    measure(
+        ours("probe of five tasks, 100 examples each", False, replicates),
+        look,
+        against,
+        things=replicates,
+    )
 
 
 def test_the_bare_probe(measure, mnist, model):
     halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe, 0).reshape(-1, SPLIT.probe // 2, 4)
-    batches = [(pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves]
+    batches = [
+        (pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves
+    ]
     params = list(model.parameters())
 
     def look():
@@ -139,7 +151,11 @@ def test_the_stream(measure, mnist):
 
 
 def test_the_stream_from_files(measure):
-    measure("stream from files", lambda: SPLIT.stream(load("mnist", data_folder()), 0), {"Avalanche's SplitMNIST": None})
+    measure(
+        "stream from files",
+        lambda: SPLIT.stream(load("mnist", data_folder()), 0),
+        {"Avalanche's SplitMNIST": None},
+    )
 
 
 def test_avalanches(measure):
@@ -150,7 +166,11 @@ def test_avalanches(measure):
     from retrograde.strategies.avalanche import quiet
 
     with quiet():
-        measure("Avalanche's SplitMNIST", lambda: SplitMNIST(5, seed=0, dataset_root=data_folder()), rounds=3)
+        measure(
+            "Avalanche's SplitMNIST",
+            lambda: SplitMNIST(5, seed=0, dataset_root=data_folder()),
+            rounds=3,
+        )
 
 
 @pytest.mark.parametrize("source", [TENSORS, FILES])
@@ -169,5 +189,7 @@ def test_avalanches_evaluation(measure, mnist, source):
         evaluator = EvaluationPlugin(accuracy_metrics(experience=True, stream=True), loggers=[])
         sgd = torch.optim.SGD(net.parameters(), lr=0.1)
         naive = Naive(model=net, optimizer=sgd, eval_mb_size=CHUNK, evaluator=evaluator)
-        measure(avalanches("evaluation", source), lambda: naive.eval(tests, num_workers=0), rounds=3)
+        measure(
+            avalanches("evaluation", source), lambda: naive.eval(tests, num_workers=0), rounds=3
+        )
     assert sum(len(experience.dataset) for experience in tests) == 10_000

@@ -49,7 +49,11 @@ def store(tmp_path_factory):
 def grid(folder):
     """Every rate on every stream."""
     rates = [f"er:lr={0.01 + n / CELLS:.6f}" for n in range(CELLS // BENCHMARKS)]
-    requests = [Request(f"split:tasks=5,examples={20 + n}", rate) for n in range(BENCHMARKS) for rate in rates]
+    requests = [
+        Request(f"split:tasks=5,examples={20 + n}", rate)
+        for n in range(BENCHMARKS)
+        for rate in rates
+    ]
     return plan(requests, 1, Registry(), Context(), Store(folder))
 
 
@@ -67,8 +71,12 @@ def test_planning_storing_and_skipping(staged, store, make_record):
         for job, correct in zip(jobs, rows * -(-CELLS // len(rows)), strict=False):
             path = store.path(job.cell, 0)
             path.parent.mkdir(parents=True)
-            record = replace(pattern, cell=job.cell, source=job.code.source, sources=job.code.sources)
-            path.write_text(replace(record, correct=correct, correct_told=correct).to_json(), encoding="utf-8")
+            record = replace(
+                pattern, cell=job.cell, source=job.code.source, sources=job.code.sources
+            )
+            path.write_text(
+                replace(record, correct=correct, correct_told=correct).to_json(), encoding="utf-8"
+            )
 
     staged(f"simulate {CELLS:,} records", write)
     again = staged(f"skip {CELLS:,} cells that are done", lambda: grid(store.folder))
@@ -79,14 +87,20 @@ def test_planning_storing_and_skipping(staged, store, make_record):
 def test_storing(staged, make_record, tmp_path):
     records = [make_record("er", seed) for seed in range(min(CELLS, 1000))]
     held = Store(tmp_path / "store")
-    staged(f"store {len(records):,} records so that they outlive a crash", lambda: [held.write(record) for record in records])
+    staged(
+        f"store {len(records):,} records so that they outlive a crash",
+        lambda: [held.write(record) for record in records],
+    )
     assert len(list(held)) == len(records)
 
 
 @pytest.mark.timeout(600)
 def test_cells_that_share_no_check(staged, tmp_path):
     requests = [Request("split:tasks=5", f"er:memory={20 + n}") for n in range(ALONE)]
-    jobs = staged(f"plan {ALONE} cells that share no check", lambda: plan(requests, 1, Registry(), Context(), Store(tmp_path)))
+    jobs = staged(
+        f"plan {ALONE} cells that share no check",
+        lambda: plan(requests, 1, Registry(), Context(), Store(tmp_path)),
+    )
     assert len(jobs) == ALONE
 
 

@@ -25,7 +25,11 @@ def characters():
     random = torch.Generator().manual_seed(0)
     bright = torch.rand(10, 784, generator=random) < 0.25
     y = torch.randint(10, (10 * UPDATES,), generator=random)
-    x = torch.rand(len(y), 784, generator=random) * bright[y] * (torch.rand(len(y), 784, generator=random) < 0.8)
+    x = (
+        torch.rand(len(y), 784, generator=random)
+        * bright[y]
+        * (torch.rand(len(y), 784, generator=random) < 0.8)
+    )
     return x, y
 
 
@@ -51,10 +55,20 @@ def test_ours(measure, floors, compiled, replicates, order):
                 backend.state, backend.buffers, step, backend.tables, backend.train_x
             )
 
-    against = {textbook(order): 1 / 4} | floors(textbook(order)) if compiled else {textbook(order): None}
-    measure(ours(f"{order} order", compiled, replicates), updates, against, things=replicates * len(taken), rounds=3)
+    against = (
+        {textbook(order): 1 / 4} | floors(textbook(order)) if compiled else {textbook(order): None}
+    )
+    measure(
+        ours(f"{order} order", compiled, replicates),
+        updates,
+        against,
+        things=replicates * len(taken),
+        rounds=3,
+    )
     if compiled:
-        assert backend.evaluate(backend.test_rows).hit.mean() > 0.95  # all is finite, and little is left to learn
+        assert (
+            backend.evaluate(backend.test_rows).hit.mean() > 0.95
+        )  # all is finite, and little is left to learn
 
 
 def textbook(order):
@@ -65,7 +79,9 @@ def textbook(order):
 @pytest.mark.parametrize("order", ["first", "second"])
 def test_the_authors_way(measure, floor, order):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+    model = nn.Sequential(
+        nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)
+    )
     rates = [torch.full_like(weight, 0.15).requires_grad_() for weight in model.parameters()]
     x, y = characters()
     random = torch.Generator().manual_seed(1)
@@ -87,8 +103,13 @@ def meta_update(model, weights, rates, batch, second_order):
     (x, y), losses, fast = batch, [], list(weights.values())
     for i in range(10):
         loss = cross_entropy(called(model, weights, fast, x[i : i + 1]), y[i : i + 1])
-        gradients = torch.autograd.grad(loss, fast, create_graph=second_order, retain_graph=second_order)
-        fast = [weight - relu(rate) * gradient for weight, rate, gradient in zip(fast, rates, gradients, strict=True)]
+        gradients = torch.autograd.grad(
+            loss, fast, create_graph=second_order, retain_graph=second_order
+        )
+        fast = [
+            weight - relu(rate) * gradient
+            for weight, rate, gradient in zip(fast, rates, gradients, strict=True)
+        ]
         losses.append(cross_entropy(called(model, weights, fast, x), y))
     (sum(losses) / len(losses)).backward()
     torch.nn.utils.clip_grad_norm_(weights.values(), 2.0)

@@ -32,7 +32,9 @@ def ready(name, replicates, strategy="maml"):
     data = Dataset("noise", *[np.random.default_rng(0).random((60, 1, 28, 28), np.float32), y] * 2)
     bench = PARTS.get("benchmarks", name, {"split": "10,10,10"} if name == "omniglot" else {})
     sources = [bench.stream(data, seed) for seed in range(replicates)]
-    episodes = Episodes(bench, PARTS.get("strategies", strategy), sources, list(range(replicates)), CPU)
+    episodes = Episodes(
+        bench, PARTS.get("strategies", strategy), sources, list(range(replicates)), CPU
+    )
     return episodes, episodes.draw("train", bench.tasks, "probe")
 
 
@@ -48,7 +50,9 @@ def stepping(episodes, tasks, steps):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("compiled", ["on", "off"])
-@pytest.mark.parametrize(("name", "replicates"), [("omniglot", 1), ("sinusoid", 1), ("sinusoid", 5)])
+@pytest.mark.parametrize(
+    ("name", "replicates"), [("omniglot", 1), ("sinusoid", 1), ("sinusoid", 5)]
+)
 def test_ours(measure, floors, name, replicates, compiled):
     episodes, tasks = ready(name, replicates)
     episodes.warm_up(compiled)
@@ -65,7 +69,10 @@ def test_every_meta_strategy(measure, name):
     episodes.warm_up("on")
     against = dict.fromkeys(["bare loop on sinusoid", ours("maml on sinusoid", True, 1)])
     measure(
-        ours(f"{name} on sinusoid", True, 1), stepping(episodes, tasks, STEPS["sinusoid"]), against, things=STEPS["sinusoid"]
+        ours(f"{name} on sinusoid", True, 1),
+        stepping(episodes, tasks, STEPS["sinusoid"]),
+        against,
+        things=STEPS["sinusoid"],
     )
 
 
@@ -99,23 +106,34 @@ def four_blocks(width=64):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "model", "loss"),
-    [("omniglot", four_blocks, cross_entropy), ("sinusoid", lambda: mlp((1,), 1, 40, 40), mse_loss)],
+    [
+        ("omniglot", four_blocks, cross_entropy),
+        ("sinusoid", lambda: mlp((1,), 1, 40, 40), mse_loss),
+    ],
 )
 def test_the_textbooks_loop(measure, floor, name, model, loss):
     episodes, drawn = ready(name, 1)
-    tasks, cut, net = Tasks(*(part[0] for part in drawn)), episodes.sources[0].support(episodes.shots[False]), model()
+    tasks, cut, net = (
+        Tasks(*(part[0] for part in drawn)),
+        episodes.sources[0].support(episodes.shots[False]),
+        model(),
+    )
     adam, params = torch.optim.Adam(net.parameters(), lr=0.001), dict(net.named_parameters())
 
     def query_loss(x, y):
         inner = loss(net(x[:cut]), y[:cut])
         gradient = torch.autograd.grad(inner, list(params.values()), create_graph=True)
-        adapted = {key: value - 0.01 * g for (key, value), g in zip(params.items(), gradient, strict=True)}
+        adapted = {
+            key: value - 0.01 * g for (key, value), g in zip(params.items(), gradient, strict=True)
+        }
         return loss(functional_call(net, adapted, (x[cut:],)), y[cut:])
 
     def steps(count=STEPS[name]):
         for _ in range(count):
             adam.zero_grad()
-            torch.stack([query_loss(x, y) for x, y in zip(tasks.x, tasks.y, strict=True)]).mean().backward()
+            torch.stack(
+                [query_loss(x, y) for x, y in zip(tasks.x, tasks.y, strict=True)]
+            ).mean().backward()
             adam.step()
 
     measure(textbook(name), steps, floor(textbook(name), lambda: steps(1)), things=STEPS[name])

@@ -28,4 +28,6 @@ def test_a_report(measure_command, name, make_record, tmp_path):
                 rows = [[draw.randint(0, 50 + 2 * strategy) for _ in range(10)] for _ in range(11)]
                 store.write(make_record(f"s{strategy}", seed, rows, benchmark=f"b{benchmark}"))
     measure_command(f"report of {name}", "report", store.folder, "--format", formats)
-    assert (tmp_path / "store" / "tables" / "scores.csv").read_text(encoding="utf-8").count("\n") > strategies
+    assert (tmp_path / "store" / "tables" / "scores.csv").read_text(encoding="utf-8").count(
+        "\n"
+    ) > strategies

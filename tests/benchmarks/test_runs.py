@@ -38,7 +38,9 @@ CELLS = [f"er:lr={0.01 * n:g}" for n in range(1, 9)]
 def timed(*words):
     """The seconds of a process, and what it printed."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *map(str, words)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], check=True, capture_output=True, text=True
+    )
     return time.perf_counter() - start, done.stdout
 
 
@@ -68,7 +70,9 @@ def run_of_ours(folder, compiled, seeds):
     if compiled:
         run(folder / "warm", *words)
     process, records = run(folder / "store", *words)
-    assert {(record.how["compiled"], record.how["replicates"]) for record in records} == {(compiled, seeds)}
+    assert {(record.how["compiled"], record.how["replicates"]) for record in records} == {
+        (compiled, seeds)
+    }
     clocks = {part: clocked(records, part) for part in ("train", "evaluate")}
     steps = [record.counts["steps"] for record in records]
     return {"process": process, **clocks}, steps, np.mean([record.R[-1] for record in records])
@@ -82,7 +86,10 @@ def test_replay(state, tmp_path, seeds):
     split, mnist = Registry().get("benchmarks", "split"), load("mnist", data_folder())
     orders = [order(split.stream(mnist, seed)) for seed in range(seeds)]
     sides = {name: run_of_a_peer(name, orders) for name in PEERS}
-    ours = {way(compiled, seeds): run_of_ours(tmp_path / str(compiled), compiled, seeds) for compiled in (True, False)}
+    ours = {
+        way(compiled, seeds): run_of_ours(tmp_path / str(compiled), compiled, seeds)
+        for compiled in (True, False)
+    }
     steps, accuracy = next(iter(ours.values()))[1:]
     for _, own_steps, own_accuracy in (sides | ours).values():
         assert own_steps == steps
@@ -100,9 +107,17 @@ def test_replay(state, tmp_path, seeds):
 def test_jobs(state, tmp_path):
     suite = tmp_path / "equal.toml"
     benchmark = "split:dataset=mnist,examples=6000,probe=0"
-    suite.write_text(f'title = "equal"\nseeds = 1\n[[cells]]\nbenchmarks = ["{benchmark}"]\nstrategies = {json.dumps(CELLS)}\n')
-    found = {jobs: run(tmp_path / f"jobs-{jobs}", suite, "--compile", "off", "--jobs", jobs) for jobs in (1, 2)}
-    one, two = ({r.cell.path: (r.status, r.correct, r.counts) for r in records} for _, records in found.values())
+    suite.write_text(
+        f'title = "equal"\nseeds = 1\n[[cells]]\nbenchmarks = ["{benchmark}"]\nstrategies = {json.dumps(CELLS)}\n'
+    )
+    found = {
+        jobs: run(tmp_path / f"jobs-{jobs}", suite, "--compile", "off", "--jobs", jobs)
+        for jobs in (1, 2)
+    }
+    one, two = (
+        {r.cell.path: (r.status, r.correct, r.counts) for r in records}
+        for _, records in found.values()
+    )
     assert one == two
     assert len(one) == len(CELLS)
     cells = f"eight equal cells, {way(False, 1)}, --jobs"
@@ -111,7 +126,9 @@ def test_jobs(state, tmp_path):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("compiled", "iterations"), [(True, 3000), (False, 1000)], ids=["compiled", "eager"])
+@pytest.mark.parametrize(
+    ("compiled", "iterations"), [(True, 3000), (False, 1000)], ids=["compiled", "eager"]
+)
 def test_many_replicates(state, tmp_path, compiled, iterations):
     """Of twenty seeds five train together."""
     maml = ["--benchmark", f"sinusoid:iterations={iterations}", "--strategy", "maml", "--jobs", "1"]
@@ -134,4 +151,7 @@ def test_the_quick_suite(state, tmp_path):
     seconds, records = run(tmp_path / "quick", "quick")
     assert {record.status for record in records} == {"done"}
     compiled = sum(record.how["compiled"] for record in records)
-    state(f"suite quick, {len(records)} replicates, {compiled} of them compiled, up to 5 together", seconds)
+    state(
+        f"suite quick, {len(records)} replicates, {compiled} of them compiled, up to 5 together",
+        seconds,
+    )

@@ -24,7 +24,9 @@ def test_torch(measure):
 
 @pytest.mark.parametrize("word", ["--help", "list"])
 def test_a_start(measure, word):
-    measure(f"retrograde {word}", lambda: started("-m", "retrograde", word), {TORCH: None}, rounds=3)
+    measure(
+        f"retrograde {word}", lambda: started("-m", "retrograde", word), {TORCH: None}, rounds=3
+    )
 
 
 def test_a_run(measure, tmp_path):
@@ -32,5 +34,9 @@ def test_a_run(measure, tmp_path):
         started("-m", "retrograde", "run", *CELL, "--out", store)
 
     measure(
-        ours("retrograde run", False, 1), run, {TORCH: None}, setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}), rounds=3
+        ours("retrograde run", False, 1),
+        run,
+        {TORCH: None},
+        setup=lambda: ((tempfile.mkdtemp(dir=tmp_path),), {}),
+        rounds=3,
     )

@@ -27,7 +27,11 @@ from retrograde.training.stream_replicas import Vectorised
 PARTS = Registry()
 BATCH, STEPS = 10, 100
 FOUND = {name: PARTS.find("strategies", name) for name in PARTS.names("strategies")}
-PURE = {name: PARTS.get("strategies", name) for name, part in FOUND.items() if issubclass(part, Strategy)}
+PURE = {
+    name: PARTS.get("strategies", name)
+    for name, part in FOUND.items()
+    if issubclass(part, Strategy)
+}
 AVALANCHES = {
     "agem": ("AGEM", {"patterns_per_exp": 40, "sample_size": 128}),
     "der": ("DER", {"mem_size": 200, "batch_size_mem": 10, "alpha": 0.5, "beta": 0.0}),
@@ -41,7 +45,10 @@ AVALANCHES = {
     "gss": ("GSS_greedy", {"mem_size": 200, "mem_strength": 10, "input_size": [1, 28, 28]}),
     "icarl": ("ICaRL", {"memory_size": 200, "buffer_transform": None, "fixed_memory": True}),
     "incremental_joint": ("Cumulative", {}),
-    "lamaml": ("lamaml_v2.LaMAML", {"max_buffer_size": 200, "n_inner_updates": 10, "second_order": False}),
+    "lamaml": (
+        "lamaml_v2.LaMAML",
+        {"max_buffer_size": 200, "n_inner_updates": 10, "second_order": False},
+    ),
     "lwf": ("LwF", {"alpha": 1.0, "temperature": 2.0}),
     "mas": ("MAS", {}),
     "mer": ("MER", {"mem_size": 200}),
@@ -63,7 +70,11 @@ def mnist():
 
 
 def split(scenario="class"):
-    return PARTS.get("benchmarks", "split", {"dataset": "mnist", "examples": str(BATCH * STEPS), "scenario": scenario})
+    return PARTS.get(
+        "benchmarks",
+        "split",
+        {"dataset": "mnist", "examples": str(BATCH * STEPS), "scenario": scenario},
+    )
 
 
 @pytest.mark.parametrize("examples", [BATCH, 2 * BATCH])
@@ -92,7 +103,9 @@ OTHER_WAYS = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False,
 def test_a_step(measure, floors, mnist, name, compiled, replicates):
     benchmark = split("class" if "class" in PURE[name].scenarios else "task")
     seeds = list(range(replicates))
-    backend = Vectorised(benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU)
+    backend = Vectorised(
+        benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU
+    )
     backend.warm_up("on" if compiled else "off")
     for number in range(2):
         backend.learn(number, lambda _: None)
@@ -105,7 +118,13 @@ def test_a_step(measure, floors, mnist, name, compiled, replicates):
         backend.learn(2, lambda _: None)
 
     least = floors("bare loop, 20 examples") if name == "er" else {}
-    measure(ours(name, compiled, replicates), learn, against(name) | least, things=STEPS * replicates, setup=start)
+    measure(
+        ours(name, compiled, replicates),
+        learn,
+        against(name) | least,
+        things=STEPS * replicates,
+        setup=start,
+    )
 
 
 def against(name):
@@ -151,18 +170,31 @@ def test_avalanches(measure, mnist, name, source):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["finetune", *(name for name, strategy in PURE.items() if prepares(strategy))])
+@pytest.mark.parametrize(
+    "name", ["finetune", *(name for name, strategy in PURE.items() if prepares(strategy))]
+)
 def test_a_lesson_and_a_step_after_it(state, name):
     """On noise of Omniglot's size, for its content takes no time."""
     random = np.random.default_rng(0)
-    noise = Dataset("noise", *[random.integers(0, 255, (600, 1, 28, 28), np.uint8), np.repeat(np.arange(60), 10)] * 2)
+    noise = Dataset(
+        "noise",
+        *[random.integers(0, 255, (600, 1, 28, 28), np.uint8), np.repeat(np.arange(60), 10)] * 2,
+    )
     settings = {"split": "40,10,10", "after": "10", "lessons": "20", "tests": "1", "probe": "0"}
     settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
     benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
-    (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train([0], CPU, "off", lambda _: None)
-    state(a_step(name), outcome.clocks["train"] / outcome.counts["steps"], {a_step("finetune"): None})
+    (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train(
+        [0], CPU, "off", lambda _: None
+    )
+    state(
+        a_step(name), outcome.clocks["train"] / outcome.counts["steps"], {a_step("finetune"): None}
+    )
     if prepares(PURE[name]):
-        state(a_lesson(name), outcome.clocks["prepare"] / benchmark.lessons, {a_lesson("pretrained"): None})
+        state(
+            a_lesson(name),
+            outcome.clocks["prepare"] / benchmark.lessons,
+            {a_lesson("pretrained"): None},
+        )
 
 
 def a_step(name):

@@ -27,7 +27,11 @@ try:
         import_torchvision()
         from avalanche import benchmarks
         from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
-        from avalanche.benchmarks.utils import ConstantSequence, DataAttribute, TaskAwareSupervisedClassificationDataset
+        from avalanche.benchmarks.utils import (
+            ConstantSequence,
+            DataAttribute,
+            TaskAwareSupervisedClassificationDataset,
+        )
 except ImportError as error:
     raise UserError(
         f"Avalanche's strategies and benchmarks need the package avalanche-lib, which does not import ({error}). "
@@ -74,14 +78,17 @@ def experience(
 ) -> Any:
     """Examples of a task as an experience: with a task label in task-incremental only, and the classes before and after it."""
     told = scenario == "task"
-    made: Any = Replaceable(dataset=_dataset(Labelled(x, y), number if told else 0), current_experience=number)
+    made: Any = Replaceable(
+        dataset=_dataset(Labelled(x, y), number if told else 0), current_experience=number
+    )
     classes = [set(np.flatnonzero(own).tolist()) for own in units]
     made.classes_in_this_experience = classes[number]
     made.previous_classes = set().union(*classes[:number])
     made.classes_seen_so_far = made.previous_classes | classes[number]
     made.future_classes = set().union(*classes[number + 1 :]) - made.classes_seen_so_far
     made.benchmark = SimpleNamespace(  # where iCaRL looks for them
-        n_classes_per_exp=[len(own) for own in classes], classes_order=[unit for own in classes for unit in sorted(own)]
+        n_classes_per_exp=[len(own) for own in classes],
+        classes_order=[unit for own in classes for unit in sorted(own)],
     )
     if told:
         made.task_label, made.task_labels = number, [number]
@@ -91,8 +98,12 @@ def experience(
 
 
 def _dataset(rows: Labelled, label: int) -> Any:
-    task = DataAttribute(ConstantSequence(label, len(rows)), "targets_task_labels", use_in_getitem=True)
-    return TaskAwareSupervisedClassificationDataset([rows], data_attributes=[DataAttribute(rows.targets, "targets"), task])
+    task = DataAttribute(
+        ConstantSequence(label, len(rows)), "targets_task_labels", use_in_getitem=True
+    )
+    return TaskAwareSupervisedClassificationDataset(
+        [rows], data_attributes=[DataAttribute(rows.targets, "targets"), task]
+    )
 
 
 def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
@@ -104,7 +115,9 @@ def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
         for number, task in enumerate(stream.tasks):
             row, y = getattr(task, name)
             images = torch.from_numpy(stream.images(x, row, number))
-            made.append(experience(images, torch.from_numpy(y.copy()), number, stream.units, scenario))
+            made.append(
+                experience(images, torch.from_numpy(y.copy()), number, stream.units, scenario)
+            )
         return EagerCLStream(name, made)
 
     return CLScenario([part("train"), part("test")])
@@ -116,9 +129,14 @@ def from_avalanche(benchmark: Any, data: Dataset | None = None) -> Stream:
     Where `data` is given, an example is the number of its row there. Classes are either each of one experience, or all of every
     one; a single test experience is that of every task.
     """
-    train, test = ([_examples(each) for each in stream] for stream in (benchmark.train_stream, benchmark.test_stream))
+    train, test = (
+        [_examples(each) for each in stream]
+        for stream in (benchmark.train_stream, benchmark.test_stream)
+    )
     if len(test) not in (1, len(train)):
-        raise UserError(f"Each task has a test; the benchmark has {len(train)} train and {len(test)} test experiences.")
+        raise UserError(
+            f"Each task has a test; the benchmark has {len(train)} train and {len(test)} test experiences."
+        )
     if data is None:
         (x_train, y_train, train), (x_test, y_test, test) = _pooled(train), _pooled(test)
         data = Dataset("avalanche", x_train, y_train, x_test, y_test)
@@ -126,9 +144,15 @@ def from_avalanche(benchmark: Any, data: Dataset | None = None) -> Stream:
     for own, (_, y) in zip(units, train, strict=True):
         own[y] = True
     if units.sum(0).max() > 1 and not units.all():
-        raise UserError("Experiences share all of their classes or none; here some classes are in several, not in all.")
+        raise UserError(
+            "Experiences share all of their classes or none; here some classes are in several, not in all."
+        )
     test = test * len(train) if len(test) == 1 else test
-    return Stream(data, tuple(Task(Examples(*a), Examples(*b)) for a, b in zip(train, test, strict=True)), units)
+    return Stream(
+        data,
+        tuple(Task(Examples(*a), Examples(*b)) for a, b in zip(train, test, strict=True)),
+        units,
+    )
 
 
 def _examples(experience: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +160,9 @@ def _examples(experience: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.asarray(x) for x, _ in items]), np.array([int(y) for _, y in items])
 
 
-def _pooled(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+def _pooled(
+    parts: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """All examples one after the other, and the rows and labels of each part."""
     x, y = (np.concatenate(each) for each in zip(*parts, strict=True))
     rows = np.split(np.arange(len(y)), np.cumsum([len(labels) for _, labels in parts])[:-1])
@@ -150,18 +176,27 @@ def for_scenario(stream: Stream, scenario: Scenario) -> Stream:
     if apart == (scenario != "domain"):
         return stream
     label = (
-        np.where(stream.units, stream.units.cumsum(1) - 1, -1) if apart else np.arange(count * classes).reshape(count, classes)
+        np.where(stream.units, stream.units.cumsum(1) - 1, -1)
+        if apart
+        else np.arange(count * classes).reshape(count, classes)
     )
     units = np.zeros((count, label.max() + 1), dtype=bool)
     for own, new in zip(units, label, strict=True):
         own[new[new >= 0]] = True
-    tasks = [Task(*(Examples(part.row, new[part.y]) for part in task)) for new, task in zip(label, stream.tasks, strict=True)]
+    tasks = [
+        Task(*(Examples(part.row, new[part.y]) for part in task))
+        for new, task in zip(label, stream.tasks, strict=True)
+    ]
     return replace(stream, tasks=tuple(tasks), units=units)
 
 
 def cut(name: str, arguments: Mapping[str, Any], data: Dataset, seed: int) -> Stream:
     """The tasks that a function of `avalanche.benchmarks` makes: of `data` and that seed, or of data that it brings itself."""
-    made = {n: each for n, each in vars(benchmarks).items() if inspect.isfunction(each) and COUNTS & _arguments(each)}
+    made = {
+        n: each
+        for n, each in vars(benchmarks).items()
+        if inspect.isfunction(each) and COUNTS & _arguments(each)
+    }
     if name not in made:
         raise UserError(f"Avalanche has no benchmark {name!r}. {nearest(name, made)}")
     known = _arguments(made[name])
@@ -169,14 +204,20 @@ def cut(name: str, arguments: Mapping[str, Any], data: Dataset, seed: int) -> St
         if argument not in known:
             raise UserError(f"Avalanche's {name} takes no {argument!r}. {nearest(argument, known)}")
     numbered = {part: _numbered(getattr(data, f"y_{part}")) for part in ("train", "test")}
-    ours = {"datasets_dict": numbered} | {f"{part}_dataset": each for part, each in numbered.items()}
+    ours = {"datasets_dict": numbered} | {
+        f"{part}_dataset": each for part, each in numbered.items()
+    }
     if not ours.keys() & known:
         return _brought(made[name], tuple(sorted(arguments.items())), data_folder())
-    return from_avalanche(_made(made[name], ours | dict(arguments), torch_seed(seed, "classes")), data)
+    return from_avalanche(
+        _made(made[name], ours | dict(arguments), torch_seed(seed, "classes")), data
+    )
 
 
 @cache
-def _brought(function: Callable[..., Any], arguments: tuple[tuple[str, Any], ...], folder: Path) -> Stream:
+def _brought(
+    function: Callable[..., Any], arguments: tuple[tuple[str, Any], ...], folder: Path
+) -> Stream:
     """Read once per process, and the same for every seed, since replicates share their examples."""
     return from_avalanche(_made(function, {"dataset_root": folder} | dict(arguments), 0))
 
@@ -189,7 +230,9 @@ def _made(function: Callable[..., Any], given: dict[str, Any], seed: int) -> Any
         with seeded(seed):
             return function(**{name: value for name, value in given.items() if name in known})
     except Exception as error:
-        raise UserError(f"Avalanche's {function.__name__} cannot be made: {error!r}. Check its arguments.") from error
+        raise UserError(
+            f"Avalanche's {function.__name__} cannot be made: {error!r}. Check its arguments."
+        ) from error
 
 
 def _arguments(function: Any) -> set[str]:

@@ -74,7 +74,9 @@ def is_recorded(part: Part) -> None:
     text = json.dumps(part.settings())
     again = type(part).configured(json.loads(text)).settings()
     if json.dumps(again) != text:
-        raise Broken(f"its settings are {text}, and a part made of them has {json.dumps(again)}; let __post_init__ keep them")
+        raise Broken(
+            f"its settings are {text}, and a part made of them has {json.dumps(again)}; let __post_init__ keep them"
+        )
 
 
 def need_frozen(part: Part) -> None:

@@ -28,7 +28,14 @@ class Slopes(Distribution):
 
     shape, outputs, facts = (1,), 1, 1
 
-    def draw(self, partition: Partition, tasks: int, shots: int, queries: int, random: np.random.Generator) -> Drawn:
+    def draw(
+        self,
+        partition: Partition,
+        tasks: int,
+        shots: int,
+        queries: int,
+        random: np.random.Generator,
+    ) -> Drawn:
         """See `Distribution.draw`."""
         slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
         x = random.uniform(-1, 1, (tasks, shots + queries, 1)).astype(np.float32)
@@ -73,13 +80,18 @@ def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
 
 def leaves(episodes: Episodes) -> list[Tensor]:
     """Every tensor of the state, and how adapting to new tasks goes."""
-    return [*pytree.tree_leaves(episodes.state), episodes.measure(episodes.draw("test", 5, "test")).loss]
+    return [
+        *pytree.tree_leaves(episodes.state),
+        episodes.measure(episodes.draw("test", 5, "test")).loss,
+    ]
 
 
 def _step(episodes: Episodes, tasks: Tasks) -> list[Tensor]:
     if not episodes.strategy.trains:
         return []
-    after: list[Tensor] = pytree.tree_leaves(episodes.step_all(episodes.state, episodes.buffers, tasks, torch.tensor(0.0)))
+    after: list[Tensor] = pytree.tree_leaves(
+        episodes.step_all(episodes.state, episodes.buffers, tasks, torch.tensor(0.0))
+    )
     return after
 
 
@@ -94,7 +106,9 @@ def is_pure(part: MetaStrategy) -> None:
     if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
         raise Broken("meta_step or inner changes a tensor in place; return new tensors")
     if not same(first, _step(episodes, tasks)):
-        raise Broken("the same step twice gives two results; keep nothing on self and draw nothing at random")
+        raise Broken(
+            "the same step twice gives two results; keep nothing on self and draw nothing at random"
+        )
 
 
 def repeats_itself(part: MetaStrategy) -> None:
@@ -105,7 +119,11 @@ def repeats_itself(part: MetaStrategy) -> None:
 
 def is_alone_as_in_company(part: MetaStrategy) -> None:
     """Replicate i of a batch equals replicate i alone."""
-    _close([leaf[1:2] for leaf in learnt(part, [0, 1, 2])], learnt(part, [1]), "seed 1 alone and beside seeds 0 and 2")
+    _close(
+        [leaf[1:2] for leaf in learnt(part, [0, 1, 2])],
+        learnt(part, [1]),
+        "seed 1 alone and beside seeds 0 and 2",
+    )
 
 
 def _close(a: list[Tensor], b: list[Tensor], what: str, tolerance: float = 1e-4) -> None:
@@ -130,7 +148,9 @@ def takes_tasks_in_any_order(part: MetaStrategy) -> None:
     episodes = ready(part, [0])
     tasks = episodes.draw("train", 4, "tasks")
     turned = Tasks(*(each.flip(1) for each in tasks))
-    _close(_step(episodes, tasks), _step(episodes, turned), "tasks in another order", tolerance=1e-3)
+    _close(
+        _step(episodes, tasks), _step(episodes, turned), "tasks in another order", tolerance=1e-3
+    )
 
 
 def uses_no_global_randomness(part: MetaStrategy) -> None:
@@ -161,9 +181,14 @@ def learns(part: MetaStrategy) -> None:
     outcome = meta_train(benchmark, part, [benchmark.stream(None, 0)], [0], CPU, "off")[0]
     if outcome.adaptation is None:
         raise Broken(outcome.fault)
-    before, after = outcome.adaptation.checks[0].loss[0], float(np.mean(outcome.adaptation.loss[-1]))
+    before, after = (
+        outcome.adaptation.checks[0].loss[0],
+        float(np.mean(outcome.adaptation.loss[-1])),
+    )
     if not after < 0.95 * before:
-        raise Broken(f"lines through the origin cost {before:.3g} before and {after:.3g} after, not 5 % less")
+        raise Broken(
+            f"lines through the origin cost {before:.3g} before and {after:.3g} after, not 5 % less"
+        )
 
 
 CHECKS: tuple[Callable[[MetaStrategy], None], ...] = (

@@ -81,7 +81,9 @@ def _trace(backend: Any) -> Trace:
     found = Trace([], [])
     if isinstance(backend, Vectorised):
         prepare(backend, Clocks(CPU))
-    for number in range(len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)):
+    for number in range(
+        len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)
+    ):
         backend.learn(number, lambda _: None)
         found.hits.append(backend.evaluate(backend.test_rows).hit)
         if isinstance(backend, Vectorised):
@@ -135,10 +137,20 @@ def is_pure(part: Part) -> None:
         return
     need_frozen(part)
     backend, rows = _ready(part)
-    _same_again(backend.step_all, "step", backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    _same_again(
+        backend.step_all,
+        "step",
+        backend.state,
+        backend.buffers,
+        rows[0],
+        backend.tables,
+        backend.train_x,
+    )
     if prepares(part):
         lesson = next(given(backend))
-        _same_again(backend.prepare_all, "prepare", backend.state, backend.buffers, lesson, backend.train_x)
+        _same_again(
+            backend.prepare_all, "prepare", backend.state, backend.buffers, lesson, backend.train_x
+        )
     backend.try_prediction()
 
 
@@ -148,7 +160,9 @@ def _same_again(run: Callable[..., Any], name: str, *inputs: Any) -> None:
     if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
         raise Broken(f"{name} changes a tensor in place; return new tensors")
     if not same(first, pytree.tree_leaves(run(*inputs))):
-        raise Broken(f"the same {name} twice gives two results; keep nothing on self and draw nothing at random")
+        raise Broken(
+            f"the same {name} twice gives two results; keep nothing on self and draw nothing at random"
+        )
 
 
 def repeats_itself(part: Part) -> None:
@@ -162,7 +176,10 @@ def is_alone_as_in_company(part: Part) -> None:
     benchmark = _benchmark(part, uneven=True)
     together = trace(part, benchmark, _data(part), [0, 1, 2])
     alone = trace(part, benchmark, _data(part), [1])
-    own = Trace([[leaf[1:2] for leaf in leaves] for leaves in together.leaves], [hits[1:2] for hits in together.hits])
+    own = Trace(
+        [[leaf[1:2] for leaf in leaves] for leaves in together.leaves],
+        [hits[1:2] for hits in together.hits],
+    )
     _equal(alone, own, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
 
 
@@ -207,7 +224,10 @@ def _ignores_padding(part: Strategy) -> None:
         raise Broken("no batch was ragged, so that padding could not be tried")
     other = last.clone()
     other[..., 0] = torch.where(padding, (last[..., 0] + 1) % len(backend.train_x), last[..., 0])
-    results = [backend.step_all(backend.state, backend.buffers, r, backend.tables, backend.train_x) for r in (last, other)]
+    results = [
+        backend.step_all(backend.state, backend.buffers, r, backend.tables, backend.train_x)
+        for r in (last, other)
+    ]
     if not same(*(pytree.tree_leaves(result) for result in results)):
         raise Broken("rows of weight 0 change the step; weigh each example's loss by batch.weight")
 
@@ -219,7 +239,9 @@ def learns(part: Part) -> None:
     outcome = train(benchmark, part, [benchmark.stream(_data(part, 1), 0)], [0], CPU, "off")[0]
     accuracy = outcome.correct[-1][0] / outcome.tests[0]
     if not accuracy > 0.9:
-        raise Broken(f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9")
+        raise Broken(
+            f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9"
+        )
 
 
 def stays_within_its_memory(part: Part) -> None:
@@ -232,7 +254,9 @@ def stays_within_its_memory(part: Part) -> None:
     if memory is None:
         return
     if declared is not None and memory.size > declared:
-        raise Broken(f"remember() keeps {memory.size} examples where the setting says memory={declared}")
+        raise Broken(
+            f"remember() keeps {memory.size} examples where the setting says memory={declared}"
+        )
     benchmark = _benchmark(part)
     stream, held = benchmark.stream(_data(part), 0), memory.empty()
     for number in range(len(stream.tasks)):
@@ -241,7 +265,9 @@ def stays_within_its_memory(part: Part) -> None:
         replayed = rows[-1, part.schedule().pace(benchmark, len(stream.tasks))[0] :]
         old = {tuple(row) for row in replayed[replayed[:, 3] > 0, :3].tolist()}
         if len(held.filled) > memory.size or len(old) > memory.size:
-            raise Broken(f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}")
+            raise Broken(
+                f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}"
+            )
 
 
 def _holds_few(part: Strategy) -> None:
@@ -252,7 +278,9 @@ def _holds_few(part: Strategy) -> None:
     backend, _ = _ready(part)
     held = max(backend.held_examples())
     if held > allowed:
-        raise Broken(f"{held} examples are held, with those of its own state, where the setting says memory={allowed}")
+        raise Broken(
+            f"{held} examples are held, with those of its own state, where the setting says memory={allowed}"
+        )
 
 
 def _grows_little(learner: Learner) -> None:
@@ -265,7 +293,9 @@ def _grows_little(learner: Learner) -> None:
     if backend.at_first == 0:
         raise Broken("it cannot be pickled, so that its size is unknown")
     if backend.state_bytes() > allowed:
-        raise Broken(f"it grew by {backend.state_bytes()} bytes; its memory setting allows {allowed}")
+        raise Broken(
+            f"it grew by {backend.state_bytes()} bytes; its memory setting allows {allowed}"
+        )
 
 
 def sees_no_future(part: Part) -> None:
@@ -290,7 +320,9 @@ def predicts_examples_apart(part: Part) -> None:
     together = backend.scores(rows)[:, some]
     alone = torch.cat([backend.scores(rows[:, [each]]) for each in some.tolist()], dim=1)
     if not agree(together.flatten(0, 1), alone.flatten(0, 1)):
-        raise Broken("an example alone and among others has different scores; predict each row by itself")
+        raise Broken(
+            "an example alone and among others has different scores; predict each row by itself"
+        )
 
 
 def _answers_apart(learner: Learner) -> None:
@@ -336,10 +368,14 @@ def _same_but_for_padding(part: Part, mine: list[torch.Tensor], other: list[torc
     padded = isinstance(part, Strategy) and part.schedule().widening
     tolerance = 1e-4 if padded else 0.0
     pairs = zip(mine, other, strict=True)
-    return all(torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in pairs)
+    return all(
+        torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in pairs
+    )
 
 
-def _learnt(part: Part, benchmark: Blobs, stream: Stream, tested: Stream) -> list[list[torch.Tensor]]:
+def _learnt(
+    part: Part, benchmark: Blobs, stream: Stream, tested: Stream
+) -> list[list[torch.Tensor]]:
     """The model's parameters, the optimiser's slots and the right answers on some tests after each of the first tasks."""
     backend = _backend(part, benchmark, stream)
     found = []
@@ -353,7 +389,11 @@ def _learnt(part: Part, benchmark: Blobs, stream: Stream, tested: Stream) -> lis
 
 def _backend(part: Part, benchmark: Blobs, stream: Stream) -> Vectorised | Opaque:
     """One replicate, ready to learn its first task."""
-    return Opaque(benchmark, part, stream, 0, CPU) if isinstance(part, Learner) else _prepared(part, benchmark, stream)
+    return (
+        Opaque(benchmark, part, stream, 0, CPU)
+        if isinstance(part, Learner)
+        else _prepared(part, benchmark, stream)
+    )
 
 
 def _prepared(part: Strategy, benchmark: Blobs, stream: Stream) -> Vectorised:
@@ -372,10 +412,14 @@ def counts_no_class_to_come(part: Part) -> None:
     stream = benchmark.stream(_data(part), 0)
     learnt = [_without_last(part, benchmark, stream, raised) for raised in (0.0, 5.0)]
     if not same(*learnt):
-        raise Broken("it differs where units of classes to come start higher; mask them, or let knows() declare classes")
+        raise Broken(
+            "it differs where units of classes to come start higher; mask them, or let knows() declare classes"
+        )
 
 
-def _without_last(part: Strategy, benchmark: Blobs, stream: Stream, raised: float) -> list[torch.Tensor]:
+def _without_last(
+    part: Strategy, benchmark: Blobs, stream: Stream, raised: float
+) -> list[torch.Tensor]:
     """The parameters learned from all tasks but the last, without its units, whose biases start that much higher."""
     backend = _prepared(part, benchmark, stream)
     unmet = torch.from_numpy(stream.units[-1])
@@ -385,7 +429,9 @@ def _without_last(part: Strategy, benchmark: Blobs, stream: Stream, raised: floa
     backend.initial = backend.state, backend.buffers
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
-    return [value[:, ~unmet] if of_head(name) else value for name, value in backend.parameters().items()]
+    return [
+        value[:, ~unmet] if of_head(name) else value for name, value in backend.parameters().items()
+    ]
 
 
 def weighs_as_it_says(part: Part) -> None:
@@ -395,13 +441,18 @@ def weighs_as_it_says(part: Part) -> None:
         raise Declared("it refuses weighting=tasks")
     stream = _benchmark(part).stream(_data(part), 0)
     by_examples, by_tasks = (
-        _learnt(part, _benchmark(part, weighting=weighting), stream, stream) for weighting in ("examples", "tasks")
+        _learnt(part, _benchmark(part, weighting=weighting), stream, stream)
+        for weighting in ("examples", "tasks")
     )
     alike = all(same(mine, other) for mine, other in zip(by_examples, by_tasks, strict=True))
     if alike and said == "heeds":
-        raise Broken("weighting=tasks changes nothing; use arrival.now, arrival.past, arrival.with_memory or arrival.beside")
+        raise Broken(
+            "weighting=tasks changes nothing; use arrival.now, arrival.past, arrival.with_memory or arrival.beside"
+        )
     if not alike and said != "heeds":
-        raise Broken(f"weighting=tasks changes what is learnt, though its weighing is {said!r}; make it 'heeds'")
+        raise Broken(
+            f"weighting=tasks changes what is learnt, though its weighing is {said!r}; make it 'heeds'"
+        )
 
 
 CHECKS: tuple[Callable[[Part], None], ...] = (

@@ -22,16 +22,23 @@ class Blobs(Benchmark):
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
-        stream = split_classes(data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario)
+        stream = split_classes(
+            data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario
+        )
         if self.uneven:
             stream = replace(
-                stream, tasks=tuple(_shortened(task, 12 * ((seed + i) % 3)) for i, task in enumerate(stream.tasks))
+                stream,
+                tasks=tuple(
+                    _shortened(task, 12 * ((seed + i) % 3)) for i, task in enumerate(stream.tasks)
+                ),
             )
         if not self.held:
             return stream
         unit = np.arange(data.classes) - 2 * self.tasks
         unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
-        lessons = Preparation(of_classes(data.y_train, unit), lessons=20, classes=2, shots=3, queries=2, rehearsed=6)
+        lessons = Preparation(
+            of_classes(data.y_train, unit), lessons=20, classes=2, shots=3, queries=2, rehearsed=6
+        )
         return replace(stream, preparation=lessons)
 
 

@@ -53,11 +53,17 @@ def _check_examples(data: Dataset) -> None:
     for part in ("train", "test"):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         if not x.size:
-            raise UserError(f"There are examples, of at least one number each; x_{part} of {data.name} has shape {x.shape}.")
+            raise UserError(
+                f"There are examples, of at least one number each; x_{part} of {data.name} has shape {x.shape}."
+            )
         if len(x) != len(y):
-            raise UserError(f"There is one label for each example; {data.name} has {len(x)} x_{part}, {len(y)} y_{part}.")
+            raise UserError(
+                f"There is one label for each example; {data.name} has {len(x)} x_{part}, {len(y)} y_{part}."
+            )
         if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise UserError(f"Examples are finite; x_{part} of {data.name} holds NaN or infinity. Clean it first.")
+            raise UserError(
+                f"Examples are finite; x_{part} of {data.name} holds NaN or infinity. Clean it first."
+            )
     if data.x_train.shape[1:] != data.x_test.shape[1:] or data.x_train.dtype != data.x_test.dtype:
         raise UserError(
             f"Train and test examples have one shape and type; {data.name} has "

@@ -42,7 +42,9 @@ def arrays(path: Path) -> Dataset:
         kind(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             missing = [name for name in ARRAYS if name not in found.files]
-            _check_bytes(path, sum(member.file_size for member in found.zip.infolist()), physical_bytes())
+            _check_bytes(
+                path, sum(member.file_size for member in found.zip.infolist()), physical_bytes()
+            )
             arrays = {name: found[name] for name in ARRAYS if name not in missing}
     except UserError:
         raise
@@ -51,7 +53,9 @@ def arrays(path: Path) -> Dataset:
     if missing:
         raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
     if plain := [name for name in ARRAYS if not isinstance(arrays[name], np.ndarray)]:
-        raise UserError(f"A .npz holds arrays, as np.savez writes them; {plain[0]} of {path} is none.")
+        raise UserError(
+            f"A .npz holds arrays, as np.savez writes them; {plain[0]} of {path} is none."
+        )
     for name in ("x_train", "x_test"):
         arrays[name] = _as_examples(arrays[name], f"{name} of {path}")
     for name in ("y_train", "y_test"):
@@ -67,7 +71,12 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
         )
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
-    if x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS and x.shape[2] != x.shape[3]:
+    if (
+        x.ndim == 4
+        and x.shape[3] in CHANNELS
+        and x.shape[1] not in CHANNELS
+        and x.shape[2] != x.shape[3]
+    ):
         array = where.partition(" ")[0]
         raise UserError(
             f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem to come last. "
@@ -80,7 +89,9 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
 
 def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "ui":
-        raise UserError(f"Labels are whole numbers of shape (n,); {where} is {y.dtype} of shape {y.shape}.")
+        raise UserError(
+            f"Labels are whole numbers of shape (n,); {where} is {y.dtype} of shape {y.shape}."
+        )
     return y.astype(np.int64)
 
 
@@ -96,8 +107,12 @@ def image_folder(path: Path) -> Dataset:
     stray = sorted({label for part, label in parts if part == "test"} - set(labels))
     if not labels or stray:
         what = f"test/{stray[0]} has no train/{stray[0]}" if stray else "no train/<class> was found"
-        raise UserError(f"An image folder holds train/<class>/* and test/<class>/*; in {path} {what}.")
-    (x_train, y_train), (x_test, y_test) = (_stack(path, parts, part, labels) for part in ("train", "test"))
+        raise UserError(
+            f"An image folder holds train/<class>/* and test/<class>/*; in {path} {what}."
+        )
+    (x_train, y_train), (x_test, y_test) = (
+        _stack(path, parts, part, labels) for part in ("train", "test")
+    )
     return Dataset(path.stem, x_train, y_train, x_test, y_test, scale=1 / 255)
 
 
@@ -107,9 +122,13 @@ def _stack(
     groups = [parts.get((part, label), []) for label in labels]
     shapes = {image.shape for images in parts.values() for image in images}
     if len(shapes) > 1:
-        raise UserError(f"All images of a folder have one size and one number of channels; {path} has {sorted(shapes)}.")
+        raise UserError(
+            f"All images of a folder have one size and one number of channels; {path} has {sorted(shapes)}."
+        )
     if not any(groups):
-        raise UserError(f"An image folder holds train/<class>/* and test/<class>/*; {path} has no image under {part}/.")
+        raise UserError(
+            f"An image folder holds train/<class>/* and test/<class>/*; {path} has no image under {part}/."
+        )
     y = np.repeat(np.arange(len(labels)), [len(images) for images in groups])
     return np.stack([image for images in groups for image in images]), y
 
@@ -128,7 +147,9 @@ def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, st
         except Exception as error:
             raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
         if mode.startswith(("I", "F")):
-            raise UserError(f"Images have 8 bits per channel; {name} in {path} has mode {mode}. Convert it, or use a .npz.")
+            raise UserError(
+                f"Images have 8 bits per channel; {name} in {path} has mode {mode}. Convert it, or use a .npz."
+            )
         yield part, label, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
@@ -157,7 +178,9 @@ def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byt
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}.") from error
+        raise UserError(
+            f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}."
+        ) from error
 
 
 def _walked(path: Path) -> Iterator[Path]:
@@ -166,14 +189,20 @@ def _walked(path: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError):  # gone since its folder was listed
             return
-        raise UserError(f"{error.filename} in {path} cannot be read: {reason(error)}. Let this user read it, or take it out.")
+        raise UserError(
+            f"{error.filename} in {path} cannot be read: {reason(error)}. Let this user read it, or take it out."
+        )
 
     seen: set[str] = set()
     for folder, inside, files in os.walk(path, onerror=refuse, followlinks=True):
         seen.add(os.path.realpath(folder))
         if len(seen) > FOLDERS:
-            raise UserError(f"An image folder has at most {FOLDERS} folders; {path} has more. Name the one that holds train/.")
-        inside[:] = [name for name in inside if os.path.realpath(Path(folder, name)) not in seen]  # links may go round
+            raise UserError(
+                f"An image folder has at most {FOLDERS} folders; {path} has more. Name the one that holds train/."
+            )
+        inside[:] = [
+            name for name in inside if os.path.realpath(Path(folder, name)) not in seen
+        ]  # links may go round
         yield from (Path(folder, name) for name in files)
 
 

@@ -29,7 +29,9 @@ def omniglot(folder: Path) -> Dataset:
     try:
         return _kept(sources)
     except (OSError, UserError) as error:
-        raise UserError(f"{error} Put a whole copy there, or delete it to have it downloaded.") from error
+        raise UserError(
+            f"{error} Put a whole copy there, or delete it to have it downloaded."
+        ) from error
 
 
 def _source(folder: Path, part: str) -> Path:
@@ -37,7 +39,9 @@ def _source(folder: Path, part: str) -> Path:
     archive = extracted.with_suffix(".zip")
     if not archive.exists() and not extracted.exists():
         try:
-            import_torchvision().datasets.Omniglot(folder, background=part == PARTS[0][0], download=True)
+            import_torchvision().datasets.Omniglot(
+                folder, background=part == PARTS[0][0], download=True
+            )
         except Exception as error:
             files = "images_background.zip and images_evaluation.zip"
             raise not_had("Omniglot", folder, "omniglot-py", files, error) from error
@@ -49,7 +53,14 @@ def _kept(sources: list[Path]) -> Dataset:
     path = cache_folder() / f"omniglot-{SIZE}-{_digest(sources)}.npz"
     with suppress(UserError):
         return replace(arrays(path), name="omniglot")
-    data = _cut(np.concatenate([_drawings(source, characters) for source, (_, characters) in zip(sources, PARTS, strict=True)]))
+    data = _cut(
+        np.concatenate(
+            [
+                _drawings(source, characters)
+                for source, (_, characters) in zip(sources, PARTS, strict=True)
+            ]
+        )
+    )
     keep(path, lambda file: np.savez(file, **{name: getattr(data, name) for name in ARRAYS}))
     return data
 
@@ -67,7 +78,9 @@ def _listing(folder: Path) -> bytes:
     return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]).encode()
 
 
-def _drawings(source: Path, characters: int) -> UInt8[np.ndarray, "characters drawing 1 height width"]:
+def _drawings(
+    source: Path, characters: int
+) -> UInt8[np.ndarray, "characters drawing 1 height width"]:
     """All drawings of one half, in the order of alphabet, character and file name."""
     drawn: dict[tuple[str, str], list[np.ndarray]] = {}
     for alphabet, character, image in decoded(source, is_image):
@@ -83,13 +96,17 @@ def _drawings(source: Path, characters: int) -> UInt8[np.ndarray, "characters dr
 
 def _small(image: UInt8[np.ndarray, "channel height width"]) -> UInt8[np.ndarray, "1 small small"]:
     """A drawing in MAML's size, by the filter that MAML names but applied to grey; ink, which is black, becomes 255."""
-    return 255 - np.asarray(Image.fromarray(image[0]).resize((SIZE, SIZE), Image.Resampling.LANCZOS))[None]
+    return (
+        255
+        - np.asarray(Image.fromarray(image[0]).resize((SIZE, SIZE), Image.Resampling.LANCZOS))[None]
+    )
 
 
 def _cut(x: UInt8[np.ndarray, "character drawing 1 height width"]) -> Dataset:
     """The first 15 drawings of a character are to be learned and the last 5 are for tests, as OML and ANML cut them."""
     train, test = x[:, :TRAIN], x[:, TRAIN:]
     (x_train, y_train), (x_test, y_test) = (
-        (part.reshape(-1, *x.shape[2:]), np.repeat(np.arange(len(x)), part.shape[1])) for part in (train, test)
+        (part.reshape(-1, *x.shape[2:]), np.repeat(np.arange(len(x)), part.shape[1]))
+        for part in (train, test)
     )
     return Dataset("omniglot", x_train, y_train, x_test, y_test, scale=1 / 255)

@@ -18,7 +18,9 @@ class Drawn(NamedTuple):
 
     x: Shaped[np.ndarray, "task example *shape"]
     y: Int64[np.ndarray, "task example"] | Float[np.ndarray, "task example value"]
-    truth: Float[np.ndarray, "task fact"]  # what an oracle is told of each task; nothing, where there are no facts
+    truth: Float[
+        np.ndarray, "task fact"
+    ]  # what an oracle is told of each task; nothing, where there are no facts
 
 
 class Distribution(ABC):
@@ -30,7 +32,14 @@ class Distribution(ABC):
     scale: float = 1.0
 
     @abstractmethod
-    def draw(self, partition: Partition, tasks: int, shots: int, queries: int, random: np.random.Generator) -> Drawn:
+    def draw(
+        self,
+        partition: Partition,
+        tasks: int,
+        shots: int,
+        queries: int,
+        random: np.random.Generator,
+    ) -> Drawn:
         """Draw tasks; shots and queries are per class in classification."""
 
     def support(self, shots: int) -> int:

@@ -35,7 +35,9 @@ class Benchmark(Part):
     steps: Limit = 0  # per task, in as many epochs as they take; 0: as many as the epochs take
     batch: Count = 10
     glances: Count = 1  # consecutive steps on each mini-batch
-    weighting: Literal["examples", "tasks"] = "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
+    weighting: Literal["examples", "tasks"] = (
+        "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
+    )
     probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
     probe_every: Limit = 0  # steps between two probes, at the pace of batch and glances; 0: at the end of each task only
     test_every: Limit = 0  # steps between two tests amid a task; 0: at the end of each task only
@@ -85,7 +87,9 @@ class Benchmark(Part):
             )
             return Task(*parts)
 
-        return replace(stream, tasks=tuple(limited(number, task) for number, task in enumerate(stream.tasks)))
+        return replace(
+            stream, tasks=tuple(limited(number, task) for number, task in enumerate(stream.tasks))
+        )
 
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` where there are far too many tasks, or a table of the pixels of each exceeds the memory."""

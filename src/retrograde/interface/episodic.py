@@ -51,12 +51,16 @@ class ClassEpisodes(Episodic):
 
     ways: Count = 5
     split: Ints = ()  # classes for meta-training, -validation, -test
-    rotations: Literal["none", "train", "all"] = "none"  # where classes turned by 90, 180, 270 degrees are classes of their own
+    rotations: Literal["none", "train", "all"] = (
+        "none"  # where classes turned by 90, 180, 270 degrees are classes of their own
+    )
 
     def stream(self, data: Dataset | None, seed: int) -> Distribution:
         """See `Episodic.stream`."""
         data = cast("Dataset", data)
-        turned: tuple[Partition, ...] = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}[self.rotations]
+        turned: tuple[Partition, ...] = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}[
+            self.rotations
+        ]
         self._check(data, turned)
         order = generator(seed, "classes").permutation(data.classes)
         groups = np.split(order, np.cumsum(self.split))[:3]

@@ -21,7 +21,9 @@ class Terms(NamedTuple):
     epochs: int
     batch: int
     optimizer: str
-    weighting: str = "examples"  # of losses on arrivals and on past examples: alike, or by the number of tasks
+    weighting: str = (
+        "examples"  # of losses on arrivals and on past examples: alike, or by the number of tasks
+    )
 
 
 class Experience(NamedTuple):
@@ -88,7 +90,9 @@ class Learner(Part):
         """Consolidate after a task."""
 
     @abstractmethod
-    def predict(self, x: Float[Tensor, "row *shape"], task: int | None) -> Float[Tensor, "row unit"]:
+    def predict(
+        self, x: Float[Tensor, "row *shape"], task: int | None
+    ) -> Float[Tensor, "row unit"]:
         """A score for each output unit; `task` is told in task-incremental only.
 
         An example's scores may not depend on the others in `x`: a model with batch normalisation, or dropout, is to be in

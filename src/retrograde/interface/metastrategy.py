@@ -38,9 +38,13 @@ class MetaStrategy(Part):
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
     told: ClassVar[bool] = False  # sees the facts of a task beside every input
     trains: ClassVar[bool] = True  # if not, there is nothing to meta-learn
-    descends: ClassVar[bool] = True  # the meta-step is one of the benchmark's optimiser; if not, it has no slots
+    descends: ClassVar[bool] = (
+        True  # the meta-step is one of the benchmark's optimiser; if not, it has no slots
+    )
 
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"  # of the inner steps; every task starts it afresh
+    optimizer: Literal["sgd", "momentum", "adam"] = (
+        "sgd"  # of the inner steps; every task starts it afresh
+    )
     lr: Rate = 0.01  # of the inner steps
     test_steps: Steps = 10  # inner steps on a new task, which is measured after each
     meta_lr: Rate = 0.001
@@ -48,7 +52,10 @@ class MetaStrategy(Part):
 
     def declares(self) -> dict[str, str]:
         """What it is for."""
-        return {"kind": "meta-strategy, of few-shot episodes" + (", an upper bound" if self.upper_bound else "")}
+        return {
+            "kind": "meta-strategy, of few-shot episodes"
+            + (", an upper bound" if self.upper_bound else "")
+        }
 
     def learned(self, net: Net, params: Params) -> Params:
         """What the outer loop learns, as it starts."""
@@ -79,7 +86,9 @@ class MetaStrategy(Part):
             fast = self.inner(net, learned, fast, support, step)
         return fast.params
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Float[Tensor, ""]:
+    def task_loss(
+        self, net: Net, learned: Params, episode: Episode, progress: Tensor
+    ) -> Float[Tensor, ""]:
         """What the outer loop minimises, for one task."""
         raise NotImplementedError
 
@@ -87,10 +96,16 @@ class MetaStrategy(Part):
         """The update for one meta-batch: down the gradient of the mean task loss."""
 
         def mean_loss(learned: Params) -> Tensor:
-            return vmap(lambda episode: self.task_loss(net, learned, episode, progress))(episodes).mean()
+            return vmap(lambda episode: self.task_loss(net, learned, episode, progress))(
+                episodes
+            ).mean()
 
         return net.descend(state, self.clipped(grad(mean_loss)(state.params)), self.meta_lr)
 
     def clipped(self, gradient: Params) -> Params:
         """The meta-gradient with each number kept within -clip and clip."""
-        return {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()} if self.clip else gradient
+        return (
+            {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()}
+            if self.clip
+            else gradient
+        )

@@ -25,7 +25,9 @@ class Net:
 
     module: nn.Module
     optimizer: Optimizer
-    units: Bool[Tensor, "task unit"] | None = None  # the output units of each task, where the task is told
+    units: Bool[Tensor, "task unit"] | None = (
+        None  # the output units of each task, where the task is told
+    )
     buffers: Params | None = None
     losses: Losses = cross_entropies
     body: nn.Module | None = None  # the module without its head, where it has one
@@ -33,7 +35,9 @@ class Net:
     outputs: int = 0
     tasks: int = 1  # of the whole stream
     key: Int64[Tensor, ""] | None = None
-    drawn: set[str] | None = None  # names of the draws so far, none as the engine calls a hook; None: nobody keeps count
+    drawn: set[str] | None = (
+        None  # names of the draws so far, none as the engine calls a hook; None: nobody keeps count
+    )
 
     def chance(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
         """Draw numbers in [0, 1), anew for every step and every end of a task.
@@ -42,7 +46,9 @@ class Net:
         numbers again. What is to be used twice, as in a loss of which the gradient is taken twice, is drawn outside.
         """
         if self.key is None:
-            raise UserError("There is nothing to draw by chance here: on streams alone, in init, step, choose and end_task.")
+            raise UserError(
+                "There is nothing to draw by chance here: on streams alone, in init, step, choose and end_task."
+            )
         if self.drawn is not None and name in self.drawn:
             raise UserError(
                 f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would give the same numbers. "
@@ -52,15 +58,24 @@ class Net:
             self.drawn.add(name)
         return uniform(named(self.key, name), *shape)
 
-    def features(self, params: Params, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row feature"]:
+    def features(
+        self, params: Params, x: Float[Tensor, "row *shape"]
+    ) -> Float[Tensor, "row feature"]:
         """What the model's head is given; only for a model of which `body` is known."""
         if self.body is None:
-            raise UserError(f"The model has no module named {HEAD}, which gives its outputs. Choose another model.")
-        features: Tensor = functional_call(self.body, (without_head(params), without_head(self._own_buffers())), (x,))
+            raise UserError(
+                f"The model has no module named {HEAD}, which gives its outputs. Choose another model."
+            )
+        features: Tensor = functional_call(
+            self.body, (without_head(params), without_head(self._own_buffers())), (x,)
+        )
         return features
 
     def logits(
-        self, params: Params, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None = None
+        self,
+        params: Params,
+        x: Float[Tensor, "row *shape"],
+        task: Int64[Tensor, " row"] | None = None,
     ) -> Float[Tensor, "row unit"]:
         """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
         logits: Tensor = functional_call(self.module, (params, self._own_buffers()), (x,))
@@ -70,9 +85,15 @@ class Net:
         """A copy of the buffers, which a module may write to."""
         return {name: value.clone() for name, value in (self.buffers or {}).items()}
 
-    def of_tasks(self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None) -> Float[Tensor, "row unit"]:
+    def of_tasks(
+        self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None
+    ) -> Float[Tensor, "row unit"]:
         """The model's outputs, where the scenario tells the task with minus infinity for other tasks' units."""
-        return logits if self.units is None or task is None else logits.masked_fill(~self.units[task], -torch.inf)
+        return (
+            logits
+            if self.units is None or task is None
+            else logits.masked_fill(~self.units[task], -torch.inf)
+        )
 
     def losses_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, " row"]:
         """The loss of each row, of the model's outputs on it."""
@@ -96,12 +117,16 @@ class Net:
         gradient, _ = self.grad_with(lambda params: (loss(params), ()), params)
         return gradient
 
-    def grad_with(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+    def grad_with(
+        self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params
+    ) -> tuple[Params, Any]:
         """The same, and tensors that come up on the way: what `loss` returns as its second value."""
         found: tuple[Params, Any] = grad(loss, has_aux=True)(params)
         return found
 
-    def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
+    def grad_of(
+        self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False
+    ) -> Params:
         """The gradient of `loss` with respect to the parameters whose name is `moving`; without the others."""
         moved = {name: value for name, value in params.items() if moving(name)}
         gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
@@ -109,12 +134,16 @@ class Net:
 
     def grads(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""
-        gradients: Params = vmap(lambda x, y, task, weight: self.grad(params, Batch(x, y, task, weight)))(*batches)
+        gradients: Params = vmap(
+            lambda x, y, task, weight: self.grad(params, Batch(x, y, task, weight))
+        )(*batches)
         return gradients
 
     def own(self, learned: Params) -> Params:
         """The model's parameters, of all that is meta-learned."""
-        return {name: learned[name] for name, _ in self.module.named_parameters() if name in learned}
+        return {
+            name: learned[name] for name, _ in self.module.named_parameters() if name in learned
+        }
 
     def descend(self, state: State, gradient: Params, lr: float) -> State:
         """One step of the benchmark's optimiser against the gradient."""

@@ -38,11 +38,15 @@ class Arrival(NamedTuple):
     new: Batch
     old: Batch
     with_memory: Batch
-    written: Int64[Tensor, " new"]  # the slot of the memory into which each new example goes after this step; its size: nowhere
+    written: Int64[
+        Tensor, " new"
+    ]  # the slot of the memory into which each new example goes after this step; its size: nowhere
     drawn: Int64[Tensor, " old"]  # the slot from which each old one comes
     now: Float[Tensor, ""]  # what a loss on arrivals weighs
     past: Float[Tensor, ""]  # what one on the past weighs beside it
-    share: Float[Tensor, ""] | None = None  # the arrivals' part of one loss on both; None: every example weighs the same
+    share: Float[Tensor, ""] | None = (
+        None  # the arrivals' part of one loss on both; None: every example weighs the same
+    )
 
     def beside(self, old: Batch) -> Batch:
         """The new examples and some past ones as one batch, weighed as the benchmark says."""
@@ -52,10 +56,14 @@ class Arrival(NamedTuple):
         return both._replace(weight=shared(self.new.weight, old.weight, self.share))
 
 
-def shared(new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]) -> Float[Tensor, " row"]:
+def shared(
+    new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]
+) -> Float[Tensor, " row"]:
     """Weights of arrivals and of what is replayed, of which the arrivals' are the part `now` of the sum, or all there is."""
     now = torch.where(old.sum() > 0, now, 1.0)
-    parts = [part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))]
+    parts = [
+        part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))
+    ]
     return (new.sum() + old.sum()) * torch.cat(parts)
 
 
@@ -86,7 +94,9 @@ class Strategy(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
     tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
-    weighing: ClassVar[Weighing | None] = None  # None: refuses if its memory replays, else has nothing to weigh
+    weighing: ClassVar[Weighing | None] = (
+        None  # None: refuses if its memory replays, else has nothing to weigh
+    )
 
     def declares(self) -> dict[str, str]:
         """Its scenarios, what it trains on and remembers, and the hooks that it defines."""
@@ -173,7 +183,11 @@ class Strategy(Part):
         return state
 
     def predict(
-        self, net: Net, state: State, x: Float[Tensor, "row *shape"], task: Int64[Tensor, " row"] | None
+        self,
+        net: Net,
+        state: State,
+        x: Float[Tensor, "row *shape"],
+        task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
         """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
         return net.logits(state.params, x, task)

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retrograde.metrics.frames import COLUMNS, REPLICATE, Key, Label, made_once, ordered, score_frame
+from retrograde.metrics.frames import (
+    COLUMNS,
+    REPLICATE,
+    Key,
+    Label,
+    made_once,
+    ordered,
+    score_frame,
+)
 from retrograde.metrics.intervals import rank_correlation
 from retrograde.metrics.matched import at_level, common_level, spanned
 from retrograde.metrics.repeated_measures import Within, repeated_measures
@@ -19,7 +27,16 @@ AHEAD = ("arriving", "transfer", "conflict")
 """Measures at the end of a task that look ahead to the next one."""
 COSTS = ("observed", "drop")
 """The cost of the next task to the earlier ones: in loss and in accuracy."""
-SUMS = ("old_loss", "observed", "slope", "curvature", "interference", "remainder", "exposure", "path")
+SUMS = (
+    "old_loss",
+    "observed",
+    "slope",
+    "curvature",
+    "interference",
+    "remainder",
+    "exposure",
+    "path",
+)
 """Numbers that are averaged over the tasks trained."""
 BOOKED = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *AHEAD)
 MATCHED = ("observed", "alignment", "gradient", "path")
@@ -66,7 +83,10 @@ def _booked(record: Record) -> Iterator[tuple[float, ...]]:
 def _numbers(account: Account) -> tuple[float, ...]:
     interference = float(account.interference.mean())
     exposure = float(np.mean(account.exposure))
-    means = [float(np.mean(each)) for each in (account.before, account.observed, account.slope, account.curvature)]
+    means = [
+        float(np.mean(each))
+        for each in (account.before, account.observed, account.slope, account.curvature)
+    ]
     sizes = (abs(account.remainder).sum(), abs(account.observed).sum())
     rest = float(account.remainder.mean())
     ratios = (_ratio(-interference, exposure), _ratio(exposure, account.length))
@@ -105,7 +125,9 @@ def matched_level(accounts: pd.DataFrame) -> float:
     """The old loss at which the strategies of one benchmark are compared, of what `account_frame` gives; NaN if none."""
     ranges = {}
     for key, cell in of_strategies(accounts):
-        spans = [spanned(run.old_loss.to_numpy(float)) for _, run in cell.groupby("seed", sort=True)]
+        spans = [
+            spanned(run.old_loss.to_numpy(float)) for _, run in cell.groupby("seed", sort=True)
+        ]
         ranges[title_of(key)] = [span for span in spans if span]
     return common_level(ranges)
 
@@ -118,7 +140,9 @@ def matched_frame(accounts: pd.DataFrame, level: float) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for replicate, run in accounts.groupby(list(REPLICATE), sort=True):
         old_loss = run.old_loss.to_numpy(float)
-        values = ((metric, at_level(old_loss, run[metric].to_numpy(float), level)) for metric in MATCHED)
+        values = (
+            (metric, at_level(old_loss, run[metric].to_numpy(float), level)) for metric in MATCHED
+        )
         rows += [(*replicate, *value) for value in values]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -130,7 +154,9 @@ def within_runs(accounts: pd.DataFrame, x: str, y: str, given: Sequence[str] = (
     run = accounts.groupby(list(REPLICATE), sort=True).ngroup().to_numpy(int)
     columns = accounts[list(given)].to_numpy(float)
     seed = accounts.seed.to_numpy(int)
-    return repeated_measures(accounts[x].to_numpy(float), accounts[y].to_numpy(float), run, seed, columns)
+    return repeated_measures(
+        accounts[x].to_numpy(float), accounts[y].to_numpy(float), run, seed, columns
+    )
 
 
 def between_methods(accounts: pd.DataFrame, x: str, y: str) -> tuple[float, int]:
@@ -166,7 +192,11 @@ def alignment_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> p
 def _told(probe: Probe) -> dict[str, float]:
     values = {"ceiling": float(np.mean(probe.ceiling[: probe.task + 1]))}
     if probe.arrival:
-        values |= {"arriving": probe.arriving(), "conflict": probe.conflict(), "ceiling_next": probe.ceiling[-1]}
+        values |= {
+            "arriving": probe.arriving(),
+            "conflict": probe.conflict(),
+            "ceiling_next": probe.ceiling[-1],
+        }
     return values | ({"among": probe.among()} if probe.task else {})
 
 
@@ -176,7 +206,9 @@ def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) 
     Means over the task ends where there is a number, NaN if there is none; among and ceiling are those at the end.
     """
     found = alignment_frame(records, label)
-    at_last = found[found.metric.isin(["among", "ceiling"])].drop_duplicates([*REPLICATE, "metric"], keep="last")
+    at_last = found[found.metric.isin(["among", "ceiling"])].drop_duplicates(
+        [*REPLICATE, "metric"], keep="last"
+    )
     means = found[found.metric.isin(["arriving", "conflict", "ceiling_next"])]
     both = pd.concat([means, at_last]) if len(found) else found
     return both.groupby([*REPLICATE, "metric"], sort=True).value.mean().reset_index()[list(COLUMNS)]
@@ -185,7 +217,13 @@ def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) 
 def layer_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """At the end of the stream, by layer: the mean cosine over pairs of tasks; `REPLICATE`, metric (the layer), value."""
     rows = [
-        (*label[record.cell], record.seed, record.upper_bound, layer, _mean_pair(probe.cosines_of(layer)))
+        (
+            *label[record.cell],
+            record.seed,
+            record.upper_bound,
+            layer,
+            _mean_pair(probe.cosines_of(layer)),
+        )
         for record in ordered(records)
         if record.status == "done"
         for probe in record.gradients
@@ -211,7 +249,10 @@ def windows(records: Sequence[Record]) -> str:
     numbers = _settings(records, "probe_every", lambda record: bool(record.accounts))
     if not numbers:
         return "windows of unknown length"
-    words = [f"{number} step{'s' if number > 1 else ''}" if number else "a whole task" for number in numbers]
+    words = [
+        f"{number} step{'s' if number > 1 else ''}" if number else "a whole task"
+        for number in numbers
+    ]
     return f"windows of {' or '.join(words)}"
 
 

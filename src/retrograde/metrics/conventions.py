@@ -31,8 +31,15 @@ def gem_fwt(r: R) -> Score:
 
 def _over_all_tasks(name: str, source: str) -> dict[str, Metric]:
     return {
-        "BWT": Metric(f"BWT_{name}", bti, "backward transfer, over T tasks, as in the released code", source),
-        "FWT": Metric(f"FWT_{name}", gem_fwt, "forward transfer, over T tasks, as in the released code", source),
+        "BWT": Metric(
+            f"BWT_{name}", bti, "backward transfer, over T tasks, as in the released code", source
+        ),
+        "FWT": Metric(
+            f"FWT_{name}",
+            gem_fwt,
+            "forward transfer, over T tasks, as in the released code",
+            source,
+        ),
     }
 
 
@@ -73,5 +80,7 @@ VERSIONS = {
 def metrics(convention: str) -> tuple[Metric, ...]:
     """The scores of a convention: ours, where it has none of its own."""
     if convention not in CONVENTIONS:
-        raise UserError(f"There is no convention {convention!r} of scores. {nearest(convention, CONVENTIONS)}")
+        raise UserError(
+            f"There is no convention {convention!r} of scores. {nearest(convention, CONVENTIONS)}"
+        )
     return tuple(CONVENTIONS[convention].get(metric.name, metric) for metric in METRICS)

@@ -24,9 +24,15 @@ UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), 0)
 class Factors(NamedTuple):
     """One product against another, on the same seeds: the product itself first, then each factor."""
 
-    ratios: tuple[Interval, ...]  # geometric means over seeds; NaN where a side is not positive on every seed
-    differences: tuple[Interval, ...]  # of the products, and the part of it that each factor makes; they add up
-    shares: tuple[Interval, ...]  # of each factor in the logarithm of the first ratio; NaN unless that is told from 1
+    ratios: tuple[
+        Interval, ...
+    ]  # geometric means over seeds; NaN where a side is not positive on every seed
+    differences: tuple[
+        Interval, ...
+    ]  # of the products, and the part of it that each factor makes; they add up
+    shares: tuple[
+        Interval, ...
+    ]  # of each factor in the logarithm of the first ratio; NaN unless that is told from 1
 
 
 def factors(mine: Table, others: Table) -> Factors:
@@ -117,7 +123,9 @@ def comparisons(replicates: pd.DataFrame) -> list[Comparison]:
         return []
     against = reference(strategies)
     found = [_comparison(numbers, key, against) for key in strategies if key != against]
-    return [each for each in found if each.seeds]  # where no seed is shared there is nothing to compare
+    return [
+        each for each in found if each.seeds
+    ]  # where no seed is shared there is nothing to compare
 
 
 def _comparison(numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, against: Key) -> Comparison:
@@ -128,7 +136,9 @@ def _comparison(numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, against: 
     return Comparison(key, against, len(seeds), factors(mine, others))
 
 
-def _parts(numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, seeds: Sequence[int]) -> Float[np.ndarray, "seed part"]:
+def _parts(
+    numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, seeds: Sequence[int]
+) -> Float[np.ndarray, "seed part"]:
     """The factors of one strategy's interference on some seeds."""
     rows = [[numbers[metric][key][seed] for metric in PARTS] for seed in seeds]
     return np.asarray(np.array(rows, dtype=float).reshape(len(seeds), len(PARTS)) * SIGNS)

@@ -39,7 +39,9 @@ Key = tuple[bool, str, str]
 def by_strategy(frame: pd.DataFrame) -> dict[Key, BySeed]:
     """The values of one metric on one benchmark."""
     found: defaultdict[Key, dict[int, float]] = defaultdict(dict)
-    columns = (frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value"))
+    columns = (
+        frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value")
+    )
     for bound, strategy, settings, seed, value in zip(*columns, strict=True):
         found[bound, strategy, settings][seed] = value
     return dict(sorted(found.items()))
@@ -48,7 +50,10 @@ def by_strategy(frame: pd.DataFrame) -> dict[Key, BySeed]:
 def interval_frame(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     """The mean over replicates of what each strategy has by a column, with its 95 % t-interval: what a CSV of a table holds."""
     groups = frame.groupby(["benchmark", "strategy", "settings", by]).value
-    n, values = groups.size(), frame.value.to_numpy(float)[np.argsort(groups.ngroup(), kind="stable")]
+    n, values = (
+        groups.size(),
+        frame.value.to_numpy(float)[np.argsort(groups.ngroup(), kind="stable")],
+    )
     mean, low, high = t_intervals(values, n.to_numpy())
     return n.index.to_frame(index=False).assign(mean=mean, ci_low=low, ci_high=high, n=n.to_numpy())
 
@@ -64,7 +69,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def made_once(make: Callable[Concatenate[Sequence[Record], P], T]) -> Callable[Concatenate[Sequence[Record], P], T]:
+def made_once(
+    make: Callable[Concatenate[Sequence[Record], P], T],
+) -> Callable[Concatenate[Sequence[Record], P], T]:
     """Make something of the records of a report once for all tables, none of which may change it: of a tuple it is kept."""
     kept: list[tuple[object, ...]] = []
 
@@ -103,13 +110,21 @@ def labels(records: Sequence[Record]) -> dict[Cell, Label]:
     return {cell: Label(benchmarks[cell], names[cell], settings[cell]) for cell in cells}
 
 
-def _told_apart(texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]) -> dict[Cell, str]:
+def _told_apart(
+    texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]
+) -> dict[Cell, str]:
     """The last word of each text, with the identity where several identities share the text."""
     sharing = defaultdict(list)
     for cell, text in texts.items():
         sharing[text].append(cell)
-    ambiguous = {text for text, cells in sharing.items() if len(cells) > 1 and len(set(map(identity, cells))) > 1}
-    return {c: f"{t[-1]} #{identity(c)}".strip() if t in ambiguous else t[-1] for c, t in texts.items()}
+    ambiguous = {
+        text
+        for text, cells in sharing.items()
+        if len(cells) > 1 and len(set(map(identity, cells))) > 1
+    }
+    return {
+        c: f"{t[-1]} #{identity(c)}".strip() if t in ambiguous else t[-1] for c, t in texts.items()
+    }
 
 
 @made_once
@@ -118,7 +133,9 @@ def ordered(records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.cell.path, record.seed))
 
 
-def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
+def score_frame(
+    records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS
+) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
     Intransigence is measured against one upper bound of the stream, which its name decides (see `_bounds`), on the seeds that
@@ -128,15 +145,33 @@ def score_frame(records: Sequence[Record], label: Mapping[Cell, Label], metrics:
 
 
 @made_once
-def _scored(records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]) -> pd.DataFrame:
+def _scored(
+    records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]
+) -> pd.DataFrame:
     done = [record for record in ordered(records) if record.status == "done" and record.tests]
     joint = _bounds(done, label)
-    matrices = [{"R": r.R, "R_told": r.R_told, "course": r.course, "joint": joint.get((r.cell.stream, r.seed))} for r in done]
-    values = np.array([_values(metric, matrices) for metric in metrics]).reshape(len(metrics), len(done)).T
+    matrices = [
+        {
+            "R": r.R,
+            "R_told": r.R_told,
+            "course": r.course,
+            "joint": joint.get((r.cell.stream, r.seed)),
+        }
+        for r in done
+    ]
+    values = (
+        np.array([_values(metric, matrices) for metric in metrics])
+        .reshape(len(metrics), len(done))
+        .T
+    )
     replicate, metric = np.nonzero(np.isfinite(values))
-    replicates = pd.DataFrame([(*label[r.cell], r.seed, r.upper_bound) for r in done], columns=list(REPLICATE))
+    replicates = pd.DataFrame(
+        [(*label[r.cell], r.seed, r.upper_bound) for r in done], columns=list(REPLICATE)
+    )
     frame = replicates.iloc[replicate].reset_index(drop=True)
-    return frame.assign(metric=[metrics[place].name for place in metric], value=values[replicate, metric])
+    return frame.assign(
+        metric=[metrics[place].name for place in metric], value=values[replicate, metric]
+    )
 
 
 def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, int], R]:
@@ -145,13 +180,17 @@ def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[s
     One bound serves all seeds, so that replicates are measured alike; accuracy, which is that of the test, decides nothing.
     """
     upper = {record.cell for record in done if record.upper_bound}
-    last_first = sorted(upper, key=lambda cell: (label[cell].strategy != "joint", label[cell]), reverse=True)
+    last_first = sorted(
+        upper, key=lambda cell: (label[cell].strategy != "joint", label[cell]), reverse=True
+    )
     bound = {cell.stream: cell for cell in last_first}
     chosen = [record for record in done if record.cell == bound.get(record.cell.stream)]
     return {(record.cell.stream, record.seed): record.R for record in chosen}
 
 
-def _values(metric: Metric, matrices: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, " replicate"]:
+def _values(
+    metric: Metric, matrices: Sequence[Mapping[str, Any]]
+) -> Float[np.ndarray, " replicate"]:
     """A metric of each replicate, of matrices of one shape at once; NaN where it needs what is not there."""
     alike = defaultdict(list)
     for place, each in enumerate(matrices):
@@ -211,7 +250,9 @@ def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> 
 
 
 def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, int]]:
-    measured = {"loss": np.array(adaptation.loss)} | ({"accuracy": adaptation.accuracy} if adaptation.correct else {})
+    measured = {"loss": np.array(adaptation.loss)} | (
+        {"accuracy": adaptation.accuracy} if adaptation.correct else {}
+    )
     for metric, steps in measured.items():
         for step, of_tasks in enumerate(steps):
             mean, low, _, n = t_interval(of_tasks)
@@ -232,11 +273,21 @@ def inner_account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) 
     """
     rows = []
     for record in ordered(records):
-        for step, account in enumerate(record.adaptation.accounts if record.status == "done" and record.adaptation else (), 1):
+        for step, account in enumerate(
+            record.adaptation.accounts if record.status == "done" and record.adaptation else (), 1
+        ):
             path = account.slope + account.curvature
             alignment = -path / account.exposure if account.exposure > 0 else float("nan")
-            numbers = (account.observed, account.slope, account.curvature, account.observed - path, account.exposure)
-            rows.append((*label[record.cell], record.seed, record.upper_bound, step, *numbers, alignment))
+            numbers = (
+                account.observed,
+                account.slope,
+                account.curvature,
+                account.observed - path,
+                account.exposure,
+            )
+            rows.append(
+                (*label[record.cell], record.seed, record.upper_bound, step, *numbers, alignment)
+            )
     return pd.DataFrame(rows, columns=[*REPLICATE, "step", *INNER])
 
 
@@ -248,7 +299,9 @@ def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.D
     """
     rows = []
     for record in ordered(records):
-        for check in record.adaptation.checks if record.status == "done" and record.adaptation else ():
+        for check in (
+            record.adaptation.checks if record.status == "done" and record.adaptation else ()
+        ):
             ends = {"loss": check.loss[-1:], "accuracy": check.accuracy[-1:]}
             values = {name: end[0] for name, end in ends.items() if end}
             values |= {"cosine": check.cosine, "cosine_seen": check.cosine_seen}

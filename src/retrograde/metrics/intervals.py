@@ -36,7 +36,9 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def t_intervals(values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]) -> Float[np.ndarray, "numbers=3 groups"]:
+def t_intervals(
+    values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]
+) -> Float[np.ndarray, "numbers=3 groups"]:
     """Student's t-interval of each of many means: of the first n[0] values, of the next n[1], and so on."""
     first, found = n.cumsum() - n, np.empty((3, len(n)))
     for size in np.unique(n):
@@ -46,11 +48,17 @@ def t_intervals(values: Float[np.ndarray, " values"], n: Int[np.ndarray, " group
     return found
 
 
-def _mean_and_half(values: Float[np.ndarray, "*groups n"]) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
+def _mean_and_half(
+    values: Float[np.ndarray, "*groups n"],
+) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
     """Means, and half of their intervals."""
     groups, n = values.shape[:-1], values.shape[-1]
     mean = values.mean(axis=-1) if n else np.full(groups, np.nan)
-    half = _quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(groups, np.nan)
+    half = (
+        _quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n)
+        if n > 1
+        else np.full(groups, np.nan)
+    )
     return np.asarray(mean), np.asarray(half)
 
 
@@ -85,7 +93,9 @@ def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray,
     return np.stack(found.confidence_interval)
 
 
-def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: int, level: float = LEVEL) -> Interval:
+def difference(
+    values: Float[np.ndarray, " n"], other: float, error: float, m: int, level: float = LEVEL
+) -> Interval:
     """The mean of two or more values less another mean, with its two-sided interval (Welch 1947), of 95 % unless told.
 
     `error` is the standard error of the other mean, over m values; where it is NaN, those are taken to scatter as these do.
@@ -97,7 +107,10 @@ def difference(values: Float[np.ndarray, " n"], other: float, error: float, m: i
     freedom: float = n - 1
     if known and own + others:
         freedom = (own + others) ** 2 / (own**2 / (n - 1) + others**2 / (m - 1))
-    mean, half = float(values.mean()) - other, float(t.ppf((1 + level) / 2, freedom) * np.sqrt(own + others))
+    mean, half = (
+        float(values.mean()) - other,
+        float(t.ppf((1 + level) / 2, freedom) * np.sqrt(own + others)),
+    )
     return Interval(mean, mean - half, mean + half, n)
 
 

@@ -39,7 +39,9 @@ def common_level(ranges: Mapping[str, Sequence[Range]]) -> float:
 
     def rank(piece: tuple[float, float]) -> tuple[int, int, float, float]:
         low, high = piece
-        reaching = [sum(each.low <= low and high <= each.high for each in mine) for mine in ranges.values()]
+        reaching = [
+            sum(each.low <= low and high <= each.high for each in mine) for mine in ranges.values()
+        ]
         needed = [min(FEWEST, len(mine)) for mine in ranges.values()]
         strategies = sum(there >= least > 0 for there, least in zip(reaching, needed, strict=True))
         return strategies, sum(reaching), high - low, -low

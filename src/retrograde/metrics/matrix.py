@@ -61,16 +61,31 @@ def _forgotten(r: R) -> Float[np.ndarray, "*replicates tasks_but_one"]:
 
 
 def _mean(values: Float[np.ndarray, "*replicates n"]) -> Score:
-    return np.asarray(values.mean(axis=-1)) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
+    return (
+        np.asarray(values.mean(axis=-1)) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
+    )
 
 
 METRICS = (
-    Metric("ACC", acc, "mean accuracy at the end; also called RA, A_T", "Lopez-Paz and Ranzato 2017"),
-    Metric("ACC_told", acc, "ACC with each example's task told at test: Mammoth's Task-IL", "Buzzega et al. 2020", ("R_told",)),
+    Metric(
+        "ACC", acc, "mean accuracy at the end; also called RA, A_T", "Lopez-Paz and Ranzato 2017"
+    ),
+    Metric(
+        "ACC_told",
+        acc,
+        "ACC with each example's task told at test: Mammoth's Task-IL",
+        "Buzzega et al. 2020",
+        ("R_told",),
+    ),
     Metric("LA", la, "mean accuracy right after learning", "Riemer et al. 2019"),
     Metric("BWT", bwt, "backward transfer, over T-1 tasks", "Lopez-Paz and Ranzato 2017, eq. 3"),
     Metric("BTI", bti, "backward transfer and interference, over T tasks", "Riemer et al. 2019"),
-    Metric("FWT", fwt, "forward transfer against the untrained model", "Lopez-Paz and Ranzato 2017, eq. 4"),
+    Metric(
+        "FWT",
+        fwt,
+        "forward transfer against the untrained model",
+        "Lopez-Paz and Ranzato 2017, eq. 4",
+    ),
     Metric(
         "forgetting",
         forgetting,
@@ -78,7 +93,13 @@ METRICS = (
         "Chaudhry et al. 2018",
         higher_is_better=False,
     ),
-    Metric("worst_forgetting", worst_forgetting, "largest such drop", "Chaudhry et al. 2019", higher_is_better=False),
+    Metric(
+        "worst_forgetting",
+        worst_forgetting,
+        "largest such drop",
+        "Chaudhry et al. 2019",
+        higher_is_better=False,
+    ),
     Metric(
         "intransigence",
         intransigence,

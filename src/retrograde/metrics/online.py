@@ -16,7 +16,9 @@ from retrograde.records.online_accuracy import Course
 
 def average_anytime_accuracy(course: Course) -> float:
     """Over all tests after the first, the mean of the mean accuracy on the tasks so far, the one in training included."""
-    so_far = [row[: task + 1].mean() for task, row in zip(course.task, course.accuracy, strict=True)]
+    so_far = [
+        row[: task + 1].mean() for task, row in zip(course.task, course.accuracy, strict=True)
+    ]
     return float(np.mean(so_far[1:]))
 
 
@@ -47,7 +49,11 @@ def recovery(course: Course) -> float:
     The share of the fall that is made up for when that task ends; NaN where nothing fell.
     """
     gap = stability_gap(course)
-    return _mean([way[-1] - way.min() for way in _after_switches(course)]) / gap if gap else float("nan")
+    return (
+        _mean([way[-1] - way.min() for way in _after_switches(course)]) / gap
+        if gap
+        else float("nan")
+    )
 
 
 def windowed_forgetting(course: Course, window: int) -> float:
@@ -99,9 +105,23 @@ def _mean(values: list[float]) -> float:
 
 _WINDOWS, _BETA, _DE_LANGE = (10, 100), 10, "De Lange et al. 2023"
 METRICS = (
-    Metric("AAA", average_anytime_accuracy, "average anytime accuracy on the tasks so far", "Caccia et al. 2022", ("course",)),
-    Metric("min_ACC", min_acc, "lowest accuracy on a task after it was learned", _DE_LANGE, ("course",)),
-    Metric("WC_ACC", wc_acc, "worst case: of min_ACC and the accuracy on the last task", _DE_LANGE, ("course",)),
+    Metric(
+        "AAA",
+        average_anytime_accuracy,
+        "average anytime accuracy on the tasks so far",
+        "Caccia et al. 2022",
+        ("course",),
+    ),
+    Metric(
+        "min_ACC", min_acc, "lowest accuracy on a task after it was learned", _DE_LANGE, ("course",)
+    ),
+    Metric(
+        "WC_ACC",
+        wc_acc,
+        "worst case: of min_ACC and the accuracy on the last task",
+        _DE_LANGE,
+        ("course",),
+    ),
     Metric(
         "stability_gap",
         stability_gap,
@@ -110,7 +130,13 @@ METRICS = (
         ("course",),
         higher_is_better=False,
     ),
-    Metric("recovery", recovery, "share of that fall made up for when that task ends", f"ours, after {_DE_LANGE}", ("course",)),
+    Metric(
+        "recovery",
+        recovery,
+        "share of that fall made up for when that task ends",
+        f"ours, after {_DE_LANGE}",
+        ("course",),
+    ),
     *(
         Metric(
             f"WF{window}",

@@ -43,7 +43,9 @@ def paired_p(differences: Float[np.ndarray, "*tests seeds"]) -> Float[np.ndarray
     n = there.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(there, differences, 0).sum(axis=-1) / n
-        spread = np.sqrt((np.where(there, differences - mean[..., None], 0) ** 2).sum(axis=-1) / (n - 1))
+        spread = np.sqrt(
+            (np.where(there, differences - mean[..., None], 0) ** 2).sum(axis=-1) / (n - 1)
+        )
         p = 2 * stdtr(n - 1, -abs(mean) / (spread / np.sqrt(n)))
     without_spread = spread <= ROUNDING * np.maximum(abs(mean), 1)
     p = np.where(without_spread, np.where(abs(mean) <= ROUNDING, 1, _least_p(np.asarray(n))), p)
@@ -108,7 +110,9 @@ class Pairs(NamedTuple):
 
     first: Int[np.ndarray, " pairs"]
     second: Int[np.ndarray, " pairs"]
-    ahead: Float[np.ndarray, " pairs"]  # by how much the mean of the first is above that of the second
+    ahead: Float[
+        np.ndarray, " pairs"
+    ]  # by how much the mean of the first is above that of the second
     p: Float[np.ndarray, " pairs"]
     corrected: Float[np.ndarray, " pairs"]
 
@@ -117,7 +121,10 @@ class Pairs(NamedTuple):
         rivals = int(self.second.max(initial=0)) + 1
         better, told = np.zeros((rivals, rivals), dtype=bool), self.corrected < ALPHA
         first = (self.ahead > 0) == higher_is_better
-        better[self.first, self.second], better[self.second, self.first] = told & first, told & ~first
+        better[self.first, self.second], better[self.second, self.first] = (
+            told & first,
+            told & ~first,
+        )
         return better
 
 
@@ -162,5 +169,12 @@ def leaders(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
     best, pairs = int(means.argmax()), all_pairs(scores)
     worse = pairs.above(higher_is_better)[best]
     lacking = np.isnan(pairs.p)  # no seeds in common
-    untested = {*pairs.second[lacking & (pairs.first == best)], *pairs.first[lacking & (pairs.second == best)]}
-    return {key for i, key in enumerate(keys) if not worse[i] and i not in untested} if worse.any() else set()
+    untested = {
+        *pairs.second[lacking & (pairs.first == best)],
+        *pairs.first[lacking & (pairs.second == best)],
+    }
+    return (
+        {key for i, key in enumerate(keys) if not worse[i] and i not in untested}
+        if worse.any()
+        else set()
+    )

@@ -53,7 +53,11 @@ class Friedman(NamedTuple):
     @property
     def method(self) -> str:
         """The orders that p is a share of, in words."""
-        return f"over {self.draws} orders of the ranks by chance" if self.draws else "exact, over all orders of the ranks"
+        return (
+            f"over {self.draws} orders of the ranks by chance"
+            if self.draws
+            else "exact, over all orders of the ranks"
+        )
 
 
 def ranks(scores: Scores) -> Scores:
@@ -100,7 +104,9 @@ def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
         if len(states) * orders > MOST or (most + 1) ** strategies > np.iinfo(int).max:
             return None
         sums = states[:, None] + np.array(list(itertools.permutations(row)))
-        states, share = _merged(sums.reshape(-1, strategies), np.repeat(share / orders, orders), most)
+        states, share = _merged(
+            sums.reshape(-1, strategies), np.repeat(share / orders, orders), most
+        )
     return float(share[_spread(states) >= _spread(doubled.sum(axis=0))].sum())
 
 
@@ -109,7 +115,9 @@ def _merged(
 ) -> tuple[Int[np.ndarray, "merged strategies"], Float[np.ndarray, " merged"]]:
     """The distinct sets of sums, none above `most`, each with the share of all that have it."""
     ordered = np.sort(sums, axis=1)
-    code = ordered @ (most + 1) ** np.arange(sums.shape[1])  # one number for each set: far faster than whole rows
+    code = ordered @ (most + 1) ** np.arange(
+        sums.shape[1]
+    )  # one number for each set: far faster than whole rows
     _, first, place = np.unique(code, return_index=True, return_inverse=True)
     return ordered[first], np.bincount(place, weights=share)
 
@@ -138,7 +146,9 @@ def critical_difference(strategies: int, benchmarks: int, level: float = LEVEL) 
     return float(q * np.sqrt(strategies * (strategies + 1) / (6 * benchmarks)))
 
 
-def tied_groups(average: Float[np.ndarray, " strategies"], critical: float) -> list[tuple[float, float]]:
+def tied_groups(
+    average: Float[np.ndarray, " strategies"], critical: float
+) -> list[tuple[float, float]]:
     """The largest groups of two and more average ranks that are closer than the critical difference, as first and last rank."""
     ordered = np.sort(average)
     last = [float(ordered[ordered - rank < critical].max()) for rank in ordered]
@@ -172,7 +182,9 @@ def names(labels: Iterable[Label]) -> dict[tuple[str, str], str]:
 def contests(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Contests:
     """Who competes on each benchmark, from a frame of one metric: no upper bound, and none that lacks a replicate there."""
     return {
-        str(benchmark): whole({called[key[1:]]: value for key, value in competing(by_strategy(on)).items()})
+        str(benchmark): whole(
+            {called[key[1:]]: value for key, value in competing(by_strategy(on)).items()}
+        )
         for benchmark, on in frame.groupby("benchmark", sort=True)
     }
 
@@ -218,7 +230,9 @@ def rank_strategies(found: Contests) -> Ranking:
     everywhere = sorted(set.intersection(*map(set, shared.values()))) if shared else []
     if len(shared) < 2 or len(everywhere) < 2:
         return Ranking((), tuple(shared), np.empty((len(shared), 0)))
-    means = np.array([[over_seeds(values[name]).mean for name in everywhere] for values in shared.values()])
+    means = np.array(
+        [[over_seeds(values[name]).mean for name in everywhere] for values in shared.values()]
+    )
     return Ranking(tuple(everywhere), tuple(shared), means)
 
 

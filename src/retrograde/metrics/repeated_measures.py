@@ -37,7 +37,11 @@ class Within(NamedTuple):
 
 
 def repeated_measures(
-    x: Points, y: Points, run: Names, seed: Names, given: Float[np.ndarray, "point covariate"] | None = None
+    x: Points,
+    y: Points,
+    run: Names,
+    seed: Names,
+    given: Float[np.ndarray, "point covariate"] | None = None,
 ) -> Within:
     """Correlate x and y within runs, with one slope for all runs (Bakdash and Marusich 2017).
 
@@ -77,12 +81,16 @@ def _over_seeds(runs: list[Part]) -> Within:
     """Pool the runs: all for the correlation, those of each seed for its interval."""
     alone = np.array([_correlation([run]) for run in runs])
     own = alone[np.isfinite(alone)]
-    by_seed = {seed: [run for run in runs if run[0] == seed] for seed in sorted({run[0] for run in runs})}
+    by_seed = {
+        seed: [run for run in runs if run[0] == seed] for seed in sorted({run[0] for run in runs})
+    }
     found = np.array([_pooled(mine) for mine in by_seed.values()])
     of_seeds = found[np.isfinite(found)]
     low, high, p = _interval(of_seeds)
     points = sum(len(run[2]) for run in runs)
-    return Within(_pooled(runs), low, high, p, len(of_seeds), points, len(own), int((own < 0).sum()))
+    return Within(
+        _pooled(runs), low, high, p, len(of_seeds), points, len(own), int((own < 0).sum())
+    )
 
 
 def _pooled(runs: list[Part]) -> float:

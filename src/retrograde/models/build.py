@@ -28,7 +28,9 @@ GATES = 4
 """Each gate doubles the model."""
 
 
-def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: bool = False) -> nn.Module:
+def build(
+    spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: bool = False
+) -> nn.Module:
     """A model such as `mlp-100-100`, `conv4-64` or `package.module:attribute`, with initial weights drawn from `seed`.
 
     An attribute, of a module or of `FILE.py`, is called with the shape of one example and the number of outputs, and returns
@@ -38,7 +40,10 @@ def build(spec: str, shape: tuple[int, ...], outputs: int, seed: int, running: b
     make = _maker(spec, running)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        with guarded(f"model={spec} could not be built for shape {shape} and {outputs} outputs", more=f"{_CALLED}."):
+        with guarded(
+            f"model={spec} could not be built for shape {shape} and {outputs} outputs",
+            more=f"{_CALLED}.",
+        ):
             module = make(shape, outputs)
     if not isinstance(module, nn.Module):
         raise UserError(f"A model is an nn.Module; model={spec} gave a {type(module).__name__}.")
@@ -111,17 +116,25 @@ _OTHERS = ("torchvision", "timm", "transformers")
 
 def _maker(spec: str, running: bool) -> Make:
     if spec.count("gated-") > GATES or spec.count("-") > LAYERS:
-        raise UserError(f"A model has at most {GATES} gates and {LAYERS} layers; model={shown(spec)} has more.")
+        raise UserError(
+            f"A model has at most {GATES} gates and {LAYERS} layers; model={shown(spec)} has more."
+        )
     if spec.startswith("gated-"):
         inner = _maker(spec.removeprefix("gated-"), running)
         return lambda shape, outputs: gated(inner, shape, outputs)
     if re.fullmatch(r"mlp(bn)?(-[1-9]\d*)*", spec):
         name, *hidden = spec.split("-")
-        return lambda shape, outputs: mlp(shape, outputs, *map(int, hidden), normalised=name == "mlpbn", running=running)
+        return lambda shape, outputs: mlp(
+            shape, outputs, *map(int, hidden), normalised=name == "mlpbn", running=running
+        )
     if re.fullmatch(r"conv4-[1-9]\d*", spec):
-        return lambda shape, outputs: conv4(shape, outputs, int(spec.removeprefix("conv4-")), running)
+        return lambda shape, outputs: conv4(
+            shape, outputs, int(spec.removeprefix("conv4-")), running
+        )
     if re.fullmatch(r"plainconv-[1-9]\d*", spec):
-        return lambda shape, outputs: plainconv(shape, outputs, int(spec.removeprefix("plainconv-")))
+        return lambda shape, outputs: plainconv(
+            shape, outputs, int(spec.removeprefix("plainconv-"))
+        )
     if spec == "conv":
         return conv
     path, colon, attribute = spec.rpartition(":")
@@ -131,7 +144,9 @@ def _maker(spec: str, running: bool) -> Make:
             f"package.module:attribute or FILE.py:attribute; model={shown(spec)} is none of them."
         )
     with guarded(f"model={spec} cannot be imported"), within("import", f"model={spec}"):
-        module = _file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)
+        module = (
+            _file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)
+        )
         found: Make = getattr(module, attribute)
     _check_callable(found, spec)
     return found

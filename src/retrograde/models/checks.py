@@ -22,7 +22,9 @@ def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int
         try:
             first, second = twin(x), twin(x)
         except Exception as error:
-            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}.") from error
+            raise UserError(
+                f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}."
+            ) from error
     if not isinstance(first, Tensor):
         raise UserError(
             f"The model gives a tensor, a row of {outputs} outputs for each example; {hook(module, 'forward')} gave a "
@@ -50,7 +52,11 @@ def agree(one: Float[Tensor, "row unit"], other: Float[Tensor, "row unit"]) -> b
     relative, least = ROUNDING
     largest = torch.where(one.isfinite(), one, 0.0).abs().amax(0)
     # without `==`, infinite scores of masked units would differ by NaN
-    same = (one == other) | ((one - other).abs() <= relative * largest + least) | (one.isnan() & other.isnan())
+    same = (
+        (one == other)
+        | ((one - other).abs() <= relative * largest + least)
+        | (one.isnan() & other.isnan())
+    )
     return bool(same.all())
 
 
@@ -67,9 +73,13 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
         try:
             outputs = twin.train()(x)
         except Exception as error:
-            raise UserError(f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}.") from error
+            raise UserError(
+                f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}."
+            ) from error
         twin.eval()
-        if not isinstance(outputs, Tensor):  # a learner of the user's own may know what to do with it; its scores are checked
+        if not isinstance(
+            outputs, Tensor
+        ):  # a learner of the user's own may know what to do with it; its scores are checked
             return
         if agree(twin(x), _one_by_one(twin, x)):
             return

@@ -11,7 +11,9 @@ from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace, with_
 def conv(shape: tuple[int, ...], outputs: int, width: int = 32) -> nn.Module:
     """Two blocks of 3 x 3 convolution, ReLU and 2 x 2 max-pooling, then a linear layer."""
     if len(shape) != 3 or min(shape[1:]) < 4:
-        raise UserError(f"model=conv needs images of at least 4 x 4 pixels; the examples have shape {shape}.")
+        raise UserError(
+            f"model=conv needs images of at least 4 x 4 pixels; the examples have shape {shape}."
+        )
     channel = shape[0]
     blocks: list[nn.Module] = []
     for inputs in (channel, width):

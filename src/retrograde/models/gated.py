@@ -29,5 +29,7 @@ def gated(make: Make, shape: tuple[int, ...], outputs: int) -> nn.Module:
     model = make(shape, outputs)
     body, head = headless(model), getattr(model, HEAD, None)
     if body is None or not isinstance(head, nn.Linear):
-        raise UserError("A gated model is one with a linear layer named head. Give such as model=gated-plainconv-32.")
+        raise UserError(
+            "A gated model is one with a linear layer named head. Give such as model=gated-plainconv-32."
+        )
     return nn.Sequential(OrderedDict(gated=Gated(body, make(shape, head.in_features)), head=head))

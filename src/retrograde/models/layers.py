@@ -31,20 +31,28 @@ class Halving(nn.Module):
     second derivative by far.
     """
 
-    def __init__(self, inputs: int, outputs: int, normalised: bool = True, running: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, normalised: bool = True, running: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(9 * inputs, outputs))
         bound = math.sqrt(
             6 / (9 * inputs + 9 * outputs if normalised else 9 * inputs)
         )  # Xavier's, else He's, of the convolution
         nn.init.uniform_(self.weight, -bound, bound)
-        self.norm: nn.Module = nn.BatchNorm1d(outputs, track_running_stats=running) if normalised else Shift(outputs)
+        self.norm: nn.Module = (
+            nn.BatchNorm1d(outputs, track_running_stats=running) if normalised else Shift(outputs)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(row, height, width, inputs) -> (row, half the height, half the width, outputs), odd sizes rounded up."""
         height, width = ((size + 1) // 2 for size in x.shape[1:3])
         padded = pad(x, (0, 0, 1, 1, 1, 1))
-        windows = [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)]
+        windows = [
+            padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
+            for i in range(3)
+            for j in range(3)
+        ]
         out: Tensor = self.norm(torch.cat(windows, -1).flatten(0, 2) @ self.weight)
         return out.reshape(len(x), height, width, -1)
 
@@ -63,7 +71,11 @@ class Shift(nn.Module):
 
 def with_head(layers: list[nn.Module], head: nn.Module) -> nn.Module:
     """The layers by number, and the last one by name, for methods that treat it apart."""
-    return nn.Sequential(OrderedDict([*((str(number), layer) for number, layer in enumerate(layers)), ("head", head)]))
+    return nn.Sequential(
+        OrderedDict(
+            [*((str(number), layer) for number, layer in enumerate(layers)), ("head", head)]
+        )
+    )
 
 
 def xavier(layer: nn.Linear | nn.Conv2d) -> nn.Module:

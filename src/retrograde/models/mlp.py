@@ -8,7 +8,13 @@ from torch import nn
 from retrograde.models.layers import with_head, xavier
 
 
-def mlp(shape: tuple[int, ...], outputs: int, *hidden: int, normalised: bool = False, running: bool = False) -> nn.Module:
+def mlp(
+    shape: tuple[int, ...],
+    outputs: int,
+    *hidden: int,
+    normalised: bool = False,
+    running: bool = False,
+) -> nn.Module:
     """Fully connected ReLU layers; Xavier-uniform weights and zero biases, as GEM, MER and Mammoth start them."""
     sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]

@@ -49,8 +49,16 @@ def place(error: BaseException, part: object = None) -> str:
     Lines of the parts that ship count only where no other author's are there.
     """
     home = _package(part)
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _of_engine(frame)]
-    outside = [_at(frame.f_code, line) for frame, line in frames if not _is_part(frame) and _is_own(frame, home)]
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not _of_engine(frame)
+    ]
+    outside = [
+        _at(frame.f_code, line)
+        for frame, line in frames
+        if not _is_part(frame) and _is_own(frame, home)
+    ]
     shipped = [_at(frame.f_code, line) for frame, line in frames if _is_part(frame)]
     return (outside or shipped or [""])[-1]
 
@@ -68,17 +76,25 @@ def located(error: BaseException, part: object = None) -> str:
 
 def _wrongly_called(error: BaseException) -> str:
     """The method that took other arguments than it was given; empty if that is not the error."""
-    found = re.match(r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)", described(error).removeprefix("TypeError: "))
+    found = re.match(
+        r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)", described(error).removeprefix("TypeError: ")
+    )
     return found[1] if found and isinstance(error, TypeError) else ""
 
 
-_FROZEN = " (a part that is frozen keeps nothing on itself: a strategy's tensors go into state.extra)"
+_FROZEN = (
+    " (a part that is frozen keeps nothing on itself: a strategy's tensors go into state.extra)"
+)
 
 
 def begins(part: object, method: str = "") -> str:
     """The line at which a part's class, or one of its methods, begins, as `file.py:12`; empty where there is no source."""
     kind = part if inspect.isclass(part) else type(part)
-    code = getattr(inspect.unwrap(getattr(kind, method, None) or (lambda: None)), "__code__", None) if method else None
+    code = (
+        getattr(inspect.unwrap(getattr(kind, method, None) or (lambda: None)), "__code__", None)
+        if method
+        else None
+    )
     if isinstance(code, CodeType):
         return _at(code, code.co_firstlineno)
     try:
@@ -106,14 +122,18 @@ def guarded(what: str, part: object = None, more: str = "") -> Iterator[None]:
         yield
     except UserError as error:
         where = place(error, part)
-        named = where.partition(":")[0] in str(error)  # as by the boundary, or where the time was over
+        named = where.partition(":")[0] in str(
+            error
+        )  # as by the boundary, or where the time was over
         if not where or named or _from_part(error):
             raise
         raise UserError(f"{where}: {error}") from error
     except BaseException as error:
         if stops(error):
             raise
-        raise UserError(f"{what}: {located(error, part).removesuffix('.')}.{more and ' '}{more}") from error
+        raise UserError(
+            f"{what}: {located(error, part).removesuffix('.')}.{more and ' '}{more}"
+        ) from error
 
 
 def whole(error: BaseException) -> str:
@@ -145,7 +165,9 @@ def _is_own(frame: FrameType, home: str) -> bool:
     if home and _module(frame).partition(".")[0] == home:
         return True
     path = Path(file)
-    return not {"site-packages", "dist-packages"} & {*path.parts} and not path.is_relative_to(sysconfig.get_path("stdlib"))
+    return not {"site-packages", "dist-packages"} & {*path.parts} and not path.is_relative_to(
+        sysconfig.get_path("stdlib")
+    )
 
 
 def _package(part: object) -> str:

@@ -11,7 +11,10 @@ from types import FrameType
 from retrograde.errors import UserError
 from retrograde.parts.author_code import place
 
-LIMITS = {"import": ("RETROGRADE_IMPORT_SECONDS", 120.0), "check": ("RETROGRADE_CHECK_SECONDS", 600.0)}
+LIMITS = {
+    "import": ("RETROGRADE_IMPORT_SECONDS", 120.0),
+    "check": ("RETROGRADE_CHECK_SECONDS", 600.0),
+}
 """For each kind of work, the environment variable that sets its limit, and the default in seconds."""
 
 
@@ -34,7 +37,9 @@ def limit(kind: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UserError(f"{name} is a number of seconds above 0; it is {text!r}. Change or unset it.")
+        raise UserError(
+            f"{name} is a number of seconds above 0; it is {text!r}. Change or unset it."
+        )
     return seconds
 
 
@@ -46,12 +51,17 @@ def within(kind: str, what: str, seconds: float | None = None) -> Iterator[None]
     set before goes on when this one is over.
     """
     allowed = limit(kind) if seconds is None else seconds
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+    ):
         yield
         return
     began = time.monotonic()
     handler = signal.signal(signal.SIGALRM, _ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, allowed, 1.0)  # again each second, for code that catches all
+    left, interval = signal.setitimer(
+        signal.ITIMER_REAL, allowed, 1.0
+    )  # again each second, for code that catches all
     try:
         yield
     except _Overdue as overdue:
@@ -65,7 +75,9 @@ def within(kind: str, what: str, seconds: float | None = None) -> Iterator[None]
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)), interval)
+            signal.setitimer(
+                signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)), interval
+            )
 
 
 def _ring(_number: int, _frame: FrameType | None) -> None:

@@ -21,7 +21,9 @@ def check_class(part: type[Part]) -> None:
     """Raise `UserError` where a class cannot be a part, whatever its settings: before one is made of it."""
     _check_dataclass(part)
     for name in _methods(part):
-        if not callable(inspect.getattr_static(part, name)) and not hasattr(inspect.getattr_static(part, name), "__func__"):
+        if not callable(inspect.getattr_static(part, name)) and not hasattr(
+            inspect.getattr_static(part, name), "__func__"
+        ):
             raise UserError(
                 f"{_called(part)}: {name} is a method of every part, which the class replaces by "
                 f"{inspect.getattr_static(part, name)!r:.60}. Give it another name."
@@ -32,10 +34,16 @@ def check_class(part: type[Part]) -> None:
 
 
 def _check_dataclass(part: type[Part]) -> None:
-    own = [name for name, kind in vars(part).get("__annotations__", {}).items() if not _is_constant(kind)]
+    own = [
+        name
+        for name, kind in vars(part).get("__annotations__", {}).items()
+        if not _is_constant(kind)
+    ]
     frozen = {"Learner": "@dataclass"}.get(_family(part), "@dataclass(frozen=True)")
     if own and "__dataclass_fields__" not in vars(part):
-        raise UserError(f"{_called(part)} has settings ({', '.join(own)}) and is no dataclass. Write {frozen} above it.")
+        raise UserError(
+            f"{_called(part)} has settings ({', '.join(own)}) and is no dataclass. Write {frozen} above it."
+        )
     told = vars(part).get("__dataclass_params__")
     if told and told.frozen and _family(part) == "Learner":
         raise UserError(
@@ -51,19 +59,34 @@ def _family(part: type[Part]) -> str:
 
 def _is_engine(kind: type) -> bool:
     package, _, rest = kind.__module__.partition(".")
-    return package == "retrograde" and rest.partition(".")[0] not in ("benchmarks", "strategies", "results")
+    return package == "retrograde" and rest.partition(".")[0] not in (
+        "benchmarks",
+        "strategies",
+        "results",
+    )
 
 
 def _is_constant(annotation: object) -> bool:
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2] in ("ClassVar", "InitVar")
-    return annotation is ClassVar or get_origin(annotation) is ClassVar or isinstance(annotation, dataclasses.InitVar)
+    return (
+        annotation is ClassVar
+        or get_origin(annotation) is ClassVar
+        or isinstance(annotation, dataclasses.InitVar)
+    )
 
 
 def _methods(part: type[Part]) -> list[str]:
     """The public methods that the engine calls on a part of that kind."""
     bases = [each for each in part.__mro__ if _is_engine(each)]
-    return sorted({n for base in bases for n, value in vars(base).items() if not n.startswith("_") and _is_method(value)})
+    return sorted(
+        {
+            n
+            for base in bases
+            for n, value in vars(base).items()
+            if not n.startswith("_") and _is_method(value)
+        }
+    )
 
 
 def _is_method(value: object) -> bool:
@@ -73,22 +96,35 @@ def _is_method(value: object) -> bool:
 def _constants(part: type[Part]) -> dict[str, Any]:
     """What the engine reads on the class, with its type: `scenarios`, `upper_bound` and their like."""
     hints = [get_type_hints(each, include_extras=True) for each in part.__mro__ if _is_engine(each)]
-    return {name: get_args(kind)[0] for each in hints for name, kind in each.items() if get_origin(kind) is ClassVar}
+    return {
+        name: get_args(kind)[0]
+        for each in hints
+        for name, kind in each.items()
+        if get_origin(kind) is ClassVar
+    }
 
 
 def _check_constant(part: type[Part], name: str, kind: Any) -> None:
     value = getattr(part, name)
     if name in _field_names(part):
-        raise UserError(f"{_called(part)}: {name} is told by the class, not a setting. Write {name}: ClassVar[...] = ...")
+        raise UserError(
+            f"{_called(part)}: {name} is told by the class, not a setting. Write {name}: ClassVar[...] = ..."
+        )
     try:
         TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         rule = error.errors()[0]["msg"]
-        raise UserError(f"{_called(part)}: {name} = {value!r:.80} is not possible. {rule}.") from None
+        raise UserError(
+            f"{_called(part)}: {name} = {value!r:.80} is not possible. {rule}."
+        ) from None
 
 
 def _field_names(part: type[Part]) -> set[str]:
-    return {field.name for field in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else set()
+    return (
+        {field.name for field in dataclasses.fields(part)}
+        if dataclasses.is_dataclass(part)
+        else set()
+    )
 
 
 def check_recorded(part: Part) -> None:

@@ -30,7 +30,9 @@ class Part(ABC):
     def __post_init__(self) -> None:
         """Check and convert every setting to its annotated type; raise `UserError` at the first misfit."""
         for field in _fields(type(self)):
-            object.__setattr__(self, field.name, _converted(type(self), field.name, getattr(self, field.name)))
+            object.__setattr__(
+                self, field.name, _converted(type(self), field.name, getattr(self, field.name))
+            )
 
     @classmethod
     def configured(cls: type[P], given: Mapping[str, object]) -> P:
@@ -38,10 +40,14 @@ class Part(ABC):
         known = [field.name for field in _fields(cls)]
         for name in given:
             if name not in known:
-                raise UserError(f"{cls.__name__} has no setting {shown(name)}. {nearest(name, known)}")
+                raise UserError(
+                    f"{cls.__name__} has no setting {shown(name)}. {nearest(name, known)}"
+                )
         missing = [f.name for f in _fields(cls) if _has_no_default(f) and f.name not in given]
         if missing:
-            raise UserError(f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them.")
+            raise UserError(
+                f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them."
+            )
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
             raise UserError(f"{cls.__name__} is not complete. Define {', '.join(abstract)}.")
         return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
@@ -49,30 +55,51 @@ class Part(ABC):
     def settings(self) -> dict[str, Any]:
         """Every setting, resolved, as JSON values; of `later` only those that are not as the declaring class has them."""
         declared = next(each for each in type(self).__mro__ if "later" in vars(each))
-        unsaid = {field.name: field.default for field in _fields(declared) if field.name in self.later}
+        unsaid = {
+            field.name: field.default for field in _fields(declared) if field.name in self.later
+        }
         own = {field.name: getattr(self, field.name) for field in _fields(type(self))}
-        values = {name: value for name, value in own.items() if name not in unsaid or value != unsaid[name]}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values = {
+            name: value
+            for name, value in own.items()
+            if name not in unsaid or value != unsaid[name]
+        }
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
 
     def sizes(self) -> dict[str, float]:
         """The settings that are numbers with a fraction, of which only the size counts; not a `Bound`, whose 0 is none.
 
         Nothing where the part keeps more than its settings, which may have been made of them.
         """
-        hints, own = _hints(type(self)), {field.name: getattr(self, field.name) for field in _fields(type(self))}
+        hints, own = (
+            _hints(type(self)),
+            {field.name: getattr(self, field.name) for field in _fields(type(self))},
+        )
         if vars(self).keys() - own.keys():
             return {}
-        return {name: value for name, value in own.items() if isinstance(value, float) and hints[name] != Bound}
+        return {
+            name: value
+            for name, value in own.items()
+            if isinstance(value, float) and hints[name] != Bound
+        }
 
     def changed(self) -> str:
         """The settings that differ from their defaults, as `key=value,...`: what a table shows."""
         pairs = ((field, getattr(self, field.name)) for field in _fields(type(self)))
-        return ",".join(f"{field.name}={as_text(value)}" for field, value in pairs if value != field.default)
+        return ",".join(
+            f"{field.name}={as_text(value)}" for field, value in pairs if value != field.default
+        )
 
     @classmethod
     def defaults(cls) -> str:
         """Every setting with its default, as `key=value,...`; one that must be given has none."""
-        pairs = ((f.name, "" if f.default is dataclasses.MISSING else as_text(f.default)) for f in _fields(cls))
+        pairs = (
+            (f.name, "" if f.default is dataclasses.MISSING else as_text(f.default))
+            for f in _fields(cls)
+        )
         return ",".join(f"{name}={default}" for name, default in pairs)
 
     def declares(self) -> dict[str, str]:
@@ -97,19 +124,32 @@ class OpenPart(Part):
     @classmethod
     def configured(cls: type[Opened], given: Mapping[str, object]) -> Opened:
         own = {field.name for field in _fields(cls)} - {"name", "arguments"}
-        arguments = {name: literal(value) for name, value in given.items() if name not in {*own, "class"}}
-        named = {"name": given.get("class", cls.name)} | ({"arguments": arguments} if arguments or "class" in given else {})
-        return super().configured({name: value for name, value in given.items() if name in own} | named)
+        arguments = {
+            name: literal(value) for name, value in given.items() if name not in {*own, "class"}
+        }
+        named = {"name": given.get("class", cls.name)} | (
+            {"arguments": arguments} if arguments or "class" in given else {}
+        )
+        return super().configured(
+            {name: value for name, value in given.items() if name in own} | named
+        )
 
     def settings(self) -> dict[str, Any]:
         values = super().settings()
-        given = {name: list(value) if isinstance(value, tuple) else value for name, value in values.pop("arguments").items()}
+        given = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.pop("arguments").items()
+        }
         return {"class": values.pop("name")} | values | given
 
     def changed(self) -> str:
         default = type(self)().settings()
         pairs = self.settings().items()
-        return ",".join(f"{name}={as_text(value)}" for name, value in pairs if name not in default or value != default[name])
+        return ",".join(
+            f"{name}={as_text(value)}"
+            for name, value in pairs
+            if name not in default or value != default[name]
+        )
 
     @classmethod
     def defaults(cls) -> str:
@@ -123,7 +163,9 @@ def _converted(cls: Any, name: str, given: object) -> Any:
         rule = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. {rule}.") from None
     if not _finite(value):
-        raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. Input should be a finite number.")
+        raise UserError(
+            f"{cls.__name__}: {name}={shown(given)} is not possible. Input should be a finite number."
+        )
     return value
 
 
@@ -180,4 +222,6 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 
 @cache
 def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return tuple(f for f in dataclasses.fields(cls) if f.init) if dataclasses.is_dataclass(cls) else ()
+    return (
+        tuple(f for f in dataclasses.fields(cls) if f.init) if dataclasses.is_dataclass(cls) else ()
+    )

@@ -43,10 +43,15 @@ def files(path: Path | None) -> Files:
         file = todo.pop()
         if file.resolve() not in seen:
             seen.add(file.resolve())
-            found[file] = file.read_bytes().replace(b"\r\n", b"\n")  # a checkout may change the ends of lines
+            found[file] = file.read_bytes().replace(
+                b"\r\n", b"\n"
+            )  # a checkout may change the ends of lines
             todo += _imported(file, found[file], main.parent)
     beside = sorted((_name(file, main), text) for file, text in found.items() if file != main)
-    return {name: hashlib.sha256(text).hexdigest()[:12] for name, text in [(main.name, found[main]), *beside]}
+    return {
+        name: hashlib.sha256(text).hexdigest()[:12]
+        for name, text in [(main.name, found[main]), *beside]
+    }
 
 
 def _installed(file: Path) -> Files:
@@ -67,7 +72,9 @@ def _part_folder(file: Path) -> str:
 
 
 def _folders(kind: str) -> list[Path]:
-    return [Path(folder).resolve() for folder in importlib.import_module(f"retrograde.{kind}").__path__]
+    return [
+        Path(folder).resolve() for folder in importlib.import_module(f"retrograde.{kind}").__path__
+    ]
 
 
 def _name(file: Path, main: Path) -> str:
@@ -95,7 +102,9 @@ def _imported(file: Path, text: bytes, beside: Path) -> Iterator[Path]:
                     yield from _walked(base, rest, [])
 
 
-def _bases(file: Path, level: int, words: list[str], beside: Path) -> Iterator[tuple[Path, list[str]]]:
+def _bases(
+    file: Path, level: int, words: list[str], beside: Path
+) -> Iterator[tuple[Path, list[str]]]:
     """The folders from which an import may be found, and the words that lead on from there."""
     if level:
         yield file.parents[min(level, len(file.parents)) - 1], words
@@ -133,7 +142,9 @@ def _walked(base: Path, words: list[str], names: Iterable[str]) -> Iterator[Path
                 return
         here /= word
     for name in names:
-        file = _module(here, name) or _module(here.parent, here.name)  # a module, or what the package itself defines
+        file = _module(here, name) or _module(
+            here.parent, here.name
+        )  # a module, or what the package itself defines
         if file is not None:
             yield file
 
@@ -153,7 +164,11 @@ def source_digest(path: Path | None) -> str:
         return ""
     text, beside = path.read_bytes(), sorted(path.parent.glob("_*.py"))
     for _ in beside:  # a private file may import another
-        added = [file for file in beside if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text]
+        added = [
+            file
+            for file in beside
+            if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text
+        ]
         text += b"".join(file.read_bytes() for file in added)
     return hashlib.sha256(text).hexdigest()[:12]
 
@@ -182,7 +197,11 @@ class Change(NamedTuple):
     @property
     def what(self) -> str:
         """The file in words."""
-        return f"{self.role} {self.file}" if self.file == self.part else f"{self.file} (imported by {self.role} {self.part})"
+        return (
+            f"{self.role} {self.file}"
+            if self.file == self.part
+            else f"{self.file} (imported by {self.role} {self.part})"
+        )
 
     @property
     def digests(self) -> str:
@@ -206,7 +225,11 @@ class Code(NamedTuple):
 def changes(old: Code, new: Code) -> list[Change]:
     """The files that changed; where either side does not know its files, the digest of the strategy's alone is compared."""
     if old.sources and new.sources:
-        return [change for role in new.sources | old.sources for change in _changed(role, old.sources, new.sources)]
+        return [
+            change
+            for role in new.sources | old.sources
+            for change in _changed(role, old.sources, new.sources)
+        ]
     if not (old.source and new.source) or old.source == new.source:
         return []
     own = next(iter(new.sources.get("strategy") or old.sources.get("strategy", {})), new.strategy)

@@ -34,15 +34,23 @@ class Registry:
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
         self.plugins = plugins
         self.own: dict[str, ModuleType] = {}
-        self.found: dict[tuple[str, str], type[Part]] = {}  # to look in every folder and package takes milliseconds
+        self.found: dict[
+            tuple[str, str], type[Part]
+        ] = {}  # to look in every folder and package takes milliseconds
         self.named: dict[tuple[str, type[Part]], str] = {}
         self.read: dict[Path | None, tuple[Files, str]] = {}
         for path in plugins:
             if path.stem in self.own:
-                raise UserError(f"Plugins have names of their own; two files are called {path.name}. Rename one.")
+                raise UserError(
+                    f"Plugins have names of their own; two files are called {path.name}. Rename one."
+                )
             if taken := [kind for kind in KINDS if path.stem in _built_in(kind)]:
-                raise UserError(f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}.")
-            self.digests(path)  # as they are when they are loaded: they may be edited while this process goes on
+                raise UserError(
+                    f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}."
+                )
+            self.digests(
+                path
+            )  # as they are when they are loaded: they may be edited while this process goes on
             self.own[path.stem] = load_file(path)
             if not _parts_of(self.own[path.stem]):
                 raise UserError(
@@ -52,7 +60,11 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """All names of one kind, sorted."""
-        own = {name for name, module in self.own.items() if any(p.kind == kind for p in _parts_of(module))}
+        own = {
+            name
+            for name, module in self.own.items()
+            if any(p.kind == kind for p in _parts_of(module))
+        }
         return sorted({*_built_in(kind), *_entry_points(kind), *own})
 
     def kinds_of(self, name: str) -> set[str]:
@@ -103,7 +115,11 @@ class Registry:
     def _name(self, cls: type[Part]) -> str:
         own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         module = cls.__module__.rpartition(".")
-        candidates = [module[2]] if module[0] == f"retrograde.{cls.kind}" else [own, *self.own, *_entry_points(cls.kind)]
+        candidates = (
+            [module[2]]
+            if module[0] == f"retrograde.{cls.kind}"
+            else [own, *self.own, *_entry_points(cls.kind)]
+        )
         for name in candidates:
             if name in self.names(cls.kind) and self.find(cls.kind, name) is cls:
                 return name
@@ -156,7 +172,11 @@ def _bases(*kinds: str) -> str:
 
 def _built_in(kind: str) -> list[str]:
     package = importlib.import_module(f"retrograde.{kind}")
-    return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+    return [
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
+    ]
 
 
 def _entry_points(kind: str) -> list[str]:
@@ -171,7 +191,9 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
     if isinstance(found, ModuleType):
         return _only_part(found, kind)
     if not (inspect.isclass(found) and issubclass(found, Part) and found.kind == kind):
-        raise UserError(f"The entry point {name} = {point.value!r} is no part of {kind}; it is {found!r}.")
+        raise UserError(
+            f"The entry point {name} = {point.value!r} is no part of {kind}; it is {found!r}."
+        )
     return found
 
 
@@ -199,7 +221,11 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _parts_of(module: ModuleType) -> list[type[Part]]:
-    classes = [value for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
+    classes = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and not name.startswith("_")
+    ]
     return [c for c in classes if c.__module__ == module.__name__ and issubclass(c, Part)]
 
 

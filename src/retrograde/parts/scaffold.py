@@ -12,12 +12,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_part(kind: str, name: str) -> Path:
     """Write `name`.py into the current folder; raises `UserError` rather than replace a file."""
     if kind not in ("strategy", "metastrategy"):
-        raise UserError(f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}.")
+        raise UserError(
+            f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}."
+        )
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise UserError(f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}.")
+        raise UserError(
+            f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}."
+        )
     taken = Registry()
     if kinds := [each for each in KINDS if name in taken.names(each)]:
-        raise UserError(f"{name} is the name of one of the {kinds[0]} already. Choose another name.")
+        raise UserError(
+            f"{name} is the name of one of the {kinds[0]} already. Choose another name."
+        )
     path = Path(f"{name}.py")
     if path.exists():
         raise UserError(f"{path} is there already. Choose another name or move it away.")

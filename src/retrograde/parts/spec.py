@@ -17,7 +17,13 @@ def literal(value: object) -> Any:
         return value
     try:
         return literal_eval(value.title() if value.lower() in ("true", "false", "none") else value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # as Python's documentation of it lists them
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        MemoryError,
+        RecursionError,
+    ):  # as Python's documentation of it lists them
         return value
 
 
@@ -36,9 +42,13 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"Settings are written NAME:key=value,key=value; {shown(spec)} has {shown(pair)}.")
+            raise UserError(
+                f"Settings are written NAME:key=value,key=value; {shown(spec)} has {shown(pair)}."
+            )
         if key.strip() in settings:
-            raise UserError(f"A setting is given once; {shown(spec)} has {shown(key.strip())} twice.")
+            raise UserError(
+                f"A setting is given once; {shown(spec)} has {shown(key.strip())} twice."
+            )
         settings[key.strip()] = value.strip()
     return name.strip(), settings
 
@@ -48,7 +58,9 @@ def write(name: str, changed: str) -> str:
     return f"{name}:{changed}" if changed else name
 
 
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # made once, for every record's path is a digest
+_JSON = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":")
+)  # made once, for every record's path is a digest
 
 
 def digest(value: object) -> str:

@@ -49,10 +49,20 @@ class Account:
 
     def fault(self) -> str:
         """Describe what does not fit together; empty if nothing."""
-        sizes = {len(each) for each in (self.before, self.after, self.slope, self.curvature, self.exposure)}
+        sizes = {
+            len(each)
+            for each in (self.before, self.after, self.slope, self.curvature, self.exposure)
+        }
         if sizes != {self.task} or self.task < 1:
             return "an account's numbers of tasks do not fit together"
-        numbers = [self.length, *self.before, *self.after, *self.slope, *self.curvature, *self.exposure]
+        numbers = [
+            self.length,
+            *self.before,
+            *self.after,
+            *self.slope,
+            *self.curvature,
+            *self.exposure,
+        ]
         if not np.isfinite(numbers).all() or min(self.length, self.windows, *self.exposure) < 0:
             return "an account has a number that is not finite, or a length below 0"
         return ""

@@ -20,7 +20,9 @@ class Named:
     name: str
     settings: dict[str, Any]
     changed: str = ""
-    version: Annotated[str, Field(exclude=True)] = ""  # of its files, where a report tells several apart; never recorded
+    version: Annotated[str, Field(exclude=True)] = (
+        ""  # of its files, where a report tells several apart; never recorded
+    )
 
     @property
     def text(self) -> str:
@@ -40,7 +42,10 @@ class Named:
     def public(self) -> "Named":
         """The same part, whose settings name files without their folders."""
         settings = {name: without_folder(value) for name, value in self.settings.items()}
-        said = {name: as_text(settings.get(name, without_folder(text))) for name, text in parse(f":{self.changed}")[1].items()}
+        said = {
+            name: as_text(settings.get(name, without_folder(text)))
+            for name, text in parse(f":{self.changed}")[1].items()
+        }
         return Named(self.name, settings, ",".join(f"{name}={text}" for name, text in said.items()))
 
 
@@ -57,7 +62,9 @@ class Cell:
     benchmark: Named
     strategy: Named
     data: str  # digest of the dataset; empty where there is none
-    given: Digest = ""  # of the settings as they were given, where those here leave out the folder of a path
+    given: Digest = (
+        ""  # of the settings as they were given, where those here leave out the folder of a path
+    )
     given_stream: Digest = ""  # likewise of the stream
 
     def __eq__(self, other: object) -> bool:
@@ -87,7 +94,9 @@ class Cell:
         """The same cell, in the same place, whose settings name files without their folders: a record may be shared."""
         if self.given or not (local(self.benchmark.settings) or local(self.strategy.settings)):
             return self
-        return Cell(self.benchmark.public, self.strategy.public, self.data, self.path.name, self.stream)
+        return Cell(
+            self.benchmark.public, self.strategy.public, self.data, self.path.name, self.stream
+        )
 
     @property
     def episodic(self) -> bool:

@@ -67,7 +67,9 @@ class Claims:
         self._clock = clock
         self._held: dict[tuple[Path, int], Path] = {}  # by folder and seed
         self._lost: set[tuple[Path, int]] = set()
-        self._seen: dict[Path, tuple[bytes, float]] = {}  # texts of others, and since when they are the same
+        self._seen: dict[
+            Path, tuple[bytes, float]
+        ] = {}  # texts of others, and since when they are the same
         self._beats = 0
         self._lock = threading.Lock()  # held while a claim of ours is changed or removed
         self._end = threading.Event()
@@ -123,7 +125,10 @@ class Claims:
         """Show a sign of life in every claim; one that is no longer there, or another's, is lost."""
         self._beats += 1
         for key in list(self._held):
-            with self._lock, suppress(OSError):  # a server that does not answer now may do so the next time
+            with (
+                self._lock,
+                suppress(OSError),
+            ):  # a server that does not answer now may do so the next time
                 if path := self._held.get(key):
                     self._renew(key, path)
 

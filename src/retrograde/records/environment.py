@@ -35,7 +35,9 @@ def _device(device: torch.device) -> str:
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -47,11 +49,22 @@ def _commit() -> str:
         top = Path(_git(here, "rev-parse", "--show-toplevel"))
         if not (top / "src" / "retrograde" / "__init__.py").is_file():
             return ""
-        changed = _git(top, "status", "--porcelain", "--untracked-files=no", "--", "src", "strategies", "benchmarks")
+        changed = _git(
+            top,
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            "src",
+            "strategies",
+            "benchmarks",
+        )
         return _git(top, "rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 def _git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", folder, *words], capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -22,7 +22,9 @@ class Check:
     loss: list[Finite]
     accuracy: list[Share]  # empty in regression
     cosine: Cosine  # between support and query gradient, before adapting
-    cosine_seen: Cosine  # the same on tasks drawn as those of meta-training, with their shots and queries
+    cosine_seen: (
+        Cosine  # the same on tasks drawn as those of meta-training, with their shots and queries
+    )
 
     def finite(self) -> bool:
         """Whether all of it is a number."""
@@ -42,7 +44,11 @@ class Fit:
     def whole(self, steps: int) -> bool:
         """Whether every curve has all points, before and after each of the inner steps."""
         curves = {len(curve) for curve in (self.x, self.y, *self.predicted)}
-        return len(curves) == 1 and len(self.support_x) == len(self.support_y) and len(self.predicted) == steps
+        return (
+            len(curves) == 1
+            and len(self.support_x) == len(self.support_y)
+            and len(self.predicted) == steps
+        )
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,18 @@ class Adaptation:
     """Adapting to test tasks: `loss[k][t]` is the mean query loss on task t after k inner steps."""
 
     loss: list[list[Finite]]
-    correct: list[list[Number]]  # right answers likewise, of `queries` in each task; empty in regression
+    correct: list[
+        list[Number]
+    ]  # right answers likewise, of `queries` in each task; empty in regression
     queries: Number
-    cosine: list[Cosine]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
+    cosine: list[
+        Cosine
+    ]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
     checks: list[Check] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
-    accounts: list[InnerAccount] = field(default_factory=list)  # of each inner step, over the first 100 tasks; schema 5
+    accounts: list[InnerAccount] = field(
+        default_factory=list
+    )  # of each inner step, over the first 100 tasks; schema 5
 
     @property
     def accuracy(self) -> Float[np.ndarray, "step task"]:
@@ -85,11 +97,18 @@ class Adaptation:
             return "the numbers of tasks, inner steps and queries do not fit together"
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
             return "a count of right answers is below 0 or above the number of queries"
-        if any((len(each.loss), len(each.accuracy)) != (len(self.loss), len(self.correct)) for each in self.checks):
+        if any(
+            (len(each.loss), len(each.accuracy)) != (len(self.loss), len(self.correct))
+            for each in self.checks
+        ):
             return "the inner steps of a check and of the test do not fit together"
-        numbers = [(each.observed, each.slope, each.curvature, each.exposure) for each in self.accounts]
+        numbers = [
+            (each.observed, each.slope, each.curvature, each.exposure) for each in self.accounts
+        ]
         if len(numbers) not in (0, len(self.loss) - 1) or not np.isfinite(numbers).all():
-            return "the accounts of inner steps do not fit these, or have a number that is not finite"
+            return (
+                "the accounts of inner steps do not fit these, or have a number that is not finite"
+            )
         if not all(fit.whole(len(self.loss)) for fit in self.fits):
             return "the points and inner steps of a fit do not fit together"
         return ""

@@ -27,7 +27,9 @@ class Probe:
     loss: list[Finite]  # of each task probed, from task 0 on
     ceiling: list[Cosine]  # likewise, the cosine between the gradients on the two halves
     inner: list[Finite]  # inner products of gradients: the triangle with its diagonal, row by row
-    layers: dict[str, list[Finite]] = field(default_factory=dict)  # the same by layer; at the end of the stream only
+    layers: dict[str, list[Finite]] = field(
+        default_factory=dict
+    )  # the same by layer; at the end of the stream only
 
     @property
     def products(self) -> Float[np.ndarray, "task task"]:
@@ -95,10 +97,17 @@ class Probe:
         """Describe what does not fit together; empty if nothing."""
         probed = len(self.loss)
         pairs = probed * (probed + 1) // 2
-        fits = len(self.ceiling) == probed and all(len(each) == pairs for each in (self.inner, *self.layers.values()))
+        fits = len(self.ceiling) == probed and all(
+            len(each) == pairs for each in (self.inner, *self.layers.values())
+        )
         if not fits or probed < self.task + 1:
             return "a probe's numbers of tasks do not fit together"
-        numbers = [*self.loss, *self.ceiling, *self.inner, *(value for each in self.layers.values() for value in each)]
+        numbers = [
+            *self.loss,
+            *self.ceiling,
+            *self.inner,
+            *(value for each in self.layers.values() for value in each),
+        ]
         return "" if np.isfinite(numbers).all() else "a probe has a number that is not finite"
 
 

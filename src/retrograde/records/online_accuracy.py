@@ -16,9 +16,13 @@ class Course:
     """
 
     tests: list[Positive]  # test examples of each task
-    task: list[Whole]  # of each test: the task in training, from 0; the last test of a task is at its end
+    task: list[
+        Whole
+    ]  # of each test: the task in training, from 0; the last test of a task is at its end
     step: list[Whole]  # of each test: steps so far, of the whole stream
-    correct: list[list[Whole]]  # of each test: right answers in each task so far and, at a task's end, in the next one
+    correct: list[
+        list[Whole]
+    ]  # of each test: right answers in each task so far and, at a task's end, in the next one
 
     @property
     def accuracy(self) -> Float[np.ndarray, "test task"]:
@@ -36,14 +40,27 @@ class Course:
     def fault(self, tests: list[int]) -> str:
         """What does not fit together, or to a stream with so many test examples of each task; or nothing."""
         tasks = len(tests)
-        if len(self.tests) != tasks or any(not 0 < some <= every for some, every in zip(self.tests, tests, strict=True)):
+        if len(self.tests) != tasks or any(
+            not 0 < some <= every for some, every in zip(self.tests, tests, strict=True)
+        ):
             return "the test examples along the stream are not among those of its tasks"
-        if not len(self.task) == len(self.step) == len(self.correct) > tasks or set(self.task) != set(range(tasks)):
+        if not len(self.task) == len(self.step) == len(self.correct) > tasks or set(
+            self.task
+        ) != set(range(tasks)):
             return "the tests along the stream do not fit its tasks"
         if self.task != sorted(self.task) or self.step != sorted(self.step) or self.step[0]:
             return "the tests along the stream are not in order"
-        if any(not task < len(right) <= min(task + 2, tasks) for task, right in zip(self.task, self.correct, strict=True)):
+        if any(
+            not task < len(right) <= min(task + 2, tasks)
+            for task, right in zip(self.task, self.correct, strict=True)
+        ):
             return "a test along the stream does not fit the number of tasks"
-        if any(not 0 <= n <= of for right in self.correct for n, of in zip(right, self.tests, strict=False)):
-            return "a count of right answers along the stream is below 0 or above the number of tests"
+        if any(
+            not 0 <= n <= of
+            for right in self.correct
+            for n, of in zip(right, self.tests, strict=False)
+        ):
+            return (
+                "a count of right answers along the stream is below 0 or above the number of tests"
+            )
         return ""

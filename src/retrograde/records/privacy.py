@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 _PATH = re.compile(r"(?:~[\w.-]*|[A-Za-z]:|\.\.)?[/\\].*")
-_INSIDE = re.compile(r"(?<![\w.:/\\…])(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"<>|:;,()\[\]]+){2,}[/\\]?")
+_INSIDE = re.compile(
+    r"(?<![\w.:/\\…])(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"<>|:;,()\[\]]+){2,}[/\\]?"
+)
 ANYBODY = frozenset({"root", "user", "localhost", ""})
 """Names of users and hosts that tell nothing."""
 
@@ -27,7 +29,11 @@ def without_folder(value: Any) -> Any:
 
 def local(settings: Mapping[str, Any]) -> bool:
     """True if a setting names a place outside the folder in which the run was started."""
-    return any(without_folder(value) != value for value in settings.values() if isinstance(value, str | list))
+    return any(
+        without_folder(value) != value
+        for value in settings.values()
+        if isinstance(value, str | list)
+    )
 
 
 def scrubbed(text: Any) -> Any:
@@ -57,4 +63,6 @@ def _names() -> dict[str, str]:
         user = ""
     host = socket.gethostname()
     found = {user: "<user>", host: "<host>", host.partition(".")[0]: "<host>"}
-    return {name: instead for name, instead in found.items() if name not in ANYBODY and len(name) > 2}
+    return {
+        name: instead for name, instead in found.items() if name not in ANYBODY and len(name) > 2
+    }

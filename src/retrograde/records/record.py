@@ -61,17 +61,25 @@ class Record:
     source: str = ""  # digest of the strategy's file
     tests: list[Positive] = field(default_factory=list)  # test examples per task
     correct: list[list[Whole]] = field(default_factory=list)
-    correct_told: list[list[Whole]] = field(default_factory=list)  # with the task told at test; empty unless class-incremental
+    correct_told: list[list[Whole]] = field(
+        default_factory=list
+    )  # with the task told at test; empty unless class-incremental
     adaptation: Adaptation | None = None  # schema 2
-    gradients: list[Probe] = field(default_factory=list)  # of the tasks, at task ends; schema 5 (3 and 4: no ceilings)
-    accounts: list[Account] = field(default_factory=list)  # one for each task after the first; schema 5
+    gradients: list[Probe] = field(
+        default_factory=list
+    )  # of the tasks, at task ends; schema 5 (3 and 4: no ceilings)
+    accounts: list[Account] = field(
+        default_factory=list
+    )  # one for each task after the first; schema 5
     course: Course | None = None  # accuracy along the stream; schema 4
     clocks: dict[str, Seconds] = field(default_factory=dict)  # shared by the replicates of a batch
     counts: dict[str, Whole] = field(default_factory=dict)
     memory: dict[str, Whole] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    knows: list[str] | None = None  # what the strategy used of the stream before it came; None: not said; schema 5
+    knows: list[str] | None = (
+        None  # what the strategy used of the stream before it came; None: not said; schema 5
+    )
     # The files of its parts, by role, each with the digest of its content; empty: not said; schema 6.
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -198,7 +206,12 @@ def _changed_fault(part: Named) -> str:
 
 def _unfinished(record: Record) -> Iterator[str]:
     """Say what a replicate that is done lacks."""
-    missing = [f"{name}.{key}" for name, keys in ALWAYS.items() for key in keys if key not in getattr(record, name)]
+    missing = [
+        f"{name}.{key}"
+        for name, keys in ALWAYS.items()
+        for key in keys
+        if key not in getattr(record, name)
+    ]
     tested = "adaptation" if record.cell.episodic else "tasks"
     if not (record.adaptation if record.cell.episodic else record.tests or record.adaptation):
         missing.append(tested)
@@ -217,8 +230,13 @@ def _unequal(record: Record) -> Iterator[str]:
     tasks = len(record.tests)
     if not tasks and not record.correct:
         return
-    for name, rows in (("correct", record.correct), ("correct_told", record.correct_told or record.correct)):
-        if any(len(row) != tasks for row in rows) or (record.status == "done" and len(rows) != tasks + 1):
+    for name, rows in (
+        ("correct", record.correct),
+        ("correct_told", record.correct_told or record.correct),
+    ):
+        if any(len(row) != tasks for row in rows) or (
+            record.status == "done" and len(rows) != tasks + 1
+        ):
             yield f"{name}: the counts do not fit the number of tasks, {tasks}"
         elif any(any(map(gt, row, record.tests)) for row in rows):
             yield f"{name}: a count of right answers is above the number of tests"

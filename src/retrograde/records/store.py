@@ -33,11 +33,15 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            raise UserError(f"Records are written to --out, and {self.folder} cannot be written: {error}.") from error
+            raise UserError(
+                f"Records are written to --out, and {self.folder} cannot be written: {error}."
+            ) from error
 
     def begin(self) -> None:
         """Note the time, by the clock of the server that keeps the store: see `newer`."""
-        with suppress(OSError):  # no store, so that all will be newer, or one that `check_writable` refuses
+        with suppress(
+            OSError
+        ):  # no store, so that all will be newer, or one that `check_writable` refuses
             self._began = _now(self.folder)
 
     def newer(self, path: Path) -> bool:
@@ -93,7 +97,10 @@ class Store:
 
     def _set_aside(self, path: Path) -> bool:
         """Give a damaged record a second name that is free; False where it is no longer there, or no longer damaged."""
-        names = (path.with_name(f"{path.stem}.damaged{f'-{number}' if number > 1 else ''}") for number in count(1))
+        names = (
+            path.with_name(f"{path.stem}.damaged{f'-{number}' if number > 1 else ''}")
+            for number in count(1)
+        )
         try:
             aside = next(name for name in names if _linked(path, name))
         except FileNotFoundError:
@@ -143,7 +150,9 @@ class Store:
             except UserError as error:
                 if not isinstance(error.__cause__, OSError):
                     raise
-                self.damaged[path] = f"it cannot be read: {error.__cause__.strerror or error.__cause__}"
+                self.damaged[path] = (
+                    f"it cannot be read: {error.__cause__.strerror or error.__cause__}"
+                )
                 continue
             if record is not None:
                 yield record
@@ -175,7 +184,9 @@ def _content(path: Path) -> bytes:
 
 def _stays(finished: Record | None, record: Record) -> bool:
     """True if a finished record keeps its place when another is written."""
-    return finished is not None and (record.status == "failed" or not changes(finished.code, record.code))
+    return finished is not None and (
+        record.status == "failed" or not changes(finished.code, record.code)
+    )
 
 
 def _copy(path: Path, to: Path) -> None:
@@ -233,7 +244,9 @@ NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EM
 def _copied(file: Path, name: Path) -> bool:
     if name.exists():
         return False
-    with tempfile.NamedTemporaryFile(prefix=".", suffix=".tmp", dir=name.parent, delete=False) as copy:
+    with tempfile.NamedTemporaryFile(
+        prefix=".", suffix=".tmp", dir=name.parent, delete=False
+    ) as copy:
         copy.write(file.read_bytes())
     Path(copy.name).chmod(0o644)
     Path(copy.name).replace(name)

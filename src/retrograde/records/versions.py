@@ -35,7 +35,9 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
         if record.cell not in streams:
             streams[record.cell] = record.cell.stream
     benchmarks = _grouped([streams[record.cell] for record in records])
-    strategies = _grouped([n if n in knowing else r.cell.path for n, r in zip(names, records, strict=True)])
+    strategies = _grouped(
+        [n if n in knowing else r.cell.path for n, r in zip(names, records, strict=True)]
+    )
     of_benchmarks, said, taken = _versions(records, benchmarks, ("benchmark", "model"))
     of_strategies, also, _ = _versions(records, strategies, ("strategy",))
     if not (said or also):
@@ -84,14 +86,20 @@ def _versions(
             own = {number: names[joined[each]] for number, each in seen.items()}
             found |= own
             said.append(_sentence(records[group[0]], roles[0], list(own.values())))
-        assumed = [each for each in seen.values() if not (each.files or each.source) and joined[each].files]
+        assumed = [
+            each for each in seen.values() if not (each.files or each.source) and joined[each].files
+        ]
         if assumed:
-            taken.append(_assumption(records[group[0]], roles[0], len(assumed), names[joined[assumed[0]]]))
+            taken.append(
+                _assumption(records[group[0]], roles[0], len(assumed), names[joined[assumed[0]]])
+            )
     return found, sorted(said), sorted(taken)
 
 
 def _seen(record: Record, roles: tuple[str, ...]) -> _Seen:
-    files = tuple((name, value) for role in roles for name, value in record.sources.get(role, {}).items())
+    files = tuple(
+        (name, value) for role in roles for name, value in record.sources.get(role, {}).items()
+    )
     return _Seen(files, record.source if roles == ("strategy",) else "")
 
 
@@ -100,7 +108,11 @@ def _joined(seen: set[_Seen]) -> dict[_Seen, _Seen]:
     known = {each.files: _Seen(each.files, "") for each in seen if each.files}
     found = {}
     for each in seen:
-        fitting = {known[other.files] for other in seen if other.files and each.source in ("", other.source)}
+        fitting = {
+            known[other.files]
+            for other in seen
+            if other.files and each.source in ("", other.source)
+        }
         if not known and not each.source:
             fitting = {other for other in seen if other.source}
         alone = fitting.pop() if len(fitting) == 1 else each
@@ -112,7 +124,9 @@ def _names(versions: set[_Seen]) -> dict[_Seen, str]:
     """The versions by the files in which they differ."""
     contents = {each: dict(each.files) for each in versions if each.files}
     everything = {name for files in contents.values() for name in files}
-    differing = sorted(name for name in everything if len({files.get(name) for files in contents.values()}) > 1)
+    differing = sorted(
+        name for name in everything if len({files.get(name) for files in contents.values()}) > 1
+    )
     shared = [name for name in differing if all(name in files for files in contents.values())]
     names = {each: _name(files, shared) for each, files in contents.items()}
     if len(set(names.values())) < len(names):
@@ -127,7 +141,9 @@ def _name(files: Files, differing: Sequence[str]) -> str:
     if len(differing) > FEW:
         return f"{own} and others, {digest(files)[:SHORT]}"
     shown = differing or [own]
-    return ", ".join(f"{name} {short(files[name])}" if name in files else f"no {name}" for name in shown)
+    return ", ".join(
+        f"{name} {short(files[name])}" if name in files else f"no {name}" for name in shown
+    )
 
 
 def _whole(version: _Seen) -> str:
@@ -150,5 +166,7 @@ def _called(record: Record, role: str) -> str:
 def _sentence(record: Record, role: str, versions: Sequence[str]) -> str:
     """The versions of a part, and how many replicates each has."""
     counts = sorted(Counter(versions).items())
-    each = ", ".join(f"{version} ({count} replicate{'s' * (count > 1)})" for version, count in counts)
+    each = ", ".join(
+        f"{version} ({count} replicate{'s' * (count > 1)})" for version, count in counts
+    )
     return f"Versions of the {role} {_called(record, role)}: {each}."

@@ -17,7 +17,17 @@ from retrograde.records.versions import told_apart
 
 UNTESTED = "changed, too few replicates to say"
 NOISE = "changed within noise"
-NEWS = ("status changed", "worse", "better", UNTESTED, NOISE, "no seed in both", "only in A", "only in B", "identical")
+NEWS = (
+    "status changed",
+    "worse",
+    "better",
+    UNTESTED,
+    NOISE,
+    "no seed in both",
+    "only in A",
+    "only in B",
+    "identical",
+)
 """What is said of a cell, the worst first."""
 REALLY = NEWS[:3]
 MACHINE = ("cpu", "cores", "device", "threads", "jobs")
@@ -77,16 +87,22 @@ class Both:
     def news(self) -> str:
         """The worst that is to be said."""
         if not self.shared:
-            return "no seed in both" if self.a and self.b else "only in A" if self.a else "only in B"
+            return (
+                "no seed in both" if self.a and self.b else "only in A" if self.a else "only in B"
+            )
         if self.identical:
             return "identical"
-        found = [change.verdict for change in self.changes] + ["status changed"] * bool(self.flipped)
+        found = [change.verdict for change in self.changes] + ["status changed"] * bool(
+            self.flipped
+        )
         return min(found, key=NEWS.index, default=UNTESTED)
 
     @property
     def title(self) -> str:
         """The cell in words."""
-        return f"{self.shown.strategy} {self.shown.settings}".strip() + f" on {self.shown.benchmark}"
+        return (
+            f"{self.shown.strategy} {self.shown.settings}".strip() + f" on {self.shown.benchmark}"
+        )
 
     @property
     def shown(self) -> Label:
@@ -97,19 +113,35 @@ class Both:
     @property
     def remarks(self) -> str:
         """What is to be known beside the numbers."""
-        ends = [f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.flipped]
-        alone = {"A": self.a.keys() - self.b.keys(), "B": self.b.keys() - self.a.keys()} if self.shared else {}
-        few = [f"seed{'s' * (len(s) > 1)} {', '.join(map(str, sorted(s)))} only in {store}" for store, s in alone.items() if s]
+        ends = [
+            f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.flipped
+        ]
+        alone = (
+            {"A": self.a.keys() - self.b.keys(), "B": self.b.keys() - self.a.keys()}
+            if self.shared
+            else {}
+        )
+        few = [
+            f"seed{'s' * (len(s) > 1)} {', '.join(map(str, sorted(s)))} only in {store}"
+            for store, s in alone.items()
+            if s
+        ]
         return "; ".join(ends + few)
 
     @property
     def time_ratio(self) -> float:
         """The training time of a step in B over that in A, where all ran alike on one machine; else NaN."""
         a, b = ([store[seed] for seed in self.shared] for store in (self.a, self.b))
-        timed = all(record.status == "done" and record.how["steps"] > 0 and record.clocks["train"] > 0 for record in a + b)
+        timed = all(
+            record.status == "done" and record.how["steps"] > 0 and record.clocks["train"] > 0
+            for record in a + b
+        )
         if not (self.shared and timed) or len(set(map(_place, a + b))) > 1:
             return float("nan")
-        own, others = (sum(float(record.clocks["train"] / record.how["steps"]) for record in store) for store in (b, a))
+        own, others = (
+            sum(float(record.clocks["train"] / record.how["steps"]) for record in store)
+            for store in (b, a)
+        )
         return own / others
 
 
@@ -124,7 +156,9 @@ def _place(record: Record) -> tuple[object, ...]:
 def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:
     """Every cell of two stores, the worst news first; p-values are corrected for all scores of all cells that changed."""
     label = labels([*a, *b])
-    cells: defaultdict[Cell, tuple[dict[int, Record], dict[int, Record]]] = defaultdict(lambda: ({}, {}))
+    cells: defaultdict[Cell, tuple[dict[int, Record], dict[int, Record]]] = defaultdict(
+        lambda: ({}, {})
+    )
     for store, records in enumerate((a, b)):
         for record in records:
             cells[record.cell][store][record.seed] = record
@@ -135,7 +169,12 @@ def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:
         for cell, stores in cells.items()
         for mine, others, said in _apart(*stores, *versions)
     ]
-    found = _corrected([cell if cell.identical else replace(cell, changes=_changes(cell, *scores)) for cell in found])
+    found = _corrected(
+        [
+            cell if cell.identical else replace(cell, changes=_changes(cell, *scores))
+            for cell in found
+        ]
+    )
     return sorted(found, key=lambda cell: (NEWS.index(cell.news), cell.label))
 
 
@@ -146,10 +185,15 @@ Versions = Mapping[tuple[Cell, int], str]
 def _versions(records: Sequence[Record]) -> Versions:
     told, _ = told_apart(records)
     parts = [(record.cell.benchmark.version, record.cell.strategy.version) for record in told]
-    return {(r.cell, r.seed): ", ".join(filter(None, each)) for r, each in zip(records, parts, strict=True)}
+    return {
+        (r.cell, r.seed): ", ".join(filter(None, each))
+        for r, each in zip(records, parts, strict=True)
+    }
 
 
-def _apart(a: By, b: By, versions_a: Versions, versions_b: Versions) -> Iterator[tuple[By, By, str]]:
+def _apart(
+    a: By, b: By, versions_a: Versions, versions_b: Versions
+) -> Iterator[tuple[By, By, str]]:
     """The records of a cell by the versions in A and in B, so that no mean is over two.
 
     A seed that is in one store alone goes with others of its version.
@@ -158,12 +202,22 @@ def _apart(a: By, b: By, versions_a: Versions, versions_b: Versions) -> Iterator
     others = {seed: versions_b[record.cell, seed] for seed, record in b.items()}
     pairs = {seed: (own[seed], others[seed]) for seed in a.keys() & b.keys()}
     for seed, version in own.items():
-        pairs.setdefault(seed, next((p for p in sorted({*pairs.values()}) if p[0] == version), (version, "")))
+        pairs.setdefault(
+            seed, next((p for p in sorted({*pairs.values()}) if p[0] == version), (version, ""))
+        )
     for seed, version in others.items():
-        pairs.setdefault(seed, next((p for p in sorted({*pairs.values()}) if p[1] == version), ("", version)))
+        pairs.setdefault(
+            seed, next((p for p in sorted({*pairs.values()}) if p[1] == version), ("", version))
+        )
     for pair in sorted({*pairs.values()}):
         mine, theirs = ({s: r for s, r in store.items() if pairs[s] == pair} for store in (a, b))
-        yield mine, theirs, ", ".join(f"{name}: {version}" for name, version in zip("AB", pair, strict=True) if version)
+        yield (
+            mine,
+            theirs,
+            ", ".join(
+                f"{name}: {version}" for name, version in zip("AB", pair, strict=True) if version
+            ),
+        )
 
 
 Scores = dict[tuple[Label, str], dict[int, float]]
@@ -172,7 +226,9 @@ Scores = dict[tuple[Label, str], dict[int, float]]
 
 def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> Scores:
     found: Scores = defaultdict(dict)
-    for benchmark, strategy, settings, seed, _, metric, value in end_frame(records, label).itertuples(index=False):
+    for benchmark, strategy, settings, seed, _, metric, value in end_frame(
+        records, label
+    ).itertuples(index=False):
         found[Label(benchmark, strategy, settings), metric][seed] = value
     return found
 
@@ -183,13 +239,22 @@ def _changes(cell: Both, a: Scores, b: Scores) -> tuple[Change, ...]:
         ours, theirs = (scores.get((cell.label, metric), {}) for scores in (a, b))
         seeds = [seed for seed in cell.shared if seed in ours and seed in theirs]
         if seeds:
-            changes.append(Change(metric, np.array([ours[s] for s in seeds]), np.array([theirs[s] for s in seeds])))
+            changes.append(
+                Change(
+                    metric, np.array([ours[s] for s in seeds]), np.array([theirs[s] for s in seeds])
+                )
+            )
     return tuple(changes)
 
 
 def _corrected(cells: list[Both]) -> list[Both]:
     corrected = iter(holm(np.array([change.p for cell in cells for change in cell.changes])))
     return [
-        replace(cell, changes=tuple(change._replace(corrected=float(next(corrected))) for change in cell.changes))
+        replace(
+            cell,
+            changes=tuple(
+                change._replace(corrected=float(next(corrected))) for change in cell.changes
+            ),
+        )
         for cell in cells
     ]

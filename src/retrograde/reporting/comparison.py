@@ -16,11 +16,36 @@ from retrograde.reporting.cells import number
 from retrograde.reporting.table import Entry, Section, Table
 
 COLUMNS = (
-    *("cell", "verdict", "score", "A", "B", "B − A", "p (t)", "p (Holm)", "p (sign flip)", "least p", "n", "time B / A"),
+    *(
+        "cell",
+        "verdict",
+        "score",
+        "A",
+        "B",
+        "B − A",
+        "p (t)",
+        "p (Holm)",
+        "p (sign flip)",
+        "least p",
+        "n",
+        "time B / A",
+    ),
     "remarks",
 )
 TIDY = [
-    *("benchmark", "strategy", "settings", "verdict", "score", "A", "B", "difference", "ci_low", "ci_high", "n"),
+    *(
+        "benchmark",
+        "strategy",
+        "settings",
+        "verdict",
+        "score",
+        "A",
+        "B",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "n",
+    ),
     *("p_t", "p_holm", "p_sign_flip", "least_p_sign_flip", "time_ratio", "remarks"),
 ]
 VERSIONS = ("torch", "numpy", "python", "retrograde", "commit")
@@ -32,7 +57,9 @@ def compare(a: Sequence[Record], b: Sequence[Record], names: tuple[str, str]) ->
     """The table of two stores, called by `names`, and whether anything really changed; `UserError` where they share nothing."""
     for records, name in zip((a, b), names, strict=True):
         if not records:
-            raise UserError(f"Two stores are compared by their records; {name} holds none. Name a store that has some.")
+            raise UserError(
+                f"Two stores are compared by their records; {name} holds none. Name a store that has some."
+            )
     cells = compared(a, b)
     if not any(cell.shared for cell in cells):
         raise UserError(
@@ -63,23 +90,44 @@ def summary(cells: Sequence[Both]) -> str:
     really = [cell for cell in cells if cell.news in REALLY]
     both = sum(bool(cell.shared) for cell in cells)
     said = [f"{count['identical']} identical", f"{count[NOISE]} {NOISE}"]
-    said += [f"{count[UNTESTED]} {UNTESTED}"] * (count[UNTESTED] > 0) + [f"{len(really)} really changed"]
+    said += [f"{count[UNTESTED]} {UNTESTED}"] * (count[UNTESTED] > 0) + [
+        f"{len(really)} really changed"
+    ]
     text = f"{both} cell{'s' * (both != 1)} in both: {', '.join(said)}"
     named = [f"{cell.title} ({cell.news})" for cell in really[:NAMED]]
     named += [f"and {len(really) - NAMED} more"] * (len(really) > NAMED)
-    alone = [f"{count[news]} {news}" for news in ("only in A", "only in B", "no seed in both") if count[news]]
-    return text + ": " * bool(named) + ", ".join(named) + "." + (f" Besides: {', '.join(alone)}." if alone else "")
+    alone = [
+        f"{count[news]} {news}"
+        for news in ("only in A", "only in B", "no seed in both")
+        if count[news]
+    ]
+    return (
+        text
+        + ": " * bool(named)
+        + ", ".join(named)
+        + "."
+        + (f" Besides: {', '.join(alone)}." if alone else "")
+    )
 
 
 def _differences(cells: Sequence[Both]) -> Iterator[str]:
     """Differences of the code that ran, and of what it ran on."""
     shared = [(cell.a[seed], cell.b[seed]) for cell in cells for seed in cell.shared]
-    edited = sorted({f"{change.what} ({change.digests})" for a, b in shared for change in changes(a.code, b.code)})
+    edited = sorted(
+        {
+            f"{change.what} ({change.digests})"
+            for a, b in shared
+            for change in changes(a.code, b.code)
+        }
+    )
     if edited:
         yield f"The code of B is not that of A: {', '.join(edited)}."
     found = []
     for key in (*MACHINE, *VERSIONS):
-        a, b = ({str(pair[store].environment.get(key, "not said")) for pair in shared} for store in (0, 1))
+        a, b = (
+            {str(pair[store].environment.get(key, "not said")) for pair in shared}
+            for store in (0, 1)
+        )
         if a != b:
             found.append(f"{key} {', '.join(sorted(a))} in A, {', '.join(sorted(b))} in B")
     if found:
@@ -120,14 +168,34 @@ def _sign_flip(change: Change) -> tuple[float, float]:
 
 def _difference(change: Change) -> str:
     mean, low, _, _ = _interval(change)
-    return number(mean, change.metric, "+") + ("" if np.isnan(low) else f" ± {number(mean - low, change.metric)}")
+    return number(mean, change.metric, "+") + (
+        "" if np.isnan(low) else f" ± {number(mean - low, change.metric)}"
+    )
 
 
 def _tidy(cell: Both) -> Iterator[tuple[object, ...]]:
     nothing = float("nan")
     if not cell.changes:
-        yield (*cell.shown, cell.news, "", *[nothing] * 5, len(cell.shared), *[nothing] * 4, cell.time_ratio, cell.remarks)
+        yield (
+            *cell.shown,
+            cell.news,
+            "",
+            *[nothing] * 5,
+            len(cell.shared),
+            *[nothing] * 4,
+            cell.time_ratio,
+            cell.remarks,
+        )
     for change in cell.changes:
         means = float(change.a.mean()), float(change.b.mean())
         tests = change.p, change.corrected, *_sign_flip(change)
-        yield (*cell.shown, cell.news, change.metric, *means, *_interval(change), *tests, cell.time_ratio, cell.remarks)
+        yield (
+            *cell.shown,
+            cell.news,
+            change.metric,
+            *means,
+            *_interval(change),
+            *tests,
+            cell.time_ratio,
+            cell.remarks,
+        )

@@ -25,10 +25,15 @@ def _markdown_section(section: Section) -> str:
         text = _markdown_text(entry.text)
         return f"**{text}**" if entry.bold else text
 
-    rows = [[cell(Entry(name)) for name in section.columns], *([cell(e) for e in row] for row in section.rows)]
+    rows = [
+        [cell(Entry(name)) for name in section.columns],
+        *([cell(e) for e in row] for row in section.rows),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(_padded(row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|")
+    lines.insert(
+        1, "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    )
     return f"## {_markdown_text(section.heading)}\n\n" + "\n".join(lines)
 
 
@@ -45,7 +50,10 @@ def _markdown_text(text: str) -> str:
 
 
 def _padded(row: list[str], widths: list[int]) -> list[str]:
-    return [text.rjust(width) if i else text.ljust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))]
+    return [
+        text.rjust(width) if i else text.ljust(width)
+        for i, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
 
 
 def latex(table: Table) -> str:
@@ -59,7 +67,10 @@ def _latex_section(table: Table, section: Section) -> str:
         text = _latex_text(entry.text)
         return rf"\textbf{{{text}}}" if entry.bold else text
 
-    lines = [[cell(Entry(name)) for name in section.columns], *([cell(e) for e in row] for row in section.rows)]
+    lines = [
+        [cell(Entry(name)) for name in section.columns],
+        *([cell(e) for e in row] for row in section.rows),
+    ]
     head, *body = (_latex_row(line) for line in lines)
     caption = _latex_text(" ".join([f"{table.title}: {section.heading}.", *table.notes[:1]]))
     return "\n".join([
@@ -99,7 +110,10 @@ def csv(table: Table) -> str:
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:
         values = tidy.iloc[:, place].tolist()
-        tidy.isetitem(place, np.array([inert(each) if isinstance(each, str) else each for each in values], object))
+        tidy.isetitem(
+            place,
+            np.array([inert(each) if isinstance(each, str) else each for each in values], object),
+        )
     return tidy.to_csv(index=False, lineterminator="\n")
 
 

@@ -47,7 +47,10 @@ class Group(NamedTuple):
 
 
 def page(
-    made: "Report", pictures: Sequence[Picture], registry: Registry, faults: Mapping[str, str] = MappingProxyType({})
+    made: "Report",
+    pictures: Sequence[Picture],
+    registry: Registry,
+    faults: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The whole page; the same records, tables, figures and strategies' files give the same text.
 
@@ -64,16 +67,26 @@ def page(
         "faults": faults,
         "tables": tables,
         "overall": [table for table in tables if table.sections == _overall(table, names).sections],
-        "besides": [t for table in tables if table.sections != (t := _overall(table, names)).sections and t.sections],
+        "besides": [
+            t
+            for table in tables
+            if table.sections != (t := _overall(table, names)).sections and t.sections
+        ],
         "cells": _cells(everything, label),
         "lost": _lost(everything, label),
         "benchmarks": [_benchmark(group, tables) for group in benchmarks],
-        "figures": [{"summary": p.summary, "data": base64.b64encode(p.svg).decode()} for p in pictures],
-        "strategies": [_strategy(group, label, registry) for group in _groups("strategy", everything, label)],
+        "figures": [
+            {"summary": p.summary, "data": base64.b64encode(p.svg).decode()} for p in pictures
+        ],
+        "strategies": [
+            _strategy(group, label, registry) for group in _groups("strategy", everything, label)
+        ],
         "environments": _environments(everything),
     }
     templates = FileSystemLoader(Path(__file__).parent / "templates")
-    jinja = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    jinja = Environment(
+        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     jinja.filters["breakable"] = _breakable
     return jinja.get_template("page.html").render(shown, contents=_contents(shown))
 
@@ -103,7 +116,8 @@ def _counted(records: Sequence[Record]) -> str:
     statuses = Counter(record.status for record in records)
     return (
         f"{len(records)} replicates of {len(cells)} cells: {len({cell.strategy.name for cell in cells})} strategies on "
-        f"{len({cell.stream for cell in cells})} benchmarks; " + ", ".join(f"{n} {status}" for status, n in statuses.items())
+        f"{len({cell.stream for cell in cells})} benchmarks; "
+        + ", ".join(f"{n} {status}" for status, n in statuses.items())
     )
 
 
@@ -120,7 +134,9 @@ def _of(section: Section, benchmark: str) -> bool:
 
 def _overall(table: Table, benchmarks: Sequence[str]) -> Table:
     """What of a table is about no single benchmark."""
-    return table._replace(sections=tuple(s for s in table.sections if not any(_of(s, name) for name in benchmarks)))
+    return table._replace(
+        sections=tuple(s for s in table.sections if not any(_of(s, name) for name in benchmarks))
+    )
 
 
 def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
@@ -130,7 +146,12 @@ def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
         "id": group.id,
         "name": group.name,
         "settings": _texts(benchmark.settings) | data,
-        "sections": [(table, section) for table in tables for section in table.sections if _of(section, group.name)],
+        "sections": [
+            (table, section)
+            for table in tables
+            for section in table.sections
+            if _of(section, group.name)
+        ],
     }
 
 
@@ -149,7 +170,10 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
         "id": group.id,
         "name": group.name,
         "doc": doc,
-        "outdated": sum(bool(changes(_code(r.sources.get("strategy", {}), r.source, group.name), now)) for r in group.records),
+        "outdated": sum(
+            bool(changes(_code(r.sources.get("strategy", {}), r.source, group.name), now))
+            for r in group.records
+        ),
         "declares": declares,
         "cells": _section(("benchmark", *names), sorted(set(rows))),
         "file": file.name if file else "",
@@ -162,14 +186,18 @@ def _code(own: Files, source: str, name: str) -> Code:
     return Code({"strategy": own} if own else {}, source, name)
 
 
-def _described(name: str, cell: Cell, registry: Registry) -> tuple[str, dict[str, str], Path | None]:
+def _described(
+    name: str, cell: Cell, registry: Registry
+) -> tuple[str, dict[str, str], Path | None]:
     """The description of a strategy, its declarations and its file; where it is not installed, the remedy."""
     if name not in registry.names("strategies"):
         return f"Not to be had here: {missing('strategy', name)}", {}, None
     try:
         part = registry.get("strategies", name, cell.strategy.settings)
         return inspect.getdoc(part) or "", part.declares(), source_of(type(part))
-    except Exception as error:  # the code is anybody's, and by now may be another than that of the record
+    except (
+        Exception
+    ) as error:  # the code is anybody's, and by now may be another than that of the record
         return f"Not to be had here: {error}", {}, None
 
 
@@ -191,7 +219,16 @@ def _cells(records: Sequence[Record], label: Mapping[Cell, Label]) -> Section:
         seconds = [record.clocks["train"] for record in replicates if record.status == "done"]
         train = f"{sum(seconds) / len(seconds):.3g}" if seconds else "–"
         metric, score = scores.get(label[cell], ("", "–"))
-        rows.append((title, label[cell].benchmark, metric, score, train, outcomes([r.status for r in replicates])))
+        rows.append(
+            (
+                title,
+                label[cell].benchmark,
+                metric,
+                score,
+                train,
+                outcomes([r.status for r in replicates]),
+            )
+        )
     return _section(("strategy", "benchmark", "metric", "score", "train s", "n"), rows)
 
 
@@ -200,7 +237,9 @@ def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Labe
     ends, found = end_frame(records, label), {}
     for metric, of_metric in ends[ends.metric != "forgetting"].groupby("metric"):
         for key, values in _values(of_metric):
-            found[key] = ("loss", _loss(values)) if metric == "loss" else (f"{metric} %", percent(values))
+            found[key] = (
+                ("loss", _loss(values)) if metric == "loss" else (f"{metric} %", percent(values))
+            )
     return found
 
 
@@ -211,7 +250,11 @@ def _loss(values: BySeed) -> str:
 
 def _values(frame: "pd.DataFrame") -> list[tuple[Label, BySeed]]:
     by_benchmark = frame.groupby("benchmark")
-    return [(Label(str(name), *key[1:]), values) for name, on in by_benchmark for key, values in by_strategy(on).items()]
+    return [
+        (Label(str(name), *key[1:]), values)
+        for name, on in by_benchmark
+        for key, values in by_strategy(on).items()
+    ]
 
 
 def _lost(records: Sequence[Record], label: Mapping[Cell, Label]) -> list[dict[str, object]]:
@@ -222,8 +265,13 @@ def _lost(records: Sequence[Record], label: Mapping[Cell, Label]) -> list[dict[s
             found[record.cell][record.status, record.reason].append(str(record.seed))
     return [
         {
-            "name": " · ".join(filter(None, (label[cell].strategy, label[cell].settings, label[cell].benchmark))),
-            "losses": [(f"{status}, seed {', '.join(seeds)}", reason) for (status, reason), seeds in losses.items()],
+            "name": " · ".join(
+                filter(None, (label[cell].strategy, label[cell].settings, label[cell].benchmark))
+            ),
+            "losses": [
+                (f"{status}, seed {', '.join(seeds)}", reason)
+                for (status, reason), seeds in losses.items()
+            ],
         }
         for cell, losses in sorted(found.items(), key=lambda item: label[item[0]])
     ]
@@ -233,10 +281,16 @@ def _environments(records: Sequence[Record]) -> Section:
     """The machines and versions that records came from."""
     found: dict[tuple[tuple[str, str], ...], list[Record]] = defaultdict(list)
     for record in records:
-        found[tuple((k, as_text(v)) for k, v in record.environment.items() if k not in UNSAID)].append(record)
+        found[
+            tuple((k, as_text(v)) for k, v in record.environment.items() if k not in UNSAID)
+        ].append(record)
     names = list(dict.fromkeys(name for key in found for name, _ in key))
     rows = [
-        (*(dict(key).get(name, "–") for name in names), *(_all(group, name) for name in UNSAID), str(len(group)))
+        (
+            *(dict(key).get(name, "–") for name in names),
+            *(_all(group, name) for name in UNSAID),
+            str(len(group)),
+        )
         for key, group in sorted(found.items())
     ]
     return _section((*names, *UNSAID, "replicates"), rows)

@@ -73,12 +73,19 @@ def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     for strategy, name in shown:
         place = strategies.index(strategy) % len(palette)
         number = used[place] + place
-        found[name] = Look(palette[place], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)], name)
+        found[name] = Look(
+            palette[place], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)], name
+        )
         used[place] += 1
-    return {f"{strategy} {settings}".strip(): found[name] for (strategy, settings), name in called.items()}
+    return {
+        f"{strategy} {settings}".strip(): found[name]
+        for (strategy, settings), name in called.items()
+    }
 
 
-def legend_lines(look: Mapping[str, Look], shown: Iterable[str], *, dashed: bool = False) -> list[Line2D]:
+def legend_lines(
+    look: Mapping[str, Look], shown: Iterable[str], *, dashed: bool = False
+) -> list[Line2D]:
     """The entries of a legend: a line for each strategy among some titles, once for each name."""
     titles = set(shown)
     mine = sorted({each.name: each for title, each in look.items() if title in titles}.items())
@@ -101,7 +108,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[str, Look]) -> Figure:
+def lines(
+    frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[str, Look]
+) -> Figure:
     """A row of panels for each benchmark, one for each `quantity` that it has, and in each a line for each strategy.
 
     `look` has how each is drawn, by its title. `frame` has a row for each replicate and x, with the columns benchmark,
@@ -110,7 +119,10 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[s
     """
     frame = frame.assign(title=(frame.strategy + " " + frame.settings).str.strip())
     quantities = list(dict.fromkeys(frame.quantity))
-    groups = {str(name): [q for q in quantities if q in set(rows.quantity)] for name, rows in frame.groupby("benchmark")}
+    groups = {
+        str(name): [q for q in quantities if q in set(rows.quantity)]
+        for name, rows in frame.groupby("benchmark")
+    }
     figure, axes = grouped(groups, named=False)
     for (benchmark, quantity), axis in axes.items():
         here = frame[(frame.benchmark == benchmark) & (frame.quantity == quantity)]
@@ -130,17 +142,32 @@ def lines(frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[s
 
 def _line(axis: Axes, rows: pd.DataFrame, x: str, look: Look) -> None:
     """The mean at each x, with a band thin enough to see the other lines through it."""
-    spans = {at: t_interval(values.to_numpy(float)) for at, values in rows.groupby(x, sort=True).value}
+    spans = {
+        at: t_interval(values.to_numpy(float)) for at, values in rows.groupby(x, sort=True).value
+    }
     places = np.array([*spans], dtype=float)
     mean, low, high = np.array([span[:3] for span in spans.values()]).T
     dots = look.marker if len(places) <= DOTTED else ""
-    axis.plot(places, mean, color=look.colour, linestyle=look.style, linewidth=1.2, marker=dots, markersize=3, zorder=3)
+    axis.plot(
+        places,
+        mean,
+        color=look.colour,
+        linestyle=look.style,
+        linewidth=1.2,
+        marker=dots,
+        markersize=3,
+        zorder=3,
+    )
     if np.isfinite(low).any():
         axis.fill_between(places, low, high, color=look.colour, alpha=0.1, linewidth=0, zorder=2)
 
 
 def grouped(
-    groups: Mapping[str, Sequence[str]], height: float = 2.4, wide: int = WIDE, *, named: bool = True
+    groups: Mapping[str, Sequence[str]],
+    height: float = 2.4,
+    wide: int = WIDE,
+    *,
+    named: bool = True,
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A figure of panels by group and title: each group begins a row, above which its name stands.
 
@@ -149,7 +176,9 @@ def grouped(
     most = max(map(len, groups.values()))
     across = -(-most // -(-most // wide))  # as few rows as `wide` allows, evenly filled
     tall = {group: -(-len(titles) // across) for group, titles in groups.items()}
-    figure = Figure(figsize=(10, 0.8 + height * sum(tall.values()) + 0.3 * len(groups)), layout="constrained")
+    figure = Figure(
+        figsize=(10, 0.8 + height * sum(tall.values()) + 0.3 * len(groups)), layout="constrained"
+    )
     grid = figure.add_gridspec(sum(tall.values()), across)
     axes: dict[tuple[str, str], Axes] = {}
     first = 0
@@ -165,10 +194,15 @@ def grouped(
     return figure, axes
 
 
-def by_benchmark(cells: Iterable[Cell], label: Mapping[Cell, Label]) -> tuple[Figure, dict[Cell, Axes]]:
+def by_benchmark(
+    cells: Iterable[Cell], label: Mapping[Cell, Label]
+) -> tuple[Figure, dict[Cell, Axes]]:
     """A figure with a panel for each cell, in the order of labels, those of a benchmark under its name."""
     look = looks(label)
-    titles = {cell: look[" ".join(label[cell][1:]).strip()].name for cell in sorted(cells, key=lambda cell: label[cell])}
+    titles = {
+        cell: look[" ".join(label[cell][1:]).strip()].name
+        for cell in sorted(cells, key=lambda cell: label[cell])
+    }
     groups: dict[str, list[str]] = {}
     for cell, title in titles.items():
         groups.setdefault(label[cell].benchmark, []).append(title)
@@ -183,7 +217,9 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
     return [axis for axis, row in rows.items() if row == last]
 
 
-def panels(titles: Sequence[str], wide: int = WIDE, height: float = 2.5) -> tuple[Figure, list[Axes]]:
+def panels(
+    titles: Sequence[str], wide: int = WIDE, height: float = 2.5
+) -> tuple[Figure, list[Axes]]:
     """A figure of panels, so many of them beside each other, one for each title."""
     tall = -(-len(titles) // wide)
     figure = Figure(figsize=(10, 0.8 + height * tall), layout="constrained")

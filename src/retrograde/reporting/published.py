@@ -86,8 +86,14 @@ class Published(NamedTuple):
     def title(self) -> str:
         """What its row among ours is called."""
         source = self.source
-        spread = "" if source.spread == "none" else f"± {source.spread}" + (f" of {source.n}" if source.n else "")
-        return ", ".join(filter(None, [f"– published: {self.where}", source.needs, self.row.needs, spread]))
+        spread = (
+            ""
+            if source.spread == "none"
+            else f"± {source.spread}" + (f" of {source.n}" if source.n else "")
+        )
+        return ", ".join(
+            filter(None, [f"– published: {self.where}", source.needs, self.row.needs, spread])
+        )
 
     def text(self, metric: str) -> str:
         """The number of a metric as it was printed; nothing where there is none."""
@@ -96,8 +102,12 @@ class Published(NamedTuple):
     def number(self, metric: str) -> Number:
         """The same, for reckoning."""
         value, _, spread = self.row.values[metric].partition(" ± ")
-        root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(self.source.spread, float("nan"))
-        return Number(float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2]))
+        root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(
+            self.source.spread, float("nan")
+        )
+        return Number(
+            float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2])
+        )
 
     def margin(self, metric: str) -> float:
         """The margin of equivalence in the unit of the number: points of a percentage, or a share of a loss."""
@@ -111,12 +121,20 @@ class Published(NamedTuple):
         named = _named(self.benchmark)[1].keys() | self._needs.keys() | OBSERVED
         changed = parse(f":{cell.benchmark.changed}")[1]
         default = _defaults(cell.benchmark.name)
-        return [f"{key}={value}, theirs {default.get(key) or 'none'}" for key, value in changed.items() if key not in named]
+        return [
+            f"{key}={value}, theirs {default.get(key) or 'none'}"
+            for key, value in changed.items()
+            if key not in named
+        ]
 
     def differs(self, cell: Cell) -> str:
         """The parts of the protocol that a cell beside does not share; nothing where it shares all."""
         has = _texts(cell.benchmark)
-        other = [f"{key}={has.get(key)}, theirs {value}" for key, value in self._needs.items() if has.get(key) != value]
+        other = [
+            f"{key}={has.get(key)}, theirs {value}"
+            for key, value in self._needs.items()
+            if has.get(key) != value
+        ]
         return "; ".join(filter(None, [self.row.differs, *other, *self.departures(cell)]))
 
     @property
@@ -144,8 +162,12 @@ def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
 
     def beside(cell: Cell) -> list[Published]:
         if cell.stream not in on_stream:
-            on_stream[cell.stream] = [entry for entry in entries if fits(entry.benchmark, cell.benchmark)]
-        return [entry for entry in on_stream[cell.stream] if fits(entry.row.strategy, cell.strategy)]
+            on_stream[cell.stream] = [
+                entry for entry in entries if fits(entry.benchmark, cell.benchmark)
+            ]
+        return [
+            entry for entry in on_stream[cell.stream] if fits(entry.row.strategy, cell.strategy)
+        ]
 
     return beside
 
@@ -168,7 +190,11 @@ def _defaults(benchmark: str) -> Mapping[str, str]:
 
 @cache
 def _later() -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(Benchmark) if field.name in Benchmark.later}
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(Benchmark)
+        if field.name in Benchmark.later
+    }
 
 
 class _File(BaseModel):
@@ -182,4 +208,9 @@ def published_numbers() -> Sequence[Published]:
     folders = importlib.import_module("retrograde.results").__path__
     (path,) = [path for folder in folders for path in Path(folder).glob("published.toml")]
     sources = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).source
-    return tuple(Published(s, benchmark, row) for s in sources for benchmark, rows in s.cells.items() for row in rows)
+    return tuple(
+        Published(s, benchmark, row)
+        for s in sources
+        for benchmark, rows in s.cells.items()
+        for row in rows
+    )

@@ -69,11 +69,16 @@ def report(
 
 
 def tables(
-    records: Sequence[Record], registry: Registry, convention: str = "own", faults: Faults | None = None
+    records: Sequence[Record],
+    registry: Registry,
+    convention: str = "own",
+    faults: Faults | None = None,
 ) -> Iterator[tuple[str, Table]]:
     """The tables, those about everything first; scores follow a convention (see `convention.py`)."""
     metrics(convention)  # an unknown one is the user's to put right, and no fault of a part
-    results = {name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)}
+    results = {
+        name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)
+    }
     for name in sorted(results, key=lambda name: (_order(results[name]), name)):
         settings = {"convention": convention} if hasattr(results[name], "convention") else {}
         table = None
@@ -90,7 +95,9 @@ def _table(part: type[Result], settings: dict[str, str], records: Sequence[Recor
     return table
 
 
-def figures(records: Sequence[Record], registry: Registry, faults: Faults | None = None) -> "Iterator[tuple[str, Figure]]":
+def figures(
+    records: Sequence[Record], registry: Registry, faults: Faults | None = None
+) -> "Iterator[tuple[str, Figure]]":
     """The figures, by name."""
     for name, part in _found(registry, faults).items():
         if issubclass(part, Drawing):
@@ -109,7 +116,9 @@ def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
     with style():
         figure = part.configured({}).figure(records)
     if not isinstance(figure, Figure | None):
-        raise TypeError(f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}")
+        raise TypeError(
+            f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}"
+        )
     return figure
 
 
@@ -147,16 +156,27 @@ def _said(error: BaseException, part: type[Part] | None) -> str:
     return f"{where}: {text}" if where else text
 
 
-def write(folder: Path, asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None = None) -> list[Path]:
+def write(
+    folder: Path,
+    asked: Sequence[str],
+    made: Report,
+    registry: Registry,
+    faults: Faults | None = None,
+) -> list[Path]:
     """Write `<name>.<format>` for every table and figure, and `report.html`; the same records give the same bytes.
 
     What cannot be written as a file of its format is left out and noted in `faults`; without these, the error is raised.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_written(folder / name, content) for name, content in _contents(asked, made, registry, faults)]
+        return [
+            _written(folder / name, content)
+            for name, content in _contents(asked, made, registry, faults)
+        ]
     except OSError as error:
-        raise UserError(f"Tables and figures are written to --out, and {folder} cannot be written: {error}.") from error
+        raise UserError(
+            f"Tables and figures are written to --out, and {folder} cannot be written: {error}."
+        ) from error
 
 
 def _written(path: Path, content: bytes) -> Path:
@@ -164,10 +184,15 @@ def _written(path: Path, content: bytes) -> Path:
     return path
 
 
-def _contents(asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None) -> Iterator[tuple[str, bytes]]:
+def _contents(
+    asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None
+) -> Iterator[tuple[str, bytes]]:
     for name, table in made.tables.items():
         for form in asked:
-            if form in FORMATS and (content := _rendered(name, table, form, registry, faults)) is not None:
+            if (
+                form in FORMATS
+                and (content := _rendered(name, table, form, registry, faults)) is not None
+            ):
                 yield f"{name}.{form}", content
     pictures = {}
     for name, figure in made.figures.items():
@@ -178,11 +203,16 @@ def _contents(asked: Sequence[str], made: Report, registry: Registry, faults: Fa
     if PAGE in asked:
         from retrograde.reporting.html import Picture, page
 
-        shown = [Picture(registry.find("results", name).summary(), files["svg"]) for name, files in pictures.items()]
+        shown = [
+            Picture(registry.find("results", name).summary(), files["svg"])
+            for name, files in pictures.items()
+        ]
         yield f"report.{PAGE}", page(made, shown, registry, faults or {}).encode()
 
 
-def _rendered(name: str, table: Table, form: str, registry: Registry, faults: Faults | None) -> bytes | None:
+def _rendered(
+    name: str, table: Table, form: str, registry: Registry, faults: Faults | None
+) -> bytes | None:
     """A table as the content of a file; None where that failed."""
     with _guarded(name, registry.find("results", name), faults):
         return FORMATS[form](table).encode()
@@ -193,4 +223,8 @@ def _pictures(figure: "Figure", asked: Sequence[str]) -> dict[str, bytes]:
     """The files of a figure that are asked for; the page holds an SVG."""
     from retrograde.reporting.plotting import FORMATS as PICTURES
 
-    return {form: PICTURES[form](figure) for form in FIGURES if form in asked or (form == "svg" and PAGE in asked)}
+    return {
+        form: PICTURES[form](figure)
+        for form in FIGURES
+        if form in asked or (form == "svg" and PAGE in asked)
+    }

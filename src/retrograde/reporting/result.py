@@ -17,7 +17,9 @@ class Result(Part):
     """One table from the records of a store. Nothing is trained and nothing is read but the records."""
 
     kind: ClassVar[str] = "results"
-    order: ClassVar[int] = 2  # among the tables of a report: 0 for one about everything, which comes first; 1 for the scores
+    order: ClassVar[int] = (
+        2  # among the tables of a report: 0 for one about everything, which comes first; 1 for the scores
+    )
 
     @abstractmethod
     def table(self, records: Sequence[Record]) -> Table:

@@ -49,7 +49,9 @@ def malformed(made: object) -> str:
     from pandas import DataFrame
 
     if not isinstance(made.tidy, DataFrame):
-        return f"the tidy numbers of a table are a pandas DataFrame, and these are {_kind(made.tidy)}"
+        return (
+            f"the tidy numbers of a table are a pandas DataFrame, and these are {_kind(made.tidy)}"
+        )
     return next(filter(None, map(_malformed_section, made.sections)), "")
 
 
@@ -64,7 +66,9 @@ def _malformed_section(made: object) -> str:
         if not isinstance(row, tuple | list) or len(row) != len(made.columns):
             entries = f"{len(row)} entries" if isinstance(row, tuple | list) else _kind(row)
             return f"in the section {made.heading!r} of {len(made.columns)} columns, a row is {entries}"
-        if misfit := next((each for each in row if not (isinstance(each, Entry) and _is_text(each.text))), None):
+        if misfit := next(
+            (each for each in row if not (isinstance(each, Entry) and _is_text(each.text))), None
+        ):
             return f"in the section {made.heading!r}, an entry is no retrograde.reporting.table.Entry of text: {misfit!r:.60}"
     return ""
 
@@ -83,5 +87,9 @@ def _kind(value: object) -> str:
 
 def outcomes(statuses: Sequence[str]) -> str:
     """How many replicates are done, and how many are not and why."""
-    rest = [f"{statuses.count(status)} {status}" for status in ("diverged", "failed") if status in statuses]
+    rest = [
+        f"{statuses.count(status)} {status}"
+        for status in ("diverged", "failed")
+        if status in statuses
+    ]
     return f"{statuses.count('done')}" + (f" ({', '.join(rest)})" if rest else "")

@@ -59,7 +59,9 @@ class Choice:
 
     def told(self, how: Mapping[str, Any]) -> dict[str, Any]:
         """What the record says of the trial, beside how the replicate was trained."""
-        trial = [{**each.way._asdict(), "ready": each.ready, "rest": each.rest} for each in self.tried]
+        trial = [
+            {**each.way._asdict(), "ready": each.ready, "rest": each.rest} for each in self.tried
+        ]
         note = how["note"] or (None if self.way.compiled else self.note)
         return {"note": note} | ({"trial": trial} if len(trial) > 1 else {})
 
@@ -98,7 +100,13 @@ def _trial(paced: Paced, plain: Way) -> Choice:
             notes.append(pace.note)
         elif pace:
             steps.append(pace.step)
-            tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * -(-plain.together // way.together), 3)))
+            tried.append(
+                Tried(
+                    way,
+                    round(pace.ready, 3),
+                    round(pace.rest * -(-plain.together // way.together), 3),
+                )
+            )
 
     def best() -> Tried:
         return min(tried, key=lambda each: each.rest + each.ready * each.way.compiled)

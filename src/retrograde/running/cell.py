@@ -48,8 +48,12 @@ class Job:
     seeds: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     steps: int = 0
-    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)  # by seed: what changed since its record
-    code: Code | None = field(default=None, hash=False)  # of the parts, as they were when the run was planned
+    outdated: Mapping[int, list[Change]] = field(
+        default_factory=dict, hash=False
+    )  # by seed: what changed since its record
+    code: Code | None = field(
+        default=None, hash=False
+    )  # of the parts, as they were when the run was planned
 
 
 class Trial(ABC):
@@ -72,7 +76,9 @@ class Trial(ABC):
         """How many replicates train together, at most."""
 
     @abstractmethod
-    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+    def train(
+        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+    ) -> list[Outcome]:
         """Train replicates; `progress` is told the steps taken."""
 
     @abstractmethod
@@ -98,14 +104,20 @@ class OnStream(Trial):
         return fitting
 
     def steps(self) -> int:
-        return stream_loop.expected_steps(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0))
+        return stream_loop.expected_steps(
+            self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)
+        )
 
     def together(self, device: torch.device) -> int:
         return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
 
-    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+    def train(
+        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+    ) -> list[Outcome]:
         streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
-        return stream_loop.train(self.benchmark, self.strategy, streams, seeds, device, mode, progress)
+        return stream_loop.train(
+            self.benchmark, self.strategy, streams, seeds, device, mode, progress
+        )
 
     def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
         if isinstance(self.strategy, Learner):
@@ -136,13 +148,20 @@ class OnEpisodes(Trial):
 
     def together(self, device: torch.device) -> int:
         numbers = (
-            episode_loop.parameters(self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)) * self.benchmark.tasks
+            episode_loop.parameters(
+                self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)
+            )
+            * self.benchmark.tasks
         )
         return 1 if device.type == "cpu" and numbers > CACHED else REPLICATES[device.type]
 
-    def train(self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]) -> list[Outcome]:
+    def train(
+        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+    ) -> list[Outcome]:
         sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
-        return episode_loop.meta_train(self.benchmark, self.strategy, sources, seeds, device, mode, progress)
+        return episode_loop.meta_train(
+            self.benchmark, self.strategy, sources, seeds, device, mode, progress
+        )
 
     def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
         if not self.strategy.trains:
@@ -164,7 +183,9 @@ def trial(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> Tri
         return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
     if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
         return OnStream(benchmark, strategy, dataset(benchmark.dataset, source))
-    one, other = ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
+    one, other = (
+        ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
+    )
     raise UserError(
         f"{type(strategy).__name__} learns from {one}, and {type(benchmark).__name__} is {other}. Choose another strategy."
     )

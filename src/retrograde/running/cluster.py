@@ -82,7 +82,9 @@ class _Crew:
         plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
         modules = {path.name: module_name(path) for path in context.plugins}
         # Plugins and each dataset go into the object store, from where a node has them once.
-        self._shared = ray.put(_Shared(context._replace(plugins=(), data={}), plugins, modules, self._board))
+        self._shared = ray.put(
+            _Shared(context._replace(plugins=(), data={}), plugins, modules, self._board)
+        )
         self._data: dict[str, Any] = {}
         self._numbers = count()
 
@@ -97,7 +99,9 @@ class _Crew:
         name = str(job.cell.benchmark.settings.get("dataset", ""))
         if name and name not in self._data:
             self._data[name] = ray.put(dataset(name, self.context.data))
-        return self._task.remote(next(self._numbers), cloudpickle.dumps(job), self._shared, self._data.get(name))
+        return self._task.remote(
+            next(self._numbers), cloudpickle.dumps(job), self._shared, self._data.get(name)
+        )
 
     def steps(self) -> int:
         """The steps of all jobs so far."""
@@ -179,11 +183,18 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
         plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
         registry = Registry(plugins)
         for path in plugins:
-            sys.modules[shared.modules[path.name]] = registry.own[path.stem]  # as the parts of the job name it
+            sys.modules[shared.modules[path.name]] = registry.own[
+                path.stem
+            ]  # as the parts of the job name it
         job: Job = cloudpickle.loads(packed)
         given = {job.cell.benchmark.settings["dataset"]: data} if data else {}
-        context = shared.context._replace(plugins=plugins, data=given, jobs=_together(shared.context.device))
-        records = [_as_sent(record, job, shared.plugins).public for record in run_job(job, registry, context, steps)]
+        context = shared.context._replace(
+            plugins=plugins, data=given, jobs=_together(shared.context.device)
+        )
+        records = [
+            _as_sent(record, job, shared.plugins).public
+            for record in run_job(job, registry, context, steps)
+        ]
     steps.flush()
     ray.get(board.total.remote())  # it has been told all
     return records
@@ -192,7 +203,11 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
 def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
     """The record with the driver's files of the plugins that were sent; all others are the node's own."""
     sent = job.code.sources if job.code else {}
-    of_plugins = {role: files for role, files in sent.items() if role != "model" and next(iter(files), "") in plugins}
+    of_plugins = {
+        role: files
+        for role, files in sent.items()
+        if role != "model" and next(iter(files), "") in plugins
+    }
     return replace(record, sources=record.sources | of_plugins)
 
 
@@ -213,7 +228,11 @@ def _records(task: Any, job: Job, context: Context) -> list[Record]:
     try:
         records: list[Record] = ray.get(task)
     except RayTaskError as error:
-        return failed(job, f"Its node could not begin: {type(error.cause).__name__}: {error.cause}", _own(context))
+        return failed(
+            job,
+            f"Its node could not begin: {type(error.cause).__name__}: {error.cause}",
+            _own(context),
+        )
     except RayError as error:
         lost = f"Its worker or its node was lost, {RETRIES + 1} times; the last time Ray said {type(error).__name__}."
         return failed(job, f"{lost} `ray logs` has more.", _own(context))

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
@@ -93,11 +100,15 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     for folder, requests, seeds in stores:
         store = Store(folder)
         store.begin()
-        planned.append((store, plan(_chosen(requests, options.only), seeds, registry, context, store, changed)))
+        planned.append(
+            (store, plan(_chosen(requests, options.only), seeds, registry, context, store, changed))
+        )
     for store, _ in planned:
         store.check_writable()
         for path, why in store.damaged.items():
-            err.print(f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)}).")
+            err.print(
+                f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)})."
+            )
     return Planned(planned, registry, context)
 
 
@@ -115,19 +126,25 @@ def work(planned: Planned, options: Options, out: Console, err: Console) -> int:
 
 def _changed(options: Options) -> Changed:
     if options.changed not in get_args(Changed):
-        raise UserError(f"--changed takes {', '.join(get_args(Changed))}; it was {options.changed!r}.")
+        raise UserError(
+            f"--changed takes {', '.join(get_args(Changed))}; it was {options.changed!r}."
+        )
     return cast("Changed", options.changed)
 
 
 def _workers(jobs: list[Job]) -> int:
     """How many processes pay: with a core, 2 GiB and some work for each; 1 stands for this one."""
     todo = [job.steps for job in jobs if job.missing]
-    return max(1, min(usable_cores(), physical_bytes() // 2**31, len(todo), sum(todo) // WORTH_A_PROCESS))
+    return max(
+        1, min(usable_cores(), physical_bytes() // 2**31, len(todo), sum(todo) // WORTH_A_PROCESS)
+    )
 
 
 def _context(options: Options) -> Context:
     if options.compile not in get_args(Compile):
-        raise UserError(f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}.")
+        raise UserError(
+            f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}."
+        )
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
     if options.cluster and (options.jobs or 1) > 1:
@@ -141,13 +158,21 @@ def _context(options: Options) -> Context:
             "Leave one of them out."
         )
     if options.device == "cuda" and not options.cluster and not torch.cuda.is_available():
-        raise UserError("--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu.")
+        raise UserError(
+            "--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu."
+        )
     if options.compile == "on" and not options.cluster:
         check_compiler(torch.device(options.device))
     plugins = tuple(path.resolve() for path in options.plugins)
     mode = cast("Compile", options.compile)
-    data = data_folder(options.data) if options.data is None or isinstance(options.data, Path) else options.data
-    return Context(plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout)
+    data = (
+        data_folder(options.data)
+        if options.data is None or isinstance(options.data, Path)
+        else options.data
+    )
+    return Context(
+        plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout
+    )
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
@@ -157,8 +182,14 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
     wanted = parse(f"only:{only}")[1] if "=" in only else {only: ""}
     for key in wanted:
         if key not in known or not wanted[key]:
-            raise UserError(f"--only takes benchmark=NAME,strategy=NAME; it was {shown(only)}. {nearest(key, known)}")
-    chosen = [r for r in requests if all(parse(str(getattr(r, key)))[0] == name for key, name in wanted.items())]
+            raise UserError(
+                f"--only takes benchmark=NAME,strategy=NAME; it was {shown(only)}. {nearest(key, known)}"
+            )
+    chosen = [
+        r
+        for r in requests
+        if all(parse(str(getattr(r, key)))[0] == name for key, name in wanted.items())
+    ]
     if not chosen:
         names = {key: sorted({parse(str(getattr(r, key)))[0] for r in requests}) for key in wanted}
         raise UserError(f"--only {only} leaves no cell. There are {names}.")
@@ -166,11 +197,19 @@ def _chosen(requests: list[Request], only: str | None) -> list[Request]:
 
 
 def _run(
-    store: Store, jobs: list[Job], registry: Registry, context: Context, options: Options, out: Console, err: Console
+    store: Store,
+    jobs: list[Job],
+    registry: Registry,
+    context: Context,
+    options: Options,
+    out: Console,
+    err: Console,
 ) -> int:
     todo = [job for job in jobs if job.missing]
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
-    out.print(f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already")
+    out.print(
+        f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already"
+    )
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
 
@@ -178,7 +217,9 @@ def _run(
             bar.advance(task, steps)
 
         outcome = _Outcome(todo, out)
-        share = Share(store, todo, _heard(outcome, advance, err), any_version=options.changed == "keep")
+        share = Share(
+            store, todo, _heard(outcome, advance, err), any_version=options.changed == "keep"
+        )
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
             for job, records in running:
                 _write(share, job, records)
@@ -222,7 +263,9 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
 
     def waits(count: int, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders) or "another run"
-        err.print(f"The last {count} replicates are with {escape(who)}. Waiting for them, and taking over what is given up.")
+        err.print(
+            f"The last {count} replicates are with {escape(who)}. Waiting for them, and taking over what is given up."
+        )
 
     def inherits(job: Job, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders)
@@ -232,14 +275,24 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
     return Heard(made, waits, inherits)
 
 
-def _started(todo: list[Job], share: Jobs, registry: Registry, context: Context, advance: Callable[[int], None]) -> Ended:
+def _started(
+    todo: list[Job],
+    share: Jobs,
+    registry: Registry,
+    context: Context,
+    advance: Callable[[int], None],
+) -> Ended:
     """The jobs at work: on a cluster, here, or, where there are several or some may be stopped, in processes of their own."""
     if context.cluster and todo:
         from retrograde.running.cluster import run_on_cluster
 
         return run_on_cluster(share, context, advance)
     here = (context.jobs == 1 and context.timeout is None) or not todo
-    return run_here(share, registry, context, advance) if here else run_in_workers(share, context, advance)
+    return (
+        run_here(share, registry, context, advance)
+        if here
+        else run_in_workers(share, context, advance)
+    )
 
 
 _FATE = {
@@ -252,7 +305,9 @@ def _tell_changed(jobs: list[Job], changed: Changed, err: Console) -> None:
     """Name the files that changed since records were made, those records, and what becomes of them."""
     found = since(jobs)
     for change, records in found.items():
-        err.print(f"[yellow]warning:[/] {escape(f'{change.what} changed since {records} ({change.digests})')}.")
+        err.print(
+            f"[yellow]warning:[/] {escape(f'{change.what} changed since {records} ({change.digests})')}."
+        )
     if found:
         err.print(_FATE[changed])
 
@@ -285,7 +340,11 @@ def _rescued(store: Store, records: list[Record]) -> str:
 def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
     done = [record for record in records if record.status == "done"]
     colour = "green" if len(done) == len(records) else "red"
-    word = "done" if len(done) == len(records) else ", ".join(sorted({r.status for r in records} - {"done"}))
+    word = (
+        "done"
+        if len(done) == len(records)
+        else ", ".join(sorted({r.status for r in records} - {"done"}))
+    )
     line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
     share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
     others = f"  ({share} from another run)" if elsewhere else ""
@@ -294,7 +353,9 @@ def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
     what, values = _headline(done)
     score = t_interval(values)
     spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
-    compiled = f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
+    compiled = (
+        f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
+    )
     seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
     note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
     return f"{line}  {what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}{others}"
@@ -314,13 +375,19 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
 def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
     alike: dict[tuple[str, str, str], list[int]] = {}
     for record in outcome.troubles:
-        alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(record.seed)
+        alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(
+            record.seed
+        )
     for (status, text, reason), seeds in alike.items():
         first, _, rest = reason.partition("\n")
         hint = " (--traceback shows all of it)" if rest and not traceback else ""
         said = reason if traceback else first
-        err.print(f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(said)}{hint}")
+        err.print(
+            f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(said)}{hint}"
+        )
     if outcome.elsewhere:
-        out.print(f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile.")
+        out.print(
+            f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile."
+        )
     out.print(f"Tables: retrograde report {store.folder}")
     return 1 if any(record.status == "failed" for record in outcome.troubles) else 0

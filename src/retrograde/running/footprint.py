@@ -77,15 +77,26 @@ def memory_of(device: torch.device) -> int:
 def check_steps(steps: int, settings: str) -> None:
     """Raise `UserError` where a replicate takes more steps than the suite does."""
     if steps > STEPS:
-        raise UserError(f"A replicate takes at most {STEPS} steps; this one takes {steps}. Lower {settings}.")
+        raise UserError(
+            f"A replicate takes at most {STEPS} steps; this one takes {steps}. Lower {settings}."
+        )
 
 
-def check_stream(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device | None) -> int:
+def check_stream(
+    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device | None
+) -> int:
     """How many replicates of a cell on a stream fit into memory; raises `UserError` if none, or if it takes too many steps."""
-    check_steps(expected_steps(benchmark, strategy, stream), "epochs, steps, glances or lessons, or raise batch")
+    check_steps(
+        expected_steps(benchmark, strategy, stream),
+        "epochs, steps, glances or lessons, or raise batch",
+    )
     memory = strategy.remember() if isinstance(strategy, Strategy) else None
     longest = max(task_steps(benchmark, strategy, stream))
-    if memory and memory.draw <= memory.size and longest * memory.rounds * memory.draw**2 // 2 > DRAWN:
+    if (
+        memory
+        and memory.draw <= memory.size
+        and longest * memory.rounds * memory.draw**2 // 2 > DRAWN
+    ):
         raise UserError(
             f"To draw {memory.draw} different examples at each of {longest} steps takes too long. Lower draw or what "
             "multiplies steps, such as epochs."
@@ -111,7 +122,9 @@ def _of_tables(stream: Stream) -> list[Need]:
     tests = sum(len(task.test.row) for task in stream.tasks)
     pixels = 0 if stream.pixels is None else stream.pixels.nbytes
     tables = COPIES * pixels + 2 * INDEX * rows + COPIES * 4 * INDEX * tests + stream.units.nbytes
-    results = INDEX * INDEX * tasks**2  # counts of every task after every task, as Python's integers
+    results = (
+        INDEX * INDEX * tasks**2
+    )  # counts of every task after every task, as Python's integers
     return [Need(tables + results, "the tables of the tasks", "tasks, examples or tests")]
 
 
@@ -121,15 +134,27 @@ def _of_steps(longest: int, width: int, stream: Stream, model: Extent) -> list[N
     step = COPIES * NUMBER * width * numbers
     test = NUMBER * CHUNK * (prod(stream.data.shape) + 2 * model.widest)  # a layer and the next one
     return [
-        Need(rows, "the rows of all steps of a task", "epochs, steps, glances, batch, or what the strategy draws"),
-        Need(step, "the examples of one step", "batch, what the strategy draws, or the model's sizes"),
+        Need(
+            rows,
+            "the rows of all steps of a task",
+            "epochs, steps, glances, batch, or what the strategy draws",
+        ),
+        Need(
+            step, "the examples of one step", "batch, what the strategy draws, or the model's sizes"
+        ),
         Need(test, "the examples that are tested at once", "the model's sizes"),
     ]
 
 
 def _of_model(optimizer: str, model: Extent) -> list[Need]:
     copies = COPIES + 1 + SLOTS[optimizer]  # with the initial ones
-    return [Need(copies * NUMBER * model.parameters, "the model with its gradient and optimiser", "the model's sizes")]
+    return [
+        Need(
+            copies * NUMBER * model.parameters,
+            "the model with its gradient and optimiser",
+            "the model's sizes",
+        )
+    ]
 
 
 def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need]:
@@ -140,7 +165,10 @@ def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need
     examples = rows * (4 * INDEX + 2 * NUMBER * (prod(stream.data.shape) + model.activations))
     gradients = COPIES * 2 * tasks * NUMBER * model.parameters
     settings = "probe (0: not at all), tasks or the model's sizes"
-    return [Need(examples, "the examples of the probes", settings), Need(gradients, "the gradients of the probes", settings)]
+    return [
+        Need(examples, "the examples of the probes", settings),
+        Need(gradients, "the gradients of the probes", settings),
+    ]
 
 
 def _of_memory(memory: Memory | None) -> list[Need]:
@@ -150,7 +178,13 @@ def _of_memory(memory: Memory | None) -> list[Need]:
 
 def _of_tests(benchmark: Benchmark, stream: Stream, steps: int) -> list[Need]:
     tests = steps // benchmark.test_every if benchmark.test_every else 0
-    return [Need(COPIES * INDEX * tests * len(stream.tasks), "the results of tests amid tasks", "how often: raise test_every")]
+    return [
+        Need(
+            COPIES * INDEX * tests * len(stream.tasks),
+            "the results of tests amid tasks",
+            "how often: raise test_every",
+        )
+    ]
 
 
 def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
@@ -163,7 +197,9 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
     return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
 
 
-def check_episodes(benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device | None) -> int:
+def check_episodes(
+    benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device | None
+) -> int:
     """How many replicates of a cell of episodes fit into memory; raises `UserError` if none, or if it takes too many steps."""
     check_steps(benchmark.iterations, "iterations")
     shape = (source.shape[0] + source.facts, *source.shape[1:]) if strategy.told else source.shape
@@ -172,15 +208,29 @@ def check_episodes(benchmark: Episodic, strategy: MetaStrategy, source: Distribu
     examples = classes * (benchmark.shots + benchmark.queries)
     tests = classes * ((benchmark.test_shots or benchmark.shots) + benchmark.test_queries)
     drawn = COPIES * BLOCK * benchmark.tasks * examples * one
-    tested = COPIES * max(benchmark.test_tasks, WATCHED) * (tests * one + OBJECTS * (strategy.test_steps + 1))
+    tested = (
+        COPIES
+        * max(benchmark.test_tasks, WATCHED)
+        * (tests * one + OBJECTS * (strategy.test_steps + 1))
+    )
     inner = int(getattr(strategy, "steps", 1)) + 1
     numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
     needs = [
         Need(drawn, f"the tasks of {BLOCK} meta-iterations", "tasks, shots or queries"),
-        Need(tested, "the tasks that are tested", "test_tasks, test_shots, test_queries or test_steps"),
-        Need(benchmark.tasks * NUMBER * numbers, "one meta-iteration", "tasks, steps, shots, queries or the model's sizes"),
         Need(
-            COPIES * tests * NUMBER * model.activations, "the test of a task", "test_shots, test_queries or the model's sizes"
+            tested,
+            "the tasks that are tested",
+            "test_tasks, test_shots, test_queries or test_steps",
+        ),
+        Need(
+            benchmark.tasks * NUMBER * numbers,
+            "one meta-iteration",
+            "tasks, steps, shots, queries or the model's sizes",
+        ),
+        Need(
+            COPIES * tests * NUMBER * model.activations,
+            "the test of a task",
+            "test_shots, test_queries or the model's sizes",
         ),
     ]
     return check_memory(needs, device)

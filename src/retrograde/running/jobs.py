@@ -66,7 +66,9 @@ def run_job(job: Job, registry: Registry, context: Context, progress: Progress) 
         return _records(job, registry, context, progress)
     except UserError as error:
         return failed(job, str(error), context)
-    except BaseException as error:  # a library may call `exit`, which is no reason to leave the other cells
+    except (
+        BaseException
+    ) as error:  # a library may call `exit`, which is no reason to leave the other cells
         if stops(error):
             raise
         return failed(job, f"{located(error)}\n{traced(error)}", context)
@@ -80,7 +82,9 @@ def traced(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     last = "".join(traceback.format_exception_only(error)).strip()
-    return "\n".join([*([traced(before), "and then"] if before else []), "Traceback:", *frames, last])
+    return "\n".join(
+        [*([traced(before), "and then"] if before else []), "Traceback:", *frames, last]
+    )
 
 
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
@@ -88,7 +92,15 @@ def failed(job: Job, reason: str, context: Context) -> list[Record]:
     where = _where(context)
     sources = job.code.sources if job.code else {}
     return [
-        Record(job.cell, seed, "failed", reason, job.strategy.upper_bound, environment=where, sources=sources)
+        Record(
+            job.cell,
+            seed,
+            "failed",
+            reason,
+            job.strategy.upper_bound,
+            environment=where,
+            sources=sources,
+        )
         for seed in job.missing
     ]
 
@@ -105,7 +117,10 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     start = time.perf_counter()
     choice = _choice(todo, job, context, code, strategy.sizes())
     choosing = {"trial": time.perf_counter() - start}
-    groups, mode = choice.groups(job.seeds), choice.mode if context.compile == "auto" else context.compile
+    groups, mode = (
+        choice.groups(job.seeds),
+        choice.mode if context.compile == "auto" else context.compile,
+    )
     advance = shared(progress, len(groups))
     reset_peak(device)
     with on_threads(choice.way.threads):
@@ -128,7 +143,9 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
 
 
-def _known(benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy) -> list[str]:
+def _known(
+    benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy
+) -> list[str]:
     """The facts that the strategy uses before the stream has shown them; of episodes, none."""
     if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
         return []
@@ -146,9 +163,20 @@ def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collecti
     alike = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
     benchmark, strategy = job.cell.benchmark, job.cell.strategy
     rest = {name: value for name, value in strategy.settings.items() if name not in sizes}
-    cell = benchmark.name, benchmark.settings, job.cell.data, strategy.name, rest, code.sources or code.source
+    cell = (
+        benchmark.name,
+        benchmark.settings,
+        job.cell.data,
+        strategy.name,
+        rest,
+        code.sources or code.source,
+    )
     identity = [*cell, *(where[name] for name in alike)]
-    return choose(lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode), len(job.seeds), identity)
+    return choose(
+        lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode),
+        len(job.seeds),
+        identity,
+    )
 
 
 def shared(progress: Progress, groups: int) -> Progress:

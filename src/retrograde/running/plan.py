@@ -44,7 +44,12 @@ class Context(NamedTuple):
 
 
 def plan(
-    requests: list[Request], seeds: int, registry: Registry, context: Context, store: Store, changed: Changed = "rerun"
+    requests: list[Request],
+    seeds: int,
+    registry: Registry,
+    context: Context,
+    store: Store,
+    changed: Changed = "rerun",
 ) -> list[Job]:
     """Resolve and check every cell before anything trains; a batch whose records are all there has no job.
 
@@ -54,13 +59,18 @@ def plan(
     _check_replicates(len(requests), seeds)
     cells = _cells(requests, registry, context)
     codes = _codes(cells, registry)  # before a check imports the models
-    found = sizes(cells, context.data, torch.device(context.device), elsewhere=bool(context.cluster))
+    found = sizes(
+        cells, context.data, torch.device(context.device), elsewhere=bool(context.cluster)
+    )
     with uncollected():
         jobs = []
         for cell, size in zip(cells, found, strict=True):
             code = codes[cell.cell]
             whole = replace(cell, steps=size.steps, code=code)
-            jobs += [_batch(whole, code, batch, store, changed) for batch in _batches(seeds, size.together)]
+            jobs += [
+                _batch(whole, code, batch, store, changed)
+                for batch in _batches(seeds, size.together)
+            ]
     if changed == "stop":
         _check_unchanged(jobs, store)
     return jobs
@@ -95,7 +105,9 @@ def _codes(jobs: Iterable[Job], registry: Registry) -> dict[Cell, Code]:
 
 def since(jobs: Sequence[Job]) -> dict[Change, str]:
     """The files that changed since records were made, and which records those are."""
-    seeds: defaultdict[Change, defaultdict[Cell, list[int]]] = defaultdict(partial(defaultdict, list))
+    seeds: defaultdict[Change, defaultdict[Cell, list[int]]] = defaultdict(
+        partial(defaultdict, list)
+    )
     for job in jobs:
         for seed, changed in job.outdated.items():
             for change in changed:
@@ -112,7 +124,10 @@ def _records_of(cells: Mapping[Cell, list[int]]) -> str:
 
 def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
     """Raise `UserError` where another version of a part's files made a record."""
-    found = [f"{change.what} changed since {records} ({change.digests})" for change, records in since(jobs).items()]
+    found = [
+        f"{change.what} changed since {records} ({change.digests})"
+        for change, records in since(jobs).items()
+    ]
     if found:
         raise UserError(
             f"--changed stop runs nothing beside records of other files, and {store.folder} has such: {'; '.join(found)}. "
@@ -184,7 +199,9 @@ def _check_added(requests: list[Request], left_out: list[Request]) -> None:
 
 def _batch(job: Job, code: Code, seeds: range, store: Store, changed: Changed) -> Job:
     finished = {seed: store.finished(job.cell, seed) for seed in seeds}
-    news = {seed: changes(record.code, code) for seed, record in finished.items() if record is not None}
+    news = {
+        seed: changes(record.code, code) for seed, record in finished.items() if record is not None
+    }
     outdated = {seed: found for seed, found in news.items() if found}
     anew = outdated if changed == "rerun" else ()
     missing = tuple(seed for seed, record in finished.items() if record is None or seed in anew)

@@ -22,7 +22,9 @@ class Size(NamedTuple):
     together: int
 
 
-def sizes(jobs: Sequence[Job], data: Source, device: torch.device, *, elsewhere: bool = False) -> list[Size]:
+def sizes(
+    jobs: Sequence[Job], data: Source, device: torch.device, *, elsewhere: bool = False
+) -> list[Size]:
     """Check the cells in their order, of those that are alike the outermost; raises `UserError` at the first that cannot train.
 
     Where they train elsewhere, the memory there is not known and not checked.
@@ -62,7 +64,10 @@ class _Group(NamedTuple):
     def tried(self) -> set[int]:
         """The first, and those that have the least or the greatest of any number."""
         columns = list(zip(*self.numbers, strict=True))
-        return {self.places[0], *(self.places[column.index(end(column))] for column in columns for end in (min, max))}
+        return {
+            self.places[0],
+            *(self.places[column.index(end(column))] for column in columns for end in (min, max)),
+        }
 
 
 def _alike(jobs: Sequence[Job]) -> list[_Group]:
@@ -70,7 +75,9 @@ def _alike(jobs: Sequence[Job]) -> list[_Group]:
     for place, job in enumerate(jobs):
         with _setting_up(job):
             kind, numbers = _kind(job)
-        group = groups[job.cell.benchmark.text, job.cell.strategy.name, place if kind is None else kind]
+        group = groups[
+            job.cell.benchmark.text, job.cell.strategy.name, place if kind is None else kind
+        ]
         group.places.append(place)
         group.numbers.append(numbers)
     return list(groups.values())
@@ -87,7 +94,10 @@ def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
     if isinstance(strategy, Learner):
         return None, ()
     numbers = tuple(value for _, value in settings if isinstance(value, float))
-    rest = tuple((key, _side(value) if isinstance(value, float) else as_text(value)) for key, value in settings)
+    rest = tuple(
+        (key, _side(value) if isinstance(value, float) else as_text(value))
+        for key, value in settings
+    )
     own = repr((strategy.remember(), strategy.schedule())) if isinstance(strategy, Strategy) else ""
     return (rest, own), numbers
 

@@ -15,7 +15,9 @@ from retrograde.running.cell import Job
 class Heard(NamedTuple):
     """What a run hears of others."""
 
-    made: Callable[[Job, list[Record]], None]  # records of a job that others have made; none are missing: all of it
+    made: Callable[
+        [Job, list[Record]], None
+    ]  # records of a job that others have made; none are missing: all of it
     waits: Callable[[int, list[Holder]], None]  # for so many replicates, which these train
     inherits: Callable[[Job, list[Holder]], None]  # a job that these had begun, and never ended
 
@@ -24,15 +26,25 @@ class Share:
     """The jobs of a run, each handed out once it is claimed."""
 
     def __init__(
-        self, store: Store, jobs: list[Job], heard: Heard, claims: Claims | None = None, *, any_version: bool = False
+        self,
+        store: Store,
+        jobs: list[Job],
+        heard: Heard,
+        claims: Claims | None = None,
+        *,
+        any_version: bool = False,
     ) -> None:
         self.store = store
         self.jobs = jobs
         self.heard = heard
         self.claims = claims or Claims()
-        self.any_version = any_version  # records that others made with other files count, as with `--changed keep`
+        self.any_version = (
+            any_version  # records that others made with other files count, as with `--changed keep`
+        )
         paths = [store.path(job.cell, seed) for job in jobs for seed in job.missing]
-        self._old = {path for path in paths if path.exists() and not store.newer(path)}  # failed, damaged or outdated
+        self._old = {
+            path for path in paths if path.exists() and not store.newer(path)
+        }  # failed, damaged or outdated
 
     def close(self) -> None:
         """Give up what is claimed still."""

@@ -48,10 +48,18 @@ class Suite(BaseModel):
         """Every benchmark of each list of a part with every strategy of that list and every one that is added."""
         groups = [group for group in self.cells if group.part == part]
         if not groups:
-            raise UserError(f"No cells of the suite are of the part {part!r}. {nearest(part, self.parts)}")
-        check_cells(sum(len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups))
-        own = [Request(b, s) for group in groups for b in group.benchmarks for s in group.strategies]
-        return own + [Request(b, s, added=True) for group in groups for b in group.benchmarks for s in added]
+            raise UserError(
+                f"No cells of the suite are of the part {part!r}. {nearest(part, self.parts)}"
+            )
+        check_cells(
+            sum(len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups)
+        )
+        own = [
+            Request(b, s) for group in groups for b in group.benchmarks for s in group.strategies
+        ]
+        return own + [
+            Request(b, s, added=True) for group in groups for b in group.benchmarks for s in added
+        ]
 
     @property
     def parts(self) -> list[str]:
@@ -62,7 +70,9 @@ class Suite(BaseModel):
 def check_cells(count: int) -> None:
     """Raise `UserError` where there are more cells than a run plans."""
     if count > CELLS:
-        raise UserError(f"A run has at most {CELLS} cells; benchmarks times strategies are {count}. Run them in parts.")
+        raise UserError(
+            f"A run has at most {CELLS} cells; benchmarks times strategies are {count}. Run them in parts."
+        )
 
 
 def suites() -> dict[str, Path]:
@@ -75,7 +85,9 @@ def read_suite(name: str) -> Suite:
     """The shipped suite of that name, or the one at that path."""
     path = suites().get(name, Path(name))
     if kind(path) != "file":
-        raise UserError(f"There is no suite {shown(name)}, neither shipped nor as a file. {nearest(name, suites())}")
+        raise UserError(
+            f"There is no suite {shown(name)}, neither shipped nor as a file. {nearest(name, suites())}"
+        )
     try:
         return Suite.model_validate(read_toml(path, "The suite"))
     except ValidationError as error:

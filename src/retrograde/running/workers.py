@@ -49,7 +49,9 @@ class _Staff:
 
     def room(self) -> bool:
         """True if another job may run now; one that is tried again runs alone, since it may have wanted too much memory."""
-        return len(self.busy) < self.context.jobs and not any(task.again for task in self.busy.values())
+        return len(self.busy) < self.context.jobs and not any(
+            task.again for task in self.busy.values()
+        )
 
     def give(self, job: Job, *, again: bool = False) -> None:
         """Give a job to a worker that waits for one, else to a new one."""
@@ -95,7 +97,9 @@ class _Staff:
     def overdue(self) -> list[_Task]:
         """The tasks whose time is over, and that have nothing to say."""
         now = time.monotonic()
-        return [task for task in self.busy.values() if task.until <= now and not task.worker.pipe.poll()]
+        return [
+            task for task in self.busy.values() if task.until <= now and not task.worker.pipe.poll()
+        ]
 
     def heard(self, longest: float | None) -> list[_Task]:
         """The tasks with something to say, as soon as there are any, or some task's time or the longest wait is over."""
@@ -144,9 +148,7 @@ _LATE = (
 _KILLED = -9  # the exit code of a process that the system stops for want of memory
 
 
-_MEMORY = (
-    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give the cell a smaller model."
-)
+_MEMORY = " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give the cell a smaller model."
 
 
 def _stop(worker: _Worker) -> None:
@@ -157,7 +159,9 @@ def _stop(worker: _Worker) -> None:
 
 def _died(task: _Task, context: Context) -> list[Record]:
     code = task.worker.process.exitcode
-    reason = f"The worker process died with exit code {code}, as the one before it had in the first try."
+    reason = (
+        f"The worker process died with exit code {code}, as the one before it had in the first try."
+    )
     return failed(task.job, reason + (_MEMORY if code == _KILLED else ""), context)
 
 
@@ -189,7 +193,9 @@ def serve(pipe: Connection, context: Context) -> None:
     if context.jobs > 1:
         torch.set_num_threads(1)
     registry = Registry(context.plugins)
-    importlib.import_module("torch._dynamo")  # the first step would: seconds that are not the cell's, whose time may be limited
+    importlib.import_module(
+        "torch._dynamo"
+    )  # the first step would: seconds that are not the cell's, whose time may be limited
     try:
         while True:
             job = cloudpickle.loads(pipe.recv_bytes())

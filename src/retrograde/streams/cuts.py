@@ -9,7 +9,9 @@ from retrograde.machine import physical_bytes
 from retrograde.streams.stream import Examples, Scenario, Stream, Task
 
 
-def split_classes(data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario: Scenario) -> Stream:
+def split_classes(
+    data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario: Scenario
+) -> Stream:
     """Cut by class: task i holds the classes of `groups[i]`."""
     domain = scenario == "domain"
     outputs = max(map(len, groups)) if domain else data.classes
@@ -29,7 +31,9 @@ def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
     return Examples(row, unit[y[row]])
 
 
-def same_classes(data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenario: Scenario) -> Stream:
+def same_classes(
+    data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenario: Scenario
+) -> Stream:
     """Every task holds all examples, their pixels rearranged; unless domain-incremental, with classes of its own."""
     count = len(pixels)
     rows = 2 * 8 * count * (len(data.y_train) + len(data.y_test))
@@ -45,12 +49,16 @@ def same_classes(data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenari
         return Examples(np.arange(len(y)), y + number * data.classes if own else y)
 
     tasks = tuple(Task(part(data.y_train, n), part(data.y_test, n)) for n in range(count))
-    return Stream(data, tasks, np.ones((count, data.classes), dtype=bool) if units is None else units, pixels)
+    return Stream(
+        data, tasks, np.ones((count, data.classes), dtype=bool) if units is None else units, pixels
+    )
 
 
 def need_images(data: Dataset, what: str) -> tuple[int, int, int]:
     """The (channel, height, width) of a dataset of images; raises `UserError` for other data."""
     if len(data.shape) != 3:
-        raise UserError(f"{what} needs images; the examples of {data.name} have shape {data.shape}.")
+        raise UserError(
+            f"{what} needs images; the examples of {data.name} have shape {data.shape}."
+        )
     channel, height, width = data.shape
     return channel, height, width

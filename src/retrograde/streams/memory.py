@@ -53,7 +53,9 @@ class Memory(ABC):
     A `late` memory takes what it keeps of a task when the task ends, so that earlier tasks alone are replayed.
     """
 
-    knows_length: ClassVar[bool] = False  # what is kept depends on how many tasks or classes the whole stream has
+    knows_length: ClassVar[bool] = (
+        False  # what is kept depends on how many tasks or classes the whole stream has
+    )
 
     size: int
     draw: int
@@ -73,11 +75,18 @@ class Memory(ABC):
         """Raise `UserError` where the memory cannot serve a stream of so many tasks and classes."""
 
     @abstractmethod
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
         """The slot into which each arrival is written, in order of arrival; -1 where it is not kept."""
 
     def replay(
-        self, held: Held, arrivals: Triples, before: Int64[np.ndarray, " step"], groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        before: Int64[np.ndarray, " step"],
+        groups: Groups,
+        random: np.random.Generator,
     ) -> tuple[Draws, Held]:
         """Draw for every step of a task, of which `before[s]` arrivals came before step s; and what is held after."""
         before = np.zeros_like(before) if self.late else before
@@ -94,7 +103,10 @@ class Memory(ABC):
         return draws, Held(examples, filled, seen)
 
     def _drawn(
-        self, filled: Int64[np.ndarray, " filled"], available: Int64[np.ndarray, " step"], random: np.random.Generator
+        self,
+        filled: Int64[np.ndarray, " filled"],
+        available: Int64[np.ndarray, " step"],
+        random: np.random.Generator,
     ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
         """The slots drawn at each step, of which the first `available[s]` of `filled` are filled; and which of them are real.
 
@@ -108,7 +120,11 @@ class Memory(ABC):
 
 
 def _contents(
-    held: Held, arrivals: Triples, slots: Int64[np.ndarray, " n"], drawn: np.ndarray, before: np.ndarray
+    held: Held,
+    arrivals: Triples,
+    slots: Int64[np.ndarray, " n"],
+    drawn: np.ndarray,
+    before: np.ndarray,
 ) -> Int64[np.ndarray, "step draw 3"]:
     """What each drawn slot holds at its step: the last example written to it before, else what was held."""
     kept = np.flatnonzero(slots >= 0)
@@ -125,7 +141,9 @@ def _contents(
 class Reservoir(Memory):
     """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
 
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> np.ndarray:
         """See `Memory.place`."""
         index = held.seen.total() + np.arange(len(arrivals))
         slot = random.integers(0, index + 1)
@@ -147,7 +165,9 @@ class Ring(Memory):
                 f"A ring memory holds at least one example of each class of each task, here {groups.pairs}; memory={self.size}."
             )
 
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.pairs
         group = {pair: number for number, pair in enumerate(held.seen)}
@@ -171,15 +191,22 @@ class TaskRing(Memory):
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
         if self.size < groups.tasks:
-            raise UserError(f"The memory holds at least one example of each task, here {groups.tasks}; memory={self.size}.")
+            raise UserError(
+                f"The memory holds at least one example of each task, here {groups.tasks}; memory={self.size}."
+            )
 
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.tasks
         return arrivals[:, 1] * share + np.arange(len(arrivals)) % share
 
     def _drawn(
-        self, filled: Int64[np.ndarray, " filled"], available: Int64[np.ndarray, " step"], random: np.random.Generator
+        self,
+        filled: Int64[np.ndarray, " filled"],
+        available: Int64[np.ndarray, " step"],
+        random: np.random.Generator,
     ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
         """See `Memory._drawn`."""
         if self.draw != self.size or self.rounds != 1:
@@ -195,9 +222,13 @@ class Exemplars(Memory):
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
         if self.size < groups.pairs:
-            raise UserError(f"There is at least one exemplar of each class, here of {groups.pairs}; memory={self.size}.")
+            raise UserError(
+                f"There is at least one exemplar of each class, here of {groups.pairs}; memory={self.size}."
+            )
 
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> np.ndarray:
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
 
@@ -208,9 +239,13 @@ class Exemplars(Memory):
 
     def choose(self, held: Held, examples: Triples, rank: Float[np.ndarray, " n"]) -> Held:
         """What is held once the examples of a task have been ranked, the lowest first; a smaller share drops a class's last."""
-        offered = np.concatenate([held.examples[held.filled], examples[np.argsort(rank, kind="stable")]])
+        offered = np.concatenate(
+            [held.examples[held.filled], examples[np.argsort(rank, kind="stable")]]
+        )
         share = self.share(held, examples)
-        kept = np.concatenate([offered[offered[:, 2] == unit][:share] for unit in np.unique(offered[:, 2])])
+        kept = np.concatenate(
+            [offered[offered[:, 2] == unit][:share] for unit in np.unique(offered[:, 2])]
+        )
         examples = np.zeros_like(held.examples)
         examples[: len(kept)] = kept
         return Held(examples, np.arange(len(kept)), held.seen)
@@ -223,7 +258,9 @@ class ClassBalanced(Memory):
     takes part in a reservoir of its own class.
     """
 
-    def place(self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator) -> np.ndarray:
+    def place(
+        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+    ) -> np.ndarray:
         """See `Memory.place`."""
         own: dict[int, list[int]] = {}
         for slot in held.filled.tolist():

@@ -33,7 +33,9 @@ class Schedule(NamedTuple):
 
     def pace(self, budget: TrainingBudget, tasks: int = 1) -> tuple[int, int]:
         """How many examples there are to a step when so many tasks have come, and how many steps are taken on them."""
-        return (self.batch or budget.batch) * (tasks if self.widening else 1), self.glances or budget.glances
+        return (self.batch or budget.batch) * (
+            tasks if self.widening else 1
+        ), self.glances or budget.glances
 
     def steps_like(self, budget: TrainingBudget, steps: int) -> int:
         """The steps that see as many arrivals as so many steps of the benchmark's own pace, at least one if that is."""
@@ -52,7 +54,13 @@ class Schedule(NamedTuple):
 
 
 def train_rows(
-    stream: Stream, number: int, budget: TrainingBudget, schedule: Schedule, memory: Memory | None, held: Held | None, seed: int
+    stream: Stream,
+    number: int,
+    budget: TrainingBudget,
+    schedule: Schedule,
+    memory: Memory | None,
+    held: Held | None,
+    seed: int,
 ) -> tuple[Rows, Held | None]:
     """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after.
 
@@ -67,9 +75,13 @@ def train_rows(
     pool = _pool(stream, number, arrivals, schedule, held)
     epochs, steps = schedule.length(budget, len(pool), number + 1)
     as_given = stream.ordered and schedule.examples == "arrivals"
-    orders = [np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(epochs)]
+    orders = [
+        np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(epochs)
+    ]
     size, glances = schedule.pace(budget, number + 1)
-    index, real = (np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True))
+    index, real = (
+        np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True)
+    )
     if glances > 1:
         index, real = _glanced(index, real, glances, generator(seed, "glances", number))
     rest = (0, 0), (0, schedule.pace(budget, len(stream.tasks))[0] - size)
@@ -83,7 +95,11 @@ def train_rows(
     draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
     spare = new[:, np.arange(memory.replayed) % size, :3]
     old = _weighted(np.where(draws.real[..., None], draws.examples, spare), draws.real)
-    written = memory.size if memory.late else _written(draws.placed, entered, index, (size, glances, memory.size))
+    written = (
+        memory.size
+        if memory.late
+        else _written(draws.placed, entered, index, (size, glances, memory.size))
+    )
     written = np.where(real, written, memory.size)
     return np.concatenate([_with_slot(new, written), _with_slot(old, draws.slot)], axis=1), held
 
@@ -93,12 +109,18 @@ def groups(stream: Stream) -> Groups:
     return Groups(len(stream.tasks), int(stream.units.sum()))
 
 
-def _pool(stream: Stream, number: int, arrivals: Triples, schedule: Schedule, held: Held | None) -> Int64[np.ndarray, "pool 3"]:
+def _pool(
+    stream: Stream, number: int, arrivals: Triples, schedule: Schedule, held: Held | None
+) -> Int64[np.ndarray, "pool 3"]:
     """What there is to train on during a task."""
     if schedule.examples == "all so far":
         return np.concatenate([_triples(stream.tasks[n].train, n) for n in range(number + 1)])
     kept = held.examples[held.filled] if held else arrivals[:0]
-    parts = {"arrivals": [arrivals], "arrivals and memory": [arrivals, kept], "memory alone": [kept]}
+    parts = {
+        "arrivals": [arrivals],
+        "arrivals and memory": [arrivals, kept],
+        "memory alone": [kept],
+    }
     return np.concatenate(parts[schedule.examples])
 
 
@@ -122,7 +144,9 @@ def _written(
     return np.where(when[:, None], slot[index], none)
 
 
-def _glanced(index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _glanced(
+    index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Every batch so many times in a row; from the second time on, in another order."""
     order = np.tile(np.arange(index.shape[1]), (len(index) * glances, 1))
     for glance in range(1, glances):
@@ -142,7 +166,9 @@ def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task
     first = generator(seed, "probe").permutation(tests) % 2 == 0
     tasks = [
         [
-            _probed(_triples(task.test, number), first == chosen, half, generator(seed, "probe", number))
+            _probed(
+                _triples(task.test, number), first == chosen, half, generator(seed, "probe", number)
+            )
             for chosen in (True, False)
         ]
         for number, task in enumerate(stream.tasks)
@@ -150,7 +176,9 @@ def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task
     return np.array(tasks)
 
 
-def _probed(examples: Triples, chosen: Bool[np.ndarray, " row"], count: int, random: np.random.Generator) -> Rows:
+def _probed(
+    examples: Triples, chosen: Bool[np.ndarray, " row"], count: int, random: np.random.Generator
+) -> Rows:
     """So many of a task's examples, of those that are chosen; where there are fewer, padding follows."""
     own = examples[chosen[examples[:, 0]]]
     order = random.permutation(len(own))
@@ -163,13 +191,18 @@ def chosen_tests(stream: Stream, count: int, seed: int) -> list[Int64[np.ndarray
     """Which of the rows of `test_rows` are tested amid tasks too: so many of each task, drawn once per replicate; 0: all."""
     sizes = [len(task.test.row) for task in stream.tasks]
     first = np.cumsum([0, *sizes])
-    drawn = [generator(seed, "watch", number).permutation(size)[: count or size] for number, size in enumerate(sizes)]
+    drawn = [
+        generator(seed, "watch", number).permutation(size)[: count or size]
+        for number, size in enumerate(sizes)
+    ]
     return [start + np.sort(chosen) for start, chosen in zip(first, drawn, strict=False)]
 
 
 def test_rows(stream: Stream) -> Rows:
     """The test examples of all tasks, in order."""
-    examples = np.concatenate([_triples(task.test, number) for number, task in enumerate(stream.tasks)])
+    examples = np.concatenate(
+        [_triples(task.test, number) for number, task in enumerate(stream.tasks)]
+    )
     return _weighted(examples, np.ones(len(examples), dtype=bool))
 
 
@@ -202,7 +235,9 @@ def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
     return np.stack([examples.row, np.full(len(examples.row), task), examples.y], axis=1)
 
 
-def _batches(order: Int64[np.ndarray, " n"], size: int) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
+def _batches(
+    order: Int64[np.ndarray, " n"], size: int
+) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
     """The order cut into batches, the last one filled up by repeating its own rows; and which rows are real."""
     steps = -(-len(order) // size)
     place = np.arange(steps * size)
@@ -211,7 +246,9 @@ def _batches(order: Int64[np.ndarray, " n"], size: int) -> tuple[Int64[np.ndarra
     return order[wrapped].reshape(steps, size), (place < len(order)).reshape(steps, size)
 
 
-def _weighted(examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]) -> Rows:
+def _weighted(
+    examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]
+) -> Rows:
     return np.concatenate([examples, real[..., None].astype(np.int64)], axis=-1)
 
 

@@ -92,7 +92,9 @@ class Backend(Protocol):
         """Test examples as the model sees them, in parts of one size."""
         ...
 
-    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+    def gradients(
+        self, params: Params, parts: Batch
+    ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """At these parameters, the mean loss of the model's outputs on each part, in evaluation mode, and its gradient."""
         ...
 
@@ -108,5 +110,9 @@ class Backend(Protocol):
 def correct(hit: Bool[np.ndarray, " row"], rows: Rows, tasks: int) -> list[int]:
     """How many test examples of each task were right; padding does not count."""
     flat = rows.reshape(-1, 4)
-    right: list[int] = np.bincount(flat[:, 1], weights=hit & (flat[:, 3] > 0), minlength=tasks).astype(int).tolist()
+    right: list[int] = (
+        np.bincount(flat[:, 1], weights=hit & (flat[:, 3] > 0), minlength=tasks)
+        .astype(int)
+        .tolist()
+    )
     return right

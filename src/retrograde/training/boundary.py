@@ -41,15 +41,21 @@ def check_loss(part: object, method: str, found: Any) -> None:
 
 def _check_shape(part: object, method: str, found: Any, wanted: tuple[int, ...], what: str) -> None:
     if not isinstance(found, Tensor):
-        raise UserError(f"{hook(part, method)} gives a tensor, {what}; it gave {_called(found)}, wanted {wanted}.")
+        raise UserError(
+            f"{hook(part, method)} gives a tensor, {what}; it gave {_called(found)}, wanted {wanted}."
+        )
     if tuple(found.shape) != wanted:
-        raise UserError(f"{hook(part, method)} gives {what}; it gave {tuple(found.shape)}, wanted {wanted}.")
+        raise UserError(
+            f"{hook(part, method)} gives {what}; it gave {tuple(found.shape)}, wanted {wanted}."
+        )
 
 
 def check_own(part: object, method: str, found: Any) -> None:
     """Raise `UserError` unless a hook gives a dictionary of tensors."""
     if not isinstance(found, dict):
-        raise UserError(f"{hook(part, method)} gives a dictionary of tensors by name; it gave {_called(found)}.")
+        raise UserError(
+            f"{hook(part, method)} gives a dictionary of tensors by name; it gave {_called(found)}."
+        )
     for name, value in _leaves(found).items():
         if not isinstance(value, Tensor):
             raise UserError(
@@ -66,7 +72,11 @@ def check_state(part: object, method: str, found: Any, given: State) -> None:
     faults = [
         *(f"{name} is missing" for name in before if name not in after),
         *(f"{name} is new" for name in after if name not in before),
-        *(fault for name, value in before.items() if name in after and (fault := _misfit(name, after[name], value))),
+        *(
+            fault
+            for name, value in before.items()
+            if name in after and (fault := _misfit(name, after[name], value))
+        ),
     ]
     if faults:
         more = f" and {len(faults) - MOST} more" if len(faults) > MOST else ""
@@ -86,7 +96,9 @@ def _misfit(name: str, found: Any, wanted: Tensor) -> str:
 def check_batch(part: object, method: str, found: Any, shape: tuple[int, ...]) -> None:
     """Raise `UserError` unless a hook gives a batch of examples of that shape, with as many labels, tasks and weights."""
     if not isinstance(found, Batch):
-        raise UserError(f"{hook(part, method)} gives a Batch of examples; it gave {_called(found)}.")
+        raise UserError(
+            f"{hook(part, method)} gives a Batch of examples; it gave {_called(found)}."
+        )
     shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in found]
     rows = len(found.x) if shapes[0] else 0
     if shapes != [(rows, *shape), (rows,), (rows,), (rows,)]:
@@ -98,15 +110,25 @@ def check_batch(part: object, method: str, found: Any, shape: tuple[int, ...]) -
 
 def check_counts(part: object, method: str, found: Any, wanted: np.ndarray) -> None:
     """Raise `UserError` unless there is a whole number for each step."""
-    if not (isinstance(found, np.ndarray) and found.shape == wanted.shape and found.dtype.kind in "iu"):
-        gave = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else _called(found)
-        raise UserError(f"{hook(part, method)} gives whole numbers, an array of shape {wanted.shape}; it gave {gave}.")
+    if not (
+        isinstance(found, np.ndarray) and found.shape == wanted.shape and found.dtype.kind in "iu"
+    ):
+        gave = (
+            f"{found.dtype} of shape {found.shape}"
+            if isinstance(found, np.ndarray)
+            else _called(found)
+        )
+        raise UserError(
+            f"{hook(part, method)} gives whole numbers, an array of shape {wanted.shape}; it gave {gave}."
+        )
 
 
 def check_kind(part: object, method: str, found: Any, kind: type, none: bool = False) -> None:
     """Raise `UserError` unless a hook gives a value of that class, or None where that is allowed."""
     if not (isinstance(found, kind) or (none and found is None)):
-        raise UserError(f"{hook(part, method)} gives a {kind.__name__}{' or None' if none else ''}; it gave {_called(found)}.")
+        raise UserError(
+            f"{hook(part, method)} gives a {kind.__name__}{' or None' if none else ''}; it gave {_called(found)}."
+        )
 
 
 def copied(given: dict[str, Any]) -> dict[str, Tensor]:
@@ -137,7 +159,11 @@ def check_unchanged(part: object, method: str, marks: dict[str, Tensor]) -> None
 
 def _named(given: dict[str, Any]) -> dict[str, Tensor]:
     """Every tensor of what a hook is given, by the name under which its author knows it."""
-    pairs = ((root + _joined(name), value) for root, tree in given.items() for name, value in _leaves(tree).items())
+    pairs = (
+        (root + _joined(name), value)
+        for root, tree in given.items()
+        for name, value in _leaves(tree).items()
+    )
     return {name: value for name, value in pairs if isinstance(value, Tensor)}
 
 

@@ -56,7 +56,9 @@ _SERVING: dict[Callable[..., Any], tuple[Hashable, Callable[..., Any]]] = {}
 """For each step of a backend: what the last cell has as constants, and its graph."""
 
 
-def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]) -> Callable[..., Any]:
+def _compiled(
+    backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]
+) -> Callable[..., Any]:
     constants = _constants(backend, sizes)
     of_last, graph = _SERVING.get(step, (None, None))
     found = graph if of_last == constants else None
@@ -64,8 +66,12 @@ def _compiled(backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mappi
         if found is None:
             if graph:
                 forget()
-            found = torch.compile(_apart(step), fullgraph=True, dynamic=False, options=_options(backend.device))
-            twice(partial(found, _with(backend, dict.fromkeys(sizes, float("nan")))))  # so that a size made a constant is seen
+            found = torch.compile(
+                _apart(step), fullgraph=True, dynamic=False, options=_options(backend.device)
+            )
+            twice(
+                partial(found, _with(backend, dict.fromkeys(sizes, float("nan"))))
+            )  # so that a size made a constant is seen
         own = partial(found, _with(backend, sizes))
         _check_shared(backend, twice(own) if sizes else None)
     except Exception:
@@ -81,7 +87,13 @@ def _apart(step: Any) -> Callable[..., Any]:
     torch stores graphs by code object and tells those of one code object apart by guards. Our graphs have no guards, so that
     backends with one code object would take each other's graphs.
     """
-    return FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
+    return FunctionType(
+        step.__code__.replace(),
+        step.__globals__,
+        step.__name__,
+        step.__defaults__,
+        step.__closure__,
+    )
 
 
 def forget() -> None:
@@ -111,7 +123,9 @@ def _with(backend: Any, sizes: Mapping[str, float]) -> Any:
     """The backend with tensors for some numbers among its strategy's settings."""
     twin, twin.strategy = (copy.copy(each) for each in (backend, backend.strategy))
     for name, value in sizes.items():
-        object.__setattr__(twin.strategy, name, torch.tensor(value, dtype=torch.float64, device=backend.device))
+        object.__setattr__(
+            twin.strategy, name, torch.tensor(value, dtype=torch.float64, device=backend.device)
+        )
     return twin
 
 
@@ -120,21 +134,32 @@ def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
     benchmark, strategy = backend.benchmark, backend.strategy
     rest = {name: value for name, value in strategy.settings().items() if name not in sizes}
     own = backend.constants(), form((backend.state, backend.buffers)), torch.get_num_threads()
-    return type(benchmark), type(strategy), str(backend.device), repr((benchmark.settings(), rest, *own))
+    return (
+        type(benchmark),
+        type(strategy),
+        str(backend.device),
+        repr((benchmark.settings(), rest, *own)),
+    )
 
 
 def _options(device: torch.device) -> dict[str, Any]:
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     # shapes are static; guards took 0.1 ms a step
     if device.type == "cpu":
-        options["cpp_wrapper"] = True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
-        options["realize_reads_threshold"] = 1  # compute once what is used again: images were cut in every inner step
+        options["cpp_wrapper"] = (
+            True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
+        )
+        options["realize_reads_threshold"] = (
+            1  # compute once what is used again: images were cut in every inner step
+        )
     return options
 
 
 def separate(state: State) -> State:
     """The state, every tensor contiguous and apart from all others: a compiled step keeps strides, and what was one tensor."""
-    copied: State = pytree.tree_map(lambda value: value.clone(memory_format=torch.contiguous_format), state)
+    copied: State = pytree.tree_map(
+        lambda value: value.clone(memory_format=torch.contiguous_format), state
+    )
     return copied
 
 
@@ -148,4 +173,6 @@ def check_compiler(device: torch.device) -> None:
     """Raise `UserError` where a step for the CPU cannot be compiled for want of a C++ compiler."""
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and not shutil.which(compiler):
-        raise UserError(f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. Install g++ or set CXX.")
+        raise UserError(
+            f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. Install g++ or set CXX."
+        )

@@ -42,7 +42,10 @@ def meta_train(
             episodes.learn(end - episodes.done, progress)
         checks.append(_check(episodes, clocks))
         sound = episodes.sound()
-        faults = [fault or ("" if ok else _LOST.format(end)) for fault, ok in zip(faults, sound, strict=True)]
+        faults = [
+            fault or ("" if ok else _LOST.format(end))
+            for fault, ok in zip(faults, sound, strict=True)
+        ]
         if all(faults):
             break
     return _outcomes(episodes, checks, faults, clocks, note)
@@ -80,16 +83,31 @@ def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
         measured = episodes.measure(new)
     with clocks("probe"):
         cosines = rounded(episodes.alignment(new, 0)[:, 0])
-        seen = rounded(episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0])
-    loss, accuracy = measured.loss.mean(2), measured.correct.float().mean(2) / episodes.queries_per_task()
+        seen = rounded(
+            episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0]
+        )
+    loss, accuracy = (
+        measured.loss.mean(2),
+        measured.correct.float().mean(2) / episodes.queries_per_task(),
+    )
     return [
-        Check(episodes.done, rounded(loss[i]), [] if episodes.regression else rounded(accuracy[i]), c, s)
+        Check(
+            episodes.done,
+            rounded(loss[i]),
+            [] if episodes.regression else rounded(accuracy[i]),
+            c,
+            s,
+        )
         for i, (c, s) in enumerate(zip(cosines, seen, strict=True))
     ]
 
 
 def _outcomes(
-    episodes: Episodes, checks: list[list[Check]], faults: list[str], clocks: Clocks, note: str | None
+    episodes: Episodes,
+    checks: list[list[Check]],
+    faults: list[str],
+    clocks: Clocks,
+    note: str | None,
 ) -> list[Outcome]:
     with clocks("evaluate"):
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
@@ -100,7 +118,10 @@ def _outcomes(
         booked = episodes.account(watched, episodes.strategy.test_steps)
     fits = episodes.fits(tasks)
     replicates = len(episodes.seeds)
-    faults = [fault or _tested_fault(*tested) for fault, *tested in zip(faults, measured.loss, cosines, strict=True)]
+    faults = [
+        fault or _tested_fault(*tested)
+        for fault, *tested in zip(faults, measured.loss, cosines, strict=True)
+    ]
     how = {
         "backend": "pure",
         "compiled": episodes.compiled,
@@ -129,7 +150,10 @@ def _accounts(booked: Booked, replicate: int) -> list[InnerAccount]:
     """The account of each inner step of one replicate; none if a number is not finite."""
     if not all(bool(part[replicate].isfinite().all()) for part in booked):
         return []
-    return [InnerAccount(*step) for step in zip(*(rounded(part[replicate]) for part in booked), strict=True)]
+    return [
+        InnerAccount(*step)
+        for step in zip(*(rounded(part[replicate]) for part in booked), strict=True)
+    ]
 
 
 def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step"]) -> str:
@@ -139,7 +163,11 @@ def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step
         return ""
     step = int((lost.any(1) | odd).int().argmax())
     tasks = int(lost[step].sum())
-    what = f"loss of {_counted(tasks, 'test task')}" if tasks else "cosine between the gradients on test tasks"
+    what = (
+        f"loss of {_counted(tasks, 'test task')}"
+        if tasks
+        else "cosine between the gradients on test tasks"
+    )
     return f"The {what} became non-finite after {_counted(step, 'inner step')}."
 
 

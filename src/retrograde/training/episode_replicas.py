@@ -50,7 +50,9 @@ class Measured(NamedTuple):
     """What adapting to tasks brought, after 0, 1, ... inner steps."""
 
     loss: Float[Tensor, "replicate step task"]
-    correct: Int64[Tensor, "replicate step task"]  # right answers to the task's queries; 0 in regression
+    correct: Int64[
+        Tensor, "replicate step task"
+    ]  # right answers to the task's queries; 0 in regression
 
 
 class Booked(NamedTuple):
@@ -78,10 +80,24 @@ class Episodes:
     """Replicates of one cell that meta-learn side by side."""
 
     def __init__(
-        self, benchmark: Episodic, strategy: MetaStrategy, sources: list[Distribution], seeds: list[int], device: torch.device
+        self,
+        benchmark: Episodic,
+        strategy: MetaStrategy,
+        sources: list[Distribution],
+        seeds: list[int],
+        device: torch.device,
     ) -> None:
-        self.benchmark, self.strategy, self.sources, self.seeds, self.device = benchmark, strategy, sources, seeds, device
-        self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}  # by whether it is a test
+        self.benchmark, self.strategy, self.sources, self.seeds, self.device = (
+            benchmark,
+            strategy,
+            sources,
+            seeds,
+            device,
+        )
+        self.shots = {
+            False: benchmark.shots,
+            True: benchmark.test_shots or benchmark.shots,
+        }  # by whether it is a test
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
         drawn = Tasks(*(part[0, 0].cpu() for part in self.draw("train", 1, "probe")))
         self.regression = drawn.y.is_floating_point()
@@ -104,23 +120,39 @@ class Episodes:
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
         boundary.check_own(self.strategy, "learned", learned)
-        return State(learned, self.net.optimizer.init(learned) if self.strategy.descends else {}, {})
+        return State(
+            learned, self.net.optimizer.init(learned) if self.strategy.descends else {}, {}
+        )
 
     def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
         """The same number of tasks for every replicate, with the shots and queries of training or of testing."""
         test = partition != "train"
         drawn = [
-            source.draw(partition, count, self.shots[test], self.queries[test], generator(seed, axis, *index))
+            source.draw(
+                partition,
+                count,
+                self.shots[test],
+                self.queries[test],
+                generator(seed, axis, *index),
+            )
             for source, seed in zip(self.sources, self.seeds, strict=True)
         ]
-        return Tasks(*(torch.from_numpy(np.stack(parts)).contiguous().to(self.device) for parts in zip(*drawn, strict=True)))
+        return Tasks(
+            *(
+                torch.from_numpy(np.stack(parts)).contiguous().to(self.device)
+                for parts in zip(*drawn, strict=True)
+            )
+        )
 
     def _batches(self) -> Iterator[Tasks]:
         """The meta-batch of every iteration, in order."""
         count = self.benchmark.tasks
         for block in range(-(-self.benchmark.iterations // BLOCK)):
             drawn = self.draw("train", BLOCK * count, "tasks", block)
-            cut = (part.reshape(len(part), BLOCK, count, *part.shape[2:]).transpose(0, 1) for part in drawn)
+            cut = (
+                part.reshape(len(part), BLOCK, count, *part.shape[2:]).transpose(0, 1)
+                for part in drawn
+            )
             yield from map(Tasks, *(part.contiguous() for part in cut))  # strides are compiled in
 
     def _inputs(self, x: Tensor, y: Tensor, truth: Tensor) -> Float[Tensor, "example *shape"]:
@@ -141,14 +173,18 @@ class Episodes:
 
         def one(state: State, buffers: Params, tasks: Tasks) -> State:
             episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
-            return self.strategy.meta_step(replace(self.net, buffers=buffers), state, episodes, progress)
+            return self.strategy.meta_step(
+                replace(self.net, buffers=buffers), state, episodes, progress
+            )
 
         return vmap(one)(state, buffers, tasks)
 
     def try_out(self) -> None:
         """Adapt to one task, take a meta-step, and forget both; raises `UserError` where a hook breaks a rule on the way."""
         tasks = self.draw("train", 1, "check")
-        marks = vmap(self._tried_adapting)(self.state, self.buffers, Tasks(*(part[:, 0] for part in tasks)))
+        marks = vmap(self._tried_adapting)(
+            self.state, self.buffers, Tasks(*(part[:, 0] for part in tasks))
+        )
         boundary.check_unchanged(self.strategy, "inner", marks)
         if self.strategy.trains:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
@@ -174,7 +210,9 @@ class Episodes:
         episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
         given = {"state": state, "episodes": episodes}
         before = boundary.copied(given)
-        after = self.strategy.meta_step(replace(self.net, buffers=buffers), state, episodes, self._progress())
+        after = self.strategy.meta_step(
+            replace(self.net, buffers=buffers), state, episodes, self._progress()
+        )
         boundary.check_state(self.strategy, "meta_step", after, state)
         return boundary.changed(given, before)
 
@@ -199,7 +237,10 @@ class Episodes:
 
     def seconds_a_step(self, clocks: Clocks) -> float:
         """What a meta-step takes; the first are timed, and forgotten."""
-        return clocks.each(partial(self._step, self.state, self.buffers, tasks, self._progress()) for tasks in self._batches())
+        return clocks.each(
+            partial(self._step, self.state, self.buffers, tasks, self._progress())
+            for tasks in self._batches()
+        )
 
     def constants(self) -> tuple[object, ...]:
         """What a compiled step has in it beside settings and the form of the state."""
@@ -218,7 +259,12 @@ class Episodes:
             progress(1)
 
     def _adapting(
-        self, tasks: Tasks, look: Callable[[Net, Params, Episode], Any], steps: int, test: bool = True, rows: int = 0
+        self,
+        tasks: Tasks,
+        look: Callable[[Net, Params, Episode], Any],
+        steps: int,
+        test: bool = True,
+        rows: int = 0,
     ) -> Any:
         """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...).
 
@@ -237,7 +283,9 @@ class Episodes:
 
         return self._of_tasks(one, tasks, rows)
 
-    def _of_tasks(self, one: Callable[[Params, Params, Tasks], Any], tasks: Tasks, rows: int = 0) -> Any:
+    def _of_tasks(
+        self, one: Callable[[Params, Params, Tasks], Any], tasks: Tasks, rows: int = 0
+    ) -> Any:
         """The results of a function of the learned parameters, the buffers and one task, as (replicate, task, ...).
 
         It passes so many rows of a task at once: all of them, where none are given.
@@ -247,7 +295,11 @@ class Episodes:
         size = self._at_once((rows or tasks.x.shape[2]) * tasks.x[0, 0, 0].numel() + adapting)
         with torch.no_grad():
             parts = [
-                vmap(over_tasks)(self.state.params, self.buffers, Tasks(*(part[:, i : i + size] for part in tasks)))
+                vmap(over_tasks)(
+                    self.state.params,
+                    self.buffers,
+                    Tasks(*(part[:, i : i + size] for part in tasks)),
+                )
                 for i in range(0, tasks.x.shape[1], size)
             ]
         return pytree.tree_map(lambda *chunks: torch.cat(chunks, dim=1), *parts)
@@ -265,8 +317,16 @@ class Episodes:
 
     def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         query = episode.query
-        outputs = net.logits(params, query.x) if self.benchmark.transductive else self._alone(net, params, episode)
-        right = torch.zeros_like(query.task) if query.y.is_floating_point() else outputs.argmax(-1) == query.y
+        outputs = (
+            net.logits(params, query.x)
+            if self.benchmark.transductive
+            else self._alone(net, params, episode)
+        )
+        right = (
+            torch.zeros_like(query.task)
+            if query.y.is_floating_point()
+            else outputs.argmax(-1) == query.y
+        )
         return net.losses(outputs, query.y).mean(), right.sum()
 
     def _alone(self, net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
@@ -278,7 +338,9 @@ class Episodes:
         together = self._at_once(episode.support.x.numel() + episode.query.x[0].numel())
         return vmap(outputs, chunk_size=together)(episode.query.x)
 
-    def alignment(self, tasks: Tasks, steps: int, test: bool = True) -> Float[Tensor, "replicate step"]:
+    def alignment(
+        self, tasks: Tasks, steps: int, test: bool = True
+    ) -> Float[Tensor, "replicate step"]:
         """The mean cosine between the support and the query gradient of the loss, after 0 to `steps` inner steps."""
 
         def look(net: Net, params: Params, episode: Episode) -> Tensor:
@@ -320,7 +382,10 @@ class Episodes:
     def sound(self) -> np.ndarray:
         """Of which replicates every learned number is finite."""
         return np.asarray(
-            torch.stack([v.isfinite().flatten(1).all(1) for v in self.state.params.values()]).all(0).cpu().numpy()
+            torch.stack([v.isfinite().flatten(1).all(1) for v in self.state.params.values()])
+            .all(0)
+            .cpu()
+            .numpy()
         )
 
     def fits(self, tasks: Tasks) -> list[list[Fit]]:
@@ -334,15 +399,30 @@ class Episodes:
         def look(net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
             support = episode.support
             facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
-            return net.logits(params, torch.cat([grid, facts], 1))[:, 0], support.x[:, 0], support.y[:, 0]
+            return (
+                net.logits(params, torch.cat([grid, facts], 1))[:, 0],
+                support.x[:, 0],
+                support.y[:, 0],
+            )
 
         predicted, x, y = self._adapting(first, look, self.strategy.test_steps)
 
         def fit(i: int, t: int, truth: Tensor) -> Fit:
-            x_true, x_support, y_support = (rounded(each) for each in (grid[:, 0], x[i, t, 0], y[i, t, 0]))
-            return Fit(x_true, rounded(truth[:, 0]), x_support, y_support, [rounded(after) for after in predicted[i, t]])
+            x_true, x_support, y_support = (
+                rounded(each) for each in (grid[:, 0], x[i, t, 0], y[i, t, 0])
+            )
+            return Fit(
+                x_true,
+                rounded(truth[:, 0]),
+                x_support,
+                y_support,
+                [rounded(after) for after in predicted[i, t]],
+            )
 
-        return [[fit(i, t, truths[t]) for t in range(len(truths))] for i, truths in enumerate(self._truths(first))]
+        return [
+            [fit(i, t, truths[t]) for t in range(len(truths))]
+            for i, truths in enumerate(self._truths(first))
+        ]
 
     def _truths(self, tasks: Tasks) -> list[Tensor]:
         curves = (self.sources[0].curve(truth.cpu().numpy()) for truth in tasks.truth)

@@ -51,7 +51,9 @@ class _Books:
 
     def __init__(self, start: Look) -> None:
         self.before = self.after = start.loss
-        self.slope, self.interference, self.exposure = (torch.zeros_like(start.loss) for _ in range(3))
+        self.slope, self.interference, self.exposure = (
+            torch.zeros_like(start.loss) for _ in range(3)
+        )
         self.windows = start.loss.new_zeros(len(start.loss))
         self.length = start.loss.new_zeros(len(start.loss))
 
@@ -61,7 +63,9 @@ class _Books:
         self.interference = self.interference + window.interference
         self.exposure = self.exposure + window.exposure
         self.length = self.length + window.length
-        self.windows = self.windows + (window.length > 0)  # a replicate that waits for others does not move
+        self.windows = self.windows + (
+            window.length > 0
+        )  # a replicate that waits for others does not move
         self.after = window.loss
 
     def finite(self, replicate: int) -> bool:
@@ -90,7 +94,9 @@ class Prober:
     keeps running statistics has no account: these move the loss too, and no gradient says how far.
     """
 
-    def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
+    def __init__(
+        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+    ) -> None:
         benchmark = backend.benchmark
         self.backend, self.clocks = backend, clocks
         self.every = backend.schedule.steps_like(benchmark, benchmark.probe_every)
@@ -98,11 +104,18 @@ class Prober:
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far
         self.tasks = len(streams[0].tasks) if benchmark.probe else 0
-        self.task = self.step = self.within = 0  # the steps are those of the stream so far, and of the task
+        self.task = self.step = self.within = (
+            0  # the steps are those of the stream so far, and of the task
+        )
         self.last: Look | None = None
         self.books: _Books | None = None
         if self.tasks:
-            rows = np.stack([probe_rows(s, benchmark.probe, seed) for s, seed in zip(streams, seeds, strict=True)])
+            rows = np.stack(
+                [
+                    probe_rows(s, benchmark.probe, seed)
+                    for s, seed in zip(streams, seeds, strict=True)
+                ]
+            )
             self.examples = backend.examples(rows.reshape(len(rows), -1, *rows.shape[3:]))
             count = self.examples.weight.sum(-1).reshape(len(rows), self.tasks, 2)
             self.share = count / count.sum(-1, keepdim=True)  # of each half in a task's loss
@@ -124,7 +137,9 @@ class Prober:
             if look:
                 self._keep(look)
             self.last, self.task, self.within = look, self.task + 1, 0
-            self.books = _Books(look.of(self.task)) if look and not self.backend.keeps_statistics else None
+            self.books = (
+                _Books(look.of(self.task)) if look and not self.backend.keeps_statistics else None
+            )
 
     def _look(self, tasks: int) -> Look | None:
         """Losses and gradients of the first tasks; nothing where there is nothing to see."""
@@ -150,9 +165,13 @@ class Prober:
 
     def _window(self, start: Look, end: Look) -> _Window:
         """Integrate the gradients from look to look by Simpson's rule, which takes those in the middle too."""
-        displacement = {name: (now - start.params[name]).flatten(1) for name, now in end.params.items()}
+        displacement = {
+            name: (now - start.params[name]).flatten(1) for name, now in end.params.items()
+        }
         length = _total([(each**2).sum(-1) for each in displacement.values()]).sqrt()
-        first, last = (self._mean(_along(each.halves, displacement), self.task) for each in (start, end))
+        first, last = (
+            self._mean(_along(each.halves, displacement), self.task) for each in (start, end)
+        )
         middle = {name: (start.params[name] + now) / 2 for name, now in end.params.items()}
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
         between = _along({name: each.flatten(2) for name, each in gradients.items()}, displacement)
@@ -162,7 +181,10 @@ class Prober:
     def _whole_tasks(self) -> Batch:
         """The examples of the earlier tasks, both halves of each together."""
         count, rows = self.task, 2 * self.examples.weight.shape[2]
-        whole = (each[:, : 2 * count].reshape(len(each), count, rows, *each.shape[3:]) for each in self.examples)
+        whole = (
+            each[:, : 2 * count].reshape(len(each), count, rows, *each.shape[3:])
+            for each in self.examples
+        )
         return Batch(*whole)
 
     def _close(self) -> None:
@@ -185,7 +207,16 @@ class Prober:
             self.sound[i] &= all(bool(each[i].isfinite().all()) for each in (look.loss, gram))
             if self.sound[i]:
                 own = {layer: _triangle(each[i]) for layer, each in layers.items()}
-                probes.append(Probe(self.task, self.step, rounded(look.loss[i]), rounded(ceiling[i]), _triangle(inner[i]), own))
+                probes.append(
+                    Probe(
+                        self.task,
+                        self.step,
+                        rounded(look.loss[i]),
+                        rounded(ceiling[i]),
+                        _triangle(inner[i]),
+                        own,
+                    )
+                )
 
 
 def _by_layer(halves: Params) -> dict[str, list[Tensor]]:
@@ -198,7 +229,9 @@ def _by_layer(halves: Params) -> dict[str, list[Tensor]]:
 
 def _along(gradients: Params, displacement: Params) -> Float[Tensor, "replicate part"]:
     """The inner products of gradients with a displacement of the parameters."""
-    return _total([(gradients[name] @ each[..., None])[..., 0] for name, each in displacement.items()])
+    return _total(
+        [(gradients[name] @ each[..., None])[..., 0] for name, each in displacement.items()]
+    )
 
 
 def _total(parts: list[Tensor]) -> Tensor:
@@ -210,7 +243,9 @@ def _gram(gradients: list[Tensor]) -> Float[Tensor, "replicate part part"]:
     return _total([each @ each.transpose(1, 2) for each in gradients])
 
 
-def _between_halves(gram: Float[Tensor, "replicate part part"]) -> Float[Tensor, "replicate task task"]:
+def _between_halves(
+    gram: Float[Tensor, "replicate part part"],
+) -> Float[Tensor, "replicate task task"]:
     """Inner products of tasks, each the mean of those between different halves."""
     first, second = gram[:, 0::2, 1::2], gram[:, 1::2, 0::2]
     return (first + second) / 2
@@ -226,7 +261,9 @@ def _ceilings(gram: Float[Tensor, "replicate part part"]) -> PerTask:
 
 def _lengths(halves: Params) -> PerTask:
     """The length of each task's gradient: the square is the inner product of its halves, 0 where that is negative."""
-    squares = [torch.einsum("rtn,rtn->rt", each[:, 0::2], each[:, 1::2]) for each in halves.values()]
+    squares = [
+        torch.einsum("rtn,rtn->rt", each[:, 0::2], each[:, 1::2]) for each in halves.values()
+    ]
     return _total(squares).clamp(min=0).sqrt()
 
 

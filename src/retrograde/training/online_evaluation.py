@@ -27,15 +27,25 @@ class Watcher:
     others of its batch is not counted while it waits for them.
     """
 
-    def __init__(self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks) -> None:
+    def __init__(
+        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+    ) -> None:
         benchmark = backend.benchmark
         self.backend, self.clocks, self.every = backend, clocks, benchmark.test_every
         if not self.every:
             return
-        self.places = [chosen_tests(each, benchmark.test_examples, seed) for each, seed in zip(streams, seeds, strict=True)]
-        self.rows = [_chunks(streams, [own[task] for own in self.places]) for task in range(len(streams[0].tasks))]
+        self.places = [
+            chosen_tests(each, benchmark.test_examples, seed)
+            for each, seed in zip(streams, seeds, strict=True)
+        ]
+        self.rows = [
+            _chunks(streams, [own[task] for own in self.places])
+            for task in range(len(streams[0].tasks))
+        ]
         self.ways: list[list[Watched]] = [[] for _ in streams]
-        self.amid: list[tuple[int, list[list[int]]]] = []  # the steps of the task so far, and the counts of each replicate
+        self.amid: list[
+            tuple[int, list[list[int]]]
+        ] = []  # the steps of the task so far, and the counts of each replicate
         self.training = self.step = 0
 
     def advance(self, steps: int) -> None:
@@ -53,7 +63,8 @@ class Watcher:
         found = [self.backend.evaluate(rows).hit for rows in asked]
         parts = list(enumerate(zip(found, asked, strict=True)))
         return [
-            [correct(hit[i], rows[:, i], len(self.rows))[task] for task, (hit, rows) in parts] for i in range(len(self.ways))
+            [correct(hit[i], rows[:, i], len(self.rows))[task] for task, (hit, rows) in parts]
+            for i in range(len(self.ways))
         ]
 
     def end_task(self, number: int, found: Hits, steps: Int64[np.ndarray, " replicate"]) -> None:
@@ -66,7 +77,11 @@ class Watcher:
         with self.clocks("watch"):
             for i, way in enumerate(self.ways):
                 before = way[-1].step if way else 0
-                way += [Watched(number, before + step, counts[i]) for step, counts in self.amid if step < steps[i]]
+                way += [
+                    Watched(number, before + step, counts[i])
+                    for step, counts in self.amid
+                    if step < steps[i]
+                ]
                 right = [int(found.hit[i, place].sum()) for place in self.places[i][: number + 2]]
                 way.append(Watched(max(number, 0), before + int(steps[i]), right))
         self.amid, self.step, self.training = [], 0, number + 1
@@ -76,10 +91,14 @@ class Watcher:
         if not self.every:
             return None
         task, step, right = zip(*self.ways[replicate], strict=True)
-        return Course([len(place) for place in self.places[replicate]], list(task), list(step), list(right))
+        return Course(
+            [len(place) for place in self.places[replicate]], list(task), list(step), list(right)
+        )
 
 
-def _chunks(streams: list[Stream], places: list[Int64[np.ndarray, " n"]]) -> Int64[np.ndarray, "chunk replicate row 4"]:
+def _chunks(
+    streams: list[Stream], places: list[Int64[np.ndarray, " n"]]
+) -> Int64[np.ndarray, "chunk replicate row 4"]:
     """Some test examples of each replicate in chunks of one size."""
     rows = [test_rows(stream)[place] for stream, place in zip(streams, places, strict=True)]
     return together([chunks(each, min(CHUNK, len(rows[0]))) for each in rows])

@@ -34,24 +34,46 @@ class Opaque:
     backend = "opaque"
     compiled = False
 
-    def __init__(self, benchmark: Benchmark, learner: Learner, stream: Stream, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        learner: Learner,
+        stream: Stream,
+        seed: int,
+        device: torch.device,
+    ) -> None:
         self.benchmark, self.stream, self.seed, self.device = benchmark, stream, seed, device
         self.learner = copy.deepcopy(learner)
-        model = build(benchmark.model, stream.data.shape, stream.units.shape[1], torch_seed(seed, "weights"), running=True)
+        model = build(
+            benchmark.model,
+            stream.data.shape,
+            stream.units.shape[1],
+            torch_seed(seed, "weights"),
+            running=True,
+        )
         some = spread(len(stream.data.x_train)).numpy()
         check_rows_apart(model, self._x(stream.data.x_train, some, 0).cpu(), benchmark.model)
         self.model = model.to(device)
-        self.twin = copy.deepcopy(self.model).eval()  # gradients are taken here, so that the model stays as it is
+        self.twin = copy.deepcopy(
+            self.model
+        ).eval()  # gradients are taken here, so that the model stays as it is
         self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         self.buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
         self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
         terms = Terms(
-            benchmark.scenario, stream.units, benchmark.epochs, benchmark.batch, benchmark.optimizer, benchmark.weighting
+            benchmark.scenario,
+            stream.units,
+            benchmark.epochs,
+            benchmark.batch,
+            benchmark.optimizer,
+            benchmark.weighting,
         )
         self.learner.agree(terms)
         self.learner.begin(self.model)
         self.test_rows, self.schedule = test_chunks([stream]), Schedule()
-        self.unproven = False  # whether the next test first checks that examples are predicted by themselves
+        self.unproven = (
+            False  # whether the next test first checks that examples are predicted by themselves
+        )
         self.at_first = kept_bytes(self.learner)
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
@@ -59,14 +81,18 @@ class Opaque:
     @property
     def keeps_statistics(self) -> bool:
         """See `Backend.keeps_statistics`."""
-        return any(not torch.equal(value, self.buffers[name]) for name, value in self.model.named_buffers())
+        return any(
+            not torch.equal(value, self.buffers[name]) for name, value in self.model.named_buffers()
+        )
 
     def _x(self, x: np.ndarray, row: np.ndarray, task: int) -> Tensor:
         return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
 
     def learn(self, number: int, progress: Callable[[int], None]) -> Used:
         """Learn one task; the last batch is as short as it is."""
-        rows, _ = train_rows(self.stream, number, self.benchmark, self.schedule, None, None, self.seed)
+        rows, _ = train_rows(
+            self.stream, number, self.benchmark, self.schedule, None, None, self.seed
+        )
         taken: list[int] = []
 
         def stepped(examples: int) -> None:
@@ -82,7 +108,9 @@ class Opaque:
     def _experience(self, rows: Rows, number: int) -> Experience:
         """The examples of a task, each once, and the places of those that each step takes."""
         real = rows[..., 3] > 0
-        examples, first, inverse = np.unique(rows[real][:, [0, 2]], axis=0, return_index=True, return_inverse=True)
+        examples, first, inverse = np.unique(
+            rows[real][:, [0, 2]], axis=0, return_index=True, return_inverse=True
+        )
         order = np.argsort(first)
         place = np.empty(real.shape, dtype=np.int64)
         place[real] = np.argsort(order)[inverse.reshape(-1)]
@@ -111,9 +139,13 @@ class Opaque:
             alone = torch.cat([self._undisturbed(row[None]) for row in rows])
         except Exception as error:
             why = located(error, self.learner)
-            raise UserError(f"{self._refusal()} It cannot predict one example alone: {why}. {_REMEDY}") from error
+            raise UserError(
+                f"{self._refusal()} It cannot predict one example alone: {why}. {_REMEDY}"
+            ) from error
         if not agree(together, alone):
-            raise UserError(f"{self._refusal()} Its scores of an example alone and with others differ. {_REMEDY}")
+            raise UserError(
+                f"{self._refusal()} Its scores of an example alone and with others differ. {_REMEDY}"
+            )
 
     def _refusal(self) -> str:
         name = type(self.learner).__name__
@@ -146,24 +178,35 @@ class Opaque:
     def parameters(self) -> Params:
         """See `Backend.parameters`: those of the model that was given, as long as it has its form and they are what learns."""
         now = {name: value.detach() for name, value in self.model.named_parameters()}
-        same = {name: value.shape for name, value in now.items()} == {name: value.shape for name, value in self.start.items()}
+        same = {name: value.shape for name, value in now.items()} == {
+            name: value.shape for name, value in self.start.items()
+        }
         if not same or all(torch.equal(value, self.start[name]) for name, value in now.items()):
             return {}
         return {name: now[name][None].clone() for name in self.learnt}
 
     def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
         """See `Backend.examples`."""
-        x = torch.stack([self._x(self.stream.data.x_test, part[:, 0], int(part[0, 1])) for part in rows[0]])
+        x = torch.stack(
+            [self._x(self.stream.data.x_test, part[:, 0], int(part[0, 1])) for part in rows[0]]
+        )
         _, task, y, weight = torch.from_numpy(rows).to(self.device).unbind(-1)
         return Batch(x[None], y, task, weight.float())
 
-    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+    def gradients(
+        self, params: Params, parts: Batch
+    ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
         own = {name: value[0] for name, value in params.items()}
         self.twin.load_state_dict(self.model.state_dict() | own)
-        found = [self._gradient(Batch(*part)) for part in zip(*(each[0] for each in parts), strict=True)]
+        found = [
+            self._gradient(Batch(*part)) for part in zip(*(each[0] for each in parts), strict=True)
+        ]
         losses, gradients = zip(*found, strict=True)
-        stacked = {name: torch.stack(each)[None] for name, each in zip(self.learnt, zip(*gradients, strict=True), strict=True)}
+        stacked = {
+            name: torch.stack(each)[None]
+            for name, each in zip(self.learnt, zip(*gradients, strict=True), strict=True)
+        }
         return torch.stack(losses)[None], stacked
 
     def _gradient(self, part: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -217,7 +260,9 @@ def kept_bytes(learner: Learner) -> int:
     return file.tell() + sum(weighing.weighed.values())
 
 
-_REMEDY = "Let `predict` put the model into evaluation mode (`model.eval()`) and leave its buffers alone."
+_REMEDY = (
+    "Let `predict` put the model into evaluation mode (`model.eval()`) and leave its buffers alone."
+)
 
 
 @contextmanager

@@ -52,7 +52,10 @@ def _check_lessons(streams: list[Stream]) -> None:
 
 
 def prepare(
-    backend: Vectorised, clocks: Clocks, mode: Compile = "off", progress: Callable[[int], None] = lambda _: None
+    backend: Vectorised,
+    clocks: Clocks,
+    mode: Compile = "off",
+    progress: Callable[[int], None] = lambda _: None,
 ) -> str | None:
     """Give all lessons, if the strategy prepares, and end the preparation; returns why compiling failed, if it did."""
     if not prepares(backend.strategy):
@@ -75,7 +78,12 @@ def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State
 
     def twice(step: Callable[..., State]) -> State:
         rows = next(given(backend))
-        return step(step(backend.state, backend.buffers, rows, backend.train_x), backend.buffers, rows, backend.train_x)
+        return step(
+            step(backend.state, backend.buffers, rows, backend.train_x),
+            backend.buffers,
+            rows,
+            backend.train_x,
+        )
 
     def compile_() -> None:
         nonlocal step
@@ -87,7 +95,10 @@ def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State
 
 def seconds_a_lesson(backend: Vectorised, step: Callable[..., State], clocks: Clocks) -> float:
     """What a lesson takes; the first are timed, and forgotten."""
-    return clocks.each(partial(step, backend.state, backend.buffers, rows, backend.train_x) for rows in given(backend))
+    return clocks.each(
+        partial(step, backend.state, backend.buffers, rows, backend.train_x)
+        for rows in given(backend)
+    )
 
 
 def given(backend: Vectorised) -> Iterator[tuple[Tensor, ...]]:
@@ -98,4 +109,6 @@ def given(backend: Vectorised) -> Iterator[tuple[Tensor, ...]]:
         if stream.preparation
     ]
     for parts in zip(*own, strict=True):
-        yield tuple(torch.from_numpy(np.stack(part)).to(backend.device) for part in zip(*parts, strict=True))
+        yield tuple(
+            torch.from_numpy(np.stack(part)).to(backend.device) for part in zip(*parts, strict=True)
+        )

@@ -23,7 +23,13 @@ from retrograde.training.compiling import Compile
 from retrograde.training.gradient_prober import Prober
 from retrograde.training.online_evaluation import Watcher
 from retrograde.training.opaque import Opaque
-from retrograde.training.pretraining import check_preparation, lesson_step, lessons, prepare, seconds_a_lesson
+from retrograde.training.pretraining import (
+    check_preparation,
+    lesson_step,
+    lessons,
+    prepare,
+    seconds_a_lesson,
+)
 from retrograde.training.stream_replicas import Vectorised
 
 
@@ -38,7 +44,10 @@ def train(
 ) -> list[Outcome]:
     """Train replicates of one cell along their streams; `progress` is told the steps taken, summed over replicates."""
     if isinstance(strategy, Learner):
-        return [_train_opaque(benchmark, strategy, s, seed, device, progress) for s, seed in zip(streams, seeds, strict=True)]
+        return [
+            _train_opaque(benchmark, strategy, s, seed, device, progress)
+            for s, seed in zip(streams, seeds, strict=True)
+        ]
     clocks = Clocks(device)
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
     unprepared = prepare(backend, clocks, mode, progress)
@@ -49,7 +58,12 @@ def train(
 
 
 def pace(
-    benchmark: Benchmark, strategy: Strategy, streams: list[Stream], seeds: list[int], device: torch.device, mode: Compile
+    benchmark: Benchmark,
+    strategy: Strategy,
+    streams: list[Stream],
+    seeds: list[int],
+    device: torch.device,
+    mode: Compile,
 ) -> Pace:
     """How fast replicates of one cell would train, before the stream and along it, ends of tasks aside."""
     clocks, before, note = Clocks(device), 0.0, None
@@ -63,12 +77,19 @@ def pace(
     with clocks("ready"):
         note = backend.warm_up(mode) or note
     along = backend.seconds_a_step(clocks)
-    rest = before * lessons(strategy, streams[0]) + along * total_steps(benchmark, strategy, streams)
+    rest = before * lessons(strategy, streams[0]) + along * total_steps(
+        benchmark, strategy, streams
+    )
     return Pace(clocks.seconds["ready"], before + along, rest, note)
 
 
 def _train_opaque(
-    benchmark: Benchmark, learner: Learner, stream: Stream, seed: int, device: torch.device, progress: Callable[[int], None]
+    benchmark: Benchmark,
+    learner: Learner,
+    stream: Stream,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int], None],
 ) -> Outcome:
     with seeded(torch_seed(seed, "opaque")):
         backend = Opaque(benchmark, learner, stream, seed, device)
@@ -76,10 +97,18 @@ def _train_opaque(
 
 
 def _run(
-    backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks, progress: Callable[[int], None], note: str | None
+    backend: Backend,
+    streams: list[Stream],
+    seeds: list[int],
+    clocks: Clocks,
+    progress: Callable[[int], None],
+    note: str | None,
 ) -> list[Outcome]:
     replicates, tasks = len(streams), len(streams[0].tasks)
-    prober, watcher = Prober(backend, streams, seeds, clocks), Watcher(backend, streams, seeds, clocks)
+    prober, watcher = (
+        Prober(backend, streams, seeds, clocks),
+        Watcher(backend, streams, seeds, clocks),
+    )
 
     def advance(steps: int) -> None:
         prober.advance(steps)
@@ -120,7 +149,11 @@ def _run(
 
 
 def _shared(
-    backend: Backend, streams: list[Stream], used: Int64[np.ndarray, "3 replicate"], seconds: dict[str, float], note: str | None
+    backend: Backend,
+    streams: list[Stream],
+    used: Int64[np.ndarray, "3 replicate"],
+    seconds: dict[str, float],
+    note: str | None,
 ) -> list[dict[str, Any]]:
     """What is told of every replicate, sound or not: cost, memory, how it was trained, and the sizes of its tests."""
     how = {
@@ -156,7 +189,11 @@ def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, 
 def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
     """Examples held at the end, their bytes as stored with a label, and the bytes of other state."""
     x = stream.data.x_train
-    return {"examples": held, "bytes": held * (x[0].nbytes + 8), "state_bytes": backend.state_bytes()}
+    return {
+        "examples": held,
+        "bytes": held * (x[0].nbytes + 8),
+        "state_bytes": backend.state_bytes(),
+    }
 
 
 def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
@@ -177,7 +214,9 @@ def task_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Strea
         "arrivals": sizes, "arrivals and memory": sizes + before,
         "memory alone": np.minimum(so_far, held), "all so far": so_far,
     }  # fmt: skip
-    return [schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples])]
+    return [
+        schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples])
+    ]
 
 
 def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> int:
@@ -186,7 +225,9 @@ def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: S
     return before + total_steps(benchmark, strategy, [stream])
 
 
-def check(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device) -> None:
+def check(
+    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device
+) -> None:
     """Raise `UserError` where the cell cannot be trained: the scenario, the memory, the model or the device."""
     if benchmark.scenario not in strategy.scenarios:
         raise UserError(

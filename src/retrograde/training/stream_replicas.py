@@ -49,13 +49,17 @@ class CountedNet(Net):
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
 
-    def grad_with(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+    def grad_with(
+        self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params
+    ) -> tuple[Params, Any]:
         before = self.tally["forward"]
         found = super().grad_with(loss, params)
         self.tally["backward"] += self.tally["forward"] - before
         return found
 
-    def grad_of(self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False) -> Params:
+    def grad_of(
+        self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False
+    ) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad_of(params, batch, moving, constant)
 
@@ -94,7 +98,10 @@ def replicated(
     the others of its batch.
     """
     shape = tuple(probe.shape[1:])
-    modules = [build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart) for seed in seeds]
+    modules = [
+        build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart)
+        for seed in seeds
+    ]
     refresh = check_module(modules[0], probe, outputs)
     if rows_apart:
         check_rows_apart(modules[0], probe, model)
@@ -102,7 +109,9 @@ def replicated(
     params, buffers = stack_module_state(modules)
     frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
     buffers |= {name: params.pop(name).detach() for name in frozen}
-    return Replicas(modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh)
+    return Replicas(
+        modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh
+    )
 
 
 class Vectorised:
@@ -111,9 +120,20 @@ class Vectorised:
     backend = "pure"
 
     def __init__(
-        self, benchmark: Benchmark, strategy: Strategy, streams: list[Stream], seeds: list[int], device: torch.device
+        self,
+        benchmark: Benchmark,
+        strategy: Strategy,
+        streams: list[Stream],
+        seeds: list[int],
+        device: torch.device,
     ) -> None:
-        self.benchmark, self.strategy, self.streams, self.seeds, self.device = benchmark, strategy, streams, seeds, device
+        self.benchmark, self.strategy, self.streams, self.seeds, self.device = (
+            benchmark,
+            strategy,
+            streams,
+            seeds,
+            device,
+        )
         self.schedule, self.memory = strategy.schedule(), strategy.remember()
         self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
         data = streams[0].data
@@ -126,7 +146,9 @@ class Vectorised:
         self.test_rows = test_chunks(streams)
         self._graph: Callable[..., tuple[State, Params]] | None = None
         self.tally: dict[str, int] = {}
-        self.arrived = np.zeros(len(seeds), np.int64)  # new examples that each replicate was given so far
+        self.arrived = np.zeros(
+            len(seeds), np.int64
+        )  # new examples that each replicate was given so far
 
     def _pool(self, x: np.ndarray) -> Tensor:
         """All examples as rows of stored values, one black pixel at the end."""
@@ -134,8 +156,12 @@ class Vectorised:
 
     def _tables(self) -> Params:
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
-        arrays = {"units": [stream.units for stream in self.streams]} | ({"pixels": pixels} if pixels else {})
-        own = {name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()}
+        arrays = {"units": [stream.units for stream in self.streams]} | (
+            {"pixels": pixels} if pixels else {}
+        )
+        own = {
+            name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()
+        }
         return own | self._keys("init", 0, 1)[0]
 
     def _keys(self, axis: str, number: int, count: int) -> list[Params]:
@@ -147,7 +173,9 @@ class Vectorised:
         outputs = self.streams[0].units.shape[1]
         some = self.train_x[spread(len(self.train_x))]
         probe = self._images(some, None, torch.zeros(len(some), dtype=torch.long)).cpu()
-        replicas = replicated(self.benchmark.model, probe, outputs, self.seeds, self.device, rows_apart=True)
+        replicas = replicated(
+            self.benchmark.model, probe, outputs, self.seeds, self.device, rows_apart=True
+        )
         self.buffers, self.refresh = replicas.buffers, replicas.refresh
         module = untracked(replicas.module)
         self.net = Net(
@@ -168,7 +196,9 @@ class Vectorised:
         units = tables["units"] if self.benchmark.scenario == "task" else None
         return replace(net, buffers=buffers, units=units, key=tables["key"], drawn=set())
 
-    def _images(self, x: Tensor, pixels: Tensor | None, task: Tensor) -> Float[Tensor, "row *shape"]:
+    def _images(
+        self, x: Tensor, pixels: Tensor | None, task: Tensor
+    ) -> Float[Tensor, "row *shape"]:
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat * self.scale).reshape(-1, *self.shape)
 
@@ -183,12 +213,16 @@ class Vectorised:
         sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
         return len(sizes) > 1
 
-    def _one_step(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
+    def _one_step(
+        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+    ) -> tuple[State, Params]:
         net, arrival = self._given(buffers, rows, tables, pool)
         after = self.strategy.step(net, state, arrival)
         return self._settled(state, after, buffers, arrival, tables)
 
-    def _given(self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[Net, Arrival]:
+    def _given(
+        self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+    ) -> tuple[Net, Arrival]:
         """The net and the arrival of one step."""
         together = self._batch(rows, tables, pool)
         new, old = together.at(slice(self.batch)), together.at(slice(self.batch, None))
@@ -199,15 +233,21 @@ class Vectorised:
             past = 1 - now
             share = now
             together = together._replace(weight=shared(new.weight, old.weight, now))
-        arrival = Arrival(new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past, share)
+        arrival = Arrival(
+            new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past, share
+        )
         return self._net(self.net, buffers, tables), arrival
 
-    def _settled(self, state: State, after: State, buffers: Params, arrival: Arrival, tables: Params) -> tuple[State, Params]:
+    def _settled(
+        self, state: State, after: State, buffers: Params, arrival: Arrival, tables: Params
+    ) -> tuple[State, Params]:
         """The state and the buffers after a step, both as they were where all of it is padding."""
         fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
         if self.ragged:
             real = arrival.new.weight.sum() > 0
-            after, fresh = pytree.tree_map(lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers))
+            after, fresh = pytree.tree_map(
+                lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers)
+            )
         return after, fresh
 
     def _followed(self, state: State, buffers: Params, arrival: Arrival, tables: Params) -> Params:
@@ -216,10 +256,14 @@ class Vectorised:
         batch = self.strategy.trained_on(plain, state, arrival)
         return tracking.refreshed(state.params, batch.x)
 
-    def step_all(self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> tuple[State, Params]:
+    def step_all(
+        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+    ) -> tuple[State, Params]:
         """One step of all replicates; pure."""
         after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
-        whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)  # as the compiled step takes them in
+        whole: tuple[State, Params] = pytree.tree_map(
+            torch.Tensor.contiguous, after
+        )  # as the compiled step takes them in
         return whole
 
     def _tried_step(
@@ -233,7 +277,9 @@ class Vectorised:
         boundary.check_state(self.strategy, "step", after, state)
         marks = boundary.changed(given, before)
         if self.refresh:
-            batch = self.strategy.trained_on(self._net(self.following[0], buffers, tables), state, arrival)
+            batch = self.strategy.trained_on(
+                self._net(self.following[0], buffers, tables), state, arrival
+            )
             boundary.check_batch(self.strategy, "trained_on", batch, self.shape)
         return self._settled(state, after, buffers, arrival, tables), marks
 
@@ -251,11 +297,15 @@ class Vectorised:
         self.scores(rows[:, spread(rows.shape[1]).to(self.device)])
         boundary.check_unchanged(self.strategy, "predict", boundary.changed(given, before))
 
-    def prepare_all(self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
+    def prepare_all(
+        self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
+    ) -> State:
         """One lesson before the stream, of all replicates; pure."""
 
         def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
-            return self.strategy.prepare(replace(self.net, buffers=buffers), state, self._lesson(rows, pool))
+            return self.strategy.prepare(
+                replace(self.net, buffers=buffers), state, self._lesson(rows, pool)
+            )
 
         return vmap(one, in_dims=(0, 0, 0, None))(state, buffers, rows, pool)
 
@@ -265,7 +315,9 @@ class Vectorised:
     def try_lesson(self, rows: tuple[Tensor, ...]) -> None:
         """Give one lesson and forget it; raises `UserError` as `try_step` does."""
 
-        def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> dict[str, Tensor]:
+        def one(
+            state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
+        ) -> dict[str, Tensor]:
             lesson = self._lesson(rows, pool)
             given = {"state": state, "lesson": lesson, "net.buffers": buffers}
             before = boundary.copied(given)
@@ -292,7 +344,9 @@ class Vectorised:
         """The rows of a task for all replicates; moves the memories on."""
         rows = []
         for i, (stream, seed) in enumerate(zip(self.streams, self.seeds, strict=True)):
-            own, self.held[i] = train_rows(stream, number, self.benchmark, self.schedule, self.memory, self.held[i], seed)
+            own, self.held[i] = train_rows(
+                stream, number, self.benchmark, self.schedule, self.memory, self.held[i], seed
+            )
             rows.append(own)
         return together(rows)
 
@@ -366,13 +420,23 @@ class Vectorised:
         boundary.check_counts(self.strategy, "own_replay", own, before)
         return own
 
-    def _steps(self, rows: Rows, number: int) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
-        for step, key in zip(torch.from_numpy(rows).to(self.device), self._keys("chance", number, len(rows)), strict=True):
-            yield lambda *now, step=step, key=key: self._step(*now, step, self.tables | key, self.train_x)
+    def _steps(
+        self, rows: Rows, number: int
+    ) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
+        for step, key in zip(
+            torch.from_numpy(rows).to(self.device),
+            self._keys("chance", number, len(rows)),
+            strict=True,
+        ):
+            yield lambda *now, step=step, key=key: self._step(
+                *now, step, self.tables | key, self.train_x
+            )
 
     def seconds_a_step(self, clocks: Clocks) -> float:
         """What a step takes; those of the first task are timed, and forgotten."""
-        return clocks.each(partial(step, self.state, self.buffers) for step in self._steps(self.rows(0), 0))
+        return clocks.each(
+            partial(step, self.state, self.buffers) for step in self._steps(self.rows(0), 0)
+        )
 
     def _end_task(self, number: int) -> None:
         if isinstance(self.memory, Exemplars):
@@ -386,15 +450,21 @@ class Vectorised:
             examples, *memory = (self._batch(each, tables, pool) for each in rows)
             finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
             given = {"state": state, "net.buffers": buffers}
-            before = boundary.copied(given) if number == 0 else {}  # a copy of all that there is: once will do
+            before = (
+                boundary.copied(given) if number == 0 else {}
+            )  # a copy of all that there is: once will do
             after = self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
-            boundary.check_state(self.strategy, "end_task", after, state)  # a compiled step would misread another form
+            boundary.check_state(
+                self.strategy, "end_task", after, state
+            )  # a compiled step would misread another form
             return after, boundary.changed(given, before) if before else {}
 
         memories = [held_rows(held) for held in self.held if held]
         rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
         tables = self.tables | self._keys("end", number, 1)[0]
-        after, marks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x)
+        after, marks = vmap(one, in_dims=(0, 0, 0, 0, None))(
+            self.state, self.buffers, rows, tables, self.train_x
+        )
         boundary.check_unchanged(self.strategy, "end_task", marks)
         self.state = separate(after)
 
@@ -406,29 +476,50 @@ class Vectorised:
         offered = [own[counts, :3] for own, counts in zip(rows.cpu().numpy(), real, strict=True)]
         share = max(memory.share(*each) for each in zip(held, offered, strict=True))
 
-        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
+        def one(
+            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        ) -> Tensor:
             net = self._net(self.net, buffers, tables)
             ranks = self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
             boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
             return ranks
 
         tables = self.tables | self._keys("choose", number, 1)[0]
-        ranks = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, tables, self.train_x).cpu().numpy()
+        ranks = (
+            vmap(one, in_dims=(0, 0, 0, 0, None))(
+                self.state, self.buffers, rows, tables, self.train_x
+            )
+            .cpu()
+            .numpy()
+        )
         own = zip(held, offered, ranks, real, strict=True)
-        self.held = [memory.choose(before, examples, rank[counts]) for before, examples, rank, counts in own]
+        self.held = [
+            memory.choose(before, examples, rank[counts]) for before, examples, rank, counts in own
+        ]
 
     def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
         """All examples of a task, and where they are held."""
-        return self._stacked([all_rows(stream, number, held) for stream, held in zip(self.streams, self.held, strict=True)])
+        return self._stacked(
+            [
+                all_rows(stream, number, held)
+                for stream, held in zip(self.streams, self.held, strict=True)
+            ]
+        )
 
     def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
         return torch.from_numpy(np.ascontiguousarray(together(rows).swapaxes(0, 1))).to(self.device)
 
     def evaluate(self, chunks: Rows) -> Hits:
         """See `Backend.evaluate`; predicting is pure."""
-        hit, told = (torch.empty(chunks.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2))
-        sound = torch.stack([value.isfinite().flatten(1).all(1) for value in self.state.params.values()]).all(0)
-        for chunk, rows in enumerate(chunks):  # into place: small results kept apart would break up the heap
+        hit, told = (
+            torch.empty(chunks.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2)
+        )
+        sound = torch.stack(
+            [value.isfinite().flatten(1).all(1) for value in self.state.params.values()]
+        ).all(0)
+        for chunk, rows in enumerate(
+            chunks
+        ):  # into place: small results kept apart would break up the heap
             hit[chunk], told[chunk], finite = self._predict(torch.from_numpy(rows).to(self.device))
             sound &= finite
         hit, told = (each.transpose(0, 1).flatten(1) for each in (hit, told))
@@ -437,7 +528,9 @@ class Vectorised:
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
         scores, told = self.scores(rows), self.benchmark.scenario == "task"
         _, task, y, _ = rows.unbind(-1)
-        units = torch.stack([own[each] for own, each in zip(self.tables["units"], task, strict=True)])
+        units = torch.stack(
+            [own[each] for own, each in zip(self.tables["units"], task, strict=True)]
+        )
         best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
         best = best_told if told else scores.argmax(-1)
         return best == y, best_told == y, ~scores.isnan().flatten(1).any(1)
@@ -446,7 +539,9 @@ class Vectorised:
         """The strategy's scores of test examples; the highest is its answer."""
         told = self.benchmark.scenario == "task"
 
-        def one(state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor) -> Tensor:
+        def one(
+            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        ) -> Tensor:
             batch = self._batch(rows, tables, pool)
             net = replace(self._net(self.eval_net, buffers, tables), key=None)
             scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
@@ -454,7 +549,9 @@ class Vectorised:
             return scores
 
         with torch.no_grad():
-            found: Tensor = vmap(one, in_dims=(0, 0, 0, 0, None))(self.state, self.buffers, rows, self.tables, self.test_x)
+            found: Tensor = vmap(one, in_dims=(0, 0, 0, 0, None))(
+                self.state, self.buffers, rows, self.tables, self.test_x
+            )
         return found
 
     def parameters(self) -> Params:
@@ -468,10 +565,14 @@ class Vectorised:
         batch = vmap(self._batch, in_dims=(0, 0, None))(flat, self.tables, self.test_x)
         return Batch(*(each.reshape(*rows.shape[:3], *each.shape[2:]) for each in batch))
 
-    def gradients(self, params: Params, parts: Batch) -> tuple[Float[Tensor, "replicate part"], Params]:
+    def gradients(
+        self, params: Params, parts: Batch
+    ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
 
-        def one(params: Params, buffers: Params, tables: Params, parts: Batch) -> tuple[Params, Tensor]:
+        def one(
+            params: Params, buffers: Params, tables: Params, parts: Batch
+        ) -> tuple[Params, Tensor]:
             net = self._net(self.eval_net, buffers, tables)
             found: tuple[Params, Tensor] = vmap(partial(grad_and_value(net.loss), params))(parts)
             return found
