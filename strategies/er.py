@@ -19,7 +19,10 @@ from retrograde import (
 
 @dataclass(frozen=True)
 class ER(Strategy):
-    """Experience replay: every step also trains on examples drawn from memory (Chaudhry et al. 2019, arXiv 1902.10486)."""
+    """Experience replay: each step also trains on examples from memory.
+
+    Chaudhry et al. 2019, arXiv 1902.10486.
+    """
 
     weighing: ClassVar[Weighing | None] = "heeds"
 

@@ -197,7 +197,8 @@ def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, t
     assert call("new", "strategy", "my_replay")[0] == 0
     code, out, _ = call("check", "--plugin", "my_replay.py")
     assert (code, "FAILED" in out) == (0, False)
-    suite = 'title = "t"\nseeds = 1\n[[cells]]\nbenchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
+    cells = 'benchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
+    suite = f'title = "t"\nseeds = 1\n[[cells]]\n{cells}'
     (tmp_path / "s.toml").write_text(suite)
     assert (
         call("run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05")[0] == 0

@@ -148,7 +148,10 @@ _LATE = (
 _KILLED = -9  # the exit code of a process that the system stops for want of memory
 
 
-_MEMORY = " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give the cell a smaller model."
+_MEMORY = (
+    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give "
+    "the cell a smaller model."
+)
 
 
 def _stop(worker: _Worker) -> None:
