@@ -15,10 +15,10 @@ from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse, write
+from retrograde.testing import toy_step
 from retrograde.training.opaque import Opaque
 from retrograde.training.stream_loop import check, train
 from retrograde.training.stream_replicas import Vectorised
@@ -45,6 +45,7 @@ def opaque(spec, benchmark, seed=0):
 @pytest.fixture
 def taken(monkeypatch):
     """The mini-batches that Avalanche's strategies train on, as (x, y)."""
+
     from retrograde.strategies import _avalanche
 
     seen = []
@@ -95,9 +96,8 @@ def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_d
         backend.learn(number, lambda _: None)
     for x, y in taken:
         batch = Batch(x, y, torch.zeros_like(y), torch.ones(len(y)))
-        slots, one = torch.arange(len(y)), torch.ones(())
-        parts = batch.at(slice(10)), batch.at(slice(10, None))
-        state = er.step(net, state, Arrival(*parts, batch, slots[:10], slots[10:], one, one))
+        data = toy_step(batch.at(slice(10)), batch.at(slice(10, None)))
+        state = er.step(net, state, data)
     assert sum(len(y) == 20 for _, y in taken) > 100
     assert gap(state.params, backend.parameters()) < 1e-5
 

@@ -7,39 +7,22 @@ from torch.testing import assert_close
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.models.build import build
-from retrograde.optim import plain
+from retrograde.interface.strategy import Finished
 from retrograde.parts.registry import Registry
+from retrograde.testing import flat, followed, start, toy_batch, toy_net, toy_step
 
 PARTS = Registry()
 
 
 def make_net(seed=0, outputs=4):
-    module = build("mlp-8", (6,), outputs, seed).double()
-    return Net(module, plain(), outputs=outputs), {
-        name: value.detach().clone() for name, value in module.named_parameters()
-    }
+    return toy_net(outputs=outputs, seed=seed)
 
 
 def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
     """Four new examples of classes 2 and 3, the last one padding, and replayed ones of which the first `held` are real."""
-    x = torch.randn(4 + len(old_tasks), 6, generator=random, dtype=torch.float64)
-    y = torch.cat(
-        [torch.tensor([2, 3, 2, 3]), torch.randint(4, (len(old_tasks),), generator=random)]
-    )
-    task = torch.tensor([new_task] * 4 + list(old_tasks))
-    weight = torch.tensor([1, 1, 1, 0] + [int(i < held) for i in range(len(old_tasks))]).double()
-    both = Batch(x, y, task, weight)
-    slots, one = torch.arange(4 + len(old_tasks)), torch.ones(())
-    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
-
-
-def started(part, net, params):
-    return State(params, {}, part.init(net, params))
+    old = len(old_tasks)
+    new = toy_batch(4, y=[2, 3, 2, 3], task=new_task, padding=1, seed=random)
+    return toy_step(new, toy_batch(old, task=old_tasks, padding=max(0, old - held), seed=random))
 
 
 def gradients(net, params, loss):
@@ -52,14 +35,9 @@ def gradients(net, params, loss):
     return dict(zip(weights, found, strict=True))
 
 
-def flat(params):
-    return torch.cat([value.flatten() for value in params.values()])
-
-
 def moved(part, net, params, arrival):
     """The gradient that a step of plain SGD followed."""
-    after = part.step(net, started(part, net, params), arrival)
-    return {name: (params[name] - after.params[name]) / part.lr for name in params}
+    return followed(part, net, params, arrival, part.lr)
 
 
 def of_rows(batch, keep):
@@ -89,9 +67,7 @@ def test_agem_without_earlier_tasks_is_fine_tuning():
     part, plain_sgd = (
         PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune")
     )
-    after = [
-        each.step(net, started(each, net, params), arrival).params for each in (part, plain_sgd)
-    ]
+    after = [each.step(net, start(each, net, params), arrival).params for each in (part, plain_sgd)]
     assert_close(*after)
 
 
@@ -112,7 +88,7 @@ def of_classes(random, classes, held=True):
 def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_so_far():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
     part = PARTS.get("strategies", "er_ace", {"lr": "0.5"})
-    state, seen = started(part, net, params), set()
+    state, seen = start(part, net, params), set()
     for classes in ([0, 1, 1], [1, 0, 1], [2, 2, 3], [3, 3, 3], [5, 3, 5], [2, 2, 2]):
         arrival = of_classes(random, classes, held=bool(seen))
         new, old, before = arrival.new, arrival.old, state.params
@@ -130,7 +106,7 @@ def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_s
 def test_er_ace_leaves_units_of_classes_to_come_alone():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
     part = PARTS.get("strategies", "er_ace")
-    state = started(part, net, params)
+    state = start(part, net, params)
     for classes in ([0, 1, 1], [2, 2, 3], [3, 0, 1]):
         state = part.step(net, state, of_classes(random, classes))
     unmoved = [
@@ -184,7 +160,7 @@ def test_si_follows_the_papers_equations(floor, penalised):
     part = PARTS.find("strategies", "si")(
         lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised
     )
-    state, reference = started(part, net, params), Zenke(flat(params), floor, penalised)
+    state, reference = start(part, net, params), Zenke(flat(params), floor, penalised)
     up = {
         name: value - 0.001 if name.startswith("path.") else value
         for name, value in state.extra.items()
@@ -205,7 +181,7 @@ def test_sis_path_integral_is_the_fall_of_the_loss():
     """For small steps down one loss, the sum over parameters of minus gradient times step is how far the loss fell."""
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0))
     part = PARTS.get("strategies", "si", {"lr": "0.0002"})
-    state = started(part, net, params)
+    state = start(part, net, params)
     for _ in range(500):
         state = part.step(net, state, arrival)
     fell = net.loss(params, arrival.new) - net.loss(state.params, arrival.new)

@@ -10,11 +10,11 @@ from torch.utils._pytree import tree_map
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.strategy import Arrival
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.schedule import train_rows
+from retrograde.testing import toy_step
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS, DATA, CPU = Registry(), blobs(), torch.device("cpu")
@@ -199,11 +199,9 @@ def ready(part, scenario, task):
     for number in range(task):
         backend.learn(number, lambda _: None)
     net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.tables.items()})
-    batch, none = (
-        backend._batch(torch.from_numpy(backend.rows(task))[0, 0, :10], {}, backend.train_x),
-        torch.zeros(0).long(),
-    )
-    arrival = Arrival(batch, batch.at(slice(0)), batch, none, none, torch.ones(()), torch.ones(()))
+    rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
+    batch = backend._batch(rows, {}, backend.train_x)
+    arrival = toy_step(batch)
     return net, tree_map(lambda leaf: leaf[0], backend.state), arrival
 
 

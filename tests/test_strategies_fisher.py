@@ -9,34 +9,23 @@ from torch.testing import assert_close
 
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.models.build import build
-from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies import _per_example
 from retrograde.strategies._fisher import fisher_information
+from retrograde.testing import toy_batch, toy_net
 
 KINDS = ["exact", "empirical", "weighted"]
-UNITS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]).bool()
+UNITS = [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 
 def make_net(model="mlp-8", shape=(6,), told=False):
-    module = (model if isinstance(model, nn.Module) else build(model, shape, 4, 0)).double()
+    net, params = toy_net(model, shape, units=UNITS if told else None, key=5)
     random = torch.Generator().manual_seed(0)
-    params = {
+    drawn = {
         name: torch.randn(value.shape, generator=random).double() / 4
-        for name, value in module.named_parameters()
+        for name, value in params.items()
     }
-    buffers = dict(module.named_buffers())
-    net = Net(
-        module,
-        plain(),
-        units=UNITS if told else None,
-        buffers=buffers,
-        outputs=4,
-        key=torch.tensor(5),
-    )
-    return net, params
+    return net, drawn
 
 
 def linear_softmax():
@@ -51,15 +40,8 @@ def with_statistics():
 
 
 def make_batch(rows=7, shape=(6,), padding=0, seed=0):
-    random = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, *shape, generator=random, dtype=torch.float64)
-    weight = (torch.arange(rows) < rows - padding).double()
-    return Batch(
-        x,
-        torch.randint(2, 4, (rows,), generator=random),
-        torch.ones(rows, dtype=torch.int64),
-        weight,
-    )
+    batch = toy_batch(rows, shape, outputs=2, task=1, padding=padding, seed=seed)
+    return batch._replace(y=batch.y + 2)
 
 
 def by_hand(net, params, batch, kind):

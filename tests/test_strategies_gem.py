@@ -9,14 +9,9 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.models.build import build
-from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies._quadratic import smallest
+from retrograde.testing import flat, followed, toy_batch, toy_net, toy_step
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()
@@ -69,29 +64,12 @@ def test_the_solution_is_that_of_scipy():
     assert 0 < above < 3100
 
 
-def make_net():
-    module = build("mlp-8", (6,), 4, 0).double()
-    return Net(module, plain(), tasks=4), {
-        name: value.detach().clone() for name, value in module.named_parameters()
-    }
-
-
 def make_arrival(random, held):
     """Three new examples of task 3 and a padded one; three replayed ones of each task, of which so many are real."""
-    x = torch.randn(16, 6, generator=random, dtype=torch.float64)
-    y, task = (
-        torch.randint(4, (16,), generator=random),
-        torch.tensor([3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3),
-    )
-    weight = torch.tensor(
-        [1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]
-    ).double()
-    both, slots, one = Batch(x, y, task, weight), torch.arange(16), torch.ones(())
-    return Arrival(both.at(slice(4)), both.at(slice(4, None)), both, slots[:4], slots[4:], one, one)
-
-
-def flat(params):
-    return torch.cat([value.flatten() for value in params.values()])
+    tasks = [3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    real = [1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]
+    both = toy_batch(16, task=tasks, seed=random)._replace(weight=torch.tensor(real).double())
+    return toy_step(both.at(slice(4)), both.at(slice(4, None)))
 
 
 def gradient(net, params, batch, task):
@@ -110,13 +88,13 @@ def gradient(net, params, batch, task):
 
 def moved(part, net, params, arrival):
     """What a step of plain SGD followed."""
-    return (flat(params) - flat(part.step(net, State(params, {}, {}), arrival).params)) / part.lr
+    return flat(followed(part, net, params, arrival, part.lr))
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
 @pytest.mark.parametrize("held", [(3, 3, 3, 0), (3, 2, 0, 0)])
 def test_gem_follows_the_papers_algorithm(held, margin):
-    random, (net, params), turned = torch.Generator().manual_seed(1), make_net(), 0
+    random, (net, params), turned = torch.Generator().manual_seed(1), toy_net(tasks=4), 0
     part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=margin)
     for _ in range(20):
         arrival = make_arrival(random, held)
@@ -133,7 +111,7 @@ def test_gem_follows_the_papers_algorithm(held, margin):
 
 
 def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
-    random, (net, params) = torch.Generator().manual_seed(2), make_net()
+    random, (net, params) = torch.Generator().manual_seed(2), toy_net(tasks=4)
     part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=0.0, ridge=1e-12)
     for _ in range(20):
         arrival = make_arrival(random, (3, 3, 3, 0))
@@ -152,7 +130,7 @@ def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
 
 def test_gem_without_earlier_tasks_is_fine_tuning():
     (net, params), arrival = (
-        make_net(),
+        toy_net(tasks=4),
         make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0)),
     )
     found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)

@@ -9,47 +9,26 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.models.build import build
-from retrograde.models.head import headless
-from retrograde.optim import plain
+from retrograde.interface.strategy import Finished
 from retrograde.parts.registry import Registry
 from retrograde.strategies._herding import class_means, herded
 from retrograde.streams.cuts import split_classes
 from retrograde.streams.memory import Exemplars
 from retrograde.streams.stream import Scenario
+from retrograde.testing import flat, start, toy_batch, toy_net, toy_step
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()
 
 
 def make_net(seed=0):
-    module = build("mlp-8", (6,), 4, seed).double()
-    net = Net(module, plain(), body=headless(module), outputs=4, tasks=2)
-    return net, {name: value.detach().clone() for name, value in module.named_parameters()}
+    return toy_net(tasks=2, seed=seed)
 
 
 def make_batch(random, classes, rows=6):
     """Rows of these classes in turn, the last one padding."""
-    y = torch.tensor(classes).repeat(rows)[:rows]
-    weight = (torch.arange(rows) < rows - 1).double()
-    return Batch(torch.randn(rows, 6, generator=random, dtype=torch.float64), y, y // 2, weight)
-
-
-def arrive(batch):
-    nothing = batch.at(slice(0))
-    return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
-
-
-def started(part, net, params):
-    return State(params, {}, part.init(net, params))
-
-
-def flat(params):
-    return torch.cat([value.flatten() for value in params.values()])
+    y = [classes[row % len(classes)] for row in range(rows)]
+    return toy_batch(rows, y=y, task=[unit // 2 for unit in y], padding=1, seed=random)
 
 
 def greedy(rows, many):
@@ -86,7 +65,7 @@ def test_icarl_ranks_the_exemplars_of_each_class_by_herding(normalised):
     batch = make_batch(torch.Generator().manual_seed(1), [2, 3], rows=21)
     features = net.features(params, batch.x)
     features = torch.nn.functional.normalize(features) if normalised else features
-    rank = part.choose(net, started(part, net, params), batch, 4)
+    rank = part.choose(net, start(part, net, params), batch, 4)
     member = (batch.y[:, None] == torch.arange(4)) & (batch.weight > 0)[:, None]
     means = class_means(features, member)
     expected = herded(
@@ -138,7 +117,7 @@ def loss_of(net, before, batch, met, earlier, temperature):
 def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temperature):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "icarl")(lr=0.5, memory=4, temperature=temperature)
-    state, before, earlier = started(part, net, params), params, []
+    state, before, earlier = start(part, net, params), params, []
     for met in ([0, 1], [0, 1, 2, 3]):
         for classes in (met, met, met[:1]):
             batch = make_batch(random, classes)
@@ -146,7 +125,7 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temper
                 state.params
             )
             expected = flat(state.params) - 0.5 * flat(slope)
-            state = part.step(net, state, arrive(batch))
+            state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), expected)
         state = part.end_task(net, state, Finished(batch, batch.y, batch))
         before, earlier = state.params, met
@@ -156,7 +135,7 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temper
 def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "icarl")(normalised=normalised)
-    state = part.step(net, started(part, net, params), arrive(make_batch(random, [1, 3])))
+    state = part.step(net, start(part, net, params), toy_step(make_batch(random, [1, 3])))
     memory, x = (
         make_batch(random, [1, 3], 9),
         torch.randn(40, 6, generator=random, dtype=torch.float64),

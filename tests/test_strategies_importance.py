@@ -9,44 +9,29 @@ from torch.testing import assert_close
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.models.build import build
+from retrograde.interface.strategy import Finished
 from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies._fisher import fisher_information
+from retrograde.testing import flat, toy_batch, toy_net, toy_step
 
 PARTS = Registry()
 NAMES = ["ewc", "online_ewc", "mas", "rwalk"]
 
 
 def make_net(model="mlp-5"):
-    module = build(model, (6,), 4, 0).double()
-    params = {name: value.detach().clone() for name, value in module.named_parameters()}
-    return Net(module, plain(), outputs=4, key=torch.tensor(1)), params
+    return toy_net(model, key=1)
 
 
 def make_batch(random, task=0, rows=4):
     """Examples of which the last is padding."""
-    x = torch.randn(rows, 6, generator=random, dtype=torch.float64)
-    weight = (torch.arange(rows) < rows - 1).double()
-    return Batch(x, torch.randint(4, (rows,), generator=random), torch.full((rows,), task), weight)
-
-
-def arrive(batch):
-    none = batch.at(slice(0))
-    one = torch.ones(())
-    return Arrival(batch, none, batch, torch.arange(len(batch.x)), torch.arange(0), one, one)
+    return toy_batch(rows, task=task, padding=1, seed=random)
 
 
 def make(name, **settings):
     return PARTS.find("strategies", name)(**settings)
-
-
-def flat(params):
-    return torch.cat([value.flatten() for value in params.values()])
 
 
 def gradient(net, params, penalty, batch):
@@ -67,7 +52,7 @@ def follow(part, penalties, steps=4):
     for task in range(3):
         for _ in range(steps):
             batch, before = make_batch(random, task), state.params
-            state = part.step(net, state, arrive(batch))
+            state = part.step(net, state, toy_step(batch))
             expected = flat(before) - 0.1 * gradient(net, before, penalties(net, finished), batch)
             assert_close(flat(state.params), expected)
         examples = make_batch(random, task, rows=6)
@@ -197,7 +182,7 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
             batch, before = make_batch(random, task), state.params
             own = gradient(net, before, lambda _: 0, batch)
             held = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
-            state = part.step(net, state, arrive(batch))
+            state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), flat(before) - 0.1 * (own + held))
             walk.step(own, flat(before), flat(state.params))
         state = part.end_task(net, state, Finished(batch, batch.y, None))

@@ -7,12 +7,8 @@ from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival
-from retrograde.models.build import build
-from retrograde.optim import plain
 from retrograde.parts.registry import Registry
+from retrograde.testing import start, toy_batch, toy_net, toy_step
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()
@@ -27,26 +23,15 @@ RULES = {
 
 
 def make_net(seed=0, inputs=6):
-    module = build("mlp-8", (inputs,), 3, seed).double()
-    return Net(module, plain()), {name: value.detach() for name, value in module.named_parameters()}
+    return toy_net(shape=(inputs,), outputs=3, seed=seed)
 
 
-def make_arrival(random, new=4, old=3, inputs=6, held=3, real=None):
+def make_arrival(random, new=4, old=3, inputs=6, held=3, real=None, scale=1):
     """Random examples, of which the first `held` replayed ones and the first `real` new ones count."""
-    x = torch.randn(new + old, inputs, generator=random, dtype=torch.float64)
-    y = torch.randint(3, (new + old,), generator=random)
-    weight = torch.cat(
-        [torch.arange(new) < (new if real is None else real), torch.arange(old) < held]
-    ).double()
-    both = Batch(x, y, torch.zeros_like(y), weight)
-    slots, one = torch.arange(new + old), torch.ones(())
-    return Arrival(
-        both.at(slice(new)), both.at(slice(new, None)), both, slots[:new], slots[new:], one, one
-    )
-
-
-def start(part, net, params):
-    return State(params, {}, part.init(net, params))
+    padding = 0 if real is None else new - real
+    incoming = toy_batch(new, (inputs,), outputs=3, padding=padding, seed=random)
+    replayed = toy_batch(old, (inputs,), outputs=3, padding=max(0, old - held), seed=random)
+    return toy_step(*(batch._replace(x=scale * batch.x) for batch in (incoming, replayed)))
 
 
 def clip(gradients, bound):
@@ -141,8 +126,8 @@ def la_er(net, weights, rates, arrival, clamped):
         return cross_entropy(logits, batch.y[rows])
 
     fast = weights
-    for start in (0, 2):
-        found = torch.autograd.grad(loss(fast, arrival.new.at(slice(start, start + 2))), fast)
+    for first in (0, 2):
+        found = torch.autograd.grad(loss(fast, arrival.new.at(slice(first, first + 2))), fast)
         clamped.append(sum(int((g.abs() > 2).sum()) for g in found))
         fast = [w - a * g.clamp(-2, 2) for w, a, g in zip(fast, rates, found, strict=True)]
     of_rates = clip(torch.autograd.grad(loss(fast, arrival.with_memory), rates), 2.0)
@@ -159,8 +144,7 @@ def test_la_er_as_it_comes_is_the_released_rule():
     weights = [value.clone().requires_grad_() for value in params.values()]
     rates = [torch.full_like(w, 0.1).requires_grad_() for w in weights]
     for step in range(30):
-        arrival = make_arrival(random, held=min(step, 3))
-        arrival.with_memory.x.mul_(8)  # its parts are views of it
+        arrival = make_arrival(random, held=min(step, 3), scale=8)
         state = part.step(net, state, arrival)
         weights, rates = la_er(net, weights, rates, arrival, clamped)
     assert_close(list(state.params.values()), [w.detach() for w in weights])
@@ -183,9 +167,8 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
     for task in range(3):
         for step in torch.from_numpy(again.rows(task)):
             for reference, rows in zip(references, step, strict=True):
-                both, slots, one = again._batch(rows, {}, again.train_x), rows[:, 4], torch.ones(())
-                parts = both.at(slice(4)), both.at(slice(4, None))
-                reference.step(Arrival(*parts, both, slots[:4], slots[4:], one, one))
+                both = again._batch(rows, {}, again.train_x)
+                reference.step(toy_step(both.at(slice(4)), both.at(slice(4, None))))
         backend.learn(task, lambda _: None)
     for i, reference in enumerate(references):
         mine = [value[i] for value in backend.state.params.values()]
@@ -296,7 +279,7 @@ def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps
         for example in torch.from_numpy(again.rows(task)).split(3):
             for i in seeds:
                 batches = [again._batch(rows, {}, again.train_x) for rows in example[:, i]]
-                arrivals = [Arrival(*[both] * 3, *[None] * 4) for both in batches]
+                arrivals = [toy_step(both) for both in batches]
                 wanted[i] = algorithm_1(backend.net, wanted[i], arrivals, part)
         backend.learn(task, lambda _: None)
         for i in seeds:

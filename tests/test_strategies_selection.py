@@ -6,52 +6,20 @@ from torch.func import functional_call
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.testing import assert_close
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.models.build import build
-from retrograde.models.head import headless
-from retrograde.optim import plain
+from retrograde.interface.strategy import Finished
 from retrograde.parts.registry import Registry
+from retrograde.testing import toy_batch, toy_net, toy_step
 
 PARTS = Registry()
 
 
 def make_net(key=0):
-    module = build("mlp-8", (6,), 4, 0).double()
-    params = {name: value.detach().clone() for name, value in module.named_parameters()}
-    return Net(
-        module,
-        plain(),
-        body=headless(module),
-        shape=(6,),
-        outputs=4,
-        tasks=3,
-        key=torch.tensor(key),
-    ), params
+    return toy_net(tasks=3, key=key)
 
 
 def make_batch(random, rows, real=None, task=1):
-    x, y = (
-        torch.randn(rows, 6, generator=random, dtype=torch.float64),
-        torch.randint(4, (rows,), generator=random),
-    )
-    return Batch(
-        x,
-        y,
-        torch.full((rows,), task),
-        (torch.arange(rows) < (rows if real is None else real)).double(),
-    )
-
-
-def make_arrival(new, old, share=None):
-    slots, one = torch.arange(len(new.x) + len(old.x)), torch.ones(())
-    now, past = (one, one) if share is None else (torch.tensor(share), torch.tensor(1 - share))
-    arrival = Arrival(
-        new, old, new.beside(old), slots[: len(new.x)], slots[len(new.x) :], now, past
-    )
-    return arrival if share is None else arrival._replace(share=now.double())
+    return toy_batch(rows, task=task, padding=0 if real is None else rows - real, seed=random)
 
 
 def gradient(net, params, *losses):
@@ -94,7 +62,7 @@ def test_mir_replays_what_the_coming_step_would_harm_most(held, share):
         chosen = sorted(range(held), key=lambda row: -harm[row])[:3]
         both = loss_on_both(net, (new.x[:3], new.y[:3]), (old.x[chosen], old.y[chosen]), share)
         expected = stepped(params, gradient(net, params, both), 0.3)
-        params = part.step(net, State(params, {}, {}), make_arrival(new, old, share)).params
+        params = part.step(net, State(params, {}, {}), toy_step(new, old, share=share)).params
         assert_close(params, expected)
 
 
@@ -165,7 +133,7 @@ def test_gss_follows_the_greedy_algorithm(share):
         net, new = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
         real, before = int(new.weight.sum()), list(greedy.held)
         start = greedy.step(start, new.x[:real], new.y[:real], net.chance(2, 9 + 4).double())
-        state = part.step(net, state, make_arrival(new, new.at(slice(0)), share))
+        state = part.step(net, state, toy_step(new, share=share))
         replaced += sum(old is not now for old, now in zip(before, greedy.held, strict=False))
         assert_close(state.params, start)
         assert int(state.extra["weight"].sum()) == len(greedy.held)
@@ -249,7 +217,7 @@ def test_hal_holds_the_outputs_on_anchors_where_a_first_step_would_bring_them():
             )
 
         expected = stepped(state.params, gradient(net, state.params, ce, moved), 0.1)
-        state = part.step(net, state, make_arrival(new, old))
+        state = part.step(net, state, toy_step(new, old))
         assert_close(state.params, expected)
         centre = 0.3 * centre + 0.7 * net.features(expected, new.x[:3]).mean(0)
         assert_close(state.extra["centre"], centre)

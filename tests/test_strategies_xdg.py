@@ -9,51 +9,33 @@ from torch.testing import assert_close
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished
-from retrograde.models.build import build
+from retrograde.interface.strategy import Finished
 from retrograde.optim import adam, plain
 from retrograde.parts.registry import Registry
+from retrograde.testing import flat, toy_batch, toy_net, toy_step
 from retrograde.training.stream_replicas import Vectorised
 
 PARTS = Registry()
 
 
 def make_net(optimizer=plain):
-    module = build("mlp-10-10", (6,), 4, 0).double()
-    net = Net(
-        module,
-        optimizer(),
-        units=torch.eye(2, dtype=torch.bool).repeat_interleave(2, 1),
-        tasks=2,
-        key=torch.tensor(5),
-    )
-    return net, {name: value.detach().clone() for name, value in module.named_parameters()}
+    units = [[1, 1, 0, 0], [0, 0, 1, 1]]
+    return toy_net("mlp-10-10", units=units, tasks=2, optimizer=optimizer, key=5)
 
 
 def make_batch(random, task):
-    y = 2 * task + torch.randint(2, (5,), generator=random)
-    x = torch.randn(5, 6, generator=random, dtype=torch.float64)
-    return Batch(x, y, torch.full((5,), task), torch.ones(5, dtype=torch.float64))
-
-
-def arrive(batch):
-    nothing = batch.at(slice(0))
-    return Arrival(batch, nothing, batch, batch.y, nothing.y, torch.ones(()), torch.ones(()))
+    batch = toy_batch(5, outputs=2, task=task, seed=random)
+    return batch._replace(y=2 * task + batch.y)
 
 
 def follow(part, net, state, task, random):
     """Three steps on a task, and its end."""
     for _ in range(3):
         batch = make_batch(random, task)
-        state = part.step(net, state, arrive(batch))
+        state = part.step(net, state, toy_step(batch))
     return part.end_task(net, state, Finished(batch, batch.y, None))
-
-
-def flat(params):
-    return torch.cat([value.flatten() for value in params.values()])
 
 
 def test_every_task_has_the_network_that_it_would_have_alone():
@@ -94,7 +76,7 @@ def test_xdg_learns_with_some_units_of_each_hidden_layer_switched_off():
         batch = make_batch(random, task)
         slope = torch.func.grad(gated_loss)(state.params, batch, on)
         expected = flat(state.params) - 0.5 * flat(slope)
-        state = part.step(net, state, arrive(batch))
+        state = part.step(net, state, toy_step(batch))
         assert_close(flat(state.params), expected)
         scores = part.predict(net, state, batch.x, batch.task)
         assert_close(cross_entropy(scores, batch.y), gated_loss(state.params, batch, on))
