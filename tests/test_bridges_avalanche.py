@@ -1,5 +1,6 @@
 """The Avalanche bridge: the same weights from the same batches, nothing leaks out, and what does not suit is refused."""
 
+import importlib
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -45,7 +46,8 @@ def opaque(spec, benchmark, seed=0):
 @pytest.fixture
 def taken(monkeypatch):
     """The mini-batches that Avalanche's strategies train on, as (x, y)."""
-
+    # The bridge makes PyPI's torchvision importable beside a CPU build of torch.
+    importlib.import_module("retrograde.bridges.avalanche")
     from retrograde.strategies import _avalanche
 
     seen = []
