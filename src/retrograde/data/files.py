@@ -158,7 +158,10 @@ def _read_groups(path: Path) -> _Groups:
 
 
 def _stack(
-    path: Path, groups: _Groups, part: str, labels: list[str]
+    path: Path,
+    groups: _Groups,
+    part: str,
+    labels: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images of one part in the order of their labels, and the numbers of these labels."""
     by_label = [groups.get((part, label), []) for label in labels]

@@ -89,7 +89,8 @@ def _listing(folder: Path) -> bytes:
 
 
 def _drawings(
-    source: Path, characters: int
+    source: Path,
+    characters: int,
 ) -> UInt8[np.ndarray, "characters drawing 1 height width"]:
     """All drawings of one half, in the order of alphabet, character and file name."""
     drawn: dict[tuple[str, str], list[np.ndarray]] = {}

@@ -10,7 +10,9 @@ from retrograde.streams.stream import Examples, Scenario, Stream, Task
 
 
 def split_classes(
-    data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario: Scenario
+    data: Dataset,
+    groups: list[Int64[np.ndarray, " _"]],
+    scenario: Scenario,
 ) -> Stream:
     """Cut a dataset by class.
 
@@ -46,7 +48,9 @@ def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
 
 
 def same_classes(
-    data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenario: Scenario
+    data: Dataset,
+    pixels: Int64[np.ndarray, "task pixel"],
+    scenario: Scenario,
 ) -> Stream:
     """Cut a dataset into tasks that hold all examples, with pixels rearranged.
 

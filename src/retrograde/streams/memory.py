@@ -95,7 +95,11 @@ class Memory(ABC):
 
     @abstractmethod
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> Int64[np.ndarray, " n"]:
         """Place the arrivals of a task.
 
@@ -169,7 +173,9 @@ class Memory(ABC):
 
 
 def _opening(
-    held: Held, slots: Int64[np.ndarray, " n"], kept: Int64[np.ndarray, " kept"]
+    held: Held,
+    slots: Int64[np.ndarray, " n"],
+    kept: Int64[np.ndarray, " kept"],
 ) -> Int64[np.ndarray, " opening"]:
     """The arrivals that are the first to fill a slot, in the order of arrival."""
     _, first = np.unique(slots[kept], return_index=True)
@@ -208,7 +214,11 @@ class Reservoir(Memory):
     """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         index = held.seen.total() + np.arange(len(arrivals))
@@ -235,7 +245,11 @@ class Ring(Memory):
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.pairs
@@ -268,7 +282,11 @@ class TaskRing(Memory):
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.tasks
@@ -305,7 +323,11 @@ class Exemplars(Memory):
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
@@ -352,7 +374,11 @@ class ClassBalanced(Memory):
     """
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         by_class = _slots_by_class(held)

@@ -153,7 +153,11 @@ def groups(stream: Stream) -> Groups:
 
 
 def _pool(
-    stream: Stream, number: int, arrivals: Triples, schedule: Schedule, held: Held | None
+    stream: Stream,
+    number: int,
+    arrivals: Triples,
+    schedule: Schedule,
+    held: Held | None,
 ) -> Int64[np.ndarray, "pool 3"]:
     """The examples to train on during a task."""
     if schedule.examples == "all so far":
@@ -168,7 +172,9 @@ def _pool(
 
 
 def _orders(
-    count: int, epochs: int, random: np.random.Generator | None
+    count: int,
+    epochs: int,
+    random: np.random.Generator | None,
 ) -> list[Int64[np.ndarray, " n"]]:
     """The order of the examples in each epoch; without a generator, they stay as they are."""
     if random is None:
@@ -177,7 +183,8 @@ def _orders(
 
 
 def _epochs(
-    orders: list[Int64[np.ndarray, " n"]], size: int
+    orders: list[Int64[np.ndarray, " n"]],
+    size: int,
 ) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
     """The batches of all epochs, one epoch after the other; and True for rows that are real."""
     epochs = [_batches(order, size) for order in orders]
@@ -233,7 +240,10 @@ def _written(
 
 
 def _glanced(
-    index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator
+    index: np.ndarray,
+    real: np.ndarray,
+    glances: int,
+    random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Repeat every batch `glances` times in a row, from the second time on in another order."""
     order = np.tile(np.arange(index.shape[1]), (len(index) * glances, 1))
@@ -269,7 +279,10 @@ def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task
 
 
 def _probed(
-    examples: Triples, chosen: Bool[np.ndarray, " row"], count: int, random: np.random.Generator
+    examples: Triples,
+    chosen: Bool[np.ndarray, " row"],
+    count: int,
+    random: np.random.Generator,
 ) -> Rows:
     """Draw `count` of a task's examples from those that are chosen; padding follows if need be."""
     eligible = examples[chosen[examples[:, 0]]]
@@ -337,7 +350,8 @@ def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
 
 
 def _batches(
-    order: Int64[np.ndarray, " n"], size: int
+    order: Int64[np.ndarray, " n"],
+    size: int,
 ) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
     """Cut an order into batches, the last one filled up by repeating its own rows.
 
@@ -354,7 +368,8 @@ def _batches(
 
 
 def _weighted(
-    examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]
+    examples: Int64[np.ndarray, "*step row 3"],
+    real: Bool[np.ndarray, "*step row"],
 ) -> Rows:
     weight = real[..., None].astype(np.int64)
     return np.concatenate([examples, weight], axis=-1)
