@@ -67,11 +67,8 @@ class Images(Distribution):
         return Drawn(_support_first(x, shots), _support_first(y, shots), no_facts)
 
 
-def _support_first(
-    values: Shaped[np.ndarray, "task way example *_"],
-    shots: int,
-) -> Shaped[np.ndarray, "task example *_"]:
-    """The values of support examples, then those of query examples."""
+def _support_first(values: np.ndarray, shots: int) -> np.ndarray:
+    """Values of shape (task, way, example, ...) as (task, example, ...), the support first."""
     support = _flat(values[:, :, :shots])
     query = _flat(values[:, :, shots:])
     return np.concatenate([support, query], axis=1)
