@@ -354,7 +354,7 @@ def _grows_little(learner: Learner) -> None:
 
 
 def sees_no_future(part: Part) -> None:
-    """What it has learnt after a task does not depend on later tasks' examples."""
+    """Learning up to the end of a task does not depend on later tasks' examples."""
     # Test examples of the last task are scrambled too, and so are left out.
     earlier = _earlier(part)
 
