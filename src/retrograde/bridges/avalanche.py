@@ -46,7 +46,11 @@ COUNTS = {"n_experiences", "num_experiences"}
 class Labelled(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Examples in the form that Avalanche needs: items are (tensor, int), `targets` is a list."""
 
-    def __init__(self, x: Shaped[Tensor, "row *shape"], y: Int64[Tensor, " row"]) -> None:
+    def __init__(
+        self,
+        x: Shaped[Tensor, "row *shape"],
+        y: Int64[Tensor, " row"],
+    ) -> None:
         self.x = x
         self.targets: Any = y.tolist()
 
@@ -99,7 +103,11 @@ def experience(
     return result
 
 
-def _add_classes(result: Any, number: int, units: Bool[np.ndarray, "task unit"]) -> None:
+def _add_classes(
+    result: Any,
+    number: int,
+    units: Bool[np.ndarray, "task unit"],
+) -> None:
     """Give an experience the classes of its own task, of tasks before it and of those after it."""
     classes = [set(np.flatnonzero(task).tolist()) for task in units]
     result.classes_in_this_experience = classes[number]
@@ -238,7 +246,12 @@ def _own_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "task
     return np.arange(units.size).reshape(units.shape)
 
 
-def cut(name: str, arguments: Mapping[str, Any], data: Dataset, seed: int) -> Stream:
+def cut(
+    name: str,
+    arguments: Mapping[str, Any],
+    data: Dataset,
+    seed: int,
+) -> Stream:
     """The stream of a function of `avalanche.benchmarks`.
 
     Args:
@@ -296,7 +309,11 @@ def _brought(
     return from_avalanche(benchmark)
 
 
-def _made(function: Callable[..., Any], given: dict[str, Any], seed: int) -> Any:
+def _made(
+    function: Callable[..., Any],
+    given: dict[str, Any],
+    seed: int,
+) -> Any:
     """The benchmark that a function makes from those arguments that it knows."""
     # Avalanche takes an order of classes or a seed for one, not both.
     if not {"class_order", "fixed_class_order"} & given.keys():
@@ -319,4 +336,6 @@ def _arguments(function: Any) -> set[str]:
 
 def _numbered(y: np.ndarray) -> Any:
     """A dataset of Avalanche whose examples are row numbers."""
-    return _dataset(Labelled(torch.arange(len(y)), torch.from_numpy(y.copy())), 0)
+    rows = torch.arange(len(y))
+    labels = torch.from_numpy(y.copy())
+    return _dataset(Labelled(rows, labels), 0)

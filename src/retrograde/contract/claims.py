@@ -44,7 +44,11 @@ def claim_of(check: Callable[[Any], None]) -> str:
     return (check.__doc__ or check.__name__).strip()
 
 
-def verdict(part: Part, check: Callable[[Any], None], claim: str | None = None) -> Verdict:
+def verdict(
+    part: Part,
+    check: Callable[[Any], None],
+    claim: str | None = None,
+) -> Verdict:
     """Try one claim on a part.
 
     Args:
@@ -103,7 +107,8 @@ def need_frozen(part: Part) -> None:
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     """True if the tensors are equal, one by one."""
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    pairs = zip(a, b, strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 def global_state() -> tuple[str, bytes]:

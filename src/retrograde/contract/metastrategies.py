@@ -40,7 +40,8 @@ class Slopes(Distribution):
     ) -> Drawn:
         """See `Distribution.draw`."""
         slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
-        x = random.uniform(-1, 1, (tasks, shots + queries, 1)).astype(np.float32)
+        shape = (tasks, shots + queries, 1)
+        x = random.uniform(-1, 1, shape).astype(np.float32)
         return Drawn(x, slope[:, None] * x, slope)
 
 
@@ -61,7 +62,11 @@ class Lines(Episodic):
         """See `Episodic.losses`."""
         return squared_errors(outputs, y)
 
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
         """See `Episodic.stream`."""
         return Slopes()
 
@@ -126,7 +131,12 @@ def is_alone_as_in_company(part: MetaStrategy) -> None:
     _close(company, alone, "seed 1 alone and beside seeds 0 and 2")
 
 
-def _close(a: list[Tensor], b: list[Tensor], what: str, tolerance: float = 1e-4) -> None:
+def _close(
+    a: list[Tensor],
+    b: list[Tensor],
+    what: str,
+    tolerance: float = 1e-4,
+) -> None:
     for mine, other in zip(a, b, strict=True):
         gap = float((mine - other).abs().max())
         size = float(mine.abs().max())
@@ -181,7 +191,8 @@ def takes_any_task(part: MetaStrategy) -> None:
 def learns(part: MetaStrategy) -> None:
     """After meta-training and adapting, the loss on new tasks is lower than it was."""
     benchmark = Lines()
-    outcomes = meta_train(benchmark, part, [benchmark.stream(None, 0)], [0], CPU, "off")
+    distribution = benchmark.stream(None, 0)
+    outcomes = meta_train(benchmark, part, [distribution], [0], CPU, "off")
     adaptation = outcomes[0].adaptation
     if adaptation is None:
         raise Broken(outcomes[0].fault)

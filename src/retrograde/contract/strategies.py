@@ -39,6 +39,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Scenario, Stream
+from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import form
 from retrograde.training.opaque import Opaque
@@ -71,7 +72,12 @@ class Trace(NamedTuple):
     hits: list[Bool[np.ndarray, "replicate row"]]
 
 
-def trace(part: Part, benchmark: Benchmark, data: Dataset, seeds: list[int]) -> Trace:
+def trace(
+    part: Part,
+    benchmark: Benchmark,
+    data: Dataset,
+    seeds: list[int],
+) -> Trace:
     """Run replicates without compiling.
 
     Args:
@@ -97,7 +103,8 @@ def _trace_strategy(backend: Vectorised) -> Trace:
     for number in range(len(backend.streams[0].tasks)):
         backend.learn(number, lambda _: None)
         results.hits.append(backend.evaluate(backend.test_rows).hit)
-        results.leaves.append([leaf.clone() for leaf in pytree.tree_leaves(backend.state)])
+        leaves = pytree.tree_leaves(backend.state)
+        results.leaves.append([leaf.clone() for leaf in leaves])
     return results
 
 
@@ -110,7 +117,12 @@ def _trace_learner(backend: Opaque) -> list[np.ndarray]:
     return hits
 
 
-def _equal(a: Trace, b: Trace, what: str, tolerance: float = 0.0) -> None:
+def _equal(
+    a: Trace,
+    b: Trace,
+    what: str,
+    tolerance: float = 0.0,
+) -> None:
     """Raise `Broken` unless two runs have the same results.
 
     Predictions are compared only if there is no tolerance: a score that differs by rounding may
@@ -152,7 +164,11 @@ def _held(part: Part) -> int:
     return 4 if isinstance(part, Strategy) and prepares(part) else 0
 
 
-def _data(part: Part, tasks: int = 3, scramble_last: bool = False) -> Dataset:
+def _data(
+    part: Part,
+    tasks: int = 3,
+    scramble_last: bool = False,
+) -> Dataset:
     return blobs(tasks, scramble_last=scramble_last, held=_held(part))
 
 
@@ -236,12 +252,18 @@ def uses_no_global_randomness(part: Part) -> None:
     _equal(runs[0], runs[1], "two runs under different global seeds")
 
 
+def _outcome(part: Part, benchmark: Blobs) -> Outcome:
+    """Train one replicate without compiling."""
+    stream = benchmark.stream(_data(part, benchmark.tasks), 0)
+    outcomes = train(benchmark, part, [stream], [0], CPU, "off")
+    return outcomes[0]
+
+
 def takes_any_batch(part: Part) -> None:
     """Ragged and size-1 batches are learnt from, and padding changes nothing."""
     for batch in (1, 7):
         benchmark = _benchmark(part, batch=batch)
-        outcomes = train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")
-        if not outcomes[0].sound:
+        if not _outcome(part, benchmark).sound:
             raise Broken(f"a parameter or a score became non-finite with batch={batch}")
     if isinstance(part, Strategy) and part.schedule().batch != 1:
         _ignores_padding(part)
@@ -256,7 +278,8 @@ def _ignores_padding(part: Strategy) -> None:
         raise Broken("no batch was ragged, so that padding could not be tried")
     example = last[..., 0]
     other = last.clone()
-    other[..., 0] = torch.where(padding, (example + 1) % len(backend.train_x), example)
+    another = (example + 1) % len(backend.train_x)
+    other[..., 0] = torch.where(padding, another, example)
 
     def after(rows: torch.Tensor) -> list[torch.Tensor]:
         result = backend.step_all(
@@ -275,8 +298,8 @@ def learns(part: Part) -> None:
     # A strategy that takes several steps on each mini-batch gets about as many steps in all.
     epochs = max(1, 10 // (own_glances or 1))
     benchmark = _benchmark(part, tasks=1, epochs=epochs)
-    outcomes = train(benchmark, part, [benchmark.stream(_data(part, 1), 0)], [0], CPU, "off")
-    accuracy = outcomes[0].correct[-1][0] / outcomes[0].tests[0]
+    outcome = _outcome(part, benchmark)
+    accuracy = outcome.correct[-1][0] / outcome.tests[0]
     if not accuracy > 0.9:
         raise Broken(
             f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, "
@@ -419,7 +442,11 @@ def knows_no_length(part: Part) -> None:
     benchmark = _benchmark(part, tasks=LONG, examples=16)
     # The short one keeps the dataset, and so the output units, of the long one.
     long = benchmark.stream(_data(part, LONG), 0)
-    short = replace(long, tasks=long.tasks[:SHORT], units=long.units[:SHORT])
+    short = replace(
+        long,
+        tasks=long.tasks[:SHORT],
+        units=long.units[:SHORT],
+    )
     in_short = _learnt(part, benchmark, short, short)
     in_long = _learnt(part, benchmark, long, short)
     for task, (mine, other) in enumerate(zip(in_short, in_long, strict=True)):
@@ -431,15 +458,18 @@ def knows_no_length(part: Part) -> None:
             )
 
 
-def _same_but_for_padding(part: Part, mine: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+def _same_but_for_padding(
+    part: Part,
+    mine: list[torch.Tensor],
+    other: list[torch.Tensor],
+) -> bool:
     """True if tensors are equal, but for rounding if steps of a longer stream have more padding."""
     # Rows of weight 0 add exact zeros, but a longer sum may be taken in another order.
     padded = isinstance(part, Strategy) and part.schedule().widening
     tolerance = 1e-4 if padded else 0.0
+    close = partial(torch.allclose, rtol=tolerance, atol=tolerance)
     pairs = zip(mine, other, strict=True)
-    return all(
-        torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in pairs
-    )
+    return all(close(a.double(), b.double()) for a, b in pairs)
 
 
 def _learnt(
@@ -471,14 +501,22 @@ def _learnt(
     return results
 
 
-def _backend(part: Part, benchmark: Blobs, stream: Stream) -> Vectorised | Opaque:
+def _backend(
+    part: Part,
+    benchmark: Blobs,
+    stream: Stream,
+) -> Vectorised | Opaque:
     """One replicate, ready to learn its first task."""
     if isinstance(part, Learner):
         return Opaque(benchmark, part, stream, 0, CPU)
     return _prepared(part, benchmark, stream)
 
 
-def _prepared(part: Strategy, benchmark: Blobs, stream: Stream) -> Vectorised:
+def _prepared(
+    part: Strategy,
+    benchmark: Blobs,
+    stream: Stream,
+) -> Vectorised:
     backend = Vectorised(benchmark, part, [stream], [0], CPU)
     prepare(backend, Clocks(CPU))
     return backend
@@ -525,9 +563,8 @@ def _without_last(
     backend.initial = (backend.state, backend.buffers)
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
-    return [
-        value[:, ~unmet] if of_head(name) else value for name, value in backend.parameters().items()
-    ]
+    learned = backend.parameters()
+    return [value[:, ~unmet] if of_head(name) else value for name, value in learned.items()]
 
 
 def weighs_as_it_says(part: Part) -> None:
@@ -538,7 +575,8 @@ def weighs_as_it_says(part: Part) -> None:
     stream = _benchmark(part).stream(_data(part), 0)
     by_examples = _learnt(part, _benchmark(part, weighting="examples"), stream, stream)
     by_tasks = _learnt(part, _benchmark(part, weighting="tasks"), stream, stream)
-    alike = all(same(mine, other) for mine, other in zip(by_examples, by_tasks, strict=True))
+    pairs = zip(by_examples, by_tasks, strict=True)
+    alike = all(same(mine, other) for mine, other in pairs)
     if alike and said == "heeds":
         raise Broken(
             "weighting=tasks changes nothing; "
@@ -581,8 +619,7 @@ def works_in(part: Part, scenario: Scenario) -> Verdict:
     benchmark = _benchmark(part, scenario=scenario)
 
     def runs(_: Part) -> None:
-        outcomes = train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")
-        if not outcomes[0].sound:
+        if not _outcome(part, benchmark).sound:
             raise Broken("a parameter or a score became non-finite")
 
     return verdict(part, runs, claim)

@@ -24,7 +24,8 @@ class Blobs(Benchmark):
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
-        groups = np.split(np.arange(2 * self.tasks)[::-1], self.tasks)
+        classes = np.arange(2 * self.tasks)[::-1]
+        groups = np.split(classes, self.tasks)
         stream = split_classes(data, groups, self.scenario)
         if self.uneven:
             tasks = [
@@ -36,19 +37,36 @@ class Blobs(Benchmark):
             return stream
         return replace(stream, preparation=self._preparation(data, stream))
 
-    def _preparation(self, data: Dataset, stream: Stream) -> Preparation:
+    def _preparation(
+        self,
+        data: Dataset,
+        stream: Stream,
+    ) -> Preparation:
         """Pretraining on the classes that are held out, which share the stream's output units."""
         unit = np.arange(data.classes) - 2 * self.tasks
         unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
         examples = of_classes(data.y_train, unit)
-        return Preparation(examples, lessons=20, classes=2, shots=3, queries=2, rehearsed=6)
+        return Preparation(
+            examples,
+            lessons=20,
+            classes=2,
+            shots=3,
+            queries=2,
+            rehearsed=6,
+        )
 
 
 def _shortened(task: Task, by: int) -> Task:
-    return task._replace(train=Examples(task.train.row[by:], task.train.y[by:]))
+    row, y = task.train
+    return task._replace(train=Examples(row[by:], y[by:]))
 
 
-def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False, held: int = 0) -> Dataset:
+def blobs(
+    tasks: int = 3,
+    train: int = 23,
+    scramble_last: bool = False,
+    held: int = 0,
+) -> Dataset:
     """A dataset of clusters in 12 dimensions.
 
     Args:

@@ -74,7 +74,12 @@ def _check_examples(data: Dataset) -> None:
         )
 
 
-def _check_part(part: str, x: np.ndarray, y: np.ndarray, name: str) -> None:
+def _check_part(
+    part: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    name: str,
+) -> None:
     if not x.size:
         raise UserError(
             f"There are examples, of at least one number each; x_{part} of {name} "

@@ -248,7 +248,11 @@ def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byt
         ) from error
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+def _member(
+    archive: zipfile.ZipFile,
+    name: str,
+    path: Path,
+) -> bytes:
     # A small zip can unpack to any size.
     size = archive.getinfo(name).file_size
     if size > IMAGE_BYTES:
@@ -282,7 +286,8 @@ def _walked(path: Path) -> Iterator[Path]:
                 "Name the one that holds train/."
             )
         # Links may go round. `os.walk` descends into what this list holds afterwards.
-        inside[:] = [name for name in inside if os.path.realpath(Path(folder, name)) not in seen]
+        where = {name: os.path.realpath(Path(folder, name)) for name in inside}
+        inside[:] = [name for name in inside if where[name] not in seen]
         yield from (Path(folder, name) for name in files)
 
 

@@ -84,8 +84,11 @@ def _digest(sources: list[Path]) -> str:
 
 def _listing(folder: Path) -> bytes:
     # Names, sizes and times: the content of 32 460 small files would take long to read.
-    files = [(str(path), path.stat()) for path in sorted(folder.rglob("*"))]
-    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]).encode()
+    files = []
+    for path in sorted(folder.rglob("*")):
+        stat = path.stat()
+        files.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return repr(files).encode()
 
 
 def _drawings(

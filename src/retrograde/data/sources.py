@@ -54,7 +54,14 @@ def _digits(_: Path) -> Dataset:
     # A fixed split: the test examples are the same for every seed of a benchmark.
     split = StratifiedShuffleSplit(1, test_size=0.25, random_state=0)
     train, test = next(split.split(x, y))
-    return Dataset("digits", x[train], y[train], x[test], y[test], scale=1 / 16)
+    return Dataset(
+        "digits",
+        x_train=x[train],
+        y_train=y[train],
+        x_test=x[test],
+        y_test=y[test],
+        scale=1 / 16,
+    )
 
 
 def _mnist(folder: Path) -> Dataset:

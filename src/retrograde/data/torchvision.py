@@ -8,7 +8,13 @@ from typing import Any
 from retrograde.errors import UserError
 
 
-def not_had(what: str, folder: Path, inside: str, files: str, error: Exception) -> UserError:
+def not_had(
+    what: str,
+    folder: Path,
+    inside: str,
+    files: str,
+    error: Exception,
+) -> UserError:
     """The error for a dataset that is not in the data folder and cannot be downloaded.
 
     Args:

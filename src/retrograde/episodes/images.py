@@ -56,7 +56,8 @@ class Images(Distribution):
         turns = self.turns[partition]
         per_class = shots + queries
         # A kind is a class and a turn of it.
-        kinds, _ = distinct(np.full(tasks, len(group) * turns), self.ways, random)
+        available = np.full(tasks, len(group) * turns)
+        kinds, _ = distinct(available, self.ways, random)
         index, turn = np.divmod(random.permuted(kinds, axis=1), turns)
         label = group[index]  # (task, way)
         place, _ = distinct(self.sizes[label].ravel(), per_class, random)

@@ -73,7 +73,11 @@ class Benchmark(Part):
     def cut(self, data: Dataset, seed: int) -> Stream:
         """Cut the dataset into tasks; every random choice comes from `generator(seed, axis)`."""
 
-    def stream(self, data: Dataset | None = None, seed: int = 0) -> Stream:
+    def stream(
+        self,
+        data: Dataset | None = None,
+        seed: int = 0,
+    ) -> Stream:
         """The stream of one replicate, with at most `examples` and `tests` examples per task.
 
         Args:
@@ -89,7 +93,12 @@ class Benchmark(Part):
         tasks = [self._limited(task, number, seed) for number, task in enumerate(stream.tasks)]
         return replace(stream, tasks=tuple(tasks))
 
-    def _limited(self, task: Task, number: int, seed: int) -> Task:
+    def _limited(
+        self,
+        task: Task,
+        number: int,
+        seed: int,
+    ) -> Task:
         """The task with no more examples than the settings allow."""
         train = _sample(task.train, self.examples, generator(seed, "train", number))
         test = _sample(task.test, self.tests, generator(seed, "test", number))
@@ -110,7 +119,11 @@ class Benchmark(Part):
             )
 
 
-def _sample(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
+def _sample(
+    examples: Examples,
+    limit: int,
+    random: np.random.Generator,
+) -> Examples:
     """At most `limit` of the examples, in their order; 0: all."""
     if not limit or limit >= len(examples.row):
         return examples

@@ -51,7 +51,11 @@ class Episodic(Part):
         return cross_entropies(outputs, y)
 
     @abstractmethod
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
         """The distribution of one replicate.
 
         Every random choice comes from `generator(seed, axis)`.
@@ -71,7 +75,11 @@ class ClassEpisodes(Episodic):
     # The partitions in which a class turned by 90, 180 or 270 degrees is another class.
     rotations: Literal["none", "train", "all"] = "none"
 
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
         """See `Episodic.stream`."""
         data = cast("Dataset", data)
         rotated: dict[str, tuple[Partition, ...]]
@@ -85,7 +93,8 @@ class ClassEpisodes(Episodic):
         return Images(data, groups, self.ways, turned)
 
     def _check_split(self, data: Dataset) -> None:
-        if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
+        is_triple = len(self.split) == 3 and min(self.split) >= 1
+        if not is_triple or sum(self.split) > data.classes:
             split = ",".join(map(str, self.split))
             raise UserError(
                 "split gives three numbers of classes, each at least 1, for meta-training, "
@@ -93,8 +102,13 @@ class ClassEpisodes(Episodic):
                 f"split={split}. Give such as split=6,2,2."
             )
 
-    def _check_ways(self, data: Dataset, turned: tuple[Partition, ...]) -> None:
-        if turned and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
+    def _check_ways(
+        self,
+        data: Dataset,
+        turned: tuple[Partition, ...],
+    ) -> None:
+        square = len(data.shape) == 3 and data.shape[1] == data.shape[2]
+        if turned and not square:
             raise UserError(
                 f"Rotations need square images; the examples of {data.name} have shape "
                 f"{data.shape}. Use rotations=none."

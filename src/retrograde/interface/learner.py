@@ -95,10 +95,19 @@ class Learner(Part):
         """
 
     @abstractmethod
-    def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
+    def observe(
+        self,
+        x: Float[Tensor, "row *shape"],
+        y: Int64[Tensor, " row"],
+        task: int,
+    ) -> None:
         """Learn from one mini-batch."""
 
-    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
+    def learn(
+        self,
+        experience: Experience,
+        stepped: Callable[[int], None],
+    ) -> None:
         """Learn a whole task; unless overridden, batch by batch.
 
         Override it for code with a loop of its own.

@@ -74,7 +74,14 @@ class MetaStrategy(Part):
         params = net.own(learned)
         return State(params, self.descent().init(params), {})
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner(
+        self,
+        net: Net,
+        learned: Params,
+        fast: State,
+        support: Batch,
+        step: int,
+    ) -> State:
         """Take one inner step.
 
         Args:
@@ -92,10 +99,17 @@ class MetaStrategy(Part):
 
     def descended(self, fast: State, gradient: Params) -> State:
         """Take one step of the inner optimiser against the gradient."""
-        params, slots = self.descent().update(fast.params, gradient, fast.slots, self.lr)
+        optimizer = self.descent()
+        params, slots = optimizer.update(fast.params, gradient, fast.slots, self.lr)
         return fast.replace(params=params, slots=slots)
 
-    def adapted(self, net: Net, learned: Params, support: Batch, steps: int) -> Params:
+    def adapted(
+        self,
+        net: Net,
+        learned: Params,
+        support: Batch,
+        steps: int,
+    ) -> Params:
         """The parameters after `steps` inner steps."""
         fast = self.begin(net, learned)
         for step in range(steps):
@@ -112,7 +126,13 @@ class MetaStrategy(Part):
         """The loss of one task that the outer loop minimises."""
         raise NotImplementedError
 
-    def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
+    def meta_step(
+        self,
+        net: Net,
+        state: State,
+        episodes: Episode,
+        progress: Tensor,
+    ) -> State:
         """Take one meta-step: descend the gradient of the mean task loss of a meta-batch."""
 
         def mean_loss(learned: Params) -> Tensor:

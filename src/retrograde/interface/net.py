@@ -112,12 +112,14 @@ class Net:
             task: The number of the task of each. If the scenario gives the task, the outputs of
                 other tasks' units are minus infinity.
         """
-        logits: Tensor = functional_call(self.module, (params, self._own_buffers()), (x,))
+        tensors = (params, self._own_buffers())
+        logits: Tensor = functional_call(self.module, tensors, (x,))
         return self.of_tasks(logits, task)
 
     def _own_buffers(self) -> Params:
         """A copy of the buffers, which a module may write to."""
-        return {name: value.clone() for name, value in (self.buffers or {}).items()}
+        buffers = self.buffers or {}
+        return {name: value.clone() for name, value in buffers.items()}
 
     def of_tasks(
         self,
@@ -129,22 +131,39 @@ class Net:
             return logits
         return logits.masked_fill(~self.units[task], -torch.inf)
 
-    def losses_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, " row"]:
+    def losses_of(
+        self,
+        logits: Float[Tensor, "row unit"],
+        batch: Batch,
+    ) -> Float[Tensor, " row"]:
         """The loss of each row, given the model's outputs."""
         return self.losses(self.of_tasks(logits, batch.task), batch.y)
 
-    def loss_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, ""]:
+    def loss_of(
+        self,
+        logits: Float[Tensor, "row unit"],
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
         """The mean loss over the rows that are not padding, given the outputs; 0 if all are."""
         return mean(self.losses_of(logits, batch), batch.weight)
 
-    def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
+    def loss(
+        self,
+        params: Params,
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
         """The mean loss over the rows that are not padding; 0 if all are.
 
         It is the cross-entropy in classification.
         """
         return self.loss_of(self.logits(params, batch.x), batch)
 
-    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
+    def grad(
+        self,
+        params: Params,
+        batch: Batch,
+        constant: bool = False,
+    ) -> Params:
         """The gradient of `loss` with respect to the parameters.
 
         Args:
@@ -155,7 +174,11 @@ class Net:
         gradient: Params = grad(self.loss)(params, batch)
         return _detached(gradient) if constant else gradient
 
-    def grad_by(self, loss: Callable[[Params], Tensor], params: Params) -> Params:
+    def grad_by(
+        self,
+        loss: Callable[[Params], Tensor],
+        params: Params,
+    ) -> Params:
         """The gradient of a loss of the strategy's own with respect to the parameters."""
         gradient, _ = self.grad_with(lambda params: (loss(params), ()), params)
         return gradient
@@ -199,7 +222,12 @@ class Net:
     def grads(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""
 
-        def of_one(x: Tensor, y: Tensor, task: Tensor, weight: Tensor) -> Params:
+        def of_one(
+            x: Tensor,
+            y: Tensor,
+            task: Tensor,
+            weight: Tensor,
+        ) -> Params:
             return self.grad(params, Batch(x, y, task, weight))
 
         gradients: Params = vmap(of_one)(*batches)
@@ -210,7 +238,12 @@ class Net:
         parameters = self.module.named_parameters()
         return {name: learned[name] for name, _ in parameters if name in learned}
 
-    def descend(self, state: State, gradient: Params, lr: float) -> State:
+    def descend(
+        self,
+        state: State,
+        gradient: Params,
+        lr: float,
+    ) -> State:
         """Take one step of the benchmark's optimiser against the gradient."""
         params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
         return state.replace(params=params, slots=slots)
@@ -220,7 +253,11 @@ class Net:
         body = None if self.body is None else copy.deepcopy(self.body).eval()
         return replace(self, module=copy.deepcopy(self.module).eval(), body=body)
 
-    def refreshed(self, params: Params, x: Float[Tensor, "row *shape"]) -> Params:
+    def refreshed(
+        self,
+        params: Params,
+        x: Float[Tensor, "row *shape"],
+    ) -> Params:
         """The buffers after a training-mode pass over `x`, such as running statistics."""
         buffers = self._own_buffers()
         # The module writes to these, and its outputs are not needed.

@@ -198,7 +198,12 @@ class Strategy(Part):
         """
         return np.zeros_like(before)
 
-    def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
+    def prepare(
+        self,
+        net: Net,
+        state: State,
+        lesson: Lesson,
+    ) -> State:
         """Take one pretraining step; if it is defined, the stream must have data to pretrain on."""
         return state
 
@@ -210,7 +215,12 @@ class Strategy(Part):
         return state.replace(slots=net.optimizer.init(state.params))
 
     @abstractmethod
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+    def step(
+        self,
+        net: Net,
+        state: State,
+        arrival: Arrival,
+    ) -> State:
         """Update the state with one mini-batch.
 
         Args:
@@ -222,7 +232,12 @@ class Strategy(Part):
             The state after the step.
         """
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+    def trained_on(
+        self,
+        net: Net,
+        state: State,
+        arrival: Arrival,
+    ) -> Batch:
         """The examples that a step from `state` trains on.
 
         Running statistics of a model that keeps them follow these examples, in every step by one
@@ -231,7 +246,13 @@ class Strategy(Part):
         """
         return arrival.with_memory
 
-    def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
+    def choose(
+        self,
+        net: Net,
+        state: State,
+        examples: Batch,
+        share: int,
+    ) -> Float[Tensor, " row"]:
         """Rank the examples of a task for a memory of exemplars.
 
         The memory keeps the lowest of each class, and no more than `share` of them: examples beyond
@@ -239,7 +260,12 @@ class Strategy(Part):
         """
         return net.chance(len(examples.x))
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(
+        self,
+        net: Net,
+        state: State,
+        finished: Finished,
+    ) -> State:
         """Update the state after a task."""
         return state
 

@@ -87,7 +87,11 @@ class Extent(NamedTuple):
 
 
 @cache
-def extent(spec: str, shape: tuple[int, ...], outputs: int) -> Extent:
+def extent(
+    spec: str,
+    shape: tuple[int, ...],
+    outputs: int,
+) -> Extent:
     """The size of a model; 0 if it cannot be built, which is for `build` to report.
 
     The suite's own models are measured without memory for their parameters. The activations of a

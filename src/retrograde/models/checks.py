@@ -11,7 +11,11 @@ from retrograde.errors import UserError
 from retrograde.parts.author_code import hook, located
 
 
-def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int) -> bool:
+def check_module(
+    module: nn.Module,
+    x: Float[Tensor, "row *shape"],
+    outputs: int,
+) -> bool:
     """Check that a module can be trained.
 
     If rows see each other, as in batch normalisation, they see padding too, which repeats real rows
@@ -55,7 +59,8 @@ def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int
             "numbers (dropout?), which replicates cannot share, or keeps something between two "
             "calls. Remove that."
         )
-    return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())
+    after = twin.named_buffers()
+    return any(not torch.equal(before[name], value) for name, value in after)
 
 
 ROUNDING = 1e-3, 1e-5
@@ -73,7 +78,11 @@ def agree(one: Float[Tensor, "row unit"], other: Float[Tensor, "row unit"]) -> b
     return bool(same.all())
 
 
-def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: str) -> None:
+def check_rows_apart(
+    module: nn.Module,
+    x: Float[Tensor, "row *shape"],
+    model: str,
+) -> None:
     """Check that, in evaluation mode, the outputs for one row do not depend on other rows.
 
     The parameters are moved a little first: a layer whose weights start at 0 would hide it.

@@ -8,7 +8,11 @@ from retrograde.errors import UserError
 from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace, with_head, xavier
 
 
-def conv(shape: tuple[int, ...], outputs: int, width: int = 32) -> nn.Module:
+def conv(
+    shape: tuple[int, ...],
+    outputs: int,
+    width: int = 32,
+) -> nn.Module:
     """Two blocks of 3 x 3 convolution, ReLU and 2 x 2 max-pooling, then a linear layer."""
     if len(shape) != 3 or min(shape[1:]) < 4:
         raise UserError(
@@ -25,7 +29,12 @@ def conv(shape: tuple[int, ...], outputs: int, width: int = 32) -> nn.Module:
     return with_head([*blocks, nn.Flatten()], head)
 
 
-def conv4(shape: tuple[int, ...], outputs: int, width: int, running: bool = False) -> nn.Module:
+def conv4(
+    shape: tuple[int, ...],
+    outputs: int,
+    width: int,
+    running: bool = False,
+) -> nn.Module:
     """MAML's network for Omniglot (Finn et al. 2017, section 5.2).
 
     Four blocks of 3 x 3 convolution of stride 2, batch normalisation and ReLU are followed by the
@@ -48,7 +57,11 @@ def conv4(shape: tuple[int, ...], outputs: int, width: int, running: bool = Fals
     return with_head([*blocks, MeanOverSpace()], head)
 
 
-def plainconv(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:
+def plainconv(
+    shape: tuple[int, ...],
+    outputs: int,
+    width: int,
+) -> nn.Module:
     """Three blocks of 3 x 3 convolution of stride 2 and ReLU, then a linear layer.
 
     There is no normalisation, and the linear layer sees the channels of every place.

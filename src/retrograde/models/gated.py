@@ -29,7 +29,11 @@ class Gated(nn.Module):
         return torch.as_tensor(self.body(x) * self.gate(x).sigmoid())
 
 
-def gated(make: Make, shape: tuple[int, ...], outputs: int) -> nn.Module:
+def gated(
+    make: Make,
+    shape: tuple[int, ...],
+    outputs: int,
+) -> nn.Module:
     """A model whose features are gated by another model of its kind.
 
     Its modules have the names `gated.body`, `gated.gate` and `head`.

@@ -73,7 +73,11 @@ def same_classes(
     def part(y: np.ndarray, number: int) -> Examples:
         return Examples(np.arange(len(y)), y if shared else y + number * data.classes)
 
-    tasks = [Task(part(data.y_train, number), part(data.y_test, number)) for number in range(count)]
+    tasks = []
+    for number in range(count):
+        train = part(data.y_train, number)
+        test = part(data.y_test, number)
+        tasks.append(Task(train, test))
     return Stream(data, tuple(tasks), units, pixels)
 
 

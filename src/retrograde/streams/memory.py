@@ -88,7 +88,9 @@ class Memory(ABC):
 
     def empty(self) -> Held:
         """The content of the memory before the first task."""
-        return Held(np.zeros((self.size, 3), np.int64), np.zeros(0, np.int64), Counter())
+        examples = np.zeros((self.size, 3), np.int64)
+        filled = np.zeros(0, np.int64)
+        return Held(examples, filled, Counter())
 
     def check(self, groups: Groups) -> None:
         """Raise `UserError` if the memory is too small for the tasks and classes of a stream."""
@@ -145,7 +147,8 @@ class Memory(ABC):
         replayed = _contents(held, arrivals, slots, drawn, before)
         examples = held.examples.copy()
         examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
-        seen = held.seen + Counter(map(tuple, arrivals[:, 1:].tolist()))
+        pairs = map(tuple, arrivals[:, 1:].tolist())
+        seen = held.seen + Counter(pairs)
         return Draws(replayed, real, drawn, slots), Held(examples, filled, seen)
 
     def _drawn(
@@ -168,7 +171,8 @@ class Memory(ABC):
         rounds = [distinct(available, self.draw, random) for _ in range(self.rounds)]
         # Every set is drawn before any order, so that a seed's sets do not depend on the orders.
         ordered = [(shuffled(ranks, real, random), real) for ranks, real in rounds]
-        ranks, real = (np.concatenate(parts, axis=1) for parts in zip(*ordered, strict=True))
+        ranks = np.concatenate([ranks for ranks, _ in ordered], axis=1)
+        real = np.concatenate([real for _, real in ordered], axis=1)
         return filled[ranks] if len(filled) else ranks, real
 
 
@@ -255,8 +259,10 @@ class Ring(Memory):
         share = self.size // groups.pairs
         group = {pair: number for number, pair in enumerate(held.seen)}
         slots = np.empty(len(arrivals), np.int64)
-        for pair in dict.fromkeys(map(tuple, arrivals[:, 1:].tolist())):
-            members = np.flatnonzero((arrivals[:, 1:] == pair).all(axis=1))
+        pairs = arrivals[:, 1:]
+        # Groups get their slots in the order of arrival.
+        for pair in dict.fromkeys(map(tuple, pairs.tolist())):
+            members = np.flatnonzero((pairs == pair).all(axis=1))
             base = group.setdefault(pair, len(group)) * share
             turn = held.seen[pair] + np.arange(len(members))
             slots[members] = base + turn % share
@@ -342,7 +348,12 @@ class Exemplars(Memory):
         units = np.union1d(held.examples[held.filled, 2], examples[:, 2])
         return self.size // len(units)
 
-    def choose(self, held: Held, examples: Triples, rank: Float[np.ndarray, " n"]) -> Held:
+    def choose(
+        self,
+        held: Held,
+        examples: Triples,
+        rank: Float[np.ndarray, " n"],
+    ) -> Held:
         """Store the examples of a task that rank lowest.
 
         As the share of a class gets smaller, its last exemplars are dropped.
@@ -360,7 +371,8 @@ class Exemplars(Memory):
         offered = np.concatenate([held.examples[held.filled], ranked])
         units = offered[:, 2]
         share = self.share(held, examples)
-        kept = np.concatenate([offered[units == unit][:share] for unit in np.unique(units)])
+        by_class = [offered[units == unit] for unit in np.unique(units)]
+        kept = np.concatenate([examples[:share] for examples in by_class])
         slots = np.zeros_like(held.examples)
         slots[: len(kept)] = kept
         return Held(slots, np.arange(len(kept)), held.seen)
@@ -423,9 +435,12 @@ Policy = Literal["reservoir", "ring", "balanced", "late", "late-reservoir"]
 
 
 POLICIES: dict[Policy, Callable[..., Memory]] = {
-    "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced,
-    "late": partial(Ring, late=True), "late-reservoir": partial(Reservoir, late=True),
-}  # fmt: skip
+    "reservoir": Reservoir,
+    "ring": Ring,
+    "balanced": ClassBalanced,
+    "late": partial(Ring, late=True),
+    "late-reservoir": partial(Reservoir, late=True),
+}
 """Memories by the name of a setting.
 
 `late` is a ring, and `late-reservoir` a reservoir, that stores the examples of a task when the task

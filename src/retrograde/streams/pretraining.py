@@ -34,7 +34,11 @@ def lesson_rows(preparation: Preparation, seed: int) -> Iterator[Parts]:
             yield Parts(*(part[number] for part in drawn))
 
 
-def draw(preparation: Preparation, count: int, random: np.random.Generator) -> Parts:
+def draw(
+    preparation: Preparation,
+    count: int,
+    random: np.random.Generator,
+) -> Parts:
     """Draw the examples of pretraining steps.
 
     Args:

@@ -43,7 +43,11 @@ class Schedule(NamedTuple):
     epochs: int | None = None
     widening: bool = False
 
-    def pace(self, budget: TrainingBudget, tasks: int = 1) -> tuple[int, int]:
+    def pace(
+        self,
+        budget: TrainingBudget,
+        tasks: int = 1,
+    ) -> tuple[int, int]:
         """The size of a mini-batch, and the number of consecutive steps on it.
 
         Args:
@@ -55,7 +59,11 @@ class Schedule(NamedTuple):
             size *= tasks
         return size, self.glances or budget.glances
 
-    def steps_like(self, budget: TrainingBudget, steps: int) -> int:
+    def steps_like(
+        self,
+        budget: TrainingBudget,
+        steps: int,
+    ) -> int:
         """The number of steps that see as many arrivals as `steps` at the benchmark's pace.
 
         It is at least 1 unless `steps` is 0.
@@ -64,7 +72,12 @@ class Schedule(NamedTuple):
         same = round(steps * budget.batch * glances / (size * budget.glances))
         return max(same, min(steps, 1))
 
-    def length(self, budget: TrainingBudget, examples: int, tasks: int) -> tuple[int, int]:
+    def length(
+        self,
+        budget: TrainingBudget,
+        examples: int,
+        tasks: int,
+    ) -> tuple[int, int]:
         """The number of epochs and of steps of a task.
 
         Args:
@@ -119,7 +132,8 @@ def train_rows(
     if memory and held and alone:
         # The task enters the memory before training, which then sees nothing else.
         mixed = arrivals[random.permutation(len(arrivals))]
-        _, held = memory.replay(held, mixed, np.zeros(0, np.int64), groups(stream), chance)
+        no_steps = np.zeros(0, np.int64)
+        _, held = memory.replay(held, mixed, no_steps, groups(stream), chance)
     pool = _pool(stream, number, arrivals, schedule, held)
     epochs, steps = schedule.length(budget, len(pool), number + 1)
     size, glances = schedule.pace(budget, number + 1)
@@ -136,7 +150,9 @@ def train_rows(
         return _with_slot(incoming, memory.size if memory else 0), held
     entered = orders[0][: -(-steps // glances) * size]
     entered = entered[entered < len(arrivals)]  # of a mixed pool they come first
-    before = np.minimum(np.arange(len(index)) // glances * size, len(entered))
+    # A mini-batch has arrived once the last glance at it is over.
+    batches = np.arange(len(index)) // glances
+    before = np.minimum(batches * size, len(entered))
     draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
     if memory.late:
         written = np.full_like(index, memory.size)
@@ -161,7 +177,9 @@ def _pool(
 ) -> Int64[np.ndarray, "pool 3"]:
     """The examples to train on during a task."""
     if schedule.examples == "all so far":
-        return np.concatenate([_triples(stream.tasks[n].train, n) for n in range(number + 1)])
+        so_far = stream.tasks[: number + 1]
+        tasks = [_triples(task.train, place) for place, task in enumerate(so_far)]
+        return np.concatenate(tasks)
     kept = held.examples[held.filled] if held else arrivals[:0]
     parts = {
         "arrivals": [arrivals],
@@ -193,7 +211,11 @@ def _epochs(
     return index, real
 
 
-def _widened(index: np.ndarray, real: np.ndarray, by: int) -> tuple[np.ndarray, np.ndarray]:
+def _widened(
+    index: np.ndarray,
+    real: np.ndarray,
+    by: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Steps with `by` more rows of padding each."""
     more = (0, 0), (0, by)
     return np.pad(index, more, mode="wrap"), np.pad(real, more)
@@ -246,14 +268,19 @@ def _glanced(
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Repeat every batch `glances` times in a row, from the second time on in another order."""
-    order = np.tile(np.arange(index.shape[1]), (len(index) * glances, 1))
+    steps = len(index) * glances
+    order = np.tile(np.arange(index.shape[1]), (steps, 1))
     for glance in range(1, glances):
         order[glance::glances] = random.permuted(order[glance::glances], axis=1)
     again = np.arange(len(order))[:, None] // glances
     return index[again, order], real[again, order]
 
 
-def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task half row 4"]:
+def probe_rows(
+    stream: Stream,
+    count: int,
+    seed: int,
+) -> Int64[np.ndarray, "task half row 4"]:
     """The test examples of each task for its gradient probe, drawn once per replicate.
 
     The test set is cut in two once, so that a first half and a second half never share an example,
@@ -287,12 +314,18 @@ def _probed(
     """Draw `count` of a task's examples from those that are chosen; padding follows if need be."""
     eligible = examples[chosen[examples[:, 0]]]
     order = random.permutation(len(eligible))
+    real = np.arange(count) < len(order)
     if not len(eligible):
-        return _weighted(examples[np.zeros(count, np.int64)], np.zeros(count, dtype=bool))
-    return _weighted(eligible[np.resize(order, count)], np.arange(count) < len(order))
+        # Any example serves as padding.
+        return _weighted(examples[np.zeros(count, np.int64)], real)
+    return _weighted(eligible[np.resize(order, count)], real)
 
 
-def chosen_tests(stream: Stream, count: int, seed: int) -> list[Int64[np.ndarray, " n"]]:
+def chosen_tests(
+    stream: Stream,
+    count: int,
+    seed: int,
+) -> list[Int64[np.ndarray, " n"]]:
     """The indices of the rows of `test_rows` that are tested during tasks too.
 
     Args:
@@ -324,7 +357,11 @@ def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row
     return together([chunks(rows, size) for rows in replicates])
 
 
-def all_rows(stream: Stream, number: int, held: Held | None = None) -> Rows:
+def all_rows(
+    stream: Stream,
+    number: int,
+    held: Held | None = None,
+) -> Rows:
     """All training examples of a task, in order, with the memory slots that hold them."""
     examples = _triples(stream.tasks[number].train, number)
     rows = _weighted(examples, np.ones(len(examples), dtype=bool))

@@ -113,7 +113,12 @@ class Stream:
         x_test = self.images(self.data.x_test, test.row, number)
         return TaskData(number, x_train, train.y, x_test, test.y, units)
 
-    def images(self, x: np.ndarray, row: Int64[np.ndarray, " n"], task: int) -> np.ndarray:
+    def images(
+        self,
+        x: np.ndarray,
+        row: Int64[np.ndarray, " n"],
+        task: int,
+    ) -> np.ndarray:
         """The examples of a task as a model sees them, for learners that are not pure.
 
         Args:
