@@ -27,7 +27,7 @@ class Parts(NamedTuple):
 def lesson_rows(preparation: Preparation, seed: int) -> Iterator[Parts]:
     """The rows of every pretraining step of one replicate, in order."""
     for block in range(-(-preparation.lessons // BLOCK)):
-        # A whole block is drawn even if fewer are left, so that more lessons begin with the same.
+        # Always a whole block, so that a longer pretraining begins with the same examples.
         drawn = draw(preparation, BLOCK, generator(seed, "lessons", block))
         left = preparation.lessons - block * BLOCK
         for number in range(min(BLOCK, left)):
