@@ -1,1 +1,1 @@
-"""Other suites' streams."""
+"""Bridges to the streams of other suites."""

@@ -1,4 +1,4 @@
-"""Streams of ours as Avalanche's benchmarks, and the other way round; importing this takes seconds."""
+"""Streams as Avalanche's benchmarks, and the other way round; importing this takes seconds."""
 
 import inspect
 import warnings
@@ -34,18 +34,23 @@ try:
         )
 except ImportError as error:
     raise UserError(
-        f"Avalanche's strategies and benchmarks need the package avalanche-lib, which does not import ({error}). "
+        "Avalanche's strategies and benchmarks need the package avalanche-lib, "
+        f"which does not import ({error}). "
         "Install it: pip install -c constraints.txt avalanche-lib."
     ) from error
 
 COUNTS = {"n_experiences", "num_experiences"}
-"""What a function that makes a benchmark is told, one or the other."""
+"""Arguments of functions that make a benchmark: each of them takes one or the other."""
 
 
 class Labelled(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Examples as Avalanche wants them: an item is (tensor, int), and `targets` is a list."""
+    """Examples in the form that Avalanche needs: items are (tensor, int), `targets` is a list."""
 
-    def __init__(self, x: Shaped[Tensor, "row *shape"], y: Int64[Tensor, " row"]) -> None:
+    def __init__(
+        self,
+        x: Shaped[Tensor, "row *shape"],
+        y: Int64[Tensor, " row"],
+    ) -> None:
         self.x = x
         self.targets: Any = y.tolist()
 
@@ -61,7 +66,7 @@ class Replaceable(DatasetExperience[Any]):  # type: ignore[misc]
 
     @property
     def dataset(self) -> Any:
-        """The examples."""
+        """The examples of the experience."""
         return self._dataset
 
     @dataset.setter
@@ -76,159 +81,249 @@ def experience(
     units: Bool[np.ndarray, "task unit"],
     scenario: Scenario,
 ) -> Any:
-    """Examples of a task as an experience: with a task label in task-incremental only, and the classes before and after it."""
-    told = scenario == "task"
-    made: Any = Replaceable(
-        dataset=_dataset(Labelled(x, y), number if told else 0), current_experience=number
+    """The examples of a task as an experience of Avalanche.
+
+    Args:
+        x: The examples.
+        y: The output unit that is right for each.
+        number: The number of the task.
+        units: True for the output units of each task of the stream.
+        scenario: The experience has a task label in task-incremental streams only.
+    """
+    is_task_aware = scenario == "task"
+    label = number if is_task_aware else 0
+    result: Any = Replaceable(dataset=_dataset(Labelled(x, y), label), current_experience=number)
+    _add_classes(result, number, units)
+    if is_task_aware:
+        result.task_label = number
+        result.task_labels = [number]
+    # A stream registers itself with its experiences, and numbers them from 0.
+    EagerCLStream("train", [result])
+    result.current_experience = number
+    return result
+
+
+def _add_classes(
+    result: Any,
+    number: int,
+    units: Bool[np.ndarray, "task unit"],
+) -> None:
+    """Give an experience the classes of its own task, of tasks before it and of those after it."""
+    classes = [set(np.flatnonzero(task).tolist()) for task in units]
+    result.classes_in_this_experience = classes[number]
+    result.previous_classes = set().union(*classes[:number])
+    result.classes_seen_so_far = result.previous_classes | classes[number]
+    later = set().union(*classes[number + 1 :])
+    result.future_classes = later - result.classes_seen_so_far
+    # Avalanche's iCaRL looks for them here.
+    result.benchmark = SimpleNamespace(
+        n_classes_per_exp=[len(task) for task in classes],
+        classes_order=[unit for task in classes for unit in sorted(task)],
     )
-    classes = [set(np.flatnonzero(own).tolist()) for own in units]
-    made.classes_in_this_experience = classes[number]
-    made.previous_classes = set().union(*classes[:number])
-    made.classes_seen_so_far = made.previous_classes | classes[number]
-    made.future_classes = set().union(*classes[number + 1 :]) - made.classes_seen_so_far
-    made.benchmark = SimpleNamespace(  # where iCaRL looks for them
-        n_classes_per_exp=[len(own) for own in classes],
-        classes_order=[unit for own in classes for unit in sorted(own)],
-    )
-    if told:
-        made.task_label, made.task_labels = number, [number]
-    EagerCLStream("train", [made])
-    made.current_experience = number
-    return made
 
 
 def _dataset(rows: Labelled, label: int) -> Any:
-    task = DataAttribute(
-        ConstantSequence(label, len(rows)), "targets_task_labels", use_in_getitem=True
-    )
-    return TaskAwareSupervisedClassificationDataset(
-        [rows], data_attributes=[DataAttribute(rows.targets, "targets"), task]
-    )
+    """The rows as a dataset of Avalanche, all with one task label."""
+    labels = ConstantSequence(label, len(rows))
+    attributes = [
+        DataAttribute(rows.targets, "targets"),
+        DataAttribute(labels, "targets_task_labels", use_in_getitem=True),
+    ]
+    return TaskAwareSupervisedClassificationDataset([rows], data_attributes=attributes)
 
 
 def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
-    """A stream as an Avalanche benchmark with a `train_stream` and a `test_stream`; labels are output units."""
+    """A stream as a benchmark of Avalanche, with a `train_stream` and a `test_stream`.
+
+    Labels are output units.
+    """
 
     def part(name: str) -> Any:
         x = getattr(stream.data, f"x_{name}")
-        made = []
+        experiences = []
         for number, task in enumerate(stream.tasks):
             row, y = getattr(task, name)
             images = torch.from_numpy(stream.images(x, row, number))
-            made.append(
-                experience(images, torch.from_numpy(y.copy()), number, stream.units, scenario)
-            )
-        return EagerCLStream(name, made)
+            labels = torch.from_numpy(y.copy())
+            experiences.append(experience(images, labels, number, stream.units, scenario))
+        return EagerCLStream(name, experiences)
 
     return CLScenario([part("train"), part("test")])
 
 
 def from_avalanche(benchmark: Any, data: Dataset | None = None) -> Stream:
-    """An Avalanche benchmark as a stream: what its train and test experiences hold, with the transforms for evaluation.
+    """A benchmark of Avalanche as a stream, with the transforms that it has for evaluation.
 
-    Where `data` is given, an example is the number of its row there. Classes are either each of one experience, or all of every
-    one; a single test experience is that of every task.
+    Args:
+        benchmark: The benchmark. Its experiences share all of their classes or none. A single test
+            experience is the test of every task.
+        data: The dataset. If it is given, each example of the benchmark is the number of a row of
+            it; if not, the examples of the benchmark become the dataset.
+
+    Raises:
+        UserError: The benchmark is not of that form.
     """
-    train, test = (
-        [_examples(each) for each in stream]
-        for stream in (benchmark.train_stream, benchmark.test_stream)
-    )
+    train = [_examples(experience) for experience in benchmark.train_stream]
+    test = [_examples(experience) for experience in benchmark.test_stream]
     if len(test) not in (1, len(train)):
         raise UserError(
-            f"Each task has a test; the benchmark has {len(train)} train and {len(test)} test experiences."
+            f"Each task has a test; the benchmark has {len(train)} train and {len(test)} test "
+            "experiences."
         )
     if data is None:
-        (x_train, y_train, train), (x_test, y_test, test) = _pooled(train), _pooled(test)
+        x_train, y_train, train = _pooled(train)
+        x_test, y_test, test = _pooled(test)
         data = Dataset("avalanche", x_train, y_train, x_test, y_test)
-    units = np.zeros((len(train), data.classes), dtype=bool)
-    for own, (_, y) in zip(units, train, strict=True):
-        own[y] = True
+    units = _units([y for _, y in train], data.classes)
+    # One test experience stands for all: after each, Avalanche evaluates on it.
+    if len(test) == 1:
+        test = test * len(train)
+    pairs = zip(train, test, strict=True)
+    tasks = [Task(Examples(*trained), Examples(*tested)) for trained, tested in pairs]
+    return Stream(data, tuple(tasks), units)
+
+
+def _units(labels: list[np.ndarray], classes: int) -> Bool[np.ndarray, "task unit"]:
+    """True for the classes of each experience."""
+    units = np.zeros((len(labels), classes), dtype=bool)
+    for task, y in zip(units, labels, strict=True):
+        task[y] = True
     if units.sum(0).max() > 1 and not units.all():
         raise UserError(
-            "Experiences share all of their classes or none; here some classes are in several, not in all."
+            "Experiences share all of their classes or none; "
+            "here some classes are in several, not in all."
         )
-    test = test * len(train) if len(test) == 1 else test
-    return Stream(
-        data,
-        tuple(Task(Examples(*a), Examples(*b)) for a, b in zip(train, test, strict=True)),
-        units,
-    )
+    return units
 
 
 def _examples(experience: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of an experience, or the numbers of their rows, and their labels."""
+    # An item has a task label after these two.
     items = [item[:2] for item in experience.dataset.eval()]
-    return np.stack([np.asarray(x) for x, _ in items]), np.array([int(y) for _, y in items])
+    x = np.stack([np.asarray(value) for value, _ in items])
+    return x, np.array([int(label) for _, label in items])
 
 
 def _pooled(
     parts: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """All examples one after the other, and the rows and labels of each part."""
-    x, y = (np.concatenate(each) for each in zip(*parts, strict=True))
-    rows = np.split(np.arange(len(y)), np.cumsum([len(labels) for _, labels in parts])[:-1])
+    """All examples and labels one after the other, and the rows and labels of each part."""
+    x = np.concatenate([examples for examples, _ in parts])
+    y = np.concatenate([labels for _, labels in parts])
+    ends = np.cumsum([len(labels) for _, labels in parts])
+    rows = np.split(np.arange(len(y)), ends[:-1])
     return x, y, [(row, y[row]) for row in rows]
 
 
 def for_scenario(stream: Stream, scenario: Scenario) -> Stream:
-    """The stream with the labels of a scenario: classes told apart across tasks, or in domain-incremental one label set."""
-    count, classes = stream.units.shape
+    """The stream with the labels of a scenario.
+
+    In domain-incremental streams, all tasks have one label set. In others, each class has an output
+    unit of its own.
+    """
     apart = stream.units.sum(0).max() == 1
     if apart == (scenario != "domain"):
         return stream
-    label = (
-        np.where(stream.units, stream.units.cumsum(1) - 1, -1)
-        if apart
-        else np.arange(count * classes).reshape(count, classes)
-    )
-    units = np.zeros((count, label.max() + 1), dtype=bool)
-    for own, new in zip(units, label, strict=True):
-        own[new[new >= 0]] = True
-    tasks = [
-        Task(*(Examples(part.row, new[part.y]) for part in task))
-        for new, task in zip(label, stream.tasks, strict=True)
-    ]
+    labels = _shared_labels(stream.units) if apart else _own_labels(stream.units)
+    units = np.zeros((len(labels), labels.max() + 1), dtype=bool)
+    for task_units, label in zip(units, labels, strict=True):
+        task_units[label[label >= 0]] = True
+    tasks = []
+    for task, label in zip(stream.tasks, labels, strict=True):
+        train = Examples(task.train.row, label[task.train.y])
+        test = Examples(task.test.row, label[task.test.y])
+        tasks.append(Task(train, test))
     return replace(stream, tasks=tuple(tasks), units=units)
 
 
-def cut(name: str, arguments: Mapping[str, Any], data: Dataset, seed: int) -> Stream:
-    """The tasks that a function of `avalanche.benchmarks` makes: of `data` and that seed, or of data that it brings itself."""
-    made = {
-        n: each
-        for n, each in vars(benchmarks).items()
-        if inspect.isfunction(each) and COUNTS & _arguments(each)
-    }
-    if name not in made:
-        raise UserError(f"Avalanche has no benchmark {name!r}. {nearest(name, made)}")
-    known = _arguments(made[name])
+def _shared_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "task unit"]:
+    """The number of each unit among those of its task, from 0; -1 for other tasks' units."""
+    return np.where(units, units.cumsum(1) - 1, -1)
+
+
+def _own_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "task unit"]:
+    """Another label for every unit of every task."""
+    return np.arange(units.size).reshape(units.shape)
+
+
+def cut(
+    name: str,
+    arguments: Mapping[str, Any],
+    data: Dataset,
+    seed: int,
+) -> Stream:
+    """The stream of a function of `avalanche.benchmarks`.
+
+    Args:
+        name: The name of the function.
+        arguments: Its arguments.
+        data: The dataset to cut, unless the function brings its own data.
+        seed: The seed of the function's choices. Data that it brings itself are cut the same for
+            every seed.
+
+    Raises:
+        UserError: There is no such function, or it does not accept the arguments.
+    """
+    makers = _makers()
+    if name not in makers:
+        raise UserError(f"Avalanche has no benchmark {name!r}. {nearest(name, makers)}")
+    maker = makers[name]
+    known = _arguments(maker)
     for argument in arguments:
         if argument not in known:
             raise UserError(f"Avalanche's {name} takes no {argument!r}. {nearest(argument, known)}")
-    numbered = {part: _numbered(getattr(data, f"y_{part}")) for part in ("train", "test")}
-    ours = {"datasets_dict": numbered} | {
-        f"{part}_dataset": each for part, each in numbered.items()
+    # Row numbers instead of examples: the examples stay in `data`.
+    train = _numbered(data.y_train)
+    test = _numbered(data.y_test)
+    ours = {
+        "datasets_dict": {"train": train, "test": test},
+        "train_dataset": train,
+        "test_dataset": test,
     }
     if not ours.keys() & known:
-        return _brought(made[name], tuple(sorted(arguments.items())), data_folder())
-    return from_avalanche(
-        _made(made[name], ours | dict(arguments), torch_seed(seed, "classes")), data
-    )
+        return _brought(maker, tuple(sorted(arguments.items())), data_folder())
+    benchmark = _made(maker, ours | dict(arguments), torch_seed(seed, "classes"))
+    return from_avalanche(benchmark, data)
+
+
+def _makers() -> dict[str, Callable[..., Any]]:
+    """The functions of `avalanche.benchmarks` that make a benchmark, by name."""
+    return {
+        name: value
+        for name, value in vars(benchmarks).items()
+        if inspect.isfunction(value) and COUNTS & _arguments(value)
+    }
 
 
 @cache
 def _brought(
-    function: Callable[..., Any], arguments: tuple[tuple[str, Any], ...], folder: Path
+    function: Callable[..., Any],
+    arguments: tuple[tuple[str, Any], ...],
+    folder: Path,
 ) -> Stream:
-    """Read once per process, and the same for every seed, since replicates share their examples."""
-    return from_avalanche(_made(function, {"dataset_root": folder} | dict(arguments), 0))
+    """The stream of a function that brings its own data.
+
+    It is read once per process and is the same for every seed, since replicates share examples.
+    """
+    benchmark = _made(function, {"dataset_root": folder} | dict(arguments), 0)
+    return from_avalanche(benchmark)
 
 
-def _made(function: Callable[..., Any], given: dict[str, Any], seed: int) -> Any:
-    known = _arguments(function)
-    if not {"class_order", "fixed_class_order"} & given.keys():  # Avalanche takes one or the other
+def _made(
+    function: Callable[..., Any],
+    given: dict[str, Any],
+    seed: int,
+) -> Any:
+    """The benchmark that a function makes from those arguments that it knows."""
+    # Avalanche takes an order of classes or a seed for one, not both.
+    if not {"class_order", "fixed_class_order"} & given.keys():
         given = {"seed": seed} | given
+    known = _arguments(function)
+    accepted = {name: value for name, value in given.items() if name in known}
     try:
+        # Not every function passes its seed on to all that it draws.
         with seeded(seed):
-            return function(**{name: value for name, value in given.items() if name in known})
+            return function(**accepted)
     except Exception as error:
         raise UserError(
             f"Avalanche's {function.__name__} cannot be made: {error!r}. Check its arguments."
@@ -240,4 +335,7 @@ def _arguments(function: Any) -> set[str]:
 
 
 def _numbered(y: np.ndarray) -> Any:
-    return _dataset(Labelled(torch.arange(len(y)), torch.from_numpy(y.copy())), 0)
+    """A dataset of Avalanche whose examples are row numbers."""
+    rows = torch.arange(len(y))
+    labels = torch.from_numpy(y.copy())
+    return _dataset(Labelled(rows, labels), 0)

@@ -1,1 +1,1 @@
-"""What every strategy must satisfy."""
+"""The contract that every strategy must satisfy, as checks that can be run."""

@@ -1,4 +1,4 @@
-"""The contract of meta-strategies: what every one must satisfy."""
+"""The contract of meta-strategies: the claims that every one must satisfy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,11 @@ CPU = torch.device("cpu")
 
 
 class Slopes(Distribution):
-    """y = a x with a in [1, 3]; told the slope, an oracle need not learn from examples."""
+    """Lines y = a x with a in [1, 3]; an oracle is given the slope a and need not adapt."""
 
-    shape, outputs, facts = (1,), 1, 1
+    shape = (1,)
+    outputs = 1
+    facts = 1
 
     def draw(
         self,
@@ -38,7 +40,8 @@ class Slopes(Distribution):
     ) -> Drawn:
         """See `Distribution.draw`."""
         slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
-        x = random.uniform(-1, 1, (tasks, shots + queries, 1)).astype(np.float32)
+        shape = (tasks, shots + queries, 1)
+        x = random.uniform(-1, 1, shape).astype(np.float32)
         return Drawn(x, slope[:, None] * x, slope)
 
 
@@ -59,19 +62,24 @@ class Lines(Episodic):
         """See `Episodic.losses`."""
         return squared_errors(outputs, y)
 
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
         """See `Episodic.stream`."""
         return Slopes()
 
 
 def ready(part: MetaStrategy, seeds: list[int], **changes: Any) -> Episodes:
-    """Replicates that have yet to learn."""
+    """Replicates before meta-training, with changed settings of `Lines`."""
     benchmark = Lines(**changes)
-    return Episodes(benchmark, part, [benchmark.stream(None, seed) for seed in seeds], seeds, CPU)
+    distributions = [benchmark.stream(None, seed) for seed in seeds]
+    return Episodes(benchmark, part, distributions, seeds, CPU)
 
 
 def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
-    """What a few meta-iterations leave, without compiling."""
+    """The results of a few meta-iterations, without compiling."""
     episodes = ready(part, seeds)
     if part.trains:
         episodes.learn(3, lambda _: None)
@@ -79,19 +87,18 @@ def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
 
 
 def leaves(episodes: Episodes) -> list[Tensor]:
-    """Every tensor of the state, and how adapting to new tasks goes."""
-    return [
-        *pytree.tree_leaves(episodes.state),
-        episodes.measure(episodes.draw("test", 5, "test")).loss,
-    ]
+    """Every tensor of the state, and the losses on new tasks while adapting to them."""
+    tasks = episodes.draw("test", 5, "test")
+    return [*pytree.tree_leaves(episodes.state), episodes.measure(tasks).loss]
 
 
 def _step(episodes: Episodes, tasks: Tasks) -> list[Tensor]:
+    """The tensors of the state after a meta-step, which is not kept."""
     if not episodes.strategy.trains:
         return []
-    after: list[Tensor] = pytree.tree_leaves(
-        episodes.step_all(episodes.state, episodes.buffers, tasks, torch.tensor(0.0))
-    )
+    progress = torch.tensor(0.0)
+    state = episodes.step_all(episodes.state, episodes.buffers, tasks, progress)
+    after: list[Tensor] = pytree.tree_leaves(state)
     return after
 
 
@@ -119,17 +126,22 @@ def repeats_itself(part: MetaStrategy) -> None:
 
 def is_alone_as_in_company(part: MetaStrategy) -> None:
     """Replicate i of a batch equals replicate i alone."""
-    _close(
-        [leaf[1:2] for leaf in learnt(part, [0, 1, 2])],
-        learnt(part, [1]),
-        "seed 1 alone and beside seeds 0 and 2",
-    )
+    company = [leaf[1:2] for leaf in learnt(part, [0, 1, 2])]
+    alone = learnt(part, [1])
+    _close(company, alone, "seed 1 alone and beside seeds 0 and 2")
 
 
-def _close(a: list[Tensor], b: list[Tensor], what: str, tolerance: float = 1e-4) -> None:
+def _close(
+    a: list[Tensor],
+    b: list[Tensor],
+    what: str,
+    tolerance: float = 1e-4,
+) -> None:
     for mine, other in zip(a, b, strict=True):
         gap = float((mine - other).abs().max())
-        if not gap <= tolerance * (1 + float(mine.abs().max())):
+        size = float(mine.abs().max())
+        # Negated, so that a NaN fails.
+        if not gap <= tolerance * (1 + size):
             raise Broken(f"{what}: the results differ by {gap:.2g}")
 
 
@@ -147,10 +159,10 @@ def takes_tasks_in_any_order(part: MetaStrategy) -> None:
     """The order of the tasks in a meta-batch does not matter."""
     episodes = ready(part, [0])
     tasks = episodes.draw("train", 4, "tasks")
-    turned = Tasks(*(each.flip(1) for each in tasks))
-    _close(
-        _step(episodes, tasks), _step(episodes, turned), "tasks in another order", tolerance=1e-3
-    )
+    turned = Tasks(*(column.flip(1) for column in tasks))
+    straight = _step(episodes, tasks)
+    # Sums in another order differ by rounding, which a second derivative enlarges.
+    _close(straight, _step(episodes, turned), "tasks in another order", tolerance=1e-3)
 
 
 def uses_no_global_randomness(part: MetaStrategy) -> None:
@@ -168,23 +180,24 @@ def uses_no_global_randomness(part: MetaStrategy) -> None:
 
 def takes_any_task(part: MetaStrategy) -> None:
     """A meta-batch may be one task, with one example to learn from and one to be judged by."""
-    if part.trains:
-        episodes = ready(part, [0], tasks=1, shots=1, queries=1)
-        episodes.learn(1, lambda _: None)
-        if not episodes.sound().all():
-            raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
+    if not part.trains:
+        return
+    episodes = ready(part, [0], tasks=1, shots=1, queries=1)
+    episodes.learn(1, lambda _: None)
+    if not episodes.sound().all():
+        raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
 
 
 def learns(part: MetaStrategy) -> None:
     """After meta-training and adapting, the loss on new tasks is lower than it was."""
     benchmark = Lines()
-    outcome = meta_train(benchmark, part, [benchmark.stream(None, 0)], [0], CPU, "off")[0]
-    if outcome.adaptation is None:
-        raise Broken(outcome.fault)
-    before, after = (
-        outcome.adaptation.checks[0].loss[0],
-        float(np.mean(outcome.adaptation.loss[-1])),
-    )
+    distribution = benchmark.stream(None, 0)
+    outcomes = meta_train(benchmark, part, [distribution], [0], CPU, "off")
+    adaptation = outcomes[0].adaptation
+    if adaptation is None:
+        raise Broken(outcomes[0].fault)
+    before = adaptation.checks[0].loss[0]
+    after = float(np.mean(adaptation.loss[-1]))
     if not after < 0.95 * before:
         raise Broken(
             f"lines through the origin cost {before:.3g} before and {after:.3g} after, not 5 % less"
@@ -192,6 +205,14 @@ def learns(part: MetaStrategy) -> None:
 
 
 CHECKS: tuple[Callable[[MetaStrategy], None], ...] = (
-    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, takes_tasks_in_any_order, uses_no_global_randomness,
-    takes_any_task, pickles, is_recorded, learns,
-)  # fmt: skip
+    is_pure,
+    repeats_itself,
+    is_alone_as_in_company,
+    keeps_its_shapes,
+    takes_tasks_in_any_order,
+    uses_no_global_randomness,
+    takes_any_task,
+    pickles,
+    is_recorded,
+    learns,
+)

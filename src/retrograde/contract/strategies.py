@@ -1,4 +1,4 @@
-"""The contract: what every strategy must satisfy. Public, so that a plugin's own tests can use it."""
+"""The contract that every strategy must satisfy; public, for the tests of plugins."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,8 +36,10 @@ from retrograde.models.head import HEAD, of_head
 from retrograde.parts.author_code import whole
 from retrograde.parts.deadline import Late, limit, within
 from retrograde.randomness import seeded, torch_seed
+from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Scenario, Stream
+from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import form
 from retrograde.training.opaque import Opaque
@@ -55,51 +57,92 @@ BIAS = f"{HEAD}.bias"
 
 
 SLACK = 2**16
-"""Bytes by which a learner may grow beyond what its memory setting explains."""
+"""The number of bytes that a learner may grow beyond those that its memory setting explains."""
 
 
 class Trace(NamedTuple):
-    """What a run left after each task: the parameters (pure strategies only) and which test examples were right."""
+    """The results of a run after each task.
+
+    Args:
+        leaves: The tensors of the state; empty for learners that are not pure.
+        hits: True for test examples that were predicted right.
+    """
 
     leaves: list[list[torch.Tensor]]
     hits: list[Bool[np.ndarray, "replicate row"]]
 
 
-def trace(part: Part, benchmark: Benchmark, data: Dataset, seeds: list[int]) -> Trace:
-    """Run replicates without compiling and keep what each task left."""
+def trace(
+    part: Part,
+    benchmark: Benchmark,
+    data: Dataset,
+    seeds: list[int],
+) -> Trace:
+    """Run replicates without compiling.
+
+    Args:
+        part: The strategy or the learner.
+        benchmark: The benchmark.
+        data: The dataset that streams are cut from.
+        seeds: The seeds of the replicates.
+    """
     streams = [benchmark.stream(data, seed) for seed in seeds]
     if isinstance(part, Strategy):
-        return _trace(Vectorised(benchmark, part, streams, seeds, CPU))
-    traces = []
+        return _trace_strategy(Vectorised(benchmark, part, streams, seeds, CPU))
+    replicates = []
     for stream, seed in zip(streams, seeds, strict=True):
         with seeded(torch_seed(seed, "opaque")):
-            traces.append(_trace(Opaque(benchmark, part, stream, seed, CPU)))
-    return Trace([], [np.concatenate(hits) for hits in zip(*(t.hits for t in traces), strict=True)])
+            replicates.append(_trace_learner(Opaque(benchmark, part, stream, seed, CPU)))
+    by_task = zip(*replicates, strict=True)
+    return Trace([], [np.concatenate(hits) for hits in by_task])
 
 
-def _trace(backend: Any) -> Trace:
-    found = Trace([], [])
-    if isinstance(backend, Vectorised):
-        prepare(backend, Clocks(CPU))
-    for number in range(
-        len((backend.streams[0] if isinstance(backend, Vectorised) else backend.stream).tasks)
-    ):
+def _trace_strategy(backend: Vectorised) -> Trace:
+    results = Trace([], [])
+    prepare(backend, Clocks(CPU))
+    for number in range(len(backend.streams[0].tasks)):
         backend.learn(number, lambda _: None)
-        found.hits.append(backend.evaluate(backend.test_rows).hit)
-        if isinstance(backend, Vectorised):
-            found.leaves.append([leaf.clone() for leaf in pytree.tree_leaves(backend.state)])
-    return found
+        results.hits.append(backend.evaluate(backend.test_rows).hit)
+        leaves = pytree.tree_leaves(backend.state)
+        results.leaves.append([leaf.clone() for leaf in leaves])
+    return results
 
 
-def _equal(a: Trace, b: Trace, what: str, tolerance: float = 0.0) -> None:
+def _trace_learner(backend: Opaque) -> list[np.ndarray]:
+    """True for test examples that one replicate predicts right, after each task."""
+    hits = []
+    for number in range(len(backend.stream.tasks)):
+        backend.learn(number, lambda _: None)
+        hits.append(backend.evaluate(backend.test_rows).hit)
+    return hits
+
+
+def _equal(
+    a: Trace,
+    b: Trace,
+    what: str,
+    tolerance: float = 0.0,
+) -> None:
+    """Raise `Broken` unless two runs have the same results.
+
+    Predictions are compared only if there is no tolerance: a score that differs by rounding may
+    turn one.
+    """
     for task, (mine, other) in enumerate(zip(a.leaves, b.leaves, strict=True)):
         for left, right in zip(mine, other, strict=True):
-            gap = float((left - right).abs().max()) if left.numel() else 0.0
-            if not gap <= tolerance * (1 + float(left.abs().max() if left.numel() else 0)):
+            gap = _largest(left - right)
+            if not gap <= tolerance * (1 + _largest(left)):
                 raise Broken(f"{what}: after task {task + 1} the state differs by {gap:.2g}")
-    for task, (mine_hits, other_hits) in enumerate(zip(a.hits, b.hits, strict=True)):
-        if tolerance == 0 and not np.array_equal(mine_hits, other_hits):
+    if tolerance > 0:
+        return
+    for task, (left_hits, right_hits) in enumerate(zip(a.hits, b.hits, strict=True)):
+        if not np.array_equal(left_hits, right_hits):
             raise Broken(f"{what}: after task {task + 1} other test examples are right")
+
+
+def _largest(values: torch.Tensor) -> float:
+    """The largest absolute value; 0 without any."""
+    return float(values.abs().max()) if values.numel() else 0.0
 
 
 def _scenario(part: Part) -> Scenario:
@@ -107,22 +150,30 @@ def _scenario(part: Part) -> Scenario:
 
 
 def _benchmark(part: Part, **changes: Any) -> Blobs:
-    model = part.tried_on if isinstance(part, Strategy) else Blobs.model
-    settings: dict[str, Any] = {"scenario": _scenario(part), "model": model, "held": _held(part)}
+    """The easiest stream that the part can be trained on, with changed settings."""
+    settings: dict[str, Any] = {
+        "scenario": _scenario(part),
+        "model": part.tried_on if isinstance(part, Strategy) else Blobs.model,
+        "held": _held(part),
+    }
     return Blobs(**settings | changes)
 
 
 def _held(part: Part) -> int:
-    """How many clusters are kept for a preparation."""
+    """The number of clusters that are held out for pretraining."""
     return 4 if isinstance(part, Strategy) and prepares(part) else 0
 
 
-def _data(part: Part, tasks: int = 3, scramble_last: bool = False) -> Dataset:
+def _data(
+    part: Part,
+    tasks: int = 3,
+    scramble_last: bool = False,
+) -> Dataset:
     return blobs(tasks, scramble_last=scramble_last, held=_held(part))
 
 
 def _ready(part: Strategy, **changes: Any) -> tuple[Vectorised, torch.Tensor]:
-    """Two replicates that have learnt a task, and the rows of the next one; its last batch is ragged."""
+    """Two replicates after a task, and the rows of the next one, whose last batch is ragged."""
     benchmark = _benchmark(part, **changes)
     streams = [benchmark.stream(_data(part), seed) for seed in (0, 1)]
     backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
@@ -137,37 +188,32 @@ def is_pure(part: Part) -> None:
         return
     need_frozen(part)
     backend, rows = _ready(part)
-    _same_again(
-        backend.step_all,
-        "step",
-        backend.state,
-        backend.buffers,
-        rows[0],
-        backend.tables,
-        backend.train_x,
-    )
+    inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    _same_again(backend.step_all, "step", *inputs)
     if prepares(part):
         lesson = next(given(backend))
-        _same_again(
-            backend.prepare_all, "prepare", backend.state, backend.buffers, lesson, backend.train_x
-        )
+        lesson_inputs = (backend.state, backend.buffers, lesson, backend.train_x)
+        _same_again(backend.prepare_all, "prepare", *lesson_inputs)
     backend.try_prediction()
 
 
 def _same_again(run: Callable[..., Any], name: str, *inputs: Any) -> None:
+    """Raise `Broken` if a function changes its inputs, or gives another result the second time."""
     before = pytree.tree_map(torch.clone, inputs)
     first = pytree.tree_leaves(run(*inputs))
     if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
         raise Broken(f"{name} changes a tensor in place; return new tensors")
     if not same(first, pytree.tree_leaves(run(*inputs))):
         raise Broken(
-            f"the same {name} twice gives two results; keep nothing on self and draw nothing at random"
+            f"the same {name} twice gives two results; "
+            "keep nothing on self and draw nothing at random"
         )
 
 
 def repeats_itself(part: Part) -> None:
     """The same seed gives the same result."""
-    first, second = (trace(part, _benchmark(part), _data(part), [3]) for _ in range(2))
+    first = trace(part, _benchmark(part), _data(part), [3])
+    second = trace(part, _benchmark(part), _data(part), [3])
     _equal(first, second, "two runs of seed 3")
 
 
@@ -176,11 +222,11 @@ def is_alone_as_in_company(part: Part) -> None:
     benchmark = _benchmark(part, uneven=True)
     together = trace(part, benchmark, _data(part), [0, 1, 2])
     alone = trace(part, benchmark, _data(part), [1])
-    own = Trace(
-        [[leaf[1:2] for leaf in leaves] for leaves in together.leaves],
-        [hits[1:2] for hits in together.hits],
-    )
-    _equal(alone, own, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
+    leaves = [[leaf[1:2] for leaf in task] for task in together.leaves]
+    hits = [task[1:2] for task in together.hits]
+    company = Trace(leaves, hits)
+    # Products of stacked tensors may be summed in another order.
+    _equal(alone, company, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
 
 
 def keeps_its_shapes(part: Part) -> None:
@@ -188,9 +234,10 @@ def keeps_its_shapes(part: Part) -> None:
     if not isinstance(part, Strategy):
         return
     backend, _ = _ready(part)
-    forms = [form(state) for state in (backend.initial[0], backend.state)]
-    if forms[0] != forms[1]:
-        raise Broken(f"the state was {forms[0]} and became {forms[1]}")
+    before = form(backend.initial[0])
+    after = form(backend.state)
+    if before != after:
+        raise Broken(f"the state was {before} and became {after}")
 
 
 def uses_no_global_randomness(part: Part) -> None:
@@ -205,42 +252,58 @@ def uses_no_global_randomness(part: Part) -> None:
     _equal(runs[0], runs[1], "two runs under different global seeds")
 
 
+def _outcome(part: Part, benchmark: Blobs) -> Outcome:
+    """Train one replicate without compiling."""
+    stream = benchmark.stream(_data(part, benchmark.tasks), 0)
+    outcomes = train(benchmark, part, [stream], [0], CPU, "off")
+    return outcomes[0]
+
+
 def takes_any_batch(part: Part) -> None:
     """Ragged and size-1 batches are learnt from, and padding changes nothing."""
     for batch in (1, 7):
         benchmark = _benchmark(part, batch=batch)
-        outcome = train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")[0]
-        if not outcome.sound:
+        if not _outcome(part, benchmark).sound:
             raise Broken(f"a parameter or a score became non-finite with batch={batch}")
     if isinstance(part, Strategy) and part.schedule().batch != 1:
         _ignores_padding(part)
 
 
 def _ignores_padding(part: Strategy) -> None:
+    """Raise `Broken` if a step depends on the examples that padding repeats."""
     backend, rows = _ready(part, batch=7)
     last = rows[-1]
     padding = last[..., 3] == 0
     if not padding.any():
         raise Broken("no batch was ragged, so that padding could not be tried")
+    example = last[..., 0]
     other = last.clone()
-    other[..., 0] = torch.where(padding, (last[..., 0] + 1) % len(backend.train_x), last[..., 0])
-    results = [
-        backend.step_all(backend.state, backend.buffers, r, backend.tables, backend.train_x)
-        for r in (last, other)
-    ]
-    if not same(*(pytree.tree_leaves(result) for result in results)):
+    another = (example + 1) % len(backend.train_x)
+    other[..., 0] = torch.where(padding, another, example)
+
+    def after(rows: torch.Tensor) -> list[torch.Tensor]:
+        result = backend.step_all(
+            backend.state, backend.buffers, rows, backend.tables, backend.train_x
+        )
+        leaves: list[torch.Tensor] = pytree.tree_leaves(result)
+        return leaves
+
+    if not same(after(last), after(other)):
         raise Broken("rows of weight 0 change the step; weigh each example's loss by batch.weight")
 
 
 def learns(part: Part) -> None:
     """It learns a trivial task."""
-    glances = (part.schedule().glances if isinstance(part, Strategy) else None) or 1
-    benchmark = _benchmark(part, tasks=1, epochs=max(1, 10 // glances))
-    outcome = train(benchmark, part, [benchmark.stream(_data(part, 1), 0)], [0], CPU, "off")[0]
+    own_glances = part.schedule().glances if isinstance(part, Strategy) else None
+    # A strategy that takes several steps on each mini-batch gets about as many steps in all.
+    epochs = max(1, 10 // (own_glances or 1))
+    benchmark = _benchmark(part, tasks=1, epochs=epochs)
+    outcome = _outcome(part, benchmark)
     accuracy = outcome.correct[-1][0] / outcome.tests[0]
     if not accuracy > 0.9:
         raise Broken(
-            f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, not above 0.9"
+            f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, "
+            "not above 0.9"
         )
 
 
@@ -250,28 +313,38 @@ def stays_within_its_memory(part: Part) -> None:
         _grows_little(part)
         return
     _holds_few(part)
-    memory, declared = part.remember(), getattr(part, "memory", None)
+    memory = part.remember()
+    declared = getattr(part, "memory", None)
     if memory is None:
         return
     if declared is not None and memory.size > declared:
         raise Broken(
             f"remember() keeps {memory.size} examples where the setting says memory={declared}"
         )
+    _replays_few(part, memory)
+
+
+def _replays_few(part: Strategy, memory: Memory) -> None:
+    """Raise `Broken` if the memory, at any task, holds or replays more examples than its size."""
     benchmark = _benchmark(part)
-    stream, held = benchmark.stream(_data(part), 0), memory.empty()
+    stream = benchmark.stream(_data(part), 0)
+    schedule = part.schedule()
+    incoming, _ = schedule.pace(benchmark, len(stream.tasks))
+    held = memory.empty()
     for number in range(len(stream.tasks)):
-        rows, after = train_rows(stream, number, benchmark, part.schedule(), memory, held, 0)
+        rows, after = train_rows(stream, number, benchmark, schedule, memory, held, 0)
         held = after or held
-        replayed = rows[-1, part.schedule().pace(benchmark, len(stream.tasks))[0] :]
-        old = {tuple(row) for row in replayed[replayed[:, 3] > 0, :3].tolist()}
-        if len(held.filled) > memory.size or len(old) > memory.size:
-            raise Broken(
-                f"{max(len(held.filled), len(old))} examples are held where memory={memory.size}"
-            )
+        # The replayed rows of the last step, without padding; an example may occur in two rounds.
+        replayed = rows[-1, incoming:]
+        replayed = replayed[replayed[:, 3] > 0, :3]
+        distinct = {tuple(row) for row in replayed.tolist()}
+        most = max(len(held.filled), len(distinct))
+        if most > memory.size:
+            raise Broken(f"{most} examples are held where memory={memory.size}")
 
 
 def _holds_few(part: Strategy) -> None:
-    """Count what is held in all, where a strategy has examples in its own state."""
+    """Raise `Broken` if a strategy with examples in its own state holds too many in all."""
     allowed = getattr(part, "memory", None)
     if type(part).own_examples is Strategy.own_examples or allowed is None:
         return
@@ -279,13 +352,18 @@ def _holds_few(part: Strategy) -> None:
     held = max(backend.held_examples())
     if held > allowed:
         raise Broken(
-            f"{held} examples are held, with those of its own state, where the setting says memory={allowed}"
+            f"{held} examples are held, with those of its own state, where the setting says "
+            f"memory={allowed}"
         )
 
 
 def _grows_little(learner: Learner) -> None:
-    benchmark, data = _benchmark(learner), blobs(train=2000)
-    allowed = getattr(learner, "memory", 0) * (data.x_train[0].nbytes + 64) + SLACK
+    """Raise `Broken` if a learner's pickle grows by more than its memory setting explains."""
+    benchmark = _benchmark(learner)
+    # Many examples: a learner that keeps them all grows by far more than the slack.
+    data = blobs(train=2000)
+    example = data.x_train[0].nbytes + 64
+    allowed = getattr(learner, "memory", 0) * example + SLACK
     with seeded(0):
         backend = Opaque(benchmark, learner, benchmark.stream(data, 0), 0, CPU)
         for number in range(benchmark.tasks):
@@ -299,14 +377,19 @@ def _grows_little(learner: Learner) -> None:
 
 
 def sees_no_future(part: Part) -> None:
-    """What it has learnt after a task does not depend on later tasks' examples."""
+    """Learning up to the end of a task does not depend on later tasks' examples."""
+    # Test examples of the last task are scrambled too, and so are left out.
     earlier = _earlier(part)
 
     def before_the_last(scramble: bool) -> Trace:
-        whole = trace(part, _benchmark(part), _data(part, scramble_last=scramble), [0])
-        return Trace(whole.leaves[:-1], [hits[:, earlier] for hits in whole.hits[:-1]])
+        data = _data(part, scramble_last=scramble)
+        results = trace(part, _benchmark(part), data, [0])
+        hits = [task[:, earlier] for task in results.hits[:-1]]
+        return Trace(results.leaves[:-1], hits)
 
-    _equal(before_the_last(False), before_the_last(True), "with and without a scrambled last task")
+    plain = before_the_last(scramble=False)
+    scrambled = before_the_last(scramble=True)
+    _equal(plain, scrambled, "with and without a scrambled last task")
 
 
 def predicts_examples_apart(part: Part) -> None:
@@ -318,7 +401,8 @@ def predicts_examples_apart(part: Part) -> None:
     rows = torch.from_numpy(backend.test_rows[0])
     some = spread(rows.shape[1])
     together = backend.scores(rows)[:, some]
-    alone = torch.cat([backend.scores(rows[:, [each]]) for each in some.tolist()], dim=1)
+    each_alone = [backend.scores(rows[:, [place]]) for place in some.tolist()]
+    alone = torch.cat(each_alone, dim=1)
     if not agree(together.flatten(0, 1), alone.flatten(0, 1)):
         raise Broken(
             "an example alone and among others has different scores; predict each row by itself"
@@ -326,6 +410,7 @@ def predicts_examples_apart(part: Part) -> None:
 
 
 def _answers_apart(learner: Learner) -> None:
+    """Raise `Broken` if a learner's scores of an example depend on others."""
     benchmark = _benchmark(learner)
     with seeded(0):
         backend = Opaque(benchmark, learner, benchmark.stream(_data(learner), 0), 0, CPU)
@@ -337,66 +422,101 @@ def _answers_apart(learner: Learner) -> None:
 
 
 def _earlier(part: Part) -> Bool[np.ndarray, " row"]:
-    """Which test rows belong to any but the last task."""
+    """True for the test rows of all tasks but the last."""
     stream = _benchmark(part).stream(_data(part), 0)
     counts = [len(task.test.row) for task in stream.tasks]
     return np.arange(sum(counts)) < sum(counts[:-1])
 
 
 SHORT, LONG = 2, 20
-"""Tasks of a stream, and of one that begins with the same tasks: so many that a share of a memory is less than a task."""
+"""The numbers of tasks of a stream, and of a longer one that begins with the same tasks.
+
+In the longer one, a task's share of a memory is less than its examples.
+"""
 
 
 def knows_no_length(part: Part) -> None:
-    """Learning is the same in a longer stream that begins with the same tasks, and has as many output units."""
+    """Learning is the same in a longer stream with the same first tasks and as many outputs."""
     if "length" in part.knows():
         raise Declared("it knows ahead how many tasks or classes the whole stream has")
     benchmark = _benchmark(part, tasks=LONG, examples=16)
+    # The short one keeps the dataset, and so the output units, of the long one.
     long = benchmark.stream(_data(part, LONG), 0)
-    short = replace(long, tasks=long.tasks[:SHORT], units=long.units[:SHORT])
-    learnt = [_learnt(part, benchmark, stream, short) for stream in (short, long)]
-    for task, (mine, other) in enumerate(zip(*learnt, strict=True)):
+    short = replace(
+        long,
+        tasks=long.tasks[:SHORT],
+        units=long.units[:SHORT],
+    )
+    in_short = _learnt(part, benchmark, short, short)
+    in_long = _learnt(part, benchmark, long, short)
+    for task, (mine, other) in enumerate(zip(in_short, in_long, strict=True)):
         if not _same_but_for_padding(part, mine, other):
             raise Broken(
                 f"after task {task + 1} it differs between streams of {SHORT} and {LONG} tasks; "
-                "let knows() declare the length, or do without net.tasks and memories that share their slots among all tasks"
+                "let knows() declare the length, or do without net.tasks and memories that share "
+                "their slots among all tasks"
             )
 
 
-def _same_but_for_padding(part: Part, mine: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    """Compare bit for bit, or to rounding where steps of a longer stream have more padding."""
+def _same_but_for_padding(
+    part: Part,
+    mine: list[torch.Tensor],
+    other: list[torch.Tensor],
+) -> bool:
+    """True if tensors are equal, but for rounding if steps of a longer stream have more padding."""
+    # Rows of weight 0 add exact zeros, but a longer sum may be taken in another order.
     padded = isinstance(part, Strategy) and part.schedule().widening
     tolerance = 1e-4 if padded else 0.0
+    close = partial(torch.allclose, rtol=tolerance, atol=tolerance)
     pairs = zip(mine, other, strict=True)
-    return all(
-        torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in pairs
-    )
+    return all(close(a.double(), b.double()) for a, b in pairs)
 
 
 def _learnt(
-    part: Part, benchmark: Blobs, stream: Stream, tested: Stream
+    part: Part,
+    benchmark: Blobs,
+    stream: Stream,
+    tested: Stream,
 ) -> list[list[torch.Tensor]]:
-    """The model's parameters, the optimiser's slots and the right answers on some tests after each of the first tasks."""
+    """The results of a stream after each of its first tasks.
+
+    They are the model's parameters, the optimiser's slots, and True for right predictions on the
+    tests of another stream.
+
+    Args:
+        part: The strategy or the learner.
+        benchmark: The benchmark.
+        stream: The stream to learn from.
+        tested: The stream whose tasks are counted and tested.
+    """
     backend = _backend(part, benchmark, stream)
-    found = []
+    results = []
     for number in range(len(tested.tasks)):
         backend.learn(number, lambda _: None)
         slots = pytree.tree_leaves(backend.state.slots) if isinstance(backend, Vectorised) else []
         hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).hit)
-        found.append([value.clone() for value in (*backend.parameters().values(), *slots, hit)])
-    return found
+        tensors = (*backend.parameters().values(), *slots, hit)
+        # Copies, because a learner trains its parameters in place.
+        results.append([value.clone() for value in tensors])
+    return results
 
 
-def _backend(part: Part, benchmark: Blobs, stream: Stream) -> Vectorised | Opaque:
+def _backend(
+    part: Part,
+    benchmark: Blobs,
+    stream: Stream,
+) -> Vectorised | Opaque:
     """One replicate, ready to learn its first task."""
-    return (
-        Opaque(benchmark, part, stream, 0, CPU)
-        if isinstance(part, Learner)
-        else _prepared(part, benchmark, stream)
-    )
+    if isinstance(part, Learner):
+        return Opaque(benchmark, part, stream, 0, CPU)
+    return _prepared(part, benchmark, stream)
 
 
-def _prepared(part: Strategy, benchmark: Blobs, stream: Stream) -> Vectorised:
+def _prepared(
+    part: Strategy,
+    benchmark: Blobs,
+    stream: Stream,
+) -> Vectorised:
     backend = Vectorised(benchmark, part, [stream], [0], CPU)
     prepare(backend, Clocks(CPU))
     return backend
@@ -410,70 +530,96 @@ def counts_no_class_to_come(part: Part) -> None:
         return
     benchmark = _benchmark(part)
     stream = benchmark.stream(_data(part), 0)
-    learnt = [_without_last(part, benchmark, stream, raised) for raised in (0.0, 5.0)]
-    if not same(*learnt):
+    plain = _without_last(part, benchmark, stream, raised=0.0)
+    raised = _without_last(part, benchmark, stream, raised=5.0)
+    if not same(plain, raised):
         raise Broken(
-            "it differs where units of classes to come start higher; mask them, or let knows() declare classes"
+            "it differs where units of classes to come start higher; "
+            "mask them, or let knows() declare classes"
         )
 
 
 def _without_last(
-    part: Strategy, benchmark: Blobs, stream: Stream, raised: float
+    part: Strategy,
+    benchmark: Blobs,
+    stream: Stream,
+    raised: float,
 ) -> list[torch.Tensor]:
-    """The parameters learned from all tasks but the last, without its units, whose biases start that much higher."""
+    """The parameters that are learned from all tasks but the last, without the units of the last.
+
+    Args:
+        part: The strategy.
+        benchmark: The benchmark.
+        stream: The stream to learn from.
+        raised: A number that is added to the initial biases of the last task's units.
+    """
     backend = _prepared(part, benchmark, stream)
+    # If these units have a part in the loss, a higher bias changes the gradient of all others.
     unmet = torch.from_numpy(stream.units[-1])
     params = backend.parameters()
     params = params | {BIAS: params[BIAS] + raised * unmet}
     backend.state = backend.state.replace(params=params)
-    backend.initial = backend.state, backend.buffers
+    # Strategies that start every task afresh start from here.
+    backend.initial = (backend.state, backend.buffers)
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
-    return [
-        value[:, ~unmet] if of_head(name) else value for name, value in backend.parameters().items()
-    ]
+    learned = backend.parameters()
+    return [value[:, ~unmet] if of_head(name) else value for name, value in learned.items()]
 
 
 def weighs_as_it_says(part: Part) -> None:
-    """It weighs losses on past examples by the number of tasks where the benchmark says so, or is refused."""
+    """It weighs losses on past examples by the number of tasks if asked to, or is refused."""
     said = part.weighs()
     if said == "refuses":
         raise Declared("it refuses weighting=tasks")
     stream = _benchmark(part).stream(_data(part), 0)
-    by_examples, by_tasks = (
-        _learnt(part, _benchmark(part, weighting=weighting), stream, stream)
-        for weighting in ("examples", "tasks")
-    )
-    alike = all(same(mine, other) for mine, other in zip(by_examples, by_tasks, strict=True))
+    by_examples = _learnt(part, _benchmark(part, weighting="examples"), stream, stream)
+    by_tasks = _learnt(part, _benchmark(part, weighting="tasks"), stream, stream)
+    pairs = zip(by_examples, by_tasks, strict=True)
+    alike = all(same(mine, other) for mine, other in pairs)
     if alike and said == "heeds":
         raise Broken(
-            "weighting=tasks changes nothing; use arrival.now, arrival.past, arrival.with_memory or arrival.beside"
+            "weighting=tasks changes nothing; "
+            "use arrival.now, arrival.past, arrival.with_memory or arrival.beside"
         )
     if not alike and said != "heeds":
         raise Broken(
-            f"weighting=tasks changes what is learnt, though its weighing is {said!r}; make it 'heeds'"
+            f"weighting=tasks changes what is learnt, though its weighing is {said!r}; "
+            "make it 'heeds'"
         )
 
 
 CHECKS: tuple[Callable[[Part], None], ...] = (
-    is_pure, repeats_itself, is_alone_as_in_company, keeps_its_shapes, uses_no_global_randomness, takes_any_batch, pickles,
-    is_recorded, learns, stays_within_its_memory, sees_no_future, predicts_examples_apart, knows_no_length,
-    counts_no_class_to_come, weighs_as_it_says,
-)  # fmt: skip
+    is_pure,
+    repeats_itself,
+    is_alone_as_in_company,
+    keeps_its_shapes,
+    uses_no_global_randomness,
+    takes_any_batch,
+    pickles,
+    is_recorded,
+    learns,
+    stays_within_its_memory,
+    sees_no_future,
+    predicts_examples_apart,
+    knows_no_length,
+    counts_no_class_to_come,
+    weighs_as_it_says,
+)
 
 
 _IN = "It works in the {}-incremental scenario."
 
 
 def works_in(part: Part, scenario: Scenario) -> Verdict:
-    """Whether it trains in a scenario, or declares that it does not."""
+    """Try the claim that a part trains in a scenario, unless it declares that it does not."""
     claim = _IN.format(scenario)
     if scenario not in part.scenarios:
         return Verdict(claim, "declared", f"it does {', '.join(part.scenarios)}-incremental only")
     benchmark = _benchmark(part, scenario=scenario)
 
     def runs(_: Part) -> None:
-        if not train(benchmark, part, [benchmark.stream(_data(part), 0)], [0], CPU, "off")[0].sound:
+        if not _outcome(part, benchmark).sound:
             raise Broken("a parameter or a score became non-finite")
 
     return verdict(part, runs, claim)
@@ -485,17 +631,22 @@ def checks_of(part: Part | MetaStrategy) -> tuple[Callable[[Any], None], ...]:
 
 
 def verdicts(part: Part | MetaStrategy) -> Iterator[Verdict]:
-    """The whole contract, check by check; where their time is over, the last verdict says so."""
+    """Try the whole contract, check by check.
+
+    If the time of all checks together is over, the last verdict is a failure that says so.
+    """
     until = time.monotonic() + limit("check")
     for claim, outcome in _outcomes(part):
+        # A check that begins late gets a moment, since a limit of 0 would be none.
+        left = max(0.001, until - time.monotonic())
         try:
-            with within("check", type(part).__name__, max(0.001, until - time.monotonic())):
-                found = outcome()
+            with within("check", type(part).__name__, left):
+                tried = outcome()
         except Late as error:
             why = f"{error} The claims after it were not tried."
             yield Verdict(claim, "failed", why, whole(error))
             return
-        yield found
+        yield tried
 
 
 def _outcomes(part: Part | MetaStrategy) -> Iterator[tuple[str, Callable[[], Verdict]]]:

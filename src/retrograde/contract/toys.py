@@ -13,50 +13,83 @@ from retrograde.streams.stream import Examples, Preparation, Stream, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Blobs(Benchmark):
-    """Well separated clusters, two classes per task, the highest first: the easiest stream there is."""
+    """The easiest stream: well separated clusters, two classes per task, the highest first."""
 
     model: str = "mlp-16"
     tasks: int = 3
-    held: int = 0  # classes that the stream does not have, for a preparation
-    uneven: bool = False  # tasks are of other sizes for every seed
+    # The number of classes that are held out of the stream, for pretraining.
+    held: int = 0
+    # Tasks are of other sizes for every seed.
+    uneven: bool = False
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
-        stream = split_classes(
-            data, np.split(np.arange(2 * self.tasks)[::-1], self.tasks), self.scenario
-        )
+        classes = np.arange(2 * self.tasks)[::-1]
+        groups = np.split(classes, self.tasks)
+        stream = split_classes(data, groups, self.scenario)
         if self.uneven:
-            stream = replace(
-                stream,
-                tasks=tuple(
-                    _shortened(task, 12 * ((seed + i) % 3)) for i, task in enumerate(stream.tasks)
-                ),
-            )
+            tasks = [
+                _shortened(task, 12 * ((seed + number) % 3))
+                for number, task in enumerate(stream.tasks)
+            ]
+            stream = replace(stream, tasks=tuple(tasks))
         if not self.held:
             return stream
+        return replace(stream, preparation=self._preparation(data, stream))
+
+    def _preparation(
+        self,
+        data: Dataset,
+        stream: Stream,
+    ) -> Preparation:
+        """Pretraining on the classes that are held out, which share the stream's output units."""
         unit = np.arange(data.classes) - 2 * self.tasks
         unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
-        lessons = Preparation(
-            of_classes(data.y_train, unit), lessons=20, classes=2, shots=3, queries=2, rehearsed=6
+        examples = of_classes(data.y_train, unit)
+        return Preparation(
+            examples,
+            lessons=20,
+            classes=2,
+            shots=3,
+            queries=2,
+            rehearsed=6,
         )
-        return replace(stream, preparation=lessons)
 
 
 def _shortened(task: Task, by: int) -> Task:
-    return task._replace(train=Examples(task.train.row[by:], task.train.y[by:]))
+    row, y = task.train
+    return task._replace(train=Examples(row[by:], y[by:]))
 
 
-def blobs(tasks: int = 3, train: int = 23, scramble_last: bool = False, held: int = 0) -> Dataset:
-    """Clusters in 12 dimensions; `scramble_last` replaces the examples of the last task by noise; `held` more are in none."""
+def blobs(
+    tasks: int = 3,
+    train: int = 23,
+    scramble_last: bool = False,
+    held: int = 0,
+) -> Dataset:
+    """A dataset of clusters in 12 dimensions.
+
+    Args:
+        tasks: The number of tasks, of two clusters each.
+        train: The number of training examples of each cluster.
+        scramble_last: If True, the examples of the last task are replaced by noise.
+        held: The number of further clusters that are in no task.
+    """
     random = generator(0, "blobs")
     centres = 2 * random.standard_normal((2 * tasks, 12))
-    centres = np.concatenate([centres, 2 * generator(0, "held").standard_normal((held, 12))])
+    # A generator of their own: the tasks are the same with and without held-out clusters.
+    further = 2 * generator(0, "held").standard_normal((held, 12))
+    centres = np.concatenate([centres, further])
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
         y = np.repeat(np.arange(len(centres)), count)
         x = centres[y] + 0.3 * random.standard_normal((len(y), 12))
         if scramble_last:
-            x = np.where(y[:, None] < 2, generator(1, "noise").standard_normal(x.shape), x)
+            noise = generator(1, "noise").standard_normal(x.shape)
+            # Classes come in descending order, so the last task has classes 0 and 1.
+            x = np.where(y[:, None] < 2, noise, x)
         return x.astype(np.float32), y
 
-    return Dataset("blobs", *part(train), *part(10))
+    x_train, y_train = part(train)
+    x_test, y_test = part(10)
+    return Dataset("blobs", x_train, y_train, x_test, y_test)

@@ -1,1 +1,1 @@
-"""Datasets as arrays, and where they come from."""
+"""Datasets as arrays, and the sources that they come from."""

@@ -1,4 +1,4 @@
-"""The user's cache folder, and files that are kept in it."""
+"""The user's cache folder, and the files that are kept in it."""
 
 import os
 import tempfile
@@ -8,17 +8,26 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where retrograde keeps what it can fetch or make again."""
+    """The folder for data that retrograde can download or compute again."""
+    parent = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "retrograde"
+        return Path(parent).expanduser() / "retrograde"
     except RuntimeError:  # nobody's home is known, as in some containers
         return Path(tempfile.gettempdir(), "retrograde")
 
 
 def keep(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file of the cache so that it is there whole or not at all; where it cannot be, it is made again the next time."""
+    """Write a file of the cache as a whole or not at all.
+
+    A file that cannot be written is not an error: its content is computed again the next time.
+
+    Args:
+        path: The file of the cache.
+        write: Writes the content to the path that it is given.
+    """
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that the move is within one file system and therefore atomic.
         with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
             whole = Path(folder) / path.name
             write(whole)

@@ -14,7 +14,19 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Train and test examples; `scale` turns a stored value into what a model sees."""
+    """Training and test examples with their labels.
+
+    Args:
+        name: The name in messages and records.
+        x_train: Training examples as they are stored, of any one shape.
+        y_train: Labels 0, 1, 2, ... of the training examples; every class occurs.
+        x_test: Test examples, of the shape and dtype of the training examples.
+        y_test: Labels of the test examples; every class occurs.
+        scale: The factor from a stored value to the value that a model sees.
+
+    Raises:
+        UserError: The arrays do not fit together.
+    """
 
     name: str
     x_train: Shaped[np.ndarray, "train *shape"]
@@ -24,7 +36,7 @@ class Dataset:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise `UserError` where the arrays do not fit together."""
+        """Raise `UserError` if the arrays do not fit together."""
         _check_examples(self)
         _check_classes(self)
 
@@ -35,7 +47,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return int(self.y_train.max()) + 1
 
     @cached_property
@@ -44,45 +56,62 @@ class Dataset:
         sha = hashlib.sha256(repr(self.scale).encode())
         for name in ARRAYS:
             array = np.ascontiguousarray(getattr(self, name))
+            # Equal bytes of another shape or type are other data.
             sha.update(repr((name, array.shape, array.dtype.str)).encode())
             sha.update(array.tobytes())
         return sha.hexdigest()[:12]
 
 
 def _check_examples(data: Dataset) -> None:
-    for part in ("train", "test"):
-        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
-        if not x.size:
-            raise UserError(
-                f"There are examples, of at least one number each; x_{part} of {data.name} has shape {x.shape}."
-            )
-        if len(x) != len(y):
-            raise UserError(
-                f"There is one label for each example; {data.name} has {len(x)} x_{part}, {len(y)} y_{part}."
-            )
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise UserError(
-                f"Examples are finite; x_{part} of {data.name} holds NaN or infinity. Clean it first."
-            )
-    if data.x_train.shape[1:] != data.x_test.shape[1:] or data.x_train.dtype != data.x_test.dtype:
+    _check_part("train", data.x_train, data.y_train, data.name)
+    _check_part("test", data.x_test, data.y_test, data.name)
+    train = data.x_train
+    test = data.x_test
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise UserError(
             f"Train and test examples have one shape and type; {data.name} has "
-            f"{data.x_train.shape[1:]} {data.x_train.dtype} and {data.x_test.shape[1:]} {data.x_test.dtype}."
+            f"{train.shape[1:]} {train.dtype} and {test.shape[1:]} {test.dtype}."
+        )
+
+
+def _check_part(
+    part: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    name: str,
+) -> None:
+    if not x.size:
+        raise UserError(
+            f"There are examples, of at least one number each; x_{part} of {name} "
+            f"has shape {x.shape}."
+        )
+    if len(x) != len(y):
+        raise UserError(
+            f"There is one label for each example; {name} has {len(x)} x_{part}, {len(y)} y_{part}."
+        )
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise UserError(
+            f"Examples are finite; x_{part} of {name} holds NaN or infinity. Clean it first."
         )
 
 
 def _check_classes(data: Dataset) -> None:
-    known = np.unique(data.y_train)
-    if not np.array_equal(known, np.arange(len(known))):
+    # Labels index output units, so a gap would be a unit without examples.
+    trained = np.unique(data.y_train)
+    if not np.array_equal(trained, np.arange(len(trained))):
         raise UserError(
-            f"Labels are 0, 1, 2, ... and each class has training examples; y_train of {data.name} holds {_few(known)}."
+            "Labels are 0, 1, 2, ... and each class has training examples; "
+            f"y_train of {data.name} holds {_few(trained)}."
         )
     tested = np.unique(data.y_test)
-    if not np.array_equal(known, tested):
+    if not np.array_equal(trained, tested):
         raise UserError(
-            f"Every class has training and test examples; of {data.name}, y_train holds {_few(known)}, y_test {_few(tested)}."
+            f"Every class has training and test examples; of {data.name}, "
+            f"y_train holds {_few(trained)}, y_test {_few(tested)}."
         )
 
 
 def _few(labels: np.ndarray) -> str:
-    return ", ".join(map(str, labels[:12].tolist())) + (", ..." if len(labels) > 12 else "")
+    """The first labels as text, for a message."""
+    first = ", ".join(map(str, labels[:12].tolist()))
+    return f"{first}, ..." if len(labels) > 12 else first

@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,69 +22,95 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".ti
 
 
 CHANNELS = (1, 3, 4)
-"""Channels of an image: grey, colours, and colours with transparency."""
+"""Possible numbers of channels: grey, colours, and colours with transparency."""
 
 
 IMAGE_BYTES = 200_000_000
-"""The size of an image's file."""
+"""The largest size of an image file."""
 
 
 PNG_END = b"IEND\xaeB`\x82"
 
 
 FOLDERS = 20_000
-"""Folders in an image folder: ImageNet has a tenth of them."""
+"""The largest number of folders in an image folder; ImageNet has a tenth of them."""
+
+_Groups = dict[tuple[str, str], list[np.ndarray]]
+"""Images by part ("train" or "test") and label."""
 
 
 def arrays(path: Path) -> Dataset:
-    """The dataset in a `.npz` of plain arrays; raises `UserError` for a missing, damaged or unusable one."""
+    """The dataset in a `.npz` of plain arrays.
+
+    Args:
+        path: A file with `x_train`, `y_train`, `x_test` and `y_test`, as `np.savez` writes it.
+            Examples are (n, features), (n, height, width) or (n, channels, height, width), and
+            labels are whole numbers. Bytes are scaled by 1 / 255.
+
+    Raises:
+        UserError: The file is missing, damaged or unusable.
+    """
+    loaded = _read_npz(path)
+    missing = [name for name in ARRAYS if name not in loaded]
+    if missing:
+        raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
+    # A .npz is a zip, and np.load gives any member that is not a .npy as bytes.
+    others = [name for name in ARRAYS if not isinstance(loaded[name], np.ndarray)]
+    if others:
+        raise UserError(
+            f"A .npz holds arrays, as np.savez writes them; {others[0]} of {path} is none."
+        )
+    for name in ("x_train", "x_test"):
+        loaded[name] = _as_examples(loaded[name], f"{name} of {path}")
+    for name in ("y_train", "y_test"):
+        loaded[name] = _as_labels(loaded[name], f"{name} of {path}")
+    scale = 1 / 255 if loaded["x_train"].dtype == np.uint8 else 1.0
+    return Dataset(path.stem, **loaded, scale=scale)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    """The members of a `.npz` that a dataset needs, by name: arrays, if the file is sound."""
     try:
         kind(path)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            missing = [name for name in ARRAYS if name not in found.files]
-            _check_bytes(
-                path, sum(member.file_size for member in found.zip.infolist()), physical_bytes()
-            )
-            arrays = {name: found[name] for name in ARRAYS if name not in missing}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+            present = [name for name in ARRAYS if name in members.files]
+            unpacked = sum(member.file_size for member in members.zip.infolist())
+            _check_bytes(path, unpacked, physical_bytes())
+            return {name: members[name] for name in present}
     except UserError:
         raise
     except Exception as error:  # a damaged file fails in many ways
         raise UserError(f"{path} cannot be read as a .npz of plain arrays: {error}.") from error
-    if missing:
-        raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
-    if plain := [name for name in ARRAYS if not isinstance(arrays[name], np.ndarray)]:
-        raise UserError(
-            f"A .npz holds arrays, as np.savez writes them; {plain[0]} of {path} is none."
-        )
-    for name in ("x_train", "x_test"):
-        arrays[name] = _as_examples(arrays[name], f"{name} of {path}")
-    for name in ("y_train", "y_test"):
-        arrays[name] = _as_labels(arrays[name], f"{name} of {path}")
-    scale = 1 / 255 if arrays["x_train"].dtype == np.uint8 else 1.0
-    return Dataset(path.stem, **arrays, scale=scale)
 
 
 def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
     if x.ndim not in (2, 3, 4):
         raise UserError(
-            f"Examples are (n, features), (n, height, width) or (n, channels, height, width); {where} is {x.shape}."
+            "Examples are (n, features), (n, height, width) or (n, channels, height, width); "
+            f"{where} is {x.shape}."
         )
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
-    if (
-        x.ndim == 4
-        and x.shape[3] in CHANNELS
-        and x.shape[1] not in CHANNELS
-        and x.shape[2] != x.shape[3]
-    ):
+    if _has_channels_last(x):
         array = where.partition(" ")[0]
         raise UserError(
-            f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem to come last. "
-            f"Save it with {array} = {array}.transpose(0, 3, 1, 2)."
+            f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem "
+            f"to come last. Save it with {array} = {array}.transpose(0, 3, 1, 2)."
         )
     x = x[:, None] if x.ndim == 3 else x
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-        return x if x.dtype == np.uint8 else x.astype(np.float32)
+    if x.dtype == np.uint8:
+        return x
+    # A number that float32 cannot hold becomes infinite, which `Dataset` refuses.
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
+
+
+def _has_channels_last(x: np.ndarray) -> bool:
+    """True if the last axis looks like channels, and the second does not."""
+    if x.ndim != 4:
+        return False
+    _, second, third, last = x.shape
+    return last in CHANNELS and second not in CHANNELS and third != last
 
 
 def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
@@ -96,85 +122,124 @@ def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
 
 
 def image_folder(path: Path) -> Dataset:
-    """The dataset in an image folder or a zip of one; raises `UserError` for an unusable one."""
-    parts: dict[tuple[str, str], list[np.ndarray]] = {}
-    total, memory = 0, physical_bytes()
-    for part, label, image in decoded(path, _is_example):
-        parts.setdefault((part, label), []).append(image)
-        total += image.nbytes
-        _check_bytes(path, total, memory)
-    labels = sorted({label for part, label in parts if part == "train"})
-    stray = sorted({label for part, label in parts if part == "test"} - set(labels))
+    """The dataset in an image folder, or in a zip of one.
+
+    Args:
+        path: A folder or zip with `train/<class>/*` and `test/<class>/*`. Labels follow the
+            sorted names of the classes.
+
+    Raises:
+        UserError: The folder is unusable, or its images do not fit into memory.
+    """
+    groups = _read_groups(path)
+    labels = sorted({label for part, label in groups if part == "train"})
+    tested = {label for part, label in groups if part == "test"}
+    stray = sorted(tested - set(labels))
     if not labels or stray:
         what = f"test/{stray[0]} has no train/{stray[0]}" if stray else "no train/<class> was found"
         raise UserError(
             f"An image folder holds train/<class>/* and test/<class>/*; in {path} {what}."
         )
-    (x_train, y_train), (x_test, y_test) = (
-        _stack(path, parts, part, labels) for part in ("train", "test")
-    )
+    x_train, y_train = _stack(path, groups, "train", labels)
+    x_test, y_test = _stack(path, groups, "test", labels)
     return Dataset(path.stem, x_train, y_train, x_test, y_test, scale=1 / 255)
 
 
+def _read_groups(path: Path) -> _Groups:
+    groups: _Groups = {}
+    total = 0
+    memory = physical_bytes()
+    for part, label, image in decoded(path, _is_example):
+        groups.setdefault((part, label), []).append(image)
+        total += image.nbytes
+        # Checked while reading: afterwards it would be too late.
+        _check_bytes(path, total, memory)
+    return groups
+
+
 def _stack(
-    path: Path, parts: dict[tuple[str, str], list[np.ndarray]], part: str, labels: list[str]
+    path: Path,
+    groups: _Groups,
+    part: str,
+    labels: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    groups = [parts.get((part, label), []) for label in labels]
-    shapes = {image.shape for images in parts.values() for image in images}
+    """The images of one part in the order of their labels, and the numbers of these labels."""
+    by_label = [groups.get((part, label), []) for label in labels]
+    shapes = {image.shape for images in groups.values() for image in images}
     if len(shapes) > 1:
         raise UserError(
-            f"All images of a folder have one size and one number of channels; {path} has {sorted(shapes)}."
+            "All images of a folder have one size and one number of channels; "
+            f"{path} has {sorted(shapes)}."
         )
-    if not any(groups):
+    if not any(by_label):
         raise UserError(
-            f"An image folder holds train/<class>/* and test/<class>/*; {path} has no image under {part}/."
+            "An image folder holds train/<class>/* and test/<class>/*; "
+            f"{path} has no image under {part}/."
         )
-    y = np.repeat(np.arange(len(labels)), [len(images) for images in groups])
-    return np.stack([image for images in groups for image in images]), y
+    x = np.stack([image for images in by_label for image in images])
+    counts = [len(images) for images in by_label]
+    return x, np.repeat(np.arange(len(labels)), counts)
 
 
 def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield the two folders that each wanted image lies in and its (channel, height, width) bytes, in the order of names."""
-    from PIL import Image
+    """Decode the images of a folder or a zip, in the order of their names.
 
+    Args:
+        path: The folder or the zip.
+        wanted: True for the name, relative to `path`, of a file to decode.
+
+    Yields:
+        The names of the two folders that an image lies in, the outer one first, and its
+        (channel, height, width) bytes.
+
+    Raises:
+        UserError: A file cannot be read as an image of 8 bits per channel.
+    """
     for name, content in _files(path, wanted):
         part, label = PurePosixPath(name).parts[-3:-1]
         try:
-            _check_whole(Image.open(io.BytesIO(content)), content)
-            image = Image.open(io.BytesIO(content))
-            mode = image.mode
-            pixels = np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
+            mode, pixels = _decode(content)
         except Exception as error:
             raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
         if mode.startswith(("I", "F")):
             raise UserError(
-                f"Images have 8 bits per channel; {name} in {path} has mode {mode}. Convert it, or use a .npz."
+                f"Images have 8 bits per channel; {name} in {path} has mode {mode}. "
+                "Convert it, or use a .npz."
             )
-        yield part, label, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        yield part, label, pixels
+
+
+def _decode(content: bytes) -> tuple[str, np.ndarray]:
+    """The mode of an image file, and its (channel, height, width) pixels."""
+    from PIL import Image
+
+    # `verify` leaves an image unusable, so it gets one of its own.
+    _check_whole(Image.open(io.BytesIO(content)), content)
+    image = Image.open(io.BytesIO(content))
+    grey = image.mode in ("1", "L")
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    return image.mode, pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
 def _check_whole(image: "ImageFile", content: bytes) -> None:
-    """Raise where a PNG is damaged or cut off, which may leave it all its pixels."""
+    """Raise if a PNG is damaged or cut off, even if it has all its pixels."""
     image.verify()
     if image.format == "PNG" and PNG_END not in content:
         raise ValueError("it is cut off")
 
 
 def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the wanted files of a folder or a zip, sorted by name."""
     if kind(path) == "folder":
         for file in sorted(_walked(path)):
-            if wanted(name := file.relative_to(path).as_posix()):
+            name = file.relative_to(path).as_posix()
+            if wanted(name):
                 yield name, read_bytes(file, IMAGE_BYTES)
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if wanted(name):
-                    if (size := archive.getinfo(name).file_size) > IMAGE_BYTES:
-                        raise UserError(
-                            f"An image has at most {IMAGE_BYTES} bytes; {name} in {path} has {size}. Scale it down."
-                        )
-                    yield name, archive.read(name)
+            for name in filter(wanted, sorted(archive.namelist())):
+                yield name, _member(archive, name, path)
     except UserError:
         raise
     except Exception as error:
@@ -183,14 +248,33 @@ def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byt
         ) from error
 
 
+def _member(
+    archive: zipfile.ZipFile,
+    name: str,
+    path: Path,
+) -> bytes:
+    # A small zip can unpack to any size.
+    size = archive.getinfo(name).file_size
+    if size > IMAGE_BYTES:
+        raise UserError(
+            f"An image has at most {IMAGE_BYTES} bytes; {name} in {path} has {size}. Scale it down."
+        )
+    return archive.read(name)
+
+
 def _walked(path: Path) -> Iterator[Path]:
-    """The files below a folder; raises `UserError` where a folder may not be read, or there are far too many."""
+    """The files below a folder, links followed.
+
+    Raises:
+        UserError: A folder may not be read, or there are far too many.
+    """
 
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError):  # gone since its folder was listed
             return
         raise UserError(
-            f"{error.filename} in {path} cannot be read: {reason(error)}. Let this user read it, or take it out."
+            f"{error.filename} in {path} cannot be read: {reason(error)}. "
+            "Let this user read it, or take it out."
         )
 
     seen: set[str] = set()
@@ -198,20 +282,21 @@ def _walked(path: Path) -> Iterator[Path]:
         seen.add(os.path.realpath(folder))
         if len(seen) > FOLDERS:
             raise UserError(
-                f"An image folder has at most {FOLDERS} folders; {path} has more. Name the one that holds train/."
+                f"An image folder has at most {FOLDERS} folders; {path} has more. "
+                "Name the one that holds train/."
             )
-        inside[:] = [
-            name for name in inside if os.path.realpath(Path(folder, name)) not in seen
-        ]  # links may go round
+        # Links may go round. `os.walk` descends into what this list holds afterwards.
+        where = {name: os.path.realpath(Path(folder, name)) for name in inside}
+        inside[:] = [name for name in inside if where[name] not in seen]
         yield from (Path(folder, name) for name in files)
 
 
 def _check_bytes(path: Path, count: int, memory: int) -> None:
-    """Raise `UserError` where data and a copy of them would not fit into memory."""
+    """Raise `UserError` if the data and a copy of them do not fit into memory."""
     if 2 * count > memory:
         raise UserError(
-            f"Data and a copy of them are held in memory; {path} holds {gigabytes(count)}, and this machine has "
-            f"{gigabytes(memory)}. Take fewer or smaller examples."
+            f"Data and a copy of them are held in memory; {path} holds {gigabytes(count)}, "
+            f"and this machine has {gigabytes(memory)}. Take fewer or smaller examples."
         )
 
 
@@ -220,6 +305,10 @@ def _is_example(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    """Whether the name is that of an image in a folder of a folder, as `decoded` wants it; hidden files are none."""
+    """True if the name is that of an image at least two folders deep, as `decoded` expects.
+
+    Hidden files are no images.
+    """
     path = PurePosixPath(name)
-    return len(path.parts) >= 3 and path.suffix.lower() in IMAGES and not path.name.startswith(".")
+    deep = len(path.parts) >= 3
+    return deep and path.suffix.lower() in IMAGES and not path.name.startswith(".")

@@ -1,4 +1,4 @@
-"""Omniglot (Lake et al. 2015): 1623 handwritten characters, 20 drawings of each, decoded once and then kept."""
+"""Omniglot (Lake et al. 2015): 20 drawings of each of 1623 characters, decoded once and kept."""
 
 import hashlib
 from contextlib import suppress
@@ -17,14 +17,25 @@ from retrograde.errors import UserError
 from retrograde.paths import kind
 
 PARTS = (("images_background", 964), ("images_evaluation", 659))
-"""The two halves of Omniglot in the order of their classes, and how many characters each holds."""
+"""The two halves of Omniglot in the order of their classes, and their numbers of characters."""
 DRAWINGS = 20
+"""Drawings of each character."""
 TRAIN = 15
+"""Training examples of each character."""
 SIZE = 28
+"""Height and width of an example."""
 
 
 def omniglot(folder: Path) -> Dataset:
-    """Omniglot from `folder/omniglot-py`: zips, which are read in place, else folders, else a download."""
+    """The Omniglot dataset: each character is a class with 15 training and 5 test examples.
+
+    Args:
+        folder: The data folder. Zips in `folder/omniglot-py` are read in place; without them,
+            extracted folders are read; without these, Omniglot is downloaded.
+
+    Raises:
+        UserError: Omniglot is incomplete, or is not there and cannot be downloaded.
+    """
     sources = [_source(folder, part) for part, _ in PARTS]
     try:
         return _kept(sources)
@@ -49,24 +60,22 @@ def _source(folder: Path, part: str) -> Path:
 
 
 def _kept(sources: list[Path]) -> Dataset:
-    """The dataset of these sources from the cache folder, else decoded and kept there for the next time."""
+    """The dataset from the cache folder; if it is not there, it is decoded and kept there."""
     path = cache_folder() / f"omniglot-{SIZE}-{_digest(sources)}.npz"
     with suppress(UserError):
         return replace(arrays(path), name="omniglot")
-    data = _cut(
-        np.concatenate(
-            [
-                _drawings(source, characters)
-                for source, (_, characters) in zip(sources, PARTS, strict=True)
-            ]
-        )
-    )
-    keep(path, lambda file: np.savez(file, **{name: getattr(data, name) for name in ARRAYS}))
+    halves = [
+        _drawings(source, characters)
+        for source, (_, characters) in zip(sources, PARTS, strict=True)
+    ]
+    data = _cut(np.concatenate(halves))
+    content = {name: getattr(data, name) for name in ARRAYS}
+    keep(path, lambda file: np.savez(file, **content))
     return data
 
 
 def _digest(sources: list[Path]) -> str:
-    """Twelve digits that identify the bytes of zips, and the names, sizes and times of what is in folders."""
+    """Twelve digits that identify the bytes of zips, or the names, sizes and times in folders."""
     sha = hashlib.sha256()
     for source in sources:
         sha.update(_listing(source) if source.is_dir() else source.read_bytes())
@@ -74,17 +83,23 @@ def _digest(sources: list[Path]) -> str:
 
 
 def _listing(folder: Path) -> bytes:
-    found = [(str(path), path.stat()) for path in sorted(folder.rglob("*"))]
-    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]).encode()
+    # Names, sizes and times: the content of 32 460 small files would take long to read.
+    files = []
+    for path in sorted(folder.rglob("*")):
+        stat = path.stat()
+        files.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return repr(files).encode()
 
 
 def _drawings(
-    source: Path, characters: int
+    source: Path,
+    characters: int,
 ) -> UInt8[np.ndarray, "characters drawing 1 height width"]:
     """All drawings of one half, in the order of alphabet, character and file name."""
     drawn: dict[tuple[str, str], list[np.ndarray]] = {}
     for alphabet, character, image in decoded(source, is_image):
         drawn.setdefault((alphabet, character), []).append(_small(image))
+    # An interrupted download or extraction leaves fewer; a dataset of them would look sound.
     whole = sum(len(images) == DRAWINGS for images in drawn.values())
     if not len(drawn) == whole == characters:
         raise UserError(
@@ -95,18 +110,25 @@ def _drawings(
 
 
 def _small(image: UInt8[np.ndarray, "channel height width"]) -> UInt8[np.ndarray, "1 small small"]:
-    """A drawing in MAML's size, by the filter that MAML names but applied to grey; ink, which is black, becomes 255."""
-    return (
-        255
-        - np.asarray(Image.fromarray(image[0]).resize((SIZE, SIZE), Image.Resampling.LANCZOS))[None]
-    )
+    """A drawing in MAML's size, with ink, which is black, as 255.
+
+    The filter is the one that MAML names, but it is applied to grey.
+    """
+    resized = Image.fromarray(image[0]).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return 255 - np.asarray(resized)[None]
 
 
 def _cut(x: UInt8[np.ndarray, "character drawing 1 height width"]) -> Dataset:
-    """The first 15 drawings of a character are to be learned and the last 5 are for tests, as OML and ANML cut them."""
-    train, test = x[:, :TRAIN], x[:, TRAIN:]
-    (x_train, y_train), (x_test, y_test) = (
-        (part.reshape(-1, *x.shape[2:]), np.repeat(np.arange(len(x)), part.shape[1]))
-        for part in (train, test)
-    )
+    """The first 15 drawings of a character for training, the last 5 for tests (as OML and ANML)."""
+    x_train, y_train = _flat(x[:, :TRAIN])
+    x_test, y_test = _flat(x[:, TRAIN:])
     return Dataset("omniglot", x_train, y_train, x_test, y_test, scale=1 / 255)
+
+
+def _flat(
+    drawings: UInt8[np.ndarray, "character drawing 1 height width"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The drawings one after the other, and the number of the character of each."""
+    characters, each = drawings.shape[:2]
+    y = np.repeat(np.arange(characters), each)
+    return drawings.reshape(-1, *drawings.shape[2:]), y

@@ -8,22 +8,38 @@ from typing import Any
 from retrograde.errors import UserError
 
 
-def not_had(what: str, folder: Path, inside: str, files: str, error: Exception) -> UserError:
-    """What to raise where a dataset is neither inside the data folder nor to be downloaded."""
+def not_had(
+    what: str,
+    folder: Path,
+    inside: str,
+    files: str,
+    error: Exception,
+) -> UserError:
+    """The error for a dataset that is not in the data folder and cannot be downloaded.
+
+    Args:
+        what: The name of the dataset.
+        folder: The data folder.
+        inside: The folder of the dataset inside the data folder.
+        files: The files that belong there, in words.
+        error: The reason why the download failed.
+    """
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(
-        f"{what} could not be had. Looked in {folder.resolve() / inside}, then tried to download it there: "
-        f"{type(error).__name__}: {' '.join(str(error).split())} Put {files} there, or name the folder "
-        f"that holds {inside} with --data or RETROGRADE_DATA."
+        f"{what} could not be had. Looked in {folder.resolve() / inside}, then tried to download "
+        f"it there: {reason} Put {files} there, or name the folder that holds {inside} "
+        "with --data or RETROGRADE_DATA."
     )
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, also where its wheel's operators do not load beside a CPU-only torch."""
+    """Import torchvision, even if its wheel's operators do not load with a CPU-only torch."""
     import torch
 
     try:
         return importlib.import_module("torchvision")
     except RuntimeError:
+        # Its Python code registers fake versions of these operators, which must exist by then.
         library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,1 +1,1 @@
-"""What is learned from few examples: distributions of tasks, without training."""
+"""Distributions of few-shot tasks: values, without training."""

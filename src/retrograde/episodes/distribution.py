@@ -7,29 +7,37 @@ import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
 Partition = Literal["train", "validation", "test"]
-"""Tasks to meta-train on, to watch meta-training with, and to be judged by; no class is in two of them."""
+"""Tasks for meta-training, for validation during it, and for the test; they share no class."""
 
 
 PARTITIONS: tuple[Partition, ...] = ("train", "validation", "test")
 
 
 class Drawn(NamedTuple):
-    """Tasks with their examples, the support before the query."""
+    """Tasks with their examples.
+
+    Args:
+        x: The examples of each task, the support before the query.
+        y: Their labels or, in regression, their values.
+        truth: The facts of each task that an oracle is given; empty if there are none.
+    """
 
     x: Shaped[np.ndarray, "task example *shape"]
     y: Int64[np.ndarray, "task example"] | Float[np.ndarray, "task example value"]
-    truth: Float[
-        np.ndarray, "task fact"
-    ]  # what an oracle is told of each task; nothing, where there are no facts
+    truth: Float[np.ndarray, "task fact"]
 
 
 class Distribution(ABC):
-    """What tasks are drawn from, for one replicate; `scale` turns a stored value into what a model sees."""
+    """A distribution of few-shot tasks, for one replicate."""
 
     shape: tuple[int, ...]
+    """The shape of one example."""
     outputs: int
+    """The number of output units."""
     facts: int = 0
+    """The number of facts about a task that an oracle is given."""
     scale: float = 1.0
+    """The factor from a stored value to the value that a model sees."""
 
     @abstractmethod
     def draw(
@@ -40,12 +48,27 @@ class Distribution(ABC):
         queries: int,
         random: np.random.Generator,
     ) -> Drawn:
-        """Draw tasks; shots and queries are per class in classification."""
+        """Draw tasks.
+
+        Args:
+            partition: The partition to draw from.
+            tasks: The number of tasks.
+            shots: The number of support examples, per class in classification.
+            queries: The number of query examples, per class in classification.
+            random: The generator of every choice.
+        """
 
     def support(self, shots: int) -> int:
-        """How many of a task's examples are its support."""
+        """The number of a task's examples that are its support."""
         return shots
 
     def curve(self, truth: Float[np.ndarray, "task fact"]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where a task is a function that can be drawn: inputs (n, 1) and the true values (task, n, 1) there."""
+        """The graphs of tasks that are functions of one number; None for other tasks.
+
+        Args:
+            truth: The facts of each task.
+
+        Returns:
+            Inputs of shape (n, 1), and the true values there, of shape (task, n, 1).
+        """
         return None

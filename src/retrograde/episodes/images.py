@@ -9,7 +9,14 @@ from retrograde.randomness import distinct
 
 
 class Images(Distribution):
-    """N-way K-shot tasks: each takes `ways` classes, and names them 0 to ways - 1 in a random order."""
+    """N-way K-shot tasks, each of `ways` classes that are numbered in a random order.
+
+    Args:
+        data: The dataset; its training and test examples are drawn from alike.
+        groups: The classes of each partition.
+        ways: The number of classes of a task.
+        turned: Partitions in which a class turned by 90, 180 or 270 degrees is another class.
+    """
 
     def __init__(
         self,
@@ -18,12 +25,18 @@ class Images(Distribution):
         ways: int,
         turned: tuple[Partition, ...],
     ) -> None:
-        self.shape, self.outputs, self.ways, self.scale = data.shape, ways, ways, data.scale
+        self.shape = data.shape
+        self.outputs = ways
+        self.ways = ways
+        self.scale = data.scale
+        x = np.concatenate([data.x_train, data.x_test])
         y = np.concatenate([data.y_train, data.y_test])
-        self.pool = np.concatenate([data.x_train, data.x_test])[np.argsort(y, kind="stable")]
+        # Sorted by class: an example is the first of its class plus a place in it.
+        self.pool = x[np.argsort(y, kind="stable")]
         self.sizes = np.bincount(y)
         self.first = np.cumsum(self.sizes) - self.sizes
         self.groups = dict(zip(PARTITIONS, groups, strict=True))
+        # The number of classes that each class of a partition counts for.
         self.turns = {partition: 4 if partition in turned else 1 for partition in PARTITIONS}
 
     def support(self, shots: int) -> int:
@@ -39,29 +52,44 @@ class Images(Distribution):
         random: np.random.Generator,
     ) -> Drawn:
         """See `Distribution.draw`."""
-        group, turns, each = self.groups[partition], self.turns[partition], shots + queries
-        kinds, _ = distinct(np.full(tasks, len(group) * turns), self.ways, random)
-        label, turn = np.divmod(random.permuted(kinds, axis=1), turns)
-        of = group[label]  # (task, way)
-        place, _ = distinct(self.sizes[of].ravel(), each, random)
-        place = random.permuted(place, axis=1).reshape(tasks, self.ways, each)
-        x = _turned(self.pool[self.first[of][..., None] + place], turn)
+        group = self.groups[partition]
+        turns = self.turns[partition]
+        per_class = shots + queries
+        # A kind is a class and a turn of it.
+        available = np.full(tasks, len(group) * turns)
+        kinds, _ = distinct(available, self.ways, random)
+        index, turn = np.divmod(random.permuted(kinds, axis=1), turns)
+        label = group[index]  # (task, way)
+        place, _ = distinct(self.sizes[label].ravel(), per_class, random)
+        place = random.permuted(place, axis=1).reshape(tasks, self.ways, per_class)
+        x = _turned(self.pool[self.first[label][..., None] + place], turn)
         y = np.broadcast_to(np.arange(self.ways)[:, None], place.shape)
-        parts = [
-            np.concatenate([_flat(a[:, :, :shots]), _flat(a[:, :, shots:])], axis=1) for a in (x, y)
-        ]
-        return Drawn(parts[0], parts[1], np.zeros((tasks, 0), np.float32))
+        no_facts = np.zeros((tasks, 0), np.float32)
+        return Drawn(_support_first(x, shots), _support_first(y, shots), no_facts)
 
 
-def _flat(a: np.ndarray) -> np.ndarray:
-    """Merge the axes of ways and examples, all ways in turn, so that a strategy's mini-batches are balanced."""
-    return a.swapaxes(1, 2).reshape(len(a), -1, *a.shape[3:])
+def _support_first(values: np.ndarray, shots: int) -> np.ndarray:
+    """Values of shape (task, way, example, ...) as (task, example, ...), the support first."""
+    support = _flat(values[:, :, :shots])
+    query = _flat(values[:, :, shots:])
+    return np.concatenate([support, query], axis=1)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Merge the axes of ways and examples.
+
+    All ways take turns, so that a strategy's mini-batches are balanced.
+    """
+    in_turn = values.swapaxes(1, 2)
+    return in_turn.reshape(len(values), -1, *values.shape[3:])
 
 
 def _turned(
-    x: Shaped[np.ndarray, "task way example *shape"], turn: Int64[np.ndarray, "task way"]
+    x: Shaped[np.ndarray, "task way example *shape"],
+    turn: Int64[np.ndarray, "task way"],
 ) -> np.ndarray:
-    """The examples of each class turned by so many quarters."""
+    """Turn the examples of each class by its number of quarters."""
     for quarters in range(1, int(turn.max(initial=0)) + 1):
-        x[turn == quarters] = np.rot90(x[turn == quarters], quarters, axes=(-2, -1))
+        chosen = turn == quarters
+        x[chosen] = np.rot90(x[chosen], quarters, axes=(-2, -1))
     return x

@@ -1,1 +1,1 @@
-"""What the author of a part subclasses or is handed."""
+"""The classes that the author of a part subclasses, and the values that its methods are given."""

@@ -8,7 +8,14 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Examples with their output units (or, in regression, values) and tasks; `weight` is 0 where a row is padding."""
+    """Examples with their labels and tasks.
+
+    Args:
+        x: The examples.
+        y: Their output units or, in regression, their values.
+        task: The number of the task of each.
+        weight: The weight of each in a loss; 0 for padding.
+    """
 
     x: Float[Tensor, "row *shape"]
     y: Int64[Tensor, " row"] | Float[Tensor, "row value"]
@@ -16,9 +23,10 @@ class Batch(NamedTuple):
     weight: Float[Tensor, " row"]
 
     def at(self, rows: slice | Int64[Tensor, " _"]) -> "Batch":
-        """Some of its rows."""
+        """The batch of some rows."""
         return Batch(*(part[rows] for part in self))
 
     def beside(self, other: "Batch") -> "Batch":
-        """Its rows, then those of another."""
-        return Batch(*(torch.cat(parts) for parts in zip(self, other, strict=True)))
+        """The batch of these rows and then those of another batch."""
+        columns = zip(self, other, strict=True)
+        return Batch(*(torch.cat(column) for column in columns))

@@ -17,36 +17,43 @@ from retrograde.randomness import generator
 from retrograde.streams.stream import Examples, Scenario, Stream, Task
 
 TASKS = 10_000
-"""Tasks of a stream: all are tested after each."""
+"""The largest number of tasks of a stream: all of them are tested after each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(Part):
-    """A stream, a model and a training budget; `cut` is what a benchmark's file adds."""
+    """A stream, a model and a training budget; a benchmark's file defines `cut`."""
 
     kind: ClassVar[str] = "benchmarks"
     later: ClassVar[tuple[str, ...]] = ("steps", "weighting", "test_every", "test_examples")
 
     dataset: str = "digits"
     scenario: Scenario = "class"
-    examples: Limit = 0  # training examples per task; 0: all
-    tests: Limit = 0  # test examples per task; 0: all
+    # Training examples per task; 0: all.
+    examples: Limit = 0
+    # Test examples per task; 0: all.
+    tests: Limit = 0
     epochs: Count = 1
-    steps: Limit = 0  # per task, in as many epochs as they take; 0: as many as the epochs take
+    # Steps per task, in as many epochs as they take; 0: as many as the epochs take.
+    steps: Limit = 0
     batch: Count = 10
-    glances: Count = 1  # consecutive steps on each mini-batch
-    weighting: Literal["examples", "tasks"] = (
-        "examples"  # of arrivals and replay in one loss: alike, or 1 and t - 1 at task t
-    )
-    probe: Limit = 100  # test examples of each task whose gradients are compared; 0: none
-    probe_every: Limit = 0  # steps between two probes, at the pace of batch and glances; 0: at the end of each task only
-    test_every: Limit = 0  # steps between two tests amid a task; 0: at the end of each task only
-    test_examples: Limit = 0  # test examples of each task for those; 0: all
+    # Consecutive steps on each mini-batch.
+    glances: Count = 1
+    # Weights of incoming and replayed examples in one loss: all alike, or 1 and t - 1 at task t.
+    weighting: Literal["examples", "tasks"] = "examples"
+    # Test examples of each task for gradient probes; 0: none.
+    probe: Limit = 100
+    # Steps between two probes, at the pace of batch and glances; 0: at the end of each task only.
+    probe_every: Limit = 0
+    # Steps between two tests during a task; 0: at the end of each task only.
+    test_every: Limit = 0
+    # Test examples of each task for those; 0: all.
+    test_examples: Limit = 0
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
 
     def __post_init__(self) -> None:
-        """Refuse settings that others leave without effect."""
+        """Raise `UserError` if a setting has no effect because of another one."""
         super().__post_init__()
         default = {field.name: field.default for field in fields(self)}
         ignored = [
@@ -55,55 +62,69 @@ class Benchmark(Part):
             ("test_examples", "test_every", not self.test_every),
         ]
         for name, decides, idle in ignored:
-            if idle and (value := getattr(self, name)) != default[name]:
+            value = getattr(self, name)
+            if idle and value != default[name]:
                 raise UserError(
-                    f"Every setting has an effect; with {decides}={getattr(self, decides)}, {name}={value} has none. "
-                    "Leave one of them out."
+                    f"Every setting has an effect; with {decides}={getattr(self, decides)}, "
+                    f"{name}={value} has none. Leave one of them out."
                 )
 
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
         """Cut the dataset into tasks; every random choice comes from `generator(seed, axis)`."""
 
-    def stream(self, data: Dataset | None = None, seed: int = 0) -> Stream:
-        """The stream of one replicate, with the stated numbers of examples per task.
+    def stream(
+        self,
+        data: Dataset | None = None,
+        seed: int = 0,
+    ) -> Stream:
+        """The stream of one replicate, with at most `examples` and `tests` examples per task.
 
         Args:
-            data: what it is cut from; None: the benchmark's `dataset`, from the data folder.
-            seed: of the replicate; class order, examples and data order follow from it.
+            data: The dataset to cut; None: the benchmark's `dataset`, from the data folder.
+            seed: The seed of the replicate. Class order, examples and data order follow from it.
 
         Raises:
-            UserError: the dataset cannot be had, or cannot be cut as the settings say.
+            UserError: The dataset is not available, or cannot be cut as the settings say.
         """
         data = load(self.dataset, data_folder()) if data is None else data
         self._check_tasks(data)
         stream = self.cut(data, seed)
-        limits = {"train": self.examples, "test": self.tests}
+        tasks = [self._limited(task, number, seed) for number, task in enumerate(stream.tasks)]
+        return replace(stream, tasks=tuple(tasks))
 
-        def limited(number: int, task: Task) -> Task:
-            parts = (
-                _sample(part, limits[name], generator(seed, name, number))
-                for name, part in zip(task._fields, task, strict=True)
-            )
-            return Task(*parts)
-
-        return replace(
-            stream, tasks=tuple(limited(number, task) for number, task in enumerate(stream.tasks))
-        )
+    def _limited(
+        self,
+        task: Task,
+        number: int,
+        seed: int,
+    ) -> Task:
+        """The task with no more examples than the settings allow."""
+        train = _sample(task.train, self.examples, generator(seed, "train", number))
+        test = _sample(task.test, self.tests, generator(seed, "test", number))
+        return Task(train, test)
 
     def _check_tasks(self, data: Dataset) -> None:
-        """Raise `UserError` where there are far too many tasks, or a table of the pixels of each exceeds the memory."""
-        tasks, table = int(getattr(self, "tasks", 1)), 3 * 8 * math.prod(data.shape)
+        """Raise `UserError` if there are too many tasks, or their tables exceed the memory."""
+        tasks = int(getattr(self, "tasks", 1))
+        # 8 bytes for each pixel of a task's table, with room for copies of it.
+        table = 3 * 8 * math.prod(data.shape)
         if tasks > TASKS:
             raise UserError(f"A stream has at most {TASKS} tasks; tasks={tasks}. Lower it.")
         if tasks * table > physical_bytes():
             raise UserError(
-                f"Tables of all tasks are held in memory, here {gigabytes(physical_bytes())}; tasks={tasks} take about "
-                f"{gigabytes(tasks * table)}. Lower it, or take smaller examples."
+                f"Tables of all tasks are held in memory, here {gigabytes(physical_bytes())}; "
+                f"tasks={tasks} take about {gigabytes(tasks * table)}. "
+                "Lower it, or take smaller examples."
             )
 
 
-def _sample(examples: Examples, limit: int, random: np.random.Generator) -> Examples:
+def _sample(
+    examples: Examples,
+    limit: int,
+    random: np.random.Generator,
+) -> Examples:
+    """At most `limit` of the examples, in their order; 0: all."""
     if not limit or limit >= len(examples.row):
         return examples
     chosen = np.sort(random.permutation(len(examples.row))[:limit])

@@ -19,20 +19,30 @@ from retrograde.randomness import generator
 
 @dataclass(frozen=True, kw_only=True)
 class Episodic(Part):
-    """A distribution of tasks, a model and a meta-training budget; `stream` is what a benchmark's file adds."""
+    """A distribution of tasks, a model and a meta-training budget.
+
+    A benchmark's file defines `stream`.
+    """
 
     kind: ClassVar[str] = "benchmarks"
     dataset: str = ""
 
-    iterations: Count = 60_000  # meta-iterations
-    tasks: Count = 32  # per meta-iteration
-    shots: Count = 1  # support examples, per class in classification
-    queries: Count = 1  # query examples while meta-training
-    test_shots: Limit = 0  # 0: as in meta-training
+    # Meta-iterations.
+    iterations: Count = 60_000
+    # Tasks per meta-iteration.
+    tasks: Count = 32
+    # Support examples, per class in classification.
+    shots: Count = 1
+    # Query examples in meta-training, per class in classification.
+    queries: Count = 1
+    # Support examples at test; 0: as in meta-training.
+    test_shots: Limit = 0
     test_queries: Count = 1
     test_tasks: Count = 600
-    checks: Count = 20  # how often meta-training is watched, on new tasks
-    transductive: bool = True  # at test, query examples share normalisation; if not, each stands beside the support alone
+    # The number of times that meta-training is evaluated, on new tasks.
+    checks: Count = 20
+    # At test, query examples are normalised together; if not, each one with the support alone.
+    transductive: bool = True
     model: str = "mlp-40-40"
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
 
@@ -41,51 +51,85 @@ class Episodic(Part):
         return cross_entropies(outputs, y)
 
     @abstractmethod
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
-        """The distribution of one replicate; every random choice comes from `generator(seed, axis)`."""
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
+        """The distribution of one replicate.
+
+        Every random choice comes from `generator(seed, axis)`.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEpisodes(Episodic):
-    """N-way K-shot classification: the classes of a dataset, divided among meta-training, -validation and -test."""
+    """N-way K-shot classification with the classes of a dataset.
+
+    The classes are divided among meta-training, meta-validation and meta-test.
+    """
 
     ways: Count = 5
-    split: Ints = ()  # classes for meta-training, -validation, -test
-    rotations: Literal["none", "train", "all"] = (
-        "none"  # where classes turned by 90, 180, 270 degrees are classes of their own
-    )
+    # Numbers of classes for meta-training, -validation and -test.
+    split: Ints = ()
+    # The partitions in which a class turned by 90, 180 or 270 degrees is another class.
+    rotations: Literal["none", "train", "all"] = "none"
 
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def stream(
+        self,
+        data: Dataset | None,
+        seed: int,
+    ) -> Distribution:
         """See `Episodic.stream`."""
         data = cast("Dataset", data)
-        turned: tuple[Partition, ...] = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}[
-            self.rotations
-        ]
-        self._check(data, turned)
+        rotated: dict[str, tuple[Partition, ...]]
+        rotated = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
+        turned = rotated[self.rotations]
+        self._check_split(data)
+        self._check_ways(data, turned)
+        self._check_examples(data)
         order = generator(seed, "classes").permutation(data.classes)
         groups = np.split(order, np.cumsum(self.split))[:3]
         return Images(data, groups, self.ways, turned)
 
-    def _check(self, data: Dataset, turned: tuple[Partition, ...]) -> None:
-        if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
+    def _check_split(self, data: Dataset) -> None:
+        is_triple = len(self.split) == 3 and min(self.split) >= 1
+        if not is_triple or sum(self.split) > data.classes:
+            split = ",".join(map(str, self.split))
             raise UserError(
-                f"split gives three numbers of classes, each at least 1, for meta-training, -validation and -test, and "
-                f"{data.name} has {data.classes} in all; split={','.join(map(str, self.split))}. Give such as split=6,2,2."
+                "split gives three numbers of classes, each at least 1, for meta-training, "
+                f"-validation and -test, and {data.name} has {data.classes} in all; "
+                f"split={split}. Give such as split=6,2,2."
             )
-        if turned and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
+
+    def _check_ways(
+        self,
+        data: Dataset,
+        turned: tuple[Partition, ...],
+    ) -> None:
+        square = len(data.shape) == 3 and data.shape[1] == data.shape[2]
+        if turned and not square:
             raise UserError(
-                f"Rotations need square images; the examples of {data.name} have shape {data.shape}. Use rotations=none."
+                f"Rotations need square images; the examples of {data.name} have shape "
+                f"{data.shape}. Use rotations=none."
             )
         for partition, classes in zip(PARTITIONS, self.split, strict=True):
-            if self.ways > (kinds := classes * (4 if partition in turned else 1)):
+            kinds = classes * (4 if partition in turned else 1)
+            if self.ways > kinds:
                 raise UserError(
-                    f"A task has at most as many ways as meta-{partition} has classes, here {kinds}; ways={self.ways}. "
-                    "Lower ways or change split."
+                    f"A task has at most as many ways as meta-{partition} has classes, here "
+                    f"{kinds}; ways={self.ways}. Lower ways or change split."
                 )
-        smallest = int((np.bincount(data.y_train) + np.bincount(data.y_test)).min())
-        needed = max(self.shots + self.queries, (self.test_shots or self.shots) + self.test_queries)
+
+    def _check_examples(self, data: Dataset) -> None:
+        # Training and test examples of a class are drawn from alike.
+        examples = np.bincount(data.y_train) + np.bincount(data.y_test)
+        smallest = int(examples.min())
+        training = self.shots + self.queries
+        test = (self.test_shots or self.shots) + self.test_queries
+        needed = max(training, test)
         if needed > smallest:
             raise UserError(
-                f"Shots and queries of a class are different images, and a class of {data.name} has {smallest}; "
-                f"shots + queries is {needed}. Lower one of them."
+                f"Shots and queries of a class are different images, and a class of {data.name} "
+                f"has {smallest}; shots + queries is {needed}. Lower one of them."
             )

@@ -1,4 +1,4 @@
-"""The interface of a learner that is not pure: existing PyTorch code, one replicate at a time."""
+"""The interface of a learner that is not pure: existing PyTorch code, for one replicate."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -14,20 +14,35 @@ from retrograde.streams.stream import Scenario
 
 
 class Terms(NamedTuple):
-    """What is known of a stream before it begins: how it is cut and trained on, and none of its examples."""
+    """The facts of a stream that are known before it begins; they include none of its examples.
+
+    Args:
+        scenario: The scenario.
+        units: True for the output units of each task.
+        epochs: Passes over the examples of a task.
+        batch: Examples per step.
+        optimizer: The name of the optimiser.
+        weighting: The weights of losses on incoming and on past examples: alike ("examples"), or by
+            the number of tasks ("tasks").
+    """
 
     scenario: Scenario
     units: Bool[np.ndarray, "task unit"]
     epochs: int
     batch: int
     optimizer: str
-    weighting: str = (
-        "examples"  # of losses on arrivals and on past examples: alike, or by the number of tasks
-    )
+    weighting: str = "examples"
 
 
 class Experience(NamedTuple):
-    """All that arrives during one task, in the order of arrival, and which examples each step takes, epoch after epoch."""
+    """The examples of one task.
+
+    Args:
+        x: The examples in the order of arrival.
+        y: The output unit that is right for each.
+        task: The number of the task.
+        batches: The indices of the examples of each step, epoch after epoch.
+    """
 
     x: Float[Tensor, "row *shape"]
     y: Int64[Tensor, " row"]
@@ -36,9 +51,11 @@ class Experience(NamedTuple):
 
 
 class Learner(Part):
-    """Existing code behind a few methods. A dataclass, not frozen: its fields are settings, the rest is its own.
+    """Existing code behind a few methods.
 
-    The engine works on a fresh copy for each replicate, and seeds and restores the global generators around it.
+    A learner is a dataclass that is not frozen: its fields are settings, and other attributes are
+    its own. The engine works on a fresh copy for each replicate, and seeds and restores the global
+    generators around it.
     """
 
     kind: ClassVar[str] = "strategies"
@@ -47,40 +64,58 @@ class Learner(Part):
     weighing: ClassVar[Weighing] = "refuses"
 
     def declares(self) -> dict[str, str]:
-        """Its scenarios, its answer to `weighting=tasks`, and what it knows ahead."""
+        """The scenarios, the answer to `weighting=tasks`, and the facts known ahead, as text."""
+        bound = ", an upper bound" if self.upper_bound else ""
         return {
-            "kind": "opaque learner" + (", an upper bound" if self.upper_bound else ""),
+            "kind": "opaque learner" + bound,
             "scenarios": ", ".join(self.scenarios),
             "weighting=tasks": self.weighs(),
             "knows ahead": ", ".join(self.knows()) or "nothing",
         }
 
     def weighs(self) -> Weighing:
-        """Its answer to `weighting=tasks`."""
+        """The answer to `weighting=tasks`."""
         return self.weighing
 
     def knows(self) -> tuple[Ahead, ...]:
-        """The facts that it uses before the stream has shown them; see `Strategy.knows`. `Terms` has the units of all tasks."""
+        """The facts of the stream that are used before it has shown them; see `Strategy.knows`.
+
+        `Terms` has the units of all tasks.
+        """
         return ("classes",)
 
     def agree(self, terms: Terms) -> None:
-        """Hear what is known of the stream; comes before `begin`."""
+        """Take the facts that are known of the stream; called before `begin`."""
 
     @abstractmethod
     def begin(self, model: nn.Module) -> None:
-        """Take the model, whose initial weights are those of every other strategy on this seed.
+        """Take the model, with the initial weights of every other strategy on this seed.
 
-        Train this very module: gradients of the tasks are compared at its parameters.
+        Train this very module: gradient probes are taken at its parameters.
         """
 
     @abstractmethod
-    def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
+    def observe(
+        self,
+        x: Float[Tensor, "row *shape"],
+        y: Int64[Tensor, " row"],
+        task: int,
+    ) -> None:
         """Learn from one mini-batch."""
 
-    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
-        """Learn a whole task, here batch by batch; `stepped` is told after each step how many examples it took.
+    def learn(
+        self,
+        experience: Experience,
+        stepped: Callable[[int], None],
+    ) -> None:
+        """Learn a whole task; unless overridden, batch by batch.
 
-        For code with a loop of its own. Order, batches and epochs are those of every other strategy on this seed.
+        Override it for code with a loop of its own.
+
+        Args:
+            experience: The examples of the task. Order, batches and epochs are those of every other
+                strategy on this seed.
+            stepped: To be called after each step, with the number of examples that it took.
         """
         for batch in experience.batches:
             self.observe(experience.x[batch], experience.y[batch], experience.task)
@@ -91,10 +126,17 @@ class Learner(Part):
 
     @abstractmethod
     def predict(
-        self, x: Float[Tensor, "row *shape"], task: int | None
+        self,
+        x: Float[Tensor, "row *shape"],
+        task: int | None,
     ) -> Float[Tensor, "row unit"]:
-        """A score for each output unit; `task` is told in task-incremental only.
+        """A score for each output unit.
 
-        An example's scores may not depend on the others in `x`: a model with batch normalisation, or dropout, is to be in
-        evaluation mode here. What this does to the model's modes and buffers and to the global generators is undone.
+        The scores of an example may not depend on the others in `x`: put a model with batch
+        normalisation or dropout into evaluation mode. Changes of the model's modes and buffers and
+        of the global generators are undone.
+
+        Args:
+            x: Test examples.
+            task: The number of their task in task-incremental streams; None in others.
         """

@@ -1,4 +1,4 @@
-"""The interface of a meta-learning strategy: pure functions, written for one replicate, of tasks with support and query."""
+"""The interface of a meta-learning strategy: pure functions, written for one replicate."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -16,7 +16,12 @@ from retrograde.parts.part import Part
 
 
 class Episode(NamedTuple):
-    """A few-shot task: what is learned from, and what shows how well. A meta-batch has a leading task axis."""
+    """A few-shot task; a meta-batch of them has a leading task axis.
+
+    Args:
+        support: The examples to adapt to.
+        query: The examples to evaluate the adapted parameters on.
+    """
 
     support: Batch
     query: Batch
@@ -28,46 +33,64 @@ class Episode(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class MetaStrategy(Part):
-    """A rule that learns how to learn: `inner` adapts to a task, `task_loss` is what the outer loop minimises.
+    """A rule that learns how to learn.
 
-    `learned` names everything that the outer loop learns, the model's initial parameters among it; `progress` is the share
-    of meta-training that is over, from 0 to below 1.
+    `inner` adapts to a task, and the outer loop minimises `task_loss`. In the methods, `learned`
+    holds everything that the outer loop learns, including the model's initial parameters, and
+    `progress` is the share of meta-training that is over, in [0, 1).
     """
 
     kind: ClassVar[str] = "strategies"
-    upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
-    told: ClassVar[bool] = False  # sees the facts of a task beside every input
-    trains: ClassVar[bool] = True  # if not, there is nothing to meta-learn
-    descends: ClassVar[bool] = (
-        True  # the meta-step is one of the benchmark's optimiser; if not, it has no slots
-    )
+    # Not a competitor: the others are measured against it.
+    upper_bound: ClassVar[bool] = False
+    # An oracle: the facts of a task are appended to every input.
+    told: ClassVar[bool] = False
+    # If False, there is nothing to meta-learn.
+    trains: ClassVar[bool] = True
+    # The meta-step is one of the benchmark's optimiser; if False, the optimiser has no slots.
+    descends: ClassVar[bool] = True
 
-    optimizer: Literal["sgd", "momentum", "adam"] = (
-        "sgd"  # of the inner steps; every task starts it afresh
-    )
-    lr: Rate = 0.01  # of the inner steps
-    test_steps: Steps = 10  # inner steps on a new task, which is measured after each
+    # The optimiser of the inner steps; every task starts it afresh.
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    # The learning rate of the inner steps.
+    lr: Rate = 0.01
+    # Inner steps on a new task, which is evaluated after each.
+    test_steps: Steps = 10
     meta_lr: Rate = 0.001
-    clip: Bound = 0.0  # each number of the meta-gradient is kept within -clip and clip
+    # Each number of the meta-gradient is kept within -clip and clip; 0: no bound.
+    clip: Bound = 0.0
 
     def declares(self) -> dict[str, str]:
-        """What it is for."""
-        return {
-            "kind": "meta-strategy, of few-shot episodes"
-            + (", an upper bound" if self.upper_bound else "")
-        }
+        """The kind of strategy, as text."""
+        bound = ", an upper bound" if self.upper_bound else ""
+        return {"kind": "meta-strategy, of few-shot episodes" + bound}
 
     def learned(self, net: Net, params: Params) -> Params:
-        """What the outer loop learns, as it starts."""
+        """The initial values of everything that the outer loop learns."""
         return params
 
     def begin(self, net: Net, learned: Params) -> State:
-        """Where adaptation to a task starts."""
+        """The state that adaptation to a task starts from."""
         params = net.own(learned)
         return State(params, self.descent().init(params), {})
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        """One inner step."""
+    def inner(
+        self,
+        net: Net,
+        learned: Params,
+        fast: State,
+        support: Batch,
+        step: int,
+    ) -> State:
+        """Take one inner step.
+
+        Args:
+            net: The model, its loss and the optimiser.
+            learned: Everything that the outer loop learns.
+            fast: The state to step from.
+            support: The examples of the task to adapt to.
+            step: The number of the step, from 0.
+        """
         return self.descended(fast, net.grad(fast.params, support))
 
     def descent(self) -> Optimizer:
@@ -75,37 +98,52 @@ class MetaStrategy(Part):
         return INNER[self.optimizer]
 
     def descended(self, fast: State, gradient: Params) -> State:
-        """One step of the inner optimiser against the gradient."""
-        params, slots = self.descent().update(fast.params, gradient, fast.slots, self.lr)
+        """Take one step of the inner optimiser against the gradient."""
+        optimizer = self.descent()
+        params, slots = optimizer.update(fast.params, gradient, fast.slots, self.lr)
         return fast.replace(params=params, slots=slots)
 
-    def adapted(self, net: Net, learned: Params, support: Batch, steps: int) -> Params:
-        """The parameters after so many inner steps."""
+    def adapted(
+        self,
+        net: Net,
+        learned: Params,
+        support: Batch,
+        steps: int,
+    ) -> Params:
+        """The parameters after `steps` inner steps."""
         fast = self.begin(net, learned)
         for step in range(steps):
             fast = self.inner(net, learned, fast, support, step)
         return fast.params
 
     def task_loss(
-        self, net: Net, learned: Params, episode: Episode, progress: Tensor
+        self,
+        net: Net,
+        learned: Params,
+        episode: Episode,
+        progress: Tensor,
     ) -> Float[Tensor, ""]:
-        """What the outer loop minimises, for one task."""
+        """The loss of one task that the outer loop minimises."""
         raise NotImplementedError
 
-    def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
-        """The update for one meta-batch: down the gradient of the mean task loss."""
+    def meta_step(
+        self,
+        net: Net,
+        state: State,
+        episodes: Episode,
+        progress: Tensor,
+    ) -> State:
+        """Take one meta-step: descend the gradient of the mean task loss of a meta-batch."""
 
         def mean_loss(learned: Params) -> Tensor:
-            return vmap(lambda episode: self.task_loss(net, learned, episode, progress))(
-                episodes
-            ).mean()
+            losses = vmap(lambda episode: self.task_loss(net, learned, episode, progress))
+            return losses(episodes).mean()
 
-        return net.descend(state, self.clipped(grad(mean_loss)(state.params)), self.meta_lr)
+        gradient = grad(mean_loss)(state.params)
+        return net.descend(state, self.clipped(gradient), self.meta_lr)
 
     def clipped(self, gradient: Params) -> Params:
-        """The meta-gradient with each number kept within -clip and clip."""
-        return (
-            {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()}
-            if self.clip
-            else gradient
-        )
+        """The meta-gradient with each number kept within -clip and clip; 0: no bound."""
+        if not self.clip:
+            return gradient
+        return {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()}

@@ -21,54 +21,81 @@ from retrograde.randomness import named, uniform
 
 @dataclass(frozen=True)
 class Net:
-    """A model seen from outside: all of its methods are pure, for one replicate."""
+    """A model, its loss and its optimiser; all methods are pure and written for one replicate.
+
+    Args:
+        module: The model.
+        optimizer: The optimiser of the benchmark.
+        units: True for the output units of each task; None if the task is not given.
+        buffers: The model's buffers, such as running statistics.
+        losses: The loss of each row.
+        body: The model without its head, if it has one.
+        shape: The shape of one example.
+        outputs: The number of output units.
+        tasks: The number of tasks of the whole stream.
+        key: The key of the random numbers of this step.
+        drawn: The names of the draws so far, which is empty as the engine calls a hook; None: draws
+            are not counted.
+    """
 
     module: nn.Module
     optimizer: Optimizer
-    units: Bool[Tensor, "task unit"] | None = (
-        None  # the output units of each task, where the task is told
-    )
+    units: Bool[Tensor, "task unit"] | None = None
     buffers: Params | None = None
     losses: Losses = cross_entropies
-    body: nn.Module | None = None  # the module without its head, where it has one
-    shape: tuple[int, ...] = ()  # of one example
+    body: nn.Module | None = None
+    shape: tuple[int, ...] = ()
     outputs: int = 0
-    tasks: int = 1  # of the whole stream
+    tasks: int = 1
     key: Int64[Tensor, ""] | None = None
-    drawn: set[str] | None = (
-        None  # names of the draws so far, none as the engine calls a hook; None: nobody keeps count
-    )
+    drawn: set[str] | None = None
 
     def chance(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
-        """Draw numbers in [0, 1), anew for every step and every end of a task.
+        """Draw uniform numbers in [0, 1), anew for every step and every end of a task.
 
-        Draws of other names are independent, so a second draw needs a name; a name serves once, since it would give the same
-        numbers again. What is to be used twice, as in a loss of which the gradient is taken twice, is drawn outside.
+        Draws of different names are independent, so a second draw needs a name. A name serves once,
+        since it would give the same numbers again. Numbers that are used twice, as in a loss whose
+        gradient is taken twice, are to be drawn outside of it.
+
+        Args:
+            *shape: The shape of the numbers.
+            name: The name of the draw.
+
+        Raises:
+            UserError: The name was used before, or the caller has no random numbers.
         """
         if self.key is None:
             raise UserError(
-                "There is nothing to draw by chance here: on streams alone, in init, step, choose and end_task."
+                "There is nothing to draw by chance here: on streams alone, in init, step, choose "
+                "and end_task."
             )
         if self.drawn is not None and name in self.drawn:
             raise UserError(
-                f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would give the same numbers. "
-                "Draw once and use the numbers twice, or name the draws: net.chance(3, name='noise')."
+                f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would "
+                "give the same numbers. Draw once and use the numbers twice, or name the draws: "
+                "net.chance(3, name='noise')."
             )
         if self.drawn is not None:
             self.drawn.add(name)
         return uniform(named(self.key, name), *shape)
 
     def features(
-        self, params: Params, x: Float[Tensor, "row *shape"]
+        self,
+        params: Params,
+        x: Float[Tensor, "row *shape"],
     ) -> Float[Tensor, "row feature"]:
-        """What the model's head is given; only for a model of which `body` is known."""
+        """The input of the model's head.
+
+        Raises:
+            UserError: The model has no module named head.
+        """
         if self.body is None:
             raise UserError(
-                f"The model has no module named {HEAD}, which gives its outputs. Choose another model."
+                f"The model has no module named {HEAD}, which gives its outputs. "
+                "Choose another model."
             )
-        features: Tensor = functional_call(
-            self.body, (without_head(params), without_head(self._own_buffers())), (x,)
-        )
+        tensors = (without_head(params), without_head(self._own_buffers()))
+        features: Tensor = functional_call(self.body, tensors, (x,))
         return features
 
     def logits(
@@ -77,86 +104,166 @@ class Net:
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None = None,
     ) -> Float[Tensor, "row unit"]:
-        """The model's outputs; where the scenario tells the task, minus infinity for other tasks' units."""
-        logits: Tensor = functional_call(self.module, (params, self._own_buffers()), (x,))
+        """The model's outputs.
+
+        Args:
+            params: The parameters.
+            x: The examples.
+            task: The number of the task of each. If the scenario gives the task, the outputs of
+                other tasks' units are minus infinity.
+        """
+        tensors = (params, self._own_buffers())
+        logits: Tensor = functional_call(self.module, tensors, (x,))
         return self.of_tasks(logits, task)
 
     def _own_buffers(self) -> Params:
         """A copy of the buffers, which a module may write to."""
-        return {name: value.clone() for name, value in (self.buffers or {}).items()}
+        buffers = self.buffers or {}
+        return {name: value.clone() for name, value in buffers.items()}
 
     def of_tasks(
-        self, logits: Float[Tensor, "row unit"], task: Int64[Tensor, " row"] | None
+        self,
+        logits: Float[Tensor, "row unit"],
+        task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        """The model's outputs, where the scenario tells the task with minus infinity for other tasks' units."""
-        return (
-            logits
-            if self.units is None or task is None
-            else logits.masked_fill(~self.units[task], -torch.inf)
-        )
+        """The outputs, with minus infinity for other tasks' units if the task is given."""
+        if self.units is None or task is None:
+            return logits
+        return logits.masked_fill(~self.units[task], -torch.inf)
 
-    def losses_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, " row"]:
-        """The loss of each row, of the model's outputs on it."""
+    def losses_of(
+        self,
+        logits: Float[Tensor, "row unit"],
+        batch: Batch,
+    ) -> Float[Tensor, " row"]:
+        """The loss of each row, given the model's outputs."""
         return self.losses(self.of_tasks(logits, batch.task), batch.y)
 
-    def loss_of(self, logits: Float[Tensor, "row unit"], batch: Batch) -> Float[Tensor, ""]:
-        """The mean of these over the rows that are not padding; 0 where all are."""
+    def loss_of(
+        self,
+        logits: Float[Tensor, "row unit"],
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
+        """The mean loss over the rows that are not padding, given the outputs; 0 if all are."""
         return mean(self.losses_of(logits, batch), batch.weight)
 
-    def loss(self, params: Params, batch: Batch) -> Float[Tensor, ""]:
-        """The mean loss (cross-entropy in classification) over the rows that are not padding; 0 where all are."""
+    def loss(
+        self,
+        params: Params,
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
+        """The mean loss over the rows that are not padding; 0 if all are.
+
+        It is the cross-entropy in classification.
+        """
         return self.loss_of(self.logits(params, batch.x), batch)
 
-    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
-        """The gradient of `loss` with respect to the parameters; if `constant`, without a derivative of its own."""
-        gradient: Params = grad(self.loss)(params, batch)
-        return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+    def grad(
+        self,
+        params: Params,
+        batch: Batch,
+        constant: bool = False,
+    ) -> Params:
+        """The gradient of `loss` with respect to the parameters.
 
-    def grad_by(self, loss: Callable[[Params], Tensor], params: Params) -> Params:
-        """The gradient of a loss of the parameters that is the strategy's own."""
+        Args:
+            params: The parameters.
+            batch: The examples.
+            constant: If True, the gradient is a constant, without a derivative of its own.
+        """
+        gradient: Params = grad(self.loss)(params, batch)
+        return _detached(gradient) if constant else gradient
+
+    def grad_by(
+        self,
+        loss: Callable[[Params], Tensor],
+        params: Params,
+    ) -> Params:
+        """The gradient of a loss of the strategy's own with respect to the parameters."""
         gradient, _ = self.grad_with(lambda params: (loss(params), ()), params)
         return gradient
 
     def grad_with(
-        self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params
+        self,
+        loss: Callable[[Params], tuple[Tensor, Any]],
+        params: Params,
     ) -> tuple[Params, Any]:
-        """The same, and tensors that come up on the way: what `loss` returns as its second value."""
-        found: tuple[Params, Any] = grad(loss, has_aux=True)(params)
-        return found
+        """The gradient of a loss of the strategy's own, and tensors that come up on the way.
+
+        Args:
+            loss: Returns the loss and the other tensors, given the parameters.
+            params: The parameters.
+
+        Returns:
+            The gradient, and the second value of `loss`.
+        """
+        with_tensors: tuple[Params, Any] = grad(loss, has_aux=True)(params)
+        return with_tensors
 
     def grad_of(
-        self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False
+        self,
+        params: Params,
+        batch: Batch,
+        moving: Callable[[str], bool],
+        constant: bool = False,
     ) -> Params:
-        """The gradient of `loss` with respect to the parameters whose name is `moving`; without the others."""
+        """The gradient of `loss` with respect to some of the parameters, without the others.
+
+        Args:
+            params: The parameters.
+            batch: The examples.
+            moving: True for the name of a parameter to take the gradient with respect to.
+            constant: If True, the gradient is a constant, without a derivative of its own.
+        """
         moved = {name: value for name, value in params.items() if moving(name)}
         gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
-        return {name: value.detach() for name, value in gradient.items()} if constant else gradient
+        return _detached(gradient) if constant else gradient
 
     def grads(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""
-        gradients: Params = vmap(
-            lambda x, y, task, weight: self.grad(params, Batch(x, y, task, weight))
-        )(*batches)
+
+        def of_one(
+            x: Tensor,
+            y: Tensor,
+            task: Tensor,
+            weight: Tensor,
+        ) -> Params:
+            return self.grad(params, Batch(x, y, task, weight))
+
+        gradients: Params = vmap(of_one)(*batches)
         return gradients
 
     def own(self, learned: Params) -> Params:
-        """The model's parameters, of all that is meta-learned."""
-        return {
-            name: learned[name] for name, _ in self.module.named_parameters() if name in learned
-        }
+        """The model's parameters among everything that is meta-learned."""
+        parameters = self.module.named_parameters()
+        return {name: learned[name] for name, _ in parameters if name in learned}
 
-    def descend(self, state: State, gradient: Params, lr: float) -> State:
-        """One step of the benchmark's optimiser against the gradient."""
+    def descend(
+        self,
+        state: State,
+        gradient: Params,
+        lr: float,
+    ) -> State:
+        """Take one step of the benchmark's optimiser against the gradient."""
         params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
         return state.replace(params=params, slots=slots)
 
     def evaluating(self) -> "Net":
-        """The same net in evaluation mode (batch normalisation uses its running statistics)."""
+        """The net in evaluation mode, in which batch normalisation uses its running statistics."""
         body = None if self.body is None else copy.deepcopy(self.body).eval()
         return replace(self, module=copy.deepcopy(self.module).eval(), body=body)
 
-    def refreshed(self, params: Params, x: Float[Tensor, "row *shape"]) -> Params:
+    def refreshed(
+        self,
+        params: Params,
+        x: Float[Tensor, "row *shape"],
+    ) -> Params:
         """The buffers after a training-mode pass over `x`, such as running statistics."""
         buffers = self._own_buffers()
+        # The module writes to these, and its outputs are not needed.
         functional_call(self.module, (params, buffers), (x,))
         return buffers
+
+
+def _detached(gradient: Params) -> Params:
+    return {name: value.detach() for name, value in gradient.items()}

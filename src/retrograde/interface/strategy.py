@@ -1,4 +1,4 @@
-"""The interface of a strategy: one frozen dataclass of pure functions, written for one replicate."""
+"""The interface of a strategy: a frozen dataclass of pure functions, written for one replicate."""
 
 from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
@@ -20,36 +20,51 @@ from retrograde.streams.stream import Scenario
 Weighing = Literal["heeds", "has nothing to weigh", "refuses"]
 """The answer of a strategy to `weighting=tasks`.
 
-It weighs its losses on arrivals and on past examples 1 to t - 1 at task t; or no loss on past examples stands beside the one
-on arrivals; or cells of that weighting are refused before anything trains.
+`heeds`: its losses on incoming and on past examples have weights 1 and t - 1 at task t.
+`has nothing to weigh`: it adds no loss on past examples to that on incoming ones.
+`refuses`: cells of that weighting are refused before anything trains.
 """
 
 Ahead = Literal["length", "classes"]
 """A fact of the whole stream that changes what a strategy learns before the stream has shown it.
 
-`length`: how many tasks, or classes of them, there are. `classes`: which output units come later, since their outputs are in
-the loss. A head has a unit for every class of the whole stream in any case.
+`length`: the number of tasks, or of their classes. `classes`: the output units that come later,
+since their outputs are in the loss. A head has a unit for every class of the whole stream in any
+case.
 """
 
 
+_HOOKS = ("prepare", "begin", "init", "step", "trained_on", "choose", "end_task", "predict")
+"""The methods that a strategy may define, as `declares` lists them."""
+
+
 class Arrival(NamedTuple):
-    """What comes in at one step: the new mini-batch, what was drawn from memory, and both together."""
+    """The examples of one step.
+
+    Args:
+        new: The incoming mini-batch.
+        old: The mini-batch replayed from memory.
+        with_memory: Both combined, with the weights of the benchmark's `weighting`.
+        written: The memory slot into which each incoming example is written after this step; the
+            memory's size stands for none.
+        drawn: The memory slot that each replayed example comes from.
+        now: The weight of a loss on incoming examples.
+        past: The weight of a loss on past examples that is added to it.
+        share: The share of incoming examples in one loss on both; None: all examples weigh the
+            same.
+    """
 
     new: Batch
     old: Batch
     with_memory: Batch
-    written: Int64[
-        Tensor, " new"
-    ]  # the slot of the memory into which each new example goes after this step; its size: nowhere
-    drawn: Int64[Tensor, " old"]  # the slot from which each old one comes
-    now: Float[Tensor, ""]  # what a loss on arrivals weighs
-    past: Float[Tensor, ""]  # what one on the past weighs beside it
-    share: Float[Tensor, ""] | None = (
-        None  # the arrivals' part of one loss on both; None: every example weighs the same
-    )
+    written: Int64[Tensor, " new"]
+    drawn: Int64[Tensor, " old"]
+    now: Float[Tensor, ""]
+    past: Float[Tensor, ""]
+    share: Float[Tensor, ""] | None = None
 
     def beside(self, old: Batch) -> Batch:
-        """The new examples and some past ones as one batch, weighed as the benchmark says."""
+        """The incoming and some past examples as one batch, with the benchmark's weights."""
         both = self.new.beside(old)
         if self.share is None:
             return both
@@ -57,33 +72,55 @@ class Arrival(NamedTuple):
 
 
 def shared(
-    new: Float[Tensor, " new"], old: Float[Tensor, " old"], now: Float[Tensor, ""]
+    new: Float[Tensor, " new"],
+    old: Float[Tensor, " old"],
+    now: Float[Tensor, ""],
 ) -> Float[Tensor, " row"]:
-    """Weights of arrivals and of what is replayed, of which the arrivals' are the part `now` of the sum, or all there is."""
+    """Share the total weight of a batch between its incoming and its replayed examples.
+
+    Args:
+        new: The weights of incoming examples; 0 for padding.
+        old: The weights of replayed examples; 0 for padding.
+        now: The share of the incoming examples, which have all if nothing is replayed.
+
+    Returns:
+        The weights of the incoming and then of the replayed examples, with the sum unchanged.
+    """
     now = torch.where(old.sum() > 0, now, 1.0)
-    parts = [
-        part * weight / weight.sum().clamp(min=1) for part, weight in ((now, new), (1 - now, old))
-    ]
-    return (new.sum() + old.sum()) * torch.cat(parts)
+    incoming = now * new / new.sum().clamp(min=1)
+    replayed = (1 - now) * old / old.sum().clamp(min=1)
+    return (new.sum() + old.sum()) * torch.cat([incoming, replayed])
 
 
 class Finished(NamedTuple):
-    """What a task leaves: all of its training examples, and what the memory holds now, slot by slot, padded."""
+    """A finished task.
+
+    Args:
+        examples: All of its training examples.
+        slot: The memory slot that holds each of them; the memory's size stands for none.
+        memory: The content of the memory, slot by slot; slots that are not filled are padding.
+    """
 
     examples: Batch
-    slot: Int64[Tensor, " row"]  # where the memory holds each of them; its size: nowhere
+    slot: Int64[Tensor, " row"]
     memory: Batch | None
 
 
 class Lesson(NamedTuple):
-    """What one step of preparation is given, all of it of classes that the stream does not have."""
+    """The examples of one pretraining step, all of classes that the stream does not have.
 
-    trajectory: Batch  # a few classes, one after the other
-    query: Batch  # other examples of these
-    rehearsed: Batch  # examples of any held-out class
+    Args:
+        trajectory: Examples of a few classes, one class after the other.
+        query: Other examples of these classes.
+        rehearsed: Examples of any held-out class.
+    """
+
+    trajectory: Batch
+    query: Batch
+    rehearsed: Batch
 
     def judged(self) -> Batch:
-        """The query and what is rehearsed as one batch."""
+        """The query and the rehearsed examples as one batch."""
         return self.query.beside(self.rehearsed)
 
 
@@ -92,18 +129,19 @@ class Strategy(Part):
 
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
-    upper_bound: ClassVar[bool] = False  # not a competitor: what the others are measured against
-    tried_on: ClassVar[str] = "mlp-16"  # a small model that it takes, for the contract
-    weighing: ClassVar[Weighing | None] = (
-        None  # None: refuses if its memory replays, else has nothing to weigh
-    )
+    # Not a competitor: the others are measured against it.
+    upper_bound: ClassVar[bool] = False
+    # A small model that the strategy accepts, for the contract.
+    tried_on: ClassVar[str] = "mlp-16"
+    # None: it refuses if its memory replays, and otherwise has nothing to weigh.
+    weighing: ClassVar[Weighing | None] = None
 
     def declares(self) -> dict[str, str]:
-        """Its scenarios, what it trains on and remembers, and the hooks that it defines."""
-        hooks = ("prepare", "begin", "init", "step", "trained_on", "choose", "end_task", "predict")
-        own = [hook for hook in hooks if getattr(type(self), hook) is not getattr(Strategy, hook)]
+        """The scenarios, the examples trained on, the memory and the hooks defined, as text."""
+        bound = ", an upper bound" if self.upper_bound else ""
+        own = [hook for hook in _HOOKS if self._defines(hook)]
         return {
-            "kind": "pure strategy" + (", an upper bound" if self.upper_bound else ""),
+            "kind": "pure strategy" + bound,
             "scenarios": ", ".join(self.scenarios),
             "trains on": self.schedule().examples,
             "memory": str(self.remember() or "none"),
@@ -112,74 +150,123 @@ class Strategy(Part):
             "defines": ", ".join(own),
         }
 
+    def _defines(self, hook: str) -> bool:
+        return getattr(type(self), hook) is not getattr(Strategy, hook)
+
     def weighs(self) -> Weighing:
-        """Its answer to `weighting=tasks`."""
+        """The answer to `weighting=tasks`."""
         if self.weighing is not None:
             return self.weighing
         memory = self.remember()
         mixed = self.schedule().examples == "arrivals and memory"
-        return "refuses" if mixed or (memory and memory.replayed) else "has nothing to weigh"
+        replays = mixed or (memory and memory.replayed)
+        return "refuses" if replays else "has nothing to weigh"
 
     def knows(self) -> tuple[Ahead, ...]:
-        """The facts that it uses before the stream has shown them, by its memory and the plain loss.
+        """The facts of the stream that are used before it has shown them.
 
-        Extend it where `net.tasks` changes what is learned; leave `classes` out where the units of classes to come are masked.
+        They follow from the memory and from the plain loss. Extend the method if `net.tasks`
+        changes what is learned; leave `classes` out if the units of classes to come are masked.
         """
         memory = self.remember()
         return ("length", "classes") if memory and memory.knows_length else ("classes",)
 
     def schedule(self) -> Schedule:
-        """What it trains on."""
+        """The schedule of the examples to train on."""
         return Schedule()
 
     def remember(self) -> Memory | None:
-        """What it may keep of past examples."""
+        """The memory of past examples; None: no memory."""
         return None
 
     def init(self, net: Net, params: Params) -> Params:
-        """Tensors of its own that `state.extra` holds from the start."""
+        """The tensors of the strategy's own that `state.extra` holds from the start."""
         return {}
 
     def own_examples(self, state: State) -> Batch | None:
-        """The past examples that `state.extra` holds, if any, of weight 0 where there is none yet.
+        """The past examples in `state.extra`, if any; a place without an example has weight 0.
 
-        Where it is defined, `own_replay` is too. They count as examples held, as those of a memory do.
+        They count as examples held, as those of a memory do. Define `own_replay` as well.
         """
         return None
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
-        """The number of its own examples that each step replays, given how many arrivals came before it."""
+        """The number of examples of `own_examples` that each step replays.
+
+        Args:
+            before: The number of arrivals that came before each step.
+        """
         return np.zeros_like(before)
 
-    def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
-        """One step of what is learned before the stream begins; where it is defined, the stream must offer lessons."""
+    def prepare(
+        self,
+        net: Net,
+        state: State,
+        lesson: Lesson,
+    ) -> State:
+        """Take one pretraining step; if it is defined, the stream must have data to pretrain on."""
         return state
 
     def begin(self, net: Net, state: State) -> State:
-        """What of a preparation the stream starts from; its optimiser starts afresh."""
+        """The state that the stream starts from, given that after pretraining.
+
+        The optimiser starts afresh.
+        """
         return state.replace(slots=net.optimizer.init(state.params))
 
     @abstractmethod
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        """The update for one mini-batch."""
+    def step(
+        self,
+        net: Net,
+        state: State,
+        arrival: Arrival,
+    ) -> State:
+        """Update the state with one mini-batch.
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        """The examples that a step from `state` trains on; asked for where the model keeps running statistics.
+        Args:
+            net: The model, its loss and the optimiser.
+            state: The state before the step.
+            arrival: The incoming and the replayed examples.
 
-        These follow them: in every step, by one pass in training mode at the parameters before the step. Override it where some
-        of what is drawn from memory is only looked at, or where the strategy replays examples of its own.
+        Returns:
+            The state after the step.
+        """
+
+    def trained_on(
+        self,
+        net: Net,
+        state: State,
+        arrival: Arrival,
+    ) -> Batch:
+        """The examples that a step from `state` trains on.
+
+        Running statistics of a model that keeps them follow these examples, in every step by one
+        pass in training mode at the parameters before the step. Override the method if some of the
+        replayed examples are not trained on, or if the strategy replays examples of its own.
         """
         return arrival.with_memory
 
-    def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
-        """Rank the examples of a task for a memory of exemplars, which keeps the lowest of each class.
+    def choose(
+        self,
+        net: Net,
+        state: State,
+        examples: Batch,
+        share: int,
+    ) -> Float[Tensor, " row"]:
+        """Rank the examples of a task for a memory of exemplars.
 
-        It keeps no more than `share` of a class, so that examples beyond need no order.
+        The memory keeps the lowest of each class, and no more than `share` of them: examples beyond
+        need no order.
         """
         return net.chance(len(examples.x))
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        """Consolidate after a task."""
+    def end_task(
+        self,
+        net: Net,
+        state: State,
+        finished: Finished,
+    ) -> State:
+        """Update the state after a task."""
         return state
 
     def predict(
@@ -189,15 +276,25 @@ class Strategy(Part):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        """A score for each output unit, of which the engine takes the highest; `task` is told in task-incremental only."""
+        """A score for each output unit; the highest one is the prediction.
+
+        Args:
+            net: The model in evaluation mode.
+            state: The state.
+            x: Test examples.
+            task: The number of the task of each in task-incremental streams; None in others.
+        """
         return net.logits(state.params, x, task)
 
 
 def known(scenario: Scenario, ahead: tuple[Ahead, ...]) -> list[str]:
-    """Keep the facts that a scenario has: classes are to come in class-incremental streams alone."""
+    """The facts known ahead that a scenario has.
+
+    Classes are to come in class-incremental streams only.
+    """
     return [fact for fact in ahead if fact != "classes" or scenario == "class"]
 
 
 def prepares(strategy: Strategy) -> bool:
-    """Whether it learns from other classes before the stream begins."""
+    """True if the strategy pretrains on other classes before the stream begins."""
     return type(strategy).prepare is not Strategy.prepare

@@ -1,1 +1,1 @@
-"""Networks."""
+"""Networks, and checks of those that a user brings."""

@@ -1,4 +1,4 @@
-"""What a model must satisfy before it is trained."""
+"""Checks that a model must pass before it is trained."""
 
 import copy
 
@@ -11,59 +11,89 @@ from retrograde.errors import UserError
 from retrograde.parts.author_code import hook, located
 
 
-def check_module(module: nn.Module, x: Float[Tensor, "row *shape"], outputs: int) -> bool:
-    """Whether training changes the module's buffers; raises `UserError` for a module that cannot be used.
+def check_module(
+    module: nn.Module,
+    x: Float[Tensor, "row *shape"],
+    outputs: int,
+) -> bool:
+    """Check that a module can be trained.
 
-    Where rows see each other (batch normalisation), they see padding too, which repeats real rows of the same step.
+    If rows see each other, as in batch normalisation, they see padding too, which repeats real rows
+    of the same step.
+
+    Args:
+        module: The module.
+        x: Some examples.
+        outputs: The number of outputs that the module must have.
+
+    Returns:
+        True if training changes the module's buffers.
+
+    Raises:
+        UserError: The module fails, has outputs of another shape, or is random while training.
     """
     twin = copy.deepcopy(module).train()
+    # The second call shows random outputs, and state that one call leaves for the next.
     before = {name: value.clone() for name, value in twin.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            first, second = twin(x), twin(x)
+            first = twin(x)
+            second = twin(x)
         except Exception as error:
             raise UserError(
                 f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}."
             ) from error
     if not isinstance(first, Tensor):
         raise UserError(
-            f"The model gives a tensor, a row of {outputs} outputs for each example; {hook(module, 'forward')} gave a "
-            f"{type(first).__name__}. Return the outputs alone."
+            f"The model gives a tensor, a row of {outputs} outputs for each example; "
+            f"{hook(module, 'forward')} gave a {type(first).__name__}. Return the outputs alone."
         )
     if tuple(first.shape) != (len(x), outputs):
         raise UserError(
-            f"The model must give {outputs} outputs for each example; it gave shape {tuple(first.shape)}, "
-            f"wanted {(len(x), outputs)}."
+            f"The model must give {outputs} outputs for each example; it gave shape "
+            f"{tuple(first.shape)}, wanted {(len(x), outputs)}."
         )
     if not torch.equal(first, second):
         raise UserError(
-            "The model gives other outputs when it is called again while training: it draws random numbers (dropout?), which "
-            "replicates cannot share, or keeps something between two calls. Remove that."
+            "The model gives other outputs when it is called again while training: it draws random "
+            "numbers (dropout?), which replicates cannot share, or keeps something between two "
+            "calls. Remove that."
         )
-    return any(not torch.equal(before[name], value) for name, value in twin.named_buffers())
+    after = twin.named_buffers()
+    return any(not torch.equal(before[name], value) for name, value in after)
 
 
 ROUNDING = 1e-3, 1e-5
-"""By how much scores may differ and count as equal: of the largest of their unit, and at least."""
+"""The largest difference of equal scores: a share of the unit's largest score, plus a constant."""
 
 
 def agree(one: Float[Tensor, "row unit"], other: Float[Tensor, "row unit"]) -> bool:
     """True if scores are equal but for rounding."""
     relative, least = ROUNDING
     largest = torch.where(one.isfinite(), one, 0.0).abs().amax(0)
-    # without `==`, infinite scores of masked units would differ by NaN
-    same = (
-        (one == other)
-        | ((one - other).abs() <= relative * largest + least)
-        | (one.isnan() & other.isnan())
-    )
+    close = (one - other).abs() <= relative * largest + least
+    both_nan = one.isnan() & other.isnan()
+    # Without `==`, infinite scores of masked units would differ by NaN.
+    same = (one == other) | close | both_nan
     return bool(same.all())
 
 
-def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: str) -> None:
-    """Raise `UserError` where, in evaluation mode, the outputs for one row depend on the rows beside it.
+def check_rows_apart(
+    module: nn.Module,
+    x: Float[Tensor, "row *shape"],
+    model: str,
+) -> None:
+    """Check that, in evaluation mode, the outputs for one row do not depend on other rows.
 
     The parameters are moved a little first: a layer whose weights start at 0 would hide it.
+
+    Args:
+        module: The module.
+        x: Some examples.
+        model: The model's name, for the error.
+
+    Raises:
+        UserError: The outputs for a row depend on other rows.
     """
     twin = copy.deepcopy(module)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -76,22 +106,22 @@ def check_rows_apart(module: nn.Module, x: Float[Tensor, "row *shape"], model: s
             raise UserError(
                 f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}."
             ) from error
+        # The pass in training mode has given running statistics a value to normalise by.
         twin.eval()
-        if not isinstance(
-            outputs, Tensor
-        ):  # a learner of the user's own may know what to do with it; its scores are checked
+        # A learner of the user's own may take other outputs; its scores are checked instead.
+        if not isinstance(outputs, Tensor):
             return
         if agree(twin(x), _one_by_one(twin, x)):
             return
     raise UserError(
-        f"On a stream, what a model predicts for one example may not depend on the others of its batch; model={model} "
-        "normalises test examples by each other. Build its normalisation with track_running_stats=True, or per example "
-        "(layer or group normalisation)."
+        "On a stream, what a model predicts for one example may not depend on the others of its "
+        f"batch; model={model} normalises test examples by each other. Build its normalisation "
+        "with track_running_stats=True, or per example (layer or group normalisation)."
     )
 
 
 def _one_by_one(module: nn.Module, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row unit"]:
-    """The outputs for each row alone; NaN where one row cannot be taken."""
+    """The outputs for each row alone; NaN if the module cannot take a single row."""
     try:
         return torch.cat([module(row[None]) for row in x])
     except ValueError:  # of batch normalisation, for want of statistics
@@ -99,12 +129,14 @@ def _one_by_one(module: nn.Module, x: Float[Tensor, "row *shape"]) -> Float[Tens
 
 
 def untracked(module: nn.Module) -> nn.Module:
-    """A copy whose batch normalisation uses its running statistics in evaluation mode, and never writes to them.
+    """A copy whose batch normalisation never writes to its running statistics.
 
-    A strategy may call it as often as it likes, within any `vmap`, where writing to what is shared is an error.
+    In evaluation mode it uses them. A strategy may call the copy as often as it likes, within any
+    `vmap`, in which it is an error to write to tensors that are shared.
     """
     twin = copy.deepcopy(module)
     for layer in twin.modules():
+        # The base class of all batch normalisation; the public ones are a class for each dimension.
         if isinstance(layer, _BatchNorm):
             layer.track_running_stats = False
     return twin

@@ -7,21 +7,21 @@ from torch import nn
 from retrograde.optim import Params
 
 HEAD = "head"
-"""The module that gives a model's outputs, for methods that treat it apart."""
+"""The name of the module that gives a model's outputs, for methods that treat it apart."""
 
 
 def of_head(name: str) -> bool:
-    """Whether a parameter belongs to the head."""
+    """True if a parameter of this name belongs to the head."""
     return name.startswith(f"{HEAD}.")
 
 
 def without_head(params: Params) -> Params:
-    """All but what belongs to the head."""
+    """The parameters that do not belong to the head."""
     return {name: value for name, value in params.items() if not of_head(name)}
 
 
 def headless(module: nn.Module) -> nn.Module | None:
-    """The module with its head left out, so that it gives the features; nothing, where it has none."""
+    """A copy of the module without its head, which gives the features; None if it has no head."""
     if not isinstance(getattr(module, HEAD, None), nn.Module):
         return None
     twin = copy.deepcopy(module)

@@ -9,73 +9,89 @@ from torch.nn.functional import pad
 
 
 class ChannelsLast(nn.Module):
-    """(row, channel, height, width) -> (row, height, width, channel)."""
+    """From (row, channel, height, width) to (row, height, width, channel)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Permute."""
+        """Move the channels to the end."""
         return x.permute(0, 2, 3, 1)
 
 
 class MeanOverSpace(nn.Module):
-    """(row, height, width, channel) -> (row, channel)."""
+    """The mean of every channel: (row, height, width, channel) to (row, channel)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average."""
+        """Average over height and width."""
         return x.mean((1, 2))
 
 
 class Halving(nn.Module):
-    """A 3 x 3 convolution of stride 2, channels last, and batch normalisation or, without it, a bias.
+    """A 3 x 3 convolution of stride 2, channels last, with batch normalisation or a bias.
 
-    Written as one matrix product: with a weight of its own for each task, that is faster than a grouped convolution, and its
-    second derivative by far.
+    It is one matrix product: with a weight of its own for each task, that is faster than a grouped
+    convolution, and its second derivative is faster by far.
+
+    Args:
+        inputs: The number of input channels.
+        outputs: The number of output channels.
+        normalised: If True, batch normalisation follows; if False, a bias.
+        running: If True, batch normalisation keeps running statistics.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, normalised: bool = True, running: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        normalised: bool = True,
+        running: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(9 * inputs, outputs))
-        bound = math.sqrt(
-            6 / (9 * inputs + 9 * outputs if normalised else 9 * inputs)
-        )  # Xavier's, else He's, of the convolution
+        # The fans of the convolution: Xavier's bound with normalisation, He's without.
+        fans = 9 * inputs + 9 * outputs if normalised else 9 * inputs
+        bound = math.sqrt(6 / fans)
         nn.init.uniform_(self.weight, -bound, bound)
-        self.norm: nn.Module = (
-            nn.BatchNorm1d(outputs, track_running_stats=running) if normalised else Shift(outputs)
-        )
+        self.norm: nn.Module
+        if normalised:
+            self.norm = nn.BatchNorm1d(outputs, track_running_stats=running)
+        else:
+            self.norm = Shift(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(row, height, width, inputs) -> (row, half the height, half the width, outputs), odd sizes rounded up."""
+        """Convolve and halve the size.
+
+        Args:
+            x: A tensor of shape (row, height, width, inputs).
+
+        Returns:
+            A tensor of shape (row, height / 2, width / 2, outputs), odd sizes rounded up.
+        """
         height, width = ((size + 1) // 2 for size in x.shape[1:3])
         padded = pad(x, (0, 0, 1, 1, 1, 1))
-        windows = [
-            padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
-            for i in range(3)
-            for j in range(3)
-        ]
-        out: Tensor = self.norm(torch.cat(windows, -1).flatten(0, 2) @ self.weight)
+        # Each place of the kernel sees every second pixel.
+        rows = [slice(i, i + 2 * height - 1, 2) for i in range(3)]
+        columns = [slice(j, j + 2 * width - 1, 2) for j in range(3)]
+        windows = [padded[:, row, column] for row in rows for column in columns]
+        flat = torch.cat(windows, -1).flatten(0, 2)
+        out: Tensor = self.norm(flat @ self.weight)
         return out.reshape(len(x), height, width, -1)
 
 
 class Shift(nn.Module):
-    """A bias for each channel, at first 0."""
+    """A bias for each channel, which starts at 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add it."""
+        """Add the bias."""
         return x + self.bias
 
 
 def with_head(layers: list[nn.Module], head: nn.Module) -> nn.Module:
-    """The layers by number, and the last one by name, for methods that treat it apart."""
-    return nn.Sequential(
-        OrderedDict(
-            [*((str(number), layer) for number, layer in enumerate(layers)), ("head", head)]
-        )
-    )
+    """A sequence of layers with numbers for names, and a head that has a name of its own."""
+    numbered = {str(number): layer for number, layer in enumerate(layers)}
+    return nn.Sequential(OrderedDict(numbered, head=head))
 
 
 def xavier(layer: nn.Linear | nn.Conv2d) -> nn.Module:

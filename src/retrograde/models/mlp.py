@@ -15,10 +15,23 @@ def mlp(
     normalised: bool = False,
     running: bool = False,
 ) -> nn.Module:
-    """Fully connected ReLU layers; Xavier-uniform weights and zero biases, as GEM, MER and Mammoth start them."""
+    """Fully connected ReLU layers, with Xavier's uniform initial weights and biases of 0.
+
+    The authors of GEM, MER and Mammoth start them so.
+
+    Args:
+        shape: The shape of one example.
+        outputs: The number of outputs.
+        *hidden: The sizes of the hidden layers.
+        normalised: If True, batch normalisation comes before every ReLU.
+        running: If True, batch normalisation keeps running statistics.
+    """
     sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, units in pairwise(sizes):
-        norm = [nn.BatchNorm1d(units, track_running_stats=running)] if normalised else []
-        layers += [xavier(nn.Linear(inputs, units)), *norm, nn.ReLU()]
-    return with_head(layers, xavier(nn.Linear(sizes[-1], outputs)))
+        layers.append(xavier(nn.Linear(inputs, units)))
+        if normalised:
+            layers.append(nn.BatchNorm1d(units, track_running_stats=running))
+        layers.append(nn.ReLU())
+    head = xavier(nn.Linear(sizes[-1], outputs))
+    return with_head(layers, head)

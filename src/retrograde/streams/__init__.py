@@ -1,1 +1,1 @@
-"""What is learned continually: values, without training."""
+"""Streams of tasks, memories and schedules: values, without training."""

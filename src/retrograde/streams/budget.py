@@ -1,11 +1,11 @@
-"""A training budget: how long a stream trains, as a schedule asks for it."""
+"""A training budget: the settings that decide how long a stream trains."""
 
 from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
 class TrainingBudget(Protocol):
-    """Settings of a benchmark that decide how many steps are taken on each task."""
+    """Settings of a benchmark that decide the number of steps on each task."""
 
     @property
     def epochs(self) -> int:

@@ -10,9 +10,18 @@ from retrograde.streams.stream import Examples, Scenario, Stream, Task
 
 
 def split_classes(
-    data: Dataset, groups: list[Int64[np.ndarray, " _"]], scenario: Scenario
+    data: Dataset,
+    groups: list[Int64[np.ndarray, " _"]],
+    scenario: Scenario,
 ) -> Stream:
-    """Cut by class: task i holds the classes of `groups[i]`."""
+    """Cut a dataset by class.
+
+    Args:
+        data: The dataset.
+        groups: The classes of each task.
+        scenario: In domain-incremental streams, every task numbers its classes from 0. In others,
+            each class has an output unit of its own.
+    """
     domain = scenario == "domain"
     outputs = max(map(len, groups)) if domain else data.classes
     units = np.zeros((len(groups), outputs), dtype=bool)
@@ -21,41 +30,78 @@ def split_classes(
         unit = np.full(data.classes, -1)
         unit[group] = np.arange(len(group)) if domain else group
         units[number, unit[group]] = True
-        tasks.append(Task(of_classes(data.y_train, unit), of_classes(data.y_test, unit)))
+        train = of_classes(data.y_train, unit)
+        test = of_classes(data.y_test, unit)
+        tasks.append(Task(train, test))
     return Stream(data, tuple(tasks), units)
 
 
 def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
-    """The examples whose class has an output unit; `unit` is -1 for the others."""
+    """The examples of some classes.
+
+    Args:
+        y: The class of every example of the dataset.
+        unit: The output unit of each class; -1 leaves a class out.
+    """
     row = np.flatnonzero(unit[y] >= 0)
     return Examples(row, unit[y[row]])
 
 
 def same_classes(
-    data: Dataset, pixels: Int64[np.ndarray, "task pixel"], scenario: Scenario
+    data: Dataset,
+    pixels: Int64[np.ndarray, "task pixel"],
+    scenario: Scenario,
 ) -> Stream:
-    """Every task holds all examples, their pixels rearranged; unless domain-incremental, with classes of its own."""
+    """Cut a dataset into tasks that hold all examples, with pixels rearranged.
+
+    Args:
+        data: The dataset.
+        pixels: For each task, the source of every pixel; see `Stream.pixels`.
+        scenario: In domain-incremental streams, all tasks have one label set. In others, each task
+            has output units of its own.
+
+    Raises:
+        UserError: The rows of all tasks do not fit into memory.
+    """
     count = len(pixels)
-    rows = 2 * 8 * count * (len(data.y_train) + len(data.y_test))
-    if rows > physical_bytes():
-        raise UserError(
-            f"The rows of all tasks are held in memory, here {gigabytes(physical_bytes())}; tasks={count} with all examples of "
-            f"{data.name} take about {gigabytes(rows)}. Lower it."
-        )
-    own = scenario != "domain"
-    units = np.kron(np.eye(count, dtype=bool), np.ones(data.classes, dtype=bool)) if own else None
+    _check_rows(data, count)
+    shared = scenario == "domain"
+    # One block of units for all tasks, or a block of its own for each.
+    blocks = np.ones((count, 1), dtype=bool) if shared else np.eye(count, dtype=bool)
+    units = np.kron(blocks, np.ones(data.classes, dtype=bool))
 
     def part(y: np.ndarray, number: int) -> Examples:
-        return Examples(np.arange(len(y)), y + number * data.classes if own else y)
+        return Examples(np.arange(len(y)), y if shared else y + number * data.classes)
 
-    tasks = tuple(Task(part(data.y_train, n), part(data.y_test, n)) for n in range(count))
-    return Stream(
-        data, tasks, np.ones((count, data.classes), dtype=bool) if units is None else units, pixels
-    )
+    tasks = []
+    for number in range(count):
+        train = part(data.y_train, number)
+        test = part(data.y_test, number)
+        tasks.append(Task(train, test))
+    return Stream(data, tuple(tasks), units, pixels)
+
+
+def _check_rows(data: Dataset, count: int) -> None:
+    # A row and a label of 8 bytes each, for every example of every task.
+    needed = 2 * 8 * count * (len(data.y_train) + len(data.y_test))
+    if needed > physical_bytes():
+        raise UserError(
+            f"The rows of all tasks are held in memory, here {gigabytes(physical_bytes())}; "
+            f"tasks={count} with all examples of {data.name} take about {gigabytes(needed)}. "
+            "Lower it."
+        )
 
 
 def need_images(data: Dataset, what: str) -> tuple[int, int, int]:
-    """The (channel, height, width) of a dataset of images; raises `UserError` for other data."""
+    """The (channel, height, width) of a dataset of images.
+
+    Args:
+        data: The dataset.
+        what: The name, in an error, of what needs images.
+
+    Raises:
+        UserError: The examples are not images.
+    """
     if len(data.shape) != 3:
         raise UserError(
             f"{what} needs images; the examples of {data.name} have shape {data.shape}."

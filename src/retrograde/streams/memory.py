@@ -1,4 +1,4 @@
-"""Memories as index schedules: what is kept and what is drawn follow from the order of arrival alone.
+"""Memories as index schedules, which follow from the order of arrival alone.
 
 An example is a triple (row of the dataset, task, output unit).
 """
@@ -20,24 +20,39 @@ Triples = Int64[np.ndarray, "n 3"]
 
 
 class Held(NamedTuple):
-    """What a memory holds between two tasks."""
+    """The content of a memory between two tasks.
+
+    Args:
+        examples: The example in each slot.
+        filled: The slots that hold one, in the order in which they were first filled.
+        seen: The number of examples that have arrived so far, by (task, unit).
+    """
 
     examples: Int64[np.ndarray, "slot 3"]
-    filled: Int64[np.ndarray, " filled"]  # slots in the order in which they were first filled
-    seen: Counter[tuple[int, int]]  # (task, unit) -> how many arrived so far
+    filled: Int64[np.ndarray, " filled"]
+    seen: Counter[tuple[int, int]]
 
 
 class Groups(NamedTuple):
-    """What the memory of a whole stream may be shared among."""
+    """The groups of a whole stream that may share a memory.
+
+    Args:
+        tasks: The number of tasks.
+        pairs: The number of pairs of a task and one of its classes.
+    """
 
     tasks: int
-    pairs: int  # of a task and one of its classes
+    pairs: int
 
 
 class Draws(NamedTuple):
-    """What is replayed at each step, from which slots; `real` is False where the memory held too little.
+    """The replayed examples of every step.
 
-    `placed` is the slot into which each arrival is written, -1 where it is not kept.
+    Args:
+        examples: The examples that are drawn.
+        real: False for a draw for which the memory held too little.
+        slot: The slot that each one is drawn from.
+        placed: The slot into which each arrival is written; -1 if it is not kept.
     """
 
     examples: Int64[np.ndarray, "step draw 3"]
@@ -48,14 +63,18 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Memory(ABC):
-    """`size` examples are kept, `draw` of them (without replacement) are replayed at each step, `rounds` times independently.
+    """A memory of past examples.
 
-    A `late` memory takes what it keeps of a task when the task ends, so that earlier tasks alone are replayed.
+    Args:
+        size: The number of examples that are kept.
+        draw: The number of examples that a round draws at each step, without replacement.
+        rounds: The number of independent rounds at each step.
+        late: If True, the examples of a task are stored when the task ends, so that only earlier
+            tasks are replayed.
     """
 
-    knows_length: ClassVar[bool] = (
-        False  # what is kept depends on how many tasks or classes the whole stream has
-    )
+    # True if what is kept depends on the number of tasks or classes of the whole stream.
+    knows_length: ClassVar[bool] = False
 
     size: int
     draw: int
@@ -64,21 +83,37 @@ class Memory(ABC):
 
     @property
     def replayed(self) -> int:
-        """Rows that are replayed at each step."""
+        """The number of rows that are replayed at each step."""
         return self.draw * self.rounds
 
     def empty(self) -> Held:
-        """A memory before the first task."""
-        return Held(np.zeros((self.size, 3), np.int64), np.zeros(0, np.int64), Counter())
+        """The content of the memory before the first task."""
+        examples = np.zeros((self.size, 3), np.int64)
+        filled = np.zeros(0, np.int64)
+        return Held(examples, filled, Counter())
 
     def check(self, groups: Groups) -> None:
-        """Raise `UserError` where the memory cannot serve a stream of so many tasks and classes."""
+        """Raise `UserError` if the memory is too small for the tasks and classes of a stream."""
 
     @abstractmethod
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> Int64[np.ndarray, " n"]:
-        """The slot into which each arrival is written, in order of arrival; -1 where it is not kept."""
+        """Place the arrivals of a task.
+
+        Args:
+            held: The content of the memory before the task.
+            arrivals: The examples in the order of arrival.
+            groups: The tasks and classes of the whole stream.
+            random: The generator of the memory's choices.
+
+        Returns:
+            The slot into which each arrival is written; -1 if it is not kept.
+        """
 
     def replay(
         self,
@@ -88,19 +123,33 @@ class Memory(ABC):
         groups: Groups,
         random: np.random.Generator,
     ) -> tuple[Draws, Held]:
-        """Draw for every step of a task, of which `before[s]` arrivals came before step s; and what is held after."""
-        before = np.zeros_like(before) if self.late else before
+        """Draw the replayed examples of every step of a task.
+
+        Args:
+            held: The content of the memory before the task.
+            arrivals: The examples in the order of arrival.
+            before: The number of arrivals that came before each step.
+            groups: The tasks and classes of the whole stream.
+            random: The generator of the memory's choices.
+
+        Returns:
+            The draws, and the content of the memory after the task.
+        """
+        if self.late:
+            # To the draws of this task, none of its examples has arrived.
+            before = np.zeros_like(before)
         slots = self.place(held, arrivals, groups, random)
         kept = np.flatnonzero(slots >= 0)
-        first = kept[np.sort(np.unique(slots[kept], return_index=True)[1])]
-        new = first[~np.isin(slots[first], held.filled)]
-        filled = np.concatenate([held.filled, slots[new]])
-        drawn, real = self._drawn(filled, len(held.filled) + np.searchsorted(new, before), random)
+        opening = _opening(held, slots, kept)
+        filled = np.concatenate([held.filled, slots[opening]])
+        available = len(held.filled) + np.searchsorted(opening, before)
+        drawn, real = self._drawn(filled, available, random)
+        replayed = _contents(held, arrivals, slots, drawn, before)
         examples = held.examples.copy()
         examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
-        seen = held.seen + Counter(map(tuple, arrivals[:, 1:].tolist()))
-        draws = Draws(_contents(held, arrivals, slots, drawn, before), real, drawn, slots)
-        return draws, Held(examples, filled, seen)
+        pairs = map(tuple, arrivals[:, 1:].tolist())
+        seen = held.seen + Counter(pairs)
+        return Draws(replayed, real, drawn, slots), Held(examples, filled, seen)
 
     def _drawn(
         self,
@@ -108,15 +157,34 @@ class Memory(ABC):
         available: Int64[np.ndarray, " step"],
         random: np.random.Generator,
     ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
-        """The slots drawn at each step, of which the first `available[s]` of `filled` are filled; and which of them are real.
+        """Draw slots for every step.
 
-        The slots of a round come in random order, those that are real first.
+        Args:
+            filled: The slots in the order in which they are first filled.
+            available: The number of these that are filled at each step.
+            random: The generator of the memory's choices.
+
+        Returns:
+            The slots, and True for those that are filled at their step. The slots of a round come
+            in random order, the filled ones first.
         """
         rounds = [distinct(available, self.draw, random) for _ in range(self.rounds)]
         # Every set is drawn before any order, so that a seed's sets do not depend on the orders.
         ordered = [(shuffled(ranks, real, random), real) for ranks, real in rounds]
-        ranks, real = (np.concatenate(parts, axis=1) for parts in zip(*ordered, strict=True))
+        ranks = np.concatenate([ranks for ranks, _ in ordered], axis=1)
+        real = np.concatenate([real for _, real in ordered], axis=1)
         return filled[ranks] if len(filled) else ranks, real
+
+
+def _opening(
+    held: Held,
+    slots: Int64[np.ndarray, " n"],
+    kept: Int64[np.ndarray, " kept"],
+) -> Int64[np.ndarray, " opening"]:
+    """The arrivals that are the first to fill a slot, in the order of arrival."""
+    _, first = np.unique(slots[kept], return_index=True)
+    writers = kept[np.sort(first)]
+    return writers[~np.isin(slots[writers], held.filled)]
 
 
 def _contents(
@@ -126,34 +194,48 @@ def _contents(
     drawn: np.ndarray,
     before: np.ndarray,
 ) -> Int64[np.ndarray, "step draw 3"]:
-    """What each drawn slot holds at its step: the last example written to it before, else what was held."""
+    """The content of each drawn slot at its step.
+
+    It is the last example that was written to the slot before the step; without any, it is the
+    example that the slot held before the task.
+    """
     kept = np.flatnonzero(slots >= 0)
     if not len(kept):
         return np.asarray(held.examples[drawn])
+    # One number for (slot, arrival) makes a binary search of the writes sorted by both.
     stride = len(arrivals) + 1
     writes = slots[kept] * stride + kept
     order = np.argsort(writes)
-    last = np.searchsorted(writes[order], drawn * stride + before[:, None]) - 1
-    hit = (last >= 0) & (writes[order][last] // stride == drawn)
-    return np.asarray(np.where(hit[..., None], arrivals[kept[order][last]], held.examples[drawn]))
+    writes = writes[order]
+    moments = drawn * stride + before[:, None]
+    last = np.searchsorted(writes, moments) - 1
+    written = (last >= 0) & (writes[last] // stride == drawn)
+    newest = arrivals[kept[order][last]]
+    return np.asarray(np.where(written[..., None], newest, held.examples[drawn]))
 
 
 class Reservoir(Memory):
     """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         index = held.seen.total() + np.arange(len(arrivals))
         slot = random.integers(0, index + 1)
-        return np.where(index < self.size, index, np.where(slot < self.size, slot, -1))
+        replaced = np.where(slot < self.size, slot, -1)
+        return np.where(index < self.size, index, replaced)
 
 
 class Ring(Memory):
-    """The last examples of every class of every task, in equal shares (Chaudhry et al. 2019, arXiv 1902.10486).
+    """The last examples of every class of every task, in equal shares.
 
-    The shares follow from the number of tasks and classes of the whole stream, which must be known ahead.
+    The shares follow from the number of tasks and classes of the whole stream, which must be known
+    ahead (Chaudhry et al. 2019, arXiv 1902.10486).
     """
 
     knows_length: ClassVar[bool] = True
@@ -162,28 +244,37 @@ class Ring(Memory):
         """See `Memory.check`."""
         if self.size < groups.pairs:
             raise UserError(
-                f"A ring memory holds at least one example of each class of each task, here {groups.pairs}; memory={self.size}."
+                "A ring memory holds at least one example of each class of each task, here "
+                f"{groups.pairs}; memory={self.size}."
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.pairs
         group = {pair: number for number, pair in enumerate(held.seen)}
         slots = np.empty(len(arrivals), np.int64)
-        for pair in dict.fromkeys(map(tuple, arrivals[:, 1:].tolist())):
-            own = np.flatnonzero((arrivals[:, 1:] == pair).all(axis=1))
+        pairs = arrivals[:, 1:]
+        # Groups get their slots in the order of arrival.
+        for pair in dict.fromkeys(map(tuple, pairs.tolist())):
+            members = np.flatnonzero((pairs == pair).all(axis=1))
             base = group.setdefault(pair, len(group)) * share
-            slots[own] = base + (held.seen[pair] + np.arange(len(own))) % share
+            turn = held.seen[pair] + np.arange(len(members))
+            slots[members] = base + turn % share
         return slots
 
 
 class TaskRing(Memory):
-    """The last examples of every task, in equal blocks of slots, one task after the other (Lopez-Paz and Ranzato 2017).
+    """The last examples of every task, in equal blocks of slots (Lopez-Paz and Ranzato 2017).
 
-    If the whole memory is drawn, its slots come in their order, so that a task's examples lie side by side.
-    The blocks follow from the number of tasks of the whole stream, which must be known ahead.
+    The blocks follow one another in the order of tasks. If the whole memory is drawn, its slots
+    come in their order, so that a task's examples lie side by side. The blocks follow from the
+    number of tasks of the whole stream, which must be known ahead.
     """
 
     knows_length: ClassVar[bool] = True
@@ -192,11 +283,16 @@ class TaskRing(Memory):
         """See `Memory.check`."""
         if self.size < groups.tasks:
             raise UserError(
-                f"The memory holds at least one example of each task, here {groups.tasks}; memory={self.size}."
+                "The memory holds at least one example of each task, here "
+                f"{groups.tasks}; memory={self.size}."
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
         share = self.size // groups.tasks
@@ -211,75 +307,108 @@ class TaskRing(Memory):
         """See `Memory._drawn`."""
         if self.draw != self.size or self.rounds != 1:
             return super()._drawn(filled, available, random)
-        since = np.full(self.size, len(filled))
-        since[filled] = np.arange(len(filled))
-        return np.tile(np.arange(self.size), (len(available), 1)), since < available[:, None]
+        # The place of each slot in the order of filling; a slot that is never filled has the last.
+        place = np.full(self.size, len(filled))
+        place[filled] = np.arange(len(filled))
+        slots = np.tile(np.arange(self.size), (len(available), 1))
+        return slots, place < available[:, None]
 
 
 class Exemplars(Memory):
-    """What the strategy's `choose` ranks first of each class, in equal shares of the classes so far (iCaRL)."""
+    """The examples of each class that the strategy's `choose` ranks first (iCaRL).
+
+    The classes so far have equal shares of the memory.
+    """
 
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
         if self.size < groups.pairs:
             raise UserError(
-                f"There is at least one exemplar of each class, here of {groups.pairs}; memory={self.size}."
+                "There is at least one exemplar of each class, here of "
+                f"{groups.pairs}; memory={self.size}."
             )
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
 
     def share(self, held: Held, examples: Triples) -> int:
-        """The number of exemplars of each class that are kept once a task with these examples ends."""
+        """The number of exemplars that are kept of each class.
+
+        Args:
+            held: The content of the memory before the end of a task.
+            examples: The examples of the task.
+        """
         units = np.union1d(held.examples[held.filled, 2], examples[:, 2])
         return self.size // len(units)
 
-    def choose(self, held: Held, examples: Triples, rank: Float[np.ndarray, " n"]) -> Held:
-        """What is held once the examples of a task have been ranked, the lowest first; a smaller share drops a class's last."""
-        offered = np.concatenate(
-            [held.examples[held.filled], examples[np.argsort(rank, kind="stable")]]
-        )
+    def choose(
+        self,
+        held: Held,
+        examples: Triples,
+        rank: Float[np.ndarray, " n"],
+    ) -> Held:
+        """Store the examples of a task that rank lowest.
+
+        As the share of a class gets smaller, its last exemplars are dropped.
+
+        Args:
+            held: The content of the memory before the end of the task.
+            examples: The examples of the task.
+            rank: The rank of each example.
+
+        Returns:
+            The content of the memory after the task.
+        """
+        ranked = examples[np.argsort(rank, kind="stable")]
+        # Exemplars that are held come first of their class, in the order of their own ranks.
+        offered = np.concatenate([held.examples[held.filled], ranked])
+        units = offered[:, 2]
         share = self.share(held, examples)
-        kept = np.concatenate(
-            [offered[offered[:, 2] == unit][:share] for unit in np.unique(offered[:, 2])]
-        )
-        examples = np.zeros_like(held.examples)
-        examples[: len(kept)] = kept
-        return Held(examples, np.arange(len(kept)), held.seen)
+        by_class = [offered[units == unit] for unit in np.unique(units)]
+        kept = np.concatenate([examples[:share] for examples in by_class])
+        slots = np.zeros_like(held.examples)
+        slots[: len(kept)] = kept
+        return Held(slots, np.arange(len(kept)), held.seen)
 
 
 class ClassBalanced(Memory):
-    """Classes share the memory as evenly as they can (after Chrysakis and Moens 2020).
+    """A memory that classes share as evenly as they can (after Chrysakis and Moens 2020).
 
-    When it is full, an example of a class that has lost none yet evicts one of the largest class; any other
-    takes part in a reservoir of its own class.
+    When it is full, an example of a class that has lost none yet evicts one of the largest class;
+    any other takes part in a reservoir of its own class.
     """
 
     def place(
-        self, held: Held, arrivals: Triples, groups: Groups, random: np.random.Generator
+        self,
+        held: Held,
+        arrivals: Triples,
+        groups: Groups,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """See `Memory.place`."""
-        own: dict[int, list[int]] = {}
-        for slot in held.filled.tolist():
-            own.setdefault(int(held.examples[slot, 2]), []).append(slot)
-        seen: Counter[int] = Counter()
-        for (_, unit), count in held.seen.items():
-            seen[unit] += count
+        by_class = _slots_by_class(held)
+        seen = _seen_by_class(held)
+        # All chances are drawn ahead, so that each arrival uses up the same number of them.
         chances = random.random((len(arrivals), 2))
         slots = np.full(len(arrivals), -1)
         free = len(held.filled)
         for n, unit in enumerate(arrivals[:, 2].tolist()):
-            mine = own.setdefault(unit, [])
+            mine = by_class.setdefault(unit, [])
             lost = len(mine) < seen[unit]
             seen[unit] += 1
             if free < self.size:
                 mine.append(free)
-                slots[n], free = free, free + 1
+                slots[n] = free
+                free += 1
                 continue
-            largest = max(own.values(), key=len)
+            largest = max(by_class.values(), key=len)
             if not lost and len(mine) < len(largest):
                 slots[n] = largest.pop(int(chances[n, 1] * len(largest)))
                 mine.append(int(slots[n]))
@@ -288,14 +417,32 @@ class ClassBalanced(Memory):
         return slots
 
 
+def _slots_by_class(held: Held) -> dict[int, list[int]]:
+    slots: dict[int, list[int]] = {}
+    for slot in held.filled.tolist():
+        slots.setdefault(int(held.examples[slot, 2]), []).append(slot)
+    return slots
+
+
+def _seen_by_class(held: Held) -> Counter[int]:
+    seen: Counter[int] = Counter()
+    for (_, unit), count in held.seen.items():
+        seen[unit] += count
+    return seen
+
+
 Policy = Literal["reservoir", "ring", "balanced", "late", "late-reservoir"]
 
 
 POLICIES: dict[Policy, Callable[..., Memory]] = {
-    "reservoir": Reservoir, "ring": Ring, "balanced": ClassBalanced,
-    "late": partial(Ring, late=True), "late-reservoir": partial(Reservoir, late=True),
-}  # fmt: skip
-"""`late` is a ring, and `late-reservoir` a reservoir, that takes what it keeps of a task when the task ends.
+    "reservoir": Reservoir,
+    "ring": Ring,
+    "balanced": ClassBalanced,
+    "late": partial(Ring, late=True),
+    "late-reservoir": partial(Reservoir, late=True),
+}
+"""Memories by the name of a setting.
 
-A ring, late or not, must know ahead how many tasks and classes the whole stream has.
+`late` is a ring, and `late-reservoir` a reservoir, that stores the examples of a task when the task
+ends. A ring, late or not, must know ahead how many tasks and classes the whole stream has.
 """

@@ -1,4 +1,4 @@
-"""Which examples the lessons of a preparation are of, as index arrays; every strategy gets the same ones."""
+"""The examples of pretraining as index arrays, which are the same for every strategy."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from retrograde.randomness import distinct, generator
 from retrograde.streams.stream import Preparation
 
 BLOCK = 50
-"""Lessons that are drawn at once."""
+"""The number of pretraining steps (lessons) that are drawn at once."""
 
 LessonRows = Int64[np.ndarray, "... _ 4"]
 """Examples as in `schedule.Rows`; their task is 0."""
 
 
 class Parts(NamedTuple):
-    """The rows of lessons, in the order of `strategy.Lesson`."""
+    """The rows of one pretraining step or of several, in the order of `strategy.Lesson`."""
 
     trajectory: LessonRows
     query: LessonRows
@@ -25,15 +25,31 @@ class Parts(NamedTuple):
 
 
 def lesson_rows(preparation: Preparation, seed: int) -> Iterator[Parts]:
-    """The rows of every lesson of one replicate, in order."""
+    """The rows of every pretraining step of one replicate, in order."""
     for block in range(-(-preparation.lessons // BLOCK)):
+        # Always a whole block, so that a longer pretraining begins with the same examples.
         drawn = draw(preparation, BLOCK, generator(seed, "lessons", block))
-        for number in range(min(BLOCK, preparation.lessons - block * BLOCK)):
+        left = preparation.lessons - block * BLOCK
+        for number in range(min(BLOCK, left)):
             yield Parts(*(part[number] for part in drawn))
 
 
-def draw(preparation: Preparation, count: int, random: np.random.Generator) -> Parts:
-    """Draw lessons: their classes, different examples of each of these, and examples of any class."""
+def draw(
+    preparation: Preparation,
+    count: int,
+    random: np.random.Generator,
+) -> Parts:
+    """Draw the examples of pretraining steps.
+
+    Args:
+        preparation: The examples to draw from, and the numbers of classes and examples of a step.
+        count: The number of steps.
+        random: The generator of the choices.
+
+    Returns:
+        Rows of shape (count, examples, 4): different examples of a few classes for the trajectory
+        and the query, and examples of any class to rehearse.
+    """
     row, y = preparation.examples
     by_class = np.argsort(y, kind="stable")
     units, first, sizes = np.unique(y[by_class], return_index=True, return_counts=True)
@@ -42,15 +58,15 @@ def draw(preparation: Preparation, count: int, random: np.random.Generator) -> P
     each = preparation.shots + preparation.queries
     place, _ = distinct(sizes[kinds].ravel(), each, random)
     place = random.permuted(place, axis=1).reshape(*kinds.shape, each)
-    own = by_class[first[kinds][..., None] + place]  # (lesson, class, example)
-    parts = (
-        own[..., : preparation.shots],
-        own[..., preparation.shots :],
-        random.integers(0, len(row), (count, preparation.rehearsed)),
-    )
+    chosen = by_class[first[kinds][..., None] + place]  # (lesson, class, example)
+    trajectory = chosen[..., : preparation.shots]
+    query = chosen[..., preparation.shots :]
+    rehearsed = random.integers(0, len(row), (count, preparation.rehearsed))
 
     def rows(index: Int64[np.ndarray, "lesson *_"]) -> LessonRows:
         index = index.reshape(count, -1)
-        return np.stack([row[index], np.zeros_like(index), y[index], np.ones_like(index)], axis=-1)
+        task = np.zeros_like(index)
+        real = np.ones_like(index)
+        return np.stack([row[index], task, y[index], real], axis=-1)
 
-    return Parts(*map(rows, parts))
+    return Parts(rows(trajectory), rows(query), rows(rehearsed))

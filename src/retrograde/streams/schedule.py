@@ -1,4 +1,4 @@
-"""What is trained on at every step of a task, as index arrays: the arrivals and what is replayed beside them."""
+"""The incoming and replayed examples of every step of a task, as index arrays."""
 
 from typing import Literal, NamedTuple
 
@@ -7,49 +7,93 @@ from jaxtyping import Bool, Int64
 
 from retrograde.randomness import generator
 from retrograde.streams.budget import TrainingBudget
-from retrograde.streams.memory import Groups, Held, Memory, Triples
-from retrograde.streams.stream import Examples, Stream
+from retrograde.streams.memory import Draws, Groups, Held, Memory, Triples
+from retrograde.streams.stream import Examples, Stream, Task
 
 Rows = Int64[np.ndarray, "... _ _"]
-"""Examples in the order in which they are used: (row of the dataset, task, output unit, 1 or 0 for padding).
+"""Examples in the order in which they are used.
 
-Training examples have a fifth number, a slot of the memory: the one into which an arrival is written after the step, or from
-which comes what is replayed; the memory's size stands for none.
+The columns are: row of the dataset, task, output unit, 1 (or 0 for padding). Training examples have
+a fifth column, a slot of the memory. An incoming example is written into it after the step, and a
+replayed example comes from it; the memory's size stands for none.
 """
 
 CHUNK = 1000
-"""Test examples per replicate that are predicted at once."""
+"""The number of test examples per replicate that are predicted at once."""
 
 
 class Schedule(NamedTuple):
-    """What a strategy trains on during a task: its arrivals, alone or mixed with what is held; or that alone; or all so far."""
+    """The examples that a strategy trains on during a task.
+
+    Args:
+        examples: The task's own examples ("arrivals"), these mixed with the memory's content, the
+            memory's content alone, or the examples of all tasks so far.
+        fresh: If True, every task starts from the initial weights.
+        batch: Examples per step; None: as the benchmark says.
+        glances: Consecutive steps on each mini-batch; None: as the benchmark says.
+        epochs: Passes over the examples; None: as the benchmark says.
+        widening: If True, a step takes `batch` examples for each task so far, and no task takes
+            more steps than another.
+    """
 
     examples: Literal["arrivals", "arrivals and memory", "memory alone", "all so far"] = "arrivals"
-    fresh: bool = False  # every task starts from the initial weights
-    batch: int | None = None  # examples per step; None: as the benchmark says
-    glances: int | None = None  # consecutive steps on them; None: as the benchmark says
-    epochs: int | None = None  # None: as the benchmark says
-    widening: bool = False  # a step takes so many examples for each task so far, and no task more steps than another
+    fresh: bool = False
+    batch: int | None = None
+    glances: int | None = None
+    epochs: int | None = None
+    widening: bool = False
 
-    def pace(self, budget: TrainingBudget, tasks: int = 1) -> tuple[int, int]:
-        """How many examples there are to a step when so many tasks have come, and how many steps are taken on them."""
-        return (self.batch or budget.batch) * (
-            tasks if self.widening else 1
-        ), self.glances or budget.glances
+    def pace(
+        self,
+        budget: TrainingBudget,
+        tasks: int = 1,
+    ) -> tuple[int, int]:
+        """The size of a mini-batch, and the number of consecutive steps on it.
 
-    def steps_like(self, budget: TrainingBudget, steps: int) -> int:
-        """The steps that see as many arrivals as so many steps of the benchmark's own pace, at least one if that is."""
+        Args:
+            budget: The training budget of the benchmark.
+            tasks: The number of tasks so far, the present one included.
+        """
+        size = self.batch or budget.batch
+        if self.widening:
+            size *= tasks
+        return size, self.glances or budget.glances
+
+    def steps_like(
+        self,
+        budget: TrainingBudget,
+        steps: int,
+    ) -> int:
+        """The number of steps that see as many arrivals as `steps` at the benchmark's pace.
+
+        It is at least 1 unless `steps` is 0.
+        """
         size, glances = self.pace(budget)
-        return max(round(steps * budget.batch * glances / (size * budget.glances)), min(steps, 1))
+        same = round(steps * budget.batch * glances / (size * budget.glances))
+        return max(same, min(steps, 1))
 
-    def length(self, budget: TrainingBudget, examples: int, tasks: int) -> tuple[int, int]:
-        """The epochs and the steps of a task, for so many examples to train on, of so many tasks."""
+    def length(
+        self,
+        budget: TrainingBudget,
+        examples: int,
+        tasks: int,
+    ) -> tuple[int, int]:
+        """The number of epochs and of steps of a task.
+
+        Args:
+            budget: The training budget of the benchmark.
+            examples: The number of examples to train on.
+            tasks: The number of tasks so far, the present one included.
+        """
         size, glances = self.pace(budget, tasks)
         epoch = glances * -(-examples // size)
         if self.epochs or not budget.steps:
             epochs = self.epochs or budget.epochs
             return epochs, epochs * epoch
-        steps = budget.steps * (tasks if self.examples == "all so far" and not self.widening else 1)
+        steps = budget.steps
+        # Joint training gets the steps of all tasks so far, in number or, if it widens, in size.
+        if self.examples == "all so far" and not self.widening:
+            steps *= tasks
         return -(-steps // epoch), steps
 
 
@@ -62,59 +106,80 @@ def train_rows(
     held: Held | None,
     seed: int,
 ) -> tuple[Rows, Held | None]:
-    """The rows of every step of a task, new ones then replayed ones, for one replicate; and what is held after.
+    """The rows of every step of a task, for one replicate.
 
-    An example enters the memory once, in the first epoch, after the last glance at it. Padding repeats real rows of its own
-    step, so that nothing else is ever seen, even by a model in which rows see each other.
+    An example enters the memory once, in the first epoch, after the last glance at it. Padding
+    repeats real rows of its own step, so that nothing else is ever seen, even by a model in which
+    rows see each other.
+
+    Args:
+        stream: The stream of the replicate.
+        number: The number of the task.
+        budget: The training budget of the benchmark.
+        schedule: The schedule of the strategy.
+        memory: The memory of the strategy, if it has one.
+        held: The content of the memory before the task.
+        seed: The seed of the replicate.
+
+    Returns:
+        Rows of shape (step, row, 5), the incoming ones before the replayed ones, and the content of
+        the memory after the task.
     """
-    random, chance = generator(seed, "order", number), generator(seed, "memory", number)
+    random = generator(seed, "order", number)
+    chance = generator(seed, "memory", number)
     arrivals = _triples(stream.tasks[number].train, number)
-    if memory and held and schedule.examples == "memory alone":
+    alone = schedule.examples == "memory alone"
+    if memory and held and alone:
+        # The task enters the memory before training, which then sees nothing else.
         mixed = arrivals[random.permutation(len(arrivals))]
-        _, held = memory.replay(held, mixed, np.zeros(0, np.int64), groups(stream), chance)
+        no_steps = np.zeros(0, np.int64)
+        _, held = memory.replay(held, mixed, no_steps, groups(stream), chance)
     pool = _pool(stream, number, arrivals, schedule, held)
     epochs, steps = schedule.length(budget, len(pool), number + 1)
-    as_given = stream.ordered and schedule.examples == "arrivals"
-    orders = [
-        np.arange(len(pool)) if as_given else random.permutation(len(pool)) for _ in range(epochs)
-    ]
     size, glances = schedule.pace(budget, number + 1)
-    index, real = (
-        np.concatenate(parts) for parts in zip(*(_batches(o, size) for o in orders), strict=True)
-    )
+    as_given = stream.ordered and schedule.examples == "arrivals"
+    orders = _orders(len(pool), epochs, None if as_given else random)
+    index, real = _epochs(orders, size)
     if glances > 1:
         index, real = _glanced(index, real, glances, generator(seed, "glances", number))
-    rest = (0, 0), (0, schedule.pace(budget, len(stream.tasks))[0] - size)
-    index, real = np.pad(index[:steps], rest, mode="wrap"), np.pad(real[:steps], rest)
-    new = _weighted(pool[index], real)
-    if memory is None or held is None or schedule.examples == "memory alone":
-        return _with_slot(new, memory.size if memory else 0), held
+    # The steps of all tasks have one width, so that the compiled step fits each of them.
+    widest, _ = schedule.pace(budget, len(stream.tasks))
+    index, real = _widened(index[:steps], real[:steps], widest - size)
+    incoming = _weighted(pool[index], real)
+    if memory is None or held is None or alone:
+        return _with_slot(incoming, memory.size if memory else 0), held
     entered = orders[0][: -(-steps // glances) * size]
     entered = entered[entered < len(arrivals)]  # of a mixed pool they come first
-    before = np.minimum(np.arange(len(index)) // glances * size, len(entered))
+    # A mini-batch has arrived once the last glance at it is over.
+    batches = np.arange(len(index)) // glances
+    before = np.minimum(batches * size, len(entered))
     draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
-    spare = new[:, np.arange(memory.replayed) % size, :3]
-    old = _weighted(np.where(draws.real[..., None], draws.examples, spare), draws.real)
-    written = (
-        memory.size
-        if memory.late
-        else _written(draws.placed, entered, index, (size, glances, memory.size))
-    )
+    if memory.late:
+        written = np.full_like(index, memory.size)
+    else:
+        written = _written(draws.placed, entered, index, (size, glances, memory.size))
     written = np.where(real, written, memory.size)
-    return np.concatenate([_with_slot(new, written), _with_slot(old, draws.slot)], axis=1), held
+    parts = [_with_slot(incoming, written), _replayed(draws, incoming, size)]
+    return np.concatenate(parts, axis=1), held
 
 
 def groups(stream: Stream) -> Groups:
-    """What the memory of a stream may be shared among."""
+    """The groups of a stream that may share a memory."""
     return Groups(len(stream.tasks), int(stream.units.sum()))
 
 
 def _pool(
-    stream: Stream, number: int, arrivals: Triples, schedule: Schedule, held: Held | None
+    stream: Stream,
+    number: int,
+    arrivals: Triples,
+    schedule: Schedule,
+    held: Held | None,
 ) -> Int64[np.ndarray, "pool 3"]:
-    """What there is to train on during a task."""
+    """The examples to train on during a task."""
     if schedule.examples == "all so far":
-        return np.concatenate([_triples(stream.tasks[n].train, n) for n in range(number + 1)])
+        so_far = stream.tasks[: number + 1]
+        tasks = [_triples(task.train, place) for place, task in enumerate(so_far)]
+        return np.concatenate(tasks)
     kept = held.examples[held.filled] if held else arrivals[:0]
     parts = {
         "arrivals": [arrivals],
@@ -124,152 +189,248 @@ def _pool(
     return np.concatenate(parts[schedule.examples])
 
 
+def _orders(
+    count: int,
+    epochs: int,
+    random: np.random.Generator | None,
+) -> list[Int64[np.ndarray, " n"]]:
+    """The order of the examples in each epoch; without a generator, they stay as they are."""
+    if random is None:
+        return [np.arange(count) for _ in range(epochs)]
+    return [random.permutation(count) for _ in range(epochs)]
+
+
+def _epochs(
+    orders: list[Int64[np.ndarray, " n"]],
+    size: int,
+) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
+    """The batches of all epochs, one epoch after the other; and True for rows that are real."""
+    epochs = [_batches(order, size) for order in orders]
+    index = np.concatenate([batches for batches, _ in epochs])
+    real = np.concatenate([real for _, real in epochs])
+    return index, real
+
+
+def _widened(
+    index: np.ndarray,
+    real: np.ndarray,
+    by: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps with `by` more rows of padding each."""
+    more = (0, 0), (0, by)
+    return np.pad(index, more, mode="wrap"), np.pad(real, more)
+
+
+def _replayed(draws: Draws, incoming: Rows, size: int) -> Rows:
+    """The rows of replayed examples; those that are not real repeat incoming examples."""
+    places = np.arange(draws.slot.shape[1]) % size
+    spare = incoming[:, places, :3]
+    examples = np.where(draws.real[..., None], draws.examples, spare)
+    return _with_slot(_weighted(examples, draws.real), draws.slot)
+
+
 def _written(
     placed: Int64[np.ndarray, " arrival"],
     entered: Int64[np.ndarray, " arrival"],
     index: Int64[np.ndarray, "step row"],
     sizes: tuple[int, int, int],
 ) -> Int64[np.ndarray, "step row"]:
-    """The slot into which each row of each step is written, at the last glance of the first epoch; else the memory's size.
+    """The slot into which each row of each step is written.
 
-    Of the arrivals of one step that are written to the same slot, the last one counts.
+    An example is written at the last glance of the first epoch. Of the arrivals of one step that
+    are written to the same slot, the last one counts.
+
+    Args:
+        placed: The slot of each arrival; -1 if it is not kept.
+        entered: The place of each arrival in the pool.
+        index: The places in the pool that each step takes.
+        sizes: The size of a mini-batch, the number of glances, and the size of the memory, which
+            stands for no slot.
     """
     size, glances, none = sizes
+    # One number for (mini-batch, slot). Reversed, `unique` finds the last arrival of each.
     turn = np.arange(len(placed)) // size * (none + 1) + placed
-    last = len(placed) - 1 - np.unique(turn[::-1], return_index=True)[1]
+    _, place = np.unique(turn[::-1], return_index=True)
+    last = len(placed) - 1 - place
     slot = np.full(index.max() + 1, none)
     slot[entered[last]] = np.where(placed[last] >= 0, placed[last], none)
     steps = np.arange(len(index))
-    when = (steps % glances == glances - 1) & (steps // glances * size < len(placed))
-    return np.where(when[:, None], slot[index], none)
+    is_last_glance = steps % glances == glances - 1
+    is_first_epoch = steps // glances * size < len(placed)
+    writes = is_last_glance & is_first_epoch
+    return np.where(writes[:, None], slot[index], none)
 
 
 def _glanced(
-    index: np.ndarray, real: np.ndarray, glances: int, random: np.random.Generator
+    index: np.ndarray,
+    real: np.ndarray,
+    glances: int,
+    random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every batch so many times in a row; from the second time on, in another order."""
-    order = np.tile(np.arange(index.shape[1]), (len(index) * glances, 1))
+    """Repeat every batch `glances` times in a row, from the second time on in another order."""
+    steps = len(index) * glances
+    order = np.tile(np.arange(index.shape[1]), (steps, 1))
     for glance in range(1, glances):
         order[glance::glances] = random.permuted(order[glance::glances], axis=1)
     again = np.arange(len(order))[:, None] // glances
     return index[again, order], real[again, order]
 
 
-def probe_rows(stream: Stream, count: int, seed: int) -> Int64[np.ndarray, "task half row 4"]:
-    """Test examples of each task, drawn once per replicate, for its gradient: `count` of them, in two halves.
+def probe_rows(
+    stream: Stream,
+    count: int,
+    seed: int,
+) -> Int64[np.ndarray, "task half row 4"]:
+    """The test examples of each task for its gradient probe, drawn once per replicate.
 
-    The test set is cut in two once, so that no two halves, of whatever tasks, share an example. Where a half of a task has
-    fewer examples, padding follows.
+    The test set is cut in two once, so that a first half and a second half never share an example,
+    even of different tasks. If a half of a task has fewer examples, padding follows.
+
+    Args:
+        stream: The stream of the replicate.
+        count: The number of examples of each task, both halves together.
+        seed: The seed of the replicate.
     """
     tests = len(stream.data.y_test)
     half = min(count // 2, -(-tests // 2))
     first = generator(seed, "probe").permutation(tests) % 2 == 0
-    tasks = [
-        [
-            _probed(
-                _triples(task.test, number), first == chosen, half, generator(seed, "probe", number)
-            )
-            for chosen in (True, False)
+
+    def halves(number: int, task: Task) -> list[Rows]:
+        examples = _triples(task.test, number)
+        return [
+            _probed(examples, chosen, half, generator(seed, "probe", number))
+            for chosen in (first, ~first)
         ]
-        for number, task in enumerate(stream.tasks)
-    ]
-    return np.array(tasks)
+
+    return np.array([halves(number, task) for number, task in enumerate(stream.tasks)])
 
 
 def _probed(
-    examples: Triples, chosen: Bool[np.ndarray, " row"], count: int, random: np.random.Generator
+    examples: Triples,
+    chosen: Bool[np.ndarray, " row"],
+    count: int,
+    random: np.random.Generator,
 ) -> Rows:
-    """So many of a task's examples, of those that are chosen; where there are fewer, padding follows."""
-    own = examples[chosen[examples[:, 0]]]
-    order = random.permutation(len(own))
-    if not len(own):
-        return _weighted(examples[np.zeros(count, np.int64)], np.zeros(count, dtype=bool))
-    return _weighted(own[np.resize(order, count)], np.arange(count) < len(order))
+    """Draw `count` of a task's examples from those that are chosen; padding follows if need be."""
+    eligible = examples[chosen[examples[:, 0]]]
+    order = random.permutation(len(eligible))
+    real = np.arange(count) < len(order)
+    if not len(eligible):
+        # Any example serves as padding.
+        return _weighted(examples[np.zeros(count, np.int64)], real)
+    return _weighted(eligible[np.resize(order, count)], real)
 
 
-def chosen_tests(stream: Stream, count: int, seed: int) -> list[Int64[np.ndarray, " n"]]:
-    """Which of the rows of `test_rows` are tested amid tasks too: so many of each task, drawn once per replicate; 0: all."""
-    sizes = [len(task.test.row) for task in stream.tasks]
-    first = np.cumsum([0, *sizes])
-    drawn = [
-        generator(seed, "watch", number).permutation(size)[: count or size]
-        for number, size in enumerate(sizes)
-    ]
-    return [start + np.sort(chosen) for start, chosen in zip(first, drawn, strict=False)]
+def chosen_tests(
+    stream: Stream,
+    count: int,
+    seed: int,
+) -> list[Int64[np.ndarray, " n"]]:
+    """The indices of the rows of `test_rows` that are tested during tasks too.
+
+    Args:
+        stream: The stream of the replicate.
+        count: The number of examples of each task, drawn once per replicate; 0: all.
+        seed: The seed of the replicate.
+    """
+    chosen = []
+    start = 0
+    for number, task in enumerate(stream.tasks):
+        size = len(task.test.row)
+        order = generator(seed, "watch", number).permutation(size)
+        chosen.append(start + np.sort(order[: count or size]))
+        start += size
+    return chosen
 
 
 def test_rows(stream: Stream) -> Rows:
     """The test examples of all tasks, in order."""
-    examples = np.concatenate(
-        [_triples(task.test, number) for number, task in enumerate(stream.tasks)]
-    )
+    tasks = [_triples(task.test, number) for number, task in enumerate(stream.tasks)]
+    examples = np.concatenate(tasks)
     return _weighted(examples, np.ones(len(examples), dtype=bool))
 
 
 def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row 4"]:
     """The test examples of all replicates in chunks of one size, the last one padded."""
-    rows = [test_rows(stream) for stream in streams]
-    return together([chunks(each, min(CHUNK, len(rows[0]))) for each in rows])
+    replicates = [test_rows(stream) for stream in streams]
+    size = min(CHUNK, len(replicates[0]))
+    return together([chunks(rows, size) for rows in replicates])
 
 
-def all_rows(stream: Stream, number: int, held: Held | None = None) -> Rows:
-    """All training examples of a task, in order; with the slots in which they are held."""
+def all_rows(
+    stream: Stream,
+    number: int,
+    held: Held | None = None,
+) -> Rows:
+    """All training examples of a task, in order, with the memory slots that hold them."""
     examples = _triples(stream.tasks[number].train, number)
     rows = _weighted(examples, np.ones(len(examples), dtype=bool))
     if held is None:
         return _with_slot(rows, 0)
     none = len(held.examples)
     slot = np.full(len(stream.data.y_train), none)
-    own = held.filled[held.examples[held.filled, 1] == number]
-    slot[held.examples[own, 0]] = own
+    of_task = held.filled[held.examples[held.filled, 1] == number]
+    slot[held.examples[of_task, 0]] = of_task
     return _with_slot(rows, slot[examples[:, 0]])
 
 
 def held_rows(held: Held) -> Rows:
-    """What a memory holds, slot by slot; slots that are not filled are padding."""
+    """The content of a memory, slot by slot; slots that are not filled are padding."""
     slots = np.arange(len(held.examples))
-    return _with_slot(_weighted(held.examples, np.isin(slots, held.filled)), slots)
+    rows = _weighted(held.examples, np.isin(slots, held.filled))
+    return _with_slot(rows, slots)
 
 
 def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
-    return np.stack([examples.row, np.full(len(examples.row), task), examples.y], axis=1)
+    tasks = np.full(len(examples.row), task)
+    return np.stack([examples.row, tasks, examples.y], axis=1)
 
 
 def _batches(
-    order: Int64[np.ndarray, " n"], size: int
+    order: Int64[np.ndarray, " n"],
+    size: int,
 ) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
-    """The order cut into batches, the last one filled up by repeating its own rows; and which rows are real."""
+    """Cut an order into batches, the last one filled up by repeating its own rows.
+
+    Returns:
+        The batches, and True for rows that are real.
+    """
     steps = -(-len(order) // size)
     place = np.arange(steps * size)
+    real = place < len(order)
     start = (steps - 1) * size
-    wrapped = np.where(place < len(order), place, start + (place - start) % (len(order) - start))
-    return order[wrapped].reshape(steps, size), (place < len(order)).reshape(steps, size)
+    last = len(order) - start
+    wrapped = np.where(real, place, start + (place - start) % last)
+    return order[wrapped].reshape(steps, size), real.reshape(steps, size)
 
 
 def _weighted(
-    examples: Int64[np.ndarray, "*step row 3"], real: Bool[np.ndarray, "*step row"]
+    examples: Int64[np.ndarray, "*step row 3"],
+    real: Bool[np.ndarray, "*step row"],
 ) -> Rows:
-    return np.concatenate([examples, real[..., None].astype(np.int64)], axis=-1)
+    weight = real[..., None].astype(np.int64)
+    return np.concatenate([examples, weight], axis=-1)
 
 
 def _with_slot(rows: Rows, slot: int | Int64[np.ndarray, "*step row"]) -> Rows:
-    return np.concatenate([rows, np.broadcast_to(slot, rows.shape[:-1])[..., None]], axis=-1)
+    column = np.broadcast_to(slot, rows.shape[:-1])[..., None]
+    return np.concatenate([rows, column], axis=-1)
 
 
 def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row _"]:
     """Stack the rows of replicates; those with fewer steps end in steps of padding."""
-    steps = max(len(r) for r in rows)
+    steps = max(len(replicate) for replicate in rows)
 
-    def padded(r: Rows) -> Rows:
-        rest = np.repeat(r[:1], steps - len(r), axis=0)
-        rest[..., 3] = 0
-        return np.concatenate([r, rest])
+    def padded(replicate: Rows) -> Rows:
+        padding = np.repeat(replicate[:1], steps - len(replicate), axis=0)
+        padding[..., 3] = 0
+        return np.concatenate([replicate, padding])
 
-    return np.stack([padded(r) for r in rows], axis=1)
+    return np.stack([padded(replicate) for replicate in rows], axis=1)
 
 
 def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size _"]:
-    """Rows cut into chunks of one size, the last one padded."""
+    """Cut rows into chunks of one size, the last one padded."""
     index, real = _batches(np.arange(len(rows)), size)
     cut = rows[index]
     cut[..., 3] *= real

@@ -13,36 +13,53 @@ if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
 Scenario = Literal["task", "domain", "class"]
-"""Task-incremental: told the task at test. Domain: one label set. Class: all classes compete (van de Ven 2022)."""
+"""Incremental learning of tasks, domains or classes (van de Ven et al. 2022).
+
+Task: the task is given at test. Domain: all tasks have one label set. Class: all classes compete.
+"""
 
 
 class Examples(NamedTuple):
-    """Some examples of a dataset: their rows, and the output unit that is right for each."""
+    """Some examples of a dataset.
+
+    Args:
+        row: Their rows in the dataset.
+        y: The output unit that is right for each.
+    """
 
     row: Int64[np.ndarray, " n"]
     y: Int64[np.ndarray, " n"]
 
 
 class Task(NamedTuple):
-    """What one task trains on and is tested on."""
+    """The training and test examples of one task."""
 
     train: Examples
     test: Examples
 
 
 class Preparation(NamedTuple):
-    """Training examples of classes that the stream does not have, to learn from before it begins, and what a lesson takes."""
+    """The data of pretraining: examples of classes that the stream does not have.
+
+    Args:
+        examples: Training examples of the held-out classes.
+        lessons: The number of pretraining steps.
+        classes: The number of classes of one step, which come one after the other.
+        shots: The number of examples of each of these to learn from.
+        queries: The number of other examples of each.
+        rehearsed: The number of examples of any held-out class.
+    """
 
     examples: Examples
     lessons: int
-    classes: int  # of one lesson, which come one after the other
-    shots: int  # examples of each of these to learn from
-    queries: int  # other examples of each
-    rehearsed: int  # examples of any held-out class
+    classes: int
+    shots: int
+    queries: int
+    rehearsed: int
 
 
 class TaskData(NamedTuple):
-    """The examples of one task as a model sees them, and the outputs that belong to it."""
+    """The examples of one task as a model sees them, and the output units of its classes."""
 
     number: int
     x_train: Float[np.ndarray, "train *shape"]
@@ -52,27 +69,33 @@ class TaskData(NamedTuple):
     outputs: Int64[np.ndarray, " _"]
 
     def datasets(self) -> "tuple[TensorDataset, TensorDataset]":
-        """Training and test examples for a `DataLoader` of PyTorch."""
+        """The training and the test examples, each for a `DataLoader` of PyTorch."""
         import torch
         from torch.utils.data import TensorDataset
 
-        pairs = ((self.x_train, self.y_train), (self.x_test, self.y_test))
-        train, test = (TensorDataset(torch.from_numpy(x), torch.from_numpy(y)) for x, y in pairs)
+        train = TensorDataset(torch.from_numpy(self.x_train), torch.from_numpy(self.y_train))
+        test = TensorDataset(torch.from_numpy(self.x_test), torch.from_numpy(self.y_test))
         return train, test
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Tasks in order, for one replicate. No pixel is copied: `pixels` says where each one comes from."""
+    """Tasks in order, for one replicate.
+
+    No pixel is copied: `pixels` is a table of the source of each one.
+    """
 
     data: Dataset
     tasks: tuple[Task, ...]
     units: Bool[np.ndarray, "task unit"]
-    """Which output units belong to each task."""
+    """True for the output units of each task."""
     pixels: Int64[np.ndarray, "task pixel"] | None = None
-    """For each task, the source of every pixel (channel by channel, row by row); one past the last is black."""
+    """For each task, the source of every pixel, channel by channel and row by row.
+
+    The index after the last pixel stands for a black one.
+    """
     ordered: bool = False
-    """Whether arrivals come in the order of `Task.train`; if not, they are shuffled."""
+    """If True, examples arrive in the order of `Task.train`; if False, they are shuffled."""
     preparation: Preparation | None = None
 
     def __len__(self) -> int:
@@ -90,9 +113,25 @@ class Stream:
         x_test = self.images(self.data.x_test, test.row, number)
         return TaskData(number, x_train, train.y, x_test, test.y, units)
 
-    def images(self, x: np.ndarray, row: Int64[np.ndarray, " n"], task: int) -> np.ndarray:
-        """The examples as a model sees them in that task, (n, *shape); for learners that are not pure."""
+    def images(
+        self,
+        x: np.ndarray,
+        row: Int64[np.ndarray, " n"],
+        task: int,
+    ) -> np.ndarray:
+        """The examples of a task as a model sees them, for learners that are not pure.
+
+        Args:
+            x: The examples of the dataset, as they are stored.
+            row: The rows to take.
+            task: The number of the task.
+
+        Returns:
+            An array of shape (n, *shape).
+        """
         flat = x.reshape(len(x), -1)[row]
         if self.pixels is not None:
-            flat = np.pad(flat, ((0, 0), (0, 1)))[:, self.pixels[task]]
-        return np.asarray(flat * np.float32(self.data.scale)).reshape(len(row), *self.data.shape)
+            black = ((0, 0), (0, 1))
+            flat = np.pad(flat, black)[:, self.pixels[task]]
+        scaled = np.asarray(flat * np.float32(self.data.scale))
+        return scaled.reshape(len(row), *self.data.shape)
