@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -125,8 +124,8 @@ def _codes(jobs: Iterable[Job], registry: Registry) -> dict[Cell, Code]:
 
 def since(jobs: Sequence[Job]) -> dict[Change, str]:
     """Files that changed since records were made, each with those records in words."""
-    by_cell = partial(defaultdict, list)
-    seeds: defaultdict[Change, defaultdict[Cell, list[int]]] = defaultdict(by_cell)
+    seeds: defaultdict[Change, defaultdict[Cell, list[int]]]
+    seeds = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         for seed, changed in job.outdated.items():
             for change in changed:

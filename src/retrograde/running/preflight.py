@@ -52,7 +52,7 @@ def sizes(
     groups = _alike(jobs)
     tried = sorted(place for group in groups for place in group.tried)
     checked = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
-    of_cell = {}
+    of_cell: dict[int, Size] = {}
     for group in groups:
         size = checked[group.places[0]]
         of_cell |= dict.fromkeys(group.places, size)
