@@ -215,6 +215,7 @@ def _warn(records: Records) -> None:
     if troubles:
         first = troubles[0]
         reason = first.reason.partition("\n")[0]
+        # Level 3 is the line that called `run`.
         warnings.warn(
             f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.text}, "
             f"seed {first.seed}, {first.status}: {reason}",
@@ -456,7 +457,7 @@ def check(strategy: str | Part) -> list[Verdict]:
 
     (given,) = _several("strategies", strategy)
     part = _part("strategies", given) if isinstance(given, str) else given
-    Registry().name_of(part)
+    Registry().name_of(part)  # raises for a class that cannot be a part
     return list(verdicts(cast("Any", part)))
 
 

@@ -248,12 +248,14 @@ def run(
 
     Finished cells are skipped, failed ones are tried again; any interruption can be resumed.
     """
+    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from retrograde.running.console import Options, run_all
 
     options = Options(
         tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback
     )
     _check_run(suite, benchmark, strategy, part)
+    # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
     if benchmark:
         stores += _cells(benchmark, strategy, seeds, out_)
@@ -363,6 +365,7 @@ def report(
     records = Store(store)
     folder = out_ or store / "tables"
     faults: Faults = {}
+    # The collector, going over so many records, took a third of a large report.
     with uncollected():
         made = report(store.resolve().name, list(records), asked, registry, as_, faults)
         made = made._replace(damaged=len(records.damaged))
@@ -446,7 +449,7 @@ def score(
         str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")
     ] = "own",
 ) -> None:
-    """Score an accuracy matrix that other code has made, with every metric for which it suffices."""
+    """Score an accuracy matrix that other code has made, with every metric it suffices for."""
     from retrograde.api import scores
 
     if file.suffix.lower() != ".csv":
@@ -527,6 +530,7 @@ def _check(name: str | None, registry: Registry, traceback: bool) -> int:
     return 1 if broken else 0
 
 
+# As wide as the longest of them.
 _MARKS = {
     "passed": "[green]passed[/]  ",
     "failed": "[bold red]FAILED[/]  ",

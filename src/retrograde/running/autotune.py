@@ -150,7 +150,7 @@ class _Trial:
         if pace.note:
             self.notes.append(pace.note)
             return
-        groups = -(-self._replicates // way.together)
+        groups = -(-self._replicates // way.together)  # rounded up
         self.steps.append(pace.step)
         self.tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * groups, 3)))
 
@@ -212,4 +212,5 @@ def _read(path: Path) -> Choice | None:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError):
+        # There is none yet, or another version of the suite has written it.
         return None

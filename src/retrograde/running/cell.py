@@ -128,6 +128,7 @@ class OnStream(Trial):
         stream = self.benchmark.stream(self.data, 0)
         # The estimate comes first: it allocates nothing of the size that it may refuse.
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
+        # One step, on the CPU: the GPU may be on another machine.
         stream_loop.check(self.benchmark, self.strategy, stream, CPU)
         return fitting
 

@@ -99,7 +99,7 @@ class _Crew:
 
     def room(self) -> int:
         """Number of jobs that are worth submitting."""
-        had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+        had = _resources()
         at_once = min(int(had.get(kind, 0) // needed) for kind, needed in self._needs.items())
         # As many jobs wait as run: a cluster that can grow does so for those that wait.
         return 2 * max(1, at_once)
@@ -162,6 +162,7 @@ def _ended(running: dict[Any, Job]) -> list[Any]:
 def _connect(context: Context) -> None:
     try:
         _knock(context.cluster)
+        # Ray sets signal handlers of its own.
         with kept():
             ray.init(context.cluster, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
@@ -171,7 +172,7 @@ def _connect(context: Context) -> None:
             f"{context.cluster!r} gave {type(error).__name__}: {said} "
             "Start one with `ray start --head`."
         ) from error
-    had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+    had = _resources()
     for kind, needed in NEEDS[context.device].items():
         if had.get(kind, 0) < needed:
             ray.shutdown()
@@ -181,6 +182,12 @@ def _connect(context: Context) -> None:
                 f"`ray start --address HOST:PORT --num-{kind.lower()}s 1`, or choose another "
                 "--device."
             )
+
+
+def _resources() -> dict[str, float]:
+    """Return the resources of all nodes, by kind."""
+    had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+    return had
 
 
 def _knock(address: str) -> None:
@@ -198,6 +205,7 @@ def _board() -> Any:
 
 def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> list[Record]:
     """Run a job on its node, with plugins and data from the object store."""
+    # A job takes one CPU of its node: see NEEDS.
     torch.set_num_threads(1)
     board = shared.board
     board.begin.remote(number)
@@ -240,7 +248,8 @@ def _written(name: str, text: str, folder: str) -> Path:
 def _together(device: str) -> int:
     """Most jobs that this node runs at a time."""
     here = ray.get_runtime_context().get_node_id()
-    had = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)  # type: ignore[no-untyped-call, unused-ignore]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call, unused-ignore]
+    had = next(node["Resources"] for node in nodes if node["NodeID"] == here)
     return min(int(had.get(kind, 0) // needed) for kind, needed in NEEDS[device].items())
 
 

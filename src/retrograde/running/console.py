@@ -274,6 +274,7 @@ def _run(
 
         heard = _heard(outcome, advance, err)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
+        # Work stops first, then its claims are released: contexts close in reverse.
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
             for job, records in running:
                 _write(share, job, records)
@@ -318,6 +319,7 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
 
     def made(rest: Job, records: list[Record]) -> None:
         outcome.add(records, elsewhere=True)
+        # The bar counts jobs of others too, or it would not reach its end.
         if not rest.missing:
             advance(rest.steps)
 
@@ -382,6 +384,7 @@ def _write(share: Share, job: Job, records: list[Record]) -> None:
         UserError: the store takes no more; records that are left were written elsewhere.
     """
     store = share.store
+    # A record leaves the queue only once it is written.
     unwritten = deque(records)
     try:
         while unwritten:

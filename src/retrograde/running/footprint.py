@@ -32,8 +32,10 @@ STEPS = 100_000_000
 """Most steps of a replicate: at a tenth of a millisecond, three hours."""
 DRAWN = 2 * 10**11
 """Most comparisons to draw from a memory along a task: some minutes."""
-NUMBER, INDEX = 4, 8
-"""Bytes of a floating-point number, and of an index or a count."""
+NUMBER = 4
+"""Bytes of a floating-point number."""
+INDEX = 8
+"""Bytes of an index or a count."""
 COPIES = 3
 """Copies of a value at one time: the value, its source, and its result."""
 SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -69,7 +71,7 @@ def check_memory(needs: list[Need], device: torch.device | None) -> int:
     if device is None:
         return sys.maxsize
     total = sum(need.bytes for need in needs)
-    most = max(needs)
+    most = max(needs)  # by the first field, the bytes
     have = memory_of(device)
     if total > have:
         raise UserError(
@@ -214,6 +216,7 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
         return []
     rows = offer.classes * (offer.shots + offer.queries) + offer.rehearsed
     numbers = prod(stream.data.shape) + model.activations
+    # Pretraining episodes are drawn in blocks, but trained on one by one.
     needed = rows * COPIES * (LESSONS * 4 * INDEX + NUMBER * numbers)
     return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
 

@@ -42,6 +42,7 @@ def orderly() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in WORDS}
     handler = _Orderly()
     for number, kept in before.items():
+        # Handlers of anyone else, such as a notebook's, stay.
         if kept is _end:
             signal.signal(number, handler)
     try:
@@ -62,12 +63,14 @@ def kept() -> Iterator[None]:
 
 def _restore(before: Mapping[signal.Signals, Any]) -> None:
     for number, handler in before.items():
+        # A handler that was not set from Python is None, and cannot be set from Python.
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
 
 
 def told(stopped: KeyboardInterrupt) -> tuple[str, int]:
     """Return a signal in words, and the exit code that stands for it."""
+    # Where Python's own handler is left, as in a notebook, only Ctrl-C raises this.
     number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
     return WORDS[signal.Signals(number)], 128 + number
 

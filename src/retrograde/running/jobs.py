@@ -127,7 +127,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
     advance = shared(progress, len(groups))
-    reset_peak(device)
+    reset_peak(device)  # the trial's memory is not that of training
     with on_threads(choice.way.threads):
         outcomes = [
             outcome for group in groups for outcome in todo.train(group, device, mode, advance)
@@ -165,16 +165,16 @@ def _record(
         code.source,
         outcome.tests,
         outcome.correct,
-        outcome.correct_told,
-        outcome.adaptation,
-        outcome.gradients,
-        outcome.accounts,
-        outcome.course,
-        outcome.clocks | measured.clocks,
-        outcome.counts,
-        outcome.memory | measured.memory,
-        outcome.how | measured.choice.told(outcome.how),
-        measured.where,
+        correct_told=outcome.correct_told,
+        adaptation=outcome.adaptation,
+        gradients=outcome.gradients,
+        accounts=outcome.accounts,
+        course=outcome.course,
+        clocks=outcome.clocks | measured.clocks,
+        counts=outcome.counts,
+        memory=outcome.memory | measured.memory,
+        how=outcome.how | measured.choice.told(outcome.how),
+        environment=measured.where,
         knows=knows,
         sources=code.sources,
     )
@@ -195,6 +195,7 @@ def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collecti
     With `compile` on or off they all train together; with auto, in the fastest measured way, which
     cells that differ only in the settings `sizes` share.
     """
+    # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
         way = Way(len(job.seeds), torch.get_num_threads(), context.compile == "on")
         return Choice(way)
@@ -212,6 +213,7 @@ def _identity(job: Job, context: Context, code: Code, sizes: Collection[str]) ->
     benchmark, strategy = job.cell.benchmark, job.cell.strategy
     settings = {name: value for name, value in strategy.settings.items() if name not in sizes}
     cell = [benchmark.name, benchmark.settings, job.cell.data, strategy.name, settings]
+    # Of the environment, only what speed depends on.
     machine = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
     return [*cell, code.sources or code.source, *(where[name] for name in machine)]
 

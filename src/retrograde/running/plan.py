@@ -83,6 +83,7 @@ def plan(
     codes = _codes(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
     cell_sizes = sizes(cells, context.data, device, elsewhere=bool(context.cluster))
+    # The collector would go over all planned jobs again and again.
     with uncollected():
         jobs = []
         for cell, size in zip(cells, cell_sizes, strict=True):
@@ -178,6 +179,7 @@ def _cells(requests: list[Request], registry: Registry, context: Context) -> lis
     for request in requests:
         benchmark, benchmark_name = named("benchmarks", request.benchmark)
         strategy, strategy_name = named("strategies", request.strategy)
+        # `trial` would raise for a pair that does not fit.
         if request.added and not fit(benchmark, strategy, context.data):
             left_out.append(request)
             continue
@@ -226,6 +228,7 @@ def _check_added(requests: list[Request], left_out: list[Request]) -> None:
 
 def _batch(job: Job, code: Code, seeds: range, store: Store, changed: Changed) -> Job:
     """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
+    # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.cell, seed) for seed in seeds}
     changed_since = {
         seed: changes(record.code, code) for seed, record in finished.items() if record is not None

@@ -50,6 +50,7 @@ def sizes(
         UserError: a cell cannot be trained; the first of them in the order of the cells.
     """
     groups = _alike(jobs)
+    # In the order of the cells, so that the first error does not depend on the groups.
     tried = sorted(place for group in groups for place in group.tried)
     checked = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
     of_cell: dict[int, Size] = {}

@@ -68,7 +68,8 @@ class _Staff:
         try:
             # Cloudpickle sends along classes that are defined in a notebook.
             worker.pipe.send_bytes(cloudpickle.dumps(job))
-        except OSError:  # it died while it waited
+        except OSError:
+            # The worker died while it waited: another one takes the job.
             worker.pipe.close()
             self.give(job, again=again)
             return
@@ -93,6 +94,7 @@ class _Staff:
         self.lost(task)
         if task.again:
             return _died(task, self.context)
+        # The second try takes these steps again.
         progress(-task.steps)
         self.again.append(task.job)
         return None
@@ -188,12 +190,13 @@ _KILLED = -9
 
 
 _MEMORY = (
-    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give "
-    "the cell a smaller model."
+    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or "
+    "give the cell a smaller model."
 )
 
 
 def _stop(worker: _Worker) -> None:
+    # Workers ignore signals that ask them to end: see `leave_to_driver`.
     worker.process.kill()
     worker.process.join()
     worker.pipe.close()
@@ -225,14 +228,16 @@ def _start(context: Context) -> _Worker:
     resource_tracker.ensure_running()
     with held_back():  # the driver handles Ctrl-C
         process.start()
+    # While the driver has this end open too, it would not see that the worker dies.
     there.close()
     return _Worker(process, here)
 
 
 def serve(pipe: Connection, context: Context) -> None:
-    """Run the jobs that a pipe brings and send their records, until it closes or the driver dies."""
+    """Run the jobs that a pipe brings, and send their records, until the pipe closes."""
     leave_to_driver()
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
+    # Several workers share the cores.
     if context.jobs > 1:
         torch.set_num_threads(1)
     registry = Registry(context.plugins)
@@ -247,6 +252,7 @@ def serve(pipe: Connection, context: Context) -> None:
             steps.flush()
             pipe.send(records)
     except (EOFError, OSError):
+        # The driver has closed the pipe: there are no more jobs.
         return
 
 
