@@ -368,7 +368,7 @@ _FATE = {
 
 
 def _tell_changed(jobs: list[Job], changed: Changed, err: Console) -> None:
-    """Print the files that changed since records were made, those records, and their fate."""
+    """Print the files that changed since records were made, and the treatment of those records."""
     found = since(jobs)
     for change, records in found.items():
         said = f"{change.what} changed since {records} ({change.digests})"

@@ -252,7 +252,7 @@ def check_episodes(
 def _of_tasks(
     benchmark: Episodic, strategy: MetaStrategy, classes: int, numbers: int
 ) -> list[Need]:
-    """Needs of drawn tasks, with so many classes, and numbers in an example."""
+    """Needs of drawn tasks, given the classes of a task and the numbers of an example."""
     example = numbers * NUMBER + 2 * INDEX
     drawn = COPIES * BLOCK * benchmark.tasks * _training_examples(benchmark, classes) * example
     task = _test_examples(benchmark, classes) * example + OBJECTS * (strategy.test_steps + 1)

@@ -22,7 +22,7 @@ A closed session sends two signals, and an impatient person presses Ctrl-C twice
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised where a signal asks this process to end."""
+    """Exception for a signal that asks this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -124,7 +124,7 @@ def _gone(stream: int) -> bool:
 def held_back() -> Iterator[None]:
     """Block signals inside the context, for this process and for those that it starts.
 
-    A process that was started so unblocks them in `leave_to_driver`.
+    A worker unblocks them in `leave_to_driver`, once it has handlers of its own.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

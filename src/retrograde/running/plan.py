@@ -215,7 +215,7 @@ class _Named:
 
 
 def _check_added(requests: list[Request], left_out: list[Request]) -> None:
-    """Raise `UserError` if a strategy was added to a suite, none of whose benchmarks it fits."""
+    """Raise `UserError` if an added strategy fits no benchmark of the suite."""
     used = [request.strategy for request in requests if request not in left_out]
     for request in left_out:
         if request.strategy not in used:

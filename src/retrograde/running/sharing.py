@@ -61,7 +61,7 @@ class Share:
         self.claims.close()
 
     def __iter__(self) -> Iterator[Job | None]:
-        """Jobs to train, claimed; None if others hold all that is left, so ask again later."""
+        """Claimed jobs to train; None if others hold all that is left, for now."""
         left = self.jobs
         said = False
         while left:
