@@ -1,10 +1,11 @@
-"""The entry point, of `retrograde` and of `python -m retrograde`: signals first, then the imports, which take seconds."""
+"""The entry point of `retrograde` and of `python -m retrograde`."""
 
 from retrograde.running.interruption import install
 
 
 def main() -> None:
     """Run the command line."""
+    # Signals come first: the imports take seconds, in which a user may press Ctrl-C.
     install()
     from retrograde.cli import main
 

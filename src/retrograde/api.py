@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, each in one call."""
+"""The Python API: one function for each command of the command line."""
 
 import tempfile
 import warnings
@@ -44,18 +44,17 @@ Recorded = str | Path | Sequence[Record]
 
 
 class Records(tuple[Record, ...]):
-    """Records of replicates; in a notebook, the table of their scores."""
+    """Records of replicates; a notebook shows them as a table of their scores."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
+        cells = {record.cell for record in self}
         done = sum(record.status == "done" for record in self)
-        return (
-            f"<{len(self)} records of {len({record.cell for record in self})} cells, {done} done>"
-        )
+        return f"<{len(self)} records of {len(cells)} cells, {done} done>"
 
     def _repr_markdown_(self) -> str:
-        """The first table of a report, for notebooks."""
+        """First table of a report, for notebooks."""
         from retrograde.reporting.formats import markdown
 
         tables = report(self).tables
@@ -79,35 +78,49 @@ def run(
     """Train every strategy on every benchmark and return a record of each replicate.
 
     Args:
-        benchmarks: one or several, as text or objects; or a `Suite`, to which `strategies` are added.
-        strategies: one or several, as text or objects.
-        seeds: replicates of every cell, at least 1; None: 5, or as many as the suite says.
-        store: a folder in which the records stay, and from which finished ones are taken; None: nothing is kept.
+        benchmarks: one or several, as text or as objects; or a `Suite`, to which `strategies` are
+            added.
+        strategies: one or several, as text or as objects.
+        seeds: replicates of every cell, at least 1. Default: 5, or as many as the suite says.
+        store: a folder that keeps the records, and whose finished records are not made again;
+            None: nothing is kept.
         data: the data folder, or datasets by name, for a benchmark's setting `dataset`.
         jobs: processes that train at a time. A script that takes several must start its work under
             `if __name__ == "__main__"`, as always where Python starts processes.
         device: cpu or cuda.
         compile: auto, on or off; see the README.
         timeout: seconds after which replicates that train together are stopped and have failed.
-        changed: rerun, keep or stop: what becomes of finished records that other versions of the code made.
-        progress: show a bar, and warnings, while it runs.
+        changed: treatment of finished records that other versions of the code made: rerun, keep
+            or stop.
+        progress: show a bar, and warnings, while the replicates train.
 
     Returns:
-        The records, cell by cell; those that diverged or failed say so in `status` and `reason`, and are warned of.
+        The records, cell by cell. Those that diverged or failed say so in `status` and `reason`,
+        and a warning names the first.
 
     Raises:
-        UserError: something that cannot be run, before anything trains.
+        UserError: something cannot be run; raised before anything trains.
     """
     requests, replicates = _requests(benchmarks, strategies, seeds)
+    at_once = _at_least_one("jobs", jobs)
     options = Options(
-        (), _data(data), device, compile, _at_least_one("jobs", jobs), None, "", timeout, changed
+        plugins=(),
+        data=_data(data),
+        device=device,
+        compile=compile,
+        jobs=at_once,
+        only=None,
+        cluster="",
+        timeout=timeout,
+        changed=changed,
     )
-    quiet, shows = Console(quiet=True), Console(stderr=True, quiet=not progress)
+    quiet = Console(quiet=True)
+    shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
         stored: list[Stored] = [(folder, requests, replicates)]
         planned = plan_all(stored, options, shows)
         work(planned, options, quiet, shows)
-        records = _records_of(planned)
+        records = _records_of(planned)  # before a temporary folder is removed
     _warn(records)
     return records
 
@@ -115,44 +128,51 @@ def run(
 def _requests(
     benchmarks: Parts | Suite, strategies: Parts, seeds: int | None
 ) -> tuple[list[Request], int]:
-    """The cells that are asked for, and the number of their replicates."""
+    """Return the requested cells, and the number of their replicates."""
     if isinstance(benchmarks, Suite):
         added = _several("strategies", strategies)
         return benchmarks.requests(added), _replicates(seeds, benchmarks.seeds)
-    streams, methods = _several("benchmarks", benchmarks), _several("strategies", strategies)
+    streams = _several("benchmarks", benchmarks)
+    methods = _several("strategies", strategies)
     if not (streams and methods):
         raise UserError(
             "A run has at least one benchmark and one strategy; one of the two is empty. Name both."
         )
     check_cells(len(streams) * len(methods))
-    return [Request(one, other) for one in streams for other in methods], _replicates(seeds, 5)
+    requests = [Request(stream, method) for stream in streams for method in methods]
+    return requests, _replicates(seeds, 5)
 
 
 def _several(what: str, given: object) -> list[str | Part]:
-    """Parts as a list; raises `UserError` for anything else."""
+    """Return parts as a list; raise `UserError` for anything else."""
     several = given if isinstance(given, list | tuple) else [given]
-    return [_asked(what, each) for each in several]
+    return [_asked(what, part) for part in several]
 
 
 def _asked(what: str, given: object) -> str | Part:
-    """A part as text or as an object; raises `UserError` for anything else."""
+    """Return a part as it is given, as text or as an object; raise `UserError` otherwise."""
     if isinstance(given, str) or (isinstance(given, Part) and given.kind == what):
         return given
     if isinstance(given, type) and issubclass(given, Part):
         raise UserError(
-            f"{what} are objects, and {given.__name__} is a class. Make one of it: {given.__name__}()."
+            f"{what} are objects, and {given.__name__} is a class. "
+            f"Make one of it: {given.__name__}()."
         )
     raise UserError(
-        f"{what} are given as text, such as 'er:lr=0.1', as objects, or as a list of these; {shown(given)} is none of them."
+        f"{what} are given as text, such as 'er:lr=0.1', as objects, or as a list of these; "
+        f"{shown(given)} is none of them."
     )
 
 
 def _replicates(seeds: object, default: int) -> int:
+    """Return the number of replicates; raise `UserError` if it is not possible."""
     if seeds is None:
         return default
+    # In Python, True is an int: it would pass for one replicate.
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= SEEDS:
         raise UserError(
-            f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; it was {shown(seeds)}."
+            f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; "
+            f"it was {shown(seeds)}."
         )
     return seeds
 
@@ -169,7 +189,7 @@ def _data(given: str | Path | Mapping[str, Dataset] | None) -> Path | Mapping[st
 
 @contextmanager
 def _folder(store: str | Path | None) -> Iterator[Path]:
-    """The folder of a store; where none is named, one that goes away."""
+    """Yield the folder of a store, or a temporary folder if there is none."""
     if store is not None:
         yield Path(store)
         return
@@ -178,30 +198,36 @@ def _folder(store: str | Path | None) -> Iterator[Path]:
 
 
 def _records_of(planned: Planned) -> Records:
-    found = [
-        store.read(store.path(job.cell, seed))
+    """Read the records of all replicates of a run, those that were there before too."""
+    paths = [
+        (store, store.path(job.cell, seed))
         for store, jobs in planned.stores
         for job in jobs
         for seed in job.seeds
     ]
-    return Records(record for record in found if record is not None)
+    read = [store.read(path) for store, path in paths]
+    return Records(record for record in read if record is not None)
 
 
 def _warn(records: Records) -> None:
-    """Warn of replicates that are not done, with the first reason."""
+    """Warn that replicates are not done, with the reason of the first."""
     troubles = [record for record in records if record.status != "done"]
     if troubles:
         first = troubles[0]
         reason = first.reason.partition("\n")[0]
+        # Level 3 is the line that called `run`.
         warnings.warn(
-            f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.text}, seed {first.seed}, "
-            f"{first.status}: {reason}",
+            f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.text}, "
+            f"seed {first.seed}, {first.status}: {reason}",
             stacklevel=3,
         )
 
 
 def load(folder: str | Path) -> Records:
-    """The records of a store; what cannot be read is left out with a warning.
+    """Read the records of a store; those that cannot be read are left out, with a warning.
+
+    Args:
+        folder: the folder of the store.
 
     Raises:
         UserError: there is no such folder, or it holds no record.
@@ -222,10 +248,15 @@ def load(folder: str | Path) -> Records:
     return records
 
 
+def _are_records(given: Sequence[object]) -> bool:
+    return all(isinstance(record, Record) for record in given)
+
+
 def _recorded(given: Recorded) -> Records:
+    """Return records, read from a folder if one is given; raise `UserError` for anything else."""
     if isinstance(given, str | Path):
         return load(given)
-    if isinstance(given, list | tuple) and all(isinstance(each, Record) for each in given):
+    if isinstance(given, list | tuple) and _are_records(given):
         return Records(given)
     raise UserError(f"Records are those of a run or a store's folder; it was {shown(given)}.")
 
@@ -233,21 +264,23 @@ def _recorded(given: Recorded) -> Records:
 def scores(
     given: object, *, tests: Sequence[int] | None = None, convention: str = "own"
 ) -> pd.DataFrame:
-    """Every metric of every replicate.
+    """Compute every metric of every replicate.
 
     Args:
-        given: records; a store's folder; or an accuracy matrix that other code has made: an array, nested lists or a CSV file
-            without a heading. It has a row after each of T tasks, or one more before the first, and T columns: the accuracy on
-            task j after training task i, from 0 to 1. A stack of matrices is of replicates.
+        given: records; a store's folder; or an accuracy matrix that other code has made: an array,
+            nested lists or a CSV file without a heading. It has a row after each of T tasks, or one
+            more before the first, and T columns: the accuracy on task j after training task i,
+            from 0 to 1. In a stack of matrices, each is of a replicate.
         tests: the number of test examples of each task, if the matrix has counts of right answers.
-        convention: whose definitions of forgetting and transfer: own, avalanche, gem, lamaml or mammoth.
+        convention: the definitions of forgetting and transfer: own, avalanche, gem, lamaml or
+            mammoth.
 
     Returns:
-        The columns benchmark, strategy, settings, seed, upper_bound, metric and value; of a matrix seed, metric and value,
-        without metrics for which it does not suffice.
+        The columns benchmark, strategy, settings, seed, upper_bound, metric and value. For a
+        matrix: seed, metric and value, without metrics for which it does not suffice.
 
     Raises:
-        UserError: what is given is neither records nor a matrix of accuracies.
+        UserError: `given` is neither records nor a matrix of accuracies.
     """
     wanted = metrics(convention)
     if _is_store(given):
@@ -257,17 +290,28 @@ def scores(
 
 
 def _is_store(given: object) -> bool:
+    """True for records and for a store's folder, false for a matrix or its file."""
     if isinstance(given, str | Path):
         return Path(given).suffix.lower() != ".csv"
-    return (
-        isinstance(given, list | tuple)
-        and bool(given)
-        and all(isinstance(each, Record) for each in given)
-    )
+    # An empty list is no store: as a matrix, its error says what a matrix looks like.
+    return isinstance(given, list | tuple) and bool(given) and _are_records(given)
 
 
 def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
-    """Accuracies, (replicate, T + 1, T); the first row is NaN where none is given before training."""
+    """Return accuracies, (replicate, T + 1, T); the first row is NaN if the matrix has none."""
+    matrix = _stack(given)
+    replicates, rows, tasks = matrix.shape
+    if tests is not None:
+        matrix = matrix / _counts(tests, tasks)
+    _check_accuracies(matrix)
+    if rows > tasks:
+        return matrix
+    before = np.full((replicates, 1, tasks), np.nan)
+    return np.concatenate([before, matrix], axis=1)
+
+
+def _stack(given: object) -> np.ndarray:
+    """Return numbers, (replicate, T or T + 1, T); raise `UserError` for any other shape."""
     if isinstance(given, str | Path):
         given = _read(Path(given))
     try:
@@ -276,26 +320,35 @@ def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
         raise UserError(
             f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}."
         ) from error
-    matrix = matrix[None] if matrix.ndim == 2 else matrix
-    if matrix.ndim != 3 or 0 in matrix.shape or matrix.shape[1] - matrix.shape[2] not in (0, 1):
+    if matrix.ndim == 2:
+        matrix = matrix[None]
+    shape = matrix.shape
+    if matrix.ndim != 3 or 0 in shape or shape[1] - shape[2] not in (0, 1):
+        # A single matrix is shown without the axis of replicates, which it was given without.
+        seen = shape[shape[0] == 1 :]
         raise UserError(
-            "An accuracy matrix has a row after each of T tasks, or one more before the first, and T columns; its shape is "
-            f"{matrix.shape[matrix.shape[0] == 1 :]}."
+            "An accuracy matrix has a row after each of T tasks, or one more before the first, and "
+            f"T columns; its shape is {seen}."
         )
-    if tests is not None:
-        matrix = matrix / _counts(tests, matrix.shape[2])
+    return matrix
+
+
+def _check_accuracies(matrix: np.ndarray) -> None:
+    """Raise `UserError` if some number is not an accuracy."""
     if np.isnan(matrix).any():
         raise UserError(
-            "An accuracy matrix is full; this one has NaN. Test every task after every task, or put 0 for tasks that were not "
-            "trained yet and leave the row before training out: only forward transfer asks for them."
+            "An accuracy matrix is full; this one has NaN. Test every task after every task, or "
+            "put 0 for tasks that were not trained yet and leave the row before training out: only "
+            "forward transfer asks for them."
         )
-    if matrix.min() < 0 or matrix.max() > 1:
+    least = matrix.min()
+    greatest = matrix.max()
+    if least < 0 or greatest > 1:
         raise UserError(
-            f"Accuracies lie between 0 and 1; these go from {matrix.min():g} to {matrix.max():g}. Divide percentages by 100; "
-            "with counts of right answers, give tests, the number of test examples of each task."
+            f"Accuracies lie between 0 and 1; these go from {least:g} to {greatest:g}. Divide "
+            "percentages by 100; with counts of right answers, give tests, the number of test "
+            "examples of each task."
         )
-    before = np.full((len(matrix), 1, matrix.shape[2]), np.nan)
-    return matrix if matrix.shape[1] > matrix.shape[2] else np.concatenate([before, matrix], axis=1)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -303,11 +356,13 @@ def _read(path: Path) -> np.ndarray:
         return np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"An accuracy matrix is read from a CSV file of numbers without a heading; {path}: {error}."
+            "An accuracy matrix is read from a CSV file of numbers without a heading; "
+            f"{path}: {error}."
         ) from error
 
 
 def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
+    """Return the test examples of each task; raise `UserError` if they are not such numbers."""
     try:
         counts = np.asarray(tests, dtype=float)
     except (TypeError, ValueError) as error:
@@ -322,13 +377,15 @@ def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
 
 
 def _scored(matrix: np.ndarray, wanted: Sequence[Metric]) -> pd.DataFrame:
+    """Compute the metrics that need nothing but accuracies."""
     values = {metric.name: metric.of(matrix) for metric in wanted if metric.needs == ("R",)}
     rows = [
         (seed, name, float(value))
-        for name, each in values.items()
-        for seed, value in enumerate(each)
+        for name, of_seeds in values.items()
+        for seed, value in enumerate(of_seeds)
     ]
     frame = pd.DataFrame(rows, columns=["seed", "metric", "value"])
+    # Without a row before training, metrics of forward transfer are NaN.
     return frame.dropna().reset_index(drop=True)
 
 
@@ -339,13 +396,15 @@ def report(
     *,
     convention: str = "own",
 ) -> Report:
-    """Make every table, and figures where a format needs them, from records alone.
+    """Make every table from records alone, and figures if a format needs them.
 
     Args:
         given: records, or a store's folder.
         out: a folder for the files; None: none are written.
-        formats: of md, csv, tex, svg, png and html (one page that holds everything); CSV is always written.
-        convention: whose definitions of forgetting and transfer: own, avalanche, gem, lamaml or mammoth.
+        formats: some of md, csv, tex, svg, png and html (one page that holds everything), as a list
+            or separated by commas; CSV is always written.
+        convention: the definitions of forgetting and transfer: own, avalanche, gem, lamaml or
+            mammoth.
 
     Returns:
         The tables and figures, by name: `report(records).tables["scores"].tidy` is a frame.
@@ -353,7 +412,8 @@ def report(
     Raises:
         UserError: there are no such records, or a format is unknown.
     """
-    records, registry = _recorded(given), Registry()
+    records = _recorded(given)
+    registry = Registry()
     asked = _formats(formats)
     title = Path(given).resolve().name if isinstance(given, str | Path) else "records"
     made = made_of(title, records, asked, registry, convention)
@@ -367,7 +427,14 @@ def _formats(given: str | Sequence[str]) -> list[str]:
 
 
 def compare(a: Recorded, b: Recorded) -> Table:
-    """Test two sets of records cell by cell: what really changed, what changed within noise, and what is identical.
+    """Test two sets of records cell by cell.
+
+    Args:
+        a: the records, or a store's folder, before a change.
+        b: those after it.
+
+    Returns:
+        A table that says what really changed, what changed within noise, and what is identical.
 
     Raises:
         UserError: they share no replicate.
@@ -377,22 +444,30 @@ def compare(a: Recorded, b: Recorded) -> Table:
 
 
 def check(strategy: str | Part) -> list[Verdict]:
-    """Run the contract on a strategy: a verdict, with the claim and the reason, for each check."""
+    """Run the contract on a strategy.
+
+    Args:
+        strategy: the strategy, as text or as an object.
+
+    Returns:
+        A verdict, with the claim and the reason, for each check.
+    """
+    # The contract's checks are slow to import, and only this call needs them.
     from retrograde.contract.strategies import verdicts
 
     (given,) = _several("strategies", strategy)
     part = _part("strategies", given) if isinstance(given, str) else given
-    Registry().name_of(part)
+    Registry().name_of(part)  # raises for a class that cannot be a part
     return list(verdicts(cast("Any", part)))
 
 
 def benchmark(text: str) -> Benchmark | Episodic:
-    """The benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
+    """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
     return cast("Benchmark | Episodic", _part("benchmarks", text))
 
 
 def strategy(text: str) -> AnyStrategy:
-    """The strategy that a text names, such as `er:memory=500`."""
+    """Return the strategy that a text names, such as `er:memory=500`."""
     return cast("AnyStrategy", _part("strategies", text))
 
 
@@ -405,5 +480,5 @@ def _part(kind: str, text: str) -> Part:
 
 
 def suite(name: str) -> Suite:
-    """The suite of that name, or in that TOML file, for `run`."""
+    """Return the shipped suite of that name, or the suite in that TOML file, for `run`."""
     return read_suite(name)

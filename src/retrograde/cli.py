@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from retrograde.interface.strategy import Strategy
     from retrograde.records.record import Record
     from retrograde.records.store import Store
+    from retrograde.reporting.report import Faults, Report
     from retrograde.running.console import Stored
     from retrograde.running.suite import Suite
 
+# On a terminal that claims a width of 0, rich would print nothing.
 if os.environ.get("COLUMNS", "").strip("0") == "":
-    os.environ.pop(
-        "COLUMNS", None
-    )  # on a terminal that claims to be 0 wide rich would print nothing
+    os.environ.pop("COLUMNS", None)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,37 +58,41 @@ Traceback = Annotated[
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
 LONGEST = 1_000_000
-"""Seconds of a `--timeout`: eleven days; the system waits no longer than twice that."""
+"""Most seconds of a `--timeout`: eleven days; the system waits no longer than twice that."""
 ERROR = 2000
-"""Characters of an error that are printed."""
+"""Most characters of an error that are printed."""
 
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit code 2."""
     _print_whatever()
-    atexit.register(
-        gc.freeze
-    )  # or the end of the process looks through all that is left: a tenth of a large report
+    # Otherwise the collector looks through all objects at exit: a tenth of a large report.
+    atexit.register(gc.freeze)
     try:
         app()
     except UserError as error:
         _refuse(str(error))
-    except OSError as error:  # of a file that could be named, read or written nowhere
+    except OSError as error:
+        # An error without a file is not about a folder or file that the user could name.
         if error.filename is None:
             raise
         _refuse(
-            f"{error.filename} cannot be used: {error.strerror}. Name another file or folder, or put this one right."
+            f"{error.filename} cannot be used: {error.strerror}. "
+            "Name another file or folder, or put this one right."
         )
 
 
 def _refuse(message: str) -> None:
-    cut = message if len(message) <= ERROR else f"{message[:ERROR]}... ({len(message)} characters)"
-    err.print(f"[bold red]error:[/] {escape(cut)}")
+    """Print an error, and exit."""
+    shortened = message
+    if len(message) > ERROR:
+        shortened = f"{message[:ERROR]}... ({len(message)} characters)"
+    err.print(f"[bold red]error:[/] {escape(shortened)}")
     sys.exit(2)
 
 
 def _print_whatever() -> None:
-    """Let consoles that lack a character, such as those of Windows, show its code instead."""
+    """Let consoles that lack a character, such as those of Windows, print its code instead."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -111,42 +115,47 @@ def list_(
     if kind is not None and kind not in kinds:
         raise UserError(f"There is nothing called {kind!r} to list. {nearest(kind, kinds)}")
     registry = Registry(tuple(plugin))
-    for each in [kind] if kind else kinds:
-        out.print(f"[bold]{each}[/]")
-        for name, summary, *more in _listed(each, registry):
+    for listed in [kind] if kind else kinds:
+        out.print(f"[bold]{listed}[/]")
+        for name, summary, *more in _listed(listed, registry):
             out.print(f"  [cyan]{escape(name)}[/]  {escape(summary)}")
             for line in filter(None, more):
                 out.print(f"      [dim]{escape(line)}[/]")
 
 
 def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
-    """Name, summary and settings of each part or suite, and what a strategy says of its fairness."""
+    """Name, summary and further lines of each part or suite."""
     if kind == "suites":
-        from retrograde.running.suite import read_suite, suites
-
-        found = {name: read_suite(name) for name in suites()}
-        return [
-            (n, s.title, f"{len(s.requests())} cells, {s.seeds} seeds{_parts(s)}")
-            for n, s in found.items()
-        ]
+        return _listed_suites()
 
     def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
+        # Code of a plugin's author runs here.
         with guarded(f"{name} cannot be listed", part):
             return name, part.summary(), part.defaults(), _fairness(part)
 
     return [row(name) for name in registry.names(kind)]
 
 
+def _listed_suites() -> list[tuple[str, ...]]:
+    from retrograde.running.suite import read_suite, suites
+
+    rows: list[tuple[str, ...]] = []
+    for name in suites():
+        suite = read_suite(name)
+        size = f"{len(suite.requests())} cells, {suite.seeds} seeds{_parts(suite)}"
+        rows.append((name, suite.title, size))
+    return rows
+
+
 def _fairness(part: type[Part]) -> str:
-    """The facts that a strategy with its default settings knows ahead, and its answer to `weighting=tasks`."""
+    """Facts that a strategy knows ahead by default, and its answer to `weighting=tasks`."""
     try:
-        said = part.configured({}).declares()
+        declared = part.configured({}).declares()
     except UserError:  # a setting has no default
         return ""
-    return "; ".join(
-        f"{name}: {said[name]}" for name in ("knows ahead", "weighting=tasks") if name in said
-    )
+    shown_keys = [key for key in ("knows ahead", "weighting=tasks") if key in declared]
+    return "; ".join(f"{key}: {declared[key]}" for key in shown_keys)
 
 
 def _parts(suite: "Suite") -> str:
@@ -187,7 +196,8 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Processes of one thread each; 1: here, with all threads. [default: one for each core that has work]",
+            help="Processes of one thread each; 1: here, with all threads. "
+            "[default: one for each core that has work]",
         ),
     ] = None,
     cluster: Annotated[
@@ -227,39 +237,56 @@ def run(
         str,
         typer.Option(
             metavar="rerun|keep|stop",
-            help="Records of other versions of a part's files: measured anew, kept as they are, or an error.",
+            help="Records of other versions of a part's files: measured anew, kept as they are, "
+            "or an error.",
         ),
     ] = "rerun",
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
-    """Run suites or single cells. What is done is skipped, what failed is tried again; any interruption can be resumed."""
+    """Run suites or single cells.
+
+    Finished cells are skipped, failed ones are tried again; any interruption can be resumed.
+    """
+    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from retrograde.running.console import Options, run_all
 
     options = Options(
         tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback
     )
-    if bool(benchmark) != bool(strategy) and (benchmark or not suite):
-        raise UserError(
-            "Cells without a suite need both --benchmark and --strategy; --strategy alone adds to a suite."
-        )
-    if part and not suite:
-        raise UserError(
-            f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. Leave it out."
-        )
+    _check_run(suite, benchmark, strategy, part)
+    # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
-    stores += _cells(benchmark, strategy, seeds, out_) if benchmark else []
+    if benchmark:
+        stores += _cells(benchmark, strategy, seeds, out_)
     if not stores:
         raise UserError(
-            "There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and --strategy."
+            "There is nothing to run: name a suite (`retrograde list suites`), or --benchmark and "
+            "--strategy."
         )
     with _traced(traceback):
         sys.exit(run_all(stores, options, out, err))
 
 
+def _check_run(
+    suite: list[str] | None, benchmark: list[str], strategy: list[str], part: str
+) -> None:
+    """Raise `UserError` if the arguments of `run` do not fit together."""
+    if bool(benchmark) != bool(strategy) and (benchmark or not suite):
+        raise UserError(
+            "Cells without a suite need both --benchmark and --strategy; --strategy alone adds to "
+            "a suite."
+        )
+    if part and not suite:
+        raise UserError(
+            f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. "
+            "Leave it out."
+        )
+
+
 @contextmanager
 def _traced(wanted: bool) -> Iterator[None]:
-    """Print the whole traceback of an error for people, with what caused it, where that is wanted."""
+    """Print the whole traceback of a `UserError` and of its causes, if that is wanted."""
     try:
         yield
     except UserError as error:
@@ -271,28 +298,26 @@ def _traced(wanted: bool) -> Iterator[None]:
 def _suites(
     names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None
 ) -> "list[Stored]":
+    """Requests of suites; strategies without a benchmark are added to each suite."""
     from retrograde.running.suite import read_suite
 
-    found: list[tuple[str, Suite]] = [(Path(name).stem, read_suite(name)) for name in names]
+    # All are read first: a suite that is wrong is an error before another one's cells are made.
+    found = [(Path(name).stem, read_suite(name)) for name in names]
     return [
-        (folder or Path("runs") / name, each.requests(added, part), seeds or each.seeds)
-        for name, each in found
+        (folder or Path("runs") / name, suite.requests(added, part), seeds or suite.seeds)
+        for name, suite in found
     ]
 
 
 def _cells(
     benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
 ) -> "list[Stored]":
+    """Requests of cells without a suite: every benchmark with every strategy."""
     from retrograde.running.suite import Request, check_cells
 
     check_cells(len(benchmarks) * len(strategies))
-    return [
-        (
-            folder or Path("runs/cells"),
-            [Request(b, s) for b in benchmarks for s in strategies],
-            seeds or 1,
-        )
-    ]
+    requests = [Request(benchmark, strategy) for benchmark in benchmarks for strategy in strategies]
+    return [(folder or Path("runs/cells"), requests, seeds or 1)]
 
 
 @app.command()
@@ -303,7 +328,8 @@ def report(
         typer.Option(
             "--format",
             metavar="md,csv,tex,svg,png,html",
-            help="CSV is always written; svg and png are figures; html is one page that holds everything.",
+            help="CSV is always written; svg and png are figures; html is one page that holds "
+            "everything.",
         ),
     ] = "md",
     out_: Annotated[
@@ -314,8 +340,8 @@ def report(
         typer.Option(
             "--as",
             metavar="avalanche|gem|lamaml|mammoth",
-            help="Whose forgetting and transfer `scores` has: of Avalanche 0.6.0, of the code of GEM (2017) or La-MAML (2020), "
-            "or of Mammoth's first release (2020).",
+            help="Whose forgetting and transfer `scores` has: of Avalanche 0.6.0, of the code of "
+            "GEM (2017) or La-MAML (2020), or of Mammoth's first release (2020).",
         ),
     ] = "own",
     open_: Annotated[
@@ -323,49 +349,60 @@ def report(
     ] = False,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """Make every table and figure from the records of a store, without training, and print the tables.
+    """Make every table and figure from the records of a store, and print the tables.
 
-    A result that fails is left out and named, and the exit code is 1; everything else is written.
+    Nothing is trained. A result that fails is left out and named, and the exit code is 1;
+    everything else is written.
     """
     from retrograde.process import uncollected
     from retrograde.records.store import Store
-    from retrograde.reporting.formats import markdown
     from retrograde.reporting.report import PAGE, Faults, formats, report, write
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
-    asked, registry, records = (
-        formats(f"{format_},{PAGE}" if open_ else format_),
-        Registry(tuple(plugin)),
-        Store(store),
-    )
+    asked = formats(f"{format_},{PAGE}" if open_ else format_)
+    registry = Registry(tuple(plugin))
+    records = Store(store)
+    folder = out_ or store / "tables"
     faults: Faults = {}
+    # The collector, going over so many records, took a third of a large report.
     with uncollected():
         made = report(store.resolve().name, list(records), asked, registry, as_, faults)
         made = made._replace(damaged=len(records.damaged))
         _warn_damaged(records)
-        for note in made.versions:
-            err.print(f"[yellow]warning:[/] {escape(note)}")
-        for table in made.tables.values():
-            typer.echo(markdown(table))
+        _print_report(made)
         if made.records:
-            for path in write(out_ or store / "tables", asked, made, registry, faults):
+            for path in write(folder, asked, made, registry, faults):
                 err.print(f"[dim]wrote {escape(str(path))}[/]")
         else:
             err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
-    for kind, name in _unknown(made.records, registry):
-        err.print(f"[dim]note: {escape(on_one_line(missing(kind, name)))}[/]")
-    for name, why in faults.items():
-        err.print(
-            f"[bold red]error:[/] the result {escape(name)} failed and is left out: {escape(on_one_line(why))}"
-        )
+    _print_troubles(_unknown(made.records, registry), faults)
     if open_ and made.records:
-        typer.launch(str((out_ or store / "tables") / f"report.{PAGE}"))
+        typer.launch(str(folder / f"report.{PAGE}"))
     sys.exit(1 if faults else 0)
 
 
+def _print_report(made: "Report") -> None:
+    """Print the tables of a report, after its warnings."""
+    from retrograde.reporting.formats import markdown
+
+    for note in made.versions:
+        err.print(f"[yellow]warning:[/] {escape(note)}")
+    for table in made.tables.values():
+        typer.echo(markdown(table))
+
+
+def _print_troubles(unknown: list[tuple[str, str]], faults: "Faults") -> None:
+    """Print the parts of a report that are not known here, and the results that failed."""
+    for kind, name in unknown:
+        err.print(f"[dim]note: {escape(on_one_line(missing(kind, name)))}[/]")
+    for name, why in faults.items():
+        reason = escape(on_one_line(why))
+        err.print(f"[bold red]error:[/] the result {escape(name)} failed and is left out: {reason}")
+
+
 def _unknown(records: "Sequence[Record]", registry: Registry) -> list[tuple[str, str]]:
-    """The kind and the name of every strategy and benchmark of some records that is not known here."""
+    """Kind and name of every strategy and benchmark of some records that is not known here."""
     named = {("strategy", record.cell.strategy.name) for record in records}
     named |= {("benchmark", record.cell.benchmark.name) for record in records}
     known = {"strategy": registry.names("strategies"), "benchmark": registry.names("benchmarks")}
@@ -384,7 +421,7 @@ def compare(
         ),
     ] = False,
 ) -> None:
-    """Test two stores cell by cell and say what really changed, what changed within noise and what is identical."""
+    """Test two stores cell by cell: what really changed, changed within noise, or is identical."""
     from retrograde.reporting.comparison import compare as compared
     from retrograde.reporting.formats import markdown
 
@@ -412,7 +449,7 @@ def score(
         str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")
     ] = "own",
 ) -> None:
-    """Score an accuracy matrix that other code has made, with every metric for which it suffices."""
+    """Score an accuracy matrix that other code has made, with every metric it suffices for."""
     from retrograde.api import scores
 
     if file.suffix.lower() != ".csv":
@@ -423,24 +460,26 @@ def score(
 
 
 def _counts(text: str) -> list[int] | None:
-    """Whole numbers, separated by commas; None where there are none."""
+    """Parse whole numbers that are separated by commas; None if there are none."""
     if not text:
         return None
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
         raise UserError(
-            f"--tests takes the number of test examples of each task, N,N,...; it was {shown(text)}."
+            "--tests takes the number of test examples of each task, N,N,...; "
+            f"it was {shown(text)}."
         ) from None
 
 
 def _records(folder: Path) -> "list[Record]":
-    """All records of a store that can be read, with a warning for every one that cannot."""
+    """Read the records of a store, with a warning for each that cannot be read."""
     from retrograde.records.store import Store
 
     if not folder.is_dir():
         raise UserError(
-            f"A store is a folder of records; there is none at {folder}. Name one that `retrograde run` has written."
+            f"A store is a folder of records; there is none at {folder}. "
+            "Name one that `retrograde run` has written."
         )
     store = Store(folder)
     records = list(store)
@@ -449,13 +488,14 @@ def _records(folder: Path) -> "list[Record]":
 
 
 def _warn_damaged(store: "Store") -> None:
-    """Name every record and folder of a store that could not be read, with the reason."""
+    """Print every record and folder of a store that could not be read, with the reason."""
     for path, why in store.damaged.items():
         said = on_one_line(f"{path} is damaged and left out ({why}).")
         err.print(f"[yellow]warning:[/] {escape(said)}")
     if store.damaged:
         err.print(
-            "[dim]Run the same suite again to replace damaged records; a folder wants permission to be read.[/]"
+            "[dim]Run the same suite again to replace damaged records; a folder wants permission "
+            "to be read.[/]"
         )
 
 
@@ -473,53 +513,58 @@ def check(
 
 
 def _check(name: str | None, registry: Registry, traceback: bool) -> int:
-    """Run the contract and print it; returns the exit code."""
+    """Run the contract on a strategy, or on those of the plugins, and return the exit code."""
     from retrograde.parts.spec import parse
 
-    names = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
-    if not names:
+    specs = [name] if name else [n for n in registry.own if "strategies" in registry.kinds_of(n)]
+    if not specs:
         raise UserError("Name a strategy to check, or give a --plugin that defines one.")
     broken = 0
-    for each in names:
-        part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(each)))
-        out.print(f"[bold]{escape(each)}[/]  {escape(part.summary())}")
+    for spec in specs:
+        part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(spec)))
+        out.print(f"[bold]{escape(spec)}[/]  {escape(part.summary())}")
         failures = _print_verdicts(part, traceback)
-        out.print(
-            f"  {'[bold red]breaks[/]' if failures else '[green]keeps[/]'} the contract of {_called(part)}\n"
-        )
+        word = "[bold red]breaks[/]" if failures else "[green]keeps[/]"
+        out.print(f"  {word} the contract of {_called(part)}\n")
         broken += failures
     return 1 if broken else 0
 
 
+# As wide as the longest of them.
+_MARKS = {
+    "passed": "[green]passed[/]  ",
+    "failed": "[bold red]FAILED[/]  ",
+    "declared": "[yellow]declared[/]",
+}
+
+
 def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) -> int:
-    """Print what came of every check, failures that are alike once; returns how many failed."""
+    """Print the verdict of every check, and return how many failed.
+
+    Failures with the same reason are printed once.
+    """
     from retrograde.contract.strategies import verdicts
 
     outcomes = list(verdicts(part))
     alike = Counter(verdict.why for verdict in outcomes if verdict.outcome == "failed")
-    said: set[str] = set()
+    printed: set[str] = set()
     for verdict in outcomes:
-        mark = {
-            "passed": "[green]passed[/]  ",
-            "failed": "[bold red]FAILED[/]  ",
-            "declared": "[yellow]declared[/]",
-        }
-        if verdict.outcome == "failed" and verdict.why in said:
+        failed = verdict.outcome == "failed"
+        if failed and verdict.why in printed:
             continue
-        count = alike[verdict.why] if verdict.outcome == "failed" else 1
+        count = alike[verdict.why] if failed else 1
         claim = f"{count} checks fail alike" if count > 1 else verdict.claim
-        out.print(
-            f"  {mark[verdict.outcome]}  {claim}"
-            + (f": {escape(verdict.why)}" if verdict.why else "")
-        )
-        if verdict.outcome == "failed":
-            said.add(verdict.why)
+        why = f": {escape(verdict.why)}" if verdict.why else ""
+        out.print(f"  {_MARKS[verdict.outcome]}  {claim}{why}")
+        if failed:
+            printed.add(verdict.why)
             if traceback and verdict.trace:
                 out.print(escape(verdict.trace))
     return alike.total()
 
 
 def _called(part: "Strategy | Learner | MetaStrategy") -> str:
+    """The interface of a strategy, in words."""
     from retrograde.interface.metastrategy import MetaStrategy
     from retrograde.interface.strategy import Strategy
 
@@ -537,13 +582,13 @@ def new(
     from retrograde.parts.scaffold import write_part
 
     path = write_part(kind, name)
-    beside = {
+    options = {
         "strategy": "--benchmark split --strategy finetune --strategy er",
         "metastrategy": "--benchmark fewshot:iterations=500 --strategy maml",
     }
     out.print(
         f"Wrote {path}. Next:\n"
         f"  retrograde check --plugin {path}\n"
-        f"  retrograde run --plugin {path} --strategy {name} {beside[kind]} --seeds 5\n"
+        f"  retrograde run --plugin {path} --strategy {name} {options[kind]} --seeds 5\n"
         "  retrograde report runs/cells"
     )

@@ -1,1 +1,1 @@
-"""From a request to records."""
+"""The path from a request to records: planning, checks, worker processes and output."""

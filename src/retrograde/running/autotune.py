@@ -1,4 +1,4 @@
-"""How a cell is trained: its replicates together or one by one, on how many threads, compiled or not; by a short trial."""
+"""The choice of the fastest way to train the replicates of a cell, by a short trial."""
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
@@ -16,15 +16,27 @@ from retrograde.training.clocks import Pace
 from retrograde.training.compiling import Compile
 
 WORTH_TRYING = 10.0, 100
-"""Seconds and steps of training from which other ways than the plain one are tried; to try one takes a second or some steps."""
+"""Seconds and steps of training above which more ways than the plain one are tried.
+
+To try one takes a second or some steps.
+"""
 COMPILING = 4.0, 500
-"""What compiling takes, in seconds and in steps, roughly: 4 to 13 s where a step took 4 ms (replay), 66 s of 250 (Omniglot)."""
+"""Rough cost of compiling, in seconds and in steps.
+
+Measured: 4 to 13 s with a step of 4 ms (replay), 66 s with a step of 250 ms (Omniglot).
+"""
 SINGLY = 10
-"""How many times as long as compiling took training must take, for replicates to be tried one after the other, compiled."""
+"""Least ratio of training time to compile time for a trial of compiled replicates one by one."""
 
 
 class Way(NamedTuple):
-    """How many replicates train together, on how many threads, and whether the step is compiled."""
+    """A way to train replicates.
+
+    Args:
+        together: replicates that train together.
+        threads: threads of PyTorch.
+        compiled: True if the step is compiled.
+    """
 
     together: int
     threads: int
@@ -32,7 +44,13 @@ class Way(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What a way took in the trial: seconds until the first step, and those that all steps of all replicates would take."""
+    """The times of one way in a trial, in seconds.
+
+    Args:
+        way: the way.
+        ready: time until the first step.
+        rest: time that all steps of all replicates would take.
+    """
 
     way: Way
     ready: float
@@ -41,7 +59,13 @@ class Tried(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """The way that was chosen, why compiling failed where it did, and all that was tried."""
+    """The chosen way.
+
+    Args:
+        way: the way.
+        note: the reason why compiling failed; None if it did not.
+        tried: the times of all ways that were tried.
+    """
 
     way: Way
     note: str | None = None
@@ -49,89 +73,130 @@ class Choice:
 
     @property
     def mode(self) -> Compile:
-        """As training is told."""
+        """The compilation mode to train with."""
         return "auto" if self.way.compiled else "off"
 
     def groups(self, seeds: tuple[int, ...]) -> list[list[int]]:
-        """The replicates that train together."""
+        """Groups of seeds whose replicates train together."""
         size = self.way.together
         return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
     def told(self, how: Mapping[str, Any]) -> dict[str, Any]:
-        """What the record says of the trial, beside how the replicate was trained."""
+        """Fields of a record's `how` that describe the trial.
+
+        Args:
+            how: the execution of the replicate, as its outcome has it.
+        """
         trial = [
-            {**each.way._asdict(), "ready": each.ready, "rest": each.rest} for each in self.tried
+            {**tried.way._asdict(), "ready": tried.ready, "rest": tried.rest}
+            for tried in self.tried
         ]
-        note = how["note"] or (None if self.way.compiled else self.note)
-        return {"note": note} | ({"trial": trial} if len(trial) > 1 else {})
+        note = how["note"]
+        if not note and not self.way.compiled:
+            note = self.note
+        fields: dict[str, Any] = {"note": note or None}
+        if len(trial) > 1:
+            fields["trial"] = trial
+        return fields
 
 
 Paced = Callable[[int, Compile], Pace | None]
-"""How fast so many of the replicates would train together."""
+"""Measures the pace of a number of replicates that train together; None if there is no choice."""
 
 
 def choose(paced: Paced, replicates: int, identity: object) -> Choice:
-    """The fastest way that a trial finds, or found before: it is kept in the user's cache under the identity of what was tried.
+    """Choose the fastest way that a trial finds, or has found before.
 
-    The plain way is eager, all replicates together, on as many threads as there are. Others are tried where training would take
-    so long that they can pay for it; what they cost beside, such as the ends of tasks and evaluation, is not.
+    The plain way is eager, with all replicates together, on all threads. Others are tried only if
+    training is long enough to repay it. The ends of tasks and evaluation are not timed.
+
+    Args:
+        paced: measures the pace of a number of replicates.
+        replicates: the number of replicates to train.
+        identity: everything that decides the pace; the choice is kept in the user's cache under
+            its digest.
     """
     plain = Way(replicates, torch.get_num_threads(), compiled=False)
     path = cache_folder() / "choices" / f"{digest([identity, plain])}.json"
-    if kept := _read(path):
+    kept = _read(path)
+    if kept:
         return kept
     found = _trial(paced, plain)
     if len(found.tried) > 1:
-        gc.collect()  # or what was tried would count as memory of what is trained
-        if not found.note:  # what failed to compile may be put right
+        # Otherwise the trial would count as memory of the training that follows.
+        gc.collect()
+        # A failure to compile is not kept, since its cause may be put right.
+        if not found.note:
             keep(path, lambda file: file.write_bytes(_ADAPTER.dump_json(found)))
     return found
 
 
-def _trial(paced: Paced, plain: Way) -> Choice:
-    tried: list[Tried] = []
-    steps: list[float] = []
-    notes: list[str] = []
+class _Trial:
+    """The ways that were tried so far, and their times."""
 
-    def attempt(way: Way) -> None:
+    def __init__(self, paced: Paced, replicates: int) -> None:
+        self._paced = paced
+        self._replicates = replicates
+        self.tried: list[Tried] = []
+        self.steps: list[float] = []
+        self.notes: list[str] = []
+
+    def attempt(self, way: Way) -> None:
+        """Measure a way; nothing is added if there is no choice, or if compiling fails."""
         with on_threads(way.threads):
-            pace = paced(way.together, "auto" if way.compiled else "off")
-        if pace and pace.note:
-            notes.append(pace.note)
-        elif pace:
-            steps.append(pace.step)
-            tried.append(
-                Tried(
-                    way,
-                    round(pace.ready, 3),
-                    round(pace.rest * -(-plain.together // way.together), 3),
-                )
-            )
+            pace = self._paced(way.together, "auto" if way.compiled else "off")
+        if pace is None:
+            return
+        if pace.note:
+            self.notes.append(pace.note)
+            return
+        groups = -(-self._replicates // way.together)  # rounded up
+        self.steps.append(pace.step)
+        self.tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * groups, 3)))
 
-    def best() -> Tried:
-        return min(tried, key=lambda each: each.rest + each.ready * each.way.compiled)
+    @property
+    def best(self) -> Tried:
+        """The fastest way."""
+        # The time until the first step is compilation, which eager ways do not have.
+        return min(self.tried, key=lambda tried: tried.rest + tried.ready * tried.way.compiled)
 
-    attempt(plain)
-    if not tried:
+
+def _trial(paced: Paced, plain: Way) -> Choice:
+    trial = _Trial(paced, plain.together)
+    trial.attempt(plain)
+    if not trial.tried:
         return Choice(plain)
-    long = best().rest > max(WORTH_TRYING[0], WORTH_TRYING[1] * steps[0])
+    seconds, steps = WORTH_TRYING
+    long = trial.best.rest > max(seconds, steps * trial.steps[0])
     if long and plain.threads > 1:
-        attempt(plain._replace(threads=1))
+        trial.attempt(plain._replace(threads=1))
     if long and plain.together > 1:
-        attempt(best().way._replace(together=1))
-    compiling = COMPILING[0] + COMPILING[1] * min(steps)
-    if best().rest / 2 > compiling:  # it would pay for itself, if it halved what is left
-        compiled = Way(plain.together, best().way.threads, compiled=True)
-        attempt(compiled)
-        slowest = max(compiling, tried[-1].ready)
-        if tried[-1].way == compiled and plain.together > 1 and best().rest > SINGLY * slowest:
-            attempt(compiled._replace(together=1))
-    return Choice(best().way, next(iter(notes), None), tried)
+        trial.attempt(trial.best.way._replace(together=1))
+    _try_compiled(trial, plain)
+    return Choice(trial.best.way, next(iter(trial.notes), None), trial.tried)
+
+
+def _try_compiled(trial: _Trial, plain: Way) -> None:
+    """Try compiled ways, if training is long enough to repay the compilation."""
+    seconds, steps = COMPILING
+    expected = seconds + steps * min(trial.steps)
+    # Compiling pays for itself if it halves the time that is left.
+    if trial.best.rest / 2 <= expected:
+        return
+    compiled = Way(plain.together, trial.best.way.threads, compiled=True)
+    trial.attempt(compiled)
+    latest = trial.tried[-1]
+    slowest = max(expected, latest.ready)
+    if latest.way != compiled or plain.together == 1:
+        return
+    # A trial for single replicates compiles once more, which only long training repays.
+    if trial.best.rest > SINGLY * slowest:
+        trial.attempt(compiled._replace(together=1))
 
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Compute on so many threads meanwhile."""
+    """Compute on a number of threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -147,4 +212,5 @@ def _read(path: Path) -> Choice | None:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError):
+        # There is none yet, or another version of the suite has written it.
         return None

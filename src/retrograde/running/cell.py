@@ -1,4 +1,4 @@
-"""Cells at work: a strategy or a learner goes along a stream, a meta-strategy through episodes."""
+"""Pairs of a benchmark and a strategy that can be trained, and the jobs made of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -25,13 +25,16 @@ from retrograde.training.clocks import Pace
 from retrograde.training.compiling import Compile
 
 Source = Path | Mapping[str, Dataset]
-"""Where datasets come from: a folder, or they are loaded already, by name."""
+"""The source of datasets: a folder, or datasets that are already loaded, by name."""
 CPU = torch.device("cpu")
 REPLICATES = {"cpu": 5, "cuda": 32}
-"""Replicates that train together, at most. On a CPU more of them leave its cache."""
+"""Most replicates that train together. On a CPU, more of them no longer fit into its cache."""
 CACHED = 1_000_000
-"""Numbers that the tasks of a meta-batch may adapt, for replicates to train together on a CPU: 5 replicates of 32 tasks of a
-net of 245 000 took twice as long as one after the other, of 25 tasks of one of 1 800 two thirds."""
+"""Most parameters that the tasks of a meta-batch adapt for replicates to train together on a CPU.
+
+Five replicates with 32 tasks of a net of 245 000 parameters took twice as long together as one
+after the other; with 25 tasks of a net of 1 800 parameters, two thirds as long.
+"""
 
 
 AnyBenchmark = Benchmark | Episodic
@@ -40,7 +43,18 @@ AnyStrategy = Strategy | Learner | MetaStrategy
 
 @dataclass(frozen=True)
 class Job:
-    """Replicates of one cell that train together, with its parts; `missing` are those to be trained."""
+    """Replicates of one cell that train together, and the parts of the cell.
+
+    Args:
+        cell: the cell of the replicates.
+        benchmark: its benchmark.
+        strategy: its strategy.
+        seeds: seeds of all replicates of the batch.
+        missing: seeds of the replicates to train.
+        steps: training steps of one replicate.
+        outdated: files that changed since a finished record was made, by seed.
+        code: the code of the parts at the time the run was planned.
+    """
 
     cell: Cell
     benchmark: AnyBenchmark = field(hash=False)
@@ -48,12 +62,8 @@ class Job:
     seeds: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     steps: int = 0
-    outdated: Mapping[int, list[Change]] = field(
-        default_factory=dict, hash=False
-    )  # by seed: what changed since its record
-    code: Code | None = field(
-        default=None, hash=False
-    )  # of the parts, as they were when the run was planned
+    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
+    code: Code | None = field(default=None, hash=False)
 
 
 class Trial(ABC):
@@ -61,34 +71,51 @@ class Trial(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """What identifies the data; nothing, where there are none."""
+        """Digest of the data; empty if there are none."""
 
     @abstractmethod
     def check(self, device: torch.device | None) -> int:
-        """How many replicates fit into memory (any number without a device); raises `UserError` where it cannot be trained."""
+        """Check that the pair can be trained, and return how many replicates fit into memory.
+
+        Args:
+            device: the device to train on; None if it is unknown, and any number fits.
+
+        Raises:
+            UserError: the pair cannot be trained.
+        """
 
     @abstractmethod
     def steps(self) -> int:
-        """The steps of one replicate: of the one that takes the most."""
+        """Training steps of one replicate; the most, if replicates differ."""
 
     @abstractmethod
     def together(self, device: torch.device) -> int:
-        """How many replicates train together, at most."""
+        """Most replicates that train together on a device."""
 
     @abstractmethod
     def train(
         self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
     ) -> list[Outcome]:
-        """Train replicates; `progress` is told the steps taken."""
+        """Train replicates together.
+
+        Args:
+            seeds: one seed per replicate.
+            device: the device to train on.
+            mode: the compilation of the step.
+            progress: called with the number of steps taken since the last call.
+
+        Returns:
+            One outcome per seed, in their order.
+        """
 
     @abstractmethod
     def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
-        """How fast they would train together; None, where there is no choice."""
+        """Measure how fast replicates train together; None if there is no choice."""
 
 
 @dataclass(frozen=True)
 class OnStream(Trial):
-    """One task after the other."""
+    """A strategy or a learner, trained on one task after the other."""
 
     benchmark: Benchmark
     strategy: Strategy | Learner
@@ -99,16 +126,18 @@ class OnStream(Trial):
 
     def check(self, device: torch.device | None) -> int:
         stream = self.benchmark.stream(self.data, 0)
+        # The estimate comes first: it allocates nothing of the size that it may refuse.
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
+        # One step, on the CPU: the GPU may be on another machine.
         stream_loop.check(self.benchmark, self.strategy, stream, CPU)
         return fitting
 
     def steps(self) -> int:
-        return stream_loop.expected_steps(
-            self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)
-        )
+        stream = self.benchmark.stream(self.data, 0)
+        return stream_loop.expected_steps(self.benchmark, self.strategy, stream)
 
     def together(self, device: torch.device) -> int:
+        # A learner is opaque Python code, which cannot be vmapped over replicates.
         return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
 
     def train(
@@ -128,7 +157,7 @@ class OnStream(Trial):
 
 @dataclass(frozen=True)
 class OnEpisodes(Trial):
-    """Few-shot tasks, many at a time."""
+    """A meta-strategy, trained on few-shot tasks, many at a time."""
 
     benchmark: Episodic
     strategy: MetaStrategy
@@ -147,13 +176,10 @@ class OnEpisodes(Trial):
         return self.benchmark.iterations if self.strategy.trains else 0
 
     def together(self, device: torch.device) -> int:
-        numbers = (
-            episode_loop.parameters(
-                self.benchmark, self.strategy, self.benchmark.stream(self.data, 0)
-            )
-            * self.benchmark.tasks
-        )
-        return 1 if device.type == "cpu" and numbers > CACHED else REPLICATES[device.type]
+        source = self.benchmark.stream(self.data, 0)
+        parameters = episode_loop.parameters(self.benchmark, self.strategy, source)
+        adapted = parameters * self.benchmark.tasks
+        return 1 if device.type == "cpu" and adapted > CACHED else REPLICATES[device.type]
 
     def train(
         self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
@@ -171,23 +197,35 @@ class OnEpisodes(Trial):
 
 
 def fit(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> bool:
-    """True if both are of streams, or both of episodes, with facts where the strategy is told them."""
+    """True if benchmark and strategy both work on streams, or both on episodes.
+
+    A strategy that is given task parameters fits only a benchmark that has some.
+    """
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
         return not strategy.told or benchmark.stream(_dataset(benchmark, source), 0).facts > 0
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 
 def trial(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> Trial:
-    """Pair a benchmark with a strategy and load the data; raises `UserError` where they do not fit together."""
+    """Pair a benchmark with a strategy and load the data.
+
+    Raises:
+        UserError: they do not fit together.
+    """
     if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
         return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
     if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
         return OnStream(benchmark, strategy, dataset(benchmark.dataset, source))
-    one, other = (
-        ("episodes", "a stream") if isinstance(strategy, MetaStrategy) else ("a stream", "episodes")
-    )
-    raise UserError(
-        f"{type(strategy).__name__} learns from {one}, and {type(benchmark).__name__} is {other}. Choose another strategy."
+    raise UserError(_mismatch(benchmark, strategy))
+
+
+def _mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy) -> str:
+    needed, offered = "a stream", "episodes"
+    if isinstance(strategy, MetaStrategy):
+        needed, offered = offered, needed
+    return (
+        f"{type(strategy).__name__} learns from {needed}, and {type(benchmark).__name__} is "
+        f"{offered}. Choose another strategy."
     )
 
 
@@ -196,8 +234,9 @@ def _dataset(benchmark: Episodic, source: Source) -> Dataset | None:
 
 
 def dataset(name: str, source: Source) -> Dataset:
-    """A dataset, loaded once per process."""
+    """Return a dataset, which is loaded once per process."""
     if isinstance(source, Mapping):
+        # Names that the caller gave no dataset for come from the default folder.
         return source[name] if name in source else _loaded(name, data_folder())
     return _loaded(name, source)
 

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: each is a task on whichever node has room, whose records come back to the driver."""
+"""Jobs on a Ray cluster: a job is a Ray task, and its records come back to the driver."""
 
 import logging
 import socket
@@ -31,85 +31,95 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise UserError(
-        f"--cluster needs the package ray, which does not import ({error}). Install it: pip install -c constraints.txt ray."
+        f"--cluster needs the package ray, which does not import ({error}). Install it: "
+        "pip install -c constraints.txt ray."
     ) from error
 
 NEEDS = {"cpu": {"CPU": 1}, "cuda": {"CPU": 1, "GPU": 1}}
-"""What a job takes of its node, by device."""
+"""Resources that a job takes of its node, by device."""
 RETRIES = 3
-"""How often a job is begun again whose worker or node was lost."""
+"""Most further tries of a job whose worker or node was lost."""
 SECONDS = 0.2
-"""Between two looks at the steps taken."""
+"""Seconds between two updates of the steps taken."""
 
 
 class Board:
-    """The steps that each job has taken; one that is begun again counts from nought."""
+    """Actor that counts the steps of each job; a job that begins again counts from 0."""
 
     def __init__(self) -> None:
         self.steps: Counter[int] = Counter()
 
     def begin(self, job: int) -> None:
-        """A worker has the job."""
+        """Count a job from 0, since a worker has begun it."""
         self.steps[job] = 0
 
     def add(self, job: int, steps: int) -> None:
-        """It took steps."""
+        """Add steps to a job."""
         self.steps[job] += steps
 
     def total(self) -> int:
-        """The steps of all jobs."""
+        """Return the steps of all jobs."""
         return self.steps.total()
 
 
 class _Shared(NamedTuple):
-    """What every task of a run is told."""
+    """Arguments that all tasks of a run share.
+
+    Args:
+        context: the settings of the run, without plugins and data.
+        plugins: text of each plugin, by the name of its file.
+        modules: module name of each plugin on the driver, by the name of its file.
+        board: the actor that counts steps.
+    """
 
     context: Context
-    plugins: dict[str, str]  # the text of each, by the name of its file
-    modules: dict[str, str]  # what each is called as a module where the jobs come from
+    plugins: dict[str, str]
+    modules: dict[str, str]
     board: Any
 
 
 class _Crew:
-    """The cluster as jobs see it: tasks that are told the same, and of the data what they need."""
+    """The cluster as jobs see it: it starts their tasks with what they need, and counts steps."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self._needs = NEEDS[context.device]
-        cpus, gpus = self._needs["CPU"], self._needs.get("GPU", 0)
-        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_work)
+        remote = ray.remote(
+            num_cpus=self._needs["CPU"], num_gpus=self._needs.get("GPU", 0), max_retries=RETRIES
+        )
+        self._task = remote(_work)
         self._board = _board()
         plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
         modules = {path.name: module_name(path) for path in context.plugins}
+        sent = context._replace(plugins=(), data={})
         # Plugins and each dataset go into the object store, from where a node has them once.
-        self._shared = ray.put(
-            _Shared(context._replace(plugins=(), data={}), plugins, modules, self._board)
-        )
+        self._shared = ray.put(_Shared(sent, plugins, modules, self._board))
         self._data: dict[str, Any] = {}
         self._numbers = count()
 
     def room(self) -> int:
-        """How many jobs are worth submitting: those that run, and as many that wait, which lets a cluster grow."""
-        had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+        """Number of jobs that are worth submitting."""
+        had = _resources()
         at_once = min(int(had.get(kind, 0) // needed) for kind, needed in self._needs.items())
+        # As many jobs wait as run: a cluster that can grow does so for those that wait.
         return 2 * max(1, at_once)
 
     def start(self, job: Job) -> Any:
-        """Submit a job."""
+        """Submit a job, and return its task."""
         name = str(job.cell.benchmark.settings.get("dataset", ""))
         if name and name not in self._data:
             self._data[name] = ray.put(dataset(name, self.context.data))
-        return self._task.remote(
-            next(self._numbers), cloudpickle.dumps(job), self._shared, self._data.get(name)
-        )
+        number = next(self._numbers)
+        packed = cloudpickle.dumps(job)
+        return self._task.remote(number, packed, self._shared, self._data.get(name))
 
     def steps(self) -> int:
-        """The steps of all jobs so far."""
+        """Return the steps of all jobs so far."""
         return cast("int", ray.get(self._board.total.remote()))
 
 
 def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
-    """Run jobs as Ray tasks; one whose worker or node is lost is begun again on another."""
+    """Run jobs as Ray tasks; a job whose worker or node is lost begins again on another."""
     supply = Supply(jobs)
     running: dict[Any, Job] = {}
     shown = 0
@@ -117,11 +127,10 @@ def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
     try:
         crew = _Crew(context)
         while running or not supply.ended:
-            room = crew.room()
-            while len(running) < room and (job := supply.take()):
-                running[crew.start(job)] = job
+            _submit(supply, crew, running)
             ended = _ended(running)
             taken = crew.steps()
+            # A job that begins again counts from 0, so that this may be negative.
             progress(taken - shown)
             shown = taken
             for task in ended:
@@ -131,8 +140,18 @@ def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
         ray.shutdown()  # cancels what still runs
 
 
+def _submit(supply: Supply, crew: _Crew, running: dict[Any, Job]) -> None:
+    """Submit jobs while there is room, and add their tasks to those that run."""
+    room = crew.room()
+    while len(running) < room:
+        job = supply.take()
+        if job is None:
+            break
+        running[crew.start(job)] = job
+
+
 def _ended(running: dict[Any, Job]) -> list[Any]:
-    """The tasks that have ended, after a short wait."""
+    """Return the tasks that have ended, after a short wait."""
     if not running:
         time.sleep(SECONDS)
         return []
@@ -143,38 +162,50 @@ def _ended(running: dict[Any, Job]) -> list[Any]:
 def _connect(context: Context) -> None:
     try:
         _knock(context.cluster)
+        # Ray sets signal handlers of its own.
         with kept():
             ray.init(context.cluster, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
+        said = " ".join(str(error).split())
         raise UserError(
-            f"--cluster takes auto or the HOST:PORT of a Ray cluster that this machine is part of; {context.cluster!r} gave "
-            f"{type(error).__name__}: {' '.join(str(error).split())} Start one with `ray start --head`."
+            "--cluster takes auto or the HOST:PORT of a Ray cluster that this machine is part of; "
+            f"{context.cluster!r} gave {type(error).__name__}: {said} "
+            "Start one with `ray start --head`."
         ) from error
-    had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+    had = _resources()
     for kind, needed in NEEDS[context.device].items():
         if had.get(kind, 0) < needed:
             ray.shutdown()
             raise UserError(
-                f"--device {context.device} needs a {kind} in the cluster; {context.cluster} has none. "
-                f"Add a node with one, `ray start --address HOST:PORT --num-{kind.lower()}s 1`, or choose another --device."
+                f"--device {context.device} needs a {kind} in the cluster; {context.cluster} has "
+                "none. Add a node with one, "
+                f"`ray start --address HOST:PORT --num-{kind.lower()}s 1`, or choose another "
+                "--device."
             )
 
 
+def _resources() -> dict[str, float]:
+    """Return the resources of all nodes, by kind."""
+    had: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+    return had
+
+
 def _knock(address: str) -> None:
-    """Raise `OSError` where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise `OSError` if nothing listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _board() -> Any:
-    """A board on the driver's own node, which is lost with the driver only."""
+    """Start a board on the driver's own node, so that it is lost only with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> list[Record]:
-    """A task, on its node: the job, with plugins and data from the object store."""
+    """Run a job on its node, with plugins and data from the object store."""
+    # A job takes one CPU of its node: see NEEDS.
     torch.set_num_threads(1)
     board = shared.board
     board.begin.remote(number)
@@ -182,26 +213,23 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
     with tempfile.TemporaryDirectory() as folder:
         plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
         registry = Registry(plugins)
+        # Unpickling looks for the parts of the job in the modules that they have on the driver.
         for path in plugins:
-            sys.modules[shared.modules[path.name]] = registry.own[
-                path.stem
-            ]  # as the parts of the job name it
+            sys.modules[shared.modules[path.name]] = registry.own[path.stem]
         job: Job = cloudpickle.loads(packed)
-        given = {job.cell.benchmark.settings["dataset"]: data} if data else {}
-        context = shared.context._replace(
-            plugins=plugins, data=given, jobs=_together(shared.context.device)
-        )
-        records = [
-            _as_sent(record, job, shared.plugins).public
-            for record in run_job(job, registry, context, steps)
-        ]
+        datasets = {job.cell.benchmark.settings["dataset"]: data} if data else {}
+        at_once = _together(shared.context.device)
+        context = shared.context._replace(plugins=plugins, data=datasets, jobs=at_once)
+        made = run_job(job, registry, context, steps)
+        records = [_as_sent(record, job, shared.plugins).public for record in made]
     steps.flush()
-    ray.get(board.total.remote())  # it has been told all
+    # The board handles calls in their order: its answer means that it has counted all steps.
+    ray.get(board.total.remote())
     return records
 
 
 def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
-    """The record with the driver's files of the plugins that were sent; all others are the node's own."""
+    """Return the record with the driver's files of the plugins; other files are the node's own."""
     sent = job.code.sources if job.code else {}
     of_plugins = {
         role: files
@@ -218,27 +246,29 @@ def _written(name: str, text: str, folder: str) -> Path:
 
 
 def _together(device: str) -> int:
-    """How many jobs this node has at a time, at most."""
+    """Most jobs that this node runs at a time."""
     here = ray.get_runtime_context().get_node_id()
-    had = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)  # type: ignore[no-untyped-call, unused-ignore]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call, unused-ignore]
+    had = next(node["Resources"] for node in nodes if node["NodeID"] == here)
     return min(int(had.get(kind, 0) // needed) for kind, needed in NEEDS[device].items())
 
 
 def _records(task: Any, job: Job, context: Context) -> list[Record]:
+    """Return the records of a task that has ended; failed ones if it was lost."""
     try:
         records: list[Record] = ray.get(task)
     except RayTaskError as error:
-        return failed(
-            job,
-            f"Its node could not begin: {type(error.cause).__name__}: {error.cause}",
-            _own(context),
-        )
+        cause = f"{type(error.cause).__name__}: {error.cause}"
+        return failed(job, f"Its node could not begin: {cause}", _own(context))
     except RayError as error:
-        lost = f"Its worker or its node was lost, {RETRIES + 1} times; the last time Ray said {type(error).__name__}."
+        lost = (
+            f"Its worker or its node was lost, {RETRIES + 1} times; the last time Ray said "
+            f"{type(error).__name__}."
+        )
         return failed(job, f"{lost} `ray logs` has more.", _own(context))
     return records
 
 
 def _own(context: Context) -> Context:
-    """The driver's, which may have no GPU."""
+    """Context for the driver's own environment, which may have no GPU."""
     return context._replace(device="cpu")

@@ -1,4 +1,4 @@
-"""A run as a person sees it: progress, one line for each cell as it ends, and what failed and why."""
+"""Runs with output for people: progress, a line per cell as it ends, and failures with reasons."""
 
 import tempfile
 from collections import Counter, deque
@@ -41,7 +41,10 @@ from retrograde.running.workers import run_in_workers
 from retrograde.training.compiling import Compile, check_compiler
 
 WORTH_A_PROCESS = 2000
-"""Steps of a batch of replicates, a few milliseconds each, that a process must have to do: to begin takes it 3 s."""
+"""Least steps of a batch of replicates for a process of its own.
+
+A step takes a few milliseconds, and to start a process takes 3 s.
+"""
 COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -54,26 +57,39 @@ COLUMNS = (
 
 
 class Options(NamedTuple):
-    """What the command line, or a call from Python, says of a run."""
+    """Options of a run, from the command line or from a call of the Python API.
+
+    Args:
+        plugins: files that define parts.
+        data: the source of datasets; None: the default folder.
+        device: cpu or cuda.
+        compile: auto, on or off.
+        jobs: processes at a time; None: as many as pay.
+        only: the cells to run, as `benchmark=NAME,strategy=NAME`; None: all.
+        cluster: the address of a Ray cluster; empty: this machine.
+        timeout: seconds that replicates which train together may take; None: any number.
+        changed: rerun, keep or stop.
+        traceback: show the whole traceback of failed replicates.
+    """
 
     plugins: tuple[Path, ...]
     data: Source | Path | None
     device: str
     compile: str
-    jobs: int | None  # None: as many as pay
+    jobs: int | None
     only: str | None
     cluster: str
     timeout: float | None
     changed: str = "rerun"
-    traceback: bool = False  # of what failed, all of it is shown
+    traceback: bool = False
 
 
 Stored = tuple[Path, list[Request], int]
-"""The folder of a store, the cells that go there, and how many seeds."""
+"""The folder of a store, the cells whose records go there, and the number of seeds."""
 
 
 class Planned(NamedTuple):
-    """The jobs of each store, and what they need to know."""
+    """The jobs of each store, with the registry of their parts and the settings of the run."""
 
     stores: list[tuple[Store, list[Job]]]
     registry: Registry
@@ -81,7 +97,7 @@ class Planned(NamedTuple):
 
 
 def run_all(stores: list[Stored], options: Options, out: Console, err: Console) -> int:
-    """Plan every suite, then run every job; returns the exit code."""
+    """Plan every suite, then run every job, and return the exit code."""
     planned = plan_all(stores, options, err)
     try:
         with orderly():
@@ -93,29 +109,38 @@ def run_all(stores: list[Stored], options: Options, out: Console, err: Console) 
 
 
 def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
-    """Plan every suite; raises `UserError` before anything trains."""
+    """Plan every suite, before anything trains.
+
+    Raises:
+        UserError: an option is not possible, a cell cannot be trained, or a store takes no records.
+    """
     forget_files()  # of a run before this one in the same process
-    context, changed, registry = _context(options), _changed(options), Registry(options.plugins)
+    context = _context(options)
+    changed = _changed(options)
+    registry = Registry(options.plugins)
     planned = []
     for folder, requests, seeds in stores:
         store = Store(folder)
         store.begin()
-        planned.append(
-            (store, plan(_chosen(requests, options.only), seeds, registry, context, store, changed))
-        )
+        chosen = _chosen(requests, options.only)
+        jobs = plan(chosen, seeds, registry, context, store, changed)
+        planned.append((store, jobs))
+    # Only now are folders made: an error of any suite above leaves nothing behind.
     for store, _ in planned:
         store.check_writable()
         for path, why in store.damaged.items():
             err.print(
-                f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again ({escape(why)})."
+                f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again "
+                f"({escape(why)})."
             )
     return Planned(planned, registry, context)
 
 
 def work(planned: Planned, options: Options, out: Console, err: Console) -> int:
-    """Run every job; returns the exit code."""
+    """Run every job, and return the exit code."""
     codes = [0]
     for store, jobs in planned.stores:
+        # The number of cores says nothing about a GPU or about a cluster.
         spread = options.device == "cpu" and not options.cluster
         at_once = options.jobs or (_workers(jobs) if spread else 1)
         _tell_changed(jobs, _changed(options), err)
@@ -133,67 +158,98 @@ def _changed(options: Options) -> Changed:
 
 
 def _workers(jobs: list[Job]) -> int:
-    """How many processes pay: with a core, 2 GiB and some work for each; 1 stands for this one."""
-    todo = [job.steps for job in jobs if job.missing]
-    return max(
-        1, min(usable_cores(), physical_bytes() // 2**31, len(todo), sum(todo) // WORTH_A_PROCESS)
+    """Number of processes that pay: each with a core, 2 GiB and enough work; 1: this process."""
+    steps = [job.steps for job in jobs if job.missing]
+    limits = (
+        usable_cores(),
+        physical_bytes() // 2**31,
+        len(steps),
+        sum(steps) // WORTH_A_PROCESS,
     )
+    return max(1, min(limits))
 
 
 def _context(options: Options) -> Context:
+    """Check the options, and return those that every process needs."""
+    _check_words(options)
+    if options.cluster:
+        _check_cluster(options)
+    else:
+        _check_machine(options)
+    plugins = tuple(path.resolve() for path in options.plugins)
+    data = options.data
+    if data is None or isinstance(data, Path):
+        data = data_folder(data)
+    mode = cast("Compile", options.compile)
+    return Context(
+        plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout
+    )
+
+
+def _check_words(options: Options) -> None:
     if options.compile not in get_args(Compile):
         raise UserError(
             f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}."
         )
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
-    if options.cluster and (options.jobs or 1) > 1:
+
+
+def _check_cluster(options: Options) -> None:
+    if (options.jobs or 1) > 1:
         raise UserError(
-            f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes have CPUs or GPUs; "
-            f"--jobs was {options.jobs}. Leave one of them out."
+            f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes "
+            f"have CPUs or GPUs; --jobs was {options.jobs}. Leave one of them out."
         )
-    if options.cluster and options.timeout:
+    if options.timeout:
         raise UserError(
-            f"--timeout stops processes of this machine, and --cluster has none; --timeout was {options.timeout:g}. "
-            "Leave one of them out."
+            f"--timeout stops processes of this machine, and --cluster has none; --timeout was "
+            f"{options.timeout:g}. Leave one of them out."
         )
-    if options.device == "cuda" and not options.cluster and not torch.cuda.is_available():
+
+
+def _check_machine(options: Options) -> None:
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu."
         )
-    if options.compile == "on" and not options.cluster:
+    if options.compile == "on":
         check_compiler(torch.device(options.device))
-    plugins = tuple(path.resolve() for path in options.plugins)
-    mode = cast("Compile", options.compile)
-    data = (
-        data_folder(options.data)
-        if options.data is None or isinstance(options.data, Path)
-        else options.data
-    )
-    return Context(
-        plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout
-    )
 
 
 def _chosen(requests: list[Request], only: str | None) -> list[Request]:
+    """Select the requests that `--only` names."""
     if only is None:
         return requests
+    wanted = _only(only)
+    chosen = [request for request in requests if _matches(request, wanted)]
+    if not chosen:
+        names = {key: sorted({_name(request, key) for request in requests}) for key in wanted}
+        raise UserError(f"--only {only} leaves no cell. There are {names}.")
+    return chosen
+
+
+def _only(text: str) -> dict[str, str]:
+    """Parse the value of `--only` into names of a benchmark and a strategy, by key."""
     known = ("benchmark", "strategy")
-    wanted = parse(f"only:{only}")[1] if "=" in only else {only: ""}
+    wanted = parse(f"only:{text}")[1] if "=" in text else {text: ""}
     for key in wanted:
         if key not in known or not wanted[key]:
             raise UserError(
-                f"--only takes benchmark=NAME,strategy=NAME; it was {shown(only)}. {nearest(key, known)}"
+                f"--only takes benchmark=NAME,strategy=NAME; it was {shown(text)}. "
+                f"{nearest(key, known)}"
             )
-    chosen = [
-        r
-        for r in requests
-        if all(parse(str(getattr(r, key)))[0] == name for key, name in wanted.items())
-    ]
-    if not chosen:
-        names = {key: sorted({parse(str(getattr(r, key)))[0] for r in requests}) for key in wanted}
-        raise UserError(f"--only {only} leaves no cell. There are {names}.")
-    return chosen
+    return wanted
+
+
+def _matches(request: Request, wanted: dict[str, str]) -> bool:
+    return all(_name(request, key) == name for key, name in wanted.items())
+
+
+def _name(request: Request, key: str) -> str:
+    """Name of the benchmark or the strategy of a request, without its settings."""
+    name, _ = parse(str(getattr(request, key)))
+    return name
 
 
 def _run(
@@ -206,20 +262,19 @@ def _run(
     err: Console,
 ) -> int:
     todo = [job for job in jobs if job.missing]
+    missing = sum(len(job.missing) for job in todo)
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
-    out.print(
-        f"{store.folder}: {sum(len(j.missing) for j in todo)} replicates to run, {skipped} done already"
-    )
+    out.print(f"{store.folder}: {missing} replicates to run, {skipped} done already")
+    outcome = _Outcome(todo, out)
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
 
         def advance(steps: int) -> None:
             bar.advance(task, steps)
 
-        outcome = _Outcome(todo, out)
-        share = Share(
-            store, todo, _heard(outcome, advance, err), any_version=options.changed == "keep"
-        )
+        heard = _heard(outcome, advance, err)
+        share = Share(store, todo, heard, any_version=options.changed == "keep")
+        # Work stops first, then its claims are released: contexts close in reverse.
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
             for job, records in running:
                 _write(share, job, records)
@@ -228,7 +283,12 @@ def _run(
 
 
 class _Outcome:
-    """What a run, and others beside it, made of its cells; a line is printed as each ends."""
+    """The records of a run's cells, from this run and from others; prints a line as a cell ends.
+
+    Args:
+        todo: the jobs of the run.
+        out: the console for the lines.
+    """
 
     def __init__(self, todo: list[Job], out: Console) -> None:
         self.troubles: list[Record] = []
@@ -236,35 +296,38 @@ class _Outcome:
         self._out = out
         self._left = Counter[Cell]()
         self._of_cell: dict[Cell, list[Record]] = {}
-        self._others = Counter[Cell]()  # how many of a cell's records other runs made
+        self._others = Counter[Cell]()  # records of a cell that other runs made
         for job in todo:
             self._left[job.cell] += len(job.missing)
 
     def add(self, records: list[Record], *, elsewhere: bool = False) -> None:
-        """Take in records of one cell, made here or elsewhere."""
+        """Add records of one cell; `elsewhere` is true if another run made them."""
         cell = records[0].cell
-        found = self._of_cell.setdefault(cell, [])
-        found += records
+        of_cell = self._of_cell.setdefault(cell, [])
+        of_cell += records
         if elsewhere:
             self.elsewhere += len(records)
             self._others[cell] += len(records)
-        if len(found) == self._left[cell]:
-            self._out.print(_line(cell, self._of_cell.pop(cell), self._others[cell]))
+        if len(of_cell) == self._left[cell]:
+            del self._of_cell[cell]  # records are large, and a run may have many cells
+            self._out.print(_line(cell, of_cell, self._others[cell]))
         self.troubles += [record for record in records if record.status != "done"]
 
 
 def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> Heard:
-    """What is said and counted of other runs on the same store."""
+    """Return callbacks that print and count the news of other runs on the same store."""
 
     def made(rest: Job, records: list[Record]) -> None:
         outcome.add(records, elsewhere=True)
+        # The bar counts jobs of others too, or it would not reach its end.
         if not rest.missing:
             advance(rest.steps)
 
     def waits(count: int, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders) or "another run"
         err.print(
-            f"The last {count} replicates are with {escape(who)}. Waiting for them, and taking over what is given up."
+            f"The last {count} replicates are with {escape(who)}. Waiting for them, and taking "
+            "over what is given up."
         )
 
     def inherits(job: Job, holders: list[Holder]) -> None:
@@ -282,51 +345,59 @@ def _started(
     context: Context,
     advance: Callable[[int], None],
 ) -> Ended:
-    """The jobs at work: on a cluster, here, or, where there are several or some may be stopped, in processes of their own."""
+    """Start the jobs on a cluster, in this process, or in processes of their own.
+
+    Processes of their own are for several jobs at a time, and for jobs that may be stopped.
+    """
     if context.cluster and todo:
+        # Ray is an optional dependency.
         from retrograde.running.cluster import run_on_cluster
 
         return run_on_cluster(share, context, advance)
     here = (context.jobs == 1 and context.timeout is None) or not todo
-    return (
-        run_here(share, registry, context, advance)
-        if here
-        else run_in_workers(share, context, advance)
-    )
+    if here:
+        return run_here(share, registry, context, advance)
+    return run_in_workers(share, context, advance)
 
 
 _FATE = {
-    "rerun": "They are measured anew; where that succeeds, the old record is set aside beside, as seed-N.superseded-VERSION.",
+    "rerun": "They are measured anew; where that succeeds, the old record is set aside beside, as "
+    "seed-N.superseded-VERSION.",
     "keep": "They are kept, and other seeds make rows of their own.",
 }
 
 
 def _tell_changed(jobs: list[Job], changed: Changed, err: Console) -> None:
-    """Name the files that changed since records were made, those records, and what becomes of them."""
+    """Print the files that changed since records were made, and the treatment of those records."""
     found = since(jobs)
     for change, records in found.items():
-        err.print(
-            f"[yellow]warning:[/] {escape(f'{change.what} changed since {records} ({change.digests})')}."
-        )
+        said = f"{change.what} changed since {records} ({change.digests})"
+        err.print(f"[yellow]warning:[/] {escape(said)}.")
     if found:
         err.print(_FATE[changed])
 
 
 def _write(share: Share, job: Job, records: list[Record]) -> None:
-    """Write records; where the store takes no more, put them elsewhere and raise `UserError`."""
-    unwritten = deque(records)
+    """Write the records of a job, and release it.
+
+    Raises:
+        UserError: the store takes no more; records that are left were written elsewhere.
+    """
     store = share.store
+    # A record leaves the queue only once it is written.
+    unwritten = deque(records)
     try:
         while unwritten:
             share.write(job, unwritten[0])
             unwritten.popleft()
     except OSError as error:
-        raise takes_no_more(store.folder, error, f"{_rescued(store, list(unwritten))} ") from error
+        rescued = _rescued(store, list(unwritten))
+        raise takes_no_more(store.folder, error, f"{rescued} ") from error
     share.done(job)
 
 
 def _rescued(store: Store, records: list[Record]) -> str:
-    """Write records to a store in the folder for temporary files; says what became of them."""
+    """Write records to a temporary store, and return a sentence that says where they are."""
     what = ", ".join(f"{record.cell.text} seed {record.seed}" for record in records)
     try:
         other = Store(Path(tempfile.mkdtemp(prefix="retrograde-")))
@@ -334,57 +405,71 @@ def _rescued(store: Store, records: list[Record]) -> str:
             other.write(record)
     except OSError:
         return f"Lost, and to be trained again: {what}."
-    return f"What had just ended ({what}) lies in {other.folder}: copy what is in it to {store.folder}."
+    return (
+        f"What had just ended ({what}) lies in {other.folder}: "
+        f"copy what is in it to {store.folder}."
+    )
 
 
 def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
+    """Line for a cell that has ended; other runs made `elsewhere` of its records."""
     done = [record for record in records if record.status == "done"]
-    colour = "green" if len(done) == len(records) else "red"
-    word = (
-        "done"
-        if len(done) == len(records)
-        else ", ".join(sorted({r.status for r in records} - {"done"}))
-    )
+    others = ""
+    if elsewhere:
+        share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
+        others = f"  ({share} from another run)"
+    colour, word = "green", "done"
+    if len(done) < len(records):
+        statuses = {record.status for record in records} - {"done"}
+        colour, word = "red", ", ".join(sorted(statuses))
     line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
-    share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
-    others = f"  ({share} from another run)" if elsewhere else ""
-    if not done:
-        return line + others
+    return f"{line}  {_measured(done)}{others}" if done else f"{line}{others}"
+
+
+def _measured(done: list[Record]) -> str:
+    """Score of a cell, and its training time."""
     what, values = _headline(done)
     score = t_interval(values)
     spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
-    compiled = (
-        f", compile {done[0].clocks.get('compile', 0.0):.1f} s" if done[0].how["compiled"] else ""
-    )
+    first = done[0]
+    compiled = ""
+    if first.how["compiled"]:
+        compiled = f", compile {first.clocks.get('compile', 0.0):.1f} s"
+    # The replicates of a batch share its clock.
     seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
-    note = f", not compiled: {escape(done[0].how['note'])}" if done[0].how["note"] else ""
-    return f"{line}  {what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}{others}"
+    note = f", not compiled: {escape(first.how['note'])}" if first.how["note"] else ""
+    return f"{what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}"
 
 
 def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
-    """The score that stands for a cell, of each replicate: accuracy in percent, or the loss in regression."""
-    left = [record.adaptation for record in done if record.adaptation]
-    if not left:
+    """Return the name of the score of a cell, and its value for each replicate.
+
+    The score is accuracy in percent, or the loss in regression.
+    """
+    adapted = [record.adaptation for record in done if record.adaptation]
+    if not adapted:
         return "ACC %", 100 * np.array([record.R[-1].mean() for record in done])
-    steps = f"after {len(left[0].loss) - 1} inner steps"
-    if left[0].correct:
-        return f"accuracy % {steps}", 100 * np.array([each.accuracy[-1].mean() for each in left])
-    return f"loss {steps}", np.array([np.mean(each.loss[-1]) for each in left])
+    steps = f"after {len(adapted[0].loss) - 1} inner steps"
+    if adapted[0].correct:
+        accuracies = [adaptation.accuracy[-1].mean() for adaptation in adapted]
+        return f"accuracy % {steps}", 100 * np.array(accuracies)
+    losses = [np.mean(adaptation.loss[-1]) for adaptation in adapted]
+    return f"loss {steps}", np.array(losses)
 
 
 def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
+    """Print the replicates that are not done, and return the exit code."""
+    # Seeds of a cell that failed alike share a line.
     alike: dict[tuple[str, str, str], list[int]] = {}
     for record in outcome.troubles:
-        alike.setdefault((record.status, record.cell.text, record.reason.strip()), []).append(
-            record.seed
-        )
+        key = (record.status, record.cell.text, record.reason.strip())
+        alike.setdefault(key, []).append(record.seed)
     for (status, text, reason), seeds in alike.items():
         first, _, rest = reason.partition("\n")
         hint = " (--traceback shows all of it)" if rest and not traceback else ""
-        said = reason if traceback else first
-        err.print(
-            f"[bold red]{status}[/] {escape(text)} seeds {', '.join(map(str, seeds))}: {escape(said)}{hint}"
-        )
+        said = escape(reason if traceback else first)
+        numbers = ", ".join(map(str, seeds))
+        err.print(f"[bold red]{status}[/] {escape(text)} seeds {numbers}: {said}{hint}")
     if outcome.elsewhere:
         out.print(
             f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile."

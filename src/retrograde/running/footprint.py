@@ -1,7 +1,8 @@
-"""Memory and steps that a cell takes, estimated from its settings before anything of their size is allocated.
+"""Estimates of the memory and steps of a cell, made before anything of their size is allocated.
 
-The estimates count what grows with a setting: tables of a stream, rows of steps, copies of the model, gradients that probes
-hold, drawn episodes. What a strategy keeps of its own and what the libraries take come on top.
+The estimates count everything that grows with a setting: tables of a stream, rows of steps, copies
+of the model, gradients that probes keep, drawn episodes. The state of a strategy and the needs of
+the libraries come on top.
 """
 
 import sys
@@ -28,13 +29,15 @@ from retrograde.training.episode_replicas import BLOCK
 from retrograde.training.stream_loop import expected_steps, task_steps
 
 STEPS = 100_000_000
-"""Steps of a replicate: at a tenth of a millisecond, three hours."""
+"""Most steps of a replicate: at a tenth of a millisecond, three hours."""
 DRAWN = 2 * 10**11
-"""Comparisons that drawing from a memory takes along a task: some minutes."""
-NUMBER, INDEX = 4, 8
-"""Bytes of a number that is computed with, and of one that counts."""
+"""Most comparisons to draw from a memory along a task: some minutes."""
+NUMBER = 4
+"""Bytes of a floating-point number."""
+INDEX = 8
+"""Bytes of an index or a count."""
 COPIES = 3
-"""A value, what it is made of, and what is made of it."""
+"""Copies of a value at one time: the value, its source, and its result."""
 SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
 """Copies of the parameters that an optimiser keeps."""
 OBJECTS = 200
@@ -42,7 +45,13 @@ OBJECTS = 200
 
 
 class Need(NamedTuple):
-    """Memory that is needed at one time, what for, and the settings that decide how much."""
+    """Memory that one purpose takes.
+
+    Args:
+        bytes: the memory.
+        what: the purpose, in words.
+        settings: the settings that decide how much it takes, in words.
+    """
 
     bytes: int
     what: str
@@ -50,32 +59,43 @@ class Need(NamedTuple):
 
 
 def check_memory(needs: list[Need], device: torch.device | None) -> int:
-    """How many replicates with these needs the memory of the machine, or of its GPU, holds; raises `UserError` if none.
+    """Return how many replicates fit into the memory of the machine, or of its GPU.
 
-    Without a device the memory is not known, and any number fits.
+    Args:
+        needs: the memory that one replicate takes at one time.
+        device: the device to train on; None if its memory is unknown, and any number fits.
+
+    Raises:
+        UserError: not even one replicate fits.
     """
     if device is None:
         return sys.maxsize
     total = sum(need.bytes for need in needs)
-    most = max(needs)
+    most = max(needs)  # by the first field, the bytes
     have = memory_of(device)
     if total > have:
         raise UserError(
-            f"A cell fits into memory, here {gigabytes(have)}; this one takes about {gigabytes(total)}, of which "
-            f"{gigabytes(most.bytes)} are for {most.what}. Lower {most.settings}."
+            f"A cell fits into memory, here {gigabytes(have)}; this one takes about "
+            f"{gigabytes(total)}, of which {gigabytes(most.bytes)} are for {most.what}. "
+            f"Lower {most.settings}."
         )
     return have // max(total, 1)
 
 
 def memory_of(device: torch.device) -> int:
-    """The bytes of the machine, or of its GPU."""
+    """Memory of the machine, or of its GPU, in bytes."""
     if device.type == "cuda" and torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(device).total_memory)
     return physical_bytes()
 
 
 def check_steps(steps: int, settings: str) -> None:
-    """Raise `UserError` where a replicate takes more steps than the suite does."""
+    """Raise `UserError` if a replicate takes more steps than the suite allows.
+
+    Args:
+        steps: steps of the replicate.
+        settings: the settings that decide how many, in words.
+    """
     if steps > STEPS:
         raise UserError(
             f"A replicate takes at most {STEPS} steps; this one takes {steps}. Lower {settings}."
@@ -85,76 +105,83 @@ def check_steps(steps: int, settings: str) -> None:
 def check_stream(
     benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device | None
 ) -> int:
-    """How many replicates of a cell on a stream fit into memory; raises `UserError` if none, or if it takes too many steps."""
-    check_steps(
-        expected_steps(benchmark, strategy, stream),
-        "epochs, steps, glances or lessons, or raise batch",
-    )
+    """Return how many replicates of a cell on a stream fit into memory.
+
+    Args:
+        benchmark: the benchmark.
+        strategy: the strategy or the learner.
+        stream: the stream of one replicate.
+        device: the device to train on; None if its memory is unknown, and any number fits.
+
+    Raises:
+        UserError: not even one replicate fits, or it takes too many steps.
+    """
+    steps = expected_steps(benchmark, strategy, stream)
+    check_steps(steps, "epochs, steps, glances or lessons, or raise batch")
     memory = strategy.remember() if isinstance(strategy, Strategy) else None
     longest = max(task_steps(benchmark, strategy, stream))
-    if (
-        memory
-        and memory.draw <= memory.size
-        and longest * memory.rounds * memory.draw**2 // 2 > DRAWN
-    ):
-        raise UserError(
-            f"To draw {memory.draw} different examples at each of {longest} steps takes too long. Lower draw or what "
-            "multiplies steps, such as epochs."
-        )
+    if memory:
+        _check_drawing(memory, longest)
     model = extent(benchmark.model, stream.data.shape, stream.units.shape[1])
     schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
-    width = schedule.pace(benchmark, len(stream.tasks))[0] + (memory.replayed if memory else 0)
+    incoming = schedule.pace(benchmark, len(stream.tasks))[0]
+    width = incoming + (memory.replayed if memory else 0)
     needs = [
         *_of_tables(stream),
         *_of_steps(longest, width, stream, model),
         *_of_model(benchmark.optimizer, model),
         *_of_probes(benchmark, stream, model),
         *_of_memory(memory),
-        *_of_tests(benchmark, stream, expected_steps(benchmark, strategy, stream)),
+        *_of_tests(benchmark, stream, steps),
         *_of_lessons(strategy, stream, model),
     ]
     return check_memory(needs, device)
+
+
+def _check_drawing(memory: Memory, steps: int) -> None:
+    """Raise `UserError` if a task takes too long to draw replayed examples for its steps."""
+    # Every draw is compared with all others of its step, so that none comes twice.
+    comparisons = steps * memory.rounds * memory.draw**2 // 2
+    if memory.draw <= memory.size and comparisons > DRAWN:
+        raise UserError(
+            f"To draw {memory.draw} different examples at each of {steps} steps takes too long. "
+            "Lower draw or what multiplies steps, such as epochs."
+        )
 
 
 def _of_tables(stream: Stream) -> list[Need]:
     tasks = len(stream.tasks)
     rows = sum(len(part.row) for task in stream.tasks for part in task)
     tests = sum(len(task.test.row) for task in stream.tasks)
-    pixels = 0 if stream.pixels is None else stream.pixels.nbytes
-    tables = COPIES * pixels + 2 * INDEX * rows + COPIES * 4 * INDEX * tests + stream.units.nbytes
-    results = (
-        INDEX * INDEX * tasks**2
-    )  # counts of every task after every task, as Python's integers
-    return [Need(tables + results, "the tables of the tasks", "tasks, examples or tests")]
+    pixels = 0 if stream.pixels is None else COPIES * stream.pixels.nbytes
+    training = 2 * INDEX * rows
+    testing = COPIES * 4 * INDEX * tests
+    # Counts of every task after every task, as Python's integers.
+    results = INDEX * INDEX * tasks**2
+    needed = pixels + training + testing + stream.units.nbytes + results
+    return [Need(needed, "the tables of the tasks", "tasks, examples or tests")]
 
 
 def _of_steps(longest: int, width: int, stream: Stream, model: Extent) -> list[Need]:
     rows = longest * (COPIES * 5 * INDEX * width + OBJECTS)
-    numbers = prod(stream.data.shape) + model.activations
-    step = COPIES * NUMBER * width * numbers
-    test = NUMBER * CHUNK * (prod(stream.data.shape) + 2 * model.widest)  # a layer and the next one
+    pixels = prod(stream.data.shape)
+    step = COPIES * NUMBER * width * (pixels + model.activations)
+    # Without gradients, only a layer and the next one are in memory.
+    test = NUMBER * CHUNK * (pixels + 2 * model.widest)
+    row_settings = "epochs, steps, glances, batch, or what the strategy draws"
+    step_settings = "batch, what the strategy draws, or the model's sizes"
     return [
-        Need(
-            rows,
-            "the rows of all steps of a task",
-            "epochs, steps, glances, batch, or what the strategy draws",
-        ),
-        Need(
-            step, "the examples of one step", "batch, what the strategy draws, or the model's sizes"
-        ),
+        Need(rows, "the rows of all steps of a task", row_settings),
+        Need(step, "the examples of one step", step_settings),
         Need(test, "the examples that are tested at once", "the model's sizes"),
     ]
 
 
 def _of_model(optimizer: str, model: Extent) -> list[Need]:
-    copies = COPIES + 1 + SLOTS[optimizer]  # with the initial ones
-    return [
-        Need(
-            copies * NUMBER * model.parameters,
-            "the model with its gradient and optimiser",
-            "the model's sizes",
-        )
-    ]
+    initial = 1
+    copies = COPIES + initial + SLOTS[optimizer]
+    needed = copies * NUMBER * model.parameters
+    return [Need(needed, "the model with its gradient and optimiser", "the model's sizes")]
 
 
 def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need]:
@@ -162,7 +189,8 @@ def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need
         return []
     tasks = len(stream.tasks)
     rows = tasks * min(benchmark.probe, len(stream.data.y_test) + 1)
-    examples = rows * (4 * INDEX + 2 * NUMBER * (prod(stream.data.shape) + model.activations))
+    numbers = prod(stream.data.shape) + model.activations
+    examples = rows * (4 * INDEX + 2 * NUMBER * numbers)
     gradients = COPIES * 2 * tasks * NUMBER * model.parameters
     settings = "probe (0: not at all), tasks or the model's sizes"
     return [
@@ -178,13 +206,8 @@ def _of_memory(memory: Memory | None) -> list[Need]:
 
 def _of_tests(benchmark: Benchmark, stream: Stream, steps: int) -> list[Need]:
     tests = steps // benchmark.test_every if benchmark.test_every else 0
-    return [
-        Need(
-            COPIES * INDEX * tests * len(stream.tasks),
-            "the results of tests amid tasks",
-            "how often: raise test_every",
-        )
-    ]
+    needed = COPIES * INDEX * tests * len(stream.tasks)
+    return [Need(needed, "the results of tests amid tasks", "how often: raise test_every")]
 
 
 def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
@@ -193,6 +216,7 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
         return []
     rows = offer.classes * (offer.shots + offer.queries) + offer.rehearsed
     numbers = prod(stream.data.shape) + model.activations
+    # Pretraining episodes are drawn in blocks, but trained on one by one.
     needed = rows * COPIES * (LESSONS * 4 * INDEX + NUMBER * numbers)
     return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
 
@@ -200,37 +224,68 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
 def check_episodes(
     benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device | None
 ) -> int:
-    """How many replicates of a cell of episodes fit into memory; raises `UserError` if none, or if it takes too many steps."""
+    """Return how many replicates of a cell of episodes fit into memory.
+
+    Args:
+        benchmark: the benchmark.
+        strategy: the meta-strategy.
+        source: the distribution of tasks.
+        device: the device to train on; None if its memory is unknown, and any number fits.
+
+    Raises:
+        UserError: not even one replicate fits, or it takes too many steps.
+    """
     check_steps(benchmark.iterations, "iterations")
-    shape = (source.shape[0] + source.facts, *source.shape[1:]) if strategy.told else source.shape
-    model = extent(benchmark.model, tuple(shape), source.outputs)
-    one, classes = prod(shape) * NUMBER + 2 * INDEX, source.support(1)
-    examples = classes * (benchmark.shots + benchmark.queries)
-    tests = classes * ((benchmark.test_shots or benchmark.shots) + benchmark.test_queries)
-    drawn = COPIES * BLOCK * benchmark.tasks * examples * one
-    tested = (
-        COPIES
-        * max(benchmark.test_tasks, WATCHED)
-        * (tests * one + OBJECTS * (strategy.test_steps + 1))
-    )
-    inner = int(getattr(strategy, "steps", 1)) + 1
-    numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
+    channels, *rest = source.shape
+    if strategy.told:
+        channels += source.facts  # a model takes task parameters as further inputs
+    shape = (channels, *rest)
+    model = extent(benchmark.model, shape, source.outputs)
+    classes = source.support(1)
     needs = [
-        Need(drawn, f"the tasks of {BLOCK} meta-iterations", "tasks, shots or queries"),
-        Need(
-            tested,
-            "the tasks that are tested",
-            "test_tasks, test_shots, test_queries or test_steps",
-        ),
-        Need(
-            benchmark.tasks * NUMBER * numbers,
-            "one meta-iteration",
-            "tasks, steps, shots, queries or the model's sizes",
-        ),
-        Need(
-            COPIES * tests * NUMBER * model.activations,
-            "the test of a task",
-            "test_shots, test_queries or the model's sizes",
-        ),
+        *_of_tasks(benchmark, strategy, classes, prod(shape)),
+        *_of_adaptation(benchmark, strategy, classes, model),
     ]
     return check_memory(needs, device)
+
+
+def _of_tasks(
+    benchmark: Episodic, strategy: MetaStrategy, classes: int, numbers: int
+) -> list[Need]:
+    """Needs of drawn tasks, given the classes of a task and the numbers of an example."""
+    example = numbers * NUMBER + 2 * INDEX
+    drawn = COPIES * BLOCK * benchmark.tasks * _training_examples(benchmark, classes) * example
+    task = _test_examples(benchmark, classes) * example + OBJECTS * (strategy.test_steps + 1)
+    tested = COPIES * max(benchmark.test_tasks, WATCHED) * task
+    test_settings = "test_tasks, test_shots, test_queries or test_steps"
+    return [
+        Need(drawn, f"the tasks of {BLOCK} meta-iterations", "tasks, shots or queries"),
+        Need(tested, "the tasks that are tested", test_settings),
+    ]
+
+
+def _of_adaptation(
+    benchmark: Episodic, strategy: MetaStrategy, classes: int, model: Extent
+) -> list[Need]:
+    """Needs of the inner steps of a meta-batch, and of a test."""
+    examples = _training_examples(benchmark, classes)
+    inner = int(getattr(strategy, "steps", 1)) + 1
+    # The meta-gradient goes back through all inner steps, so that each keeps its own copies.
+    numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
+    training = benchmark.tasks * NUMBER * numbers
+    testing = COPIES * _test_examples(benchmark, classes) * NUMBER * model.activations
+    settings = "tasks, steps, shots, queries or the model's sizes"
+    test_settings = "test_shots, test_queries or the model's sizes"
+    return [
+        Need(training, "one meta-iteration", settings),
+        Need(testing, "the test of a task", test_settings),
+    ]
+
+
+def _training_examples(benchmark: Episodic, classes: int) -> int:
+    return classes * (benchmark.shots + benchmark.queries)
+
+
+def _test_examples(benchmark: Episodic, classes: int) -> int:
+    shots = benchmark.test_shots or benchmark.shots
+    return classes * (shots + benchmark.test_queries)

@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C, SIGTERM and SIGHUP end a command with one line and an exit code of their own, from its first moment on."""
+"""Signal handlers: Ctrl-C, SIGTERM and SIGHUP end a command with one line and an exit code."""
 
 import errno
 import os
@@ -13,13 +13,16 @@ from typing import Any
 
 _NAMES = {"SIGINT": "Interrupted", "SIGTERM": "Terminated (SIGTERM)", "SIGHUP": "Hung up (SIGHUP)"}
 WORDS = {getattr(signal, name): words for name, words in _NAMES.items() if hasattr(signal, name)}
-"""The signals that end a command, and how that is said; Windows has no SIGHUP."""
+"""Signals that end a command, each in words; Windows has no SIGHUP."""
 GRACE = 1.0
-"""Seconds in which more signals belong to the first: a closed session sends two, an impatient hand Ctrl-C twice."""
+"""Seconds in which further signals count as the first one.
+
+A closed session sends two signals, and an impatient person presses Ctrl-C twice.
+"""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks this process to end."""
+    """Exception for a signal that asks this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,7 +30,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def install() -> None:
-    """From now on a signal ends this process at once; one that is ignored, as under nohup, stays ignored."""
+    """Let signals end this process at once; one that is ignored, as under nohup, stays ignored."""
     for number in WORDS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, _end)
@@ -35,10 +38,11 @@ def install() -> None:
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Meanwhile a signal raises `Stopped`, for there is something to put in order first."""
+    """Let signals raise `Stopped` inside the context, which has work to finish first."""
     before = {number: signal.getsignal(number) for number in WORDS}
     handler = _Orderly()
     for number, kept in before.items():
+        # Handlers of anyone else, such as a notebook's, stay.
         if kept is _end:
             signal.signal(number, handler)
     try:
@@ -49,7 +53,7 @@ def orderly() -> Iterator[None]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Put the handlers back that a library replaces meanwhile."""
+    """Restore the handlers that a library replaces inside the context."""
     before = {number: signal.getsignal(number) for number in WORDS}
     try:
         yield
@@ -59,26 +63,32 @@ def kept() -> Iterator[None]:
 
 def _restore(before: Mapping[signal.Signals, Any]) -> None:
     for number, handler in before.items():
+        # A handler that was not set from Python is None, and cannot be set from Python.
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
 
 
 def told(stopped: KeyboardInterrupt) -> tuple[str, int]:
-    """A signal in words, and the exit code that stands for it."""
+    """Return a signal in words, and the exit code that stands for it."""
+    # Where Python's own handler is left, as in a notebook, only Ctrl-C raises this.
     number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
     return WORDS[signal.Signals(number)], 128 + number
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End at once, without the exceptions that C code in the midst of an import may swallow or show."""
+    """End the process at once."""
     line = f"{WORDS[signal.Signals(number)]}. No record is harmed; the same command begins again.\n"
+    # No exception is raised: C code in the middle of an import may swallow it, or print it.
     with suppress(OSError):
         os.write(2, line.encode())
     os._exit(128 + number)
 
 
 class _Orderly:
-    """Raises `Stopped` at the first signal; a later one, where putting in order takes too long, ends the process at once."""
+    """Handler that raises `Stopped` at the first signal, and later ends the process at once.
+
+    The second behaviour is for cleaning up that takes too long.
+    """
 
     def __init__(self) -> None:
         self.first: float | None = None
@@ -93,7 +103,8 @@ class _Orderly:
 
 
 def _silence() -> None:
-    """Write no more to a terminal that has gone: it would be an error, in the midst of putting in order."""
+    """Redirect output away from a terminal that has gone."""
+    # To write there would be an error, in the middle of cleaning up.
     for stream in (1, 2):
         if _gone(stream):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -111,7 +122,10 @@ def _gone(stream: int) -> bool:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let signals wait meanwhile, for this process and those that it starts: see `leave_to_driver`."""
+    """Block signals inside the context, for this process and for those that it starts.
+
+    A worker unblocks them in `leave_to_driver`, once it has handlers of its own.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -123,11 +137,15 @@ def held_back() -> Iterator[None]:
 
 
 def leave_to_driver() -> None:
-    """Ignore the signals that a terminal or a scheduler sends to driver and workers alike: a worker ends with its driver."""
+    """Ignore signals in a worker, which ends with its driver.
+
+    A terminal or a scheduler sends them to driver and workers alike.
+    """
     own = os.getpid()
 
     def ignore(number: int, _: FrameType | None) -> None:
-        if os.getpid() != own:  # a process that the worker has forked: it ends as any other
+        # A process that the worker has forked inherits this handler, but ends as any other.
+        if os.getpid() != own:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 

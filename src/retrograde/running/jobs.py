@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Collection, Generator, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,31 +23,33 @@ from retrograde.running.autotune import Choice, Way, choose, on_threads
 from retrograde.running.cell import Job, Trial, trial
 from retrograde.running.plan import Context, code_of
 from retrograde.training.backend import Outcome
+from retrograde.training.clocks import Pace
+from retrograde.training.compiling import Compile
 
 Progress = Callable[[int], None]
 
 
 Ended = Generator[tuple[Job, list[Record]], None, None]
-"""Jobs as they end, with a record of each replicate; closing it stops what still runs."""
+"""Jobs as they end, each with a record of each missing replicate; closing it stops the others."""
 
 
 Jobs = Iterable[Job | None]
-"""Jobs to be run; None where there is none now, but may be later."""
+"""Jobs to run; None if there is none now, but may be one later."""
 
 
 PAUSE = 0.5
-"""Seconds after which later has come."""
+"""Seconds until jobs are asked for again, if there was none."""
 
 
 class Supply:
-    """Jobs, taken one by one."""
+    """Jobs that are taken one by one; `ended` is true once there will be no more."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = iter(jobs)
         self.ended = False
 
     def take(self) -> Job | None:
-        """The next job; None where there is none, now or, once they have ended, ever."""
+        """Return the next job; None if there is none now, or none any more."""
         if self.ended:
             return None
         try:
@@ -58,37 +60,43 @@ class Supply:
 
 
 def run_job(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
-    """Train a batch of replicates; a record for each missing one, `failed` if it raised.
+    """Train a batch of replicates.
 
-    The reason of a failed one has the author's line first, then the traceback.
+    Returns:
+        A record of each missing replicate. If training raised, they are `failed`, and their reason
+        has the author's line first, then the traceback.
     """
     try:
         return _records(job, registry, context, progress)
     except UserError as error:
         return failed(job, str(error), context)
-    except (
-        BaseException
-    ) as error:  # a library may call `exit`, which is no reason to leave the other cells
+    # A library may call `exit`, which is no reason to leave the other cells.
+    except BaseException as error:
         if stops(error):
             raise
         return failed(job, f"{located(error)}\n{traced(error)}", context)
 
 
 def traced(error: BaseException) -> str:
-    """The traceback, with modules for files: a record may leave the machine, whose folders nobody else knows."""
-    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    """Format a traceback that names modules instead of files.
+
+    A record may leave the machine, whose folders nobody else knows.
+    """
     frames = [
         f"  {frame.f_globals.get('__name__')}:{line} in {frame.f_code.co_name}"
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     last = "".join(traceback.format_exception_only(error)).strip()
-    return "\n".join(
-        [*([traced(before), "and then"] if before else []), "Traceback:", *frames, last]
-    )
+    lines = ["Traceback:", *frames, last]
+    # As Python itself does: an explicit cause comes first, and `from None` hides the context.
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before:
+        lines = [traced(before), "and then", *lines]
+    return "\n".join(lines)
 
 
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
-    """The records of a batch that failed."""
+    """Return the records of a batch that failed."""
     where = _where(context)
     sources = job.code.sources if job.code else {}
     return [
@@ -110,82 +118,118 @@ def _where(context: Context) -> dict[str, Any]:
 
 
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
-    benchmark, strategy = job.benchmark, job.strategy
     device = torch.device(context.device)
-    todo = trial(benchmark, strategy, context.data)
+    todo = trial(job.benchmark, job.strategy, context.data)
     code = code_of(job, registry)  # of this process, which may have begun when files were edited
     start = time.perf_counter()
-    choice = _choice(todo, job, context, code, strategy.sizes())
-    choosing = {"trial": time.perf_counter() - start}
-    groups, mode = (
-        choice.groups(job.seeds),
-        choice.mode if context.compile == "auto" else context.compile,
-    )
+    choice = _choice(todo, job, context, code, job.strategy.sizes())
+    choosing = time.perf_counter() - start
+    mode = choice.mode if context.compile == "auto" else context.compile
+    groups = choice.groups(job.seeds)
     advance = shared(progress, len(groups))
-    reset_peak(device)
+    reset_peak(device)  # the trial's memory is not that of training
     with on_threads(choice.way.threads):
-        outcomes = [each for group in groups for each in todo.train(group, device, mode, advance)]
-        where = _where(context)
-    peak = peak_bytes(device)
-    knows = _known(benchmark, strategy)
+        outcomes = [
+            outcome for group in groups for outcome in todo.train(group, device, mode, advance)
+        ]
+        where = _where(context)  # inside, since it has the number of threads
+    measured = _Measured(choice, {"trial": choosing}, {"peak_bytes": peak_bytes(device)}, where)
+    knows = _known(job.benchmark, job.strategy)
+    return [
+        _record(job, seed, outcome, measured, code, knows)
+        for seed, outcome in zip(job.seeds, outcomes, strict=True)
+        if seed in job.missing
+    ]
 
-    def record(seed: int, outcome: Outcome) -> Record:
-        status: Status = "done" if outcome.sound else "diverged"
-        reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
-        return Record(
-            job.cell, seed, status, reason, strategy.upper_bound, code.source, outcome.tests, outcome.correct,
-            outcome.correct_told, outcome.adaptation, outcome.gradients, outcome.accounts, outcome.course,
-            outcome.clocks | choosing, outcome.counts, outcome.memory | {"peak_bytes": peak},
-            outcome.how | choice.told(outcome.how), where, knows=knows, sources=code.sources,
-        )  # fmt: skip
 
-    pairs = zip(job.seeds, outcomes, strict=True)
-    return [record(seed, outcome) for seed, outcome in pairs if seed in job.missing]
+class _Measured(NamedTuple):
+    """Values that the records of a job share: its execution, clocks, memory and environment."""
+
+    choice: Choice
+    clocks: dict[str, float]
+    memory: dict[str, int]
+    where: dict[str, Any]
+
+
+def _record(
+    job: Job, seed: int, outcome: Outcome, measured: _Measured, code: Code, knows: list[str]
+) -> Record:
+    status: Status = "done" if outcome.sound else "diverged"
+    reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
+    return Record(
+        job.cell,
+        seed,
+        status,
+        reason,
+        job.strategy.upper_bound,
+        code.source,
+        outcome.tests,
+        outcome.correct,
+        correct_told=outcome.correct_told,
+        adaptation=outcome.adaptation,
+        gradients=outcome.gradients,
+        accounts=outcome.accounts,
+        course=outcome.course,
+        clocks=outcome.clocks | measured.clocks,
+        counts=outcome.counts,
+        memory=outcome.memory | measured.memory,
+        how=outcome.how | measured.choice.told(outcome.how),
+        environment=measured.where,
+        knows=knows,
+        sources=code.sources,
+    )
 
 
 def _known(
     benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy
 ) -> list[str]:
-    """The facts that the strategy uses before the stream has shown them; of episodes, none."""
+    """Facts that a strategy uses before the stream has shown them; none on episodes."""
     if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
         return []
     return known(benchmark.scenario, strategy.knows())
 
 
 def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]) -> Choice:
-    """How the replicates of a job are trained: all together if it is said whether to compile, else by a trial.
+    """Choose how to train the replicates of a job.
 
-    Cells that differ in `sizes` alone share one.
+    With `compile` on or off they all train together; with auto, in the fastest measured way, which
+    cells that differ only in the settings `sizes` share.
     """
+    # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
-        return Choice(Way(len(job.seeds), torch.get_num_threads(), context.compile == "on"))
-    device, where = torch.device(context.device), _where(context)
-    alike = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
+        way = Way(len(job.seeds), torch.get_num_threads(), context.compile == "on")
+        return Choice(way)
+    device = torch.device(context.device)
+
+    def paced(count: int, mode: Compile) -> Pace | None:
+        return todo.pace(list(job.seeds[:count]), device, mode)
+
+    return choose(paced, len(job.seeds), _identity(job, context, code, sizes))
+
+
+def _identity(job: Job, context: Context, code: Code, sizes: Collection[str]) -> list[Any]:
+    """Everything that decides how fast a job trains, other than its number of replicates."""
+    where = _where(context)
     benchmark, strategy = job.cell.benchmark, job.cell.strategy
-    rest = {name: value for name, value in strategy.settings.items() if name not in sizes}
-    cell = (
-        benchmark.name,
-        benchmark.settings,
-        job.cell.data,
-        strategy.name,
-        rest,
-        code.sources or code.source,
-    )
-    identity = [*cell, *(where[name] for name in alike)]
-    return choose(
-        lambda count, mode: todo.pace(list(job.seeds[:count]), device, mode),
-        len(job.seeds),
-        identity,
-    )
+    settings = {name: value for name, value in strategy.settings.items() if name not in sizes}
+    cell = [benchmark.name, benchmark.settings, job.cell.data, strategy.name, settings]
+    # Of the environment, only what speed depends on.
+    machine = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
+    return [*cell, code.sources or code.source, *(where[name] for name in machine)]
 
 
 def shared(progress: Progress, groups: int) -> Progress:
-    """The progress of replicates that train in so many groups, one after the other: a step of a job is one of each."""
+    """Share one progress between groups of replicates that train one after the other.
+
+    A step of the job is reported once each of the `groups` could have taken it, so that the steps
+    of a job do not depend on how its replicates are trained.
+    """
     taken = 0
 
     def advance(steps: int) -> None:
         nonlocal taken
-        before, taken = taken // groups, taken + steps
+        before = taken // groups
+        taken += steps
         progress(taken // groups - before)
 
     return advance

@@ -1,9 +1,8 @@
-"""What a run will do: suites read, cells resolved and checked, replicates put into batches."""
+"""The plan of a run: suites are read, cells resolved and checked, replicates put into batches."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,23 +23,33 @@ from retrograde.running.suite import Request
 from retrograde.training.compiling import Compile
 
 Changed = Literal["rerun", "keep", "stop"]
-"""What becomes of finished records that other versions of a part's files made."""
+"""The treatment of finished records that other versions of a part's files made."""
 
 
 REPLICATES = 1_000_000
-"""Replicates of a run: to plan so many takes a minute or two."""
+"""Most replicates of a run; to plan so many takes a minute or two."""
 
 
 class Context(NamedTuple):
-    """What every process of a run needs to know."""
+    """Settings of a run that every one of its processes needs.
+
+    Args:
+        plugins: files that define parts.
+        data: the source of datasets.
+        device: cpu or cuda.
+        compile: the compilation of the training step.
+        jobs: jobs that run at a time.
+        cluster: the address of a Ray cluster; empty: this machine.
+        timeout: seconds that replicates which train together may take; None: any number.
+    """
 
     plugins: tuple[Path, ...] = ()
     data: Source = Path()
     device: str = "cpu"
     compile: Compile = "auto"
     jobs: int = 1
-    cluster: str = ""  # the address of a Ray cluster; none: this machine
-    timeout: float | None = None  # seconds that replicates which train together may take
+    cluster: str = ""
+    timeout: float | None = None
 
 
 def plan(
@@ -51,40 +60,50 @@ def plan(
     store: Store,
     changed: Changed = "rerun",
 ) -> list[Job]:
-    """Resolve and check every cell before anything trains; a batch whose records are all there has no job.
+    """Resolve and check every cell, before anything trains.
 
-    Finished records that another version of a part's files made are missing where `changed` is rerun, done where it is keep,
-    and a `UserError` where it is stop.
+    Args:
+        requests: the cells; one that is requested twice is planned once.
+        seeds: replicates of each cell.
+        registry: the registry that knows the parts.
+        context: the settings of the run.
+        store: the store whose finished records are not made again.
+        changed: rerun: finished records that another version of a part's files made are missing;
+            keep: they are done; stop: they are an error.
+
+    Returns:
+        One job per batch of replicates; its `missing` is empty if all of its records exist.
+
+    Raises:
+        UserError: a cell cannot be trained, there are too many replicates, or `changed` is stop
+            and a part's files have changed.
     """
     _check_replicates(len(requests), seeds)
     cells = _cells(requests, registry, context)
     codes = _codes(cells, registry)  # before a check imports the models
-    found = sizes(
-        cells, context.data, torch.device(context.device), elsewhere=bool(context.cluster)
-    )
+    device = torch.device(context.device)
+    cell_sizes = sizes(cells, context.data, device, elsewhere=bool(context.cluster))
+    # The collector would go over all planned jobs again and again.
     with uncollected():
         jobs = []
-        for cell, size in zip(cells, found, strict=True):
+        for cell, size in zip(cells, cell_sizes, strict=True):
             code = codes[cell.cell]
             whole = replace(cell, steps=size.steps, code=code)
-            jobs += [
-                _batch(whole, code, batch, store, changed)
-                for batch in _batches(seeds, size.together)
-            ]
+            batches = _batches(seeds, size.together)
+            jobs += [_batch(whole, code, batch, store, changed) for batch in batches]
     if changed == "stop":
         _check_unchanged(jobs, store)
     return jobs
 
 
 def code_of(job: Job, registry: Registry) -> Code:
-    """The code that trains the cell of a job."""
-    found = {
-        "strategy": registry.code(type(job.strategy)),
-        "benchmark": registry.code(type(job.benchmark)),
-        "model": registry.digests(model_file(_model(job.cell))),
-    }
-    sources = {role: files for role, (files, _) in found.items() if files}
-    return Code(sources, found["strategy"][1], job.cell.strategy.name)
+    """Return the code that trains the cell of a job."""
+    strategy_files, source = registry.code(type(job.strategy))
+    benchmark_files, _ = registry.code(type(job.benchmark))
+    model_files, _ = registry.digests(model_file(_model(job.cell)))
+    by_role = {"strategy": strategy_files, "benchmark": benchmark_files, "model": model_files}
+    sources = {role: files for role, files in by_role.items() if files}
+    return Code(sources, source, job.cell.strategy.name)
 
 
 def _model(cell: Cell) -> str:
@@ -92,22 +111,22 @@ def _model(cell: Cell) -> str:
 
 
 def _codes(jobs: Iterable[Job], registry: Registry) -> dict[Cell, Code]:
-    """The code of each cell; many share it, and to read it takes milliseconds."""
-    found: dict[tuple[type, type, str], Code] = {}
-    codes = {}
+    """Code of each cell."""
+    # Many cells share their code, and to read it takes milliseconds.
+    by_parts: dict[tuple[type, type, str], Code] = {}
+    by_cell = {}
     for job in jobs:
         parts = type(job.benchmark), type(job.strategy), _model(job.cell)
-        if parts not in found:
-            found[parts] = code_of(job, registry)
-        codes[job.cell] = found[parts]
-    return codes
+        if parts not in by_parts:
+            by_parts[parts] = code_of(job, registry)
+        by_cell[job.cell] = by_parts[parts]
+    return by_cell
 
 
 def since(jobs: Sequence[Job]) -> dict[Change, str]:
-    """The files that changed since records were made, and which records those are."""
-    seeds: defaultdict[Change, defaultdict[Cell, list[int]]] = defaultdict(
-        partial(defaultdict, list)
-    )
+    """Files that changed since records were made, each with those records in words."""
+    seeds: defaultdict[Change, defaultdict[Cell, list[int]]]
+    seeds = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         for seed, changed in job.outdated.items():
             for change in changed:
@@ -117,54 +136,62 @@ def since(jobs: Sequence[Job]) -> dict[Change, str]:
 
 def _records_of(cells: Mapping[Cell, list[int]]) -> str:
     if len(cells) > 1:
-        return f"{sum(map(len, cells.values()))} records of {len(cells)} cells"
+        records = sum(map(len, cells.values()))
+        return f"{records} records of {len(cells)} cells"
     ((cell, seeds),) = cells.items()
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))} of {cell.text}"
+    plural = "s" * (len(seeds) > 1)
+    listed = ", ".join(map(str, sorted(seeds)))
+    return f"seed{plural} {listed} of {cell.text}"
 
 
 def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
-    """Raise `UserError` where another version of a part's files made a record."""
+    """Raise `UserError` if another version of a part's files made a record."""
     found = [
         f"{change.what} changed since {records} ({change.digests})"
         for change, records in since(jobs).items()
     ]
     if found:
         raise UserError(
-            f"--changed stop runs nothing beside records of other files, and {store.folder} has such: {'; '.join(found)}. "
-            "Say --changed rerun to measure them anew and set the old records aside, --changed keep to leave them as they are, "
-            "or choose another --out."
+            f"--changed stop runs nothing beside records of other files, and {store.folder} has "
+            f"such: {'; '.join(found)}. Say --changed rerun to measure them anew and set the old "
+            "records aside, --changed keep to leave them as they are, or choose another --out."
         )
 
 
 def _check_replicates(cells: int, seeds: int) -> None:
-    """Raise `UserError` where there are more replicates than a run plans."""
+    """Raise `UserError` if there are more replicates than a run plans."""
     if cells * seeds > REPLICATES:
         raise UserError(
-            f"A run has at most {REPLICATES} replicates; {cells} cells of {seeds} seeds are {cells * seeds}. Lower seeds, or "
-            "run the cells in parts."
+            f"A run has at most {REPLICATES} replicates; {cells} cells of {seeds} seeds are "
+            f"{cells * seeds}. Lower seeds, or run the cells in parts."
         )
 
 
 @uncollected()
 def _cells(requests: list[Request], registry: Registry, context: Context) -> list[Job]:
-    """Every cell that is asked for, once; those that were added to a suite only where they fit."""
+    """Make one job per requested cell, without seeds.
+
+    A strategy that was added to a suite makes cells only with the benchmarks that it fits.
+    """
     named = _Named(registry)
     jobs: dict[Cell, Job] = {}
     left_out = []
     for request in requests:
-        benchmark, asked = named("benchmarks", request.benchmark)
-        strategy, answered = named("strategies", request.strategy)
+        benchmark, benchmark_name = named("benchmarks", request.benchmark)
+        strategy, strategy_name = named("strategies", request.strategy)
+        # `trial` would raise for a pair that does not fit.
         if request.added and not fit(benchmark, strategy, context.data):
             left_out.append(request)
             continue
-        cell = Cell(asked, answered, trial(benchmark, strategy, context.data).digest())
+        data = trial(benchmark, strategy, context.data).digest()
+        cell = Cell(benchmark_name, strategy_name, data)
         jobs.setdefault(cell, Job(cell, benchmark, strategy))
     _check_added(requests, left_out)
     return list(jobs.values())
 
 
 def _found(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]:
-    """A part and its name."""
+    """Return a part and its name."""
     if isinstance(asked, Part):
         return asked, registry.name_of(asked)
     name, settings = parse(asked)
@@ -172,13 +199,14 @@ def _found(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]
 
 
 class _Named:
-    """Parts with what a record has of them, made once for each text or object, which may be in many cells."""
+    """Cache of parts with their name and settings; each text or object may be in many cells."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[tuple[str, str | int], tuple[Any, Named]] = {}
 
     def __call__(self, kind: str, asked: str | Part) -> tuple[Any, Named]:
+        # An object of an author's class need not be hashable, so its identity is the key.
         key = kind, asked if isinstance(asked, str) else id(asked)
         if key not in self._known:
             part, name = _found(self._registry, kind, asked)
@@ -187,22 +215,25 @@ class _Named:
 
 
 def _check_added(requests: list[Request], left_out: list[Request]) -> None:
-    """Raise `UserError` where a strategy was added to a suite of which no benchmark takes it."""
+    """Raise `UserError` if an added strategy fits no benchmark of the suite."""
     used = [request.strategy for request in requests if request not in left_out]
     for request in left_out:
         if request.strategy not in used:
             raise UserError(
-                f"{request.strategy} was added, and no benchmark of the suite takes it: streams take strategies, episodes "
-                "take meta-strategies, and those that are told facts need some. Name another suite, or --benchmark."
+                f"{request.strategy} was added, and no benchmark of the suite takes it: streams "
+                "take strategies, episodes take meta-strategies, and those that are told facts "
+                "need some. Name another suite, or --benchmark."
             )
 
 
 def _batch(job: Job, code: Code, seeds: range, store: Store, changed: Changed) -> Job:
+    """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
+    # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.cell, seed) for seed in seeds}
-    news = {
+    changed_since = {
         seed: changes(record.code, code) for seed, record in finished.items() if record is not None
     }
-    outdated = {seed: found for seed, found in news.items() if found}
+    outdated = {seed: files for seed, files in changed_since.items() if files}
     anew = outdated if changed == "rerun" else ()
     missing = tuple(seed for seed, record in finished.items() if record is None or seed in anew)
     return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)

@@ -1,4 +1,4 @@
-"""Whether each cell of a run can be trained; of those that differ in the size of numbers alone, the outermost are tried."""
+"""Checks that the cells of a run can be trained, before any of them is."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -16,7 +16,12 @@ from retrograde.running.cell import Job, Source, trial
 
 
 class Size(NamedTuple):
-    """The steps of one replicate, and how many train together at most."""
+    """The size of a cell.
+
+    Args:
+        steps: training steps of one replicate.
+        together: most replicates that train together.
+    """
 
     steps: int
     together: int
@@ -25,16 +30,33 @@ class Size(NamedTuple):
 def sizes(
     jobs: Sequence[Job], data: Source, device: torch.device, *, elsewhere: bool = False
 ) -> list[Size]:
-    """Check the cells in their order, of those that are alike the outermost; raises `UserError` at the first that cannot train.
+    """Check the cells and return their sizes.
 
-    Where they train elsewhere, the memory there is not known and not checked.
+    Of cells that differ only in float settings, only those with the extreme values are checked. A
+    check cuts a stream, builds the model and takes a step: about 10 ms, a quarter of an hour for
+    100 000 cells.
 
-    A check cuts a stream, builds the model and takes a step: about 10 ms, a quarter of an hour for 100 000 cells.
+    Args:
+        jobs: one job per cell.
+        data: the source of datasets.
+        device: the device to train on.
+        elsewhere: True if the cells train on other machines, whose memory is unknown and not
+            checked.
+
+    Returns:
+        One size per cell, in their order.
+
+    Raises:
+        UserError: a cell cannot be trained; the first of them in the order of the cells.
     """
     groups = _alike(jobs)
+    # In the order of the cells, so that the first error does not depend on the groups.
     tried = sorted(place for group in groups for place in group.tried)
-    found = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
-    of_cell = {place: found[group.places[0]] for group in groups for place in group.places}
+    checked = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
+    of_cell: dict[int, Size] = {}
+    for group in groups:
+        size = checked[group.places[0]]
+        of_cell |= dict.fromkeys(group.places, size)
     return [of_cell[place] for place in range(len(jobs))]
 
 
@@ -47,7 +69,7 @@ def _checked(job: Job, data: Source, device: torch.device, elsewhere: bool) -> S
 
 @contextmanager
 def _setting_up(job: Job) -> Iterator[None]:
-    """Whatever is raised in here, or takes too long, is the user's to put right."""
+    """Turn any error inside, or too long a wait, into a `UserError` that names the cell."""
     what = f"{job.cell.strategy.text} cannot be set up for {job.cell.benchmark.text}"
     slow = f"Setting up {job.cell.strategy.text} for {job.cell.benchmark.text}"
     with guarded(what, job.strategy), within("check", slow):
@@ -55,19 +77,24 @@ def _setting_up(job: Job) -> Iterator[None]:
 
 
 class _Group(NamedTuple):
-    """Cells of which each can be trained if the outermost can: where they stand, and the numbers in which they differ."""
+    """Cells that can all be trained if those with the extreme values can.
+
+    Args:
+        places: indices of the cells in the run.
+        numbers: float settings of each cell.
+    """
 
     places: list[int]
     numbers: list[tuple[float, ...]]
 
     @property
     def tried(self) -> set[int]:
-        """The first, and those that have the least or the greatest of any number."""
-        columns = list(zip(*self.numbers, strict=True))
-        return {
-            self.places[0],
-            *(self.places[column.index(end(column))] for column in columns for end in (min, max)),
-        }
+        """Indices of the first cell, and of those with the least or the greatest of any number."""
+        tried = {self.places[0]}
+        for column in zip(*self.numbers, strict=True):
+            tried.add(self.places[column.index(min(column))])
+            tried.add(self.places[column.index(max(column))])
+        return tried
 
 
 def _alike(jobs: Sequence[Job]) -> list[_Group]:
@@ -75,33 +102,37 @@ def _alike(jobs: Sequence[Job]) -> list[_Group]:
     for place, job in enumerate(jobs):
         with _setting_up(job):
             kind, numbers = _kind(job)
-        group = groups[
-            job.cell.benchmark.text, job.cell.strategy.name, place if kind is None else kind
-        ]
+        # A cell without a kind is like no other: its place makes a group of its own.
+        alike = place if kind is None else kind
+        group = groups[job.cell.benchmark.text, job.cell.strategy.name, alike]
         group.places.append(place)
         group.numbers.append(numbers)
     return list(groups.values())
 
 
 def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
-    """What decides whether a strategy can be trained on a benchmark, and the numbers that only have a size beside that.
+    """Return the kind of a cell, and its float settings.
 
-    A pure strategy puts a number with a fraction into the arithmetic of tensors, whose shapes do not depend on it, and may make
-    a case of its own of 0 and of 1; the memory and the schedule that it makes of one are compared. A learner may do with it
-    what it likes, and is like no other.
+    A pure strategy puts a float setting into the arithmetic of tensors, whose shapes do not depend
+    on it. It may treat 0 and 1 as special, so a kind has on which side of them each number lies,
+    and also the memory and the schedule that the strategy makes of its settings. A learner may do
+    anything with its settings, and has no kind.
     """
-    strategy, settings = job.strategy, job.cell.strategy.settings.items()
+    strategy = job.strategy
+    settings = job.cell.strategy.settings.items()
     if isinstance(strategy, Learner):
         return None, ()
     numbers = tuple(value for _, value in settings if isinstance(value, float))
-    rest = tuple(
+    sides = tuple(
         (key, _side(value) if isinstance(value, float) else as_text(value))
         for key, value in settings
     )
-    own = repr((strategy.remember(), strategy.schedule())) if isinstance(strategy, Strategy) else ""
-    return (rest, own), numbers
+    plans = ""
+    if isinstance(strategy, Strategy):
+        plans = repr((strategy.remember(), strategy.schedule()))
+    return (sides, plans), numbers
 
 
 def _side(number: float) -> tuple[int, int]:
-    """Where a number lies about 0 and about 1."""
+    """Signs of a number's distances from 0 and from 1."""
     return (number > 0) - (number < 0), (number > 1) - (number < 1)

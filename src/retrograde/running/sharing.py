@@ -1,4 +1,4 @@
-"""The work of a run that may not be alone: jobs are claimed before they train, and what other runs finish is left to them."""
+"""The share of one run in work that other runs may do too, on the same store at the same time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,17 +13,30 @@ from retrograde.running.cell import Job
 
 
 class Heard(NamedTuple):
-    """What a run hears of others."""
+    """Callbacks for the news of other runs on the same store.
 
-    made: Callable[
-        [Job, list[Record]], None
-    ]  # records of a job that others have made; none are missing: all of it
-    waits: Callable[[int, list[Holder]], None]  # for so many replicates, which these train
-    inherits: Callable[[Job, list[Holder]], None]  # a job that these had begun, and never ended
+    Args:
+        made: called with a job and the records of it that others have made; if the job has none
+            missing, they are all of it.
+        waits: called with the number of replicates that are left to others, and their holders.
+        inherits: called with a job that other runs had begun and never ended, and those runs.
+    """
+
+    made: Callable[[Job, list[Record]], None]
+    waits: Callable[[int, list[Holder]], None]
+    inherits: Callable[[Job, list[Holder]], None]
 
 
 class Share:
-    """The jobs of a run, each handed out once it is claimed."""
+    """The jobs of a run; each is claimed before it is handed out, so that no other run trains it.
+
+    Args:
+        store: the store, which other runs may write to.
+        jobs: the jobs of this run.
+        heard: callbacks for the news of other runs.
+        claims: the claims of this run.
+        any_version: accept records that others made with other files, as with `--changed keep`.
+    """
 
     def __init__(
         self,
@@ -38,58 +51,66 @@ class Share:
         self.jobs = jobs
         self.heard = heard
         self.claims = claims or Claims()
-        self.any_version = (
-            any_version  # records that others made with other files count, as with `--changed keep`
-        )
+        self.any_version = any_version
         paths = [store.path(job.cell, seed) for job in jobs for seed in job.missing]
-        self._old = {
-            path for path in paths if path.exists() and not store.newer(path)
-        }  # failed, damaged or outdated
+        # Files of missing records: they failed, or are damaged or outdated.
+        self._old = {path for path in paths if path.exists() and not store.newer(path)}
 
     def close(self) -> None:
-        """Give up what is claimed still."""
+        """Release all claims that are left."""
         self.claims.close()
 
     def __iter__(self) -> Iterator[Job | None]:
-        """Jobs to train, claimed; None where the others hold all that is left, so that it is worth asking again later."""
+        """Claimed jobs to train; None if others hold all that is left, for now."""
         left = self.jobs
-        told = False
+        said = False
         while left:
             others: list[Job] = []
             holders: set[Holder] = set()
-            given = False
+            claimed = False
+            # The claim comes right before the job is handed out: other runs may take the next one.
             for job in left:
-                rest = self._unmade(job)
-                if not rest.missing:
-                    self.claims.sweep(self._folder(job), job.missing)
-                    continue
-                claimed = self._claimed(rest, holders)
-                if claimed is None:
-                    others.append(rest)
-                elif claimed.missing:
-                    given = True
-                    yield claimed
+                mine = self._taken(job, others, holders)
+                if mine is not None:
+                    claimed = True
+                    yield mine
             left = others
-            if left and not given:
-                if not told:
-                    self.heard.waits(sum(len(job.missing) for job in left), sorted(holders))
-                told = True
+            if left and not claimed:
+                if not said:
+                    replicates = sum(len(job.missing) for job in left)
+                    self.heard.waits(replicates, sorted(holders))
+                said = True
                 yield None
 
+    def _taken(self, job: Job, others: list[Job], holders: set[Holder]) -> Job | None:
+        """Claim a job; None if it is made already, or if others hold it, who are added."""
+        unmade = self._unmade(job)
+        if not unmade.missing:
+            self.claims.sweep(self._folder(job), job.missing)
+            return None
+        claimed = self._claimed(unmade, holders)
+        if claimed is None:
+            others.append(unmade)
+            return None
+        return claimed if claimed.missing else None
+
     def write(self, job: Job, record: Record) -> None:
-        """Write a record of a claimed job; a failure, only while the claim is ours, since another run now tries as well."""
+        """Write a record of a claimed job.
+
+        A failure is written only while this run holds the claim: otherwise another run tries too.
+        """
         if record.status != "failed" or not self.claims.lost(self._folder(job), record.seed):
             self.store.write(record)
 
     def done(self, job: Job) -> None:
-        """Give up the claim of a job whose records are written."""
+        """Release the claim on a job whose records are written."""
         self.claims.release(self._folder(job), job.missing)
 
     def _folder(self, job: Job) -> Path:
         return self.store.folder / job.cell.path
 
     def _claimed(self, job: Job, holders: set[Holder]) -> Job | None:
-        """The job as it is left once it is claimed; None where others hold some of it."""
+        """Claim a job and return what is left of it; None if others hold some of it."""
         folder = self._folder(job)
         try:
             answer = self.claims.claim(folder, job.missing)
@@ -98,27 +119,31 @@ class Share:
         if not answer.ours:
             holders.update(answer.others)
             return None
-        rest = self._unmade(job)  # whoever held it may have finished just before
-        self.claims.release(folder, set(job.missing) - set(rest.missing))
-        if rest.missing and answer.others:
-            self.heard.inherits(rest, answer.others)
-        return rest
+        # The run that held it may have finished just before this claim.
+        unmade = self._unmade(job)
+        self.claims.release(folder, set(job.missing) - set(unmade.missing))
+        if unmade.missing and answer.others:
+            self.heard.inherits(unmade, answer.others)
+        return unmade
 
     def _unmade(self, job: Job) -> Job:
-        """The job without the replicates that others have made since it was planned."""
-        made = {seed: self._made(job, seed) for seed in job.missing}
-        records = [record for record in made.values() if record is not None]
+        """Return the job without the replicates that others have made since it was planned."""
+        found = {seed: self._made(job, seed) for seed in job.missing}
+        records = [record for record in found.values() if record is not None]
         if not records:
             return job
-        rest = replace(job, missing=tuple(seed for seed, record in made.items() if record is None))
-        self.heard.made(rest, records)
-        return rest
+        missing = tuple(seed for seed, record in found.items() if record is None)
+        unmade = replace(job, missing=missing)
+        self.heard.made(unmade, records)
+        return unmade
 
     def _made(self, job: Job, seed: int) -> Record | None:
+        """Read the record that another run has made of a missing replicate, if any."""
         path = self.store.path(job.cell, seed)
         if path in self._old and not self.store.newer(path):
             return None
         record = self.store.read(path)
+        # A record of other files does not count: this run makes its own.
         if record and job.code and not self.any_version and changes(record.code, job.code):
-            return None  # of other files: this run measures its own
+            return None
         return record

@@ -14,30 +14,36 @@ from retrograde.parts.part import Part
 from retrograde.paths import kind
 
 CELLS = 100_000
-"""Cells of a suite."""
+"""Most cells of a run."""
 
 
 FEW = 3
-"""Faults of a suite that are told at once."""
+"""Most faults of a suite that one error names."""
 
 
 class Request(NamedTuple):
-    """A cell as a person asks for it: its parts as text, or as objects."""
+    """A requested cell.
+
+    Args:
+        benchmark: the benchmark, as text or as an object.
+        strategy: the strategy, as text or as an object.
+        added: True if the strategy was added to a suite; the cell is left out if it does not fit.
+    """
 
     benchmark: str | Part
     strategy: str | Part
-    added: bool = False  # to a suite: left out where it does not fit the suite's benchmark
+    added: bool = False
 
 
 class _Cells(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     benchmarks: Annotated[list[str], Field(min_length=1)]
     strategies: Annotated[list[str], Field(min_length=1)]
-    part: str = ""  # named, they run only where that part is asked for
+    part: str = ""  # cells of a named part run only if that part is requested
 
 
 class Suite(BaseModel):
-    """A TOML file: a title, a number of seeds, and cells as lists of benchmarks and strategies."""
+    """A suite: a title, a number of seeds, and cells as lists of benchmarks and strategies."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     title: str
@@ -45,59 +51,83 @@ class Suite(BaseModel):
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
     def requests(self, added: Sequence[str | Part] = (), part: str = "") -> list[Request]:
-        """Every benchmark of each list of a part with every strategy of that list and every one that is added."""
+        """Return the requests of a part of the suite.
+
+        Args:
+            added: strategies to add to every benchmark.
+            part: the part; empty: the cells that belong to no part.
+
+        Returns:
+            Every benchmark of each list of cells with every strategy of that list, then every
+            benchmark with every added strategy.
+
+        Raises:
+            UserError: there is no such part, or there are too many cells.
+        """
         groups = [group for group in self.cells if group.part == part]
         if not groups:
-            raise UserError(
-                f"No cells of the suite are of the part {part!r}. {nearest(part, self.parts)}"
-            )
-        check_cells(
-            sum(len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups)
-        )
+            near = nearest(part, self.parts)
+            raise UserError(f"No cells of the suite are of the part {part!r}. {near}")
+        counts = [len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups]
+        check_cells(sum(counts))
         own = [
-            Request(b, s) for group in groups for b in group.benchmarks for s in group.strategies
+            Request(benchmark, strategy)
+            for group in groups
+            for benchmark in group.benchmarks
+            for strategy in group.strategies
         ]
+        benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
         return own + [
-            Request(b, s, added=True) for group in groups for b in group.benchmarks for s in added
+            Request(benchmark, strategy, added=True)
+            for benchmark in benchmarks
+            for strategy in added
         ]
 
     @property
     def parts(self) -> list[str]:
-        """The parts that run only where they are asked for."""
+        """Names of the parts, whose cells run only if they are requested."""
         return sorted({group.part for group in self.cells} - {""})
 
 
 def check_cells(count: int) -> None:
-    """Raise `UserError` where there are more cells than a run plans."""
+    """Raise `UserError` if there are more cells than a run plans."""
     if count > CELLS:
         raise UserError(
-            f"A run has at most {CELLS} cells; benchmarks times strategies are {count}. Run them in parts."
+            f"A run has at most {CELLS} cells; benchmarks times strategies are {count}. "
+            "Run them in parts."
         )
 
 
 def suites() -> dict[str, Path]:
-    """The suites that ship, by name."""
+    """Paths of the shipped suites, by name."""
     folders = importlib.import_module("retrograde.benchmarks").__path__
     return {path.stem: path for folder in folders for path in sorted(Path(folder).glob("*.toml"))}
 
 
 def read_suite(name: str) -> Suite:
-    """The shipped suite of that name, or the one at that path."""
-    path = suites().get(name, Path(name))
+    """Read the shipped suite of that name, or the suite at that path.
+
+    Raises:
+        UserError: there is no such suite, or it is not valid.
+    """
+    shipped = suites()
+    path = shipped.get(name, Path(name))
     if kind(path) != "file":
         raise UserError(
-            f"There is no suite {shown(name)}, neither shipped nor as a file. {nearest(name, suites())}"
+            f"There is no suite {shown(name)}, neither shipped nor as a file. "
+            f"{nearest(name, shipped)}"
         )
     try:
         return Suite.model_validate(read_toml(path, "The suite"))
     except ValidationError as error:
-        faults = [_suite_fault(each) for each in sorted(error.errors(), key=_suite_order)]
+        faults = [_suite_fault(fault) for fault in sorted(error.errors(), key=_suite_order)]
         more = f" And {len(faults) - FEW} more." if len(faults) > FEW else ""
         raise UserError(f"The suite {path}: {' '.join(faults[:FEW])}{more}") from None
 
 
 def _suite_order(error: Any) -> int:
-    """Keys that are not known come first: others may be missing because of them."""
+    """Rank of a fault in the error message."""
+    # A misspelt key comes first: it is often why another one is missing.
     return {"extra_forbidden": 0, "missing": 1}.get(error["type"], 2)
 
 
@@ -106,6 +136,7 @@ def _suite_fault(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where} is missing."
     if error["type"] == "extra_forbidden":
-        known = (_Cells if "cells" in error["loc"] else Suite).model_fields
-        return f"there is no key {shown(where)}. {nearest(str(error['loc'][-1]), known)}"
+        model = _Cells if "cells" in error["loc"] else Suite
+        near = nearest(str(error["loc"][-1]), model.model_fields)
+        return f"there is no key {shown(where)}. {near}"
     return f"{where}={shown(error['input'])} is not possible. {error['msg']}."

@@ -1,4 +1,4 @@
-"""Worker processes, each of which may die or be stopped without harm to the rest."""
+"""Worker processes: any of them may die or be stopped without harm to the others."""
 
 import importlib
 import multiprocessing
@@ -29,43 +29,59 @@ class _Worker(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """What a worker is busy with, and when its time is over, by a clock that never jumps."""
+    """The job of a busy worker.
+
+    Args:
+        worker: the worker.
+        job: its job.
+        again: True for the second try, after the first worker died.
+        until: the moment at which the job is stopped, on the monotonic clock, which never jumps;
+            infinite until the worker reports that it has begun.
+        steps: training steps that the worker has reported.
+    """
 
     worker: _Worker
     job: Job
-    again: bool  # its first worker died
-    until: float = float("inf")  # until the worker says that it has begun
+    again: bool
+    until: float = float("inf")
     steps: int = 0
 
 
 class _Staff:
-    """Worker processes: those that have a task, and those that wait for one."""
+    """The worker processes of a run: those with a task, and those that wait for one."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.busy: dict[Connection, _Task] = {}
         self.idle: list[_Worker] = []
-        self.again: deque[Job] = deque()  # those whose worker died
+        self.again: deque[Job] = deque()  # jobs to try again, since their worker died
 
     def room(self) -> bool:
-        """True if another job may run now; one that is tried again runs alone, since it may have wanted too much memory."""
-        return len(self.busy) < self.context.jobs and not any(
-            task.again for task in self.busy.values()
-        )
+        """True if another job may run now."""
+        # A second try runs alone: the first worker may have died for want of memory.
+        alone = any(task.again for task in self.busy.values())
+        return len(self.busy) < self.context.jobs and not alone
 
     def give(self, job: Job, *, again: bool = False) -> None:
-        """Give a job to a worker that waits for one, else to a new one."""
+        """Give a job to a worker that waits for one, or else to a new worker."""
         worker = self.idle.pop() if self.idle else _start(self.context)
         try:
-            worker.pipe.send_bytes(cloudpickle.dumps(job))  # a class of a notebook goes along
-        except OSError:  # it died while it waited
+            # Cloudpickle sends along classes that are defined in a notebook.
+            worker.pipe.send_bytes(cloudpickle.dumps(job))
+        except OSError:
+            # The worker died while it waited: another one takes the job.
             worker.pipe.close()
             self.give(job, again=again)
             return
         self.busy[worker.pipe] = _Task(worker, job, again)
 
     def records(self, task: _Task, progress: Progress) -> list[Record] | None:
-        """The records of a task that has ended; None where it tells its steps, or where its job is to be tried again."""
+        """Receive a message of a task.
+
+        Returns:
+            The records of the job, if it has ended; None if the message is of steps taken, or if
+            the job is to be tried again.
+        """
         message = _receive(task.worker)
         if isinstance(message, int):
             self.begun(task, message)
@@ -78,31 +94,40 @@ class _Staff:
         self.lost(task)
         if task.again:
             return _died(task, self.context)
+        # The second try takes these steps again.
         progress(-task.steps)
         self.again.append(task.job)
         return None
 
     def begun(self, task: _Task, steps: int) -> None:
-        """Note the steps of a task, which now has begun; its time is set if it has a limit."""
+        """Add steps to a task, and set its end at the first report."""
+        until = task.until
         limit = self.context.timeout
-        set_now = limit is not None and task.until == float("inf")
-        until = time.monotonic() + limit if limit is not None and set_now else task.until
+        if limit is not None and until == float("inf"):
+            until = time.monotonic() + limit
         self.busy[task.worker.pipe] = task._replace(steps=task.steps + steps, until=until)
 
     def lost(self, task: _Task) -> None:
-        """The task's worker is dead, or is stopped."""
+        """Remove a task whose worker is dead or out of time, and stop that worker."""
         del self.busy[task.worker.pipe]
         _stop(task.worker)
 
     def overdue(self) -> list[_Task]:
-        """The tasks whose time is over, and that have nothing to say."""
+        """Tasks that are out of time, and whose worker has sent nothing."""
         now = time.monotonic()
-        return [
-            task for task in self.busy.values() if task.until <= now and not task.worker.pipe.poll()
-        ]
+        late = [task for task in self.busy.values() if task.until <= now]
+        return [task for task in late if not task.worker.pipe.poll()]
 
     def heard(self, longest: float | None) -> list[_Task]:
-        """The tasks with something to say, as soon as there are any, or some task's time or the longest wait is over."""
+        """Wait for tasks whose worker has sent something.
+
+        Args:
+            longest: seconds to wait at most; None: until there are such tasks, or one is out of
+                time.
+
+        Returns:
+            Those tasks; none if the wait is over before.
+        """
         until = min(task.until for task in self.busy.values())
         left = max(0.0, until - time.monotonic())
         seconds = min(left, float("inf") if longest is None else longest)
@@ -110,7 +135,7 @@ class _Staff:
         return [self.busy[pipe] for pipe in ready]  # type: ignore[index]
 
     def close(self) -> None:
-        """Stop those that have a task, and let the others go."""
+        """Stop busy workers, and close the pipes of the others, which end by themselves."""
         for task in self.busy.values():
             _stop(task.worker)
         for worker in self.idle:
@@ -118,43 +143,60 @@ class _Staff:
 
 
 def run_in_workers(jobs: Jobs, context: Context, progress: Progress) -> Ended:
-    """Run jobs in worker processes; one that takes too long costs its job, one that dies costs it a first of two tries."""
+    """Run jobs in worker processes.
+
+    A job that takes too long fails. A job whose worker dies is tried once more, alone.
+    """
     supply = Supply(jobs)
     with closing(_Staff(context)) as staff:
         while True:
-            while staff.room() and (job := supply.take()):
-                staff.give(job)
-            if not staff.busy and staff.again:
-                staff.give(staff.again.popleft(), again=True)
+            _hand_out(supply, staff)
             if not staff.busy:
                 if supply.ended:
                     return
                 time.sleep(PAUSE)
                 continue
-            for task in staff.heard(PAUSE if staff.room() and not supply.ended else None):
-                if records := staff.records(task, progress):
+            # Where more jobs may come, look for them again after a pause.
+            longest = PAUSE if staff.room() and not supply.ended else None
+            for task in staff.heard(longest):
+                records = staff.records(task, progress)
+                if records:
                     yield task.job, records
             for task in staff.overdue():
                 staff.lost(task)
                 yield task.job, failed(task.job, _LATE.format(context.timeout), context)
 
 
+def _hand_out(supply: Supply, staff: _Staff) -> None:
+    """Give out jobs while there is room; second tries come last, when nothing else runs."""
+    while staff.room():
+        job = supply.take()
+        if job is None:
+            break
+        staff.give(job)
+    if not staff.busy and staff.again:
+        staff.give(staff.again.popleft(), again=True)
+
+
 _LATE = (
-    "The replicates of a cell that train together may take {:g} s (--timeout), with a trial of how to train them, and these "
-    "had not ended by then. Give them more time, the cell fewer steps, or say --compile off, which tries nothing."
+    "The replicates of a cell that train together may take {:g} s (--timeout), with a trial of how "
+    "to train them, and these had not ended by then. Give them more time, the cell fewer steps, or "
+    "say --compile off, which tries nothing."
 )
 
 
-_KILLED = -9  # the exit code of a process that the system stops for want of memory
+_KILLED = -9
+"""Exit code of a process that the system stops for want of memory."""
 
 
 _MEMORY = (
-    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or give "
-    "the cell a smaller model."
+    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or "
+    "give the cell a smaller model."
 )
 
 
 def _stop(worker: _Worker) -> None:
+    # Workers ignore signals that ask them to end: see `leave_to_driver`.
     worker.process.kill()
     worker.process.join()
     worker.pipe.close()
@@ -169,7 +211,7 @@ def _died(task: _Task, context: Context) -> list[Record]:
 
 
 def _receive(worker: _Worker) -> int | list[Record] | None:
-    """Steps taken, the records of a job that ended, or None where the worker has died."""
+    """Receive steps taken or the records of a job; None if the worker has died."""
     try:
         message: int | list[Record] = worker.pipe.recv()
     except (EOFError, OSError):
@@ -182,48 +224,59 @@ def _start(context: Context) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     process = spawn.Process(target=serve, args=(there, context), daemon=True)
-    resource_tracker.ensure_running()  # or `start` would do so, and let signals through
-    with held_back():  # Ctrl-C is the driver's to handle
+    # Otherwise `start` would start the tracker, and let signals through.
+    resource_tracker.ensure_running()
+    with held_back():  # the driver handles Ctrl-C
         process.start()
+    # While the driver has this end open too, it would not see that the worker dies.
     there.close()
     return _Worker(process, here)
 
 
 def serve(pipe: Connection, context: Context) -> None:
-    """A worker's life: jobs come in, records go out, until the pipe closes or the driver dies."""
+    """Run the jobs that a pipe brings, and send their records, until the pipe closes."""
     leave_to_driver()
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
+    # Several workers share the cores.
     if context.jobs > 1:
         torch.set_num_threads(1)
     registry = Registry(context.plugins)
-    importlib.import_module(
-        "torch._dynamo"
-    )  # the first step would: seconds that are not the cell's, whose time may be limited
+    # The first step would import it: seconds that are not the cell's, whose time may be limited.
+    importlib.import_module("torch._dynamo")
     try:
         while True:
             job = cloudpickle.loads(pipe.recv_bytes())
             steps = Throttled(pipe.send)
-            steps.flush()  # it has begun
+            steps.flush()  # tells the driver that the job has begun
             records = run_job(job, registry, context, steps)
             steps.flush()
             pipe.send(records)
     except (EOFError, OSError):
+        # The driver has closed the pipe: there are no more jobs.
         return
 
 
 def _die_with_the_driver() -> None:
-    """A cell that takes no steps never looks at the pipe, and would go on for nobody."""
-    if driver := multiprocessing.parent_process():
+    # Without this, a cell that takes no steps would never look at the pipe, and go on for nobody.
+    driver = multiprocessing.parent_process()
+    if driver:
         driver.join()
         os._exit(1)
 
 
 class Throttled:
-    """Gathers steps and passes them on a few times a second."""
+    """Progress that gathers steps and passes them on a few times a second.
+
+    Args:
+        send: called with the number of steps since the last call.
+        seconds: the shortest time between two calls, other than by `flush`.
+    """
 
     def __init__(self, send: Progress, seconds: float = 0.2) -> None:
-        self.send, self.seconds = send, seconds
-        self.waiting, self.last = 0, time.monotonic()
+        self.send = send
+        self.seconds = seconds
+        self.waiting = 0
+        self.last = time.monotonic()
 
     def __call__(self, steps: int) -> None:
         """Count steps."""
@@ -232,6 +285,7 @@ class Throttled:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Pass on the steps that wait, even if there are none."""
         self.send(self.waiting)
-        self.waiting, self.last = 0, time.monotonic()
+        self.waiting = 0
+        self.last = time.monotonic()
