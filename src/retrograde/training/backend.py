@@ -98,7 +98,11 @@ class Backend(Protocol):
         """True if training changes buffers of the model, such as running statistics."""
         ...
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
         """Learn one task.
 
         Args:
@@ -143,7 +147,11 @@ class Backend(Protocol):
         ...
 
 
-def correct(hit: Bool[np.ndarray, " row"], rows: Rows, tasks: int) -> list[int]:
+def correct(
+    hit: Bool[np.ndarray, " row"],
+    rows: Rows,
+    tasks: int,
+) -> list[int]:
     """Number of correct predictions on each task.
 
     Args:

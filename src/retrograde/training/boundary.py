@@ -20,7 +20,13 @@ MOST = 3
 """Largest number of tensors that an error names; a bug in one line tends to spoil all of them."""
 
 
-def check_scores(part: object, method: str, found: Any, rows: int, units: int) -> None:
+def check_scores(
+    part: object,
+    method: str,
+    found: Any,
+    rows: int,
+    units: int,
+) -> None:
     """Check that a hook gives a real score for each example and output unit.
 
     Raises:
@@ -34,17 +40,32 @@ def check_scores(part: object, method: str, found: Any, rows: int, units: int) -
         )
 
 
-def check_ranks(part: object, method: str, found: Any, rows: int) -> None:
+def check_ranks(
+    part: object,
+    method: str,
+    found: Any,
+    rows: int,
+) -> None:
     """Raise `UserError` unless a hook gives a number for each example."""
     _check_shape(part, method, found, (rows,), "a number for each example")
 
 
-def check_loss(part: object, method: str, found: Any) -> None:
+def check_loss(
+    part: object,
+    method: str,
+    found: Any,
+) -> None:
     """Raise `UserError` unless a loss is a single number."""
     _check_shape(part, method, found, (), "one number, such as the mean over examples")
 
 
-def _check_shape(part: object, method: str, found: Any, wanted: tuple[int, ...], what: str) -> None:
+def _check_shape(
+    part: object,
+    method: str,
+    found: Any,
+    wanted: tuple[int, ...],
+    what: str,
+) -> None:
     name = hook(part, method)
     if not isinstance(found, Tensor):
         raise UserError(
@@ -55,7 +76,11 @@ def _check_shape(part: object, method: str, found: Any, wanted: tuple[int, ...],
         raise UserError(f"{name} gives {what}; it gave {shape}, wanted {wanted}.")
 
 
-def check_own(part: object, method: str, found: Any) -> None:
+def check_own(
+    part: object,
+    method: str,
+    found: Any,
+) -> None:
     """Raise `UserError` unless a hook gives a dictionary of tensors."""
     rule = f"{hook(part, method)} gives a dictionary of tensors by name"
     if not isinstance(found, dict):
@@ -68,7 +93,12 @@ def check_own(part: object, method: str, found: Any) -> None:
             )
 
 
-def check_state(part: object, method: str, found: Any, given: State) -> None:
+def check_state(
+    part: object,
+    method: str,
+    found: Any,
+    given: State,
+) -> None:
     """Check that a hook gives a state of the same form as the one that it was given.
 
     Raises:
@@ -96,7 +126,11 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MOST]) + more
 
 
-def _misfit(name: str, found: Any, wanted: Tensor) -> str:
+def _misfit(
+    name: str,
+    found: Any,
+    wanted: Tensor,
+) -> str:
     """The difference between a tensor and the one that is wanted; empty if there is none."""
     if not isinstance(found, Tensor):
         return f"{name} is {_called(found)}, no tensor"
@@ -107,7 +141,12 @@ def _misfit(name: str, found: Any, wanted: Tensor) -> str:
     return ""
 
 
-def check_batch(part: object, method: str, found: Any, shape: tuple[int, ...]) -> None:
+def check_batch(
+    part: object,
+    method: str,
+    found: Any,
+    shape: tuple[int, ...],
+) -> None:
     """Check that a hook gives a batch of examples.
 
     Args:
@@ -133,7 +172,12 @@ def check_batch(part: object, method: str, found: Any, shape: tuple[int, ...]) -
         )
 
 
-def check_counts(part: object, method: str, found: Any, wanted: np.ndarray) -> None:
+def check_counts(
+    part: object,
+    method: str,
+    found: Any,
+    wanted: np.ndarray,
+) -> None:
     """Raise `UserError` unless a hook gives a whole number for each step."""
     gave = _called(found)
     if isinstance(found, np.ndarray):
@@ -146,7 +190,13 @@ def check_counts(part: object, method: str, found: Any, wanted: np.ndarray) -> N
     )
 
 
-def check_kind(part: object, method: str, found: Any, kind: type, none: bool = False) -> None:
+def check_kind(
+    part: object,
+    method: str,
+    found: Any,
+    kind: type,
+    none: bool = False,
+) -> None:
     """Check that a hook gives an instance of a class.
 
     Args:
@@ -170,7 +220,10 @@ def copied(given: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in _named(given).items()}
 
 
-def changed(given: dict[str, Any], before: dict[str, Tensor]) -> dict[str, Tensor]:
+def changed(
+    given: dict[str, Any],
+    before: dict[str, Tensor],
+) -> dict[str, Tensor]:
     """For every tensor that a hook was given, True if the hook changed it in place.
 
     Works inside `vmap`.
@@ -191,7 +244,11 @@ def _differs(now: Tensor, before: Tensor) -> Tensor:
     return differs & ~unchanged
 
 
-def check_unchanged(part: object, method: str, marks: dict[str, Tensor]) -> None:
+def check_unchanged(
+    part: object,
+    method: str,
+    marks: dict[str, Tensor],
+) -> None:
     """Check that a hook left its inputs as they were.
 
     Args:

@@ -18,7 +18,10 @@ from retrograde.process import keep_memory
 Compile = Literal["auto", "on", "off"]
 
 
-def tried(mode: Compile, compile_: Callable[[], None]) -> str | None:
+def tried(
+    mode: Compile,
+    compile_: Callable[[], None],
+) -> str | None:
     """Compile unless that is off.
 
     Args:
@@ -49,7 +52,11 @@ The second call shows that outputs go back in without a new graph.
 """
 
 
-def compile_step(backend: Any, step: Callable[..., Any], twice: Twice) -> Callable[..., Any]:
+def compile_step(
+    backend: Any,
+    step: Callable[..., Any],
+    twice: Twice,
+) -> Callable[..., Any]:
     """Compile a step of a backend, or reuse the graph of the previous cell.
 
     A graph serves all cells that differ only in the `sizes` of the strategy's settings, which are
@@ -82,7 +89,10 @@ _SERVING: dict[Callable[..., Any], tuple[Hashable, Callable[..., Any]]] = {}
 
 
 def _compiled(
-    backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]
+    backend: Any,
+    step: Callable[..., Any],
+    twice: Twice,
+    sizes: Mapping[str, float],
 ) -> Callable[..., Any]:
     constants = _constants(backend, sizes)
     cached_constants, cached_graph = _SERVING.get(step, (None, None))
@@ -102,10 +112,18 @@ def _compiled(
 
 
 def _new_graph(
-    backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]
+    backend: Any,
+    step: Callable[..., Any],
+    twice: Twice,
+    sizes: Mapping[str, float],
 ) -> Callable[..., Any]:
     options = _options(backend.device)
-    graph = torch.compile(_apart(step), fullgraph=True, dynamic=False, options=options)
+    graph = torch.compile(
+        _apart(step),
+        fullgraph=True,
+        dynamic=False,
+        options=options,
+    )
     # Traced with NaN, a size that became a constant spoils every later result and is seen.
     unknown = dict.fromkeys(sizes, float("nan"))
     twice(partial(graph, _with(backend, unknown)))
@@ -159,7 +177,10 @@ def _check_shared(backend: Any, after: Any) -> None:
         raise _NotShared
 
 
-def _with(backend: Any, sizes: Mapping[str, float]) -> Any:
+def _with(
+    backend: Any,
+    sizes: Mapping[str, float],
+) -> Any:
     """A copy of the backend whose strategy has tensors for some of its settings."""
     twin = copy.copy(backend)
     strategy = copy.copy(backend.strategy)
@@ -171,7 +192,10 @@ def _with(backend: Any, sizes: Mapping[str, float]) -> Any:
     return twin
 
 
-def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
+def _constants(
+    backend: Any,
+    sizes: Mapping[str, float],
+) -> Hashable:
     """The constants of a graph that may differ between cells."""
     benchmark = backend.benchmark
     strategy = backend.strategy

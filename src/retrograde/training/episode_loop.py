@@ -166,7 +166,10 @@ def _outcomes(
 
 
 def _adaptation(
-    episodes: Episodes, checks: list[list[Check]], tested: _Tested, replicate: int
+    episodes: Episodes,
+    checks: list[list[Check]],
+    tested: _Tested,
+    replicate: int,
 ) -> Adaptation:
     """Few-shot adaptation of one replicate, whose measurements are finite."""
     measured = tested.measured
@@ -191,7 +194,10 @@ def _accounts(booked: Booked, replicate: int) -> list[InnerAccount]:
     return [InnerAccount(*step) for step in steps]
 
 
-def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step"]) -> str:
+def _tested_fault(
+    loss: Float[Tensor, "step task"],
+    cosine: Float[Tensor, " step"],
+) -> str:
     """What became non-finite first on test tasks, and when; empty if nothing did."""
     lost_loss = ~loss.isfinite()
     lost_cosine = ~cosine.isfinite()
@@ -211,13 +217,27 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def parameters(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> int:
+def parameters(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    source: Distribution,
+) -> int:
     """Number of parameters of the model, without those that the strategy adds."""
-    episodes = Episodes(benchmark, strategy, [source], [0], torch.device("cpu"))
+    episodes = Episodes(
+        benchmark,
+        strategy,
+        [source],
+        [0],
+        torch.device("cpu"),
+    )
     return sum(value.numel() for value in episodes.net.own(episodes.state.params).values())
 
 
-def check(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> None:
+def check(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    source: Distribution,
+) -> None:
     """Check that a cell can be meta-trained, by a trial step.
 
     Raises:

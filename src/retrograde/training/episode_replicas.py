@@ -79,7 +79,12 @@ class Booked(NamedTuple):
     exposure: Tensor
 
 
-def _booked(net: Net, start: Params, end: Params, query: Batch) -> Booked:
+def _booked(
+    net: Net,
+    start: Params,
+    end: Params,
+    query: Batch,
+) -> Booked:
     """The account of one inner step, by Simpson's rule along the step.
 
     Args:
@@ -144,7 +149,13 @@ class Episodes:
         slots = self.net.optimizer.init(learned) if self.strategy.descends else {}
         return State(learned, slots, {})
 
-    def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
+    def draw(
+        self,
+        partition: Partition,
+        count: int,
+        axis: str,
+        *index: int,
+    ) -> Tasks:
         """Draw tasks for every replicate.
 
         Args:
@@ -177,7 +188,12 @@ class Episodes:
                 by_iteration.append(batches.transpose(0, 1).contiguous())
             yield from map(Tasks, *by_iteration)
 
-    def _inputs(self, x: Tensor, y: Tensor, truth: Tensor) -> Float[Tensor, "example *shape"]:
+    def _inputs(
+        self,
+        x: Tensor,
+        y: Tensor,
+        truth: Tensor,
+    ) -> Float[Tensor, "example *shape"]:
         """Inputs of the model for one task, with its facts if the strategy sees them."""
         x = x.float() * self.sources[0].scale
         if self.strategy.told:
@@ -194,7 +210,13 @@ class Episodes:
         cut = self.sources[0].support(self.shots[test])
         return Episode(batch.at(slice(cut)), batch.at(slice(cut, None)))
 
-    def step_all(self, state: State, buffers: Params, tasks: Tasks, progress: Tensor) -> State:
+    def step_all(
+        self,
+        state: State,
+        buffers: Params,
+        tasks: Tasks,
+        progress: Tensor,
+    ) -> State:
         """One meta-step of all replicates, as a pure function.
 
         Args:
@@ -204,7 +226,11 @@ class Episodes:
             progress: The share of meta-training that is done, in [0, 1).
         """
 
-        def meta_step(state: State, buffers: Params, tasks: Tasks) -> State:
+        def meta_step(
+            state: State,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> State:
             episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
             net = replace(self.net, buffers=buffers)
             return self.strategy.meta_step(net, state, episodes, progress)
@@ -225,7 +251,12 @@ class Episodes:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
             boundary.check_unchanged(self.strategy, "meta_step", marks)
 
-    def _tried_adapting(self, state: State, buffers: Params, task: Tasks) -> dict[str, Tensor]:
+    def _tried_adapting(
+        self,
+        state: State,
+        buffers: Params,
+        task: Tasks,
+    ) -> dict[str, Tensor]:
         """Take one inner step, check its result, and mark the inputs that it changed in place."""
         net = replace(self.net, buffers=buffers)
         episode = self._episode(task, test=False)
@@ -233,15 +264,31 @@ class Episodes:
         boundary.check_kind(self.strategy, "begin", fast, State)
         given = {"learned": state.params, "fast": fast, "support": episode.support}
         before = boundary.copied(given)
-        after = self.strategy.inner(net, state.params, fast, episode.support, 0)
+        after = self.strategy.inner(
+            net,
+            state.params,
+            fast,
+            episode.support,
+            0,
+        )
         boundary.check_state(self.strategy, "inner", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
-            loss = self.strategy.task_loss(net, state.params, episode, self._progress())
+            loss = self.strategy.task_loss(
+                net,
+                state.params,
+                episode,
+                self._progress(),
+            )
             boundary.check_loss(self.strategy, "task_loss", loss)
         return marks
 
-    def _tried_step(self, state: State, buffers: Params, tasks: Tasks) -> dict[str, Tensor]:
+    def _tried_step(
+        self,
+        state: State,
+        buffers: Params,
+        tasks: Tasks,
+    ) -> dict[str, Tensor]:
         """Take one meta-step, check its result, and mark the inputs that it changed in place."""
         episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
         given = {"state": state, "episodes": episodes}
@@ -295,7 +342,11 @@ class Episodes:
     def _progress(self) -> Float[Tensor, ""]:
         return torch.tensor(self.done / self.benchmark.iterations, device=self.device)
 
-    def learn(self, iterations: int, progress: Callable[[int], None]) -> None:
+    def learn(
+        self,
+        iterations: int,
+        progress: Callable[[int], None],
+    ) -> None:
         """Meta-train for some more iterations.
 
         Args:
@@ -303,7 +354,12 @@ class Episodes:
             progress: Called with 1 after each.
         """
         for tasks in islice(self.batches, iterations):
-            self.state = self._step(self.state, self.buffers, tasks, self._progress())
+            self.state = self._step(
+                self.state,
+                self.buffers,
+                tasks,
+                self._progress(),
+            )
             self.done += 1
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
             progress(1)
@@ -329,7 +385,11 @@ class Episodes:
             The tree of `look`, with leading axes (replicate, task, step).
         """
 
-        def adapt(learned: Params, buffers: Params, tasks: Tasks) -> Any:
+        def adapt(
+            learned: Params,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> Any:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test)
             fast = self.strategy.begin(net, learned)
@@ -342,7 +402,10 @@ class Episodes:
         return self._of_tasks(adapt, tasks, rows)
 
     def _of_tasks(
-        self, one: Callable[[Params, Params, Tasks], Any], tasks: Tasks, rows: int = 0
+        self,
+        one: Callable[[Params, Params, Tasks], Any],
+        tasks: Tasks,
+        rows: int = 0,
     ) -> Any:
         """Results of a function for every replicate and task, computed for some tasks at a time.
 
@@ -379,10 +442,20 @@ class Episodes:
             # Each query is passed with the whole support.
             support = tasks.x.shape[2] - queries
             rows = queries * (support + 1)
-        seen = self._adapting(tasks, self._score, self.strategy.test_steps, rows=rows)
+        seen = self._adapting(
+            tasks,
+            self._score,
+            self.strategy.test_steps,
+            rows=rows,
+        )
         return Measured(*(part.transpose(1, 2).cpu() for part in seen))
 
-    def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+    def _score(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> tuple[Tensor, Tensor]:
         """Mean loss on the queries, and the number that is classified correctly."""
         query = episode.query
         if self.benchmark.transductive:
@@ -395,7 +468,12 @@ class Episodes:
             right = outputs.argmax(-1) == query.y
         return net.losses(outputs, query.y).mean(), right.sum()
 
-    def _alone(self, net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
+    def _alone(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> Float[Tensor, "row unit"]:
         """Outputs for each query, passed with the support but without the other queries.
 
         Normalisation over the batch then sees no other query (Nichol et al. 2018, section 6.1).
@@ -420,7 +498,11 @@ class Episodes:
             test: True if the tasks have the shots and queries of testing.
         """
 
-        def look(net: Net, params: Params, episode: Episode) -> Tensor:
+        def look(
+            net: Net,
+            params: Params,
+            episode: Episode,
+        ) -> Tensor:
             return cosine(net.grad(params, episode.support), net.grad(params, episode.query))
 
         seen: Tensor = self._adapting(tasks, look, steps, test)
@@ -437,7 +519,11 @@ class Episodes:
             Numbers of shape (replicate, step).
         """
 
-        def book(learned: Params, buffers: Params, tasks: Tasks) -> Booked:
+        def book(
+            learned: Params,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> Booked:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test=True)
             fast = self.strategy.begin(net, learned)
@@ -485,7 +571,11 @@ class Episodes:
             return [[] for _ in self.seeds]
         grid = torch.from_numpy(curve[0]).to(self.device)
 
-        def look(net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
+        def look(
+            net: Net,
+            params: Params,
+            episode: Episode,
+        ) -> tuple[Tensor, Tensor, Tensor]:
             support = episode.support
             # Columns beyond the grid's are the facts of the task, the same in every row.
             facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
@@ -508,7 +598,12 @@ class Episodes:
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
 
 
-def _fit(grid: Tensor, truth: Tensor, support: tuple[Tensor, Tensor], predicted: Tensor) -> Fit:
+def _fit(
+    grid: Tensor,
+    truth: Tensor,
+    support: tuple[Tensor, Tensor],
+    predicted: Tensor,
+) -> Fit:
     """The fit of one task.
 
     Args:

@@ -44,7 +44,12 @@ class Look(NamedTuple):
     def of(self, tasks: int) -> "Look":
         """The look at the first tasks alone."""
         halves = {name: gradient[:, : 2 * tasks] for name, gradient in self.halves.items()}
-        return Look(self.loss[:, :tasks], self.norm[:, :tasks], halves, self.params)
+        return Look(
+            self.loss[:, :tasks],
+            self.norm[:, :tasks],
+            halves,
+            self.params,
+        )
 
 
 class _Window(NamedTuple):
@@ -131,7 +136,11 @@ class Prober:
     """
 
     def __init__(
-        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+        self,
+        backend: Backend,
+        streams: list[Stream],
+        seeds: list[int],
+        clocks: Clocks,
     ) -> None:
         benchmark = backend.benchmark
         self.backend = backend
@@ -149,7 +158,11 @@ class Prober:
         if self.tasks:
             self._choose_examples(streams, seeds)
 
-    def _choose_examples(self, streams: list[Stream], seeds: list[int]) -> None:
+    def _choose_examples(
+        self,
+        streams: list[Stream],
+        seeds: list[int],
+    ) -> None:
         per_task = self.backend.benchmark.probe
         rows = np.stack(
             [
@@ -197,7 +210,11 @@ class Prober:
         loss = self._mean(losses, tasks)
         return Look(loss, _lengths(halves), halves, params)
 
-    def _mean(self, of_halves: Float[Tensor, "replicate part"], tasks: int) -> PerTask:
+    def _mean(
+        self,
+        of_halves: Float[Tensor, "replicate part"],
+        tasks: int,
+    ) -> PerTask:
         """The mean over all examples of each task, from the means over its halves."""
         share = self.share[:, :tasks]
         return (of_halves.reshape(share.shape) * share).sum(-1)
@@ -228,7 +245,13 @@ class Prober:
         flat = {name: gradient.flatten(2) for name, gradient in gradients.items()}
         between = _along(flat, displacement)
         exposure = length[:, None] * (start.norm + end.norm) / 2
-        return _Window(length, first, simpson(first, between, last), exposure, end.loss)
+        return _Window(
+            length,
+            first,
+            simpson(first, between, last),
+            exposure,
+            end.loss,
+        )
 
     def _whole_tasks(self) -> Batch:
         """The examples of the earlier tasks, both halves of each together."""
@@ -286,7 +309,10 @@ def _by_layer(halves: Params) -> dict[str, list[Tensor]]:
     return layers
 
 
-def _along(gradients: Params, displacement: Params) -> Float[Tensor, "replicate part"]:
+def _along(
+    gradients: Params,
+    displacement: Params,
+) -> Float[Tensor, "replicate part"]:
     """Inner products of gradients with a displacement of the parameters."""
     products = []
     for name, vector in displacement.items():

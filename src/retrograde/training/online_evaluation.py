@@ -35,7 +35,11 @@ class Watcher:
     """
 
     def __init__(
-        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+        self,
+        backend: Backend,
+        streams: list[Stream],
+        seeds: list[int],
+        clocks: Clocks,
     ) -> None:
         benchmark = backend.benchmark
         self.backend = backend
@@ -77,7 +81,12 @@ class Watcher:
                 of_replicate.append(correct(hit[i], rows[:, i], tasks)[task])
         return counts
 
-    def end_task(self, number: int, found: Hits, steps: Int64[np.ndarray, " replicate"]) -> None:
+    def end_task(
+        self,
+        number: int,
+        found: Hits,
+        steps: Int64[np.ndarray, " replicate"],
+    ) -> None:
         """Count correct predictions at the end of a task, on the tasks so far and the next one.
 
         Args:
@@ -111,7 +120,8 @@ class Watcher:
 
 
 def _chunks(
-    streams: list[Stream], places: list[Int64[np.ndarray, " n"]]
+    streams: list[Stream],
+    places: list[Int64[np.ndarray, " n"]],
 ) -> Int64[np.ndarray, "chunk replicate row 4"]:
     """Some test examples of each replicate, in chunks of one size."""
     rows = [test_rows(stream)[place] for stream, place in zip(streams, places, strict=True)]

@@ -91,11 +91,20 @@ class Opaque:
         now = self.model.named_buffers()
         return any(not torch.equal(value, self.buffers[name]) for name, value in now)
 
-    def _x(self, x: np.ndarray, row: np.ndarray, task: int) -> Tensor:
+    def _x(
+        self,
+        x: np.ndarray,
+        row: np.ndarray,
+        task: int,
+    ) -> Tensor:
         """Some rows of a dataset as the model sees them in a task."""
         return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
         """Learn one task; the last batch of an epoch may be smaller.
 
         Args:
@@ -318,7 +327,10 @@ _REMEDY = (
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
+def undisturbed(
+    model: nn.Module,
+    seed: int,
+) -> Iterator[None]:
     """Restore the modes and buffers of a model, and the global generators, after the block.
 
     Inside the block, the generators are seeded.

@@ -101,7 +101,10 @@ def prepare(
     return note
 
 
-def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State], str | None]:
+def lesson_step(
+    backend: Vectorised,
+    mode: Compile,
+) -> tuple[Callable[..., State], str | None]:
     """The pretraining step, compiled unless that is off, and why compiling failed, if it did."""
     step = backend.prepare_all
 
@@ -118,7 +121,11 @@ def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State
     return step, note
 
 
-def seconds_a_lesson(backend: Vectorised, step: Callable[..., State], clocks: Clocks) -> float:
+def seconds_a_lesson(
+    backend: Vectorised,
+    step: Callable[..., State],
+    clocks: Clocks,
+) -> float:
     """Median seconds of a pretraining step; the timed steps change no state."""
     calls = (
         partial(step, backend.state, backend.buffers, rows, backend.train_x)

@@ -121,7 +121,12 @@ class _Tests:
     The rows of a replicate end where it diverges.
     """
 
-    def __init__(self, backend: Backend, replicates: int, tasks: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        replicates: int,
+        tasks: int,
+    ) -> None:
         self.rows = backend.test_rows
         self.by_class = backend.benchmark.scenario == "class"
         self.tasks = tasks
@@ -181,7 +186,11 @@ def _run(
 
 
 def _outcome(
-    replicate: int, shared: dict[str, Any], tests: _Tests, prober: Prober, watcher: Watcher
+    replicate: int,
+    shared: dict[str, Any],
+    tests: _Tests,
+    prober: Prober,
+    watcher: Watcher,
 ) -> Outcome:
     fault = tests.fault(replicate)
     # Numbers of a replicate that diverged are not kept, nor gradients that were not finite.
@@ -233,20 +242,32 @@ def _shared(
     ]
 
 
-def _fault(hits: list[list[int]], tasks: int) -> str:
+def _fault(
+    hits: list[list[int]],
+    tasks: int,
+) -> str:
     if len(hits) > tasks:
         return ""
     when = f"while training task {len(hits)}" if hits else "before training"
     return f"A parameter or a score became non-finite {when}."
 
 
-def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, int]:
+def _counts(
+    backend: Backend,
+    steps: int,
+    new: int,
+    replayed: int,
+) -> dict[str, int]:
     """Steps, examples used, and rows that passed forward and backward, padding included."""
     passes = {name: steps * rows for name, rows in backend.tally.items()}
     return {"steps": steps, "new": new, "replayed": replayed, **passes}
 
 
-def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
+def _memory(
+    backend: Backend,
+    stream: Stream,
+    held: int,
+) -> dict[str, int]:
     """Examples held at the end, their bytes as stored with a label, and bytes of other state."""
     example = stream.data.x_train[0]
     label_bytes = 8
@@ -257,7 +278,11 @@ def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
     }
 
 
-def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
+def total_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    streams: list[Stream],
+) -> int:
     """Number of steps of a whole run: those of the replicate that takes the most.
 
     An upper bound if the strategy trains on the examples that its memory holds.
@@ -265,7 +290,11 @@ def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: lis
     return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
 
 
-def task_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> list[int]:
+def task_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+) -> list[int]:
     """Number of steps of each task for one replicate.
 
     An upper bound if the strategy trains on the examples that its memory holds.
@@ -293,14 +322,21 @@ def task_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Strea
     return steps
 
 
-def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> int:
+def expected_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+) -> int:
     """Number of steps that `progress` counts for one replicate, pretraining included."""
     before = lessons(strategy, stream) if isinstance(strategy, Strategy) else 0
     return before + total_steps(benchmark, strategy, [stream])
 
 
 def check(
-    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+    device: torch.device,
 ) -> None:
     """Check that a cell can be trained, by a trial step.
 

@@ -44,16 +44,28 @@ class CountedNet(Net):
 
     tally: Counter[str] = field(default_factory=Counter)
 
-    def logits(self, params: Params, x: Tensor, task: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        params: Params,
+        x: Tensor,
+        task: Tensor | None = None,
+    ) -> Tensor:
         self.tally["forward"] += len(x)
         return super().logits(params, x, task)
 
-    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
+    def grad(
+        self,
+        params: Params,
+        batch: Batch,
+        constant: bool = False,
+    ) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
 
     def grad_with(
-        self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params
+        self,
+        loss: Callable[[Params], tuple[Tensor, Any]],
+        params: Params,
     ) -> tuple[Params, Any]:
         before = self.tally["forward"]
         found = super().grad_with(loss, params)
@@ -61,7 +73,11 @@ class CountedNet(Net):
         return found
 
     def grad_of(
-        self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False
+        self,
+        params: Params,
+        batch: Batch,
+        moving: Callable[[str], bool],
+        constant: bool = False,
     ) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad_of(params, batch, moving, constant)
@@ -195,7 +211,12 @@ class Vectorised:
         (key,) = self._keys("init", 0, 1)
         return tables | key
 
-    def _keys(self, axis: str, number: int, count: int) -> list[Params]:
+    def _keys(
+        self,
+        axis: str,
+        number: int,
+        count: int,
+    ) -> list[Params]:
         """Random keys of the replicates, each as an entry of `tables`.
 
         Args:
@@ -213,7 +234,14 @@ class Vectorised:
         first_task = torch.zeros(len(some), dtype=torch.long)
         probe = self._images(some, None, first_task).cpu()
         model = self.benchmark.model
-        replicas = replicated(model, probe, outputs, self.seeds, self.device, rows_apart=True)
+        replicas = replicated(
+            model,
+            probe,
+            outputs,
+            self.seeds,
+            self.device,
+            rows_apart=True,
+        )
         self.buffers = replicas.buffers
         self.refresh = replicas.refresh
         # Steps use batch statistics; running statistics are refreshed in a pass of their own.
@@ -231,15 +259,31 @@ class Vectorised:
         self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
         self.initial = self.state, self.buffers
 
-    def _initial(self, params: Params, buffers: Params, tables: Params) -> State:
+    def _initial(
+        self,
+        params: Params,
+        buffers: Params,
+        tables: Params,
+    ) -> State:
         extra = self.strategy.init(self._net(self.net, buffers, tables), params)
         boundary.check_own(self.strategy, "init", extra)
         return State(params, self.net.optimizer.init(params), extra)
 
-    def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
+    def _net(
+        self,
+        net: Net,
+        buffers: Params,
+        tables: Params,
+    ) -> Net:
         """The net of one replicate, for one call of a hook."""
         units = tables["units"] if self.benchmark.scenario == "task" else None
-        return replace(net, buffers=buffers, units=units, key=tables["key"], drawn=set())
+        return replace(
+            net,
+            buffers=buffers,
+            units=units,
+            key=tables["key"],
+            drawn=set(),
+        )
 
     def _images(
         self, x: Tensor, pixels: Tensor | None, task: Tensor
@@ -248,7 +292,12 @@ class Vectorised:
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat * self.scale).reshape(-1, *self.shape)
 
-    def _batch(self, rows: Int64[Tensor, "row _"], tables: Params, pool: Tensor) -> Batch:
+    def _batch(
+        self,
+        rows: Int64[Tensor, "row _"],
+        tables: Params,
+        pool: Tensor,
+    ) -> Batch:
         """The examples of rows whose first columns are row of the pool, task, label and weight."""
         row, task, y, weight = rows[:, :4].unbind(-1)
         images = self._images(pool[row], tables.get("pixels"), task)
@@ -263,7 +312,12 @@ class Vectorised:
         return len(sizes) > 1
 
     def _one_step(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[State, Params]:
         net, arrival = self._given(buffers, rows, tables, pool)
         after = self.strategy.step(net, state, arrival)
@@ -291,7 +345,12 @@ class Vectorised:
         return self._net(self.net, buffers, tables), arrival
 
     def _settled(
-        self, state: State, after: State, buffers: Params, arrival: Arrival, tables: Params
+        self,
+        state: State,
+        after: State,
+        buffers: Params,
+        arrival: Arrival,
+        tables: Params,
     ) -> tuple[State, Params]:
         """The state and the buffers after a step; unchanged if all of its rows are padding."""
         fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
@@ -304,14 +363,25 @@ class Vectorised:
         )
         return kept
 
-    def _followed(self, state: State, buffers: Params, arrival: Arrival, tables: Params) -> Params:
+    def _followed(
+        self,
+        state: State,
+        buffers: Params,
+        arrival: Arrival,
+        tables: Params,
+    ) -> Params:
         """The buffers after a pass over the examples of a step; the pass is not counted."""
         plain, tracking = (self._net(net, buffers, tables) for net in self.following)
         batch = self.strategy.trained_on(plain, state, arrival)
         return tracking.refreshed(state.params, batch.x)
 
     def step_all(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[State, Params]:
         """One step of all replicates, as a pure function.
 
@@ -325,13 +395,24 @@ class Vectorised:
         Returns:
             The state and the buffers after the step.
         """
-        after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
+        after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(
+            state,
+            buffers,
+            rows,
+            tables,
+            pool,
+        )
         # A compiled step takes its inputs with contiguous strides alone.
         whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)
         return whole
 
     def _tried_step(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
         """Take one step, check its result, and mark the inputs that it changed in place."""
         net, arrival = self._given(buffers, rows, tables, pool)
@@ -371,7 +452,11 @@ class Vectorised:
         boundary.check_unchanged(self.strategy, "predict", marks)
 
     def prepare_all(
-        self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
     ) -> State:
         """One pretraining step of all replicates, as a pure function.
 
@@ -382,13 +467,27 @@ class Vectorised:
             pool: All training examples.
         """
 
-        def prepare(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
+        def prepare(
+            state: State,
+            buffers: Params,
+            rows: tuple[Tensor, ...],
+            pool: Tensor,
+        ) -> State:
             net = replace(self.net, buffers=buffers)
             return self.strategy.prepare(net, state, self._lesson(rows, pool))
 
-        return vmap(prepare, in_dims=(0, 0, 0, None))(state, buffers, rows, pool)
+        return vmap(prepare, in_dims=(0, 0, 0, None))(
+            state,
+            buffers,
+            rows,
+            pool,
+        )
 
-    def _lesson(self, rows: tuple[Tensor, ...], pool: Tensor) -> Lesson:
+    def _lesson(
+        self,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
+    ) -> Lesson:
         # Without tables, since pretraining examples are those of no task.
         return Lesson(*(self._batch(part, {}, pool) for part in rows))
 
@@ -396,7 +495,10 @@ class Vectorised:
         """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
 
         def tried_lesson(
-            state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
+            state: State,
+            buffers: Params,
+            rows: tuple[Tensor, ...],
+            pool: Tensor,
         ) -> dict[str, Tensor]:
             lesson = self._lesson(rows, pool)
             given = {"state": state, "lesson": lesson, "net.buffers": buffers}
@@ -413,7 +515,11 @@ class Vectorised:
     def begin_all(self) -> None:
         """End the pretraining of all replicates."""
 
-        def begin(state: State, buffers: Params, tables: Params) -> State:
+        def begin(
+            state: State,
+            buffers: Params,
+            tables: Params,
+        ) -> State:
             begun = self.strategy.begin(self._net(self.net, buffers, tables), state)
             boundary.check_kind(self.strategy, "begin", begun, State)
             return begun
@@ -430,7 +536,13 @@ class Vectorised:
         rows = []
         for i, (stream, seed) in enumerate(zip(self.streams, self.seeds, strict=True)):
             of_replicate, self.held[i] = train_rows(
-                stream, number, self.benchmark, self.schedule, self.memory, self.held[i], seed
+                stream,
+                number,
+                self.benchmark,
+                self.schedule,
+                self.memory,
+                self.held[i],
+                seed,
             )
             rows.append(of_replicate)
         return together(rows)
@@ -496,7 +608,11 @@ class Vectorised:
             form((self.tables, self.train_x)),
         )
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
         """Learn one task.
 
         Args:
@@ -535,7 +651,9 @@ class Vectorised:
         return own
 
     def _steps(
-        self, rows: Rows, number: int
+        self,
+        rows: Rows,
+        number: int,
     ) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
         """The steps of a task, each a function of state and buffers."""
         on_device = torch.from_numpy(rows).to(self.device)
@@ -612,10 +730,19 @@ class Vectorised:
         share = max(memory.share(*pair) for pair in zip(held, offered, strict=True))
 
         def rank(
-            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+            state: State,
+            buffers: Params,
+            rows: Tensor,
+            tables: Params,
+            pool: Tensor,
         ) -> Tensor:
             net = self._net(self.net, buffers, tables)
-            ranks = self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
+            ranks = self.strategy.choose(
+                net,
+                state,
+                self._batch(rows, tables, pool),
+                share,
+            )
             boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
             return ranks
 
@@ -675,12 +802,21 @@ class Vectorised:
         outputs = self.net.outputs
 
         def predict(
-            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+            state: State,
+            buffers: Params,
+            rows: Tensor,
+            tables: Params,
+            pool: Tensor,
         ) -> Tensor:
             batch = self._batch(rows, tables, pool)
             # Without a key, since predictions are not random.
             net = replace(self._net(self.eval_net, buffers, tables), key=None)
-            scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
+            scores = self.strategy.predict(
+                net,
+                state,
+                batch.x,
+                batch.task if told else None,
+            )
             boundary.check_scores(self.strategy, "predict", scores, len(rows), outputs)
             return scores
 
