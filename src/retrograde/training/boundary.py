@@ -111,6 +111,7 @@ def check_state(
     added = [f"{name} is new" for name in after if name not in before]
     kept = [name for name in before if name in after]
     misfits = [_misfit(name, after[name], before[name]) for name in kept]
+    # An empty string stands for a tensor that fits.
     faults = [*missing, *added, *filter(None, misfits)]
     if faults:
         raise UserError(
@@ -161,15 +162,21 @@ def check_batch(
     name = hook(part, method)
     if not isinstance(found, Batch):
         raise UserError(f"{name} gives a Batch of examples; it gave {_called(found)}.")
-    shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in found]
+    shapes = [_shape(value) for value in found]
+    # Without an axis in front there are no rows, and no shape fits.
     rows = len(found.x) if shapes[0] else 0
-    if shapes != [(rows, *shape), (rows,), (rows,), (rows,)]:
+    column = (rows,)
+    if shapes != [(rows, *shape), column, column, column]:
         fields = zip(Batch._fields, shapes, strict=True)
         gave = ", ".join(f"{field} {size}" for field, size in fields)
         raise UserError(
             f"{name} gives a Batch of examples of shape {shape}, as many y, task and weight; "
             f"it gave {gave}."
         )
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
 def check_counts(
@@ -217,7 +224,8 @@ def check_kind(
 
 def copied(given: dict[str, Any]) -> dict[str, Tensor]:
     """A copy of every tensor that a hook is given, by name."""
-    return {name: value.clone() for name, value in _named(given).items()}
+    tensors = _named(given)
+    return {name: value.clone() for name, value in tensors.items()}
 
 
 def changed(
@@ -232,7 +240,10 @@ def changed(
         given: The arguments of the hook, by name.
         before: Their copies from before the call, as made by `copied`.
     """
-    return {name: _differs(value, before[name]).any() for name, value in _named(given).items()}
+    marks = {}
+    for name, value in _named(given).items():
+        marks[name] = _differs(value, before[name]).any()
+    return marks
 
 
 def _differs(now: Tensor, before: Tensor) -> Tensor:
@@ -279,13 +290,21 @@ def _named(given: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _joined(name: str) -> str:
-    return name if not name or name.startswith((".", "[")) else f".{name}"
+    """The name of a leaf as it follows that of its tree."""
+    # The tree may be a tensor itself, or a dictionary.
+    if not name or name.startswith((".", "[")):
+        return name
+    return f".{name}"
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
     """Every leaf of a structure by its path as an author writes it, such as `extra['seen']`."""
-    leaves, _ = pytree.tree_flatten_with_path(tree)
-    return {pytree.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+    leaves = {}
+    for path, leaf in pytree.tree_flatten_with_path(tree)[0]:
+        # A path starts with a dot if the tree has fields.
+        name = pytree.keystr(path).lstrip(".")
+        leaves[name] = leaf
+    return leaves
 
 
 def _called(value: object) -> str:

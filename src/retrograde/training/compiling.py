@@ -45,7 +45,9 @@ def tried(
     return None
 
 
-Twice = Callable[[Callable[..., Any]], Any]
+_Step = Callable[..., Any]
+
+Twice = Callable[[_Step], Any]
 """Calls a step with the inputs of a cell and again with its outputs; returns the second outputs.
 
 The second call shows that outputs go back in without a new graph.
@@ -54,9 +56,9 @@ The second call shows that outputs go back in without a new graph.
 
 def compile_step(
     backend: Any,
-    step: Callable[..., Any],
+    step: _Step,
     twice: Twice,
-) -> Callable[..., Any]:
+) -> _Step:
     """Compile a step of a backend, or reuse the graph of the previous cell.
 
     A graph serves all cells that differ only in the `sizes` of the strategy's settings, which are
@@ -80,31 +82,34 @@ def compile_step(
         return _compiled(backend, step, twice, {})
     try:
         return _compiled(backend, step, twice, sizes)
+    # Tracing a strategy that branches on a tensor can fail in any way.
     except Exception:
         return _compiled(backend, step, twice, {})
 
 
-_SERVING: dict[Callable[..., Any], tuple[Hashable, Callable[..., Any]]] = {}
+_SERVING: dict[_Step, tuple[Hashable, _Step]] = {}
 """For each step of a backend: the constants of the last cell, and its graph."""
 
 
 def _compiled(
     backend: Any,
-    step: Callable[..., Any],
+    step: _Step,
     twice: Twice,
     sizes: Mapping[str, float],
-) -> Callable[..., Any]:
+) -> _Step:
     constants = _constants(backend, sizes)
     cached_constants, cached_graph = _SERVING.get(step, (None, None))
     graph = cached_graph if cached_constants == constants else None
     try:
         if graph is None:
+            # One graph at a time: they are large, and cells come in order.
             if cached_graph:
                 forget()
             graph = _new_graph(backend, step, twice, sizes)
         compiled = partial(graph, _with(backend, sizes))
         _check_shared(backend, twice(compiled) if sizes else None)
     except Exception:
+        # A half-made graph must not serve the next cell.
         forget()
         raise
     _SERVING[step] = constants, graph
@@ -113,10 +118,10 @@ def _compiled(
 
 def _new_graph(
     backend: Any,
-    step: Callable[..., Any],
+    step: _Step,
     twice: Twice,
     sizes: Mapping[str, float],
-) -> Callable[..., Any]:
+) -> _Step:
     options = _options(backend.device)
     graph = torch.compile(
         _apart(step),
@@ -130,7 +135,7 @@ def _new_graph(
     return graph
 
 
-def _apart(step: Any) -> Callable[..., Any]:
+def _apart(step: Any) -> _Step:
     """Return the same function with a code object of its own.
 
     torch stores graphs by code object and tells those of one code object apart by guards. Our
@@ -170,10 +175,12 @@ def _check_shared(backend: Any, after: Any) -> None:
     """
     if after is None:
         return
-    if any(leaf.isnan().any() for leaf in pytree.tree_leaves(after)):
+    leaves = pytree.tree_leaves(after)
+    if any(leaf.isnan().any() for leaf in leaves):
         raise _NotShared
     # A meta-step gives the state alone, a step of a stream the buffers as well.
-    if form(after) not in (form(backend.state), form((backend.state, backend.buffers))):
+    state = backend.state
+    if form(after) not in (form(state), form((state, backend.buffers))):
         raise _NotShared
 
 
@@ -199,11 +206,18 @@ def _constants(
     """The constants of a graph that may differ between cells."""
     benchmark = backend.benchmark
     strategy = backend.strategy
-    settings = {name: value for name, value in strategy.settings().items() if name not in sizes}
+    settings = strategy.settings().items()
+    fixed = {name: value for name, value in settings if name not in sizes}
     state = form((backend.state, backend.buffers))
+    # Kernels for the CPU are compiled for a number of threads.
     threads = torch.get_num_threads()
-    values = (benchmark.settings(), settings, backend.constants(), state, threads)
-    return type(benchmark), type(strategy), str(backend.device), repr(values)
+    values = (benchmark.settings(), fixed, backend.constants(), state, threads)
+    return (
+        type(benchmark),
+        type(strategy),
+        str(backend.device),
+        repr(values),
+    )
 
 
 def _options(device: torch.device) -> dict[str, Any]:
@@ -228,10 +242,16 @@ def separate(state: State) -> State:
     return copied
 
 
-def form(state: State | tuple[Any, ...]) -> list[tuple[str, tuple[int, ...], str]]:
+_Form = tuple[str, tuple[int, ...], str]
+
+
+def form(state: State | tuple[Any, ...]) -> list[_Form]:
     """The name, shape and dtype of every tensor of a state, or of several."""
-    leaves, _ = pytree.tree_flatten_with_path(state)
-    return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
+    forms = []
+    for path, leaf in pytree.tree_flatten_with_path(state)[0]:
+        name = pytree.keystr(path)
+        forms.append((name, tuple(leaf.shape), str(leaf.dtype)))
+    return forms
 
 
 def check_compiler(device: torch.device) -> None:

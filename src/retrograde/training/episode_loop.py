@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -55,9 +56,9 @@ def meta_train(
         with clocks("train"):
             episodes.learn(end - episodes.done, progress)
         checks.append(_check(episodes, clocks))
-        lost = ["" if finite else _LOST.format(end) for finite in episodes.sound()]
         # The first fault of a replicate stays.
-        faults = [earlier or now for earlier, now in zip(faults, lost, strict=True)]
+        for i in np.flatnonzero(~episodes.sound()):
+            faults[i] = faults[i] or _LOST.format(end)
         if all(faults):
             break
     return _outcomes(episodes, checks, faults, clocks, note)
@@ -86,9 +87,11 @@ _LOST = "A parameter became non-finite by meta-iteration {}."
 def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
     """The iterations after which meta-training is checked; 0 alone if nothing is meta-learned."""
     checks = min(benchmark.checks, benchmark.iterations) if strategy.trains else 0
-    # Rounded up, so that the last check comes after the last iteration.
-    evenly = (-(-benchmark.iterations * n // checks) for n in range(1, checks + 1))
-    return sorted({0, *evenly})
+    ends = {0}
+    for number in range(1, checks + 1):
+        # Two minus signs round up.
+        ends.add(-(-benchmark.iterations * number // checks))
+    return sorted(ends)
 
 
 def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
@@ -98,21 +101,24 @@ def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
         tasks = episodes.draw("validation", WATCHED, "validation")
         measured = episodes.measure(tasks)
     with clocks("probe"):
-        cosines = rounded(episodes.alignment(tasks, 0)[:, 0])
+        cosines = episodes.alignment(tasks, 0)
         seen_tasks = episodes.draw("train", WATCHED, "probe")
-        seen_cosines = rounded(episodes.alignment(seen_tasks, 0, test=False)[:, 0])
+        seen_cosines = episodes.alignment(seen_tasks, 0, test=False)
     loss = measured.loss.mean(2)
     accuracy = measured.correct.float().mean(2) / episodes.queries_per_task()
-    return [
-        Check(
-            episodes.done,
-            rounded(loss[i]),
-            [] if episodes.regression else rounded(accuracy[i]),
-            cosines[i],
-            seen_cosines[i],
+    cosine = rounded(cosines[:, 0])
+    cosine_seen = rounded(seen_cosines[:, 0])
+    checks = []
+    for i in range(len(episodes.seeds)):
+        check = Check(
+            iteration=episodes.done,
+            loss=rounded(loss[i]),
+            accuracy=[] if episodes.regression else rounded(accuracy[i]),
+            cosine=cosine[i],
+            cosine_seen=cosine_seen[i],
         )
-        for i in range(len(episodes.seeds))
-    ]
+        checks.append(check)
+    return checks
 
 
 class _Tested(NamedTuple):
@@ -153,11 +159,17 @@ def _outcomes(
         "steps": episodes.done,
     }
     passes = {name: episodes.done * rows for name, rows in episodes.tally.items()}
-    counts = {"steps": episodes.done, "new": episodes.seen, "replayed": 0, **passes}
+    counts = {
+        "steps": episodes.done,
+        "new": episodes.seen,
+        "replayed": 0,
+        **passes,
+    }
     memory = {"examples": 0, "bytes": 0, "state_bytes": episodes.state_bytes()}
     outcomes = []
     for i in range(replicates):
-        fault = faults[i] or _tested_fault(tested.measured.loss[i], tested.cosines[i])
+        loss = tested.measured.loss[i]
+        fault = faults[i] or _tested_fault(loss, tested.cosines[i])
         # Numbers of a replicate that diverged are not kept.
         adaptation = None if fault else _adaptation(episodes, checks, tested, i)
         seconds = dict(clocks.seconds)
@@ -230,7 +242,8 @@ def parameters(
         [0],
         torch.device("cpu"),
     )
-    return sum(value.numel() for value in episodes.net.own(episodes.state.params).values())
+    params = episodes.net.own(episodes.state.params)
+    return sum(value.numel() for value in params.values())
 
 
 def check(
@@ -249,4 +262,6 @@ def check(
             f"{type(strategy).__name__} is told the facts of each task, and "
             f"{type(benchmark).__name__} has none. Leave it out."
         )
-    Episodes(benchmark, strategy, [source], [0], torch.device("cpu")).try_out()
+    device = torch.device("cpu")
+    episodes = Episodes(benchmark, strategy, [source], [0], device)
+    episodes.try_out()

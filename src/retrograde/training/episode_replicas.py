@@ -28,7 +28,7 @@ from retrograde.records.gradient_probe import rounded
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, separate, tried
-from retrograde.training.stream_replicas import counted, replicated
+from retrograde.training.stream_replicas import counted, finite, replicated
 
 BLOCK = 50
 """Number of meta-iterations whose tasks are drawn at once."""
@@ -123,7 +123,8 @@ class Episodes:
         # By whether tasks are those of a test or of meta-training.
         self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
-        drawn = Tasks(*(part[0, 0].cpu() for part in self.draw("train", 1, "probe")))
+        batch = self.draw("train", 1, "probe")
+        drawn = Tasks(*(part[0, 0].cpu() for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn)
         replicas = replicated(benchmark.model, probe, sources[0].outputs, seeds, device)
@@ -134,8 +135,10 @@ class Episodes:
                 "Build its normalisation with track_running_stats=False."
             )
         self.buffers = replicas.buffers
-        self.net = Net(replicas.module, OPTIMIZERS[benchmark.optimizer](), losses=benchmark.losses)
-        self.state = separate(vmap(self._initial)(replicas.params, self.buffers))
+        optimizer = OPTIMIZERS[benchmark.optimizer]()
+        self.net = Net(replicas.module, optimizer, losses=benchmark.losses)
+        initial = vmap(self._initial)(replicas.params, self.buffers)
+        self.state = separate(initial)
         self.batches = self._batches()
         self.done = 0  # meta-iterations
         self.seen = 0  # examples in these
@@ -168,12 +171,15 @@ class Episodes:
         test = partition != "train"
         shots = self.shots[test]
         queries = self.queries[test]
-        drawn = [
-            source.draw(partition, count, shots, queries, generator(seed, axis, *index))
-            for source, seed in zip(self.sources, self.seeds, strict=True)
-        ]
-        stacked = [np.stack(parts) for parts in zip(*drawn, strict=True)]
-        return Tasks(*(torch.from_numpy(part).contiguous().to(self.device) for part in stacked))
+        drawn = []
+        for source, seed in zip(self.sources, self.seeds, strict=True):
+            random = generator(seed, axis, *index)
+            drawn.append(source.draw(partition, count, shots, queries, random))
+        tensors = []
+        for parts in zip(*drawn, strict=True):
+            stacked = torch.from_numpy(np.stack(parts))
+            tensors.append(stacked.contiguous().to(self.device))
+        return Tasks(*tensors)
 
     def _batches(self) -> Iterator[Tasks]:
         """The meta-batch of every iteration, in order."""
@@ -196,9 +202,10 @@ class Episodes:
     ) -> Float[Tensor, "example *shape"]:
         """Inputs of the model for one task, with its facts if the strategy sees them."""
         x = x.float() * self.sources[0].scale
-        if self.strategy.told:
-            return torch.cat([x, truth.expand(len(x), -1)], dim=1)
-        return x
+        if not self.strategy.told:
+            return x
+        facts = truth.expand(len(x), -1)
+        return torch.cat([x, facts], dim=1)
 
     def _episode(self, tasks: Tasks, test: bool) -> Episode:
         """One task, split into support and query."""
@@ -208,7 +215,9 @@ class Episodes:
         weight = torch.ones(len(x), device=x.device)
         batch = Batch(x, tasks.y, task, weight)
         cut = self.sources[0].support(self.shots[test])
-        return Episode(batch.at(slice(cut)), batch.at(slice(cut, None)))
+        support = batch.at(slice(cut))
+        query = batch.at(slice(cut, None))
+        return Episode(support, query)
 
     def step_all(
         self,
@@ -314,7 +323,8 @@ class Episodes:
         finally:
             self.net = plain
         # Under `vmap` the counts are those of a single task.
-        self.tally = {name: rows * self.benchmark.tasks for name, rows in counting.tally.items()}
+        tasks_per_step = self.benchmark.tasks
+        self.tally = {name: rows * tasks_per_step for name, rows in counting.tally.items()}
 
         def twice(step: Callable[..., State]) -> State:
             first = step(self.state, *inputs)
@@ -420,7 +430,8 @@ class Episodes:
         over_tasks = vmap(one, in_dims=(None, None, 0))
         params = self.net.own(self.state.params)
         adapted_numbers = sum(value[0].numel() for value in params.values())
-        example_numbers = (rows or tasks.x.shape[2]) * tasks.x[0, 0, 0].numel()
+        rows = rows or tasks.x.shape[2]
+        example_numbers = rows * tasks.x[0, 0, 0].numel()
         size = self._at_once(example_numbers + adapted_numbers)
         parts = []
         with torch.no_grad():
@@ -482,10 +493,11 @@ class Episodes:
         queries = episode.query.x
 
         def outputs(x: Tensor) -> Tensor:
-            return net.logits(params, torch.cat([support, x[None]]))[-1]
+            together = torch.cat([support, x[None]])
+            return net.logits(params, together)[-1]
 
-        together = self._at_once(support.numel() + queries[0].numel())
-        return vmap(outputs, chunk_size=together)(queries)
+        passes = self._at_once(support.numel() + queries[0].numel())
+        return vmap(outputs, chunk_size=passes)(queries)
 
     def alignment(
         self, tasks: Tasks, steps: int, test: bool = True
@@ -503,7 +515,9 @@ class Episodes:
             params: Params,
             episode: Episode,
         ) -> Tensor:
-            return cosine(net.grad(params, episode.support), net.grad(params, episode.query))
+            support = net.grad(params, episode.support)
+            query = net.grad(params, episode.query)
+            return cosine(support, query)
 
         seen: Tensor = self._adapting(tasks, look, steps, test)
         return seen.mean(1).cpu()
@@ -532,7 +546,8 @@ class Episodes:
                 after = self.strategy.inner(net, learned, fast, episode.support, step)
                 windows.append(_booked(net, fast.params, after.params, episode.query))
                 fast = after
-            return Booked(*(torch.stack(parts) for parts in zip(*windows, strict=True)))
+            by_number = zip(*windows, strict=True)
+            return Booked(*(torch.stack(steps) for steps in by_number))
 
         if not steps:
             nothing = torch.zeros(len(self.seeds), 0)
@@ -548,16 +563,15 @@ class Episodes:
     def state_bytes(self) -> int:
         """Bytes of optimiser slots and learned rates, per replicate, without the model."""
         model = self.net.own(self.state.params)
-        others = {name: value for name, value in self.state.params.items() if name not in model}
+        learned = self.state.params.items()
+        others = {name: value for name, value in learned if name not in model}
         leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, others))
         total = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
         return total // len(self.seeds)
 
     def sound(self) -> np.ndarray:
         """For each replicate, True if every learned number is finite."""
-        params = self.state.params.values()
-        finite = torch.stack([value.isfinite().flatten(1).all(1) for value in params])
-        return np.asarray(finite.all(0).cpu().numpy())
+        return np.asarray(finite(self.state.params).cpu().numpy())
 
     def fits(self, tasks: Tasks) -> list[list[Fit]]:
         """Fits of the first tasks after each inner step, if tasks are curves.
@@ -579,8 +593,9 @@ class Episodes:
             support = episode.support
             # Columns beyond the grid's are the facts of the task, the same in every row.
             facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
-            predicted = net.logits(params, torch.cat([grid, facts], 1))[:, 0]
-            return predicted, support.x[:, 0], support.y[:, 0]
+            inputs = torch.cat([grid, facts], 1)
+            predicted = net.logits(params, inputs)
+            return predicted[:, 0], support.x[:, 0], support.y[:, 0]
 
         predicted, x, y = self._adapting(first, look, self.strategy.test_steps)
         fits: list[list[Fit]] = []
@@ -594,7 +609,8 @@ class Episodes:
 
     def _truths(self, tasks: Tasks) -> list[Tensor]:
         """Values of the true curves on the grid, for each replicate: (task, point, 1)."""
-        curves = (self.sources[0].curve(truth.cpu().numpy()) for truth in tasks.truth)
+        source = self.sources[0]
+        curves = (source.curve(truth.cpu().numpy()) for truth in tasks.truth)
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
 
 

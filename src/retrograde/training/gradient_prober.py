@@ -173,8 +173,10 @@ class Prober:
         replicates = len(rows)
         halves = rows.reshape(replicates, -1, *rows.shape[3:])
         self.examples = self.backend.examples(halves)
-        count = self.examples.weight.sum(-1).reshape(replicates, self.tasks, 2)
-        self.share = count / count.sum(-1, keepdim=True)  # of each half in a task's loss
+        weight = self.examples.weight.sum(-1)
+        count = weight.reshape(replicates, self.tasks, 2)
+        # Halves of an odd number of examples differ in size, and so in their share of the loss.
+        self.share = count / count.sum(-1, keepdim=True)
 
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks if that is due."""
@@ -225,22 +227,25 @@ class Prober:
         Without a look the account ends, since a piece of the path is unknown.
         """
         if look and self.last and self.books:
-            self.books.book(self._window(self.last.of(self.task), look))
+            start = self.last.of(self.task)
+            self.books.book(self._window(start, look))
         self.last = look
         if look is None:
             self.books = None
 
     def _window(self, start: Look, end: Look) -> _Window:
         """Integrate gradients along the straight line between two looks, by Simpson's rule."""
-        displacement = {
-            name: (now - start.params[name]).flatten(1) for name, now in end.params.items()
-        }
+        displacement = {}
+        middle = {}
+        for name, now in end.params.items():
+            before = start.params[name]
+            displacement[name] = (now - before).flatten(1)
+            # The rule needs the gradient at the middle, where the learner has never been.
+            middle[name] = (before + now) / 2
         squares = [(vector**2).sum(-1) for vector in displacement.values()]
         length = _total(squares).sqrt()
         first = self._mean(_along(start.halves, displacement), self.task)
         last = self._mean(_along(end.halves, displacement), self.task)
-        # The rule needs the gradient at the middle, where the learner has never been.
-        middle = {name: (start.params[name] + now) / 2 for name, now in end.params.items()}
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
         flat = {name: gradient.flatten(2) for name, gradient in gradients.items()}
         between = _along(flat, displacement)
@@ -260,7 +265,8 @@ class Prober:
         columns = []
         for column in self.examples:
             earlier = column[:, : 2 * tasks]
-            columns.append(earlier.reshape(len(column), tasks, rows, *column.shape[3:]))
+            shape = (len(column), tasks, rows, *column.shape[3:])
+            columns.append(earlier.reshape(shape))
         return Batch(*columns)
 
     def _close(self) -> None:
@@ -274,7 +280,8 @@ class Prober:
 
     def _keep(self, look: Look) -> None:
         """Keep the inner products of all gradients."""
-        grams = {layer: _gram(gradients) for layer, gradients in _by_layer(look.halves).items()}
+        by_layer = _by_layer(look.halves)
+        grams = {layer: _gram(gradients) for layer, gradients in by_layer.items()}
         gram = _total([*grams.values()])
         inner = _between_halves(gram)
         ceiling = _ceilings(gram)
@@ -283,8 +290,9 @@ class Prober:
         if self.task == self.tasks - 1:
             layers = {layer: _between_halves(of_layer) for layer, of_layer in grams.items()}
         for i, probes in enumerate(self.probes):
-            finite = (look.loss[i].isfinite().all(), gram[i].isfinite().all())
-            self.sound[i] &= all(map(bool, finite))
+            finite = look.loss[i].isfinite().all() and gram[i].isfinite().all()
+            self.sound[i] &= bool(finite)
+            # A replicate that diverged once has no further probes.
             if not self.sound[i]:
                 continue
             probe = Probe(
@@ -345,9 +353,13 @@ def _between_halves(
 def _ceilings(gram: Float[Tensor, "replicate part part"]) -> PerTask:
     """Cosines between the gradients on the two halves of each task; 0 if one of them is zero."""
     squares = gram.diagonal(dim1=1, dim2=2)
-    lengths = (squares[:, 0::2] * squares[:, 1::2]).sqrt()
+    first = squares[:, 0::2]
+    second = squares[:, 1::2]
+    lengths = (first * second).sqrt()
     between = _between_halves(gram).diagonal(dim1=1, dim2=2)
-    return torch.where(lengths > 0, between / lengths, 0.0).clamp(-1, 1)
+    cosines = torch.where(lengths > 0, between / lengths, 0.0)
+    # Rounding can lead beyond 1.
+    return cosines.clamp(-1, 1)
 
 
 def _lengths(halves: Params) -> PerTask:

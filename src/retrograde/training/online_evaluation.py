@@ -75,10 +75,12 @@ class Watcher:
         evaluated = self.rows[: self.training + 1]
         hits = [self.backend.evaluate(rows).hit for rows in evaluated]
         tasks = len(self.rows)
+        # A list for each replicate, with a count for each task.
         counts: list[list[int]] = [[] for _ in self.ways]
         for task, (hit, rows) in enumerate(zip(hits, evaluated, strict=True)):
             for i, of_replicate in enumerate(counts):
-                of_replicate.append(correct(hit[i], rows[:, i], tasks)[task])
+                by_task = correct(hit[i], rows[:, i], tasks)
+                of_replicate.append(by_task[task])
         return counts
 
     def end_task(
@@ -105,7 +107,9 @@ class Watcher:
                 way += [Watched(number, before + step, right) for step, right in within]
                 places = self.places[i][: number + 2]
                 right = [int(found.hit[i, place].sum()) for place in places]
-                way.append(Watched(max(number, 0), before + int(steps[i]), right))
+                # The evaluation before the first task counts as one of that task.
+                task = max(number, 0)
+                way.append(Watched(task, before + int(steps[i]), right))
         self.amid = []
         self.step = 0
         self.training = number + 1

@@ -3,7 +3,7 @@
 import copy
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -76,13 +76,15 @@ class Opaque:
         seed = torch_seed(self.seed, "weights")
         model = build(name, data.shape, outputs, seed, running=True)
         some = spread(len(data.x_train)).numpy()
-        check_rows_apart(model, self._x(data.x_train, some, 0).cpu(), name)
+        probe = self._x(data.x_train, some, 0).cpu()
+        check_rows_apart(model, probe, name)
         self.model = model.to(self.device)
         # Gradients are taken on a twin, so that probes leave the model as it is.
         self.twin = copy.deepcopy(self.model).eval()
+        # Copies from the start show later which parameters and buffers training changes.
         named = dict(self.model.named_parameters())
-        self.start = {key: value.detach().clone() for key, value in named.items()}
-        self.buffers = {key: value.detach().clone() for key, value in self.model.named_buffers()}
+        self.start = _copies(named)
+        self.buffers = _copies(dict(self.model.named_buffers()))
         self.learnt = [key for key, value in named.items() if value.requires_grad]
 
     @property
@@ -98,7 +100,8 @@ class Opaque:
         task: int,
     ) -> Tensor:
         """Some rows of a dataset as the model sees them in a task."""
-        return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
+        images = self.stream.images(x, row, task)
+        return torch.from_numpy(images).to(self.device)
 
     def learn(
         self,
@@ -126,7 +129,11 @@ class Opaque:
         new = int(rows[..., 3].sum())
         # Examples of the learner's steps beyond those of the schedule are replayed ones.
         replayed = max(0, sum(taken) - new)
-        return Used(np.array([len(taken)]), np.array([new]), np.array([replayed]))
+        return Used(
+            steps=np.array([len(taken)]),
+            new=np.array([new]),
+            replayed=np.array([replayed]),
+        )
 
     def _experience(self, rows: Rows, number: int) -> Experience:
         """The examples of a task, each once, and their indices for each step."""
@@ -156,8 +163,13 @@ class Opaque:
             self.check_predictions()
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0]) for rows in chunks]
-        hit, told, sound = (np.concatenate(chunks) for chunks in zip(*parts, strict=True))
-        return Hits(hit[None], told[None], np.array([sound.all()]))
+        fields = zip(*parts, strict=True)
+        hit, told, sound = (np.concatenate(chunks) for chunks in fields)
+        return Hits(
+            hit=hit[None],
+            told=told[None],
+            sound=np.array([sound.all()]),
+        )
 
     def check_predictions(self) -> None:
         """Check that scores of an example do not depend on the examples predicted with it.
@@ -202,7 +214,8 @@ class Opaque:
         scores = torch.zeros(len(rows), units)
         # A learner predicts one task at a time, since its examples may look different in each.
         for task in np.unique(rows[:, 1]).tolist():
-            of_task = (rows[:, 1] == task) & (rows[:, 3] > 0)
+            real = rows[:, 3] > 0
+            of_task = (rows[:, 1] == task) & real
             x = self._x(self.stream.data.x_test, rows[of_task, 0], task)
             with torch.no_grad():
                 told = task if self.benchmark.scenario == "task" else None
@@ -229,10 +242,10 @@ class Opaque:
         trains something else.
         """
         now = {name: value.detach() for name, value in self.model.named_parameters()}
-        shapes = {name: value.shape for name, value in now.items()}
-        if shapes != {name: value.shape for name, value in self.start.items()}:
+        if _shapes(now) != _shapes(self.start):
             return {}
-        if all(torch.equal(value, self.start[name]) for name, value in now.items()):
+        unchanged = (torch.equal(value, self.start[name]) for name, value in now.items())
+        if all(unchanged):
             return {}
         return {name: now[name][None].clone() for name in self.learnt}
 
@@ -240,10 +253,12 @@ class Opaque:
         """See `Backend.examples`."""
         images = []
         for part in rows[0]:
+            # A part is of one task.
             task = int(part[0, 1])
             images.append(self._x(self.stream.data.x_test, part[:, 0], task))
         x = torch.stack(images)
-        _, tasks, y, weight = torch.from_numpy(rows).to(self.device).unbind(-1)
+        on_device = torch.from_numpy(rows).to(self.device)
+        _, tasks, y, weight = on_device.unbind(-1)
         return Batch(x[None], y, tasks, weight.float())
 
     def gradients(
@@ -253,10 +268,13 @@ class Opaque:
         values = {name: value[0] for name, value in params.items()}
         self.twin.load_state_dict(self.model.state_dict() | values)
         columns = (column[0] for column in parts)
-        results = [self._gradient(Batch(*part)) for part in zip(*columns, strict=True)]
-        losses, gradients = zip(*results, strict=True)
-        by_parameter = zip(self.learnt, zip(*gradients, strict=True), strict=True)
-        stacked = {name: torch.stack(of_parts)[None] for name, of_parts in by_parameter}
+        batches = [Batch(*part) for part in zip(*columns, strict=True)]
+        losses, gradients = zip(*map(self._gradient, batches), strict=True)
+        # One entry per part, and a leading axis for the one replicate.
+        by_parameter = zip(*gradients, strict=True)
+        stacked = {}
+        for name, of_parts in zip(self.learnt, by_parameter, strict=True):
+            stacked[name] = torch.stack(of_parts)[None]
         return torch.stack(losses)[None], stacked
 
     def _gradient(self, part: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -276,6 +294,14 @@ class Opaque:
     def state_bytes(self) -> int:
         """Growth of the learner since it began, in bytes; 0 if it cannot be pickled."""
         return max(0, kept_bytes(self.learner) - self.at_first)
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> Params:
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+def _shapes(tensors: Params) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 class _Weighing(pickle.Pickler):

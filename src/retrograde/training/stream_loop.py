@@ -112,7 +112,9 @@ def _train_opaque(
     # A learner may draw from the global generators, so its replicate seeds them.
     with seeded(torch_seed(seed, "opaque")):
         backend = Opaque(benchmark, learner, stream, seed, device)
-        return _run(backend, [stream], [seed], Clocks(device), progress, None)[0]
+        clocks = Clocks(device)
+        (outcome,) = _run(backend, [stream], [seed], clocks, progress, None)
+        return outcome
 
 
 class _Tests:
@@ -139,10 +141,12 @@ class _Tests:
         self.sound &= found.sound
         for i in np.flatnonzero(self.sound):
             rows = self.rows[:, i]
-            self.hits[i].append(correct(found.hit[i], rows, self.tasks))
+            hits = correct(found.hit[i], rows, self.tasks)
+            self.hits[i].append(hits)
             # In the other scenarios the task changes nothing, or is given anyway.
             if self.by_class:
-                self.told[i].append(correct(found.told[i], rows, self.tasks))
+                told = correct(found.told[i], rows, self.tasks)
+                self.told[i].append(told)
 
     def fault(self, replicate: int) -> str:
         """When a replicate diverged; empty if it did not."""
@@ -230,16 +234,19 @@ def _shared(
         # Steps of the batch of replicates are those of the replicate that takes the most.
         "steps": int(used[0].max()),
     }
-    return [
-        {
+    shared = []
+    held = backend.held_examples()
+    for i, stream in enumerate(streams):
+        steps, new, replayed = map(int, used[:, i])
+        fields = {
             "clocks": seconds,
-            "counts": _counts(backend, *map(int, of_replicate)),
-            "memory": _memory(backend, stream, held),
+            "counts": _counts(backend, steps, new, replayed),
+            "memory": _memory(backend, stream, held[i]),
             "how": how,
             "tests": [len(task.test.row) for task in stream.tasks],
         }
-        for stream, held, of_replicate in zip(streams, backend.held_examples(), used.T, strict=True)
-    ]
+        shared.append(fields)
+    return shared
 
 
 def _fault(
@@ -306,7 +313,8 @@ def task_steps(
         memory = strategy.remember()
     capacity = memory.size if memory else 0
 
-    incoming = np.array([len(task.train.row) for task in stream.tasks])
+    sizes = [len(task.train.row) for task in stream.tasks]
+    incoming = np.array(sizes)
     so_far = np.cumsum(incoming)
     held_before = np.minimum(so_far - incoming, capacity)
     pools = {

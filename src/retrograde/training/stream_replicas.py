@@ -31,6 +31,11 @@ from retrograde.training.backend import Hits, Used
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, form, separate, tried
 
+_Step = Callable[..., tuple[State, Params]]
+
+_AXES = (0, 0, 0, 0, None)
+"""Axes of `vmap` over state, buffers, rows, tables and a pool, which all replicates share."""
+
 TRIED = 8
 """Number of examples on which a model is tried before training."""
 
@@ -145,7 +150,8 @@ def replicated(
         check_rows_apart(modules[0], probe, model)
     modules = [module.train().to(device) for module in modules]
     params, buffers = stack_module_state(modules)
-    frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
+    named = modules[0].named_parameters()
+    frozen = {name for name, value in named if not value.requires_grad}
     # Frozen parameters have no optimiser slots, and no gradient is taken for them.
     buffers |= {name: params.pop(name).detach() for name in frozen}
     trainable = {name: value.detach() for name, value in params.items()}
@@ -176,7 +182,8 @@ class Vectorised:
         self.device = device
         self.schedule = strategy.schedule()
         self.memory = strategy.remember()
-        self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
+        tasks = len(streams[0].tasks)
+        self.batch, _ = self.schedule.pace(benchmark, tasks)
         data = streams[0].data
         self.shape = data.shape
         self.scale = data.scale
@@ -185,10 +192,12 @@ class Vectorised:
         # Tensors that differ between replicates, other than state.
         self.tables = self._tables()
         self._build_net()
-        self.held: list[Held | None] = [self.memory.empty() if self.memory else None for _ in seeds]
+        self.held: list[Held | None] = [None for _ in seeds]
+        if self.memory:
+            self.held = [self.memory.empty() for _ in seeds]
         self.ragged = self._ragged()
         self.test_rows = test_chunks(streams)
-        self._graph: Callable[..., tuple[State, Params]] | None = None
+        self._graph: _Step | None = None
         self.tally: dict[str, int] = {}
         # Incoming examples of each replicate so far.
         self.arrived = np.zeros(len(seeds), np.int64)
@@ -224,7 +233,8 @@ class Vectorised:
             number: The place along the axis, such as the number of a task.
             count: Number of keys per replicate. A longer request starts with the same keys.
         """
-        drawn = np.stack([keys(seed, axis, number, count) for seed in self.seeds], axis=1)
+        by_seed = [keys(seed, axis, number, count) for seed in self.seeds]
+        drawn = np.stack(by_seed, axis=1)
         on_device = torch.from_numpy(drawn).to(self.device)
         return [{"key": key} for key in on_device]
 
@@ -256,7 +266,8 @@ class Vectorised:
         )
         self.eval_net = self.net.evaluating()
         self.following = self.net, replace(self.net, module=replicas.module)
-        self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
+        initial = vmap(self._initial)(replicas.params, self.buffers, self.tables)
+        self.state = separate(initial)
         self.initial = self.state, self.buffers
 
     def _initial(
@@ -265,7 +276,8 @@ class Vectorised:
         buffers: Params,
         tables: Params,
     ) -> State:
-        extra = self.strategy.init(self._net(self.net, buffers, tables), params)
+        net = self._net(self.net, buffers, tables)
+        extra = self.strategy.init(net, params)
         boundary.check_own(self.strategy, "init", extra)
         return State(params, self.net.optimizer.init(params), extra)
 
@@ -289,6 +301,7 @@ class Vectorised:
         self, x: Tensor, pixels: Tensor | None, task: Tensor
     ) -> Float[Tensor, "row *shape"]:
         """Images from rows of stored values; `pixels` selects the values of each task."""
+        # The black pixel at the end is there to be selected alone.
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat * self.scale).reshape(-1, *self.shape)
 
@@ -308,7 +321,9 @@ class Vectorised:
         # Memories of different seeds may hold different numbers of examples.
         if "memory" in self.schedule.examples:
             return len(self.seeds) > 1
-        sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
+        sizes = set()
+        for stream in self.streams:
+            sizes.add(tuple(len(task.train.row) for task in stream.tasks))
         return len(sizes) > 1
 
     def _one_step(
@@ -371,6 +386,7 @@ class Vectorised:
         tables: Params,
     ) -> Params:
         """The buffers after a pass over the examples of a step; the pass is not counted."""
+        # The strategy sees the net of its steps; the other one keeps running statistics.
         plain, tracking = (self._net(net, buffers, tables) for net in self.following)
         batch = self.strategy.trained_on(plain, state, arrival)
         return tracking.refreshed(state.params, batch.x)
@@ -395,7 +411,7 @@ class Vectorised:
         Returns:
             The state and the buffers after the step.
         """
-        after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(
+        after = vmap(self._one_step, in_dims=_AXES)(
             state,
             buffers,
             rows,
@@ -434,7 +450,7 @@ class Vectorised:
             UserError: If the step gives no state of the same form, or changes its inputs.
         """
         inputs = (self.state, self.buffers, rows, self.tables, self.train_x)
-        _, marks = vmap(self._tried_step, in_dims=(0, 0, 0, 0, None))(*inputs)
+        _, marks = vmap(self._tried_step, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "step", marks)
 
     def try_prediction(self) -> None:
@@ -520,12 +536,14 @@ class Vectorised:
             buffers: Params,
             tables: Params,
         ) -> State:
-            begun = self.strategy.begin(self._net(self.net, buffers, tables), state)
+            net = self._net(self.net, buffers, tables)
+            begun = self.strategy.begin(net, state)
             boundary.check_kind(self.strategy, "begin", begun, State)
             return begun
 
         (key,) = self._keys("begin", 0, 1)
-        self.state = separate(vmap(begin)(self.state, self.buffers, self.tables | key))
+        begun = vmap(begin)(self.state, self.buffers, self.tables | key)
+        self.state = separate(begun)
         self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
@@ -534,7 +552,7 @@ class Vectorised:
         The memories are updated to their contents at the end of the task.
         """
         rows = []
-        for i, (stream, seed) in enumerate(zip(self.streams, self.seeds, strict=True)):
+        for i, stream in enumerate(self.streams):
             of_replicate, self.held[i] = train_rows(
                 stream,
                 number,
@@ -542,7 +560,7 @@ class Vectorised:
                 self.schedule,
                 self.memory,
                 self.held[i],
-                seed,
+                self.seeds[i],
             )
             rows.append(of_replicate)
         return together(rows)
@@ -554,7 +572,8 @@ class Vectorised:
             Why compiling failed; None if it did not.
         """
         width = self.batch + (self.memory.replayed if self.memory else 0)
-        rows = torch.zeros((len(self.seeds), width, 5), dtype=torch.long, device=self.device)
+        shape = (len(self.seeds), width, 5)
+        rows = torch.zeros(shape, dtype=torch.long, device=self.device)
         # Real examples of the first task, with one of its classes as label.
         first_units = self.tables["units"][:, 0]
         rows[..., 2] = first_units.long().argmax(-1, keepdim=True)
@@ -575,7 +594,7 @@ class Vectorised:
     def _compile(self, rows: Tensor) -> None:
         inputs = (rows, self.tables, self.train_x)
 
-        def twice(step: Callable[..., tuple[State, Params]]) -> tuple[State, Params]:
+        def twice(step: _Step) -> tuple[State, Params]:
             state, buffers = step(self.state, self.buffers, *inputs)
             return step(state, buffers, *inputs)
 
@@ -592,7 +611,7 @@ class Vectorised:
         return self._graph is not None
 
     @property
-    def _step(self) -> Callable[..., tuple[State, Params]]:
+    def _step(self) -> _Step:
         return self._graph or self.step_all
 
     def constants(self) -> tuple[object, ...]:
@@ -643,7 +662,8 @@ class Vectorised:
         own = np.stack(own_replay) * real.T
         new = arrivals.sum(0)
         self.arrived = self.arrived + new
-        return Used(real.sum(0), new, replayed.sum((0, 2)) + own.sum(1))
+        from_memory = replayed.sum((0, 2))
+        return Used(real.sum(0), new, from_memory + own.sum(1))
 
     def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         own = self.strategy.own_replay(before)
@@ -684,7 +704,7 @@ class Vectorised:
         inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
         # Verifying takes a copy of all inputs, and one task is enough to find a fault.
         end = partial(self._ended, number == 0)
-        after, marks = vmap(end, in_dims=(0, 0, 0, 0, None))(*inputs)
+        after, marks = vmap(end, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "end_task", marks)
         self.state = separate(after)
 
@@ -708,10 +728,12 @@ class Vectorised:
             pool: All training examples.
         """
         examples, *memory = (self._batch(part, tables, pool) for part in rows)
-        finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
+        slot = rows[0][:, 4]
+        finished = Finished(examples, slot, memory[0] if memory else None)
         given = {"state": state, "net.buffers": buffers}
         before = boundary.copied(given) if verify else {}
-        after = self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
+        net = self._net(self.net, buffers, tables)
+        after = self.strategy.end_task(net, state, finished)
         # A compiled step would misread a state of another form, so every task is checked for that.
         boundary.check_state(self.strategy, "end_task", after, state)
         return after, boundary.changed(given, before) if before else {}
@@ -748,7 +770,8 @@ class Vectorised:
 
         (key,) = self._keys("choose", number, 1)
         inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
-        ranks = vmap(rank, in_dims=(0, 0, 0, 0, None))(*inputs).cpu().numpy()
+        by_replicate = vmap(rank, in_dims=_AXES)(*inputs)
+        ranks = by_replicate.cpu().numpy()
         self.held = [
             memory.choose(before, examples, of_replicate[unpadded])
             for before, examples, of_replicate, unpadded in zip(
@@ -770,19 +793,19 @@ class Vectorised:
         shape = chunks.shape[:3]
         hit = torch.empty(shape, dtype=torch.bool, device=self.device)
         told = torch.empty(shape, dtype=torch.bool, device=self.device)
-        sound = self._finite()
+        sound = finite(self.state.params)
         # Results go into place: small ones kept apart would fragment the heap.
         for chunk, rows in enumerate(chunks):
-            hit[chunk], told[chunk], finite = self._predict(torch.from_numpy(rows).to(self.device))
-            sound &= finite
+            on_device = torch.from_numpy(rows).to(self.device)
+            hit[chunk], told[chunk], no_nan = self._predict(on_device)
+            sound &= no_nan
         hit = hit.transpose(0, 1).flatten(1)
         told = told.transpose(0, 1).flatten(1)
-        return Hits(hit.cpu().numpy(), told.cpu().numpy(), sound.cpu().numpy())
-
-    def _finite(self) -> Bool[Tensor, " replicate"]:
-        """For each replicate, True if every parameter is finite."""
-        params = self.state.params.values()
-        return torch.stack([value.isfinite().flatten(1).all(1) for value in params]).all(0)
+        return Hits(
+            hit=hit.cpu().numpy(),
+            told=told.cpu().numpy(),
+            sound=sound.cpu().numpy(),
+        )
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Hits` for one chunk."""
@@ -793,8 +816,8 @@ class Vectorised:
         # Units of other tasks are out of the question if the task is given.
         best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
         best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1)
-        finite = ~scores.isnan().flatten(1).any(1)
-        return best == y, best_told == y, finite
+        no_nan = ~scores.isnan().flatten(1).any(1)
+        return best == y, best_told == y, no_nan
 
     def scores(self, rows: Int64[Tensor, "replicate row 4"]) -> Float[Tensor, "replicate row unit"]:
         """The strategy's scores of test examples; the highest is its answer."""
@@ -822,7 +845,7 @@ class Vectorised:
 
         inputs = (self.state, self.buffers, rows, self.tables, self.test_x)
         with torch.no_grad():
-            scores: Tensor = vmap(predict, in_dims=(0, 0, 0, 0, None))(*inputs)
+            scores: Tensor = vmap(predict, in_dims=_AXES)(*inputs)
         return scores
 
     def parameters(self) -> Params:
@@ -832,8 +855,10 @@ class Vectorised:
 
     def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
         """See `Backend.examples`."""
-        flat = torch.from_numpy(rows).to(self.device).flatten(1, 2)
-        batch = vmap(self._batch, in_dims=(0, 0, None))(flat, self.tables, self.test_x)
+        on_device = torch.from_numpy(rows).to(self.device)
+        flat = on_device.flatten(1, 2)
+        make_batch = vmap(self._batch, in_dims=(0, 0, None))
+        batch = make_batch(flat, self.tables, self.test_x)
         parts = rows.shape[:3]
         return Batch(*(column.reshape(*parts, *column.shape[2:]) for column in batch))
 
@@ -857,7 +882,7 @@ class Vectorised:
         """Number of past examples of each replicate, in its memory and in the strategy's state."""
         # A strategy that trains on all examples so far needs to keep all of them.
         if self.schedule.examples == "all so far":
-            return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
+            return [_train_size(stream) for stream in self.streams]
         of_state = [0] * len(self.seeds)
         own = self._own_examples()
         if own:
@@ -874,8 +899,24 @@ class Vectorised:
 
     def state_bytes(self) -> int:
         """Bytes of the optimiser's and the strategy's state per replicate, without examples."""
-        kept = _bytes((self.state.slots, self.state.extra)) - _bytes(self._own_examples())
-        return kept // len(self.seeds)
+        kept = _bytes((self.state.slots, self.state.extra))
+        # Examples in the state count as examples, as those of a memory do.
+        examples = _bytes(self._own_examples())
+        return (kept - examples) // len(self.seeds)
+
+
+def finite(params: Params) -> Bool[Tensor, " replicate"]:
+    """For each replicate, True if every number is finite.
+
+    Args:
+        params: Tensors with a leading axis for the replicates.
+    """
+    by_tensor = [value.isfinite().flatten(1).all(1) for value in params.values()]
+    return torch.stack(by_tensor).all(0)
+
+
+def _train_size(stream: Stream) -> int:
+    return sum(len(task.train.row) for task in stream.tasks)
 
 
 def spread(count: int) -> Int64[Tensor, " some"]:
