@@ -350,6 +350,7 @@ class Episodes:
         return source.shape, source.outputs, source.facts, source.scale
 
     def _progress(self) -> Float[Tensor, ""]:
+        # A tensor, since a number would become a constant of a compiled step.
         return torch.tensor(self.done / self.benchmark.iterations, device=self.device)
 
     def learn(
@@ -371,6 +372,7 @@ class Episodes:
                 self._progress(),
             )
             self.done += 1
+            # Axes are replicate, task and example.
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
             progress(1)
 

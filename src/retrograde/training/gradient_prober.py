@@ -182,6 +182,7 @@ class Prober:
         """Count steps of training, and take the gradients of earlier tasks if that is due."""
         self.step += steps
         self.within += steps
+        # The first task has no earlier ones.
         if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._look(self.task))
@@ -189,6 +190,7 @@ class Prober:
     def end_task(self) -> None:
         """End a task: probe the tasks so far and the next one, and close the task's account."""
         with self.clocks("probe"):
+            # After the last task there is no next one.
             look = self._look(min(self.task + 2, self.tasks))
             self._book(look and look.of(self.task))
             self._close()
@@ -204,6 +206,7 @@ class Prober:
     def _look(self, tasks: int) -> Look | None:
         """Losses and gradients of the first tasks; None without probes or parameters."""
         params = self.backend.parameters() if self.tasks else {}
+        # A learner may train another model than the one that it was given.
         if not params:
             return None
         parts = Batch(*(column[:, : 2 * tasks] for column in self.examples))

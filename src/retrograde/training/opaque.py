@@ -125,6 +125,7 @@ class Opaque:
 
         self.learner.learn(self._experience(rows, number), stepped)
         self.learner.end_task()
+        # Once trained, a learner may predict in another way than at the start.
         self.unproven = number == 0
         new = int(rows[..., 3].sum())
         # Examples of the learner's steps beyond those of the schedule are replayed ones.
@@ -161,6 +162,7 @@ class Opaque:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
+        # Learners may switch modes or draw random numbers while they predict.
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0]) for rows in chunks]
         fields = zip(*parts, strict=True)

@@ -92,6 +92,7 @@ def prepare(
     check_preparation(backend)
     with clocks("ready"):
         step, note = lesson_step(backend, mode)
+    # The right clock is known only now, since compiling may have failed.
     clocks.rename("ready", "warm_up" if mode == "off" or note else "compile")
     with clocks("prepare"):
         for rows in given(backend):

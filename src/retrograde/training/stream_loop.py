@@ -307,12 +307,20 @@ def task_steps(
     An upper bound if the strategy trains on the examples that its memory holds.
     """
     schedule = Schedule()
-    memory = None
+    capacity = 0
     if isinstance(strategy, Strategy):
         schedule = strategy.schedule()
         memory = strategy.remember()
-    capacity = memory.size if memory else 0
+        capacity = memory.size if memory else 0
+    steps = []
+    for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
+        _, of_task = schedule.length(benchmark, examples, task + 1)
+        steps.append(of_task)
+    return steps
 
+
+def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
+    """Number of examples that each task trains on, if the memory is as full as it can be."""
     sizes = [len(task.train.row) for task in stream.tasks]
     incoming = np.array(sizes)
     so_far = np.cumsum(incoming)
@@ -323,11 +331,8 @@ def task_steps(
         "memory alone": np.minimum(so_far, capacity),
         "all so far": so_far,
     }
-    steps = []
-    for task, examples in enumerate(pools[schedule.examples]):
-        _, of_task = schedule.length(benchmark, int(examples), task + 1)
-        steps.append(of_task)
-    return steps
+    examples: list[int] = pools[schedule.examples].tolist()
+    return examples
 
 
 def expected_steps(
@@ -352,16 +357,7 @@ def check(
         UserError: If the scenario, the memory, the model or the device does not fit, or a hook
             breaks a rule.
     """
-    if benchmark.scenario not in strategy.scenarios:
-        raise UserError(
-            f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
-            f"the benchmark has scenario={benchmark.scenario}."
-        )
-    if benchmark.probe == 1:
-        raise UserError(
-            "Gradients are compared between two halves of the probe examples; probe=1 has one. "
-            "Give 0, or 2 and more."
-        )
+    _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy)
     if isinstance(strategy, Learner):
         with seeded(torch_seed(0, "opaque")):
@@ -382,6 +378,20 @@ def check(
 
 _ONE_ROW = "Expected more than 1 value per channel"
 """Part of torch's error if batch normalisation gets a batch of one example."""
+
+
+def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` if the scenario does not fit the strategy, or probes are too small."""
+    if benchmark.scenario not in strategy.scenarios:
+        raise UserError(
+            f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
+            f"the benchmark has scenario={benchmark.scenario}."
+        )
+    if benchmark.probe == 1:
+        raise UserError(
+            "Gradients are compared between two halves of the probe examples; probe=1 has one. "
+            "Give 0, or 2 and more."
+        )
 
 
 def _check_memory(strategy: Strategy, stream: Stream) -> None:

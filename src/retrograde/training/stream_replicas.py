@@ -217,6 +217,7 @@ class Vectorised:
             name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
             for name, of_replicates in arrays.items()
         }
+        # Hooks draw by the key; each later one gets another.
         (key,) = self._keys("init", 0, 1)
         return tables | key
 
@@ -265,6 +266,7 @@ class Vectorised:
             tasks=len(self.streams[0].tasks),
         )
         self.eval_net = self.net.evaluating()
+        # Running statistics follow on a net of the module as it was built.
         self.following = self.net, replace(self.net, module=replicas.module)
         initial = vmap(self._initial)(replicas.params, self.buffers, self.tables)
         self.state = separate(initial)
@@ -582,6 +584,7 @@ class Vectorised:
         return tried(mode, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
+        # The counts are those of one replicate, since `vmap` calls a step once.
         plain = self.net
         counting = counted(plain)
         self.net = counting
@@ -688,12 +691,14 @@ class Vectorised:
 
     def seconds_a_step(self, clocks: Clocks) -> float:
         """Median seconds of a step of the first task; the timed steps change no state."""
+        # The rows move the memories on: a backend that is timed is not trained.
         steps = self._steps(self.rows(0), 0)
         return clocks.each(partial(step, self.state, self.buffers) for step in steps)
 
     def _end_task(self, number: int) -> None:
         if isinstance(self.memory, Exemplars):
             self._choose(self.memory, number)
+        # Without a hook its inputs, all examples of the task, need not be gathered.
         if type(self.strategy).end_task is Strategy.end_task:
             return
         rows = [self._finished(number)]
@@ -750,6 +755,21 @@ class Vectorised:
             offered.append(of_replicate[unpadded, :3])
         # Under `vmap` all replicates rank as many exemplars as the one that keeps the most.
         share = max(memory.share(*pair) for pair in zip(held, offered, strict=True))
+        ranks = self._ranks(rows, number, share)
+        self.held = [
+            memory.choose(before, examples, of_replicate[unpadded])
+            for before, examples, of_replicate, unpadded in zip(
+                held, offered, ranks, real, strict=True
+            )
+        ]
+
+    def _ranks(
+        self,
+        rows: Int64[Tensor, "replicate row 5"],
+        number: int,
+        share: int,
+    ) -> np.ndarray:
+        """The strategy's ranks of the examples of a task; those of padding mean nothing."""
 
         def rank(
             state: State,
@@ -759,25 +779,15 @@ class Vectorised:
             pool: Tensor,
         ) -> Tensor:
             net = self._net(self.net, buffers, tables)
-            ranks = self.strategy.choose(
-                net,
-                state,
-                self._batch(rows, tables, pool),
-                share,
-            )
+            examples = self._batch(rows, tables, pool)
+            ranks = self.strategy.choose(net, state, examples, share)
             boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
             return ranks
 
         (key,) = self._keys("choose", number, 1)
         inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
-        by_replicate = vmap(rank, in_dims=_AXES)(*inputs)
-        ranks = by_replicate.cpu().numpy()
-        self.held = [
-            memory.choose(before, examples, of_replicate[unpadded])
-            for before, examples, of_replicate, unpadded in zip(
-                held, offered, ranks, real, strict=True
-            )
-        ]
+        ranks: Tensor = vmap(rank, in_dims=_AXES)(*inputs)
+        return np.asarray(ranks.cpu().numpy())
 
     def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
         """All examples of a task, with the slots of the memory that hold them."""
