@@ -37,7 +37,7 @@ class Outcome:
     """Results of training one replicate.
 
     Attributes:
-        fault: What became non-finite, and when; empty if everything stayed finite.
+        fault: The kind of number that became non-finite, and when; empty if none did.
         clocks: Seconds by the name of the clock.
         counts: Steps, examples and passes through the model.
         memory: Examples held at the end, and the bytes of these and of other state.

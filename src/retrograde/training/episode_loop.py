@@ -210,7 +210,7 @@ def _tested_fault(
     loss: Float[Tensor, "step task"],
     cosine: Float[Tensor, " step"],
 ) -> str:
-    """What became non-finite first on test tasks, and when; empty if nothing did."""
+    """The first number that became non-finite on test tasks, and when; empty if none did."""
     lost_loss = ~loss.isfinite()
     lost_cosine = ~cosine.isfinite()
     if not (lost_loss.any() or lost_cosine.any()):

@@ -269,26 +269,17 @@ class Episodes:
         """Take one inner step, check its result, and mark the inputs that it changed in place."""
         net = replace(self.net, buffers=buffers)
         episode = self._episode(task, test=False)
-        fast = self.strategy.begin(net, state.params)
+        learned = state.params
+        support = episode.support
+        fast = self.strategy.begin(net, learned)
         boundary.check_kind(self.strategy, "begin", fast, State)
-        given = {"learned": state.params, "fast": fast, "support": episode.support}
+        given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
-        after = self.strategy.inner(
-            net,
-            state.params,
-            fast,
-            episode.support,
-            0,
-        )
+        after = self.strategy.inner(net, learned, fast, support, 0)
         boundary.check_state(self.strategy, "inner", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
-            loss = self.strategy.task_loss(
-                net,
-                state.params,
-                episode,
-                self._progress(),
-            )
+            loss = self.strategy.task_loss(net, learned, episode, self._progress())
             boundary.check_loss(self.strategy, "task_loss", loss)
         return marks
 

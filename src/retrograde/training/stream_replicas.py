@@ -150,12 +150,16 @@ def replicated(
         check_rows_apart(modules[0], probe, model)
     modules = [module.train().to(device) for module in modules]
     params, buffers = stack_module_state(modules)
-    named = modules[0].named_parameters()
-    frozen = {name for name, value in named if not value.requires_grad}
     # Frozen parameters have no optimiser slots, and no gradient is taken for them.
-    buffers |= {name: params.pop(name).detach() for name in frozen}
+    buffers |= {name: params.pop(name).detach() for name in _frozen(modules[0])}
     trainable = {name: value.detach() for name, value in params.items()}
     return Replicas(modules[0], trainable, buffers, refresh)
+
+
+def _frozen(module: nn.Module) -> set[str]:
+    """The names of the parameters that are not trained."""
+    named = module.named_parameters()
+    return {name for name, value in named if not value.requires_grad}
 
 
 class Vectorised:
@@ -347,9 +351,8 @@ class Vectorised:
         together = self._batch(rows, tables, pool)
         new = together.at(slice(self.batch))
         old = together.at(slice(self.batch, None))
-        one = new.weight.new_ones(())
-        now = one
-        past = one
+        now = new.weight.new_ones(())
+        past = now
         share = None
         if self.benchmark.weighting == "tasks":
             now = 1 / (1 + new.task.max())
@@ -413,13 +416,8 @@ class Vectorised:
         Returns:
             The state and the buffers after the step.
         """
-        after = vmap(self._one_step, in_dims=_AXES)(
-            state,
-            buffers,
-            rows,
-            tables,
-            pool,
-        )
+        step = vmap(self._one_step, in_dims=_AXES)
+        after = step(state, buffers, rows, tables, pool)
         # A compiled step takes its inputs with contiguous strides alone.
         whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)
         return whole
@@ -511,24 +509,25 @@ class Vectorised:
 
     def try_lesson(self, rows: tuple[Tensor, ...]) -> None:
         """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
-
-        def tried_lesson(
-            state: State,
-            buffers: Params,
-            rows: tuple[Tensor, ...],
-            pool: Tensor,
-        ) -> dict[str, Tensor]:
-            lesson = self._lesson(rows, pool)
-            given = {"state": state, "lesson": lesson, "net.buffers": buffers}
-            before = boundary.copied(given)
-            net = replace(self.net, buffers=buffers)
-            after = self.strategy.prepare(net, state, lesson)
-            boundary.check_state(self.strategy, "prepare", after, state)
-            return boundary.changed(given, before)
-
         inputs = (self.state, self.buffers, rows, self.train_x)
-        marks = vmap(tried_lesson, in_dims=(0, 0, 0, None))(*inputs)
+        marks = vmap(self._tried_lesson, in_dims=(0, 0, 0, None))(*inputs)
         boundary.check_unchanged(self.strategy, "prepare", marks)
+
+    def _tried_lesson(
+        self,
+        state: State,
+        buffers: Params,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
+    ) -> dict[str, Tensor]:
+        """Take one pretraining step, check its result, and mark the inputs that it changed."""
+        lesson = self._lesson(rows, pool)
+        given = {"state": state, "lesson": lesson, "net.buffers": buffers}
+        before = boundary.copied(given)
+        net = replace(self.net, buffers=buffers)
+        after = self.strategy.prepare(net, state, lesson)
+        boundary.check_state(self.strategy, "prepare", after, state)
+        return boundary.changed(given, before)
 
     def begin_all(self) -> None:
         """End the pretraining of all replicates."""
@@ -811,11 +810,7 @@ class Vectorised:
             sound &= no_nan
         hit = hit.transpose(0, 1).flatten(1)
         told = told.transpose(0, 1).flatten(1)
-        return Hits(
-            hit=hit.cpu().numpy(),
-            told=told.cpu().numpy(),
-            sound=sound.cpu().numpy(),
-        )
+        return Hits(*(value.cpu().numpy() for value in (hit, told, sound)))
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Hits` for one chunk."""
