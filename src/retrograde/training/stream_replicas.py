@@ -98,7 +98,7 @@ class CountedNet(Net):
 
 def counted(net: Net) -> CountedNet:
     """The same net with counts."""
-    values = {field.name: getattr(net, field.name) for field in fields(net)}
+    values = {entry.name: getattr(net, entry.name) for entry in fields(net)}
     return CountedNet(**values)
 
 
@@ -221,7 +221,7 @@ class Vectorised:
             name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
             for name, of_replicates in arrays.items()
         }
-        # Hooks draw by the key; each later one gets another.
+        # This is the key of `init`; every later hook gets another one.
         (key,) = self._keys("init", 0, 1)
         return tables | key
 
@@ -307,7 +307,7 @@ class Vectorised:
         self, x: Tensor, pixels: Tensor | None, task: Tensor
     ) -> Float[Tensor, "row *shape"]:
         """Images from rows of stored values; `pixels` selects the values of each task."""
-        # The black pixel at the end is there to be selected alone.
+        # Only `pixels` refers to the black pixel at the end.
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat * self.scale).reshape(-1, *self.shape)
 
