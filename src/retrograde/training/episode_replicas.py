@@ -462,15 +462,20 @@ class Episodes:
     ) -> tuple[Tensor, Tensor]:
         """Mean loss on the queries, and the number that is classified correctly."""
         query = episode.query
-        if self.benchmark.transductive:
-            outputs = net.logits(params, query.x)
-        else:
-            outputs = self._alone(net, params, episode)
-        if query.y.is_floating_point():
-            right = torch.zeros_like(query.task)
-        else:
-            right = outputs.argmax(-1) == query.y
+        outputs = self._outputs(net, params, episode)
+        right = _right(outputs, query)
         return net.losses(outputs, query.y).mean(), right.sum()
+
+    def _outputs(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> Float[Tensor, "row unit"]:
+        """Outputs for the queries, passed together if the benchmark is transductive."""
+        if self.benchmark.transductive:
+            return net.logits(params, episode.query.x)
+        return self._alone(net, params, episode)
 
     def _alone(
         self,
@@ -605,6 +610,13 @@ class Episodes:
         source = self.sources[0]
         curves = (source.curve(truth.cpu().numpy()) for truth in tasks.truth)
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
+
+
+def _right(outputs: Tensor, query: Batch) -> Tensor:
+    """True for each query that is classified correctly; 0 in regression."""
+    if query.y.is_floating_point():
+        return torch.zeros_like(query.task)
+    return outputs.argmax(-1) == query.y
 
 
 def _fit(
