@@ -1,1 +1,1 @@
-"""The two loops, and what drives a step."""
+"""The stream loop and the episode loop, and the backends that run their steps."""

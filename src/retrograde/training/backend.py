@@ -1,4 +1,4 @@
-"""What both kinds of learner report to the loop: which test examples were right, and what training used."""
+"""The interface between the stream loop and its backends: predictions, costs and outcomes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,18 +19,40 @@ from retrograde.streams.schedule import Rows, Schedule
 
 
 class Hits(NamedTuple):
-    """Whether each test example was classified right, by the scenario's rule and with its task told."""
+    """Correctness of the prediction for each test example.
+
+    Attributes:
+        hit: True if the prediction is correct under the rule of the scenario.
+        told: True if the prediction is correct when the task is given at test.
+        sound: True if no score was NaN and every parameter was finite.
+    """
 
     hit: Bool[np.ndarray, "replicate row"]
     told: Bool[np.ndarray, "replicate row"]
-    sound: Bool[np.ndarray, " replicate"]  # no score was NaN and no parameter non-finite
+    sound: Bool[np.ndarray, " replicate"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training left of one replicate: of a stream, counts of right answers, row 0 before training, then one per task."""
+    """Results of training one replicate.
 
-    fault: str  # what became non-finite, and when; empty where nothing did
+    Attributes:
+        fault: The kind of number that became non-finite, and when; empty if none did.
+        clocks: Seconds by the name of the clock.
+        counts: Steps, examples and passes through the model.
+        memory: Examples held at the end, and the bytes of these and of other state.
+        how: How the replicate was trained: backend, compilation, replicates at once.
+        tests: Number of test examples of each task of a stream.
+        correct: Correct predictions on each task of a stream: row 0 before training, then a row
+            after each task.
+        correct_told: The same counts with the task given at test.
+        adaptation: Few-shot adaptation to test tasks, for meta-strategies.
+        gradients: Gradient probes at the end of each task.
+        accounts: Accounts of forgetting, one for each task that has earlier ones.
+        course: Accuracy while the stream was learned, if the benchmark asks for it.
+    """
+
+    fault: str
     clocks: dict[str, float]
     counts: dict[str, int]
     memory: dict[str, int]
@@ -38,19 +60,19 @@ class Outcome:
     tests: list[int] = field(default_factory=list)
     correct: list[list[int]] = field(default_factory=list)
     correct_told: list[list[int]] = field(default_factory=list)
-    adaptation: Adaptation | None = None  # of episodes
+    adaptation: Adaptation | None = None
     gradients: list[Probe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     course: Course | None = None
 
     @property
     def sound(self) -> bool:
-        """Whether it is done and did not diverge."""
+        """True if training finished without diverging."""
         return not self.fault
 
 
 class Used(NamedTuple):
-    """What training one task took: steps, new examples and replayed ones."""
+    """Cost of training one task: steps, incoming examples and replayed examples."""
 
     steps: Int64[np.ndarray, " replicate"]
     new: Int64[np.ndarray, " replicate"]
@@ -58,7 +80,7 @@ class Used(NamedTuple):
 
 
 class Backend(Protocol):
-    """One or more replicates at work on their streams; the loop drives it task by task."""
+    """One or more replicates that learn their streams; the stream loop drives it task by task."""
 
     backend: str
     benchmark: Benchmark
@@ -68,51 +90,78 @@ class Backend(Protocol):
 
     @property
     def compiled(self) -> bool:
-        """Whether its step is compiled."""
+        """True if the step is compiled."""
         ...
 
     @property
     def keeps_statistics(self) -> bool:
-        """True if training moves buffers of the model, such as running statistics."""
+        """True if training changes buffers of the model, such as running statistics."""
         ...
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
-        """Learn one task."""
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
+        """Learn one task.
+
+        Args:
+            number: The number of the task, from 0.
+            progress: Called with the number of steps that were just taken.
+        """
         ...
 
     def evaluate(self, chunks: Rows) -> Hits:
-        """Predict test examples, given in chunks of one size, and leave no trace, within a task as at its end."""
+        """Predict test examples without changing the learner.
+
+        Args:
+            chunks: Rows of test examples, in chunks of one size.
+        """
         ...
 
     def parameters(self) -> Params:
-        """The model's parameters, with a leading axis for the replicates; empty where they are out of reach."""
+        """The parameters of the models, stacked over replicates; empty if they are unreachable."""
         ...
 
     def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
-        """Test examples as the model sees them, in parts of one size."""
+        """Test examples as the model receives them, in parts of one size."""
         ...
 
     def gradients(
         self, params: Params, parts: Batch
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
-        """At these parameters, the mean loss of the model's outputs on each part, in evaluation mode, and its gradient."""
+        """Mean losses of the model's outputs on each part, and their gradients.
+
+        Args:
+            params: The parameters at which the gradients are taken, stacked over replicates.
+            parts: Examples as `examples` gives them. The model is in evaluation mode.
+        """
         ...
 
     def held_examples(self) -> list[int]:
-        """How many past examples each replicate holds."""
+        """Number of past examples that each replicate holds."""
         ...
 
     def state_bytes(self) -> int:
-        """The bytes kept beside the parameters and the examples, per replicate."""
+        """Bytes of state besides the parameters and the examples, per replicate."""
         ...
 
 
-def correct(hit: Bool[np.ndarray, " row"], rows: Rows, tasks: int) -> list[int]:
-    """How many test examples of each task were right; padding does not count."""
+def correct(
+    hit: Bool[np.ndarray, " row"],
+    rows: Rows,
+    tasks: int,
+) -> list[int]:
+    """Number of correct predictions on each task.
+
+    Args:
+        hit: True for each row whose prediction is correct.
+        rows: The rows of one replicate, in chunks; padding has weight 0 and is not counted.
+        tasks: Number of tasks of the stream.
+    """
     flat = rows.reshape(-1, 4)
-    right: list[int] = (
-        np.bincount(flat[:, 1], weights=hit & (flat[:, 3] > 0), minlength=tasks)
-        .astype(int)
-        .tolist()
-    )
+    task = flat[:, 1]
+    real = flat[:, 3] > 0
+    counts = np.bincount(task, weights=hit & real, minlength=tasks)
+    right: list[int] = counts.astype(int).tolist()
     return right

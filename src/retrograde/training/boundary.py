@@ -1,7 +1,7 @@
-"""What an author's hooks give back to the engine: its shapes, its structure, and whether they left alone what they were given.
+"""Checks of values that an author's hooks return: shape, structure and unchanged inputs.
 
-All of it is verified on a trial step before anything trains. Inside `vmap` a shape is that of one replicate, as the author
-sees it.
+All of them run on a trial step before training begins. Inside `vmap`, shapes are those of one
+replicate, as the author sees them.
 """
 
 from typing import Any
@@ -17,173 +17,306 @@ from retrograde.interface.state import State
 from retrograde.parts.author_code import hook
 
 MOST = 3
-"""Tensors of a state that an error names; a bug in one line tends to spoil all of them."""
+"""Largest number of tensors that an error names; a bug in one line tends to spoil all of them."""
 
 
-def check_scores(part: object, method: str, found: Any, rows: int, units: int) -> None:
-    """Raise `UserError` unless there is a floating-point score for each example and output unit."""
+def check_scores(
+    part: object,
+    method: str,
+    found: Any,
+    rows: int,
+    units: int,
+) -> None:
+    """Check that a hook gives a real score for each example and output unit.
+
+    Raises:
+        UserError: If the shape is not (rows, units), or scores are boolean or complex.
+    """
     _check_shape(part, method, found, (rows, units), "a score for each example and output unit")
     if found.dtype == torch.bool or found.is_complex():
         raise UserError(
-            f"{hook(part, method)} gives scores, of which the highest is the answer; it gave {found.dtype}. Give real numbers."
+            f"{hook(part, method)} gives scores, of which the highest is the answer; "
+            f"it gave {found.dtype}. Give real numbers."
         )
 
 
-def check_ranks(part: object, method: str, found: Any, rows: int) -> None:
-    """Raise `UserError` unless there is a number for each example."""
+def check_ranks(
+    part: object,
+    method: str,
+    found: Any,
+    rows: int,
+) -> None:
+    """Raise `UserError` unless a hook gives a number for each example."""
     _check_shape(part, method, found, (rows,), "a number for each example")
 
 
-def check_loss(part: object, method: str, found: Any) -> None:
+def check_loss(
+    part: object,
+    method: str,
+    found: Any,
+) -> None:
     """Raise `UserError` unless a loss is a single number."""
     _check_shape(part, method, found, (), "one number, such as the mean over examples")
 
 
-def _check_shape(part: object, method: str, found: Any, wanted: tuple[int, ...], what: str) -> None:
+def _check_shape(
+    part: object,
+    method: str,
+    found: Any,
+    wanted: tuple[int, ...],
+    what: str,
+) -> None:
+    name = hook(part, method)
     if not isinstance(found, Tensor):
         raise UserError(
-            f"{hook(part, method)} gives a tensor, {what}; it gave {_called(found)}, wanted {wanted}."
+            f"{name} gives a tensor, {what}; it gave {_called(found)}, wanted {wanted}."
         )
-    if tuple(found.shape) != wanted:
-        raise UserError(
-            f"{hook(part, method)} gives {what}; it gave {tuple(found.shape)}, wanted {wanted}."
-        )
+    shape = tuple(found.shape)
+    if shape != wanted:
+        raise UserError(f"{name} gives {what}; it gave {shape}, wanted {wanted}.")
 
 
-def check_own(part: object, method: str, found: Any) -> None:
+def check_own(
+    part: object,
+    method: str,
+    found: Any,
+) -> None:
     """Raise `UserError` unless a hook gives a dictionary of tensors."""
+    rule = f"{hook(part, method)} gives a dictionary of tensors by name"
     if not isinstance(found, dict):
-        raise UserError(
-            f"{hook(part, method)} gives a dictionary of tensors by name; it gave {_called(found)}."
-        )
+        raise UserError(f"{rule}; it gave {_called(found)}.")
     for name, value in _leaves(found).items():
         if not isinstance(value, Tensor):
             raise UserError(
-                f"{hook(part, method)} gives a dictionary of tensors by name; it gave {_called(value)} for {name}. "
+                f"{rule}; it gave {_called(value)} for {name}. "
                 "Make it a tensor, such as torch.zeros(())."
             )
 
 
-def check_state(part: object, method: str, found: Any, given: State) -> None:
-    """Raise `UserError` unless a hook gives a state whose tensors have the names, shapes and dtypes of the one it was given."""
-    rule = f"{hook(part, method)} gives a State whose tensors have the names, shapes and dtypes of the one it was given"
+def check_state(
+    part: object,
+    method: str,
+    found: Any,
+    given: State,
+) -> None:
+    """Check that a hook gives a state of the same form as the one that it was given.
+
+    Raises:
+        UserError: If the names, shapes or dtypes of the tensors differ.
+    """
     check_kind(part, method, found, State)
-    before, after = _leaves(given), _leaves(found)
-    faults = [
-        *(f"{name} is missing" for name in before if name not in after),
-        *(f"{name} is new" for name in after if name not in before),
-        *(
-            fault
-            for name, value in before.items()
-            if name in after and (fault := _misfit(name, after[name], value))
-        ),
-    ]
+    before = _leaves(given)
+    after = _leaves(found)
+    missing = [f"{name} is missing" for name in before if name not in after]
+    added = [f"{name} is new" for name in after if name not in before]
+    kept = [name for name in before if name in after]
+    misfits = [_misfit(name, after[name], before[name]) for name in kept]
+    # An empty string stands for a tensor that fits.
+    faults = [*missing, *added, *filter(None, misfits)]
     if faults:
-        more = f" and {len(faults) - MOST} more" if len(faults) > MOST else ""
         raise UserError(
-            f"{rule}; {', '.join(faults[:MOST])}{more}. Tensors that come later start in init, at their final size."
+            f"{hook(part, method)} gives a State whose tensors have the names, shapes and dtypes "
+            f"of the one it was given; {_listed(faults)}. "
+            "Tensors that come later start in init, at their final size."
         )
 
 
-def _misfit(name: str, found: Any, wanted: Tensor) -> str:
+def _listed(names: list[str]) -> str:
+    """The first few names, and the number of the others."""
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + more
+
+
+def _misfit(
+    name: str,
+    found: Any,
+    wanted: Tensor,
+) -> str:
+    """The difference between a tensor and the one that is wanted; empty if there is none."""
     if not isinstance(found, Tensor):
         return f"{name} is {_called(found)}, no tensor"
     if found.shape != wanted.shape:
         return f"{name} has shape {tuple(found.shape)}, wanted {tuple(wanted.shape)}"
-    return f"{name} is {found.dtype}, wanted {wanted.dtype}" if found.dtype != wanted.dtype else ""
+    if found.dtype != wanted.dtype:
+        return f"{name} is {found.dtype}, wanted {wanted.dtype}"
+    return ""
 
 
-def check_batch(part: object, method: str, found: Any, shape: tuple[int, ...]) -> None:
-    """Raise `UserError` unless a hook gives a batch of examples of that shape, with as many labels, tasks and weights."""
+def check_batch(
+    part: object,
+    method: str,
+    found: Any,
+    shape: tuple[int, ...],
+) -> None:
+    """Check that a hook gives a batch of examples.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        found: The value that the hook gave.
+        shape: The shape of one example.
+
+    Raises:
+        UserError: If it is no batch, or labels, tasks and weights are not as many as examples.
+    """
+    name = hook(part, method)
     if not isinstance(found, Batch):
-        raise UserError(
-            f"{hook(part, method)} gives a Batch of examples; it gave {_called(found)}."
-        )
-    shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in found]
+        raise UserError(f"{name} gives a Batch of examples; it gave {_called(found)}.")
+    shapes = [_shape(value) for value in found]
+    # Without an axis in front there are no rows, and no shape fits.
     rows = len(found.x) if shapes[0] else 0
-    if shapes != [(rows, *shape), (rows,), (rows,), (rows,)]:
-        gave = ", ".join(f"{name} {each}" for name, each in zip(Batch._fields, shapes, strict=True))
+    column = (rows,)
+    if shapes != [(rows, *shape), column, column, column]:
+        fields = zip(Batch._fields, shapes, strict=True)
+        gave = ", ".join(f"{field} {size}" for field, size in fields)
         raise UserError(
-            f"{hook(part, method)} gives a Batch of examples of shape {shape}, as many y, task and weight; it gave {gave}."
+            f"{name} gives a Batch of examples of shape {shape}, as many y, task and weight; "
+            f"it gave {gave}."
         )
 
 
-def check_counts(part: object, method: str, found: Any, wanted: np.ndarray) -> None:
-    """Raise `UserError` unless there is a whole number for each step."""
-    if not (
-        isinstance(found, np.ndarray) and found.shape == wanted.shape and found.dtype.kind in "iu"
-    ):
-        gave = (
-            f"{found.dtype} of shape {found.shape}"
-            if isinstance(found, np.ndarray)
-            else _called(found)
-        )
-        raise UserError(
-            f"{hook(part, method)} gives whole numbers, an array of shape {wanted.shape}; it gave {gave}."
-        )
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def check_kind(part: object, method: str, found: Any, kind: type, none: bool = False) -> None:
-    """Raise `UserError` unless a hook gives a value of that class, or None where that is allowed."""
-    if not (isinstance(found, kind) or (none and found is None)):
-        raise UserError(
-            f"{hook(part, method)} gives a {kind.__name__}{' or None' if none else ''}; it gave {_called(found)}."
-        )
+def check_counts(
+    part: object,
+    method: str,
+    found: Any,
+    wanted: np.ndarray,
+) -> None:
+    """Raise `UserError` unless a hook gives a whole number for each step."""
+    gave = _called(found)
+    if isinstance(found, np.ndarray):
+        if found.shape == wanted.shape and found.dtype.kind in "iu":
+            return
+        gave = f"{found.dtype} of shape {found.shape}"
+    raise UserError(
+        f"{hook(part, method)} gives whole numbers, an array of shape {wanted.shape}; "
+        f"it gave {gave}."
+    )
+
+
+def check_kind(
+    part: object,
+    method: str,
+    found: Any,
+    kind: type,
+    none: bool = False,
+) -> None:
+    """Check that a hook gives an instance of a class.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        found: The value that the hook gave.
+        kind: The class.
+        none: True if None is allowed, too.
+
+    Raises:
+        UserError: If it is anything else.
+    """
+    if isinstance(found, kind) or (none and found is None):
+        return
+    allowed = f"{kind.__name__} or None" if none else kind.__name__
+    raise UserError(f"{hook(part, method)} gives a {allowed}; it gave {_called(found)}.")
 
 
 def copied(given: dict[str, Any]) -> dict[str, Tensor]:
     """A copy of every tensor that a hook is given, by name."""
-    return {name: value.clone() for name, value in _named(given).items()}
+    tensors = _named(given)
+    return {name: value.clone() for name, value in tensors.items()}
 
 
-def changed(given: dict[str, Any], before: dict[str, Tensor]) -> dict[str, Tensor]:
-    """For every tensor that a hook was given, True if the hook changed it in place; works inside `vmap`."""
-    return {name: _differs(value, before[name]).any() for name, value in _named(given).items()}
+def changed(
+    given: dict[str, Any],
+    before: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """For every tensor that a hook was given, True if the hook changed it in place.
+
+    Works inside `vmap`.
+
+    Args:
+        given: The arguments of the hook, by name.
+        before: Their copies from before the call, as made by `copied`.
+    """
+    marks = {}
+    for name, value in _named(given).items():
+        marks[name] = _differs(value, before[name]).any()
+    return marks
 
 
 def _differs(now: Tensor, before: Tensor) -> Tensor:
     differs = now != before
-    return differs & ~(now.isnan() & before.isnan()) if now.is_floating_point() else differs
+    if not now.is_floating_point():
+        return differs
+    # NaN never equals itself: a number that was NaN and still is was not changed.
+    unchanged = now.isnan() & before.isnan()
+    return differs & ~unchanged
 
 
-def check_unchanged(part: object, method: str, marks: dict[str, Tensor]) -> None:
-    """Raise `UserError` where a hook changed what it was given, in any replicate."""
+def check_unchanged(
+    part: object,
+    method: str,
+    marks: dict[str, Tensor],
+) -> None:
+    """Check that a hook left its inputs as they were.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        marks: The result of `changed`, with any leading axes.
+
+    Raises:
+        UserError: If a tensor was changed in place in any replicate.
+    """
     names = [name for name, mark in marks.items() if bool(mark.any())]
     if names:
-        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         raise UserError(
-            f"{hook(part, method)} changes {', '.join(names[:MOST])}{more} in place, which others read; return new tensors: "
-            "x - y for x.sub_(y), torch.where for x[mask] = y, {**old, name: new} for old[name] = new."
+            f"{hook(part, method)} changes {_listed(names)} in place, which others read; "
+            "return new tensors: x - y for x.sub_(y), torch.where for x[mask] = y, "
+            "{**old, name: new} for old[name] = new."
         )
 
 
 def _named(given: dict[str, Any]) -> dict[str, Tensor]:
-    """Every tensor of what a hook is given, by the name under which its author knows it."""
-    pairs = (
-        (root + _joined(name), value)
-        for root, tree in given.items()
-        for name, value in _leaves(tree).items()
-    )
-    return {name: value for name, value in pairs if isinstance(value, Tensor)}
+    """Every tensor in the arguments of a hook, by the name under which its author knows it."""
+    named: dict[str, Tensor] = {}
+    for root, tree in given.items():
+        for name, value in _leaves(tree).items():
+            if isinstance(value, Tensor):
+                named[root + _joined(name)] = value
+    return named
 
 
 def _joined(name: str) -> str:
-    return name if not name or name.startswith((".", "[")) else f".{name}"
+    """The name of a leaf as it follows that of its tree."""
+    # The tree may be a tensor itself, or a dictionary.
+    if not name or name.startswith((".", "[")):
+        return name
+    return f".{name}"
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    """Every leaf of a structure by its path, as one writes it: `extra['seen']` of a state."""
-    leaves = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(tree)[0]}
-    return {name.lstrip("."): leaf for name, leaf in leaves.items()}
+    """Every leaf of a structure by its path as an author writes it, such as `extra['seen']`."""
+    leaves = {}
+    for path, leaf in pytree.tree_flatten_with_path(tree)[0]:
+        # A path starts with a dot if the tree has fields.
+        name = pytree.keystr(path).lstrip(".")
+        leaves[name] = leaf
+    return leaves
 
 
 def _called(value: object) -> str:
+    """The kind and size of a value, for an error."""
     if value is None:
         return "None"
+    kind = type(value).__name__
     if isinstance(value, tuple | list | dict):
-        return f"a {type(value).__name__} of {len(value)}"
-    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""
-    return f"{_article(type(value).__name__)}{shape}"
+        return f"a {kind} of {len(value)}"
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{_article(kind)} of shape {tuple(value.shape)}"
+    return _article(kind)
 
 
 def _article(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Clocks: seconds by what they were spent on."""
+"""Clocks that add up seconds by the activity on which they were spent."""
 
 import time
 from collections import defaultdict
@@ -12,32 +12,44 @@ import torch
 
 
 class Clocks:
-    """Seconds by name, device-synchronised; a clock inside another stops the outer one."""
+    """Seconds by name, synchronised with the device.
+
+    A clock that runs inside another one stops the outer one meanwhile.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds: dict[str, float] = defaultdict(float)
-        self._inside = 0.0  # seconds that clocks inside the running one took
+        self._inside = 0.0  # seconds of the clocks inside the running one
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Add the time inside the block to clock `name`."""
         self._synchronise()
-        start, outer, self._inside = time.perf_counter(), self._inside, 0.0
+        outer = self._inside
+        self._inside = 0.0
+        start = time.perf_counter()
         try:
             yield
         finally:
             self._synchronise()
             taken = time.perf_counter() - start
             self.seconds[name] += taken - self._inside
+            # To the surrounding clock, this whole block is time inside.
             self._inside = outer + taken
 
     def rename(self, name: str, other: str) -> None:
-        """Add the seconds of clock `name` to clock `other`, for blocks whose clock is known when they end."""
+        """Move the seconds of clock `name` to clock `other`.
+
+        For blocks whose clock is known only when they end.
+        """
         self.seconds[other] += self.seconds.pop(name)
 
     def each(self, calls: Iterable[Callable[[], object]]) -> float:
-        """The median seconds of the first calls but one: of twenty, or of as many as begin within a tenth of a second."""
+        """Median seconds per call, after one warm-up call.
+
+        At most 20 calls are timed, or those that begin within `ENOUGH` seconds.
+        """
         taken: list[float] = []
         for call in islice(calls, 21):
             with self("each"):
@@ -45,21 +57,31 @@ class Clocks:
             taken.append(self.seconds.pop("each"))
             if len(taken) > 1 and sum(taken) > ENOUGH:
                 break
-        return median(taken[1:] or taken or [0.0])
+        # With a single call the warm-up is all there is.
+        timed = taken[1:] or taken or [0.0]
+        return median(timed)
 
     def _synchronise(self) -> None:
+        # CUDA calls return before their kernels end.
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 ENOUGH = 0.1
-"""Seconds that calls are timed for."""
+"""Seconds after which no further call is timed."""
 
 
 class Pace(NamedTuple):
-    """How fast replicates would train, in seconds: until the first step, for one step of each kind, and for all steps."""
+    """Expected seconds of training.
+
+    Attributes:
+        ready: Seconds until the first step, compilation included.
+        step: Seconds for one step of each kind.
+        rest: Seconds for all steps.
+        note: Why the step is not compiled, if compiling was tried.
+    """
 
     ready: float
     step: float
     rest: float
-    note: str | None = None  # why it is not compiled, where that was tried
+    note: str | None = None

@@ -1,4 +1,4 @@
-"""Compiling a step where that pays, and what a compiled step asks of the state."""
+"""Compilation of steps, with one graph shared between cells that differ in sizes alone."""
 
 import copy
 import os
@@ -18,8 +18,22 @@ from retrograde.process import keep_memory
 Compile = Literal["auto", "on", "off"]
 
 
-def tried(mode: Compile, compile_: Callable[[], None]) -> str | None:
-    """Compile unless that is off; returns why it failed, if it did, and raises `UserError` where it was asked for."""
+def tried(
+    mode: Compile,
+    compile_: Callable[[], None],
+) -> str | None:
+    """Compile unless that is off.
+
+    Args:
+        mode: "on" makes a failure an error; "auto" returns it.
+        compile_: Compiles, and raises an exception if that fails.
+
+    Returns:
+        The first line of the reason for a failure; None if there was none.
+
+    Raises:
+        UserError: If compiling fails and was asked for.
+    """
     if mode == "off":
         return None
     try:
@@ -31,61 +45,101 @@ def tried(mode: Compile, compile_: Callable[[], None]) -> str | None:
     return None
 
 
-Twice = Callable[[Callable[..., Any]], Any]
-"""Calls a step with a cell's inputs, and again with what came out, which is to go in without a new graph; returns the last."""
+_Step = Callable[..., Any]
+
+Twice = Callable[[_Step], Any]
+"""Calls a step with the inputs of a cell and again with its outputs; returns the second outputs.
+
+The second call shows that outputs go back in without a new graph.
+"""
 
 
-def compile_step(backend: Any, step: Callable[..., Any], twice: Twice) -> Callable[..., Any]:
-    """A step of a backend, compiled for the inputs with which `twice` calls it; the graph of the cell before, where it serves.
+def compile_step(
+    backend: Any,
+    step: _Step,
+    twice: Twice,
+) -> _Step:
+    """Compile a step of a backend, or reuse the graph of the previous cell.
 
-    It serves cells that differ in nothing but the `sizes` of the strategy's settings, which go in as tensors. A strategy that
-    makes a case or a constant of one has a graph of its own.
+    A graph serves all cells that differ only in the `sizes` of the strategy's settings, which are
+    passed to it as tensors. If a strategy branches on a size or makes a constant of it, each of its
+    cells has a graph of its own.
+
+    Args:
+        backend: The replicates to train. Its strategy and its state take part in the graph.
+        step: The unbound method of the backend's class.
+        twice: Calls a step with the inputs for which it is compiled.
+
+    Raises:
+        UserError: If there is no compiler for the device.
     """
     check_compiler(backend.device)
     keep_memory()
     sizes = backend.strategy.sizes()
-    if not sizes or _SERVING.get(step, (None, None))[0] == _constants(backend, {}):
+    cached_constants, _ = _SERVING.get(step, (None, None))
+    # A cached graph without tensors for sizes already serves this very cell.
+    if not sizes or cached_constants == _constants(backend, {}):
         return _compiled(backend, step, twice, {})
     try:
         return _compiled(backend, step, twice, sizes)
+    # Tracing a strategy that branches on a tensor can fail in any way.
     except Exception:
         return _compiled(backend, step, twice, {})
 
 
-_SERVING: dict[Callable[..., Any], tuple[Hashable, Callable[..., Any]]] = {}
-"""For each step of a backend: what the last cell has as constants, and its graph."""
+_SERVING: dict[_Step, tuple[Hashable, _Step]] = {}
+"""For each step of a backend: the constants of the last cell, and its graph."""
 
 
 def _compiled(
-    backend: Any, step: Callable[..., Any], twice: Twice, sizes: Mapping[str, float]
-) -> Callable[..., Any]:
+    backend: Any,
+    step: _Step,
+    twice: Twice,
+    sizes: Mapping[str, float],
+) -> _Step:
     constants = _constants(backend, sizes)
-    of_last, graph = _SERVING.get(step, (None, None))
-    found = graph if of_last == constants else None
+    cached_constants, cached_graph = _SERVING.get(step, (None, None))
+    graph = cached_graph if cached_constants == constants else None
     try:
-        if found is None:
-            if graph:
+        if graph is None:
+            # One graph at a time: they are large, and cells come in order.
+            if cached_graph:
                 forget()
-            found = torch.compile(
-                _apart(step), fullgraph=True, dynamic=False, options=_options(backend.device)
-            )
-            twice(
-                partial(found, _with(backend, dict.fromkeys(sizes, float("nan"))))
-            )  # so that a size made a constant is seen
-        own = partial(found, _with(backend, sizes))
-        _check_shared(backend, twice(own) if sizes else None)
+            graph = _new_graph(backend, step, twice, sizes)
+        compiled = partial(graph, _with(backend, sizes))
+        _check_shared(backend, twice(compiled) if sizes else None)
     except Exception:
+        # A half-made graph must not serve the next cell.
         forget()
         raise
-    _SERVING[step] = constants, found
-    return own
+    _SERVING[step] = constants, graph
+    return compiled
 
 
-def _apart(step: Any) -> Callable[..., Any]:
+def _new_graph(
+    backend: Any,
+    step: _Step,
+    twice: Twice,
+    sizes: Mapping[str, float],
+) -> _Step:
+    options = _options(backend.device)
+    graph = torch.compile(
+        _apart(step),
+        fullgraph=True,
+        dynamic=False,
+        options=options,
+    )
+    # Traced with NaN, a size that became a constant spoils every later result and is seen.
+    unknown = dict.fromkeys(sizes, float("nan"))
+    twice(partial(graph, _with(backend, unknown)))
+    return graph
+
+
+def _apart(step: Any) -> _Step:
     """Return the same function with a code object of its own.
 
-    torch stores graphs by code object and tells those of one code object apart by guards. Our graphs have no guards, so that
-    backends with one code object would take each other's graphs.
+    torch stores graphs by code object and tells those of one code object apart by guards. Our
+    graphs have no guards, so that backends with one code object would take each other's graphs.
     """
     return FunctionType(
         step.__code__.replace(),
@@ -106,73 +160,105 @@ def forget() -> None:
 
 
 class _NotShared(Exception):
-    """A graph that takes sizes as tensors does not do what the step does."""
+    """A graph that takes sizes as tensors differs from the eager step."""
 
 
 def _check_shared(backend: Any, after: Any) -> None:
-    """Raise `_NotShared` where a size is a constant of the graph, or makes doubles of the state's numbers."""
+    """Check the outputs of a graph that takes sizes as tensors.
+
+    Args:
+        backend: The replicates whose state the outputs replace.
+        after: The outputs; None if the graph takes no sizes.
+
+    Raises:
+        _NotShared: If a size is a constant of the graph, or turns numbers of the state to doubles.
+    """
     if after is None:
         return
-    if any(leaf.isnan().any() for leaf in pytree.tree_leaves(after)):
+    leaves = pytree.tree_leaves(after)
+    if any(leaf.isnan().any() for leaf in leaves):
         raise _NotShared
-    if form(after) not in (form(backend.state), form((backend.state, backend.buffers))):
+    # A meta-step gives the state alone, a step of a stream the buffers as well.
+    state = backend.state
+    if form(after) not in (form(state), form((state, backend.buffers))):
         raise _NotShared
 
 
-def _with(backend: Any, sizes: Mapping[str, float]) -> Any:
-    """The backend with tensors for some numbers among its strategy's settings."""
-    twin, twin.strategy = (copy.copy(each) for each in (backend, backend.strategy))
+def _with(
+    backend: Any,
+    sizes: Mapping[str, float],
+) -> Any:
+    """A copy of the backend whose strategy has tensors for some of its settings."""
+    twin = copy.copy(backend)
+    strategy = copy.copy(backend.strategy)
+    twin.strategy = strategy
     for name, value in sizes.items():
-        object.__setattr__(
-            twin.strategy, name, torch.tensor(value, dtype=torch.float64, device=backend.device)
-        )
+        size = torch.tensor(value, dtype=torch.float64, device=backend.device)
+        # A strategy is frozen; this copy never leaves the graph.
+        object.__setattr__(strategy, name, size)
     return twin
 
 
-def _constants(backend: Any, sizes: Mapping[str, float]) -> Hashable:
-    """What a graph has in it that may differ between cells."""
-    benchmark, strategy = backend.benchmark, backend.strategy
-    rest = {name: value for name, value in strategy.settings().items() if name not in sizes}
-    own = backend.constants(), form((backend.state, backend.buffers)), torch.get_num_threads()
+def _constants(
+    backend: Any,
+    sizes: Mapping[str, float],
+) -> Hashable:
+    """The constants of a graph that may differ between cells."""
+    benchmark = backend.benchmark
+    strategy = backend.strategy
+    settings = strategy.settings().items()
+    fixed = {name: value for name, value in settings if name not in sizes}
+    state = form((backend.state, backend.buffers))
+    # Kernels for the CPU are compiled for a number of threads.
+    threads = torch.get_num_threads()
+    values = (benchmark.settings(), fixed, backend.constants(), state, threads)
     return (
         type(benchmark),
         type(strategy),
         str(backend.device),
-        repr((benchmark.settings(), rest, *own)),
+        repr(values),
     )
 
 
 def _options(device: torch.device) -> dict[str, Any]:
+    # Shapes are static, and guards took 0.1 ms a step.
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    # shapes are static; guards took 0.1 ms a step
     if device.type == "cpu":
-        options["cpp_wrapper"] = (
-            True  # calls between kernels in C++: in Python they took a tenth of La-MAML's update
-        )
-        options["realize_reads_threshold"] = (
-            1  # compute once what is used again: images were cut in every inner step
-        )
+        # Calls between kernels in C++: in Python they took a tenth of La-MAML's update.
+        options["cpp_wrapper"] = True
+        # Compute once what is read again: images were gathered in every inner step.
+        options["realize_reads_threshold"] = 1
     return options
 
 
 def separate(state: State) -> State:
-    """The state, every tensor contiguous and apart from all others: a compiled step keeps strides, and what was one tensor."""
+    """The state with contiguous tensors that share no storage.
+
+    A compiled step keeps the strides of its inputs, and takes tensors that were one for one.
+    """
     copied: State = pytree.tree_map(
         lambda value: value.clone(memory_format=torch.contiguous_format), state
     )
     return copied
 
 
-def form(state: State | tuple[Any, ...]) -> list[tuple[str, tuple[int, ...], str]]:
+_Form = tuple[str, tuple[int, ...], str]
+
+
+def form(state: State | tuple[Any, ...]) -> list[_Form]:
     """The name, shape and dtype of every tensor of a state, or of several."""
-    leaves = pytree.tree_flatten_with_path(state)[0]
-    return [(pytree.keystr(path), tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves]
+    forms = []
+    for path, leaf in pytree.tree_flatten_with_path(state)[0]:
+        name = pytree.keystr(path)
+        forms.append((name, tuple(leaf.shape), str(leaf.dtype)))
+    return forms
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise `UserError` where a step for the CPU cannot be compiled for want of a C++ compiler."""
+    """Raise `UserError` if compiling for the CPU needs a C++ compiler and there is none."""
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and not shutil.which(compiler):
         raise UserError(
-            f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. Install g++ or set CXX."
+            f"Compiling needs a C++ compiler, and {compiler!r} is not on the path. "
+            "Install g++ or set CXX."
         )

@@ -1,7 +1,9 @@
-"""The episode loop: meta-train, look at new tasks along the way, and test on tasks never seen."""
+"""The episode loop: meta-train, check on validation tasks along the way, and test on new tasks."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,12 +12,12 @@ from retrograde.episodes.distribution import Distribution
 from retrograde.errors import UserError
 from retrograde.interface.episodic import Episodic
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.records.few_shot import WATCHED, Adaptation, Check, InnerAccount
+from retrograde.records.few_shot import WATCHED, Adaptation, Check, Fit, InnerAccount
 from retrograde.records.gradient_probe import rounded
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks, Pace
 from retrograde.training.compiling import Compile
-from retrograde.training.episode_replicas import Booked, Episodes, Tasks
+from retrograde.training.episode_replicas import Booked, Episodes, Measured, Tasks
 
 
 def meta_train(
@@ -27,7 +29,20 @@ def meta_train(
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Meta-train replicates of one cell, with checks along the way, and test them."""
+    """Meta-train replicates of one cell, check them along the way, and test them.
+
+    Args:
+        benchmark: The benchmark of the cell.
+        strategy: The meta-strategy of the cell.
+        sources: The distribution over tasks of each replicate.
+        seeds: The seed of each replicate.
+        device: The device to train on.
+        mode: Compilation of the meta-step.
+        progress: Called with the number of meta-steps that were just taken.
+
+    Returns:
+        The results of each replicate.
+    """
     clocks = Clocks(device)
     episodes = Episodes(benchmark, strategy, sources, seeds, device)
     note = None
@@ -41,11 +56,9 @@ def meta_train(
         with clocks("train"):
             episodes.learn(end - episodes.done, progress)
         checks.append(_check(episodes, clocks))
-        sound = episodes.sound()
-        faults = [
-            fault or ("" if ok else _LOST.format(end))
-            for fault, ok in zip(faults, sound, strict=True)
-        ]
+        # The first fault of a replicate stays.
+        for i in np.flatnonzero(~episodes.sound()):
+            faults[i] = faults[i] or _LOST.format(end)
         if all(faults):
             break
     return _outcomes(episodes, checks, faults, clocks, note)
@@ -59,7 +72,7 @@ def pace(
     device: torch.device,
     mode: Compile,
 ) -> Pace:
-    """How fast replicates of one cell would meta-train."""
+    """Expected seconds of meta-training replicates of one cell, from a few timed steps."""
     clocks = Clocks(device)
     with clocks("ready"):
         episodes = Episodes(benchmark, strategy, sources, seeds, device)
@@ -72,34 +85,61 @@ _LOST = "A parameter became non-finite by meta-iteration {}."
 
 
 def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
-    """The iterations at which meta-training is checked; 0 alone, where there is nothing to meta-learn."""
+    """The iterations after which meta-training is checked; 0 alone if nothing is meta-learned."""
     checks = min(benchmark.checks, benchmark.iterations) if strategy.trains else 0
-    return sorted({0} | {-(-benchmark.iterations * n // checks) for n in range(1, checks + 1)})
+    ends = {0}
+    for number in range(1, checks + 1):
+        # Two minus signs round up.
+        ends.add(-(-benchmark.iterations * number // checks))
+    return sorted(ends)
 
 
 def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
+    """Measure all replicates on tasks of meta-validation."""
+    # Tasks are drawn by axes without an index, so that every check sees the same ones.
     with clocks("evaluate"):
-        new = episodes.draw("validation", WATCHED, "validation")
-        measured = episodes.measure(new)
+        tasks = episodes.draw("validation", WATCHED, "validation")
+        measured = episodes.measure(tasks)
     with clocks("probe"):
-        cosines = rounded(episodes.alignment(new, 0)[:, 0])
-        seen = rounded(
-            episodes.alignment(episodes.draw("train", WATCHED, "probe"), 0, test=False)[:, 0]
+        cosines = episodes.alignment(tasks, 0)
+        seen_tasks = episodes.draw("train", WATCHED, "probe")
+        seen_cosines = episodes.alignment(seen_tasks, 0, test=False)
+    loss = measured.loss.mean(2)
+    accuracy = measured.correct.float().mean(2) / episodes.queries_per_task()
+    cosine = rounded(cosines[:, 0])
+    cosine_seen = rounded(seen_cosines[:, 0])
+    checks = []
+    for i in range(len(episodes.seeds)):
+        check = Check(
+            iteration=episodes.done,
+            loss=rounded(loss[i]),
+            accuracy=[] if episodes.regression else rounded(accuracy[i]),
+            cosine=cosine[i],
+            cosine_seen=cosine_seen[i],
         )
-    loss, accuracy = (
-        measured.loss.mean(2),
-        measured.correct.float().mean(2) / episodes.queries_per_task(),
-    )
-    return [
-        Check(
-            episodes.done,
-            rounded(loss[i]),
-            [] if episodes.regression else rounded(accuracy[i]),
-            c,
-            s,
-        )
-        for i, (c, s) in enumerate(zip(cosines, seen, strict=True))
-    ]
+        checks.append(check)
+    return checks
+
+
+class _Tested(NamedTuple):
+    """Measurements on test tasks, for all replicates."""
+
+    measured: Measured
+    cosines: Float[Tensor, "replicate step"]
+    booked: Booked
+    fits: list[list[Fit]]
+
+
+def _test(episodes: Episodes, clocks: Clocks) -> _Tested:
+    steps = episodes.strategy.test_steps
+    with clocks("evaluate"):
+        tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
+        measured = episodes.measure(tasks)
+    with clocks("probe"):
+        watched = Tasks(*(part[:, :WATCHED] for part in tasks))
+        cosines = episodes.alignment(watched, steps)
+        booked = episodes.account(watched, steps)
+    return _Tested(measured, cosines, booked, episodes.fits(tasks))
 
 
 def _outcomes(
@@ -109,19 +149,8 @@ def _outcomes(
     clocks: Clocks,
     note: str | None,
 ) -> list[Outcome]:
-    with clocks("evaluate"):
-        tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
-        measured = episodes.measure(tasks)
-    with clocks("probe"):
-        watched = Tasks(*(part[:, :WATCHED] for part in tasks))
-        cosines = episodes.alignment(watched, episodes.strategy.test_steps)
-        booked = episodes.account(watched, episodes.strategy.test_steps)
-    fits = episodes.fits(tasks)
+    tested = _test(episodes, clocks)
     replicates = len(episodes.seeds)
-    faults = [
-        fault or _tested_fault(*tested)
-        for fault, *tested in zip(faults, measured.loss, cosines, strict=True)
-    ]
     how = {
         "backend": "pure",
         "compiled": episodes.compiled,
@@ -129,45 +158,70 @@ def _outcomes(
         "replicates": replicates,
         "steps": episodes.done,
     }
-    counts = {"steps": episodes.done, "new": episodes.seen, "replayed": 0}
-    counts |= {name: episodes.done * rows for name, rows in episodes.tally.items()}
+    passes = {name: episodes.done * rows for name, rows in episodes.tally.items()}
+    counts = {
+        "steps": episodes.done,
+        "new": episodes.seen,
+        "replayed": 0,
+        **passes,
+    }
     memory = {"examples": 0, "bytes": 0, "state_bytes": episodes.state_bytes()}
+    outcomes = []
+    for i in range(replicates):
+        loss = tested.measured.loss[i]
+        fault = faults[i] or _tested_fault(loss, tested.cosines[i])
+        # Numbers of a replicate that diverged are not kept.
+        adaptation = None if fault else _adaptation(episodes, checks, tested, i)
+        seconds = dict(clocks.seconds)
+        outcomes.append(Outcome(fault, seconds, counts, memory, how, adaptation=adaptation))
+    return outcomes
 
-    def outcome(i: int) -> Outcome:
-        if faults[i]:
-            return Outcome(faults[i], dict(clocks.seconds), counts, memory, how)
-        correct = [] if episodes.regression else measured.correct[i].tolist()
-        adaptation = Adaptation(
-            [rounded(step) for step in measured.loss[i]], correct, episodes.queries_per_task(), rounded(cosines[i]),
-            [check[i] for check in checks if check[i].finite()], fits[i], _accounts(booked, i),
-        )  # fmt: skip
-        return Outcome("", dict(clocks.seconds), counts, memory, how, adaptation=adaptation)
 
-    return [outcome(i) for i in range(replicates)]
+def _adaptation(
+    episodes: Episodes,
+    checks: list[list[Check]],
+    tested: _Tested,
+    replicate: int,
+) -> Adaptation:
+    """Few-shot adaptation of one replicate, whose measurements are finite."""
+    measured = tested.measured
+    of_replicate = [check[replicate] for check in checks]
+    return Adaptation(
+        loss=[rounded(step) for step in measured.loss[replicate]],
+        correct=[] if episodes.regression else measured.correct[replicate].tolist(),
+        queries=episodes.queries_per_task(),
+        cosine=rounded(tested.cosines[replicate]),
+        checks=[check for check in of_replicate if check.finite()],
+        fits=tested.fits[replicate],
+        accounts=_accounts(tested.booked, replicate),
+    )
 
 
 def _accounts(booked: Booked, replicate: int) -> list[InnerAccount]:
-    """The account of each inner step of one replicate; none if a number is not finite."""
-    if not all(bool(part[replicate].isfinite().all()) for part in booked):
+    """The account of each inner step of one replicate; empty if a number is not finite."""
+    numbers = [part[replicate] for part in booked]
+    if not all(bool(part.isfinite().all()) for part in numbers):
         return []
-    return [
-        InnerAccount(*step)
-        for step in zip(*(rounded(part[replicate]) for part in booked), strict=True)
-    ]
+    steps = zip(*map(rounded, numbers), strict=True)
+    return [InnerAccount(*step) for step in steps]
 
 
-def _tested_fault(loss: Float[Tensor, "step task"], cosine: Float[Tensor, " step"]) -> str:
-    """What first became non-finite on test tasks, and when; nothing, if nothing did."""
-    lost, odd = ~loss.isfinite(), ~cosine.isfinite()
-    if not (lost.any() or odd.any()):
+def _tested_fault(
+    loss: Float[Tensor, "step task"],
+    cosine: Float[Tensor, " step"],
+) -> str:
+    """The first number that became non-finite on test tasks, and when; empty if none did."""
+    lost_loss = ~loss.isfinite()
+    lost_cosine = ~cosine.isfinite()
+    if not (lost_loss.any() or lost_cosine.any()):
         return ""
-    step = int((lost.any(1) | odd).int().argmax())
-    tasks = int(lost[step].sum())
-    what = (
-        f"loss of {_counted(tasks, 'test task')}"
-        if tasks
-        else "cosine between the gradients on test tasks"
-    )
+    lost = lost_loss.any(1) | lost_cosine
+    # `argmax` of ones and zeros is the first one.
+    step = int(lost.int().argmax())
+    tasks = int(lost_loss[step].sum())
+    what = "cosine between the gradients on test tasks"
+    if tasks:
+        what = f"loss of {_counted(tasks, 'test task')}"
     return f"The {what} became non-finite after {_counted(step, 'inner step')}."
 
 
@@ -175,16 +229,39 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def parameters(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> int:
-    """How many numbers the model has."""
-    episodes = Episodes(benchmark, strategy, [source], [0], torch.device("cpu"))
-    return sum(value.numel() for value in episodes.net.own(episodes.state.params).values())
+def parameters(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    source: Distribution,
+) -> int:
+    """Number of parameters of the model, without those that the strategy adds."""
+    episodes = Episodes(
+        benchmark,
+        strategy,
+        [source],
+        [0],
+        torch.device("cpu"),
+    )
+    params = episodes.net.own(episodes.state.params)
+    return sum(value.numel() for value in params.values())
 
 
-def check(benchmark: Episodic, strategy: MetaStrategy, source: Distribution) -> None:
-    """Raise `UserError` where the cell cannot be trained: facts that are not there, a model or a head that does not fit."""
+def check(
+    benchmark: Episodic,
+    strategy: MetaStrategy,
+    source: Distribution,
+) -> None:
+    """Check that a cell can be meta-trained, by a trial step.
+
+    Raises:
+        UserError: If the strategy needs facts of tasks that have none, the model or a head does
+            not fit, or a hook breaks a rule.
+    """
     if strategy.told and not source.facts:
         raise UserError(
-            f"{type(strategy).__name__} is told the facts of each task, and {type(benchmark).__name__} has none. Leave it out."
+            f"{type(strategy).__name__} is told the facts of each task, and "
+            f"{type(benchmark).__name__} has none. Leave it out."
         )
-    Episodes(benchmark, strategy, [source], [0], torch.device("cpu")).try_out()
+    device = torch.device("cpu")
+    episodes = Episodes(benchmark, strategy, [source], [0], device)
+    episodes.try_out()

@@ -1,4 +1,4 @@
-"""Meta-strategies at work: one meta-step for all replicates and tasks at once, and what adapting to tasks brings."""
+"""Meta-steps of all replicates and tasks at once, and measurements of adapting to new tasks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,18 +28,30 @@ from retrograde.records.gradient_probe import rounded
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, separate, tried
-from retrograde.training.stream_replicas import counted, replicated
+from retrograde.training.stream_replicas import counted, finite, replicated
 
 BLOCK = 50
-"""Meta-iterations whose tasks are drawn at once."""
+"""Number of meta-iterations whose tasks are drawn at once."""
 CURVES = 2
-"""Test tasks whose fits are kept, where tasks are curves."""
+"""Number of test tasks whose fits are kept, if tasks are curves."""
 NUMBERS = {"cpu": 2_000_000, "cuda": 200_000_000}
-"""Numbers in the examples and parameters of tasks that are measured at once, of all replicates; activations come on top."""
+"""Limit of the tasks that are measured at once, by device.
+
+It counts the numbers in their examples and adapted parameters, of all replicates; activations come
+on top.
+"""
 
 
 class Tasks(NamedTuple):
-    """Drawn tasks as tensors; on the way to a strategy the leading axis is the replicate."""
+    """Tasks as tensors.
+
+    The leading axes are replicate and task where tasks are drawn; `vmap` removes them.
+
+    Attributes:
+        x: Examples of each task, the support first.
+        y: Labels, or targets in regression.
+        truth: The facts (parameters) of each task.
+    """
 
     x: Tensor
     y: Tensor
@@ -47,16 +59,19 @@ class Tasks(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What adapting to tasks brought, after 0, 1, ... inner steps."""
+    """Results on the queries of tasks after 0, 1, ... inner steps.
+
+    Attributes:
+        loss: Mean loss on the queries of each task.
+        correct: Number of queries of each task that are classified correctly; 0 in regression.
+    """
 
     loss: Float[Tensor, "replicate step task"]
-    correct: Int64[
-        Tensor, "replicate step task"
-    ]  # right answers to the task's queries; 0 in regression
+    correct: Int64[Tensor, "replicate step task"]
 
 
 class Booked(NamedTuple):
-    """The account of inner steps, of tasks or means over them."""
+    """The account of inner steps of a task, or means over tasks; see `InnerAccount`."""
 
     observed: Tensor
     slope: Tensor
@@ -64,14 +79,27 @@ class Booked(NamedTuple):
     exposure: Tensor
 
 
-def _booked(net: Net, start: Params, end: Params, query: Batch) -> Booked:
-    """The account of one inner step: the query's gradients along it, integrated by Simpson's rule."""
+def _booked(
+    net: Net,
+    start: Params,
+    end: Params,
+    query: Batch,
+) -> Booked:
+    """The account of one inner step, by Simpson's rule along the step.
+
+    Args:
+        net: The model.
+        start: The parameters before the step.
+        end: The parameters after it.
+        query: The examples whose loss is accounted for.
+    """
     step = {name: end[name] - value for name, value in start.items()}
     middle = {name: (end[name] + value) / 2 for name, value in start.items()}
     gradients = [net.grad(params, query) for params in (start, middle, end)]
-    first, between, last = (dot(each, step) for each in gradients)
-    lengths = [dot(each, each).sqrt() for each in (step, gradients[0], gradients[-1])]
-    exposure = lengths[0] * (lengths[1] + lengths[2]) / 2
+    first, between, last = (dot(gradient, step) for gradient in gradients)
+    ends = (step, gradients[0], gradients[-1])
+    step_length, start_length, end_length = (dot(vector, vector).sqrt() for vector in ends)
+    exposure = step_length * (start_length + end_length) / 2
     observed = net.loss(end, query) - net.loss(start, query)
     return Booked(observed, first, simpson(first, between, last) - first, exposure)
 
@@ -87,32 +115,33 @@ class Episodes:
         seeds: list[int],
         device: torch.device,
     ) -> None:
-        self.benchmark, self.strategy, self.sources, self.seeds, self.device = (
-            benchmark,
-            strategy,
-            sources,
-            seeds,
-            device,
-        )
-        self.shots = {
-            False: benchmark.shots,
-            True: benchmark.test_shots or benchmark.shots,
-        }  # by whether it is a test
+        self.benchmark = benchmark
+        self.strategy = strategy
+        self.sources = sources
+        self.seeds = seeds
+        self.device = device
+        # By whether tasks are those of a test or of meta-training.
+        self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
-        drawn = Tasks(*(part[0, 0].cpu() for part in self.draw("train", 1, "probe")))
+        batch = self.draw("train", 1, "probe")
+        drawn = Tasks(*(part[0, 0].cpu() for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn)
         replicas = replicated(benchmark.model, probe, sources[0].outputs, seeds, device)
         if replicas.refresh:
             raise UserError(
-                f"Meta-learning takes models whose buffers training leaves alone; model={benchmark.model} keeps running "
-                "statistics. Build its normalisation with track_running_stats=False."
+                "Meta-learning takes models whose buffers training leaves alone; "
+                f"model={benchmark.model} keeps running statistics. "
+                "Build its normalisation with track_running_stats=False."
             )
         self.buffers = replicas.buffers
-        self.net = Net(replicas.module, OPTIMIZERS[benchmark.optimizer](), losses=benchmark.losses)
-        self.state = separate(vmap(self._initial)(replicas.params, self.buffers))
+        optimizer = OPTIMIZERS[benchmark.optimizer]()
+        self.net = Net(replicas.module, optimizer, losses=benchmark.losses)
+        initial = vmap(self._initial)(replicas.params, self.buffers)
+        self.state = separate(initial)
         self.batches = self._batches()
-        self.done = self.seen = 0  # meta-iterations, and examples in them
+        self.done = 0  # meta-iterations
+        self.seen = 0  # examples in these
         self._step: Callable[..., State] = self.step_all
         self.compiled = False
         self.tally: dict[str, int] = {}
@@ -120,141 +149,221 @@ class Episodes:
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
         boundary.check_own(self.strategy, "learned", learned)
-        return State(
-            learned, self.net.optimizer.init(learned) if self.strategy.descends else {}, {}
-        )
+        slots = self.net.optimizer.init(learned) if self.strategy.descends else {}
+        return State(learned, slots, {})
 
-    def draw(self, partition: Partition, count: int, axis: str, *index: int) -> Tasks:
-        """The same number of tasks for every replicate, with the shots and queries of training or of testing."""
+    def draw(
+        self,
+        partition: Partition,
+        count: int,
+        axis: str,
+        *index: int,
+    ) -> Tasks:
+        """Draw tasks for every replicate.
+
+        Args:
+            partition: Its tasks have the shots and queries of meta-training if it is "train", else
+                those of testing.
+            count: Number of tasks per replicate.
+            axis: The axis of randomness.
+            *index: The place along the axis.
+        """
         test = partition != "train"
-        drawn = [
-            source.draw(
-                partition,
-                count,
-                self.shots[test],
-                self.queries[test],
-                generator(seed, axis, *index),
-            )
-            for source, seed in zip(self.sources, self.seeds, strict=True)
-        ]
-        return Tasks(
-            *(
-                torch.from_numpy(np.stack(parts)).contiguous().to(self.device)
-                for parts in zip(*drawn, strict=True)
-            )
-        )
+        shots = self.shots[test]
+        queries = self.queries[test]
+        drawn = []
+        for source, seed in zip(self.sources, self.seeds, strict=True):
+            random = generator(seed, axis, *index)
+            drawn.append(source.draw(partition, count, shots, queries, random))
+        tensors = []
+        for parts in zip(*drawn, strict=True):
+            stacked = torch.from_numpy(np.stack(parts))
+            tensors.append(stacked.contiguous().to(self.device))
+        return Tasks(*tensors)
 
     def _batches(self) -> Iterator[Tasks]:
         """The meta-batch of every iteration, in order."""
         count = self.benchmark.tasks
-        for block in range(-(-self.benchmark.iterations // BLOCK)):
+        blocks = -(-self.benchmark.iterations // BLOCK)
+        for block in range(blocks):
             drawn = self.draw("train", BLOCK * count, "tasks", block)
-            cut = (
-                part.reshape(len(part), BLOCK, count, *part.shape[2:]).transpose(0, 1)
-                for part in drawn
-            )
-            yield from map(Tasks, *(part.contiguous() for part in cut))  # strides are compiled in
+            by_iteration = []
+            for part in drawn:
+                batches = part.reshape(len(part), BLOCK, count, *part.shape[2:])
+                # Compiled steps keep the strides of their inputs.
+                by_iteration.append(batches.transpose(0, 1).contiguous())
+            yield from map(Tasks, *by_iteration)
 
-    def _inputs(self, x: Tensor, y: Tensor, truth: Tensor) -> Float[Tensor, "example *shape"]:
-        """What a model sees of one task's examples: for a strategy that is told the facts, those too."""
+    def _inputs(
+        self,
+        x: Tensor,
+        y: Tensor,
+        truth: Tensor,
+    ) -> Float[Tensor, "example *shape"]:
+        """Inputs of the model for one task, with its facts if the strategy sees them."""
         x = x.float() * self.sources[0].scale
-        return torch.cat([x, truth.expand(len(x), -1)], dim=1) if self.strategy.told else x
+        if not self.strategy.told:
+            return x
+        facts = truth.expand(len(x), -1)
+        return torch.cat([x, facts], dim=1)
 
     def _episode(self, tasks: Tasks, test: bool) -> Episode:
-        """One task, cut into support and query."""
+        """One task, split into support and query."""
         x = self._inputs(*tasks)
-        none = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        batch = Batch(x, tasks.y, none, torch.ones(len(x), device=x.device))
+        # A model of episodes has no tasks to tell apart, and every example counts.
+        task = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        weight = torch.ones(len(x), device=x.device)
+        batch = Batch(x, tasks.y, task, weight)
         cut = self.sources[0].support(self.shots[test])
-        return Episode(batch.at(slice(cut)), batch.at(slice(cut, None)))
+        support = batch.at(slice(cut))
+        query = batch.at(slice(cut, None))
+        return Episode(support, query)
 
-    def step_all(self, state: State, buffers: Params, tasks: Tasks, progress: Tensor) -> State:
-        """One meta-step of all replicates; pure."""
+    def step_all(
+        self,
+        state: State,
+        buffers: Params,
+        tasks: Tasks,
+        progress: Tensor,
+    ) -> State:
+        """One meta-step of all replicates, as a pure function.
 
-        def one(state: State, buffers: Params, tasks: Tasks) -> State:
+        Args:
+            state: The state of each replicate.
+            buffers: The buffers of each replicate's model.
+            tasks: The meta-batch of each replicate.
+            progress: The share of meta-training that is done, in [0, 1).
+        """
+
+        def meta_step(
+            state: State,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> State:
             episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
-            return self.strategy.meta_step(
-                replace(self.net, buffers=buffers), state, episodes, progress
-            )
+            net = replace(self.net, buffers=buffers)
+            return self.strategy.meta_step(net, state, episodes, progress)
 
-        return vmap(one)(state, buffers, tasks)
+        return vmap(meta_step)(state, buffers, tasks)
 
     def try_out(self) -> None:
-        """Adapt to one task, take a meta-step, and forget both; raises `UserError` where a hook breaks a rule on the way."""
+        """Adapt to one task and take a meta-step, without keeping either.
+
+        Raises:
+            UserError: If a hook breaks a rule on the way.
+        """
         tasks = self.draw("train", 1, "check")
-        marks = vmap(self._tried_adapting)(
-            self.state, self.buffers, Tasks(*(part[:, 0] for part in tasks))
-        )
+        first = Tasks(*(part[:, 0] for part in tasks))
+        marks = vmap(self._tried_adapting)(self.state, self.buffers, first)
         boundary.check_unchanged(self.strategy, "inner", marks)
         if self.strategy.trains:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
             boundary.check_unchanged(self.strategy, "meta_step", marks)
 
-    def _tried_adapting(self, state: State, buffers: Params, task: Tasks) -> dict[str, Tensor]:
-        """One inner step whose result is verified; which of the tensors that it was given it changed in place."""
-        net, episode = replace(self.net, buffers=buffers), self._episode(task, test=False)
-        fast = self.strategy.begin(net, state.params)
+    def _tried_adapting(
+        self,
+        state: State,
+        buffers: Params,
+        task: Tasks,
+    ) -> dict[str, Tensor]:
+        """Take one inner step, check its result, and mark the inputs that it changed in place."""
+        net = replace(self.net, buffers=buffers)
+        episode = self._episode(task, test=False)
+        learned = state.params
+        support = episode.support
+        fast = self.strategy.begin(net, learned)
         boundary.check_kind(self.strategy, "begin", fast, State)
-        given = {"learned": state.params, "fast": fast, "support": episode.support}
+        given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
-        after = self.strategy.inner(net, state.params, fast, episode.support, 0)
+        after = self.strategy.inner(net, learned, fast, support, 0)
         boundary.check_state(self.strategy, "inner", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
-            loss = self.strategy.task_loss(net, state.params, episode, self._progress())
+            loss = self.strategy.task_loss(net, learned, episode, self._progress())
             boundary.check_loss(self.strategy, "task_loss", loss)
         return marks
 
-    def _tried_step(self, state: State, buffers: Params, tasks: Tasks) -> dict[str, Tensor]:
-        """One meta-step whose result is verified; which of the tensors that it was given it changed in place."""
+    def _tried_step(
+        self,
+        state: State,
+        buffers: Params,
+        tasks: Tasks,
+    ) -> dict[str, Tensor]:
+        """Take one meta-step, check its result, and mark the inputs that it changed in place."""
         episodes = vmap(lambda task: self._episode(task, test=False))(tasks)
         given = {"state": state, "episodes": episodes}
         before = boundary.copied(given)
-        after = self.strategy.meta_step(
-            replace(self.net, buffers=buffers), state, episodes, self._progress()
-        )
+        net = replace(self.net, buffers=buffers)
+        after = self.strategy.meta_step(net, state, episodes, self._progress())
         boundary.check_state(self.strategy, "meta_step", after, state)
         return boundary.changed(given, before)
 
     def warm_up(self, mode: Compile) -> str | None:
-        """Take one step and forget it, compiled unless that is off; returns why compiling failed, if it did."""
-        inputs = self.buffers, self.draw("train", self.benchmark.tasks, "probe"), self._progress()
+        """Take one meta-step without keeping it, count its passes, and compile unless that is off.
+
+        Returns:
+            Why compiling failed; None if it did not.
+        """
+        tasks = self.draw("train", self.benchmark.tasks, "probe")
+        inputs = (self.buffers, tasks, self._progress())
         plain = self.net
-        self.net = counting = counted(plain)
+        counting = counted(plain)
+        self.net = counting
         try:
             self.step_all(self.state, *inputs)
         finally:
             self.net = plain
-        self.tally = {name: rows * self.benchmark.tasks for name, rows in counting.tally.items()}
+        # Under `vmap` the counts are those of a single task.
+        tasks_per_step = self.benchmark.tasks
+        self.tally = {name: rows * tasks_per_step for name, rows in counting.tally.items()}
 
         def twice(step: Callable[..., State]) -> State:
-            return step(step(self.state, *inputs), *inputs)
+            first = step(self.state, *inputs)
+            return step(first, *inputs)
 
         def compile_() -> None:
-            self._step, self.compiled = compile_step(self, Episodes.step_all, twice), True
+            self._step = compile_step(self, Episodes.step_all, twice)
+            self.compiled = True
 
         return tried(mode, compile_)
 
     def seconds_a_step(self, clocks: Clocks) -> float:
-        """What a meta-step takes; the first are timed, and forgotten."""
-        return clocks.each(
+        """Median seconds of a meta-step; the timed steps change no state."""
+        calls = (
             partial(self._step, self.state, self.buffers, tasks, self._progress())
             for tasks in self._batches()
         )
+        return clocks.each(calls)
 
     def constants(self) -> tuple[object, ...]:
-        """What a compiled step has in it beside settings and the form of the state."""
+        """Constants of a compiled step other than settings and the form of the state."""
         source = self.sources[0]
         return source.shape, source.outputs, source.facts, source.scale
 
     def _progress(self) -> Float[Tensor, ""]:
+        # A tensor, since a number would become a constant of a compiled step.
         return torch.tensor(self.done / self.benchmark.iterations, device=self.device)
 
-    def learn(self, iterations: int, progress: Callable[[int], None]) -> None:
-        """Meta-train for some more iterations."""
+    def learn(
+        self,
+        iterations: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Meta-train for some more iterations.
+
+        Args:
+            iterations: Their number.
+            progress: Called with 1 after each.
+        """
         for tasks in islice(self.batches, iterations):
-            self.state = self._step(self.state, self.buffers, tasks, self._progress())
+            self.state = self._step(
+                self.state,
+                self.buffers,
+                tasks,
+                self._progress(),
+            )
             self.done += 1
+            # Axes are replicate, task and example.
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
             progress(1)
 
@@ -266,12 +375,24 @@ class Episodes:
         test: bool = True,
         rows: int = 0,
     ) -> Any:
-        """What `look` sees of every replicate and task after 0, 1, ... inner steps, as (replicate, task, step, ...).
+        """Measurements of every replicate and task after 0, 1, ... inner steps.
 
-        See `_of_tasks` for `rows`.
+        Args:
+            tasks: The tasks to adapt to.
+            look: Takes the net, the adapted parameters and the episode; gives any tree of tensors.
+            steps: Number of inner steps.
+            test: True if the tasks have the shots and queries of testing.
+            rows: See `_of_tasks`.
+
+        Returns:
+            The tree of `look`, with leading axes (replicate, task, step).
         """
 
-        def one(learned: Params, buffers: Params, tasks: Tasks) -> Any:
+        def adapt(
+            learned: Params,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> Any:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test)
             fast = self.strategy.begin(net, learned)
@@ -281,78 +402,140 @@ class Episodes:
                 seen.append(look(net, fast.params, episode))
             return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
 
-        return self._of_tasks(one, tasks, rows)
+        return self._of_tasks(adapt, tasks, rows)
 
     def _of_tasks(
-        self, one: Callable[[Params, Params, Tasks], Any], tasks: Tasks, rows: int = 0
+        self,
+        one: Callable[[Params, Params, Tasks], Any],
+        tasks: Tasks,
+        rows: int = 0,
     ) -> Any:
-        """The results of a function of the learned parameters, the buffers and one task, as (replicate, task, ...).
+        """Results of a function for every replicate and task, computed for some tasks at a time.
 
-        It passes so many rows of a task at once: all of them, where none are given.
+        Args:
+            one: A function of the learned parameters, the buffers and one task.
+            tasks: The tasks of each replicate.
+            rows: Number of a task's rows that `one` passes at once; 0 for all of them.
+
+        Returns:
+            The tree of `one`, with leading axes (replicate, task).
         """
         over_tasks = vmap(one, in_dims=(None, None, 0))
-        adapting = sum(value[0].numel() for value in self.net.own(self.state.params).values())
-        size = self._at_once((rows or tasks.x.shape[2]) * tasks.x[0, 0, 0].numel() + adapting)
+        params = self.net.own(self.state.params)
+        adapted_numbers = sum(value[0].numel() for value in params.values())
+        rows = rows or tasks.x.shape[2]
+        example_numbers = rows * tasks.x[0, 0, 0].numel()
+        size = self._at_once(example_numbers + adapted_numbers)
+        parts = []
         with torch.no_grad():
-            parts = [
-                vmap(over_tasks)(
-                    self.state.params,
-                    self.buffers,
-                    Tasks(*(part[:, i : i + size] for part in tasks)),
-                )
-                for i in range(0, tasks.x.shape[1], size)
-            ]
+            for start in range(0, tasks.x.shape[1], size):
+                some = Tasks(*(part[:, start : start + size] for part in tasks))
+                parts.append(vmap(over_tasks)(self.state.params, self.buffers, some))
         return pytree.tree_map(lambda *chunks: torch.cat(chunks, dim=1), *parts)
 
     def _at_once(self, numbers: int) -> int:
-        """How many tasks, or passes, of so many numbers are measured at once."""
-        return max(1, NUMBERS[self.device.type] // (len(self.seeds) * numbers))
+        """Number of tasks, or of passes, to measure at once if each takes so many numbers."""
+        limit = NUMBERS[self.device.type]
+        return max(1, limit // (len(self.seeds) * numbers))
 
     def measure(self, tasks: Tasks) -> Measured:
-        """Adapt to tasks of meta-validation or meta-test, and measure on their queries after each inner step."""
+        """Adapt to tasks of meta-validation or meta-test, and measure after each inner step."""
         queries = self.queries_per_task()
-        alone = 0 if self.benchmark.transductive else queries * (tasks.x.shape[2] - queries + 1)
-        seen = self._adapting(tasks, self._score, self.strategy.test_steps, rows=alone)
+        rows = 0
+        if not self.benchmark.transductive:
+            # Each query is passed with the whole support.
+            support = tasks.x.shape[2] - queries
+            rows = queries * (support + 1)
+        seen = self._adapting(
+            tasks,
+            self._score,
+            self.strategy.test_steps,
+            rows=rows,
+        )
         return Measured(*(part.transpose(1, 2).cpu() for part in seen))
 
-    def _score(self, net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+    def _score(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean loss on the queries, and the number that is classified correctly."""
         query = episode.query
-        outputs = (
-            net.logits(params, query.x)
-            if self.benchmark.transductive
-            else self._alone(net, params, episode)
-        )
-        right = (
-            torch.zeros_like(query.task)
-            if query.y.is_floating_point()
-            else outputs.argmax(-1) == query.y
-        )
+        outputs = self._outputs(net, params, episode)
+        right = _right(outputs, query)
         return net.losses(outputs, query.y).mean(), right.sum()
 
-    def _alone(self, net: Net, params: Params, episode: Episode) -> Float[Tensor, "row unit"]:
-        """Each query's outputs in a pass with the support and no other query (Nichol et al. 2018, section 6.1)."""
+    def _outputs(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> Float[Tensor, "row unit"]:
+        """Outputs for the queries, passed together if the benchmark is transductive."""
+        if self.benchmark.transductive:
+            return net.logits(params, episode.query.x)
+        return self._alone(net, params, episode)
+
+    def _alone(
+        self,
+        net: Net,
+        params: Params,
+        episode: Episode,
+    ) -> Float[Tensor, "row unit"]:
+        """Outputs for each query, passed with the support but without the other queries.
+
+        Normalisation over the batch then sees no other query (Nichol et al. 2018, section 6.1).
+        """
+        support = episode.support.x
+        queries = episode.query.x
 
         def outputs(x: Tensor) -> Tensor:
-            return net.logits(params, torch.cat([episode.support.x, x[None]]))[-1]
+            together = torch.cat([support, x[None]])
+            return net.logits(params, together)[-1]
 
-        together = self._at_once(episode.support.x.numel() + episode.query.x[0].numel())
-        return vmap(outputs, chunk_size=together)(episode.query.x)
+        passes = self._at_once(support.numel() + queries[0].numel())
+        return vmap(outputs, chunk_size=passes)(queries)
 
     def alignment(
         self, tasks: Tasks, steps: int, test: bool = True
     ) -> Float[Tensor, "replicate step"]:
-        """The mean cosine between the support and the query gradient of the loss, after 0 to `steps` inner steps."""
+        """Mean cosine between the gradients on support and query, after 0 to `steps` inner steps.
 
-        def look(net: Net, params: Params, episode: Episode) -> Tensor:
-            return cosine(net.grad(params, episode.support), net.grad(params, episode.query))
+        Args:
+            tasks: The tasks over which the mean is taken.
+            steps: Number of inner steps.
+            test: True if the tasks have the shots and queries of testing.
+        """
+
+        def look(
+            net: Net,
+            params: Params,
+            episode: Episode,
+        ) -> Tensor:
+            support = net.grad(params, episode.support)
+            query = net.grad(params, episode.query)
+            return cosine(support, query)
 
         seen: Tensor = self._adapting(tasks, look, steps, test)
         return seen.mean(1).cpu()
 
     def account(self, tasks: Tasks, steps: int) -> Booked:
-        """The account of the query loss along the first inner steps on the support, means over tasks: see `InnerAccount`."""
+        """Account of the query loss along the first inner steps on the support: see `InnerAccount`.
 
-        def one(learned: Params, buffers: Params, tasks: Tasks) -> Booked:
+        Args:
+            tasks: The tasks over which the means are taken.
+            steps: Number of inner steps.
+
+        Returns:
+            Numbers of shape (replicate, step).
+        """
+
+        def book(
+            learned: Params,
+            buffers: Params,
+            tasks: Tasks,
+        ) -> Booked:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test=True)
             fast = self.strategy.begin(net, learned)
@@ -361,69 +544,100 @@ class Episodes:
                 after = self.strategy.inner(net, learned, fast, episode.support, step)
                 windows.append(_booked(net, fast.params, after.params, episode.query))
                 fast = after
-            return Booked(*(torch.stack(parts) for parts in zip(*windows, strict=True)))
+            by_number = zip(*windows, strict=True)
+            return Booked(*(torch.stack(steps) for steps in by_number))
 
         if not steps:
-            return Booked(*[torch.zeros(len(self.seeds), 0)] * 4)
-        booked: Booked = self._of_tasks(one, tasks)
+            nothing = torch.zeros(len(self.seeds), 0)
+            return Booked(nothing, nothing, nothing, nothing)
+        booked: Booked = self._of_tasks(book, tasks)
         return Booked(*(part.mean(1).cpu() for part in booked))
 
     def queries_per_task(self) -> int:
-        """How many examples of a test or validation task are its query."""
-        return self.queries[True] * (1 if self.regression else self.sources[0].outputs)
+        """Number of queries of a test or validation task."""
+        groups = 1 if self.regression else self.sources[0].outputs
+        return self.queries[True] * groups
 
     def state_bytes(self) -> int:
-        """The bytes of what is kept beside the model's parameters, per replicate: optimiser slots and learned rates."""
-        own = self.net.own(self.state.params)
-        beside = {name: value for name, value in self.state.params.items() if name not in own}
-        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, beside))
-        return sum(leaf.numel() * leaf.element_size() for leaf in leaves) // len(self.seeds)
+        """Bytes of optimiser slots and learned rates, per replicate, without the model."""
+        model = self.net.own(self.state.params)
+        learned = self.state.params.items()
+        others = {name: value for name, value in learned if name not in model}
+        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, others))
+        total = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
+        return total // len(self.seeds)
 
     def sound(self) -> np.ndarray:
-        """Of which replicates every learned number is finite."""
-        return np.asarray(
-            torch.stack([v.isfinite().flatten(1).all(1) for v in self.state.params.values()])
-            .all(0)
-            .cpu()
-            .numpy()
-        )
+        """For each replicate, True if every learned number is finite."""
+        return np.asarray(finite(self.state.params).cpu().numpy())
 
     def fits(self, tasks: Tasks) -> list[list[Fit]]:
-        """For each replicate, the first tasks as curves before and after each inner step; nothing where they are none."""
+        """Fits of the first tasks after each inner step, if tasks are curves.
+
+        Returns:
+            A list for each replicate, with a fit for each task; empty if tasks are no curves.
+        """
         first = Tasks(*(part[:, :CURVES] for part in tasks))
         curve = self.sources[0].curve(first.truth[0].cpu().numpy())
         if curve is None:
             return [[] for _ in self.seeds]
         grid = torch.from_numpy(curve[0]).to(self.device)
 
-        def look(net: Net, params: Params, episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
+        def look(
+            net: Net,
+            params: Params,
+            episode: Episode,
+        ) -> tuple[Tensor, Tensor, Tensor]:
             support = episode.support
+            # Columns beyond the grid's are the facts of the task, the same in every row.
             facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
-            return (
-                net.logits(params, torch.cat([grid, facts], 1))[:, 0],
-                support.x[:, 0],
-                support.y[:, 0],
-            )
+            inputs = torch.cat([grid, facts], 1)
+            predicted = net.logits(params, inputs)
+            return predicted[:, 0], support.x[:, 0], support.y[:, 0]
 
         predicted, x, y = self._adapting(first, look, self.strategy.test_steps)
-
-        def fit(i: int, t: int, truth: Tensor) -> Fit:
-            x_true, x_support, y_support = (
-                rounded(each) for each in (grid[:, 0], x[i, t, 0], y[i, t, 0])
-            )
-            return Fit(
-                x_true,
-                rounded(truth[:, 0]),
-                x_support,
-                y_support,
-                [rounded(after) for after in predicted[i, t]],
-            )
-
-        return [
-            [fit(i, t, truths[t]) for t in range(len(truths))]
-            for i, truths in enumerate(self._truths(first))
-        ]
+        fits: list[list[Fit]] = []
+        for i, truths in enumerate(self._truths(first)):
+            fits.append([])
+            for task, truth in enumerate(truths):
+                # The support is the same after every step.
+                support = (x[i, task, 0], y[i, task, 0])
+                fits[i].append(_fit(grid, truth, support, predicted[i, task]))
+        return fits
 
     def _truths(self, tasks: Tasks) -> list[Tensor]:
-        curves = (self.sources[0].curve(truth.cpu().numpy()) for truth in tasks.truth)
+        """Values of the true curves on the grid, for each replicate: (task, point, 1)."""
+        source = self.sources[0]
+        curves = (source.curve(truth.cpu().numpy()) for truth in tasks.truth)
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
+
+
+def _right(outputs: Tensor, query: Batch) -> Tensor:
+    """True for each query that is classified correctly; 0 in regression."""
+    if query.y.is_floating_point():
+        return torch.zeros_like(query.task)
+    return outputs.argmax(-1) == query.y
+
+
+def _fit(
+    grid: Tensor,
+    truth: Tensor,
+    support: tuple[Tensor, Tensor],
+    predicted: Tensor,
+) -> Fit:
+    """The fit of one task.
+
+    Args:
+        grid: Inputs of the curve, of shape (point, 1).
+        truth: Values of the curve, of shape (point, 1).
+        support: Inputs and values of the support.
+        predicted: Predictions on the grid, of shape (step, point).
+    """
+    support_x, support_y = support
+    return Fit(
+        x=rounded(grid[:, 0]),
+        y=rounded(truth[:, 0]),
+        support_x=rounded(support_x),
+        support_y=rounded(support_y),
+        predicted=[rounded(after) for after in predicted],
+    )

@@ -1,4 +1,4 @@
-"""Probing the gradients of all tasks while a learner goes along a stream, without disturbing it."""
+"""Gradient probes of all tasks while a learner learns a stream, without changing the learner."""
 
 from typing import NamedTuple
 
@@ -19,43 +19,69 @@ from retrograde.training.clocks import Clocks
 
 PerTask = Float[Tensor, "replicate task"]
 DIGITS = 6
-"""Significant digits of an account, whose differences are much smaller than its numbers."""
+"""Significant digits of an account.
+
+The differences between its numbers are much smaller than the numbers.
+"""
 
 
 class Look(NamedTuple):
-    """Losses, gradients and parameters at one moment; gradients of the two halves of a task stand side by side."""
+    """Losses, gradients and parameters at one moment.
+
+    Attributes:
+        loss: Mean loss of each task.
+        norm: Lengths of the tasks' gradients, estimated without sampling noise.
+        halves: Gradients for each parameter tensor, of shape (replicate, 2 * task, number). The
+            two halves of a task's examples are neighbours.
+        params: The parameters.
+    """
 
     loss: PerTask
-    norm: PerTask  # lengths of gradients, free of sampling noise
-    halves: Params  # of each parameter tensor: (replicate, 2 * task, number)
+    norm: PerTask
+    halves: Params
     params: Params
 
     def of(self, tasks: int) -> "Look":
         """The look at the first tasks alone."""
-        halves = {name: each[:, : 2 * tasks] for name, each in self.halves.items()}
-        return Look(self.loss[:, :tasks], self.norm[:, :tasks], halves, self.params)
+        halves = {name: gradient[:, : 2 * tasks] for name, gradient in self.halves.items()}
+        return Look(
+            self.loss[:, :tasks],
+            self.norm[:, :tasks],
+            halves,
+            self.params,
+        )
 
 
 class _Window(NamedTuple):
-    """The numbers that one window, from look to look, adds to the account."""
+    """Contributions of one window, from look to look, to the account; see `Account`.
+
+    Attributes:
+        length: Length of the displacement of the parameters.
+        slope: Change of the loss to first order.
+        interference: Integral of the gradient along the displacement.
+        exposure: Mean length of the gradients times that of the displacement.
+        loss: Loss at the end of the window.
+    """
 
     length: Float[Tensor, " replicate"]
     slope: PerTask
     interference: PerTask
     exposure: PerTask
-    loss: PerTask  # at its end
+    loss: PerTask
 
 
 class _Books:
     """The account of the task in training, for all replicates."""
 
     def __init__(self, start: Look) -> None:
-        self.before = self.after = start.loss
-        self.slope, self.interference, self.exposure = (
-            torch.zeros_like(start.loss) for _ in range(3)
-        )
-        self.windows = start.loss.new_zeros(len(start.loss))
-        self.length = start.loss.new_zeros(len(start.loss))
+        loss = start.loss
+        self.before = loss
+        self.after = loss
+        self.slope = torch.zeros_like(loss)
+        self.interference = torch.zeros_like(loss)
+        self.exposure = torch.zeros_like(loss)
+        self.windows = loss.new_zeros(len(loss))
+        self.length = loss.new_zeros(len(loss))
 
     def book(self, window: _Window) -> None:
         """Add a window."""
@@ -63,132 +89,191 @@ class _Books:
         self.interference = self.interference + window.interference
         self.exposure = self.exposure + window.exposure
         self.length = self.length + window.length
-        self.windows = self.windows + (
-            window.length > 0
-        )  # a replicate that waits for others does not move
+        # A replicate that waits for others does not move and has no window.
+        self.windows = self.windows + (window.length > 0)
         self.after = window.loss
 
     def finite(self, replicate: int) -> bool:
         """True if every number of a replicate is finite."""
         numbers = (self.before, self.after, self.slope, self.interference, self.exposure)
-        return all(bool(each[replicate].isfinite().all()) for each in numbers)
+        return all(bool(number[replicate].isfinite().all()) for number in numbers)
 
     def account(self, task: int, replicate: int) -> Account:
-        """The account of one replicate."""
-        curvature = self.interference - self.slope
-        numbers = (self.before, self.after, self.slope, curvature, self.exposure)
-        (length,) = rounded(self.length[replicate, None], DIGITS)
-        exact = (rounded(each[replicate], DIGITS) for each in numbers)
-        return Account(task, int(self.windows[replicate]), length, *exact)
+        """The account of one replicate.
+
+        Args:
+            task: The task in training.
+            replicate: The number of the replicate.
+        """
+
+        def exact(numbers: PerTask) -> list[float]:
+            return rounded(numbers[replicate], DIGITS)
+
+        (length,) = exact(self.length[:, None])
+        return Account(
+            task=task,
+            windows=int(self.windows[replicate]),
+            length=length,
+            before=exact(self.before),
+            after=exact(self.after),
+            slope=exact(self.slope),
+            curvature=exact(self.interference - self.slope),
+            exposure=exact(self.exposure),
+        )
 
 
 class Prober:
-    """Compares the gradients of the tasks at every task's end, and keeps an account of the losses of earlier ones.
+    """Compares the gradients of all tasks at each task's end, and accounts for earlier losses.
 
-    Within a task the gradients of the earlier ones are taken every `probe_every` steps of the
-    benchmark's pace; with 0 the window of the account is a whole task. A strategy with a pace of its
-    own, such as one step for each example, takes as many steps in a window as see the same arrivals,
-    so that paths of different strategies can be compared.
+    Within a task the gradients of earlier tasks are taken every `probe_every` steps of the
+    benchmark's pace; with 0 a window of the account is a whole task. A strategy with a pace of its
+    own, such as one step for each example, takes as many steps in a window as see the same incoming
+    examples, so that paths of different strategies can be compared.
 
     The prober holds two gradients of each earlier task and replicate, at two moments. A model that
-    keeps running statistics has no account: these move the loss too, and no gradient says how far.
+    keeps running statistics has no account: these change the loss too, and no gradient says how
+    far.
     """
 
     def __init__(
-        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+        self,
+        backend: Backend,
+        streams: list[Stream],
+        seeds: list[int],
+        clocks: Clocks,
     ) -> None:
         benchmark = backend.benchmark
-        self.backend, self.clocks = backend, clocks
+        self.backend = backend
+        self.clocks = clocks
         self.every = backend.schedule.steps_like(benchmark, benchmark.probe_every)
         self.probes: list[list[Probe]] = [[] for _ in streams]
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far
         self.tasks = len(streams[0].tasks) if benchmark.probe else 0
-        self.task = self.step = self.within = (
-            0  # the steps are those of the stream so far, and of the task
-        )
+        self.task = 0
+        self.step = 0  # steps since the stream began
+        self.within = 0  # steps since the task began
         self.last: Look | None = None
         self.books: _Books | None = None
         if self.tasks:
-            rows = np.stack(
-                [
-                    probe_rows(s, benchmark.probe, seed)
-                    for s, seed in zip(streams, seeds, strict=True)
-                ]
-            )
-            self.examples = backend.examples(rows.reshape(len(rows), -1, *rows.shape[3:]))
-            count = self.examples.weight.sum(-1).reshape(len(rows), self.tasks, 2)
-            self.share = count / count.sum(-1, keepdim=True)  # of each half in a task's loss
+            self._choose_examples(streams, seeds)
+
+    def _choose_examples(
+        self,
+        streams: list[Stream],
+        seeds: list[int],
+    ) -> None:
+        per_task = self.backend.benchmark.probe
+        rows = np.stack(
+            [
+                probe_rows(stream, per_task, seed)
+                for stream, seed in zip(streams, seeds, strict=True)
+            ]
+        )
+        replicates = len(rows)
+        halves = rows.reshape(replicates, -1, *rows.shape[3:])
+        self.examples = self.backend.examples(halves)
+        weight = self.examples.weight.sum(-1)
+        count = weight.reshape(replicates, self.tasks, 2)
+        # Halves of an odd number of examples differ in size, and so in their share of the loss.
+        self.share = count / count.sum(-1, keepdim=True)
 
     def advance(self, steps: int) -> None:
-        """Count steps of training, and take the gradients of earlier tasks where that is due."""
+        """Count steps of training, and take the gradients of earlier tasks if that is due."""
         self.step += steps
         self.within += steps
+        # The first task has no earlier ones.
         if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._look(self.task))
 
     def end_task(self) -> None:
-        """Probe the tasks so far and the next one, close the account of the task that ends, and move on."""
+        """End a task: probe the tasks so far and the next one, and close the task's account."""
         with self.clocks("probe"):
+            # After the last task there is no next one.
             look = self._look(min(self.task + 2, self.tasks))
             self._book(look and look.of(self.task))
             self._close()
             if look:
                 self._keep(look)
-            self.last, self.task, self.within = look, self.task + 1, 0
-            self.books = (
-                _Books(look.of(self.task)) if look and not self.backend.keeps_statistics else None
-            )
+            self.last = look
+            self.task += 1
+            self.within = 0
+            self.books = None
+            if look and not self.backend.keeps_statistics:
+                self.books = _Books(look.of(self.task))
 
     def _look(self, tasks: int) -> Look | None:
-        """Losses and gradients of the first tasks; nothing where there is nothing to see."""
+        """Losses and gradients of the first tasks; None without probes or parameters."""
         params = self.backend.parameters() if self.tasks else {}
+        # A learner may train another model than the one that it was given.
         if not params:
             return None
-        parts = Batch(*(each[:, : 2 * tasks] for each in self.examples))
+        parts = Batch(*(column[:, : 2 * tasks] for column in self.examples))
         losses, gradients = self.backend.gradients(params, parts)
-        halves = {name: each.flatten(2) for name, each in gradients.items()}
+        halves = {name: gradient.flatten(2) for name, gradient in gradients.items()}
         loss = self._mean(losses, tasks)
         return Look(loss, _lengths(halves), halves, params)
 
-    def _mean(self, of_halves: Float[Tensor, "replicate part"], tasks: int) -> PerTask:
-        """The mean over all examples of each task, of means over its halves."""
+    def _mean(
+        self,
+        of_halves: Float[Tensor, "replicate part"],
+        tasks: int,
+    ) -> PerTask:
+        """The mean over all examples of each task, from the means over its halves."""
         share = self.share[:, :tasks]
         return (of_halves.reshape(share.shape) * share).sum(-1)
 
     def _book(self, look: Look | None) -> None:
-        """Add the window since the last look to the account; a path of which a piece is out of sight has none."""
+        """Add the window since the last look to the account.
+
+        Without a look the account ends, since a piece of the path is unknown.
+        """
         if look and self.last and self.books:
-            self.books.book(self._window(self.last.of(self.task), look))
-        self.last, self.books = look, self.books if look else None
+            start = self.last.of(self.task)
+            self.books.book(self._window(start, look))
+        self.last = look
+        if look is None:
+            self.books = None
 
     def _window(self, start: Look, end: Look) -> _Window:
-        """Integrate the gradients from look to look by Simpson's rule, which takes those in the middle too."""
-        displacement = {
-            name: (now - start.params[name]).flatten(1) for name, now in end.params.items()
-        }
-        length = _total([(each**2).sum(-1) for each in displacement.values()]).sqrt()
-        first, last = (
-            self._mean(_along(each.halves, displacement), self.task) for each in (start, end)
-        )
-        middle = {name: (start.params[name] + now) / 2 for name, now in end.params.items()}
+        """Integrate gradients along the straight line between two looks, by Simpson's rule."""
+        displacement = {}
+        middle = {}
+        for name, now in end.params.items():
+            before = start.params[name]
+            displacement[name] = (now - before).flatten(1)
+            # The rule needs the gradient at the middle, where the learner has never been.
+            middle[name] = (before + now) / 2
+        squares = [(vector**2).sum(-1) for vector in displacement.values()]
+        length = _total(squares).sqrt()
+        first = self._mean(_along(start.halves, displacement), self.task)
+        last = self._mean(_along(end.halves, displacement), self.task)
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
-        between = _along({name: each.flatten(2) for name, each in gradients.items()}, displacement)
+        flat = {name: gradient.flatten(2) for name, gradient in gradients.items()}
+        between = _along(flat, displacement)
         exposure = length[:, None] * (start.norm + end.norm) / 2
-        return _Window(length, first, simpson(first, between, last), exposure, end.loss)
+        return _Window(
+            length,
+            first,
+            simpson(first, between, last),
+            exposure,
+            end.loss,
+        )
 
     def _whole_tasks(self) -> Batch:
         """The examples of the earlier tasks, both halves of each together."""
-        count, rows = self.task, 2 * self.examples.weight.shape[2]
-        whole = (
-            each[:, : 2 * count].reshape(len(each), count, rows, *each.shape[3:])
-            for each in self.examples
-        )
-        return Batch(*whole)
+        tasks = self.task
+        rows = 2 * self.examples.weight.shape[2]
+        columns = []
+        for column in self.examples:
+            earlier = column[:, : 2 * tasks]
+            shape = (len(column), tasks, rows, *column.shape[3:])
+            columns.append(earlier.reshape(shape))
+        return Batch(*columns)
 
     def _close(self) -> None:
-        """Keep the account of a task that had earlier ones."""
+        """Keep the account of the task, if there are earlier tasks."""
         if not self.books or not self.task:
             return
         for i, accounts in enumerate(self.accounts):
@@ -198,40 +283,53 @@ class Prober:
 
     def _keep(self, look: Look) -> None:
         """Keep the inner products of all gradients."""
-        grams = {layer: _gram(each) for layer, each in _by_layer(look.halves).items()}
+        by_layer = _by_layer(look.halves)
+        grams = {layer: _gram(gradients) for layer, gradients in by_layer.items()}
         gram = _total([*grams.values()])
-        inner, ceiling = _between_halves(gram), _ceilings(gram)
-        last = self.task == self.tasks - 1
-        layers = {layer: _between_halves(each) for layer, each in grams.items()} if last else {}
+        inner = _between_halves(gram)
+        ceiling = _ceilings(gram)
+        layers: Params = {}
+        # Inner products by layer are recorded once, at the end of the stream.
+        if self.task == self.tasks - 1:
+            layers = {layer: _between_halves(of_layer) for layer, of_layer in grams.items()}
         for i, probes in enumerate(self.probes):
-            self.sound[i] &= all(bool(each[i].isfinite().all()) for each in (look.loss, gram))
-            if self.sound[i]:
-                own = {layer: _triangle(each[i]) for layer, each in layers.items()}
-                probes.append(
-                    Probe(
-                        self.task,
-                        self.step,
-                        rounded(look.loss[i]),
-                        rounded(ceiling[i]),
-                        _triangle(inner[i]),
-                        own,
-                    )
-                )
+            finite = look.loss[i].isfinite().all() and gram[i].isfinite().all()
+            self.sound[i] &= bool(finite)
+            # A replicate that diverged once has no further probes.
+            if not self.sound[i]:
+                continue
+            probe = Probe(
+                self.task,
+                self.step,
+                rounded(look.loss[i]),
+                rounded(ceiling[i]),
+                _triangle(inner[i]),
+                {layer: _triangle(of_layer[i]) for layer, of_layer in layers.items()},
+            )
+            probes.append(probe)
 
 
 def _by_layer(halves: Params) -> dict[str, list[Tensor]]:
-    """The gradients of each module's parameters."""
+    """Gradients grouped by module."""
     layers: dict[str, list[Tensor]] = {}
-    for name, value in halves.items():
-        layers.setdefault(name.rpartition(".")[0] or name, []).append(value)
+    for name, gradient in halves.items():
+        module, _, _ = name.rpartition(".")
+        # A parameter of the model itself is a layer of its own.
+        layer = module or name
+        layers.setdefault(layer, []).append(gradient)
     return layers
 
 
-def _along(gradients: Params, displacement: Params) -> Float[Tensor, "replicate part"]:
-    """The inner products of gradients with a displacement of the parameters."""
-    return _total(
-        [(gradients[name] @ each[..., None])[..., 0] for name, each in displacement.items()]
-    )
+def _along(
+    gradients: Params,
+    displacement: Params,
+) -> Float[Tensor, "replicate part"]:
+    """Inner products of gradients with a displacement of the parameters."""
+    products = []
+    for name, vector in displacement.items():
+        product = gradients[name] @ vector[..., None]
+        products.append(product[..., 0])
+    return _total(products)
 
 
 def _total(parts: list[Tensor]) -> Tensor:
@@ -240,33 +338,47 @@ def _total(parts: list[Tensor]) -> Tensor:
 
 def _gram(gradients: list[Tensor]) -> Float[Tensor, "replicate part part"]:
     """Inner products between all gradients, each given in parts."""
-    return _total([each @ each.transpose(1, 2) for each in gradients])
+    return _total([part @ part.transpose(1, 2) for part in gradients])
 
 
 def _between_halves(
     gram: Float[Tensor, "replicate part part"],
 ) -> Float[Tensor, "replicate task task"]:
-    """Inner products of tasks, each the mean of those between different halves."""
-    first, second = gram[:, 0::2, 1::2], gram[:, 1::2, 0::2]
-    return (first + second) / 2
+    """Inner products between tasks, each the mean over pairs of different halves.
+
+    Different halves share no example, so that their product has no sampling noise on average.
+    """
+    first_second = gram[:, 0::2, 1::2]
+    second_first = gram[:, 1::2, 0::2]
+    return (first_second + second_first) / 2
 
 
 def _ceilings(gram: Float[Tensor, "replicate part part"]) -> PerTask:
-    """The cosine between the gradients on the two halves of a task; 0 where one of them vanishes."""
+    """Cosines between the gradients on the two halves of each task; 0 if one of them is zero."""
     squares = gram.diagonal(dim1=1, dim2=2)
-    lengths = (squares[:, 0::2] * squares[:, 1::2]).sqrt()
+    first = squares[:, 0::2]
+    second = squares[:, 1::2]
+    lengths = (first * second).sqrt()
     between = _between_halves(gram).diagonal(dim1=1, dim2=2)
-    return torch.where(lengths > 0, between / lengths, 0.0).clamp(-1, 1)
+    cosines = torch.where(lengths > 0, between / lengths, 0.0)
+    # Rounding can lead beyond 1.
+    return cosines.clamp(-1, 1)
 
 
 def _lengths(halves: Params) -> PerTask:
-    """The length of each task's gradient: the square is the inner product of its halves, 0 where that is negative."""
-    squares = [
-        torch.einsum("rtn,rtn->rt", each[:, 0::2], each[:, 1::2]) for each in halves.values()
-    ]
+    """Length of each task's gradient.
+
+    Its square is estimated by the inner product of the two halves, and as 0 if that is negative.
+    """
+    squares = []
+    for gradient in halves.values():
+        first = gradient[:, 0::2]
+        second = gradient[:, 1::2]
+        squares.append(torch.einsum("rtn,rtn->rt", first, second))
     return _total(squares).clamp(min=0).sqrt()
 
 
 def _triangle(matrix: Float[Tensor, "task task"]) -> list[float]:
+    """The entries on and below the diagonal, row by row."""
     row, column = torch.tril_indices(len(matrix), len(matrix))
     return rounded(matrix[row, column])

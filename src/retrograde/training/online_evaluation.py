@@ -1,4 +1,4 @@
-"""Testing a learner every so many steps while it goes along a stream, without disturbing it."""
+"""Evaluation of a learner every so many steps of a stream, without changing the learner."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,13 @@ from retrograde.training.clocks import Clocks
 
 
 class Watched(NamedTuple):
-    """One test of one replicate: the task in training, its steps so far, and its right answers in each task asked about."""
+    """One evaluation of one replicate.
+
+    Attributes:
+        task: The task in training.
+        step: Steps taken since the stream began.
+        correct: Correct predictions on each task that was evaluated.
+    """
 
     task: int
     step: int
@@ -21,35 +27,42 @@ class Watched(NamedTuple):
 
 
 class Watcher:
-    """Counts right answers in the tasks so far every so many steps of a task, where the benchmark asks for it, and at its end.
+    """Counts correct predictions on the tasks so far, if the benchmark asks for it.
 
-    At the end of a task they are read off the test of everything that comes then anyway. A replicate that ends a task before
-    others of its batch is not counted while it waits for them.
+    They are counted every `test_every` steps of a task and at its end. Counts at the end of a task
+    come from the evaluation on all tasks, which takes place in any case. A replicate that ends a
+    task before others of its batch is not counted while it waits for them.
     """
 
     def __init__(
-        self, backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+        self,
+        backend: Backend,
+        streams: list[Stream],
+        seeds: list[int],
+        clocks: Clocks,
     ) -> None:
         benchmark = backend.benchmark
-        self.backend, self.clocks, self.every = backend, clocks, benchmark.test_every
+        self.backend = backend
+        self.clocks = clocks
+        self.every = benchmark.test_every
         if not self.every:
             return
         self.places = [
-            chosen_tests(each, benchmark.test_examples, seed)
-            for each, seed in zip(streams, seeds, strict=True)
+            chosen_tests(stream, benchmark.test_examples, seed)
+            for stream, seed in zip(streams, seeds, strict=True)
         ]
-        self.rows = [
-            _chunks(streams, [own[task] for own in self.places])
-            for task in range(len(streams[0].tasks))
-        ]
+        self.rows = []
+        for task in range(len(streams[0].tasks)):
+            of_task = [places[task] for places in self.places]
+            self.rows.append(_chunks(streams, of_task))
         self.ways: list[list[Watched]] = [[] for _ in streams]
-        self.amid: list[
-            tuple[int, list[list[int]]]
-        ] = []  # the steps of the task so far, and the counts of each replicate
-        self.training = self.step = 0
+        # Evaluations within the task: its steps so far, and the counts of each replicate.
+        self.amid: list[tuple[int, list[list[int]]]] = []
+        self.training = 0
+        self.step = 0
 
     def advance(self, steps: int) -> None:
-        """Count steps of the task, and test where a test is due."""
+        """Count steps of the task, and evaluate if that is due."""
         if not self.every:
             return
         self.step += steps
@@ -58,47 +71,63 @@ class Watcher:
                 self.amid.append((self.step, self._counts()))
 
     def _counts(self) -> list[list[int]]:
-        """The right answers of each replicate in the tasks so far."""
-        asked = self.rows[: self.training + 1]
-        found = [self.backend.evaluate(rows).hit for rows in asked]
-        parts = list(enumerate(zip(found, asked, strict=True)))
-        return [
-            [correct(hit[i], rows[:, i], len(self.rows))[task] for task, (hit, rows) in parts]
-            for i in range(len(self.ways))
-        ]
+        """Correct predictions of each replicate on the tasks so far."""
+        evaluated = self.rows[: self.training + 1]
+        hits = [self.backend.evaluate(rows).hit for rows in evaluated]
+        tasks = len(self.rows)
+        # A list for each replicate, with a count for each task.
+        counts: list[list[int]] = [[] for _ in self.ways]
+        for task, (hit, rows) in enumerate(zip(hits, evaluated, strict=True)):
+            for i, of_replicate in enumerate(counts):
+                by_task = correct(hit[i], rows[:, i], tasks)
+                of_replicate.append(by_task[task])
+        return counts
 
-    def end_task(self, number: int, found: Hits, steps: Int64[np.ndarray, " replicate"]) -> None:
-        """Count what the test after a task, or before the first, found right in the tasks so far and in the next one.
+    def end_task(
+        self,
+        number: int,
+        found: Hits,
+        steps: Int64[np.ndarray, " replicate"],
+    ) -> None:
+        """Count correct predictions at the end of a task, on the tasks so far and the next one.
 
-        `steps` is how many the task had for each replicate: a test amid the task at its very end gives way to this one.
+        Args:
+            number: The task that ended; -1 before the first one.
+            found: The evaluation on all tasks.
+            steps: Steps of the task for each replicate. An evaluation within the task that fell
+                on its last step gives way to this one.
         """
         if not self.every:
             return
         with self.clocks("watch"):
             for i, way in enumerate(self.ways):
                 before = way[-1].step if way else 0
-                way += [
-                    Watched(number, before + step, counts[i])
-                    for step, counts in self.amid
-                    if step < steps[i]
-                ]
-                right = [int(found.hit[i, place].sum()) for place in self.places[i][: number + 2]]
-                way.append(Watched(max(number, 0), before + int(steps[i]), right))
-        self.amid, self.step, self.training = [], 0, number + 1
+                # A batch takes as many steps as its longest replicate does; the rest is padding.
+                within = [(step, counts[i]) for step, counts in self.amid if step < steps[i]]
+                way += [Watched(number, before + step, right) for step, right in within]
+                places = self.places[i][: number + 2]
+                right = [int(found.hit[i, place].sum()) for place in places]
+                # The evaluation before the first task counts as one of that task.
+                task = max(number, 0)
+                way.append(Watched(task, before + int(steps[i]), right))
+        self.amid = []
+        self.step = 0
+        self.training = number + 1
 
     def course(self, replicate: int) -> Course | None:
-        """What one replicate leaves; nothing where the benchmark does not ask for it."""
+        """The evaluations of one replicate; None if the benchmark does not ask for them."""
         if not self.every:
             return None
         task, step, right = zip(*self.ways[replicate], strict=True)
-        return Course(
-            [len(place) for place in self.places[replicate]], list(task), list(step), list(right)
-        )
+        tests = [len(place) for place in self.places[replicate]]
+        return Course(tests, list(task), list(step), list(right))
 
 
 def _chunks(
-    streams: list[Stream], places: list[Int64[np.ndarray, " n"]]
+    streams: list[Stream],
+    places: list[Int64[np.ndarray, " n"]],
 ) -> Int64[np.ndarray, "chunk replicate row 4"]:
-    """Some test examples of each replicate in chunks of one size."""
+    """Some test examples of each replicate, in chunks of one size."""
     rows = [test_rows(stream)[place] for stream, place in zip(streams, places, strict=True)]
-    return together([chunks(each, min(CHUNK, len(rows[0]))) for each in rows])
+    size = min(CHUNK, len(rows[0]))
+    return together([chunks(chosen, size) for chosen in rows])

@@ -1,9 +1,9 @@
-"""Learners that are not pure, at work: one replicate, fed task by task from the same schedule."""
+"""The backend of learners that are not pure: one replicate, trained task by task."""
 
 import copy
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,7 +29,10 @@ from retrograde.training.stream_replicas import spread
 
 
 class Opaque:
-    """One replicate of a `Learner`."""
+    """One replicate of a `Learner`.
+
+    It gets the same examples in the same order as a pure strategy without a memory.
+    """
 
     backend = "opaque"
     compiled = False
@@ -42,24 +45,12 @@ class Opaque:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.benchmark, self.stream, self.seed, self.device = benchmark, stream, seed, device
+        self.benchmark = benchmark
+        self.stream = stream
+        self.seed = seed
+        self.device = device
         self.learner = copy.deepcopy(learner)
-        model = build(
-            benchmark.model,
-            stream.data.shape,
-            stream.units.shape[1],
-            torch_seed(seed, "weights"),
-            running=True,
-        )
-        some = spread(len(stream.data.x_train)).numpy()
-        check_rows_apart(model, self._x(stream.data.x_train, some, 0).cpu(), benchmark.model)
-        self.model = model.to(device)
-        self.twin = copy.deepcopy(
-            self.model
-        ).eval()  # gradients are taken here, so that the model stays as it is
-        self.start = {name: value.detach().clone() for name, value in self.model.named_parameters()}
-        self.buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
-        self.learnt = [name for name, value in self.model.named_parameters() if value.requires_grad]
+        self._build_model()
         terms = Terms(
             benchmark.scenario,
             stream.units,
@@ -70,26 +61,59 @@ class Opaque:
         )
         self.learner.agree(terms)
         self.learner.begin(self.model)
-        self.test_rows, self.schedule = test_chunks([stream]), Schedule()
-        self.unproven = (
-            False  # whether the next test first checks that examples are predicted by themselves
-        )
+        self.test_rows = test_chunks([stream])
+        self.schedule = Schedule()
+        # True if the next evaluation first checks that examples are predicted independently.
+        self.unproven = False
         self.at_first = kept_bytes(self.learner)
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
 
+    def _build_model(self) -> None:
+        name = self.benchmark.model
+        data = self.stream.data
+        outputs = self.stream.units.shape[1]
+        seed = torch_seed(self.seed, "weights")
+        model = build(name, data.shape, outputs, seed, running=True)
+        some = spread(len(data.x_train)).numpy()
+        probe = self._x(data.x_train, some, 0).cpu()
+        check_rows_apart(model, probe, name)
+        self.model = model.to(self.device)
+        # Gradients are taken on a twin, so that probes leave the model as it is.
+        self.twin = copy.deepcopy(self.model).eval()
+        # Copies from the start show later which parameters and buffers training changes.
+        named = dict(self.model.named_parameters())
+        self.start = _copies(named)
+        self.buffers = _copies(dict(self.model.named_buffers()))
+        self.learnt = [key for key, value in named.items() if value.requires_grad]
+
     @property
     def keeps_statistics(self) -> bool:
         """See `Backend.keeps_statistics`."""
-        return any(
-            not torch.equal(value, self.buffers[name]) for name, value in self.model.named_buffers()
-        )
+        now = self.model.named_buffers()
+        return any(not torch.equal(value, self.buffers[name]) for name, value in now)
 
-    def _x(self, x: np.ndarray, row: np.ndarray, task: int) -> Tensor:
-        return torch.from_numpy(self.stream.images(x, row, task)).to(self.device)
+    def _x(
+        self,
+        x: np.ndarray,
+        row: np.ndarray,
+        task: int,
+    ) -> Tensor:
+        """Some rows of a dataset as the model sees them in a task."""
+        images = self.stream.images(x, row, task)
+        return torch.from_numpy(images).to(self.device)
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
-        """Learn one task; the last batch is as short as it is."""
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
+        """Learn one task; the last batch of an epoch may be smaller.
+
+        Args:
+            number: The number of the task, from 0.
+            progress: Called with 1 after each step.
+        """
         rows, _ = train_rows(
             self.stream, number, self.benchmark, self.schedule, None, None, self.seed
         )
@@ -101,39 +125,64 @@ class Opaque:
 
         self.learner.learn(self._experience(rows, number), stepped)
         self.learner.end_task()
+        # Once trained, a learner may predict in another way than at the start.
         self.unproven = number == 0
         new = int(rows[..., 3].sum())
-        return Used(np.array([len(taken)]), np.array([new]), np.array([max(0, sum(taken) - new)]))
+        # Examples of the learner's steps beyond those of the schedule are replayed ones.
+        replayed = max(0, sum(taken) - new)
+        return Used(
+            steps=np.array([len(taken)]),
+            new=np.array([new]),
+            replayed=np.array([replayed]),
+        )
 
     def _experience(self, rows: Rows, number: int) -> Experience:
-        """The examples of a task, each once, and the places of those that each step takes."""
+        """The examples of a task, each once, and their indices for each step."""
         real = rows[..., 3] > 0
-        examples, first, inverse = np.unique(
-            rows[real][:, [0, 2]], axis=0, return_index=True, return_inverse=True
+        pairs, first, inverse = np.unique(
+            rows[real][:, [0, 2]],
+            axis=0,
+            return_index=True,
+            return_inverse=True,
         )
+        # `unique` sorts by value; a learner gets the examples in the order of their first use.
         order = np.argsort(first)
-        place = np.empty(real.shape, dtype=np.int64)
-        place[real] = np.argsort(order)[inverse.reshape(-1)]
-        row, y = examples[order].T
-        batches = [torch.from_numpy(each[own]) for each, own in zip(place, real, strict=True)]
+        rank = np.argsort(order)
+        index = np.empty(real.shape, dtype=np.int64)
+        # The shape of the inverse differs between versions of NumPy.
+        index[real] = rank[inverse.reshape(-1)]
+        row, y = pairs[order].T
         x = self._x(self.stream.data.x_train, row, number)
-        return Experience(x, torch.from_numpy(y.copy()).to(self.device), number, batches)
+        labels = torch.from_numpy(y.copy()).to(self.device)
+        steps = zip(index, real, strict=True)
+        batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
+        return Experience(x, labels, number, batches)
 
     def evaluate(self, chunks: Rows) -> Hits:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
+        # Learners may switch modes or draw random numbers while they predict.
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0]) for rows in chunks]
-        hit, told, sound = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Hits(hit[None], told[None], np.array([sound.all()]))
+        fields = zip(*parts, strict=True)
+        hit, told, sound = (np.concatenate(chunks) for chunks in fields)
+        return Hits(
+            hit=hit[None],
+            told=told[None],
+            sound=np.array([sound.all()]),
+        )
 
     def check_predictions(self) -> None:
-        """Raise `UserError` where the scores of an example depend on those that are predicted with it."""
+        """Check that scores of an example do not depend on the examples predicted with it.
+
+        Raises:
+            UserError: If they do, or one example cannot be predicted alone.
+        """
         self.unproven = False
         tests = self.test_rows[0, 0]
-        own = tests[tests[:, 1] == 0]
-        rows = own[spread(len(own)).numpy()]
+        of_first_task = tests[tests[:, 1] == 0]
+        rows = of_first_task[spread(len(of_first_task)).numpy()]
         together = self._undisturbed(rows)
         try:
             alone = torch.cat([self._undisturbed(row[None]) for row in rows])
@@ -143,105 +192,141 @@ class Opaque:
                 f"{self._refusal()} It cannot predict one example alone: {why}. {_REMEDY}"
             ) from error
         if not agree(together, alone):
-            raise UserError(
-                f"{self._refusal()} Its scores of an example alone and with others differ. {_REMEDY}"
-            )
+            why = "Its scores of an example alone and with others differ."
+            raise UserError(f"{self._refusal()} {why} {_REMEDY}")
 
     def _refusal(self) -> str:
         name = type(self.learner).__name__
-        return f"{name} with model={self.benchmark.model}: a score may not depend on the other examples that are predicted."
+        return (
+            f"{name} with model={self.benchmark.model}: "
+            "a score may not depend on the other examples that are predicted."
+        )
 
     def _undisturbed(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
         with undisturbed(self.model, self.seed):
             return self.scores(rows)
 
     def scores(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
-        """The learner's scores of test examples; the highest is its answer."""
-        scores = torch.zeros(len(rows), self.units.shape[1])
+        """The learner's scores of test examples; the highest is its answer.
+
+        Args:
+            rows: Rows of shape (row, 4); padding has weight 0, and scores of 0.
+        """
+        units = self.units.shape[1]
+        scores = torch.zeros(len(rows), units)
+        # A learner predicts one task at a time, since its examples may look different in each.
         for task in np.unique(rows[:, 1]).tolist():
-            own = (rows[:, 1] == task) & (rows[:, 3] > 0)
-            x = self._x(self.stream.data.x_test, rows[own, 0], task)
+            real = rows[:, 3] > 0
+            of_task = (rows[:, 1] == task) & real
+            x = self._x(self.stream.data.x_test, rows[of_task, 0], task)
             with torch.no_grad():
                 told = task if self.benchmark.scenario == "task" else None
                 given = self.learner.predict(x, told)
-                check_scores(self.learner, "predict", given, len(x), self.units.shape[1])
-                scores[torch.from_numpy(own)] = given.float().cpu()
+                check_scores(self.learner, "predict", given, len(x), units)
+                scores[torch.from_numpy(of_task)] = given.float().cpu()
         return scores
 
     def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        units, scores = self.units.cpu(), self.scores(rows)
+        """The fields of `Hits` for each row."""
+        units = self.units.cpu()
+        scores = self.scores(rows)
         y = torch.from_numpy(rows[:, 2].copy())
-        best_told = scores.masked_fill(~units[rows[:, 1]], -torch.inf).argmax(-1) == y
-        best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1) == y
-        return best.numpy(), best_told.numpy(), ~scores.isnan().any(-1).numpy()
+        within_task = scores.masked_fill(~units[rows[:, 1]], -torch.inf)
+        told = within_task.argmax(-1) == y
+        hit = told if self.benchmark.scenario == "task" else scores.argmax(-1) == y
+        finite = ~scores.isnan().any(-1)
+        return hit.numpy(), told.numpy(), finite.numpy()
 
     def parameters(self) -> Params:
-        """See `Backend.parameters`: those of the model that was given, as long as it has its form and they are what learns."""
+        """See `Backend.parameters`.
+
+        Empty if the learner replaced parameters of the given model by others of another form, or
+        trains something else.
+        """
         now = {name: value.detach() for name, value in self.model.named_parameters()}
-        same = {name: value.shape for name, value in now.items()} == {
-            name: value.shape for name, value in self.start.items()
-        }
-        if not same or all(torch.equal(value, self.start[name]) for name, value in now.items()):
+        if _shapes(now) != _shapes(self.start):
+            return {}
+        unchanged = (torch.equal(value, self.start[name]) for name, value in now.items())
+        if all(unchanged):
             return {}
         return {name: now[name][None].clone() for name in self.learnt}
 
     def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
         """See `Backend.examples`."""
-        x = torch.stack(
-            [self._x(self.stream.data.x_test, part[:, 0], int(part[0, 1])) for part in rows[0]]
-        )
-        _, task, y, weight = torch.from_numpy(rows).to(self.device).unbind(-1)
-        return Batch(x[None], y, task, weight.float())
+        images = []
+        for part in rows[0]:
+            # A part is of one task.
+            task = int(part[0, 1])
+            images.append(self._x(self.stream.data.x_test, part[:, 0], task))
+        x = torch.stack(images)
+        on_device = torch.from_numpy(rows).to(self.device)
+        _, tasks, y, weight = on_device.unbind(-1)
+        return Batch(x[None], y, tasks, weight.float())
 
     def gradients(
         self, params: Params, parts: Batch
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
-        own = {name: value[0] for name, value in params.items()}
-        self.twin.load_state_dict(self.model.state_dict() | own)
-        found = [
-            self._gradient(Batch(*part)) for part in zip(*(each[0] for each in parts), strict=True)
-        ]
-        losses, gradients = zip(*found, strict=True)
-        stacked = {
-            name: torch.stack(each)[None]
-            for name, each in zip(self.learnt, zip(*gradients, strict=True), strict=True)
-        }
+        values = {name: value[0] for name, value in params.items()}
+        self.twin.load_state_dict(self.model.state_dict() | values)
+        columns = (column[0] for column in parts)
+        batches = [Batch(*part) for part in zip(*columns, strict=True)]
+        losses, gradients = zip(*map(self._gradient, batches), strict=True)
+        # One entry per part, and a leading axis for the one replicate.
+        by_parameter = zip(*gradients, strict=True)
+        stacked = {}
+        for name, of_parts in zip(self.learnt, by_parameter, strict=True):
+            stacked[name] = torch.stack(of_parts)[None]
         return torch.stack(losses)[None], stacked
 
     def _gradient(self, part: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The mean loss of one part, and its gradient."""
+        """Mean loss on one part, and its gradient."""
         logits = self.twin(part.x)
         if self.benchmark.scenario == "task":
             logits = logits.masked_fill(~self.units[part.task], -torch.inf)
         loss = mean(cross_entropies(logits, part.y), part.weight)
         named = dict(self.twin.named_parameters())
-        return loss.detach(), torch.autograd.grad(loss, [named[name] for name in self.learnt])
+        learnt = [named[name] for name in self.learnt]
+        return loss.detach(), torch.autograd.grad(loss, learnt)
 
     def held_examples(self) -> list[int]:
-        """Unknown: what a learner keeps is its own affair, metered in `state_bytes`."""
+        """Always 0: examples that a learner keeps count in `state_bytes`."""
         return [0]
 
     def state_bytes(self) -> int:
-        """By how many bytes what the learner keeps has grown since it began; 0 where it cannot be pickled."""
+        """Growth of the learner since it began, in bytes; 0 if it cannot be pickled."""
         return max(0, kept_bytes(self.learner) - self.at_first)
 
 
+def _copies(tensors: Mapping[str, Tensor]) -> Params:
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+def _shapes(tensors: Params) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
 class _Weighing(pickle.Pickler):
-    """A pickler that weighs tensors and arrays instead of writing them: each costs what its numbers take, and once."""
+    """A pickler that measures tensors and arrays instead of writing them.
+
+    Each counts once, with the bytes of its numbers.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.weighed: dict[tuple[object, ...], int] = {}
-        self._held: list[object] = []  # while it weighs, no address may be used again
+        # References keep an address from being used again during the measurement.
+        self._held: list[object] = []
 
     def persistent_id(self, obj: object) -> int | None:
-        """The number of a tensor or array, which is all that is written of it; None for anything else."""
+        """Measure a tensor or array and write 0 in its place; None pickles anything else."""
+        key: tuple[object, ...]
         if isinstance(obj, Tensor):
-            key: tuple[object, ...] = obj.data_ptr(), obj.shape, obj.stride(), obj.dtype
+            key = (obj.data_ptr(), obj.shape, obj.stride(), obj.dtype)
             size = obj.numel() * obj.element_size()
         elif isinstance(obj, np.ndarray) and obj.dtype != object:
-            key, size = (obj.ctypes.data, obj.shape, obj.strides, obj.dtype.str), obj.nbytes
+            key = (obj.ctypes.data, obj.shape, obj.strides, obj.dtype.str)
+            size = obj.nbytes
         else:
             return None
         self.weighed[key] = size
@@ -250,11 +335,15 @@ class _Weighing(pickle.Pickler):
 
 
 def kept_bytes(learner: Learner) -> int:
-    """The bytes of all that a learner keeps: of its tensors and arrays, and of the rest as pickled; 0 if it cannot be."""
+    """Bytes of a learner's tensors and arrays, and of everything else as pickled.
+
+    0 if it cannot be pickled.
+    """
     file = io.BytesIO()
     weighing = _Weighing(file)
     try:
         weighing.dump(learner)
+    # An author's object may fail to pickle in any way.
     except Exception:
         return 0
     return file.tell() + sum(weighing.weighed.values())
@@ -266,8 +355,14 @@ _REMEDY = (
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
-    """Leave the modes and buffers of a model, and the global generators, as they are; inside, these are seeded."""
+def undisturbed(
+    model: nn.Module,
+    seed: int,
+) -> Iterator[None]:
+    """Restore the modes and buffers of a model, and the global generators, after the block.
+
+    Inside the block, the generators are seeded.
+    """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:

@@ -1,4 +1,4 @@
-"""What goes before a stream: lessons of classes that it does not have, for strategies that prepare."""
+"""Pretraining on classes that the stream does not have, for strategies that define it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,36 +18,52 @@ from retrograde.training.stream_replicas import Vectorised
 
 
 def lessons(strategy: Strategy, stream: Stream) -> int:
-    """How many lessons go before the stream."""
-    return stream.preparation.lessons if prepares(strategy) and stream.preparation else 0
+    """Number of pretraining steps (lessons) before the stream."""
+    if prepares(strategy) and stream.preparation:
+        return stream.preparation.lessons
+    return 0
 
 
 def check_preparation(backend: Vectorised) -> None:
-    """Raise `UserError` where the strategy prepares and the stream or the model does not let it."""
-    strategy, benchmark = backend.strategy, backend.benchmark
+    """Check that the strategy can be pretrained, if it defines pretraining.
+
+    Raises:
+        UserError: If the stream has no classes for it, the model keeps running statistics, or the
+            hook breaks a rule on one lesson.
+    """
+    strategy = backend.strategy
+    benchmark = backend.benchmark
     if not prepares(strategy):
         return
     if any(stream.preparation is None for stream in backend.streams):
         raise UserError(
-            f"{type(strategy).__name__} learns from other classes before the stream begins, and {type(benchmark).__name__} has "
-            "none to give. Choose a benchmark that has a preparation."
+            f"{type(strategy).__name__} learns from other classes before the stream begins, and "
+            f"{type(benchmark).__name__} has none to give. "
+            "Choose a benchmark that has a preparation."
         )
     if backend.refresh:
         raise UserError(
-            f"A preparation takes models whose buffers training leaves alone; model={benchmark.model} keeps running statistics."
-            " Choose one without batch normalisation, such as plainconv-32."
+            "A preparation takes models whose buffers training leaves alone; "
+            f"model={benchmark.model} keeps running statistics. "
+            "Choose one without batch normalisation, such as plainconv-32."
         )
     _check_lessons(backend.streams)
     backend.try_lesson(next(given(backend)))
 
 
 def _check_lessons(streams: list[Stream]) -> None:
-    for offer in (stream.preparation for stream in streams if stream.preparation):
-        smallest = int(np.unique(offer.examples.y, return_counts=True)[1].min())
-        if offer.shots + offer.queries > smallest:
+    for stream in streams:
+        offer = stream.preparation
+        if offer is None:
+            continue
+        _, sizes = np.unique(offer.examples.y, return_counts=True)
+        smallest = int(sizes.min())
+        drawn = offer.shots + offer.queries
+        if drawn > smallest:
             raise UserError(
-                f"Shots and queries of a lesson's class are different examples, of which a class has {smallest}; "
-                f"shots + queries is {offer.shots + offer.queries}. Lower one of them."
+                "Shots and queries of a lesson's class are different examples, "
+                f"of which a class has {smallest}; shots + queries is {drawn}. "
+                "Lower one of them."
             )
 
 
@@ -57,12 +73,26 @@ def prepare(
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> str | None:
-    """Give all lessons, if the strategy prepares, and end the preparation; returns why compiling failed, if it did."""
+    """Pretrain all replicates, if the strategy defines pretraining.
+
+    Args:
+        backend: The replicates, whose state is replaced.
+        clocks: The clocks of the run: compiling or warming up, and pretraining.
+        mode: Compilation of the step.
+        progress: Called with the number of steps that were just taken.
+
+    Returns:
+        Why compiling failed; None if it did not.
+
+    Raises:
+        UserError: As `check_preparation` does.
+    """
     if not prepares(backend.strategy):
         return None
     check_preparation(backend)
     with clocks("ready"):
         step, note = lesson_step(backend, mode)
+    # The right clock is known only now, since compiling may have failed.
     clocks.rename("ready", "warm_up" if mode == "off" or note else "compile")
     with clocks("prepare"):
         for rows in given(backend):
@@ -72,18 +102,17 @@ def prepare(
     return note
 
 
-def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State], str | None]:
-    """What takes a lesson, compiled unless that is off; and why compiling failed, if it did."""
+def lesson_step(
+    backend: Vectorised,
+    mode: Compile,
+) -> tuple[Callable[..., State], str | None]:
+    """The pretraining step, compiled unless that is off, and why compiling failed, if it did."""
     step = backend.prepare_all
 
     def twice(step: Callable[..., State]) -> State:
         rows = next(given(backend))
-        return step(
-            step(backend.state, backend.buffers, rows, backend.train_x),
-            backend.buffers,
-            rows,
-            backend.train_x,
-        )
+        first = step(backend.state, backend.buffers, rows, backend.train_x)
+        return step(first, backend.buffers, rows, backend.train_x)
 
     def compile_() -> None:
         nonlocal step
@@ -93,22 +122,26 @@ def lesson_step(backend: Vectorised, mode: Compile) -> tuple[Callable[..., State
     return step, note
 
 
-def seconds_a_lesson(backend: Vectorised, step: Callable[..., State], clocks: Clocks) -> float:
-    """What a lesson takes; the first are timed, and forgotten."""
-    return clocks.each(
+def seconds_a_lesson(
+    backend: Vectorised,
+    step: Callable[..., State],
+    clocks: Clocks,
+) -> float:
+    """Median seconds of a pretraining step; the timed steps change no state."""
+    calls = (
         partial(step, backend.state, backend.buffers, rows, backend.train_x)
         for rows in given(backend)
     )
+    return clocks.each(calls)
 
 
 def given(backend: Vectorised) -> Iterator[tuple[Tensor, ...]]:
-    """The rows of every lesson, for all replicates."""
-    own = [
+    """The rows of every lesson in order, stacked over replicates: trajectory, query, rehearsed."""
+    of_replicates = [
         lesson_rows(stream.preparation, seed)
         for stream, seed in zip(backend.streams, backend.seeds, strict=True)
         if stream.preparation
     ]
-    for parts in zip(*own, strict=True):
-        yield tuple(
-            torch.from_numpy(np.stack(part)).to(backend.device) for part in zip(*parts, strict=True)
-        )
+    for lesson in zip(*of_replicates, strict=True):
+        stacked = [np.stack(part) for part in zip(*lesson, strict=True)]
+        yield tuple(torch.from_numpy(rows).to(backend.device) for rows in stacked)

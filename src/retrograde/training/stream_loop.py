@@ -1,4 +1,4 @@
-"""THE loop: learn a task, test all tasks, for every kind of strategy."""
+"""The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import Exemplars, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Outcome, correct
+from retrograde.training.backend import Backend, Hits, Outcome, correct
 from retrograde.training.boundary import check_kind
 from retrograde.training.clocks import Clocks, Pace
 from retrograde.training.compiling import Compile
@@ -42,11 +42,25 @@ def train(
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Train replicates of one cell along their streams; `progress` is told the steps taken, summed over replicates."""
+    """Train replicates of one cell on their streams.
+
+    Args:
+        benchmark: The benchmark of the cell.
+        strategy: The strategy of the cell. A `Learner` trains one replicate after the other.
+        streams: The stream of each replicate.
+        seeds: The seed of each replicate.
+        device: The device to train on.
+        mode: Compilation of the step; a `Learner` is not compiled.
+        progress: Called with the number of steps that were just taken; the replicates of a
+            `Learner` are counted one by one.
+
+    Returns:
+        The results of each replicate.
+    """
     if isinstance(strategy, Learner):
         return [
-            _train_opaque(benchmark, strategy, s, seed, device, progress)
-            for s, seed in zip(streams, seeds, strict=True)
+            _train_opaque(benchmark, strategy, stream, seed, device, progress)
+            for stream, seed in zip(streams, seeds, strict=True)
         ]
     clocks = Clocks(device)
     backend = Vectorised(benchmark, strategy, streams, seeds, device)
@@ -65,8 +79,13 @@ def pace(
     device: torch.device,
     mode: Compile,
 ) -> Pace:
-    """How fast replicates of one cell would train, before the stream and along it, ends of tasks aside."""
-    clocks, before, note = Clocks(device), 0.0, None
+    """Expected seconds of training replicates of one cell, from a few timed steps.
+
+    Pretraining is included; the ends of tasks and evaluation are not.
+    """
+    clocks = Clocks(device)
+    note = None
+    before = 0.0
     with clocks("ready"):
         backend = Vectorised(benchmark, strategy, streams, seeds, device)
     if prepares(strategy):
@@ -77,10 +96,9 @@ def pace(
     with clocks("ready"):
         note = backend.warm_up(mode) or note
     along = backend.seconds_a_step(clocks)
-    rest = before * lessons(strategy, streams[0]) + along * total_steps(
-        benchmark, strategy, streams
-    )
-    return Pace(clocks.seconds["ready"], before + along, rest, note)
+    pretraining = before * lessons(strategy, streams[0])
+    stream = along * total_steps(benchmark, strategy, streams)
+    return Pace(clocks.seconds["ready"], before + along, pretraining + stream, note)
 
 
 def _train_opaque(
@@ -91,9 +109,48 @@ def _train_opaque(
     device: torch.device,
     progress: Callable[[int], None],
 ) -> Outcome:
+    # A learner may draw from the global generators, so its replicate seeds them.
     with seeded(torch_seed(seed, "opaque")):
         backend = Opaque(benchmark, learner, stream, seed, device)
-        return _run(backend, [stream], [seed], Clocks(device), progress, None)[0]
+        clocks = Clocks(device)
+        (outcome,) = _run(backend, [stream], [seed], clocks, progress, None)
+        return outcome
+
+
+class _Tests:
+    """Correct predictions on all tasks, a row for each evaluation.
+
+    The rows of a replicate end where it diverges.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        replicates: int,
+        tasks: int,
+    ) -> None:
+        self.rows = backend.test_rows
+        self.by_class = backend.benchmark.scenario == "class"
+        self.tasks = tasks
+        self.hits: list[list[list[int]]] = [[] for _ in range(replicates)]
+        self.told: list[list[list[int]]] = [[] for _ in range(replicates)]
+        self.sound = np.ones(replicates, dtype=bool)
+
+    def add(self, found: Hits) -> None:
+        """Count the correct predictions of one evaluation."""
+        self.sound &= found.sound
+        for i in np.flatnonzero(self.sound):
+            rows = self.rows[:, i]
+            hits = correct(found.hit[i], rows, self.tasks)
+            self.hits[i].append(hits)
+            # In the other scenarios the task changes nothing, or is given anyway.
+            if self.by_class:
+                told = correct(found.told[i], rows, self.tasks)
+                self.told[i].append(told)
+
+    def fault(self, replicate: int) -> str:
+        """When a replicate diverged; empty if it did not."""
+        return _fault(self.hits[replicate], self.tasks)
 
 
 def _run(
@@ -104,21 +161,19 @@ def _run(
     progress: Callable[[int], None],
     note: str | None,
 ) -> list[Outcome]:
-    replicates, tasks = len(streams), len(streams[0].tasks)
-    prober, watcher = (
-        Prober(backend, streams, seeds, clocks),
-        Watcher(backend, streams, seeds, clocks),
-    )
+    replicates = len(streams)
+    tasks = len(streams[0].tasks)
+    prober = Prober(backend, streams, seeds, clocks)
+    watcher = Watcher(backend, streams, seeds, clocks)
+    tests = _Tests(backend, replicates, tasks)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
         watcher.advance(steps)
         progress(steps)
 
-    hits: list[list[list[int]]] = [[] for _ in streams]
-    told: list[list[list[int]]] = [[] for _ in streams]
-    sound = np.ones(replicates, dtype=bool)
     used = np.zeros((3, replicates), np.int64)
+    # Number -1 is the evaluation before the first task.
     for number in range(-1, tasks):
         taken = np.zeros_like(used)
         if number >= 0:
@@ -129,23 +184,30 @@ def _run(
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
         watcher.end_task(number, found, taken[0])
-        sound &= found.sound
-        for i in np.flatnonzero(sound):
-            rows = backend.test_rows[:, i]
-            hits[i].append(correct(found.hit[i], rows, tasks))
-            if backend.benchmark.scenario == "class":
-                told[i].append(correct(found.told[i], rows, tasks))
-    faults = [_fault(each, tasks) for each in hits]
+        tests.add(found)
     shared = _shared(backend, streams, used, dict(clocks.seconds), note)
-    return [
-        Outcome(
-            faults[i], **shared[i], correct=hits[i], correct_told=told[i],
-            gradients=prober.probes[i] if prober.sound[i] and not faults[i] else [],
-            accounts=prober.accounts[i] if prober.sound[i] and not faults[i] else [],
-            course=None if faults[i] else watcher.course(i),
-        )
-        for i in range(replicates)
-    ]  # fmt: skip
+    return [_outcome(i, shared[i], tests, prober, watcher) for i in range(replicates)]
+
+
+def _outcome(
+    replicate: int,
+    shared: dict[str, Any],
+    tests: _Tests,
+    prober: Prober,
+    watcher: Watcher,
+) -> Outcome:
+    fault = tests.fault(replicate)
+    # Numbers of a replicate that diverged are not kept, nor gradients that were not finite.
+    probed = prober.sound[replicate] and not fault
+    return Outcome(
+        fault,
+        **shared,
+        correct=tests.hits[replicate],
+        correct_told=tests.told[replicate],
+        gradients=prober.probes[replicate] if probed else [],
+        accounts=prober.accounts[replicate] if probed else [],
+        course=None if fault else watcher.course(replicate),
+    )
 
 
 def _shared(
@@ -155,80 +217,171 @@ def _shared(
     seconds: dict[str, float],
     note: str | None,
 ) -> list[dict[str, Any]]:
-    """What is told of every replicate, sound or not: cost, memory, how it was trained, and the sizes of its tests."""
+    """The fields of an outcome that every replicate has, finite or diverged.
+
+    Args:
+        backend: The replicates after training.
+        streams: The stream of each replicate.
+        used: Steps, incoming and replayed examples of each replicate.
+        seconds: Seconds by clock, of all replicates together.
+        note: Why the step is not compiled, if that was tried.
+    """
     how = {
         "backend": backend.backend,
         "compiled": backend.compiled,
         "note": note,
         "replicates": len(streams),
-        "steps": int(used[0].max()),  # of the batch: of the replicate that takes the most
+        # Steps of the batch of replicates are those of the replicate that takes the most.
+        "steps": int(used[0].max()),
     }
-    return [
-        {
+    shared = []
+    held = backend.held_examples()
+    for i, stream in enumerate(streams):
+        steps, new, replayed = map(int, used[:, i])
+        fields = {
             "clocks": seconds,
-            "counts": _counts(backend, *map(int, own)),
-            "memory": _memory(backend, stream, held),
+            "counts": _counts(backend, steps, new, replayed),
+            "memory": _memory(backend, stream, held[i]),
             "how": how,
             "tests": [len(task.test.row) for task in stream.tasks],
         }
-        for stream, held, own in zip(streams, backend.held_examples(), used.T, strict=True)
-    ]
+        shared.append(fields)
+    return shared
 
 
-def _fault(hits: list[list[int]], tasks: int) -> str:
+def _fault(
+    hits: list[list[int]],
+    tasks: int,
+) -> str:
+    if len(hits) > tasks:
+        return ""
     when = f"while training task {len(hits)}" if hits else "before training"
-    return "" if len(hits) > tasks else f"A parameter or a score became non-finite {when}."
+    return f"A parameter or a score became non-finite {when}."
 
 
-def _counts(backend: Backend, steps: int, new: int, replayed: int) -> dict[str, int]:
-    """Steps, examples used, and how many rows steps took forward and backward through the model, padding included."""
+def _counts(
+    backend: Backend,
+    steps: int,
+    new: int,
+    replayed: int,
+) -> dict[str, int]:
+    """Steps, examples used, and rows that passed forward and backward, padding included."""
     passes = {name: steps * rows for name, rows in backend.tally.items()}
     return {"steps": steps, "new": new, "replayed": replayed, **passes}
 
 
-def _memory(backend: Backend, stream: Stream, held: int) -> dict[str, int]:
-    """Examples held at the end, their bytes as stored with a label, and the bytes of other state."""
-    x = stream.data.x_train
+def _memory(
+    backend: Backend,
+    stream: Stream,
+    held: int,
+) -> dict[str, int]:
+    """Examples held at the end, their bytes as stored with a label, and bytes of other state."""
+    example = stream.data.x_train[0]
+    label_bytes = 8
     return {
         "examples": held,
-        "bytes": held * (x[0].nbytes + 8),
+        "bytes": held * (example.nbytes + label_bytes),
         "state_bytes": backend.state_bytes(),
     }
 
 
-def total_steps(benchmark: Benchmark, strategy: Strategy | Learner, streams: list[Stream]) -> int:
-    """The steps of a whole run: of the replicate that takes the most; where what a memory holds is trained on, at most."""
+def total_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    streams: list[Stream],
+) -> int:
+    """Number of steps of a whole run: those of the replicate that takes the most.
+
+    An upper bound if the strategy trains on the examples that its memory holds.
+    """
     return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
 
 
-def task_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> list[int]:
-    """The steps of each task for one replicate; where what a memory holds is trained on, at most."""
-    schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
-    memory = strategy.remember() if isinstance(strategy, Strategy) else None
-    held = memory.size if memory else 0
+def task_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+) -> list[int]:
+    """Number of steps of each task for one replicate.
 
-    sizes = np.array([len(task.train.row) for task in stream.tasks])
-    so_far = np.cumsum(sizes)
-    before = np.minimum(so_far - sizes, held)
+    An upper bound if the strategy trains on the examples that its memory holds.
+    """
+    schedule = Schedule()
+    capacity = 0
+    if isinstance(strategy, Strategy):
+        schedule = strategy.schedule()
+        memory = strategy.remember()
+        capacity = memory.size if memory else 0
+    steps = []
+    for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
+        _, of_task = schedule.length(benchmark, examples, task + 1)
+        steps.append(of_task)
+    return steps
+
+
+def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
+    """Number of examples that each task trains on, if the memory is as full as it can be."""
+    sizes = [len(task.train.row) for task in stream.tasks]
+    incoming = np.array(sizes)
+    so_far = np.cumsum(incoming)
+    held_before = np.minimum(so_far - incoming, capacity)
     pools = {
-        "arrivals": sizes, "arrivals and memory": sizes + before,
-        "memory alone": np.minimum(so_far, held), "all so far": so_far,
-    }  # fmt: skip
-    return [
-        schedule.length(benchmark, int(n), t + 1)[1] for t, n in enumerate(pools[schedule.examples])
-    ]
+        "arrivals": incoming,
+        "arrivals and memory": incoming + held_before,
+        "memory alone": np.minimum(so_far, capacity),
+        "all so far": so_far,
+    }
+    examples: list[int] = pools[schedule.examples].tolist()
+    return examples
 
 
-def expected_steps(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> int:
-    """The steps of which `progress` will be told for one replicate: those before the stream and those along it."""
+def expected_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+) -> int:
+    """Number of steps that `progress` counts for one replicate, pretraining included."""
     before = lessons(strategy, stream) if isinstance(strategy, Strategy) else 0
     return before + total_steps(benchmark, strategy, [stream])
 
 
 def check(
-    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+    device: torch.device,
 ) -> None:
-    """Raise `UserError` where the cell cannot be trained: the scenario, the memory, the model or the device."""
+    """Check that a cell can be trained, by a trial step.
+
+    Raises:
+        UserError: If the scenario, the memory, the model or the device does not fit, or a hook
+            breaks a rule.
+    """
+    _check_settings(benchmark, strategy)
+    _check_weighting(benchmark, strategy)
+    if isinstance(strategy, Learner):
+        with seeded(torch_seed(0, "opaque")):
+            Opaque(benchmark, strategy, stream, 0, device).check_predictions()
+        return
+    _check_memory(strategy, stream)
+    try:
+        _check_hooks(Vectorised(benchmark, strategy, [stream], [0], device))
+    except ValueError as error:
+        if _ONE_ROW not in str(error):
+            raise
+        raise UserError(
+            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: "
+            f"{described(error)}. A model that normalises over the batch needs more than one "
+            "example to every step."
+        ) from error
+
+
+_ONE_ROW = "Expected more than 1 value per channel"
+"""Part of torch's error if batch normalisation gets a batch of one example."""
+
+
+def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` if the scenario does not fit the strategy, or probes are too small."""
     if benchmark.scenario not in strategy.scenarios:
         raise UserError(
             f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
@@ -236,36 +389,23 @@ def check(
         )
     if benchmark.probe == 1:
         raise UserError(
-            "Gradients are compared between two halves of the probe examples; probe=1 has one. Give 0, or 2 and more."
+            "Gradients are compared between two halves of the probe examples; probe=1 has one. "
+            "Give 0, or 2 and more."
         )
-    _check_weighting(benchmark, strategy)
-    if isinstance(strategy, Learner):
-        with seeded(torch_seed(0, "opaque")):
-            Opaque(benchmark, strategy, stream, 0, device).check_predictions()
-        return
+
+
+def _check_memory(strategy: Strategy, stream: Stream) -> None:
+    """Raise `UserError` if the schedule or the memory is none, or does not fit the stream."""
     memory = strategy.remember()
     check_kind(strategy, "schedule", strategy.schedule(), Schedule)
     check_kind(strategy, "remember", memory, Memory, none=True)
     if memory:
         memory.check(groups(stream))
     _check_mixed(strategy, memory)
-    try:
-        _check_hooks(Vectorised(benchmark, strategy, [stream], [0], device))
-    except ValueError as error:
-        if _ONE_ROW not in str(error):
-            raise
-        raise UserError(
-            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: {described(error)}. "
-            "A model that normalises over the batch needs more than one example to every step."
-        ) from error
-
-
-_ONE_ROW = "Expected more than 1 value per channel"
-"""How batch normalisation refuses a batch of one example."""
 
 
 def _check_hooks(backend: Vectorised) -> None:
-    """Raise `UserError` where a hook that runs on the way to the first test gives what the engine cannot take."""
+    """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
     check_preparation(backend)
     if prepares(backend.strategy):
         backend.begin_all()
@@ -274,20 +414,24 @@ def _check_hooks(backend: Vectorised) -> None:
 
 
 def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
-    """Raise `UserError` where losses are to be weighed by the number of tasks and the strategy does not say that it does."""
+    """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
     if benchmark.weighting == "tasks" and strategy.weighs() == "refuses":
         raise UserError(
             "weighting=tasks weighs losses on arrivals and on past examples 1 to t - 1 at task t; "
-            f"{type(strategy).__name__} has no such losses or does not weigh them so. Give the benchmark weighting=examples, "
-            "or let the strategy follow the weights of its arrivals and declare that its weighing is 'heeds'."
+            f"{type(strategy).__name__} has no such losses or does not weigh them so. "
+            "Give the benchmark weighting=examples, or let the strategy follow the weights of its "
+            "arrivals and declare that its weighing is 'heeds'."
         )
 
 
 def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
-    """Raise `UserError` where a task's arrivals would be mixed with what the memory takes of them."""
+    """Raise `UserError` if incoming examples are mixed with a memory that already holds them."""
+    if strategy.schedule().examples != "arrivals and memory":
+        return
+    # A memory that is filled during a task would offer its examples twice.
     filled_late = isinstance(memory, Exemplars) or (memory is not None and memory.late)
-    if strategy.schedule().examples == "arrivals and memory" and not filled_late:
+    if not filled_late:
         raise UserError(
-            f"Arrivals are mixed with a memory that is filled when a task ends; {type(strategy).__name__} has {memory}. "
-            "Give it late=True, or Exemplars."
+            "Arrivals are mixed with a memory that is filled when a task ends; "
+            f"{type(strategy).__name__} has {memory}. Give it late=True, or Exemplars."
         )

@@ -1,4 +1,4 @@
-"""Pure strategies at work: one step for all replicates at once, compiled where that pays."""
+"""The backend of pure strategies: one step for all replicates at once, which may be compiled."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.utils import _pytree as pytree
@@ -31,26 +31,46 @@ from retrograde.training.backend import Hits, Used
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, form, separate, tried
 
+_Step = Callable[..., tuple[State, Params]]
+
+_AXES = (0, 0, 0, 0, None)
+"""Axes of `vmap` over state, buffers, rows, tables and a pool, which all replicates share."""
+
 TRIED = 8
-"""Examples on which a model is tried before anything trains."""
+"""Number of examples on which a model is tried before training."""
 
 
 @dataclass(frozen=True)
 class CountedNet(Net):
-    """A net that counts the examples that pass forward, and backward where `grad` is asked for; not an outer backward pass."""
+    """A net that counts the examples that pass forward and backward.
+
+    Backward passes are those of the gradients that it gives; an outer backward pass is not counted.
+    """
 
     tally: Counter[str] = field(default_factory=Counter)
 
-    def logits(self, params: Params, x: Tensor, task: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        params: Params,
+        x: Tensor,
+        task: Tensor | None = None,
+    ) -> Tensor:
         self.tally["forward"] += len(x)
         return super().logits(params, x, task)
 
-    def grad(self, params: Params, batch: Batch, constant: bool = False) -> Params:
+    def grad(
+        self,
+        params: Params,
+        batch: Batch,
+        constant: bool = False,
+    ) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
 
     def grad_with(
-        self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params
+        self,
+        loss: Callable[[Params], tuple[Tensor, Any]],
+        params: Params,
     ) -> tuple[Params, Any]:
         before = self.tally["forward"]
         found = super().grad_with(loss, params)
@@ -58,30 +78,44 @@ class CountedNet(Net):
         return found
 
     def grad_of(
-        self, params: Params, batch: Batch, moving: Callable[[str], bool], constant: bool = False
+        self,
+        params: Params,
+        batch: Batch,
+        moving: Callable[[str], bool],
+        constant: bool = False,
     ) -> Params:
         self.tally["backward"] += len(batch.x)
         return super().grad_of(params, batch, moving, constant)
 
     def grads(self, params: Params, batches: Batch) -> Params:
-        one = replace(self, tally=Counter())
-        found = super(CountedNet, one).grads(params, batches)
-        self.tally.update({name: rows * len(batches.x) for name, rows in one.tally.items()})
+        # Under `vmap` one batch is counted, whatever their number.
+        of_one = replace(self, tally=Counter())
+        found = super(CountedNet, of_one).grads(params, batches)
+        batch_count = len(batches.x)
+        self.tally.update({name: rows * batch_count for name, rows in of_one.tally.items()})
         return found
 
 
 def counted(net: Net) -> CountedNet:
-    """The same net, counting."""
-    return CountedNet(**{each.name: getattr(net, each.name) for each in fields(net)})
+    """The same net with counts."""
+    values = {entry.name: getattr(net, entry.name) for entry in fields(net)}
+    return CountedNet(**values)
 
 
 class Replicas(NamedTuple):
-    """One model for each seed: what they share, and what each has of its own, stacked."""
+    """One model for each seed.
 
-    module: nn.Module  # in training mode, as it was built
+    Attributes:
+        module: The module that all of them share, in training mode, as it was built.
+        params: The trainable parameters, stacked over replicates.
+        buffers: The buffers and the frozen parameters, stacked over replicates.
+        refresh: True if training changes the buffers.
+    """
+
+    module: nn.Module
     params: Params
-    buffers: Params  # with the parameters that are frozen
-    refresh: bool  # whether training changes the buffers
+    buffers: Params
+    refresh: bool
 
 
 def replicated(
@@ -92,30 +126,48 @@ def replicated(
     device: torch.device,
     rows_apart: bool = False,
 ) -> Replicas:
-    """Build a model for each seed; raises `UserError` where it cannot take examples such as `probe`.
+    """Build a model for each seed.
 
-    With `rows_apart`, batch normalisation keeps running statistics, and a model is refused that at test predicts an example by
-    the others of its batch.
+    Args:
+        model: The name of the model.
+        probe: Examples on which the model is tried.
+        outputs: Number of output units.
+        seeds: The seeds of the replicates, from which the initial weights are drawn.
+        device: The device of the parameters.
+        rows_apart: True if batch normalisation keeps running statistics, and predictions have to be
+            independent of the other examples of a batch.
+
+    Raises:
+        UserError: If the model cannot take the examples, or predictions depend on other examples.
     """
     shape = tuple(probe.shape[1:])
-    modules = [
-        build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart)
-        for seed in seeds
-    ]
+    modules = []
+    for seed in seeds:
+        weights = torch_seed(seed, "weights")
+        modules.append(build(model, shape, outputs, weights, running=rows_apart))
     refresh = check_module(modules[0], probe, outputs)
     if rows_apart:
         check_rows_apart(modules[0], probe, model)
     modules = [module.train().to(device) for module in modules]
     params, buffers = stack_module_state(modules)
-    frozen = {name for name, value in modules[0].named_parameters() if not value.requires_grad}
-    buffers |= {name: params.pop(name).detach() for name in frozen}
-    return Replicas(
-        modules[0], {name: value.detach() for name, value in params.items()}, buffers, refresh
-    )
+    # Frozen parameters have no optimiser slots, and no gradient is taken for them.
+    buffers |= {name: params.pop(name).detach() for name in _frozen(modules[0])}
+    trainable = {name: value.detach() for name, value in params.items()}
+    return Replicas(modules[0], trainable, buffers, refresh)
+
+
+def _frozen(module: nn.Module) -> set[str]:
+    """The names of the parameters that are not trained."""
+    named = module.named_parameters()
+    return {name for name, value in named if not value.requires_grad}
 
 
 class Vectorised:
-    """Replicates of one cell that learn side by side."""
+    """Replicates of one cell that learn their streams side by side.
+
+    Their states are stacked, and hooks of the strategy run under `vmap`. All replicates take as
+    many steps as the longest one; the others end tasks in steps of padding, which change nothing.
+    """
 
     backend = "pure"
 
@@ -127,94 +179,166 @@ class Vectorised:
         seeds: list[int],
         device: torch.device,
     ) -> None:
-        self.benchmark, self.strategy, self.streams, self.seeds, self.device = (
-            benchmark,
-            strategy,
-            streams,
-            seeds,
-            device,
-        )
-        self.schedule, self.memory = strategy.schedule(), strategy.remember()
-        self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
+        self.benchmark = benchmark
+        self.strategy = strategy
+        self.streams = streams
+        self.seeds = seeds
+        self.device = device
+        self.schedule = strategy.schedule()
+        self.memory = strategy.remember()
+        tasks = len(streams[0].tasks)
+        self.batch, _ = self.schedule.pace(benchmark, tasks)
         data = streams[0].data
-        self.shape, self.scale = data.shape, data.scale
-        self.train_x, self.test_x = self._pool(data.x_train), self._pool(data.x_test)
-        self.tables = self._tables()  # what differs between replicates beside their state
+        self.shape = data.shape
+        self.scale = data.scale
+        self.train_x = self._pool(data.x_train)
+        self.test_x = self._pool(data.x_test)
+        # Tensors that differ between replicates, other than state.
+        self.tables = self._tables()
         self._build_net()
-        self.held: list[Held | None] = [self.memory.empty() if self.memory else None for _ in seeds]
+        self.held: list[Held | None] = [None for _ in seeds]
+        if self.memory:
+            self.held = [self.memory.empty() for _ in seeds]
         self.ragged = self._ragged()
         self.test_rows = test_chunks(streams)
-        self._graph: Callable[..., tuple[State, Params]] | None = None
+        self._graph: _Step | None = None
         self.tally: dict[str, int] = {}
-        self.arrived = np.zeros(
-            len(seeds), np.int64
-        )  # new examples that each replicate was given so far
+        # Incoming examples of each replicate so far.
+        self.arrived = np.zeros(len(seeds), np.int64)
 
     def _pool(self, x: np.ndarray) -> Tensor:
-        """All examples as rows of stored values, one black pixel at the end."""
-        return torch.from_numpy(np.pad(x.reshape(len(x), -1), ((0, 0), (0, 1)))).to(self.device)
+        """All examples as rows of stored values, with a black pixel at the end."""
+        flat = x.reshape(len(x), -1)
+        padded = np.pad(flat, ((0, 0), (0, 1)))
+        return torch.from_numpy(padded).to(self.device)
 
     def _tables(self) -> Params:
+        arrays = {"units": [stream.units for stream in self.streams]}
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
-        arrays = {"units": [stream.units for stream in self.streams]} | (
-            {"pixels": pixels} if pixels else {}
-        )
-        own = {
-            name: torch.from_numpy(np.stack(each)).to(self.device) for name, each in arrays.items()
+        if pixels:
+            arrays["pixels"] = pixels
+        tables = {
+            name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
+            for name, of_replicates in arrays.items()
         }
-        return own | self._keys("init", 0, 1)[0]
+        # This is the key of `init`; every later hook gets another one.
+        (key,) = self._keys("init", 0, 1)
+        return tables | key
 
-    def _keys(self, axis: str, number: int, count: int) -> list[Params]:
-        """What replicates draw by, so many times, in the table of what differs between them; more of them begin alike."""
-        drawn = np.stack([keys(seed, axis, number, count) for seed in self.seeds], axis=1)
-        return [{"key": key} for key in torch.from_numpy(drawn).to(self.device)]
+    def _keys(
+        self,
+        axis: str,
+        number: int,
+        count: int,
+    ) -> list[Params]:
+        """Random keys of the replicates, each as an entry of `tables`.
+
+        Args:
+            axis: The axis of randomness.
+            number: The place along the axis, such as the number of a task.
+            count: Number of keys per replicate. A longer request starts with the same keys.
+        """
+        by_seed = [keys(seed, axis, number, count) for seed in self.seeds]
+        drawn = np.stack(by_seed, axis=1)
+        on_device = torch.from_numpy(drawn).to(self.device)
+        return [{"key": key} for key in on_device]
 
     def _build_net(self) -> None:
         outputs = self.streams[0].units.shape[1]
         some = self.train_x[spread(len(self.train_x))]
-        probe = self._images(some, None, torch.zeros(len(some), dtype=torch.long)).cpu()
+        first_task = torch.zeros(len(some), dtype=torch.long)
+        probe = self._images(some, None, first_task).cpu()
+        model = self.benchmark.model
         replicas = replicated(
-            self.benchmark.model, probe, outputs, self.seeds, self.device, rows_apart=True
+            model,
+            probe,
+            outputs,
+            self.seeds,
+            self.device,
+            rows_apart=True,
         )
-        self.buffers, self.refresh = replicas.buffers, replicas.refresh
+        self.buffers = replicas.buffers
+        self.refresh = replicas.refresh
+        # Steps use batch statistics; running statistics are refreshed in a pass of their own.
         module = untracked(replicas.module)
         self.net = Net(
-            module, OPTIMIZERS[self.benchmark.optimizer](), body=headless(module),
-            shape=self.shape, outputs=outputs, tasks=len(self.streams[0].tasks),
-        )  # fmt: skip
+            module,
+            OPTIMIZERS[self.benchmark.optimizer](),
+            body=headless(module),
+            shape=self.shape,
+            outputs=outputs,
+            tasks=len(self.streams[0].tasks),
+        )
         self.eval_net = self.net.evaluating()
+        # Running statistics follow on a net of the module as it was built.
         self.following = self.net, replace(self.net, module=replicas.module)
-        self.state = separate(vmap(self._initial)(replicas.params, self.buffers, self.tables))
+        initial = vmap(self._initial)(replicas.params, self.buffers, self.tables)
+        self.state = separate(initial)
         self.initial = self.state, self.buffers
 
-    def _initial(self, params: Params, buffers: Params, tables: Params) -> State:
-        extra = self.strategy.init(self._net(self.net, buffers, tables), params)
+    def _initial(
+        self,
+        params: Params,
+        buffers: Params,
+        tables: Params,
+    ) -> State:
+        net = self._net(self.net, buffers, tables)
+        extra = self.strategy.init(net, params)
         boundary.check_own(self.strategy, "init", extra)
         return State(params, self.net.optimizer.init(params), extra)
 
-    def _net(self, net: Net, buffers: Params, tables: Params) -> Net:
+    def _net(
+        self,
+        net: Net,
+        buffers: Params,
+        tables: Params,
+    ) -> Net:
+        """The net of one replicate, for one call of a hook."""
         units = tables["units"] if self.benchmark.scenario == "task" else None
-        return replace(net, buffers=buffers, units=units, key=tables["key"], drawn=set())
+        return replace(
+            net,
+            buffers=buffers,
+            units=units,
+            key=tables["key"],
+            drawn=set(),
+        )
 
     def _images(
         self, x: Tensor, pixels: Tensor | None, task: Tensor
     ) -> Float[Tensor, "row *shape"]:
+        """Images from rows of stored values; `pixels` selects the values of each task."""
+        # Only `pixels` refers to the black pixel at the end.
         flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
         return (flat * self.scale).reshape(-1, *self.shape)
 
-    def _batch(self, rows: Int64[Tensor, "row _"], tables: Params, pool: Tensor) -> Batch:
+    def _batch(
+        self,
+        rows: Int64[Tensor, "row _"],
+        tables: Params,
+        pool: Tensor,
+    ) -> Batch:
+        """The examples of rows whose first columns are row of the pool, task, label and weight."""
         row, task, y, weight = rows[:, :4].unbind(-1)
-        return Batch(self._images(pool[row], tables.get("pixels"), task), y, task, weight.float())
+        images = self._images(pool[row], tables.get("pixels"), task)
+        return Batch(images, y, task, weight.float())
 
     def _ragged(self) -> bool:
-        """Whether replicates may differ in their number of steps, so that some end tasks in steps of padding."""
+        """True if replicates may differ in their number of steps, so that some are padded."""
+        # Memories of different seeds may hold different numbers of examples.
         if "memory" in self.schedule.examples:
             return len(self.seeds) > 1
-        sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
+        sizes = set()
+        for stream in self.streams:
+            sizes.add(tuple(len(task.train.row) for task in stream.tasks))
         return len(sizes) > 1
 
     def _one_step(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[State, Params]:
         net, arrival = self._given(buffers, rows, tables, pool)
         after = self.strategy.step(net, state, arrival)
@@ -223,53 +347,90 @@ class Vectorised:
     def _given(
         self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
     ) -> tuple[Net, Arrival]:
-        """The net and the arrival of one step."""
+        """The net of one replicate, and the incoming and replayed examples of one step."""
         together = self._batch(rows, tables, pool)
-        new, old = together.at(slice(self.batch)), together.at(slice(self.batch, None))
-        now, past = (new.weight.new_ones(()),) * 2
+        new = together.at(slice(self.batch))
+        old = together.at(slice(self.batch, None))
+        now = new.weight.new_ones(())
+        past = now
         share = None
         if self.benchmark.weighting == "tasks":
             now = 1 / (1 + new.task.max())
             past = 1 - now
             share = now
             together = together._replace(weight=shared(new.weight, old.weight, now))
-        arrival = Arrival(
-            new, old, together, rows[: self.batch, 4], rows[self.batch :, 4], now, past, share
-        )
+        written = rows[: self.batch, 4]
+        drawn = rows[self.batch :, 4]
+        arrival = Arrival(new, old, together, written, drawn, now, past, share)
         return self._net(self.net, buffers, tables), arrival
 
     def _settled(
-        self, state: State, after: State, buffers: Params, arrival: Arrival, tables: Params
+        self,
+        state: State,
+        after: State,
+        buffers: Params,
+        arrival: Arrival,
+        tables: Params,
     ) -> tuple[State, Params]:
-        """The state and the buffers after a step, both as they were where all of it is padding."""
+        """The state and the buffers after a step; unchanged if all of its rows are padding."""
         fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
-        if self.ragged:
-            real = arrival.new.weight.sum() > 0
-            after, fresh = pytree.tree_map(
-                lambda a, b: torch.where(real, a, b), (after, fresh), (state, buffers)
-            )
-        return after, fresh
+        if not self.ragged:
+            return after, fresh
+        # Under `vmap` a step cannot be left out for some replicates, so it is undone.
+        real = arrival.new.weight.sum() > 0
+        kept: tuple[State, Params] = pytree.tree_map(
+            lambda now, before: torch.where(real, now, before), (after, fresh), (state, buffers)
+        )
+        return kept
 
-    def _followed(self, state: State, buffers: Params, arrival: Arrival, tables: Params) -> Params:
-        """The buffers after a pass over what a step trains on; examples of this pass are not counted."""
+    def _followed(
+        self,
+        state: State,
+        buffers: Params,
+        arrival: Arrival,
+        tables: Params,
+    ) -> Params:
+        """The buffers after a pass over the examples of a step; the pass is not counted."""
+        # The strategy sees the net of its steps; the other one keeps running statistics.
         plain, tracking = (self._net(net, buffers, tables) for net in self.following)
         batch = self.strategy.trained_on(plain, state, arrival)
         return tracking.refreshed(state.params, batch.x)
 
     def step_all(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[State, Params]:
-        """One step of all replicates; pure."""
-        after = vmap(self._one_step, in_dims=(0, 0, 0, 0, None))(state, buffers, rows, tables, pool)
-        whole: tuple[State, Params] = pytree.tree_map(
-            torch.Tensor.contiguous, after
-        )  # as the compiled step takes them in
+        """One step of all replicates, as a pure function.
+
+        Args:
+            state: The state of each replicate.
+            buffers: The buffers of each replicate's model.
+            rows: Rows of the step for each replicate: row of the pool, task, label, weight, slot.
+            tables: The other tensors that differ between replicates.
+            pool: All training examples.
+
+        Returns:
+            The state and the buffers after the step.
+        """
+        step = vmap(self._one_step, in_dims=_AXES)
+        after = step(state, buffers, rows, tables, pool)
+        # A compiled step takes its inputs with contiguous strides alone.
+        whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)
         return whole
 
     def _tried_step(
-        self, state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: Tensor,
+        tables: Params,
+        pool: Tensor,
     ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
-        """One step whose result is verified, and which of the tensors that the strategy was given it changed in place."""
+        """Take one step, check its result, and mark the inputs that it changed in place."""
         net, arrival = self._given(buffers, rows, tables, pool)
         given = {"state": state, "arrival": arrival, "net.buffers": buffers}
         before = boundary.copied(given)
@@ -277,91 +438,155 @@ class Vectorised:
         boundary.check_state(self.strategy, "step", after, state)
         marks = boundary.changed(given, before)
         if self.refresh:
-            batch = self.strategy.trained_on(
-                self._net(self.following[0], buffers, tables), state, arrival
-            )
+            plain = self._net(self.following[0], buffers, tables)
+            batch = self.strategy.trained_on(plain, state, arrival)
             boundary.check_batch(self.strategy, "trained_on", batch, self.shape)
         return self._settled(state, after, buffers, arrival, tables), marks
 
     def try_step(self, rows: Tensor) -> None:
-        """Take one step and forget it; raises `UserError` where what it gives or changes breaks the rules of a strategy."""
-        inputs = self.state, self.buffers, rows, self.tables, self.train_x
-        _, marks = vmap(self._tried_step, in_dims=(0, 0, 0, 0, None))(*inputs)
+        """Take one step without keeping it.
+
+        Raises:
+            UserError: If the step gives no state of the same form, or changes its inputs.
+        """
+        inputs = (self.state, self.buffers, rows, self.tables, self.train_x)
+        _, marks = vmap(self._tried_step, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "step", marks)
 
     def try_prediction(self) -> None:
-        """Predict a few test examples; raises `UserError` where scores have another shape, or the state is changed."""
+        """Predict a few test examples.
+
+        Raises:
+            UserError: If scores have another shape, or predicting changes the state.
+        """
         rows = torch.from_numpy(self.test_rows[0]).to(self.device)
         given = {"state": self.state, "net.buffers": self.buffers}
         before = boundary.copied(given)
-        self.scores(rows[:, spread(rows.shape[1]).to(self.device)])
-        boundary.check_unchanged(self.strategy, "predict", boundary.changed(given, before))
+        some = spread(rows.shape[1]).to(self.device)
+        self.scores(rows[:, some])
+        marks = boundary.changed(given, before)
+        boundary.check_unchanged(self.strategy, "predict", marks)
 
     def prepare_all(
-        self, state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
+        self,
+        state: State,
+        buffers: Params,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
     ) -> State:
-        """One lesson before the stream, of all replicates; pure."""
+        """One pretraining step of all replicates, as a pure function.
 
-        def one(state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor) -> State:
-            return self.strategy.prepare(
-                replace(self.net, buffers=buffers), state, self._lesson(rows, pool)
-            )
+        Args:
+            state: The state of each replicate.
+            buffers: The buffers of each replicate's model.
+            rows: The rows of each part of a lesson, for each replicate.
+            pool: All training examples.
+        """
 
-        return vmap(one, in_dims=(0, 0, 0, None))(state, buffers, rows, pool)
+        def prepare(
+            state: State,
+            buffers: Params,
+            rows: tuple[Tensor, ...],
+            pool: Tensor,
+        ) -> State:
+            net = replace(self.net, buffers=buffers)
+            return self.strategy.prepare(net, state, self._lesson(rows, pool))
 
-    def _lesson(self, rows: tuple[Tensor, ...], pool: Tensor) -> Lesson:
+        return vmap(prepare, in_dims=(0, 0, 0, None))(
+            state,
+            buffers,
+            rows,
+            pool,
+        )
+
+    def _lesson(
+        self,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
+    ) -> Lesson:
+        # Without tables, since pretraining examples are those of no task.
         return Lesson(*(self._batch(part, {}, pool) for part in rows))
 
     def try_lesson(self, rows: tuple[Tensor, ...]) -> None:
-        """Give one lesson and forget it; raises `UserError` as `try_step` does."""
-
-        def one(
-            state: State, buffers: Params, rows: tuple[Tensor, ...], pool: Tensor
-        ) -> dict[str, Tensor]:
-            lesson = self._lesson(rows, pool)
-            given = {"state": state, "lesson": lesson, "net.buffers": buffers}
-            before = boundary.copied(given)
-            after = self.strategy.prepare(replace(self.net, buffers=buffers), state, lesson)
-            boundary.check_state(self.strategy, "prepare", after, state)
-            return boundary.changed(given, before)
-
-        marks = vmap(one, in_dims=(0, 0, 0, None))(self.state, self.buffers, rows, self.train_x)
+        """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
+        inputs = (self.state, self.buffers, rows, self.train_x)
+        marks = vmap(self._tried_lesson, in_dims=(0, 0, 0, None))(*inputs)
         boundary.check_unchanged(self.strategy, "prepare", marks)
 
-    def begin_all(self) -> None:
-        """End the preparation of all replicates."""
+    def _tried_lesson(
+        self,
+        state: State,
+        buffers: Params,
+        rows: tuple[Tensor, ...],
+        pool: Tensor,
+    ) -> dict[str, Tensor]:
+        """Take one pretraining step, check its result, and mark the inputs that it changed."""
+        lesson = self._lesson(rows, pool)
+        given = {"state": state, "lesson": lesson, "net.buffers": buffers}
+        before = boundary.copied(given)
+        net = replace(self.net, buffers=buffers)
+        after = self.strategy.prepare(net, state, lesson)
+        boundary.check_state(self.strategy, "prepare", after, state)
+        return boundary.changed(given, before)
 
-        def one(state: State, buffers: Params, tables: Params) -> State:
-            begun = self.strategy.begin(self._net(self.net, buffers, tables), state)
+    def begin_all(self) -> None:
+        """End the pretraining of all replicates."""
+
+        def begin(
+            state: State,
+            buffers: Params,
+            tables: Params,
+        ) -> State:
+            net = self._net(self.net, buffers, tables)
+            begun = self.strategy.begin(net, state)
             boundary.check_kind(self.strategy, "begin", begun, State)
             return begun
 
-        tables = self.tables | self._keys("begin", 0, 1)[0]
-        self.state = separate(vmap(one)(self.state, self.buffers, tables))
+        (key,) = self._keys("begin", 0, 1)
+        begun = vmap(begin)(self.state, self.buffers, self.tables | key)
+        self.state = separate(begun)
         self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
-        """The rows of a task for all replicates; moves the memories on."""
+        """The rows of a task for all replicates.
+
+        The memories are updated to their contents at the end of the task.
+        """
         rows = []
-        for i, (stream, seed) in enumerate(zip(self.streams, self.seeds, strict=True)):
-            own, self.held[i] = train_rows(
-                stream, number, self.benchmark, self.schedule, self.memory, self.held[i], seed
+        for i, stream in enumerate(self.streams):
+            of_replicate, self.held[i] = train_rows(
+                stream,
+                number,
+                self.benchmark,
+                self.schedule,
+                self.memory,
+                self.held[i],
+                self.seeds[i],
             )
-            rows.append(own)
+            rows.append(of_replicate)
         return together(rows)
 
     def warm_up(self, mode: Compile) -> str | None:
-        """Take one step and forget it, compiled unless that is off; returns why compiling failed, if it did."""
+        """Take one step without keeping it, count its passes, and compile unless that is off.
+
+        Returns:
+            Why compiling failed; None if it did not.
+        """
         width = self.batch + (self.memory.replayed if self.memory else 0)
-        rows = torch.zeros((len(self.seeds), width, 5), dtype=torch.long, device=self.device)
-        rows[..., 2] = self.tables["units"][:, 0].long().argmax(-1, keepdim=True)
+        shape = (len(self.seeds), width, 5)
+        rows = torch.zeros(shape, dtype=torch.long, device=self.device)
+        # Real examples of the first task, with one of its classes as label.
+        first_units = self.tables["units"][:, 0]
+        rows[..., 2] = first_units.long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
         return tried(mode, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
+        # The counts are those of one replicate, since `vmap` calls a step once.
         plain = self.net
-        self.net = counting = counted(plain)
+        counting = counted(plain)
+        self.net = counting
         try:
             self.try_step(rows)
         finally:
@@ -369,9 +594,11 @@ class Vectorised:
         self.tally = dict(counting.tally)
 
     def _compile(self, rows: Tensor) -> None:
-        def twice(step: Callable[..., tuple[State, Params]]) -> tuple[State, Params]:
-            once = step(self.state, self.buffers, rows, self.tables, self.train_x)
-            return step(*once, rows, self.tables, self.train_x)
+        inputs = (rows, self.tables, self.train_x)
+
+        def twice(step: _Step) -> tuple[State, Params]:
+            state, buffers = step(self.state, self.buffers, *inputs)
+            return step(state, buffers, *inputs)
 
         self._graph = compile_step(self, Vectorised.step_all, twice)
 
@@ -382,21 +609,39 @@ class Vectorised:
 
     @property
     def compiled(self) -> bool:
-        """Whether the step is compiled."""
+        """True if the step is compiled."""
         return self._graph is not None
 
     @property
-    def _step(self) -> Callable[..., tuple[State, Params]]:
+    def _step(self) -> _Step:
         return self._graph or self.step_all
 
     def constants(self) -> tuple[object, ...]:
-        """What a compiled step has in it beside settings and the form of the state."""
-        shapes = self.shape, self.batch, form((self.tables, self.train_x))
-        return self.ragged, self.refresh, self.scale, self.memory, self.schedule, *shapes
+        """Constants of a compiled step other than settings and the form of the state."""
+        return (
+            self.ragged,
+            self.refresh,
+            self.scale,
+            self.memory,
+            self.schedule,
+            self.shape,
+            self.batch,
+            form((self.tables, self.train_x)),
+        )
 
-    def learn(self, number: int, progress: Callable[[int], None]) -> Used:
-        """Learn one task."""
+    def learn(
+        self,
+        number: int,
+        progress: Callable[[int], None],
+    ) -> Used:
+        """Learn one task.
+
+        Args:
+            number: The number of the task, from 0.
+            progress: Called with 1 after each step.
+        """
         rows = self.rows(number)
+        # A fresh schedule starts every task from the initial state.
         if self.schedule.fresh:
             self.state, self.buffers = self.initial
         for step in self._steps(rows, number):
@@ -406,14 +651,21 @@ class Vectorised:
         return self._used(rows)
 
     def _used(self, rows: Rows) -> Used:
-        """The steps and examples of a task, with those that the strategy replays from its own state."""
-        new, old = np.split(rows[..., 3], [self.batch], axis=2)
-        arrivals, real = new.sum(2), new.any(2)
-        own = np.stack([
-            self._own_replay(start + each.cumsum() - each) for start, each in zip(self.arrived, arrivals.T, strict=True)
-        ])  # fmt: skip
-        self.arrived = self.arrived + arrivals.sum(0)
-        return Used(real.sum(0), arrivals.sum(0), old.sum((0, 2)) + (own * real.T).sum(1))
+        """Steps and examples of a task, with those that the strategy replays from its own state."""
+        weight = rows[..., 3]
+        incoming, replayed = np.split(weight, [self.batch], axis=2)
+        arrivals = incoming.sum(2)
+        real = incoming.any(2)
+        own_replay = []
+        for start, sizes in zip(self.arrived, arrivals.T, strict=True):
+            before = start + sizes.cumsum() - sizes
+            own_replay.append(self._own_replay(before))
+        # Steps of padding replay nothing.
+        own = np.stack(own_replay) * real.T
+        new = arrivals.sum(0)
+        self.arrived = self.arrived + new
+        from_memory = replayed.sum((0, 2))
+        return Used(real.sum(0), new, from_memory + own.sum(1))
 
     def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         own = self.strategy.own_replay(before)
@@ -421,138 +673,185 @@ class Vectorised:
         return own
 
     def _steps(
-        self, rows: Rows, number: int
+        self,
+        rows: Rows,
+        number: int,
     ) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
-        for step, key in zip(
-            torch.from_numpy(rows).to(self.device),
-            self._keys("chance", number, len(rows)),
-            strict=True,
-        ):
-            yield lambda *now, step=step, key=key: self._step(
-                *now, step, self.tables | key, self.train_x
-            )
+        """The steps of a task, each a function of state and buffers."""
+        on_device = torch.from_numpy(rows).to(self.device)
+        drawn = self._keys("chance", number, len(rows))
+        for step, key in zip(on_device, drawn, strict=True):
+            yield partial(self._advance, step, key)
+
+    def _advance(
+        self, rows: Tensor, key: Params, state: State, buffers: Params
+    ) -> tuple[State, Params]:
+        return self._step(state, buffers, rows, self.tables | key, self.train_x)
 
     def seconds_a_step(self, clocks: Clocks) -> float:
-        """What a step takes; those of the first task are timed, and forgotten."""
-        return clocks.each(
-            partial(step, self.state, self.buffers) for step in self._steps(self.rows(0), 0)
-        )
+        """Median seconds of a step of the first task; the timed steps change no state."""
+        # The rows move the memories on: a backend that is timed is not trained.
+        steps = self._steps(self.rows(0), 0)
+        return clocks.each(partial(step, self.state, self.buffers) for step in steps)
 
     def _end_task(self, number: int) -> None:
         if isinstance(self.memory, Exemplars):
             self._choose(self.memory, number)
+        # Without a hook its inputs, all examples of the task, need not be gathered.
         if type(self.strategy).end_task is Strategy.end_task:
             return
-
-        def one(
-            state: State, buffers: Params, rows: list[Tensor], tables: Params, pool: Tensor
-        ) -> tuple[State, dict[str, Tensor]]:
-            examples, *memory = (self._batch(each, tables, pool) for each in rows)
-            finished = Finished(examples, rows[0][:, 4], memory[0] if memory else None)
-            given = {"state": state, "net.buffers": buffers}
-            before = (
-                boundary.copied(given) if number == 0 else {}
-            )  # a copy of all that there is: once will do
-            after = self.strategy.end_task(self._net(self.net, buffers, tables), state, finished)
-            boundary.check_state(
-                self.strategy, "end_task", after, state
-            )  # a compiled step would misread another form
-            return after, boundary.changed(given, before) if before else {}
-
+        rows = [self._finished(number)]
         memories = [held_rows(held) for held in self.held if held]
-        rows = [self._finished(number), *([self._stacked(memories)] if memories else [])]
-        tables = self.tables | self._keys("end", number, 1)[0]
-        after, marks = vmap(one, in_dims=(0, 0, 0, 0, None))(
-            self.state, self.buffers, rows, tables, self.train_x
-        )
+        if memories:
+            rows.append(self._stacked(memories))
+        (key,) = self._keys("end", number, 1)
+        inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
+        # Verifying takes a copy of all inputs, and one task is enough to find a fault.
+        end = partial(self._ended, number == 0)
+        after, marks = vmap(end, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "end_task", marks)
         self.state = separate(after)
 
-    def _choose(self, memory: Exemplars, number: int) -> None:
-        """Let the strategy rank the examples of a task, of which a memory of exemplars keeps the first."""
-        rows = self._finished(number)
-        held = [each for each in self.held if each]
-        real = [own[:, 3] > 0 for own in rows.cpu().numpy()]
-        offered = [own[counts, :3] for own, counts in zip(rows.cpu().numpy(), real, strict=True)]
-        share = max(memory.share(*each) for each in zip(held, offered, strict=True))
+    def _ended(
+        self,
+        verify: bool,
+        state: State,
+        buffers: Params,
+        rows: list[Tensor],
+        tables: Params,
+        pool: Tensor,
+    ) -> tuple[State, dict[str, Tensor]]:
+        """End a task for one replicate.
 
-        def one(
-            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        Args:
+            verify: True to mark the inputs that the hook changes in place.
+            state: The state after the last step of the task.
+            buffers: The buffers of the model.
+            rows: The rows of the task, and those of the memory if there is one.
+            tables: The other tensors of the replicate.
+            pool: All training examples.
+        """
+        examples, *memory = (self._batch(part, tables, pool) for part in rows)
+        slot = rows[0][:, 4]
+        finished = Finished(examples, slot, memory[0] if memory else None)
+        given = {"state": state, "net.buffers": buffers}
+        before = boundary.copied(given) if verify else {}
+        net = self._net(self.net, buffers, tables)
+        after = self.strategy.end_task(net, state, finished)
+        # A compiled step would misread a state of another form, so every task is checked for that.
+        boundary.check_state(self.strategy, "end_task", after, state)
+        return after, boundary.changed(given, before) if before else {}
+
+    def _choose(self, memory: Exemplars, number: int) -> None:
+        """Fill a memory of exemplars with the examples of a task that the strategy ranks first."""
+        rows = self._finished(number)
+        held = [of_replicate for of_replicate in self.held if of_replicate]
+        real = []
+        offered = []
+        for of_replicate in rows.cpu().numpy():
+            unpadded = of_replicate[:, 3] > 0
+            real.append(unpadded)
+            offered.append(of_replicate[unpadded, :3])
+        # Under `vmap` all replicates rank as many exemplars as the one that keeps the most.
+        share = max(memory.share(*pair) for pair in zip(held, offered, strict=True))
+        ranks = self._ranks(rows, number, share)
+        self.held = [
+            memory.choose(before, examples, of_replicate[unpadded])
+            for before, examples, of_replicate, unpadded in zip(
+                held, offered, ranks, real, strict=True
+            )
+        ]
+
+    def _ranks(
+        self,
+        rows: Int64[Tensor, "replicate row 5"],
+        number: int,
+        share: int,
+    ) -> np.ndarray:
+        """The strategy's ranks of the examples of a task; those of padding mean nothing."""
+
+        def rank(
+            state: State,
+            buffers: Params,
+            rows: Tensor,
+            tables: Params,
+            pool: Tensor,
         ) -> Tensor:
             net = self._net(self.net, buffers, tables)
-            ranks = self.strategy.choose(net, state, self._batch(rows, tables, pool), share)
+            examples = self._batch(rows, tables, pool)
+            ranks = self.strategy.choose(net, state, examples, share)
             boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
             return ranks
 
-        tables = self.tables | self._keys("choose", number, 1)[0]
-        ranks = (
-            vmap(one, in_dims=(0, 0, 0, 0, None))(
-                self.state, self.buffers, rows, tables, self.train_x
-            )
-            .cpu()
-            .numpy()
-        )
-        own = zip(held, offered, ranks, real, strict=True)
-        self.held = [
-            memory.choose(before, examples, rank[counts]) for before, examples, rank, counts in own
-        ]
+        (key,) = self._keys("choose", number, 1)
+        inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
+        ranks: Tensor = vmap(rank, in_dims=_AXES)(*inputs)
+        return np.asarray(ranks.cpu().numpy())
 
     def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
-        """All examples of a task, and where they are held."""
-        return self._stacked(
-            [
-                all_rows(stream, number, held)
-                for stream, held in zip(self.streams, self.held, strict=True)
-            ]
-        )
+        """All examples of a task, with the slots of the memory that hold them."""
+        pairs = zip(self.streams, self.held, strict=True)
+        return self._stacked([all_rows(stream, number, held) for stream, held in pairs])
 
     def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
-        return torch.from_numpy(np.ascontiguousarray(together(rows).swapaxes(0, 1))).to(self.device)
+        by_replicate = together(rows).swapaxes(0, 1)
+        return torch.from_numpy(np.ascontiguousarray(by_replicate)).to(self.device)
 
     def evaluate(self, chunks: Rows) -> Hits:
         """See `Backend.evaluate`; predicting is pure."""
-        hit, told = (
-            torch.empty(chunks.shape[:3], dtype=torch.bool, device=self.device) for _ in range(2)
-        )
-        sound = torch.stack(
-            [value.isfinite().flatten(1).all(1) for value in self.state.params.values()]
-        ).all(0)
-        for chunk, rows in enumerate(
-            chunks
-        ):  # into place: small results kept apart would break up the heap
-            hit[chunk], told[chunk], finite = self._predict(torch.from_numpy(rows).to(self.device))
-            sound &= finite
-        hit, told = (each.transpose(0, 1).flatten(1) for each in (hit, told))
-        return Hits(hit.cpu().numpy(), told.cpu().numpy(), sound.cpu().numpy())
+        shape = chunks.shape[:3]
+        hit = torch.empty(shape, dtype=torch.bool, device=self.device)
+        told = torch.empty(shape, dtype=torch.bool, device=self.device)
+        sound = finite(self.state.params)
+        # Results go into place: small ones kept apart would fragment the heap.
+        for chunk, rows in enumerate(chunks):
+            on_device = torch.from_numpy(rows).to(self.device)
+            hit[chunk], told[chunk], no_nan = self._predict(on_device)
+            sound &= no_nan
+        hit = hit.transpose(0, 1).flatten(1)
+        told = told.transpose(0, 1).flatten(1)
+        return Hits(*(value.cpu().numpy() for value in (hit, told, sound)))
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
-        scores, told = self.scores(rows), self.benchmark.scenario == "task"
+        """The fields of `Hits` for one chunk."""
+        scores = self.scores(rows)
         _, task, y, _ = rows.unbind(-1)
-        units = torch.stack(
-            [own[each] for own, each in zip(self.tables["units"], task, strict=True)]
-        )
+        tables = zip(self.tables["units"], task, strict=True)
+        units = torch.stack([units_of_task[tasks] for units_of_task, tasks in tables])
+        # Units of other tasks are out of the question if the task is given.
         best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
-        best = best_told if told else scores.argmax(-1)
-        return best == y, best_told == y, ~scores.isnan().flatten(1).any(1)
+        best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1)
+        no_nan = ~scores.isnan().flatten(1).any(1)
+        return best == y, best_told == y, no_nan
 
     def scores(self, rows: Int64[Tensor, "replicate row 4"]) -> Float[Tensor, "replicate row unit"]:
         """The strategy's scores of test examples; the highest is its answer."""
         told = self.benchmark.scenario == "task"
+        outputs = self.net.outputs
 
-        def one(
-            state: State, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        def predict(
+            state: State,
+            buffers: Params,
+            rows: Tensor,
+            tables: Params,
+            pool: Tensor,
         ) -> Tensor:
             batch = self._batch(rows, tables, pool)
+            # Without a key, since predictions are not random.
             net = replace(self._net(self.eval_net, buffers, tables), key=None)
-            scores = self.strategy.predict(net, state, batch.x, batch.task if told else None)
-            boundary.check_scores(self.strategy, "predict", scores, len(rows), self.net.outputs)
+            scores = self.strategy.predict(
+                net,
+                state,
+                batch.x,
+                batch.task if told else None,
+            )
+            boundary.check_scores(self.strategy, "predict", scores, len(rows), outputs)
             return scores
 
+        inputs = (self.state, self.buffers, rows, self.tables, self.test_x)
         with torch.no_grad():
-            found: Tensor = vmap(one, in_dims=(0, 0, 0, 0, None))(
-                self.state, self.buffers, rows, self.tables, self.test_x
-            )
-        return found
+            scores: Tensor = vmap(predict, in_dims=_AXES)(*inputs)
+        return scores
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
@@ -561,53 +860,77 @@ class Vectorised:
 
     def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
         """See `Backend.examples`."""
-        flat = torch.from_numpy(rows).to(self.device).flatten(1, 2)
-        batch = vmap(self._batch, in_dims=(0, 0, None))(flat, self.tables, self.test_x)
-        return Batch(*(each.reshape(*rows.shape[:3], *each.shape[2:]) for each in batch))
+        on_device = torch.from_numpy(rows).to(self.device)
+        flat = on_device.flatten(1, 2)
+        make_batch = vmap(self._batch, in_dims=(0, 0, None))
+        batch = make_batch(flat, self.tables, self.test_x)
+        parts = rows.shape[:3]
+        return Batch(*(column.reshape(*parts, *column.shape[2:]) for column in batch))
 
     def gradients(
         self, params: Params, parts: Batch
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
 
-        def one(
+        def of_replicate(
             params: Params, buffers: Params, tables: Params, parts: Batch
         ) -> tuple[Params, Tensor]:
             net = self._net(self.eval_net, buffers, tables)
-            found: tuple[Params, Tensor] = vmap(partial(grad_and_value(net.loss), params))(parts)
-            return found
+            of_part = partial(grad_and_value(net.loss), params)
+            over_parts: tuple[Params, Tensor] = vmap(of_part)(parts)
+            return over_parts
 
-        gradients, losses = vmap(one)(params, self.buffers, self.tables, parts)
+        gradients, losses = vmap(of_replicate)(params, self.buffers, self.tables, parts)
         return losses, gradients
 
     def held_examples(self) -> list[int]:
-        """The number of past examples that each replicate holds in the end, in its memory and in its own state."""
+        """Number of past examples of each replicate, in its memory and in the strategy's state."""
+        # A strategy that trains on all examples so far needs to keep all of them.
         if self.schedule.examples == "all so far":
-            return [sum(len(task.train.row) for task in stream.tasks) for stream in self.streams]
+            return [_train_size(stream) for stream in self.streams]
+        of_state = [0] * len(self.seeds)
         own = self._own_examples()
-        of_state = (own.weight > 0).sum(1).tolist() if own else [0] * len(self.seeds)
+        if own:
+            of_state = (own.weight > 0).sum(1).tolist()
         of_memory = [len(held.filled) if held else 0 for held in self.held]
         return [kept + more for kept, more in zip(of_memory, of_state, strict=True)]
 
     def _own_examples(self) -> Batch | None:
-        """The examples that the strategy's state holds, of all replicates."""
+        """The examples that the strategy's state holds, stacked over replicates."""
         if type(self.strategy).own_examples is Strategy.own_examples:
             return None
         own: Batch | None = vmap(self.strategy.own_examples)(self.state)
         return own
 
     def state_bytes(self) -> int:
-        """The bytes that the strategy and the optimiser keep beside parameters and examples, per replicate."""
-        kept = _bytes((self.state.slots, self.state.extra)) - _bytes(self._own_examples())
-        return kept // len(self.seeds)
+        """Bytes of the optimiser's and the strategy's state per replicate, without examples."""
+        kept = _bytes((self.state.slots, self.state.extra))
+        # Examples in the state count as examples, as those of a memory do.
+        examples = _bytes(self._own_examples())
+        return (kept - examples) // len(self.seeds)
+
+
+def finite(params: Params) -> Bool[Tensor, " replicate"]:
+    """For each replicate, True if every number is finite.
+
+    Args:
+        params: Tensors with a leading axis for the replicates.
+    """
+    by_tensor = [value.isfinite().flatten(1).all(1) for value in params.values()]
+    return torch.stack(by_tensor).all(0)
+
+
+def _train_size(stream: Stream) -> int:
+    return sum(len(task.train.row) for task in stream.tasks)
 
 
 def spread(count: int) -> Int64[Tensor, " some"]:
-    """A few numbers below `count`, spread evenly: examples on which a model is tried."""
-    return torch.linspace(0, count - 1, min(count, TRIED)).long()
+    """Up to `TRIED` evenly spread numbers below `count`: examples on which a model is tried."""
+    some = min(count, TRIED)
+    return torch.linspace(0, count - 1, some).long()
 
 
 def _bytes(tree: Any) -> int:
-    """The size of all tensors in a structure; 0 for None."""
-    leaves: list[Tensor] = pytree.tree_leaves(tree)
-    return sum(leaf.numel() * leaf.element_size() for leaf in leaves if isinstance(leaf, Tensor))
+    """Bytes of all tensors in a structure; 0 for None."""
+    tensors = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
