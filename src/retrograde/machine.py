@@ -8,11 +8,9 @@ import torch
 
 def usable_cores() -> int:
     """Number of cores that this process, or the container around it, may use."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        # Windows and macOS have no affinity.
-        cores = os.cpu_count() or 1
+    # Windows and macOS have no affinity.
+    every = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
     share, period = (*_container_limit("cpu.max"), "max", "1")[:2]
     if share == "max":
         return cores
