@@ -21,7 +21,11 @@ def cosine(a: Params, b: Params) -> Float[Tensor, ""]:
     return torch.where(lengths > 0, product / lengths.clamp(min=tiny), 0.0)
 
 
-def simpson(first: Tensor, middle: Tensor, last: Tensor) -> Tensor:
+def simpson(
+    first: Tensor,
+    middle: Tensor,
+    last: Tensor,
+) -> Tensor:
     """The integral over a unit interval by Simpson's rule; exact for a cubic.
 
     Args:

@@ -24,7 +24,10 @@ def squared_errors(
     return ((outputs - y) ** 2).mean(-1)
 
 
-def mean(values: Float[Tensor, " row"], weight: Float[Tensor, " row"]) -> Float[Tensor, ""]:
+def mean(
+    values: Float[Tensor, " row"],
+    weight: Float[Tensor, " row"],
+) -> Float[Tensor, ""]:
     """The mean over the rows that are not padding; 0 if all are padding.
 
     Args:

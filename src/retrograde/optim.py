@@ -22,7 +22,11 @@ class Optimizer(NamedTuple):
     update: Callable[[Params, Params, Slots, float], tuple[Params, Slots]]
 
 
-def sgd(params: Params, gradient: Params, lr: float | Tensor) -> Params:
+def sgd(
+    params: Params,
+    gradient: Params,
+    lr: float | Tensor,
+) -> Params:
     """One step of gradient descent, params - lr * gradient."""
     return {name: value - lr * gradient[name] for name, value in params.items()}
 
@@ -51,7 +55,12 @@ def clipped(gradient: Params, bound: float) -> Params:
 def plain() -> Optimizer:
     """Stochastic gradient descent without slots."""
 
-    def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: float,
+    ) -> tuple[Params, Slots]:
         return sgd(params, gradient, lr), slots
 
     return Optimizer(lambda _: {}, update)
@@ -63,21 +72,35 @@ def momentum(decay: float = 0.9) -> Optimizer:
     The same as `torch.optim.SGD` without dampening.
     """
 
-    def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: float,
+    ) -> tuple[Params, Slots]:
         velocity = {name: decay * v + gradient[name] for name, v in slots["velocity"].items()}
         return sgd(params, velocity, lr), {"velocity": velocity}
 
     return Optimizer(lambda params: {"velocity": _zeros(params)}, update)
 
 
-def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+def adam(
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> Optimizer:
     """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
 
     def init(params: Params) -> Slots:
         count = next(iter(params.values())).new_zeros(())
         return {"first": _zeros(params), "second": _zeros(params), "step": {"count": count}}
 
-    def update(params: Params, gradient: Params, slots: Slots, lr: float) -> tuple[Params, Slots]:
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: float,
+    ) -> tuple[Params, Slots]:
         count = slots["step"]["count"] + 1
         first = {
             name: beta1 * m + (1 - beta1) * gradient[name] for name, m in slots["first"].items()

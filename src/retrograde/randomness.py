@@ -12,7 +12,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
-def generator(seed: int, axis: str, *index: int) -> np.random.Generator:
+def generator(
+    seed: int,
+    axis: str,
+    *index: int,
+) -> np.random.Generator:
     """A NumPy generator for one axis of a replicate, such as "order" of task 3.
 
     Args:
@@ -29,12 +33,20 @@ def torch_seed(seed: int, axis: str) -> int:
     return int(generator(seed, axis).integers(2**62))
 
 
-def keys(seed: int, axis: str, index: int, count: int) -> Int64[np.ndarray, " count"]:
+def keys(
+    seed: int,
+    axis: str,
+    index: int,
+    count: int,
+) -> Int64[np.ndarray, " count"]:
     """`count` keys for `uniform`, below 2^32, on one axis of a replicate."""
     return generator(seed, axis, index).integers(2**32, size=count)
 
 
-def named(key: Int64[Tensor, ""], name: str) -> Int64[Tensor, ""]:
+def named(
+    key: Int64[Tensor, ""],
+    name: str,
+) -> Int64[Tensor, ""]:
     """The key of a named draw, where one key serves several; without a name, the key itself."""
     return _mixed(key ^ _number(name)) if name else key
 
@@ -45,7 +57,10 @@ def _number(name: str) -> int:
     return crc32(name.encode())
 
 
-def uniform(key: Int64[Tensor, ""], *shape: int) -> Float[Tensor, "*_"]:
+def uniform(
+    key: Int64[Tensor, ""],
+    *shape: int,
+) -> Float[Tensor, "*_"]:
     """Random numbers in [0, 1) of a given shape that depend on the key alone.
 
     With it, a pure function can draw at random. A counter and the key are mixed by a 32-bit hash
@@ -63,7 +78,10 @@ def _mixed(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     return bits ^ (bits >> 16)
 
 
-def _product(bits: Int64[Tensor, "*shape"], factor: int) -> Int64[Tensor, "*shape"]:
+def _product(
+    bits: Int64[Tensor, "*shape"],
+    factor: int,
+) -> Int64[Tensor, "*shape"]:
     """The product modulo 2^32.
 
     The factor is split into halves, so that no intermediate product exceeds 64 bits.
@@ -73,7 +91,9 @@ def _product(bits: Int64[Tensor, "*shape"], factor: int) -> Int64[Tensor, "*shap
 
 
 def distinct(
-    available: Int64[np.ndarray, " step"], draw: int, random: np.random.Generator
+    available: Int64[np.ndarray, " step"],
+    draw: int,
+    random: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, "step draw"], Bool[np.ndarray, "step draw"]]:
     """Draw `draw` different numbers below `available[s]` for each step s (Floyd's sampling).
 

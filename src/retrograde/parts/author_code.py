@@ -130,7 +130,11 @@ def hook(part: object, method: str) -> str:
 
 
 @contextmanager
-def guarded(what: str, part: object = None, more: str = "") -> Iterator[None]:
+def guarded(
+    what: str,
+    part: object = None,
+    more: str = "",
+) -> Iterator[None]:
     """Raise `UserError`, with the author's line, if the block raises.
 
     The error reads "WHAT: mine.py:23: KeyError: 'x'. MORE". A `UserError` only gets the line, if an

@@ -52,7 +52,11 @@ def limit(kind: str) -> float:
 
 
 @contextmanager
-def within(kind: str, what: str, seconds: float | None = None) -> Iterator[None]:
+def within(
+    kind: str,
+    what: str,
+    seconds: float | None = None,
+) -> Iterator[None]:
     """Limit the time of the block, and stop it at the limit.
 
     It needs the alarm of a POSIX system, and works in a process's main thread; elsewhere there is
@@ -94,7 +98,11 @@ def _has_alarm() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _late(kind: str, what: str, where: str) -> Late:
+def _late(
+    kind: str,
+    what: str,
+    where: str,
+) -> Late:
     """The error of work that was stopped at a line, which may be unknown (empty)."""
     variable, _ = LIMITS[kind]
     article = "an" if kind == "import" else "a"

@@ -102,7 +102,11 @@ def _constants(part: type[Part]) -> dict[str, Any]:
     return constants
 
 
-def _check_constant(part: type[Part], name: str, kind: Any) -> None:
+def _check_constant(
+    part: type[Part],
+    name: str,
+    kind: Any,
+) -> None:
     value = getattr(part, name)
     if name in _field_names(part):
         raise UserError(

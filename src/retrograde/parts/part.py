@@ -192,7 +192,11 @@ def _pairs(settings: Mapping[str, object]) -> str:
     return ",".join(f"{name}={as_text(value)}" for name, value in settings.items())
 
 
-def _converted(cls: Any, name: str, given: object) -> Any:
+def _converted(
+    cls: Any,
+    name: str,
+    given: object,
+) -> Any:
     try:
         value = _adapters(cls)[name].validate_python(given)
     except ValidationError as error:
@@ -239,7 +243,12 @@ def check_annotations(cls: Any, called: str) -> None:
         _check_type(cls, field.name, hints[field.name], called)
 
 
-def _check_type(cls: Any, name: str, hint: object, called: str) -> None:
+def _check_type(
+    cls: Any,
+    name: str,
+    hint: object,
+    called: str,
+) -> None:
     try:
         _adapter(cls, name)
     except Exception as error:

@@ -96,7 +96,11 @@ def _name(file: Path, main: Path) -> str:
     return Path(os.path.relpath(file, main.parent)).as_posix()
 
 
-def _imported(file: Path, text: bytes, beside: Path) -> Iterator[Path]:
+def _imported(
+    file: Path,
+    text: bytes,
+    beside: Path,
+) -> Iterator[Path]:
     """The files that a file imports from its own folder, or from `beside`, the part's folder."""
     try:
         tree = ast.parse(text)
@@ -116,7 +120,10 @@ def _imported(file: Path, text: bytes, beside: Path) -> Iterator[Path]:
 
 
 def _bases(
-    file: Path, level: int, words: list[str], beside: Path
+    file: Path,
+    level: int,
+    words: list[str],
+    beside: Path,
 ) -> Iterator[tuple[Path, list[str]]]:
     """The folders in which an import may be found, each with the words that lead on from there."""
     if level:
@@ -144,7 +151,11 @@ def _top_package(file: Path) -> Path | None:
     return packages[-1] if packages else None
 
 
-def _walked(base: Path, words: list[str], names: Iterable[str]) -> Iterator[Path]:
+def _walked(
+    base: Path,
+    words: list[str],
+    names: Iterable[str],
+) -> Iterator[Path]:
     """The files below a folder that run when `names` are imported from the module `words`."""
     here = base
     for word in words:
@@ -271,7 +282,11 @@ def changes(old: Code, new: Code) -> list[Change]:
     return [Change("strategy", main, main, old.source, new.source)]
 
 
-def _changed(role: str, old: Sources, new: Sources) -> list[Change]:
+def _changed(
+    role: str,
+    old: Sources,
+    new: Sources,
+) -> list[Change]:
     """The files of one role that changed."""
     before = old.get(role, {})
     after = new.get(role, {})

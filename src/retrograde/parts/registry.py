@@ -78,7 +78,11 @@ class Registry:
         """The kinds of part that a plugin file defines."""
         return {part.kind for part in _parts_of(self.own[name])}
 
-    def find(self, kind: str, name: str) -> type[Part]:
+    def find(
+        self,
+        kind: str,
+        name: str,
+    ) -> type[Part]:
         """The class of the part with a name.
 
         Args:
@@ -96,7 +100,11 @@ class Registry:
             self.found[kind, name] = found
         return self.found[kind, name]
 
-    def _look_up(self, kind: str, name: str) -> type[Part]:
+    def _look_up(
+        self,
+        kind: str,
+        name: str,
+    ) -> type[Part]:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
         names = self.names(kind)
@@ -109,7 +117,12 @@ class Registry:
             return _only_part(importlib.import_module(f"retrograde.{kind}.{name}"), kind)
         return _from_entry_point(kind, name)
 
-    def get(self, kind: str, name: str, settings: dict[str, str] | None = None) -> Part:
+    def get(
+        self,
+        kind: str,
+        name: str,
+        settings: dict[str, str] | None = None,
+    ) -> Part:
         """The part with a name and settings.
 
         Args:

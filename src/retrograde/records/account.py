@@ -62,7 +62,8 @@ class Account:
         sizes = {len(values) for values in by_task}
         if sizes != {self.task} or self.task < 1:
             return "an account's numbers of tasks do not fit together"
-        finite = np.isfinite([self.length, *chain(*by_task)]).all()
-        if not finite or min(self.length, self.windows, *self.exposure) < 0:
+        numbers = [self.length, *chain(*by_task)]
+        least = min(self.length, self.windows, *self.exposure)
+        if not np.isfinite(numbers).all() or least < 0:
             return "an account has a number that is not finite, or a length below 0"
         return ""

@@ -89,7 +89,11 @@ class Claims:
         self._end = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def claim(self, folder: Path, seeds: Iterable[int]) -> Answer:
+    def claim(
+        self,
+        folder: Path,
+        seeds: Iterable[int],
+    ) -> Answer:
         """Claim replicates of the cell with records in a folder: all of them or none."""
         seeds = tuple(seeds)
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +111,12 @@ class Claims:
             return Answer(ours=False, others=rivals)
         return Answer(ours=True, others=self._remove(before))
 
-    def _create_all(self, folder: Path, seeds: tuple[int, ...], before: list[_File]) -> bool:
+    def _create_all(
+        self,
+        folder: Path,
+        seeds: tuple[int, ...],
+        before: list[_File],
+    ) -> bool:
         """Create a claim with the next number for each replicate; False once one is taken."""
         for seed in seeds:
             numbers = [file.number for file in before if file.seed == seed]
@@ -125,7 +134,11 @@ class Claims:
             file.path.unlink(missing_ok=True)
         return sorted(holder for holder in holders if holder)
 
-    def release(self, folder: Path, seeds: Iterable[int]) -> None:
+    def release(
+        self,
+        folder: Path,
+        seeds: Iterable[int],
+    ) -> None:
         """Give up claims, if they are still ours."""
         for seed in seeds:
             with self._lock:
@@ -134,7 +147,11 @@ class Claims:
                 if path is not None and self._me.token.encode() in (_text(path) or b""):
                     path.unlink(missing_ok=True)
 
-    def sweep(self, folder: Path, seeds: Iterable[int]) -> None:
+    def sweep(
+        self,
+        folder: Path,
+        seeds: Iterable[int],
+    ) -> None:
         """Remove void claims.
 
         Their holder ended after it wrote the records and before it gave up the claim.
@@ -166,7 +183,11 @@ class Claims:
                 if path:
                     self._renew(key, path)
 
-    def _renew(self, key: tuple[Path, int], path: Path) -> None:
+    def _renew(
+        self,
+        key: tuple[Path, int],
+        path: Path,
+    ) -> None:
         """Rewrite the text of a claim of ours, or note that it is lost."""
         try:
             with path.open("r+b") as file:
@@ -186,7 +207,12 @@ class Claims:
         fields = {**self._me._asdict(), "beat": f"{self._beats:012}"}
         return json.dumps(fields).encode()
 
-    def _create(self, folder: Path, seed: int, path: Path) -> bool:
+    def _create(
+        self,
+        folder: Path,
+        seed: int,
+        path: Path,
+    ) -> bool:
         """Create a claim of ours; False if the file exists."""
         self._live()
         # Noted before it is created, so that an interruption releases it.
@@ -255,7 +281,10 @@ def _create_exclusively(whole: Path, path: Path) -> None:
             file.write(whole.read_bytes())
 
 
-def _files(folder: Path, seeds: tuple[int, ...]) -> Iterator[_File]:
+def _files(
+    folder: Path,
+    seeds: tuple[int, ...],
+) -> Iterator[_File]:
     """The claims on these replicates that lie in a folder."""
     with os.scandir(folder) as entries:
         for entry in entries:

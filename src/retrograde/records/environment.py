@@ -62,6 +62,6 @@ def _commit() -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", folder, *words]
+    command = ["git", "-C", str(folder), *words]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return result.stdout.strip()

@@ -35,7 +35,8 @@ class Check:
 
     def finite(self) -> bool:
         """True if neither the losses nor the cosines hold NaN or an infinite number."""
-        return bool(np.isfinite([*self.loss, self.cosine, self.cosine_seen]).all())
+        numbers = [*self.loss, self.cosine, self.cosine_seen]
+        return bool(np.isfinite(numbers).all())
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class Fit:
 
     def whole(self, steps: int) -> bool:
         """True if there are `steps` predicted curves, and every curve has all points."""
-        curves = {len(curve) for curve in (self.x, self.y, *self.predicted)}
+        curves = [self.x, self.y, *self.predicted]
+        sizes = {len(curve) for curve in curves}
         paired = len(self.support_x) == len(self.support_y)
-        return len(curves) == 1 and paired and len(self.predicted) == steps
+        return len(sizes) == 1 and paired and len(self.predicted) == steps
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,16 @@ class Adaptation:
 
     def _faults(self) -> Iterator[str]:
         """The inconsistencies, in the order of the tests; an empty text is none."""
-        sizes = {len(row) for rows in (self.loss, self.correct) for row in rows}
-        steps = {len(rows) for rows in (self.loss, self.correct or self.loss, self.cosine)}
+        sizes = {len(row) for row in [*self.loss, *self.correct]}
+        by_step = (self.loss, self.correct or self.loss, self.cosine)
+        steps = {len(rows) for rows in by_step}
         if len(sizes) != 1 or len(steps) != 1 or 0 in sizes or self.queries < 1:
             yield "the numbers of tasks, inner steps and queries do not fit together"
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
             yield "a count of right answers is below 0 or above the number of queries"
         shape = (len(self.loss), len(self.correct))
-        if any((len(check.loss), len(check.accuracy)) != shape for check in self.checks):
+        shapes = [(len(check.loss), len(check.accuracy)) for check in self.checks]
+        if any(each != shape for each in shapes):
             yield "the inner steps of a check and of the test do not fit together"
         yield self._accounts_fault()
         if not all(fit.whole(len(self.loss)) for fit in self.fits):
@@ -123,7 +127,8 @@ class Adaptation:
 
     def _accounts_fault(self) -> str:
         numbers = [astuple(account) for account in self.accounts]
+        inner_steps = len(self.loss) - 1
         # Records before schema 5 have no accounts.
-        if len(numbers) in (0, len(self.loss) - 1) and np.isfinite(numbers).all():
+        if len(numbers) in (0, inner_steps) and np.isfinite(numbers).all():
             return ""
         return "the accounts of inner steps do not fit these, or have a number that is not finite"

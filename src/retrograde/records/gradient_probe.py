@@ -61,9 +61,11 @@ class Probe:
 
     def _cosines(self, products: Float[np.ndarray, "task task"]) -> Float[np.ndarray, "task task"]:
         # The product of two halves can be negative by noise; such a gradient has no length.
-        squares = np.where(np.array(self.ceiling) >= CEILING, products.diagonal(), np.nan)
+        above = np.array(self.ceiling) >= CEILING
+        squares = np.where(above, products.diagonal(), np.nan)
         lengths = np.sqrt(np.where(squares > 0, squares, np.nan))
-        return np.asarray((products / np.outer(lengths, lengths)).clip(-1, 1))
+        cosines = products / np.outer(lengths, lengths)
+        return np.asarray(cosines.clip(-1, 1))
 
     @property
     def arrival(self) -> bool:
@@ -76,7 +78,8 @@ class Probe:
         Pairs without a cosine are left out; the mean is NaN if no pair has one.
         """
         seen = self.task + 1
-        below = self.cosines[:seen, :seen][np.tril_indices(seen, -1)]
+        square = self.cosines[:seen, :seen]
+        below = square[np.tril_indices(seen, -1)]
         known = below[~np.isnan(below)]
         return float(known.mean()) if len(known) else float("nan")
 
@@ -89,7 +92,8 @@ class Probe:
         products = self.products
         mean = products[:-1, :-1].mean()
         last = products[-1, -1]
-        if min(self.ceiling[-1], self._ceiling_of_mean()) < CEILING or min(mean, last) <= 0:
+        ceiling = min(self.ceiling[-1], self._ceiling_of_mean())
+        if ceiling < CEILING or min(mean, last) <= 0:
             return float("nan")
         cosine = self.transfer() / np.sqrt(mean * last)
         return float(np.clip(cosine, -1, 1))
@@ -122,21 +126,25 @@ class Probe:
 
         Two gradients conflict if their inner product is negative.
         """
-        return float((self.products[-1, :-1] < 0).mean())
+        with_last = self.products[-1, :-1]
+        return float((with_last < 0).mean())
 
     def fault(self) -> str:
         """Description of the first inconsistency; empty if there is none."""
         probed = len(self.loss)
         pairs = probed * (probed + 1) // 2
         triangles = [self.inner, *self.layers.values()]
-        fits = len(self.ceiling) == probed and all(len(values) == pairs for values in triangles)
-        if not fits or probed < self.task + 1:
+        whole = all(len(values) == pairs for values in triangles)
+        if len(self.ceiling) != probed or not whole or probed < self.task + 1:
             return "a probe's numbers of tasks do not fit together"
         numbers = [*self.loss, *self.ceiling, *chain(*triangles)]
         return "" if np.isfinite(numbers).all() else "a probe has a number that is not finite"
 
 
-def triangle(values: list[float], size: int) -> Float[np.ndarray, "size size"]:
+def triangle(
+    values: list[float],
+    size: int,
+) -> Float[np.ndarray, "size size"]:
     """The symmetric matrix with these numbers on and below its diagonal, row by row."""
     matrix = np.zeros((size, size))
     matrix[np.tril_indices(size)] = values

@@ -33,15 +33,18 @@ class Course:
     @property
     def accuracy(self) -> Float[np.ndarray, "test task"]:
         """The accuracy on each task; NaN where the task was not tested."""
-        rates = np.full((len(self.correct), len(self.tests)), np.nan)
+        shape = (len(self.correct), len(self.tests))
+        rates = np.full(shape, np.nan)
         for row, right in zip(rates, self.correct, strict=True):
-            row[: len(right)] = np.divide(right, self.tests[: len(right)])
+            tested = len(right)
+            row[:tested] = np.divide(right, self.tests[:tested])
         return rates
 
     @property
     def ends(self) -> Int64[np.ndarray, " task"]:
         """The index of the test at each task's end; test 0 is before the first task."""
-        return np.searchsorted(self.task, range(len(self.tests)), side="right") - 1
+        tasks = range(len(self.tests))
+        return np.searchsorted(self.task, tasks, side="right") - 1
 
     def fault(self, tests: list[int]) -> str:
         """Description of the first inconsistency; empty if there is none.
@@ -57,9 +60,11 @@ class Course:
         if len(self.tests) != tasks or not _among(self.tests, tests):
             yield "the test examples along the stream are not among those of its tasks"
         same_length = len(self.task) == len(self.step) == len(self.correct)
-        if not same_length or len(self.correct) <= tasks or set(self.task) != set(range(tasks)):
+        every_task = set(self.task) == set(range(tasks))
+        if not same_length or len(self.correct) <= tasks or not every_task:
             yield "the tests along the stream do not fit its tasks"
-        if self.task != sorted(self.task) or self.step != sorted(self.step) or self.step[0]:
+        ordered = self.task == sorted(self.task) and self.step == sorted(self.step)
+        if not ordered or self.step[0]:
             yield "the tests along the stream are not in order"
         # A test covers the tasks so far, and at most one more: the next one.
         if any(

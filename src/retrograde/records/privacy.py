@@ -59,8 +59,10 @@ def _places() -> list[str]:
     """
     # `Path.home` raises where there is no home folder.
     home = os.path.expanduser("~")  # noqa: PTH111
-    places = [place for place in {str(Path.cwd()), home} if place.count(os.sep) > 1]
-    return sorted(places, key=len, reverse=True)
+    places = {str(Path.cwd()), home}
+    # A folder at the root, such as `/tmp`, tells nothing.
+    telling = [place for place in places if place.count(os.sep) > 1]
+    return sorted(telling, key=len, reverse=True)
 
 
 @cache

@@ -139,7 +139,8 @@ class Record:
         how = dict(self.how)
         if "note" in how:
             how["note"] = scrubbed(how["note"])
-        return replace(self, cell=self.cell.public, reason=scrubbed(self.reason), how=how)
+        reason = scrubbed(self.reason)
+        return replace(self, cell=self.cell.public, reason=reason, how=how)
 
     def to_json(self) -> str:
         """The record as one JSON document without private names; it contains no NaN."""
@@ -206,11 +207,15 @@ def _faults(record: Record) -> Iterator[str]:
     yield from _misplaced(record)
     if record.course:
         yield record.course.fault(record.tests)
-        if record.status == "done" and record.course.step[-1] != record.counts["steps"]:
+        last = record.course.step[-1]
+        if record.status == "done" and last != record.counts["steps"]:
             yield "the last test along the stream is not after its last step"
 
 
-def _odd(name: str, values: Mapping[str, object]) -> Iterator[str]:
+def _odd(
+    name: str,
+    values: Mapping[str, object],
+) -> Iterator[str]:
     """Descriptions of the values of a dictionary that hold NaN or an infinite number."""
     for key, value in values.items():
         if odd_number(value):
@@ -300,16 +305,24 @@ def _misplaced(record: Record) -> Iterator[str]:
             )
 
 
-def _unordered(name: str, entries: Sequence[Probe | Account], tasks: int) -> Iterator[str]:
+def _unordered(
+    name: str,
+    entries: Sequence[Probe | Account],
+    tasks: int,
+) -> Iterator[str]:
     """Descriptions of faulty entries, and of tasks out of order or outside the stream."""
     for entry in entries:
         yield entry.fault()
     numbers = [entry.task for entry in entries]
-    if numbers != sorted(set(numbers)) or any(number >= tasks for number in numbers):
+    outside = any(number >= tasks for number in numbers)
+    if numbers != sorted(set(numbers)) or outside:
         yield f"{name}: the tasks {numbers} are not in order, or not all of the stream's {tasks}"
 
 
-def _rates(counts: list[list[int]], tests: list[int]) -> Float[np.ndarray, "rows tasks"]:
+def _rates(
+    counts: list[list[int]],
+    tests: list[int],
+) -> Float[np.ndarray, "rows tasks"]:
     return np.asarray(np.array(counts) / np.array(tests))
 
 

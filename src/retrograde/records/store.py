@@ -82,7 +82,12 @@ class Store:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
-    def _published(self, record: Record, temporary: Path, path: Path) -> bool:
+    def _published(
+        self,
+        record: Record,
+        temporary: Path,
+        path: Path,
+    ) -> bool:
         """Give a record's complete file its name, unless a record that stays has it.
 
         Other runs may write the same record meanwhile, so no file is moved or replaced because of
@@ -161,7 +166,11 @@ class Store:
             raise Damaged(f"it belongs at {proper}")
         return record
 
-    def finished(self, cell: Cell, seed: int) -> Record | None:
+    def finished(
+        self,
+        cell: Cell,
+        seed: int,
+    ) -> Record | None:
         """The record of a replicate, if it is done or diverged.
 
         A failed or damaged record does not count.
@@ -246,7 +255,11 @@ def _copy(path: Path, to: Path) -> None:
     raise FileExistsError(f"{to} and all of its kind are taken")
 
 
-def takes_no_more(folder: Path, error: OSError, unwritten: str = "") -> UserError:
+def takes_no_more(
+    folder: Path,
+    error: OSError,
+    unwritten: str = "",
+) -> UserError:
     """The error of a store that is full, or that can no longer be written to.
 
     Args:

@@ -14,13 +14,17 @@ FEW = 2
 """Maximum number of files that the name of a version lists."""
 
 
+_FileItems = tuple[tuple[str, str], ...]
+"""The items of `Files`, which can be hashed."""
+
+
 class _Seen(NamedTuple):
     """The version of a part as one record states it.
 
     Without files, only `source` is known, and it may be empty.
     """
 
-    files: tuple[tuple[str, str], ...]
+    files: _FileItems
     source: str
 
 
@@ -46,7 +50,9 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
     cells: dict[tuple[Cell, str, str], Cell] = {}
     separated = []
     for number, record in enumerate(records):
-        key = (record.cell, of_benchmarks.get(number, ""), of_strategies.get(number, ""))
+        of_benchmark = of_benchmarks.get(number, "")
+        of_strategy = of_strategies.get(number, "")
+        key = (record.cell, of_benchmark, of_strategy)
         if key not in cells:
             cells[key] = _versioned(*key)
         separated.append(replace(record, cell=cells[key]))
@@ -100,7 +106,9 @@ def _grouped(scopes: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _versions(
-    records: Sequence[Record], groups: Sequence[list[int]], roles: tuple[str, ...]
+    records: Sequence[Record],
+    groups: Sequence[list[int]],
+    roles: tuple[str, ...],
 ) -> tuple[dict[int, str], list[str], list[str]]:
     """Versions of the parts of some roles, within each group of records.
 
@@ -119,7 +127,8 @@ def _versions(
         if len(names) > 1:
             in_group = {number: names[joined[version]] for number, version in seen.items()}
             versions |= in_group
-            said.append(_sentence(first, roles[0], list(in_group.values())))
+            sentence = _sentence(first, roles[0], list(in_group.values()))
+            said.append(sentence)
         unknown = [version for version in seen.values() if not (version.files or version.source)]
         assumed = [version for version in unknown if joined[version].files]
         if assumed:
@@ -129,9 +138,12 @@ def _versions(
 
 
 def _seen(record: Record, roles: tuple[str, ...]) -> _Seen:
-    files = [item for role in roles for item in record.sources.get(role, {}).items()]
+    files: list[tuple[str, str]] = []
+    for role in roles:
+        files += record.sources.get(role, {}).items()
     # `source` is a digest of the strategy only.
-    return _Seen(tuple(files), record.source if roles == ("strategy",) else "")
+    source = record.source if roles == ("strategy",) else ""
+    return _Seen(tuple(files), source)
 
 
 def _joined(seen: set[_Seen]) -> dict[_Seen, _Seen]:
@@ -148,7 +160,9 @@ def _joined(seen: set[_Seen]) -> dict[_Seen, _Seen]:
 
 
 def _only_fit(
-    version: _Seen, seen: set[_Seen], known: dict[tuple[tuple[str, str], ...], _Seen]
+    version: _Seen,
+    seen: set[_Seen],
+    known: dict[_FileItems, _Seen],
 ) -> _Seen:
     """The only version that one without files fits, else the version itself."""
     if known or version.source:
@@ -203,7 +217,12 @@ def _unknown(version: _Seen) -> str:
     return f"source {version.source[:SHORT]}" if version.source else "files not recorded"
 
 
-def _assumption(record: Record, role: str, count: int, version: str) -> str:
+def _assumption(
+    record: Record,
+    role: str,
+    count: int,
+    version: str,
+) -> str:
     """A note on records without files that are assumed to be of the only known version."""
     return (
         f"{count} replicates of the {role} {_called(record, role)} do not name its files; "
@@ -215,7 +234,11 @@ def _called(record: Record, role: str) -> str:
     return record.cell.benchmark.text if role == "benchmark" else record.cell.strategy.name
 
 
-def _sentence(record: Record, role: str, versions: Sequence[str]) -> str:
+def _sentence(
+    record: Record,
+    role: str,
+    versions: Sequence[str],
+) -> str:
     """A note that lists the versions of a part with their numbers of replicates."""
     counts = sorted(Counter(versions).items())
     listed = [f"{version} ({count} replicate{'s' * (count > 1)})" for version, count in counts]
