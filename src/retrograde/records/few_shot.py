@@ -110,7 +110,7 @@ class Adaptation:
 
     def _faults(self) -> Iterator[str]:
         """The inconsistencies, in the order of the tests; an empty text is none."""
-        sizes = {len(row) for row in [*self.loss, *self.correct]}
+        sizes = {len(row) for row in self.loss} | {len(row) for row in self.correct}
         by_step = (self.loss, self.correct or self.loss, self.cosine)
         steps = {len(rows) for rows in by_step}
         if len(sizes) != 1 or len(steps) != 1 or 0 in sizes or self.queries < 1:
