@@ -99,9 +99,9 @@ def _name(file: Path, main: Path) -> str:
 def _imported(
     file: Path,
     text: bytes,
-    beside: Path,
+    main_folder: Path,
 ) -> Iterator[Path]:
-    """The files that a file imports from its own folder, or from `beside`, the part's folder."""
+    """The files that a file imports from its own folder or from that of the part."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
@@ -111,11 +111,11 @@ def _imported(
         if isinstance(node, ast.ImportFrom):
             words = node.module.split(".") if node.module else []
             names = [alias.name for alias in node.names]
-            for base, rest in _bases(file, node.level, words, beside):
+            for base, rest in _bases(file, node.level, words, main_folder):
                 yield from _walked(base, rest, names)
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                for base, rest in _bases(file, 0, alias.name.split("."), beside):
+                for base, rest in _bases(file, 0, alias.name.split("."), main_folder):
                     yield from _walked(base, rest, [])
 
 
@@ -123,7 +123,7 @@ def _bases(
     file: Path,
     level: int,
     words: list[str],
-    beside: Path,
+    main_folder: Path,
 ) -> Iterator[tuple[Path, list[str]]]:
     """The folders in which an import may be found, each with the words that lead on from there."""
     if level:
@@ -133,7 +133,7 @@ def _bases(
         if len(words) > 1 and words[1] in PARTS:
             yield from ((folder, words[2:]) for folder in _folders(words[1]))
     else:
-        folders = [folder for folder in (file.parent, beside) if folder.name not in INSTALLED]
+        folders = [folder for folder in (file.parent, main_folder) if folder.name not in INSTALLED]
         top = _top_package(file)
         if top is not None and top.name == words[0]:
             folders.append(top.parent)
@@ -189,12 +189,12 @@ def source_digest(path: Path | None) -> str:
     if not path or not path.is_file():
         return ""
     text = path.read_bytes()
-    beside = sorted(path.parent.glob("_*.py"))
+    private = sorted(path.parent.glob("_*.py"))
     # A private file may import another, at most as often as there are files.
-    for _ in beside:
+    for _ in private:
         added = [
             file
-            for file in beside
+            for file in private
             if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text
         ]
         text += b"".join(file.read_bytes() for file in added)

@@ -157,10 +157,8 @@ class Registry:
         own = _snake_case(cls.__name__)
         package, _, module = cls.__module__.rpartition(".")
         # A built-in part has the name of its file; others are known by one of several names.
-        if package == f"retrograde.{cls.kind}":
-            candidates = [module]
-        else:
-            candidates = [own, *self.own, *_entry_points(cls.kind)]
+        built_in = package == f"retrograde.{cls.kind}"
+        candidates = [module] if built_in else [own, *self.own, *_entry_points(cls.kind)]
         for name in candidates:
             if name in self.names(cls.kind) and self.find(cls.kind, name) is cls:
                 return name

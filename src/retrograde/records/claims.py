@@ -1,4 +1,4 @@
-"""Claims: hidden files beside the records, so that runs that share a store divide the work."""
+"""Claims: hidden files next to the records, so that runs that share a store divide the work."""
 
 import json
 import os
