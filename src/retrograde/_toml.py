@@ -1,4 +1,4 @@
-"""The reader of TOML: the standard library's, which Python 3.10 lacks, kept from what would stop it."""
+"""Safe reading of TOML files: limits on size and keys, and `tomli` for Python 3.10."""
 
 import re
 import sys
@@ -16,9 +16,12 @@ else:
 __all__ = ["read_toml", "tomllib"]
 
 BYTES = 200_000
-"""The size of a TOML file that is read, in a few seconds at worst; the largest suite that ships has a thirtieth of it."""
+"""Maximum size of a TOML file; it is read in a few seconds at worst.
+
+The largest suite that ships has a thirtieth of it.
+"""
 PARTS = 30
-"""Parts of a dotted key: the reader's memory grows with their square."""
+"""Number of parts at which a dotted key is refused: the reader's memory grows with their square."""
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 _LONG_KEY = re.compile(
     rf"(?:^[ \t]*(?:\[+[ \t]*)?|[{{,][ \t]*)(?:{_PART}[ \t]*\.[ \t]*){{{PARTS}}}", re.MULTILINE
@@ -26,10 +29,19 @@ _LONG_KEY = re.compile(
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The content of a TOML file of the user's, which an error calls `what`; raises `UserError` where it cannot be read."""
+    """The content of a user's TOML file.
+
+    Args:
+        path: the file.
+        what: the kind of file, as an error names it.
+
+    Raises:
+        UserError: the file cannot be read, is too large, or is not valid TOML.
+    """
     content = read_bytes(path, BYTES)
     try:
-        text = content.decode("utf-8-sig")  # some editors write a byte-order mark first
+        # Some editors write a byte-order mark first.
+        text = content.decode("utf-8-sig")
         if _LONG_KEY.search(text):
             raise UserError(f"{what} {path} is not valid TOML: a key has {PARTS} parts or more.")
         return tomllib.loads(text)
@@ -37,7 +49,6 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise UserError(
             f"{what} {path} is not valid TOML: it is nested too deeply. Write plain lists."
         ) from None
-    except (
-        ValueError
-    ) as error:  # faults of TOML and UTF-8 are some; so are integers of thousands of digits
+    # Errors of TOML and UTF-8 are `ValueError`s; so are those of integers of thousands of digits.
+    except ValueError as error:
         raise UserError(f"{what} {path} is not valid TOML: {error}.") from None

@@ -1,4 +1,4 @@
-"""The one error that people see: a rule, the value received, the remedy."""
+"""`UserError`, the one error that people see, and helpers for its text."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,10 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something that the user can put right; shown without a traceback."""
+    """Something that the user can put right; shown without a traceback.
+
+    Its text states the rule, the value received and the remedy.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -22,23 +25,28 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def on_one_line(text: str) -> str:
-    """Text without line breaks and other control characters, which a terminal or a table would obey; in their place `�`."""
+    """The text with `�` in place of line breaks and other control characters.
+
+    A terminal or a table would obey these characters.
+    """
     return _CONTROL.sub("�", text)
 
 
 SHOWN = 100
-"""Characters of a value that an error quotes."""
+"""Maximum number of characters of a value that an error quotes."""
 
 
 def shown(value: object) -> str:
-    """A value as an error quotes it: its `repr`, cut where it is long."""
+    """A value as an error quotes it: its `repr`, cut to `SHOWN` characters."""
     try:
         text = repr(value)
-    except Exception:  # an author's `repr` may raise anything; Python writes no integer of more than some 4 300 digits
+    except Exception:
+        # An author's `repr` may raise anything, and Python writes no integer of more than some
+        # 4 300 digits.
         text = f"a {type(value).__name__} that cannot be written"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 def gigabytes(count: float) -> str:
-    """A number of bytes in words."""
+    """A number of bytes as text, in gigabytes."""
     return f"{count / 1e9:.1f} GB" if count < 1e15 else f"{count:.0e} bytes"

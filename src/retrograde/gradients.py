@@ -1,4 +1,4 @@
-"""Gradient alignment: whether two gradients point the same way."""
+"""Inner products and cosines of gradients, and Simpson's rule."""
 
 import torch
 from jaxtyping import Float
@@ -8,21 +8,35 @@ from retrograde.optim import Params
 
 
 def cosine(a: Params, b: Params) -> Float[Tensor, ""]:
-    """The cosine of the angle between two gradients, over all parameters together; 0 where one of them vanishes."""
-    product, length_a, length_b = (dot(x, y) for x, y in ((a, b), (a, a), (b, b)))
-    lengths = (
-        length_a.sqrt() * length_b.sqrt()
-    )  # not the root of the product, which leaves the range of its type sooner
-    return torch.where(
-        lengths > 0, product / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0
-    )
+    """The cosine of the angle between two gradients, over all parameters together.
+
+    It is 0 if one of the gradients is zero.
+    """
+    product = dot(a, b)
+    square_a = dot(a, a)
+    square_b = dot(b, b)
+    # Not the root of the product, which overflows or underflows sooner.
+    lengths = square_a.sqrt() * square_b.sqrt()
+    tiny = torch.finfo(lengths.dtype).tiny
+    return torch.where(lengths > 0, product / lengths.clamp(min=tiny), 0.0)
 
 
-def simpson(first: Tensor, middle: Tensor, last: Tensor) -> Tensor:
-    """The integral over a unit interval of what has these values at both ends and in the middle; exact for a cubic."""
+def simpson(
+    first: Tensor,
+    middle: Tensor,
+    last: Tensor,
+) -> Tensor:
+    """The integral over a unit interval by Simpson's rule; exact for a cubic.
+
+    Args:
+        first: values where the interval starts.
+        middle: values in its middle.
+        last: values where it ends.
+    """
     return (first + 4 * middle + last) / 6
 
 
 def dot(a: Params, b: Params) -> Float[Tensor, ""]:
     """The inner product of two gradients, over all parameters together."""
-    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
+    products = [(a[name] * b[name]).sum() for name in a]
+    return torch.stack(products).sum()

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 Losses = Callable[[Tensor, Tensor], Tensor]
-"""The model's outputs and what they should be -> the loss of each row."""
+"""Maps the model's outputs and the targets to the loss of each row."""
 
 
 def cross_entropies(
@@ -24,6 +24,16 @@ def squared_errors(
     return ((outputs - y) ** 2).mean(-1)
 
 
-def mean(values: Float[Tensor, " row"], weight: Float[Tensor, " row"]) -> Float[Tensor, ""]:
-    """The mean over the rows that are not padding; 0 where all are."""
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+def mean(
+    values: Float[Tensor, " row"],
+    weight: Float[Tensor, " row"],
+) -> Float[Tensor, ""]:
+    """The mean over the rows that are not padding; 0 if all are padding.
+
+    Args:
+        values: one value per row, such as a loss.
+        weight: weight of each row; 0 for padding.
+    """
+    total = (values * weight).sum()
+    # Without the clamp, a batch of padding alone would be 0 / 0.
+    return total / weight.sum().clamp(min=1)

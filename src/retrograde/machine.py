@@ -1,4 +1,4 @@
-"""The machine: cores, memory, and the most memory that was in use."""
+"""The machine: its cores, its memory, and the peak memory in use."""
 
 import os
 from pathlib import Path
@@ -7,26 +7,28 @@ import torch
 
 
 def usable_cores() -> int:
-    """The cores that this process, or the container that it is in, may use."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    share, period = (*_of_container("cpu.max"), "max", "1")[:2]
-    return cores if share == "max" else max(1, min(cores, int(share) // int(period)))
+    """Number of cores that this process, or the container around it, may use."""
+    # Windows and macOS have no affinity.
+    every = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    share, period = (*_container_limit("cpu.max"), "max", "1")[:2]
+    if share == "max":
+        return cores
+    return max(1, min(cores, int(share) // int(period)))
 
 
 def physical_bytes() -> int:
-    """The memory of the machine, or of the container; where that is unknown, as if it had plenty."""
+    """Memory of the machine or of the container, in bytes; 2^40 if unknown."""
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         found = 2**40
-    (limit,) = (*_of_container("memory.max"), "max")[:1]
+    (limit,) = (*_container_limit("memory.max"), "max")[:1]
     return found if limit == "max" else min(found, int(limit))
 
 
-def _of_container(name: str) -> list[str]:
-    """What Linux (cgroup 2) says of a limit; nothing, where there is none."""
+def _container_limit(name: str) -> list[str]:
+    """The words of a limit of Linux control groups (version 2); empty if there is none."""
     try:
         return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").split()
     except OSError:
@@ -34,22 +36,27 @@ def _of_container(name: str) -> list[str]:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new measurement of the peak memory, where the system can."""
+    """Start a new measurement of the peak memory, where the system supports it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
+        # Writing 5 resets the peak resident set size, `VmHWM` (Linux, proc(5)).
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory that was in use since `reset_peak`: of the GPU's tensors, else of the whole process."""
+    """Peak memory in bytes since `reset_peak`.
+
+    On a GPU it is that of tensors, otherwise that of the whole process; 0 if unknown.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+        peak = next(line for line in status if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024
     except (OSError, StopIteration):
         return 0

@@ -1,1 +1,1 @@
-"""What a file of the three folders is: a dataclass of settings, found by name."""
+"""Parts, the dataclasses of settings that files of the three folders define, found by name."""

@@ -1,4 +1,4 @@
-"""An author's own code: which line of it raised, and a boundary that turns whatever it raises into one error for people."""
+"""Errors of an author's code: the line that raised, and a boundary that makes them `UserError`s."""
 
 import dataclasses
 import inspect
@@ -13,24 +13,27 @@ from types import CodeType, FrameType
 from retrograde.errors import UserError
 
 LONGEST = 400
-"""Characters of an error's text that are shown; some quote whole arrays."""
+"""Maximum number of characters of an error's text that are shown; some quote whole arrays."""
 _ENGINE = "retrograde"
 _PARTS = tuple(f"{_ENGINE}.{kind}" for kind in ("benchmarks", "strategies", "results"))
 _NOTEBOOK = ("<ipython", "<stdin")
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def stops(error: BaseException) -> bool:
-    """True if an exception is meant to end the program: Ctrl-C, or one of the engine's own that is no `Exception`.
+    """True if an exception is meant to end the program.
 
-    All others, `SystemExit` and `GeneratorExit` among them, may come out of an author's code and cost that part alone.
+    It is Ctrl-C, or one of the engine's own that is no `Exception`. All others, `SystemExit` and
+    `GeneratorExit` included, may come from an author's code and affect only that part.
     """
-    return isinstance(error, KeyboardInterrupt) or (
-        not isinstance(error, Exception) and type(error).__module__.partition(".")[0] == _ENGINE
-    )
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    package = type(error).__module__.partition(".")[0]
+    return not isinstance(error, Exception) and package == _ENGINE
 
 
 def described(error: BaseException) -> str:
-    """The type and the text of an exception on one line, even where its `str` raises."""
+    """The type and the text of an exception on one line, even if its `str` raises."""
     kind = type(error).__name__
     try:
         text = str(error)
@@ -38,48 +41,57 @@ def described(error: BaseException) -> str:
         if stops(another):
             raise
         return f"{kind} (whose text cannot be had: str() raises {type(another).__name__})"
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(printable.split())
     shown = line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
     return f"{kind}: {shown}" if shown else kind
 
 
 def place(error: BaseException, part: object = None) -> str:
-    """The innermost line of an author's that a traceback goes through, as `file.py:23`; empty if there is none.
+    """The innermost line of an author's code in a traceback, as `file.py:23`; empty if none.
 
-    Lines of the parts that ship count only where no other author's are there.
+    Lines of the parts that ship count only if there is no other author's.
+
+    Args:
+        error: the exception with its traceback.
+        part: the author's part, if it is known; all code of its package counts as the author's.
     """
     home = _package(part)
-    frames = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not _of_engine(frame)
-    ]
-    outside = [
-        _at(frame.f_code, line)
-        for frame, line in frames
-        if not _is_part(frame) and _is_own(frame, home)
-    ]
-    shipped = [_at(frame.f_code, line) for frame, line in frames if _is_part(frame)]
-    return (outside or shipped or [""])[-1]
+    outside = ""
+    shipped = ""
+    # The innermost frame comes last.
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_part(frame):
+            shipped = _at(frame.f_code, line)
+        elif not _of_engine(frame) and _is_own(frame, home):
+            outside = _at(frame.f_code, line)
+    return outside or shipped
 
 
 def located(error: BaseException, part: object = None) -> str:
-    """An exception with the author's line: `er_aug.py:23: ValueError: not enough values to unpack`.
+    """An exception with the author's line.
 
-    Where no such line is in its traceback, as of a method that takes other arguments, the line at which the class of a part
-    that does not ship begins stands for it.
+    An example is `er_aug.py:23: ValueError: not enough values to unpack`. The traceback may hold no
+    line of the author, as in the case of a method that takes other arguments. Then the line is
+    the one at which the method or the class begins, if the part is not one that ships.
     """
-    where = place(error, part) or (begins(part, _wrongly_called(error)) if _package(part) else "")
+    where = place(error, part)
+    if not where and _package(part):
+        where = begins(part, _wrongly_called(error))
     rule = _FROZEN if isinstance(error, dataclasses.FrozenInstanceError) else ""
-    return (f"{where}: " if where else "") + described(error) + rule
+    prefix = f"{where}: " if where else ""
+    return prefix + described(error) + rule
+
+
+_WRONG_CALL = re.compile(r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)")
 
 
 def _wrongly_called(error: BaseException) -> str:
-    """The method that took other arguments than it was given; empty if that is not the error."""
-    found = re.match(
-        r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)", described(error).removeprefix("TypeError: ")
-    )
-    return found[1] if found and isinstance(error, TypeError) else ""
+    """The method that takes other arguments than it was given; empty if that is not the error."""
+    if not isinstance(error, TypeError):
+        return ""
+    match = _WRONG_CALL.match(described(error).removeprefix("TypeError: "))
+    return match[1] if match else ""
 
 
 _FROZEN = (
@@ -88,20 +100,26 @@ _FROZEN = (
 
 
 def begins(part: object, method: str = "") -> str:
-    """The line at which a part's class, or one of its methods, begins, as `file.py:12`; empty where there is no source."""
+    """The line at which a part's class, or one of its methods, begins, as `file.py:12`.
+
+    It is empty if there is no source.
+
+    Args:
+        part: a class, or an object of it.
+        method: name of the method; the class's line if empty or not found.
+    """
     kind = part if inspect.isclass(part) else type(part)
-    code = (
-        getattr(inspect.unwrap(getattr(kind, method, None) or (lambda: None)), "__code__", None)
-        if method
-        else None
-    )
+    function = getattr(kind, method, None) if method else None
+    # A decorated method has its own line in the function that is wrapped.
+    code = getattr(inspect.unwrap(function), "__code__", None) if function else None
     if isinstance(code, CodeType):
         return _at(code, code.co_firstlineno)
     try:
         _, line = inspect.getsourcelines(kind)
-        return f"{Path(inspect.getsourcefile(kind) or '').name}:{line}"
+        file = inspect.getsourcefile(kind) or ""
     except (OSError, TypeError):
         return ""
+    return f"{Path(file).name}:{line}"
 
 
 def hook(part: object, method: str) -> str:
@@ -112,32 +130,40 @@ def hook(part: object, method: str) -> str:
 
 
 @contextmanager
-def guarded(what: str, part: object = None, more: str = "") -> Iterator[None]:
-    """Raise `UserError`, with the author's line, where the code in here raises.
+def guarded(
+    what: str,
+    part: object = None,
+    more: str = "",
+) -> Iterator[None]:
+    """Raise `UserError`, with the author's line, if the block raises.
 
-    It reads "WHAT: mine.py:23: KeyError: 'x'. MORE". An error that is one for people already gets the line alone, if an
+    The error reads "WHAT: mine.py:23: KeyError: 'x'. MORE". A `UserError` only gets the line, if an
     author's own code led to it.
+
+    Args:
+        what: start of the error's text, such as "er cannot be used".
+        part: the author's part, if it is known.
+        more: end of the text, such as a remedy.
     """
     try:
         yield
     except UserError as error:
         where = place(error, part)
-        named = where.partition(":")[0] in str(
-            error
-        )  # as by the boundary, or where the time was over
+        # An inner boundary or a time limit has named the file already.
+        named = where.partition(":")[0] in str(error)
         if not where or named or _from_part(error):
             raise
         raise UserError(f"{where}: {error}") from error
     except BaseException as error:
         if stops(error):
             raise
-        raise UserError(
-            f"{what}: {located(error, part).removesuffix('.')}.{more and ' '}{more}"
-        ) from error
+        reason = located(error, part).removesuffix(".")
+        remedy = f" {more}" if more else ""
+        raise UserError(f"{what}: {reason}.{remedy}") from error
 
 
 def whole(error: BaseException) -> str:
-    """The whole traceback, with its causes, for `--traceback`."""
+    """The complete traceback of an exception with its causes, for `--traceback`."""
     return "".join(traceback.format_exception(error))
 
 
@@ -158,26 +184,35 @@ def _of_engine(frame: FrameType) -> bool:
 
 
 def _is_own(frame: FrameType, home: str) -> bool:
-    """True if a frame is neither of an installed library nor of code without a file; the part's own package counts as own."""
+    """True if a frame is of an author's code: of a file outside installed libraries.
+
+    The package of the part, whose name is `home`, counts as the author's wherever it lies.
+    """
     file = frame.f_code.co_filename
+    # Code without a file is generated, except in a notebook.
     if file.startswith("<"):
         return file.startswith(_NOTEBOOK)
     if home and _module(frame).partition(".")[0] == home:
         return True
     path = Path(file)
-    return not {"site-packages", "dist-packages"} & {*path.parts} and not path.is_relative_to(
-        sysconfig.get_path("stdlib")
-    )
+    if not _INSTALLED.isdisjoint(path.parts):
+        return False
+    return not path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _package(part: object) -> str:
-    """The package that a part comes from, where that is not the engine."""
-    module = (part if inspect.isclass(part) else type(part)).__module__ if part is not None else ""
-    package = module.partition(".")[0]
+    """The package of a part; empty if it is the engine's."""
+    if part is None:
+        return ""
+    kind = part if inspect.isclass(part) else type(part)
+    package = kind.__module__.partition(".")[0]
     return "" if package in (_ENGINE, "builtins") else package
 
 
 def _from_part(error: BaseException) -> bool:
-    """True if the innermost frame outside the engine is one of the parts that ship, whose errors are written for people."""
+    """True if the innermost frame outside the engine is one of the parts that ship.
+
+    Their errors are written for people already.
+    """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if not _of_engine(frame)]
     return bool(frames) and _is_part(frames[-1])

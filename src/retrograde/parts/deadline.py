@@ -15,11 +15,14 @@ LIMITS = {
     "import": ("RETROGRADE_IMPORT_SECONDS", 120.0),
     "check": ("RETROGRADE_CHECK_SECONDS", 600.0),
 }
-"""For each kind of work, the environment variable that sets its limit, and the default in seconds."""
+"""For each kind of work, the environment variable of its limit, and the default in seconds."""
 
 
 class _Overdue(BaseException):
-    """The time is over; no `Exception`, so that an author's code does not catch it by the way."""
+    """The time is over.
+
+    It is no `Exception`, so that an author's code does not catch it with others.
+    """
 
 
 class Late(UserError):
@@ -27,7 +30,11 @@ class Late(UserError):
 
 
 def limit(kind: str) -> float:
-    """The seconds that work of a kind may take; raises `UserError` where the environment has no positive number."""
+    """Maximum duration of a kind of work, in seconds.
+
+    Raises:
+        UserError: the environment variable is not a positive number.
+    """
     name, default = LIMITS[kind]
     text = os.environ.get(name)
     if text is None:
@@ -35,6 +42,7 @@ def limit(kind: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
+        # A text gets the same error as a number that is not positive.
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise UserError(
@@ -44,40 +52,65 @@ def limit(kind: str) -> float:
 
 
 @contextmanager
-def within(kind: str, what: str, seconds: float | None = None) -> Iterator[None]:
-    """Raise `Late` where what is in here takes longer than its kind may, with the line at which it was stopped.
+def within(
+    kind: str,
+    what: str,
+    seconds: float | None = None,
+) -> Iterator[None]:
+    """Limit the time of the block, and stop it at the limit.
 
-    It needs the alarm of a POSIX system, and works in a process's main thread; elsewhere there is no limit. An alarm that was
-    set before goes on when this one is over.
+    It needs the alarm of a POSIX system, and works in a process's main thread; elsewhere there is
+    no limit. An alarm that was set before continues afterwards.
+
+    Args:
+        kind: kind of work, a key of `LIMITS`.
+        what: the work, as an error names it.
+        seconds: the limit, in place of the kind's.
+
+    Raises:
+        Late: the block takes longer; the error names the line at which it was stopped.
     """
     allowed = limit(kind) if seconds is None else seconds
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
+    if not _has_alarm():
         yield
         return
     began = time.monotonic()
     handler = signal.signal(signal.SIGALRM, _ring)
-    left, interval = signal.setitimer(
-        signal.ITIMER_REAL, allowed, 1.0
-    )  # again each second, for code that catches all
+    # The alarm rings again each second, for code that catches everything.
+    left, interval = signal.setitimer(signal.ITIMER_REAL, allowed, 1.0)
     try:
         yield
     except _Overdue as overdue:
-        where = place(overdue)
-        raise Late(
-            f"{what} takes longer than {limit(kind):g} s, the limit of {'an' if kind == 'import' else 'a'} {kind}"
-            f"{f', and was stopped at {where}' if where else ''}. "
-            f"Make it faster, or give it more time: {LIMITS[kind][0]} is the number of seconds."
-        ) from overdue
+        raise _late(kind, what, place(overdue)) from overdue
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if left:
-            signal.setitimer(
-                signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)), interval
-            )
+            remaining = left - (time.monotonic() - began)
+            # 0 would switch the earlier alarm off; one that is overdue rings at once.
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining), interval)
+
+
+def _has_alarm() -> bool:
+    if not hasattr(signal, "setitimer"):
+        return False
+    # Python handles signals in the main thread only.
+    return threading.current_thread() is threading.main_thread()
+
+
+def _late(
+    kind: str,
+    what: str,
+    where: str,
+) -> Late:
+    """The error of work that was stopped at a line, which may be unknown (empty)."""
+    variable, _ = LIMITS[kind]
+    article = "an" if kind == "import" else "a"
+    stopped = f", and was stopped at {where}" if where else ""
+    return Late(
+        f"{what} takes longer than {limit(kind):g} s, the limit of {article} {kind}{stopped}. "
+        f"Make it faster, or give it more time: {variable} is the number of seconds."
+    )
 
 
 def _ring(_number: int, _frame: FrameType | None) -> None:

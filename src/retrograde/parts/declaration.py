@@ -1,4 +1,4 @@
-"""The class of a part, verified once: its settings, what it overrides, and that a record can hold what it is told."""
+"""Checks of a part's class: its settings, its methods, and values that a record can hold."""
 
 import dataclasses
 import inspect
@@ -12,21 +12,25 @@ from retrograde.parts.part import Part, check_annotations
 
 _PLAIN = (bool, int, float, str, type(None))
 _RULE = (
-    "A setting is None, a truth value, a finite number, text, or a tuple of these, since a record holds it as JSON and the "
-    "command line as text."
+    "A setting is None, a truth value, a finite number, text, or a tuple of these, "
+    "since a record holds it as JSON and the command line as text."
 )
 
 
 def check_class(part: type[Part]) -> None:
-    """Raise `UserError` where a class cannot be a part, whatever its settings: before one is made of it."""
+    """Check that a class can be a part, before an object of it is made.
+
+    Raises:
+        UserError: it cannot, whatever its settings.
+    """
     _check_dataclass(part)
     for name in _methods(part):
-        if not callable(inspect.getattr_static(part, name)) and not hasattr(
-            inspect.getattr_static(part, name), "__func__"
-        ):
+        value = inspect.getattr_static(part, name)
+        # Class and static methods are not callable before they are bound, but have `__func__`.
+        if not callable(value) and not hasattr(value, "__func__"):
             raise UserError(
                 f"{_called(part)}: {name} is a method of every part, which the class replaces by "
-                f"{inspect.getattr_static(part, name)!r:.60}. Give it another name."
+                f"{value!r:.60}. Give it another name."
             )
     check_annotations(part, _called(part))
     for name, kind in _constants(part).items():
@@ -34,59 +38,54 @@ def check_class(part: type[Part]) -> None:
 
 
 def _check_dataclass(part: type[Part]) -> None:
-    own = [
-        name
-        for name, kind in vars(part).get("__annotations__", {}).items()
-        if not _is_constant(kind)
-    ]
-    frozen = {"Learner": "@dataclass"}.get(_family(part), "@dataclass(frozen=True)")
-    if own and "__dataclass_fields__" not in vars(part):
+    annotations = vars(part).get("__annotations__", {})
+    settings = [name for name, kind in annotations.items() if not _is_constant(kind)]
+    learner = _family(part) == "Learner"
+    decorator = "@dataclass" if learner else "@dataclass(frozen=True)"
+    # A class inherits this attribute, so only its own tells that it is decorated itself.
+    if settings and "__dataclass_fields__" not in vars(part):
         raise UserError(
-            f"{_called(part)} has settings ({', '.join(own)}) and is no dataclass. Write {frozen} above it."
+            f"{_called(part)} has settings ({', '.join(settings)}) and is no dataclass. "
+            f"Write {decorator} above it."
         )
-    told = vars(part).get("__dataclass_params__")
-    if told and told.frozen and _family(part) == "Learner":
+    params = vars(part).get("__dataclass_params__")
+    if learner and params and params.frozen:
         raise UserError(
-            f"{_called(part)}: a Learner keeps its model on itself, so that its dataclass is not frozen. "
+            f"{_called(part)}: a Learner keeps its model on itself, "
+            "so that its dataclass is not frozen. "
             "Write @dataclass without frozen=True."
         )
 
 
 def _family(part: type[Part]) -> str:
-    """The engine's class that the part derives from."""
-    return next(each.__name__ for each in part.__mro__ if _is_engine(each))
+    """The name of the engine's class that the part derives from."""
+    return next(cls.__name__ for cls in part.__mro__ if _is_engine(cls))
 
 
 def _is_engine(kind: type) -> bool:
-    package, _, rest = kind.__module__.partition(".")
-    return package == "retrograde" and rest.partition(".")[0] not in (
-        "benchmarks",
-        "strategies",
-        "results",
-    )
+    """True if a class is of the engine, not of a part that ships or of an author."""
+    package, _, path = kind.__module__.partition(".")
+    folder = path.partition(".")[0]
+    return package == "retrograde" and folder not in ("benchmarks", "strategies", "results")
 
 
 def _is_constant(annotation: object) -> bool:
+    """True if an annotation, which may be text, makes no setting."""
     if isinstance(annotation, str):
-        return annotation.partition("[")[0].rpartition(".")[2] in ("ClassVar", "InitVar")
-    return (
-        annotation is ClassVar
-        or get_origin(annotation) is ClassVar
-        or isinstance(annotation, dataclasses.InitVar)
-    )
+        generic = annotation.partition("[")[0]
+        return generic.rpartition(".")[2] in ("ClassVar", "InitVar")
+    if annotation is ClassVar or get_origin(annotation) is ClassVar:
+        return True
+    return isinstance(annotation, dataclasses.InitVar)
 
 
 def _methods(part: type[Part]) -> list[str]:
-    """The public methods that the engine calls on a part of that kind."""
-    bases = [each for each in part.__mro__ if _is_engine(each)]
-    return sorted(
-        {
-            n
-            for base in bases
-            for n, value in vars(base).items()
-            if not n.startswith("_") and _is_method(value)
-        }
-    )
+    """The public methods that the engine calls on a part of that kind, sorted."""
+    names: set[str] = set()
+    for base in filter(_is_engine, part.__mro__):
+        members = vars(base).items()
+        names |= {name for name, value in members if name[0] != "_" and _is_method(value)}
+    return sorted(names)
 
 
 def _is_method(value: object) -> bool:
@@ -94,21 +93,25 @@ def _is_method(value: object) -> bool:
 
 
 def _constants(part: type[Part]) -> dict[str, Any]:
-    """What the engine reads on the class, with its type: `scenarios`, `upper_bound` and their like."""
-    hints = [get_type_hints(each, include_extras=True) for each in part.__mro__ if _is_engine(each)]
-    return {
-        name: get_args(kind)[0]
-        for each in hints
-        for name, kind in each.items()
-        if get_origin(kind) is ClassVar
-    }
+    """The class variables that the engine reads, such as `scenarios`, with their types."""
+    constants: dict[str, Any] = {}
+    for base in filter(_is_engine, part.__mro__):
+        for name, kind in get_type_hints(base, include_extras=True).items():
+            if get_origin(kind) is ClassVar:
+                constants[name] = get_args(kind)[0]
+    return constants
 
 
-def _check_constant(part: type[Part], name: str, kind: Any) -> None:
+def _check_constant(
+    part: type[Part],
+    name: str,
+    kind: Any,
+) -> None:
     value = getattr(part, name)
     if name in _field_names(part):
         raise UserError(
-            f"{_called(part)}: {name} is told by the class, not a setting. Write {name}: ClassVar[...] = ..."
+            f"{_called(part)}: {name} is told by the class, not a setting. "
+            f"Write {name}: ClassVar[...] = ..."
         )
     try:
         TypeAdapter(kind).validate_python(value)
@@ -120,35 +123,43 @@ def _check_constant(part: type[Part], name: str, kind: Any) -> None:
 
 
 def _field_names(part: type[Part]) -> set[str]:
-    return (
-        {field.name for field in dataclasses.fields(part)}
-        if dataclasses.is_dataclass(part)
-        else set()
-    )
+    if not dataclasses.is_dataclass(part):
+        return set()
+    return {field.name for field in dataclasses.fields(part)}
 
 
 def check_recorded(part: Part) -> None:
-    """Raise `UserError` where a record cannot hold a setting, or the part cannot say what it is."""
+    """Check that a record can hold the settings and declarations of a part.
+
+    Raises:
+        UserError: a record cannot hold a setting.
+    """
     for name, value in part.settings().items():
-        if (found := _unrecordable(value)) is not None:
+        found = _unrecordable(value)
+        if found is not None:
+            kind = type(found).__name__
             raise UserError(
-                f"{_called(type(part))}: the setting {name} holds {shown(found)} of type {type(found).__name__}. {_RULE} "
-                f"Make it such a value, and a {type(found).__name__} of it where it is used."
+                f"{_called(type(part))}: the setting {name} holds {shown(found)} of type {kind}. "
+                f"{_RULE} Make it such a value, and a {kind} of it where it is used."
             )
+    # An author's override that raises does so here, before anything trains.
     part.changed()
     part.declares()
 
 
 def _unrecordable(value: Any) -> Any:
-    """The first thing in a value that JSON has no form for; None if it has one for all."""
+    """The first element of a value that JSON cannot represent; None if there is none."""
     if isinstance(value, tuple | list):
-        return next((found for each in value if (found := _unrecordable(each)) is not None), None)
+        results = map(_unrecordable, value)
+        return next((found for found in results if found is not None), None)
     if isinstance(value, dict) and all(type(key) is str for key in value):
         return _unrecordable(list(value.values()))
+    # NaN is not below infinity either.
     finite = not isinstance(value, float) or abs(value) < float("inf")
     return None if type(value) in _PLAIN and finite else value
 
 
 def _called(part: type[Part]) -> str:
+    """The name of a class and its line, as an error names it."""
     where = begins(part)
     return f"{part.__name__} ({where})" if where else part.__name__

@@ -7,20 +7,25 @@ from pydantic import BeforeValidator, Field
 
 
 def _split(value: object) -> object:
-    return [v for v in re.split(r"[,\s]+", value.strip()) if v] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    words = re.split(r"[,\s]+", value.strip())
+    return [word for word in words if word]
 
 
 def _number(value: object) -> object:
+    # Python counts a truth value as an integer.
     if isinstance(value, bool):
         raise ValueError("Input should be a number, not a truth value")
     return value
 
 
 MOST = 10**9
+"""The largest whole number of a setting."""
 
 
 SEEDS = 10_000
-"""Replicates of one cell."""
+"""Maximum number of replicates of one cell."""
 
 
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
@@ -36,7 +41,10 @@ Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
 
 
 Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]
-"""Inner steps, at least 0; all of them are one computation, whose memory grows with each."""
+"""Number of inner steps, at least 0.
+
+All of them are one computation, and its memory grows with each step.
+"""
 
 
 NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]

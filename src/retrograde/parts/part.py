@@ -1,4 +1,4 @@
-"""A part's settings: the fields of its dataclass, checked, read from text and written as text."""
+"""Parts and their settings: dataclass fields that are checked, and read and written as text."""
 
 import dataclasses
 import inspect
@@ -21,22 +21,38 @@ Opened = TypeVar("Opened", bound="OpenPart")
 
 
 class Part(ABC):
-    """What a file of the three folders defines: a dataclass whose fields are its settings."""
+    """A dataclass with settings as its fields, as a file of the three folders defines it."""
 
     kind: ClassVar[str] = "part"
     later: ClassVar[tuple[str, ...]] = ()
-    """Settings that came after records were made: they are among a part's settings only where they are not the default."""
+    """Settings that are newer than some records.
+
+    They are left out of a part's settings where they have their default, so that the identity of
+    older records stays the same.
+    """
 
     def __post_init__(self) -> None:
-        """Check and convert every setting to its annotated type; raise `UserError` at the first misfit."""
+        """Check every setting, and convert it to its annotated type.
+
+        Raises:
+            UserError: a setting does not fit its type.
+        """
         for field in _fields(type(self)):
-            object.__setattr__(
-                self, field.name, _converted(type(self), field.name, getattr(self, field.name))
-            )
+            value = _converted(type(self), field.name, getattr(self, field.name))
+            # The dataclass of a part is frozen.
+            object.__setattr__(self, field.name, value)
 
     @classmethod
     def configured(cls: type[P], given: Mapping[str, object]) -> P:
-        """Build the part from settings by name, as text or as values; unknown names raise `UserError`."""
+        """Build the part from settings.
+
+        Args:
+            given: settings by name, as text or as values.
+
+        Raises:
+            UserError: a name is unknown, a value does not fit, a setting without a default is
+                missing, or the class is abstract.
+        """
         known = [field.name for field in _fields(cls)]
         for name in given:
             if name not in known:
@@ -48,62 +64,68 @@ class Part(ABC):
             raise UserError(
                 f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them."
             )
-        if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
+        abstract = sorted(getattr(cls, "__abstractmethods__", ()))
+        if abstract:
             raise UserError(f"{cls.__name__} is not complete. Define {', '.join(abstract)}.")
-        return cls(**{name: _converted(cls, name, value) for name, value in given.items()})
+        values = {name: _converted(cls, name, value) for name, value in given.items()}
+        return cls(**values)
 
     def settings(self) -> dict[str, Any]:
-        """Every setting, resolved, as JSON values; of `later` only those that are not as the declaring class has them."""
-        declared = next(each for each in type(self).__mro__ if "later" in vars(each))
-        unsaid = {
-            field.name: field.default for field in _fields(declared) if field.name in self.later
-        }
-        own = {field.name: getattr(self, field.name) for field in _fields(type(self))}
-        values = {
-            name: value
-            for name, value in own.items()
-            if name not in unsaid or value != unsaid[name]
+        """Every setting, resolved, as JSON values.
+
+        Settings in `later` are left out where they have the default of the class that declares
+        them.
+        """
+        declaring = next(cls for cls in type(self).__mro__ if "later" in vars(cls))
+        implied = {
+            field.name: field.default for field in _fields(declaring) if field.name in self.later
         }
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
+            name: _as_json(value)
+            for name, value in _values(self).items()
+            if name not in implied or value != implied[name]
         }
 
     def sizes(self) -> dict[str, float]:
-        """The settings that are numbers with a fraction, of which only the size counts; not a `Bound`, whose 0 is none.
+        """The float settings, which may be passed to a compiled step as tensors.
 
-        Nothing where the part keeps more than its settings, which may have been made of them.
+        A `Bound` is not among them, since its 0 means "no bound". The dictionary is empty if the
+        part keeps more than its settings, which may have been computed from them.
         """
-        hints, own = (
-            _hints(type(self)),
-            {field.name: getattr(self, field.name) for field in _fields(type(self))},
-        )
-        if vars(self).keys() - own.keys():
+        values = _values(self)
+        if vars(self).keys() - values.keys():
             return {}
+        hints = _hints(type(self))
         return {
             name: value
-            for name, value in own.items()
+            for name, value in values.items()
             if isinstance(value, float) and hints[name] != Bound
         }
 
     def changed(self) -> str:
-        """The settings that differ from their defaults, as `key=value,...`: what a table shows."""
-        pairs = ((field, getattr(self, field.name)) for field in _fields(type(self)))
-        return ",".join(
-            f"{field.name}={as_text(value)}" for field, value in pairs if value != field.default
-        )
+        """The settings that differ from their defaults, as `key=value,...`; tables show them."""
+        values = _values(self)
+        differing = [
+            field.name for field in _fields(type(self)) if values[field.name] != field.default
+        ]
+        return _pairs({name: values[name] for name in differing})
 
     @classmethod
     def defaults(cls) -> str:
-        """Every setting with its default, as `key=value,...`; one that must be given has none."""
-        pairs = (
-            (f.name, "" if f.default is dataclasses.MISSING else as_text(f.default))
-            for f in _fields(cls)
+        """Every setting with its default, as `key=value,...`.
+
+        The default of a setting that must be given is empty.
+        """
+        defaults = {field.name: field.default for field in _fields(cls)}
+        return _pairs(
+            {
+                name: "" if value is dataclasses.MISSING else value
+                for name, value in defaults.items()
+            }
         )
-        return ",".join(f"{name}={default}" for name, default in pairs)
 
     def declares(self) -> dict[str, str]:
-        """What it says of itself beside its settings, in words."""
+        """Declarations about the part other than its settings, as texts by name."""
         return {}
 
     @classmethod
@@ -113,9 +135,10 @@ class Part(ABC):
 
 
 class OpenPart(Part):
-    """A part around a class or function of another library: beside its fields, its settings are whatever that is called with.
+    """A part around a class or function of another library.
 
-    The field `name` is written `class`, and `arguments` holds the others, which are settings as they are given.
+    Besides its fields, its settings are the arguments of that class or function. The field `name`
+    is written `class`, and `arguments` holds the arguments, which are settings as they are given.
     """
 
     name: str
@@ -123,40 +146,57 @@ class OpenPart(Part):
 
     @classmethod
     def configured(cls: type[Opened], given: Mapping[str, object]) -> Opened:
-        own = {field.name for field in _fields(cls)} - {"name", "arguments"}
+        fields = {field.name for field in _fields(cls)} - {"name", "arguments"}
         arguments = {
-            name: literal(value) for name, value in given.items() if name not in {*own, "class"}
+            name: literal(value) for name, value in given.items() if name not in {*fields, "class"}
         }
-        named = {"name": given.get("class", cls.name)} | (
-            {"arguments": arguments} if arguments or "class" in given else {}
-        )
-        return super().configured(
-            {name: value for name, value in given.items() if name in own} | named
-        )
+        settings = {name: value for name, value in given.items() if name in fields}
+        settings["name"] = given.get("class", cls.name)
+        # Default arguments are those of the default class alone.
+        if arguments or "class" in given:
+            settings["arguments"] = arguments
+        return super().configured(settings)
 
     def settings(self) -> dict[str, Any]:
         values = super().settings()
-        given = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.pop("arguments").items()
-        }
+        arguments = values.pop("arguments")
+        given = {name: _as_json(value) for name, value in arguments.items()}
         return {"class": values.pop("name")} | values | given
 
     def changed(self) -> str:
         default = type(self)().settings()
-        pairs = self.settings().items()
-        return ",".join(
-            f"{name}={as_text(value)}"
-            for name, value in pairs
+        differing = {
+            name: value
+            for name, value in self.settings().items()
             if name not in default or value != default[name]
-        )
+        }
+        return _pairs(differing)
 
     @classmethod
     def defaults(cls) -> str:
-        return ",".join(f"{name}={as_text(value)}" for name, value in cls().settings().items())
+        return _pairs(cls().settings())
 
 
-def _converted(cls: Any, name: str, given: object) -> Any:
+# Not a method, so that no name of an author's class hides it.
+def _values(part: Part) -> dict[str, Any]:
+    return {field.name: getattr(part, field.name) for field in _fields(type(part))}
+
+
+def _as_json(value: object) -> object:
+    """A setting as JSON has it, which has no tuples."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _pairs(settings: Mapping[str, object]) -> str:
+    """Settings as the command line accepts them: `key=value,...`."""
+    return ",".join(f"{name}={as_text(value)}" for name, value in settings.items())
+
+
+def _converted(
+    cls: Any,
+    name: str,
+    given: object,
+) -> Any:
     try:
         value = _adapters(cls)[name].validate_python(given)
     except ValidationError as error:
@@ -164,13 +204,17 @@ def _converted(cls: Any, name: str, given: object) -> Any:
         raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. {rule}.") from None
     if not _finite(value):
         raise UserError(
-            f"{cls.__name__}: {name}={shown(given)} is not possible. Input should be a finite number."
+            f"{cls.__name__}: {name}={shown(given)} is not possible. "
+            "Input should be a finite number."
         )
     return value
 
 
 def _finite(value: object) -> bool:
-    """True unless a number in it is NaN or infinite: no record or digest can hold such a setting."""
+    """True unless the value contains NaN or an infinite number.
+
+    No record or digest can hold such a setting.
+    """
     if isinstance(value, Mapping):
         return all(map(_finite, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
@@ -179,7 +223,15 @@ def _finite(value: object) -> bool:
 
 
 def check_annotations(cls: Any, called: str) -> None:
-    """Raise `UserError` where a setting's annotation cannot be resolved, or is of a type that cannot be checked."""
+    """Check that values of every setting can be validated by its annotation.
+
+    Args:
+        cls: the class of a part.
+        called: the class, as an error names it.
+
+    Raises:
+        UserError: an annotation cannot be resolved, or no value of its type can be checked.
+    """
     try:
         hints = _hints(cls)
     except Exception as error:
@@ -191,13 +243,19 @@ def check_annotations(cls: Any, called: str) -> None:
         _check_type(cls, field.name, hints[field.name], called)
 
 
-def _check_type(cls: Any, name: str, hint: object, called: str) -> None:
+def _check_type(
+    cls: Any,
+    name: str,
+    hint: object,
+    called: str,
+) -> None:
     try:
         _adapter(cls, name)
     except Exception as error:
         raise UserError(
             f"{called}: {name} is annotated with a type that no setting can have: {hint!r:.80}. "
-            "Annotate it with numbers, text, truth values or tuples of these, such as Rate, Count, str or tuple[int, ...]."
+            "Annotate it with numbers, text, truth values or tuples of these, "
+            "such as Rate, Count, str or tuple[int, ...]."
         ) from error
 
 
@@ -222,6 +280,7 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 
 @cache
 def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return (
-        tuple(f for f in dataclasses.fields(cls) if f.init) if dataclasses.is_dataclass(cls) else ()
-    )
+    # A learner need not be a dataclass, if it has no settings.
+    if not dataclasses.is_dataclass(cls):
+        return ()
+    return tuple(field for field in dataclasses.fields(cls) if field.init)

@@ -1,4 +1,4 @@
-"""The code that made a record: the files of its parts by content, and what changed between two of them."""
+"""The code behind a record: digests of its parts' files, and changes between two records."""
 
 import ast
 import hashlib
@@ -14,98 +14,118 @@ from typing import NamedTuple
 from retrograde.parts.spec import digest
 
 Files = dict[str, str]
-"""A part's own file first, then those that it imports from beside it: name -> digest of the content."""
+"""Digests of file contents by name: of a part's main file, then of those that it imports."""
 Sources = dict[str, Files]
-"""The files behind a record, by role: strategy, benchmark and, where it is not one of the suite's, model."""
+"""The files behind a record, by role: strategy, benchmark and, if it is not the suite's, model."""
 
 SHORT = 7
-"""Digits of a digest that people are shown."""
+"""Number of digits of a digest that reports show."""
 INSTALLED = {"site-packages", "dist-packages"}
 PARTS = ("strategies", "benchmarks")
 """The folders of the suite whose files count as parts, not as the engine."""
 
 
 def files(path: Path | None) -> Files:
-    """The digests of a Python file and of every file that it imports from beside it, directly or not.
+    """The digests of a Python file and of every file that it imports from its folder.
 
-    Names are as seen from the file's folder, so that they do not depend on where it lies. A file of an installed package is
-    identified by the version of the package. Imports are read, not executed: those that are computed are not seen.
+    Indirect imports are included. Names are relative to the file's folder, so that they do not
+    depend on its place. A file of an installed package is identified by the version of the package.
+    Imports are read, not executed: those that are computed are not seen.
     """
     if path is None or not path.is_file():
         return {}
-    if installed := _installed(path.resolve()):
+    installed = _installed(path.resolve())
+    if installed:
         return installed
-    main = path.absolute()  # a link is named as it lies: where it leads is nobody's business
-    found: dict[Path, bytes] = {}
+    # A link keeps its own name: the place that it leads to is private.
+    main = path.absolute()
+    contents = _contents(main)
+    others = sorted((_name(file, main), text) for file, text in contents.items() if file != main)
+    named = [(main.name, contents[main]), *others]
+    return {name: hashlib.sha256(text).hexdigest()[:12] for name, text in named}
+
+
+def _contents(main: Path) -> dict[Path, bytes]:
+    """The contents of a file and of all that it imports from its folder, with Unix line ends."""
+    contents: dict[Path, bytes] = {}
     seen: set[Path] = set()
     todo = [main]
     while todo:
         file = todo.pop()
-        if file.resolve() not in seen:
-            seen.add(file.resolve())
-            found[file] = file.read_bytes().replace(
-                b"\r\n", b"\n"
-            )  # a checkout may change the ends of lines
-            todo += _imported(file, found[file], main.parent)
-    beside = sorted((_name(file, main), text) for file, text in found.items() if file != main)
-    return {
-        name: hashlib.sha256(text).hexdigest()[:12]
-        for name, text in [(main.name, found[main]), *beside]
-    }
+        if file.resolve() in seen:
+            continue
+        seen.add(file.resolve())
+        # A checkout may change the ends of lines.
+        contents[file] = file.read_bytes().replace(b"\r\n", b"\n")
+        todo += _imported(file, contents[file], main.parent)
+    return contents
 
 
 def _installed(file: Path) -> Files:
-    """The version of the package to which a file belongs, unless it is followed file by file."""
+    """The version of the installed package that a file belongs to.
+
+    It is empty for other files and for parts of the suite, which are read one by one.
+    """
     places = [number for number, word in enumerate(file.parts[:-1]) if word in INSTALLED]
     if not places or _part_folder(file):
         return {}
     package = file.parts[places[-1] + 1].removesuffix(".py")
     try:
-        return {name: version(name) for name in packages_distributions().get(package, [])[:1]}
+        distributions = packages_distributions().get(package, [])
+        # Several distributions may share a package; the first one stands for all.
+        return {name: version(name) for name in distributions[:1]}
     except PackageNotFoundError:
         return {}
 
 
 def _part_folder(file: Path) -> str:
-    """The kind of part whose folder in the suite a file lies in; empty if none."""
+    """The kind of part if a file lies in that kind's folder of the suite; empty if it does not."""
     return next((kind for kind in PARTS if file.parent.resolve() in _folders(kind)), "")
 
 
 def _folders(kind: str) -> list[Path]:
-    return [
-        Path(folder).resolve() for folder in importlib.import_module(f"retrograde.{kind}").__path__
-    ]
+    package = importlib.import_module(f"retrograde.{kind}")
+    return [Path(folder).resolve() for folder in package.__path__]
 
 
 def _name(file: Path, main: Path) -> str:
+    """The name of an imported file, which does not depend on where the suite is installed."""
     kind = _part_folder(file)
     if kind and file.parent != main.parent:
         return f"retrograde/{kind}/{file.name}"
     return Path(os.path.relpath(file, main.parent)).as_posix()
 
 
-def _imported(file: Path, text: bytes, beside: Path) -> Iterator[Path]:
-    """The files beside a file, or beside the part that it belongs to, that it imports."""
+def _imported(
+    file: Path,
+    text: bytes,
+    main_folder: Path,
+) -> Iterator[Path]:
+    """The files that a file imports from its own folder or from that of the part."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):  # importing it says so
+    except (SyntaxError, ValueError):
+        # The import of the file raises the error that people see.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             words = node.module.split(".") if node.module else []
             names = [alias.name for alias in node.names]
-            for base, rest in _bases(file, node.level, words, beside):
+            for base, rest in _bases(file, node.level, words, main_folder):
                 yield from _walked(base, rest, names)
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                for base, rest in _bases(file, 0, alias.name.split("."), beside):
+                for base, rest in _bases(file, 0, alias.name.split("."), main_folder):
                     yield from _walked(base, rest, [])
 
 
 def _bases(
-    file: Path, level: int, words: list[str], beside: Path
+    file: Path,
+    level: int,
+    words: list[str],
+    main_folder: Path,
 ) -> Iterator[tuple[Path, list[str]]]:
-    """The folders from which an import may be found, and the words that lead on from there."""
+    """The folders in which an import may be found, each with the words that lead on from there."""
     if level:
         yield file.parents[min(level, len(file.parents)) - 1], words
     elif words[0] == "retrograde":
@@ -113,10 +133,12 @@ def _bases(
         if len(words) > 1 and words[1] in PARTS:
             yield from ((folder, words[2:]) for folder in _folders(words[1]))
     else:
+        folders = [folder for folder in (file.parent, main_folder) if folder.name not in INSTALLED]
         top = _top_package(file)
-        own = [top.parent] if top is not None and top.name == words[0] else []
-        folders = [folder for folder in (file.parent, beside) if folder.name not in INSTALLED]
-        yield from ((folder, words) for folder in dict.fromkeys([*folders, *own]))
+        if top is not None and top.name == words[0]:
+            folders.append(top.parent)
+        # The folders may be the same; each is searched once.
+        yield from ((folder, words) for folder in dict.fromkeys(folders))
 
 
 def _top_package(file: Path) -> Path | None:
@@ -129,8 +151,12 @@ def _top_package(file: Path) -> Path | None:
     return packages[-1] if packages else None
 
 
-def _walked(base: Path, words: list[str], names: Iterable[str]) -> Iterator[Path]:
-    """The files that importing `names` from the module `words` runs, as far as they lie under a folder."""
+def _walked(
+    base: Path,
+    words: list[str],
+    names: Iterable[str],
+) -> Iterator[Path]:
+    """The files below a folder that run when `names` are imported from the module `words`."""
     here = base
     for word in words:
         file = _module(here, word)
@@ -142,9 +168,8 @@ def _walked(base: Path, words: list[str], names: Iterable[str]) -> Iterator[Path
                 return
         here /= word
     for name in names:
-        file = _module(here, name) or _module(
-            here.parent, here.name
-        )  # a module, or what the package itself defines
+        # The name is a module, or something that the package itself defines.
+        file = _module(here, name) or _module(here.parent, here.name)
         if file is not None:
             yield file
 
@@ -156,17 +181,20 @@ def _module(folder: Path, name: str) -> Path | None:
 
 
 def source_digest(path: Path | None) -> str:
-    """Twelve hexadecimal digits that identify a strategy's file, and the private files beside it that it imports.
+    """Twelve hexadecimal digits that identify a strategy's file and the private files it imports.
 
-    Records before schema 6 have nothing else of their code; `files` sees more.
+    Private files are those in the same folder with a leading underscore. Records before schema 6
+    have no other trace of their code; `files` covers more.
     """
     if not path or not path.is_file():
         return ""
-    text, beside = path.read_bytes(), sorted(path.parent.glob("_*.py"))
-    for _ in beside:  # a private file may import another
+    text = path.read_bytes()
+    private = sorted(path.parent.glob("_*.py"))
+    # A private file may import another, at most as often as there are files.
+    for _ in private:
         added = [
             file
-            for file in beside
+            for file in private
             if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text
         ]
         text += b"".join(file.read_bytes() for file in added)
@@ -174,80 +202,104 @@ def source_digest(path: Path | None) -> str:
 
 
 def class_digest(cls: type) -> tuple[Files, str]:
-    """The digest of a class that lies in no file, from the text of its methods, under its name; nothing where that is lost."""
+    """The digest of a class that is in no file, from the text of its methods.
+
+    Returns:
+        The digest under the name of the class, and the digest; both empty if the text is lost.
+    """
     texts = []
     for function in filter(inspect.isfunction, vars(cls).values()):
-        with suppress(OSError):  # what `dataclass` has written
+        # Methods that `dataclass` has generated have no source.
+        with suppress(OSError):
             texts.append(inspect.getsource(function))
     if not texts:
         return {}, ""
-    found = hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
-    return {cls.__name__: found}, found
+    text = "".join(texts)
+    value = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {cls.__name__: value}, value
 
 
 class Change(NamedTuple):
-    """A file that is not the one that a record was made with; empty digests: there is none, or none is known."""
+    """A file that differs from the one that a record was made with.
+
+    A digest is empty if there is no such file, or if it is not known.
+    """
 
     role: str
-    part: str  # the part's own file, or what it is called
+    # The part's main file, or the name of the part.
+    part: str
     file: str
     old: str
     new: str
 
     @property
     def what(self) -> str:
-        """The file in words."""
-        return (
-            f"{self.role} {self.file}"
-            if self.file == self.part
-            else f"{self.file} (imported by {self.role} {self.part})"
-        )
+        """A description of the file."""
+        if self.file == self.part:
+            return f"{self.role} {self.file}"
+        return f"{self.file} (imported by {self.role} {self.part})"
 
     @property
     def digests(self) -> str:
-        """Both digests, short."""
+        """The old and the new digest, shortened."""
         return f"{short(self.old)} -> {short(self.new)}"
 
 
 def short(text: str) -> str:
-    """The digest as people are shown it; of an installed package, the whole version."""
-    return (text if "." in text else text[:SHORT]) or "none"
+    """The digest as reports show it; the complete version of an installed package."""
+    # A digest has no dot, but a version has.
+    shortened = text if "." in text else text[:SHORT]
+    return shortened or "none"
 
 
 class Code(NamedTuple):
-    """The code of a replicate: its files, and the digest that was all that records had before schema 6."""
+    """The code of a replicate.
+
+    Attributes:
+        sources: its files.
+        source: digest of the strategy's file, all that records have before schema 6.
+        strategy: name of the strategy.
+    """
 
     sources: Sources
     source: str
-    strategy: str  # the name of the strategy
+    strategy: str
 
 
 def changes(old: Code, new: Code) -> list[Change]:
-    """The files that changed; where either side does not know its files, the digest of the strategy's alone is compared."""
+    """The files that changed.
+
+    If either side does not know its files, only the digests of the strategy's file are compared.
+    """
     if old.sources and new.sources:
-        return [
-            change
-            for role in new.sources | old.sources
-            for change in _changed(role, old.sources, new.sources)
-        ]
-    if not (old.source and new.source) or old.source == new.source:
+        roles = new.sources | old.sources
+        return [change for role in roles for change in _changed(role, old.sources, new.sources)]
+    known = old.source and new.source
+    if not known or old.source == new.source:
         return []
-    own = next(iter(new.sources.get("strategy") or old.sources.get("strategy", {})), new.strategy)
-    return [Change("strategy", own, own, old.source, new.source)]
+    files_of_strategy = new.sources.get("strategy") or old.sources.get("strategy", {})
+    main = next(iter(files_of_strategy), new.strategy)
+    return [Change("strategy", main, main, old.source, new.source)]
 
 
-def _changed(role: str, old: Sources, new: Sources) -> list[Change]:
-    before, after = old.get(role, {}), new.get(role, {})
+def _changed(
+    role: str,
+    old: Sources,
+    new: Sources,
+) -> list[Change]:
+    """The files of one role that changed."""
+    before = old.get(role, {})
+    after = new.get(role, {})
     part = next(iter(after or before), "")
-    found = [
+    all_changes = [
         Change(role, part, name, before.get(name, ""), after.get(name, ""))
         for name in after | before
         if before.get(name) != after.get(name)
     ]
     # A file that came or went did so because another changed, which says enough.
-    return [change for change in found if change.old and change.new] or found
+    return [change for change in all_changes if change.old and change.new] or all_changes
 
 
 def version_digest(code: Code) -> str:
-    """Digits that identify the code of a replicate."""
+    """Hexadecimal digits that identify the code of a replicate."""
     return digest(code.sources)[:SHORT] if code.sources else code.source[:SHORT]

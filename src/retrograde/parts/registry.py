@@ -1,4 +1,4 @@
-"""A name -> a part: built in, from an entry point, or from a file of the user's."""
+"""The registry of parts by name: built in, from entry points, and from files of the user's."""
 
 import importlib
 import importlib.util
@@ -25,54 +25,74 @@ KINDS = {
     "strategies": ("Strategy", "Learner", "MetaStrategy"),
     "results": ("Result", "Drawing"),
 }
-"""The kinds of part, and the classes of which one is derived."""
+"""The kinds of part, each with the classes that a part of this kind derives from."""
 
 
 class Registry:
-    """The parts that one process can name; each plugin file adds its own."""
+    """The parts that one process can name; each plugin file adds its own.
+
+    Args:
+        plugins: Python files that define parts.
+
+    Raises:
+        UserError: a plugin cannot be imported, defines no part, or has a name that is taken.
+    """
 
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
         self.plugins = plugins
         self.own: dict[str, ModuleType] = {}
-        self.found: dict[
-            tuple[str, str], type[Part]
-        ] = {}  # to look in every folder and package takes milliseconds
+        # Kept, since a search in every folder and package takes milliseconds.
+        self.found: dict[tuple[str, str], type[Part]] = {}
         self.named: dict[tuple[str, type[Part]], str] = {}
         self.read: dict[Path | None, tuple[Files, str]] = {}
         for path in plugins:
-            if path.stem in self.own:
-                raise UserError(
-                    f"Plugins have names of their own; two files are called {path.name}. Rename one."
-                )
-            if taken := [kind for kind in KINDS if path.stem in _built_in(kind)]:
-                raise UserError(
-                    f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}."
-                )
-            self.digests(
-                path
-            )  # as they are when they are loaded: they may be edited while this process goes on
-            self.own[path.stem] = load_file(path)
-            if not _parts_of(self.own[path.stem]):
-                raise UserError(
-                    f"{path} defines no part: a public class derived from {_bases(*KINDS)}, "
-                    "with its settings as dataclass fields. `retrograde new strategy NAME` writes one."
-                )
+            self._add(path)
+
+    def _add(self, path: Path) -> None:
+        """Load a plugin file."""
+        if path.stem in self.own:
+            raise UserError(
+                f"Plugins have names of their own; two files are called {path.name}. Rename one."
+            )
+        taken = [kind for kind in KINDS if path.stem in _built_in(kind)]
+        if taken:
+            raise UserError(
+                f"{path.stem} is the name of one of the built-in {taken[0]}. Rename {path}."
+            )
+        # Digests are of the files as they are loaded: they may be edited while this process runs.
+        self.digests(path)
+        self.own[path.stem] = load_file(path)
+        if not _parts_of(self.own[path.stem]):
+            raise UserError(
+                f"{path} defines no part: a public class derived from {_bases(*KINDS)}, "
+                "with its settings as dataclass fields. "
+                "`retrograde new strategy NAME` writes one."
+            )
 
     def names(self, kind: str) -> list[str]:
         """All names of one kind, sorted."""
-        own = {
-            name
-            for name, module in self.own.items()
-            if any(p.kind == kind for p in _parts_of(module))
-        }
+        own = [name for name in self.own if kind in self.kinds_of(name)]
         return sorted({*_built_in(kind), *_entry_points(kind), *own})
 
     def kinds_of(self, name: str) -> set[str]:
         """The kinds of part that a plugin file defines."""
         return {part.kind for part in _parts_of(self.own[name])}
 
-    def find(self, kind: str, name: str) -> type[Part]:
-        """The part of that kind and name; an unknown name raises `UserError` with the nearest known ones."""
+    def find(
+        self,
+        kind: str,
+        name: str,
+    ) -> type[Part]:
+        """The class of the part with a name.
+
+        Args:
+            kind: "benchmarks", "strategies" or "results".
+            name: name of the part.
+
+        Raises:
+            UserError: the name is unknown (the error lists the nearest known ones), or the class
+                cannot be a part.
+        """
         if (kind, name) not in self.found:
             found = self._look_up(kind, name)
             with guarded(f"{name} cannot be used", found):
@@ -80,29 +100,50 @@ class Registry:
             self.found[kind, name] = found
         return self.found[kind, name]
 
-    def _look_up(self, kind: str, name: str) -> type[Part]:
+    def _look_up(
+        self,
+        kind: str,
+        name: str,
+    ) -> type[Part]:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
-        if name not in self.names(kind):
-            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, self.names(kind))}")
+        names = self.names(kind)
+        if name not in names:
+            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, names)}")
+        # A plugin comes before an entry point with the same name.
         if name in self.own and kind in self.kinds_of(name):
             return _only_part(self.own[name], kind)
         if name in _built_in(kind):
             return _only_part(importlib.import_module(f"retrograde.{kind}.{name}"), kind)
         return _from_entry_point(kind, name)
 
-    def get(self, kind: str, name: str, settings: dict[str, str] | None = None) -> Part:
-        """The part of that kind and name with the settings given."""
-        part = self.find(kind, name)
-        with guarded(f"{name} cannot be made of its settings", part):
-            made = part.configured(settings or {})
-            check_recorded(made)
-            return made
+    def get(
+        self,
+        kind: str,
+        name: str,
+        settings: dict[str, str] | None = None,
+    ) -> Part:
+        """The part with a name and settings.
+
+        Args:
+            kind: "benchmarks", "strategies" or "results".
+            name: name of the part.
+            settings: settings as text; the others have their defaults.
+
+        Raises:
+            UserError: the name is unknown, or a setting is not valid.
+        """
+        cls = self.find(kind, name)
+        with guarded(f"{name} cannot be made of its settings", cls):
+            part = cls.configured(settings or {})
+            check_recorded(part)
+            return part
 
     def name_of(self, part: Part) -> str:
-        """The name of a part that is at hand: as it was found, else its class's in snake_case.
+        """The name of a part: as it was found, otherwise its class's name in snake_case.
 
-        Raises `UserError` where the class cannot be a part, or bears the name of another.
+        Raises:
+            UserError: the class cannot be a part, or has the name of another.
         """
         cls = type(part)
         if (cls.kind, cls) not in self.named:
@@ -113,38 +154,45 @@ class Registry:
         return self.named[cls.kind, cls]
 
     def _name(self, cls: type[Part]) -> str:
-        own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-        module = cls.__module__.rpartition(".")
-        candidates = (
-            [module[2]]
-            if module[0] == f"retrograde.{cls.kind}"
-            else [own, *self.own, *_entry_points(cls.kind)]
-        )
+        own = _snake_case(cls.__name__)
+        package, _, module = cls.__module__.rpartition(".")
+        # A built-in part has the name of its file; others are known by one of several names.
+        built_in = package == f"retrograde.{cls.kind}"
+        candidates = [module] if built_in else [own, *self.own, *_entry_points(cls.kind)]
         for name in candidates:
             if name in self.names(cls.kind) and self.find(cls.kind, name) is cls:
                 return name
         if own in self.names(cls.kind):
             raise UserError(
-                f"Each {_one(cls.kind)} has a name of its own; {cls.__name__} of {cls.__module__} would be called {own}, as "
-                "another one is. Rename the class."
+                f"Each {_one(cls.kind)} has a name of its own; {cls.__name__} of {cls.__module__} "
+                f"would be called {own}, as another one is. Rename the class."
             )
         return own
 
     def code(self, cls: type[Part]) -> tuple[Files, str]:
-        """The files of a part and its `source_digest`; of a class that is in no file, such as a notebook's, its own text."""
+        """The digests of a part's files, and its `source_digest`.
+
+        They are made of the class's own text if it is in no file, as in a notebook.
+        """
         path = source_of(cls)
         return class_digest(cls) if path is None else self.digests(path)
 
     def digests(self, path: Path | None) -> tuple[Files, str]:
-        """The files of a part and its `source_digest`, as they were when they were first asked for."""
+        """The digests of a part's files and its `source_digest`, as of the first call."""
         key = path and path.absolute()
         if key not in self.read:
-            self.read[key] = files(key), source_digest(key)
+            self.read[key] = (files(key), source_digest(key))
         return self.read[key]
 
 
+def _snake_case(name: str) -> str:
+    # An underscore goes before a capital that follows a small letter or precedes one: `gem_v2`.
+    boundary = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+    return re.sub(boundary, "_", name).lower()
+
+
 def source_of(cls: type[Part]) -> Path | None:
-    """The file in which the class of a part is written; None for one of a notebook."""
+    """The file that defines the class of a part; None for a class of a notebook."""
     try:
         file = inspect.getsourcefile(cls)
     except TypeError:
@@ -153,30 +201,32 @@ def source_of(cls: type[Part]) -> Path | None:
 
 
 def missing(kind: str, name: str) -> str:
-    """The remedy where a record names a part that is not known here: most often its plugin was not given again."""
+    """The remedy if a record names an unknown part.
+
+    Most often its plugin was not given again.
+    """
     return (
-        f"no {kind} is called {name!r} here. Its records are shown all the same; if a file or a package defines it, "
+        f"no {kind} is called {name!r} here. Its records are shown all the same; "
+        "if a file or a package defines it, "
         "give that file again with --plugin FILE.py, or install the package."
     )
 
 
 def _one(kind: str) -> str:
+    """The singular of a kind."""
     return {"strategies": "strategy"}.get(kind, kind.removesuffix("s"))
 
 
 def _bases(*kinds: str) -> str:
-    """The classes of which a part of one of these kinds is derived."""
+    """The classes that parts of these kinds derive from, as text."""
     *others, last = (base for kind in kinds for base in KINDS[kind])
     return f"{', '.join(others)} or {last}"
 
 
 def _built_in(kind: str) -> list[str]:
     package = importlib.import_module(f"retrograde.{kind}")
-    return [
-        module.name
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.name.startswith("_")
-    ]
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in names if not name.startswith("_")]
 
 
 def _entry_points(kind: str) -> list[str]:
@@ -184,26 +234,29 @@ def _entry_points(kind: str) -> list[str]:
 
 
 def _from_entry_point(kind: str, name: str) -> type[Part]:
-    point = next(p for p in entry_points(group=f"retrograde.{kind}") if p.name == name)
+    points = entry_points(group=f"retrograde.{kind}")
+    point = next(point for point in points if point.name == name)
     what = f"The entry point {name} = {point.value!r}"
     with guarded(f"{what} cannot be imported"), within("import", what):
         found = point.load()
     if isinstance(found, ModuleType):
         return _only_part(found, kind)
     if not (inspect.isclass(found) and issubclass(found, Part) and found.kind == kind):
-        raise UserError(
-            f"The entry point {name} = {point.value!r} is no part of {kind}; it is {found!r}."
-        )
+        raise UserError(f"{what} is no part of {kind}; it is {found!r}.")
     return found
 
 
 def module_name(path: Path) -> str:
-    """The name of the module that a file of the user's becomes."""
+    """The name of the module that is made of a user's file."""
     return f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a Python file of the user's, which may import others beside it; raises `UserError` where that fails."""
+    """Import a user's Python file, which may import others from its folder.
+
+    Raises:
+        UserError: there is no such file, it is no Python file, or its import fails.
+    """
     if not path.is_file():
         raise UserError(f"A Python file is wanted; there is none at {path}.")
     name = module_name(path)
@@ -214,19 +267,18 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     folder = str(path.parent.resolve())
     if folder not in sys.path:
-        sys.path.append(folder)  # last: no file of it hides a library's
+        # Last, so that none of its files hides a library's.
+        sys.path.append(folder)
     with guarded(f"{path} cannot be imported"), within("import", str(path)):
         spec.loader.exec_module(module)
     return module
 
 
 def _parts_of(module: ModuleType) -> list[type[Part]]:
-    classes = [
-        value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and not name.startswith("_")
-    ]
-    return [c for c in classes if c.__module__ == module.__name__ and issubclass(c, Part)]
+    """The public classes of parts that a module defines, not those that it imports."""
+    public = [value for name, value in vars(module).items() if not name.startswith("_")]
+    classes = [value for value in public if inspect.isclass(value)]
+    return [cls for cls in classes if cls.__module__ == module.__name__ and issubclass(cls, Part)]
 
 
 def _only_part(module: ModuleType, kind: str) -> type[Part]:
@@ -234,6 +286,7 @@ def _only_part(module: ModuleType, kind: str) -> type[Part]:
     if len(parts) != 1:
         names = ", ".join(p.__name__ for p in parts) or "none"
         raise UserError(
-            f"A file of {kind} defines exactly one public class derived from {_bases(kind)}; {module.__file__} defines {names}."
+            f"A file of {kind} defines exactly one public class derived from {_bases(kind)}; "
+            f"{module.__file__} defines {names}."
         )
     return parts[0]

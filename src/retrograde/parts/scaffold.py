@@ -1,4 +1,4 @@
-"""A working strategy or meta-strategy to start from."""
+"""Templates of a working strategy and meta-strategy to start from."""
 
 import keyword
 from pathlib import Path
@@ -10,7 +10,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_part(kind: str, name: str) -> Path:
-    """Write `name`.py into the current folder; raises `UserError` rather than replace a file."""
+    """Write `name`.py into the current folder.
+
+    Args:
+        kind: "strategy" or "metastrategy".
+        name: name of the part, in snake_case.
+
+    Raises:
+        UserError: the kind or the name is not valid, the name is taken, or the file exists.
+    """
     if kind not in ("strategy", "metastrategy"):
         raise UserError(
             f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}."
@@ -19,10 +27,12 @@ def write_part(kind: str, name: str) -> Path:
         raise UserError(
             f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}."
         )
-    taken = Registry()
-    if kinds := [each for each in KINDS if name in taken.names(each)]:
+    # Names of any kind are refused, since a plugin file may not bear the name of a built-in part.
+    registry = Registry()
+    taken = [kind for kind in KINDS if name in registry.names(kind)]
+    if taken:
         raise UserError(
-            f"{name} is the name of one of the {kinds[0]} already. Choose another name."
+            f"{name} is the name of one of the {taken[0]} already. Choose another name."
         )
     path = Path(f"{name}.py")
     if path.exists():

@@ -10,57 +10,63 @@ from retrograde.errors import UserError, shown
 
 
 def literal(value: object) -> Any:
-    """The value that a text stands for: a number, a truth value, None, several of these, else the text itself."""
+    """The value that a text stands for.
+
+    It is a number, a truth value, None or a tuple of these; any other text stands for itself.
+    """
     if isinstance(value, list):
         return tuple(value)
     if not isinstance(value, str):
         return value
+    # People write these constants in lower case as well.
+    constant = value.lower() in ("true", "false", "none")
     try:
-        return literal_eval(value.title() if value.lower() in ("true", "false", "none") else value)
-    except (
-        ValueError,
-        TypeError,
-        SyntaxError,
-        MemoryError,
-        RecursionError,
-    ):  # as Python's documentation of it lists them
+        return literal_eval(value.title() if constant else value)
+    # The errors of `literal_eval` that Python's documentation lists.
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return value
 
 
 def as_text(value: object) -> str:
-    """A setting as the command line takes it."""
+    """A setting as the command line accepts it."""
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:
-    """Read `NAME[:key=value,...]`; a value may itself hold commas, as in `class_order=3,1,2`."""
+    """Read `NAME[:key=value,...]`; a value may itself hold commas, as in `class_order=3,1,2`.
+
+    Returns:
+        The name, and the text of each setting.
+
+    Raises:
+        UserError: a setting is not written as key=value, or is given twice.
+    """
     name, _, rest = spec.partition(":")
+    # A comma separates settings only if the next one's name and `=` follow.
     pairs = re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", rest) if rest else []
     settings: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
+        key = key.strip()
+        if not equals or not key:
             raise UserError(
                 f"Settings are written NAME:key=value,key=value; {shown(spec)} has {shown(pair)}."
             )
-        if key.strip() in settings:
-            raise UserError(
-                f"A setting is given once; {shown(spec)} has {shown(key.strip())} twice."
-            )
-        settings[key.strip()] = value.strip()
+        if key in settings:
+            raise UserError(f"A setting is given once; {shown(spec)} has {shown(key)} twice.")
+        settings[key] = value.strip()
     return name.strip(), settings
 
 
 def write(name: str, changed: str) -> str:
-    """The inverse of `parse`."""
+    """The text of a part with its changed settings; the inverse of `parse`."""
     return f"{name}:{changed}" if changed else name
 
 
-_JSON = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":")
-)  # made once, for every record's path is a digest
+# Made once, since the path of every record is a digest.
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def digest(value: object) -> str:

@@ -1,1 +1,1 @@
-"""What a run leaves, and where."""
+"""Records, the results that a run writes, and the store that keeps them."""

@@ -15,57 +15,71 @@ from retrograde.records.schema import Digest
 
 @dataclass(frozen=True)
 class Named:
-    """A benchmark or a strategy as it was run: every setting resolved, and as text those that were not the default."""
+    """A benchmark or a strategy as it was run.
+
+    Attributes:
+        name: its name.
+        settings: every setting, resolved.
+        changed: the settings that differ from their defaults, as text.
+        version: version of its files, where a report distinguishes several; never recorded.
+    """
 
     name: str
     settings: dict[str, Any]
     changed: str = ""
-    version: Annotated[str, Field(exclude=True)] = (
-        ""  # of its files, where a report tells several apart; never recorded
-    )
+    version: Annotated[str, Field(exclude=True)] = ""
 
     @property
     def text(self) -> str:
-        """The part as the command line takes it, such as `er:memory=500`."""
+        """The part as the command line accepts it, such as `er:memory=500`."""
         return write(self.name, self.changed)
 
     @property
     def identity(self) -> object:
-        """The settings, and the version where a report tells several apart."""
+        """The settings, with the version where a report distinguishes several."""
         return [self.settings, self.version] if self.version else self.settings
 
     def titled(self, text: str) -> str:
-        """A text about the part, with the version where a report tells several apart."""
+        """A text about the part, with the version where a report distinguishes several."""
         return f"{text} ({self.version})".strip() if self.version else text
 
     @property
     def public(self) -> "Named":
-        """The same part, whose settings name files without their folders."""
+        """The same part, with files in its settings named without their folders."""
         settings = {name: without_folder(value) for name, value in self.settings.items()}
-        said = {
-            name: as_text(settings.get(name, without_folder(text)))
-            for name, text in parse(f":{self.changed}")[1].items()
-        }
-        return Named(self.name, settings, ",".join(f"{name}={text}" for name, text in said.items()))
+        _, changed = parse(f":{self.changed}")
+        public = [
+            f"{name}={as_text(settings.get(name, without_folder(text)))}"
+            for name, text in changed.items()
+        ]
+        return Named(self.name, settings, ",".join(public))
 
 
-def _of_version(known: str, *parts: Named) -> str:
-    """A digest of settings, and of the versions of parts where a report tells several apart."""
+def _versioned_digest(known: str, *parts: Named) -> str:
+    """A digest of settings, combined with the versions of parts where a report has several."""
     versions = [part.version for part in parts]
     return digest([known, *versions]) if any(versions) else known
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Benchmark x strategy x settings, on data of a given content; two with the same path are the same."""
+    """Benchmark x strategy x settings, on data of a given content.
+
+    Cells with the same path are equal.
+
+    Attributes:
+        benchmark: the benchmark.
+        strategy: the strategy.
+        data: digest of the dataset; empty if there is none.
+        given: digest of the settings as they were given, if `public` removed a folder from them.
+        given_stream: digest of the stream's settings as they were given, in the same case.
+    """
 
     benchmark: Named
     strategy: Named
-    data: str  # digest of the dataset; empty where there is none
-    given: Digest = (
-        ""  # of the settings as they were given, where those here leave out the folder of a path
-    )
-    given_stream: Digest = ""  # likewise of the stream
+    data: str
+    given: Digest = ""
+    given_stream: Digest = ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.path == other.path
@@ -75,28 +89,32 @@ class Cell:
 
     @cached_property
     def stream(self) -> str:
-        """What identifies the stream: the benchmark's settings and the data."""
+        """Digest of the stream: of the benchmark's settings and the data."""
         if self.given_stream:
-            return _of_version(self.given_stream, self.benchmark)
+            return _versioned_digest(self.given_stream, self.benchmark)
         return digest([self.benchmark.name, self.benchmark.identity, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
-        """Where the cell's records lie in a store."""
+        """The folder of the cell's records in a store."""
         if self.given:
-            own = _of_version(self.given, self.benchmark, self.strategy)
+            folder = _versioned_digest(self.given, self.benchmark, self.strategy)
         else:
-            own = digest([self.benchmark.identity, self.strategy.identity, self.data])
-        return PurePosixPath(self.benchmark.name, self.strategy.name, own)
+            folder = digest([self.benchmark.identity, self.strategy.identity, self.data])
+        return PurePosixPath(self.benchmark.name, self.strategy.name, folder)
 
     @property
     def public(self) -> "Cell":
-        """The same cell, in the same place, whose settings name files without their folders: a record may be shared."""
+        """The same cell, with files in its settings named without their folders.
+
+        It keeps its path, so that its records can be shared.
+        """
+        # A cell that has `given` is public already.
         if self.given or not (local(self.benchmark.settings) or local(self.strategy.settings)):
             return self
-        return Cell(
-            self.benchmark.public, self.strategy.public, self.data, self.path.name, self.stream
-        )
+        benchmark = self.benchmark.public
+        strategy = self.strategy.public
+        return Cell(benchmark, strategy, self.data, given=self.path.name, given_stream=self.stream)
 
     @property
     def episodic(self) -> bool:

@@ -12,18 +12,19 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """The machine, the threads, the versions and the commit, for the record."""
+    """The machine, the threads, the versions and the commit, as a record holds them."""
     return {**_machine(), "device": _device(device), "threads": torch.get_num_threads()}
 
 
 @cache
 def _machine() -> dict[str, Any]:
+    versions = {name: version(name) for name in ("retrograde", "torch", "numpy")}
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("retrograde", "torch", "numpy")},
+        **versions,
         "commit": _commit(),
     }
 
@@ -35,36 +36,32 @@ def _device(device: torch.device) -> str:
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
-        )
+        model = next(line for line in lines if line.startswith("model name"))
+        return model.partition(":")[2].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def _commit() -> str:
-    """The commit of the checkout that this package lies in, with `+` where files differ; empty outside of one."""
+    """The commit of the checkout that holds this package; empty outside of one.
+
+    It ends with `+` if files differ from the commit.
+    """
     here = Path(__file__).parent
     try:
         top = Path(_git(here, "rev-parse", "--show-toplevel"))
+        # A package that is installed inside some other checkout is not of its commit.
         if not (top / "src" / "retrograde" / "__init__.py").is_file():
             return ""
-        changed = _git(
-            top,
-            "status",
-            "--porcelain",
-            "--untracked-files=no",
-            "--",
-            "src",
-            "strategies",
-            "benchmarks",
-        )
-        return _git(top, "rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+        status = ("status", "--porcelain", "--untracked-files=no")
+        changed = _git(top, *status, "--", "src", "strategies", "benchmarks")
+        commit = _git(top, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 def _git(folder: Path, *words: str) -> str:
-    return subprocess.run(
-        ["git", "-C", folder, *words], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    command = ["git", "-C", str(folder), *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return result.stdout.strip()

@@ -1,6 +1,7 @@
-"""What meta-learning leaves: how well new tasks were adapted to, step by step, and how that came about."""
+"""Results of meta-learning: adaptation to new tasks by inner step, and its diagnostics."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -8,32 +9,42 @@ from jaxtyping import Float
 from retrograde.records.schema import Cosine, Finite, Length, Number, Share, Whole
 
 WATCHED = 100
-"""Tasks on which a check measures; and test tasks whose gradients are compared."""
+"""Number of tasks that a check measures, and of test tasks with gradients compared."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Meta-training so far: means over tasks of meta-validation, one number for each inner step from 0.
+    """A measurement during meta-training: means over tasks of meta-validation.
 
-    A check that saw something non-finite is left out of the record.
+    A check that has a non-finite number is left out of the record.
+
+    Attributes:
+        iteration: outer (meta) steps so far.
+        loss: query loss, by inner step from 0.
+        accuracy: query accuracy, by inner step from 0; empty in regression.
+        cosine: cosine between support and query gradient, before adaptation.
+        cosine_seen: the same on tasks drawn like those of meta-training, with their shots and
+            queries.
     """
 
     iteration: Whole
     loss: list[Finite]
-    accuracy: list[Share]  # empty in regression
-    cosine: Cosine  # between support and query gradient, before adapting
-    cosine_seen: (
-        Cosine  # the same on tasks drawn as those of meta-training, with their shots and queries
-    )
+    accuracy: list[Share]
+    cosine: Cosine
+    cosine_seen: Cosine
 
     def finite(self) -> bool:
-        """Whether all of it is a number."""
-        return bool(np.isfinite([*self.loss, self.cosine, self.cosine_seen]).all())
+        """True if neither the losses nor the cosines hold NaN or an infinite number."""
+        numbers = [*self.loss, self.cosine, self.cosine_seen]
+        return bool(np.isfinite(numbers).all())
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One test task that is a curve: the truth, the support, and what was predicted after inner steps from 0 on."""
+    """One test task of regression: the true curve, the support, and the predicted curves.
+
+    `predicted[k]` is the prediction after k inner steps, at the points `x`.
+    """
 
     x: list[Finite]
     y: list[Finite]
@@ -42,22 +53,21 @@ class Fit:
     predicted: list[list[Finite]]
 
     def whole(self, steps: int) -> bool:
-        """Whether every curve has all points, before and after each of the inner steps."""
-        curves = {len(curve) for curve in (self.x, self.y, *self.predicted)}
-        return (
-            len(curves) == 1
-            and len(self.support_x) == len(self.support_y)
-            and len(self.predicted) == steps
-        )
+        """True if there are `steps` predicted curves, and every curve has all points."""
+        curves = [self.x, self.y, *self.predicted]
+        sizes = {len(curve) for curve in curves}
+        paired = len(self.support_x) == len(self.support_y)
+        return len(sizes) == 1 and paired and len(self.predicted) == steps
 
 
 @dataclass(frozen=True)
 class InnerAccount:
-    """Why the query loss of new tasks changed in one inner step on their support: means over tasks.
+    """Why one inner step on the support changed the query loss of new tasks: means over tasks.
 
-    As in `Account`, of one straight window: slope and curvature add up to the integral of the query's gradient along the step,
-    and exposure is the length of that gradient times that of the step. Minus the integral over the exposure is 1 where the
-    step goes straight down the query's loss. Here lengths are of the gradient on all queries, sampling noise included.
+    The terms are those of `Account`, for one straight window. Slope and curvature add up to the
+    integral of the query gradient along the step. Exposure is the length of that gradient times the
+    length of the step. Minus the integral over the exposure is 1 if the step goes straight down the
+    query loss. The lengths are of the gradient on all queries, sampling noise included.
     """
 
     observed: Finite
@@ -68,47 +78,57 @@ class InnerAccount:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Adapting to test tasks: `loss[k][t]` is the mean query loss on task t after k inner steps."""
+    """Adaptation to test tasks.
+
+    Attributes:
+        loss: `loss[k][t]` is the mean query loss on task t after k inner steps.
+        correct: number of correct answers, in the same layout; empty in regression.
+        queries: number of queries of each task.
+        cosine: cosine between support and query gradient after 0, 1, ... inner steps, as a mean
+            over the first 100 tasks.
+        checks: measurements during meta-training.
+        fits: example curves, in regression.
+        accounts: one for each inner step, over the first 100 tasks; since schema 5.
+    """
 
     loss: list[list[Finite]]
-    correct: list[
-        list[Number]
-    ]  # right answers likewise, of `queries` in each task; empty in regression
+    correct: list[list[Number]]
     queries: Number
-    cosine: list[
-        Cosine
-    ]  # between support and query gradient, mean over the first 100 tasks, after 0, 1, ... inner steps
+    cosine: list[Cosine]
     checks: list[Check] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
-    accounts: list[InnerAccount] = field(
-        default_factory=list
-    )  # of each inner step, over the first 100 tasks; schema 5
+    accounts: list[InnerAccount] = field(default_factory=list)
 
     @property
     def accuracy(self) -> Float[np.ndarray, "step task"]:
-        """The share of right answers; empty in regression."""
+        """The share of correct answers; empty in regression."""
         return np.asarray(np.array(self.correct) / self.queries)
 
     def fault(self) -> str:
-        """What does not fit together, or nothing."""
-        sizes = {len(row) for rows in (self.loss, self.correct) for row in rows}
-        steps = {len(rows) for rows in (self.loss, self.correct or self.loss, self.cosine)}
+        """Description of the first inconsistency; empty if there is none."""
+        return next(filter(None, self._faults()), "")
+
+    def _faults(self) -> Iterator[str]:
+        """The inconsistencies, in the order of the tests; an empty text is none."""
+        sizes = {len(row) for row in self.loss} | {len(row) for row in self.correct}
+        by_step = (self.loss, self.correct or self.loss, self.cosine)
+        steps = {len(rows) for rows in by_step}
         if len(sizes) != 1 or len(steps) != 1 or 0 in sizes or self.queries < 1:
-            return "the numbers of tasks, inner steps and queries do not fit together"
+            yield "the numbers of tasks, inner steps and queries do not fit together"
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
-            return "a count of right answers is below 0 or above the number of queries"
-        if any(
-            (len(each.loss), len(each.accuracy)) != (len(self.loss), len(self.correct))
-            for each in self.checks
-        ):
-            return "the inner steps of a check and of the test do not fit together"
-        numbers = [
-            (each.observed, each.slope, each.curvature, each.exposure) for each in self.accounts
-        ]
-        if len(numbers) not in (0, len(self.loss) - 1) or not np.isfinite(numbers).all():
-            return (
-                "the accounts of inner steps do not fit these, or have a number that is not finite"
-            )
+            yield "a count of right answers is below 0 or above the number of queries"
+        shape = (len(self.loss), len(self.correct))
+        shapes = [(len(check.loss), len(check.accuracy)) for check in self.checks]
+        if any(each != shape for each in shapes):
+            yield "the inner steps of a check and of the test do not fit together"
+        yield self._accounts_fault()
         if not all(fit.whole(len(self.loss)) for fit in self.fits):
-            return "the points and inner steps of a fit do not fit together"
-        return ""
+            yield "the points and inner steps of a fit do not fit together"
+
+    def _accounts_fault(self) -> str:
+        numbers = [astuple(account) for account in self.accounts]
+        inner_steps = len(self.loss) - 1
+        # Records before schema 5 have no accounts.
+        if len(numbers) in (0, inner_steps) and np.isfinite(numbers).all():
+            return ""
+        return "the accounts of inner steps do not fit these, or have a number that is not finite"

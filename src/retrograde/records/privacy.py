@@ -1,4 +1,4 @@
-"""Records without a trace of who ran them: they are shared, and folders, users and hosts are nobody's business."""
+"""Removal of folders, users and hosts from records, which are shared."""
 
 import getpass
 import os
@@ -14,13 +14,16 @@ _INSIDE = re.compile(
     r"(?<![\w.:/\\…])(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"<>|:;,()\[\]]+){2,}[/\\]?"
 )
 ANYBODY = frozenset({"root", "user", "localhost", ""})
-"""Names of users and hosts that tell nothing."""
+"""Names of users and hosts that identify nobody."""
 
 
 def without_folder(value: Any) -> Any:
-    """A setting without the folder of a path: of `/home/me/x.npz` is left `…/x.npz`; anything else as it is."""
+    """A setting without the folder of a path: `…/x.npz` in place of `/home/me/x.npz`.
+
+    Values in a list are treated one by one; anything but a path is returned as it is.
+    """
     if isinstance(value, list | tuple):
-        return [without_folder(each) for each in value]
+        return [without_folder(item) for item in value]
     if not isinstance(value, str) or not _PATH.fullmatch(value):
         return value
     name = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
@@ -28,16 +31,17 @@ def without_folder(value: Any) -> Any:
 
 
 def local(settings: Mapping[str, Any]) -> bool:
-    """True if a setting names a place outside the folder in which the run was started."""
-    return any(
-        without_folder(value) != value
-        for value in settings.values()
-        if isinstance(value, str | list)
-    )
+    """True if a setting names a path outside the folder in which the run was started."""
+    # Other types hold no path; a tuple would differ from the list that replaces it.
+    candidates = [value for value in settings.values() if isinstance(value, str | list)]
+    return any(without_folder(value) != value for value in candidates)
 
 
 def scrubbed(text: Any) -> Any:
-    """A text that names no folder of this machine, no user and no host; anything else as it is."""
+    """The text without folders of this machine, the user's name and the host's.
+
+    A value of another type is returned as it is.
+    """
     if not isinstance(text, str):
         return text
     for place in _places():
@@ -49,20 +53,28 @@ def scrubbed(text: Any) -> Any:
 
 
 def _places() -> list[str]:
-    """The folders of this user and this run, the longest first; spaces in their names would hide them from `_INSIDE`."""
-    found = {str(Path.cwd()), os.path.expanduser("~")}  # noqa: PTH111 - `Path.home` raises where there is none
-    return sorted((place for place in found if place.count(os.sep) > 1), key=len, reverse=True)
+    """The folders of this user and this run, the longest first.
+
+    `scrubbed` replaces them first, since spaces in their names would hide them from `_INSIDE`.
+    """
+    # `Path.home` raises where there is no home folder.
+    home = os.path.expanduser("~")  # noqa: PTH111
+    places = {str(Path.cwd()), home}
+    # A folder at the root, such as `/tmp`, tells nothing.
+    telling = [place for place in places if place.count(os.sep) > 1]
+    return sorted(telling, key=len, reverse=True)
 
 
 @cache
 def _names() -> dict[str, str]:
-    """The user's and the host's name, and what stands in their place."""
+    """The user's and the host's names, each with its replacement."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in a container
+    # A user may have no name, as in a container.
+    except (OSError, KeyError):
         user = ""
     host = socket.gethostname()
     found = {user: "<user>", host: "<host>", host.partition(".")[0]: "<host>"}
-    return {
-        name: instead for name, instead in found.items() if name not in ANYBODY and len(name) > 2
-    }
+    # A name of one or two letters would be replaced in ordinary text as well.
+    telling = [name for name in found if name not in ANYBODY and len(name) > 2]
+    return {name: found[name] for name in telling}

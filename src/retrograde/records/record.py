@@ -1,9 +1,8 @@
-"""What one replicate leaves: a compact JSON document from which every score is computed later."""
+"""The record of one replicate: a JSON document from which every score is computed later."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from operator import gt
 from typing import Any, Literal
 
 import numpy as np
@@ -34,11 +33,11 @@ ALWAYS = {
     "how": ("backend", "compiled", "replicates", "steps"),
     "environment": ("cpu", "cores", "device", "threads", "jobs", "torch"),
 }
-"""What every record of a finished replicate holds."""
+"""Keys that the record of a finished replicate always has, by field."""
 
 
 FREE = ("how", "environment")
-"""Fields in which keys may be that the schema does not name."""
+"""Fields that may have keys outside the schema."""
 
 
 class Damaged(Exception):
@@ -51,85 +50,122 @@ class TooNew(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One replicate of one cell: of a stream, `correct` (row 0 before training, row i after task i), else `adaptation`."""
+    """One replicate of one cell.
+
+    A replicate of a stream has `correct`; one of few-shot tasks has `adaptation`.
+
+    Attributes:
+        cell: benchmark and strategy, with their settings and data.
+        seed: seed of the replicate.
+        status: done, diverged or failed.
+        reason: why it diverged or failed.
+        upper_bound: True if the strategy does not compete and others are measured against it.
+        source: digest of the strategy's file.
+        tests: number of test examples of each task.
+        correct: number of correct answers on each task; row 0 is before training, row i after the
+            i-th task.
+        correct_told: the same with the task given at test; empty unless class-incremental.
+        adaptation: adaptation to test tasks; since schema 2.
+        gradients: gradient probes at task ends; since schema 5 (in 3 and 4 without ceilings).
+        accounts: one for each task after the first; since schema 5.
+        course: accuracy along the stream; since schema 4.
+        clocks: seconds by activity, shared by the replicates of a batch.
+        counts: numbers of steps and of incoming and replayed examples.
+        memory: sizes of the memory and of the state, and peak memory.
+        how: the execution of the replicate, see `How`.
+        environment: the machine and the versions, see `Place`.
+        knows: what the strategy used of the stream in advance; None if unknown; since schema 5.
+        sources: digest of each file, by role of the part; empty if unknown; since schema 6.
+        schema: version of this layout.
+    """
 
     cell: Cell
     seed: Whole
     status: Status
-    reason: str = ""  # why it diverged or failed
+    reason: str = ""
     upper_bound: bool = False
-    source: str = ""  # digest of the strategy's file
-    tests: list[Positive] = field(default_factory=list)  # test examples per task
+    source: str = ""
+    tests: list[Positive] = field(default_factory=list)
     correct: list[list[Whole]] = field(default_factory=list)
-    correct_told: list[list[Whole]] = field(
-        default_factory=list
-    )  # with the task told at test; empty unless class-incremental
-    adaptation: Adaptation | None = None  # schema 2
-    gradients: list[Probe] = field(
-        default_factory=list
-    )  # of the tasks, at task ends; schema 5 (3 and 4: no ceilings)
-    accounts: list[Account] = field(
-        default_factory=list
-    )  # one for each task after the first; schema 5
-    course: Course | None = None  # accuracy along the stream; schema 4
-    clocks: dict[str, Seconds] = field(default_factory=dict)  # shared by the replicates of a batch
+    correct_told: list[list[Whole]] = field(default_factory=list)
+    adaptation: Adaptation | None = None
+    gradients: list[Probe] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
+    course: Course | None = None
+    clocks: dict[str, Seconds] = field(default_factory=dict)
     counts: dict[str, Whole] = field(default_factory=dict)
     memory: dict[str, Whole] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    knows: list[str] | None = (
-        None  # what the strategy used of the stream before it came; None: not said; schema 5
-    )
-    # The files of its parts, by role, each with the digest of its content; empty: not said; schema 6.
+    knows: list[str] | None = None
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
-        """R[i, j]: accuracy on task j after training task i; row 0 is before any training."""
+        """R[i, j]: accuracy on task j after i tasks; row 0 is before any training."""
         return _rates(self.correct, self.tests)
 
     @property
     def R_told(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
-        """As `R`, with each test example's task told: logits of other tasks' classes are left out. Class-incremental only."""
+        """As `R`, with the task given at test; None unless the stream is class-incremental.
+
+        The logits of other tasks' classes are left out.
+        """
         return _rates(self.correct_told, self.tests) if self.correct_told else None
 
     @property
     def code(self) -> Code:
-        """What is known of the code that made it."""
+        """The code that made the record, as far as it is known."""
         return Code(self.sources, self.source, self.cell.strategy.name)
 
     @property
     def machine(self) -> str:
-        """Within what its clocks may be compared: machine, version of torch, threads, jobs at a time, replicates together."""
+        """The conditions of timing; clocks are comparable only between records that share them.
+
+        They are the machine, the version of torch, the threads, the jobs at a time and the
+        replicates that train together.
+        """
         where = self.environment
         return (
-            f"{where['cpu']} ({where['cores']} cores), {where['device']}, torch {where['torch']}, {where['threads']} threads, "
-            f"{where['jobs']} jobs, {self.how['replicates']} replicates"
+            f"{where['cpu']} ({where['cores']} cores), {where['device']}, torch {where['torch']}, "
+            f"{where['threads']} threads, {where['jobs']} jobs, "
+            f"{self.how['replicates']} replicates"
         )
 
     @property
     def public(self) -> "Record":
         """The same record without folders of this machine, the user's name and the host's."""
-        how = self.how | ({"note": scrubbed(self.how["note"])} if "note" in self.how else {})
-        return replace(self, cell=self.cell.public, reason=scrubbed(self.reason), how=how)
+        how = dict(self.how)
+        if "note" in how:
+            how["note"] = scrubbed(how["note"])
+        reason = scrubbed(self.reason)
+        return replace(self, cell=self.cell.public, reason=reason, how=how)
 
     def to_json(self) -> str:
-        """The record as one JSON document, made to be shared; no NaN can occur in it."""
+        """The record as one JSON document without private names; it contains no NaN."""
         return _ADAPTER.dump_json(self.public).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Record":
-        """Read a record; raises `TooNew` or `Damaged`."""
+        """Read a record.
+
+        Raises:
+            TooNew: a later version of retrograde wrote it.
+            Damaged: it is not a consistent record.
+        """
         try:
             record = _ADAPTER.validate_json(text, strict=True)
         except ValidationError as error:
+            # A record of a later schema may not fit this one; its age is then the reason.
             with suppress(ValidationError):
                 _check_age(_SCHEMA.validate_json(text).schema)
             raise Damaged(_misfit(error)) from None
         _check_age(record.schema)
-        if fault := next(filter(None, _faults(record)), ""):
+        fault = next(filter(None, _faults(record)), "")
+        if fault:
             raise Damaged(fault)
+        # Records from before private folders were left out may still name some.
         public = record.cell.public
         return record if public is record.cell else replace(record, cell=public)
 
@@ -140,7 +176,7 @@ def _check_age(schema: int) -> None:
 
 
 def _misfit(error: ValidationError) -> str:
-    """The first value that its field does not admit: the field, the value and the rule."""
+    """Description of the first value that its field does not admit: field, value and rule."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "document"
     value = "" if first["type"] in {"missing", "json_invalid"} else f"={shown(first['input'])}"
@@ -148,11 +184,16 @@ def _misfit(error: ValidationError) -> str:
 
 
 def _faults(record: Record) -> Iterator[str]:
-    """What does not fit together, each in words, though every value is one of its field's."""
+    """Descriptions of inconsistencies between values that are valid one by one.
+
+    An empty text stands for none. Later tests rely on earlier ones, so only the first counts.
+    """
     if record.schema < 1:
         yield f"schema={record.schema}, and the first is 1"
-    yield from (fault for name in FREE for fault in _odd(name, getattr(record, name)))
-    yield from (_kind_fault(name, getattr(record, name)) for name in ("how", "environment"))
+    for name in FREE:
+        yield from _odd(name, getattr(record, name))
+    for name in FREE:
+        yield _kind_fault(name, getattr(record, name))
     yield _kind_fault("cell.benchmark.settings", record.cell.benchmark.settings)
     yield _given_fault(record.cell)
     for part in (record.cell.benchmark, record.cell.strategy):
@@ -166,18 +207,23 @@ def _faults(record: Record) -> Iterator[str]:
     yield from _misplaced(record)
     if record.course:
         yield record.course.fault(record.tests)
-        if record.status == "done" and record.course.step[-1] != record.counts["steps"]:
+        last = record.course.step[-1]
+        if record.status == "done" and last != record.counts["steps"]:
             yield "the last test along the stream is not after its last step"
 
 
-def _odd(name: str, values: Mapping[str, object]) -> Iterator[str]:
-    """Name the values of a dictionary that hold NaN or an infinite number."""
-    numbers = ((key, value) for key, value in values.items() if not isinstance(value, str | int))
-    return (f"{name}.{key}={value!r} is not finite" for key, value in numbers if odd_number(value))
+def _odd(
+    name: str,
+    values: Mapping[str, object],
+) -> Iterator[str]:
+    """Descriptions of the values of a dictionary that hold NaN or an infinite number."""
+    for key, value in values.items():
+        if odd_number(value):
+            yield f"{name}.{key}={value!r} is not finite"
 
 
 def _kind_fault(name: str, values: Mapping[str, object]) -> str:
-    """Say which value of a dictionary, whose keys may be any, is not what its key says."""
+    """Description of the first value with a wrong type in an open dictionary; empty if none."""
     try:
         _OPEN[name].validate_python(values, strict=True)
     except ValidationError as error:
@@ -186,17 +232,21 @@ def _kind_fault(name: str, values: Mapping[str, object]) -> str:
 
 
 def _given_fault(cell: Cell) -> str:
-    """Say where a cell claims another place than its settings have, although these are whole."""
+    """Description of a cell with a path that its settings do not justify; empty if it fits."""
     if bool(cell.given) != bool(cell.given_stream):
-        return f"cell.given={cell.given!r} and cell.given_stream={cell.given_stream!r}: one of them is missing"
+        return (
+            f"cell.given={cell.given!r} and cell.given_stream={cell.given_stream!r}: "
+            "one of them is missing"
+        )
     settings = [*cell.benchmark.settings.values(), *cell.strategy.settings.values()]
+    # Only a setting without its folder may have had another digest before.
     if cell.given and not any("…/" in str(value) for value in settings):
         return f"cell.given={cell.given!r}, but no setting leaves out the folder of a path"
     return ""
 
 
 def _changed_fault(part: Named) -> str:
-    """Say where the text of the settings that were not the default is none that the command line takes."""
+    """Description of an invalid text of changed settings; empty if it can be parsed."""
     try:
         parse(f":{part.changed}")
     except UserError as error:
@@ -205,16 +255,15 @@ def _changed_fault(part: Named) -> str:
 
 
 def _unfinished(record: Record) -> Iterator[str]:
-    """Say what a replicate that is done lacks."""
-    missing = [
-        f"{name}.{key}"
-        for name, keys in ALWAYS.items()
-        for key in keys
-        if key not in getattr(record, name)
-    ]
-    tested = "adaptation" if record.cell.episodic else "tasks"
-    if not (record.adaptation if record.cell.episodic else record.tests or record.adaptation):
-        missing.append(tested)
+    """Descriptions of values that the record of a finished replicate lacks."""
+    missing: list[str] = []
+    for name, keys in ALWAYS.items():
+        values = getattr(record, name)
+        missing += [f"{name}.{key}" for key in keys if key not in values]
+    if record.cell.episodic and not record.adaptation:
+        missing.append("adaptation")
+    if not (record.cell.episodic or record.tests or record.adaptation):
+        missing.append("tasks")
     if missing:
         yield f"it is done, but lacks {', '.join(missing)}"
         return
@@ -226,39 +275,58 @@ def _unfinished(record: Record) -> Iterator[str]:
 
 
 def _unequal(record: Record) -> Iterator[str]:
-    """Say where counts do not fit the tasks."""
+    """Descriptions of counts of correct answers that do not fit the tasks."""
     tasks = len(record.tests)
     if not tasks and not record.correct:
         return
-    for name, rows in (
-        ("correct", record.correct),
-        ("correct_told", record.correct_told or record.correct),
-    ):
-        if any(len(row) != tasks for row in rows) or (
-            record.status == "done" and len(rows) != tasks + 1
-        ):
+    tables = {"correct": record.correct}
+    if record.correct_told:
+        tables["correct_told"] = record.correct_told
+    for name, rows in tables.items():
+        complete = record.status != "done" or len(rows) == tasks + 1
+        if not complete or any(len(row) != tasks for row in rows):
             yield f"{name}: the counts do not fit the number of tasks, {tasks}"
-        elif any(any(map(gt, row, record.tests)) for row in rows):
+        elif any(
+            right > most for row in rows for right, most in zip(row, record.tests, strict=True)
+        ):
             yield f"{name}: a count of right answers is above the number of tests"
 
 
 def _misplaced(record: Record) -> Iterator[str]:
-    """Say which probe or account is at fault, or of a task that the stream does not have."""
+    """Descriptions of faulty probes and accounts, and of those of tasks outside the stream."""
     tasks = len(record.tests)
-    for name, each in (("gradients", record.gradients), ("accounts", record.accounts)):
-        yield from (one.fault() for one in each)
-        numbers = [one.task for one in each]
-        if numbers != sorted(set(numbers)) or any(number >= tasks for number in numbers):
-            yield f"{name}: the tasks {numbers} are not in order, or not all of the stream's {tasks}"
+    yield from _unordered("gradients", record.gradients, tasks)
+    yield from _unordered("accounts", record.accounts, tasks)
     for probe in record.gradients:
-        if len(probe.loss) > min(probe.task + 2, tasks):
-            yield f"gradients: at the end of task {probe.task} of {tasks}, {len(probe.loss)} tasks were probed"
+        probed = len(probe.loss)
+        if probed > min(probe.task + 2, tasks):
+            yield (
+                f"gradients: at the end of task {probe.task} of {tasks}, {probed} tasks were probed"
+            )
 
 
-def _rates(counts: list[list[int]], of: list[int]) -> Float[np.ndarray, "rows tasks"]:
-    return np.asarray(np.array(counts) / np.array(of))
+def _unordered(
+    name: str,
+    entries: Sequence[Probe | Account],
+    tasks: int,
+) -> Iterator[str]:
+    """Descriptions of faulty entries, and of tasks out of order or outside the stream."""
+    for entry in entries:
+        yield entry.fault()
+    numbers = [entry.task for entry in entries]
+    outside = any(number >= tasks for number in numbers)
+    if numbers != sorted(set(numbers)) or outside:
+        yield f"{name}: the tasks {numbers} are not in order, or not all of the stream's {tasks}"
 
 
+def _rates(
+    counts: list[list[int]],
+    tests: list[int],
+) -> Float[np.ndarray, "rows tasks"]:
+    return np.asarray(np.array(counts) / np.array(tests))
+
+
+# The least that a document of any schema must have for its age to be read.
 @dataclass(frozen=True)
 class _Schema:
     schema: int

@@ -1,4 +1,4 @@
-"""Types of the values in a record: its schema admits only what a report can compute with."""
+"""Types of the values in a record; they admit only values that a report can compute with."""
 
 import math
 from typing import Annotated
@@ -7,22 +7,22 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 LARGEST = 1e100
-"""The largest number: more than single precision can make, and its square is finite too."""
+"""The largest number: above the range of single precision, and with a finite square."""
 MOST = 2**53
-"""The largest count, which a float holds exactly."""
+"""The largest count; a float holds it exactly."""
 LONGEST = 1e10
-"""The longest time in seconds: three centuries."""
+"""The longest duration in seconds, about three centuries."""
 
 Whole = Annotated[int, Field(ge=0, le=MOST)]
 """A count."""
 Number = Annotated[int, Field(le=MOST)]
 """A whole number whose lower bound depends on others."""
 Positive = Annotated[int, Field(ge=1, le=MOST)]
-"""A count of what cannot be missing."""
+"""A count of at least 1."""
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-"""A number, not NaN nor infinite."""
+"""A number that is neither NaN nor infinite."""
 Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-"""A duration."""
+"""A duration in seconds."""
 Length = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 """A finite number, at least 0."""
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
@@ -30,16 +30,16 @@ Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A number from 0 to 1."""
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$")]
-"""Twelve hexadecimal digits, or nothing."""
+"""Twelve hexadecimal digits, or an empty text."""
 
 
 OPEN = with_config(ConfigDict(extra="allow"))
-"""Marks a dictionary that may have keys beside those named, which are kept as they are."""
+"""Decorator of a dictionary type that admits further keys; their values are kept as they are."""
 
 
 @OPEN
 class Way(TypedDict, total=False):
-    """One way of training that a trial measured."""
+    """One execution mode that a timing trial measured."""
 
     together: Positive
     threads: Positive
@@ -50,7 +50,7 @@ class Way(TypedDict, total=False):
 
 @OPEN
 class How(TypedDict, total=False):
-    """How a replicate was trained; `replicates` trained together, for `steps` steps."""
+    """The execution of a replicate: `replicates` trained together, for `steps` steps."""
 
     backend: str
     compiled: bool
@@ -62,7 +62,7 @@ class How(TypedDict, total=False):
 
 @OPEN
 class Place(TypedDict, total=False):
-    """The machine and the versions that a record comes from."""
+    """The machine and the versions of libraries that produced a record."""
 
     cpu: str
     cores: Positive | None
@@ -79,7 +79,7 @@ class Place(TypedDict, total=False):
 
 @OPEN
 class Reported(TypedDict, total=False):
-    """The settings that every benchmark has and reports read; other settings are anything."""
+    """Settings of benchmarks that reports read; other settings may have any type."""
 
     scenario: str
     probe: Whole
@@ -90,7 +90,7 @@ class Reported(TypedDict, total=False):
 
 
 def odd_number(value: object) -> bool:
-    """True if a number anywhere in a JSON value is NaN or infinite."""
+    """True if a JSON value contains NaN or an infinite number at any depth."""
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):

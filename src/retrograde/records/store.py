@@ -1,11 +1,11 @@
-"""Where records lie: a folder whose paths are the index."""
+"""The store of records: a folder, indexed by the paths of its files."""
 
 import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from retrograde.errors import UserError
@@ -15,19 +15,28 @@ from retrograde.records.record import Damaged, Record, TooNew
 
 
 class Store:
-    """Records at `DIR/<benchmark>/<strategy>/<settings hash>/seed-<n>.json`."""
+    """Records at `DIR/<benchmark>/<strategy>/<settings hash>/seed-<n>.json`.
+
+    Attributes:
+        folder: the folder DIR.
+        damaged: records and folders that could not be read, with the reason.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.damaged: dict[Path, str] = {}  # records, and folders, that could not be read, and why
+        self.damaged: dict[Path, str] = {}
         self._began = 0
 
     def path(self, cell: Cell, seed: int) -> Path:
-        """Where the record of one replicate lies."""
+        """The path of the record of one replicate."""
         return self.folder.joinpath(cell.path, f"seed-{seed}.json")
 
     def check_writable(self) -> None:
-        """Raise `UserError` unless records can be written."""
+        """Check that records can be written.
+
+        Raises:
+            UserError: they cannot.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -38,25 +47,24 @@ class Store:
             ) from error
 
     def begin(self) -> None:
-        """Note the time, by the clock of the server that keeps the store: see `newer`."""
-        with suppress(
-            OSError
-        ):  # no store, so that all will be newer, or one that `check_writable` refuses
+        """Note the time by the clock of the server that keeps the store, for `newer`."""
+        # Without a store, all records will be newer; `check_writable` reports one that fails.
+        with suppress(OSError):
             self._began = _now(self.folder)
 
     def newer(self, path: Path) -> bool:
-        """True if there is a file that got its name after `begin`, or at the same tick of the clock."""
+        """True if a file exists that got its name after `begin`, or at the same clock tick."""
         try:
-            # Of its status, not of its text, which is written before the file gets its name.
+            # The text is written before the file gets its name, which changes only the status.
             return path.stat().st_ctime_ns >= self._began
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def write(self, record: Record) -> None:
-        """Write a record so that it is there whole or not at all.
+        """Write a record atomically: the file is complete or does not exist.
 
-        A finished one is never replaced by one of the same files or by one that failed; where other files made it, it is first
-        copied to `seed-<n>.superseded-<version>`.
+        A finished record is never replaced by one of the same files or by one that failed. If other
+        files made it, it is first copied to `seed-<n>.superseded-<version>`.
         """
         path = self.path(record.cell, record.seed)
         if _stays(self.finished(record.cell, record.seed), record):
@@ -74,21 +82,31 @@ class Store:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
-    def _published(self, record: Record, temporary: Path, path: Path) -> bool:
-        """Give a record's whole file its name, unless one that stays has it; False where it is to be tried again.
+    def _published(
+        self,
+        record: Record,
+        temporary: Path,
+        path: Path,
+    ) -> bool:
+        """Give a record's complete file its name, unless a record that stays has it.
 
-        Other runs may write the same record meanwhile. So nothing is moved or replaced on the strength of an earlier look: a
-        record that is new comes in by a link, which never replaces; a damaged one gets a second name, and is looked at there.
+        Other runs may write the same record meanwhile, so no file is moved or replaced because of
+        what an earlier look showed. A new record comes in by a link, which never replaces a file. A
+        damaged one gets a second name, and is examined under that name.
+
+        Returns:
+            False if the attempt must be repeated.
         """
-        if _linked(temporary, path):
-            self.damaged.pop(path, None)
-            return True
+        linked = _linked(temporary, path)
         self.damaged.pop(path, None)
-        found = self.finished(record.cell, record.seed)
-        if _stays(found, record):
+        if linked:
             return True
-        if found:
-            _copy(path, path.with_suffix(f".superseded-{version_digest(found.code)}"))
+        # Reading it may add it to `damaged` again.
+        finished = self.finished(record.cell, record.seed)
+        if _stays(finished, record):
+            return True
+        if finished:
+            _copy(path, path.with_suffix(f".superseded-{version_digest(finished.code)}"))
         if path in self.damaged and not self._set_aside(path):
             return False
         self.damaged.pop(path, None)
@@ -96,13 +114,15 @@ class Store:
         return True
 
     def _set_aside(self, path: Path) -> bool:
-        """Give a damaged record a second name that is free; False where it is no longer there, or no longer damaged."""
-        names = (
-            path.with_name(f"{path.stem}.damaged{f'-{number}' if number > 1 else ''}")
-            for number in count(1)
-        )
+        """Give a damaged record a second, free name.
+
+        Returns:
+            False if it no longer exists or is no longer damaged.
+        """
+        first = path.with_name(f"{path.stem}.damaged")
+        numbered = (path.with_name(f"{first.name}-{number}") for number in count(2))
         try:
-            aside = next(name for name in names if _linked(path, name))
+            aside = next(name for name in chain([first], numbered) if _linked(path, name))
         except FileNotFoundError:
             return False
         try:
@@ -110,19 +130,26 @@ class Store:
         except Damaged:
             return True
         except TooNew:
-            pass  # the next look says so
+            # The next reading raises the error.
+            pass
+        # Another run has replaced the damaged record by a whole one, which keeps its only name.
         aside.unlink()
         return False
 
     def read(self, path: Path) -> Record | None:
-        """The record at a path, or None where there is none or a damaged one, which is noted."""
+        """The record at a path; None if there is none, or a damaged one, which is noted.
+
+        Raises:
+            UserError: a later version wrote the record, or it cannot be read.
+        """
         try:
             return self._parsed(_content(path), path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TooNew as error:
             raise UserError(
-                f"{path} was written by a later version ({error}). Upgrade retrograde, or take it out of the store."
+                f"{path} was written by a later version ({error}). "
+                "Upgrade retrograde, or take it out of the store."
             ) from None
         except OSError as error:
             raise UserError(f"The record {path} cannot be read: {error}.") from error
@@ -131,35 +158,52 @@ class Store:
             return None
 
     def _parsed(self, text: bytes, path: Path) -> Record:
-        """The record that a text at a path is; raises `TooNew` or `Damaged`."""
+        """The record in the text of a file; raises `TooNew` or `Damaged`."""
         record = Record.from_json(text)
-        if self.path(record.cell, record.seed) != path:
-            raise Damaged(f"it belongs at {self.path(record.cell, record.seed)}")
+        proper = self.path(record.cell, record.seed)
+        # A file that was copied by hand would count for another cell or seed.
+        if proper != path:
+            raise Damaged(f"it belongs at {proper}")
         return record
 
-    def finished(self, cell: Cell, seed: int) -> Record | None:
-        """The record of a replicate that is done or diverged; a failed or damaged one does not count."""
+    def finished(
+        self,
+        cell: Cell,
+        seed: int,
+    ) -> Record | None:
+        """The record of a replicate, if it is done or diverged.
+
+        A failed or damaged record does not count.
+        """
         record = self.read(self.path(cell, seed))
         return None if record is None or record.status == "failed" else record
 
     def __iter__(self) -> Iterator[Record]:
-        """All records, in the order of their paths; what is damaged or may not be read is noted and passed over."""
+        """All records, in the order of their paths.
+
+        A file that is damaged or cannot be read is noted in `damaged` and skipped.
+        """
         for path in self._paths():
             try:
                 record = self.read(path)
             except UserError as error:
-                if not isinstance(error.__cause__, OSError):
+                cause = error.__cause__
+                # A record of a later version stops the report, which would lack it.
+                if not isinstance(cause, OSError):
                     raise
-                self.damaged[path] = (
-                    f"it cannot be read: {error.__cause__.strerror or error.__cause__}"
-                )
+                self.damaged[path] = f"it cannot be read: {cause.strerror or cause}"
                 continue
             if record is not None:
                 yield record
 
     def _paths(self) -> Iterator[Path]:
-        """The places of records, sorted; a folder that may not be listed is noted, or its records were missed in silence."""
+        """The paths of records, sorted.
+
+        A folder that cannot be listed is noted in `damaged`, so that its records are not missed
+        silently.
+        """
         folders = [self.folder]
+        # Three levels: benchmark, strategy, settings.
         for _ in range(3):
             folders = [inner for folder in folders for inner in self._listed(folder)]
         for folder in folders:
@@ -176,7 +220,8 @@ class Store:
 
 
 def _content(path: Path) -> bytes:
-    """The content of a file; a pipe would be waited for, perhaps for ever."""
+    """The content of a regular file."""
+    # Reading a pipe would wait, perhaps for ever.
     if not path.is_file() and path.exists():
         raise Damaged("it is no file")
     return read_shared(path)
@@ -184,48 +229,71 @@ def _content(path: Path) -> bytes:
 
 def _stays(finished: Record | None, record: Record) -> bool:
     """True if a finished record keeps its place when another is written."""
-    return finished is not None and (
-        record.status == "failed" or not changes(finished.code, record.code)
-    )
+    if finished is None:
+        return False
+    return record.status == "failed" or not changes(finished.code, record.code)
 
 
 def _copy(path: Path, to: Path) -> None:
-    """Copy a file to a path, or to the first of `to-2`, `to-3`, ... that is not taken, which no other process then takes."""
+    """Copy a file to a path, or to the first of `to-2`, `to-3`, ... that is free.
+
+    The file is created exclusively, so no other process takes the same name.
+    """
     content = read_shared(path)
-    for name in (to, *(to.with_name(f"{to.name}-{number}") for number in range(2, 1000))):
+    numbered = (to.with_name(f"{to.name}-{number}") for number in range(2, 1000))
+    for name in chain([to], numbered):
         try:
             with name.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except FileExistsError:
+            # A file with the same content is the same copy, perhaps by another process.
             if name.read_bytes() != content:
                 continue
         return
     raise FileExistsError(f"{to} and all of its kind are taken")
 
 
-def takes_no_more(folder: Path, error: OSError, unwritten: str = "") -> UserError:
-    """The error of a store that is full, or that may no longer be written to."""
+def takes_no_more(
+    folder: Path,
+    error: OSError,
+    unwritten: str = "",
+) -> UserError:
+    """The error of a store that is full, or that can no longer be written to.
+
+    Args:
+        folder: the store.
+        error: the reason.
+        unwritten: a sentence on records that could not be written, with a space at its end.
+    """
     return UserError(
-        f"Records are written to --out, and {folder} takes no more: {error}. What was written before is kept. "
-        f"{unwritten}Make room, or put right who may write; then the same command goes on."
+        f"Records are written to --out, and {folder} takes no more: {error}. "
+        f"What was written before is kept. {unwritten}"
+        "Make room, or put right who may write; then the same command goes on."
     )
 
 
 def read_shared(path: Path) -> bytes:
-    """What is in a file; a network file system may say that it has just been replaced, and then it is opened again."""
+    """The content of a file that another process may replace meanwhile.
+
+    A network file system then raises ESTALE, and the file is opened again.
+    """
     for _ in range(9):
         try:
             return path.read_bytes()
-        except OSError as error:  # noqa: PERF203 - it is rare
+        # The error is rare, so the cost of `try` in a loop does not matter.
+        except OSError as error:  # noqa: PERF203
             if error.errno != errno.ESTALE:
                 raise
     return path.read_bytes()
 
 
 def _linked(file: Path, name: Path) -> bool:
-    """Give a file another name, unless that is taken; the file system sees to it that it never is between look and link."""
+    """Give a file another name; False if the name is taken.
+
+    The file system guarantees that no other process takes the name between look and link.
+    """
     try:
         os.link(file, name)
     except FileExistsError:
@@ -233,15 +301,17 @@ def _linked(file: Path, name: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        return _copied(file, name)  # as good as it gets without links
+        # Without links there is no exclusive way to give a whole file its name.
+        return _copied(file, name)
     return True
 
 
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-"""What a file system says that has no links, such as FAT."""
+"""Error numbers of a file system without links, such as FAT."""
 
 
 def _copied(file: Path, name: Path) -> bool:
+    """Copy a file to a name; False if the name is taken."""
     if name.exists():
         return False
     with tempfile.NamedTemporaryFile(
@@ -254,6 +324,6 @@ def _copied(file: Path, name: Path) -> bool:
 
 
 def _now(folder: Path) -> int:
-    """The time of the file system's own clock, in nanoseconds."""
+    """The time of the file system's clock, in nanoseconds."""
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_ctime_ns
