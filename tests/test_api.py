@@ -101,6 +101,7 @@ def test_a_file_holds_a_matrix(tmp_path):
         ([[50.0, 10.0], [40.0, 60.0]], None, "Divide percentages by 100"),
         ([[0.5, -0.1], [0.4, 0.6]], None, "between 0 and 1"),
         ([0.5, 0.5], None, "its shape is"),
+        (3.5, None, r"its shape is \(\)"),
         ([[0.5, 0.5]], None, "its shape is"),
         ([[0.5], [0.5, 0.4]], None, "as many in each row"),
         ([["a", "b"], ["c", "d"]], None, "holds numbers"),

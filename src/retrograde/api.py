@@ -325,7 +325,7 @@ def _stack(given: object) -> np.ndarray:
     shape = matrix.shape
     if matrix.ndim != 3 or 0 in shape or shape[1] - shape[2] not in (0, 1):
         # A single matrix is shown without the axis of replicates, which it was given without.
-        seen = shape[shape[0] == 1 :]
+        seen = shape[1:] if matrix.ndim == 3 and shape[0] == 1 else shape
         raise UserError(
             "An accuracy matrix has a row after each of T tasks, or one more before the first, and "
             f"T columns; its shape is {seen}."
