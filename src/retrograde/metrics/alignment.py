@@ -139,7 +139,7 @@ def replicate_accounts(records: Sequence[Record], label: Mapping[Cell, Label]) -
     - explained: 1 - sum |remainder| / sum |observed|, over all pairs of an earlier task and one
       trained. Errors of opposite signs do not make up for one another.
     """
-    # ratios are taken of means, since the mean of ratios would weigh tasks with small gradients most
+    # ratios of means multiply to the mean interference; means of ratios do not
     replicates = account_frame(records, label).groupby(list(REPLICATE), sort=True)
     frame = replicates[list(SUMS)].mean()
     totals = replicates[["missed", "changed"]].sum()

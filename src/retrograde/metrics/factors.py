@@ -43,8 +43,8 @@ def factors(mine: Table, others: Table) -> Factors:
     A ratio is the geometric mean over seeds, and its interval the t-interval of its logarithm. The
     part of a difference that a factor makes is the change caused by exchanging that factor,
     averaged over all orders in which the factors may be exchanged (Shapley 1953). Unlike a ratio,
-    it is defined for all signs. A share is the mean logarithm of a factor's ratio over the mean logarithm
-    of the product's.
+    it is defined for all signs. A share is the mean logarithm of a factor's ratio over the mean
+    logarithm of the product's.
     """
     logs = [_log_ratio(a, b) for a, b in zip(mine.T, others.T, strict=True)]
     product = mine.prod(axis=1)

@@ -62,8 +62,8 @@ def stability_gap(course: Course) -> float:
 def recovery(course: Course) -> float:
     """Share of the stability gap that is made up for when the next task ends.
 
-    NaN where nothing fell. The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i] over the same switches and tasks
-    as in `stability_gap`, divided by that gap.
+    The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i] over the same switches and tasks
+    as in `stability_gap`, divided by that gap. NaN where nothing fell.
     """
     gap = stability_gap(course)
     if not gap:

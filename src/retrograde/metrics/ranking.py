@@ -74,10 +74,11 @@ def ranks(scores: Scores) -> Scores:
 def friedman(scores: Scores) -> Friedman:
     """Test if average ranks differ more than by chance.
 
-    There is a test from three strategies and two benchmarks on. The p-value is the share of orders whose rank sums differ as much, when every order of each
-    benchmark's ranks, ties included, is as likely as any other. It counts all orders where that is
-    feasible. Else it draws `DRAWN` of them, or fewer where there are very many ranks. The
-    approximation by a chi-squared distribution, poor for few benchmarks, is not used.
+    There is a test from three strategies and two benchmarks on. The p-value is the share of orders
+    whose rank sums differ as much, when every order of each benchmark's ranks, ties included, is as
+    likely as any other. It counts all orders where that is feasible. Else it draws `DRAWN` of them,
+    or fewer where there are very many ranks. The approximation by a chi-squared distribution, poor
+    for few benchmarks, is not used.
     """
     from scipy.stats import friedmanchisquare
 
