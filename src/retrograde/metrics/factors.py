@@ -67,6 +67,7 @@ def exchanged(mine: Table, others: Table) -> Iterator[Numbers]:
     count = mine.shape[1]
     parts = np.zeros(mine.T.shape)
     for order in permutations(range(count)):
+        # exchange one factor after another, and book each change of the product
         current = others.copy()
         for factor in order:
             before = current.prod(axis=1)

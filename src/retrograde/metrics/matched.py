@@ -68,6 +68,7 @@ def at_level(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], lev
     """
     known = np.isfinite(x) & np.isfinite(y)
     reach = spanned(x[known])
+    # a line is not extended beyond its points
     if reach is None or not reach.low <= level <= reach.high:
         return float("nan")
     mean = x[known].mean()

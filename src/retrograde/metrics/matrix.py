@@ -77,6 +77,7 @@ def _learned(r: R) -> Float[np.ndarray, "*replicates tasks"]:
 
 def _forgotten(r: R) -> Float[np.ndarray, "*replicates tasks_but_one"]:
     """The forgetting f_j of each task but the last."""
+    # with one task there is no row to take the maximum of
     best = r[..., 1:-1, :].max(axis=-2, initial=0)
     drops = np.asarray(best - r[..., -1, :])
     return drops[..., :-1]

@@ -120,7 +120,7 @@ def _over_seeds(runs: list[Part]) -> Within:
 def _finite(correlations: list[float]) -> Float[np.ndarray, " _"]:
     """The correlations that are not NaN."""
     values = np.array(correlations, dtype=float)
-    return values[np.isfinite(values)]
+    return np.asarray(values[np.isfinite(values)])
 
 
 def _pooled(runs: list[Part]) -> float:

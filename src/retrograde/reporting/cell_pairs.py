@@ -220,9 +220,9 @@ Versions = Mapping[tuple[Cell, int], str]
 
 def _versions(records: Sequence[Record]) -> Versions:
     # the records come back in the same order, with versions in their cells
-    told, _ = told_apart(records)
+    named, _ = told_apart(records)
     versions = {}
-    for record, copy in zip(records, told, strict=True):
+    for record, copy in zip(records, named, strict=True):
         parts = (copy.cell.benchmark.version, copy.cell.strategy.version)
         versions[record.cell, record.seed] = ", ".join(filter(None, parts))
     return versions

@@ -160,6 +160,7 @@ def _rows(cell: Both) -> Iterator[tuple[Entry, ...]]:
     """The rows of a cell in the table: one for each score, or one without scores."""
     ratio = "–" if np.isnan(cell.time_ratio) else f"{cell.time_ratio:.2f}"
     if cell.news == "identical" or not cell.changes:
+        # a cell in one store alone has all its seeds there
         n = str(len(cell.shared) or len(cell.a) or len(cell.b))
         without_scores = ["–"] * 8
         texts = (cell.title, cell.news, *without_scores, n, ratio, cell.remarks)

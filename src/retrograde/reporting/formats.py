@@ -145,6 +145,7 @@ def csv(table: Table) -> str:
     # texts repeat from row to row
     inert = cache(_inert)
     tidy = table.tidy.rename(columns=inert)
+    # object, unicode and byte columns may hold text
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:
         values = tidy.iloc[:, place].tolist()

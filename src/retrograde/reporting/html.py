@@ -136,6 +136,7 @@ def _contents(shown: Mapping[str, object]) -> list[tuple[str, str]]:
         ("methods", "tables", "Methods"),
         ("environment", "environments", "Environment"),
     ]
+    # a place without content is left out of the page
     return [(place, name) for place, needs, name in places if shown[needs]]
 
 

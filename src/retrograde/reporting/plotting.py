@@ -92,7 +92,7 @@ def legend_lines(
     Args:
         look: the looks of all strategies, by title.
         shown: the titles in the figure.
-        dashed: True if the lines of the figure are told apart by dashes.
+        dashed: True if the lines of the figure are distinguished by dashes.
     """
     titles = set(shown)
     by_name = {each.name: each for title, each in look.items() if title in titles}
@@ -259,6 +259,7 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
     """The panels of the last row."""
     rows = {}
     for axis in axes:
+        # an axis outside the grid has no row
         spec = axis.get_subplotspec()
         if spec:
             rows[axis] = spec.rowspan.start
