@@ -1,4 +1,4 @@
-"""Numbers from records."""
+"""Scores of records: metrics, intervals, tests and rankings."""
 
 import lazy_loader
 

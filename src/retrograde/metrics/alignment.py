@@ -1,4 +1,4 @@
-"""The account of forgetting and the alignment of gradients as data frames: by task and by replicate."""
+"""Data frames of the account of forgetting and of the alignment of gradients."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from retrograde.metrics.frames import (
     Label,
     made_once,
     ordered,
+    replicate_of,
     score_frame,
 )
 from retrograde.metrics.intervals import rank_correlation
@@ -41,23 +42,31 @@ SUMS = (
 BOOKED = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *AHEAD)
 MATCHED = ("observed", "alignment", "gradient", "path")
 """Numbers that are compared at a matched old loss."""
+_NAN = float("nan")
 
 
 @made_once
 def account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """The account of each task trained after the first: `REPLICATE`, then the columns `BOOKED`.
 
-    A row has means over the earlier tasks, and with it what the end of the task before said. Replicates that are not done, or
-    whose account breaks off because a loss or a gradient was not finite, are left out.
+    A row holds means over the earlier tasks, and the gradient probe at the end of the task before.
+    It leaves out replicates that are not done, and those whose account breaks off because a loss or
+    a gradient was not finite.
 
-    task: the task trained, from 0; old_loss: the loss of the earlier tasks where training begins; observed: its change, the
-    sum of interference (slope and curvature) and remainder; path: the length of the way of the parameters;
-    missed, changed: sums over the earlier tasks of the sizes of remainder and observed change;
-    alignment: -interference / exposure; gradient: exposure / path; drop: the fall of the earlier tasks' test accuracy;
-    arriving, transfer, conflict: as in `Probe`, at the end of the task before.
+    - task: the task trained, from 0.
+    - old_loss: the loss of the earlier tasks where training begins.
+    - observed: the change of this loss.
+    - slope, curvature: the two parts of interference.
+    - interference, remainder: the two parts of observed.
+    - path: the length of the path of the parameters.
+    - missed, changed: sums over the earlier tasks of the sizes of remainder and observed change.
+    - alignment: -interference / exposure.
+    - gradient: exposure / path.
+    - drop: the fall of the earlier tasks' test accuracy.
+    - arriving, transfer, conflict: as in `Probe`, at the end of the task before.
     """
     rows = [
-        (*label[record.cell], record.seed, record.upper_bound, *row)
+        (*replicate_of(record, label), *row)
         for record in ordered(records)
         if complete(record)
         for row in _booked(record)
@@ -67,181 +76,235 @@ def account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.
 
 def complete(record: Record) -> bool:
     """True if a record is done and has an account of every task after the first."""
+    if record.status != "done":
+        return False
     tasks = [account.task for account in record.accounts]
-    return record.status == "done" and bool(tasks) and tasks == [*range(1, len(record.tests))]
+    expected = [*range(1, len(record.tests))]
+    return bool(tasks) and tasks == expected
 
 
 def _booked(record: Record) -> Iterator[tuple[float, ...]]:
+    """The values of the columns `BOOKED`, for each account of a record."""
     ends = {probe.task: probe for probe in record.gradients if probe.arrival}
     accuracy = record.R
     for account in record.accounts:
         task = account.task
+        # row 0 of the matrix comes before training, so row `task` is the end of the task before
         drop = (accuracy[task, :task] - accuracy[task + 1, :task]).mean()
-        yield (task, *_numbers(account), float(drop), *_ahead(ends.get(task - 1)))
+        ahead = _ahead(ends.get(task - 1))
+        yield (task, *_numbers(account), float(drop), *ahead)
 
 
 def _numbers(account: Account) -> tuple[float, ...]:
+    """The values of the columns `BOOKED` from old_loss to gradient."""
     interference = float(account.interference.mean())
     exposure = float(np.mean(account.exposure))
-    means = [
-        float(np.mean(each))
-        for each in (account.before, account.observed, account.slope, account.curvature)
-    ]
-    sizes = (abs(account.remainder).sum(), abs(account.observed).sum())
-    rest = float(account.remainder.mean())
-    ratios = (_ratio(-interference, exposure), _ratio(exposure, account.length))
-    return (*means, interference, rest, exposure, account.length, *map(float, sizes), *ratios)
+    return (
+        float(np.mean(account.before)),
+        float(np.mean(account.observed)),
+        float(np.mean(account.slope)),
+        float(np.mean(account.curvature)),
+        interference,
+        float(account.remainder.mean()),
+        exposure,
+        account.length,
+        float(abs(account.remainder).sum()),
+        float(abs(account.observed).sum()),
+        _ratio(-interference, exposure),
+        _ratio(exposure, account.length),
+    )
 
 
 def _ahead(end: Probe | None) -> tuple[float, ...]:
-    return (end.arriving(), end.transfer(), end.conflict()) if end else (float("nan"),) * len(AHEAD)
+    """The measures `AHEAD` of a probe; NaN without one."""
+    # a probe is optional at the end of a task
+    if not end:
+        return (_NAN,) * len(AHEAD)
+    return (end.arriving(), end.transfer(), end.conflict())
 
 
 def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else float("nan")
+    return above / below if below > 0 else _NAN
 
 
 @made_once
 def replicate_accounts(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """One row for each replicate that has an account: `REPLICATE`, `SUMS`, explained, alignment, gradient and forgetting.
+    """One row for each replicate that has an account.
 
-    Numbers are means over the tasks trained of `account_frame`'s. alignment and gradient are ratios of these means, so that
-    interference = -alignment * gradient * path. explained is 1 - sum |remainder| / sum |observed|, over all pairs of an
-    earlier task and one trained: errors of opposite signs do not make up for one another.
+    The columns are `REPLICATE`, `SUMS`, explained, alignment, gradient and forgetting. Numbers are
+    means over the tasks trained, from `account_frame`.
+
+    - alignment, gradient: ratios of these means, so that
+      interference = -alignment * gradient * path.
+    - explained: 1 - sum |remainder| / sum |observed|, over all pairs of an earlier task and one
+      trained. Errors of opposite signs do not make up for one another.
     """
-    groups = account_frame(records, label).groupby(list(REPLICATE), sort=True)
-    found = groups[list(SUMS)].mean()
-    totals = groups[["missed", "changed"]].sum()
-    found["explained"] = 1 - totals.missed / totals.changed.where(totals.changed > 0)
-    found["alignment"] = -found.interference / found.exposure.where(found.exposure > 0)
-    found["gradient"] = found.exposure / found.path.where(found.path > 0)
+    # ratios of means multiply to the mean interference; means of ratios do not
+    replicates = account_frame(records, label).groupby(list(REPLICATE), sort=True)
+    frame = replicates[list(SUMS)].mean()
+    totals = replicates[["missed", "changed"]].sum()
+    frame["explained"] = 1 - totals.missed / totals.changed.where(totals.changed > 0)
+    frame["alignment"] = -frame.interference / frame.exposure.where(frame.exposure > 0)
+    frame["gradient"] = frame.exposure / frame.path.where(frame.path > 0)
     scores = score_frame(records, label)
-    forgotten = scores[scores.metric == "forgetting"].set_index(list(REPLICATE)).value
-    found["forgetting"] = forgotten.reindex(found.index)
-    return found.reset_index()
+    forgetting = scores[scores.metric == "forgetting"].set_index(list(REPLICATE))
+    frame["forgetting"] = forgetting.value.reindex(frame.index)
+    return frame.reset_index()
 
 
 def matched_level(accounts: pd.DataFrame) -> float:
-    """The old loss at which the strategies of one benchmark are compared, of what `account_frame` gives; NaN if none."""
+    """The old loss at which the strategies of one benchmark are compared; NaN if there is none.
+
+    Args:
+        accounts: rows of `account_frame`.
+    """
     ranges = {}
-    for key, cell in of_strategies(accounts):
-        spans = [
-            spanned(run.old_loss.to_numpy(float)) for _, run in cell.groupby("seed", sort=True)
-        ]
+    for key, of_strategy in of_strategies(accounts):
+        runs = of_strategy.groupby("seed", sort=True)
+        spans = [spanned(run.old_loss.to_numpy(float)) for _, run in runs]
         ranges[title_of(key)] = [span for span in spans if span]
     return common_level(ranges)
 
 
 def matched_frame(accounts: pd.DataFrame, level: float) -> pd.DataFrame:
-    """The cost of a task to each replicate at an old loss: `COLUMNS`, the metrics `MATCHED`; NaN where it does not get there.
+    """The cost of a task to each replicate at one old loss: `COLUMNS`, for the metrics `MATCHED`.
 
-    Each value is read off the line through the replicate's tasks, fitted by least squares.
+    Each value is read off the line through the replicate's tasks, fitted by least squares. It is
+    NaN where the replicate does not reach the level.
     """
     rows: list[tuple[Any, ...]] = []
     for replicate, run in accounts.groupby(list(REPLICATE), sort=True):
         old_loss = run.old_loss.to_numpy(float)
-        values = (
-            (metric, at_level(old_loss, run[metric].to_numpy(float), level)) for metric in MATCHED
-        )
-        rows += [(*replicate, *value) for value in values]
+        for metric in MATCHED:
+            value = at_level(old_loss, run[metric].to_numpy(float), level)
+            rows.append((*replicate, metric, value))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def within_runs(accounts: pd.DataFrame, x: str, y: str, given: Sequence[str] = ()) -> Within:
-    """The correlation of two columns of `account_frame` within runs, given other columns; a run is one replicate."""
+    """The correlation of two columns of `account_frame` within runs; a run is one replicate.
+
+    Args:
+        accounts: rows of `account_frame`.
+        x: one column.
+        y: the other column.
+        given: columns whose influence is removed from both.
+    """
     if accounts.empty:
         return repeated_measures(np.empty(0), np.empty(0), np.empty(0, int), np.empty(0, int))
-    run = accounts.groupby(list(REPLICATE), sort=True).ngroup().to_numpy(int)
-    columns = accounts[list(given)].to_numpy(float)
-    seed = accounts.seed.to_numpy(int)
+    run = accounts.groupby(list(REPLICATE), sort=True).ngroup()
     return repeated_measures(
-        accounts[x].to_numpy(float), accounts[y].to_numpy(float), run, seed, columns
+        accounts[x].to_numpy(float),
+        accounts[y].to_numpy(float),
+        run.to_numpy(int),
+        accounts.seed.to_numpy(int),
+        accounts[list(given)].to_numpy(float),
     )
 
 
 def between_methods(accounts: pd.DataFrame, x: str, y: str) -> tuple[float, int]:
-    """Spearman's rank correlation over the means of strategies, and their number.
+    """Spearman's rank correlation over the means of strategies, and the number of strategies.
 
-    It has no p-value: strategies share code and memory, so that they are no sample of independent ones.
+    It has no p-value: strategies share code and memory, so they are no independent sample.
     """
-    means = accounts.groupby(["strategy", "settings"], sort=True)[[x, y]].mean().dropna()
-    found = rank_correlation(means[x].to_numpy(float), means[y].to_numpy(float))
-    return found.rho, found.n
+    strategies = accounts.groupby(["strategy", "settings"], sort=True)
+    means = strategies[[x, y]].mean().dropna()
+    correlation = rank_correlation(means[x].to_numpy(float), means[y].to_numpy(float))
+    return correlation.rho, correlation.n
 
 
 def alignment_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """The alignment that replicates found at each task's end: `REPLICATE`, trained, metric, value; NaN where noise hides it.
+    """The alignment of gradients at each task's end: `REPLICATE`, trained, metric, value.
 
-    `trained` is how many tasks are behind.
-    arriving: the cosine between the next task's gradient and the mean gradient of the tasks so far;
-    conflict: the share of these whose gradient has a negative inner product with the next task's;
-    among: the mean cosine over pairs of the tasks so far;
-    ceiling, ceiling_next: the cosine between the gradients on two halves of a task's examples, mean over the tasks so far,
-    and of the next task.
+    A value is NaN where noise hides it.
+
+    - trained: the number of tasks trained so far.
+    - arriving: the cosine between the next task's gradient and the mean gradient of the tasks so
+      far.
+    - conflict: the share of the tasks so far whose gradient has a negative inner product with the
+      next task's.
+    - among: the mean cosine over pairs of the tasks so far.
+    - ceiling: the cosine between the gradients on two halves of a task's examples, mean over the
+      tasks so far.
+    - ceiling_next: the same, of the next task.
     """
     rows = [
-        (*label[record.cell], record.seed, record.upper_bound, probe.task + 1, *value)
+        (*replicate_of(record, label), probe.task + 1, metric, value)
         for record in ordered(records)
         if record.status == "done"
         for probe in record.gradients
-        for value in _told(probe).items()
+        for metric, value in _alignments(probe).items()
     ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "metric", "value"])
 
 
-def _told(probe: Probe) -> dict[str, float]:
-    values = {"ceiling": float(np.mean(probe.ceiling[: probe.task + 1]))}
+def _alignments(probe: Probe) -> dict[str, float]:
+    """The metrics of `alignment_frame` that a probe has."""
+    so_far = probe.ceiling[: probe.task + 1]
+    values = {"ceiling": float(np.mean(so_far))}
     if probe.arrival:
-        values |= {
-            "arriving": probe.arriving(),
-            "conflict": probe.conflict(),
-            "ceiling_next": probe.ceiling[-1],
-        }
-    return values | ({"among": probe.among()} if probe.task else {})
+        values["arriving"] = probe.arriving()
+        values["conflict"] = probe.conflict()
+        values["ceiling_next"] = probe.ceiling[-1]
+    # after the first task there is no pair yet
+    if probe.task:
+        values["among"] = probe.among()
+    return values
 
 
 def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """One number for each replicate that was probed and metric of `alignment_frame`; the columns are `COLUMNS`.
+    """One number for each probed replicate and metric of `alignment_frame`: `COLUMNS`.
 
-    Means over the task ends where there is a number, NaN if there is none; among and ceiling are those at the end.
+    A number is the mean over the task ends that have one, NaN if none has; among and ceiling are
+    those at the end of the stream.
     """
-    found = alignment_frame(records, label)
-    at_last = found[found.metric.isin(["among", "ceiling"])].drop_duplicates(
-        [*REPLICATE, "metric"], keep="last"
-    )
-    means = found[found.metric.isin(["arriving", "conflict", "ceiling_next"])]
-    both = pd.concat([means, at_last]) if len(found) else found
-    return both.groupby([*REPLICATE, "metric"], sort=True).value.mean().reset_index()[list(COLUMNS)]
+    frame = alignment_frame(records, label)
+    groups = [*REPLICATE, "metric"]
+    of_last = frame[frame.metric.isin(["among", "ceiling"])]
+    at_last = of_last.drop_duplicates(groups, keep="last")
+    of_means = frame[frame.metric.isin(["arriving", "conflict", "ceiling_next"])]
+    both = pd.concat([of_means, at_last]) if len(frame) else frame
+    means = both.groupby(groups, sort=True).value.mean()
+    return means.reset_index()[list(COLUMNS)]
 
 
 def layer_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """At the end of the stream, by layer: the mean cosine over pairs of tasks; `REPLICATE`, metric (the layer), value."""
+    """The mean cosine over pairs of tasks at the end of the stream, by layer.
+
+    The columns are `COLUMNS`; metric is the name of the layer.
+    """
     rows = [
-        (
-            *label[record.cell],
-            record.seed,
-            record.upper_bound,
-            layer,
-            _mean_pair(probe.cosines_of(layer)),
-        )
+        (*replicate_of(record, label), layer, cosine)
         for record in ordered(records)
         if record.status == "done"
         for probe in record.gradients
-        for layer in (probe.layers if len(probe.loss) > 1 else ())
+        for layer, cosine in _layer_cosines(probe)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _layer_cosines(probe: Probe) -> Iterator[tuple[str, float]]:
+    """The mean cosine over pairs of tasks of each layer; none where the probe has one task."""
+    if len(probe.loss) < 2:
+        return
+    for layer in probe.layers:
+        yield layer, _mean_pair(probe.cosines_of(layer))
+
+
 def _mean_pair(cosines: np.ndarray) -> float:
+    """The mean of the finite entries below the diagonal; NaN if there is none."""
     below = cosines[np.tril_indices(len(cosines), -1)]
     known = below[np.isfinite(below)]
-    return float(known.mean()) if len(known) else float("nan")
+    return float(known.mean()) if len(known) else _NAN
 
 
 def examples(records: Sequence[Record]) -> str:
-    """On how many test examples of each task the gradients are at most, in words."""
+    """The largest number of test examples of each task that gradients are measured on, in words."""
     numbers = _settings(records, "probe", lambda record: bool(record.gradients or record.accounts))
-    return f"up to {' or '.join(map(str, numbers))} test examples" if numbers else "test examples"
+    if not numbers:
+        return "test examples"
+    counts = " or ".join(map(str, numbers))
+    return f"up to {counts} test examples"
 
 
 def windows(records: Sequence[Record]) -> str:
@@ -249,16 +312,22 @@ def windows(records: Sequence[Record]) -> str:
     numbers = _settings(records, "probe_every", lambda record: bool(record.accounts))
     if not numbers:
         return "windows of unknown length"
-    words = [
-        f"{number} step{'s' if number > 1 else ''}" if number else "a whole task"
-        for number in numbers
-    ]
-    return f"windows of {' or '.join(words)}"
+    lengths = " or ".join(map(_window, numbers))
+    return f"windows of {lengths}"
+
+
+def _window(steps: int) -> str:
+    """The length of one window in words; 0 stands for a whole task."""
+    if not steps:
+        return "a whole task"
+    return f"{steps} steps" if steps > 1 else f"{steps} step"
 
 
 def _settings(records: Sequence[Record], name: str, used: Callable[[Record], bool]) -> list[int]:
-    settings = [record.cell.benchmark.settings for record in records if used(record)]
-    return sorted({int(each[name]) for each in settings if name in each})
+    """The distinct values of a benchmark's setting among the records that use it, in order."""
+    benchmarks = [record.cell.benchmark for record in records if used(record)]
+    values = {int(each.settings[name]) for each in benchmarks if name in each.settings}
+    return sorted(values)
 
 
 def of_benchmarks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -269,11 +338,11 @@ def of_benchmarks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def of_strategies(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
     """The rows of each strategy of one benchmark, in order, those that compete first."""
-    for bound, competitors in frame.groupby("upper_bound", sort=True):
-        for (strategy, settings), rows in competitors.groupby(["strategy", "settings"], sort=True):
-            yield (bool(bound), str(strategy), str(settings)), rows
+    groups = frame.groupby(["upper_bound", "strategy", "settings"], sort=True)
+    for (bound, strategy, settings), rows in groups:
+        yield (bool(bound), str(strategy), str(settings)), rows
 
 
 def title_of(key: Key) -> str:
-    """A strategy as figures know its look."""
+    """The title of a strategy, by which figures know its look."""
     return " ".join(key[1:]).strip()

@@ -1,4 +1,4 @@
-"""Forgetting and transfer as stated versions of other suites compute them, in place of ours where the formulas differ."""
+"""Forgetting and transfer with the formulas of stated versions of other suites."""
 
 import numpy as np
 
@@ -8,28 +8,39 @@ from retrograde.metrics.metric import Metric, R, Score
 
 
 def mammoth_forgetting(r: R) -> Score:
-    """1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]), the last row among them: at least 0.
+    """Mammoth's mean forgetting: 1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]).
 
-    Tasks are tested once before they are learned, after the one before (`utils/training.py` of Mammoth's first release).
+    The maximum includes the last row, so that forgetting is at least 0. A task is tested once
+    before it is trained, after the task before it (`utils/training.py` of Mammoth's first release).
     """
     tasks = r.shape[-1]
+    if tasks < 2:
+        return np.full(r.shape[:-2], np.nan)
+    # accuracies before a task is tested become 0
     tested = r[..., 1:, :] * np.tri(tasks, k=1)
-    drops = (tested.max(axis=-2) - r[..., -1, :])[..., :-1]
-    return np.asarray(drops.mean(axis=-1)) if tasks > 1 else np.full(r.shape[:-2], np.nan)
+    drops = tested.max(axis=-2) - r[..., -1, :]
+    return np.asarray(drops[..., :-1].mean(axis=-1))
 
 
 def avalanche_forgetting(r: R) -> Score:
-    """1/(T-1) sum_{j<T} (R[j, j] - R[T, j]): the first accuracy less the last."""
+    """Avalanche's mean forgetting: 1/(T-1) sum_{j<T} (R[j, j] - R[T, j]).
+
+    The first accuracy on a task less the last.
+    """
     return np.asarray(-bwt(r))
 
 
 def gem_fwt(r: R) -> Score:
-    """1/T sum_{i>1} (R[i-1, i] - R[0, i]), the first task's term being 0."""
+    """GEM's forward transfer: 1/T sum_{i>1} (R[i-1, i] - R[0, i]).
+
+    The term of the first task is 0.
+    """
     tasks = r.shape[-1]
     return np.asarray(fwt(r) * (tasks - 1) / tasks)
 
 
 def _over_all_tasks(name: str, source: str) -> dict[str, Metric]:
+    """Transfer over T tasks instead of T-1, as the code of GEM and its descendants computes it."""
     return {
         "BWT": Metric(
             f"BWT_{name}", bti, "backward transfer, over T tasks, as in the released code", source
@@ -66,21 +77,29 @@ CONVENTIONS = {
         )
     },
 }
-"""By name, the scores that stand in place of ours, by the name of these."""
+"""For each convention, the scores that replace ours, by the name of the score replaced."""
 
 VERSIONS = {
     "avalanche": "Avalanche 0.6.0",
     "gem": "the code of Lopez-Paz and Ranzato 2017",
     "lamaml": "the code of Gupta et al. 2020",
-    "mammoth": "Mammoth's first release of 2020 (later ones measure FWT against the same model just before a task)",
+    "mammoth": (
+        "Mammoth's first release of 2020 "
+        "(later ones measure FWT against the same model just before a task)"
+    ),
 }
-"""By name, the code whose formulas these are: other versions of it may compute other numbers."""
+"""For each convention, the code with these formulas. Other versions may compute other numbers."""
 
 
 def metrics(convention: str) -> tuple[Metric, ...]:
-    """The scores of a convention: ours, where it has none of its own."""
+    """The scores of a convention; ours where it has none of its own.
+
+    Raises:
+        UserError: there is no convention of this name.
+    """
     if convention not in CONVENTIONS:
         raise UserError(
             f"There is no convention {convention!r} of scores. {nearest(convention, CONVENTIONS)}"
         )
-    return tuple(CONVENTIONS[convention].get(metric.name, metric) for metric in METRICS)
+    replaced = CONVENTIONS[convention]
+    return tuple(replaced.get(metric.name, metric) for metric in METRICS)

@@ -15,10 +15,11 @@ from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
 from retrograde.parts.spec import digest
 from retrograde.records.cell import Cell
-from retrograde.records.few_shot import WATCHED, Adaptation
+from retrograde.records.few_shot import WATCHED, Adaptation, Check, InnerAccount
 from retrograde.records.record import Record
 
 REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
+"""The columns that identify a replicate."""
 
 
 COLUMNS = (*REPLICATE, "metric", "value")
@@ -33,29 +34,48 @@ class Label(NamedTuple):
 
 
 Key = tuple[bool, str, str]
-"""A strategy among those on one benchmark: whether it is an upper bound, its name, and its settings."""
+"""A strategy among those on one benchmark: True for an upper bound, its name, and its settings."""
+
+
+def replicate_of(record: Record, label: Mapping[Cell, Label]) -> tuple[Any, ...]:
+    """The values of the columns `REPLICATE` for a record."""
+    return (*label[record.cell], record.seed, record.upper_bound)
 
 
 def by_strategy(frame: pd.DataFrame) -> dict[Key, BySeed]:
-    """The values of one metric on one benchmark."""
-    found: defaultdict[Key, dict[int, float]] = defaultdict(dict)
-    columns = (
-        frame[name].tolist() for name in ("upper_bound", "strategy", "settings", "seed", "value")
-    )
+    """The values of one metric on one benchmark, by strategy and seed; strategies are in order.
+
+    Args:
+        frame: rows of one metric and one benchmark, with the columns `REPLICATE` and value.
+    """
+    names = ("upper_bound", "strategy", "settings", "seed", "value")
+    columns = [frame[name].tolist() for name in names]
+    values: defaultdict[Key, dict[int, float]] = defaultdict(dict)
     for bound, strategy, settings, seed, value in zip(*columns, strict=True):
-        found[bound, strategy, settings][seed] = value
-    return dict(sorted(found.items()))
+        values[bound, strategy, settings][seed] = value
+    return dict(sorted(values.items()))
 
 
 def interval_frame(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The mean over replicates of what each strategy has by a column, with its 95 % t-interval: what a CSV of a table holds."""
+    """The mean over replicates and its 95 % t-interval, for each strategy and value of a column.
+
+    This is the content of the CSV file of a table.
+
+    Args:
+        frame: rows with the columns `REPLICATE`, value and `by`.
+        by: the column whose values are kept apart.
+
+    Returns:
+        The columns benchmark, strategy, settings, `by`, mean, ci_low, ci_high and n.
+    """
     groups = frame.groupby(["benchmark", "strategy", "settings", by]).value
-    n, values = (
-        groups.size(),
-        frame.value.to_numpy(float)[np.argsort(groups.ngroup(), kind="stable")],
-    )
-    mean, low, high = t_intervals(values, n.to_numpy())
-    return n.index.to_frame(index=False).assign(mean=mean, ci_low=low, ci_high=high, n=n.to_numpy())
+    sizes = groups.size()
+    n = sizes.to_numpy()
+    # a stable order by group keeps the sums of one group in the order of its rows
+    order = np.argsort(groups.ngroup(), kind="stable")
+    values = frame.value.to_numpy(float)[order]
+    mean, low, high = t_intervals(values, n)
+    return sizes.index.to_frame(index=False).assign(mean=mean, ci_low=low, ci_high=high, n=n)
 
 
 def competing(values: Mapping[Key, BySeed]) -> dict[Key, BySeed]:
@@ -72,42 +92,60 @@ T = TypeVar("T")
 def made_once(
     make: Callable[Concatenate[Sequence[Record], P], T],
 ) -> Callable[Concatenate[Sequence[Record], P], T]:
-    """Make something of the records of a report once for all tables, none of which may change it: of a tuple it is kept."""
+    """Cache a function of a report's records. Results are shared: do not modify them.
+
+    Results are kept for one tuple of records at a time. Of other sequences nothing is kept.
+    """
     kept: list[tuple[object, ...]] = []
 
     @wraps(make)
     def made(records: Sequence[Record], *rest: P.args, **options: P.kwargs) -> T:
+        # a tuple does not change, so that its identity stands for its content
         if not isinstance(records, tuple):
             return make(records, *rest, **options)
         if kept and kept[0][0] is not records:
             kept.clear()
-        for _, *known, found in kept:
-            if known == [rest, options]:
-                return cast("T", found)
-        kept.append((records, rest, options, make(records, *rest, **options)))
-        return cast("T", kept[-1][-1])
+        for _, *arguments, known in kept:
+            if arguments == [rest, options]:
+                return cast("T", known)
+        result = make(records, *rest, **options)
+        kept.append((records, rest, options, result))
+        return result
 
     return cast("Callable[Concatenate[Sequence[Record], P], T]", made)
 
 
 @made_once
 def streams(records: Sequence[Record]) -> Sequence[Record]:
-    """Those of streams; if all are, the records themselves."""
-    own = tuple(record for record in records if not record.cell.episodic)
-    return records if len(own) == len(records) else own
+    """The records of streams; `records` itself if all are."""
+    of_streams = tuple(record for record in records if not record.cell.episodic)
+    return records if len(of_streams) == len(records) else of_streams
 
 
 @made_once
 def labels(records: Sequence[Record]) -> dict[Cell, Label]:
-    """A label for every cell, no two alike: where the changed settings do not tell two apart, a digest does."""
+    """A label for every cell, no two alike.
+
+    Where the changed settings do not tell two cells apart, a digest does.
+    """
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
-    streams = {cell: (on_one_line(cell.benchmark.titled(cell.benchmark.text)),) for cell in cells}
+    streams = {cell: (_benchmark_title(cell),) for cell in cells}
     benchmarks = _told_apart(streams, lambda cell: cell.stream)
     names = {cell: on_one_line(cell.strategy.name) for cell in cells}
-    changed = {cell: on_one_line(cell.strategy.titled(cell.strategy.changed)) for cell in cells}
+    changed = {cell: _changed_settings(cell) for cell in cells}
     strategies = {cell: (benchmarks[cell], names[cell], changed[cell]) for cell in cells}
     settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.settings))
     return {cell: Label(benchmarks[cell], names[cell], settings[cell]) for cell in cells}
+
+
+def _benchmark_title(cell: Cell) -> str:
+    benchmark = cell.benchmark
+    return on_one_line(benchmark.titled(benchmark.text))
+
+
+def _changed_settings(cell: Cell) -> str:
+    strategy = cell.strategy
+    return on_one_line(strategy.titled(strategy.changed))
 
 
 def _told_apart(
@@ -117,14 +155,16 @@ def _told_apart(
     sharing = defaultdict(list)
     for cell, text in texts.items():
         sharing[text].append(cell)
-    ambiguous = {
-        text
-        for text, cells in sharing.items()
-        if len(cells) > 1 and len(set(map(identity, cells))) > 1
-    }
-    return {
-        c: f"{t[-1]} #{identity(c)}".strip() if t in ambiguous else t[-1] for c, t in texts.items()
-    }
+    ambiguous = set()
+    for text, cells in sharing.items():
+        identities = set(map(identity, cells)) if len(cells) > 1 else ()
+        if len(identities) > 1:
+            ambiguous.add(text)
+    words = {}
+    for cell, text in texts.items():
+        last = text[-1]
+        words[cell] = f"{last} #{identity(cell)}".strip() if text in ambiguous else last
+    return words
 
 
 @made_once
@@ -138,8 +178,8 @@ def score_frame(
 ) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
-    Intransigence is measured against one upper bound of the stream, which its name decides (see `_bounds`), on the seeds that
-    this one has.
+    Intransigence is measured against one upper bound of the stream, which is chosen by name (see
+    `_bounds`), on the seeds that this bound has.
     """
     return _scored(records, label, tuple(metrics))
 
@@ -149,116 +189,158 @@ def _scored(
     records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]
 ) -> pd.DataFrame:
     done = [record for record in ordered(records) if record.status == "done" and record.tests]
-    joint = _bounds(done, label)
-    matrices = [
-        {
-            "R": r.R,
-            "R_told": r.R_told,
-            "course": r.course,
-            "joint": joint.get((r.cell.stream, r.seed)),
-        }
-        for r in done
-    ]
-    values = (
-        np.array([_values(metric, matrices) for metric in metrics])
-        .reshape(len(metrics), len(done))
-        .T
-    )
+    bounds = _bounds(done, label)
+    inputs = [_inputs(record, bounds) for record in done]
+    by_metric = [_values(metric, inputs) for metric in metrics]
+    # the shape is given because there may be no metric or no record
+    values = np.array(by_metric).reshape(len(metrics), len(done)).T
     replicate, metric = np.nonzero(np.isfinite(values))
-    replicates = pd.DataFrame(
-        [(*label[r.cell], r.seed, r.upper_bound) for r in done], columns=list(REPLICATE)
-    )
+    rows = [replicate_of(record, label) for record in done]
+    replicates = pd.DataFrame(rows, columns=list(REPLICATE))
     frame = replicates.iloc[replicate].reset_index(drop=True)
-    return frame.assign(
-        metric=[metrics[place].name for place in metric], value=values[replicate, metric]
-    )
+    names = [metrics[place].name for place in metric]
+    return frame.assign(metric=names, value=values[replicate, metric])
+
+
+def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, Any]:
+    """The inputs that metrics may need, by name; None for one that a record does not have."""
+    return {
+        "R": record.R,
+        "R_told": record.R_told,
+        "course": record.course,
+        "joint": bounds.get((record.cell.stream, record.seed)),
+    }
 
 
 def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, int], R]:
-    """By stream and seed, the matrix of the stream's upper bound: `joint` where it was run, else the first by name.
+    """The matrix of the upper bound, by stream and seed.
 
-    One bound serves all seeds, so that replicates are measured alike; accuracy, which is that of the test, decides nothing.
+    The bound of a stream is `joint` where it was run, else the first by name. One bound serves all
+    seeds, so that replicates are measured alike. Accuracy is that of the test, so it has no say in
+    the choice.
     """
+
+    def preference(cell: Cell) -> tuple[bool, Label]:
+        return label[cell].strategy != "joint", label[cell]
+
     upper = {record.cell for record in done if record.upper_bound}
-    last_first = sorted(
-        upper, key=lambda cell: (label[cell].strategy != "joint", label[cell]), reverse=True
-    )
-    bound = {cell.stream: cell for cell in last_first}
+    # later entries of the dictionary replace earlier ones, so the preferred cell comes last
+    bound = {cell.stream: cell for cell in sorted(upper, key=preference, reverse=True)}
     chosen = [record for record in done if record.cell == bound.get(record.cell.stream)]
     return {(record.cell.stream, record.seed): record.R for record in chosen}
 
 
-def _values(
-    metric: Metric, matrices: Sequence[Mapping[str, Any]]
-) -> Float[np.ndarray, " replicate"]:
-    """A metric of each replicate, of matrices of one shape at once; NaN where it needs what is not there."""
-    alike = defaultdict(list)
-    for place, each in enumerate(matrices):
-        given = [each[need] for need in metric.needs]
-        if all(one is not None for one in given):
-            alike[getattr(given[0], "shape", place)].append((place, given))
-    values = np.full(len(matrices), np.nan)
-    for shape, found in alike.items():
-        places, given = zip(*found, strict=True)
-        stacks = map(np.array, zip(*given, strict=True)) if isinstance(shape, tuple) else given[0]
-        value = np.asarray(metric.of(*stacks))
-        if isinstance(shape, tuple) and value.shape != (len(places),):
-            raise UserError(
-                f"A metric gives one number for each matrix of a stack; {metric.name} made {value.shape} of {len(places)}. "
-                "Let it index the last two axes: r[..., -1, :].mean(axis=-1)."
-            )
-        values[list(places)] = value
+def _values(metric: Metric, inputs: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, " replicate"]:
+    """A metric of each replicate; NaN where an input that it needs is missing."""
+    groups = _groups_by_shape(metric, inputs)
+    values = np.full(len(inputs), np.nan)
+    for shape, group in groups.items():
+        places = [place for place, _ in group]
+        arguments = [given for _, given in group]
+        if isinstance(shape, tuple):
+            values[places] = _stacked(metric, arguments)
+        else:
+            values[places] = np.asarray(metric.of(*arguments[0]))
     return values
 
 
+def _groups_by_shape(
+    metric: Metric, inputs: Sequence[Mapping[str, Any]]
+) -> dict[Any, list[tuple[int, list[Any]]]]:
+    """The replicates that have every input of a metric, as place and arguments.
+
+    Matrices of one shape form one group, which a metric takes as one stack. An input without a
+    shape, such as a course, forms its own group, with its place as key.
+    """
+    groups = defaultdict(list)
+    for place, available in enumerate(inputs):
+        given = [available[need] for need in metric.needs]
+        if all(value is not None for value in given):
+            shape = getattr(given[0], "shape", place)
+            groups[shape].append((place, given))
+    return groups
+
+
+def _stacked(metric: Metric, arguments: Sequence[Sequence[Any]]) -> np.ndarray:
+    """A metric of several replicates at once, whose matrices have one shape."""
+    stacks = map(np.array, zip(*arguments, strict=True))
+    value = np.asarray(metric.of(*stacks))
+    if value.shape != (len(arguments),):
+        raise UserError(
+            "A metric gives one number for each matrix of a stack; "
+            f"{metric.name} made {value.shape} of {len(arguments)}. "
+            "Let it index the last two axes: r[..., -1, :].mean(axis=-1)."
+        )
+    return value
+
+
 ENDS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
-"""What a replicate is judged by at its end, and whether more is better: of streams ACC and forgetting, of episodes the rest."""
+"""The scores of a replicate at its end; True where more is better.
+
+ACC and forgetting are scores of streams, accuracy and loss of episodes.
+"""
 
 
 @made_once
 def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
 
-    Of episodes: accuracy, or loss where nothing is classified, on the query after the last inner step that a strategy takes.
+    Episodes have accuracy, or loss where nothing is classified, on the query after the last inner
+    step that a strategy takes.
     """
     adapted = adaptation_frame(records, label)
     last = adapted.groupby(list(REPLICATE)).step.transform("max")
     classified = adapted[adapted.metric == "accuracy"].benchmark.unique()
     measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
+    of_episodes = adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]
     scores = score_frame(records, label)
-    frames = [
-        scores[scores.metric.isin(ENDS)],
-        adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)],
-    ]
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    of_streams = scores[scores.metric.isin(ENDS)]
+    # an empty frame has columns without a type, which would spread to those of the other
+    filled = [frame for frame in (of_streams, of_episodes) if len(frame)]
+    return pd.concat(filled or [of_streams], ignore_index=True)
 
 
 @made_once
 def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """How replicates that are done adapted to test tasks: `REPLICATE`, metric, step, value, half, tasks.
+    """The adaptation to test tasks: `REPLICATE`, metric, step, value, half, tasks.
 
-    `value` is the mean over the test tasks after so many inner steps, `half` half of its 95 % t-interval over them. The metrics
-    are loss and, in classification, accuracy, both of the query; and cosine, between the gradients on support and query.
+    It covers the replicates that are done.
+
+    - metric: loss and, in classification, accuracy, both on the query; and cosine, between the
+      gradients on support and query.
+    - step: the number of inner steps taken.
+    - value: the mean over the test tasks after these steps.
+    - half: half of the 95 % t-interval of the mean, over the test tasks.
+    - tasks: the number of test tasks.
     """
     rows = [
-        (*label[record.cell], record.seed, record.upper_bound, *row)
-        for record in ordered(records)
-        if record.status == "done" and record.adaptation
-        for row in _adapted(record.adaptation)
+        (*replicate_of(record, label), *row)
+        for record, adaptation in _adaptations(records)
+        for row in _adapted(adaptation)
     ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "metric", "step", "value", "half", "tasks"])
 
 
+def _adaptations(records: Sequence[Record]) -> Iterator[tuple[Record, Adaptation]]:
+    """The records of episodes that are done, in order, each with its adaptation."""
+    for record in ordered(records):
+        if record.status == "done" and record.adaptation:
+            yield record, record.adaptation
+
+
 def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, int]]:
-    measured = {"loss": np.array(adaptation.loss)} | (
-        {"accuracy": adaptation.accuracy} if adaptation.correct else {}
-    )
+    """The columns of `adaptation_frame` from metric to tasks."""
+    measured = {"loss": np.array(adaptation.loss)}
+    if adaptation.correct:
+        measured["accuracy"] = adaptation.accuracy
     for metric, steps in measured.items():
         for step, of_tasks in enumerate(steps):
             mean, low, _, n = t_interval(of_tasks)
             yield metric, step, mean, mean - low, n
+    # the cosine is recorded as a mean over the first tasks, without a spread
+    tasks = min(WATCHED, len(adaptation.loss[0]))
     for step, cosine in enumerate(adaptation.cosine):
-        yield "cosine", step, cosine, float("nan"), min(WATCHED, len(adaptation.loss[0]))
+        yield "cosine", step, cosine, float("nan"), tasks
 
 
 INNER = ("observed", "slope", "curvature", "remainder", "exposure", "alignment")
@@ -266,45 +348,60 @@ INNER = ("observed", "slope", "curvature", "remainder", "exposure", "alignment")
 
 
 def inner_account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """Why the query loss of new tasks changed in each inner step: `REPLICATE`, step (from 1), then the numbers of an account.
+    """The account of each inner step: `REPLICATE`, step (from 1), then the columns `INNER`.
 
-    These are means over tasks: observed, slope, curvature and exposure as in `InnerAccount`; remainder: observed less slope
-    and curvature; alignment: minus the sum of slope and curvature over exposure, NaN where there is no exposure.
+    It explains the change of the query loss of new tasks. Numbers are means over tasks.
+
+    - observed, slope, curvature, exposure: as in `InnerAccount`.
+    - remainder: observed less slope and curvature.
+    - alignment: minus the sum of slope and curvature over exposure; NaN without exposure.
     """
-    rows = []
-    for record in ordered(records):
-        for step, account in enumerate(
-            record.adaptation.accounts if record.status == "done" and record.adaptation else (), 1
-        ):
-            path = account.slope + account.curvature
-            alignment = -path / account.exposure if account.exposure > 0 else float("nan")
-            numbers = (
-                account.observed,
-                account.slope,
-                account.curvature,
-                account.observed - path,
-                account.exposure,
-            )
-            rows.append(
-                (*label[record.cell], record.seed, record.upper_bound, step, *numbers, alignment)
-            )
+    rows = [
+        (*replicate_of(record, label), step, *_inner_numbers(account))
+        for record, adaptation in _adaptations(records)
+        for step, account in enumerate(adaptation.accounts, 1)
+    ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "step", *INNER])
 
 
-def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    """Meta-training as it went: `REPLICATE`, iteration, metric, value.
+def _inner_numbers(account: InnerAccount) -> tuple[float, ...]:
+    """The values of the columns `INNER`."""
+    explained = account.slope + account.curvature
+    exposure = account.exposure
+    return (
+        account.observed,
+        account.slope,
+        account.curvature,
+        account.observed - explained,
+        exposure,
+        -explained / exposure if exposure > 0 else float("nan"),
+    )
 
-    The metrics are loss and accuracy on tasks of meta-validation after the last inner step, and the cosine between the
-    gradients on support and query before the first, on those (cosine) and on tasks of meta-training (cosine_seen).
+
+def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+    """The course of meta-training: `REPLICATE`, iteration, metric, value.
+
+    - loss, accuracy: on tasks of meta-validation after the last inner step.
+    - cosine: between the gradients on support and query before the first inner step, on tasks of
+      meta-validation.
+    - cosine_seen: the same on tasks of meta-training.
     """
-    rows = []
-    for record in ordered(records):
-        for check in (
-            record.adaptation.checks if record.status == "done" and record.adaptation else ()
-        ):
-            ends = {"loss": check.loss[-1:], "accuracy": check.accuracy[-1:]}
-            values = {name: end[0] for name, end in ends.items() if end}
-            values |= {"cosine": check.cosine, "cosine_seen": check.cosine_seen}
-            replicate = (*label[record.cell], record.seed, record.upper_bound, check.iteration)
-            rows += [(*replicate, metric, value) for metric, value in values.items()]
+    rows = [
+        (*replicate_of(record, label), check.iteration, metric, value)
+        for record, adaptation in _adaptations(records)
+        for check in adaptation.checks
+        for metric, value in _checked(check).items()
+    ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "iteration", "metric", "value"])
+
+
+def _checked(check: Check) -> dict[str, float]:
+    """The metrics of `checks_frame` that a check has."""
+    values = {}
+    if check.loss:
+        values["loss"] = check.loss[-1]
+    if check.accuracy:
+        values["accuracy"] = check.accuracy[-1]
+    values["cosine"] = check.cosine
+    values["cosine_seen"] = check.cosine_seen
+    return values

@@ -11,11 +11,16 @@ from jaxtyping import Float, Int
 LEVEL = 0.95
 RESAMPLES = 2000
 EXACT = 8
-"""Pairs up to which the p-value of a rank correlation counts every order; the approximation gives 0 for four in one order."""
+"""Pairs up to which the p-value of a rank correlation counts every order.
 
+The usual approximation gives 0 for four pairs in one order.
+"""
+
+
+_NAN = float("nan")
 
 BySeed = Mapping[int, float]
-"""One number of each replicate, by its seed."""
+"""One number for each replicate, by its seed."""
 
 
 class Interval(NamedTuple):
@@ -29,9 +34,10 @@ class Interval(NamedTuple):
 
 def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     """Student's t-interval of the mean."""
-    n, nan = len(values), float("nan")
+    n = len(values)
     if n < 2:
-        return Interval(float(values[0]) if n else nan, nan, nan, n)
+        only = float(values[0]) if n else _NAN
+        return Interval(only, _NAN, _NAN, n)
     mean, half = map(float, _mean_and_half(values))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -39,32 +45,47 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
 def t_intervals(
     values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]
 ) -> Float[np.ndarray, "numbers=3 groups"]:
-    """Student's t-interval of each of many means: of the first n[0] values, of the next n[1], and so on."""
-    first, found = n.cumsum() - n, np.empty((3, len(n)))
+    """Student's t-intervals of many means at once.
+
+    Args:
+        values: the values of all groups, one group after another.
+        n: the number of values in each group.
+
+    Returns:
+        Mean, lower and upper bound of each group.
+    """
+    first = n.cumsum() - n
+    intervals = np.empty((3, len(n)))
+    # groups of one size are computed together
     for size in np.unique(n):
         alike = n == size
-        mean, half = _mean_and_half(values[first[alike, None] + np.arange(size)])
-        found[:, alike] = mean, mean - half, mean + half
-    return found
+        rows = first[alike, None] + np.arange(size)
+        mean, half = _mean_and_half(values[rows])
+        intervals[:, alike] = mean, mean - half, mean + half
+    return intervals
 
 
 def _mean_and_half(
     values: Float[np.ndarray, "*groups n"],
 ) -> tuple[Float[np.ndarray, "*groups"], Float[np.ndarray, "*groups"]]:
-    """Means, and half of their intervals."""
-    groups, n = values.shape[:-1], values.shape[-1]
-    mean = values.mean(axis=-1) if n else np.full(groups, np.nan)
-    half = (
-        _quantile(n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n)
-        if n > 1
-        else np.full(groups, np.nan)
-    )
-    return np.asarray(mean), np.asarray(half)
+    """Means over the last axis, and half of their intervals; NaN where there are too few values."""
+    *groups, n = values.shape
+    mean = np.full(groups, np.nan)
+    half = np.full(groups, np.nan)
+    if n:
+        mean = np.asarray(values.mean(axis=-1))
+    if n > 1:
+        spread = values.std(axis=-1, ddof=1)
+        half = np.asarray(_quantile(n - 1) * spread / np.sqrt(n))
+    return mean, half
 
 
 @cache
 def _quantile(freedom: int) -> float:
-    """Student's t that 95 % stay below in size; a report asks for the same few again and again."""
+    """The two-sided 95 % quantile of Student's t distribution.
+
+    It is cached because a report needs the same few many times.
+    """
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, freedom))
@@ -78,39 +99,55 @@ def over_seeds(values: BySeed) -> Interval:
 def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "bounds=2 rows"]:
     """The 95 % percentile bootstrap interval of each row's mean; NaN below two values.
 
-    The resamples are always the same, so that a row's bounds depend on that row alone. Of five normal values such an interval
-    holds the mean in 84 % of cases, not 95: it is for the eye, beside the t-interval, and decides nothing.
+    The resamples are always the same, so that a row's bounds depend on that row alone. For five
+    normal values such an interval holds the mean in 84 % of cases, not 95. It is shown next to the
+    t-interval, and no decision depends on it.
     """
     from scipy.stats import bootstrap
 
     rows, n = values.shape
     if n < 2 or rows == 0:
         return np.full((2, rows), np.nan)
-    found = bootstrap(
-        (values,), np.mean, axis=-1, n_resamples=RESAMPLES, batch=max(1, 10**7 // values.size), confidence_level=LEVEL,
-        method="percentile", rng=np.random.default_rng(0),
-    )  # fmt: skip
-    return np.stack(found.confidence_interval)
+    result = bootstrap(
+        (values,),
+        np.mean,
+        axis=-1,
+        n_resamples=RESAMPLES,
+        # at most ten million numbers in memory
+        batch=max(1, 10**7 // values.size),
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return np.stack(result.confidence_interval)
 
 
 def difference(
     values: Float[np.ndarray, " n"], other: float, error: float, m: int, level: float = LEVEL
 ) -> Interval:
-    """The mean of two or more values less another mean, with its two-sided interval (Welch 1947), of 95 % unless told.
+    """The mean of some values less another mean, with its two-sided interval (Welch 1947).
 
-    `error` is the standard error of the other mean, over m values; where it is NaN, those are taken to scatter as these do.
+    Args:
+        values: two or more values.
+        other: the other mean.
+        error: the standard error of the other mean. Where it is NaN, the m values are taken to
+            scatter as `values` do.
+        m: the number of values of the other mean.
+        level: the confidence level.
     """
     from scipy.stats import t
 
-    n, variance, known = len(values), float(values.var(ddof=1)), not np.isnan(error)
-    own, others = variance / n, error**2 if known else variance / m
+    n = len(values)
+    variance = float(values.var(ddof=1))
+    known = not np.isnan(error)
+    own = variance / n
+    others = error**2 if known else variance / m
     freedom: float = n - 1
+    # Welch's degrees of freedom are 0 / 0 where neither side varies
     if known and own + others:
         freedom = (own + others) ** 2 / (own**2 / (n - 1) + others**2 / (m - 1))
-    mean, half = (
-        float(values.mean()) - other,
-        float(t.ppf((1 + level) / 2, freedom) * np.sqrt(own + others)),
-    )
+    mean = float(values.mean()) - other
+    half = float(t.ppf((1 + level) / 2, freedom) * np.sqrt(own + others))
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -122,7 +159,7 @@ def significance(p: float) -> str:
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation of n pairs with its two-sided p-value; NaN where there is none."""
+    """Spearman's rank correlation of n pairs with its two-sided p-value; NaN for no test."""
 
     rho: float
     p: float
@@ -135,17 +172,32 @@ class Correlation(NamedTuple):
 
 
 def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> Correlation:
-    """Spearman's rho, from three pairs on, and p, from four on: of three, a perfect order comes by chance once in three times.
+    """Spearman's rank correlation of pairs.
 
-    There is no rho where all values of one side are equal. Up to `EXACT` pairs p is the share of orders with such a rho.
+    There is a rho from three pairs on, unless all values of one side are equal, and a p-value from
+    four on: three pairs are in perfect order by chance once in three times. Up to `EXACT` pairs, p
+    is the share of orders whose rho is at least as large in size.
     """
-    from scipy.stats import rankdata, spearmanr
+    from scipy.stats import spearmanr
 
-    n, nan = len(a), float("nan")
+    n = len(a)
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return Correlation(nan, nan, n)
+        return Correlation(_NAN, _NAN, n)
     rho, p = map(float, spearmanr(a, b))
     if n <= EXACT:
-        x, y = (ranks - ranks.mean() for ranks in (rankdata(a), rankdata(b)))
-        p = float(np.mean(abs(np.array(list(itertools.permutations(x))) @ y) >= abs(x @ y) - 1e-9))
-    return Correlation(rho, p if n > 3 else nan, n)
+        p = _exact_p(a, b)
+    return Correlation(rho, p if n > 3 else _NAN, n)
+
+
+def _exact_p(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    """The share of orders of the pairs whose rank correlation is at least as large in size."""
+    from scipy.stats import rankdata
+
+    x = rankdata(a)
+    y = rankdata(b)
+    x = x - x.mean()
+    y = y - y.mean()
+    orders = np.array(list(itertools.permutations(x)))
+    # products that differ by rounding alone count as equal
+    as_far = abs(orders @ y) >= abs(x @ y) - 1e-9
+    return float(np.mean(as_far))

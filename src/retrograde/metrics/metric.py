@@ -7,14 +7,19 @@ import numpy as np
 from jaxtyping import Float
 
 R = Float[np.ndarray, "*replicates rows tasks"]
+"""One accuracy matrix, or a stack of them."""
 
 
 Score = Float[np.ndarray, "*replicates"]
-"""Of one matrix a number, of a stack of them one each."""
+"""One number for one matrix, one number each for a stack."""
 
 
 class Metric(NamedTuple):
-    """A score's name, version and source; `needs` says what `of` takes: matrices, alone or in stacks, or one course."""
+    """A score with its name, version and source.
+
+    `of` computes it. `needs` names the arguments of `of`: matrices, alone or in stacks, or one
+    course. `what` describes the score in tables.
+    """
 
     name: str
     of: Callable[..., Any]

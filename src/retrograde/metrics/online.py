@@ -1,11 +1,13 @@
-"""Scores of the whole way along a stream, not of task ends alone: pure functions of the accuracies at every test on it.
+"""Scores of online accuracy: pure functions of the accuracies at every test along a stream.
 
-A[n, i] is the accuracy on task i at test n, of the course of one replicate; tests come every so many steps (`test_every`) and
-at task ends. e_k is the test at the end of task k, and test 0 comes before any training.
+A[n, i] is the accuracy on task i at test n, in the course of one replicate. Tests come every
+`test_every` steps and at task ends. e_k is the test at the end of task k, and test 0 comes before
+any training.
 """
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -15,95 +17,134 @@ from retrograde.records.online_accuracy import Course
 
 
 def average_anytime_accuracy(course: Course) -> float:
-    """Over all tests after the first, the mean of the mean accuracy on the tasks so far, the one in training included."""
-    so_far = [
-        row[: task + 1].mean() for task, row in zip(course.task, course.accuracy, strict=True)
-    ]
+    """Mean accuracy on the tasks so far, over all tests after the first.
+
+    The task in training is among the tasks so far.
+    """
+    tests = zip(course.task, course.accuracy, strict=True)
+    so_far = [row[: task + 1].mean() for task, row in tests]
+    # test 0 comes before any training
     return float(np.mean(so_far[1:]))
 
 
 def min_acc(course: Course) -> float:
-    """1/(T-1) sum_{i<T} min_{n > e_i} A[n, i]: how low a task ever falls once another is learned."""
+    """Mean of the lowest accuracy on a task after its end: 1/(T-1) sum_{i<T} min_{n > e_i} A[n, i].
+
+    NaN for one task.
+    """
     accuracy = course.accuracy
-    return _mean([accuracy[end + 1 :, task].min() for task, end in enumerate(course.ends[:-1])])
+    earlier = enumerate(course.ends[:-1])
+    lowest = [accuracy[end + 1 :, task].min() for task, end in earlier]
+    return _mean(lowest)
 
 
 def wc_acc(course: Course) -> float:
-    """1/T A[e_T, T] + (1 - 1/T) min-ACC: the worst case of the earlier tasks, beside the last one."""
-    tasks, last = len(course.tests), float(course.accuracy[-1, -1])
-    return last if tasks == 1 else last / tasks + (1 - 1 / tasks) * min_acc(course)
+    """Worst-case accuracy: 1/T A[e_T, T] + (1 - 1/T) min-ACC.
+
+    It combines the last task at its end with the worst case of the earlier ones.
+    """
+    tasks = len(course.tests)
+    last = float(course.accuracy[-1, -1])
+    if tasks == 1:
+        return last
+    return last / tasks + (1 - 1 / tasks) * min_acc(course)
 
 
 def stability_gap(course: Course) -> float:
-    """The mean of A[e_k, i] - min_{e_k <= n <= e_(k+1)} A[n, i] over each switch to task k + 1 and each task i <= k.
+    """Largest fall of an earlier task while the next one is learned, at least 0.
 
-    By how much a task falls below what it was at the switch, at worst while the next task is learned; at least 0. It does not
-    ask whether that comes back: see `recovery`.
+    The mean of A[e_k, i] - min_{e_k <= n <= e_(k+1)} A[n, i] over each switch to task k + 1 and
+    each task i <= k. It does not say if the fall is made up for: see `recovery`.
     """
-    return _mean([way[0] - way.min() for way in _after_switches(course)])
+    falls = [curve[0] - curve.min() for curve in _after_switches(course)]
+    return _mean(falls)
 
 
 def recovery(course: Course) -> float:
-    """The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i], likewise, over the stability gap.
+    """Share of the stability gap that is made up for when the next task ends.
 
-    The share of the fall that is made up for when that task ends; NaN where nothing fell.
+    The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i] over the same switches and tasks
+    as in `stability_gap`, divided by that gap. NaN where nothing fell.
     """
     gap = stability_gap(course)
-    return (
-        _mean([way[-1] - way.min() for way in _after_switches(course)]) / gap
-        if gap
-        else float("nan")
-    )
+    if not gap:
+        return float("nan")
+    rises = [curve[-1] - curve.min() for curve in _after_switches(course)]
+    return _mean(rises) / gap
 
 
 def windowed_forgetting(course: Course, window: int) -> float:
-    """1/T sum_i max A[m, i] - A[n, i] over tests m < n less than so many steps apart: the steepest fall, at least 0.
+    """Steepest fall of a task within a window: 1/T sum_i max A[m, i] - A[n, i], at least 0.
 
-    From before its training on. NaN where two tests that follow each other are not.
+    The maximum is over tests m < n, from before training on.
+
+    Args:
+        course: the accuracies along a stream.
+        window: m and n are less than this number of steps apart. The score is NaN where two
+            consecutive tests are not.
     """
-    return float(np.mean([_steepest(course, -way, window) for way in course.accuracy.T]))
+    falls = [_steepest(course, -curve, window) for curve in course.accuracy.T]
+    return float(np.mean(falls))
 
 
 def windowed_plasticity(course: Course, window: int) -> float:
-    """The same of A[n, i] - A[m, i]: the steepest rise."""
-    return float(np.mean([_steepest(course, way, window) for way in course.accuracy.T]))
+    """Steepest rise of a task within a window: as `windowed_forgetting`, of A[n, i] - A[m, i]."""
+    rises = [_steepest(course, curve, window) for curve in course.accuracy.T]
+    return float(np.mean(rises))
 
 
 def learning_curve_area(course: Course, beta: int) -> float:
-    """The mean over tasks of the mean accuracy on a task at the tests after 0 to beta steps of its training.
+    """Mean accuracy on a task at the tests after 0 to beta steps of its training, over all tasks.
 
-    1/(beta+1) sum_b Z_b where every step is tested. NaN where there is no test after beta steps of each task.
+    It is 1/(beta+1) sum_b Z_b where every step is tested, and NaN where some task has no test after
+    beta steps.
     """
-    areas, accuracy, step = [], course.accuracy, np.array(course.step)
-    for task, start in enumerate([0, *course.ends[:-1]]):
-        early = slice(start, course.ends[task] + 1)
-        since = step[early] - step[start]
-        areas.append(accuracy[early, task][since <= beta].mean() if beta in since else np.nan)
+    accuracy = course.accuracy
+    step = np.array(course.step)
+    starts = [0, *course.ends[:-1]]
+    areas = []
+    for task, (start, end) in enumerate(zip(starts, course.ends, strict=True)):
+        during = slice(start, end + 1)
+        since = step[during] - step[start]
+        early = accuracy[during, task][since <= beta]
+        # without a test at beta the mean would be of a shorter curve
+        areas.append(early.mean() if beta in since else np.nan)
     return float(np.mean(areas))
 
 
 def _after_switches(course: Course) -> Iterator[Float[np.ndarray, " test"]]:
-    """For each switch and each task before it: its accuracy from there to the end of the next task."""
+    """The accuracy on an earlier task from a switch to the end of the next task.
+
+    One curve for each switch and each task before it.
+    """
     accuracy = course.accuracy
-    for number, (start, end) in enumerate(zip(course.ends, course.ends[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(course.ends)):
         yield from accuracy[start : end + 1, : number + 1].T
 
 
-def _steepest(course: Course, way: Float[np.ndarray, " test"], window: int) -> float:
-    step, lags = np.array(course.step), range(1, min(window, len(course.step)))
+def _steepest(course: Course, curve: Float[np.ndarray, " test"], window: int) -> float:
+    """The largest rise of a curve between tests less than `window` steps apart, at least 0."""
+    step = np.array(course.step)
     if np.diff(step).max(initial=0) >= window:
         return float("nan")
-    rises = [(way[lag:] - way[:-lag])[step[lag:] - step[:-lag] < window] for lag in lags]
-    found = np.concatenate([np.empty(0), *rises])
-    found = found[np.isfinite(found)]
-    return float(found.max(initial=0)) if len(found) else float("nan")
+    rises = [np.empty(0)]
+    # tests are at least one step apart, so that no longer lag fits into the window
+    for lag in range(1, min(window, len(step))):
+        close = step[lag:] - step[:-lag] < window
+        differences = curve[lag:] - curve[:-lag]
+        rises.append(differences[close])
+    every = np.concatenate(rises)
+    known = every[np.isfinite(every)]
+    return float(known.max(initial=0)) if len(known) else float("nan")
 
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-_WINDOWS, _BETA, _DE_LANGE = (10, 100), 10, "De Lange et al. 2023"
+_WINDOWS = (10, 100)
+_BETA = 10
+_DE_LANGE = "De Lange et al. 2023"
 METRICS = (
     Metric(
         "AAA",

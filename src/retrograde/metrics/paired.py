@@ -1,4 +1,4 @@
-"""Rivals compared on replicates that share seed, class order and data order: paired tests, and who leads."""
+"""Paired tests between strategies on replicates that share seed, class order and data order."""
 
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -12,30 +12,35 @@ from retrograde.metrics.intervals import LEVEL, BySeed
 K = TypeVar("K", bound=Hashable)
 ALPHA = 1 - LEVEL
 FEWEST = 5
-"""Pairs below which nothing is said: a t-test of two or three differences rests on a spread that is hardly known."""
+"""Pairs below which there is no test: the spread of two or three differences is hardly known."""
 ROUNDING = 1e-12
-"""Differences up to this come from rounding; of means above 1, up to so much of their size."""
+"""Differences up to this come from rounding; for means above 1, up to this share of their size."""
 EVERY = 16
-"""Pairs up to which the sign-flip test takes every pattern of signs."""
+"""Largest number of pairs for which the sign-flip test takes every pattern of signs."""
 PATTERNS = 10_000
-"""Patterns of signs that the test takes beyond."""
+"""Patterns of signs that the test takes for more pairs."""
 BLOCK = 10**6
-"""Pairs of rivals tested at once, for the memory's sake."""
+"""Pairs of rivals tested at once, which limits the memory needed."""
 BOLD = (
-    "Bold: the best mean of a column and every strategy that is not told from it, where at least one is; told apart is p < "
-    "0.05 of a paired t-test on the shared seeds after Holm's correction over all pairs of a column, from five replicates on "
+    "Bold: the best mean of a column and every strategy that is not told from it, where at least "
+    "one is; told apart is p < 0.05 of a paired t-test on the shared seeds after Holm's correction "
+    "over all pairs of a column, from five replicates on "
     "(where all differences are equal, p is the least that a sign-flip test can reach). "
     "Upper bounds (†) and strategies with fewer replicates than another do not compete."
 )
-"""What a table says of its bold numbers: those that `leaders` finds among the rivals that compete."""
+"""The note of a table on its bold numbers, which `leaders` finds among the rivals that compete."""
 
 
 def paired_p(differences: Float[np.ndarray, "*tests seeds"]) -> Float[np.ndarray, "*tests"]:
-    """The two-sided p-values of paired t-tests, without the seeds that are NaN.
+    """The two-sided p-values of paired t-tests.
 
-    1 where all pairs are equal, NaN where there are fewer than two. Where all differ by the same amount, p is the least that
-    a sign-flip test of as many pairs can reach: scores are counts, so equal differences are common near the ceiling, and a
-    t-test would take their lack of spread for certainty.
+    Args:
+        differences: the difference of each pair; NaN for a seed that is missing.
+
+    Returns:
+        One p-value for each test: 1 where all pairs are equal, NaN where there are fewer than two.
+        Where all pairs differ by the same amount, p is the least that a sign-flip test of as many
+        pairs can reach.
     """
     from scipy.special import stdtr
 
@@ -43,44 +48,58 @@ def paired_p(differences: Float[np.ndarray, "*tests seeds"]) -> Float[np.ndarray
     n = there.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(there, differences, 0).sum(axis=-1) / n
-        spread = np.sqrt(
-            (np.where(there, differences - mean[..., None], 0) ** 2).sum(axis=-1) / (n - 1)
-        )
+        deviations = np.where(there, differences - mean[..., None], 0)
+        spread = np.sqrt((deviations**2).sum(axis=-1) / (n - 1))
         p = 2 * stdtr(n - 1, -abs(mean) / (spread / np.sqrt(n)))
+    # Scores are counts, so equal differences are common near the ceiling. A t-test would take
+    # their lack of spread for certainty.
     without_spread = spread <= ROUNDING * np.maximum(abs(mean), 1)
-    p = np.where(without_spread, np.where(abs(mean) <= ROUNDING, 1, _least_p(np.asarray(n))), p)
+    substitute = np.where(abs(mean) <= ROUNDING, 1, _least_p(np.asarray(n)))
+    p = np.where(without_spread, substitute, p)
     return np.where(n < 2, np.nan, p)
 
 
 def sign_flip_p(differences: Float[np.ndarray, "tests n"]) -> Float[np.ndarray, " tests"]:
-    """The two-sided p-values of paired sign-flip tests: the share of patterns of signs whose mean is as far from 0.
+    """The two-sided p-values of paired sign-flip tests; NaN where there are no pairs.
 
-    They suppose only that a difference is as likely as its opposite. NaN where there are no pairs.
+    A p-value is the share of patterns of signs whose mean is as far from 0. The test supposes only
+    that a difference is as likely as its opposite.
     """
     tests, n = differences.shape
     if n == 0:
         return np.full(tests, np.nan)
-    signs, found = _signs(n), np.empty(tests)
+    signs = _signs(n)
+    p = np.empty(tests)
     size = max(1, 10 * BLOCK // len(signs))
     for start in range(0, tests, size):
         block = differences[start : start + size]
-        sums = abs(block @ signs.T)  # the first pattern is the differences as they are
-        least = sums[:, :1] - n * ROUNDING * np.maximum(abs(block).max(axis=1, keepdims=True), 1)
-        found[start : start + size] = np.mean(sums >= least, axis=1)
-    return found
+        sums = abs(block @ signs.T)
+        largest = abs(block).max(axis=1, keepdims=True)
+        # the first pattern is the differences as they are
+        least = sums[:, :1] - n * ROUNDING * np.maximum(largest, 1)
+        p[start : start + size] = np.mean(sums >= least, axis=1)
+    return p
 
 
 @cache
 def _signs(n: int) -> Float[np.ndarray, "patterns n"]:
-    """Every pattern of signs that begins with +, the others being their opposites; of many pairs, 9 999 by chance and all +."""
+    """Patterns of signs, all + first.
+
+    Up to `EVERY` pairs these are all that have one sign fixed; the others are their opposites. For
+    more pairs they are drawn by chance, always the same.
+    """
     if n > EVERY:
-        by_chance = np.random.default_rng(0).choice([-1.0, 1.0], size=(PATTERNS - 1, n))
+        random = np.random.default_rng(0)
+        by_chance = random.choice([-1.0, 1.0], size=(PATTERNS - 1, n))
         return np.concatenate([np.ones((1, n)), by_chance])
-    return np.asarray(1.0 - 2 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1))
+    # bit i of a pattern's number is 1 where sign i is -
+    numbers = np.arange(2 ** (n - 1))[:, None]
+    bits = numbers >> np.arange(n) & 1
+    return np.asarray(1.0 - 2 * bits)
 
 
 def least_p(n: int) -> float:
-    """The smallest p-value that a sign-flip test of n pairs can reach; NaN where there are none."""
+    """The smallest p-value that a sign-flip test of n pairs can reach; NaN for no pairs."""
     return float(_least_p(np.array(n)))
 
 
@@ -94,45 +113,59 @@ def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
     adjusted = np.full(len(p), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    remaining = np.arange(len(order), 0, -1)
+    # a larger p-value is not corrected to less than a smaller one
+    increasing = np.maximum.accumulate(p[order] * remaining)
+    adjusted[order] = np.minimum(increasing, 1)
     return adjusted
 
 
 def p_text(p: float) -> str:
-    """A p-value as a table has it."""
+    """The text of a p-value in a table."""
     if np.isnan(p):
         return "–"
     return f"{p:.3g}" if p >= 1e-4 else "< 0.0001"
 
 
 class Pairs(NamedTuple):
-    """Every pair of rivals, by their places, with the p-value of the paired t-test, plain and corrected for all pairs."""
+    """Every pair of rivals with the p-value of its paired t-test.
+
+    first, second: the places of the two rivals.
+    ahead: the mean of the first less the mean of the second.
+    p: the plain p-value; NaN where there is no test.
+    corrected: the p-value after Holm's correction over all pairs.
+    """
 
     first: Int[np.ndarray, " pairs"]
     second: Int[np.ndarray, " pairs"]
-    ahead: Float[
-        np.ndarray, " pairs"
-    ]  # by how much the mean of the first is above that of the second
+    ahead: Float[np.ndarray, " pairs"]
     p: Float[np.ndarray, " pairs"]
     corrected: Float[np.ndarray, " pairs"]
 
     def above(self, higher_is_better: bool) -> Bool[np.ndarray, "rivals rivals"]:
-        """Whether one rival is told from another, and better."""
+        """True where the rival of a row is significantly better than that of a column."""
         rivals = int(self.second.max(initial=0)) + 1
-        better, told = np.zeros((rivals, rivals), dtype=bool), self.corrected < ALPHA
+        significant = self.corrected < ALPHA
+        # each pair stands once in the list, so that it is entered in both directions
         first = (self.ahead > 0) == higher_is_better
-        better[self.first, self.second], better[self.second, self.first] = (
-            told & first,
-            told & ~first,
-        )
+        better = np.zeros((rivals, rivals), dtype=bool)
+        better[self.first, self.second] = significant & first
+        better[self.second, self.first] = significant & ~first
         return better
 
 
 def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
-    """Every rival tested against every other on the seeds that both have; there is no test on fewer than `FEWEST`."""
+    """Test every rival against every other on the seeds that both have.
+
+    There is no test on fewer than `FEWEST` seeds.
+
+    Args:
+        scores: one row for each rival; NaN for a seed that is missing.
+    """
     first, second = np.triu_indices(len(scores), 1)
     ahead, p = np.full((2, len(first)), np.nan)
-    for start in range(0, len(first) if scores.shape[1] >= FEWEST else 0, BLOCK):
+    tested = len(first) if scores.shape[1] >= FEWEST else 0
+    for start in range(0, tested, BLOCK):
         block = slice(start, start + BLOCK)
         differences = scores[first[block]] - scores[second[block]]
         n = (~np.isnan(differences)).sum(axis=-1)
@@ -142,39 +175,51 @@ def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
 
 
 def whole(values: Mapping[K, BySeed]) -> dict[K, BySeed]:
-    """Those with as many seeds as the one with most: if another lost some, its mean would be of those that went well."""
+    """The rivals with as many seeds as the one with most.
+
+    The mean of a rival that lost some seeds would be over those that went well.
+    """
     most = max(map(len, values.values()), default=0)
     return {key: value for key, value in values.items() if len(value) == most}
 
 
 def by_seed(values: Mapping[K, BySeed]) -> Float[np.ndarray, "rivals seeds"]:
-    """The values as rows, one column a seed; NaN where there is none."""
+    """The values as an array, a row for each rival, a column for each seed; NaN for no value."""
     seeds = sorted(set().union(*values.values()))
     scores = [[value.get(seed, np.nan) for seed in seeds] for value in values.values()]
+    # the shape is given because there may be no rival
     return np.array(scores, dtype=float).reshape(len(values), len(seeds))
 
 
 def leaders(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
-    """Of whole rivals with a value for each seed, the best mean and all that are not told from it, if some rival is.
+    """The rival with the best mean and all that do not differ significantly from it.
 
-    Told apart: p < 0.05 of a paired t-test after Holm's correction over all pairs. Where rivals are equal and their scores
-    normal, any leads with a probability of at most 5 %. Simulated stores of scores that are counts of few errors keep to that,
-    if there are six rivals or more; of two rivals one leads in up to 5.4 %.
+    Rivals compete if they are whole (see `whole`). Two differ significantly if p < 0.05 in a paired
+    t-test after Holm's correction over all pairs. If no rival is significantly worse than the best,
+    there are no leaders.
+
+    Where rivals are equal and their scores normal, there are leaders with a probability of at most
+    5 %. Simulated stores of scores that are counts of few errors keep to that with six rivals or
+    more; with two rivals, one leads in up to 5.4 %.
     """
     rivals = whole(values)
-    keys, scores = list(rivals), by_seed(rivals)
+    keys = list(rivals)
+    scores = by_seed(rivals)
     if len(keys) < 2 or scores.shape[1] < FEWEST:
         return set()
     means = np.nanmean(scores, axis=1) * (1 if higher_is_better else -1)
-    best, pairs = int(means.argmax()), all_pairs(scores)
+    best = int(means.argmax())
+    pairs = all_pairs(scores)
     worse = pairs.above(higher_is_better)[best]
-    lacking = np.isnan(pairs.p)  # no seeds in common
-    untested = {
-        *pairs.second[lacking & (pairs.first == best)],
-        *pairs.first[lacking & (pairs.second == best)],
-    }
-    return (
-        {key for i, key in enumerate(keys) if not worse[i] and i not in untested}
-        if worse.any()
-        else set()
-    )
+    if not worse.any():
+        return set()
+    excluded = {*np.flatnonzero(worse), *_untested(pairs, best)}
+    return {key for place, key in enumerate(keys) if place not in excluded}
+
+
+def _untested(pairs: Pairs, rival: int) -> set[int]:
+    """The places of rivals that share too few seeds with one rival for a test."""
+    lacking = np.isnan(pairs.p)
+    after = pairs.second[lacking & (pairs.first == rival)]
+    before = pairs.first[lacking & (pairs.second == rival)]
+    return {*before.tolist(), *after.tolist()}

@@ -1,4 +1,4 @@
-"""Strategies over several benchmarks: who is ranked, average ranks, Friedman's test and Nemenyi's critical difference."""
+"""Rankings of strategies over several benchmarks: average ranks, Friedman's and Nemenyi's tests."""
 
 import itertools
 import math
@@ -17,19 +17,25 @@ from retrograde.metrics.intervals import LEVEL, BySeed, over_seeds, significance
 from retrograde.metrics.paired import FEWEST, all_pairs, by_seed, whole
 
 DIGITS = 12
-"""Scores that agree so far share a rank; the rest is rounding."""
+"""Decimal places in which scores agree that share a rank; the rest is rounding."""
 
 
 MOST = 500_000
-"""Sums of ranks that the exact p-value of Friedman's test looks at in one step; beyond, orders are drawn."""
+"""Largest number of sums of ranks in one step of the exact p-value of Friedman's test.
+
+Beyond it, orders are drawn by chance.
+"""
 
 
 DRAWN = 10_000
-"""Orders of every benchmark that are drawn where they are too many to count."""
+"""Orders of every benchmark that are drawn where there are too many to count."""
 
 
 WORK = 100_000_000
-"""Ranks that are drawn in all, some seconds' work; where there are so many, a tenth of `DRAWN` does at the least."""
+"""Ranks that are drawn in all, which takes some seconds.
+
+With very many ranks fewer orders are drawn, at least a tenth of `DRAWN`.
+"""
 
 
 Scores = Float[np.ndarray, "benchmarks strategies"]
@@ -43,7 +49,7 @@ class Friedman(NamedTuple):
 
     chi2: float
     p: float
-    draws: int = 0  # the orders by chance that p is of; 0 where it is of all
+    draws: int = 0  # the number of orders drawn by chance; 0 where p is over all orders
 
     @property
     def significance(self) -> str:
@@ -53,26 +59,26 @@ class Friedman(NamedTuple):
     @property
     def method(self) -> str:
         """The orders that p is a share of, in words."""
-        return (
-            f"over {self.draws} orders of the ranks by chance"
-            if self.draws
-            else "exact, over all orders of the ranks"
-        )
+        if self.draws:
+            return f"over {self.draws} orders of the ranks by chance"
+        return "exact, over all orders of the ranks"
 
 
 def ranks(scores: Scores) -> Scores:
-    """Ranks on each benchmark, 1 for the highest score; equal scores share the mean of theirs."""
+    """Ranks on each benchmark, 1 for the highest score; equal scores share their mean rank."""
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(-scores.round(DIGITS), axis=1))
 
 
 def friedman(scores: Scores) -> Friedman:
-    """Test whether average ranks differ more than by chance: from three strategies and two benchmarks on.
+    """Test if average ranks differ more than by chance.
 
-    The p-value is the share of orders whose rank sums differ as much, when every order of each benchmark's ranks, ties
-    included, is as likely as any other. It counts all orders where that is feasible, else it draws `DRAWN` of them, or fewer
-    where there are very many ranks. The approximation by a chi-squared distribution, poor for few benchmarks, is not used.
+    There is a test from three strategies and two benchmarks on. The p-value is the share of orders
+    whose rank sums differ as much, when every order of each benchmark's ranks, ties included, is as
+    likely as any other. It counts all orders where that is feasible. Else it draws `DRAWN` of them,
+    or fewer where there are very many ranks. The approximation by a chi-squared distribution, poor
+    for few benchmarks, is not used.
     """
     from scipy.stats import friedmanchisquare
 
@@ -80,7 +86,8 @@ def friedman(scores: Scores) -> Friedman:
     benchmarks, strategies = rounded.shape
     if strategies < 3 or benchmarks < 2 or np.all(np.ptp(rounded, axis=1) == 0):
         return Friedman(float("nan"), float("nan"))
-    doubled = (2 * ranks(scores)).astype(int)  # shared ranks are halves
+    # shared ranks are halves, and integers are compared without rounding
+    doubled = (2 * ranks(scores)).astype(int)
     chi2 = float(friedmanchisquare(*rounded.T).statistic)
     exact = _exact_p(doubled)
     if exact is not None:
@@ -90,24 +97,26 @@ def friedman(scores: Scores) -> Friedman:
 
 
 def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
-    """Count every order, benchmark by benchmark; None where that is too much.
+    """The p-value over every order, counted benchmark by benchmark; None where that is too much.
 
-    Only the sums of each strategy's ranks count, whichever strategy has which. So equal sets of sums are one state, and the
-    first benchmark's order may stand as it is.
+    Only the set of the strategies' rank sums matters, not which strategy has which. So equal sets
+    of sums are one state, and the first benchmark's order is fixed.
     """
     strategies = doubled.shape[1]
     states = np.sort(doubled[:1], axis=1)
     share = np.ones(1)
     orders = math.factorial(strategies)
     most = 2 * strategies * len(doubled)
+    # the code of a state in `_merged` has to fit into an integer
+    codable = (most + 1) ** strategies <= np.iinfo(int).max
     for row in doubled[1:]:
-        if len(states) * orders > MOST or (most + 1) ** strategies > np.iinfo(int).max:
+        if len(states) * orders > MOST or not codable:
             return None
-        sums = states[:, None] + np.array(list(itertools.permutations(row)))
-        states, share = _merged(
-            sums.reshape(-1, strategies), np.repeat(share / orders, orders), most
-        )
-    return float(share[_spread(states) >= _spread(doubled.sum(axis=0))].sum())
+        permuted = np.array(list(itertools.permutations(row)))
+        sums = (states[:, None] + permuted).reshape(-1, strategies)
+        states, share = _merged(sums, np.repeat(share / orders, orders), most)
+    as_far = _spread(states) >= _spread(doubled.sum(axis=0))
+    return float(share[as_far].sum())
 
 
 def _merged(
@@ -115,15 +124,14 @@ def _merged(
 ) -> tuple[Int[np.ndarray, "merged strategies"], Float[np.ndarray, " merged"]]:
     """The distinct sets of sums, none above `most`, each with the share of all that have it."""
     ordered = np.sort(sums, axis=1)
-    code = ordered @ (most + 1) ** np.arange(
-        sums.shape[1]
-    )  # one number for each set: far faster than whole rows
+    # one number for each set: far faster than unique rows
+    code = ordered @ (most + 1) ** np.arange(sums.shape[1])
     _, first, place = np.unique(code, return_index=True, return_inverse=True)
     return ordered[first], np.bincount(place, weights=share)
 
 
 def _drawn_p(doubled: Int[np.ndarray, "benchmarks strategies"], draws: int) -> float:
-    """The share among orders drawn by chance, always the same, and the one that was found."""
+    """The p-value over the observed order and others drawn by chance, always the same."""
     random = np.random.default_rng(0)
     sums = np.zeros((draws - 1, doubled.shape[1]), dtype=int)
     for row in doubled:
@@ -133,30 +141,42 @@ def _drawn_p(doubled: Int[np.ndarray, "benchmarks strategies"], draws: int) -> f
 
 
 def _spread(sums: Int[np.ndarray, "*states strategies"]) -> Int[np.ndarray, "*states"]:
-    """The sum of squares of rank sums: Friedman's statistic grows with it, since their total and the ties are given."""
+    """The sum of squares of rank sums.
+
+    Friedman's statistic grows with it, since their total and the ties are given.
+    """
     return np.asarray((sums**2).sum(axis=-1))
 
 
 @cache
 def critical_difference(strategies: int, benchmarks: int, level: float = LEVEL) -> float:
-    """The difference from which on two average ranks are told apart, at 5 % over all pairs (Nemenyi 1963)."""
+    """The least significant difference of two average ranks, over all pairs (Nemenyi 1963)."""
     from scipy.stats import studentized_range
 
     q = studentized_range.ppf(level, strategies, np.inf) / np.sqrt(2)
-    return float(q * np.sqrt(strategies * (strategies + 1) / (6 * benchmarks)))
+    error = np.sqrt(strategies * (strategies + 1) / (6 * benchmarks))
+    return float(q * error)
 
 
 def tied_groups(
     average: Float[np.ndarray, " strategies"], critical: float
 ) -> list[tuple[float, float]]:
-    """The largest groups of two and more average ranks that are closer than the critical difference, as first and last rank."""
+    """The largest groups of average ranks that are closer than the critical difference.
+
+    Returns:
+        The first and last rank of each group of two and more.
+    """
     ordered = np.sort(average)
-    last = [float(ordered[ordered - rank < critical].max()) for rank in ordered]
-    spans = list(zip(map(float, ordered), last, strict=True))
-    return [
-        span for i, span in enumerate(spans)
-        if (ordered <= span[1])[i:].sum() > 1 and (i == 0 or spans[i - 1][1] < span[1])
-    ]  # fmt: skip
+    groups = []
+    end_before = -np.inf
+    for place, first in enumerate(ordered):
+        end = float(ordered[ordered - first < critical].max())
+        size = (ordered[place:] <= end).sum()
+        # a group with the end of the one before lies within that one
+        if size > 1 and end_before < end:
+            groups.append((float(first), end))
+        end_before = end
+    return groups
 
 
 Contests = Mapping[str, Mapping[str, BySeed]]
@@ -164,34 +184,43 @@ Contests = Mapping[str, Mapping[str, BySeed]]
 
 
 def names(labels: Iterable[Label]) -> dict[tuple[str, str], str]:
-    """What strategies with their settings are called over benchmarks.
+    """The display names of strategies over benchmarks, by name and settings.
 
-    By the name alone where no benchmark has it twice, so that one tuned for each benchmark is one; else with the settings.
+    A strategy is shown by its name alone where no benchmark has it twice, so that one tuned for
+    each benchmark is one strategy. Else its settings follow the name.
     """
-    found = defaultdict(set)
+    settings_of = defaultdict(set)
     for label in labels:
-        found[label.strategy, label.benchmark].add(label.settings)
-    twice = {strategy for (strategy, _), settings in found.items() if len(settings) > 1}
-    return {
-        (name, settings): f"{name} {settings}".strip() if name in twice else name
-        for (name, _), of_benchmark in found.items()
-        for settings in of_benchmark
-    }
+        settings_of[label.strategy, label.benchmark].add(label.settings)
+    twice = {strategy for (strategy, _), settings in settings_of.items() if len(settings) > 1}
+    shown = {}
+    for (name, _), of_benchmark in settings_of.items():
+        for settings in of_benchmark:
+            full = f"{name} {settings}".strip()
+            shown[name, settings] = full if name in twice else name
+    return shown
 
 
 def contests(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Contests:
-    """Who competes on each benchmark, from a frame of one metric: no upper bound, and none that lacks a replicate there."""
-    return {
-        str(benchmark): whole(
-            {called[key[1:]]: value for key, value in competing(by_strategy(on)).items()}
-        )
-        for benchmark, on in frame.groupby("benchmark", sort=True)
-    }
+    """The strategies that compete on each benchmark, with their scores.
+
+    Upper bounds do not compete, nor do strategies that lack a replicate on the benchmark.
+
+    Args:
+        frame: rows of one metric.
+        called: display names by name and settings, as `names` gives them.
+    """
+    found = {}
+    for benchmark, rows in frame.groupby("benchmark", sort=True):
+        strategies = competing(by_strategy(rows))
+        scores = {called[key[1:]]: values for key, values in strategies.items()}
+        found[str(benchmark)] = whole(scores)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The strategies that compete on every benchmark where any two do, and their mean scores there."""
+    """The strategies that compete on every benchmark where any two do, and their mean scores."""
 
     strategies: tuple[str, ...]
     benchmarks: tuple[str, ...]
@@ -220,24 +249,32 @@ class Ranking:
 
     @property
     def says_something(self) -> bool:
-        """True if some average ranks could differ by the critical difference; Friedman's test may speak where they cannot."""
+        """True if some average ranks could differ by the critical difference.
+
+        Friedman's test may be significant where they cannot.
+        """
         return self.tested and self.critical <= len(self.strategies) - 1
 
 
 def rank_strategies(found: Contests) -> Ranking:
-    """Rank the strategies that share all benchmarks; none where fewer than two do, or there are fewer than two benchmarks."""
+    """Rank the strategies that compete on all benchmarks with two or more strategies.
+
+    The ranking is empty with fewer than two such strategies or benchmarks.
+    """
     shared = {benchmark: values for benchmark, values in sorted(found.items()) if len(values) > 1}
     everywhere = sorted(set.intersection(*map(set, shared.values()))) if shared else []
     if len(shared) < 2 or len(everywhere) < 2:
-        return Ranking((), tuple(shared), np.empty((len(shared), 0)))
-    means = np.array(
-        [[over_seeds(values[name]).mean for name in everywhere] for values in shared.values()]
-    )
-    return Ranking(tuple(everywhere), tuple(shared), means)
+        nothing = np.empty((len(shared), 0))
+        return Ranking((), tuple(shared), nothing)
+    means = [[over_seeds(values[name]).mean for name in everywhere] for values in shared.values()]
+    return Ranking(tuple(everywhere), tuple(shared), np.array(means))
 
 
 class Tally(NamedTuple):
-    """Against how many rivals, counted on every benchmark, a strategy wins, is tied and loses."""
+    """The number of rivals that a strategy wins against, is tied with and loses to.
+
+    A rival counts once on every benchmark.
+    """
 
     win: int = 0
     tie: int = 0
@@ -245,14 +282,20 @@ class Tally(NamedTuple):
 
 
 def tallies(found: Contests) -> dict[str, Tally]:
-    """Wins, ties and losses, told apart as bold numbers are; no entry where nothing has enough replicates to say."""
+    """Wins, ties and losses of each strategy, by the test that decides bold numbers.
+
+    Benchmarks with fewer than two strategies or too few replicates for the test are left out.
+    """
     total: defaultdict[str, Tally] = defaultdict(Tally)
     for values in found.values():
         scores = by_seed(values)
         if len(values) < 2 or scores.shape[1] < FEWEST:
             continue
         above = all_pairs(scores).above(higher_is_better=True)
-        for name, win, loss in zip(values, above.sum(axis=1), above.sum(axis=0), strict=True):
-            more = int(win), len(values) - 1 - int(win) - int(loss), int(loss)
-            total[name] = Tally(*map(sum, zip(total[name], more, strict=True)))
+        wins = above.sum(axis=1).tolist()
+        losses = above.sum(axis=0).tolist()
+        for name, win, loss in zip(values, wins, losses, strict=True):
+            tie = len(values) - 1 - win - loss
+            before = total[name]
+            total[name] = Tally(before.win + win, before.tie + tie, before.loss + loss)
     return dict(total)

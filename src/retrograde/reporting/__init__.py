@@ -1,4 +1,4 @@
-"""Tables, figures and the page, from records alone."""
+"""Tables, figures and the page of a report, made from records alone."""
 
 import lazy_loader
 

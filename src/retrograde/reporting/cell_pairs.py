@@ -1,7 +1,7 @@
-"""What changed between two stores, cell by cell: replicates of the same cell and seed are paired."""
+"""Cells of two stores, paired by cell and seed, with verdicts on their changes."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -28,8 +28,9 @@ NEWS = (
     "only in B",
     "identical",
 )
-"""What is said of a cell, the worst first."""
+"""The verdicts on a cell, the worst first."""
 REALLY = NEWS[:3]
+"""The verdicts that count as a real change."""
 MACHINE = ("cpu", "cores", "device", "threads", "jobs")
 By = Mapping[int, Record]
 """The records of a cell in one store, by seed."""
@@ -50,12 +51,13 @@ class Change(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the corrected t-test says."""
+        """The verdict of the corrected t-test."""
         if np.isnan(self.corrected):
             return UNTESTED
         if self.corrected >= ALPHA:
             return NOISE
-        return "better" if (self.b.mean() > self.a.mean()) == ENDS[self.metric] else "worse"
+        rose = self.b.mean() > self.a.mean()
+        return "better" if rose == ENDS[self.metric] else "worse"
 
 
 @dataclass(frozen=True)
@@ -75,34 +77,41 @@ class Both:
 
     @cached_property
     def flipped(self) -> list[int]:
-        """The seeds that did not end alike."""
+        """The seeds whose status differs between A and B."""
         return [seed for seed in self.shared if self.a[seed].status != self.b[seed].status]
 
     @cached_property
     def identical(self) -> bool:
-        """Whether all seeds in both ended alike with the same counts of right answers, or the same losses."""
-        return all(_left(self.a[seed]) == _left(self.b[seed]) for seed in self.shared)
+        """True if all seeds in both have the same status and results.
+
+        Results are counts of right answers, or losses.
+        """
+        return all(_outcome(self.a[seed]) == _outcome(self.b[seed]) for seed in self.shared)
 
     @property
     def news(self) -> str:
-        """The worst that is to be said."""
+        """The worst verdict on the cell."""
         if not self.shared:
-            return (
-                "no seed in both" if self.a and self.b else "only in A" if self.a else "only in B"
-            )
+            return self._unshared
         if self.identical:
             return "identical"
-        found = [change.verdict for change in self.changes] + ["status changed"] * bool(
-            self.flipped
-        )
-        return min(found, key=NEWS.index, default=UNTESTED)
+        verdicts = [change.verdict for change in self.changes]
+        if self.flipped:
+            verdicts.append("status changed")
+        return min(verdicts, key=NEWS.index, default=UNTESTED)
+
+    @property
+    def _unshared(self) -> str:
+        """The verdict on a cell that has no seed in both stores."""
+        if self.a and self.b:
+            return "no seed in both"
+        return "only in A" if self.a else "only in B"
 
     @property
     def title(self) -> str:
         """The cell in words."""
-        return (
-            f"{self.shown.strategy} {self.shown.settings}".strip() + f" on {self.shown.benchmark}"
-        )
+        benchmark, strategy, settings = self.shown
+        return f"{strategy} {settings}".strip() + f" on {benchmark}"
 
     @property
     def shown(self) -> Label:
@@ -112,83 +121,111 @@ class Both:
 
     @property
     def remarks(self) -> str:
-        """What is to be known beside the numbers."""
-        ends = [
+        """Remarks on the seeds: changes of status, and seeds in one store alone."""
+        remarks = [
             f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.flipped
         ]
-        alone = (
-            {"A": self.a.keys() - self.b.keys(), "B": self.b.keys() - self.a.keys()}
-            if self.shared
-            else {}
-        )
-        few = [
-            f"seed{'s' * (len(s) > 1)} {', '.join(map(str, sorted(s)))} only in {store}"
-            for store, s in alone.items()
-            if s
-        ]
-        return "; ".join(ends + few)
+        # of a cell in one store alone, the verdict says it
+        if self.shared:
+            remarks += _only_in("A", self.a.keys() - self.b.keys())
+            remarks += _only_in("B", self.b.keys() - self.a.keys())
+        return "; ".join(remarks)
 
     @property
     def time_ratio(self) -> float:
-        """The training time of a step in B over that in A, where all ran alike on one machine; else NaN."""
-        a, b = ([store[seed] for seed in self.shared] for store in (self.a, self.b))
-        timed = all(
-            record.status == "done" and record.how["steps"] > 0 and record.clocks["train"] > 0
-            for record in a + b
-        )
-        if not (self.shared and timed) or len(set(map(_place, a + b))) > 1:
+        """The training time of a step in B over that in A.
+
+        NaN unless all replicates ran alike on one machine.
+        """
+        a = [self.a[seed] for seed in self.shared]
+        b = [self.b[seed] for seed in self.shared]
+        if not self.shared or not all(map(_timed, a + b)):
             return float("nan")
-        own, others = (
-            sum(float(record.clocks["train"] / record.how["steps"]) for record in store)
-            for store in (b, a)
-        )
-        return own / others
+        places = set(map(_place, a + b))
+        if len(places) > 1:
+            return float("nan")
+        return _seconds_per_step(b) / _seconds_per_step(a)
 
 
-def _left(record: Record) -> tuple[object, ...]:
+def _only_in(store: str, seeds: Iterable[int]) -> list[str]:
+    """The remark on seeds that are in one store alone; none without such seeds."""
+    names = [str(seed) for seed in sorted(seeds)]
+    if not names:
+        return []
+    noun = "seeds" if len(names) > 1 else "seed"
+    return [f"{noun} {', '.join(names)} only in {store}"]
+
+
+def _timed(record: Record) -> bool:
+    """True if a record has a training time for its steps."""
+    return record.status == "done" and record.how["steps"] > 0 and record.clocks["train"] > 0
+
+
+def _seconds_per_step(records: Sequence[Record]) -> float:
+    """The training seconds of a step, summed over replicates."""
+    return sum(float(record.clocks["train"] / record.how["steps"]) for record in records)
+
+
+def _outcome(record: Record) -> tuple[object, ...]:
+    """The parts of a record that are equal if two runs gave the same."""
     return record.status, record.correct, record.correct_told, record.course, record.adaptation
 
 
 def _place(record: Record) -> tuple[object, ...]:
+    """The machine and the mode of execution, within which times are comparable."""
     return record.machine, record.how["backend"], record.how["compiled"]
 
 
 def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:
-    """Every cell of two stores, the worst news first; p-values are corrected for all scores of all cells that changed."""
+    """Every cell of two stores, the worst verdict first.
+
+    P-values are corrected for all scores of all cells that changed.
+    """
     label = labels([*a, *b])
-    cells: defaultdict[Cell, tuple[dict[int, Record], dict[int, Record]]] = defaultdict(
-        lambda: ({}, {})
-    )
-    for store, records in enumerate((a, b)):
-        for record in records:
-            cells[record.cell][store][record.seed] = record
-    scores = [_scores(records, label) for records in (a, b)]
-    versions = [_versions(records) for records in (a, b)]
-    found = [
-        Both(label[cell], mine, others, versions=said)
-        for cell, stores in cells.items()
-        for mine, others, said in _apart(*stores, *versions)
-    ]
-    found = _corrected(
-        [
-            cell if cell.identical else replace(cell, changes=_changes(cell, *scores))
-            for cell in found
-        ]
-    )
-    return sorted(found, key=lambda cell: (NEWS.index(cell.news), cell.label))
+    scores_a = _scores(a, label)
+    scores_b = _scores(b, label)
+    cells = []
+    for cell in _paired(a, b, label):
+        changes = () if cell.identical else _changes(cell, scores_a, scores_b)
+        cells.append(replace(cell, changes=changes))
+    return sorted(_corrected(cells), key=lambda cell: (NEWS.index(cell.news), cell.label))
+
+
+def _paired(
+    a: Sequence[Record], b: Sequence[Record], label: Mapping[Cell, Label]
+) -> Iterator[Both]:
+    """Every cell of two stores by the versions of its files, without scores."""
+    versions_a = _versions(a)
+    versions_b = _versions(b)
+    of_a = _by_cell(a)
+    of_b = _by_cell(b)
+    # a cell may be in one store alone
+    for cell in dict.fromkeys([*of_a, *of_b]):
+        pairs = _apart(of_a.get(cell, {}), of_b.get(cell, {}), versions_a, versions_b)
+        for mine, theirs, versions in pairs:
+            yield Both(label[cell], mine, theirs, versions=versions)
+
+
+def _by_cell(records: Sequence[Record]) -> dict[Cell, dict[int, Record]]:
+    """The records of each cell, by seed."""
+    cells: defaultdict[Cell, dict[int, Record]] = defaultdict(dict)
+    for record in records:
+        cells[record.cell][record.seed] = record
+    return dict(cells)
 
 
 Versions = Mapping[tuple[Cell, int], str]
-"""By cell and seed, the version of the files that made a record; empty where the store has no other."""
+"""By cell and seed, the version of the files that made a record; empty for the only version."""
 
 
 def _versions(records: Sequence[Record]) -> Versions:
-    told, _ = told_apart(records)
-    parts = [(record.cell.benchmark.version, record.cell.strategy.version) for record in told]
-    return {
-        (r.cell, r.seed): ", ".join(filter(None, each))
-        for r, each in zip(records, parts, strict=True)
-    }
+    # the records come back in the same order, with versions in their cells
+    named, _ = told_apart(records)
+    versions = {}
+    for record, copy in zip(records, named, strict=True):
+        parts = (copy.cell.benchmark.version, copy.cell.strategy.version)
+        versions[record.cell, record.seed] = ", ".join(filter(None, parts))
+    return versions
 
 
 def _apart(
@@ -198,63 +235,56 @@ def _apart(
 
     A seed that is in one store alone goes with others of its version.
     """
-    own = {seed: versions_a[record.cell, seed] for seed, record in a.items()}
-    others = {seed: versions_b[record.cell, seed] for seed, record in b.items()}
-    pairs = {seed: (own[seed], others[seed]) for seed in a.keys() & b.keys()}
-    for seed, version in own.items():
-        pairs.setdefault(
-            seed, next((p for p in sorted({*pairs.values()}) if p[0] == version), (version, ""))
-        )
-    for seed, version in others.items():
-        pairs.setdefault(
-            seed, next((p for p in sorted({*pairs.values()}) if p[1] == version), ("", version))
-        )
+    of_a = {seed: versions_a[record.cell, seed] for seed, record in a.items()}
+    of_b = {seed: versions_b[record.cell, seed] for seed, record in b.items()}
+    pairs = {seed: (of_a[seed], of_b[seed]) for seed in a.keys() & b.keys()}
+    for seed, version in of_a.items():
+        alike = [pair for pair in sorted({*pairs.values()}) if pair[0] == version]
+        pairs.setdefault(seed, alike[0] if alike else (version, ""))
+    for seed, version in of_b.items():
+        alike = [pair for pair in sorted({*pairs.values()}) if pair[1] == version]
+        pairs.setdefault(seed, alike[0] if alike else ("", version))
     for pair in sorted({*pairs.values()}):
-        mine, theirs = ({s: r for s, r in store.items() if pairs[s] == pair} for store in (a, b))
-        yield (
-            mine,
-            theirs,
-            ", ".join(
-                f"{name}: {version}" for name, version in zip("AB", pair, strict=True) if version
-            ),
-        )
+        mine = {seed: record for seed, record in a.items() if pairs[seed] == pair}
+        theirs = {seed: record for seed, record in b.items() if pairs[seed] == pair}
+        named = zip("AB", pair, strict=True)
+        versions = [f"{store}: {version}" for store, version in named if version]
+        yield mine, theirs, ", ".join(versions)
 
 
 Scores = dict[tuple[Label, str], dict[int, float]]
-"""By cell and metric: each seed's score."""
+"""The score of each seed, by cell and metric."""
 
 
 def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> Scores:
-    found: Scores = defaultdict(dict)
-    for benchmark, strategy, settings, seed, _, metric, value in end_frame(
-        records, label
-    ).itertuples(index=False):
-        found[Label(benchmark, strategy, settings), metric][seed] = value
-    return found
+    scores: Scores = defaultdict(dict)
+    rows = end_frame(records, label).itertuples(index=False)
+    for benchmark, strategy, settings, seed, _, metric, value in rows:
+        scores[Label(benchmark, strategy, settings), metric][seed] = value
+    return scores
 
 
 def _changes(cell: Both, a: Scores, b: Scores) -> tuple[Change, ...]:
+    """The scores of a cell that seeds have in both stores."""
     changes = []
     for metric in ENDS:
-        ours, theirs = (scores.get((cell.label, metric), {}) for scores in (a, b))
-        seeds = [seed for seed in cell.shared if seed in ours and seed in theirs]
+        of_a = a.get((cell.label, metric), {})
+        of_b = b.get((cell.label, metric), {})
+        seeds = [seed for seed in cell.shared if seed in of_a and seed in of_b]
         if seeds:
-            changes.append(
-                Change(
-                    metric, np.array([ours[s] for s in seeds]), np.array([theirs[s] for s in seeds])
-                )
-            )
+            values_a = np.array([of_a[seed] for seed in seeds])
+            values_b = np.array([of_b[seed] for seed in seeds])
+            changes.append(Change(metric, values_a, values_b))
     return tuple(changes)
 
 
 def _corrected(cells: list[Both]) -> list[Both]:
-    corrected = iter(holm(np.array([change.p for cell in cells for change in cell.changes])))
-    return [
-        replace(
-            cell,
-            changes=tuple(
-                change._replace(corrected=float(next(corrected))) for change in cell.changes
-            ),
-        )
-        for cell in cells
-    ]
+    """The cells with p-values after Holm's correction over all changes of all cells."""
+    # a cell without a p-value is no test, and does not count in the correction
+    p = [change.p for cell in cells for change in cell.changes]
+    corrected = iter(holm(np.array(p)).tolist())
+    corrected_cells = []
+    for cell in cells:
+        changes = [change._replace(corrected=next(corrected)) for change in cell.changes]
+        corrected_cells.append(replace(cell, changes=tuple(changes)))
+    return corrected_cells

@@ -14,29 +14,34 @@ from retrograde.reporting.table import Entry, outcomes
 
 
 def row_title(key: Key) -> str:
-    """A strategy as its row in a table is called."""
+    """The title of a strategy's row in a table; † marks an upper bound."""
     upper_bound, *words = key
-    return " ".join(words).strip() + (" †" if upper_bound else "")
+    title = " ".join(words).strip()
+    return f"{title} †" if upper_bound else title
 
 
 def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, str]:
-    """Of each strategy on one benchmark, in order: how many replicates are done, and how many are not and why."""
-    found: defaultdict[Key, list[str]] = defaultdict(list)
+    """The number of replicates that are done, and of the others by status, for each strategy.
+
+    Args:
+        records: the records of one benchmark.
+        label: the labels of their cells.
+    """
+    statuses: defaultdict[Key, list[str]] = defaultdict(list)
     for record in records:
-        found[record.upper_bound, label[record.cell].strategy, label[record.cell].settings].append(
-            record.status
-        )
-    return {key: outcomes(statuses) for key, statuses in sorted(found.items())}
+        statuses[_key(record, label)].append(record.status)
+    return {key: outcomes(of_strategy) for key, of_strategy in sorted(statuses.items())}
 
 
 def done_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, int]:
     """The number of replicates that are done, for each strategy on one benchmark."""
-    keys = [
-        (r.upper_bound, label[r.cell].strategy, label[r.cell].settings)
-        for r in records
-        if r.status == "done"
-    ]
-    return dict(Counter(keys))
+    done = [_key(record, label) for record in records if record.status == "done"]
+    return dict(Counter(done))
+
+
+def _key(record: Record, label: Mapping[Cell, Label]) -> Key:
+    _, strategy, settings = label[record.cell]
+    return record.upper_bound, strategy, settings
 
 
 def percent(values: BySeed | None) -> str:
@@ -48,72 +53,87 @@ def percent(values: BySeed | None) -> str:
 
 
 def _percent(mean: float, low: float, n: int) -> str:
-    return f"{round(100 * mean, 2) + 0.0:.2f}" + (f" ± {100 * (mean - low):.2f}" if n > 1 else "")
+    # adding 0 turns -0.00 into 0.00
+    text = f"{round(100 * mean, 2) + 0.0:.2f}"
+    return f"{text} ± {100 * (mean - low):.2f}" if n > 1 else text
 
 
 def entries(
     values: Mapping[Key, BySeed], higher_is_better: bool, done: Mapping[Key, int]
 ) -> dict[Key, Entry]:
-    """For each strategy what `percent` says, bold where it is among the leaders of those that compete.
+    """The entry of each strategy: the text of `percent`, bold for leaders among those that compete.
 
-    A mean over fewer replicates than are `done`, the n of its row, says over how many.
+    Args:
+        values: the values of one metric on one benchmark.
+        higher_is_better: True if the best mean is the highest.
+        done: the n of each strategy's row. A mean over fewer replicates states its own n.
     """
-    leading, n = (
-        leaders(competing(values), higher_is_better),
-        np.array([*map(len, values.values())], dtype=int),
-    )
-    mean, low, _ = t_intervals(
-        np.array([value for mine in values.values() for value in mine.values()]), n
-    )
-    texts = map(_percent, mean.tolist(), low.tolist(), n.tolist())
+    leading = leaders(competing(values), higher_is_better)
+    n = np.array([*map(len, values.values())], dtype=int)
+    flat = [value for of_strategy in values.values() for value in of_strategy.values()]
+    # all intervals at once, since a table has hundreds
+    mean, low, _ = t_intervals(np.array(flat), n)
+    rows = zip(values, mean.tolist(), low.tolist(), n.tolist(), strict=True)
     found = {}
-    for key, text, own in zip(values, texts, n.tolist(), strict=True):
-        fewer = "" if own == done[key] else f" (n = {own})"
-        found[key] = Entry(text + fewer, key in leading)
+    for key, of_mean, of_low, count in rows:
+        fewer = "" if count == done[key] else f" (n = {count})"
+        text = _percent(of_mean, of_low, count) + fewer
+        found[key] = Entry(text, key in leading)
     return found
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
-    """A score as a table has it: in percent unless a loss; with the sign "+", as a difference."""
+    """The text of a score in a table: in percent unless a loss.
+
+    Args:
+        value: the score.
+        metric: its name.
+        sign: "+" for a difference, which then has a sign.
+    """
     if metric != "loss":
         return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
-    return (
-        f"{value:{sign}.3f}" if abs(value) < 1000 else f"{value:{sign}.2g}"
-    )  # of a strategy that all but diverged
+    # a strategy that all but diverged has a loss of many digits
+    if abs(value) >= 1000:
+        return f"{value:{sign}.2g}"
+    return f"{value:{sign}.3f}"
 
 
 def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
-    """Notes on what strategies know of a stream ahead, where the records say so."""
+    """Notes on the strategies' knowledge of the stream ahead, where the records state it."""
     ahead = {
         record.cell: record.knows
         for record in records
         if record.knows is not None and not record.cell.episodic
     }
+    know_length = {cell for cell, known in ahead.items() if "length" in known}
     by_class = {cell for cell in ahead if cell.benchmark.settings.get("scenario") == "class"}
-    long = _called(
-        {cell for cell, known in ahead.items() if "length" in known}, ahead.keys(), label
-    )
-    blind = _called({cell for cell in by_class if "classes" not in ahead[cell]}, by_class, label)
+    know_classes = {cell for cell in by_class if "classes" in ahead[cell]}
     notes = []
-    if long:
+    if know_length:
+        long = _called(know_length, ahead.keys(), label)
         notes.append(
-            f"Told ahead how many tasks or classes the whole stream has, by which a memory is shared: {long}."
+            "Told ahead how many tasks or classes the whole stream has, "
+            f"by which a memory is shared: {long}."
         )
-    if any("classes" in ahead[cell] for cell in by_class):
+    if know_classes:
+        blind = _called(by_class - know_classes, by_class, label)
         but = f", except for {blind}" if blind else ""
         notes.append(
-            "Class-incremental, a head has a unit for every class of the whole stream, and units of classes to come are in the "
-            f"loss{but}."
+            "Class-incremental, a head has a unit for every class of the whole stream, "
+            f"and units of classes to come are in the loss{but}."
         )
     return tuple(notes)
 
 
 def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> str:
-    """Some cells by their strategies' names, with settings where others of the name are not among them."""
+    """The names of some cells' strategies, in order.
+
+    A name has settings where another cell of the same name is not among them.
+    """
     others = {label[cell].strategy for cell in every - some}
-    named = {label[cell] for cell in some}
-    titles = {
-        row_title((False, each.strategy, each.settings * (each.strategy in others)))
-        for each in named
-    }
+    titles = set()
+    for cell in some:
+        _, strategy, settings = label[cell]
+        shown = settings if strategy in others else ""
+        titles.add(row_title((False, strategy, shown)))
     return ", ".join(sorted(titles))

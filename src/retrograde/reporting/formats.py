@@ -12,36 +12,44 @@ from retrograde.reporting.table import Entry, Section, Table
 
 def markdown(table: Table) -> str:
     """GitHub's Markdown, with columns aligned so that it reads as plain text too."""
+    sections = [_markdown_section(section) for section in table.sections]
     parts = [
         f"# {_markdown_text(table.title)}",
         *map(_markdown_text, table.notes),
-        *(_markdown_section(section) for section in table.sections),
+        *(sections or ["No records."]),
     ]
-    return "\n\n".join(parts if table.sections else [*parts, "No records."]) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown_section(section: Section) -> str:
-    def cell(entry: Entry) -> str:
-        text = _markdown_text(entry.text)
-        return f"**{text}**" if entry.bold else text
-
-    rows = [
-        [cell(Entry(name)) for name in section.columns],
-        *([cell(e) for e in row] for row in section.rows),
-    ]
+    rows = _rows(section, _markdown_cell)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(_padded(row, widths)) + " |" for row in rows]
-    lines.insert(
-        1, "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
-    )
-    return f"## {_markdown_text(section.heading)}\n\n" + "\n".join(lines)
+    head, *body = ["| " + " | ".join(_padded(row, widths)) + " |" for row in rows]
+    first, *others = widths
+    # a colon aligns a column to the right: all but the first, which has names
+    dashes = ["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)]
+    rule = "|" + "|".join(dashes) + "|"
+    lines = "\n".join([head, rule, *body])
+    return f"## {_markdown_text(section.heading)}\n\n{lines}"
+
+
+def _rows(section: Section, cell: Callable[[Entry], str]) -> list[list[str]]:
+    """The texts of a section, its columns' names first."""
+    head = [cell(Entry(name)) for name in section.columns]
+    body = [[cell(entry) for entry in row] for row in section.rows]
+    return [head, *body]
+
+
+def _markdown_cell(entry: Entry) -> str:
+    text = _markdown_text(entry.text)
+    return f"**{text}**" if entry.bold else text
 
 
 _MARKUP = re.compile(r"[&\\|*`<\[\]_~]")
 
 
 def _markdown_text(text: str) -> str:
-    """Escape what Markdown would read as markup; an underscore inside a word is none."""
+    """Escape markup; an underscore inside a word is none."""
     text = on_one_line(text)
     if not _MARKUP.search(text):
         return text
@@ -50,10 +58,12 @@ def _markdown_text(text: str) -> str:
 
 
 def _padded(row: list[str], widths: list[int]) -> list[str]:
-    return [
-        text.rjust(width) if i else text.ljust(width)
-        for i, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
+    """The texts of a row as wide as their columns: the first to the left, others to the right."""
+    columns = list(zip(row, widths, strict=True))
+    padded = [text.rjust(width) for text, width in columns]
+    name, width = columns[0]
+    padded[0] = name.ljust(width)
+    return padded
 
 
 def latex(table: Table) -> str:
@@ -63,57 +73,84 @@ def latex(table: Table) -> str:
 
 
 def _latex_section(table: Table, section: Section) -> str:
-    def cell(entry: Entry) -> str:
-        text = _latex_text(entry.text)
-        return rf"\textbf{{{text}}}" if entry.bold else text
-
+    head, *body = [_latex_row(row) for row in _rows(section, _latex_cell)]
+    # the first note says how to read the numbers
+    caption = " ".join([f"{table.title}: {section.heading}.", *table.notes[:1]])
+    alignment = "l" + "r" * (len(section.columns) - 1)
     lines = [
-        [cell(Entry(name)) for name in section.columns],
-        *([cell(e) for e in row] for row in section.rows),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_latex_text(caption)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
     ]
-    head, *body = (_latex_row(line) for line in lines)
-    caption = _latex_text(" ".join([f"{table.title}: {section.heading}.", *table.notes[:1]]))
-    return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(section.columns) - 1)}}}", r"\toprule", head, r"\midrule", *body,
-        r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
-    ])  # fmt: skip
+    return "\n".join(lines)
+
+
+def _latex_cell(entry: Entry) -> str:
+    text = _latex_text(entry.text)
+    return rf"\textbf{{{text}}}" if entry.bold else text
 
 
 def _latex_row(cells: list[str]) -> str:
-    """One row; the command that ends the row before would take a bracket or a star at its start for an argument."""
+    """One row of a table."""
     row = " & ".join(cells) + r" \\"
+    # the \\ that ends the row before would take a bracket or a star for its argument
     return "{}" + row if row.startswith(("[", "*")) else row
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-    "|": r"\textbar{}", "<": r"$<$", ">": r"$>$", "µ": r"$\mu$", "†": r"\textdagger{}", "×": r"$\times$", "−": "$-$",
-    "→": r"$\to$", "…": r"\dots{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "|": r"\textbar{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "µ": r"$\mu$",
+    "†": r"\textdagger{}",
+    "×": r"$\times$",
+    "−": "$-$",
+    "→": r"$\to$",
+    "…": r"\dots{}",
+}
 
 
 def _latex_text(text: str) -> str:
-    """Escape what LaTeX would read as markup; what its fonts do not have is named by its number."""
+    """Escape markup, and give characters that LaTeX's fonts lack by their code points."""
+    return "".join(map(_latex_character, text))
 
-    def one(c: str) -> str:
-        known = _LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c)
-        return known if known != c or " " <= c <= "~" or "¡" <= c <= "ſ" else f"[U+{ord(c):04X}]"
 
-    return "".join(map(one, text))
+def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    if character in "&%$#_{}":
+        return rf"\{character}"
+    # ASCII, and the letters of Latin-1 and Latin Extended-A
+    if " " <= character <= "~" or "¡" <= character <= "ſ":
+        return character
+    return f"[U+{ord(character):04X}]"
 
 
 def csv(table: Table) -> str:
-    """The tidy numbers, with all digits; a spreadsheet takes no text of it for a formula."""
-    inert = cache(_inert)  # texts repeat from row to row
+    """The tidy numbers with all digits; no text is a formula to a spreadsheet."""
+    # texts repeat from row to row
+    inert = cache(_inert)
     tidy = table.tidy.rename(columns=inert)
+    # object, unicode and byte columns may hold text
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:
         values = tidy.iloc[:, place].tolist()
-        tidy.isetitem(
-            place,
-            np.array([inert(each) if isinstance(each, str) else each for each in values], object),
-        )
+        safe = [inert(value) if isinstance(value, str) else value for value in values]
+        tidy.isetitem(place, np.array(safe, object))
     return tidy.to_csv(index=False, lineterminator="\n")
 
 
@@ -122,9 +159,10 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def _inert(value: str) -> str:
-    """A text without line breaks, and with an apostrophe before it where a spreadsheet would compute it."""
+    """A text on one line, with an apostrophe before it where a spreadsheet would compute it."""
     text = on_one_line(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    computed = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if computed else text
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": csv, "tex": latex}

@@ -1,10 +1,10 @@
-"""The report as one HTML file without outside requests: every table, figure, cell and definition of a store."""
+"""The report as one HTML file without outside requests: tables, figures, cells and definitions."""
 
 import base64
 import inspect
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from retrograde.reporting.report import Report
 
 UNSAID = ("jobs", "threads", "commit")
-"""What may differ between records of one machine and its versions."""
+"""Keys of the environment that may differ between records of one machine and its versions."""
 
 
 class Picture(NamedTuple):
-    """A figure as its file, and what it shows."""
+    """A figure as a file, with a summary of its content."""
 
     summary: str
     svg: bytes
@@ -54,41 +54,69 @@ def page(
 ) -> str:
     """The whole page; the same records, tables, figures and strategies' files give the same text.
 
-    `faults` says by name what went wrong in each result part that is left out.
+    Args:
+        made: the tables and records of the report.
+        pictures: its figures.
+        registry: the registry that knows the strategies.
+        faults: by name, the error of each result part that is left out.
     """
-    everything, tables = ordered(made.records), list(made.tables.values())
-    label = labels(everything)
-    benchmarks = _groups("benchmark", everything, label)
-    names = [group.name for group in benchmarks]
+    records = ordered(made.records)
+    tables = list(made.tables.values())
+    label = labels(records)
+    benchmarks = _groups("benchmark", records, label)
+    strategies = _groups("strategy", records, label)
+    overall, besides = _about_everything(tables, [group.name for group in benchmarks])
     shown = {
         "title": made.title,
-        "counted": _counted(everything),
+        "counted": _counted(records),
         "damaged": made.damaged,
         "faults": faults,
         "tables": tables,
-        "overall": [table for table in tables if table.sections == _overall(table, names).sections],
-        "besides": [
-            t
-            for table in tables
-            if table.sections != (t := _overall(table, names)).sections and t.sections
-        ],
-        "cells": _cells(everything, label),
-        "lost": _lost(everything, label),
+        "overall": overall,
+        "besides": besides,
+        "cells": _cells(records, label),
+        "lost": _lost(records, label),
         "benchmarks": [_benchmark(group, tables) for group in benchmarks],
-        "figures": [
-            {"summary": p.summary, "data": base64.b64encode(p.svg).decode()} for p in pictures
-        ],
-        "strategies": [
-            _strategy(group, label, registry) for group in _groups("strategy", everything, label)
-        ],
-        "environments": _environments(everything),
+        "figures": [_figure(picture) for picture in pictures],
+        "strategies": [_strategy(group, label, registry) for group in strategies],
+        "environments": _environments(records),
     }
-    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    return _rendered(shown)
+
+
+def _rendered(shown: Mapping[str, object]) -> str:
+    """The template filled in."""
     jinja = Environment(
-        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        # records and parts may come from others, so that no text of theirs is taken for HTML
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     jinja.filters["breakable"] = _breakable
-    return jinja.get_template("page.html").render(shown, contents=_contents(shown))
+    template = jinja.get_template("page.html")
+    return template.render(shown, contents=_contents(shown))
+
+
+def _about_everything(
+    tables: Sequence[Table], benchmarks: Sequence[str]
+) -> tuple[list[Table], list[Table]]:
+    """The tables about no single benchmark, and such sections of the other tables."""
+    overall = []
+    besides = []
+    for table in tables:
+        reduced = _overall(table, benchmarks)
+        if table.sections == reduced.sections:
+            overall.append(table)
+        elif reduced.sections:
+            besides.append(reduced)
+    return overall, besides
+
+
+def _figure(picture: Picture) -> dict[str, str]:
+    # a data URL makes no request
+    data = base64.b64encode(picture.svg)
+    return {"summary": picture.summary, "data": data.decode()}
 
 
 def _breakable(text: str) -> Markup:
@@ -97,7 +125,7 @@ def _breakable(text: str) -> Markup:
 
 
 def _contents(shown: Mapping[str, object]) -> list[tuple[str, str]]:
-    """The places that the page has, and what they are called."""
+    """The places that the page has, and their titles."""
     places = [
         ("overview", "overall", "Overview"),
         ("cells", "cells", "Cells"),
@@ -108,77 +136,90 @@ def _contents(shown: Mapping[str, object]) -> list[tuple[str, str]]:
         ("methods", "tables", "Methods"),
         ("environment", "environments", "Environment"),
     ]
+    # a place without content is left out of the page
     return [(place, name) for place, needs, name in places if shown[needs]]
 
 
 def _counted(records: Sequence[Record]) -> str:
+    """The numbers of replicates, cells, strategies and benchmarks, in words."""
     cells = {record.cell for record in records}
+    strategies = {cell.strategy.name for cell in cells}
+    streams = {cell.stream for cell in cells}
     statuses = Counter(record.status for record in records)
+    counts = ", ".join(f"{n} {status}" for status, n in statuses.items())
     return (
-        f"{len(records)} replicates of {len(cells)} cells: {len({cell.strategy.name for cell in cells})} strategies on "
-        f"{len({cell.stream for cell in cells})} benchmarks; "
-        + ", ".join(f"{n} {status}" for status, n in statuses.items())
+        f"{len(records)} replicates of {len(cells)} cells: "
+        f"{len(strategies)} strategies on {len(streams)} benchmarks; {counts}"
     )
 
 
 def _groups(kind: str, records: Sequence[Record], label: Mapping[Cell, Label]) -> list[Group]:
-    found = defaultdict(list)
+    """The records by a field of their labels, in order."""
+    groups = defaultdict(list)
     for record in records:
-        found[getattr(label[record.cell], kind)].append(record)
-    return [Group(f"{kind}-{i}", name, found[name]) for i, name in enumerate(sorted(found), 1)]
+        name = getattr(label[record.cell], kind)
+        groups[name].append(record)
+    return [Group(f"{kind}-{i}", name, groups[name]) for i, name in enumerate(sorted(groups), 1)]
 
 
 def _of(section: Section, benchmark: str) -> bool:
+    """True if a section is about one benchmark."""
     return section.heading == benchmark or section.heading.startswith(f"{benchmark} — ")
 
 
 def _overall(table: Table, benchmarks: Sequence[str]) -> Table:
-    """What of a table is about no single benchmark."""
-    return table._replace(
-        sections=tuple(s for s in table.sections if not any(_of(s, name) for name in benchmarks))
-    )
+    """A table with those of its sections that are about no single benchmark."""
+    sections = [
+        section for section in table.sections if not any(_of(section, name) for name in benchmarks)
+    ]
+    return table._replace(sections=tuple(sections))
 
 
 def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
-    benchmark = group.records[0].cell.benchmark
-    data = {"digest of the data": group.records[0].cell.data} if group.records[0].cell.data else {}
-    return {
-        "id": group.id,
-        "name": group.name,
-        "settings": _texts(benchmark.settings) | data,
-        "sections": [
-            (table, section)
-            for table in tables
-            for section in table.sections
-            if _of(section, group.name)
-        ],
-    }
-
-
-def _texts(settings: Mapping[str, object]) -> dict[str, str]:
-    return {name: as_text(value) for name, value in settings.items()}
+    """The settings of a benchmark, and the sections of all tables about it."""
+    cell = group.records[0].cell
+    settings = {name: as_text(value) for name, value in cell.benchmark.settings.items()}
+    if cell.data:
+        settings["digest of the data"] = cell.data
+    sections = [
+        (table, section)
+        for table in tables
+        for section in table.sections
+        if _of(section, group.name)
+    ]
+    return {"id": group.id, "name": group.name, "settings": settings, "sections": sections}
 
 
 def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> dict[str, object]:
-    """What a strategy says of itself, and its settings in every cell; one that is not installed here says nothing."""
+    """The description and source of a strategy, and its settings in every cell.
+
+    A strategy that is not installed here has neither description nor source.
+    """
     cells = list(dict.fromkeys(record.cell for record in group.records))
+    # settings may differ between versions of a strategy
     names = list(dict.fromkeys(name for cell in cells for name in cell.strategy.settings))
     rows = [(label[cell].benchmark, *(_setting(cell, name) for name in names)) for cell in cells]
     doc, declares, file = _described(group.name, cells[0], registry)
-    now = _code(*registry.digests(file), group.name)
     return {
         "id": group.id,
         "name": group.name,
         "doc": doc,
-        "outdated": sum(
-            bool(changes(_code(r.sources.get("strategy", {}), r.source, group.name), now))
-            for r in group.records
-        ),
+        "outdated": _outdated(group, registry, file),
         "declares": declares,
         "cells": _section(("benchmark", *names), sorted(set(rows))),
         "file": file.name if file else "",
         "source": file.read_text(encoding="utf-8") if file else "",
     }
+
+
+def _outdated(group: Group, registry: Registry, file: Path | None) -> int:
+    """The number of records whose strategy had other code than its file has now."""
+    now = _code(*registry.digests(file), group.name)
+    count = 0
+    for record in group.records:
+        then = _code(record.sources.get("strategy", {}), record.source, group.name)
+        count += bool(changes(then, now))
+    return count
 
 
 def _code(own: Files, source: str, name: str) -> Code:
@@ -189,15 +230,17 @@ def _code(own: Files, source: str, name: str) -> Code:
 def _described(
     name: str, cell: Cell, registry: Registry
 ) -> tuple[str, dict[str, str], Path | None]:
-    """The description of a strategy, its declarations and its file; where it is not installed, the remedy."""
+    """The description of a strategy, its declarations and its file.
+
+    Of a strategy that is not installed, the description says how to get it.
+    """
     if name not in registry.names("strategies"):
         return f"Not to be had here: {missing('strategy', name)}", {}, None
     try:
         part = registry.get("strategies", name, cell.strategy.settings)
         return inspect.getdoc(part) or "", part.declares(), source_of(type(part))
-    except (
-        Exception
-    ) as error:  # the code is anybody's, and by now may be another than that of the record
+    # the code is anybody's, and by now may be another than that of the record
+    except Exception as error:
         return f"Not to be had here: {error}", {}, None
 
 
@@ -210,91 +253,107 @@ def _section(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Secti
 
 
 def _cells(records: Sequence[Record], label: Mapping[Cell, Label]) -> Section:
-    scores, found = _scores(records, label), defaultdict(list)
-    for record in records:
-        found[record.cell].append(record)
+    """Every cell with its score, its training time and the outcomes of its replicates."""
+    scores = _scores(records, label)
+    cells = _by_cell(records)
     rows = []
-    for cell, replicates in sorted(found.items(), key=lambda item: label[item[0]]):
-        title = row_title((replicates[0].upper_bound, *label[cell][1:]))
-        seconds = [record.clocks["train"] for record in replicates if record.status == "done"]
-        train = f"{sum(seconds) / len(seconds):.3g}" if seconds else "–"
+    for cell in sorted(cells, key=label.__getitem__):
+        replicates = cells[cell]
+        benchmark, strategy, settings = label[cell]
+        title = row_title((replicates[0].upper_bound, strategy, settings))
         metric, score = scores.get(label[cell], ("", "–"))
-        rows.append(
-            (
-                title,
-                label[cell].benchmark,
-                metric,
-                score,
-                train,
-                outcomes([r.status for r in replicates]),
-            )
-        )
+        counts = outcomes([record.status for record in replicates])
+        rows.append((title, benchmark, metric, score, _seconds(replicates), counts))
     return _section(("strategy", "benchmark", "metric", "score", "train s", "n"), rows)
 
 
+def _by_cell(records: Sequence[Record]) -> dict[Cell, list[Record]]:
+    cells = defaultdict(list)
+    for record in records:
+        cells[record.cell].append(record)
+    return dict(cells)
+
+
+def _seconds(replicates: Sequence[Record]) -> str:
+    """The mean training time of the replicates that are done."""
+    seconds = [record.clocks["train"] for record in replicates if record.status == "done"]
+    if not seconds:
+        return "–"
+    mean = sum(seconds) / len(seconds)
+    return f"{mean:.3g}"
+
+
 def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Label, tuple[str, str]]:
-    """By what each cell is judged, and its score: ACC of a stream; of episodes, accuracy or loss after the last inner step."""
-    ends, found = end_frame(records, label), {}
+    """The metric and the score of each cell.
+
+    The metric is ACC of a stream, and accuracy or loss after the last inner step of episodes.
+    """
+    ends = end_frame(records, label)
+    scores = {}
     for metric, of_metric in ends[ends.metric != "forgetting"].groupby("metric"):
         for key, values in _values(of_metric):
-            found[key] = (
-                ("loss", _loss(values)) if metric == "loss" else (f"{metric} %", percent(values))
-            )
-    return found
+            if metric == "loss":
+                scores[key] = ("loss", _loss(values))
+            else:
+                scores[key] = (f"{metric} %", percent(values))
+    return scores
 
 
 def _loss(values: BySeed) -> str:
     mean, low, _, n = over_seeds(values)
-    return f"{mean:.4f}" + (f" ± {mean - low:.4f}" if n > 1 else "")
+    return f"{mean:.4f} ± {mean - low:.4f}" if n > 1 else f"{mean:.4f}"
 
 
-def _values(frame: "pd.DataFrame") -> list[tuple[Label, BySeed]]:
-    by_benchmark = frame.groupby("benchmark")
-    return [
-        (Label(str(name), *key[1:]), values)
-        for name, on in by_benchmark
-        for key, values in by_strategy(on).items()
-    ]
+def _values(frame: "pd.DataFrame") -> Iterator[tuple[Label, BySeed]]:
+    """The values of one metric, by cell and seed."""
+    for benchmark, rows in frame.groupby("benchmark"):
+        for (_, strategy, settings), values in by_strategy(rows).items():
+            yield Label(str(benchmark), strategy, settings), values
 
 
 def _lost(records: Sequence[Record], label: Mapping[Cell, Label]) -> list[dict[str, object]]:
-    """Every cell of which a replicate failed or diverged: what happened to which seeds, and why."""
-    found: dict[Cell, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Every cell with a replicate that failed or diverged: the seeds by status and reason."""
+    lost = _by_cell([record for record in records if record.status != "done"])
+    entries: list[dict[str, object]] = []
+    for cell in sorted(lost, key=label.__getitem__):
+        benchmark, strategy, settings = label[cell]
+        name = " · ".join(filter(None, (strategy, settings, benchmark)))
+        entries.append({"name": name, "losses": _losses(lost[cell])})
+    return entries
+
+
+def _losses(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """The status and seeds of replicates that are lost, with the reason that they share."""
+    seeds = defaultdict(list)
     for record in records:
-        if record.status != "done":
-            found[record.cell][record.status, record.reason].append(str(record.seed))
+        seeds[record.status, record.reason].append(str(record.seed))
     return [
-        {
-            "name": " · ".join(
-                filter(None, (label[cell].strategy, label[cell].settings, label[cell].benchmark))
-            ),
-            "losses": [
-                (f"{status}, seed {', '.join(seeds)}", reason)
-                for (status, reason), seeds in losses.items()
-            ],
-        }
-        for cell, losses in sorted(found.items(), key=lambda item: label[item[0]])
+        (f"{status}, seed {', '.join(names)}", reason) for (status, reason), names in seeds.items()
     ]
 
 
 def _environments(records: Sequence[Record]) -> Section:
     """The machines and versions that records came from."""
-    found: dict[tuple[tuple[str, str], ...], list[Record]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, str], ...], list[Record]] = defaultdict(list)
     for record in records:
-        found[
-            tuple((k, as_text(v)) for k, v in record.environment.items() if k not in UNSAID)
-        ].append(record)
-    names = list(dict.fromkeys(name for key in found for name, _ in key))
-    rows = [
-        (
-            *(dict(key).get(name, "–") for name in names),
-            *(_all(group, name) for name in UNSAID),
-            str(len(group)),
-        )
-        for key, group in sorted(found.items())
-    ]
+        groups[_environment(record)].append(record)
+    # keys differ between versions of the suite, so a row may lack some
+    names = list(dict.fromkeys(name for environment in groups for name, _ in environment))
+    rows = []
+    for environment, group in sorted(groups.items()):
+        known = dict(environment)
+        texts = [known.get(name, "–") for name in names]
+        differing = [_all(group, name) for name in UNSAID]
+        rows.append((*texts, *differing, str(len(group))))
     return _section((*names, *UNSAID, "replicates"), rows)
 
 
+def _environment(record: Record) -> tuple[tuple[str, str], ...]:
+    """The environment of a record as text, without the keys `UNSAID`."""
+    items = record.environment.items()
+    return tuple((name, as_text(value)) for name, value in items if name not in UNSAID)
+
+
 def _all(records: Sequence[Record], name: str) -> str:
+    """Every value of a key of the environment among records."""
     return ", ".join(sorted({as_text(record.environment.get(name, "–")) for record in records}))

@@ -1,4 +1,4 @@
-"""Figures: one style, one look for each strategy of a report, and files whose bytes follow from the records."""
+"""Figures: one style, one look for each strategy of a report, and files with reproducible bytes."""
 
 import io
 import textwrap
@@ -26,15 +26,18 @@ from retrograde.metrics.ranking import names
 from retrograde.records.cell import Cell
 
 DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
-"""Line styles that tell strategies apart in grey; seven, for the palette has ten colours."""
+"""Line styles that tell strategies apart in grey.
+
+There are seven, which has no factor in common with the ten colours of the palette.
+"""
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
 WIDE = 4
-"""Small panels beside each other."""
+"""Number of small panels in a row."""
 MANY = 1e4
-"""The ratio of the ends of a logarithmic axis from which on powers of ten alone have ticks."""
+"""Ratio of the ends of a logarithmic axis above which only powers of ten have ticks."""
 DOTTED = 30
-"""Points of a line up to which each has a mark."""
+"""Largest number of points of a line with a marker at each point."""
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "retrograde",
     "svg.fonttype": "none",
@@ -60,10 +63,11 @@ class Look(NamedTuple):
 def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     """The look of every strategy, by its title with all settings.
 
-    A strategy that no benchmark has twice has one look, whatever its settings on each benchmark. Others have a look for each
-    of their settings, of one colour.
+    A strategy that no benchmark has twice has one look, whatever its settings on each benchmark.
+    Others have a look for each of their settings, all of one colour.
     """
-    palette = [(float(r), float(g), float(b)) for r, g, b in sns.color_palette("colorblind")]
+    colours = sns.color_palette("colorblind")
+    palette = [(float(red), float(green), float(blue)) for red, green, blue in colours]
     called = names(label.values())
     shown = sorted({(strategy, name) for (strategy, _), name in called.items()})
     strategies = list(dict.fromkeys(strategy for strategy, _ in shown))
@@ -73,35 +77,45 @@ def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     for strategy, name in shown:
         place = strategies.index(strategy) % len(palette)
         number = used[place] + place
-        found[name] = Look(
-            palette[place], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)], name
-        )
+        dash = DASHES[number % len(DASHES)]
+        marker = MARKERS[number % len(MARKERS)]
+        found[name] = Look(palette[place], dash, marker, name)
         used[place] += 1
-    return {
-        f"{strategy} {settings}".strip(): found[name]
-        for (strategy, settings), name in called.items()
-    }
+    return {" ".join(key).strip(): found[name] for key, name in called.items()}
 
 
 def legend_lines(
     look: Mapping[str, Look], shown: Iterable[str], *, dashed: bool = False
 ) -> list[Line2D]:
-    """The entries of a legend: a line for each strategy among some titles, once for each name."""
+    """The entries of a legend: a line for each strategy among some titles, once for each name.
+
+    Args:
+        look: the looks of all strategies, by title.
+        shown: the titles in the figure.
+        dashed: True if the lines of the figure are distinguished by dashes.
+    """
     titles = set(shown)
-    mine = sorted({each.name: each for title, each in look.items() if title in titles}.items())
-    return [
-        Line2D(
-            [], [], color=each.colour, marker=each.marker, markersize=5, linestyle=each.style if dashed else "",
-            label=wrapped(name, 30),
-        )
-        for name, each in mine
-    ]  # fmt: skip
+    by_name = {each.name: each for title, each in look.items() if title in titles}
+    return [_legend_line(by_name[name], dashed=dashed) for name in sorted(by_name)]
+
+
+def _legend_line(look: Look, *, dashed: bool) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=look.colour,
+        marker=look.marker,
+        markersize=5,
+        linestyle=look.style if dashed else "",
+        label=wrapped(look.name, 30),
+    )
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """The style of every figure; the user's own settings are neither used nor changed."""
     with mpl.rc_context():
+        # a matplotlibrc of the user would change the bytes
         mpl.rcdefaults()
         mpl.use("agg")
         sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
@@ -111,18 +125,25 @@ def style() -> Iterator[None]:
 def lines(
     frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[str, Look]
 ) -> Figure:
-    """A row of panels for each benchmark, one for each `quantity` that it has, and in each a line for each strategy.
+    """A row of panels for each benchmark, one for each of its quantities, with lines of strategies.
 
-    `look` has how each is drawn, by its title. `frame` has a row for each replicate and x, with the columns benchmark,
-    quantity, strategy, settings and value. A line is the mean over replicates, its band the 95 % t-interval over them; a
-    single replicate has no band.
+    A line is the mean over replicates, its band the 95 % t-interval over them. A single replicate
+    has no band.
+
+    Args:
+        frame: a row for each replicate and x, with the columns benchmark, quantity, strategy,
+            settings, value and `x`.
+        x: the column on the horizontal axis.
+        title: the title of the figure.
+        x_label: the label of the horizontal axis.
+        look: the look of each strategy, by its title.
     """
     frame = frame.assign(title=(frame.strategy + " " + frame.settings).str.strip())
     quantities = list(dict.fromkeys(frame.quantity))
-    groups = {
-        str(name): [q for q in quantities if q in set(rows.quantity)]
-        for name, rows in frame.groupby("benchmark")
-    }
+    groups = {}
+    for name, rows in frame.groupby("benchmark"):
+        present = set(rows.quantity)
+        groups[str(name)] = [quantity for quantity in quantities if quantity in present]
     figure, axes = grouped(groups, named=False)
     for (benchmark, quantity), axis in axes.items():
         here = frame[(frame.benchmark == benchmark) & (frame.quantity == quantity)]
@@ -130,9 +151,11 @@ def lines(
             _line(axis, rows, x, look[str(name)])
         axis.set_ylabel(quantity)
         least = here.groupby(["title", x]).value.mean().min()
+        # losses span orders of magnitude between strategies
         if quantity.startswith("loss") and least > 0:
             axis.set_yscale("log")
-            axis.set_ylim(bottom=least / 2)  # an interval may reach below 0
+            # an interval may reach below 0, which has no logarithm
+            axis.set_ylim(bottom=least / 2)
             plain_ticks(axis.yaxis)
     figure.supxlabel(x_label, fontsize="medium")
     figure.legend(handles=legend_lines(look, frame.title, dashed=True), loc="outside right center")
@@ -141,12 +164,12 @@ def lines(
 
 
 def _line(axis: Axes, rows: pd.DataFrame, x: str, look: Look) -> None:
-    """The mean at each x, with a band thin enough to see the other lines through it."""
-    spans = {
-        at: t_interval(values.to_numpy(float)) for at, values in rows.groupby(x, sort=True).value
-    }
+    """Draw the mean at each x, with a band so pale that the other lines show through it."""
+    at_x = rows.groupby(x, sort=True).value
+    spans = {at: t_interval(values.to_numpy(float)) for at, values in at_x}
     places = np.array([*spans], dtype=float)
-    mean, low, high = np.array([span[:3] for span in spans.values()]).T
+    bounds = np.array([span[:3] for span in spans.values()])
+    mean, low, high = bounds.T
     dots = look.marker if len(places) <= DOTTED else ""
     axis.plot(
         places,
@@ -169,17 +192,25 @@ def grouped(
     *,
     named: bool = True,
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A figure of panels by group and title: each group begins a row, above which its name stands.
+    """A figure of panels by group; each group begins a row, with its name above.
 
-    The names of panels stand above them, below that of the group, unless they are not to be named.
+    Args:
+        groups: the titles of the panels of each group.
+        height: the height of a row of panels, in inches.
+        wide: the largest number of panels in a row.
+        named: True if panels have their titles above them, below the name of the group.
+
+    Returns:
+        The figure, and its panels by group and title.
     """
     most = max(map(len, groups.values()))
-    across = -(-most // -(-most // wide))  # as few rows as `wide` allows, evenly filled
-    tall = {group: -(-len(titles) // across) for group, titles in groups.items()}
-    figure = Figure(
-        figsize=(10, 0.8 + height * sum(tall.values()) + 0.3 * len(groups)), layout="constrained"
-    )
-    grid = figure.add_gridspec(sum(tall.values()), across)
+    # as few rows as `wide` allows, evenly filled
+    across = _ceil(most, _ceil(most, wide))
+    tall = {group: _ceil(len(titles), across) for group, titles in groups.items()}
+    rows = sum(tall.values())
+    size = (10, 0.8 + height * rows + 0.3 * len(groups))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.add_gridspec(rows, across)
     axes: dict[tuple[str, str], Axes] = {}
     first = 0
     for group, titles in groups.items():
@@ -187,32 +218,51 @@ def grouped(
             axis = figure.add_subplot(grid[first + place // across, place % across])
             axis.set_title(wrapped(title, 80 // across) if named else "", fontsize="small")
             axes[group, title] = axis
-        above = axes[group, titles[0]].get_title().count("\n") + 1 if named else 0
-        heading = wrapped(group, 110) + "\n" * above
-        axes[group, titles[0]].set_title(heading, fontsize="small", fontweight="bold", loc="left")
+        _set_heading(axes[group, titles[0]], group, named=named)
         first += tall[group]
     return figure, axes
+
+
+def _ceil(number: int, divisor: int) -> int:
+    """The quotient, rounded up."""
+    return -(-number // divisor)
+
+
+def _set_heading(axis: Axes, group: str, *, named: bool) -> None:
+    """Set the name of a group above its first panel, and above that panel's own title."""
+    lines_below = axis.get_title().count("\n") + 1 if named else 0
+    heading = wrapped(group, 110) + "\n" * lines_below
+    axis.set_title(heading, fontsize="small", fontweight="bold", loc="left")
 
 
 def by_benchmark(
     cells: Iterable[Cell], label: Mapping[Cell, Label]
 ) -> tuple[Figure, dict[Cell, Axes]]:
-    """A figure with a panel for each cell, in the order of labels, those of a benchmark under its name."""
+    """A figure with a panel for each cell, in the order of labels, grouped by benchmark.
+
+    Returns:
+        The figure, and its panels by cell.
+    """
     look = looks(label)
-    titles = {
-        cell: look[" ".join(label[cell][1:]).strip()].name
-        for cell in sorted(cells, key=lambda cell: label[cell])
-    }
+    panel_of: dict[Cell, tuple[str, str]] = {}
     groups: dict[str, list[str]] = {}
-    for cell, title in titles.items():
-        groups.setdefault(label[cell].benchmark, []).append(title)
+    for cell in sorted(cells, key=label.__getitem__):
+        benchmark, *strategy = label[cell]
+        title = look[" ".join(strategy).strip()].name
+        panel_of[cell] = (benchmark, title)
+        groups.setdefault(benchmark, []).append(title)
     figure, axes = grouped(groups, height=2.5)
-    return figure, {cell: axes[label[cell].benchmark, title] for cell, title in titles.items()}
+    return figure, {cell: axes[panel] for cell, panel in panel_of.items()}
 
 
 def lowest(axes: Iterable[Axes]) -> list[Axes]:
     """The panels of the last row."""
-    rows = {axis: spec.rowspan.start for axis in axes if (spec := axis.get_subplotspec())}
+    rows = {}
+    for axis in axes:
+        # an axis outside the grid has no row
+        spec = axis.get_subplotspec()
+        if spec:
+            rows[axis] = spec.rowspan.start
     last = max(rows.values())
     return [axis for axis, row in rows.items() if row == last]
 
@@ -220,10 +270,11 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
 def panels(
     titles: Sequence[str], wide: int = WIDE, height: float = 2.5
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels, so many of them beside each other, one for each title."""
-    tall = -(-len(titles) // wide)
+    """A figure of panels, one for each title, `wide` in a row of `height` inches."""
+    tall = _ceil(len(titles), wide)
     figure = Figure(figsize=(10, 0.8 + height * tall), layout="constrained")
     axes = list(figure.subplots(tall, wide, squeeze=False).flat)
+    # the last row may be longer than its titles
     for axis in axes[len(titles) :]:
         axis.remove()
     for axis, title in zip(axes, titles, strict=False):
@@ -232,35 +283,46 @@ def panels(
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: no text of a figure is read as mathematics, as names may hold dollars."""
+    """Set the ticks of a logarithmic axis as plain numbers."""
     low, high = axis.get_view_interval()
     many = high > MANY * low
-    axis.set_major_locator(LogLocator(numticks=7) if many else LogLocator(subs=(1, 2, 5)))
+    locator = LogLocator(numticks=7) if many else LogLocator(subs=(1, 2, 5))
+    axis.set_major_locator(locator)
+    # the usual labels are mathematics, which is off: names may hold dollars
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text in lines of up to so many characters, broken after commas too, as benchmarks and strategies have them."""
-    return textwrap.fill(text.replace(",", ", "), width).replace(", ", ",")
+    """Text in lines of up to `width` characters, broken after commas too."""
+    # names of benchmarks and strategies have commas without blanks
+    spaced = text.replace(",", ", ")
+    return textwrap.fill(spaced, width).replace(", ", ",")
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the figure out and round the places: the last digits of a constrained layout differ between processes."""
+    """Lay the figure out and round the places.
+
+    The last digits of a constrained layout differ between processes.
+    """
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         return
-    for _ in range(2):  # the first layout is made for texts that it moves
+    # the first layout is made for texts that it moves
+    for _ in range(2):
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
+        corners = axes.get_position(original=True).get_points()
+        axes.set_position(Bbox(corners.round(6)))
     for text in figure.texts:
         x, y = text.get_position()
         text.set_position((round(x, 6), round(y, 6)))
 
 
 def _bytes(figure: Figure, form: str, **metadata: str | None) -> bytes:
+    """The file of a figure; metadata that is None is left out."""
     file = io.BytesIO()
+    # some styles are read only when the figure is drawn
     with style():
         FigureCanvasAgg(figure)
         _settle(figure)

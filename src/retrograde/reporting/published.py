@@ -1,4 +1,4 @@
-"""The literature's numbers, as `results/published.toml` has them, and which of our cells each stands beside."""
+"""Published numbers from `results/published.toml`, and the cells that each is compared with."""
 
 import dataclasses
 import importlib
@@ -17,14 +17,17 @@ from retrograde.parts.spec import as_text, parse
 from retrograde.records.cell import Cell, Named
 
 Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
-"""A number with the digits that were printed, and its spread where it has one."""
+"""A number with the digits that were printed, and its spread if it has one."""
 Margin = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 POINTS = 3.0
-"""Margin of a percentage, in points: within it two numbers count as the same, unless the file says otherwise."""
+"""Margin of a percentage, in points.
+
+Two numbers within it count as the same, unless the file states another margin.
+"""
 SHARE = 10.0
 """Margin of a loss, in percent of the printed number."""
 OBSERVED = frozenset({"probe", "probe_every", "test_every", "test_examples", "checks"})
-"""Settings of a benchmark that say what is looked at, and change no result."""
+"""Settings of a benchmark that select measurements and change no result."""
 
 
 class Row(BaseModel):
@@ -32,15 +35,15 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     method: str  # as the source calls it
-    strategy: str  # ours, with those of its settings that matter
+    strategy: str  # ours, with the settings that matter
     values: Annotated[Mapping[str, Printed], Field(min_length=1)]  # by metric
-    differs: str = ""  # what of its protocol no cell of ours shares
+    differs: str = ""  # the part of its protocol that no cell of ours shares
     needs: str = ""  # as of the source, for this method alone
-    margin: Margin | None = None  # within which ours counts as the same; as of the source, if None
+    margin: Margin | None = None  # within it ours counts as the same; None: that of the source
 
 
 class Source(BaseModel):
-    """One table of one paper; `results/published.toml` begins with what each field is."""
+    """One table of one paper; `results/published.toml` explains each field at its start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     paper: str
@@ -52,7 +55,7 @@ class Source(BaseModel):
     checked: Literal["paper", "repository", "transcription", "memory"]
     needs: str = ""
     margin: Margin | None = None
-    cells: Mapping[str, Sequence[Row]]  # by benchmark, with those of its settings that matter
+    cells: Mapping[str, Sequence[Row]]  # by benchmark, with the settings that matter
 
     @model_validator(mode="after")
     def _runs_are_counted(self) -> "Source":
@@ -62,15 +65,15 @@ class Source(BaseModel):
 
 
 class Number(NamedTuple):
-    """A printed number, for reckoning."""
+    """A printed number as floats."""
 
     value: float
-    error: float  # its standard error over runs; NaN where that is not known
+    error: float  # its standard error over runs; NaN where unknown
     rounding: float  # half a unit of its last digit
 
 
 class Published(NamedTuple):
-    """One row of a source, and the benchmark that it is of."""
+    """One row of a source, and its benchmark."""
 
     source: Source
     benchmark: str
@@ -84,42 +87,56 @@ class Published(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What its row among ours is called."""
+        """The title of its row in a table."""
+        parts = [
+            f"– published: {self.where}",
+            self.source.needs,
+            self.row.needs,
+            self._spread,
+        ]
+        return ", ".join(filter(None, parts))
+
+    @property
+    def _spread(self) -> str:
+        """The kind of the spread in words, with the number of runs; empty without a spread."""
         source = self.source
-        spread = (
-            ""
-            if source.spread == "none"
-            else f"± {source.spread}" + (f" of {source.n}" if source.n else "")
-        )
-        return ", ".join(
-            filter(None, [f"– published: {self.where}", source.needs, self.row.needs, spread])
-        )
+        if source.spread == "none":
+            return ""
+        runs = f" of {source.n}" if source.n else ""
+        return f"± {source.spread}{runs}"
 
     def text(self, metric: str) -> str:
-        """The number of a metric as it was printed; nothing where there is none."""
+        """The number of a metric as it was printed; empty if there is none."""
         return self.row.values.get(metric, "")
 
     def number(self, metric: str) -> Number:
-        """The same, for reckoning."""
+        """The number of a metric as floats."""
         value, _, spread = self.row.values[metric].partition(" ± ")
-        root = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}.get(
-            self.source.spread, float("nan")
-        )
+        _, _, decimals = value.partition(".")
+        divisors = {"standard deviation": (self.source.n or 1) ** 0.5, "standard error": 1.0}
+        # an interval has no known divisor, so that its error is NaN
+        divisor = divisors.get(self.source.spread, float("nan"))
         return Number(
-            float(value), float(spread or "nan") / root, 0.5 * 10.0 ** -len(value.partition(".")[2])
+            value=float(value),
+            error=float(spread or "nan") / divisor,
+            rounding=0.5 * 10.0 ** -len(decimals),
         )
 
     def margin(self, metric: str) -> float:
-        """The margin of equivalence in the unit of the number: points of a percentage, or a share of a loss."""
+        """The margin of equivalence in the unit of the number.
+
+        It is in points for a percentage, and a share of the printed number for a loss.
+        """
         stated = self.row.margin or self.source.margin
         if is_loss(metric):
             return (stated or SHARE) / 100 * abs(self.number(metric).value)
         return stated or POINTS
 
     def departures(self, cell: Cell) -> list[str]:
-        """The settings of a cell's benchmark that are not at their default although the protocol does not name them."""
-        named = _named(self.benchmark)[1].keys() | self._needs.keys() | OBSERVED
-        changed = parse(f":{cell.benchmark.changed}")[1]
+        """The changed settings of a cell's benchmark that the protocol does not name."""
+        _, of_protocol = _named(self.benchmark)
+        named = of_protocol.keys() | self._needs.keys() | OBSERVED
+        _, changed = parse(f":{cell.benchmark.changed}")
         default = _defaults(cell.benchmark.name)
         return [
             f"{key}={value}, theirs {default.get(key) or 'none'}"
@@ -128,18 +145,22 @@ class Published(NamedTuple):
         ]
 
     def differs(self, cell: Cell) -> str:
-        """The parts of the protocol that a cell beside does not share; nothing where it shares all."""
+        """The parts of the protocol that a cell does not share; empty if it shares all."""
         has = _texts(cell.benchmark)
-        other = [
+        unmet = [
             f"{key}={has.get(key)}, theirs {value}"
             for key, value in self._needs.items()
             if has.get(key) != value
         ]
-        return "; ".join(filter(None, [self.row.differs, *other, *self.departures(cell)]))
+        parts = [self.row.differs, *unmet, *self.departures(cell)]
+        return "; ".join(filter(None, parts))
 
     @property
     def _needs(self) -> dict[str, str]:
-        return parse(f":{self.source.needs}")[1] | parse(f":{self.row.needs}")[1]
+        """The settings that the protocol needs; those of the row replace those of the source."""
+        _, of_source = parse(f":{self.source.needs}")
+        _, of_row = parse(f":{self.row.needs}")
+        return of_source | of_row
 
 
 def is_loss(metric: str) -> bool:
@@ -152,49 +173,54 @@ def fits(spec: str, part: Named) -> bool:
     name, wanted = _named(spec)
     if name != part.name:
         return False
-    settings = _later() | part.settings if wanted.keys() - part.settings.keys() else part.settings
+    settings = part.settings
+    # a record leaves out later settings at their default
+    if wanted.keys() - settings.keys():
+        settings = _later() | settings
     return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
 
 
 def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
-    """What finds those entries that stand beside a cell's numbers, in their order."""
-    on_stream: dict[str, list[Published]] = {}
+    """A function that gives the entries that fit a cell, in their order."""
+    of_stream: dict[str, list[Published]] = {}
 
-    def beside(cell: Cell) -> list[Published]:
-        if cell.stream not in on_stream:
-            on_stream[cell.stream] = [
-                entry for entry in entries if fits(entry.benchmark, cell.benchmark)
-            ]
-        return [
-            entry for entry in on_stream[cell.stream] if fits(entry.row.strategy, cell.strategy)
-        ]
+    def matching(cell: Cell) -> list[Published]:
+        # the cells of one stream share its entries
+        if cell.stream not in of_stream:
+            fitting = [entry for entry in entries if fits(entry.benchmark, cell.benchmark)]
+            of_stream[cell.stream] = fitting
+        on_stream = of_stream[cell.stream]
+        return [entry for entry in on_stream if fits(entry.row.strategy, cell.strategy)]
 
-    return beside
+    return matching
 
 
-@cache  # every cell is held against every row
+# every cell is compared with every row
+@cache
 def _named(spec: str) -> tuple[str, Mapping[str, str]]:
     name, settings = parse(spec)
     return name, MappingProxyType(settings)
 
 
 def _texts(part: Named) -> dict[str, str]:
-    """Every setting as text; a record does not name those that came later and are at their default."""
-    return {key: as_text(value) for key, value in (_later() | part.settings).items()}
+    """Every setting as text, with later settings that a record leaves out at their default."""
+    settings = _later() | part.settings
+    return {key: as_text(value) for key, value in settings.items()}
 
 
 @cache
 def _defaults(benchmark: str) -> Mapping[str, str]:
-    return MappingProxyType(parse(f":{Registry().find('benchmarks', benchmark).defaults()}")[1])
+    """The default settings of a benchmark as text."""
+    part = Registry().find("benchmarks", benchmark)
+    _, defaults = parse(f":{part.defaults()}")
+    return MappingProxyType(defaults)
 
 
 @cache
 def _later() -> dict[str, Any]:
-    return {
-        field.name: field.default
-        for field in dataclasses.fields(Benchmark)
-        if field.name in Benchmark.later
-    }
+    """The settings of benchmarks that came after records existed, with their defaults."""
+    fields = dataclasses.fields(Benchmark)
+    return {field.name: field.default for field in fields if field.name in Benchmark.later}
 
 
 class _File(BaseModel):
@@ -207,10 +233,11 @@ def published_numbers() -> Sequence[Published]:
     """Every row of the file, in its order."""
     folders = importlib.import_module("retrograde.results").__path__
     (path,) = [path for folder in folders for path in Path(folder).glob("published.toml")]
-    sources = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).source
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    file = _File.model_validate(content)
     return tuple(
-        Published(s, benchmark, row)
-        for s in sources
-        for benchmark, rows in s.cells.items()
+        Published(source, benchmark, row)
+        for source in file.source
+        for benchmark, rows in source.cells.items()
         for row in rows
     )

@@ -1,6 +1,6 @@
-"""From a store to files: every result part, in every format asked for."""
+"""The report of a store: every table and figure, written in every requested format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,27 +21,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = ("svg", "png")
-"""The formats of figures; nothing is drawn unless one of them, or the page, is asked for."""
+"""The formats of figures; figures are drawn only if one of them, or the page, is requested."""
 PAGE = "html"
-"""The format of the one page that holds everything."""
+"""The format of the single page that holds everything."""
 Faults = dict[str, str]
-"""By the name of a result part that failed: the file and line, and what went wrong."""
+"""The errors of result parts that failed, by name: file, line and message."""
 
 
 class Report(NamedTuple):
-    """What was made from the records of a store, by the name of the part that made it."""
+    """The tables and figures of a store, by the name of the result part."""
 
     title: str
     records: Sequence[Record]
     tables: dict[str, Table]
     figures: "dict[str, Figure]"
     damaged: int = 0  # records that could not be read
-    versions: tuple[str, ...] = ()  # notes on files of which there are several versions
+    versions: tuple[str, ...] = ()  # notes on files that have several versions
 
 
 def formats(names: str) -> list[str]:
-    """Read `md,csv,tex,svg,png,html`; CSV is always among them."""
-    asked = [name.strip() for name in names.split(",") if name.strip()]
+    """The formats in a text such as `md,csv,tex,svg,png,html`; CSV is always among them.
+
+    Raises:
+        UserError: there is no such format.
+    """
+    stripped = [name.strip() for name in names.split(",")]
+    asked = [name for name in stripped if name]
     known = [*FORMATS, *FIGURES, PAGE]
     for name in asked:
         if name not in known:
@@ -59,9 +64,17 @@ def report(
 ) -> Report:
     """Make every table and, where a format needs them, every figure that has something to show.
 
-    A part that fails is left out and noted in `faults`; without these, its error is raised.
+    Args:
+        title: the title of the report.
+        records: the records of a store.
+        asked: the requested formats.
+        registry: the registry that knows the result parts.
+        convention: the convention of scores (see `conventions.py`).
+        faults: takes the errors of parts that fail, which are left out. Without it, an error is
+            raised.
     """
-    records, notes = told_apart(records)  # a tuple, of which frames are made once
+    # frames are cached for a tuple of records
+    records, notes = told_apart(records)
     drawn = figures(records, registry, faults) if {*FIGURES, PAGE} & set(asked) else ()
     found = tables(records, registry, convention, faults)
     made = {name: table._replace(notes=(*table.notes, *notes)) for name, table in found}
@@ -74,23 +87,33 @@ def tables(
     convention: str = "own",
     faults: Faults | None = None,
 ) -> Iterator[tuple[str, Table]]:
-    """The tables, those about everything first; scores follow a convention (see `convention.py`)."""
-    metrics(convention)  # an unknown one is the user's to put right, and no fault of a part
-    results = {
-        name: part for name, part in _found(registry, faults).items() if issubclass(part, Result)
-    }
-    for name in sorted(results, key=lambda name: (_order(results[name]), name)):
-        settings = {"convention": convention} if hasattr(results[name], "convention") else {}
+    """The tables by name, those about everything first.
+
+    Args:
+        records: the records of a store.
+        registry: the registry that knows the result parts.
+        convention: the convention of scores (see `conventions.py`).
+        faults: as in `report`.
+    """
+    # an unknown convention is the user's error, and no fault of a part
+    metrics(convention)
+    parts = _found(registry, faults)
+    results = {name: part for name, part in parts.items() if issubclass(part, Result)}
+    in_order = sorted(results.items(), key=lambda item: (_order(item[1]), item[0]))
+    for name, part in in_order:
+        settings = {"convention": convention} if hasattr(part, "convention") else {}
+        # stays None if the part fails
         table = None
-        with _guarded(name, results[name], faults):
-            table = _table(results[name], settings, records)
+        with _guarded(name, part, faults):
+            table = _table(part, settings, records)
         if table is not None and table.sections:
             yield name, table
 
 
 def _table(part: type[Result], settings: dict[str, str], records: Sequence[Record]) -> Table:
     table = part.configured(settings).table(records)
-    if fault := malformed(table):
+    fault = malformed(table)
+    if fault:
         raise TypeError(fault)
     return table
 
@@ -98,14 +121,16 @@ def _table(part: type[Result], settings: dict[str, str], records: Sequence[Recor
 def figures(
     records: Sequence[Record], registry: Registry, faults: Faults | None = None
 ) -> "Iterator[tuple[str, Figure]]":
-    """The figures, by name."""
+    """The figures by name; `faults` as in `report`."""
     for name, part in _found(registry, faults).items():
-        if issubclass(part, Drawing):
-            figure = None
-            with _guarded(name, part, faults):
-                figure = _figure(part, records)
-            if figure is not None:
-                yield name, figure
+        if not issubclass(part, Drawing):
+            continue
+        # stays None if the part fails
+        figure = None
+        with _guarded(name, part, faults):
+            figure = _figure(part, records)
+        if figure is not None:
+            yield name, figure
 
 
 def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
@@ -116,14 +141,15 @@ def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
     with style():
         figure = part.configured({}).figure(records)
     if not isinstance(figure, Figure | None):
+        kind = type(figure).__name__
         raise TypeError(
-            f"a figure is a matplotlib.figure.Figure or None, and this is of type {type(figure).__name__}"
+            f"a figure is a matplotlib.figure.Figure or None, and this is of type {kind}"
         )
     return figure
 
 
 def _order(part: type[Result]) -> float:
-    """The place of a table among the others; the last where a part gives no number."""
+    """The place of a table among the others; the last if a part gives no number."""
     return part.order if isinstance(part.order, int | float) else float("inf")
 
 
@@ -138,10 +164,11 @@ def _found(registry: Registry, faults: Faults | None) -> dict[str, type[Part]]:
 
 @contextmanager
 def _guarded(name: str, part: type[Part] | None, faults: Faults | None) -> Iterator[None]:
-    """Note in `faults` what a part raises, so that it costs its own table or figure alone."""
+    """Note the error of a part in `faults`, so that only its own table or figure is lost."""
     try:
         with within("check", f"the result {name}"):
             yield
+    # a part may raise anything; `stops` knows the errors that end the program
     except BaseException as error:
         if faults is None or stops(error):
             raise
@@ -149,9 +176,11 @@ def _guarded(name: str, part: type[Part] | None, faults: Faults | None) -> Itera
 
 
 def _said(error: BaseException, part: type[Part] | None) -> str:
-    """An error with the part's line it comes from, else with that where it makes its table or figure."""
+    """An error with its place in the part's file, else with the start of its table or figure."""
     made = "table" if hasattr(part, "table") else "figure"
-    where = place(error, part) or (begins(part, made) if part else "")
+    where = place(error, part)
+    if not where and part:
+        where = begins(part, made)
     text = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
     return f"{where}: {text}" if where else text
 
@@ -163,51 +192,76 @@ def write(
     registry: Registry,
     faults: Faults | None = None,
 ) -> list[Path]:
-    """Write `<name>.<format>` for every table and figure, and `report.html`; the same records give the same bytes.
+    """Write `<name>.<format>` for every table and figure, and `report.html`.
 
-    What cannot be written as a file of its format is left out and noted in `faults`; without these, the error is raised.
+    The same records give the same bytes.
+
+    Args:
+        folder: the folder to write to; it is created if needed.
+        asked: the requested formats.
+        made: the report.
+        registry: the registry that knows the result parts.
+        faults: takes the errors of tables and figures that cannot be written in a format, which
+            are left out. Without it, an error is raised.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
+    paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [
-            _written(folder / name, content)
-            for name, content in _contents(asked, made, registry, faults)
-        ]
+        for name, content in _contents(asked, made, registry, faults):
+            path = folder / name
+            path.write_bytes(content)
+            paths.append(path)
     except OSError as error:
         raise UserError(
             f"Tables and figures are written to --out, and {folder} cannot be written: {error}."
         ) from error
-
-
-def _written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
+    return paths
 
 
 def _contents(
     asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None
 ) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of all files."""
     for name, table in made.tables.items():
         for form in asked:
-            if (
-                form in FORMATS
-                and (content := _rendered(name, table, form, registry, faults)) is not None
-            ):
+            if form not in FORMATS:
+                continue
+            content = _rendered(name, table, form, registry, faults)
+            if content is not None:
                 yield f"{name}.{form}", content
+    # the page needs the pictures too, so that each is drawn once
     pictures = {}
     for name, figure in made.figures.items():
         with _guarded(name, registry.find("results", name), faults):
             pictures[name] = _pictures(figure, asked)
     for name, files in pictures.items():
-        yield from ((f"{name}.{form}", files[form]) for form in asked if form in FIGURES)
+        for form in asked:
+            if form in FIGURES:
+                yield f"{name}.{form}", files[form]
+    # the page comes last, since it lists the faults
     if PAGE in asked:
-        from retrograde.reporting.html import Picture, page
+        yield f"report.{PAGE}", _page(made, pictures, registry, faults)
 
-        shown = [
-            Picture(registry.find("results", name).summary(), files["svg"])
-            for name, files in pictures.items()
-        ]
-        yield f"report.{PAGE}", page(made, shown, registry, faults or {}).encode()
+
+def _page(
+    made: Report,
+    pictures: Mapping[str, Mapping[str, bytes]],
+    registry: Registry,
+    faults: Faults | None,
+) -> bytes:
+    from retrograde.reporting.html import Picture, page
+
+    shown = []
+    for name, files in pictures.items():
+        summary = registry.find("results", name).summary()
+        shown.append(Picture(summary, files["svg"]))
+    return page(made, shown, registry, faults or {}).encode()
 
 
 def _rendered(
@@ -220,11 +274,8 @@ def _rendered(
 
 
 def _pictures(figure: "Figure", asked: Sequence[str]) -> dict[str, bytes]:
-    """The files of a figure that are asked for; the page holds an SVG."""
+    """The requested files of a figure; the page needs an SVG."""
     from retrograde.reporting.plotting import FORMATS as PICTURES
 
-    return {
-        form: PICTURES[form](figure)
-        for form in FIGURES
-        if form in asked or (form == "svg" and PAGE in asked)
-    }
+    needed = {*asked, "svg"} if PAGE in asked else {*asked}
+    return {form: PICTURES[form](figure) for form in FIGURES if form in needed}

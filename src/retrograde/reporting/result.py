@@ -14,23 +14,28 @@ from retrograde.reporting.table import Table
 
 
 class Result(Part):
-    """One table from the records of a store. Nothing is trained and nothing is read but the records."""
+    """One table from the records of a store.
+
+    Nothing is trained, and nothing but the records is read.
+    """
 
     kind: ClassVar[str] = "results"
-    order: ClassVar[int] = (
-        2  # among the tables of a report: 0 for one about everything, which comes first; 1 for the scores
-    )
+    # the place among the tables of a report: first 0, for tables about everything; 1 for the scores
+    order: ClassVar[int] = 2
 
     @abstractmethod
     def table(self, records: Sequence[Record]) -> Table:
-        """The table; an empty list of records gives one without rows."""
+        """The table; one without rows for an empty list of records."""
 
 
 class Drawing(Part):
-    """One figure from the records of a store, under the same rules; `retrograde.reporting.plotting` has its style."""
+    """One figure from the records of a store, under the same rules as a `Result`.
+
+    `retrograde.reporting.plotting` has its style.
+    """
 
     kind: ClassVar[str] = "results"
 
     @abstractmethod
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        """The figure; none where no record has what it shows."""
+        """The figure; None where no record has the data that it shows."""

@@ -8,20 +8,21 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """What stands in one place of a table."""
+    """The text of one place in a table."""
 
     text: str
     bold: bool = False
 
 
 NOTHING = Entry("–")
-"""What stands where there is no number."""
+"""The entry for no number."""
 
 
 class Section(NamedTuple):
     """Rows that may be compared with one another, under one heading.
 
-    That is a benchmark's label, alone or followed by " — " and more; any other is taken to be about all benchmarks.
+    The heading is a benchmark's label, alone or followed by " — " and more. A section with any
+    other heading is taken to be about all benchmarks.
     """
 
     heading: str
@@ -39,12 +40,14 @@ class Table(NamedTuple):
 
 
 def malformed(made: object) -> str:
-    """Say what keeps something from being a table that every format can hold; empty if nothing."""
+    """The reason why a value is not a table that every format can hold; empty if it is one."""
     if not isinstance(made, Table):
         return f"a table is a retrograde.reporting.table.Table, and this is {_kind(made)}"
     if not (isinstance(made.notes, tuple | list) and isinstance(made.sections, tuple | list)):
         return "notes and sections of a table are tuples"
-    if misfit := next((text for text in (made.title, *made.notes) if not _is_text(text)), None):
+    texts = (made.title, *made.notes)
+    misfit = next((text for text in texts if not _is_text(text)), None)
+    if misfit:
         return f"the title and the notes of a table are text, and one is {_kind(misfit)}"
     from pandas import DataFrame
 
@@ -52,25 +55,39 @@ def malformed(made: object) -> str:
         return (
             f"the tidy numbers of a table are a pandas DataFrame, and these are {_kind(made.tidy)}"
         )
-    return next(filter(None, map(_malformed_section, made.sections)), "")
+    reasons = map(_malformed_section, made.sections)
+    return next(filter(None, reasons), "")
 
 
 def _malformed_section(made: object) -> str:
     if not isinstance(made, Section):
-        return f"a section of a table is a retrograde.reporting.table.Section, and one is {_kind(made)}"
+        kind = _kind(made)
+        return f"a section of a table is a retrograde.reporting.table.Section, and one is {kind}"
     if not (made.columns and all(map(_is_text, (made.heading, *made.columns)))):
         return "a section has a heading and at least one column, all of them text"
     if not isinstance(made.rows, tuple | list):
-        return f"the rows of a section are a tuple, and in {made.heading!r} they are {_kind(made.rows)}"
-    for row in made.rows:
-        if not isinstance(row, tuple | list) or len(row) != len(made.columns):
-            entries = f"{len(row)} entries" if isinstance(row, tuple | list) else _kind(row)
-            return f"in the section {made.heading!r} of {len(made.columns)} columns, a row is {entries}"
-        if misfit := next(
-            (each for each in row if not (isinstance(each, Entry) and _is_text(each.text))), None
-        ):
-            return f"in the section {made.heading!r}, an entry is no retrograde.reporting.table.Entry of text: {misfit!r:.60}"
+        kind = _kind(made.rows)
+        return f"the rows of a section are a tuple, and in {made.heading!r} they are {kind}"
+    reasons = (_malformed_row(row, made) for row in made.rows)
+    return next(filter(None, reasons), "")
+
+
+def _malformed_row(row: object, section: Section) -> str:
+    columns = len(section.columns)
+    if not isinstance(row, tuple | list) or len(row) != columns:
+        entries = f"{len(row)} entries" if isinstance(row, tuple | list) else _kind(row)
+        return f"in the section {section.heading!r} of {columns} columns, a row is {entries}"
+    misfit = next((each for each in row if not _is_entry(each)), None)
+    if misfit:
+        return (
+            f"in the section {section.heading!r}, an entry is no "
+            f"retrograde.reporting.table.Entry of text: {misfit!r:.60}"
+        )
     return ""
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, Entry) and _is_text(value.text)
 
 
 def _is_text(value: object) -> bool:
@@ -86,10 +103,8 @@ def _kind(value: object) -> str:
 
 
 def outcomes(statuses: Sequence[str]) -> str:
-    """How many replicates are done, and how many are not and why."""
-    rest = [
-        f"{statuses.count(status)} {status}"
-        for status in ("diverged", "failed")
-        if status in statuses
-    ]
-    return f"{statuses.count('done')}" + (f" ({', '.join(rest)})" if rest else "")
+    """The number of replicates that are done, and of those that diverged or failed."""
+    others = [status for status in ("diverged", "failed") if status in statuses]
+    counts = [f"{statuses.count(status)} {status}" for status in others]
+    done = f"{statuses.count('done')}"
+    return f"{done} ({', '.join(counts)})" if counts else done
