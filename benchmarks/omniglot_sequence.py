@@ -28,7 +28,7 @@ class OmniglotSequence(Benchmark):
     This is a smaller form of the benchmark of arXiv 1905.12588: images are 28 x 28 and the network
     is small, so that no number here is comparable with the paper's.
 
-    A task is the classes between two tests of all classes so far. The first classes of the dataset
+    A task is the classes between two tests of all classes. The first classes of the dataset
     are for pretraining, the next for choosing settings, and the last for tests. The seed draws the
     stream's classes and their order. Held-out class c is output unit c, and the stream's k-th class
     is unit k.
