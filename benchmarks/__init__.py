@@ -1,1 +1,1 @@
-"""Benchmarks: what is learned. One file, one benchmark; a .toml is a suite."""
+"""Benchmarks: one file for each kind of stream or of few-shot tasks; a .toml is a suite."""

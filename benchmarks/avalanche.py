@@ -1,4 +1,4 @@
-"""Streams that Avalanche cuts."""
+"""Streams of Avalanche."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +8,11 @@ from retrograde import Benchmark, Dataset, OpenPart, Stream
 
 @dataclass(frozen=True, kw_only=True)
 class Avalanche(OpenPart, Benchmark):
-    """A function of avalanche.benchmarks and what it is called with, such as `class=SplitMNIST,n_experiences=5`.
+    """A function of avalanche.benchmarks, such as `class=SplitMNIST,n_experiences=5`.
 
-    One that cuts a dataset is given ours and the seed. One that brings its own, such as `SplitMNIST`, reads it from
-    RETROGRADE_DATA; its tasks are the same for every seed, and `dataset` stays out of them.
+    The further settings are the arguments of the function. If it cuts a dataset, it receives the
+    benchmark's `dataset` and the seed. If it brings its own, such as `SplitMNIST`, it reads that
+    from RETROGRADE_DATA; its tasks are then the same for every seed, and `dataset` is not used.
     """
 
     name: str = "class_incremental_benchmark"
@@ -20,4 +21,5 @@ class Avalanche(OpenPart, Benchmark):
     def cut(self, data: Dataset, seed: int) -> Stream:
         from retrograde.bridges.avalanche import cut, for_scenario
 
-        return for_scenario(cut(self.name, self.arguments, data, seed), self.scenario)
+        stream = cut(self.name, self.arguments, data, seed)
+        return for_scenario(stream, self.scenario)

@@ -8,9 +8,10 @@ from retrograde import ClassEpisodes, Count, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(ClassEpisodes):
-    """The classes of a dataset divided among meta-training, -validation and -test; turned by quarters they are classes too.
+    """Few-shot classification; the classes are divided among meta-training, -validation and -test.
 
-    No image is in two of the three, but shapes may be: a 6 turned by half is a 9.
+    Classes rotated by quarter turns are classes too. No image is in two of the three parts, but
+    shapes may be: a 6 rotated by half a turn is a 9.
     """
 
     dataset: str = "digits"

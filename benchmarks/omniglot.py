@@ -8,7 +8,10 @@ from retrograde import ClassEpisodes, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Omniglot(ClassEpisodes):
-    """1623 characters, divided 1100 / 100 / 423; turned ones are new classes in meta-training (Santoro et al. 2016)."""
+    """Few-shot classification of 1623 handwritten characters, divided 1100 / 100 / 423.
+
+    In meta-training, rotated characters are new classes (Santoro et al. 2016).
+    """
 
     dataset: str = "omniglot"
     split: Ints = (1100, 100, 423)

@@ -1,4 +1,4 @@
-"""Omniglot, one class after the other, after a preparation on other classes."""
+"""Omniglot, one class after the other, after pretraining on held-out classes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,77 +23,110 @@ from retrograde import (
 
 @dataclass(frozen=True, kw_only=True)
 class OmniglotSequence(Benchmark):
-    """New classes one after the other, each example once (after Javed and White 2019, arXiv 1905.12588; smaller).
+    """New classes one after the other, each example once (after Javed and White 2019).
 
-    Images are 28 x 28 and the net is small, so that no number here is the paper's. A task is the classes between two tests of
-    all of them. The first classes of the data set are for preparation, the next to choose settings by, the last for tests; the
-    seed draws the stream's classes and their order. Held-out class c is output unit c, and the stream's k-th class is unit k.
+    This is a smaller form of the benchmark of arXiv 1905.12588: images are 28 x 28 and the network
+    is small, so that no number here is comparable with the paper's.
+
+    A task is the classes between two tests of all classes. The first classes of the dataset
+    are for pretraining, the next for choosing settings, and the last for tests. The seed draws the
+    stream's classes and their order. Held-out class c is output unit c, and the stream's k-th class
+    is unit k.
     """
 
     dataset: str = "omniglot"
     batch: Count = 1
     model: str = "plainconv-32"
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
-    split: Ints = (863, 101, 659)  # classes for preparation, validation and tests
-    classes_of: Literal["validation", "test"] = "test"  # which of them the stream is made of
+    split: Ints = (863, 101, 659)  # classes for pretraining, validation and tests
+    classes_of: Literal["validation", "test"] = "test"  # the part from which the stream is drawn
     after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
-    lessons: Count = 4000
+    lessons: Count = 4000  # pretraining steps
     trajectory: Count = 5  # classes of a lesson, one after the other
-    shots: Count = 3  # examples of each to learn from
+    shots: Count = 3  # training examples of each
     queries: Count = 3  # further examples of each
-    rehearsed: Count = 30  # examples of any class of the preparation
+    rehearsed: Count = 30  # examples of any pretraining class
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         self._check(data)
-        held, *others = np.split(np.arange(sum(self.split)), np.cumsum(self.split[:2]))
-        order = generator(seed, "classes").permutation(others[self.classes_of == "test"])
-        groups = np.split(order[: self.after[-1]], self.after[:-1])
-        units = np.zeros((len(groups), max(len(held), len(order[: self.after[-1]]))), dtype=bool)
+        bounds = np.cumsum(self.split[:2])
+        held_out, validation, test = np.split(np.arange(sum(self.split)), bounds)
+        available = test if self.classes_of == "test" else validation
+        order = generator(seed, "classes").permutation(available)
+        classes = order[: self.after[-1]]
+        groups = np.split(classes, self.after[:-1])
+        # Wide enough for the pretraining, in which held-out class c is unit c.
+        width = max(len(held_out), len(classes))
+        units = np.zeros((len(groups), width), dtype=bool)
         tasks = []
         for number, group in enumerate(groups):
-            unit = np.arange(len(group)) + (
-                0 if self.scenario == "domain" or not number else self.after[number - 1]
-            )
+            unit = np.arange(len(group)) + self._first_unit(number)
             units[number, unit] = True
-            train, test = (
-                of_classes(y, _numbered(data, group, unit)) for y in (data.y_train, data.y_test)
-            )
-            tasks.append(Task(_in_turn(train, generator(seed, "drawings", number)), test))
-        before = of_classes(data.y_train, _numbered(data, held, held))
-        lessons = Preparation(
-            before, self.lessons, self.trajectory, self.shots, self.queries, self.rehearsed
+            tasks.append(_task(data, group, unit, generator(seed, "drawings", number)))
+        pretraining = self._pretraining(data, held_out)
+        # Classes come one after the other, so arrivals must not be shuffled.
+        return Stream(data, tuple(tasks), units, ordered=True, preparation=pretraining)
+
+    def _first_unit(self, task: int) -> int:
+        """The output unit of a task's first class; domain-incremental tasks share their units."""
+        return 0 if self.scenario == "domain" or not task else self.after[task - 1]
+
+    def _pretraining(self, data: Dataset, classes: Int64[np.ndarray, " n"]) -> Preparation:
+        examples = of_classes(data.y_train, _numbered(data, classes, classes))
+        return Preparation(
+            examples, self.lessons, self.trajectory, self.shots, self.queries, self.rehearsed
         )
-        return Stream(data, tuple(tasks), units, ordered=True, preparation=lessons)
 
     def _check(self, data: Dataset) -> None:
         if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
             raise UserError(
-                "split gives three numbers of classes, each at least 1, for preparation, validation and tests, and "
-                f"{data.name} has {data.classes} in all; split={','.join(map(str, self.split))}. Give such as split=4,2,4."
+                "split gives three numbers of classes, each at least 1, for preparation, "
+                f"validation and tests, and {data.name} has {data.classes} in all; "
+                f"split={_listed(self.split)}. Give such as split=4,2,4."
             )
         have = self.split[1 if self.classes_of == "validation" else 2]
+        # The difference to 0 is that of the first number, which must be positive too.
         if not self.after or min(np.diff((0, *self.after))) < 1 or self.after[-1] > have:
             raise UserError(
-                f"after gives rising numbers of classes, here at most the {have} for {self.classes_of}; "
-                f"after={','.join(map(str, self.after))}. Give such as after={have}."
+                f"after gives rising numbers of classes, here at most the {have} for "
+                f"{self.classes_of}; after={_listed(self.after)}. Give such as after={have}."
             )
         if self.trajectory > self.split[0]:
             raise UserError(
-                f"The classes of a lesson are different ones of {self.split[0]}; trajectory={self.trajectory}. Lower it."
+                f"The classes of a lesson are different ones of {self.split[0]}; "
+                f"trajectory={self.trajectory}. Lower it."
             )
+
+
+def _listed(numbers: Ints) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _task(
+    data: Dataset,
+    classes: Int64[np.ndarray, " n"],
+    units: Int64[np.ndarray, " n"],
+    random: np.random.Generator,
+) -> Task:
+    """A task of given classes and their output units, with the training examples in class order."""
+    numbered = _numbered(data, classes, units)
+    train = of_classes(data.y_train, numbered)
+    test = of_classes(data.y_test, numbered)
+    return Task(_in_turn(train, random), test)
 
 
 def _numbered(
     data: Dataset, classes: Int64[np.ndarray, " n"], units: Int64[np.ndarray, " n"]
 ) -> Int64[np.ndarray, " class"]:
-    """The output unit of every class of the data set, -1 for all but these."""
+    """The output unit of every class of the dataset; -1 for all but the given classes."""
     unit = np.full(data.classes, -1)
     unit[classes] = units
     return unit
 
 
 def _in_turn(examples: Examples, random: np.random.Generator) -> Examples:
-    """Class after class, the examples of each in random order."""
+    """Order examples by class, and randomly within each class."""
     mixed = random.permutation(len(examples.y))
+    # A stable sort keeps the random order within a class.
     order = mixed[np.argsort(examples.y[mixed], kind="stable")]
     return Examples(examples.row[order], examples.y[order])

@@ -1,4 +1,4 @@
-"""Permuted streams: every task shuffles the pixels in its own way."""
+"""Permuted streams: every task permutes the pixels in its own way."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,17 @@ from retrograde import Benchmark, Count, Dataset, Scenario, Stream, generator, s
 
 @dataclass(frozen=True, kw_only=True)
 class Permuted(Benchmark):
-    """Permuted pixels (Kirkpatrick et al. 2017, arXiv 1612.00796): each task has one, drawn at random."""
+    """Permuted pixels (Kirkpatrick et al. 2017, arXiv 1612.00796).
+
+    Each task has a permutation of its own, drawn at random.
+    """
 
     scenario: Scenario = "domain"
     tasks: Count = 10
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         size = int(np.prod(data.shape))
-        pixels = [
-            generator(seed, "permutation", task).permutation(size) for task in range(self.tasks)
-        ]
-        return same_classes(data, np.stack(pixels), self.scenario)
+        # A generator for each task: the first tasks are the same in a longer stream.
+        generators = [generator(seed, "permutation", task) for task in range(self.tasks)]
+        pixels = np.stack([random.permutation(size) for random in generators])
+        return same_classes(data, pixels, self.scenario)

@@ -1,4 +1,4 @@
-"""Sinusoids: regress to a sine wave from a few of its points."""
+"""Sinusoids: few-shot regression of sine waves."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,10 @@ from retrograde import (
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid(Episodic):
-    """y = A sin(x - phi) with A in [0.1, 5], phi in [0, pi], x in [-5, 5] (Finn et al. 2017, arXiv 1703.03400, section 5.1)."""
+    """Regression of y = A sin(x - phi) from a few points (Finn et al. 2017, arXiv 1703.03400).
+
+    A is in [0.1, 5], phi in [0, pi] and x in [-5, 5] (section 5.1).
+    """
 
     iterations: Count = 70_000
     tasks: Count = 25
@@ -28,11 +31,12 @@ class Sinusoid(Episodic):
     test_queries: Count = 100
 
     def __post_init__(self) -> None:
-        """Refuse a dataset, of which nothing would be drawn."""
+        """Refuse a dataset, since nothing would be drawn from it."""
         super().__post_init__()
         if self.dataset:
             raise UserError(
-                f"Sinusoids are generated, and take no dataset; dataset={self.dataset}. Leave it out."
+                "Sinusoids are generated, and take no dataset; "
+                f"dataset={self.dataset}. Leave it out."
             )
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -43,7 +47,7 @@ class Sinusoid(Episodic):
 
 
 class Waves(Distribution):
-    """Waves, drawn anew for every task; the facts of one are its amplitude and phase."""
+    """Sine waves, drawn anew for every task; the facts of a task are its amplitude and phase."""
 
     shape = (1,)
     outputs = 1
@@ -57,6 +61,7 @@ class Waves(Distribution):
         queries: int,
         random: np.random.Generator,
     ) -> Drawn:
+        # All partitions draw from the same continuous range: no two tasks are alike.
         truth = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
         x = random.uniform(-5, 5, (tasks, shots + queries, 1)).astype(np.float32)
         return Drawn(x, _wave(truth, x), truth)
@@ -67,5 +72,6 @@ class Waves(Distribution):
 
 
 def _wave(truth: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The values at x, of shape (*task, point, 1), of waves with facts of shape (*task, 2)."""
     amplitude, phase = truth.T[..., None, None]
     return np.asarray(amplitude * np.sin(x - phase))

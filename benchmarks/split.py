@@ -9,9 +9,10 @@ from retrograde import Benchmark, Count, Dataset, Ints, Stream, UserError, gener
 
 @dataclass(frozen=True, kw_only=True)
 class Split(Benchmark):
-    """Split by class (Zenke et al. 2017, arXiv 1703.04200): each task brings its own classes.
+    """New classes in every task (Zenke et al. 2017, arXiv 1703.04200).
 
-    Classes that do not divide evenly go to the last task. The class order is drawn from the seed unless given.
+    Classes that do not divide evenly go to the last task. The class order is drawn from the seed
+    unless `class_order` gives it.
     """
 
     tasks: Count = 5
@@ -20,7 +21,8 @@ class Split(Benchmark):
     def cut(self, data: Dataset, seed: int) -> Stream:
         if self.tasks > data.classes:
             raise UserError(
-                f"A split has at most one task per class; {data.name} has {data.classes}, tasks={self.tasks}."
+                f"A split has at most one task per class; {data.name} has {data.classes}, "
+                f"tasks={self.tasks}."
             )
         if self.class_order and sorted(self.class_order) != list(range(data.classes)):
             raise UserError(
@@ -28,6 +30,6 @@ class Split(Benchmark):
             )
         order = np.array(self.class_order or generator(seed, "classes").permutation(data.classes))
         size = data.classes // self.tasks
-        return split_classes(
-            data, np.split(order, range(size, size * self.tasks, size)), self.scenario
-        )
+        # The last group takes the classes that remain.
+        bounds = range(size, size * self.tasks, size)
+        return split_classes(data, np.split(order, bounds), self.scenario)

@@ -1,1 +1,1 @@
-"""Strategies: how it is learned. One file, one method."""
+"""Strategies: one file for each continual or meta-learning method."""

@@ -1,8 +1,9 @@
-"""Avalanche's strategies from outside: found by name, built around a model of ours, watched while they train."""
+"""Avalanche's strategies: find one by name, build it around a model, watch its training."""
 
 import importlib
 import inspect
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -21,80 +22,114 @@ from retrograde import Terms, UserError, nearest
 from ._avalanche_models import WRAPPED, Parted, Told
 
 OURS = {
-    "model", "optimizer", "criterion", "feature_extractor", "classifier", "slda_model", "num_classes", "n_classes",
-    "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins", "evaluator", "eval_every", "peval_mode",
+    "model", "feature_extractor", "classifier", "slda_model", "num_classes", "n_classes",
+    "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device",
+    "plugins", "evaluator", "eval_every", "peval_mode",
 }  # fmt: skip
-"""The arguments that the bridge gives, or leaves as they are; the others are settings."""
+"""Arguments that the bridge gives or leaves at their default; all others are settings."""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=0.9), "adam": torch.optim.Adam
-}  # fmt: skip
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
 MODELS = {"model", "feature_extractor", "slda_model"}
+"""Arguments through which a strategy takes the benchmark's model."""
+REQUIRED = inspect.Parameter.empty
+"""The default of a parameter that has none."""
 
 
 def catalogue() -> dict[str, type]:
-    """Every strategy of `avalanche.training`, and every plugin that makes one; two of one name are `module.Class`."""
+    """List the strategies of `avalanche.training`, and the plugins that make one.
+
+    Returns:
+        The classes by name; two classes of the same name are listed as `module.Class`.
+    """
     for package in (supervised, plugins):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     homes = (f"{supervised.__name__}.", f"{plugins.__name__}.")
-    found = [
-        c
-        for base in (BaseTemplate, SupervisedPlugin)
-        for c in _derived(base)
-        if c.__module__.startswith(homes)
-    ]
-    names = [c.__name__ for c in found]
+    derived = [*_derived(BaseTemplate), *_derived(SupervisedPlugin)]
+    found = [strategy for strategy in derived if strategy.__module__.startswith(homes)]
+    counts = Counter(strategy.__name__ for strategy in found)
     return {
-        c.__name__
-        if names.count(c.__name__) == 1
-        else f"{c.__module__.rpartition('.')[2]}.{c.__name__}": c
-        for c in dict.fromkeys(found)
-        if not c.__name__.startswith("_")
+        _listed_name(strategy, counts): strategy
+        for strategy in dict.fromkeys(found)
+        if not strategy.__name__.startswith("_")
     }
 
 
 def _derived(base: Any) -> Iterator[Any]:
-    for each in base.__subclasses__():
-        yield each
-        yield from _derived(each)
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _derived(subclass)
+
+
+def _listed_name(strategy: type, counts: Mapping[str, int]) -> str:
+    """The name of a class, after that of its module where several classes share the name."""
+    name = strategy.__name__
+    if counts[name] == 1:
+        return name
+    module = strategy.__module__.rpartition(".")[2]
+    return f"{module}.{name}"
 
 
 def build(
     name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, model: nn.Module
 ) -> Any:
-    """The strategy of that name around a model; raises `UserError` where name, arguments or model do not suit."""
-    found = catalogue()
-    if name not in found:
-        raise UserError(f"Avalanche has no strategy {name!r}. {nearest(name, found)}")
+    """Build the strategy of a given name around a model.
+
+    Args:
+        name: a name of the catalogue.
+        arguments: the settings, passed to the constructor.
+        lr: the learning rate of the optimiser.
+        terms: the description of the stream.
+        model: the model to train.
+
+    Raises:
+        UserError: the name is unknown, or the arguments or the model do not fit.
+    """
+    strategies = catalogue()
+    if name not in strategies:
+        raise UserError(f"Avalanche has no strategy {name!r}. {nearest(name, strategies)}")
     parted = Parted(model)
     whole = _whole(name, parted, terms)
     ours = _ours(parted, whole, lr, terms)
-    chosen = found[name]
+    chosen = strategies[name]
     settled = _settled(name, chosen, arguments, ours)
     try:
-        if issubclass(chosen, SupervisedPlugin):
-            return SupervisedTemplate(
-                plugins=[chosen(**settled)], **_taken(SupervisedTemplate, ours)
-            )
-        return chosen(**settled)
+        return _constructed(chosen, settled, ours)
     except Exception as error:
         raise UserError(
-            f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: {error!r}."
+            f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: "
+            f"{error!r}."
         ) from error
 
 
+def _constructed(chosen: Any, settled: Mapping[str, Any], ours: Mapping[str, Any]) -> Any:
+    # A plugin does not train by itself: Avalanche's plain template runs it.
+    if issubclass(chosen, SupervisedPlugin):
+        plugin = chosen(**settled)
+        return SupervisedTemplate(plugins=[plugin], **_taken(SupervisedTemplate, ours))
+    return chosen(**settled)
+
+
 def _whole(name: str, parted: Parted, terms: Terms) -> nn.Module:
+    """The model in the form that a strategy needs; task-aware in the task-incremental scenario."""
     if name in WRAPPED:
         wrapped: nn.Module = WRAPPED[name](parted)
         return wrapped
-    return Told(parted, torch.from_numpy(terms.units)) if terms.scenario == "task" else parted
+    if terms.scenario == "task":
+        return Told(parted, torch.from_numpy(terms.units))
+    return parted
 
 
 def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str, Any]:
+    """The arguments that the bridge gives, under each name that Avalanche has for them."""
     outputs = terms.units.shape[1]
+    optimizer = OPTIMIZERS[terms.optimizer]
     return {
         "model": model,
-        "optimizer": OPTIMIZERS[terms.optimizer](model.parameters(), lr=lr),
+        "optimizer": optimizer(model.parameters(), lr=lr),
         "criterion": nn.CrossEntropyLoss(),
         "feature_extractor": parted.feature_extractor,
         "classifier": parted.classifier,
@@ -110,50 +145,62 @@ def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str
 
 
 def _parameters(chosen: Any) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(chosen.__init__).parameters
+    """The named parameters of a constructor."""
+    signature = inspect.signature(chosen.__init__)
     return {
-        n: p
-        for n, p in found.items()
-        if n != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
 
 
 def _taken(chosen: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ours it takes; its own criterion, where it has one, is part of the method."""
+    """The arguments of the bridge that a constructor takes."""
     parameters = _parameters(chosen)
-    own = (
-        "criterion" in parameters and parameters["criterion"].default is not inspect.Parameter.empty
-    )
-    return {
-        n: value for n, value in ours.items() if n in parameters and not (n == "criterion" and own)
-    }
+    taken = {name: value for name, value in ours.items() if name in parameters}
+    # A criterion that the constructor has a default for is part of the method.
+    if "criterion" in parameters and parameters["criterion"].default is not REQUIRED:
+        taken.pop("criterion", None)
+    return taken
 
 
 def _settled(
     name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All arguments of its constructor; raises `UserError` where one is unknown or lacks."""
+    """All arguments of a constructor.
+
+    Raises:
+        UserError: the strategy takes no model, or an argument is unknown or missing.
+    """
     parameters = _parameters(chosen)
     if not (issubclass(chosen, SupervisedPlugin) or MODELS & parameters.keys()):
         raise UserError(
-            f"Avalanche's {name} makes a model of its own, where a strategy trains the benchmark's. Choose another."
+            f"Avalanche's {name} makes a model of its own, where a strategy trains the "
+            "benchmark's. Choose another."
         )
-    known = [n for n in parameters if n not in OURS]
+    settings = [parameter for parameter in parameters if parameter not in OURS]
     for argument in arguments:
-        if argument not in known:
-            raise UserError(f"Avalanche's {name} takes no {argument!r}. {nearest(argument, known)}")
-    lacking = [
-        n for n in known if parameters[n].default is inspect.Parameter.empty and n not in arguments
-    ]
-    if lacking:
+        if argument not in settings:
+            known = nearest(argument, settings)
+            raise UserError(f"Avalanche's {name} takes no {argument!r}. {known}")
+    required = [setting for setting in settings if parameters[setting].default is REQUIRED]
+    missing = [setting for setting in required if setting not in arguments]
+    if missing:
         raise UserError(
-            f"Avalanche's {name} needs {', '.join(lacking)}, which have no default. Give them."
+            f"Avalanche's {name} needs {', '.join(missing)}, which have no default. Give them."
         )
     return _taken(chosen, ours) | dict(arguments)
 
 
 class Watch:
-    """A plugin beside the strategy's own: it puts the arrivals into our order, counts steps and keeps test outputs."""
+    """A plugin that sets the order of batches, counts steps and keeps test outputs.
+
+    Attributes:
+        epochs: for each epoch of the task, the rows of each mini-batch.
+        arrivals: the number of training examples of the task.
+        stepped: called after each training step with the number of examples; None: not called.
+        outputs: the outputs of the current evaluation, batch by batch.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[list[list[int]]] = []
@@ -162,32 +209,36 @@ class Watch:
         self.outputs: list[Tensor] = []
 
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
-        """Let the loader, where its first dataset is what arrives, take the batches of this epoch."""
-        batches, loader = self.epochs[strategy.clock.train_exp_epochs], strategy.dataloader
+        """Make the loader take this epoch's batches, if its first dataset is the incoming one."""
+        batches = self.epochs[strategy.clock.train_exp_epochs]
+        loader = strategy.dataloader
         several = isinstance(loader, MultiDatasetDataLoader)
         first: Any = loader.datasets[0] if several else loader.dataset
+        # A strategy that trains on more or on other examples keeps its own order.
         if len(first) != self.arrivals:
-            return  # it trains on more than the arrivals, or on other examples: in its own order
+            return
         if not several:
             strategy.dataloader = DataLoader(
                 first, batch_sampler=batches, collate_fn=loader.collate_fn
             )
             return
-        plain = type(loader)._create_samplers  # noqa: SLF001 - where each dataset's order is decided
+        # Avalanche decides the order of each dataset in this private method, and nowhere else.
+        plain = type(loader)._create_samplers  # noqa: SLF001
         vars(loader)["_create_samplers"] = lambda *given: [batches, *plain(*given)[1:]]
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
-        """Tell of a step."""
+        """Report a step."""
         if self.stepped:
             self.stepped(len(strategy.mbatch[0]))
 
     def after_eval_iteration(self, strategy: Any, **_: Any) -> None:
-        """Keep what the strategy answers."""
+        """Keep the outputs of the strategy."""
         self.outputs.append(strategy.mb_output.detach())
 
 
 def watched(strategy: Any) -> Watch:
-    """A watch among the strategy's plugins, after its own and before the clock, which must be the last."""
+    """Add a `Watch` to the strategy's plugins and return it."""
     watch = Watch()
+    # Avalanche's clock must stay the last plugin.
     strategy.plugins.insert(-1, watch)
     return watch

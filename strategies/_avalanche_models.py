@@ -1,4 +1,4 @@
-"""What Avalanche's strategies want around a model of ours."""
+"""The forms in which the strategies of Avalanche take a model."""
 
 import copy
 from collections.abc import Callable
@@ -20,50 +20,67 @@ from torch import Tensor, nn
 from retrograde import HEAD
 
 MASKED = -1e9
-"""The output of another task's unit. Finite, since zero times infinity is no number in a distillation loss."""
+"""The output of a unit of another task.
+
+It is finite, since zero times infinity is NaN in a distillation loss.
+"""
 
 
 class Parted(nn.Module, BaseModel):  # type: ignore[misc]
-    """A model of ours under the names that Avalanche's strategies look for; the parameters are the model's own."""
+    """A model split into `feature_extractor` and `classifier`, the names that Avalanche expects.
+
+    The parameters are shared with the model.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         head = getattr(model, HEAD, None)
-        self.feature_extractor, self.classifier = model, cast("nn.Module", nn.Identity())
+        self.feature_extractor = model
+        self.classifier = cast("nn.Module", nn.Identity())
         if isinstance(head, nn.Module):
+            # A shallow copy shares every module but the head with the model.
             body = copy.copy(model)
-            body._modules = {**model._modules, HEAD: nn.Identity()}  # noqa: SLF001 - a module that shares all but its head
-            self.feature_extractor, self.classifier = body, head
+            body._modules = {**model._modules, HEAD: nn.Identity()}  # noqa: SLF001
+            self.feature_extractor = body
+            self.classifier = head
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """The outputs, whatever the task."""
-        outputs: Tensor = self.classifier(self.feature_extractor(x))
+        """The outputs; the task `t` is ignored."""
+        features = self.feature_extractor(x)
+        outputs: Tensor = self.classifier(features)
         return outputs
 
     def get_features(self, x: Tensor) -> Any:
-        """What the head is given."""
+        """The inputs of the head."""
         return self.feature_extractor(x)
 
 
 class Told(MultiTaskModule):  # type: ignore[misc]
-    """A model that is told the task of each example and answers with that task's units."""
+    """A task-aware model: it masks the output units of all tasks but the one that is given.
+
+    Args:
+        model: the model.
+        units: the output units of each task, of shape (task, unit).
+    """
 
     units: Tensor
 
     def __init__(self, model: Parted, units: Tensor) -> None:
         super().__init__()
-        self.feature_extractor, self.classifier = model.feature_extractor, model.classifier
+        self.feature_extractor = model.feature_extractor
+        self.classifier = model.classifier
         self.register_buffer("units", units)
 
     def forward(self, x: Tensor, task_labels: Tensor | int | None) -> Any:
-        """The outputs, those of other tasks' units masked; by task, where none is told."""
+        """The outputs with other tasks' units masked; by task, if no task is given."""
         if task_labels is None:
             return self.forward_all_tasks(x)
         labels = torch.as_tensor(task_labels).expand(len(x))
-        return self.classifier(self.feature_extractor(x)).masked_fill(~self.units[labels], MASKED)
+        outputs = self.classifier(self.feature_extractor(x))
+        return outputs.masked_fill(~self.units[labels], MASKED)
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-        """The same for one task."""
+        """The outputs for one task."""
         outputs: Tensor = self.forward(x, task_label)
         return outputs
 
@@ -93,4 +110,4 @@ WRAPPED: dict[str, Callable[[Parted], Any]] = {
     "CurrentDataFeCAMUpdate": _covariances_at_test,
     "MemoryFeCAMUpdate": _covariances_at_test,
 }
-"""What a strategy wants around a model."""
+"""The wrapper around the model, for each strategy that needs one."""

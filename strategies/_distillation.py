@@ -1,4 +1,4 @@
-"""Distillation: how far outputs are from those of an earlier net, and where they are kept beside a memory."""
+"""Distillation losses, and the storage of logits next to a replay memory."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -8,8 +8,9 @@ from retrograde import Batch, Net, Params, mean
 
 
 def blank(net: Net, params: Params, memory: int) -> Float[Tensor, "slot unit"]:
-    """A row of outputs for each slot of the memory."""
-    return next(iter(params.values())).new_zeros(memory, net.outputs)
+    """Zeros for the logits of `memory` examples, with the dtype and device of the parameters."""
+    like = next(iter(params.values()))
+    return like.new_zeros(memory, net.outputs)
 
 
 def written(
@@ -17,8 +18,16 @@ def written(
     slot: Int64[Tensor, " row"],
     outputs: Float[Tensor, "row unit"],
 ) -> Float[Tensor, "slot unit"]:
-    """What is kept, with the outputs of some examples at their slots; one past the last slot is nowhere."""
-    return torch.cat([kept, kept[:1]]).index_put((slot,), outputs)[:-1]
+    """Store outputs at their slots.
+
+    Args:
+        kept: the stored outputs.
+        slot: the slot of each row; one past the last slot discards the row.
+        outputs: the outputs to store.
+    """
+    # One more slot takes the discarded rows: no branch depends on data.
+    padded = torch.cat([kept, kept[:1]])
+    return padded.index_put((slot,), outputs)[:-1]
 
 
 def squared_gap(
@@ -26,14 +35,17 @@ def squared_gap(
     wanted: Float[Tensor, "row unit"],
     weight: Float[Tensor, " row"],
 ) -> Float[Tensor, ""]:
-    """The mean over rows and units of the squared difference."""
-    return mean(((outputs - wanted) ** 2).mean(-1), weight)
+    """The squared difference, averaged over units and, by weight, over rows."""
+    gaps = ((outputs - wanted) ** 2).mean(-1)
+    return mean(gaps, weight)
 
 
 def met(before: Float[Tensor, " unit"], batch: Batch) -> Float[Tensor, " unit"]:
-    """1 for every output unit of which an example was met before or is in the batch, else 0."""
+    """1 for every output unit seen before or in the batch (padding aside), else 0."""
     units = torch.arange(len(before), device=batch.y.device)
-    return torch.maximum(before, ((batch.y[:, None] == units) * batch.weight[:, None]).amax(0))
+    labels = batch.y[:, None] == units
+    in_batch = (labels * batch.weight[:, None]).amax(0)
+    return torch.maximum(before, in_batch)
 
 
 def taught_among(
@@ -42,17 +54,27 @@ def taught_among(
     wanted: Float[Tensor, "row unit"],
     weight: Float[Tensor, " row"],
 ) -> Float[Tensor, ""]:
-    """The cross-entropy of predictions against a teacher's among the units of a group (those above 0), averaged over groups.
+    """The distillation loss within groups of units.
 
-    A group without units does not count; 0 where none has any.
+    The loss of a group is the cross-entropy between the teacher's and the student's softmax over
+    the units of the group.
+
+    Args:
+        groups: the units of each group are those above 0.
+        logits: the student's logits.
+        wanted: the teacher's logits.
+        weight: the weight of each row.
+
+    Returns:
+        The mean over the groups that have a unit; 0 if none has any.
     """
     out = (groups == 0)[:, None]
-    lowest = (
-        torch.finfo(logits.dtype).min / 4
-    )  # not infinite: it is multiplied by a probability of 0
-    ours, theirs = (each.masked_fill(out, lowest) for each in (logits, wanted))
-    losses = -(theirs.softmax(-1) * ours.log_softmax(-1)).sum(-1)
-    return mean(
-        torch.stack([mean(each, weight) for each in losses.unbind()]),
-        (groups > 0).any(-1).to(weight.dtype),
-    )
+    # Finite, since it is multiplied by a probability of 0.
+    lowest = torch.finfo(logits.dtype).min / 4
+    ours = logits.masked_fill(out, lowest)
+    theirs = wanted.masked_fill(out, lowest)
+    wanted_probabilities = theirs.softmax(-1)
+    losses = -(wanted_probabilities * ours.log_softmax(-1)).sum(-1)
+    group_means = torch.stack([mean(group, weight) for group in losses.unbind()])
+    has_units = (groups > 0).any(-1)
+    return mean(group_means, has_units.to(weight.dtype))

@@ -1,4 +1,4 @@
-"""Fisher information: how much the predicted distribution changes with each parameter, on average over examples."""
+"""Fisher information: the sensitivity of the predicted distribution to each parameter."""
 
 from typing import Literal
 
@@ -12,28 +12,44 @@ from retrograde import Batch, Net, Params
 from ._per_example import Directions, mean_powers
 
 Fisher = Literal["exact", "sampled", "empirical", "weighted"]
-"""Whose log-likelihood has its gradient squared: each class's, by its predicted probability; that of one class, drawn with
-that probability; the label's; or the label's, by its predicted probability (as in Mammoth)."""
+"""The estimator: the class whose log-likelihood has its gradient squared.
+
+- `exact`: every class, weighted by its predicted probability.
+- `sampled`: one class, drawn with that probability.
+- `empirical`: the label.
+- `weighted`: the label, weighted by its predicted probability (as in Mammoth).
+"""
 
 
 def fisher_information(
     net: Net, params: Params, examples: Batch, kind: Fisher, count: int
 ) -> Params:
-    """The diagonal of the Fisher information, a mean over `count` of the examples, drawn by chance; 0: over all of them.
+    """The diagonal of the Fisher information, a mean over examples.
 
-    Where the task is told, the distribution is that over its units.
+    If the task is given, the distribution is that over the task's units.
+
+    Args:
+        net: the model.
+        params: the parameters at which the information is measured.
+        examples: the examples.
+        kind: the estimator.
+        count: the number of examples, drawn at random; 0: all.
     """
     chance = net.chance(len(examples.x), 1 + net.outputs)
     if count:
-        chosen = torch.where(examples.weight > 0, chance[:, 0], 2.0).argsort()[:count]
-        examples, chance = examples.at(chosen), chance[chosen]
+        # Padding comes last: random numbers are below 1.
+        keys = torch.where(examples.weight > 0, chance[:, 0], 2.0)
+        chosen = keys.argsort()[:count]
+        examples = examples.at(chosen)
+        chance = chance[chosen]
 
     def along(outputs: Float[Tensor, "row unit"], rows: slice) -> Directions:
         probabilities = outputs.softmax(-1)
-        drawn = (probabilities / -chance[rows, 1:].log()).argmax(
-            -1
-        )  # the first of exponential clocks
-        return _directions(probabilities, drawn if kind == "sampled" else examples.y[rows], kind)
+        # The first of competing exponential clocks is a draw from their normalised rates.
+        clocks = -chance[rows, 1:].log()
+        drawn = (probabilities / clocks).argmax(-1)
+        y = drawn if kind == "sampled" else examples.y[rows]
+        return _directions(probabilities, y, kind)
 
     return mean_powers(net, params, examples, along, power=2)
 
@@ -41,11 +57,21 @@ def fisher_information(
 def _directions(
     probabilities: Float[Tensor, "row unit"], y: Int64[Tensor, " row"], kind: Fisher
 ) -> Directions:
-    """Gradients of log-likelihoods with respect to the outputs, times the root of what their squares are weighted by."""
+    """Gradients of log-likelihoods by the outputs, each times the root of the weight of its square.
+
+    Args:
+        probabilities: the predicted distributions.
+        y: the class of each row; ignored by `exact`.
+        kind: the estimator.
+    """
     units = probabilities.shape[1]
     if kind == "exact":
         classes = torch.eye(units, device=y.device)[:, None]
-        return (classes - probabilities) * probabilities.T.sqrt()[..., None]
+        roots = probabilities.T.sqrt()[..., None]
+        return (classes - probabilities) * roots
     label = one_hot(y, units)
-    root = (probabilities * label).sum(-1, keepdim=True).sqrt() if kind == "weighted" else 1
+    root: Tensor | int = 1
+    if kind == "weighted":
+        of_label = (probabilities * label).sum(-1, keepdim=True)
+        root = of_label.sqrt()
     return ((label - probabilities) * root)[None]

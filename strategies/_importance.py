@@ -1,4 +1,4 @@
-"""Importance penalties: what holds each parameter near where it was, by how much it matters there."""
+"""Importance penalties: keep each parameter near its past value, by its importance."""
 
 import torch
 
@@ -14,24 +14,24 @@ def pull(params: Params, anchor: Params, importance: Params, strength: float) ->
 
 
 def held(state: State, strength: float) -> Params:
-    """What pulls the parameters towards the state's `anchor` by its `importance`."""
-    return pull(
-        state.params, unpacked(state.extra, "anchor"), unpacked(state.extra, "importance"), strength
-    )
+    """The gradient of the penalty given by the `anchor` and `importance` of a state."""
+    anchor = unpacked(state.extra, "anchor")
+    importance = unpacked(state.extra, "importance")
+    return pull(state.params, anchor, importance, strength)
 
 
 def free(params: Params) -> Params:
-    """A state's `anchor` and `importance` before any task: nothing is held."""
+    """The `anchor` and `importance` of a state before any task: the penalty is 0."""
     return packed(anchor=params, importance=nothing(params))
 
 
 def nothing(params: Params) -> Params:
-    """Zeros of their shapes."""
+    """Zeros in the shapes of the parameters."""
     return {name: torch.zeros_like(value) for name, value in params.items()}
 
 
 def packed(**groups: Params) -> Params:
-    """Groups of tensors, each named as the parameters are, as one for `State.extra`."""
+    """Flatten groups of tensors into one dictionary for `State.extra`, as `group.name`."""
     return {
         f"{group}.{name}": value
         for group, params in groups.items()
@@ -40,9 +40,8 @@ def packed(**groups: Params) -> Params:
 
 
 def unpacked(extra: Params, group: str) -> Params:
-    """One of the groups again."""
+    """The tensors of one group of `packed`, by name."""
+    prefix = f"{group}."
     return {
-        name.removeprefix(f"{group}."): value
-        for name, value in extra.items()
-        if name.startswith(f"{group}.")
+        name.removeprefix(prefix): value for name, value in extra.items() if name.startswith(prefix)
     }

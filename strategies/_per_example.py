@@ -1,4 +1,4 @@
-"""Powers of the gradient of each example alone, summed over examples: what measures of importance are made of."""
+"""Powers of per-example gradients, summed over examples: the basis of measures of importance."""
 
 from collections.abc import Callable
 
@@ -13,52 +13,70 @@ from retrograde import Batch, Net, Params, UserError, added
 from ._importance import nothing
 
 PIECE = 2**20
-"""Numbers of per-example gradients that are held at once."""
+"""The most numbers of per-example gradients held at once."""
 ROWS = 500
-"""Examples taken at once where no gradient of a single one is held."""
+"""Examples taken at once where no per-example gradient is held."""
 
 Directions = Float[Tensor, "direction row unit"]
+"""Vectors in the space of outputs, several for each row."""
 
 Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
-"""The model's outputs for some rows, and which these are -> the directions along which each output's gradient is asked for."""
+"""Maps the model's outputs for some rows, and the slice of these rows, to directions.
+
+The gradient of the outputs is taken along each direction.
+"""
 
 
 def check_rows(net: Net) -> None:
-    """Raise `UserError` where an example alone has no gradient: where rows are always normalised by their own statistics."""
+    """Check that the gradient of a single example exists.
+
+    Raises:
+        UserError: the model always normalises rows by the statistics of their batch.
+    """
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     for layer in net.module.modules():
-        if (
-            isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
-            and layer.running_mean is None
-        ):
+        if isinstance(layer, norms) and layer.running_mean is None:
             raise UserError(
-                "Importance is measured one example at a time; the model normalises by the statistics of a batch. "
-                "Choose a model without batch normalisation, or with running statistics."
+                "Importance is measured one example at a time; the model normalises by the "
+                "statistics of a batch. Choose a model without batch normalisation, or with "
+                "running statistics."
             )
 
 
 def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: int) -> Params:
-    """The mean over examples of the sum over directions of |the gradient of the outputs along a direction| ** power.
+    """The mean over examples of the sum over directions of |gradient of the outputs| ** power.
 
-    Gradients are of one example each, in evaluation mode, piece by piece; the model must treat each example by itself. `along`
-    is given outputs of which other tasks' are masked.
+    Each gradient is that of one example, in evaluation mode; examples are taken piece by piece.
+    The model must treat each example by itself.
+
+    Args:
+        net: the model.
+        params: the parameters.
+        examples: the examples; rows of weight 0 do not count.
+        along: the directions of a piece; it is given outputs in which other tasks' are masked.
+        power: the power of the absolute gradient.
     """
-    net, total = net.evaluating(), nothing(params)
-    powers = _of_layers if _layered(net, params) else _of_any
-    size = (
-        ROWS
-        if powers is _of_layers
-        else max(1, PIECE // sum(value.numel() for value in params.values()))
-    )
+    net = net.evaluating()
+    total = nothing(params)
+    layered = _layered(net, params)
+    powers = _of_layers if layered else _of_any
+    size = ROWS if layered else _rows_held(params)
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
         total = added(total, powers(net, params, examples, rows, along, power))
     return {name: value / examples.weight.sum() for name, value in total.items()}
 
 
+def _rows_held(params: Params) -> int:
+    """The number of rows whose gradients are held at once."""
+    numbers = sum(value.numel() for value in params.values())
+    return max(1, PIECE // numbers)
+
+
 def _of_any(
     net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
 ) -> Params:
-    """The sum over rows, by weight, for any module: every gradient of every row by itself."""
+    """The weighted sum over rows for any module: one gradient for each row and direction."""
 
     def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
         pulled = vjp(lambda params: net.logits(params, x[None])[0], params)[1]
@@ -69,9 +87,9 @@ def _of_any(
         return total
 
     batch = examples.at(rows)
-    found = vmap(of_one, in_dims=(0, 1))(
-        batch.x, along(net.logits(params, batch.x, batch.task), rows)
-    )
+    outputs = net.logits(params, batch.x, batch.task)
+    directions = along(outputs, rows)
+    found = vmap(of_one, in_dims=(0, 1))(batch.x, directions)
     return {name: torch.tensordot(batch.weight, value, 1) for name, value in found.items()}
 
 
@@ -80,46 +98,61 @@ def _raised(value: Tensor, power: int) -> Tensor:
 
 
 def _layered(net: Net, params: Params) -> bool:
-    """Whether the module is a plain chain of linear layers and ReLU, each there once and free to learn."""
+    """True if the module is a chain of linear layers and ReLU, each used once and all trained."""
     module = net.module
-    if not isinstance(module, nn.Sequential) or len(list(module.modules())) != len(module) + 1:
+    if not isinstance(module, nn.Sequential):
         return False
-    plain = type(module[0]) is nn.Flatten and all(
-        type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in module
+    # A nested or a shared layer makes the number of modules another.
+    modules = list(module.modules())
+    if len(modules) != len(module) + 1:
+        return False
+    kinds = [type(layer) for layer in module]
+    plain = kinds[0] is nn.Flatten and all(
+        kind in (nn.Flatten, nn.Linear, nn.ReLU) for kind in kinds
     )
-    learnt = {
-        name
-        for name, _ in module.named_parameters(remove_duplicate=False)
-        if name.endswith((".weight", ".bias"))
-    }
-    return plain and any(isinstance(layer, nn.Linear) for layer in module) and learnt == set(params)
+    named = module.named_parameters(remove_duplicate=False)
+    trained = {name for name, _ in named if name.endswith((".weight", ".bias"))}
+    return plain and nn.Linear in kinds and trained == set(params)
 
 
 def _of_layers(
     net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
 ) -> Params:
-    """The same for a chain of linear layers: a row's gradient is the outer product of what comes back to a layer and its input.
+    """The weighted sum over rows for a chain of linear layers.
 
-    The power of a product is the product of powers, so that the sum over rows is one matrix product for each layer.
+    The gradient of a row by a weight is the outer product of the gradient at the layer's output
+    and the layer's input. The power of a product is the product of powers, so that the sum over
+    rows is one matrix product for each layer.
     """
     batch = examples.at(rows)
-    x, passed = batch.x, []
-    for name, layer in net.module.named_children():
-        passed.append((name, layer, x))
-        x = (
-            linear(x, params[f"{name}.weight"], params.get(f"{name}.bias"))
-            if isinstance(layer, nn.Linear)
-            else layer(x)
-        )
+    outputs, passed = _forward(net, params, batch.x)
     first = next(name for name, layer, _ in passed if isinstance(layer, nn.Linear))
-    back, found = along(net.of_tasks(x, batch.task), rows), nothing(params)
+    back = along(net.of_tasks(outputs, batch.task), rows)
+    found = nothing(params)
     for name, layer, x in reversed(passed):
         if isinstance(layer, nn.ReLU):
             back = back * (x > 0)
         elif isinstance(layer, nn.Linear):
-            powers = batch.weight[:, None] * _raised(back, power).sum(0)
-            found |= {f"{name}.weight": powers.T @ _raised(x, power), f"{name}.bias": powers.sum(0)}
+            by_unit = _raised(back, power).sum(0)
+            powers = batch.weight[:, None] * by_unit
+            found[f"{name}.weight"] = powers.T @ _raised(x, power)
+            found[f"{name}.bias"] = powers.sum(0)
+            # Nothing before the first linear layer has parameters.
             if name == first:
                 break
             back = linear(back, params[f"{name}.weight"].T)
     return {name: found[name] for name in params}
+
+
+def _forward(
+    net: Net, params: Params, x: Tensor
+) -> tuple[Float[Tensor, "row unit"], list[tuple[str, nn.Module, Tensor]]]:
+    """The outputs of a chain of layers, and each layer with its name and its input."""
+    passed = []
+    for name, layer in net.module.named_children():
+        passed.append((name, layer, x))
+        weight = params.get(f"{name}.weight")
+        bias = params.get(f"{name}.bias")
+        # A layer without a weight of its own is a ReLU or flattens.
+        x = layer(x) if weight is None else linear(x, weight, bias)
+    return x, passed

@@ -1,4 +1,4 @@
-"""What strategies have in common that learn a model from held-out classes, and then the stream from there."""
+"""The common part of strategies that pretrain on held-out classes before the stream."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,12 +16,14 @@ from ._head import blank
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Strategy):
-    """A rule that lowers `lesson_loss` before the stream, by the benchmark's optimiser; then the head starts blank.
+    """Minimise `lesson_loss` before the stream by the benchmark's optimiser, then reset the head.
 
-    The stream is learned with an optimiser of its own: what was prepared for plain steps may do best with them.
+    The stream is learned with an optimiser of the strategy's own: features that were pretrained
+    for plain steps may do best with them.
 
-    Where a rule `resets`, a class's row of the head becomes zero, for good, when a lesson's trajectory has the class: else the
-    features could come to fit the row, and nothing would be left to learn. So in Javed and White's code, with random rows.
+    If a strategy `resets`, a class's row of the head is set to zero, permanently, when the
+    trajectory of a lesson contains the class. Otherwise the features could come to fit the row, and
+    nothing would be left to learn. Javed and White's code does so too, with random rows.
     """
 
     resets: ClassVar[bool] = True
@@ -29,23 +31,25 @@ class Prepared(Strategy):
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # along the stream
     lr: Rate = 0.001  # along the stream
     meta_lr: Rate = 0.001  # before it
-    moves: Literal["head", "all"] = "head"  # what the stream changes
+    moves: Literal["head", "all"] = "head"  # the parameters that the stream changes
 
     @abstractmethod
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Float[Tensor, ""]:
-        """What the preparation minimises, for one lesson, after any reset."""
+        """The pretraining loss of one lesson, after any reset."""
 
     def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
         params = blank(state.params, lesson.trajectory.y) if self.resets else state.params
         gradient = grad(lambda params: self.lesson_loss(net, params, lesson))(params)
+        # The reset is kept: the outer step starts from the parameters after it.
         return net.descend(state.replace(params=params), gradient, self.meta_lr)
 
     def begin(self, net: Net, state: State) -> State:
         params = blank(state.params)
-        return state.replace(params=params, slots=INNER[self.optimizer].init(params))
+        slots = INNER[self.optimizer].init(params)
+        return state.replace(params=params, slots=slots)
 
     def learns(self, name: str) -> bool:
-        """Whether the stream changes a parameter."""
+        """True if the stream changes the parameter of that name."""
         return self.moves == "all" or of_head(name)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
@@ -55,7 +59,6 @@ class Prepared(Strategy):
             for name, value in state.params.items()
             if name not in moved
         }
-        params, slots = INNER[self.optimizer].update(
-            state.params, still | moved, state.slots, self.lr
-        )
+        optimizer = INNER[self.optimizer]
+        params, slots = optimizer.update(state.params, still | moved, state.slots, self.lr)
         return state.replace(params=params, slots=slots)

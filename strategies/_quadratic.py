@@ -1,28 +1,38 @@
-"""A quadratic program whose solution is bounded below, solved in a fixed number of rounds."""
+"""A quadratic program with a lower bound, solved in a fixed number of rounds."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 ROUNDS = 3
-"""For each entry, and one more."""
+"""Rounds for each entry; one more is added."""
 
 
 def smallest(
     matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float
 ) -> Float[Tensor, " n"]:
-    """The v >= bound for which v'(matrix)v / 2 + slope'v is smallest; the matrix is positive definite.
+    """The v >= bound that minimises v'(matrix)v / 2 + slope'v.
 
-    An active-set method (Lawson and Hanson 1974, algorithm NNLS): in each round the free entries go where the slope vanishes,
-    or as far as none of them passes the bound, which then holds it; if all got there, the entry along which the value falls
-    most steeply is freed. No round makes the value larger, so that too few would do no harm.
+    An active-set method (Lawson and Hanson 1974, algorithm NNLS). In each round, the free entries
+    move to the point where the slope vanishes, or as far as none of them passes the bound; the
+    entry that reaches the bound first is then fixed there. If no entry passes the bound, the fixed
+    entry along which the value falls most steeply is freed. No round increases the value, so too
+    few rounds do no harm.
+
+    Args:
+        matrix: a positive definite matrix.
+        slope: the linear term.
+        bound: the lower bound of every entry.
     """
-    table = torch.cat(
-        [matrix, -(slope + bound * matrix.sum(1))[:, None]], 1
-    )  # from here on, of v - bound
-    above, free = torch.zeros_like(slope), torch.zeros_like(slope, dtype=torch.bool)
+    # From here on, the unknown is v - bound, which is at least 0.
+    target = -(slope + bound * matrix.sum(1))
+    table = torch.cat([matrix, target[:, None]], 1)
+    above = torch.zeros_like(slope)
+    free = torch.zeros_like(slope, dtype=torch.bool)
+    # No branch depends on data, so that steps can be vectorised and compiled.
     for _ in range(ROUNDS * len(slope) + 1):
-        goal, fall = torch.where(free, table[:, -1], 0.0), torch.where(free, 0.0, table[:, -1])
+        goal = torch.where(free, table[:, -1], 0.0)
+        fall = torch.where(free, 0.0, table[:, -1])
         passes = free & (goal < 0)
         share = torch.where(passes, above / (above - goal), 1.0).amin()
         above = above + share * (goal - above)
@@ -35,25 +45,32 @@ def smallest(
 
 
 def _one(values: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Which entry is the smallest, the first where several are."""
+    """True at the smallest entry; at the first of several."""
     return torch.arange(len(values), device=values.device) == values.argmin()
 
 
 def _swept(
     table: Float[Tensor, "n columns"], row: Bool[Tensor, " n"], back: Bool[Tensor, " n"]
 ) -> Float[Tensor, "n columns"]:
-    """Solve the linear equations of the table for one more unknown or, where it is solved for already, for one less.
+    """Solve the table's linear equations for one more unknown, or for one less.
 
-    (Goodnight 1979: the sweep operator.) Of the last column, the rows solved for are the solution, the others what is left.
+    This is the sweep operator (Goodnight 1979). In the last column, the rows that are solved for
+    hold the solution; the other rows hold the residuals.
+
+    Args:
+        table: the equations, with the right-hand side as the last column.
+        row: the unknown, one-hot.
+        back: the unknowns that are solved for already; one of these is undone.
     """
     column = torch.cat([row, row.new_zeros(1)])
-    taken, across = table[:, :-1] @ row.to(table.dtype), row.to(table.dtype) @ table
+    # Products with a one-hot row instead of indices: which row it is, is data.
+    taken = table[:, :-1] @ row.to(table.dtype)
+    across = row.to(table.dtype) @ table
     pivot = (row * taken).sum()
     sign = torch.where((row & back).any(), -1.0, 1.0)
     swept = table - taken[:, None] * across / pivot
-    swept = torch.where(
-        row[:, None],
-        sign * across / pivot,
-        torch.where(column, sign * taken[:, None] / pivot, swept),
-    )
+    in_column = sign * taken[:, None] / pivot
+    in_row = sign * across / pivot
+    swept = torch.where(column, in_column, swept)
+    swept = torch.where(row[:, None], in_row, swept)
     return torch.where(row[:, None] & column, -1 / pivot, swept)

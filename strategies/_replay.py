@@ -1,4 +1,4 @@
-"""What strategies have in common that keep past examples and draw some of them at every step."""
+"""The common part of strategies that draw past examples from a memory at every step."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,10 @@ from retrograde import POLICIES, Count, Memory, Policy, Strategy, Weighing
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(Strategy):
-    """The settings of a memory, and a promise: `step` weighs arrivals and replay as the benchmark says."""
+    """The settings of a replay memory.
+
+    A subclass promises that its `step` weighs incoming and replayed examples as the benchmark asks.
+    """
 
     weighing: ClassVar[Weighing | None] = "heeds"
 

@@ -1,4 +1,4 @@
-"""A-GEM: steps that do not go against the memory's gradient."""
+"""A-GEM: steps that do not go against the gradient on memory."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,33 +14,36 @@ from ._replay import Replay
 class AGEM(Replay):
     """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
-    The reference is the mean gradient of those examples drawn that are of earlier tasks. The paper's memory is a ring, which
-    knows the length of the stream; with `policy=reservoir` nothing does.
+    The reference is the mean gradient of the drawn examples of earlier tasks. The paper's memory is
+    a ring, which knows the length of the stream; with `policy=reservoir`, no part of the strategy
+    does.
     """
 
-    weighing: ClassVar[Weighing | None] = (
-        "has nothing to weigh"  # the past turns the gradient, and is no loss
-    )
+    # The reference gradient constrains the step and is no loss.
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
 
     lr: Rate = 0.1
-    draw: Count = 128  # examples drawn per step, of which the earlier tasks' count
+    draw: Count = 128  # examples drawn per step; those of earlier tasks count
     policy: Policy = "ring"
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        earlier = arrival.old.task < arrival.new.task.max()
-        reference = net.grad(
-            state.params, arrival.old._replace(weight=arrival.old.weight * earlier)
-        )
-        return net.descend(
-            state, projected(net.grad(state.params, arrival.new), reference), self.lr
-        )
+        old = arrival.old
+        earlier = old.task < arrival.new.task.max()
+        # Examples of the current task are drawn too, and count as padding here.
+        past = old._replace(weight=old.weight * earlier)
+        reference = net.grad(state.params, past)
+        gradient = net.grad(state.params, arrival.new)
+        return net.descend(state, projected(gradient, reference), self.lr)
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        return arrival.new  # what is drawn only bounds the step
+        return arrival.new  # the drawn examples only constrain the step
 
 
 def projected(gradient: Params, reference: Params) -> Params:
-    """The nearest gradient whose inner product with the reference is not negative (equation 11)."""
-    along, length = dot(gradient, reference), dot(reference, reference)
-    share = torch.where(along < 0, along / length.clamp(min=torch.finfo(length.dtype).tiny), 0.0)
+    """The nearest gradient with a non-negative inner product with the reference (equation 11)."""
+    along = dot(gradient, reference)
+    length = dot(reference, reference)
+    # Before there are earlier tasks the reference is 0: the bound keeps the quotient finite.
+    bounded = length.clamp(min=torch.finfo(length.dtype).tiny)
+    share = torch.where(along < 0, along / bounded, 0.0)
     return {name: value - share * reference[name] for name, value in gradient.items()}

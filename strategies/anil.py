@@ -1,4 +1,4 @@
-"""ANIL: almost no inner loop."""
+"""ANIL: MAML with inner steps on the head alone."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,31 @@ from retrograde import Batch, Episode, MetaStrategy, Net, Params, State, Steps, 
 
 @dataclass(frozen=True, kw_only=True)
 class ANIL(MetaStrategy):
-    """MAML whose inner steps change the head alone, in meta-training and at test (Raghu et al. 2020, arXiv 1909.09157)."""
+    """Almost no inner loop: MAML that adapts the head alone (Raghu et al. 2020, arXiv 1909.09157).
+
+    This holds in meta-training and at test.
+    """
 
     steps: Steps = 1  # inner steps while meta-training
     first_order: bool = False
     head: str = "head"  # the module whose parameters are adapted
 
     def learned(self, net: Net, params: Params) -> Params:
-        if not any(name.startswith(f"{self.head}.") for name in params):
+        if not any(self._adapts(name) for name in params):
             modules = sorted({name.rpartition(".")[0] for name in params})
             raise UserError(
-                f"ANIL adapts the model's head, and the model has no {self.head!r}. Set head to one of {modules}."
+                f"ANIL adapts the model's head, and the model has no {self.head!r}. "
+                f"Set head to one of {modules}."
             )
         return params
 
+    def _adapts(self, name: str) -> bool:
+        return name.startswith(f"{self.head}.")
+
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        after = self.descended(fast, net.grad(fast.params, support, constant=self.first_order))
-        head = {
-            name: value for name, value in after.params.items() if name.startswith(f"{self.head}.")
-        }
+        gradient = net.grad(fast.params, support, constant=self.first_order)
+        after = self.descended(fast, gradient)
+        head = {name: value for name, value in after.params.items() if self._adapts(name)}
         return after.replace(params=fast.params | head)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""ANML: a learned gate on the features, so that learning is selective."""
+"""ANML: a learned gate on the features that makes learning selective."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from retrograde import Batch, Lesson, Net, Params, Rate, UserError, sgd
@@ -11,38 +10,47 @@ from retrograde import Batch, Lesson, Net, Params, Rate, UserError, sgd
 from ._prepared import Prepared
 
 GATE = "gated.gate."
+"""The prefix of the gate's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ANML(Prepared):
-    """Example by example all but the gate learns; the outer loop learns the gate too (Beaulieu et al. 2020, arXiv 2002.09571).
+    """A neuromodulated meta-learning algorithm (Beaulieu et al. 2020, arXiv 2002.09571).
 
-    The model is a gated one, such as model=gated-plainconv-32. What is judged is the trajectory itself and what is rehearsed.
+    Inner steps, one example at a time, learn everything but the gate; the outer loop learns the
+    gate too. The model is a gated one, such as model=gated-plainconv-32. The outer loss is that on
+    the trajectory itself and on the examples rehearsed.
     """
 
     tried_on: ClassVar[str] = "gated-mlp-16"
 
     inner_lr: Rate = 0.1  # of the steps in a lesson
-    first_order: bool = (
-        False  # true: as released, the steps of a lesson are constants to the outer gradient
-    )
+    # True: the inner steps are constants to the outer gradient, as in the released code.
+    first_order: bool = False
 
     def learns(self, name: str) -> bool:
-        return super().learns(name) and not name.startswith(GATE)
+        return super().learns(name) and _not_of_gate(name)
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
         if not any(name.startswith(GATE) for name in params):
             raise UserError(
-                "ANML learns a gate, and the model has none. Give a gated one, such as model=gated-plainconv-32."
+                "ANML learns a gate, and the model has none. Give a gated one, such as "
+                "model=gated-plainconv-32."
             )
-        trajectory, fast = lesson.trajectory, params
+        trajectory = lesson.trajectory
+        fast = params
         for step in range(len(trajectory.y)):
-            one = Batch(*(part[step : step + 1] for part in trajectory))
-            moved = net.grad_of(
-                fast, one, lambda name: not name.startswith(GATE), constant=self.first_order
-            )
-            fast = fast | sgd({name: fast[name] for name in moved}, moved, self.inner_lr)
-        judged = Batch(
-            *(torch.cat(pair) for pair in zip(trajectory, lesson.rehearsed, strict=True))
-        )
+            example = trajectory.at(slice(step, step + 1))
+            fast = self._inner_step(net, fast, example)
+        judged = trajectory.beside(lesson.rehearsed)
         return net.loss(fast, judged)
+
+    def _inner_step(self, net: Net, fast: Params, example: Batch) -> Params:
+        # All but the gate moves, even if the stream is to move the head alone.
+        gradient = net.grad_of(fast, example, _not_of_gate, constant=self.first_order)
+        moved = {name: fast[name] for name in gradient}
+        return fast | sgd(moved, gradient, self.inner_lr)
+
+
+def _not_of_gate(name: str) -> bool:
+    return not name.startswith(GATE)

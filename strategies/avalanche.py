@@ -16,9 +16,10 @@ from retrograde import Experience, Learner, OpenPart, Rate, Terms
 
 @dataclass
 class Avalanche(OpenPart, Learner):
-    """A strategy class of avalanche-lib, or a plugin, and what its constructor takes: `class=Replay,lr=0.1,mem_size=200`.
+    """Any strategy class or plugin of avalanche-lib, such as `class=Replay,lr=0.1,mem_size=200`.
 
-    Avalanche's object trains task by task; the batches of arrivals, the optimiser and the evaluation are the benchmark's.
+    The further settings are the arguments of its constructor. Avalanche's object trains task by
+    task; the batches of incoming examples, the optimiser and the evaluation are the benchmark's.
     """
 
     name: str = "Naive"
@@ -29,65 +30,72 @@ class Avalanche(OpenPart, Learner):
         self.terms = terms
 
     def begin(self, model: nn.Module) -> None:
+        # Importing Avalanche can warn too.
         with quiet():
             from retrograde.bridges.avalanche import experience
 
             from ._avalanche import build, watched
 
             self.experience = experience
-            self.model, self.fresh = model, True
+            self.model = model
+            self.fresh = True
             self.strategy = build(self.name, self.arguments, self.lr, self.terms, model)
             self.watch = watched(self.strategy)
 
     def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
         batches = [batch.tolist() for batch in experience.batches]
         size = len(batches) // self.terms.epochs
-        self.watch.epochs = [
-            batches[start : start + size] for start in range(0, len(batches), size)
-        ]
-        self.watch.arrivals, self.watch.stepped, self.fresh = len(experience.y), stepped, False
+        starts = range(0, len(batches), size)
+        self.watch.epochs = [batches[start : start + size] for start in starts]
+        self.watch.arrivals = len(experience.y)
+        self.watch.stepped = stepped
+        self.fresh = False
         with quiet():
-            given = self.experience(
-                experience.x, experience.y, experience.task, self.terms.units, self.terms.scenario
-            )
+            given = self._given(experience.x, experience.y, experience.task)
             self.strategy.train(given, eval_streams=[], num_workers=0)
-        self.watch.stepped, self.watch.epochs = None, []
+        self.watch.stepped = None
+        self.watch.epochs = []
 
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
-        self.learn(
-            Experience(x, y, task, [torch.arange(len(y))] * self.terms.epochs), lambda _: None
-        )
+        batches = [torch.arange(len(y))] * self.terms.epochs
+        self.learn(Experience(x, y, task, batches), lambda _: None)
 
     def predict(
         self, x: Float[Tensor, "row *shape"], task: int | None
     ) -> Float[Tensor, "row unit"]:
-        """What the strategy answers in its own evaluation; before anything is learned, the model, since some cannot answer."""
+        """The outputs of the strategy in its own evaluation; those of the model before any task."""
+        # Some strategies cannot predict before they have learned.
         if self.fresh:
             start: Tensor = self.model.eval()(x)
             return start
         number = task or 0
-        unit = int(self.terms.units[number].argmax())  # some right answer must be given
+        # Avalanche evaluates on labelled examples only; any label of the task will do.
+        unit = int(self.terms.units[number].argmax())
         with quiet():
             y = torch.full((len(x),), unit)
-            self.strategy.eval(
-                [self.experience(x, y, number, self.terms.units, self.terms.scenario)],
-                num_workers=0,
-            )
+            given = self._given(x, y, number)
+            self.strategy.eval([given], num_workers=0)
         outputs = torch.cat(self.watch.outputs)
         self.watch.outputs = []
         return _fitted(outputs, self.terms.units.shape[1])
 
+    def _given(self, x: Tensor, y: Tensor, task: int) -> Any:
+        """Examples of one task as an experience of Avalanche."""
+        return self.experience(x, y, task, self.terms.units, self.terms.scenario)
+
 
 def _fitted(outputs: Float[Tensor, "row some"], units: int) -> Float[Tensor, "row unit"]:
-    """Outputs for all units, where a strategy answers with those it has met only."""
-    whole = outputs.new_full((len(outputs), max(units, outputs.shape[1])), -torch.inf)
-    whole[:, : outputs.shape[1]] = outputs
+    """The outputs for all units; minus infinity for classes that the strategy has not seen."""
+    given = outputs.shape[1]
+    whole = outputs.new_full((len(outputs), max(units, given)), -torch.inf)
+    whole[:, :given] = outputs
     return whole[:, :units]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what Avalanche prints, and without warnings, also those that it insists on."""
+    """Suppress the output and the warnings of Avalanche."""
+    # Recording also hides the warnings that Avalanche enables again.
     with warnings.catch_warnings(record=True), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""C-MAML: continual MAML with one fixed inner rate."""
+"""C-MAML: continual MAML with a fixed inner rate."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,14 @@ from ._lookahead import LookAhead
 
 @dataclass(frozen=True, kw_only=True)
 class CMAML(LookAhead):
-    """Continual MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.1): down the meta-gradient at a fixed rate."""
+    """Continual MAML with a fixed inner rate (Gupta et al. 2020, arXiv 2007.13904, section 4.1).
+
+    The step follows the meta-gradient.
+    """
 
     lr: Rate = 0.1  # of the meta-step
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient, _ = self.meta_gradient(net, state.params, self.rates(state.params), arrival)
+        rates = self.rates(state.params)
+        gradient, _ = self.meta_gradient(net, state.params, rates, arrival)
         return net.descend(state, gradient, self.lr)

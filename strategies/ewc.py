@@ -1,4 +1,4 @@
-"""EWC: parameters that past tasks' predictions depend on are held."""
+"""EWC: penalise changes of parameters that the predictions on past tasks depend on."""
 
 from dataclasses import dataclass
 
@@ -26,28 +26,33 @@ from ._per_example import check_rows
 class EWC(Strategy):
     """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3).
 
-    The penalty is strength / 2 times the sum, over past tasks and parameters, of F (parameter - its value after that task)².
-    A sum of parabolas is one, about the mean of their centres by F: that and the sum of F are all that is kept.
+    The penalty is strength / 2 times the sum, over past tasks and parameters, of
+    F (parameter - its value after that task)². A sum of parabolas is one parabola, about the mean
+    of their centres weighted by F. Only that mean and the sum of F are kept.
     """
 
     lr: Rate = 0.1
-    strength: NonNegative = 100.0  # lambda, of which the penalty takes half
+    strength: NonNegative = 100.0  # lambda; the penalty takes half of it
     fisher: Fisher = "exact"
-    examples: Limit = 0  # of each task, from which F is estimated
+    examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
     def init(self, net: Net, params: Params) -> Params:
         check_rows(net)
         return free(params)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = added(net.grad(state.params, arrival.new), held(state, self.strength / 2))
-        return net.descend(state, gradient, self.lr)
+        gradient = net.grad(state.params, arrival.new)
+        penalty = held(state, self.strength / 2)
+        return net.descend(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        anchor, importance = (unpacked(state.extra, group) for group in ("anchor", "importance"))
+        anchor = unpacked(state.extra, "anchor")
+        importance = unpacked(state.extra, "importance")
         found = fisher_information(net, state.params, finished.examples, self.fisher, self.examples)
         importance = added(importance, found)
         for name, value in state.params.items():
-            share = found[name] / importance[name].clamp(min=torch.finfo(value.dtype).tiny)
+            # The bound avoids 0 / 0 where no prediction depends on a parameter.
+            bounded = importance[name].clamp(min=torch.finfo(value.dtype).tiny)
+            share = found[name] / bounded
             anchor[name] = anchor[name] + share * (value - anchor[name])
         return state.replace(extra=packed(anchor=anchor, importance=importance))

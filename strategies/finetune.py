@@ -1,4 +1,4 @@
-"""Fine-tuning: naive SGD along the stream."""
+"""Fine-tuning: naive training along the stream."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from retrograde import Arrival, Net, Rate, State, Strategy
 
 @dataclass(frozen=True)
 class Finetune(Strategy):
-    """Naive training on each task as it comes: the lower bound."""
+    """Naive training on each task in turn: the lower bound."""
 
     lr: Rate = 0.1
 

@@ -9,7 +9,10 @@ from retrograde import Batch, Episode, MetaStrategy, Net, Params, State, Steps
 
 @dataclass(frozen=True, kw_only=True)
 class FOMAML(MetaStrategy):
-    """MAML without second derivatives: inner gradients count as constants (Finn et al. 2017, 1703.03400, section 5.2)."""
+    """First-order MAML: the inner gradients are constants (Finn et al. 2017, arXiv 1703.03400).
+
+    The outer gradient has no second derivatives (section 5.2).
+    """
 
     steps: Steps = 1  # inner steps while meta-training
 

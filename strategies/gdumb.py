@@ -7,10 +7,12 @@ from retrograde import Arrival, ClassBalanced, Count, Memory, Net, Rate, Schedul
 
 @dataclass(frozen=True)
 class GDumb(Strategy):
-    """Greedy sampler and dumb learner (Prabhu et al. 2020): fresh weights at every task, trained on a balanced memory alone.
+    """Greedy sampler and dumb learner (Prabhu et al. 2020): train on a balanced memory alone.
 
-    The rate is constant and the optimiser is the benchmark's; the authors train by SGD whose rate falls along a cosine, again
-    and again, with cutmix, and clip the gradient. A full memory stays random within a class; theirs keeps the first to come.
+    Every task starts from fresh weights. The learning rate is constant and the optimiser is the
+    benchmark's; the authors use SGD with cosine annealing and restarts, cutmix and gradient
+    clipping. A full memory stays a random sample of each class; the authors' keeps the first
+    examples of a class.
     """
 
     lr: Rate = 0.1
@@ -22,6 +24,7 @@ class GDumb(Strategy):
         return Schedule("memory alone", fresh=True, batch=self.batch, epochs=self.epochs)
 
     def remember(self) -> Memory:
+        # Nothing is drawn at a step: the schedule trains on the memory itself.
         return ClassBalanced(self.memory, 0)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:

@@ -27,49 +27,60 @@ from ._quadratic import smallest
 class GEM(Strategy):
     """Gradient episodic memory (Lopez-Paz and Ranzato 2017, arXiv 1706.08840, algorithm 1).
 
-    Each step computes the gradient of every earlier task on all of its memory; where the arrivals' goes against one of them,
-    the step follows the nearest gradient that goes against none (equation 11). `margin` and `ridge` are the authors'. Tasks
-    share the memory equally, so the number of tasks of the whole stream must be known ahead.
+    Each step computes the gradient of every earlier task on all of its memory. If the gradient on
+    incoming examples goes against one of them, the step follows the nearest gradient that goes
+    against none (equation 11). `margin` and `ridge` are the authors'. Tasks share the memory
+    equally, so the number of tasks in the whole stream must be known ahead.
     """
 
-    weighing: ClassVar[Weighing | None] = (
-        "has nothing to weigh"  # the past turns the gradient, and is no loss
-    )
+    # The gradients on memory constrain the step and are no loss.
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
 
     lr: Rate = 0.1
     memory: Count = 200  # examples kept, in equal shares of the tasks
-    margin: NonNegative = 0.5  # at least this much of each earlier gradient is added: it leans towards the earlier tasks
+    # The least multiple of each earlier gradient that is added: it leans towards earlier tasks.
+    margin: NonNegative = 0.5
     ridge: Rate = 1e-3  # on the diagonal of the gradients' inner products
 
     def remember(self) -> Memory:
         return TaskRing(self.memory, self.memory, late=True)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        gradient = net.grad(state.params, arrival.new)
+        earlier = net.grads(state.params, self._by_task(net, arrival.old))
+        return net.descend(state, self.projected(gradient, earlier), self.lr)
+
+    def _by_task(self, net: Net, old: Batch) -> Batch:
+        """The memory as one batch for each earlier task, stacked."""
         share = self.memory // net.tasks
-        earlier = max(1, net.tasks - 1)  # the last task's share is never replayed
-        blocks = Batch(
-            *(
-                part[: share * earlier].reshape(earlier, share, *part.shape[1:])
-                for part in arrival.old
-            )
-        )
-        gradient = self.projected(
-            net.grad(state.params, arrival.new), net.grads(state.params, blocks)
-        )
-        return net.descend(state, gradient, self.lr)
+        # The last task's share is never replayed.
+        earlier = max(1, net.tasks - 1)
+        used = old.at(slice(share * earlier))
+        return Batch(*(part.reshape(earlier, share, *part.shape[1:]) for part in used))
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        return arrival.new  # the memory only bounds the step
+        return arrival.new  # the memory only constrains the step
 
     def projected(self, gradient: Params, earlier: Params) -> Params:
-        """The gradient as it is, or turned by so much of each earlier one as the dual says; one that vanishes adds nothing."""
+        """Add to the gradient the multiple of each earlier one that the dual problem gives.
+
+        The gradient is unchanged if it goes against no earlier one. An earlier gradient that
+        vanishes adds nothing.
+
+        Args:
+            gradient: the gradient on incoming examples.
+            earlier: the gradients of earlier tasks, stacked along the first axis.
+        """
+        # Double precision: nearly parallel gradients make the matrix nearly singular.
         rows = {name: value.double().flatten(1) for name, value in earlier.items()}
-        inner = torch.stack(
-            [each @ gradient[name].double().flatten() for name, each in rows.items()]
-        ).sum(0)
-        gram = torch.stack([each @ each.T for each in rows.values()]).sum(0)
-        ridge = self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        dual = torch.where((inner < 0).any(), smallest(gram + ridge, inner, self.margin), 0.0)
+        flat = {name: gradient[name].double().flatten() for name in rows}
+        products = [value @ flat[name] for name, value in rows.items()]
+        inner = torch.stack(products).sum(0)
+        squares = [value @ value.T for value in rows.values()]
+        gram = torch.stack(squares).sum(0)
+        unit = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        solution = smallest(gram + self.ridge * unit, inner, self.margin)
+        dual = torch.where((inner < 0).any(), solution, 0.0)
         return {
             name: value + torch.tensordot(dual.to(value.dtype), earlier[name], 1)
             for name, value in gradient.items()

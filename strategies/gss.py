@@ -13,11 +13,13 @@ from retrograde import Arrival, Batch, Count, Net, Params, Rate, State, Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class GSS(Strategy):
-    """Gradient-based sample selection, greedy (Aljundi et al. 2019, arXiv 1903.08671, algorithm 2), with replay.
+    """Greedy gradient-based sample selection (Aljundi et al. 2019, arXiv 1903.08671, algorithm 2).
 
-    An example's score is 1 plus the largest cosine of its gradient with those of `compare` examples held. While the memory
-    fills, every arrival enters. Then one of a score below 1 may replace an old one: that is drawn in proportion to the scores,
-    and gives way with the probability of its part in the sum of both scores.
+    Stored examples are replayed. An example's score is 1 plus the largest cosine of its
+    gradient with those of `compare` stored examples. While the memory fills, every incoming example
+    enters. Afterwards, an incoming example with a score below 1 may replace a stored one, which is
+    drawn in proportion to the scores. It does so with the probability of the stored example's share
+    in the sum of both scores.
     """
 
     weighing: ClassVar[Weighing | None] = "heeds"
@@ -25,7 +27,7 @@ class GSS(Strategy):
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
     draw: Count = 10  # examples replayed per step
-    compare: Count = 10  # examples of the memory whose gradients an arrival's is compared with
+    compare: Count = 10  # stored examples whose gradients an incoming one is compared with
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
@@ -42,21 +44,29 @@ class GSS(Strategy):
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         new = arrival.new
         draws, luck = self._by_chance(net, new)
-        together = arrival.beside(self._drawn(state, draws[0], self.draw, new))
-        after = net.descend(state, net.grad(state.params, together), self.lr)
-        scores = self._scores(
-            net, after.params, new, self._drawn(state, draws[1], self.compare, new)
-        )
-        return after.replace(extra=self._kept(state.extra, new, scores, luck))
+        replayed = self._drawn(state, draws[0], self.draw, new)
+        gradient = net.grad(state.params, arrival.beside(replayed))
+        after = net.descend(state, gradient, self.lr)
+        compared = self._drawn(state, draws[1], self.compare, new)
+        scores = self._scores(net, after.params, new, compared)
+        kept = self._kept(state.extra, new, scores, luck)
+        return after.replace(extra=kept)
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+        # The same numbers as in `step`, and so the same examples.
         draws, _ = self._by_chance(net, arrival.new)
-        return arrival.beside(self._drawn(state, draws[0], self.draw, arrival.new))
+        replayed = self._drawn(state, draws[0], self.draw, arrival.new)
+        return arrival.beside(replayed)
 
     def _by_chance(
         self, net: Net, new: Batch
     ) -> tuple[Float[Tensor, "2 slot"], Float[Tensor, "2 row"]]:
-        """Draw the numbers that decide which examples are replayed and compared with, and which arrivals are kept."""
+        """Draw the random numbers of a step.
+
+        Returns:
+            Numbers that choose the replayed and the compared examples, and numbers that choose the
+            stored examples to replace and decide about their replacement.
+        """
         chance = net.chance(2, self.memory + len(new.x))
         return chance[:, : self.memory], chance[:, self.memory :]
 
@@ -64,42 +74,45 @@ class GSS(Strategy):
         return Batch(*(state.extra[name] for name in Batch._fields))
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
+        # Every incoming example enters until the memory is full.
         most = min(self.draw, self.memory)
-        return before.clip(max=most)  # every arrival enters until the memory is full
+        return before.clip(max=most)
 
     def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int, new: Batch) -> Batch:
-        """So many different examples of those held; where there are fewer, padding, which repeats arrivals."""
-        held = self.own_examples(state)
-        drawn = held.at((chance - held.weight).argsort()[:count])  # those held come first
-        spare = new.at(torch.arange(len(drawn.x), device=chance.device) % len(new.x))
-        x = torch.where(
-            _wide(drawn.weight > 0, drawn.x), drawn.x, spare.x
-        )  # rows see each other in batch normalisation
+        """Draw different stored examples.
+
+        Args:
+            state: the state, with the stored examples.
+            chance: a random number for each slot.
+            count: the number of examples; if fewer are stored, the rest is padding.
+            new: the incoming examples, which padding repeats.
+        """
+        stored = self.own_examples(state)
+        # Occupied slots come first: their keys are below 0.
+        order = (chance - stored.weight).argsort()
+        drawn = stored.at(order[:count])
+        places = torch.arange(len(drawn.x), device=chance.device)
+        spare = new.at(places % len(new.x))
+        # Padding must look like examples, since batch normalisation mixes the rows.
+        real = _wide(drawn.weight > 0, drawn.x)
+        x = torch.where(real, drawn.x, spare.x)
         return drawn._replace(x=x)
 
     def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:
-        """1 plus the largest cosine of the gradient of each new example with those of what is held; 0.1 where nothing is."""
+        """The score of each incoming example.
 
-        def gradients(batch: Batch) -> list[Float[Tensor, "row _"]]:
-            """Of each row, layer by layer."""
-            one = Batch(
-                *(part[:, None] for part in batch._replace(weight=torch.ones_like(batch.weight)))
-            )
-            return [each.flatten(1) for each in net.grads(params, one).values()]
-
-        def lengths(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
-            return torch.stack([(each**2).sum(1) for each in rows]).sum(0).sqrt()
-
-        ours, theirs = gradients(new), gradients(held)
-        along = torch.stack([mine @ other.T for mine, other in zip(ours, theirs, strict=True)]).sum(
-            0
-        )
-        cosine = along / (lengths(ours)[:, None] * lengths(theirs)).clamp(
-            min=torch.finfo(along.dtype).tiny
-        )
-        return torch.where(
-            held.weight.sum() > 0, 1 + torch.where(held.weight > 0, cosine, -2.0).amax(1), 0.1
-        )
+        It is 1 plus the largest cosine of its gradient with those of the examples held, and 0.1 if
+        none is held.
+        """
+        ours = _gradients(net, params, new)
+        theirs = _gradients(net, params, held)
+        products = [mine @ other.T for mine, other in zip(ours, theirs, strict=True)]
+        along = torch.stack(products).sum(0)
+        lengths = _lengths(ours)[:, None] * _lengths(theirs)
+        cosine = along / lengths.clamp(min=torch.finfo(along.dtype).tiny)
+        largest = torch.where(held.weight > 0, cosine, -2.0).amax(1)
+        any_held = held.weight.sum() > 0
+        return torch.where(any_held, 1 + largest, 0.1)
 
     def _kept(
         self,
@@ -108,29 +121,56 @@ class GSS(Strategy):
         scores: Float[Tensor, " row"],
         chance: Float[Tensor, "2 row"],
     ) -> Params:
-        """What is held after the arrivals have come one by one."""
-        score, count = held["score"], held["weight"].sum()
+        """The memory after the incoming examples have been offered one by one.
+
+        Args:
+            held: the memory before.
+            new: the incoming examples.
+            scores: their scores.
+            chance: for each, a number that chooses the stored example to replace, and one that
+                decides about the replacement.
+        """
+        score = held["score"]
+        count = held["weight"].sum()
+        slots = torch.arange(self.memory, device=score.device)
+        # The incoming row that each slot holds in the end; -1: the example from before.
         source = torch.full((self.memory,), -1, device=score.device)
-        for row, (mine, pick, luck, weight) in enumerate(
-            zip(scores, *chance, new.weight, strict=True)
-        ):
+        offers = zip(scores, *chance, new.weight, strict=True)
+        for row, (mine, pick, luck, weight) in enumerate(offers):
             full = count >= self.memory
-            candidate = (score.cumsum(0) <= pick * score.sum()).sum().clamp(max=self.memory - 1)
-            gives_way = (mine < 1) & (luck < score[candidate] / (score[candidate] + mine))
+            # A draw in proportion to the scores: the slot where their running sum passes `pick`.
+            below = score.cumsum(0) <= pick * score.sum()
+            candidate = below.sum().clamp(max=self.memory - 1)
+            theirs = score[candidate]
+            gives_way = (mine < 1) & (luck < theirs / (theirs + mine))
             slot = torch.where(full, candidate, count.long())
-            here = (
-                (torch.arange(self.memory, device=score.device) == slot)
-                & (weight > 0)
-                & (~full | gives_way)
-            )
-            source, score = torch.where(here, row, source), torch.where(here, mine, score)
+            here = (slots == slot) & (weight > 0) & (~full | gives_way)
+            source = torch.where(here, row, source)
+            score = torch.where(here, mine, score)
             count = count + (here & ~full).sum()
         rows = new.at(source.clamp(min=0))._asdict()
-        return {
+        after = {
             name: torch.where(_wide(source >= 0, row), row, held[name])
             for name, row in rows.items()
-        } | {"score": score}
+        }
+        return after | {"score": score}
+
+
+def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "row _"]]:
+    """The gradient of each row, layer by layer."""
+    # Every row is a batch of one; padding too, whose gradient would be 0 by its weight.
+    weighted = batch._replace(weight=torch.ones_like(batch.weight))
+    single = Batch(*(part[:, None] for part in weighted))
+    gradients = net.grads(params, single)
+    return [gradient.flatten(1) for gradient in gradients.values()]
+
+
+def _lengths(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
+    """The norm of each row's gradient over all layers."""
+    squares = [(layer**2).sum(1) for layer in rows]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def _wide(mask: Bool[Tensor, " slot"], like: Tensor) -> Bool[Tensor, "slot *_"]:
+    """A mask of the first axis, with as many axes as `like`."""
     return mask.reshape(-1, *[1] * (like.ndim - 1))

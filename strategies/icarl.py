@@ -1,4 +1,4 @@
-"""iCaRL: exemplars by herding, distillation, and the class of the nearest mean."""
+"""iCaRL: exemplars chosen by herding, distillation, and a nearest-mean classifier."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -35,78 +35,75 @@ from ._importance import packed, unpacked
 class ICaRL(Strategy):
     """Incremental classifier and representation learning (Rebuffi et al. 2017, arXiv 1611.07725).
 
-    Arrivals and exemplars are trained on together, each output a classifier of its own: those of earlier tasks' classes learn
-    what they gave before the task, those met since learn the labels (algorithm 3; here the mean over the outputs met so far).
-    Herding chooses the exemplars (algorithm 4), whose mean features classify (algorithm 1).
+    Incoming examples and exemplars form one training set, and each output is a classifier of its
+    own. The outputs of earlier tasks' classes learn their values from before the task; the outputs
+    first seen since learn the labels (algorithm 3; here the mean over the outputs seen so far).
+    Herding chooses the exemplars (algorithm 4), and their mean features classify (algorithm 1).
     """
 
     later: ClassVar[tuple[str, ...]] = ("temperature",)
-    weighing: ClassVar[Weighing | None] = (
-        "has nothing to weigh"  # arrivals and exemplars are one training set (algorithm 3)
-    )
-    scenarios: ClassVar[tuple[Scenario, ...]] = (
-        "task",
-        "class",
-    )  # an output of an earlier task never learns a label again
+    # Incoming examples and exemplars are one training set (algorithm 3).
+    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
+    # Domain-incremental streams are out: an earlier task's output never learns a label again.
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
 
     lr: Rate = 0.1
     memory: Count = 200  # exemplars kept, in equal shares of the classes so far
-    temperature: Rate = (
-        1.0  # divides what the outputs gave before: 2 in van de Ven's code, not in the paper
-    )
-    normalised: bool = (
-        True  # features and their means have length 1: in the paper, not in Mammoth's first release
-    )
+    # Divides the outputs from before the task: 2 in van de Ven's code, not in the paper.
+    temperature: Rate = 1.0
+    # True: features and their means have norm 1: in the paper, not in Mammoth's first release.
+    normalised: bool = True
 
     def knows(self) -> tuple[Ahead, ...]:
-        return ()  # outputs that were not met yet are in no loss
+        return ()  # outputs not seen yet are in no loss
 
     def schedule(self) -> Schedule:
         return Schedule("arrivals and memory")
 
     def remember(self) -> Memory:
+        # Nothing is drawn at a step: the schedule mixes the exemplars in.
         return Exemplars(self.memory, 0)
 
     def init(self, net: Net, params: Params) -> Params:
         weight, bias = linear(params)
         none = torch.zeros_like(bias)
-        return packed(old=params) | {
-            "means": torch.zeros_like(weight),
-            "met": none,
-            "earlier": none,
-        }
+        means = torch.zeros_like(weight)
+        return packed(old=params) | {"means": means, "met": none, "earlier": none}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        labels = memberships(net, arrival.new).to(state.extra["met"].dtype)
+        new = arrival.new
+        labels = memberships(net, new).to(state.extra["met"].dtype)
         met = torch.maximum(state.extra["met"], labels.amax(0))
-        before = (
-            net.logits(unpacked(state.extra, "old"), arrival.new.x) / self.temperature
-        ).sigmoid()
+        old_logits = net.logits(unpacked(state.extra, "old"), new.x)
+        before = (old_logits / self.temperature).sigmoid()
         target = torch.where(state.extra["earlier"] > 0, before, labels)
 
         def losses(logits: Tensor, _: Tensor) -> Tensor:
-            return (binary_cross_entropy_with_logits(logits, target, reduction="none") * met).sum(
-                1
-            ) / met.sum()
+            by_unit = binary_cross_entropy_with_logits(logits, target, reduction="none")
+            return (by_unit * met).sum(1) / met.sum()
 
-        gradient = replace(net, units=None, losses=losses).grad(state.params, arrival.new)
-        return net.descend(state, gradient, self.lr).replace(extra=state.extra | {"met": met})
+        # Every output learns on every example, also where the task is given.
+        own_net = replace(net, units=None, losses=losses)
+        gradient = own_net.grad(state.params, new)
+        after = net.descend(state, gradient, self.lr)
+        return after.replace(extra=state.extra | {"met": met})
 
     def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
         features = self._features(net.evaluating(), state, examples.x)
         members = memberships(net, examples)
+        means = self._means(features, members)
         rounds = min(share, len(examples.x))
-        return herded(features, members, self._means(features, members), rounds).to(features.dtype)
+        return herded(features, members, means, rounds).to(features.dtype)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         if finished.memory is None:
             return state
-        features = self._features(net.evaluating(), state, finished.memory.x)  # as in `predict`
+        # In evaluation mode, as in `predict`.
+        features = self._features(net.evaluating(), state, finished.memory.x)
         means = self._means(features, memberships(net, finished.memory))
         met = state.extra["met"]
-        return state.replace(
-            extra=packed(old=state.params) | {"means": means, "met": met, "earlier": met}
-        )
+        classes = {"means": means, "met": met, "earlier": met}
+        return state.replace(extra=packed(old=state.params) | classes)
 
     def predict(
         self,
@@ -115,8 +112,10 @@ class ICaRL(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        distance = torch.cdist(self._features(net, state, x), state.extra["means"])
-        logits = net.logits(state.params, x)  # for classes without exemplars, which come last
+        features = self._features(net, state, x)
+        distance = torch.cdist(features, state.extra["means"])
+        # Classes without exemplars rank by their logits, below every class that has some.
+        logits = net.logits(state.params, x)
         last = -distance.amax(1, True) - 1 + logits - logits.amax(1, True)
         return torch.where(state.extra["earlier"] > 0, -distance, last)
 
@@ -130,7 +129,7 @@ class ICaRL(Strategy):
 
 
 def memberships(net: Net, batch: Batch) -> Bool[Tensor, "row unit"]:
-    """Of which class each row is; padding is of none."""
-    return (batch.y[:, None] == torch.arange(net.outputs, device=batch.y.device)) & (
-        batch.weight > 0
-    )[:, None]
+    """The class of each row, one-hot; padding has none."""
+    units = torch.arange(net.outputs, device=batch.y.device)
+    real = batch.weight > 0
+    return (batch.y[:, None] == units) & real[:, None]

@@ -1,4 +1,4 @@
-"""Incremental joint training: all tasks so far together, from the weights as they are."""
+"""Incremental joint training: all tasks so far together, from the current weights."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,11 @@ from retrograde import Arrival, Net, Rate, Schedule, State, Strategy
 
 @dataclass(frozen=True)
 class IncrementalJoint(Strategy):
-    """Going on with all tasks so far, steps taking as many examples for each task (Hess et al. 2023, PMLR 249)."""
+    """Continue training on all tasks so far (Hess et al. 2023, PMLR 249).
+
+    The weights are kept from task to task. The batch grows with the number of tasks, so that no
+    task takes more steps than another.
+    """
 
     upper_bound: ClassVar[bool] = True
 

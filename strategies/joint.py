@@ -8,7 +8,10 @@ from retrograde import Arrival, Net, Rate, Schedule, State, Strategy
 
 @dataclass(frozen=True)
 class Joint(Strategy):
-    """Training on all tasks so far together, from fresh weights at each task unless `carry_on`: the upper bound."""
+    """Joint training on all tasks so far: the upper bound.
+
+    Every task starts from fresh weights, unless `carry_on`.
+    """
 
     upper_bound: ClassVar[bool] = True
 

@@ -9,9 +9,10 @@ from retrograde import Episode, MetaStrategy, Net, Params, Steps
 
 @dataclass(frozen=True, kw_only=True)
 class MAML(MetaStrategy):
-    """Learn initial parameters from which gradient steps on the support lower the query's loss (Finn et al. 2017, 1703.03400).
+    """Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400, algorithm 2).
 
-    The outer gradient goes through the inner steps: algorithm 2, exact second order.
+    Learns initial parameters from which gradient steps on the support lower the loss on the query.
+    The outer gradient goes through the inner steps: exact second order.
     """
 
     steps: Steps = 1  # inner steps while meta-training

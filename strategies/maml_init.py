@@ -11,10 +11,10 @@ from ._prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class MAMLInit(Prepared):
-    """Learn where parameters start, by steps on whole trajectories (Finn et al. 2017, arXiv 1703.03400).
+    """MAML on whole trajectories before the stream (Finn et al. 2017, arXiv 1703.03400).
 
-    In a lesson's inner steps and along the stream the head alone learns, which Javed and White (2019) call MAML-Rep, or with
-    `moves=all` every parameter.
+    Only the head learns in a lesson's inner steps and along the stream, which Javed and White
+    (2019) call MAML-Rep; with `moves=all`, every parameter learns.
     """
 
     inner_lr: Rate = 0.03
@@ -25,5 +25,6 @@ class MAMLInit(Prepared):
         fast = params
         for _ in range(self.steps):
             gradient = net.grad_of(fast, lesson.trajectory, self.learns, constant=self.first_order)
-            fast = fast | sgd({name: fast[name] for name in gradient}, gradient, self.inner_lr)
+            moved = {name: fast[name] for name in gradient}
+            fast = fast | sgd(moved, gradient, self.inner_lr)
         return net.loss(fast, lesson.judged())

@@ -10,45 +10,47 @@ from retrograde import Batch, Episode, MetaStrategy, Net, Params, Share, State, 
 
 RATES = "rates of "
 FLOOR = 0.03
-"""The part of its first weight that an earlier step's loss keeps while weights are annealed, as in the authors' code."""
+"""The share of its first weight that an earlier step's loss keeps during annealing.
+
+As in the authors' code.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MAMLpp(MetaStrategy):
-    """MAML with the multi-step loss and the per-layer per-step rates of MAML++ (Antoniou et al. 2019, arXiv 1810.09502).
+    """MAML with the multi-step loss and rates of MAML++ (Antoniou et al. 2019, arXiv 1810.09502).
 
-    The query's loss after every inner step counts, at first equally. Over the first part of
-    meta-training, `anneal`, the weight moves to the last step: at every iteration, where the authors'
-    code moves it at every epoch. Steps at test beyond those of meta-training use the last step's
-    rates. The paper's other changes (statistics per step, annealed order and outer rate) are not in it.
+    Rates are learned per layer and step. The query's loss after every inner step counts, at first
+    equally. Over the first part of meta-training, `anneal`, the weight moves to the last step: at
+    every iteration, where the authors' code moves it at every epoch. Steps at test beyond those of
+    meta-training use the last step's rates. The paper's other changes (statistics per step,
+    annealed order and outer rate) are left out.
     """
 
     optimizer: Literal["sgd"] = "sgd"
     steps: Steps = 5  # inner steps while meta-training
-    anneal: Share = 0.1  # the part of meta-training after which the last step's loss counts alone
+    anneal: Share = 0.1  # the part of meta-training after which only the last step's loss counts
     learn_rates: bool = True
     first_order: bool = False
 
     def learned(self, net: Net, params: Params) -> Params:
+        if not self.learn_rates:
+            return params
         count = max(1, self.steps)
         rates = {RATES + name: value.new_full((count,), self.lr) for name, value in params.items()}
-        return params | (rates if self.learn_rates else {})
+        return params | rates
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
+        last = max(1, self.steps) - 1
 
         def rate(name: str) -> Tensor | float:
-            return (
-                learned[RATES + name][min(step, max(1, self.steps) - 1)]
-                if self.learn_rates
-                else self.lr
-            )
+            if not self.learn_rates:
+                return self.lr
+            return learned[RATES + name][min(step, last)]
 
-        return fast.replace(
-            params={
-                name: value - rate(name) * gradient[name] for name, value in fast.params.items()
-            }
-        )
+        params = {name: value - rate(name) * gradient[name] for name, value in fast.params.items()}
+        return fast.replace(params=params)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         fast = self.begin(net, learned)
@@ -63,7 +65,11 @@ class MAMLpp(MetaStrategy):
     def weights(self, progress: Tensor) -> Tensor:
         """The weight of each step's loss; they sum to 1.
 
-        All but the last fall linearly from 1/steps, to no less than 0.03/steps. After `anneal` they are 0.
+        All but the last fall linearly from 1/steps to no less than 0.03/steps, and are 0 after
+        `anneal`.
+
+        Args:
+            progress: the share of meta-training that is over, from 0 to below 1.
         """
         falling = (1 - progress / self.anneal).clamp(min=FLOOR) / self.steps
         others = torch.where(progress < self.anneal, falling, 0.0)

@@ -1,4 +1,4 @@
-"""MAS: parameters that the size of the outputs depends on are held."""
+"""MAS: penalise changes of parameters that the size of the outputs depends on."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,11 @@ from ._per_example import Directions, check_rows, mean_powers
 
 @dataclass(frozen=True)
 class MAS(Strategy):
-    """Memory aware synapses (Aljundi et al. 2018, arXiv 1711.09601), by the squared length of the outputs.
+    """Memory aware synapses (Aljundi et al. 2018, arXiv 1711.09601).
 
-    At the end of a task the importance grows by the mean, over its examples, of the absolute gradient of the outputs' squared
-    length; labels are not used. The penalty is strength times the sum of importance * (parameter - its last value)².
+    At the end of a task, the importance grows by the mean, over the task's examples, of the
+    absolute gradient of the outputs' squared norm; labels are not used. The penalty is strength
+    times the sum of importance * (parameter - its value after the last task)².
     """
 
     lr: Rate = 0.1
@@ -38,20 +39,25 @@ class MAS(Strategy):
         return free(params)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = added(net.grad(state.params, arrival.new), held(state, self.strength))
-        return net.descend(state, gradient, self.lr)
+        gradient = net.grad(state.params, arrival.new)
+        penalty = held(state, self.strength)
+        return net.descend(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        grown = added(
-            unpacked(state.extra, "importance"), sensitivity(net, state.params, finished.examples)
-        )
+        before = unpacked(state.extra, "importance")
+        found = sensitivity(net, state.params, finished.examples)
+        grown = added(before, found)
         return state.replace(extra=packed(anchor=state.params, importance=grown))
 
 
 def sensitivity(net: Net, params: Params, examples: Batch) -> Params:
-    """The mean over examples of |the gradient of the squared length of the outputs|; where the task is told, of its units'."""
+    """The mean over examples of |gradient of the squared norm of the outputs|.
+
+    If the task is given, the outputs are those of the task's units.
+    """
 
     def along(outputs: Float[Tensor, "row unit"], _: slice) -> Directions:
+        # The outputs of other tasks' units are minus infinity.
         return 2 * outputs.masked_fill(outputs.isneginf(), 0)[None]
 
     return mean_powers(net, params, examples, along, power=1)

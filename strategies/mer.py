@@ -1,4 +1,4 @@
-"""Meta-experience replay: Reptile over steps on single examples, new and replayed."""
+"""Meta-experience replay: Reptile over steps on single incoming and replayed examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,7 +8,6 @@ import torch
 from retrograde import (
     POLICIES,
     Arrival,
-    Batch,
     Count,
     Finished,
     Memory,
@@ -26,11 +25,12 @@ from retrograde import (
 
 @dataclass(frozen=True)
 class MER(Strategy):
-    """Meta-experience replay (Riemer et al. 2019, arXiv 1810.11910, algorithm 1); one example at a time, as often as `batches`.
+    """Meta-experience replay (Riemer et al. 2019, arXiv 1810.11910, algorithm 1).
 
-    Each batch is the new example and `draw` old ones, one SGD step for each; then the parameters go the share `beta` of the way
-    that these steps led, and after the last batch the share `gamma` of the way since the first. Algorithm 6 is `batches=1` with
-    `current=last`, its gamma being `beta` here.
+    Incoming examples are learned one at a time, in `batches` batches each. A batch is the incoming
+    example and `draw` replayed ones, with one SGD step for each. Then the parameters move the share
+    `beta` of the way that these steps led, and after the last batch the share `gamma` of the way
+    since the first. Algorithm 6 is `batches=1` with `current=last`; its gamma is `beta` here.
 
     Where the benchmark's `steps` end a task before the last example has had all of its batches, the
     step of `gamma` is taken over those that it had, so that no such step spans two tasks. The
@@ -42,10 +42,10 @@ class MER(Strategy):
     lr: Rate = 0.1
     memory: Count = 200  # examples kept
     draw: Count = 10  # examples replayed in each batch
-    batches: Count = 5  # for each new example; they replace the benchmark's glances
+    batches: Count = 5  # for each incoming example; they replace the benchmark's glances
     beta: Rate = 0.01
     gamma: Rate = 1.0
-    current: Literal["first", "last"] = "first"  # where the new example stands in its batch
+    current: Literal["first", "last"] = "first"  # the place of the incoming example in its batch
     policy: Policy = "reservoir"
 
     def schedule(self) -> Schedule:
@@ -56,35 +56,39 @@ class MER(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         count = next(iter(params.values())).new_zeros(())
-        return {
-            "count": count,
-            **{f"start.{name}": value.clone() for name, value in params.items()},
-        }
+        start = {f"start.{name}": value.clone() for name, value in params.items()}
+        return {"count": count, **start}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
+        # The number of the batch is data, so both branches are computed and one is selected.
         batch = state.extra["count"]
         start = _where(batch == 0, state.params, _start(state))
-        params = _toward(state.params, self._descended(net, state.params, arrival), self.beta)
-        params = _where(batch == self.batches - 1, _toward(start, params, self.gamma), params)
-        extra = {
-            "count": (batch + 1) % self.batches,
-            **{f"start.{name}": value for name, value in start.items()},
-        }
-        return state.replace(params=params, extra=extra)
+        end = self._descended(net, state.params, arrival)
+        params = _toward(state.params, end, self.beta)
+        outer = _toward(start, params, self.gamma)
+        params = _where(batch == self.batches - 1, outer, params)
+        kept = {f"start.{name}": value for name, value in start.items()}
+        count = (batch + 1) % self.batches
+        return state.replace(params=params, extra={"count": count, **kept})
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        # The benchmark's number of steps may cut the last example's batches short: the next task must not go on with them.
-        cut = state.extra["count"] > 0
-        params = _where(cut, _toward(_start(state), state.params, self.gamma), state.params)
-        return state.replace(
-            params=params, extra=state.extra | {"count": torch.zeros_like(state.extra["count"])}
-        )
+        # The benchmark's number of steps may cut the last example's batches short: the next task
+        # must not continue with them.
+        count = state.extra["count"]
+        outer = _toward(_start(state), state.params, self.gamma)
+        params = _where(count > 0, outer, state.params)
+        extra = state.extra | {"count": torch.zeros_like(count)}
+        return state.replace(params=params, extra=extra)
 
     def _descended(self, net: Net, params: Params, arrival: Arrival) -> Params:
-        order = [*range(1, 1 + self.draw), 0] if self.current == "last" else range(1 + self.draw)
+        """The parameters after one SGD step on each example of a batch."""
+        order = list(range(1 + self.draw))
+        if self.current == "last":
+            # Row 0 of the combined batch is the incoming example.
+            order = [*order[1:], 0]
         for row in order:
-            one = Batch(*(part[row : row + 1] for part in arrival.with_memory))
-            params = sgd(params, net.grad(params, one), self.lr)
+            example = arrival.with_memory.at(slice(row, row + 1))
+            params = sgd(params, net.grad(params, example), self.lr)
         return params
 
 
@@ -94,7 +98,7 @@ def _start(state: State) -> Params:
 
 
 def _toward(start: Params, end: Params, share: float) -> Params:
-    """That share of the way from start to end."""
+    """The parameters at a share of the way from start to end."""
     return {name: value + share * (end[name] - value) for name, value in start.items()}
 
 

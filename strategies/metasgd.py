@@ -1,4 +1,4 @@
-"""Meta-SGD: inner learning rates that are learned."""
+"""Meta-SGD: MAML with learned inner learning rates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,32 +13,29 @@ RATE = "rate of "
 
 @dataclass(frozen=True, kw_only=True)
 class MetaSGD(MetaStrategy):
-    """MAML with an inner rate for every parameter, learned beside the initial ones (Li et al. 2017, arXiv 1707.09835).
+    """MAML with a learned inner rate for every parameter (Li et al. 2017, arXiv 1707.09835).
 
-    Rates start at `lr`; one that falls below 0 climbs its gradient, as in the paper.
+    The rates are learned together with the initial parameters. They start at `lr`; a rate that
+    falls below 0 ascends its gradient, as in the paper.
     """
 
     optimizer: Literal["sgd"] = "sgd"
     steps: Steps = 1  # inner steps while meta-training
     test_steps: Steps = 1
     first_order: bool = False
-    frozen: bool = False  # keep the rates as they start
+    frozen: bool = False  # True: the rates keep their initial values
 
     def learned(self, net: Net, params: Params) -> Params:
-        return params | {
-            RATE + name: torch.full_like(value, self.lr) for name, value in params.items()
-        }
+        rates = {RATE + name: torch.full_like(value, self.lr) for name, value in params.items()}
+        return params | rates
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         rates = {name: learned[RATE + name] for name in gradient}
         if self.frozen:
             rates = {name: rate.detach() for name, rate in rates.items()}
-        return fast.replace(
-            params={
-                name: value - rates[name] * gradient[name] for name, value in fast.params.items()
-            }
-        )
+        params = {name: value - rates[name] * gradient[name] for name, value in fast.params.items()}
+        return fast.replace(params=params)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         adapted = self.adapted(net, learned, episode.support, self.steps)

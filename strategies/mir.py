@@ -1,4 +1,4 @@
-"""MIR: replay of those examples to which the coming step would do most harm."""
+"""MIR: replay the examples whose loss the coming step would raise most."""
 
 from dataclasses import dataclass
 
@@ -15,28 +15,30 @@ from ._replay import Replay
 class MIR(Replay):
     """Maximally interfered retrieval (Aljundi et al. 2019, arXiv 1908.04742, section 3.1).
 
-    Of the candidates drawn, those are replayed whose loss a step of plain descent on the arrivals alone would raise most.
+    Replays the drawn candidates whose loss would rise most in a step of plain SGD on the incoming
+    examples alone.
     """
 
     lr: Rate = 0.1
-    candidates: Count = 50  # examples drawn per step, of which `draw` are replayed
+    candidates: Count = 50  # examples drawn per step; `draw` of them are replayed
 
     def remember(self) -> Memory:
         return POLICIES[self.policy](self.memory, self.candidates)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(
-            state, net.grad(state.params, self.trained_on(net, state, arrival)), self.lr
-        )
+        examples = self.trained_on(net, state, arrival)
+        return net.descend(state, net.grad(state.params, examples), self.lr)
 
     def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        foreseen = sgd(state.params, net.grad(state.params, arrival.new), self.lr)
-        harm = self._losses(net, foreseen, arrival.old) - self._losses(
-            net, state.params, arrival.old
-        )
-        harm = torch.where(arrival.old.weight > 0, harm, -torch.inf)
+        old = arrival.old
+        gradient = net.grad(state.params, arrival.new)
+        foreseen = sgd(state.params, gradient, self.lr)
+        after = self._losses(net, foreseen, old)
+        before = self._losses(net, state.params, old)
+        # Padding is chosen only if there are too few examples.
+        harm = torch.where(old.weight > 0, after - before, -torch.inf)
         chosen = harm.topk(min(self.draw, self.candidates)).indices
-        return arrival.beside(arrival.old.at(chosen))
+        return arrival.beside(old.at(chosen))
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
         return net.losses_of(net.logits(params, batch.x), batch)

@@ -1,4 +1,4 @@
-"""OML: a representation learned for online learning."""
+"""OML: features pretrained for online learning of a linear head."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,19 @@ from ._prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class OML(Prepared):
-    """Learn features whose linear head, taught example by example, does not forget (Javed and White 2019, arXiv 1905.12588).
+    """Online-aware meta-learning (Javed and White 2019, arXiv 1905.12588).
 
-    The head is one layer, as in the authors' code since 2020; the paper's has two.
+    Learns features whose linear head, taught example by example, does not forget. The head is one
+    layer, as in the authors' code since 2020; the paper's has two.
     """
 
     inner_lr: Rate = 0.03  # of the head's steps in a lesson
     first_order: bool = False
 
     def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+        trajectory = lesson.trajectory
         judged = lesson.judged()
-        seen, asked = net.features(params, lesson.trajectory.x), net.features(params, judged.x)
-        logits = taught(params, seen, lesson.trajectory.y, asked, self.inner_lr, self.first_order)
+        seen = net.features(params, trajectory.x)
+        asked = net.features(params, judged.x)
+        logits = taught(params, seen, trajectory.y, asked, self.inner_lr, self.first_order)
         return net.losses(logits, judged.y).mean()

@@ -1,4 +1,4 @@
-"""Online EWC: one running Fisher information, and the last task's parameters."""
+"""Online EWC: a running Fisher information, and the parameters after the last task."""
 
 from dataclasses import dataclass
 
@@ -25,27 +25,29 @@ from ._per_example import check_rows
 class OnlineEWC(Strategy):
     """Online elastic weight consolidation (Schwarz et al. 2018, arXiv 1805.06370).
 
-    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)², where F becomes gamma F plus
-    the last task's. Mammoth's e_lambda takes no half: it is half of `strength`. The paper has another gamma in the penalty.
+    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)²,
+    where F becomes gamma F plus the last task's information. Mammoth's e_lambda takes no half: it
+    is half of `strength`. The paper has another gamma in the penalty.
     """
 
     lr: Rate = 0.1
-    strength: NonNegative = 100.0  # lambda, of which the penalty takes half
-    gamma: Share = 1.0  # what stays of F at each task
+    strength: NonNegative = 100.0  # lambda; the penalty takes half of it
+    gamma: Share = 1.0  # the share of F that remains after each task
     fisher: Fisher = "exact"
-    examples: Limit = 0  # of each task, from which F is estimated
+    examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
     def init(self, net: Net, params: Params) -> Params:
         check_rows(net)
         return free(params)
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = added(net.grad(state.params, arrival.new), held(state, self.strength / 2))
-        return net.descend(state, gradient, self.lr)
+        gradient = net.grad(state.params, arrival.new)
+        penalty = held(state, self.strength / 2)
+        return net.descend(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
         found = fisher_information(net, state.params, finished.examples, self.fisher, self.examples)
-        faded = {
-            name: self.gamma * value for name, value in unpacked(state.extra, "importance").items()
-        }
-        return state.replace(extra=packed(anchor=state.params, importance=added(faded, found)))
+        before = unpacked(state.extra, "importance")
+        faded = {name: self.gamma * value for name, value in before.items()}
+        importance = added(faded, found)
+        return state.replace(extra=packed(anchor=state.params, importance=importance))

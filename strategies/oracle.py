@@ -1,4 +1,4 @@
-"""The oracle: pretraining that is told which task it is."""
+"""The oracle: pretraining with the facts of every task as input."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,9 +10,10 @@ from retrograde import Batch, Episode, MetaStrategy, Net, Params, State
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(MetaStrategy):
-    """Train on all tasks together, told each one's facts, such as amplitude and phase (Finn et al. 2017, section 5.1).
+    """Train on all tasks together, with each task's facts as input (Finn et al. 2017, section 5.1).
 
-    Told the facts of a new task, it has nothing to learn from its examples: its inner steps change nothing.
+    Facts are, for example, amplitude and phase. Given those of a new task, there is nothing to
+    learn from its examples: inner steps change nothing.
     """
 
     upper_bound: ClassVar[bool] = True

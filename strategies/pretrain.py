@@ -1,4 +1,4 @@
-"""Pretraining: all tasks as one."""
+"""Pretraining on the examples of all tasks together."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,10 @@ from retrograde import Episode, MetaStrategy, Net, Params
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(MetaStrategy):
-    """Train on the examples of all tasks together, then fine-tune on the new one (Finn et al. 2017, section 5.1)."""
+    """Train on all tasks together, then fine-tune on the new one.
+
+    A baseline of MAML (Finn et al. 2017, section 5.1).
+    """
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
         return net.loss(learned, episode.all())

@@ -1,4 +1,4 @@
-"""Pretrained: the representation of a classifier of the held-out classes."""
+"""Pretraining of the features by classification of the held-out classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ from ._prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(Prepared):
-    """Train on random examples of all held-out classes together, then learn the stream from there."""
+    """Train on random examples of all held-out classes together, then learn the stream."""
 
     resets: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""Reptile: towards the parameters that training on a task leads to."""
+"""Reptile: move towards the parameters after training on a task."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -23,23 +23,24 @@ from retrograde import (
 )
 
 ADAM = adam(beta1=0.0)
+"""Adam without momentum, as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reptile(MetaStrategy):
-    """Train on each task for some steps, and move part of the way to where that led (Nichol et al. 2018, arXiv 1803.02999).
+    """Reptile (Nichol et al. 2018, arXiv 1803.02999).
 
-    A task's support and query are one training set, taken in mini-batches in turn. The outer step falls linearly to 0.
-    The authors keep Adam's moments from task to task, and shuffle at each pass; here every task starts afresh, in one order.
+    Trains on each task for some steps, and moves part of the way towards the result. A task's
+    support and query are one training set, taken in mini-batches in turn. The outer step falls
+    linearly to 0. The authors keep Adam's moments from task to task, and shuffle at each pass; here
+    every task starts with fresh moments, and the order is fixed.
     """
 
     descends: ClassVar[bool] = False
 
-    optimizer: Literal["sgd", "momentum", "adam"] = (
-        "adam"  # of the inner steps; Adam without momentum, as in the authors' code
-    )
+    optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps
     lr: Rate = 0.001
-    meta_lr: Rate = 1.0  # the first outer step: the part of the way
+    meta_lr: Rate = 1.0  # the first outer step, as a share of the way
     steps: Steps = 5  # inner steps while meta-training
     test_steps: Steps = 50
     batch: Limit = 10  # examples of an inner step; 0: all
@@ -48,16 +49,23 @@ class Reptile(MetaStrategy):
         return ADAM if self.optimizer == "adam" else super().descent()
 
     def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        size = min(self.batch or len(support.x), len(support.x))
-        rows = (torch.arange(size, device=support.x.device) + step * size) % len(support.x)
-        return self.descended(fast, net.grad(fast.params, Batch(*(part[rows] for part in support))))
+        count = len(support.x)
+        size = min(self.batch or count, count)
+        # Mini-batches go around the training set.
+        places = torch.arange(size, device=support.x.device) + step * size
+        rows = places % count
+        gradient = net.grad(fast.params, support.at(rows))
+        return self.descended(fast, gradient)
 
     def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
         def way(episode: Episode) -> Params:
-            end = self.adapted(net, state.params, episode.all(), self.steps)
+            examples = episode.all()
+            end = self.adapted(net, state.params, examples, self.steps)
             return {name: start - end[name] for name, start in state.params.items()}
 
-        mean = {name: each.mean(0) for name, each in vmap(way)(episodes).items()}
-        return state.replace(
-            params=sgd(state.params, self.clipped(mean), self.meta_lr * (1 - progress))
-        )
+        # The way back to the start takes the place of a gradient.
+        ways = vmap(way)(episodes)
+        mean = {name: value.mean(0) for name, value in ways.items()}
+        lr = self.meta_lr * (1 - progress)
+        params = sgd(state.params, self.clipped(mean), lr)
+        return state.replace(params=params)

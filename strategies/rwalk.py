@@ -1,4 +1,4 @@
-"""RWalk: parameters that predictions depend on, and on whose way the loss fell, are held."""
+"""RWalk: penalise changes of parameters that affect predictions and that lowered past losses."""
 
 from dataclasses import dataclass
 
@@ -26,15 +26,17 @@ from ._importance import held, nothing, packed, unpacked
 class RWalk(Strategy):
     """Riemannian walk (Chaudhry et al. 2018, arXiv 1801.10112), without its memory.
 
-    F is a running mean of squared gradients (EWC++). Every few steps, how much a parameter's way lowered the loss, over half of
-    F times the squared distance gone, adds to its score. After a task scores are averaged with those before; the penalty is
-    strength times the sum of (F + score) (parameter - its value after the last task)², F and scores each over their largest.
+    F is a running mean of squared gradients (EWC++). Every few steps, a parameter's score grows by
+    the decrease of the loss along the parameter's path, divided by half of F times the squared
+    distance. After a task, its scores are averaged with those before. The penalty is strength times
+    the sum of (F + score) (parameter - its value after the last task)², with F and the scores each
+    divided by their largest value.
     """
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # lambda, without a half
     alpha: Share = 0.9  # the share of the newest squared gradient in F
-    every: Count = 10  # steps of a way; what is left of them when a task ends counts for nothing
+    every: Count = 10  # steps between updates of the score; the rest at a task's end is lost
     damping: Rate = 0.001  # epsilon, added to the distance
 
     def init(self, net: Net, params: Params) -> Params:
@@ -44,14 +46,19 @@ class RWalk(Strategy):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient = net.grad(state.params, arrival.new)
-        after = net.descend(state, added(gradient, held(state, self.strength)), self.lr)
+        penalty = held(state, self.strength)
+        after = net.descend(state, added(gradient, penalty), self.lr)
         extra = dict(state.extra)
         extra["count.steps"] = extra["count.steps"] + 1
         due = extra["count.steps"] % self.every == 0
         for name, value in after.params.items():
-            path = extra[f"path.{name}"] - gradient[name] * (value - state.params[name])
-            fisher = self.alpha * gradient[name] ** 2 + (1 - self.alpha) * extra[f"fisher.{name}"]
-            start, score = extra[f"start.{name}"], extra[f"score.{name}"]
+            # Minus the gradient times the step approximates the decrease of the loss.
+            step = value - state.params[name]
+            path = extra[f"path.{name}"] - gradient[name] * step
+            square = gradient[name] ** 2
+            fisher = self.alpha * square + (1 - self.alpha) * extra[f"fisher.{name}"]
+            start = extra[f"start.{name}"]
+            score = extra[f"score.{name}"]
             distance = fisher * (value - start) ** 2 / 2 + self.damping
             extra[f"fisher.{name}"] = fisher
             extra[f"score.{name}"] = torch.where(due, score + relu(path) / distance, score)
@@ -60,19 +67,21 @@ class RWalk(Strategy):
         return after.replace(extra=extra)
 
     def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        fisher, past, score = (
-            unpacked(state.extra, group) for group in ("fisher", "past", "score")
-        )
+        fisher = unpacked(state.extra, "fisher")
+        past = unpacked(state.extra, "past")
+        score = unpacked(state.extra, "score")
+        # The first task has no earlier scores to be averaged with.
         share = torch.where(finished.examples.task[0] == 0, 1.0, 0.5)
         past = {name: value + share * (score[name] - value) for name, value in past.items()}
         importance = added(over_largest(fisher), over_largest(past))
-        own = packed(importance=importance, fisher=fisher, past=past)
-        return state.replace(extra=self.init(net, state.params) | own)
+        kept = packed(importance=importance, fisher=fisher, past=past)
+        return state.replace(extra=self.init(net, state.params) | kept)
 
 
 def over_largest(values: Params) -> Params:
-    """All divided by the largest of all."""
-    largest = torch.stack([value.max() for value in values.values()]).max()
+    """All values divided by the largest one."""
+    maxima = [value.max() for value in values.values()]
+    largest = torch.stack(maxima).max()
     return {
         name: value / largest.clamp(min=torch.finfo(value.dtype).tiny)
         for name, value in values.items()

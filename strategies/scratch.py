@@ -1,4 +1,4 @@
-"""No meta-learning."""
+"""Adaptation from random weights, without meta-learning."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""A network for every task."""
+"""A separate network for every task."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,14 +9,26 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from retrograde import Ahead, Arrival, Net, Params, Rate, Scenario, State, Strategy, UserError
+from retrograde import (
+    Ahead,
+    Arrival,
+    Net,
+    Params,
+    Rate,
+    Scenario,
+    Slots,
+    State,
+    Strategy,
+    UserError,
+)
 
 
 @dataclass(frozen=True)
 class Separate(Strategy):
-    """A network of its own for every task, all with the same initial weights (as in van de Ven et al. 2022).
+    """A separate network for every task (as in van de Ven et al. 2022).
 
-    Nothing is forgotten and nothing shared. The benchmark's model is that of one task, so that together they are larger.
+    All networks have the same initial weights. Nothing is forgotten and nothing is shared. Each
+    network is the benchmark's model, so that together they are larger.
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
@@ -24,31 +36,41 @@ class Separate(Strategy):
     lr: Rate = 0.1
 
     def knows(self) -> tuple[Ahead, ...]:
-        return ()  # there is something of each task from the start, which the others do not see
+        return ()  # every task has its network from the start, but no other task uses it
 
     def init(self, net: Net, params: Params) -> Params:
         if any(True for _ in net.module.buffers()):
             raise UserError(
-                "Networks for each task would share the model's buffers, such as running statistics. Choose another."
+                "Networks for each task would share the model's buffers, such as running "
+                "statistics. Choose another."
             )
         return {name: torch.stack([value] * net.tasks) for name, value in params.items()}
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         task = arrival.new.task[0]
         here = torch.arange(net.tasks, device=task.device) == task
-        own = {name: nets[task] for name, nets in state.extra.items()}
-        same = torch.stack(
-            [(own[name] == value).all() for name, value in state.params.items()]
-        ).all()
-        slots = pytree.tree_map(
-            lambda was, none: torch.where(same, was, none), state.slots, net.optimizer.init(own)
-        )
-        after = net.descend(State(own, slots, {}), net.grad(own, arrival.new), self.lr)
-        nets = {
-            name: torch.where(_as(here, nets), after.params[name], nets)
-            for name, nets in state.extra.items()
+        params = {name: networks[task] for name, networks in state.extra.items()}
+        slots = self._slots(net, state, params)
+        gradient = net.grad(params, arrival.new)
+        after = net.descend(State(params, slots, {}), gradient, self.lr)
+        networks = {
+            name: torch.where(_as(here, values), after.params[name], values)
+            for name, values in state.extra.items()
         }
-        return after.replace(extra=nets)
+        return after.replace(extra=networks)
+
+    def _slots(self, net: Net, state: State, params: Params) -> Slots:
+        """The optimiser's slots; fresh ones at the first step of a task."""
+        # At a task's first step, the state still holds the parameters of the task before.
+        unchanged = [(params[name] == value).all() for name, value in state.params.items()]
+        same = torch.stack(unchanged).all()
+        fresh = net.optimizer.init(params)
+
+        def chosen(before: Tensor, after: Tensor) -> Tensor:
+            return torch.where(same, before, after)
+
+        slots: Slots = pytree.tree_map(chosen, state.slots, fresh)
+        return slots
 
     def predict(
         self,
@@ -57,10 +79,14 @@ class Separate(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        outputs = vmap(lambda params: net.logits(params, x, task))(state.extra)
+        def logits(params: Params) -> Float[Tensor, "row unit"]:
+            return net.logits(params, x, task)
+
+        # By every network, since the rows may be of different tasks.
+        outputs = vmap(logits)(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 
 def _as(flags: Tensor, values: Tensor) -> Tensor:
-    """One flag for each of the values' first axis."""
+    """The flags of the first axis, with as many axes as the values."""
     return flags.reshape(-1, *[1] * (values.ndim - 1))

@@ -9,7 +9,10 @@ from ._lookahead import LookAhead
 
 @dataclass(frozen=True, kw_only=True)
 class Sync(LookAhead):
-    """Sync La-MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.3): the rates learn, the meta-step does not use them."""
+    """Sync La-MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.3).
+
+    The inner rates are learned; the meta-step does not use them.
+    """
 
     lr: Rate = 0.1  # of the meta-step
     rate_lr: Rate = 0.1  # of the rates' own descent
@@ -19,6 +22,5 @@ class Sync(LookAhead):
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
         gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
-        return net.descend(state, gradient, self.lr).replace(
-            extra=sgd(state.extra, of_rates, self.rate_lr)
-        )
+        after = net.descend(state, gradient, self.lr)
+        return after.replace(extra=sgd(state.extra, of_rates, self.rate_lr))

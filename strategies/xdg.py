@@ -1,4 +1,4 @@
-"""Context-dependent gating: in every task, other hidden units are on."""
+"""Context-dependent gating: every task uses its own random subset of hidden units."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,9 +24,10 @@ from retrograde import (
 
 @dataclass(frozen=True)
 class XdG(Strategy):
-    """Context-dependent gating (Masse et al. 2018, arXiv 1802.01569): in every task, a random share of hidden units is on.
+    """Context-dependent gating (Masse et al. 2018, arXiv 1802.01569).
 
-    A unit that is off passes nothing on: its column in the next layer's weights counts as 0, and does not learn.
+    In every task, a random share of hidden units is active. An inactive unit passes nothing on: its
+    column in the next layer's weights counts as 0, and is not trained.
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
@@ -35,30 +36,36 @@ class XdG(Strategy):
     active: Share = 0.2  # of each hidden layer's units
 
     def knows(self) -> tuple[Ahead, ...]:
-        return ()  # there is something of each task from the start, which the others do not see
+        return ()  # every task has its gates from the start, but no other task uses them
 
     def init(self, net: Net, params: Params) -> Params:
-        linear = [
-            name for name, module in net.module.named_modules() if isinstance(module, nn.Linear)
-        ]
+        modules = net.module.named_modules()
+        linear = [name for name, module in modules if isinstance(module, nn.Linear)]
         if len(linear) < 2:
             raise UserError(
-                f"XdG gates what passes from one linear layer to the next; the model has {len(linear)}. Choose an mlp."
+                "XdG gates what passes from one linear layer to the next; the model has "
+                f"{len(linear)}. Choose an mlp."
             )
+        # The hidden units are the inputs of all linear layers but the first.
         units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
-        parts = net.chance(net.tasks, sum(units.values())).split_with_sizes(list(units.values()), 1)
+        sizes = list(units.values())
+        chance = net.chance(net.tasks, sum(sizes))
+        parts = chance.split_with_sizes(sizes, 1)
         return {
             name: self._gates(part).to(params[name].dtype)
             for name, part in zip(units, parts, strict=True)
         }
 
     def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
-        """For each task, which units are on: the same number in all."""
-        return chance.argsort(1) < max(1, round(self.active * chance.shape[1]))
+        """True for the active units of each task, the same number in every task."""
+        count = max(1, round(self.active * chance.shape[1]))
+        return chance.argsort(1) < count
 
     def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gates = {name: gate[arrival.new.task[0]] for name, gate in state.extra.items()}
+        task = arrival.new.task[0]
+        gates = {name: gate[task] for name, gate in state.extra.items()}
         gradient = net.grad(through(gates, state.params), arrival.new)
+        # The gradient of an inactive unit's column is not 0, though the column counts as 0.
         return net.descend(state, through(gates, gradient), self.lr)
 
     def predict(
@@ -68,10 +75,14 @@ class XdG(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        outputs = vmap(lambda gates: net.logits(through(gates, state.params), x, task))(state.extra)
+        def logits(gates: Params) -> Float[Tensor, "row unit"]:
+            return net.logits(through(gates, state.params), x, task)
+
+        # Under the gates of every task, since the rows may be of different tasks.
+        outputs = vmap(logits)(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 
 def through(gates: Params, params: Params) -> Params:
-    """The parameters, or their gradient, with the columns of units that are off at 0."""
+    """The parameters, or their gradient, with 0 in the columns of inactive units."""
     return {name: value * gates[name] if name in gates else value for name, value in params.items()}
