@@ -87,49 +87,55 @@ class AccountTable(Result):
 
 
 NOTES = (
-    "Mean over n replicates ± half of the 95 % t-interval, of each replicate's mean over the tasks trained (all "
-    "but the first) of the mean over the tasks before: what training one task does to the loss of an earlier one. "
-    "Loss and gradients are of the cross-entropy of the model's outputs, on the same test examples of a task "
-    "throughout, as many as the heading says. Replicates whose losses or gradients were not finite have no "
-    "account. †: upper bounds; of those that start from fresh weights at each task, the path leads from the old "
-    "weights to the new.",
-    "observed: the change of an earlier task's loss; above 0 it is forgotten. It is the sum of slope (the "
-    "gradient where a window begins, along the displacement over it; below 0 where steps go down that task's "
-    "loss), curvature (the change of that gradient within the window, along the displacement, by Simpson's rule; "
-    "above 0 where steps overshoot or climb out of a minimum) and remainder (what windows are too long to see). "
-    "Interference is slope and curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs "
-    "of an earlier task and one trained; below 0 it explains nothing.",
-    "Interference = -alignment × gradient × path. path: the length of the path of the parameters over one task. "
-    "gradient: the mean length of an earlier task's gradient along it. exposure: gradient × path, an estimate of "
-    "the most that the loss could change. alignment: -interference / exposure; 1 where every step goes straight "
-    "down the earlier tasks' losses, 0 across them, below 0 up. Models that keep running statistics have no "
-    "account, for these move the loss as well. Windows see as many arrivals for every strategy, whatever its "
-    "pace. Exposure, path, and with them alignment and the split into "
-    "slope and curvature, depend on the length of the windows: compare within a benchmark only.",
-    "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios are geometric "
-    "means with the t-interval of their logarithm, n/a where a side is not positive on every seed (one whose "
-    "earlier tasks still improve has no positive interference). The difference of interference is in loss per "
-    "task trained; beside it stands how much of it each factor makes: what exchanging that factor alone changes, "
-    "averaged over the orders of exchange (Shapley 1953). These add up to the difference; below 0 the strategy "
-    "interferes less than the reference for that reason.",
-    "At matched old loss: a strategy that has forgotten much has large gradients and little left to lose, so that "
-    "strategies are compared where the loss of earlier tasks is the same when a task begins. For each replicate a "
-    "line is fitted by least squares through its tasks, old loss against cost (the observed change while the task "
-    "is trained), alignment, gradient or path, and read off at the old loss in the heading: the middle of the "
-    "widest piece that the most strategies, and then the most replicates, reach. n is of the replicates that "
-    "reach it. Left out where no two strategies share an old loss.",
-    "Within runs: how far alignment at a task's end goes with what the next task costs the earlier ones, as a "
-    "repeated-measures correlation (Bakdash and Marusich 2017): each run is centred, and all runs share one "
-    "slope. arriving: the cosine between the next task's gradient and the mean gradient of the tasks so far; "
-    "transfer: their inner product; conflict: the share of these tasks whose gradient has a negative inner "
-    "product with the next one's. The interval and p come from a t-test over seeds on Fisher's z of each seed's "
-    "own correlation, from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
-    "number, both sides are the residuals of a regression on these within each run. Runs whose costs vary most "
-    "weigh most. Below 0, alignment goes with a lower cost (of conflict: above 0). points: task ends that have "
-    "both numbers; arriving has none where noise hides it, so that its points are a selection, and transfer and "
-    "conflict have all. 'negative' counts runs by their own correlation. "
-    "Between methods: Spearman's correlation over the means of strategies, without a p, for they are few and "
-    "related.",
+    "Mean over n replicates ± half of the 95 % t-interval, of each replicate's mean over the "
+    "tasks trained (all but the first) of the mean over the tasks before: what training one task "
+    "does to the loss of an earlier one. Loss and gradients are of the cross-entropy of the "
+    "model's outputs, on the same test examples of a task throughout, as many as the heading "
+    "says. Replicates whose losses or gradients were not finite have no account. †: upper bounds; "
+    "of those that start from fresh weights at each task, the path leads from the old weights to "
+    "the new.",
+    "observed: the change of an earlier task's loss; above 0 it is forgotten. It is the sum of "
+    "slope (the gradient where a window begins, along the displacement over it; below 0 where "
+    "steps go down that task's loss), curvature (the change of that gradient within the window, "
+    "along the displacement, by Simpson's rule; above 0 where steps overshoot or climb out of a "
+    "minimum) and remainder (what windows are too long to see). Interference is slope and "
+    "curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs of an "
+    "earlier task and one trained; below 0 it explains nothing.",
+    "Interference = -alignment × gradient × path. path: the length of the path of the parameters "
+    "over one task. gradient: the mean length of an earlier task's gradient along it. exposure: "
+    "gradient × path, an estimate of the most that the loss could change. alignment: "
+    "-interference / exposure; 1 where every step goes straight down the earlier tasks' losses, 0 "
+    "across them, below 0 up. Models that keep running statistics have no account, for these move "
+    "the loss as well. Windows see as many arrivals for every strategy, whatever its pace. "
+    "Exposure, path, and with them alignment and the split into slope and curvature, depend on "
+    "the length of the windows: compare within a benchmark only.",
+    "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios "
+    "are geometric means with the t-interval of their logarithm, n/a where a side is not positive "
+    "on every seed (one whose earlier tasks still improve has no positive interference). The "
+    "difference of interference is in loss per task trained; beside it stands how much of it each "
+    "factor makes: what exchanging that factor alone changes, averaged over the orders of "
+    "exchange (Shapley 1953). These add up to the difference; below 0 the strategy interferes "
+    "less than the reference for that reason.",
+    "At matched old loss: a strategy that has forgotten much has large gradients and little left "
+    "to lose, so that strategies are compared where the loss of earlier tasks is the same when a "
+    "task begins. For each replicate a line is fitted by least squares through its tasks, old "
+    "loss against cost (the observed change while the task is trained), alignment, gradient or "
+    "path, and read off at the old loss in the heading: the middle of the widest piece that the "
+    "most strategies, and then the most replicates, reach. n is of the replicates that reach it. "
+    "Left out where no two strategies share an old loss.",
+    "Within runs: how far alignment at a task's end goes with what the next task costs the "
+    "earlier ones, as a repeated-measures correlation (Bakdash and Marusich 2017): each run is "
+    "centred, and all runs share one slope. arriving: the cosine between the next task's gradient "
+    "and the mean gradient of the tasks so far; transfer: their inner product; conflict: the "
+    "share of these tasks whose gradient has a negative inner product with the next one's. The "
+    "interval and p come from a t-test over seeds on Fisher's z of each seed's own correlation, "
+    "from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
+    "number, both sides are the residuals of a regression on these within each run. Runs whose "
+    "costs vary most weigh most. Below 0, alignment goes with a lower cost (of conflict: above "
+    "0). points: task ends that have both numbers; arriving has none where noise hides it, so "
+    "that its points are a selection, and transfer and conflict have all. 'negative' counts runs "
+    "by their own correlation. Between methods: Spearman's correlation over the means of "
+    "strategies, without a p, for they are few and related.",
 )
 
 

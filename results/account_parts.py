@@ -61,7 +61,8 @@ class AccountParts(Drawing):
         for axis, words in zip(axes[-1], FACTORS.values(), strict=True):
             axis.set_xlabel(words)
         figure.suptitle(
-            "Interference with earlier tasks (rise of their loss for each task trained) and its factors: mean over replicates\n"
+            "Interference with earlier tasks (rise of their loss for each task trained) and its "
+            "factors: mean over replicates\n"
             f"and 95 % t-interval; {examples(records)} of each task; hollow, †: upper bounds",
             fontsize="medium",
         )

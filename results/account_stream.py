@@ -53,8 +53,10 @@ class AccountStream(Drawing):
             _share_scale([axes[name, title] for title in titles if not title.endswith("†")])
         _name_axes(figure, axes)
         figure.suptitle(
-            "Change of the earlier tasks' mean loss while each task is trained, above 0 forgotten, and its parts:\n"
-            f"mean over replicates, 95 % t-interval of the change; {examples(records)} of each task; †: upper bound, own scale",
+            "Change of the earlier tasks' mean loss while each task is trained, above 0 "
+            "forgotten, and its parts:\n"
+            f"mean over replicates, 95 % t-interval of the change; {examples(records)} of each "
+            "task; †: upper bound, own scale",
             fontsize="medium",
         )
         return figure

@@ -63,7 +63,8 @@ class AccuracyCost(Drawing):
         _legend(figure, {p.strategy for points in found.values() for p in points}, look)
         where = f"\n{machines.pop()}" if len(machines) == 1 else ""
         figure.suptitle(
-            f"Accuracy against cost: mean over replicates and 95 % t-interval; hollow: upper bounds{where}",
+            "Accuracy against cost: mean over replicates and 95 % t-interval; hollow: upper "
+            f"bounds{where}",
             fontsize="medium",
         )
         return figure

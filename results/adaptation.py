@@ -69,32 +69,35 @@ class Adaptation(Result):
 
 
 _COMPARED = (
-    "Mean over n replicates of the mean over test tasks, after so many inner steps on the support: loss, or accuracy in "
-    "percent, on the query. ± with several replicates: half of the 95 % t-interval over them; with one: over its test tasks, "
-    "as papers report it; the column ± tasks gives the latter, after the last step, in any case. "
-    + BOLD
+    "Mean over n replicates of the mean over test tasks, after so many inner steps on the "
+    "support: loss, or accuracy in percent, on the query. ± with several replicates: half of the "
+    "95 % t-interval over them; with one: over its test tasks, as papers report it; the column ± "
+    "tasks gives the latter, after the last step, in any case. " + BOLD
 )
 _ALIGNMENT = (
-    "cos new: the cosine between the gradients of the loss on the support and on the query, at the meta-learned parameters "
-    "before any inner step, over all parameters together, mean over the first 100 test tasks; cos train: the same on 100 tasks "
-    "drawn as those of meta-training, at its end. Where these have other numbers of shots and queries, their cosines differ "
-    "for that alone. ± as above."
+    "cos new: the cosine between the gradients of the loss on the support and on the query, at "
+    "the meta-learned parameters before any inner step, over all parameters together, mean over "
+    "the first 100 test tasks; cos train: the same on 100 tasks drawn as those of meta-training, "
+    "at its end. Where these have other numbers of shots and queries, their cosines differ for "
+    "that alone. ± as above."
 )
 _PUBLISHED = (
-    "Published numbers stand under the rows with the same task, model and rule, with ± as the source gives it; what else "
-    "differs, such as the number of meta-iterations, is said beside them. Unverified ones were never read in the source or a "
-    "copy of it. Transductive: a task's query examples share the statistics of batch normalisation; if not, each stands beside "
-    "the support alone."
+    "Published numbers stand under the rows with the same task, model and rule, with ± as the "
+    "source gives it; what else differs, such as the number of meta-iterations, is said beside "
+    "them. Unverified ones were never read in the source or a copy of it. Transductive: a task's "
+    "query examples share the statistics of batch normalisation; if not, each stands beside the "
+    "support alone."
 )
 
 
 _ACCOUNT = (
-    "Account: why the query loss of the first 100 test tasks changes in inner steps on their support; means over "
-    "replicates of means over tasks, ± half of the 95 % t-interval. observed is the change, the sum of slope (the "
-    "query's gradient where the step begins, along the step), curvature (the change of that gradient along the step) "
-    "and remainder. alignment: minus slope and curvature over exposure, the mean length of the query's gradient times "
-    "that of the step; 1 where a step goes straight down the query's loss, 0 across it. Lengths are of the gradient on "
-    "these queries, sampling noise included."
+    "Account: why the query loss of the first 100 test tasks changes in inner steps on their "
+    "support; means over replicates of means over tasks, ± half of the 95 % t-interval. observed "
+    "is the change, the sum of slope (the query's gradient where the step begins, along the "
+    "step), curvature (the change of that gradient along the step) and remainder. alignment: "
+    "minus slope and curvature over exposure, the mean length of the query's gradient times that "
+    "of the step; 1 where a step goes straight down the query's loss, 0 across it. Lengths are of "
+    "the gradient on these queries, sampling noise included."
 )
 
 

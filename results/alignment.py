@@ -59,18 +59,20 @@ class Alignment(Result):
 
 
 NOTES = (
-    "Mean over n replicates of the mean over task ends, ± half of the 95 % t-interval over replicates. Gradients "
-    "are of the cross-entropy of the model's outputs, over all parameters together, on as many test examples of "
-    "each task as the heading says: the same at every task's end, drawn once for each replicate, in two halves.",
-    "cos arriving: the cosine between the gradient of the next task, before it is trained, and the mean gradient "
-    "of the tasks so far. conflict: the percentage of these whose gradient has a negative inner product with the "
-    "next task's. cos among: the mean cosine over all pairs of tasks, at the end of the stream. Inner products "
-    "are taken between different halves of the examples, so that sampling noise adds to none of them. ceiling: "
-    "the cosine between the gradients on the two halves of the same task's examples, of the next task, or of the "
-    "tasks so far at the end of the stream: as large as a cosine that does not allow for noise could get. Where "
-    f"it is below {CEILING}, a task's cosines are n/a, and means are over the others.",
-    "A learner that has forgotten has one large gradient that its old tasks share, and one that has not has small "
-    "and noisy ones: compare methods by the account, not by these cosines.",
+    "Mean over n replicates of the mean over task ends, ± half of the 95 % t-interval over "
+    "replicates. Gradients are of the cross-entropy of the model's outputs, over all parameters "
+    "together, on as many test examples of each task as the heading says: the same at every "
+    "task's end, drawn once for each replicate, in two halves.",
+    "cos arriving: the cosine between the gradient of the next task, before it is trained, and "
+    "the mean gradient of the tasks so far. conflict: the percentage of these whose gradient has "
+    "a negative inner product with the next task's. cos among: the mean cosine over all pairs of "
+    "tasks, at the end of the stream. Inner products are taken between different halves of the "
+    "examples, so that sampling noise adds to none of them. ceiling: the cosine between the "
+    "gradients on the two halves of the same task's examples, of the next task, or of the tasks "
+    "so far at the end of the stream: as large as a cosine that does not allow for noise could "
+    f"get. Where it is below {CEILING}, a task's cosines are n/a, and means are over the others.",
+    "A learner that has forgotten has one large gradient that its old tasks share, and one that "
+    "has not has small and noisy ones: compare methods by the account, not by these cosines.",
 )
 
 

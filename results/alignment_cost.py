@@ -43,7 +43,8 @@ class AlignmentCost(Drawing):
             for name, cell in mine.groupby("title", sort=True):
                 _draw(axis, cell, look[str(name)])
         figure.supxlabel(
-            "cosine of the next task's gradient with the mean gradient of those so far, less the run's mean",
+            "cosine of the next task's gradient with the mean gradient of those so far, less the "
+            "run's mean",
             fontsize="medium",
         )
         figure.supylabel(
@@ -52,8 +53,10 @@ class AlignmentCost(Drawing):
         )
         figure.legend(handles=legend_lines(look, shown.title), loc="outside right center")
         figure.suptitle(
-            "Does alignment at a task's end spare the earlier tasks in the next one? A mark is one task of one run;\n"
-            "lines: a strategy's common slope within its runs; r: repeated-measures correlation of all",
+            "Does alignment at a task's end spare the earlier tasks in the next one? A mark is "
+            "one task of one run;\n"
+            "lines: a strategy's common slope within its runs; r: repeated-measures correlation "
+            "of all",
             fontsize="medium",
         )
         return figure

@@ -36,8 +36,10 @@ class AlignmentTasks(Drawing):
         shown = [*axes.values()]
         figure.colorbar(shown[0].collections[0], ax=shown, label="cosine", aspect=30)
         figure.suptitle(
-            f"Cosines between tasks at the end: gradients of the cross-entropy over all parameters, on {examples(records)}\n"
-            "of each task, mean over replicates; minus signs mark cosines below 0; white: hidden by noise",
+            "Cosines between tasks at the end: gradients of the cross-entropy over all "
+            f"parameters, on {examples(records)}\n"
+            "of each task, mean over replicates; minus signs mark cosines below 0; white: hidden "
+            "by noise",
             fontsize="medium",
         )
         return figure

@@ -53,10 +53,11 @@ class Anytime(Result):
 
 
 _NOTE = (
-    "Percent: the mean over n replicates ± half of the 95 % t-interval, of accuracies on the same test examples of a task "
-    f"at every test (test_examples), every so many steps of a task (test_every) and at its end. {BOLD} A minimum over many "
-    "tests on few examples lies lower than one over few tests on many: compare within a section. A strategy that begins "
-    "each task afresh, such as joint training, is seen while it learns everything again."
+    "Percent: the mean over n replicates ± half of the 95 % t-interval, of accuracies on the same "
+    "test examples of a task at every test (test_examples), every so many steps of a task "
+    f"(test_every) and at its end. {BOLD} A minimum over many tests on few examples lies lower "
+    "than one over few tests on many: compare within a section. A strategy that begins each task "
+    "afresh, such as joint training, is seen while it learns everything again."
 )
 _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
 

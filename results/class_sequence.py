@@ -42,9 +42,10 @@ class ClassSequence(Result):
 
 
 _NOTE = (
-    "Percent of the test examples of all classes seen so far that are told apart, after so many classes: the mean over "
-    f"n replicates ± half of the 95 % t-interval. Every training example comes once, class by class. {BOLD} The setting is "
-    "smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
+    "Percent of the test examples of all classes seen so far that are told apart, after so many "
+    "classes: the mean over n replicates ± half of the 95 % t-interval. Every training example "
+    f"comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 images, "
+    "a small net, fewer lessons)."
 )
 
 

@@ -117,6 +117,7 @@ def _title(board: Ranking) -> str:
         else f"Friedman's chi-squared = {found.chi2:.2f}, {found.significance}"
     )
     return (
-        f"Average ranks by ACC over {len(board.benchmarks)} benchmarks, 1 for the best; a bar joins what is not told apart\n"
+        f"Average ranks by ACC over {len(board.benchmarks)} benchmarks, 1 for the best; a bar "
+        "joins what is not told apart\n"
         f"(Nemenyi, 5 %). {test}{few}"
     )

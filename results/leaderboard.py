@@ -100,16 +100,18 @@ class Leaderboard(Result):
 
 
 _COLUMNS = (
-    "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the benchmarks of the ranking. "
-    "Win / tie / loss: rivals, counted on every benchmark where both compete, that have less ACC, are not told apart, have "
-    "more (paired t-test, p < 0.05 after Holm's correction over all pairs of the benchmark; below "
-    f"{FEWEST} replicates nothing is said). Bold: the best average rank and what is closer to it than the critical "
-    "difference, where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
+    "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the "
+    "benchmarks of the ranking. Win / tie / loss: rivals, counted on every benchmark where both "
+    "compete, that have less ACC, are not told apart, have more (paired t-test, p < 0.05 after "
+    f"Holm's correction over all pairs of the benchmark; below {FEWEST} replicates nothing is "
+    "said). Bold: the best average rank and what is closer to it than the critical difference, "
+    "where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
 )
 _MEMBERS = (
-    "A strategy's name stands alone where no benchmark has it with two settings; it may then be tuned for each. Ranked are the "
-    "strategies that compete on every benchmark where any two do. Upper bounds (†) are never ranked; a strategy that lacks a "
-    "replicate on a benchmark does not compete there. Benchmarks: on how many it competes; n: replicates on each."
+    "A strategy's name stands alone where no benchmark has it with two settings; it may then be "
+    "tuned for each. Ranked are the strategies that compete on every benchmark where any two do. "
+    "Upper bounds (†) are never ranked; a strategy that lacks a replicate on a benchmark does not "
+    "compete there. Benchmarks: on how many it competes; n: replicates on each."
 )
 
 

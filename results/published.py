@@ -162,25 +162,29 @@ class AgainstPublished(Result):
 
 
 _NUMBERS = (
-    "Theirs: as printed, in percent unless a loss; in brackets what its ± is (s.d.: standard deviation, s.e.: standard error "
-    "of the mean, 95 %: interval over the test tasks of one run) and the number of runs. Unverified: never read in the source "
-    "or a copy of it. Ours: the mean over n replicates ± half of the 95 % t-interval."
+    "Theirs: as printed, in percent unless a loss; in brackets what its ± is (s.d.: standard "
+    "deviation, s.e.: standard error of the mean, 95 %: interval over the test tasks of one run) "
+    "and the number of runs. Unverified: never read in the source or a copy of it. Ours: the mean "
+    "over n replicates ± half of the 95 % t-interval."
 )
 _VERDICT = (
-    "Difference: ours less theirs ± half of its 95 % interval: Welch's; where the source gives no spread over its runs, these "
-    "(one, if it does not say how many) are taken to scatter as ours. Reproduced: the two are equivalent by two one-sided "
-    "tests at 5 %, which is to say that the 90 % interval of the difference lies within ± the margin. Differs: not reproduced, "
-    "and the 95 % interval does not hold 0; by more than the margin, where all of that interval lies beyond it. Cannot tell: "
-    "neither, or we have a single replicate. Every interval is widened by half a unit of the last digit printed. The margin is "
-    f"{POINTS:g} points of a percentage and {SHARE:g} % of a printed loss, unless the file of numbers has another. A number is "
-    "not comparable where a setting of the benchmark is not as the protocol has it. Protocols and the sources' definitions are "
-    "in the CSV."
+    "Difference: ours less theirs ± half of its 95 % interval: Welch's; where the source gives no "
+    "spread over its runs, these (one, if it does not say how many) are taken to scatter as ours. "
+    "Reproduced: the two are equivalent by two one-sided tests at 5 %, which is to say that the "
+    "90 % interval of the difference lies within ± the margin. Differs: not reproduced, and the "
+    "95 % interval does not hold 0; by more than the margin, where all of that interval lies "
+    "beyond it. Cannot tell: neither, or we have a single replicate. Every interval is widened by "
+    f"half a unit of the last digit printed. The margin is {POINTS:g} points of a percentage and "
+    f"{SHARE:g} % of a printed loss, unless the file of numbers has another. A number is not "
+    "comparable where a setting of the benchmark is not as the protocol has it. Protocols and the "
+    "sources' definitions are in the CSV."
 )
 _INFORMATIVE = (
-    "Informative: no, where fine-tuning (few-shot: pretraining) or joint training (few-shot: the oracle) would pass as well: "
-    "its mean here, or where it was not run its number in the same table, lies within the margin of theirs. It is taken from "
-    "the same protocol, else from the same benchmark and scenario in that table. A broken strategy may pass such a row. "
-    "Baseline: the row is of such a strategy itself. Unknown: there is no fine-tuning to compare with."
+    "Informative: no, where fine-tuning (few-shot: pretraining) or joint training (few-shot: the "
+    "oracle) would pass as well: its mean here, or where it was not run its number in the same "
+    "table, lies within the margin of theirs. It is taken from the same protocol, else from the "
+    "same benchmark and scenario in that table. A broken strategy may pass such a row. Baseline: "
+    "the row is of such a strategy itself. Unknown: there is no fine-tuning to compare with."
 )
 
 

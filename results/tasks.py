@@ -50,8 +50,9 @@ class Tasks(Result):
 
 
 _NOTE = (
-    "Percent of each task's test examples after the last task: the mean over n replicates. The CSV has the lower half of the "
-    "matrix R, as shares of 1: what is known of each task after it and after each later one."
+    "Percent of each task's test examples after the last task: the mean over n replicates. The "
+    "CSV has the lower half of the matrix R, as shares of 1: what is known of each task after it "
+    "and after each later one."
 )
 
 
