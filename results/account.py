@@ -423,8 +423,9 @@ def _tidy_matched(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, .
 
 
 def _tidy_within(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ...]]:
-    cells = {("", ""): accounts}
-    cells |= dict(iter(accounts.groupby(["strategy", "settings"], sort=True)))
+    by_name = accounts.groupby(["strategy", "settings"], sort=True)
+    # without a name: all strategies together
+    cells = {("", ""): accounts} | dict(iter(by_name))
     conditions = {"": (), "_given_old_loss_and_task": GIVEN}
     for key, cell in cells.items():
         for x, y, suffix in product(AHEAD, COSTS, conditions):

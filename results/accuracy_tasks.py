@@ -20,17 +20,17 @@ LEGIBLE = 6
 
 @dataclass(frozen=True)
 class AccuracyTasks(Drawing):
-    """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
+    """Accuracy on every task after every task of the stream, by benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import by_benchmark
 
-        found, label = _matrices(records), labels(records)
-        if not found:
+        matrices = _matrices(records)
+        if not matrices:
             return None
-        figure, axes = by_benchmark(found, label)
+        figure, axes = by_benchmark(matrices, labels(records))
         for cell, axis in axes.items():
-            _draw(axis, 100 * found[cell])
+            _draw(axis, 100 * matrices[cell])
         shown = [*axes.values()]
         figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
         figure.supxlabel("task tested", fontsize="medium")
@@ -42,19 +42,22 @@ class AccuracyTasks(Drawing):
 
 
 def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
-    """The mean over replicates of R, without the row before any training; streams of one task have none."""
-    found = defaultdict(list)
+    """The mean over replicates of R, without its first row (before training).
+
+    Streams of one task are left out.
+    """
+    by_cell = defaultdict(list)
     for record in ordered(records):
         if record.status == "done" and len(record.tests) > 1:
-            found[record.cell].append(record.R[1:])
-    return {cell: np.mean(matrices, axis=0) for cell, matrices in found.items()}
+            by_cell[record.cell].append(record.R[1:])
+    return {cell: np.mean(matrices, axis=0) for cell, matrices in by_cell.items()}
 
 
 def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     tasks = len(matrix)
-    axis.imshow(
-        matrix, cmap="cividis", vmin=0, vmax=100, extent=(0.5, tasks + 0.5, tasks + 0.5, 0.5)
-    )
+    # cells are centred on task numbers, which begin at 1; rows run downwards
+    extent = (0.5, tasks + 0.5, tasks + 0.5, 0.5)
+    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100, extent=extent)
     ticks = range(1, tasks + 1, max(1, tasks // 4))
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
@@ -62,6 +65,5 @@ def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     if tasks <= LEGIBLE:
         for (after, task), value in np.ndenumerate(matrix):
             ink = "black" if value > 60 else "white"
-            axis.text(
-                task + 1, after + 1, f"{value:.0f}", ha="center", va="center", fontsize=6, color=ink
-            )
+            text = f"{value:.0f}"
+            axis.text(task + 1, after + 1, text, ha="center", va="center", fontsize=6, color=ink)

@@ -1,4 +1,4 @@
-"""Few-shot adaptation: loss or accuracy on new tasks after each inner step, beside gradient alignment and published numbers."""
+"""Few-shot adaptation after each inner step, with gradient alignment and published numbers."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -39,33 +39,32 @@ SHOWN = (0, 1, 3, 5, 10)
 
 @dataclass(frozen=True)
 class Adaptation(Result):
-    """Loss or accuracy on new tasks after 0, 1, ... inner steps, beside gradient alignment and the papers' numbers."""
+    """Loss or accuracy on new tasks after 0, 1, ... inner steps.
+
+    Columns of gradient alignment and rows of published numbers stand next to it.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
         records = [record for record in records if record.cell.episodic]
         label = labels(records)
-        adapted, checks = adaptation_frame(records, label), checks_frame(records, label)
-        seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
-        frame = (
-            pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")])
-            if len(seen)
-            else adapted
-        )
         by_benchmark = defaultdict(list)
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
-        sections = tuple(
-            _section(frame[frame.benchmark == b], by_benchmark[b], label)
-            for b in sorted(by_benchmark)
-        )
+        frame = _frame(records, label)
+        sections = []
+        for name in sorted(by_benchmark):
+            mine = frame[frame.benchmark == name]
+            sections.append(_section(mine, by_benchmark[name], label))
         accounts = inner_account_frame(records, label)
-        groups = accounts.groupby("benchmark", sort=True)
-        sections += tuple(_account(mine, by_benchmark[str(name)], label) for name, mine in groups)
-        notes = (_COMPARED, _ALIGNMENT, _PUBLISHED, *([_ACCOUNT] if len(accounts) else []))
-        tidy = pd.concat(
-            [_tidy(frame), *([_tidy(_long(accounts))] if len(accounts) else [])], ignore_index=True
-        )
-        return Table("Adaptation", notes, sections, tidy)
+        for benchmark, steps in accounts.groupby("benchmark", sort=True):
+            sections.append(_account(steps, by_benchmark[str(benchmark)], label))
+        notes = [_COMPARED, _ALIGNMENT, _PUBLISHED]
+        tidy = [_tidy(frame)]
+        if len(accounts):
+            notes.append(_ACCOUNT)
+            tidy.append(_tidy(_long(accounts)))
+        numbers = pd.concat(tidy, ignore_index=True)
+        return Table("Adaptation", tuple(notes), tuple(sections), numbers)
 
 
 _COMPARED = (
@@ -101,8 +100,18 @@ _ACCOUNT = (
 )
 
 
+def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
+    """Scores after each inner step, and the final cosine on tasks of meta-training as step 0."""
+    adapted = adaptation_frame(records, label)
+    checks = checks_frame(records, label)
+    seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
+    if not len(seen):
+        return adapted
+    return pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")])
+
+
 def _at_the_end(checks: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows are of a replicate's last look at meta-training."""
+    """True for the rows of a replicate's last evaluation of meta-training."""
     return checks.iteration == checks.groupby(list(REPLICATE)).iteration.transform("max")
 
 
@@ -110,45 +119,57 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["benchmark", "strategy", "settings", "metric", "step"]
     rows = []
     for key, group in frame.groupby(columns, sort=True):
-        mean, low, high, n = t_interval(group.value.to_numpy())
-        rows.append((*key, mean, low, high, n, group.half.mean(), group.tasks.max()))
-    return pd.DataFrame(
-        rows, columns=[*columns, "mean", "ci_low", "ci_high", "n", "half_over_tasks", "tasks"]
-    )
+        span = t_interval(group.value.to_numpy())
+        rows.append((*key, *span, group.half.mean(), group.tasks.max()))
+    numbers = ["mean", "ci_low", "ci_high", "n", "half_over_tasks", "tasks"]
+    return pd.DataFrame(rows, columns=columns + numbers)
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
     metric = "accuracy" if (frame.metric == "accuracy").any() else "loss"
     scores = frame[frame.metric == metric]
-    lasts = set(scores.groupby(["strategy", "settings"]).step.max())
-    steps = sorted(lasts | {step for step in SHOWN if step <= max(lasts, default=-1)})
-    leading = {
-        step: leaders(competing(by_strategy(scores[scores.step == step])), metric == "accuracy")
-        for step in steps
-    }
-    cells, beside = (
-        {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here},
-        finder(published_numbers()),
-    )
+    steps = _steps(scores)
+    leading = _leading(scores, steps, metric)
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
+    published_for = finder(published_numbers())
     rows: list[tuple[Entry, ...]] = []
     for key, n in outcomes_of(here, label).items():
         bold = [key in leading[step] for step in steps]
         rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
+        cell = cells[key]
+        # numbers of another protocol are not comparable
         rows += [
             _published(entry, metric, steps)
-            for entry in beside(cells[key])
-            if not entry.departures(cells[key])
+            for entry in published_for(cell)
+            if not entry.departures(cell)
         ]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
     columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
     return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))
 
 
+def _steps(scores: pd.DataFrame) -> list[int]:
+    """Inner steps that have a column: the last one of each strategy, and those in `SHOWN`."""
+    lasts = set(scores.groupby(["strategy", "settings"]).step.max())
+    longest = max(lasts, default=-1)
+    return sorted(lasts | {step for step in SHOWN if step <= longest})
+
+
+def _leading(scores: pd.DataFrame, steps: list[int], metric: str) -> dict[int, set[Key]]:
+    """The strategies in bold after each of some inner steps."""
+    leading = {}
+    for step in steps:
+        competitors = competing(by_strategy(scores[scores.step == step]))
+        leading[step] = leaders(competitors, metric == "accuracy")
+    return leading
+
+
 def _heading(cell: Cell, label: dict[Cell, Label], metric: str) -> str:
+    benchmark = label[cell].benchmark
     if metric == "loss":
-        return f"{label[cell].benchmark} — loss"
+        return f"{benchmark} — loss"
     transductive = cell.benchmark.settings.get("transductive", True)
-    return f"{label[cell].benchmark} — accuracy %, {'' if transductive else 'non-'}transductive"
+    return f"{benchmark} — accuracy %, {'' if transductive else 'non-'}transductive"
 
 
 def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
@@ -159,30 +180,35 @@ def _row(
     key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str
 ) -> tuple[Entry, ...]:
     scores = mine[mine.metric == metric]
-    over_tasks = scores[scores.step == scores.step.max()].half.mean()
-    rest = (_spread(over_tasks, metric), _mean(mine, "cosine", 0), _mean(mine, "cosine_seen", 0), n)
-    numbers = (
+    last = scores[scores.step == scores.step.max()]
+    numbers = [
         Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True)
+    ]
+    texts = (
+        _spread(last.half.mean(), metric),
+        _mean(mine, "cosine", 0),
+        _mean(mine, "cosine_seen", 0),
+        n,
     )
-    return Entry(row_title(key)), *numbers, *map(Entry, rest)
+    return (Entry(row_title(key)), *numbers, *map(Entry, texts))
 
 
 def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:
-    """The mean over replicates, with the interval over them, or of a single one over its tasks."""
+    """The mean over replicates with its interval; a single replicate has that over its tasks."""
     scores = mine[(mine.metric == metric) & (mine.step == step)]
     if scores.empty:
         return "–"
     mean, low, _, n = t_interval(scores.value.to_numpy())
-    half = _spread(mean - low if n > 1 else float(scores.half.iloc[0]), metric)
-    return _number(mean, metric) + (f" ± {half}" if half != "–" else "")
+    half = mean - low if n > 1 else float(scores.half.iloc[0])
+    text = _number(mean, metric)
+    return text if pd.isna(half) else f"{text} ± {_spread(half, metric)}"
 
 
 def _number(value: float, metric: str) -> str:
     if metric == "accuracy":
         return f"{100 * value:.2f}"
-    return (
-        f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
-    )  # of a strategy that all but diverged
+    # a strategy that almost diverged has losses too long for a column
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
 
 
 def _spread(half: float, metric: str) -> str:
@@ -190,25 +216,29 @@ def _spread(half: float, metric: str) -> str:
 
 
 def _account(mine: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    """The account of the first inner step, and that of all of them together."""
+    """The account of all inner steps together, and the alignment of the first."""
     rows = []
     for key, n in outcomes_of(here, label).items():
         steps = _of(mine, key)
-        if steps.empty:
-            continue
-        whole = steps.groupby("seed")[list(INNER[:-1])].sum()
-        aligned = -(whole.slope + whole.curvature) / whole.exposure.where(whole.exposure > 0)
-        first = steps[steps.step == 1]
-        numbers = [_spanned(whole[name]) for name in INNER[:-1]]
-        counted = (
-            str(len(whole)) if n.split(maxsplit=1)[0] == str(len(whole)) else f"{len(whole)} of {n}"
-        )
-        rows.append(
-            (row_title(key), *numbers, _spanned(aligned), _spanned(first.alignment), counted)
-        )
+        if not steps.empty:
+            rows.append(_account_row(key, steps, n))
     columns = ("strategy", *INNER[:-1], "alignment", "of the first step", "n")
     heading = f"{mine.benchmark.iloc[0]} — account of {mine.step.max()} inner steps"
-    return Section(heading, columns, tuple(tuple(map(Entry, row)) for row in rows))
+    return Section(heading, columns, tuple(rows))
+
+
+def _account_row(key: Key, steps: pd.DataFrame, n: str) -> tuple[Entry, ...]:
+    whole = steps.groupby("seed")[list(INNER[:-1])].sum()
+    # alignment is undefined without exposure
+    exposure = whole.exposure.where(whole.exposure > 0)
+    aligned = -(whole.slope + whole.curvature) / exposure
+    first = steps[steps.step == 1]
+    numbers = [_spanned(whole[name]) for name in INNER[:-1]]
+    counted = str(len(whole))
+    if n.split(maxsplit=1)[0] != counted:
+        counted = f"{counted} of {n}"
+    texts = (row_title(key), *numbers, _spanned(aligned), _spanned(first.alignment), counted)
+    return tuple(map(Entry, texts))
 
 
 def _spanned(values: "pd.Series[float]") -> str:
@@ -216,22 +246,21 @@ def _spanned(values: "pd.Series[float]") -> str:
     if not len(known):
         return "n/a"
     mean, low, _, n = t_interval(known)
-    return f"{round(mean, 3) + 0.0:.3f}" + (f" ± {mean - low:.3f}" if n > 1 else "")
+    # adding 0 turns -0.0 into 0.0
+    text = f"{round(mean, 3) + 0.0:.3f}"
+    return f"{text} ± {mean - low:.3f}" if n > 1 else text
 
 
 def _long(accounts: pd.DataFrame) -> pd.DataFrame:
-    """One row for each number of an account, as the other measures have it."""
-    named = accounts.rename(columns={name: f"account_{name}" for name in INNER})
-    names = [f"account_{name}" for name in INNER]
-    return named.melt([*REPLICATE, "step"], names, "metric", "value").assign(
-        half=float("nan"), tasks=WATCHED
-    )
+    """The numbers of the accounts in the long form of the other measures, one a row."""
+    new_names = {name: f"account_{name}" for name in INNER}
+    named = accounts.rename(columns=new_names)
+    long = named.melt([*REPLICATE, "step"], list(new_names.values()), "metric", "value")
+    return long.assign(half=float("nan"), tasks=WATCHED)
 
 
 def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:
-    """A row of printed numbers, in the columns of their inner steps."""
-    return (
-        Entry(entry.title),
-        *(Entry(entry.text(f"{metric}@{step}")) for step in steps),
-        *[Entry("")] * 4,
-    )
+    """A row of published numbers, in the columns of their inner steps."""
+    numbers = [entry.text(f"{metric}@{step}") for step in steps]
+    empty = [""] * 4
+    return tuple(map(Entry, (entry.title, *numbers, *empty)))

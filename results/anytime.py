@@ -1,5 +1,6 @@
-"""Scores of the whole way along a stream, where a benchmark has it tested every so many steps."""
+"""Scores of accuracy at any time along a stream."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,26 +31,26 @@ from retrograde.reporting import (
 
 @dataclass(frozen=True)
 class Anytime(Result):
-    """Accuracy at any time, its worst case, and how far it falls after a switch and recovers; bold as in scores."""
+    """Accuracy at any time, its worst case, and the drop after a switch of tasks and its recovery.
+
+    Shows benchmarks that are tested every few steps; bold as in scores.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
-        own = [
-            record
-            for record in ordered(records)
-            if record.cell.benchmark.settings.get("test_every")
-        ]
-        frame = score_frame(own, label, METRICS)
-        names = sorted({label[record.cell].benchmark for record in own})
-        sections = tuple(
-            _section(
-                frame[frame.benchmark == name],
-                [r for r in own if label[r.cell].benchmark == name],
-                label,
-            )
-            for name in names
-        )
-        return Table("Anytime", (_NOTE, _MEANING), sections, interval_frame(frame, "metric"))
+        by_benchmark = defaultdict(list)
+        watched = []
+        for record in ordered(records):
+            if record.cell.benchmark.settings.get("test_every"):
+                watched.append(record)
+                by_benchmark[label[record.cell].benchmark].append(record)
+        frame = score_frame(watched, label, METRICS)
+        sections = []
+        for name in sorted(by_benchmark):
+            mine = frame[frame.benchmark == name]
+            sections.append(_section(mine, by_benchmark[name], label))
+        tidy = interval_frame(frame, "metric")
+        return Table("Anytime", (_NOTE, _MEANING), tuple(sections), tidy)
 
 
 _NOTE = (
@@ -63,18 +64,16 @@ _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in 
 
 
 def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    shown = [metric for metric in METRICS if (frame.metric == metric.name).any()]
     done = done_of(here, label)
-    columns = [
-        entries(by_strategy(frame[frame.metric == metric.name]), metric.higher_is_better, done)
-        for metric in shown
-    ]
+    columns = {}
+    for metric in METRICS:
+        scores = frame[frame.metric == metric.name]
+        # a benchmark with few tests lacks some metrics
+        if not scores.empty:
+            columns[metric.name] = entries(by_strategy(scores), metric.higher_is_better, done)
     rows = []
     for strategy, n in outcomes_of(here, label).items():
-        cells = (column.get(strategy, NOTHING) for column in columns)
-        rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
-    return Section(
-        label[here[0].cell].benchmark,
-        ("strategy", *(metric.name for metric in shown), "n"),
-        tuple(rows),
-    )
+        numbers = [column.get(strategy, NOTHING) for column in columns.values()]
+        rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
+    benchmark = label[here[0].cell].benchmark
+    return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))

@@ -1,5 +1,6 @@
-"""Which foreign strategies run, and why the others do not."""
+"""Foreign strategies: the ones that run, and the reasons why others do not."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,26 +15,27 @@ COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 
 @dataclass(frozen=True)
 class Compatibility(Result):
-    """Every strategy whose settings name a class of another library: whether it ran, its accuracy, else what it raised."""
+    """Outcome of every strategy whose settings name a class of another library.
+
+    A class that ran has its accuracy, any other the exception that it raised.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
-        by_cell: dict[Cell, list[Record]] = {}
+        by_cell = defaultdict(list)
         for record in ordered(records):
             if "class" in record.cell.strategy.settings:
-                by_cell.setdefault(record.cell, []).append(record)
+                by_cell[record.cell].append(record)
         cells = sorted(
             by_cell, key=lambda cell: (label[cell].benchmark, *_names(cell, label[cell]))
         )
-        tidy = pd.DataFrame(
-            [_tidy(cell, label[cell], by_cell[cell]) for cell in cells], columns=COLUMNS
-        )
-        by_benchmark: dict[str, list[tuple[Entry, ...]]] = {}
+        rows = [_tidy(cell, label[cell], by_cell[cell]) for cell in cells]
+        by_benchmark = defaultdict(list)
         for cell in cells:
-            by_benchmark.setdefault(label[cell].benchmark, []).append(
-                _row(cell, label[cell], by_cell[cell])
-            )
+            row = _row(cell, label[cell], by_cell[cell])
+            by_benchmark[label[cell].benchmark].append(row)
         sections = tuple(Section(name, _TITLES, tuple(rows)) for name, rows in by_benchmark.items())
+        tidy = pd.DataFrame(rows, columns=COLUMNS)
         return Table("Compatibility", (_NOTE,), sections, tidy)
 
 
@@ -48,9 +50,10 @@ _NOTE = (
 
 
 def _names(cell: Cell, label: Label) -> tuple[str, str]:
-    """The class, and the settings beside it."""
+    """The name of the class, and its other settings."""
     name = str(cell.strategy.settings["class"])
-    return name, label.settings.removeprefix(f"class={name}").removeprefix(",").strip()
+    rest = label.settings.removeprefix(f"class={name}")
+    return name, rest.removeprefix(",").strip()
 
 
 def _accuracies(mine: Sequence[Record]) -> BySeed | None:
@@ -59,25 +62,29 @@ def _accuracies(mine: Sequence[Record]) -> BySeed | None:
 
 
 def _why(mine: Sequence[Record]) -> str:
-    """The first reason in a line: of a traceback, the exception that ended it."""
-    lines = next(
-        (record.reason.strip().splitlines() for record in mine if record.status != "done"), [""]
-    )
+    """The first reason of a failure in one line; that of a traceback is its exception."""
+    reasons = [record.reason for record in mine if record.status != "done"]
+    lines = reasons[0].strip().splitlines() if reasons else [""]
     frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
-    return lines[frames[-1] + 1 if frames and frames[-1] + 1 < len(lines) else 0]
+    # the exception stands below the last frame, which is indented
+    after = frames[-1] + 1 if frames else 0
+    return lines[after if after < len(lines) else 0]
 
 
 def _row(cell: Cell, label: Label, mine: Sequence[Record]) -> tuple[Entry, ...]:
-    what = _outcome(mine)
-    return tuple(map(Entry, (*_names(cell, label), what, percent(_accuracies(mine)), _why(mine))))
+    accuracy = percent(_accuracies(mine))
+    texts = (*_names(cell, label), _outcome(mine), accuracy, _why(mine))
+    return tuple(map(Entry, texts))
 
 
 def _outcome(mine: Sequence[Record]) -> str:
     statuses = {record.status for record in mine}
+    # with one status for all, the word says it without a count
     return statuses.pop() if len(statuses) == 1 else outcomes([record.status for record in mine])
 
 
 def _tidy(cell: Cell, label: Label, mine: Sequence[Record]) -> tuple[object, ...]:
     values = _accuracies(mine)
-    number, value = (0, float("nan")) if values is None else (len(values), over_seeds(values).mean)
-    return label.benchmark, *_names(cell, label), _outcome(mine), number, value, _why(mine)
+    n = 0 if values is None else len(values)
+    mean = float("nan") if values is None else over_seeds(values).mean
+    return (label.benchmark, *_names(cell, label), _outcome(mine), n, mean, _why(mine))
