@@ -1,4 +1,4 @@
-"""What is known of each task at the end of a stream; the CSV has it after every task since."""
+"""Accuracy on each task at the end of a stream; the CSV has it after every later task."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
 
 
 class Known(NamedTuple):
-    """What the replicates of one cell know."""
+    """The mean accuracies of the replicates of one cell."""
 
     label: Label
     upper_bound: bool
@@ -29,24 +29,26 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class Tasks(Result):
-    """The accuracy on each task at the end of the stream; in the CSV, since it was learned: the matrix R, its lower half."""
+    """Accuracy on each task at the end of the stream.
+
+    The CSV has it after every task since it was trained: the lower half of the matrix R.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label, found = labels(records), defaultdict(list)
+        label = labels(records)
+        by_cell = defaultdict(list)
         for record in ordered(records):
             if record.status == "done" and record.tests:
-                found[record.cell].append(record)
+                by_cell[record.cell].append(record)
         by_benchmark = defaultdict(list)
-        for cell, replicates in found.items():
+        for cell, replicates in by_cell.items():
             by_benchmark[label[cell].benchmark].append(_known(label[cell], replicates))
-        sections = tuple(_section(name, by_benchmark[name]) for name in sorted(by_benchmark))
-        tidy = [_tidy(by_benchmark[name]) for name in sorted(by_benchmark)]
-        return Table(
-            "Accuracy on each task",
-            (_NOTE,),
-            sections,
-            pd.concat(tidy or [_tidy([])], ignore_index=True),
-        )
+        names = sorted(by_benchmark)
+        sections = tuple(_section(name, by_benchmark[name]) for name in names)
+        # without any cell, an empty frame still has the columns
+        frames = [_tidy(by_benchmark[name]) for name in names] or [_tidy([])]
+        tidy = pd.concat(frames, ignore_index=True)
+        return Table("Accuracy on each task", (_NOTE,), sections, tidy)
 
 
 _NOTE = (
@@ -63,22 +65,23 @@ def _known(label: Label, replicates: Sequence[Record]) -> Known:
 
 def _section(name: str, here: Sequence[Known]) -> Section:
     count = here[0].mean.shape[1]
-    shown = sorted({*range(0, count, -(-count // SHOWN)), count - 1})
+    every = -(-count // SHOWN)
+    shown = sorted({*range(0, count, every), count - 1})
     rows = []
-    for each in sorted(here, key=lambda each: (each.upper_bound, each.label)):
-        last = (100 * each.mean[-1]).tolist()
-        title = row_title((each.upper_bound, *each.label[1:]))
-        rows.append(
-            (Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(each.n)))
-        )
-    return Section(name, ("strategy", *(f"task {task + 1}" for task in shown), "n"), tuple(rows))
+    for known in sorted(here, key=lambda known: (known.upper_bound, known.label)):
+        last = (100 * known.mean[-1]).tolist()
+        title = row_title((known.upper_bound, *known.label[1:]))
+        texts = (title, *[f"{last[task]:.2f}" for task in shown], str(known.n))
+        rows.append(tuple(map(Entry, texts)))
+    titles = [f"task {task + 1}" for task in shown]
+    return Section(name, ("strategy", *titles, "n"), tuple(rows))
 
 
 def _tidy(here: Sequence[Known]) -> pd.DataFrame:
-    rows = [
-        (*each.label, after, task, round(accuracy, 6), each.n)
-        for each in sorted(here, key=lambda each: each.label)
-        for after, row in enumerate(each.mean.tolist()[1:], start=1)
-        for task, accuracy in enumerate(row[:after], start=1)
-    ]
+    rows = []
+    for known in sorted(here, key=lambda known: known.label):
+        # the first row of R is from before training
+        for after, accuracies in enumerate(known.mean.tolist()[1:], start=1):
+            for task, accuracy in enumerate(accuracies[:after], start=1):
+                rows.append((*known.label, after, task, round(accuracy, 6), known.n))
     return pd.DataFrame(rows, columns=TIDY)
