@@ -94,12 +94,12 @@ class AccountTable(Result):
             by_benchmark[label[record.cell].benchmark].append(record)
         competitors = _competitors(accounts)
         sections: list[Section] = []
-        for name, mine in of_benchmarks(replicates):
-            here = competitors[competitors.benchmark == name]
-            sections.append(_account(mine, by_benchmark[name], label))
-            sections += _compared(mine)
-            sections += _matched(here)
-            sections += _within(here)
+        for name, group in of_benchmarks(replicates):
+            rivals = competitors[competitors.benchmark == name]
+            sections.append(_account(group, by_benchmark[name], label))
+            sections += _compared(group)
+            sections += _matched(rivals)
+            sections += _within(rivals)
         return Table("Account", NOTES, tuple(sections), _tidy(replicates, accounts))
 
 
@@ -161,17 +161,17 @@ def _competitors(accounts: pd.DataFrame) -> pd.DataFrame:
     return accounts[~accounts.upper_bound.astype(bool)]
 
 
-def _account(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _account(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
     values = {metric: of_column(frame, metric) for metric in COLUMNS}
     entries = _number_rows(values, PERCENT)
-    counted = _counted(here, label)
+    counted = _counted(records, label)
     rows = []
-    for key, outcome in outcomes_of(here, label).items():
+    for key, outcome in outcomes_of(records, label).items():
         numbers = [entries[metric].get(key, NOTHING) for metric in COLUMNS]
         n = Entry(_of(counted.get(key, 0), outcome))
         rows.append((Entry(row_title(key)), *numbers, n))
-    benchmark = label[here[0].cell].benchmark
-    heading = f"{benchmark} — {windows(here)}, {examples(here)} of each task"
+    benchmark = label[records[0].cell].benchmark
+    heading = f"{benchmark} — {windows(records)}, {examples(records)} of each task"
     return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
 
 
@@ -201,7 +201,7 @@ def _number_rows(
     """
     rows = {}
     for metric, of_strategy in values.items():
-        spans = {key: over_seeds(mine) for key, mine in of_strategy.items()}
+        spans = {key: over_seeds(by_seed) for key, by_seed in of_strategy.items()}
         if metric in percent:
             factor = 100
             places = 2
@@ -370,29 +370,29 @@ def _tidy(replicates: pd.DataFrame, accounts: pd.DataFrame) -> pd.DataFrame:
     """All numbers of the sections; those of all strategies of a benchmark name no strategy."""
     competitors = _competitors(accounts)
     rows: list[tuple[object, ...]] = []
-    for name, mine in of_benchmarks(replicates):
-        here = competitors[competitors.benchmark == name]
-        rows += _tidy_account(name, mine)
-        rows += _tidy_comparisons(name, mine)
-        rows += _tidy_matched(name, here)
-        rows += _tidy_within(name, here)
-        rows += _tidy_between(name, here)
+    for name, group in of_benchmarks(replicates):
+        rivals = competitors[competitors.benchmark == name]
+        rows += _tidy_account(name, group)
+        rows += _tidy_comparisons(name, group)
+        rows += _tidy_matched(name, rivals)
+        rows += _tidy_within(name, rivals)
+        rows += _tidy_between(name, rivals)
     columns = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_high", "n", "p"]
     # nullable integers: the matched level has no n
     return pd.DataFrame(rows, columns=columns).astype({"n": "Int64"})
 
 
-def _tidy_account(name: str, mine: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+def _tidy_account(name: str, group: pd.DataFrame) -> Iterator[tuple[object, ...]]:
     metrics = (*COLUMNS, "interference", "old_loss")
-    for key, cell in mine.groupby(["strategy", "settings"], sort=True):
+    for key, cell in group.groupby(["strategy", "settings"], sort=True):
         for metric in metrics:
             values = cell[metric].dropna().to_numpy(float)
             if len(values):
                 yield (name, *key, metric, *t_interval(values), None)
 
 
-def _tidy_comparisons(name: str, mine: pd.DataFrame) -> Iterator[tuple[object, ...]]:
-    for comparison in comparisons(mine):
+def _tidy_comparisons(name: str, group: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+    for comparison in comparisons(group):
         strategy = comparison.key[1:]
         for metric, span in _named_factors(comparison.found):
             if not np.isnan(span.mean):

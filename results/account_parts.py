@@ -48,9 +48,9 @@ class AccountParts(Drawing):
         rows = dict(of_benchmarks(frame))
         figure, axes = _grid(rows)
         look = looks(label)
-        for row, (name, mine) in zip(axes, rows.items(), strict=True):
+        for row, (name, group) in zip(axes, rows.items(), strict=True):
             row[0].set_title(wrapped(name, 110), fontsize="small", loc="left")
-            _draw_row(row, mine, look)
+            _draw_row(row, group, look)
         for axis, words in zip(axes[-1], FACTORS.values(), strict=True):
             axis.set_xlabel(words)
         figure.suptitle(
@@ -67,7 +67,7 @@ def _grid(rows: "dict[str, pd.DataFrame]") -> "tuple[Figure, np.ndarray]":
     from matplotlib.figure import Figure
 
     # a row is as high as the strategies of its benchmark need
-    heights = [1 + len([*of_strategies(mine)]) for mine in rows.values()]
+    heights = [1 + len([*of_strategies(group)]) for group in rows.values()]
     height = 1 + 0.25 * sum(heights) + 0.4 * len(heights)
     figure = Figure(figsize=(10, height), layout="constrained")
     axes = figure.subplots(
@@ -76,9 +76,9 @@ def _grid(rows: "dict[str, pd.DataFrame]") -> "tuple[Figure, np.ndarray]":
     return figure, axes
 
 
-def _draw_row(axes: "Sequence[Axes]", mine: pd.DataFrame, look: "dict[str, Look]") -> None:
+def _draw_row(axes: "Sequence[Axes]", group: pd.DataFrame, look: "dict[str, Look]") -> None:
     """Draw one benchmark, with the strategy that interferes least at the bottom."""
-    cells = [*of_strategies(mine)]
+    cells = [*of_strategies(group)]
     cells.sort(key=lambda named: named[1].interference.mean())
     titles = [row_title(key) for key, _ in cells]
     axes[0].set_yticks(range(len(cells)), titles, fontsize="x-small")
@@ -103,6 +103,7 @@ def _set_scale(axis: "Axes") -> None:
 
 def _bar(axis: "Axes", place: int, values: np.ndarray, look: "Look", *, hollow: bool) -> None:
     mean, low, _, n = t_interval(values)
+    # a single replicate has no interval
     half = mean - low if n > 1 else 0.0
     face = "none" if hollow else look.colour
     axis.barh(place, mean, 0.7, color=face, edgecolor=look.colour, linewidth=0.8)

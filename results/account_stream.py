@@ -65,8 +65,8 @@ def _cells(accounts: pd.DataFrame, label: dict[Cell, Label]) -> dict[tuple[str, 
 
     look = looks(label)
     cells = {}
-    for benchmark, mine in of_benchmarks(accounts):
-        for key, cell in of_strategies(mine):
+    for benchmark, group in of_benchmarks(accounts):
+        for key, cell in of_strategies(group):
             mark = " †" if key[0] else ""
             cells[benchmark, look[title_of(key)].name + mark] = cell
     return cells
@@ -110,6 +110,7 @@ def _stack(axis: "Axes", tasks: np.ndarray, means: pd.DataFrame) -> None:
 
 def _share_scale(axes: "Sequence[Axes]") -> None:
     """Give panels the same limits, so that their bars can be compared."""
+    # a benchmark of upper bounds alone has no panel to share a scale
     limits = np.array([axis.get_ylim() for axis in axes]).reshape(-1, 2)
     for axis in axes:
         axis.set_ylim(limits[:, 0].min(), limits[:, 1].max())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retrograde.reporting import Look
 
 WIDE = 3
-"""Panels beside each other."""
+"""Panels in a row."""
 
 
 class Point(NamedTuple):
@@ -133,16 +133,16 @@ def _draw(axis: "Axes", points: Sequence[Point], title: str, look: "Mapping[str,
     # a step, not a slope: nothing between two strategies can be had
     axis.plot(seconds, accuracies, color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
     for point in points:
-        mine = look[point.strategy]
+        style = look[point.strategy]
         axis.errorbar(
             point.seconds,
             point.accuracy,
             point.half,
-            fmt=mine.marker,
-            color=mine.colour,
+            fmt=style.marker,
+            color=style.colour,
             markersize=6,
             elinewidth=0.9,
-            markerfacecolor="none" if point.upper_bound else mine.colour,
+            markerfacecolor="none" if point.upper_bound else style.colour,
         )
     axis.set_xscale("log")
     plain_ticks(axis.xaxis)

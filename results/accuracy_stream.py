@@ -54,22 +54,24 @@ def _mark_switches(axis: "Axes") -> None:
 
 
 def _frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
-    rows = [
-        (*label[record.cell], record.seed, record.upper_bound, *row)
-        for record in ordered(records)
-        if record.status == "done" and record.course
-        for row in _tests(record.course)
-    ]
+    rows = []
+    for record in ordered(records):
+        # only benchmarks with `test_every` leave a course
+        if record.status == "done" and record.course:
+            replicate = (*label[record.cell], record.seed, record.upper_bound)
+            rows += [(*replicate, *test) for test in _tests(record.course)]
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "quantity", "value"])
 
 
 def _tests(course: Course) -> Iterator[tuple[float, str, float]]:
     """Tasks trained, quantity and accuracy at each test; a task in progress is a fraction."""
     steps = [0, *(course.step[end] for end in course.ends)]
-    for task, step, accuracy in zip(course.task, course.step, course.accuracy, strict=True):
+    tests = zip(course.task, course.step, course.accuracy, strict=True)
+    for task, step, accuracy in tests:
+        start = steps[task]
         # a task may have no steps at all
-        length = max(steps[task + 1] - steps[task], 1)
-        trained = task + (step - steps[task]) / length
+        length = max(steps[task + 1] - start, 1)
+        trained = task + (step - start) / length
         yield trained, "accuracy, first task", float(accuracy[0])
         so_far = float(np.mean(accuracy[: task + 1]))
         yield trained, "mean accuracy, tasks so far\nand the present one", so_far

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGIBLE = 6
-"""Tasks up to which the accuracies are written in their cells."""
+"""Largest number of tasks with accuracies written in their cells."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,17 @@ def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
     axis.grid(visible=False)
-    if tasks <= LEGIBLE:
-        for (after, task), value in np.ndenumerate(matrix):
-            ink = "black" if value > 60 else "white"
-            text = f"{value:.0f}"
-            axis.text(task + 1, after + 1, text, ha="center", va="center", fontsize=6, color=ink)
+    if tasks > LEGIBLE:
+        return
+    for (after, task), value in np.ndenumerate(matrix):
+        # the colour map is dark for low accuracies
+        ink = "black" if value > 60 else "white"
+        axis.text(
+            task + 1,
+            after + 1,
+            f"{value:.0f}",
+            ha="center",
+            va="center",
+            fontsize=6,
+            color=ink,
+        )

@@ -34,7 +34,7 @@ from retrograde.reporting import (
 )
 
 SHOWN = (0, 1, 3, 5, 10)
-"""Inner steps with a column of their own; the last one that a strategy takes has one too."""
+"""Inner steps that have a column; the last inner step of each strategy has one too."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Adaptation(Result):
         frame = _frame(records, label)
         sections = []
         for name in sorted(by_benchmark):
-            mine = frame[frame.benchmark == name]
-            sections.append(_section(mine, by_benchmark[name], label))
+            group = frame[frame.benchmark == name]
+            sections.append(_section(group, by_benchmark[name], label))
         accounts = inner_account_frame(records, label)
         for benchmark, steps in accounts.groupby("benchmark", sort=True):
             sections.append(_account(steps, by_benchmark[str(benchmark)], label))
@@ -112,7 +112,8 @@ def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
 
 def _at_the_end(checks: pd.DataFrame) -> "pd.Series[bool]":
     """True for the rows of a replicate's last evaluation of meta-training."""
-    return checks.iteration == checks.groupby(list(REPLICATE)).iteration.transform("max")
+    iterations = checks.groupby(list(REPLICATE)).iteration
+    return checks.iteration == iterations.transform("max")
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -125,15 +126,15 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns + numbers)
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
     metric = "accuracy" if (frame.metric == "accuracy").any() else "loss"
     scores = frame[frame.metric == metric]
     steps = _steps(scores)
     leading = _leading(scores, steps, metric)
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
     published_for = finder(published_numbers())
     rows: list[tuple[Entry, ...]] = []
-    for key, n in outcomes_of(here, label).items():
+    for key, n in outcomes_of(records, label).items():
         bold = [key in leading[step] for step in steps]
         rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
         cell = cells[key]
@@ -145,7 +146,7 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
         ]
     after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
     columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
-    return Section(_heading(here[0].cell, label, metric), columns, tuple(rows))
+    return Section(_heading(records[0].cell, label, metric), columns, tuple(rows))
 
 
 def _steps(scores: pd.DataFrame) -> list[int]:
@@ -177,25 +178,26 @@ def _of(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
 
 
 def _row(
-    key: Key, mine: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str
+    key: Key, group: pd.DataFrame, metric: str, steps: list[int], bold: list[bool], n: str
 ) -> tuple[Entry, ...]:
-    scores = mine[mine.metric == metric]
+    entries = []
+    for step, is_bold in zip(steps, bold, strict=True):
+        entries.append(Entry(_mean(group, metric, step), is_bold))
+    scores = group[group.metric == metric]
     last = scores[scores.step == scores.step.max()]
-    numbers = [
-        Entry(_mean(mine, metric, step), best) for step, best in zip(steps, bold, strict=True)
-    ]
     texts = (
         _spread(last.half.mean(), metric),
-        _mean(mine, "cosine", 0),
-        _mean(mine, "cosine_seen", 0),
+        # cosines are taken before any inner step
+        _mean(group, "cosine", 0),
+        _mean(group, "cosine_seen", 0),
         n,
     )
-    return (Entry(row_title(key)), *numbers, *map(Entry, texts))
+    return (Entry(row_title(key)), *entries, *map(Entry, texts))
 
 
-def _mean(mine: pd.DataFrame, metric: str, step: int) -> str:
+def _mean(group: pd.DataFrame, metric: str, step: int) -> str:
     """The mean over replicates with its interval; a single replicate has that over its tasks."""
-    scores = mine[(mine.metric == metric) & (mine.step == step)]
+    scores = group[(group.metric == metric) & (group.step == step)]
     if scores.empty:
         return "–"
     mean, low, _, n = t_interval(scores.value.to_numpy())
@@ -215,15 +217,15 @@ def _spread(half: float, metric: str) -> str:
     return "–" if pd.isna(half) else _number(half, metric)
 
 
-def _account(mine: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _account(group: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
     """The account of all inner steps together, and the alignment of the first."""
     rows = []
-    for key, n in outcomes_of(here, label).items():
-        steps = _of(mine, key)
+    for key, n in outcomes_of(records, label).items():
+        steps = _of(group, key)
         if not steps.empty:
             rows.append(_account_row(key, steps, n))
     columns = ("strategy", *INNER[:-1], "alignment", "of the first step", "n")
-    heading = f"{mine.benchmark.iloc[0]} — account of {mine.step.max()} inner steps"
+    heading = f"{group.benchmark.iloc[0]} — account of {group.step.max()} inner steps"
     return Section(heading, columns, tuple(rows))
 
 

@@ -47,10 +47,10 @@ class Alignment(Result):
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
         sections = [
-            _section(mine, by_benchmark[name], label) for name, mine in of_benchmarks(frame)
+            _section(group, by_benchmark[name], label) for name, group in of_benchmarks(frame)
         ]
         layers = layer_frame(records, label)
-        sections += [_layers(mine) for _, mine in of_benchmarks(layers)]
+        sections += [_layers(group) for _, group in of_benchmarks(layers)]
         return Table("Alignment", NOTES, tuple(sections), _tidy(frame))
 
 
@@ -82,13 +82,13 @@ NOTES = (
 )
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
     values = {metric: by_strategy(frame[frame.metric == metric]) for metric in COLUMNS}
     rows = []
-    for key, n in outcomes_of(here, label).items():
+    for key, n in outcomes_of(records, label).items():
         numbers = (_entry(values[metric], key, metric) for metric in COLUMNS)
         rows.append((Entry(row_title(key)), *numbers, Entry(n)))
-    heading = f"{label[here[0].cell].benchmark} — gradients on {examples(here)} of each task"
+    heading = f"{label[records[0].cell].benchmark} — gradients on {examples(records)} of each task"
     return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
 
 

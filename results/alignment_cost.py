@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retrograde.reporting import Look
 
 WIDE = 2
-"""Panels beside each other."""
+"""Panels in a row."""
 SIDES = ["arriving", "observed"]
 
 
@@ -38,10 +38,10 @@ class AlignmentCost(Drawing):
             return None
         benchmarks = dict(of_benchmarks(shown))
         look = looks(label)
-        titles = [_panel_title(name, mine) for name, mine in benchmarks.items()]
+        titles = [_panel_title(name, group) for name, group in benchmarks.items()]
         figure, axes = panels(titles, WIDE if len(titles) > 1 else 1, height=3.2)
-        for axis, mine in zip(axes, benchmarks.values(), strict=True):
-            for name, cell in mine.groupby("title", sort=True):
+        for axis, group in zip(axes, benchmarks.values(), strict=True):
+            for name, cell in group.groupby("title", sort=True):
                 _draw(axis, cell, look[str(name)])
         _name_axes(figure)
         figure.legend(handles=legend_lines(look, shown.title), loc="outside right center")
@@ -79,10 +79,10 @@ def _centred(accounts: pd.DataFrame) -> pd.DataFrame:
     return known.assign(x=x, y=y, title=title)
 
 
-def _panel_title(name: str, mine: pd.DataFrame) -> str:
+def _panel_title(name: str, group: pd.DataFrame) -> str:
     from retrograde.reporting import wrapped
 
-    return f"{wrapped(name, 60)}\n{_title(within_runs(mine, *SIDES))}"
+    return f"{wrapped(name, 60)}\n{_title(within_runs(group, *SIDES))}"
 
 
 def _title(correlation: Within) -> str:

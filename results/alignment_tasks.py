@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGIBLE = 6
-"""Tasks up to which the cosines are written in their cells."""
+"""Largest number of tasks with cosines written in their cells."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
     row, column = np.nonzero(np.tril(np.isfinite(matrix), -1))
     cosines = matrix[row, column]
     axis.set(aspect="equal", xlim=(0.5, tasks - 0.5), ylim=(tasks + 0.5, 1.5))
-    _squares(axis, np.stack([column + 1, row + 1], axis=1), cosines, largest)
+    centres = np.stack([column + 1, row + 1], axis=1)
+    _squares(axis, centres, cosines, largest)
     axis.set_xticks(_ticks(1, tasks - 1))
     axis.set_yticks(_ticks(2, tasks))
     axis.grid(visible=False)
@@ -89,11 +90,23 @@ def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
         # in grey, the colours of both signs are equally dark
         negative = cosines < 0
         _minus_signs(axis, row[negative], column[negative])
-        return
-    for x, y, cosine in zip(column.tolist(), row.tolist(), cosines, strict=True):
+    else:
+        _write(axis, centres, cosines, largest)
+
+
+def _write(axis: "Axes", centres: np.ndarray, cosines: np.ndarray, largest: float) -> None:
+    for (x, y), cosine in zip(centres.tolist(), cosines, strict=True):
+        # both ends of the colour map are dark
         ink = "white" if abs(cosine) > 0.7 * largest else "black"
-        text = f"{cosine:.3f}"
-        axis.text(x + 1, y + 1, text, ha="center", va="center", fontsize=5, color=ink)
+        axis.text(
+            x,
+            y,
+            f"{cosine:.3f}",
+            ha="center",
+            va="center",
+            fontsize=5,
+            color=ink,
+        )
 
 
 def _minus_signs(axis: "Axes", row: np.ndarray, column: np.ndarray) -> None:

@@ -47,8 +47,8 @@ class Anytime(Result):
         frame = score_frame(watched, label, METRICS)
         sections = []
         for name in sorted(by_benchmark):
-            mine = frame[frame.benchmark == name]
-            sections.append(_section(mine, by_benchmark[name], label))
+            group = frame[frame.benchmark == name]
+            sections.append(_section(group, by_benchmark[name], label))
         tidy = interval_frame(frame, "metric")
         return Table("Anytime", (_NOTE, _MEANING), tuple(sections), tidy)
 
@@ -63,8 +63,8 @@ _NOTE = (
 _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    done = done_of(here, label)
+def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    done = done_of(records, label)
     columns = {}
     for metric in METRICS:
         scores = frame[frame.metric == metric.name]
@@ -72,8 +72,8 @@ def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Labe
         if not scores.empty:
             columns[metric.name] = entries(by_strategy(scores), metric.higher_is_better, done)
     rows = []
-    for strategy, n in outcomes_of(here, label).items():
+    for strategy, n in outcomes_of(records, label).items():
         numbers = [column.get(strategy, NOTHING) for column in columns.values()]
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-    benchmark = label[here[0].cell].benchmark
+    benchmark = label[records[0].cell].benchmark
     return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))

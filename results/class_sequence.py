@@ -38,8 +38,8 @@ class ClassSequence(Result):
         frame = _frame(own, label)
         sections = []
         for name in sorted(by_benchmark):
-            mine = frame[frame.benchmark == name]
-            sections.append(_section(mine, by_benchmark[name], label))
+            group = frame[frame.benchmark == name]
+            sections.append(_section(group, by_benchmark[name], label))
         tidy = interval_frame(frame, "classes")
         return Table("Class sequence", (_NOTE,), tuple(sections), tidy)
 
@@ -86,17 +86,17 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
     return seen
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    done = done_of(here, label)
+def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    done = done_of(records, label)
     columns = {}
-    for after in here[0].cell.benchmark.settings["after"]:
+    for after in records[0].cell.benchmark.settings["after"]:
         classes = int(after)
         scores = by_strategy(frame[frame.classes == classes])
         title = f"{classes} class{'es' * (classes > 1)}"
         columns[title] = entries(scores, higher_is_better=True, done=done)
     rows = []
-    for strategy, n in outcomes_of(here, label).items():
+    for strategy, n in outcomes_of(records, label).items():
         numbers = [column.get(strategy, NOTHING) for column in columns.values()]
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-    benchmark = label[here[0].cell].benchmark
+    benchmark = label[records[0].cell].benchmark
     return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))

@@ -26,17 +26,22 @@ class Compatibility(Result):
         for record in ordered(records):
             if "class" in record.cell.strategy.settings:
                 by_cell[record.cell].append(record)
-        cells = sorted(
-            by_cell, key=lambda cell: (label[cell].benchmark, *_names(cell, label[cell]))
+        # by name of the class first, so that its settings stand together
+        order = sorted(
+            by_cell,
+            key=lambda cell: (label[cell].benchmark, *_names(cell, label[cell])),
         )
-        rows = [_tidy(cell, label[cell], by_cell[cell]) for cell in cells]
         by_benchmark = defaultdict(list)
-        for cell in cells:
+        tidy = []
+        for cell in order:
             row = _row(cell, label[cell], by_cell[cell])
             by_benchmark[label[cell].benchmark].append(row)
-        sections = tuple(Section(name, _TITLES, tuple(rows)) for name, rows in by_benchmark.items())
-        tidy = pd.DataFrame(rows, columns=COLUMNS)
-        return Table("Compatibility", (_NOTE,), sections, tidy)
+            tidy.append(_tidy(cell, label[cell], by_cell[cell]))
+        sections = []
+        for name, rows in by_benchmark.items():
+            sections.append(Section(name, _TITLES, tuple(rows)))
+        numbers = pd.DataFrame(tidy, columns=COLUMNS)
+        return Table("Compatibility", (_NOTE,), tuple(sections), numbers)
 
 
 _TITLES = ("class", "with", "outcome", "ACC", "why")
@@ -56,14 +61,14 @@ def _names(cell: Cell, label: Label) -> tuple[str, str]:
     return name, rest.removeprefix(",").strip()
 
 
-def _accuracies(mine: Sequence[Record]) -> BySeed | None:
-    done = [float(record.R[-1].mean()) for record in mine if record.status == "done"]
+def _accuracies(replicates: Sequence[Record]) -> BySeed | None:
+    done = [float(record.R[-1].mean()) for record in replicates if record.status == "done"]
     return dict(enumerate(done)) if done else None
 
 
-def _why(mine: Sequence[Record]) -> str:
+def _why(replicates: Sequence[Record]) -> str:
     """The first reason of a failure in one line; that of a traceback is its exception."""
-    reasons = [record.reason for record in mine if record.status != "done"]
+    reasons = [record.reason for record in replicates if record.status != "done"]
     lines = reasons[0].strip().splitlines() if reasons else [""]
     frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
     # the exception stands below the last frame, which is indented
@@ -71,20 +76,31 @@ def _why(mine: Sequence[Record]) -> str:
     return lines[after if after < len(lines) else 0]
 
 
-def _row(cell: Cell, label: Label, mine: Sequence[Record]) -> tuple[Entry, ...]:
-    accuracy = percent(_accuracies(mine))
-    texts = (*_names(cell, label), _outcome(mine), accuracy, _why(mine))
+def _row(cell: Cell, label: Label, replicates: Sequence[Record]) -> tuple[Entry, ...]:
+    texts = (
+        *_names(cell, label),
+        _outcome(replicates),
+        percent(_accuracies(replicates)),
+        _why(replicates),
+    )
     return tuple(map(Entry, texts))
 
 
-def _outcome(mine: Sequence[Record]) -> str:
-    statuses = {record.status for record in mine}
-    # with one status for all, the word says it without a count
-    return statuses.pop() if len(statuses) == 1 else outcomes([record.status for record in mine])
+def _outcome(replicates: Sequence[Record]) -> str:
+    statuses = [record.status for record in replicates]
+    # one status of all replicates needs no count
+    return statuses[0] if len(set(statuses)) == 1 else outcomes(statuses)
 
 
-def _tidy(cell: Cell, label: Label, mine: Sequence[Record]) -> tuple[object, ...]:
-    values = _accuracies(mine)
-    n = 0 if values is None else len(values)
-    mean = float("nan") if values is None else over_seeds(values).mean
-    return (label.benchmark, *_names(cell, label), _outcome(mine), n, mean, _why(mine))
+def _tidy(cell: Cell, label: Label, replicates: Sequence[Record]) -> tuple[object, ...]:
+    values = _accuracies(replicates)
+    n = len(values) if values else 0
+    mean = over_seeds(values).mean if values else float("nan")
+    return (
+        label.benchmark,
+        *_names(cell, label),
+        _outcome(replicates),
+        n,
+        mean,
+        _why(replicates),
+    )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE = 0.3
-"""Inches between two names, and between two bars half of that."""
+"""Inches between two names; two bars are half as far apart."""
 
 
 @dataclass(frozen=True)

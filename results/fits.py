@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDE = 4
-"""Panels beside each other."""
+"""Panels in a row."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,10 @@ def _grid(count: int) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     tall = -(-count // WIDE)
-    figure = Figure(figsize=(10, 0.6 + 2.2 * tall), layout="constrained")
-    axes = list(figure.subplots(tall, WIDE, sharex=True, sharey=True, squeeze=False).flat)
+    size = (10, 0.6 + 2.2 * tall)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(tall, WIDE, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]

@@ -77,18 +77,22 @@ def _draw_row(
     """Draw one benchmark, with the strategy of the highest accuracy at the top."""
     accuracies = values["ACC"]
     order = sorted(accuracies, key=lambda key: over_seeds(accuracies[key]).mean)
-    row[0].set_yticks(range(len(order)), [row_title(key) for key in order], fontsize="x-small")
+    titles = [row_title(key) for key in order]
+    row[0].set_yticks(range(len(order)), titles, fontsize="x-small")
     row[0].set_ylim(-0.7, len(order) - 0.3)
     for axis, metric in zip(row, METRICS, strict=True):
+        of_strategy = values[metric]
         for place, key in enumerate(order):
             # not every strategy with an accuracy has a forgetting
-            if key in values[metric]:
-                _draw(axis, place, values[metric][key], look[_title(key)])
+            if key in of_strategy:
+                _draw(axis, place, of_strategy[key], look[_title(key)])
         axis.grid(visible=False, axis="y")
 
 
 def _draw(axis: "Axes", place: int, values: BySeed, look: "Look") -> None:
-    mean, low, _, n = t_interval(100 * np.array([*values.values()]))
+    percent = 100 * np.array([*values.values()])
+    mean, low, _, n = t_interval(percent)
+    # a single replicate has no interval
     half = mean - low if n > 1 else 0.0
     axis.errorbar(
         mean,

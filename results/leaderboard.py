@@ -86,15 +86,15 @@ class Leaderboard(Result):
         frame = _named(end_frame(own, label), called)
         rivals = contests(frame[frame.metric == "ACC"], called)
         board = rank_strategies(rivals)
-        of = len({cell_label.benchmark for cell_label in label.values()})
+        total = len({cell_label.benchmark for cell_label in label.values()})
         lines = _lines(frame, _done(own, label, called), rivals, board)
         # there is no leaderboard over a single benchmark
         if max((line.benchmarks for line in lines), default=0) < 2:
             lines = []
         leading = _leading(board)
-        rows = tuple(_row(line, leading, of) for line in lines)
-        sections = (Section(_heading(board, of), COLUMNS, rows),) if rows else ()
-        tidy = pd.DataFrame([_tidy(line, of) for line in lines if line.n[1]], columns=TIDY)
+        rows = tuple(_row(line, leading, total) for line in lines)
+        sections = (Section(_heading(board, total), COLUMNS, rows),) if rows else ()
+        tidy = pd.DataFrame([_tidy(line, total) for line in lines if line.n[1]], columns=TIDY)
         notes = (_COLUMNS, _MEMBERS, _ranks(board), *notes_on_knowledge(own, label))
         return Table("Leaderboard", notes, sections, tidy)
 
@@ -136,10 +136,10 @@ _MEMBERS = (
 )
 
 
-def _heading(board: Ranking, of: int) -> str:
+def _heading(board: Ranking, total: int) -> str:
     if not board.strategies:
-        return f"{of} benchmarks"
-    return f"ranks over {len(board.benchmarks)} of {of} benchmarks"
+        return f"{total} benchmarks"
+    return f"ranks over {len(board.benchmarks)} of {total} benchmarks"
 
 
 def _ranks(board: Ranking) -> str:
@@ -227,7 +227,7 @@ def _place(line: Line) -> tuple[bool, bool, float, str]:
     return line.upper_bound, unranked, float(np.nan_to_num(line.rank)), line.name
 
 
-def _row(line: Line, leading: set[str], of: int) -> tuple[Entry, ...]:
+def _row(line: Line, leading: set[str], total: int) -> tuple[Entry, ...]:
     title = Entry(row_title((line.upper_bound, line.name, "")))
     rank = "–" if np.isnan(line.rank) else f"{line.rank:.2f}"
     bold = line.name in leading and not line.upper_bound
@@ -235,7 +235,7 @@ def _row(line: Line, leading: set[str], of: int) -> tuple[Entry, ...]:
         _percent(line.acc),
         _percent(line.forgetting),
         " / ".join(map(str, line.tally)) if line.tally else "–",
-        f"{line.benchmarks} of {of}",
+        f"{line.benchmarks} of {total}",
         # one number where the fewest replicates are the most
         "–".join(map(str, dict.fromkeys(line.n))),
     )
@@ -246,7 +246,7 @@ def _percent(value: float) -> str:
     return "–" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def _tidy(line: Line, of: int) -> tuple[object, ...]:
+def _tidy(line: Line, total: int) -> tuple[object, ...]:
     tally = line.tally or (None, None, None)
     return (
         line.name,
@@ -256,6 +256,6 @@ def _tidy(line: Line, of: int) -> tuple[object, ...]:
         line.forgetting,
         *tally,
         line.benchmarks,
-        of,
+        total,
         line.n[0],
     )

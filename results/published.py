@@ -79,11 +79,17 @@ TIDY = [
 ]
 VERDICTS = ("reproduced", "differs", "cannot tell", "not comparable")
 INNER = 1 - 2 * (1 - LEVEL)
-"""Level of the interval that two one-sided tests at 5 % look at."""
+"""Level of the interval that decides two one-sided tests at 5 %."""
 FLOORS = ("finetune", "pretrain")
-"""Strategies without any protection, or any meta-learning: a number that they reach is one that a broken strategy reaches."""
+"""Strategies without protection from forgetting, or without meta-learning.
+
+A number that they reach is one that a broken strategy reaches as well.
+"""
 CEILINGS = ("joint", "oracle")
-"""Strategies that know everything: where they are no better, nearly every strategy has the number."""
+"""Strategies that know everything.
+
+Nearly every strategy reaches a number that they do not exceed.
+"""
 Values = Float[np.ndarray, " n"]
 SPREADS = {"standard deviation": "s.d.", "standard error": "s.e.", "95 % interval": "95 %"}
 
@@ -275,9 +281,9 @@ def _baselines(entry: Published, metric: str, stream: str, known: Known) -> list
     for names in (FLOORS, CEILINGS):
         named = [cell for cell in known.label if cell.strategy.name in names]
         cells = [cell for cell in named if known.has(cell, metric)]
-        here = [known.baseline(cell, metric) for cell in cells if cell.stream == stream]
+        on_stream = [known.baseline(cell, metric) for cell in cells if cell.stream == stream]
         baselines += (
-            here
+            on_stream
             or known.in_protocol(protocol, cells, metric)
             or _printed(protocol, names, metric)
             or known.in_protocol(alike, cells, metric)
@@ -334,7 +340,7 @@ def _less(values: Values, entry: Published, metric: str, level: float) -> Interv
 
 
 def _lacking(statuses: Sequence[str], n: int) -> str:
-    """The reason for which our replicates do not allow a comparison; empty if they do."""
+    """The reason why our replicates allow no comparison; empty if they do."""
     lost = len(statuses) - statuses.count("done")
     if lost:
         return f"{lost} of our replicates diverged or failed"
@@ -370,7 +376,7 @@ def _informative(pair: Beside) -> tuple[str, str]:
         return "baseline", ""
     theirs = pair.entry.number(pair.metric).value
     for baseline in pair.baselines:
-        # a broken strategy does as well as a baseline, and would pass
+        # a broken strategy may do as well as a baseline, and pass
         if abs(baseline.value - theirs) <= pair.margin:
             where = " in their table" if baseline.theirs else ""
             return "no", f"{baseline.strategy} has {baseline.value:.2f}{where}"

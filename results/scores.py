@@ -64,8 +64,8 @@ class Scores(Result):
         sections = []
         for name in sorted(by_benchmark):
             # a benchmark on which everything failed has no frame
-            mine = frames.get(name, frame[:0])
-            sections.append(_section(mine, by_benchmark[name], label, scored, published_for))
+            group = frames.get(name, frame[:0])
+            sections.append(_section(group, by_benchmark[name], label, scored, published_for))
         notes = (_compared(), _meaning(self.convention), *notes_on_knowledge(records, label))
         return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
 
@@ -93,15 +93,15 @@ def _meaning(convention: str) -> str:
 
 def _section(
     frame: pd.DataFrame,
-    here: Sequence[Record],
+    records: Sequence[Record],
     label: dict[Cell, Label],
     scored: Sequence[Metric],
     published_for: Callable[[Cell], list[Published]],
 ) -> Section:
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
-    columns = _columns(frame, scored, done_of(here, label))
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
+    columns = _columns(frame, scored, done_of(records, label))
     rows: list[tuple[Entry, ...]] = []
-    for strategy, n in outcomes_of(here, label).items():
+    for strategy, n in outcomes_of(records, label).items():
         numbers = [column.get(strategy, NOTHING) for column in columns.values()]
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
         cell = cells[strategy]
@@ -111,7 +111,7 @@ def _section(
             for entry in published_for(cell)
             if not entry.departures(cell)
         ]
-    benchmark = label[here[0].cell].benchmark
+    benchmark = label[records[0].cell].benchmark
     return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))
 
 

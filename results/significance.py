@@ -34,9 +34,9 @@ from retrograde.metrics import (
 from retrograde.reporting import Entry, Section, Table, number, row_title
 
 MANY = 20
-"""Rivals up to which the CSV has every pair; of more, it has each against the best."""
+"""Largest number of rivals with every pair in the CSV; above it, each against the best."""
 SHOWN = 100
-"""Rivals that have a row for people, the best of a benchmark; the CSV has all."""
+"""Largest number of rivals with a row in a section, the best first; the CSV has all."""
 COLUMNS = (
     "strategy",
     "mean",
@@ -127,9 +127,9 @@ class Significance(Result):
 
 def _contests(frame: pd.DataFrame) -> Iterator[tuple[str, str, Contest]]:
     """The contest for each metric on each benchmark that has it."""
-    for benchmark, mine in frame.groupby("benchmark", sort=True):
+    for benchmark, group in frame.groupby("benchmark", sort=True):
         for metric, higher_is_better in ENDS.items():
-            scores = mine[mine.metric == metric]
+            scores = group[group.metric == metric]
             if not scores.empty:
                 competitors = competing(by_strategy(scores))
                 yield str(benchmark), metric, _contest(competitors, higher_is_better)
@@ -177,7 +177,7 @@ def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
 def _comparisons(
     scores: Scores, order: list[Key], pairs: Pairs, shown: Int[np.ndarray, " pairs"]
 ) -> Iterator[Comparison]:
-    """The pairs at some places, each as the one with the lesser mean against the other."""
+    """The comparisons of some pairs, each of the lesser mean against the other."""
     first = pairs.first[shown]
     second = pairs.second[shown]
     differences = scores[second] - scores[first]

@@ -14,7 +14,7 @@ from retrograde.metrics import Label, labels, ordered
 from retrograde.reporting import Entry, Section, Table, row_title
 
 SHOWN = 20
-"""Tasks that have a column; of more, every second, third, ... and the last."""
+"""Largest number of columns; with more tasks, every second, third, ... has one, and the last."""
 TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
 
 
@@ -63,25 +63,28 @@ def _known(label: Label, replicates: Sequence[Record]) -> Known:
     return Known(label, replicates[0].upper_bound, mean, len(replicates))
 
 
-def _section(name: str, here: Sequence[Known]) -> Section:
-    count = here[0].mean.shape[1]
+def _section(name: str, cells: Sequence[Known]) -> Section:
+    count = cells[0].mean.shape[1]
     every = -(-count // SHOWN)
+    # the last task always has a column
     shown = sorted({*range(0, count, every), count - 1})
     rows = []
-    for known in sorted(here, key=lambda known: (known.upper_bound, known.label)):
-        last = (100 * known.mean[-1]).tolist()
-        title = row_title((known.upper_bound, *known.label[1:]))
-        texts = (title, *[f"{last[task]:.2f}" for task in shown], str(known.n))
-        rows.append(tuple(map(Entry, texts)))
+    for cell in sorted(cells, key=lambda cell: (cell.upper_bound, cell.label)):
+        title = row_title((cell.upper_bound, *cell.label[1:]))
+        last = (100 * cell.mean[-1]).tolist()
+        accuracies = [f"{last[task]:.2f}" for task in shown]
+        rows.append(tuple(map(Entry, (title, *accuracies, str(cell.n)))))
     titles = [f"task {task + 1}" for task in shown]
     return Section(name, ("strategy", *titles, "n"), tuple(rows))
 
 
-def _tidy(here: Sequence[Known]) -> pd.DataFrame:
+def _tidy(cells: Sequence[Known]) -> pd.DataFrame:
     rows = []
-    for known in sorted(here, key=lambda known: known.label):
+    for cell in sorted(cells, key=lambda cell: cell.label):
         # the first row of R is from before training
-        for after, accuracies in enumerate(known.mean.tolist()[1:], start=1):
+        after_each = cell.mean.tolist()[1:]
+        for after, accuracies in enumerate(after_each, start=1):
             for task, accuracy in enumerate(accuracies[:after], start=1):
-                rows.append((*known.label, after, task, round(accuracy, 6), known.n))
+                row = (*cell.label, after, task, round(accuracy, 6), cell.n)
+                rows.append(row)
     return pd.DataFrame(rows, columns=TIDY)

@@ -13,7 +13,7 @@ from retrograde.reporting import Entry, Section, Table
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]
 PLAIN = "finetune"
-"""The strategy whose steps the others' are compared with: arrivals, one gradient, one descent."""
+"""The strategy to compare steps with: incoming examples, one gradient, one update."""
 NAN = float("nan")
 FIGURES = {
     "train_ms_per_step": "train ms/step",
