@@ -9,6 +9,7 @@ import pandas as pd
 
 from retrograde import Cell, Drawing, Record
 from retrograde.metrics import (
+    Interval,
     Label,
     account_frame,
     examples,
@@ -79,8 +80,14 @@ def _draw(axis: "Axes", cell: pd.DataFrame) -> None:
     tasks = means.index.to_numpy(int) + 1
     _stack(axis, tasks, means)
     spans = [t_interval(values.to_numpy(float)) for _, values in by_task["observed"]]
-    halves = [span.mean - span.low if span.n > 1 else 0.0 for span in spans]
     axis.axhline(0, color="black", linewidth=0.6)
+    _draw_change(axis, tasks, spans)
+    axis.grid(visible=False, axis="x")
+    axis.set_xlim(1.3, tasks.max() + 0.7)
+
+
+def _draw_change(axis: "Axes", tasks: np.ndarray, spans: Sequence[Interval]) -> None:
+    halves = [span.mean - span.low if span.n > 1 else 0.0 for span in spans]
     axis.errorbar(
         tasks,
         [span.mean for span in spans],
@@ -92,8 +99,6 @@ def _draw(axis: "Axes", cell: pd.DataFrame) -> None:
         elinewidth=0.8,
         label="observed change",
     )
-    axis.grid(visible=False, axis="x")
-    axis.set_xlim(1.3, tasks.max() + 0.7)
 
 
 def _stack(axis: "Axes", tasks: np.ndarray, means: pd.DataFrame) -> None:

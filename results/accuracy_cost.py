@@ -133,19 +133,22 @@ def _draw(axis: "Axes", points: Sequence[Point], title: str, look: "Mapping[str,
     # a step, not a slope: nothing between two strategies can be had
     axis.plot(seconds, accuracies, color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
     for point in points:
-        style = look[point.strategy]
-        axis.errorbar(
-            point.seconds,
-            point.accuracy,
-            point.half,
-            fmt=style.marker,
-            color=style.colour,
-            markersize=6,
-            elinewidth=0.9,
-            markerfacecolor="none" if point.upper_bound else style.colour,
-        )
+        _mark(axis, point, look[point.strategy])
     axis.set_xscale("log")
     plain_ticks(axis.xaxis)
+
+
+def _mark(axis: "Axes", point: Point, look: "Look") -> None:
+    axis.errorbar(
+        point.seconds,
+        point.accuracy,
+        point.half,
+        fmt=look.marker,
+        color=look.colour,
+        markersize=6,
+        elinewidth=0.9,
+        markerfacecolor="none" if point.upper_bound else look.colour,
+    )
 
 
 def _legend(figure: "Figure", shown: set[str], look: "Mapping[str, Look]") -> None:

@@ -35,9 +35,8 @@ class AccuracyTasks(Drawing):
         figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
         figure.supxlabel("task tested", fontsize="medium")
         figure.supylabel("tasks trained", fontsize="medium")
-        figure.suptitle(
-            "What is known of each task after each task: mean over replicates", fontsize="medium"
-        )
+        title = "What is known of each task after each task: mean over replicates"
+        figure.suptitle(title, fontsize="medium")
         return figure
 
 
@@ -62,8 +61,11 @@ def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
     axis.grid(visible=False)
-    if tasks > LEGIBLE:
-        return
+    if tasks <= LEGIBLE:
+        _write(axis, matrix)
+
+
+def _write(axis: "Axes", matrix: np.ndarray) -> None:
     for (after, task), value in np.ndenumerate(matrix):
         # the colour map is dark for low accuracies
         ink = "black" if value > 60 else "white"

@@ -131,22 +131,33 @@ def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, L
     scores = frame[frame.metric == metric]
     steps = _steps(scores)
     leading = _leading(scores, steps, metric)
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
-    published_for = finder(published_numbers())
+    published = _published_rows(records, label, metric, steps)
     rows: list[tuple[Entry, ...]] = []
     for key, n in outcomes_of(records, label).items():
         bold = [key in leading[step] for step in steps]
         rows.append(_row(key, _of(frame, key), metric, steps, bold, n))
-        cell = cells[key]
+        rows += published[key]
+    after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
+    columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
+    return Section(_heading(records[0].cell, label, metric), columns, tuple(rows))
+
+
+def _published_rows(
+    records: Sequence[Record], label: dict[Cell, Label], metric: str, steps: list[int]
+) -> dict[Key, list[tuple[Entry, ...]]]:
+    """The rows of published numbers for each strategy."""
+    published_for = finder(published_numbers())
+    bounds = {record.cell: record.upper_bound for record in records}
+    rows = {}
+    for cell, bound in bounds.items():
+        _, strategy, settings = label[cell]
         # numbers of another protocol are not comparable
-        rows += [
+        rows[bound, strategy, settings] = [
             _published(entry, metric, steps)
             for entry in published_for(cell)
             if not entry.departures(cell)
         ]
-    after = [f"{step} step{'' if step == 1 else 's'}" for step in steps]
-    columns = ("strategy", *after, "± tasks", "cos new", "cos train", "n")
-    return Section(_heading(records[0].cell, label, metric), columns, tuple(rows))
+    return rows
 
 
 def _steps(scores: pd.DataFrame) -> list[int]:

@@ -57,6 +57,7 @@ class Alignment(Result):
 def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
     """The alignment of replicates, with their accuracy and forgetting on the same benchmarks."""
     probed = replicate_alignment(records, label)
+    # without gradient probes, accuracies alone say nothing of alignment
     if not len(probed):
         return probed
     scores = score_frame(records, label)

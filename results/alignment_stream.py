@@ -34,15 +34,18 @@ class AlignmentStream(Drawing):
         if set(known.metric) <= {"ceiling"}:
             return None
         shown = _in_order(known)
-        title = (
-            "Gradients of the cross-entropy over all parameters, "
-            f"on {examples(records)} of each task:\n"
-            "mean over replicates and 95 % t-interval"
-        )
-        figure = lines(shown, "trained", title, "tasks trained", looks(label))
+        figure = lines(shown, "trained", _title(records), "tasks trained", looks(label))
         for axis in figure.axes:
             _set_scale(axis)
         return figure
+
+
+def _title(records: Sequence[Record]) -> str:
+    return (
+        "Gradients of the cross-entropy over all parameters, "
+        f"on {examples(records)} of each task:\n"
+        "mean over replicates and 95 % t-interval"
+    )
 
 
 def _in_order(frame: pd.DataFrame) -> pd.DataFrame:

@@ -150,12 +150,16 @@ def _ranks(board: Ranking) -> str:
     size = f"{len(board.strategies)} strategies over {benchmarks}"
     if not board.tested:
         return f"{size}: too few strategies for a test of ranks."
-    friedman = board.friedman
-    if np.isnan(friedman.chi2):
+    if np.isnan(board.friedman.chi2):
         return f"{size}: all ranks are equal."
+    return f"{size}: {_test(board)}"
+
+
+def _test(board: Ranking) -> str:
+    friedman = board.friedman
     significance = f"{friedman.significance} ({friedman.method})"
     test = f"Friedman's chi-squared {friedman.chi2:.2f}, {significance}"
-    text = f"{size}: {test}; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
+    text = f"{test}; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
     if board.says_something:
         return text
     return (

@@ -253,6 +253,7 @@ def _pair(
     cell: Cell, replicates: Sequence[Record], entry: Published, metric: str, known: Known
 ) -> Beside:
     statuses = [record.status for record in replicates]
+    # failed replicates have no value
     values = known.measured.get((*known.label[cell], metric), np.empty(0))
     return Beside(
         label=known.label[cell],

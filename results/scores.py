@@ -57,6 +57,7 @@ class Scores(Result):
         frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
         for record in records:
+            # episodes have a table of their own, adaptation
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
         published_for = finder(published_numbers())
