@@ -1,1 +1,1 @@
-"""Results: what came of it. One file, one table."""
+"""Results: tables and figures of records. One file, one table or figure."""

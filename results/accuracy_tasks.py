@@ -15,53 +15,66 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGIBLE = 6
-"""Tasks up to which the accuracies are written in their cells."""
+"""Largest number of tasks with accuracies written in their cells."""
 
 
 @dataclass(frozen=True)
 class AccuracyTasks(Drawing):
-    """The accuracy on every task after every task of the stream, for every benchmark and strategy."""
+    """Accuracy on every task after every task of the stream, by benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import by_benchmark
 
-        found, label = _matrices(records), labels(records)
-        if not found:
+        matrices = _matrices(records)
+        if not matrices:
             return None
-        figure, axes = by_benchmark(found, label)
+        figure, axes = by_benchmark(matrices, labels(records))
         for cell, axis in axes.items():
-            _draw(axis, 100 * found[cell])
+            _draw(axis, 100 * matrices[cell])
         shown = [*axes.values()]
         figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
         figure.supxlabel("task tested", fontsize="medium")
         figure.supylabel("tasks trained", fontsize="medium")
-        figure.suptitle(
-            "What is known of each task after each task: mean over replicates", fontsize="medium"
-        )
+        title = "What is known of each task after each task: mean over replicates"
+        figure.suptitle(title, fontsize="medium")
         return figure
 
 
 def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
-    """The mean over replicates of R, without the row before any training; streams of one task have none."""
-    found = defaultdict(list)
+    """The mean over replicates of R, without its first row (before training).
+
+    Streams of one task are left out.
+    """
+    by_cell = defaultdict(list)
     for record in ordered(records):
         if record.status == "done" and len(record.tests) > 1:
-            found[record.cell].append(record.R[1:])
-    return {cell: np.mean(matrices, axis=0) for cell, matrices in found.items()}
+            by_cell[record.cell].append(record.R[1:])
+    return {cell: np.mean(matrices, axis=0) for cell, matrices in by_cell.items()}
 
 
 def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     tasks = len(matrix)
-    axis.imshow(
-        matrix, cmap="cividis", vmin=0, vmax=100, extent=(0.5, tasks + 0.5, tasks + 0.5, 0.5)
-    )
+    # cells are centred on task numbers, which begin at 1; rows run downwards
+    extent = (0.5, tasks + 0.5, tasks + 0.5, 0.5)
+    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100, extent=extent)
     ticks = range(1, tasks + 1, max(1, tasks // 4))
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
     axis.grid(visible=False)
     if tasks <= LEGIBLE:
-        for (after, task), value in np.ndenumerate(matrix):
-            ink = "black" if value > 60 else "white"
-            axis.text(
-                task + 1, after + 1, f"{value:.0f}", ha="center", va="center", fontsize=6, color=ink
-            )
+        _write(axis, matrix)
+
+
+def _write(axis: "Axes", matrix: np.ndarray) -> None:
+    for (after, task), value in np.ndenumerate(matrix):
+        # the colour map is dark for low accuracies
+        ink = "black" if value > 60 else "white"
+        axis.text(
+            task + 1,
+            after + 1,
+            f"{value:.0f}",
+            ha="center",
+            va="center",
+            fontsize=6,
+            color=ink,
+        )

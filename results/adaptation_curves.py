@@ -24,6 +24,5 @@ class AdaptationCurves(Drawing):
         if shown.empty:
             return None
         title = "Adapting to new tasks: mean over replicates and 95 % t-interval"
-        return lines(
-            shown.rename(columns={"metric": "quantity"}), "step", title, "inner steps", looks(label)
-        )
+        named = shown.rename(columns={"metric": "quantity"})
+        return lines(named, "step", title, "inner steps", looks(label))

@@ -1,13 +1,16 @@
-"""Gradient alignment along the stream: of the next task with those so far, and the ceilings that noise sets."""
+"""Gradient alignment of the next task with earlier ones along the stream, and ceilings of noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from retrograde import Drawing, Record
 from retrograde.metrics import alignment_frame, examples, labels
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 QUANTITIES = {
@@ -19,30 +22,44 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class AlignmentStream(Drawing):
-    """Cosine and conflicts of the next task with those so far along the stream, and the ceiling that noise sets cosines."""
+    """Cosine and conflicts of the next task with those so far, and the ceiling set by noise."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from matplotlib.ticker import MaxNLocator
-
         from retrograde.reporting import lines, looks
 
         label = labels(records)
         frame = alignment_frame(records, label).dropna(subset=["value"])
-        shown = frame[frame.metric.isin(list(QUANTITIES))]
-        if set(shown.metric) <= {"ceiling"}:  # streams of one task
+        known = frame[frame.metric.isin(list(QUANTITIES))]
+        # streams of one task have a ceiling alone
+        if set(known.metric) <= {"ceiling"}:
             return None
-        order = shown.metric.map([*QUANTITIES].index)
-        shown = shown.assign(quantity=shown.metric.map(QUANTITIES)).loc[
-            order.sort_values(kind="stable").index
-        ]
-        gradients = f"Gradients of the cross-entropy over all parameters, on {examples(records)} of each task"
-        title = f"{gradients}:\nmean over replicates and 95 % t-interval"
-        figure = lines(shown, "trained", title, "tasks trained", looks(label))
+        shown = _in_order(known)
+        figure = lines(shown, "trained", _title(records), "tasks trained", looks(label))
         for axis in figure.axes:
-            low, high = axis.get_ylim()
-            least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict"] else -1.0
-            axis.set_ylim(
-                max(low, least - 0.05), min(high, 1.05)
-            )  # intervals may be wider than what is possible
-            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            _set_scale(axis)
         return figure
+
+
+def _title(records: Sequence[Record]) -> str:
+    return (
+        "Gradients of the cross-entropy over all parameters, "
+        f"on {examples(records)} of each task:\n"
+        "mean over replicates and 95 % t-interval"
+    )
+
+
+def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of `QUANTITIES`, which is that of the panels."""
+    place = frame.metric.map([*QUANTITIES].index)
+    order = place.sort_values(kind="stable").index
+    return frame.assign(quantity=frame.metric.map(QUANTITIES)).loc[order]
+
+
+def _set_scale(axis: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = axis.get_ylim()
+    least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict"] else -1.0
+    # intervals may be wider than the range of the quantity
+    axis.set_ylim(max(low, least - 0.05), min(high, 1.05))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -1,7 +1,7 @@
-"""Which tasks' gradients align at the end of a stream: a heat map for each benchmark and strategy."""
+"""Cosines between the gradients of tasks at the end of a stream, as heat maps."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,45 +15,60 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGIBLE = 6
-"""Tasks up to which the cosines are written in their cells."""
+"""Largest number of tasks with cosines written in their cells."""
 
 
 @dataclass(frozen=True)
 class AlignmentTasks(Drawing):
-    """The cosines between the gradients of every two tasks at the end of the stream, for every benchmark and strategy."""
+    """Cosines between the gradients of every two tasks at the end of the stream."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import by_benchmark
 
-        found, label = _cosines(records), labels(records)
-        if not found:
+        matrices = _cosines(records)
+        if not matrices:
             return None
-        below = [matrix[np.tril_indices_from(matrix, -1)] for matrix in found.values()]
-        largest = max(abs(values[np.isfinite(values)]).max(initial=1e-4) for values in below)
-        figure, axes = by_benchmark(found, label)
+        largest = _largest(matrices.values())
+        figure, axes = by_benchmark(matrices, labels(records))
         for cell, axis in axes.items():
-            _draw(axis, found[cell], largest)
+            _draw(axis, matrices[cell], largest)
         shown = [*axes.values()]
         figure.colorbar(shown[0].collections[0], ax=shown, label="cosine", aspect=30)
         figure.suptitle(
-            f"Cosines between tasks at the end: gradients of the cross-entropy over all parameters, on {examples(records)}\n"
-            "of each task, mean over replicates; minus signs mark cosines below 0; white: hidden by noise",
+            "Cosines between tasks at the end: "
+            f"gradients of the cross-entropy over all parameters, on {examples(records)}\n"
+            "of each task, mean over replicates; minus signs mark cosines below 0; "
+            "white: hidden by noise",
             fontsize="medium",
         )
         return figure
 
 
 def _cosines(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
-    """The mean over replicates of the matrices at the end, NaN where noise hides all; streams of one task have none."""
-    found = defaultdict(list)
+    """The mean over replicates of the final matrices of cosines.
+
+    NaN means that noise hides the cosine in every replicate. Streams of one task are left out.
+    """
+    by_cell = defaultdict(list)
     for record in ordered(records):
         if record.status == "done" and record.gradients and len(record.gradients[-1].loss) > 1:
-            found[record.cell].append(record.gradients[-1].cosines)
-    return {cell: _known_mean(np.array(matrices)) for cell, matrices in found.items()}
+            by_cell[record.cell].append(record.gradients[-1].cosines)
+    return {cell: _known_mean(np.array(matrices)) for cell, matrices in by_cell.items()}
+
+
+def _largest(matrices: "Iterable[np.ndarray]") -> float:
+    """The largest size of a known cosine, which is the end of the scale of colours."""
+    # the least keeps the scale from being empty
+    largest = 1e-4
+    for matrix in matrices:
+        below = matrix[np.tril_indices_from(matrix, -1)]
+        known = abs(below[np.isfinite(below)])
+        largest = max(largest, known.max(initial=1e-4))
+    return largest
 
 
 def _known_mean(matrices: np.ndarray) -> np.ndarray:
-    """The mean of the numbers that are known."""
+    """The mean over the first axis of the numbers that are finite; NaN where none is."""
     known = np.isfinite(matrices)
     count = known.sum(axis=0)
     total = np.where(known, matrices, 0).sum(axis=0)
@@ -61,38 +76,68 @@ def _known_mean(matrices: np.ndarray) -> np.ndarray:
 
 
 def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
-    """The triangle below the diagonal, in colours that are as dark for one sign as for the other: hence the minus signs."""
+    """Draw the triangle below the diagonal, the sign of each cosine marked."""
     tasks = len(matrix)
     row, column = np.nonzero(np.tril(np.isfinite(matrix), -1))
     cosines = matrix[row, column]
     axis.set(aspect="equal", xlim=(0.5, tasks - 0.5), ylim=(tasks + 0.5, 1.5))
-    _squares(axis, np.stack([column + 1, row + 1], axis=1), cosines, largest)
+    centres = np.stack([column + 1, row + 1], axis=1)
+    _squares(axis, centres, cosines, largest)
     axis.set_xticks(_ticks(1, tasks - 1))
     axis.set_yticks(_ticks(2, tasks))
     axis.grid(visible=False)
     if tasks > LEGIBLE:
-        left, low = column[cosines < 0] + 0.8, row[cosines < 0] + 1.0
-        gapped = np.stack([left, left + 0.4, left * np.nan], axis=1)
-        axis.plot(gapped.ravel(), low.repeat(3), color="black", linewidth=0.5)
-        return
-    for x, y, cosine in zip(column.tolist(), row.tolist(), cosines, strict=True):
+        # in grey, the colours of both signs are equally dark
+        negative = cosines < 0
+        _minus_signs(axis, row[negative], column[negative])
+    else:
+        _write(axis, centres, cosines, largest)
+
+
+def _write(axis: "Axes", centres: np.ndarray, cosines: np.ndarray, largest: float) -> None:
+    for (x, y), cosine in zip(centres.tolist(), cosines, strict=True):
+        # both ends of the colour map are dark
         ink = "white" if abs(cosine) > 0.7 * largest else "black"
-        axis.text(x + 1, y + 1, f"{cosine:.3f}", ha="center", va="center", fontsize=5, color=ink)
+        axis.text(
+            x,
+            y,
+            f"{cosine:.3f}",
+            ha="center",
+            va="center",
+            fontsize=5,
+            color=ink,
+        )
+
+
+def _minus_signs(axis: "Axes", row: np.ndarray, column: np.ndarray) -> None:
+    left = column + 0.8
+    # NaN breaks one line into many strokes, which makes a far smaller file than a line for each
+    gapped = np.stack([left, left + 0.4, left * np.nan], axis=1)
+    heights = (row + 1.0).repeat(3)
+    axis.plot(gapped.ravel(), heights, color="black", linewidth=0.5)
 
 
 def _squares(axis: "Axes", centres: np.ndarray, values: np.ndarray, largest: float) -> None:
-    """A square for each value; one shape in all places, unclipped: far smaller files than of a mesh."""
+    """Draw a coloured square for each value."""
     from matplotlib.collections import PathCollection
     from matplotlib.path import Path
     from matplotlib.transforms import AffineDeltaTransform
 
+    # one shape in all places makes far smaller files than a mesh, and so does leaving it unclipped
+    square = Path([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])
     squares = PathCollection(
-        [Path([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])],
-        offsets=centres, offset_transform=axis.transData, array=values, cmap="vlag", linewidths=0, zorder=0.5,
+        [square],
+        offsets=centres,
+        offset_transform=axis.transData,
+        array=values,
+        cmap="vlag",
+        linewidths=0,
+        zorder=0.5,
         clip_on=False,
-    )  # fmt: skip
+    )
     squares.set_clim(-largest, largest)
-    squares.set_transform(AffineDeltaTransform(axis.transLimits + axis.transAxes))  # type: ignore[arg-type] # it is affine
+    to_display = axis.transLimits + axis.transAxes
+    squares.set_transform(AffineDeltaTransform(to_display))  # type: ignore[arg-type] # it is affine
     axis.add_collection(squares, autolim=False)
 
 

@@ -1,5 +1,6 @@
-"""How much of a sequence of classes is known, as it grows."""
+"""Accuracy on a growing sequence of classes."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,75 +24,79 @@ COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes"
 
 @dataclass(frozen=True)
 class ClassSequence(Result):
-    """Accuracy on the classes seen so far after 10, 50, ... of them, each test example counting the same; bold as in scores."""
+    """Accuracy on the classes seen so far after 10, 50, ... of them.
+
+    Each test example counts the same; bold as in scores.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
         label = labels(records)
         own = [record for record in ordered(records) if _in_sequence(record)]
+        by_benchmark = defaultdict(list)
+        for record in own:
+            by_benchmark[label[record.cell].benchmark].append(record)
         frame = _frame(own, label)
-        names = sorted({label[record.cell].benchmark for record in own})
-        sections = tuple(
-            _section(
-                frame[frame.benchmark == name],
-                [r for r in own if label[r.cell].benchmark == name],
-                label,
-            )
-            for name in names
-        )
-        return Table("Class sequence", (_NOTE,), sections, interval_frame(frame, "classes"))
+        sections = []
+        for name in sorted(by_benchmark):
+            group = frame[frame.benchmark == name]
+            sections.append(_section(group, by_benchmark[name], label))
+        tidy = interval_frame(frame, "classes")
+        return Table("Class sequence", (_NOTE,), tuple(sections), tidy)
 
 
 _NOTE = (
-    "Percent of the test examples of all classes seen so far that are told apart, after so many classes: the mean over "
-    f"n replicates ± half of the 95 % t-interval. Every training example comes once, class by class. {BOLD} The setting is "
-    "smaller than the papers' (28 x 28 images, a small net, fewer lessons)."
+    "Percent of the test examples of all classes seen so far that are told apart, after so many "
+    "classes: the mean over n replicates ± half of the 95 % t-interval. Every training example "
+    f"comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 images, "
+    "a small net, fewer lessons)."
 )
 
 
 def _in_sequence(record: Record) -> bool:
-    """Whether its benchmark says after how many classes all are tested, and these are not told apart by their task."""
+    """True if the benchmark lists the numbers of classes after which all classes are tested.
+
+    The scenario is class-incremental: the task is not given at test.
+    """
     settings = record.cell.benchmark.settings
     after = settings.get("after")
-    return (
-        isinstance(after, list)
-        and settings.get("scenario") == "class"
-        and len(record.tests) in (0, len(after))
-    )
+    if not isinstance(after, list) or settings.get("scenario") != "class":
+        return False
+    # replicates that failed have no tests
+    return len(record.tests) in (0, len(after))
 
 
 def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
-    rows = [
-        (*label[record.cell], record.seed, record.upper_bound, classes, right / of)
-        for record in records
-        if record.status == "done"
-        for classes, right, of in _seen(record)
-    ]
+    rows = []
+    for record in records:
+        if record.status == "done":
+            replicate = (*label[record.cell], record.seed, record.upper_bound)
+            rows += [
+                (*replicate, classes, right / tests) for classes, right, tests in _seen(record)
+            ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _seen(record: Record) -> list[tuple[int, int, int]]:
-    """After each task: the classes so far, the right answers on them, and their test examples."""
+    """The number of classes so far, of right answers and of test examples, after each task."""
     after = record.cell.benchmark.settings["after"]
-    rows = enumerate(record.correct[1:], 1)
-    return [
-        (classes, sum(right[:n]), sum(record.tests[:n]))
-        for classes, (n, right) in zip(after, rows, strict=True)
-    ]
+    seen = []
+    # the first row of counts is from before training
+    for tasks, (classes, right) in enumerate(zip(after, record.correct[1:], strict=True), 1):
+        seen.append((classes, sum(right[:tasks]), sum(record.tests[:tasks])))
+    return seen
 
 
-def _section(frame: pd.DataFrame, here: Sequence[Record], label: dict[Cell, Label]) -> Section:
-    steps = [int(classes) for classes in here[0].cell.benchmark.settings["after"]]
-    done = done_of(here, label)
-    columns = [
-        entries(by_strategy(frame[frame.classes == classes]), higher_is_better=True, done=done)
-        for classes in steps
-    ]
+def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+    done = done_of(records, label)
+    columns = {}
+    for after in records[0].cell.benchmark.settings["after"]:
+        classes = int(after)
+        scores = by_strategy(frame[frame.classes == classes])
+        title = f"{classes} class{'es' * (classes > 1)}"
+        columns[title] = entries(scores, higher_is_better=True, done=done)
     rows = []
-    for strategy, n in outcomes_of(here, label).items():
-        cells = (column.get(strategy, NOTHING) for column in columns)
-        rows.append((Entry(row_title(strategy)), *cells, Entry(n)))
-    return Section(
-        label[here[0].cell].benchmark,
-        ("strategy", *(f"{n} class{'es' * (n > 1)}" for n in steps), "n"),
-        tuple(rows),
-    )
+    for strategy, n in outcomes_of(records, label).items():
+        numbers = [column.get(strategy, NOTHING) for column in columns.values()]
+        rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
+    benchmark = label[records[0].cell].benchmark
+    return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))

@@ -1,6 +1,6 @@
-"""Accuracy at the end and forgetting, side by side, with their intervals."""
+"""Final accuracy and forgetting with their intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,9 @@ METRICS = {"ACC": "ACC %", "forgetting": "forgetting %"}
 
 @dataclass(frozen=True)
 class Forgetting(Drawing):
-    """Accuracy at the end and forgetting of every strategy on every stream: mean over replicates and 95 % t-interval."""
+    """Final accuracy and forgetting of every strategy: mean over replicates, 95 % t-interval."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from matplotlib.figure import Figure
-
         from retrograde.reporting import looks, wrapped
 
         label = labels(records)
@@ -34,34 +32,35 @@ class Forgetting(Drawing):
         benchmarks = sorted(set(frame[frame.metric == "forgetting"].benchmark))
         if not benchmarks:
             return None
-        found = {name: _values(frame[frame.benchmark == name]) for name in benchmarks}
-        heights = [1 + len(values["ACC"]) for values in found.values()]
-        figure = Figure(
-            figsize=(10, 0.8 + 0.22 * sum(heights) + 0.4 * len(heights)), layout="constrained"
-        )
-        axes = figure.subplots(
-            len(benchmarks), len(METRICS), sharey="row", squeeze=False, height_ratios=heights
-        )
+        values = {name: _values(frame[frame.benchmark == name]) for name in benchmarks}
+        figure, axes = _grid([len(of_metric["ACC"]) for of_metric in values.values()])
         look = looks(label)
-        for row, (name, values) in zip(axes, found.items(), strict=True):
+        for row, (name, of_metric) in zip(axes, values.items(), strict=True):
             row[0].set_title(wrapped(name, 110), fontsize="small", loc="left")
-            order = sorted(values["ACC"], key=lambda key: over_seeds(values["ACC"][key]).mean)
-            row[0].set_yticks(
-                range(len(order)), [row_title(key) for key in order], fontsize="x-small"
-            )
-            row[0].set_ylim(-0.7, len(order) - 0.3)
-            for axis, metric in zip(row, METRICS, strict=True):
-                _draw(
-                    axis,
-                    [values[metric].get(key) for key in order],
-                    [look[_title(key)] for key in order],
-                )
+            _draw_row(row, of_metric, look)
         for axis, meaning in zip(axes[-1], METRICS.values(), strict=True):
             axis.set_xlabel(meaning)
         figure.suptitle(
             "At the end of the stream: mean over replicates and 95 % t-interval; †: upper bound"
         )
         return figure
+
+
+def _grid(strategies: list[int]) -> "tuple[Figure, np.ndarray]":
+    """A grid of axes with a row for each benchmark and a column for each metric.
+
+    Args:
+        strategies: The number of strategies on each benchmark.
+    """
+    from matplotlib.figure import Figure
+
+    heights = [1 + count for count in strategies]
+    height = 0.8 + 0.22 * sum(heights) + 0.4 * len(heights)
+    figure = Figure(figsize=(10, height), layout="constrained")
+    axes = figure.subplots(
+        len(heights), len(METRICS), sharey="row", squeeze=False, height_ratios=heights
+    )
+    return figure, axes
 
 
 def _values(frame: pd.DataFrame) -> dict[str, dict[Key, BySeed]]:
@@ -72,18 +71,35 @@ def _title(key: Key) -> str:
     return " ".join(key[1:]).strip()
 
 
-def _draw(axis: "Axes", values: list[BySeed | None], look: "list[Look]") -> None:
-    for place, (each, mine) in enumerate(zip(values, look, strict=True)):
-        if each is not None:
-            mean, low, _, n = t_interval(100 * np.array([*each.values()]))
-            half = mean - low if n > 1 else 0.0
-            axis.errorbar(
-                mean,
-                place,
-                xerr=half,
-                fmt=mine.marker,
-                color=mine.colour,
-                markersize=5,
-                elinewidth=1.2,
-            )
-    axis.grid(visible=False, axis="y")
+def _draw_row(
+    row: "Sequence[Axes]", values: dict[str, dict[Key, BySeed]], look: "Mapping[str, Look]"
+) -> None:
+    """Draw one benchmark, with the strategy of the highest accuracy at the top."""
+    accuracies = values["ACC"]
+    order = sorted(accuracies, key=lambda key: over_seeds(accuracies[key]).mean)
+    titles = [row_title(key) for key in order]
+    row[0].set_yticks(range(len(order)), titles, fontsize="x-small")
+    row[0].set_ylim(-0.7, len(order) - 0.3)
+    for axis, metric in zip(row, METRICS, strict=True):
+        of_strategy = values[metric]
+        for place, key in enumerate(order):
+            # not every strategy with an accuracy has a forgetting
+            if key in of_strategy:
+                _draw(axis, place, of_strategy[key], look[_title(key)])
+        axis.grid(visible=False, axis="y")
+
+
+def _draw(axis: "Axes", place: int, values: BySeed, look: "Look") -> None:
+    percent = 100 * np.array([*values.values()])
+    mean, low, _, n = t_interval(percent)
+    # a single replicate has no interval
+    half = mean - low if n > 1 else 0.0
+    axis.errorbar(
+        mean,
+        place,
+        xerr=half,
+        fmt=look.marker,
+        color=look.colour,
+        markersize=5,
+        elinewidth=1.2,
+    )

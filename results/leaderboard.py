@@ -1,4 +1,4 @@
-"""How strategies stand over all streams of a suite."""
+"""Standing of strategies over all streams of a suite."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,12 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde import Record, Result
+from retrograde import Cell, Record, Result
 from retrograde.metrics import (
     ALPHA,
     FEWEST,
     Contests,
+    Label,
     Ranking,
     Tally,
     contests,
@@ -50,8 +51,11 @@ TIDY = [
 ]
 
 
+NAN = float("nan")
+
+
 class Line(NamedTuple):
-    """One strategy over the benchmarks; NaN or None where there is no such number."""
+    """One strategy over the benchmarks; NaN or None means that there is no such number."""
 
     name: str
     upper_bound: bool
@@ -59,83 +63,109 @@ class Line(NamedTuple):
     acc: float
     forgetting: float
     tally: Tally | None
-    benchmarks: int  # on which it competes; of an upper bound: on which it has a replicate
-    n: tuple[
-        int, int
-    ]  # the fewest and the most replicates that are done on a benchmark where it was run
+    # benchmarks on which it competes; for an upper bound, on which it has a replicate
+    benchmarks: int
+    # the fewest and the most finished replicates on a benchmark where it was run
+    n: tuple[int, int]
+
+
+Done = Mapping[tuple[str, bool], Mapping[str, int]]
+"""Finished replicates on each benchmark, by name and upper bound."""
 
 
 @dataclass(frozen=True)
 class Leaderboard(Result):
-    """Average rank, mean ACC and forgetting, wins, ties and losses of every strategy over the streams of a store."""
+    """Average rank, mean ACC and forgetting, wins, ties and losses over the streams of a store."""
 
     order: ClassVar[int] = 0
 
     def table(self, records: Sequence[Record]) -> Table:
         own = streams(records)
         label = labels(own)
-        called, frame = names(label.values()), end_frame(own, label)
-        frame = frame.assign(
-            name=[called[key] for key in zip(frame.strategy, frame.settings, strict=True)]
-        )
-        found = contests(frame[frame.metric == "ACC"], called)
-        of, board = len({each.benchmark for each in label.values()}), rank_strategies(found)
-        done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(
-            lambda: defaultdict(int)
-        )
-        for record in ordered(own):
-            benchmark, *strategy = label[record.cell]
-            done[called[strategy[0], strategy[1]], record.upper_bound][benchmark] += (
-                record.status == "done"
-            )
-        lines = _lines(frame, done, found, board)
-        if max((line.benchmarks for line in lines), default=0) < 2:  # nothing stands over several
+        called = names(label.values())
+        frame = _named(end_frame(own, label), called)
+        rivals = contests(frame[frame.metric == "ACC"], called)
+        board = rank_strategies(rivals)
+        total = len({cell_label.benchmark for cell_label in label.values()})
+        lines = _lines(frame, _done(own, label, called), rivals, board)
+        # there is no leaderboard over a single benchmark
+        if max((line.benchmarks for line in lines), default=0) < 2:
             lines = []
         leading = _leading(board)
-        rows = tuple(_row(line, leading, of) for line in lines)
-        sections = (Section(_heading(board, of), COLUMNS, rows),) if rows else ()
-        tidy = pd.DataFrame([_tidy(line, of) for line in lines if line.n[1]], columns=TIDY)
-        notes = _COLUMNS, _MEMBERS, _ranks(board), *notes_on_knowledge(own, label)
+        rows = tuple(_row(line, leading, total) for line in lines)
+        sections = (Section(_heading(board, total), COLUMNS, rows),) if rows else ()
+        tidy = pd.DataFrame([_tidy(line, total) for line in lines if line.n[1]], columns=TIDY)
+        notes = (_COLUMNS, _MEMBERS, _ranks(board), *notes_on_knowledge(own, label))
         return Table("Leaderboard", notes, sections, tidy)
 
 
+def _named(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    strategies = zip(frame.strategy, frame.settings, strict=True)
+    return frame.assign(name=[called[strategy] for strategy in strategies])
+
+
+def _done(
+    records: Sequence[Record],
+    label: Mapping[Cell, Label],
+    called: Mapping[tuple[str, str], str],
+) -> Done:
+    done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(
+        lambda: defaultdict(int)
+    )
+    for record in ordered(records):
+        benchmark, strategy, settings = label[record.cell]
+        counts = done[called[strategy, settings], record.upper_bound]
+        # a benchmark on which nothing was finished counts as 0
+        counts[benchmark] += record.status == "done"
+    return done
+
+
 _COLUMNS = (
-    "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the benchmarks of the ranking. "
-    "Win / tie / loss: rivals, counted on every benchmark where both compete, that have less ACC, are not told apart, have "
-    "more (paired t-test, p < 0.05 after Holm's correction over all pairs of the benchmark; below "
-    f"{FEWEST} replicates nothing is said). Bold: the best average rank and what is closer to it than the critical "
-    "difference, where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
+    "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the "
+    "benchmarks of the ranking. Win / tie / loss: rivals, counted on every benchmark where both "
+    "compete, that have less ACC, are not told apart, have more (paired t-test, p < 0.05 after "
+    f"Holm's correction over all pairs of the benchmark; below {FEWEST} replicates nothing is "
+    "said). Bold: the best average rank and what is closer to it than the critical difference, "
+    "where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
 )
 _MEMBERS = (
-    "A strategy's name stands alone where no benchmark has it with two settings; it may then be tuned for each. Ranked are the "
-    "strategies that compete on every benchmark where any two do. Upper bounds (†) are never ranked; a strategy that lacks a "
-    "replicate on a benchmark does not compete there. Benchmarks: on how many it competes; n: replicates on each."
+    "A strategy's name stands alone where no benchmark has it with two settings; it may then be "
+    "tuned for each. Ranked are the strategies that compete on every benchmark where any two do. "
+    "Upper bounds (†) are never ranked; a strategy that lacks a replicate on a benchmark does not "
+    "compete there. Benchmarks: on how many it competes; n: replicates on each."
 )
 
 
-def _heading(board: Ranking, of: int) -> str:
-    return (
-        f"ranks over {len(board.benchmarks)} of {of} benchmarks"
-        if board.strategies
-        else f"{of} benchmarks"
-    )
+def _heading(board: Ranking, total: int) -> str:
+    if not board.strategies:
+        return f"{total} benchmarks"
+    return f"ranks over {len(board.benchmarks)} of {total} benchmarks"
 
 
 def _ranks(board: Ranking) -> str:
-    """What may be said of the ranks."""
-    size = f"{len(board.strategies)} strategies over {len(board.benchmarks)} benchmarks ({'; '.join(board.benchmarks)})"
+    """The note on the statistical test of the ranks."""
     if not board.strategies:
         return "No ranks: no two strategies compete on all of two or more benchmarks."
+    benchmarks = f"{len(board.benchmarks)} benchmarks ({'; '.join(board.benchmarks)})"
+    size = f"{len(board.strategies)} strategies over {benchmarks}"
     if not board.tested:
         return f"{size}: too few strategies for a test of ranks."
-    found = board.friedman
-    if np.isnan(found.chi2):
+    if np.isnan(board.friedman.chi2):
         return f"{size}: all ranks are equal."
-    test = f"Friedman's chi-squared {found.chi2:.2f}, {found.significance} ({found.method})"
-    text = f"{size}: {test}; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
-    most = len(board.strategies) - 1
-    few = f" Average ranks differ by at most {most}: on so few benchmarks Nemenyi's test tells no two strategies apart."
-    return text if board.says_something else text + few
+    return f"{size}: {_test(board)}"
+
+
+def _test(board: Ranking) -> str:
+    friedman = board.friedman
+    significance = f"{friedman.significance} ({friedman.method})"
+    test = f"Friedman's chi-squared {friedman.chi2:.2f}, {significance}"
+    text = f"{test}; Nemenyi's critical difference at 5 %: {board.critical:.2f}."
+    if board.says_something:
+        return text
+    return (
+        f"{text} Average ranks differ by at most {len(board.strategies) - 1}: "
+        "on so few benchmarks Nemenyi's test tells no two strategies apart."
+    )
 
 
 def _leading(board: Ranking) -> set[str]:
@@ -145,73 +175,82 @@ def _leading(board: Ranking) -> set[str]:
         return set()
     best = min(average.values())
     near = {name for name, rank in average.items() if rank - best < board.critical}
+    # with every rank in bold, none would stand out
     return near if len(near) < len(average) else set()
 
 
-def _lines(
-    frame: pd.DataFrame,
-    done: Mapping[tuple[str, bool], Mapping[str, int]],
-    found: Contests,
-    board: Ranking,
-) -> list[Line]:
-    """The ranked by their rank, the others by name, and upper bounds last."""
-    average, tally, nan = board.average, tallies(found), float("nan")
-    means = (
-        frame[frame.benchmark.isin(board.benchmarks)]
-        .groupby(["name", "upper_bound", "metric", "benchmark"])
-        .value.mean()
-    )
-    overall: dict[object, float] = {
-        key: on_each.mean() for key, on_each in means.groupby(level=[0, 1, 2])
-    }
+def _lines(frame: pd.DataFrame, done: Done, rivals: Contests, board: Ranking) -> list[Line]:
+    """The lines of ranked strategies by rank, then of others by name, then of upper bounds."""
+    average = board.average
+    tally = tallies(rivals)
+    overall = _overall(frame, board)
     lines = []
     for (name, bound), counts in done.items():
-        own = (
-            sum(n > 0 for n in counts.values())
-            if bound
-            else sum(name in values for values in found.values())
+        means = overall if _is_compared(name, bound, counts, board) else {}
+        line = Line(
+            name=name,
+            upper_bound=bound,
+            rank=NAN if bound else average.get(name, NAN),
+            acc=means.get((name, bound, "ACC"), NAN),
+            forgetting=means.get((name, bound, "forgetting"), NAN),
+            tally=None if bound else tally.get(name),
+            benchmarks=_present(name, bound, counts, rivals),
+            n=(min(counts.values()), max(counts.values())),
         )
-        compared = name in average or (
-            bound and average and all(counts.get(b, 0) for b in board.benchmarks)
-        )
-        acc, forgetting = (
-            overall.get((name, bound, metric), nan) if compared else nan
-            for metric in ("ACC", "forgetting")
-        )
-        n = min(counts.values()), max(counts.values())
-        rank = nan if bound else average.get(name, nan)
-        lines.append(
-            Line(name, bound, rank, acc, forgetting, None if bound else tally.get(name), own, n)
-        )
-    return sorted(
-        lines,
-        key=lambda line: (
-            line.upper_bound,
-            np.isnan(line.rank),
-            np.nan_to_num(line.rank),
-            line.name,
-        ),
-    )
+        lines.append(line)
+    return sorted(lines, key=_place)
 
 
-def _row(line: Line, leading: set[str], of: int) -> tuple[Entry, ...]:
-    rank = Entry(
-        "–" if np.isnan(line.rank) else f"{line.rank:.2f}",
-        line.name in leading and not line.upper_bound,
-    )
-    percent = (
-        "–" if np.isnan(value) else f"{100 * value:.2f}" for value in (line.acc, line.forgetting)
-    )
-    tally = " / ".join(map(str, line.tally)) if line.tally else "–"
-    n = "–".join(map(str, dict.fromkeys(line.n)))
-    return (
-        Entry(row_title((line.upper_bound, line.name, ""))),
-        rank,
-        *map(Entry, (*percent, tally, f"{line.benchmarks} of {of}", n)),
-    )
+def _overall(frame: pd.DataFrame, board: Ranking) -> dict[object, float]:
+    """Means over the benchmarks of the ranking, by name, upper bound and metric."""
+    ranked = frame[frame.benchmark.isin(board.benchmarks)]
+    # first over replicates, so that every benchmark weighs the same
+    means = ranked.groupby(["name", "upper_bound", "metric", "benchmark"]).value.mean()
+    return {key: on_each.mean() for key, on_each in means.groupby(level=[0, 1, 2])}
 
 
-def _tidy(line: Line, of: int) -> tuple[object, ...]:
+def _is_compared(name: str, bound: bool, counts: Mapping[str, int], board: Ranking) -> bool:
+    """True if a strategy has results on every benchmark of the ranking."""
+    if name in board.average:
+        return True
+    if not bound or not board.average:
+        return False
+    return all(counts.get(benchmark, 0) for benchmark in board.benchmarks)
+
+
+def _present(name: str, bound: bool, counts: Mapping[str, int], rivals: Contests) -> int:
+    """The number of benchmarks on which a strategy competes, or an upper bound has a replicate."""
+    if bound:
+        return sum(n > 0 for n in counts.values())
+    return sum(name in values for values in rivals.values())
+
+
+def _place(line: Line) -> tuple[bool, bool, float, str]:
+    # NaN is not ordered, so that its place is told by a flag
+    unranked = bool(np.isnan(line.rank))
+    return line.upper_bound, unranked, float(np.nan_to_num(line.rank)), line.name
+
+
+def _row(line: Line, leading: set[str], total: int) -> tuple[Entry, ...]:
+    title = Entry(row_title((line.upper_bound, line.name, "")))
+    rank = "–" if np.isnan(line.rank) else f"{line.rank:.2f}"
+    bold = line.name in leading and not line.upper_bound
+    texts = (
+        _percent(line.acc),
+        _percent(line.forgetting),
+        " / ".join(map(str, line.tally)) if line.tally else "–",
+        f"{line.benchmarks} of {total}",
+        # one number where the fewest replicates are the most
+        "–".join(map(str, dict.fromkeys(line.n))),
+    )
+    return (title, Entry(rank, bold), *map(Entry, texts))
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def _tidy(line: Line, total: int) -> tuple[object, ...]:
     tally = line.tally or (None, None, None)
     return (
         line.name,
@@ -221,6 +260,6 @@ def _tidy(line: Line, of: int) -> tuple[object, ...]:
         line.forgetting,
         *tally,
         line.benchmarks,
-        of,
+        total,
         line.n[0],
     )

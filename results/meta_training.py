@@ -1,4 +1,4 @@
-"""Meta-training as it went: how well new tasks are adapted to, and how far support and query gradients align."""
+"""The course of meta-training: adaptation to new tasks, and alignment of support and query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class MetaTraining(Drawing):
-    """Loss, accuracy and the cosine between support and query gradients, on new tasks, against meta-iterations."""
+    """Loss, accuracy and support-query cosine on new tasks against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks

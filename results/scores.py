@@ -1,7 +1,7 @@
 """The scores of every strategy on every benchmark."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from retrograde import Cell, Record, Result
 from retrograde.metrics import (
     BOLD,
     VERSIONS,
+    Key,
     Label,
     Metric,
     by_strategy,
@@ -37,79 +38,98 @@ from retrograde.reporting import (
 
 @dataclass(frozen=True)
 class Scores(Result):
-    """Mean and 95 % interval of each metric over replicates; bold: the best and what is not told from it, where some is."""
+    """Mean and 95 % interval of each metric over replicates.
+
+    Bold: the best mean and every strategy not significantly different from it, if any differs.
+
+    Args:
+        convention: Definitions of forgetting and transfer: `own`, or those of a version of
+            avalanche, gem, lamaml or mammoth.
+    """
 
     order: ClassVar[int] = 1
 
-    convention: str = "own"  # whose forgetting and transfer: ours, or those of a version of avalanche, gem, lamaml or mammoth
+    convention: str = "own"
 
     def table(self, records: Sequence[Record]) -> Table:
-        label, scored = labels(records), metrics(self.convention)
+        label = labels(records)
+        scored = metrics(self.convention)
         frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
         for record in records:
+            # episodes have a table of their own, adaptation
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        beside, frames = finder(published_numbers()), dict(iter(frame.groupby("benchmark")))
-        sections = tuple(
-            _section(frames.get(name, frame[:0]), by_benchmark[name], label, scored, beside)
-            for name in sorted(by_benchmark)
-        )
-        notes = _compared(), _meaning(self.convention), *notes_on_knowledge(records, label)
-        return Table("Scores", notes, sections, interval_frame(frame, "metric"))
+        published_for = finder(published_numbers())
+        frames = dict(iter(frame.groupby("benchmark")))
+        sections = []
+        for name in sorted(by_benchmark):
+            # a benchmark on which everything failed has no frame
+            group = frames.get(name, frame[:0])
+            sections.append(_section(group, by_benchmark[name], label, scored, published_for))
+        notes = (_compared(), _meaning(self.convention), *notes_on_knowledge(records, label))
+        return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
 
 
 def _compared() -> str:
     return (
-        "Percent: the mean over n replicates, or as many as stand beside it, ± half of the 95 % t-interval. "
-        f"{BOLD} Replicates with the same seed share "
-        "class order, data order and initial weights. Published numbers stand under the rows with the same stream and rule, "
-        "with ± as the source gives it; unverified ones were never read in the source or a copy of it."
+        "Percent: the mean over n replicates, or as many as stand beside it, ± half of the 95 % "
+        f"t-interval. {BOLD} Replicates with the same seed share class order, data order and "
+        "initial weights. Published numbers stand under the rows with the same stream and rule, "
+        "with ± as the source gives it; unverified ones were never read in the source or a copy "
+        "of it."
     )
 
 
 def _meaning(convention: str) -> str:
-    whose = (
-        ""
-        if convention == "own"
-        else f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do. "
-    )
-    return whose + " ".join(
-        f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in metrics(convention)
-    )
+    sentences = [
+        f"{metric.name} (v{metric.version}): {metric.what} ({metric.source})."
+        for metric in metrics(convention)
+    ]
+    if convention != "own":
+        whose = VERSIONS[convention]
+        sentences.insert(0, f"Forgetting and transfer as in {whose}, where that is not as we do.")
+    return " ".join(sentences)
 
 
 def _section(
     frame: pd.DataFrame,
-    here: Sequence[Record],
+    records: Sequence[Record],
     label: dict[Cell, Label],
     scored: Sequence[Metric],
-    beside: Callable[[Cell], list[Published]],
+    published_for: Callable[[Cell], list[Published]],
 ) -> Section:
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in here}
-    of_metric = dict(iter(frame.groupby("metric")))
-    shown = [metric for metric in scored if metric.name in of_metric]
-    done = done_of(here, label)
-    columns = [
-        entries(by_strategy(of_metric[metric.name]), metric.higher_is_better, done)
-        for metric in shown
-    ]
+    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
+    columns = _columns(frame, scored, done_of(records, label))
     rows: list[tuple[Entry, ...]] = []
-    for strategy, n in outcomes_of(here, label).items():
-        numbers = (column.get(strategy, NOTHING) for column in columns)
+    for strategy, n in outcomes_of(records, label).items():
+        numbers = [column.get(strategy, NOTHING) for column in columns.values()]
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
+        cell = cells[strategy]
+        # numbers of another protocol are not comparable
         rows += [
-            _published(entry, shown)
-            for entry in beside(cells[strategy])
-            if not entry.departures(cells[strategy])
+            _published(entry, columns)
+            for entry in published_for(cell)
+            if not entry.departures(cell)
         ]
-    return Section(
-        label[here[0].cell].benchmark,
-        ("strategy", *(metric.name for metric in shown), "n"),
-        tuple(rows),
-    )
+    benchmark = label[records[0].cell].benchmark
+    return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))
 
 
-def _published(entry: Published, shown: Sequence[Metric]) -> tuple[Entry, ...]:
-    """A row of printed numbers."""
-    return Entry(entry.title), *(Entry(entry.text(metric.name)) for metric in shown), Entry("")
+def _columns(
+    frame: pd.DataFrame, scored: Sequence[Metric], done: dict[Key, int]
+) -> dict[str, dict[Key, Entry]]:
+    """The entries of each metric that has a number, by strategy."""
+    of_metric = dict(iter(frame.groupby("metric")))
+    columns = {}
+    for metric in scored:
+        if metric.name in of_metric:
+            values = by_strategy(of_metric[metric.name])
+            columns[metric.name] = entries(values, metric.higher_is_better, done)
+    return columns
+
+
+def _published(entry: Published, metrics: Iterable[str]) -> tuple[Entry, ...]:
+    """A row of published numbers."""
+    numbers = [entry.text(metric) for metric in metrics]
+    return tuple(map(Entry, (entry.title, *numbers, "")))

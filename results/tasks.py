@@ -1,4 +1,4 @@
-"""What is known of each task at the end of a stream; the CSV has it after every task since."""
+"""Accuracy on each task at the end of a stream; the CSV has it after every later task."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from retrograde.metrics import Label, labels, ordered
 from retrograde.reporting import Entry, Section, Table, row_title
 
 SHOWN = 20
-"""Tasks that have a column; of more, every second, third, ... and the last."""
+"""Largest number of columns; with more tasks, every second, third, ... has one, and the last."""
 TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
 
 
 class Known(NamedTuple):
-    """What the replicates of one cell know."""
+    """The mean accuracies of the replicates of one cell."""
 
     label: Label
     upper_bound: bool
@@ -29,29 +29,32 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class Tasks(Result):
-    """The accuracy on each task at the end of the stream; in the CSV, since it was learned: the matrix R, its lower half."""
+    """Accuracy on each task at the end of the stream.
+
+    The CSV has it after every task since it was trained: the lower half of the matrix R.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label, found = labels(records), defaultdict(list)
+        label = labels(records)
+        by_cell = defaultdict(list)
         for record in ordered(records):
             if record.status == "done" and record.tests:
-                found[record.cell].append(record)
+                by_cell[record.cell].append(record)
         by_benchmark = defaultdict(list)
-        for cell, replicates in found.items():
+        for cell, replicates in by_cell.items():
             by_benchmark[label[cell].benchmark].append(_known(label[cell], replicates))
-        sections = tuple(_section(name, by_benchmark[name]) for name in sorted(by_benchmark))
-        tidy = [_tidy(by_benchmark[name]) for name in sorted(by_benchmark)]
-        return Table(
-            "Accuracy on each task",
-            (_NOTE,),
-            sections,
-            pd.concat(tidy or [_tidy([])], ignore_index=True),
-        )
+        names = sorted(by_benchmark)
+        sections = tuple(_section(name, by_benchmark[name]) for name in names)
+        # without any cell, an empty frame still has the columns
+        frames = [_tidy(by_benchmark[name]) for name in names] or [_tidy([])]
+        tidy = pd.concat(frames, ignore_index=True)
+        return Table("Accuracy on each task", (_NOTE,), sections, tidy)
 
 
 _NOTE = (
-    "Percent of each task's test examples after the last task: the mean over n replicates. The CSV has the lower half of the "
-    "matrix R, as shares of 1: what is known of each task after it and after each later one."
+    "Percent of each task's test examples after the last task: the mean over n replicates. The "
+    "CSV has the lower half of the matrix R, as shares of 1: what is known of each task after it "
+    "and after each later one."
 )
 
 
@@ -60,24 +63,28 @@ def _known(label: Label, replicates: Sequence[Record]) -> Known:
     return Known(label, replicates[0].upper_bound, mean, len(replicates))
 
 
-def _section(name: str, here: Sequence[Known]) -> Section:
-    count = here[0].mean.shape[1]
-    shown = sorted({*range(0, count, -(-count // SHOWN)), count - 1})
+def _section(name: str, cells: Sequence[Known]) -> Section:
+    count = cells[0].mean.shape[1]
+    every = -(-count // SHOWN)
+    # the last task always has a column
+    shown = sorted({*range(0, count, every), count - 1})
     rows = []
-    for each in sorted(here, key=lambda each: (each.upper_bound, each.label)):
-        last = (100 * each.mean[-1]).tolist()
-        title = row_title((each.upper_bound, *each.label[1:]))
-        rows.append(
-            (Entry(title), *(Entry(f"{last[task]:.2f}") for task in shown), Entry(str(each.n)))
-        )
-    return Section(name, ("strategy", *(f"task {task + 1}" for task in shown), "n"), tuple(rows))
+    for cell in sorted(cells, key=lambda cell: (cell.upper_bound, cell.label)):
+        title = row_title((cell.upper_bound, *cell.label[1:]))
+        last = (100 * cell.mean[-1]).tolist()
+        accuracies = [f"{last[task]:.2f}" for task in shown]
+        rows.append(tuple(map(Entry, (title, *accuracies, str(cell.n)))))
+    titles = [f"task {task + 1}" for task in shown]
+    return Section(name, ("strategy", *titles, "n"), tuple(rows))
 
 
-def _tidy(here: Sequence[Known]) -> pd.DataFrame:
-    rows = [
-        (*each.label, after, task, round(accuracy, 6), each.n)
-        for each in sorted(here, key=lambda each: each.label)
-        for after, row in enumerate(each.mean.tolist()[1:], start=1)
-        for task, accuracy in enumerate(row[:after], start=1)
-    ]
+def _tidy(cells: Sequence[Known]) -> pd.DataFrame:
+    rows = []
+    for cell in sorted(cells, key=lambda cell: cell.label):
+        # the first row of R is from before training
+        after_each = cell.mean.tolist()[1:]
+        for after, accuracies in enumerate(after_each, start=1):
+            for task, accuracy in enumerate(accuracies[:after], start=1):
+                row = (*cell.label, after, task, round(accuracy, 6), cell.n)
+                rows.append(row)
     return pd.DataFrame(rows, columns=TIDY)

@@ -1,4 +1,4 @@
-"""What training and testing cost."""
+"""The cost of training and testing."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde import Record, Result
-from retrograde.metrics import labels, ordered
+from retrograde.metrics import Label, labels, ordered
 from retrograde.reporting import Entry, Section, Table
 
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]
 PLAIN = "finetune"
-"""The strategy whose steps the others' are compared with: arrivals, one gradient, one descent."""
+"""The strategy to compare steps with: incoming examples, one gradient, one update."""
+NAN = float("nan")
 FIGURES = {
     "train_ms_per_step": "train ms/step",
     "train_ms_per_replicate_step": "per replicate",
@@ -33,75 +34,95 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Timing(Result):
-    """Training time per step and example, evaluation, compilation and memory; never across machines."""
+    """Training time per step and example, evaluation, compilation and memory.
+
+    Times on different machines are never compared.
+    """
 
     def table(self, records: Sequence[Record]) -> Table:
         frame = _frame(records)
-        tidy = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False).agg(
-            **{name: (name, "mean") for name in FIGURES if name in frame},
-            n=("train_ms_per_step", "size"),
-        )
+        means = {name: (name, "mean") for name in FIGURES if name in frame}
+        groups = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False)
+        tidy = groups.agg(**means, n=("train_ms_per_step", "size"))
+        # a compiled step is compared with a compiled one, an eager step with an eager one
         alike = [*PLACE, "compiled"]
-        plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean().rename("plain")
-        tidy["step_ratio"] = tidy.train_ms_per_step / tidy.join(plain, on=alike).plain
-        sections = [
-            _section(f"{key[0]} — {key[1]}", group) for key, group in tidy.groupby(PLACE, sort=True)
-        ]
+        plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean()
+        tidy["step_ratio"] = (
+            tidy.train_ms_per_step / tidy.join(plain.rename("plain"), on=alike).plain
+        )
+        sections = []
+        for (benchmark, machine), group in tidy.groupby(PLACE, sort=True):
+            sections.append(_section(f"{benchmark} — {machine}", group))
         return Table("Timing", (_NOTE,), tuple(sections), tidy)
 
 
 _NOTE = (
-    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its share; × finetune is its "
-    "time over fine-tuning's on the same stream, both compiled or both eager, ends of tasks included, whatever the examples "
-    "replayed; and µs/example counts new and replayed examples of all replicates. Forward and backward: passes of an "
-    "example through the model, padding included, for each example trained on; that of an outer gradient through inner "
-    "steps is not counted. Building the replay schedule is in the training time; compilation and the first step are not. "
-    "Evaluation, compilation (0 where the step ran eagerly), what was learned before a stream, looks at gradients, and "
-    "tests amid tasks (watch) are seconds per batch of replicates; memory is the examples held plus the state beside the "
-    "parameters; peak is the whole process (on a GPU: its tensors), with what looks at gradients hold. One section never "
-    "mixes machines, versions of torch, numbers of threads, of jobs at a time, or of replicates. Columns with nothing but 0 "
-    "are left out."
+    "Means over replicates. A step trains all replicates of a batch at once; per replicate is its "
+    "share; × finetune is its time over fine-tuning's on the same stream, both compiled or both "
+    "eager, ends of tasks included, whatever the examples replayed; and µs/example counts new and "
+    "replayed examples of all replicates. Forward and backward: passes of an example through the "
+    "model, padding included, for each example trained on; that of an outer gradient through "
+    "inner steps is not counted. Building the replay schedule is in the training time; "
+    "compilation and the first step are not. Evaluation, compilation (0 where the step ran "
+    "eagerly), what was learned before a stream, looks at gradients, and tests amid tasks (watch) "
+    "are seconds per batch of replicates; memory is the examples held plus the state beside the "
+    "parameters; peak is the whole process (on a GPU: its tensors), with what looks at gradients "
+    "hold. One section never mixes machines, versions of torch, numbers of threads, of jobs at a "
+    "time, or of replicates. Columns with nothing but 0 are left out."
 )
 
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = labels(records)
-    rows = [_row(record, *label[record.cell]) for record in ordered(records) if _trained(record)]
-    return pd.DataFrame(
-        rows, columns=[*PLACE, *STRATEGY, *(name for name in FIGURES if name != "step_ratio")]
-    )
+    rows = [_row(record, label[record.cell]) for record in ordered(records) if _trained(record)]
+    # the ratio is of means over replicates
+    measured = [name for name in FIGURES if name != "step_ratio"]
+    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *measured])
 
 
 def _trained(record: Record) -> bool:
     return record.status == "done" and record.counts["steps"] > 0
 
 
-def _row(record: Record, benchmark: str, strategy: str, settings: str) -> dict[str, object]:
-    how, counts, memory = record.how, record.counts, record.memory
-    train = record.clocks["train"]
-    examples = counts["new"] + counts["replayed"] or float(
-        "nan"
-    )  # steps of some learner may take none
-    return {
-        "benchmark": benchmark,
+def _row(record: Record, label: Label) -> dict[str, object]:
+    row: dict[str, object] = {
+        "benchmark": label.benchmark,
         "machine": record.machine,
-        "strategy": strategy,
-        "settings": settings,
-        "backend": how["backend"],
-        "compiled": how["compiled"],
+        "strategy": label.strategy,
+        "settings": label.settings,
+        "backend": record.how["backend"],
+        "compiled": record.how["compiled"],
+    }
+    return row | _training(record) | _clocks(record) | _sizes(record)
+
+
+def _training(record: Record) -> dict[str, float]:
+    how = record.how
+    counts = record.counts
+    train = record.clocks["train"]
+    # steps of some learner may take no examples
+    examples = counts["new"] + counts["replayed"] or NAN
+    return {
         "train_ms_per_step": 1e3 * train / how["steps"],
         "train_ms_per_replicate_step": 1e3 * train / how["steps"] / how["replicates"],
         "train_us_per_example": 1e6 * train / how["replicates"] / examples,
-        "forward_per_example": counts.get("forward", float("nan")) / examples,
-        "backward_per_example": counts.get("backward", float("nan")) / examples,
-        "evaluate_s": record.clocks["evaluate"],
-        "compile_s": record.clocks.get("compile", 0.0),
-        "prepare_s": record.clocks.get("prepare", 0.0),
-        "probe_s": record.clocks.get("probe", 0.0),
-        "watch_s": record.clocks.get("watch", 0.0),
-        "memory_kB": (memory["bytes"] + memory["state_bytes"]) / 1e3,
-        "peak_MB": memory["peak_bytes"] / 1e6,
+        "forward_per_example": counts.get("forward", NAN) / examples,
+        "backward_per_example": counts.get("backward", NAN) / examples,
     }
+
+
+def _clocks(record: Record) -> dict[str, float]:
+    seconds = {"evaluate_s": record.clocks["evaluate"]}
+    # a clock that was never started is not in the record
+    for name in ("compile", "prepare", "probe", "watch"):
+        seconds[f"{name}_s"] = record.clocks.get(name, 0.0)
+    return seconds
+
+
+def _sizes(record: Record) -> dict[str, float]:
+    memory = record.memory
+    stored = memory["bytes"] + memory["state_bytes"]
+    return {"memory_kB": stored / 1e3, "peak_MB": memory["peak_bytes"] / 1e6}
 
 
 def _figure(value: float) -> str:
@@ -110,13 +131,10 @@ def _figure(value: float) -> str:
 
 def _section(heading: str, group: pd.DataFrame) -> Section:
     shown = {name: title for name, title in FIGURES.items() if group[name].fillna(0).any()}
-    rows = [
-        (
-            Entry(f"{row.strategy} {row.settings}".strip()),
-            *(Entry(_figure(getattr(row, name))) for name in shown),
-            Entry(f"{row.backend}, {'compiled' if row.compiled else 'eager'}"),
-            Entry(str(row.n)),
-        )
-        for row in group.itertuples()
-    ]
+    rows = []
+    for row in group.itertuples():
+        title = f"{row.strategy} {row.settings}".strip()
+        numbers = [_figure(getattr(row, name)) for name in shown]
+        how = f"{row.backend}, {'compiled' if row.compiled else 'eager'}"
+        rows.append(tuple(map(Entry, (title, *numbers, how, str(row.n)))))
     return Section(heading, ("strategy", *shown.values(), "how", "n"), tuple(rows))
