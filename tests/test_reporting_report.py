@@ -176,7 +176,7 @@ TABLES = {
     "leaves": ("sys.exit(3)", ":22: SystemExit: 3"),
     "gives nothing": (
         "pass",
-        ":21: TypeError: a table is a retrograde.reporting.table.Table, and this is nothing (None)",
+        ":21: TypeError: a table is a retrograde.reporting.Table, and this is nothing (None)",
     ),
     "gives text": ("return 'text'", "this is of type str"),
     "ragged": (
@@ -185,7 +185,15 @@ TABLES = {
     ),
     "number": (
         'return Table("T", (), (Section("s", ("a",), ((Entry(1),),)),), pd.DataFrame())',
-        "no retrograde.reporting.table.Entry",
+        "no retrograde.reporting.Entry",
+    ),
+    "nothing in a place": (
+        'return Table("T", (), (Section("s", ("a",), ((None,),)),), pd.DataFrame())',
+        "no retrograde.reporting.Entry of text: None",
+    ),
+    "a note that is none": (
+        'return Table("T", (None,), (), pd.DataFrame())',
+        "are text, and one is nothing (None)",
     ),
     "no columns": (
         'return Table("T", (), (Section("s", (), ()),), pd.DataFrame())',
@@ -238,7 +246,7 @@ def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without
     found = files_of(
         tmp_path / "found", records, [tmp_path / f"{name}.py" for name in bodies], faults
     )
-    assert {name for name in found if found[name] != whole.get(name)} - {"r9.md", "r9.tex"} == {
+    assert {name for name in found if found[name] != whole.get(name)} - {"r11.md", "r11.tex"} == {
         "report.html"
     }
     assert whole.keys() <= found.keys()

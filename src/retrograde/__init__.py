@@ -1,4 +1,4 @@
-"""retrograde: a continual-learning benchmark suite. The public names are in `__init__.pyi`; see the README."""
+"""retrograde: a continual-learning benchmark suite. Its public names stand in `__init__.pyi`."""
 
 import lazy_loader
 

@@ -26,8 +26,17 @@ from retrograde.models.head import headless
 from retrograde.optim import Optimizer, Params, plain
 
 __all__ = [
-    "Blobs", "blobs", "flat", "followed", "start", "toy_batch", "toy_net", "toy_step", "trace", "verdicts",
-]  # fmt: skip
+    "Blobs",
+    "blobs",
+    "flat",
+    "followed",
+    "start",
+    "toy_batch",
+    "toy_net",
+    "toy_step",
+    "trace",
+    "verdicts",
+]
 
 
 def toy_net(

@@ -31,7 +31,7 @@ class Section(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table for people (`sections`) and the same numbers for programs (`tidy`, written as CSV)."""
+    """A table for people (`sections`), and its numbers for programs (`tidy`, written as CSV)."""
 
     title: str
     notes: tuple[str, ...]
@@ -42,13 +42,13 @@ class Table(NamedTuple):
 def malformed(made: object) -> str:
     """The reason why a value is not a table that every format can hold; empty if it is one."""
     if not isinstance(made, Table):
-        return f"a table is a retrograde.reporting.table.Table, and this is {_kind(made)}"
+        return f"a table is a retrograde.reporting.Table, and this is {_kind(made)}"
     if not (isinstance(made.notes, tuple | list) and isinstance(made.sections, tuple | list)):
         return "notes and sections of a table are tuples"
     texts = (made.title, *made.notes)
-    misfit = next((text for text in texts if not _is_text(text)), None)
-    if misfit:
-        return f"the title and the notes of a table are text, and one is {_kind(misfit)}"
+    misfits = [text for text in texts if not _is_text(text)]
+    if misfits:
+        return f"the title and the notes of a table are text, and one is {_kind(misfits[0])}"
     from pandas import DataFrame
 
     if not isinstance(made.tidy, DataFrame):
@@ -62,7 +62,7 @@ def malformed(made: object) -> str:
 def _malformed_section(made: object) -> str:
     if not isinstance(made, Section):
         kind = _kind(made)
-        return f"a section of a table is a retrograde.reporting.table.Section, and one is {kind}"
+        return f"a section of a table is a retrograde.reporting.Section, and one is {kind}"
     if not (made.columns and all(map(_is_text, (made.heading, *made.columns)))):
         return "a section has a heading and at least one column, all of them text"
     if not isinstance(made.rows, tuple | list):
@@ -77,11 +77,11 @@ def _malformed_row(row: object, section: Section) -> str:
     if not isinstance(row, tuple | list) or len(row) != columns:
         entries = f"{len(row)} entries" if isinstance(row, tuple | list) else _kind(row)
         return f"in the section {section.heading!r} of {columns} columns, a row is {entries}"
-    misfit = next((each for each in row if not _is_entry(each)), None)
-    if misfit:
+    misfits = [each for each in row if not _is_entry(each)]
+    if misfits:
         return (
             f"in the section {section.heading!r}, an entry is no "
-            f"retrograde.reporting.table.Entry of text: {misfit!r:.60}"
+            f"retrograde.reporting.Entry of text: {misfits[0]!r:.60}"
         )
     return ""
 
