@@ -286,10 +286,10 @@ def _check_run(
 
 @contextmanager
 def _traced(wanted: bool) -> Iterator[None]:
-    """Print the whole traceback of a `UserError` and of its causes, if that is wanted."""
+    """Print the whole traceback of an error in one line and of its causes, if that is wanted."""
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:
         if wanted:
             err.print(escape(whole(error)))
         raise
