@@ -48,12 +48,11 @@ def named(
     name: str,
 ) -> Int64[Tensor, ""]:
     """The key of a named draw, where one key serves several; without a name, the key itself."""
-    return _mixed(key ^ _number(name)) if name else key
+    return _mixed(key ^ number(name)) if name else key
 
 
-# The compiler cannot look into zlib.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _number(name: str) -> int:
+def number(name: str) -> int:
+    """A number of 32 bits that stands for a name."""
     return crc32(name.encode())
 
 

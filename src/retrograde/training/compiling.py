@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch.utils import _pytree as pytree
 
+from retrograde import randomness
 from retrograde.errors import UserError
 from retrograde.interface.state import State
 from retrograde.process import keep_memory
@@ -221,6 +222,9 @@ def _constants(
 
 
 def _options(device: torch.device) -> dict[str, Any]:
+    # The compiler cannot look into zlib. Marked where the function is defined, it would import the
+    # compiler, which takes seconds, into every command.
+    torch.compiler.assume_constant_result(randomness.number)  # type: ignore[no-untyped-call]
     # Shapes are static, and guards took 0.1 ms a step.
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if device.type == "cpu":
