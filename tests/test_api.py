@@ -4,7 +4,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,11 @@ def test_a_file_holds_a_matrix(tmp_path):
         ([[5, 1], [4, 6]], [10], "for each of 2 tasks"),
         ([[5, 1], [4, 6]], [10, 0], "at least 1"),
         ([[5, 1], [4, 6]], "ten", "number of test examples"),
+        ([[0.9, 0.1], [0.5, 0.8]], [50, 50], "whole numbers"),
+        ([[5, 1], [4, 6]], [10, float("inf")], "at least 1"),
+        (np.ma.masked_array(np.full((2, 2), 0.5), mask=np.eye(2)), None, "holds numbers"),
+        (np.full((2, 2), 0.5 + 1j), None, "holds numbers"),
+        ([[10**400]], None, "holds numbers"),
         ("nowhere", None, "there is none at nowhere"),
         ("nowhere.csv", None, "nowhere.csv"),
     ],
@@ -136,6 +143,11 @@ def test_a_matrix_that_is_none_is_refused(given, tests, why):
         ({"seeds": -1}, "from 1 to"),
         ({"seeds": 2.5}, "from 1 to"),
         ({"jobs": 0}, "at least 1"),
+        ({"timeout": "5"}, "from 1 to"),
+        ({"timeout": -1}, "from 1 to"),
+        ({"store": 5}, "store is a path"),
+        ({"data": {"mine": np.zeros(3)}}, "rg.Dataset by name"),
+        ({"strategies": type("a/b", (Halving,), {})()}, "called 'a/b'"),
         ({"device": "tpu"}, "takes cpu or cuda"),
         ({"compile": "fast"}, "takes auto, on, off"),
         ({"changed": "perhaps"}, "takes rerun, keep, stop"),
@@ -150,6 +162,111 @@ def test_a_class_may_not_bear_the_name_of_another():
     taken = type("ER", (Halving,), {"__doc__": "Another."})
     with pytest.raises(rg.UserError, match="would be called er, as another one is"):
         rg.run(SPLIT, taken(), seeds=1, progress=False)
+
+
+def factored(factor):
+    """A class that differs from others of its name in what its method holds alone."""
+
+    @dataclass(frozen=True)
+    class Factored(rg.Strategy):
+        """Fine-tuning at a fraction of its rate."""
+
+        lr: rg.Rate = 0.1
+
+        def step(self, net, state, arrival):
+            gradient = net.grad(state.params, arrival.new)
+            return net.descend(state, gradient, factor * self.lr)
+
+    return Factored()
+
+
+def run_alone(*strategies, **options):
+    return rg.run(SPLIT, [*strategies], seeds=1, compile="off", progress=False, **options)
+
+
+def test_two_classes_of_one_name_do_not_run_together():
+    with pytest.raises(rg.UserError, match="two different ones are called Factored"):
+        run_alone(factored(1), factored(0.1))
+
+
+def test_a_class_that_holds_another_value_is_trained_anew(tmp_path):
+    first, again, other = (run_alone(factored(f), store=tmp_path)[0] for f in (1, 1, 1e-4))
+    assert first == again
+    assert first.correct != other.correct
+    assert other.correct == run_alone(factored(1e-4))[0].correct
+
+
+def test_a_version_that_fails_is_no_record_of_the_one_before(tmp_path):
+    assert run_alone(factored(1), store=tmp_path)[0].status == "done"
+    with pytest.warns(UserWarning, match="not done"):
+        (record,) = run_alone(factored(1e30), store=tmp_path)
+    assert record.status == "diverged"
+
+
+NOTEBOOK = """
+from dataclasses import dataclass
+import sys
+import retrograde as rg
+
+factor = float(sys.argv[1])
+
+def scaled(lr):
+    return factor * lr
+
+@dataclass(frozen=True)
+class Mine(rg.Strategy):
+    lr: rg.Rate = 0.1
+
+    def step(self, net, state, arrival):
+        return net.descend(state, net.grad(state.params, arrival.new), scaled(self.lr))
+
+records = rg.run("SPLIT", Mine(), seeds=1, jobs=int(sys.argv[2]), store="store", compile="off", progress=False)
+print(records[0].sources["strategy"], records[0].correct[-1])
+"""
+
+
+def test_a_class_of_a_notebook_runs_and_is_told_from_its_edited_self(tmp_path):
+    def called(*words):
+        command = [sys.executable, "-c", NOTEBOOK.replace("SPLIT", SPLIT), *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return done.stdout
+
+    first = called("1", "1")
+    assert "class Mine" in first
+    assert called("1", "1") == first
+    assert called("1e-4", "1") != first
+    assert len(list(tmp_path.rglob("*.superseded-*"))) == 1
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path):
+    path, y = tmp_path / "mine.npz", np.arange(60) % 4
+    found = []
+    for shift in (0, 1):
+        x = np.random.default_rng(0).random((60, 6)) + shift
+        np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+        (record,) = rg.run(f"split:tasks=2,dataset={path}", "finetune", seeds=1, progress=False)
+        found.append(record.cell.data)
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: rg.check([]),
+        lambda: rg.load(5),
+        lambda: rg.suite(5),
+        lambda: rg.benchmark("split").stream(0),
+        lambda: rg.benchmark("split").stream(seed=-1),
+        lambda: rg.benchmark(3),
+        lambda: rg.report([]),
+        lambda: rg.scores([[0.5]], convention=["own"]),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_one_error(call, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
+    with pytest.raises(rg.UserError):
+        call()
 
 
 def test_what_is_not_done_is_warned_of():
@@ -226,11 +343,13 @@ def test_importing_it_imports_neither_torch_nor_pandas():
     )
 
 
-def test_every_public_name_is_there_and_documented():
+def test_every_public_name_is_there_and_its_classes_and_functions_are_documented():
     assert "run" in rg.__all__
     for name in rg.__all__:
-        assert getattr(rg, name) is not None
+        value = getattr(rg, name)
         assert name in dir(rg)
+        if isinstance(value, type | FunctionType):
+            assert value.__doc__
 
 
 SCRIPT = '''
@@ -248,7 +367,7 @@ class Mine(rg.Strategy):
 
 if __name__ == "__main__":
     records = rg.run(["SPLIT", "SPLIT,epochs=2"], Mine(), seeds=2, jobs=2, store="store", compile="off", progress=False)
-    print([record.status for record in records], records[0].sources["strategy"].keys() == {"script.py"})
+    print([record.status for record in records], list(records[0].sources["strategy"]))
 '''
 
 
@@ -257,7 +376,10 @@ def test_a_script_runs_its_own_class_in_two_processes(tmp_path):
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == ("['done', 'done', 'done', 'done'] True\n", "")
+    assert (done.stdout, done.stderr) == (
+        "['done', 'done', 'done', 'done'] ['script.py', 'class Mine']\n",
+        "",
+    )
 
 
 def test_a_matrix_is_scored_from_the_shell(tmp_path):

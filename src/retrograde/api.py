@@ -26,6 +26,7 @@ from retrograde.parts.fields import SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
+from retrograde.paths import home_path
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 from retrograde.records.versions import told_apart
@@ -35,6 +36,8 @@ from retrograde.reporting.table import Table
 from retrograde.running.console import Options, Planned, Stored, plan_all, work
 from retrograde.running.suite import Request, Suite, check_cells, read_suite
 
+LONGEST = 1_000_000
+"""The longest `timeout` in seconds: eleven days."""
 AnyStrategy = Strategy | Learner | MetaStrategy
 """A strategy of any of the three interfaces."""
 Parts = str | Part | Sequence[str | Part]
@@ -88,7 +91,7 @@ def run(
         jobs: processes that train at a time. A script that takes several must start its work under
             `if __name__ == "__main__"`, as always where Python starts processes.
         device: cpu or cuda.
-        compile: auto, on or off; see the README.
+        compile: auto, on or off (`docs/running.md`, "Execution modes").
         timeout: seconds after which replicates that train together are stopped and have failed.
         changed: treatment of finished records that other versions of the code made: rerun, keep
             or stop.
@@ -111,7 +114,7 @@ def run(
         jobs=at_once,
         only=None,
         cluster="",
-        timeout=timeout,
+        timeout=_seconds(timeout),
         changed=changed,
     )
     quiet = Console(quiet=True)
@@ -119,8 +122,9 @@ def run(
     with _folder(store) as folder:
         stored: list[Stored] = [(folder, requests, replicates)]
         planned = plan_all(stored, options, shows)
-        work(planned, options, quiet, shows)
-        records = _records_of(planned)  # before a temporary folder is removed
+        troubles: list[Record] = []
+        work(planned, options, quiet, shows, troubles)
+        records = _records_of(planned, troubles)  # before a temporary folder is removed
     _warn(records)
     return records
 
@@ -183,29 +187,56 @@ def _at_least_one(name: str, value: object) -> int:
     return value
 
 
-def _data(given: str | Path | Mapping[str, Dataset] | None) -> Path | Mapping[str, Dataset] | None:
-    return Path(given) if isinstance(given, str) else given
+def _seconds(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not 1 <= cast("float", timeout) <= LONGEST:
+        raise UserError(f"timeout is in seconds, from 1 to {LONGEST}; it was {shown(timeout)}.")
+    return float(cast("float", timeout))
+
+
+def _path(what: str, given: object) -> Path:
+    """Return the path that a text stands for, with `~` as the home folder."""
+    if not isinstance(given, str | Path):
+        raise UserError(f"{what} is a path, as text or as a Path; it was {shown(given)}.")
+    return home_path(str(given))
+
+
+def _data(given: object) -> Path | Mapping[str, Dataset] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return _path("data", given)
+    for name, dataset in given.items():
+        if not isinstance(name, str) or not isinstance(dataset, Dataset):
+            raise UserError(
+                "data is a folder, or a dictionary of rg.Dataset by name; "
+                f"{shown(name)} is {shown(dataset)}."
+            )
+    return given
 
 
 @contextmanager
 def _folder(store: str | Path | None) -> Iterator[Path]:
     """Yield the folder of a store, or a temporary folder if there is none."""
     if store is not None:
-        yield Path(store)
+        yield _path("store", store)
         return
     with tempfile.TemporaryDirectory(prefix="retrograde-") as folder:
         yield Path(folder)
 
 
-def _records_of(planned: Planned) -> Records:
-    """Read the records of all replicates of a run, those that were there before too."""
-    paths = [
-        (store, store.path(job.cell, seed))
+def _records_of(planned: Planned, troubles: list[Record]) -> Records:
+    """Return the records of all replicates of a run, those that were there before too."""
+    # A store keeps the record of an older version if a new one fails; this run's is what counts.
+    failed = {(record.cell, record.seed): record for record in troubles}
+    read = [
+        failed.get((job.cell, seed)) or store.read(store.path(job.cell, seed))
         for store, jobs in planned.stores
         for job in jobs
         for seed in job.seeds
     ]
-    read = [store.read(path) for store, path in paths]
     return Records(record for record in read if record is not None)
 
 
@@ -232,7 +263,7 @@ def load(folder: str | Path) -> Records:
     Raises:
         UserError: there is no such folder, or it holds no record.
     """
-    path = Path(folder)
+    path = _path("folder", folder)
     if not path.is_dir():
         raise UserError(
             f"Records are loaded from a folder that a run has written; there is none at {path}."
@@ -282,8 +313,12 @@ def scores(
     Raises:
         UserError: `given` is neither records nor a matrix of accuracies.
     """
+    if not isinstance(convention, str):
+        raise UserError(f"convention is a name, such as avalanche; it was {shown(convention)}.")
     wanted = metrics(convention)
     if _is_store(given):
+        if tests is not None:
+            raise UserError("Records know their numbers of test examples. Leave tests out.")
         records, _ = told_apart(_recorded(cast("Recorded", given)))
         return score_frame(records, labels(records), wanted)
     return _scored(_matrix(given, tests), wanted)
@@ -302,6 +337,11 @@ def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
     matrix = _stack(given)
     replicates, rows, tasks = matrix.shape
     if tests is not None:
+        if not (matrix == np.round(matrix)).all():
+            raise UserError(
+                "With tests, a matrix has counts of right answers, which are whole numbers; "
+                "leave tests out for accuracies."
+            )
         matrix = matrix / _counts(tests, tasks)
     _check_accuracies(matrix)
     if rows > tasks:
@@ -315,8 +355,8 @@ def _stack(given: object) -> np.ndarray:
     if isinstance(given, str | Path):
         given = _read(Path(given))
     try:
-        matrix = np.asarray(given, dtype=float)
-    except (TypeError, ValueError) as error:
+        matrix = _as_floats(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(
             f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}."
         ) from error
@@ -331,6 +371,13 @@ def _stack(given: object) -> np.ndarray:
             f"T columns; its shape is {seen}."
         )
     return matrix
+
+
+def _as_floats(given: Any) -> np.ndarray:
+    # NumPy would drop a mask without a word, and an imaginary part with a warning.
+    if np.ma.isMaskedArray(given) or np.iscomplexobj(given):
+        raise TypeError("masked or complex")
+    return np.asarray(given, dtype=float)
 
 
 def _check_accuracies(matrix: np.ndarray) -> None:
@@ -353,7 +400,11 @@ def _check_accuracies(matrix: np.ndarray) -> None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return np.loadtxt(path, delimiter=",", ndmin=2)
+        # A spreadsheet may put a byte-order mark before the numbers.
+        text = path.read_text(encoding="utf-8-sig")
+        if not text.strip():
+            raise ValueError("it is empty")
+        return np.loadtxt(text.splitlines(), delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise UserError(
             "An accuracy matrix is read from a CSV file of numbers without a heading; "
@@ -369,7 +420,8 @@ def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
         raise UserError(
             f"tests has the number of test examples of each task; it was {shown(tests)}."
         ) from error
-    if counts.shape != (tasks,) or not (counts >= 1).all():
+    whole = np.isfinite(counts) & (counts == np.round(counts))
+    if counts.shape != (tasks,) or not (whole & (counts >= 1)).all():
         raise UserError(
             f"tests has a number, at least 1, for each of {tasks} tasks; it was {shown(tests)}."
         )
@@ -413,17 +465,22 @@ def report(
         UserError: there are no such records, or a format is unknown.
     """
     records = _recorded(given)
+    if not records:
+        raise UserError("A report is made from records, and there are none.")
     registry = Registry()
     asked = _formats(formats)
-    title = Path(given).resolve().name if isinstance(given, str | Path) else "records"
+    title = home_path(str(given)).resolve().name if isinstance(given, str | Path) else "records"
     made = made_of(title, records, asked, registry, convention)
     if out is not None:
-        write(Path(out), asked, made, registry)
+        write(_path("out", out), asked, made, registry)
     return made
 
 
 def _formats(given: str | Sequence[str]) -> list[str]:
-    return formats(given if isinstance(given, str) else ",".join(given))
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
+        raise UserError(f"formats are names, such as md or tex; it was {shown(given)}.")
+    return formats(",".join(several))
 
 
 def compare(a: Recorded, b: Recorded) -> Table:
@@ -455,7 +512,7 @@ def check(strategy: str | Part) -> list[Verdict]:
     # The contract's checks are slow to import, and only this call needs them.
     from retrograde.contract.strategies import verdicts
 
-    (given,) = _several("strategies", strategy)
+    given = _asked("strategies", strategy)
     part = _part("strategies", given) if isinstance(given, str) else given
     Registry().name_of(part)  # raises for a class that cannot be a part
     return list(verdicts(cast("Any", part)))
@@ -481,4 +538,4 @@ def _part(kind: str, text: str) -> Part:
 
 def suite(name: str) -> Suite:
     """Return the shipped suite of that name, or the suite in that TOML file, for `run`."""
-    return read_suite(name)
+    return read_suite(str(_path("A suite", name)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
-from retrograde.errors import UserError, gigabytes
+from retrograde.errors import UserError, gigabytes, shown
 from retrograde.machine import physical_bytes
 from retrograde.parts.fields import Count, Limit
 from retrograde.parts.part import Part
@@ -87,6 +87,13 @@ class Benchmark(Part):
         Raises:
             UserError: The dataset is not available, or cannot be cut as the settings say.
         """
+        if data is not None and not isinstance(data, Dataset):
+            raise UserError(
+                f"A stream is cut from an rg.Dataset; data was {shown(data)}. "
+                "Give a seed by its name: stream(seed=0)."
+            )
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
         data = load(self.dataset, data_folder()) if data is None else data
         self._check_tasks(data)
         stream = self.cut(data, seed)

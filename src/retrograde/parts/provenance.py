@@ -3,10 +3,8 @@
 import ast
 import hashlib
 import importlib
-import inspect
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import NamedTuple
@@ -199,24 +197,6 @@ def source_digest(path: Path | None) -> str:
         ]
         text += b"".join(file.read_bytes() for file in added)
     return hashlib.sha256(text).hexdigest()[:12]
-
-
-def class_digest(cls: type) -> tuple[Files, str]:
-    """The digest of a class that is in no file, from the text of its methods.
-
-    Returns:
-        The digest under the name of the class, and the digest; both empty if the text is lost.
-    """
-    texts = []
-    for function in filter(inspect.isfunction, vars(cls).values()):
-        # Methods that `dataclass` has generated have no source.
-        with suppress(OSError):
-            texts.append(inspect.getsource(function))
-    if not texts:
-        return {}, ""
-    text = "".join(texts)
-    value = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return {cls.__name__: value}, value
 
 
 class Change(NamedTuple):

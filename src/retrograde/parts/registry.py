@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from retrograde.errors import UserError, nearest
 from retrograde.parts.author_code import guarded
+from retrograde.parts.class_code import code_digest
 from retrograde.parts.deadline import within
 from retrograde.parts.declaration import check_class, check_recorded
 from retrograde.parts.part import Part
-from retrograde.parts.provenance import Files, class_digest, files, source_digest
+from retrograde.parts.provenance import Files, files, source_digest
 from retrograde.parts.spec import digest
 
 P = TypeVar("P", bound=Part)
@@ -154,14 +155,15 @@ class Registry:
         return self.named[cls.kind, cls]
 
     def _name(self, cls: type[Part]) -> str:
+        registered = self.registered(cls)
+        if registered:
+            return registered
         own = _snake_case(cls.__name__)
-        package, _, module = cls.__module__.rpartition(".")
-        # A built-in part has the name of its file; others are known by one of several names.
-        built_in = package == f"retrograde.{cls.kind}"
-        candidates = [module] if built_in else [own, *self.own, *_entry_points(cls.kind)]
-        for name in candidates:
-            if name in self.names(cls.kind) and self.find(cls.kind, name) is cls:
-                return name
+        if not own.isidentifier():
+            raise UserError(
+                f"A part is called by its class, in letters, digits and underscores; the class is "
+                f"called {cls.__name__!r}. Rename it."
+            )
         if own in self.names(cls.kind):
             raise UserError(
                 f"Each {_one(cls.kind)} has a name of its own; {cls.__name__} of {cls.__module__} "
@@ -169,13 +171,31 @@ class Registry:
             )
         return own
 
+    def registered(self, cls: type[Part]) -> str:
+        """The name by which a text finds a class; empty if none does."""
+        package, _, module = cls.__module__.rpartition(".")
+        if package == f"retrograde.{cls.kind}" and module in _built_in(cls.kind):
+            return module
+        plugins = [name for name, own in self.own.items() if own.__name__ == cls.__module__]
+        points = [
+            point.name
+            for point in entry_points(group=f"retrograde.{cls.kind}")
+            if point.value in (cls.__module__, f"{cls.__module__}:{cls.__qualname__}")
+        ]
+        return next(iter([*plugins, *points]), "")
+
     def code(self, cls: type[Part]) -> tuple[Files, str]:
         """The digests of a part's files, and its `source_digest`.
 
-        They are made of the class's own text if it is in no file, as in a notebook.
+        A class that no text finds may have been edited since its file was imported, or lie in no
+        file: the digest of its compiled code stands beside those of its files.
         """
         path = source_of(cls)
-        return class_digest(cls) if path is None else self.digests(path)
+        found, source = self.digests(path)
+        if self.registered(cls):
+            return found, source
+        own = code_digest(cls)
+        return {**found, f"class {cls.__name__}": own}, source or own
 
     def digests(self, path: Path | None) -> tuple[Files, str]:
         """The digests of a part's files and its `source_digest`, as of the first call."""
@@ -192,10 +212,14 @@ def _snake_case(name: str) -> str:
 
 
 def source_of(cls: type[Part]) -> Path | None:
-    """The file that defines the class of a part; None for a class of a notebook."""
+    """The file that defines the class of a part; None for one of a notebook or of a function."""
+    module = sys.modules.get(cls.__module__)
+    # Python names a module for classes that were made by a call, and their code is elsewhere.
+    if getattr(module, cls.__qualname__, None) is not cls:
+        return None
     try:
         file = inspect.getsourcefile(cls)
-    except TypeError:
+    except (TypeError, OSError):
         return None
     return Path(file) if file and Path(file).is_file() else None
 

@@ -237,10 +237,24 @@ def dataset(name: str, source: Source) -> Dataset:
     """Return a dataset, which is loaded once per process."""
     if isinstance(source, Mapping):
         # Names that the caller gave no dataset for come from the default folder.
-        return source[name] if name in source else _loaded(name, data_folder())
-    return _loaded(name, source)
+        return source[name] if name in source else _loaded(name, data_folder(), _state(name))
+    return _loaded(name, source, _state(name))
+
+
+def _state(name: str) -> tuple[str, int, int] | None:
+    """Return the place, age and size of the file that a name stands for; None for none."""
+    try:
+        path = Path(name).expanduser().resolve()
+        status = path.stat()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 @cache
-def _loaded(name: str, folder: Path) -> Dataset:
+def _loaded(
+    name: str,
+    folder: Path,
+    state: tuple[str, int, int] | None,  # noqa: ARG001 - another file is loaded anew
+) -> Dataset:
     return load(name, folder)

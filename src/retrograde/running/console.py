@@ -136,8 +136,14 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     return Planned(planned, registry, context)
 
 
-def work(planned: Planned, options: Options, out: Console, err: Console) -> int:
-    """Run every job, and return the exit code."""
+def work(
+    planned: Planned,
+    options: Options,
+    out: Console,
+    err: Console,
+    troubles: list[Record] | None = None,
+) -> int:
+    """Run every job, and return the exit code; records that are not done go to `troubles`."""
     codes = [0]
     for store, jobs in planned.stores:
         # The number of cores says nothing about a GPU or about a cluster.
@@ -145,7 +151,10 @@ def work(planned: Planned, options: Options, out: Console, err: Console) -> int:
         at_once = options.jobs or (_workers(jobs) if spread else 1)
         _tell_changed(jobs, _changed(options), err)
         context = planned.context._replace(jobs=at_once)
-        codes.append(_run(store, jobs, planned.registry, context, options, out, err))
+        code, found = _run(store, jobs, planned.registry, context, options, out, err)
+        codes.append(code)
+        if troubles is not None:
+            troubles += found
     return max(codes)
 
 
@@ -260,7 +269,7 @@ def _run(
     options: Options,
     out: Console,
     err: Console,
-) -> int:
+) -> tuple[int, list[Record]]:
     todo = [job for job in jobs if job.missing]
     missing = sum(len(job.missing) for job in todo)
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
@@ -279,7 +288,7 @@ def _run(
             for job, records in running:
                 _write(share, job, records)
                 outcome.add(records)
-    return _verdict(outcome, store, out, err, options.traceback)
+    return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
 
 
 class _Outcome:

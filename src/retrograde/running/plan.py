@@ -98,12 +98,25 @@ def plan(
 
 def code_of(job: Job, registry: Registry) -> Code:
     """Return the code that trains the cell of a job."""
-    strategy_files, source = registry.code(type(job.strategy))
-    benchmark_files, _ = registry.code(type(job.benchmark))
+    strategy_files, source = _code_of_part("strategy", type(job.strategy), job, registry)
+    benchmark_files, _ = _code_of_part("benchmark", type(job.benchmark), job, registry)
     model_files, _ = registry.digests(model_file(_model(job.cell)))
     by_role = {"strategy": strategy_files, "benchmark": benchmark_files, "model": model_files}
     sources = {role: files for role, files in by_role.items() if files}
     return Code(sources, source, job.cell.strategy.name)
+
+
+def _code_of_part(
+    role: str, cls: type[Part], job: Job, registry: Registry
+) -> tuple[dict[str, str], str]:
+    """Return the files of a part, and the digest of its source.
+
+    A class that came along with a job, from a notebook or a script, has its files where it comes
+    from: the plan has looked at them there.
+    """
+    if job.code is None or registry.registered(cls):
+        return registry.code(cls)
+    return job.code.sources.get(role, {}), job.code.source
 
 
 def _model(cell: Cell) -> str:
@@ -204,12 +217,19 @@ class _Named:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[tuple[str, str | int], tuple[Any, Named]] = {}
+        self._classes: dict[tuple[str, str], type[Part]] = {}
 
     def __call__(self, kind: str, asked: str | Part) -> tuple[Any, Named]:
         # An object of an author's class need not be hashable, so its identity is the key.
         key = kind, asked if isinstance(asked, str) else id(asked)
         if key not in self._known:
             part, name = _found(self._registry, kind, asked)
+            cls = self._classes.setdefault((kind, name), type(part))
+            if cls is not type(part):
+                raise UserError(
+                    f"Each class of a run has a name of its own; two different ones are called "
+                    f"{cls.__name__}. Rename one."
+                )
             self._known[key] = part, Named(name, part.settings(), part.changed())
         return self._known[key]
 

@@ -111,7 +111,7 @@ class Stream:
         units = np.flatnonzero(self.units[number])
         x_train = self.images(self.data.x_train, train.row, number)
         x_test = self.images(self.data.x_test, test.row, number)
-        return TaskData(number, x_train, train.y, x_test, test.y, units)
+        return TaskData(number, x_train, train.y.copy(), x_test, test.y.copy(), units)
 
     def images(
         self,
