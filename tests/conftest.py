@@ -8,7 +8,8 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "optim", "randomness", "streams",
-    "training.backend", "training.episode_replicas", "training.opaque", "training.stream_replicas", "benchmarks", "strategies",
+    "training.backend", "training.episode_replicas", "training.opaque", "training.replicas", "training.stream_replicas",
+    "benchmarks", "strategies",
 )  # fmt: skip
 
 

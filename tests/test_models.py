@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from retrograde.errors import UserError
 from retrograde.models.build import build
 from retrograde.models.layers import Halving
-from retrograde.training.stream_replicas import replicated
+from retrograde.training.replicas import replicated
 
 
 @pytest.mark.parametrize(

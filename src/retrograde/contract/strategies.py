@@ -44,8 +44,9 @@ from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import form
 from retrograde.training.opaque import Opaque
 from retrograde.training.pretraining import given, prepare
+from retrograde.training.replicas import spread
 from retrograde.training.stream_loop import train
-from retrograde.training.stream_replicas import Vectorised, spread
+from retrograde.training.stream_replicas import Vectorised
 
 Part = Strategy | Learner
 

@@ -28,7 +28,7 @@ from retrograde.records.gradient_probe import rounded
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, separate, tried
-from retrograde.training.stream_replicas import counted, finite, replicated
+from retrograde.training.replicas import counted, finite, replicated
 
 BLOCK = 50
 """Number of meta-iterations whose tasks are drawn at once."""

@@ -25,7 +25,7 @@ from retrograde.streams.schedule import Rows, Schedule, test_chunks, train_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Hits, Used
 from retrograde.training.boundary import check_scores
-from retrograde.training.stream_replicas import spread
+from retrograde.training.replicas import spread
 
 
 class Opaque:

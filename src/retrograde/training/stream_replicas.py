@@ -1,16 +1,15 @@
 """The backend of pure strategies: one step for all replicates at once, which may be compiled."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
-from torch.func import grad_and_value, stack_module_state, vmap
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.func import grad_and_value, vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.interface.batch import Batch
@@ -18,11 +17,10 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import Arrival, Finished, Lesson, Strategy, shared
-from retrograde.models.build import build
-from retrograde.models.checks import check_module, check_rows_apart, untracked
+from retrograde.models.checks import untracked
 from retrograde.models.head import headless
 from retrograde.optim import OPTIMIZERS, Params
-from retrograde.randomness import keys, torch_seed
+from retrograde.randomness import keys
 from retrograde.streams.memory import Exemplars, Held
 from retrograde.streams.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
 from retrograde.streams.stream import Stream
@@ -30,136 +28,12 @@ from retrograde.training import boundary
 from retrograde.training.backend import Hits, Used
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_step, form, separate, tried
+from retrograde.training.replicas import counted, finite, replicated, spread
 
 _Step = Callable[..., tuple[State, Params]]
 
 _AXES = (0, 0, 0, 0, None)
 """Axes of `vmap` over state, buffers, rows, tables and a pool, which all replicates share."""
-
-TRIED = 8
-"""Number of examples on which a model is tried before training."""
-
-
-@dataclass(frozen=True)
-class CountedNet(Net):
-    """A net that counts the examples that pass forward and backward.
-
-    Backward passes are those of the gradients that it gives; an outer backward pass is not counted.
-    """
-
-    tally: Counter[str] = field(default_factory=Counter)
-
-    def logits(
-        self,
-        params: Params,
-        x: Tensor,
-        task: Tensor | None = None,
-    ) -> Tensor:
-        self.tally["forward"] += len(x)
-        return super().logits(params, x, task)
-
-    def grad(
-        self,
-        params: Params,
-        batch: Batch,
-        constant: bool = False,
-    ) -> Params:
-        self.tally["backward"] += len(batch.x)
-        return super().grad(params, batch, constant)
-
-    def grad_with(
-        self,
-        loss: Callable[[Params], tuple[Tensor, Any]],
-        params: Params,
-    ) -> tuple[Params, Any]:
-        before = self.tally["forward"]
-        found = super().grad_with(loss, params)
-        self.tally["backward"] += self.tally["forward"] - before
-        return found
-
-    def grad_of(
-        self,
-        params: Params,
-        batch: Batch,
-        moving: Callable[[str], bool],
-        constant: bool = False,
-    ) -> Params:
-        self.tally["backward"] += len(batch.x)
-        return super().grad_of(params, batch, moving, constant)
-
-    def grads(self, params: Params, batches: Batch) -> Params:
-        # Under `vmap` one batch is counted, whatever their number.
-        of_one = replace(self, tally=Counter())
-        found = super(CountedNet, of_one).grads(params, batches)
-        batch_count = len(batches.x)
-        self.tally.update({name: rows * batch_count for name, rows in of_one.tally.items()})
-        return found
-
-
-def counted(net: Net) -> CountedNet:
-    """The same net with counts."""
-    values = {entry.name: getattr(net, entry.name) for entry in fields(net)}
-    return CountedNet(**values)
-
-
-class Replicas(NamedTuple):
-    """One model for each seed.
-
-    Attributes:
-        module: The module that all of them share, in training mode, as it was built.
-        params: The trainable parameters, stacked over replicates.
-        buffers: The buffers and the frozen parameters, stacked over replicates.
-        refresh: True if training changes the buffers.
-    """
-
-    module: nn.Module
-    params: Params
-    buffers: Params
-    refresh: bool
-
-
-def replicated(
-    model: str,
-    probe: Float[Tensor, "row *shape"],
-    outputs: int,
-    seeds: list[int],
-    device: torch.device,
-    rows_apart: bool = False,
-) -> Replicas:
-    """Build a model for each seed.
-
-    Args:
-        model: The name of the model.
-        probe: Examples on which the model is tried.
-        outputs: Number of output units.
-        seeds: The seeds of the replicates, from which the initial weights are drawn.
-        device: The device of the parameters.
-        rows_apart: True if batch normalisation keeps running statistics, and predictions have to be
-            independent of the other examples of a batch.
-
-    Raises:
-        UserError: If the model cannot take the examples, or predictions depend on other examples.
-    """
-    shape = tuple(probe.shape[1:])
-    modules = []
-    for seed in seeds:
-        weights = torch_seed(seed, "weights")
-        modules.append(build(model, shape, outputs, weights, running=rows_apart))
-    refresh = check_module(modules[0], probe, outputs)
-    if rows_apart:
-        check_rows_apart(modules[0], probe, model)
-    modules = [module.train().to(device) for module in modules]
-    params, buffers = stack_module_state(modules)
-    # Frozen parameters have no optimiser slots, and no gradient is taken for them.
-    buffers |= {name: params.pop(name).detach() for name in _frozen(modules[0])}
-    trainable = {name: value.detach() for name, value in params.items()}
-    return Replicas(modules[0], trainable, buffers, refresh)
-
-
-def _frozen(module: nn.Module) -> set[str]:
-    """The names of the parameters that are not trained."""
-    named = module.named_parameters()
-    return {name for name, value in named if not value.requires_grad}
 
 
 class Vectorised:
@@ -910,24 +784,8 @@ class Vectorised:
         return (kept - examples) // len(self.seeds)
 
 
-def finite(params: Params) -> Bool[Tensor, " replicate"]:
-    """For each replicate, True if every number is finite.
-
-    Args:
-        params: Tensors with a leading axis for the replicates.
-    """
-    by_tensor = [value.isfinite().flatten(1).all(1) for value in params.values()]
-    return torch.stack(by_tensor).all(0)
-
-
 def _train_size(stream: Stream) -> int:
     return sum(len(task.train.row) for task in stream.tasks)
-
-
-def spread(count: int) -> Int64[Tensor, " some"]:
-    """Up to `TRIED` evenly spread numbers below `count`: examples on which a model is tried."""
-    some = min(count, TRIED)
-    return torch.linspace(0, count - 1, some).long()
 
 
 def _bytes(tree: Any) -> int:
