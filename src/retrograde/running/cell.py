@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -234,27 +233,40 @@ def _dataset(benchmark: Episodic, source: Source) -> Dataset | None:
 
 
 def dataset(name: str, source: Source) -> Dataset:
-    """Return a dataset, which is loaded once per process."""
+    """Return a dataset, which is loaded once per process, and again if its file is another."""
     if isinstance(source, Mapping):
         # Names that the caller gave no dataset for come from the default folder.
-        return source[name] if name in source else _loaded(name, data_folder(), _state(name))
-    return _loaded(name, source, _state(name))
+        return source[name] if name in source else _LOADED.get(name, data_folder())
+    return _LOADED.get(name, source)
 
 
-def _state(name: str) -> tuple[str, int, int] | None:
-    """Return the place, age and size of the file that a name stands for; None for none."""
+_State = tuple[str, int, int] | None
+"""Place, age and size of a file; None if there is none."""
+
+
+class _Loaded:
+    """The datasets that this process has loaded."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Path], tuple[_State, Dataset]] = {}
+
+    def get(self, name: str, folder: Path) -> Dataset:
+        state = _state(name)
+        held = self._held.get((name, folder))
+        # A file that has gone since it was loaded is still the one that was planned with.
+        if held is None or state not in (None, held[0]):
+            held = state, load(name, folder)
+            self._held[name, folder] = held
+        return held[1]
+
+
+_LOADED = _Loaded()
+
+
+def _state(name: str) -> _State:
     try:
         path = Path(name).expanduser().resolve()
         status = path.stat()
     except (OSError, RuntimeError, ValueError):
         return None
     return str(path), status.st_mtime_ns, status.st_size
-
-
-@cache
-def _loaded(
-    name: str,
-    folder: Path,
-    state: tuple[str, int, int] | None,  # noqa: ARG001 - another file is loaded anew
-) -> Dataset:
-    return load(name, folder)
