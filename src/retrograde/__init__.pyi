@@ -1,7 +1,6 @@
 """The public names of retrograde; `__init__.py` imports each when it is first asked for."""
 
 from .api import (
-    AnyStrategy as AnyStrategy,
     Records as Records,
     benchmark as benchmark,
     check as check,
@@ -122,6 +121,9 @@ from .records.store import (
 from .reporting.result import (
     Drawing as Drawing,
     Result as Result,
+)
+from .running.cell import (
+    AnyStrategy as AnyStrategy,
 )
 from .running.suite import (
     Suite as Suite,

@@ -14,15 +14,10 @@ from rich.console import Console
 from retrograde.contract.claims import Verdict
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, shown
-from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.episodic import Episodic
-from retrograde.interface.learner import Learner
-from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy
 from retrograde.metrics.conventions import metrics
 from retrograde.metrics.frames import labels, score_frame
 from retrograde.metrics.metric import Metric
-from retrograde.parts.fields import SEEDS
+from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
@@ -33,13 +28,10 @@ from retrograde.records.versions import told_apart
 from retrograde.reporting import comparison
 from retrograde.reporting.report import Report, formats, report as made_of, write
 from retrograde.reporting.table import Table
+from retrograde.running.cell import AnyBenchmark, AnyStrategy
 from retrograde.running.console import Options, Planned, Stored, plan_all, work
 from retrograde.running.suite import Request, Suite, check_cells, read_suite
 
-LONGEST = 1_000_000
-"""The longest `timeout` in seconds: eleven days."""
-AnyStrategy = Strategy | Learner | MetaStrategy
-"""A strategy of any of the three interfaces."""
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:memory=500`, or as an object."""
 Recorded = str | Path | Sequence[Record]
@@ -191,8 +183,10 @@ def _seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not 1 <= cast("float", timeout) <= LONGEST:
-        raise UserError(f"timeout is in seconds, from 1 to {LONGEST}; it was {shown(timeout)}.")
+    if not number or not 1 <= cast("float", timeout) <= LONGEST_TIMEOUT:
+        raise UserError(
+            f"timeout is in seconds, from 1 to {LONGEST_TIMEOUT}; it was {shown(timeout)}."
+        )
     return float(cast("float", timeout))
 
 
@@ -518,9 +512,9 @@ def check(strategy: str | Part) -> list[Verdict]:
     return list(verdicts(cast("Any", part)))
 
 
-def benchmark(text: str) -> Benchmark | Episodic:
+def benchmark(text: str) -> AnyBenchmark:
     """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
-    return cast("Benchmark | Episodic", _part("benchmarks", text))
+    return cast("AnyBenchmark", _part("benchmarks", text))
 
 
 def strategy(text: str) -> AnyStrategy:

@@ -17,17 +17,15 @@ from rich.markup import escape
 
 from retrograde.errors import UserError, nearest, on_one_line, shown
 from retrograde.parts.author_code import guarded, whole
-from retrograde.parts.fields import SEEDS
+from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import KINDS, Registry, missing
 
 if TYPE_CHECKING:
-    from retrograde.interface.learner import Learner
-    from retrograde.interface.metastrategy import MetaStrategy
-    from retrograde.interface.strategy import Strategy
     from retrograde.records.record import Record
     from retrograde.records.store import Store
     from retrograde.reporting.report import Faults, Report
+    from retrograde.running.cell import AnyStrategy
     from retrograde.running.console import Stored
     from retrograde.running.suite import Suite
 
@@ -57,8 +55,6 @@ Traceback = Annotated[
 ]
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
-LONGEST = 1_000_000
-"""Most seconds of a `--timeout`: eleven days; the system waits no longer than twice that."""
 ERROR = 2000
 """Most characters of an error that are printed."""
 
@@ -210,7 +206,7 @@ def run(
         float | None,
         typer.Option(
             min=1,
-            max=LONGEST,
+            max=LONGEST_TIMEOUT,
             metavar="SECONDS",
             help="What takes longer is stopped and has failed. [default: never]",
         ),
@@ -521,7 +517,7 @@ def _check(name: str | None, registry: Registry, traceback: bool) -> int:
         raise UserError("Name a strategy to check, or give a --plugin that defines one.")
     broken = 0
     for spec in specs:
-        part = cast("Strategy | Learner | MetaStrategy", registry.get("strategies", *parse(spec)))
+        part = cast("AnyStrategy", registry.get("strategies", *parse(spec)))
         out.print(f"[bold]{escape(spec)}[/]  {escape(part.summary())}")
         failures = _print_verdicts(part, traceback)
         word = "[bold red]breaks[/]" if failures else "[green]keeps[/]"
@@ -538,7 +534,7 @@ _MARKS = {
 }
 
 
-def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) -> int:
+def _print_verdicts(part: "AnyStrategy", traceback: bool) -> int:
     """Print the verdict of every check, and return how many failed.
 
     Failures with the same reason are printed once.
@@ -563,7 +559,7 @@ def _print_verdicts(part: "Strategy | Learner | MetaStrategy", traceback: bool) 
     return alike.total()
 
 
-def _called(part: "Strategy | Learner | MetaStrategy") -> str:
+def _called(part: "AnyStrategy") -> str:
     """The interface of a strategy, in words."""
     from retrograde.interface.metastrategy import MetaStrategy
     from retrograde.interface.strategy import Strategy

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -32,7 +33,7 @@ def _own_bases(cls: type) -> list[type]:
     def is_own(base: type) -> bool:
         root = base.__module__.partition(".")[0]
         installed = root in sys.stdlib_module_names or root in ("retrograde", "torch", "numpy")
-        return base is cls or (not installed and base is not object)
+        return base is cls or not installed
 
     return [base for base in cls.__mro__ if is_own(base)]
 
@@ -72,8 +73,7 @@ class _Walk:
         if id(function) in self.seen:
             return function.__qualname__
         self.seen.add(id(function))
-        cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
-        held = [value for value in cells if not isinstance(value, type)]
+        held = [value for value in _held(function) if not isinstance(value, type)]
         parts = (function.__code__, function.__defaults__, function.__kwdefaults__ or {}, held)
         return f"{self.of(parts)}{self._named(function)}"
 
@@ -107,8 +107,8 @@ def _text(value: Any) -> str:
     return type(value).__name__ if " at 0x" in text else text
 
 
-def _is_empty(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is cell  # raises if it is empty
-    except ValueError:
-        return True
+def _held(function: FunctionType) -> Iterator[Any]:
+    """The values of a closure; a cell may still be empty."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):
+            yield cell.cell_contents

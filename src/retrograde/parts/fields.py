@@ -26,6 +26,8 @@ MOST = 10**9
 
 SEEDS = 10_000
 """Maximum number of replicates of one cell."""
+LONGEST_TIMEOUT = 1_000_000
+"""Seconds: eleven days; the system waits no longer than twice that."""
 
 
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]

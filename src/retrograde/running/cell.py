@@ -38,6 +38,7 @@ after the other; with 25 tasks of a net of 1 800 parameters, two thirds as long.
 
 AnyBenchmark = Benchmark | Episodic
 AnyStrategy = Strategy | Learner | MetaStrategy
+"""A strategy of any of the three interfaces."""
 
 
 @dataclass(frozen=True)

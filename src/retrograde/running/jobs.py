@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from retrograde.errors import UserError
-from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import Episodic
-from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy, known
+from retrograde.interface.strategy import known
 from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.author_code import located, stops
 from retrograde.parts.provenance import Code
@@ -20,7 +18,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
 from retrograde.running.autotune import Choice, Way, choose, on_threads
-from retrograde.running.cell import Job, Trial, trial
+from retrograde.running.cell import AnyBenchmark, AnyStrategy, Job, Trial, trial
 from retrograde.running.plan import Context, code_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Pace
@@ -180,9 +178,7 @@ def _record(
     )
 
 
-def _known(
-    benchmark: Benchmark | Episodic, strategy: Strategy | Learner | MetaStrategy
-) -> list[str]:
+def _known(benchmark: AnyBenchmark, strategy: AnyStrategy) -> list[str]:
     """Facts that a strategy uses before the stream has shown them; none on episodes."""
     if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
         return []
