@@ -12,7 +12,7 @@ from retrograde import (
     Dataset,
     Examples,
     Ints,
-    Preparation,
+    Pretraining,
     Stream,
     Task,
     UserError,
@@ -35,17 +35,17 @@ class OmniglotSequence(Benchmark):
     """
 
     dataset: str = "omniglot"
-    batch: Count = 1
+    batch_size: Count = 1
     model: str = "plainconv-32"
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
     split: Ints = (863, 101, 659)  # classes for pretraining, validation and tests
     classes_of: Literal["validation", "test"] = "test"  # the part from which the stream is drawn
-    after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
-    lessons: Count = 4000  # pretraining steps
-    trajectory: Count = 5  # classes of a lesson, one after the other
+    test_after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
+    pretraining_steps: Count = 4000  # pretraining steps
+    trajectory_classes: Count = 5  # classes of a lesson, one after the other
     shots: Count = 3  # training examples of each
     queries: Count = 3  # further examples of each
-    rehearsed: Count = 30  # examples of any pretraining class
+    remember_examples: Count = 30  # examples of any pretraining class
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         self._check(data)
@@ -53,8 +53,8 @@ class OmniglotSequence(Benchmark):
         held_out, validation, test = np.split(np.arange(sum(self.split)), bounds)
         available = test if self.classes_of == "test" else validation
         order = generator(seed, "classes").permutation(available)
-        classes = order[: self.after[-1]]
-        groups = np.split(classes, self.after[:-1])
+        classes = order[: self.test_after[-1]]
+        groups = np.split(classes, self.test_after[:-1])
         # Wide enough for the pretraining, in which held-out class c is unit c.
         width = max(len(held_out), len(classes))
         units = np.zeros((len(groups), width), dtype=bool)
@@ -65,16 +65,16 @@ class OmniglotSequence(Benchmark):
             tasks.append(_task(data, group, unit, generator(seed, "drawings", number)))
         pretraining = self._pretraining(data, held_out)
         # Classes come one after the other, so arrivals must not be shuffled.
-        return Stream(data, tuple(tasks), units, ordered=True, preparation=pretraining)
+        return Stream(data, tuple(tasks), units, ordered=True, pretraining=pretraining)
 
     def _first_unit(self, task: int) -> int:
         """The output unit of a task's first class; domain-incremental tasks share their units."""
-        return 0 if self.scenario == "domain" or not task else self.after[task - 1]
+        return 0 if self.scenario == "domain" or not task else self.test_after[task - 1]
 
-    def _pretraining(self, data: Dataset, classes: Int64[np.ndarray, " n"]) -> Preparation:
+    def _pretraining(self, data: Dataset, classes: Int64[np.ndarray, " n"]) -> Pretraining:
         examples = of_classes(data.y_train, _numbered(data, classes, classes))
-        return Preparation(
-            examples, self.lessons, self.trajectory, self.shots, self.queries, self.rehearsed
+        return Pretraining(
+            examples, self.pretraining_steps, self.trajectory_classes, self.shots, self.queries, self.remember_examples
         )
 
     def _check(self, data: Dataset) -> None:
@@ -86,15 +86,15 @@ class OmniglotSequence(Benchmark):
             )
         have = self.split[1 if self.classes_of == "validation" else 2]
         # The difference to 0 is that of the first number, which must be positive too.
-        if not self.after or min(np.diff((0, *self.after))) < 1 or self.after[-1] > have:
+        if not self.test_after or min(np.diff((0, *self.test_after))) < 1 or self.test_after[-1] > have:
             raise UserError(
                 f"after gives rising numbers of classes, here at most the {have} for "
-                f"{self.classes_of}; after={_listed(self.after)}. Give such as after={have}."
+                f"{self.classes_of}; after={_listed(self.test_after)}. Give such as after={have}."
             )
-        if self.trajectory > self.split[0]:
+        if self.trajectory_classes > self.split[0]:
             raise UserError(
                 f"The classes of a lesson are different ones of {self.split[0]}; "
-                f"trajectory={self.trajectory}. Lower it."
+                f"trajectory={self.trajectory_classes}. Lower it."
             )
 
 

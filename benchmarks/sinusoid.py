@@ -8,9 +8,9 @@ from torch import Tensor
 from retrograde import (
     Count,
     Dataset,
-    Distribution,
-    Drawn,
-    Episodic,
+    TaskDistribution,
+    TaskBatch,
+    EpisodicBenchmark,
     Partition,
     UserError,
     squared_errors,
@@ -18,14 +18,14 @@ from retrograde import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sinusoid(Episodic):
+class Sinusoid(EpisodicBenchmark):
     """Regression of y = A sin(x - phi) from a few points (Finn et al. 2017, arXiv 1703.03400).
 
     A is in [0.1, 5], phi in [0, pi] and x in [-5, 5] (section 5.1).
     """
 
     iterations: Count = 70_000
-    tasks: Count = 25
+    meta_batch_size: Count = 25
     shots: Count = 10
     queries: Count = 10
     test_queries: Count = 100
@@ -42,16 +42,16 @@ class Sinusoid(Episodic):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         return squared_errors(outputs, y)
 
-    def stream(self, data: Dataset | None, seed: int) -> Distribution:
+    def distribution(self, data: Dataset | None, seed: int) -> TaskDistribution:
         return Waves()
 
 
-class Waves(Distribution):
+class Waves(TaskDistribution):
     """Sine waves, drawn anew for every task; the facts of a task are its amplitude and phase."""
 
     shape = (1,)
     outputs = 1
-    facts = 2
+    parameters = 2
 
     def draw(
         self,
@@ -60,11 +60,11 @@ class Waves(Distribution):
         shots: int,
         queries: int,
         random: np.random.Generator,
-    ) -> Drawn:
+    ) -> TaskBatch:
         # All partitions draw from the same continuous range: no two tasks are alike.
         truth = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
         x = random.uniform(-5, 5, (tasks, shots + queries, 1)).astype(np.float32)
-        return Drawn(x, _wave(truth, x), truth)
+        return TaskBatch(x, _wave(truth, x), truth)
 
     def curve(self, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = np.linspace(-5, 5, 51, dtype=np.float32)[:, None]

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Record, Result
+from retrograde import Cell, Record, TableResult
 from retrograde.metrics import (
     AHEAD,
     COSTS,
@@ -26,7 +26,7 @@ from retrograde.metrics import (
     comparisons,
     complete,
     examples,
-    labels,
+    cell_labels,
     matched_frame,
     matched_level,
     of_benchmarks,
@@ -78,7 +78,7 @@ UNTOLD = Entry("n/a")
 
 
 @dataclass(frozen=True)
-class AccountTable(Result):
+class AccountTable(TableResult):
     """Changes of earlier tasks' losses: slope, curvature, exposure and alignment along the path.
 
     Further sections compare each strategy with a reference, compare all strategies at the same old
@@ -86,7 +86,7 @@ class AccountTable(Result):
     """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         replicates = replicate_accounts(records, label)
         accounts = account_frame(records, label)
         by_benchmark = defaultdict(list)

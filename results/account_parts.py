@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Drawing, Record
+from retrograde import FigureResult, Record
 from retrograde.metrics import (
     examples,
-    labels,
+    cell_labels,
     of_benchmarks,
     of_strategies,
     replicate_accounts,
@@ -34,13 +34,13 @@ FACTORS = {
 
 
 @dataclass(frozen=True)
-class AccountParts(Drawing):
+class AccountParts(FigureResult):
     """Interference of every strategy as a product of opposed steps, gradient and path length."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import looks, wrapped
 
-        label = labels(records)
+        label = cell_labels(records)
         frame = replicate_accounts(records, label)
         if frame.empty:
             return None

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Drawing, Record
+from retrograde import Cell, FigureResult, Record
 from retrograde.metrics import (
     Interval,
     Label,
     account_frame,
     examples,
-    labels,
+    cell_labels,
     of_benchmarks,
     of_strategies,
     t_interval,
@@ -29,13 +29,13 @@ BARS = {"slope": "C0", "curvature": "C1", "remainder": "0.55"}
 
 
 @dataclass(frozen=True)
-class AccountStream(Drawing):
+class AccountStream(FigureResult):
     """Change of earlier tasks' losses during each task: slope, curvature and remainder."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import grouped
 
-        label = labels(records)
+        label = cell_labels(records)
         accounts = account_frame(records, label)
         if accounts.empty:
             return None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrograde import Cell, Drawing, Record
-from retrograde.metrics import Label, acc, labels, ordered, t_interval
+from retrograde import Cell, FigureResult, Record
+from retrograde.metrics import Label, acc, cell_labels, ordered, t_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class AccuracyCost(Drawing):
+class AccuracyCost(FigureResult):
     """Final accuracy against the training time of a replicate.
 
     A line joins the strategies, upper bounds excepted, that no other beats in both.
@@ -44,7 +44,7 @@ class AccuracyCost(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import looks
 
-        label = labels(records)
+        label = cell_labels(records)
         places = {
             place: points for place, points in _points(records, label).items() if len(points) > 1
         }
@@ -87,7 +87,7 @@ def _points(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Plac
     """The points of each benchmark and machine; times on different machines are never compared."""
     cells = defaultdict(list)
     for record in ordered(records):
-        if record.status == "done" and record.tests and record.counts["steps"]:
+        if record.status == "done" and record.test_examples and record.counts["steps"]:
             cells[label[record.cell].benchmark, record.machine, record.cell].append(record)
     points = defaultdict(list)
     for (benchmark, machine, cell), replicates in cells.items():

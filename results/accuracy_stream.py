@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Course, Drawing, Record
-from retrograde.metrics import REPLICATE, Label, labels, ordered
+from retrograde import Cell, OnlineAccuracy, FigureResult, Record
+from retrograde.metrics import REPLICATE, Label, cell_labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AccuracyStream(Drawing):
+class AccuracyStream(FigureResult):
     """Accuracy on the first task and on all tasks so far along the stream.
 
     Shows benchmarks that are tested every few steps; a vertical line marks every switch of tasks.
@@ -25,7 +25,7 @@ class AccuracyStream(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks
 
-        label = labels(records)
+        label = cell_labels(records)
         tests = _frame(records, label)
         if tests.empty:
             return None
@@ -57,13 +57,13 @@ def _frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFra
     rows = []
     for record in ordered(records):
         # only benchmarks with `test_every` leave a course
-        if record.status == "done" and record.course:
+        if record.status == "done" and record.online_accuracy:
             replicate = (*label[record.cell], record.seed, record.upper_bound)
-            rows += [(*replicate, *test) for test in _tests(record.course)]
+            rows += [(*replicate, *test) for test in _tests(record.online_accuracy)]
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "quantity", "value"])
 
 
-def _tests(course: Course) -> Iterator[tuple[float, str, float]]:
+def _tests(course: OnlineAccuracy) -> Iterator[tuple[float, str, float]]:
     """Tasks trained, quantity and accuracy at each test; a task in progress is a fraction."""
     steps = [0, *(course.step[end] for end in course.ends)]
     tests = zip(course.task, course.step, course.accuracy, strict=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import Cell, Drawing, Record
-from retrograde.metrics import labels, ordered
+from retrograde import Cell, FigureResult, Record
+from retrograde.metrics import cell_labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ LEGIBLE = 6
 
 
 @dataclass(frozen=True)
-class AccuracyTasks(Drawing):
+class AccuracyTasks(FigureResult):
     """Accuracy on every task after every task of the stream, by benchmark and strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
@@ -28,7 +28,7 @@ class AccuracyTasks(Drawing):
         matrices = _matrices(records)
         if not matrices:
             return None
-        figure, axes = by_benchmark(matrices, labels(records))
+        figure, axes = by_benchmark(matrices, cell_labels(records))
         for cell, axis in axes.items():
             _draw(axis, 100 * matrices[cell])
         shown = [*axes.values()]
@@ -47,7 +47,7 @@ def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
     """
     by_cell = defaultdict(list)
     for record in ordered(records):
-        if record.status == "done" and len(record.tests) > 1:
+        if record.status == "done" and len(record.test_examples) > 1:
             by_cell[record.cell].append(record.R[1:])
     return {cell: np.mean(matrices, axis=0) for cell, matrices in by_cell.items()}
 

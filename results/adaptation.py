@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import WATCHED, Cell, Record, Result
+from retrograde import PROBE_TASKS, Cell, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     INNER,
@@ -18,8 +18,8 @@ from retrograde.metrics import (
     checks_frame,
     competing,
     inner_account_frame,
-    labels,
-    leaders,
+    cell_labels,
+    leading_group,
     t_interval,
 )
 from retrograde.reporting import (
@@ -27,7 +27,7 @@ from retrograde.reporting import (
     Published,
     Section,
     Table,
-    finder,
+    matcher,
     outcomes_of,
     published_numbers,
     row_title,
@@ -38,7 +38,7 @@ SHOWN = (0, 1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
-class Adaptation(Result):
+class Adaptation(TableResult):
     """Loss or accuracy on new tasks after 0, 1, ... inner steps.
 
     Columns of gradient alignment and rows of published numbers stand next to it.
@@ -46,7 +46,7 @@ class Adaptation(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         records = [record for record in records if record.cell.episodic]
-        label = labels(records)
+        label = cell_labels(records)
         by_benchmark = defaultdict(list)
         for record in records:
             by_benchmark[label[record.cell].benchmark].append(record)
@@ -146,7 +146,7 @@ def _published_rows(
     records: Sequence[Record], label: dict[Cell, Label], metric: str, steps: list[int]
 ) -> dict[Key, list[tuple[Entry, ...]]]:
     """The rows of published numbers for each strategy."""
-    published_for = finder(published_numbers())
+    published_for = matcher(published_numbers())
     bounds = {record.cell: record.upper_bound for record in records}
     rows = {}
     for cell, bound in bounds.items():
@@ -172,7 +172,7 @@ def _leading(scores: pd.DataFrame, steps: list[int], metric: str) -> dict[int, s
     leading = {}
     for step in steps:
         competitors = competing(by_strategy(scores[scores.step == step]))
-        leading[step] = leaders(competitors, metric == "accuracy")
+        leading[step] = leading_group(competitors, metric == "accuracy")
     return leading
 
 
@@ -269,7 +269,7 @@ def _long(accounts: pd.DataFrame) -> pd.DataFrame:
     new_names = {name: f"account_{name}" for name in INNER}
     named = accounts.rename(columns=new_names)
     long = named.melt([*REPLICATE, "step"], list(new_names.values()), "metric", "value")
-    return long.assign(half=float("nan"), tasks=WATCHED)
+    return long.assign(half=float("nan"), tasks=PROBE_TASKS)
 
 
 def _published(entry: Published, metric: str, steps: list[int]) -> tuple[Entry, ...]:

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde import Drawing, Record
-from retrograde.metrics import adaptation_frame, labels
+from retrograde import FigureResult, Record
+from retrograde.metrics import adaptation_frame, cell_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class AdaptationCurves(Drawing):
+class AdaptationCurves(FigureResult):
     """Loss and accuracy on new tasks after each inner step."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks
 
-        label = labels(records)
+        label = cell_labels(records)
         frame = adaptation_frame(records, label)
         shown = frame[frame.metric != "cosine"]
         if shown.empty:

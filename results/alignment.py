@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde import CEILING, Cell, Record, Result
+from retrograde import CEILING, Cell, Record, TableResult
 from retrograde.metrics import (
     BySeed,
     Key,
     Label,
     by_strategy,
     examples,
-    labels,
+    cell_labels,
     layer_frame,
     of_benchmarks,
     over_seeds,
@@ -37,11 +37,11 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Alignment(Result):
+class Alignment(TableResult):
     """Cosines between the gradients of tasks at task ends, and the ceilings set by noise."""
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         frame = _frame(records, label)
         by_benchmark = defaultdict(list)
         for record in records:

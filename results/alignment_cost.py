@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Drawing, Record
-from retrograde.metrics import REPLICATE, Within, account_frame, labels, of_benchmarks, within_runs
+from retrograde import FigureResult, Record
+from retrograde.metrics import REPLICATE, Within, account_frame, cell_labels, of_benchmarks, within_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ SIDES = ["arriving", "observed"]
 
 
 @dataclass(frozen=True)
-class AlignmentCost(Drawing):
+class AlignmentCost(FigureResult):
     """Cost of the next task against its gradient's alignment with earlier tasks, each run centred.
 
     Upper bounds are left out.
@@ -31,7 +31,7 @@ class AlignmentCost(Drawing):
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import legend_lines, looks, panels
 
-        label = labels(records)
+        label = cell_labels(records)
         accounts = account_frame(records, label)
         shown = _centred(accounts[~accounts.upper_bound.astype(bool)])
         if shown.empty:

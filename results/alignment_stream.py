@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from retrograde import Drawing, Record
-from retrograde.metrics import alignment_frame, examples, labels
+from retrograde import FigureResult, Record
+from retrograde.metrics import alignment_frame, examples, cell_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,13 +21,13 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class AlignmentStream(Drawing):
+class AlignmentStream(FigureResult):
     """Cosine and conflicts of the next task with those so far, and the ceiling set by noise."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks
 
-        label = labels(records)
+        label = cell_labels(records)
         frame = alignment_frame(records, label).dropna(subset=["value"])
         known = frame[frame.metric.isin(list(QUANTITIES))]
         # streams of one task have a ceiling alone

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import Cell, Drawing, Record
-from retrograde.metrics import examples, labels, ordered
+from retrograde import Cell, FigureResult, Record
+from retrograde.metrics import examples, cell_labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ LEGIBLE = 6
 
 
 @dataclass(frozen=True)
-class AlignmentTasks(Drawing):
+class AlignmentTasks(FigureResult):
     """Cosines between the gradients of every two tasks at the end of the stream."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
@@ -29,7 +29,7 @@ class AlignmentTasks(Drawing):
         if not matrices:
             return None
         largest = _largest(matrices.values())
-        figure, axes = by_benchmark(matrices, labels(records))
+        figure, axes = by_benchmark(matrices, cell_labels(records))
         for cell, axis in axes.items():
             _draw(axis, matrices[cell], largest)
         shown = [*axes.values()]

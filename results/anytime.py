@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, Result
+from retrograde import Cell, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     METRICS,
     Label,
     by_strategy,
     interval_frame,
-    labels,
+    cell_labels,
     ordered,
     score_frame,
 )
@@ -23,21 +23,21 @@ from retrograde.reporting import (
     Section,
     Table,
     done_of,
-    entries,
+    score_cells,
     outcomes_of,
     row_title,
 )
 
 
 @dataclass(frozen=True)
-class Anytime(Result):
+class Anytime(TableResult):
     """Accuracy at any time, its worst case, and the drop after a switch of tasks and its recovery.
 
     Shows benchmarks that are tested every few steps; bold as in scores.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         by_benchmark = defaultdict(list)
         watched = []
         for record in ordered(records):
@@ -70,7 +70,7 @@ def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, L
         scores = frame[frame.metric == metric.name]
         # a benchmark with few tests lacks some metrics
         if not scores.empty:
-            columns[metric.name] = entries(by_strategy(scores), metric.higher_is_better, done)
+            columns[metric.name] = score_cells(by_strategy(scores), metric.higher_is_better, done)
     rows = []
     for strategy, n in outcomes_of(records, label).items():
         numbers = [column.get(strategy, NOTHING) for column in columns.values()]

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, Result
-from retrograde.metrics import BOLD, Label, by_strategy, interval_frame, labels, ordered
+from retrograde import Cell, Record, TableResult
+from retrograde.metrics import BOLD, Label, by_strategy, interval_frame, cell_labels, ordered
 from retrograde.reporting import (
     NOTHING,
     Entry,
     Section,
     Table,
     done_of,
-    entries,
+    score_cells,
     outcomes_of,
     row_title,
 )
@@ -23,14 +23,14 @@ COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes"
 
 
 @dataclass(frozen=True)
-class ClassSequence(Result):
+class ClassSequence(TableResult):
     """Accuracy on the classes seen so far after 10, 50, ... of them.
 
     Each test example counts the same; bold as in scores.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         own = [record for record in ordered(records) if _in_sequence(record)]
         by_benchmark = defaultdict(list)
         for record in own:
@@ -62,7 +62,7 @@ def _in_sequence(record: Record) -> bool:
     if not isinstance(after, list) or settings.get("scenario") != "class":
         return False
     # replicates that failed have no tests
-    return len(record.tests) in (0, len(after))
+    return len(record.test_examples) in (0, len(after))
 
 
 def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
     seen = []
     # the first row of counts is from before training
     for tasks, (classes, right) in enumerate(zip(after, record.correct[1:], strict=True), 1):
-        seen.append((classes, sum(right[:tasks]), sum(record.tests[:tasks])))
+        seen.append((classes, sum(right[:tasks]), sum(record.test_examples[:tasks])))
     return seen
 
 
@@ -93,7 +93,7 @@ def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, L
         classes = int(after)
         scores = by_strategy(frame[frame.classes == classes])
         title = f"{classes} class{'es' * (classes > 1)}"
-        columns[title] = entries(scores, higher_is_better=True, done=done)
+        columns[title] = score_cells(scores, higher_is_better=True, done=done)
     rows = []
     for strategy, n in outcomes_of(records, label).items():
         numbers = [column.get(strategy, NOTHING) for column in columns.values()]

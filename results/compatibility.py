@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, Result
-from retrograde.metrics import BySeed, Label, labels, ordered, over_seeds
-from retrograde.reporting import Entry, Section, Table, outcomes, percent
+from retrograde import Cell, Record, TableResult
+from retrograde.metrics import BySeed, Label, cell_labels, ordered, over_seeds
+from retrograde.reporting import Entry, Section, Table, outcomes, format_percent
 
 COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 
 
 @dataclass(frozen=True)
-class Compatibility(Result):
+class Compatibility(TableResult):
     """Outcome of every strategy whose settings name a class of another library.
 
     A class that ran has its accuracy, any other the exception that it raised.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         by_cell = defaultdict(list)
         for record in ordered(records):
             if "class" in record.cell.strategy.settings:
@@ -80,7 +80,7 @@ def _row(cell: Cell, label: Label, replicates: Sequence[Record]) -> tuple[Entry,
     texts = (
         *_names(cell, label),
         _outcome(replicates),
-        percent(_accuracies(replicates)),
+        format_percent(_accuracies(replicates)),
         _why(replicates),
     )
     return tuple(map(Entry, texts))

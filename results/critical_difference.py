@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import Drawing, Record
+from retrograde import FigureResult, Record
 from retrograde.metrics import (
     Ranking,
-    contests,
+    competitions,
     end_frame,
-    labels,
-    names,
+    cell_labels,
+    display_names,
     rank_strategies,
     streams,
     tied_groups,
@@ -27,15 +27,15 @@ LINE = 0.3
 
 
 @dataclass(frozen=True)
-class CriticalDifference(Drawing):
+class CriticalDifference(FigureResult):
     """Average ranks on an axis; a bar joins strategies closer than the critical difference."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         own = streams(records)
-        label = labels(own)
+        label = cell_labels(own)
         frame = end_frame(own, label)
         accuracy = frame[frame.metric == "ACC"]
-        board = rank_strategies(contests(accuracy, names(label.values())))
+        board = rank_strategies(competitions(accuracy, display_names(label.values())))
         return _drawn(board) if board.tested else None
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from retrograde import Cell, Drawing, Fit, Record
-from retrograde.metrics import Label, labels, ordered
+from retrograde import Cell, FigureResult, Fit, Record
+from retrograde.metrics import Label, cell_labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,11 +17,11 @@ WIDE = 4
 
 
 @dataclass(frozen=True)
-class Fits(Drawing):
+class Fits(FigureResult):
     """Predictions on the first test task of seed 0, before and after adapting, by strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        label = labels(records)
+        label = cell_labels(records)
         fits = _first_fits(records, label)
         if not fits:
             return None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Drawing, Record
-from retrograde.metrics import BySeed, Key, by_strategy, labels, over_seeds, score_frame, t_interval
+from retrograde import FigureResult, Record
+from retrograde.metrics import BySeed, Key, by_strategy, cell_labels, over_seeds, score_frame, t_interval
 from retrograde.reporting import row_title
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ METRICS = {"ACC": "ACC %", "forgetting": "forgetting %"}
 
 
 @dataclass(frozen=True)
-class Forgetting(Drawing):
+class Forgetting(FigureResult):
     """Final accuracy and forgetting of every strategy: mean over replicates, 95 % t-interval."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import looks, wrapped
 
-        label = labels(records)
+        label = cell_labels(records)
         frame = score_frame(records, label)
         benchmarks = sorted(set(frame[frame.metric == "forgetting"].benchmark))
         if not benchmarks:

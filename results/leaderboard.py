@@ -8,18 +8,18 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Record, Result
+from retrograde import Cell, Record, TableResult
 from retrograde.metrics import (
     ALPHA,
-    FEWEST,
-    Contests,
+    MIN_SEEDS,
+    Competitions,
     Label,
     Ranking,
     Tally,
-    contests,
+    competitions,
     end_frame,
-    labels,
-    names,
+    cell_labels,
+    display_names,
     ordered,
     rank_strategies,
     streams,
@@ -74,17 +74,17 @@ Done = Mapping[tuple[str, bool], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
-class Leaderboard(Result):
+class Leaderboard(TableResult):
     """Average rank, mean ACC and forgetting, wins, ties and losses over the streams of a store."""
 
     order: ClassVar[int] = 0
 
     def table(self, records: Sequence[Record]) -> Table:
         own = streams(records)
-        label = labels(own)
-        called = names(label.values())
+        label = cell_labels(own)
+        called = display_names(label.values())
         frame = _named(end_frame(own, label), called)
-        rivals = contests(frame[frame.metric == "ACC"], called)
+        rivals = competitions(frame[frame.metric == "ACC"], called)
         board = rank_strategies(rivals)
         total = len({cell_label.benchmark for cell_label in label.values()})
         lines = _lines(frame, _done(own, label, called), rivals, board)
@@ -124,7 +124,7 @@ _COLUMNS = (
     "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the "
     "benchmarks of the ranking. Win / tie / loss: rivals, counted on every benchmark where both "
     "compete, that have less ACC, are not told apart, have more (paired t-test, p < 0.05 after "
-    f"Holm's correction over all pairs of the benchmark; below {FEWEST} replicates nothing is "
+    f"Holm's correction over all pairs of the benchmark; below {MIN_SEEDS} replicates nothing is "
     "said). Bold: the best average rank and what is closer to it than the critical difference, "
     "where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
 )
@@ -179,7 +179,7 @@ def _leading(board: Ranking) -> set[str]:
     return near if len(near) < len(average) else set()
 
 
-def _lines(frame: pd.DataFrame, done: Done, rivals: Contests, board: Ranking) -> list[Line]:
+def _lines(frame: pd.DataFrame, done: Done, rivals: Competitions, board: Ranking) -> list[Line]:
     """The lines of ranked strategies by rank, then of others by name, then of upper bounds."""
     average = board.average
     tally = tallies(rivals)
@@ -218,7 +218,7 @@ def _is_compared(name: str, bound: bool, counts: Mapping[str, int], board: Ranki
     return all(counts.get(benchmark, 0) for benchmark in board.benchmarks)
 
 
-def _present(name: str, bound: bool, counts: Mapping[str, int], rivals: Contests) -> int:
+def _present(name: str, bound: bool, counts: Mapping[str, int], rivals: Competitions) -> int:
     """The number of benchmarks on which a strategy competes, or an upper bound has a replicate."""
     if bound:
         return sum(n > 0 for n in counts.values())

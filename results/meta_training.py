@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde import Drawing, Record
-from retrograde.metrics import checks_frame, labels
+from retrograde import FigureResult, Record
+from retrograde.metrics import checks_frame, cell_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,13 +19,13 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class MetaTraining(Drawing):
+class MetaTraining(FigureResult):
     """Loss, accuracy and support-query cosine on new tasks against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks
 
-        label = labels(records)
+        label = cell_labels(records)
         frame = checks_frame(records, label)
         if frame.empty:
             return None

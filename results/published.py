@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde import Cell, Record, Result, parse
+from retrograde import Cell, Record, TableResult, parse
 from retrograde.metrics import (
     LEVEL,
     Interval,
     Label,
     adaptation_frame,
     difference,
-    labels,
+    cell_labels,
     score_frame,
     t_interval,
 )
@@ -27,7 +27,7 @@ from retrograde.reporting import (
     Published,
     Section,
     Table,
-    finder,
+    matcher,
     fits,
     is_loss,
     outcomes,
@@ -160,7 +160,7 @@ def _follows(cell: Cell, entry: Published) -> bool:
 
 
 @dataclass(frozen=True)
-class AgainstPublished(Result):
+class AgainstPublished(TableResult):
     """Published numbers next to ours: reproduced, different, or undecided.
 
     A row is informative if no baseline would pass as well.
@@ -168,7 +168,7 @@ class AgainstPublished(Result):
 
     def table(self, records: Sequence[Record]) -> Table:
         pairs = sorted(
-            _pairs(records, labels(records)),
+            _pairs(records, cell_labels(records)),
             key=lambda pair: (pair.label.benchmark, pair.upper_bound, pair.label),
         )
         by_benchmark = defaultdict(list)
@@ -238,7 +238,7 @@ def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[B
     for record in records:
         by_cell[record.cell].append(record)
     entries = published_numbers()
-    published_for = finder(entries)
+    published_for = matcher(entries)
     matches = {cell: published_for(cell) for cell in by_cell}
     # most stores have no published number, and need no scores
     measured = _measured(records, label) if any(matches.values()) else {}

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde import Cell, Record, Result
+from retrograde import Cell, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     VERSIONS,
@@ -16,7 +16,7 @@ from retrograde.metrics import (
     Metric,
     by_strategy,
     interval_frame,
-    labels,
+    cell_labels,
     metrics,
     score_frame,
 )
@@ -27,8 +27,8 @@ from retrograde.reporting import (
     Section,
     Table,
     done_of,
-    entries,
-    finder,
+    score_cells,
+    matcher,
     notes_on_knowledge,
     outcomes_of,
     published_numbers,
@@ -37,7 +37,7 @@ from retrograde.reporting import (
 
 
 @dataclass(frozen=True)
-class Scores(Result):
+class Scores(TableResult):
     """Mean and 95 % interval of each metric over replicates.
 
     Bold: the best mean and every strategy not significantly different from it, if any differs.
@@ -52,7 +52,7 @@ class Scores(Result):
     convention: str = "own"
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         scored = metrics(self.convention)
         frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
@@ -60,7 +60,7 @@ class Scores(Result):
             # episodes have a table of their own, adaptation
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        published_for = finder(published_numbers())
+        published_for = matcher(published_numbers())
         frames = dict(iter(frame.groupby("benchmark")))
         sections = []
         for name in sorted(by_benchmark):
@@ -125,7 +125,7 @@ def _columns(
     for metric in scored:
         if metric.name in of_metric:
             values = by_strategy(of_metric[metric.name])
-            columns[metric.name] = entries(values, metric.higher_is_better, done)
+            columns[metric.name] = score_cells(values, metric.higher_is_better, done)
     return columns
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from retrograde import Record, Result
+from retrograde import Record, TableResult
 from retrograde.metrics import (
     ALPHA,
-    ENDS,
-    FEWEST,
+    END_METRICS,
+    MIN_SEEDS,
     BySeed,
     Interval,
     Key,
@@ -23,15 +23,15 @@ from retrograde.metrics import (
     by_strategy,
     competing,
     end_frame,
-    labels,
+    cell_labels,
     least_p,
     over_seeds,
     p_text,
     sign_flip_p,
     t_intervals,
-    whole,
+    complete_runs,
 )
-from retrograde.reporting import Entry, Section, Table, number, row_title
+from retrograde.reporting import Entry, Section, Table, format_score, row_title
 
 MANY = 20
 """Largest number of rivals with every pair in the CSV; above it, each against the best."""
@@ -106,11 +106,11 @@ class Contest(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Significance(Result):
+class Significance(TableResult):
     """Each strategy against the best: paired difference and interval, t-test, sign-flip test."""
 
     def table(self, records: Sequence[Record]) -> Table:
-        frame = end_frame(records, labels(records))
+        frame = end_frame(records, cell_labels(records))
         sections = []
         rows = []
         most = 0
@@ -128,7 +128,7 @@ class Significance(Result):
 def _contests(frame: pd.DataFrame) -> Iterator[tuple[str, str, Contest]]:
     """The contest for each metric on each benchmark that has it."""
     for benchmark, group in frame.groupby("benchmark", sort=True):
-        for metric, higher_is_better in ENDS.items():
+        for metric, higher_is_better in END_METRICS.items():
             scores = group[group.metric == metric]
             if not scores.empty:
                 competitors = competing(by_strategy(scores))
@@ -146,7 +146,7 @@ _TESTS = (
     "accuracy or loss after a strategy's last inner step."
 )
 _VERDICT = (
-    f"Verdict: worse where p (Holm) < 0.05, else tied; below {FEWEST} replicates nothing is said. "
+    f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is said. "
     "Tied means not told apart, which is not the same as equal. Upper bounds are not here. The "
     f"CSV has every pair (above {MANY} strategies each against the best) and, for the eye, the "
     "percentile bootstrap interval of the difference, too narrow with few replicates."
@@ -155,7 +155,7 @@ _CUT = f"Of more than {SHOWN} strategies the best {SHOWN} have a row here, and t
 
 
 def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
-    rivals = whole(values)
+    rivals = complete_runs(values)
     means = {key: over_seeds(of_rival).mean for key, of_rival in rivals.items()}
     sign = -1 if higher_is_better else 1
     order = sorted(rivals, key=lambda key: (sign * means[key], key))
@@ -217,7 +217,7 @@ def _section(heading: str, contest: Contest, metric: str) -> Section:
     (best, mean), *_ = contest.means.items()
     n = str(contest.replicates)
     none = ["–"] * 5
-    rows = [_words(row_title(best), number(mean, metric), *none, n, "best mean")]
+    rows = [_words(row_title(best), format_score(mean, metric), *none, n, "best mean")]
     shown = contest.against_best[: SHOWN - 1]
     rows += [_row(rival, contest.means[rival.strategy], metric) for rival in shown]
     for key, done in contest.left_out.items():
@@ -232,15 +232,15 @@ def _words(*texts: str) -> tuple[Entry, ...]:
 
 def _row(comparison: Comparison, mean: float, metric: str) -> tuple[Entry, ...]:
     difference, low, _, n = comparison.difference
-    signed = number(difference, metric, "+") if n else "–"
-    half = "" if np.isnan(low) else f" ± {number(difference - low, metric)}"
+    signed = format_score(difference, metric, "+") if n else "–"
+    half = "" if np.isnan(low) else f" ± {format_score(difference - low, metric)}"
     return _words(
         row_title(comparison.strategy),
-        number(mean, metric),
+        format_score(mean, metric),
         signed + half,
         *map(p_text, _p_values(comparison)),
         str(n),
-        comparison.verdict(ENDS[metric]),
+        comparison.verdict(END_METRICS[metric]),
     )
 
 
@@ -262,5 +262,5 @@ def _tidy(benchmark: str, metric: str, comparison: Comparison) -> tuple[object, 
         high,
         *comparison.bootstrap,
         *_p_values(comparison),
-        comparison.verdict(ENDS[metric]),
+        comparison.verdict(END_METRICS[metric]),
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde import Record, Result
-from retrograde.metrics import Label, labels, ordered
+from retrograde import Record, TableResult
+from retrograde.metrics import Label, cell_labels, ordered
 from retrograde.reporting import Entry, Section, Table, row_title
 
 SHOWN = 20
@@ -28,17 +28,17 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tasks(Result):
+class Tasks(TableResult):
     """Accuracy on each task at the end of the stream.
 
     The CSV has it after every task since it was trained: the lower half of the matrix R.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
-        label = labels(records)
+        label = cell_labels(records)
         by_cell = defaultdict(list)
         for record in ordered(records):
-            if record.status == "done" and record.tests:
+            if record.status == "done" and record.test_examples:
                 by_cell[record.cell].append(record)
         by_benchmark = defaultdict(list)
         for cell, replicates in by_cell.items():

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Record, Result
-from retrograde.metrics import Label, labels, ordered
+from retrograde import Record, TableResult
+from retrograde.metrics import Label, cell_labels, ordered
 from retrograde.reporting import Entry, Section, Table
 
 PLACE = ["benchmark", "machine"]
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class Timing(Result):
+class Timing(TableResult):
     """Training time per step and example, evaluation, compilation and memory.
 
     Times on different machines are never compared.
@@ -73,7 +73,7 @@ _NOTE = (
 
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
-    label = labels(records)
+    label = cell_labels(records)
     rows = [_row(record, label[record.cell]) for record in ordered(records) if _trained(record)]
     # the ratio is of means over replicates
     measured = [name for name in FIGURES if name != "step_ratio"]

@@ -17,9 +17,9 @@ from avalanche.training.templates.base import BaseTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from retrograde import Terms, UserError, nearest
+from retrograde import StreamInfo, UserError, nearest
 
-from ._avalanche_models import WRAPPED, Parted, Told
+from ._avalanche_models import WRAPPED, Parted, TaskGiven
 
 OURS = {
     "model", "feature_extractor", "classifier", "slda_model", "num_classes", "n_classes",
@@ -74,7 +74,7 @@ def _listed_name(strategy: type, counts: Mapping[str, int]) -> str:
 
 
 def build(
-    name: str, arguments: Mapping[str, Any], lr: float, terms: Terms, model: nn.Module
+    name: str, arguments: Mapping[str, Any], lr: float, terms: StreamInfo, model: nn.Module
 ) -> Any:
     """Build the strategy of a given name around a model.
 
@@ -113,17 +113,17 @@ def _constructed(chosen: Any, settled: Mapping[str, Any], ours: Mapping[str, Any
     return chosen(**settled)
 
 
-def _whole(name: str, parted: Parted, terms: Terms) -> nn.Module:
+def _whole(name: str, parted: Parted, terms: StreamInfo) -> nn.Module:
     """The model in the form that a strategy needs; task-aware in the task-incremental scenario."""
     if name in WRAPPED:
         wrapped: nn.Module = WRAPPED[name](parted)
         return wrapped
     if terms.scenario == "task":
-        return Told(parted, torch.from_numpy(terms.units))
+        return TaskGiven(parted, torch.from_numpy(terms.units))
     return parted
 
 
-def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str, Any]:
+def _ours(parted: Parted, model: nn.Module, lr: float, terms: StreamInfo) -> dict[str, Any]:
     """The arguments that the bridge gives, under each name that Avalanche has for them."""
     outputs = terms.units.shape[1]
     optimizer = OPTIMIZERS[terms.optimizer]
@@ -136,7 +136,7 @@ def _ours(parted: Parted, model: nn.Module, lr: float, terms: Terms) -> dict[str
         "slda_model": parted.feature_extractor,
         "num_classes": outputs,
         "n_classes": outputs,
-        "train_mb_size": terms.batch,
+        "train_mb_size": terms.batch_size,
         "train_epochs": terms.epochs,
         "eval_mb_size": 1000,
         "device": next(model.parameters()).device,

@@ -55,7 +55,7 @@ class Parted(nn.Module, BaseModel):  # type: ignore[misc]
         return self.feature_extractor(x)
 
 
-class Told(MultiTaskModule):  # type: ignore[misc]
+class TaskGiven(MultiTaskModule):  # type: ignore[misc]
     """A task-aware model: it masks the output units of all tasks but the one that is given.
 
     Args:

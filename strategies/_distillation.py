@@ -7,13 +7,13 @@ from torch import Tensor
 from retrograde import Batch, Net, Params, mean
 
 
-def blank(net: Net, params: Params, memory: int) -> Float[Tensor, "slot unit"]:
+def empty_logits(net: Net, params: Params, memory: int) -> Float[Tensor, "slot unit"]:
     """Zeros for the logits of `memory` examples, with the dtype and device of the parameters."""
     like = next(iter(params.values()))
     return like.new_zeros(memory, net.outputs)
 
 
-def written(
+def store_at(
     kept: Float[Tensor, "slot unit"],
     slot: Int64[Tensor, " row"],
     outputs: Float[Tensor, "row unit"],
@@ -40,7 +40,7 @@ def squared_gap(
     return mean(gaps, weight)
 
 
-def met(before: Float[Tensor, " unit"], batch: Batch) -> Float[Tensor, " unit"]:
+def seen_classes(before: Float[Tensor, " unit"], batch: Batch) -> Float[Tensor, " unit"]:
     """1 for every output unit seen before or in the batch (padding aside), else 0."""
     units = torch.arange(len(before), device=batch.y.device)
     labels = batch.y[:, None] == units
@@ -48,7 +48,7 @@ def met(before: Float[Tensor, " unit"], batch: Batch) -> Float[Tensor, " unit"]:
     return torch.maximum(before, in_batch)
 
 
-def taught_among(
+def distillation_loss(
     groups: Float[Tensor, "group unit"],
     logits: Float[Tensor, "row unit"],
     wanted: Float[Tensor, "row unit"],

@@ -11,7 +11,7 @@ WEIGHT = f"{HEAD}.weight"
 BIAS = f"{HEAD}.bias"
 
 
-def blank(params: Params, y: Int64[Tensor, " row"] | None = None) -> Params:
+def reset_head(params: Params, y: Int64[Tensor, " row"] | None = None) -> Params:
     """Set the head's rows of the classes `y` to zero; None: all rows."""
     weight, bias = linear(params)
     keep = torch.zeros_like(bias) if y is None else 1 - _one_hot(y, bias).amax(0)
@@ -32,7 +32,7 @@ def linear(params: Params) -> tuple[Float[Tensor, "unit feature"], Float[Tensor,
     return params[WEIGHT], params[BIAS]
 
 
-def taught(
+def head_after_steps(
     params: Params,
     seen: Float[Tensor, "row feature"],
     y: Int64[Tensor, " row"],

@@ -5,7 +5,7 @@ import torch
 from retrograde import Params, State
 
 
-def pull(params: Params, anchor: Params, importance: Params, strength: float) -> Params:
+def penalty_gradient(params: Params, anchor: Params, importance: Params, strength: float) -> Params:
     """The gradient of strength times the sum of importance * (parameter - anchor)²."""
     return {
         name: 2 * strength * importance[name] * (value - anchor[name])
@@ -13,19 +13,19 @@ def pull(params: Params, anchor: Params, importance: Params, strength: float) ->
     }
 
 
-def held(state: State, strength: float) -> Params:
+def state_penalty_gradient(state: State, strength: float) -> Params:
     """The gradient of the penalty given by the `anchor` and `importance` of a state."""
     anchor = unpacked(state.extra, "anchor")
     importance = unpacked(state.extra, "importance")
-    return pull(state.params, anchor, importance, strength)
+    return penalty_gradient(state.params, anchor, importance, strength)
 
 
-def free(params: Params) -> Params:
+def no_penalty(params: Params) -> Params:
     """The `anchor` and `importance` of a state before any task: the penalty is 0."""
-    return packed(anchor=params, importance=nothing(params))
+    return packed(anchor=params, importance=zeros_like(params))
 
 
-def nothing(params: Params) -> Params:
+def zeros_like(params: Params) -> Params:
     """Zeros in the shapes of the parameters."""
     return {name: torch.zeros_like(value) for name, value in params.items()}
 

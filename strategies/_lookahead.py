@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 
 from retrograde import (
     POLICIES,
-    Arrival,
+    StepData,
     Batch,
     Bound,
     Count,
@@ -21,7 +21,7 @@ from retrograde import (
     Policy,
     Rate,
     Strategy,
-    Weighing,
+    TaskWeighting,
     clipped,
 )
 
@@ -39,48 +39,48 @@ class LookAhead(Strategy):
     released code of La-MAML.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples replayed per step
+    buffer_size: Count = 200  # examples kept
+    replay_batch: Count = 10  # examples replayed per step
     policy: Policy = "reservoir"
-    rate: Rate = 0.1  # of the inner steps; the initial value where rates are learned
-    chunk: Count = 1  # incoming examples per inner step
+    inner_lr: Rate = 0.1  # of the inner steps; the initial value where rates are learned
+    inner_batch: Count = 1  # incoming examples per inner step
     # True: the inner gradients are constants, as in the paper's experiments on MNIST.
     first_order: bool = True
     # True: the meta-loss is the mean of the losses after each inner step; else the last of them.
     trajectory: bool = True
     # True: inner steps take a rate below 0 as 0, as in the released code for MNIST.
-    floor: bool = False
+    nonnegative_lr: bool = False
     clip: Bound = 2.0  # the largest norm of a meta-gradient, of parameters and of rates
 
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.replay_batch)
 
     def rates(self, params: Params) -> Params:
         """The initial rates."""
-        return {name: torch.full_like(value, self.rate) for name, value in params.items()}
+        return {name: torch.full_like(value, self.inner_lr) for name, value in params.items()}
 
     def meta_loss(
-        self, net: Net, params: Params, rates: Params, arrival: Arrival
+        self, net: Net, params: Params, rates: Params, data: StepData
     ) -> Float[Tensor, ""]:
         """The loss on incoming and replayed examples after the inner steps.
 
         With `trajectory`, it is the mean of the losses after each inner step.
         """
-        if self.floor:
+        if self.nonnegative_lr:
             rates = {name: relu(rate) for name, rate in rates.items()}
         losses: list[Tensor] = []
         real: list[Tensor] = []
-        for support in _chunks(arrival.new, self.chunk):
+        for support in _chunks(data.incoming, self.inner_batch):
             gradient = self.inner_gradient(net, params, support)
             params = {name: value - rates[name] * gradient[name] for name, value in params.items()}
             if self.trajectory:
-                losses.append(net.loss(params, arrival.with_memory))
+                losses.append(net.loss(params, data.combined))
                 # 0 if the inner step took padding alone.
                 real.append(support.weight.amax())
         if not self.trajectory:
-            return net.loss(params, arrival.with_memory)
+            return net.loss(params, data.combined)
         counts = torch.stack(real)
         total = (torch.stack(losses) * counts).sum()
         return total / counts.sum().clamp(min=1)
@@ -90,18 +90,18 @@ class LookAhead(Strategy):
         return net.grad(params, support, constant=self.first_order)
 
     def meta_gradient(
-        self, net: Net, params: Params, rates: Params, arrival: Arrival
+        self, net: Net, params: Params, rates: Params, data: StepData
     ) -> tuple[Params, Params]:
         """The gradients of the meta-loss by parameters and by rates, each clipped by norm."""
 
         def loss(params: Params, rates: Params) -> Tensor:
-            return self.meta_loss(net, params, rates, arrival)
+            return self.meta_loss(net, params, rates, data)
 
         of_params, of_rates = grad(loss, argnums=(0, 1))(params, rates)
         return clipped(of_params, self.clip), clipped(of_rates, self.clip)
 
 
-def followed(params: Params, rates: Params, gradient: Params) -> Params:
+def step_at_rates(params: Params, rates: Params, gradient: Params) -> Params:
     """The parameters after a step at learned rates; a rate below 0 counts as 0."""
     return {name: value - relu(rates[name]) * gradient[name] for name, value in params.items()}
 

@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from retrograde import Batch, Net, Params, UserError, added
 
-from ._importance import nothing
+from ._importance import zeros_like
 
 PIECE = 2**20
 """The most numbers of per-example gradients held at once."""
@@ -56,8 +56,8 @@ def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: 
         along: the directions of a piece; it is given outputs in which other tasks' are masked.
         power: the power of the absolute gradient.
     """
-    net = net.evaluating()
-    total = nothing(params)
+    net = net.in_eval_mode()
+    total = zeros_like(params)
     layered = _layered(net, params)
     powers = _of_layers if layered else _of_any
     size = ROWS if layered else _rows_held(params)
@@ -80,7 +80,7 @@ def _of_any(
 
     def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
         pulled = vjp(lambda params: net.logits(params, x[None])[0], params)[1]
-        total = nothing(params)
+        total = zeros_like(params)
         for direction in directions:
             (gradient,) = pulled(direction)
             total = {name: value + _raised(gradient[name], power) for name, value in total.items()}
@@ -127,8 +127,8 @@ def _of_layers(
     batch = examples.at(rows)
     outputs, passed = _forward(net, params, batch.x)
     first = next(name for name, layer, _ in passed if isinstance(layer, nn.Linear))
-    back = along(net.of_tasks(outputs, batch.task), rows)
-    found = nothing(params)
+    back = along(net.mask_tasks(outputs, batch.task), rows)
+    found = zeros_like(params)
     for name, layer, x in reversed(passed):
         if isinstance(layer, nn.ReLU):
             back = back * (x > 0)

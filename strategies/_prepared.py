@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde import INNER, Arrival, Lesson, Net, Params, Rate, State, Strategy, of_head
+from retrograde import INNER, StepData, PretrainingEpisode, Net, Params, Rate, State, Strategy, of_head
 
-from ._head import blank
+from ._head import reset_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,29 +31,29 @@ class Prepared(Strategy):
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # along the stream
     lr: Rate = 0.001  # along the stream
     meta_lr: Rate = 0.001  # before it
-    moves: Literal["head", "all"] = "head"  # the parameters that the stream changes
+    trainable: Literal["head", "all"] = "head"  # the parameters that the stream changes
 
     @abstractmethod
-    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Float[Tensor, ""]:
+    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Float[Tensor, ""]:
         """The pretraining loss of one lesson, after any reset."""
 
-    def prepare(self, net: Net, state: State, lesson: Lesson) -> State:
-        params = blank(state.params, lesson.trajectory.y) if self.resets else state.params
-        gradient = grad(lambda params: self.lesson_loss(net, params, lesson))(params)
+    def pretrain_step(self, net: Net, state: State, episode: PretrainingEpisode) -> State:
+        params = reset_head(state.params, episode.trajectory.y) if self.resets else state.params
+        gradient = grad(lambda params: self.pretraining_loss(net, params, episode))(params)
         # The reset is kept: the outer step starts from the parameters after it.
-        return net.descend(state.replace(params=params), gradient, self.meta_lr)
+        return net.update(state.replace(params=params), gradient, self.meta_lr)
 
-    def begin(self, net: Net, state: State) -> State:
-        params = blank(state.params)
+    def after_pretraining(self, net: Net, state: State) -> State:
+        params = reset_head(state.params)
         slots = INNER[self.optimizer].init(params)
         return state.replace(params=params, slots=slots)
 
     def learns(self, name: str) -> bool:
         """True if the stream changes the parameter of that name."""
-        return self.moves == "all" or of_head(name)
+        return self.trainable == "all" or of_head(name)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        moved = net.grad_of(state.params, arrival.new, self.learns)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        moved = net.grad_of(state.params, data.incoming, self.learns)
         still = {
             name: torch.zeros_like(value)
             for name, value in state.params.items()

@@ -8,7 +8,7 @@ ROUNDS = 3
 """Rounds for each entry; one more is added."""
 
 
-def smallest(
+def solve_qp(
     matrix: Float[Tensor, "n n"], slope: Float[Tensor, " n"], bound: float
 ) -> Float[Tensor, " n"]:
     """The v >= bound that minimises v'(matrix)v / 2 + slope'v.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import POLICIES, Count, Memory, Policy, Strategy, Weighing
+from retrograde import POLICIES, Count, Memory, Policy, Strategy, TaskWeighting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +13,11 @@ class Replay(Strategy):
     A subclass promises that its `step` weighs incoming and replayed examples as the benchmark asks.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples drawn per step
+    buffer_size: Count = 200  # examples kept
+    replay_batch: Count = 10  # examples drawn per step
     policy: Policy = "reservoir"
 
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.replay_batch)

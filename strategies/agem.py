@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from retrograde import Arrival, Batch, Count, Net, Params, Policy, Rate, State, Weighing, dot
+from retrograde import StepData, Batch, Count, Net, Params, Policy, Rate, State, TaskWeighting, dot
 
 from ._replay import Replay
 
@@ -20,23 +20,23 @@ class AGEM(Replay):
     """
 
     # The reference gradient constrains the step and is no loss.
-    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
 
     lr: Rate = 0.1
-    draw: Count = 128  # examples drawn per step; those of earlier tasks count
+    replay_batch: Count = 128  # examples drawn per step; those of earlier tasks count
     policy: Policy = "ring"
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        old = arrival.old
-        earlier = old.task < arrival.new.task.max()
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        old = data.replayed
+        earlier = old.task < data.incoming.task.max()
         # Examples of the current task are drawn too, and count as padding here.
         past = old._replace(weight=old.weight * earlier)
         reference = net.grad(state.params, past)
-        gradient = net.grad(state.params, arrival.new)
-        return net.descend(state, projected(gradient, reference), self.lr)
+        gradient = net.grad(state.params, data.incoming)
+        return net.update(state, projected(gradient, reference), self.lr)
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        return arrival.new  # the drawn examples only constrain the step
+    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
+        return data.incoming  # the drawn examples only constrain the step
 
 
 def projected(gradient: Params, reference: Params) -> Params:

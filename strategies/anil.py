@@ -14,11 +14,11 @@ class ANIL(MetaStrategy):
     This holds in meta-training and at test.
     """
 
-    steps: Steps = 1  # inner steps while meta-training
+    inner_steps: Steps = 1  # inner steps while meta-training
     first_order: bool = False
     head: str = "head"  # the module whose parameters are adapted
 
-    def learned(self, net: Net, params: Params) -> Params:
+    def meta_params(self, net: Net, params: Params) -> Params:
         if not any(self._adapts(name) for name in params):
             modules = sorted({name.rpartition(".")[0] for name in params})
             raise UserError(
@@ -30,12 +30,12 @@ class ANIL(MetaStrategy):
     def _adapts(self, name: str) -> bool:
         return name.startswith(f"{self.head}.")
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
-        after = self.descended(fast, gradient)
+        after = self.inner_update(fast, gradient)
         head = {name: value for name, value in after.params.items() if self._adapts(name)}
         return after.replace(params=fast.params | head)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapted(net, learned, episode.support, self.steps)
+        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde import Batch, Lesson, Net, Params, Rate, UserError, sgd
+from retrograde import Batch, PretrainingEpisode, Net, Params, Rate, UserError, sgd
 
 from ._prepared import Prepared
 
@@ -22,7 +22,7 @@ class ANML(Prepared):
     the trajectory itself and on the examples rehearsed.
     """
 
-    tried_on: ClassVar[str] = "gated-mlp-16"
+    contract_model: ClassVar[str] = "gated-mlp-16"
 
     inner_lr: Rate = 0.1  # of the steps in a lesson
     # True: the inner steps are constants to the outer gradient, as in the released code.
@@ -31,18 +31,18 @@ class ANML(Prepared):
     def learns(self, name: str) -> bool:
         return super().learns(name) and _not_of_gate(name)
 
-    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
         if not any(name.startswith(GATE) for name in params):
             raise UserError(
                 "ANML learns a gate, and the model has none. Give a gated one, such as "
                 "model=gated-plainconv-32."
             )
-        trajectory = lesson.trajectory
+        trajectory = episode.trajectory
         fast = params
         for step in range(len(trajectory.y)):
             example = trajectory.at(slice(step, step + 1))
             fast = self._inner_step(net, fast, example)
-        judged = trajectory.beside(lesson.rehearsed)
+        judged = trajectory.concat(episode.remember_set)
         return net.loss(fast, judged)
 
     def _inner_step(self, net: Net, fast: Params, example: Batch) -> Params:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from retrograde import Experience, Learner, OpenPart, Rate, Terms
+from retrograde import Experience, Learner, OpenPart, Rate, StreamInfo
 
 
 @dataclass
@@ -26,10 +26,10 @@ class Avalanche(OpenPart, Learner):
     lr: Rate = 0.1
     arguments: dict[str, Any] = field(default_factory=dict)
 
-    def agree(self, terms: Terms) -> None:
+    def receive(self, terms: StreamInfo) -> None:
         self.terms = terms
 
-    def begin(self, model: nn.Module) -> None:
+    def setup(self, model: nn.Module) -> None:
         # Importing Avalanche can warn too.
         with quiet():
             from retrograde.bridges.avalanche import experience

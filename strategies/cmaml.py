@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Net, Rate, State
+from retrograde import StepData, Net, Rate, State
 
 from ._lookahead import LookAhead
 
@@ -16,7 +16,7 @@ class CMAML(LookAhead):
 
     lr: Rate = 0.1  # of the meta-step
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+    def step(self, net: Net, state: State, data: StepData) -> State:
         rates = self.rates(state.params)
-        gradient, _ = self.meta_gradient(net, state.params, rates, arrival)
-        return net.descend(state, gradient, self.lr)
+        gradient, _ = self.meta_gradient(net, state.params, rates, data)
+        return net.update(state, gradient, self.lr)

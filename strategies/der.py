@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import Arrival, Net, NonNegative, Params, Rate, State
+from retrograde import StepData, Net, NonNegative, Params, Rate, State
 
-from ._distillation import blank, squared_gap, written
+from ._distillation import empty_logits, squared_gap, store_at
 from ._replay import Replay
 
 
@@ -21,23 +21,23 @@ class DER(Replay):
     alpha: NonNegative = 0.5  # the weight of the squared gap to the stored logits
 
     def init(self, net: Net, params: Params) -> Params:
-        return {"logits": blank(net, params, self.memory)}
+        return {"logits": empty_logits(net, params, self.buffer_size)}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        new = arrival.new
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        new = data.incoming
         kept = state.extra["logits"]
 
         def loss(params: Params) -> tuple[Tensor, Tensor]:
             # One pass over both: the logits to store come from it too.
-            logits = net.logits(params, arrival.with_memory.x)
+            logits = net.logits(params, data.combined.x)
             of_new = logits[: len(new.x)]
             of_old = logits[len(new.x) :]
-            gap = squared_gap(of_old, kept[arrival.drawn], arrival.old.weight)
-            incoming = arrival.now * net.loss_of(of_new, new)
-            replayed = arrival.past * self.alpha * gap
+            gap = squared_gap(of_old, kept[data.replayed_slots], data.replayed.weight)
+            incoming = data.incoming_weight * net.loss_from_logits(of_new, new)
+            replayed = data.replay_weight * self.alpha * gap
             return incoming + replayed, of_new
 
-        gradient, logits = net.grad_with(loss, state.params)
-        after = net.descend(state, gradient, self.lr)
-        stored = written(kept, arrival.written, logits)
+        gradient, logits = net.grad_and_aux(loss, state.params)
+        after = net.update(state, gradient, self.lr)
+        stored = store_at(kept, data.incoming_slots, logits)
         return after.replace(extra={"logits": stored})

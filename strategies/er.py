@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from retrograde import (
     POLICIES,
-    Arrival,
+    StepData,
     Count,
     Memory,
     Net,
@@ -13,7 +13,7 @@ from retrograde import (
     Rate,
     State,
     Strategy,
-    Weighing,
+    TaskWeighting,
 )
 
 
@@ -24,15 +24,15 @@ class ER(Strategy):
     Chaudhry et al. 2019, arXiv 1902.10486.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples replayed per step
+    buffer_size: Count = 200  # examples kept
+    replay_batch: Count = 10  # examples replayed per step
     policy: Policy = "reservoir"
 
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.replay_batch)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.with_memory), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        return net.update(state, net.grad(state.params, data.combined), self.lr)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde import Ahead, Arrival, Losses, Net, Params, Rate, State, cross_entropies
+from retrograde import FutureFact, StepData, Losses, Net, Params, Rate, State, cross_entropies
 
-from ._distillation import met
+from ._distillation import seen_classes
 from ._replay import Replay
 
 
@@ -24,29 +24,29 @@ class ERACE(Replay):
 
     lr: Rate = 0.1
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         # The units of classes to come are masked.
-        return tuple(fact for fact in super().knows() if fact != "classes")
+        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
         return {"met": like.new_zeros(net.outputs)}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        so_far = met(state.extra["met"], arrival.new)
-        new_net = replace(net, losses=among_own)
-        of_new = new_net.grad(state.params, arrival.new)
-        old_net = replace(net, losses=among(so_far))
-        of_old = old_net.grad(state.params, arrival.old)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        so_far = seen_classes(state.extra["met"], data.incoming)
+        new_net = replace(net, losses=cross_entropy_in_batch)
+        of_new = new_net.grad(state.params, data.incoming)
+        old_net = replace(net, losses=cross_entropy_among(so_far))
+        of_old = old_net.grad(state.params, data.replayed)
         both = {
-            name: arrival.now * value + arrival.past * of_old[name]
+            name: data.incoming_weight * value + data.replay_weight * of_old[name]
             for name, value in of_new.items()
         }
-        after = net.descend(state, both, self.lr)
+        after = net.update(state, both, self.lr)
         return after.replace(extra={"met": so_far})
 
 
-def among(units: Float[Tensor, " unit"]) -> Losses:
+def cross_entropy_among(units: Float[Tensor, " unit"]) -> Losses:
     """The cross-entropy of each row among the units above 0."""
 
     def losses(
@@ -57,7 +57,7 @@ def among(units: Float[Tensor, " unit"]) -> Losses:
     return losses
 
 
-def among_own(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+def cross_entropy_in_batch(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
     """The cross-entropy of each row among the classes of all rows."""
     # Padding repeats rows, so it adds no class.
     units = torch.arange(logits.shape[1], device=y.device)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from retrograde import (
-    Arrival,
-    Finished,
+    StepData,
+    TaskEnd,
     Limit,
     Net,
     NonNegative,
@@ -18,7 +18,7 @@ from retrograde import (
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import free, held, packed, unpacked
+from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
 from ._per_example import check_rows
 
 
@@ -34,21 +34,21 @@ class EWC(Strategy):
     lr: Rate = 0.1
     strength: NonNegative = 100.0  # lambda; the penalty takes half of it
     fisher: Fisher = "exact"
-    examples: Limit = 0  # examples of each task from which F is estimated; 0: all
+    fisher_examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
     def init(self, net: Net, params: Params) -> Params:
         check_rows(net)
-        return free(params)
+        return no_penalty(params)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
-        penalty = held(state, self.strength / 2)
-        return net.descend(state, added(gradient, penalty), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
+        penalty = state_penalty_gradient(state, self.strength / 2)
+        return net.update(state, added(gradient, penalty), self.lr)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         anchor = unpacked(state.extra, "anchor")
         importance = unpacked(state.extra, "importance")
-        found = fisher_information(net, state.params, finished.examples, self.fisher, self.examples)
+        found = fisher_information(net, state.params, task_end.examples, self.fisher, self.fisher_examples)
         importance = added(importance, found)
         for name, value in state.params.items():
             # The bound avoids 0 / 0 where no prediction depends on a parameter.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from retrograde import (
-    Arrival,
+    StepData,
     Count,
-    Finished,
+    TaskEnd,
     Memory,
     Net,
     NonNegative,
@@ -18,11 +18,11 @@ from retrograde import (
     Reservoir,
     State,
     Strategy,
-    Weighing,
+    TaskWeighting,
     mean,
 )
 
-from ._distillation import blank, written
+from ._distillation import empty_logits, store_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,41 +34,41 @@ class FDR(Strategy):
     is added to the loss.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # the weight of the mean distance
-    memory: Count = 200  # examples kept, a random sample of all finished tasks
-    draw: Count = 128  # examples drawn per step
-    apart: bool = True
+    buffer_size: Count = 200  # examples kept, a random sample of all finished tasks
+    replay_batch: Count = 128  # examples drawn per step
+    separate_step: bool = True
 
-    def remember(self) -> Memory:
-        return Reservoir(self.memory, self.draw, late=True)
+    def memory(self) -> Memory:
+        return Reservoir(self.buffer_size, self.replay_batch, late=True)
 
     def init(self, net: Net, params: Params) -> Params:
-        return {"logits": blank(net, params, self.memory)}
+        return {"logits": empty_logits(net, params, self.buffer_size)}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        wanted = state.extra["logits"][arrival.drawn].softmax(-1)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        wanted = state.extra["logits"][data.replayed_slots].softmax(-1)
 
         def distance(params: Params) -> Tensor:
-            probabilities = net.logits(params, arrival.old.x).softmax(-1)
+            probabilities = net.logits(params, data.replayed.x).softmax(-1)
             lengths = torch.linalg.vector_norm(probabilities - wanted, dim=-1)
-            return arrival.past * self.strength * mean(lengths, arrival.old.weight)
+            return data.replay_weight * self.strength * mean(lengths, data.replayed.weight)
 
         def loss(params: Params) -> Tensor:
-            return arrival.now * net.loss(params, arrival.new)
+            return data.incoming_weight * net.loss(params, data.incoming)
 
         def both(params: Params) -> Tensor:
             return loss(params) + distance(params)
 
-        if not self.apart:
-            gradient = net.grad_by(both, state.params)
-            return net.descend(state, gradient, self.lr)
-        state = net.descend(state, net.grad_by(loss, state.params), self.lr)
-        return net.descend(state, net.grad_by(distance, state.params), self.lr)
+        if not self.separate_step:
+            gradient = net.grad_of_loss(both, state.params)
+            return net.update(state, gradient, self.lr)
+        state = net.update(state, net.grad_of_loss(loss, state.params), self.lr)
+        return net.update(state, net.grad_of_loss(distance, state.params), self.lr)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        logits = net.logits(state.params, finished.examples.x)
-        kept = written(state.extra["logits"], finished.slot, logits)
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+        logits = net.logits(state.params, task_end.examples.x)
+        kept = store_at(state.extra["logits"], task_end.slots, logits)
         return state.replace(extra={"logits": kept})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Net, Rate, State, Strategy
+from retrograde import StepData, Net, Rate, State, Strategy
 
 
 @dataclass(frozen=True)
@@ -11,5 +11,5 @@ class Finetune(Strategy):
 
     lr: Rate = 0.1
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)

@@ -14,11 +14,11 @@ class FOMAML(MetaStrategy):
     The outer gradient has no second derivatives (section 5.2).
     """
 
-    steps: Steps = 1  # inner steps while meta-training
+    inner_steps: Steps = 1  # inner steps while meta-training
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
-        return self.descended(fast, net.grad(fast.params, support, constant=True))
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+        return self.inner_update(fast, net.grad(fast.params, support, constant=True))
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapted(net, learned, episode.support, self.steps)
+        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

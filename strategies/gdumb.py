@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, ClassBalanced, Count, Memory, Net, Rate, Schedule, State, Strategy
+from retrograde import StepData, ClassBalanced, Count, Memory, Net, Rate, Schedule, State, Strategy
 
 
 @dataclass(frozen=True)
@@ -16,16 +16,16 @@ class GDumb(Strategy):
     """
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
+    buffer_size: Count = 200  # examples kept
     epochs: Count = 30  # over the memory, at every task
-    batch: Count = 16
+    batch_size: Count = 16
 
     def schedule(self) -> Schedule:
-        return Schedule("memory alone", fresh=True, batch=self.batch, epochs=self.epochs)
+        return Schedule("memory alone", reinitialise=True, batch_size=self.batch_size, epochs=self.epochs)
 
-    def remember(self) -> Memory:
+    def memory(self) -> Memory:
         # Nothing is drawn at a step: the schedule trains on the memory itself.
-        return ClassBalanced(self.memory, 0)
+        return ClassBalanced(self.buffer_size, 0)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from retrograde import (
-    Arrival,
+    StepData,
     Batch,
     Count,
     Memory,
@@ -17,10 +17,10 @@ from retrograde import (
     State,
     Strategy,
     TaskRing,
-    Weighing,
+    TaskWeighting,
 )
 
-from ._quadratic import smallest
+from ._quadratic import solve_qp
 
 
 @dataclass(frozen=True)
@@ -34,32 +34,32 @@ class GEM(Strategy):
     """
 
     # The gradients on memory constrain the step and are no loss.
-    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept, in equal shares of the tasks
+    buffer_size: Count = 200  # examples kept, in equal shares of the tasks
     # The least multiple of each earlier gradient that is added: it leans towards earlier tasks.
     margin: NonNegative = 0.5
     ridge: Rate = 1e-3  # on the diagonal of the gradients' inner products
 
-    def remember(self) -> Memory:
-        return TaskRing(self.memory, self.memory, late=True)
+    def memory(self) -> Memory:
+        return TaskRing(self.buffer_size, self.buffer_size, late=True)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
-        earlier = net.grads(state.params, self._by_task(net, arrival.old))
-        return net.descend(state, self.projected(gradient, earlier), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
+        earlier = net.grad_each(state.params, self._by_task(net, data.replayed))
+        return net.update(state, self.projected(gradient, earlier), self.lr)
 
     def _by_task(self, net: Net, old: Batch) -> Batch:
         """The memory as one batch for each earlier task, stacked."""
-        share = self.memory // net.tasks
+        share = self.buffer_size // net.tasks
         # The last task's share is never replayed.
         earlier = max(1, net.tasks - 1)
         used = old.at(slice(share * earlier))
         return Batch(*(part.reshape(earlier, share, *part.shape[1:]) for part in used))
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        return arrival.new  # the memory only constrains the step
+    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
+        return data.incoming  # the memory only constrains the step
 
     def projected(self, gradient: Params, earlier: Params) -> Params:
         """Add to the gradient the multiple of each earlier one that the dual problem gives.
@@ -79,7 +79,7 @@ class GEM(Strategy):
         squares = [value @ value.T for value in rows.values()]
         gram = torch.stack(squares).sum(0)
         unit = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        solution = smallest(gram + self.ridge * unit, inner, self.margin)
+        solution = solve_qp(gram + self.ridge * unit, inner, self.margin)
         dual = torch.where((inner < 0).any(), solution, 0.0)
         return {
             name: value + torch.tensordot(dual.to(value.dtype), earlier[name], 1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from retrograde import Arrival, Batch, Count, Net, Params, Rate, State, Strategy, Weighing
+from retrograde import StepData, Batch, Count, Net, Params, Rate, State, Strategy, TaskWeighting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,41 +22,41 @@ class GSS(Strategy):
     in the sum of both scores.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples replayed per step
-    compare: Count = 10  # stored examples whose gradients an incoming one is compared with
+    buffer_size: Count = 200  # examples kept
+    replay_batch: Count = 10  # examples replayed per step
+    compared: Count = 10  # stored examples whose gradients an incoming one is compared with
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
-        number = torch.zeros(self.memory, dtype=torch.long, device=like.device)
-        none = like.new_zeros(self.memory)
+        number = torch.zeros(self.buffer_size, dtype=torch.long, device=like.device)
+        none = like.new_zeros(self.buffer_size)
         return {
-            "x": like.new_zeros(self.memory, *net.shape),
+            "x": like.new_zeros(self.buffer_size, *net.shape),
             "y": number,
             "task": number,
             "weight": none,
             "score": none,
         }
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        new = arrival.new
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        new = data.incoming
         draws, luck = self._by_chance(net, new)
-        replayed = self._drawn(state, draws[0], self.draw, new)
-        gradient = net.grad(state.params, arrival.beside(replayed))
-        after = net.descend(state, gradient, self.lr)
-        compared = self._drawn(state, draws[1], self.compare, new)
+        replayed = self._drawn(state, draws[0], self.replay_batch, new)
+        gradient = net.grad(state.params, data.combine(replayed))
+        after = net.update(state, gradient, self.lr)
+        compared = self._drawn(state, draws[1], self.compared, new)
         scores = self._scores(net, after.params, new, compared)
         kept = self._kept(state.extra, new, scores, luck)
         return after.replace(extra=kept)
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
+    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
         # The same numbers as in `step`, and so the same examples.
-        draws, _ = self._by_chance(net, arrival.new)
-        replayed = self._drawn(state, draws[0], self.draw, arrival.new)
-        return arrival.beside(replayed)
+        draws, _ = self._by_chance(net, data.incoming)
+        replayed = self._drawn(state, draws[0], self.replay_batch, data.incoming)
+        return data.combine(replayed)
 
     def _by_chance(
         self, net: Net, new: Batch
@@ -67,15 +67,15 @@ class GSS(Strategy):
             Numbers that choose the replayed and the compared examples, and numbers that choose the
             stored examples to replace and decide about their replacement.
         """
-        chance = net.chance(2, self.memory + len(new.x))
-        return chance[:, : self.memory], chance[:, self.memory :]
+        chance = net.chance(2, self.buffer_size + len(new.x))
+        return chance[:, : self.buffer_size], chance[:, self.buffer_size :]
 
     def own_examples(self, state: State) -> Batch:
         return Batch(*(state.extra[name] for name in Batch._fields))
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         # Every incoming example enters until the memory is full.
-        most = min(self.draw, self.memory)
+        most = min(self.replay_batch, self.buffer_size)
         return before.clip(max=most)
 
     def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int, new: Batch) -> Batch:
@@ -132,15 +132,15 @@ class GSS(Strategy):
         """
         score = held["score"]
         count = held["weight"].sum()
-        slots = torch.arange(self.memory, device=score.device)
+        slots = torch.arange(self.buffer_size, device=score.device)
         # The incoming row that each slot holds in the end; -1: the example from before.
-        source = torch.full((self.memory,), -1, device=score.device)
+        source = torch.full((self.buffer_size,), -1, device=score.device)
         offers = zip(scores, *chance, new.weight, strict=True)
         for row, (mine, pick, luck, weight) in enumerate(offers):
-            full = count >= self.memory
+            full = count >= self.buffer_size
             # A draw in proportion to the scores: the slot where their running sum passes `pick`.
             below = score.cumsum(0) <= pick * score.sum()
-            candidate = below.sum().clamp(max=self.memory - 1)
+            candidate = below.sum().clamp(max=self.buffer_size - 1)
             theirs = score[candidate]
             gives_way = (mine < 1) & (luck < theirs / (theirs + mine))
             slot = torch.where(full, candidate, count.long())
@@ -161,7 +161,7 @@ def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "ro
     # Every row is a batch of one; padding too, whose gradient would be 0 by its weight.
     weighted = batch._replace(weight=torch.ones_like(batch.weight))
     single = Batch(*(part[:, None] for part in weighted))
-    gradients = net.grads(params, single)
+    gradients = net.grad_each(params, single)
     return [gradient.flatten(1) for gradient in gradients.values()]
 
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.func import grad
 
 from retrograde import (
-    Arrival,
+    StepData,
     Batch,
     Count,
-    Finished,
+    TaskEnd,
     Net,
     NonNegative,
     Params,
@@ -23,7 +23,7 @@ from retrograde import (
     sgd,
 )
 
-from ._distillation import met
+from ._distillation import seen_classes
 from ._replay import Replay
 
 
@@ -48,23 +48,23 @@ class HAL(Replay):
     strength: NonNegative = 0.1  # lambda, the weight of the mean squared change on the anchors
     decay: Share = 0.5  # beta, of the running mean of the features
     closeness: NonNegative = 0.1  # gamma, the weight of an anchor's squared distance from it
-    descents: Count = 100  # steps to an anchor
+    anchor_steps: Count = 100  # steps to an anchor
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
         anchors = like.new_zeros(net.tasks, net.outputs, *net.shape)
         # In evaluation mode, since batch normalisation refuses a single row in training.
-        features = net.evaluating().features(params, anchors[0, :1])
+        features = net.in_eval_mode().features(params, anchors[0, :1])
         return {
             "anchors": anchors,
             "real": like.new_zeros(net.tasks, net.outputs),
             "centre": torch.zeros_like(features[0]),
         }
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+    def step(self, net: Net, state: State, data: StepData) -> State:
         anchors = state.extra["anchors"].flatten(0, 1)
         real = state.extra["real"].flatten()
-        gradient = net.grad(state.params, arrival.with_memory)
+        gradient = net.grad(state.params, data.combined)
         tried = sgd(state.params, gradient, self.lr)
         foreseen = net.logits(tried, anchors)
 
@@ -72,10 +72,10 @@ class HAL(Replay):
             gaps = net.logits(params, anchors) - foreseen
             return self.strength * mean((gaps**2).mean(-1), real)
 
-        penalty = net.grad_by(change, state.params)
+        penalty = net.grad_of_loss(change, state.params)
         total = added(gradient, penalty)
-        after = net.descend(state, total, self.lr)
-        centre = self._centre(net, after.params, state.extra["centre"], arrival.new)
+        after = net.update(state, total, self.lr)
+        centre = self._centre(net, after.params, state.extra["centre"], data.incoming)
         return after.replace(extra=state.extra | {"centre": centre})
 
     def _centre(
@@ -88,11 +88,11 @@ class HAL(Replay):
         now = total / count
         return self.decay * before + (1 - self.decay) * now
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        task = finished.examples.task.max()
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+        task = task_end.examples.task.max()
         none = torch.zeros_like(state.extra["real"][0])
-        real = met(none, finished.examples)
-        anchors = self._anchors(net, state, finished, task, real)
+        real = seen_classes(none, task_end.examples)
+        anchors = self._anchors(net, state, task_end, task, real)
         made = {"anchors": anchors, "real": real}
         held = {
             name: state.extra[name].index_put((task[None],), value[None])
@@ -105,19 +105,19 @@ class HAL(Replay):
         self,
         net: Net,
         state: State,
-        finished: Finished,
+        task_end: TaskEnd,
         task: Tensor,
         real: Float[Tensor, " unit"],
     ) -> Float[Tensor, "unit *shape"]:
         """The anchors of a finished task; 0 for units without examples, which are not `real`."""
         params = state.params
-        tuned = self._tuned(net, params, finished)
+        tuned = self._tuned(net, params, task_end)
         units = torch.arange(net.outputs, device=task.device)
 
         def cost(anchors: Float[Tensor, "unit *shape"]) -> Float[Tensor, ""]:
             batch = Batch(anchors, units, task.expand(len(units)), real)
-            now = net.losses_of(net.logits(params, anchors), batch)
-            then = net.losses_of(net.logits(tuned, anchors), batch)
+            now = net.row_losses(net.logits(params, anchors), batch)
+            then = net.row_losses(net.logits(tuned, anchors), batch)
             gaps = net.features(params, anchors) - state.extra["centre"]
             apart = (gaps**2).sum(-1)
             # Low for inputs whose loss training on the memory would raise (equation 6).
@@ -125,16 +125,16 @@ class HAL(Replay):
             return torch.where(real > 0, costs, 0.0).sum()
 
         anchors = net.chance(net.outputs, *net.shape).to(real.dtype)
-        for _ in range(self.descents):
+        for _ in range(self.anchor_steps):
             anchors = anchors - self.lr * grad(cost)(anchors)
         wide = real.reshape(-1, *[1] * len(net.shape))
         return torch.where(wide > 0, anchors, 0.0)
 
-    def _tuned(self, net: Net, params: Params, finished: Finished) -> Params:
+    def _tuned(self, net: Net, params: Params, task_end: TaskEnd) -> Params:
         """The parameters after one pass of plain SGD over the memory."""
-        if finished.memory is None:
+        if task_end.memory is None:
             return params
-        for start in range(0, len(finished.memory.x), self.draw):
-            batch = finished.memory.at(slice(start, start + self.draw))
+        for start in range(0, len(task_end.memory.x), self.replay_batch):
+            batch = task_end.memory.at(slice(start, start + self.replay_batch))
             params = sgd(params, net.grad(params, batch), self.lr)
         return params

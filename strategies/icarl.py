@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from retrograde import (
-    Ahead,
-    Arrival,
+    FutureFact,
+    StepData,
     Batch,
     Count,
-    Exemplars,
-    Finished,
+    ExemplarMemory,
+    TaskEnd,
     Memory,
     Net,
     Params,
@@ -23,7 +23,7 @@ from retrograde import (
     Schedule,
     State,
     Strategy,
-    Weighing,
+    TaskWeighting,
 )
 
 from ._head import linear
@@ -43,26 +43,26 @@ class ICaRL(Strategy):
 
     later: ClassVar[tuple[str, ...]] = ("temperature",)
     # Incoming examples and exemplars are one training set (algorithm 3).
-    weighing: ClassVar[Weighing | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
     # Domain-incremental streams are out: an earlier task's output never learns a label again.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
 
     lr: Rate = 0.1
-    memory: Count = 200  # exemplars kept, in equal shares of the classes so far
+    buffer_size: Count = 200  # exemplars kept, in equal shares of the classes so far
     # Divides the outputs from before the task: 2 in van de Ven's code, not in the paper.
     temperature: Rate = 1.0
     # True: features and their means have norm 1: in the paper, not in Mammoth's first release.
     normalised: bool = True
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         return ()  # outputs not seen yet are in no loss
 
     def schedule(self) -> Schedule:
         return Schedule("arrivals and memory")
 
-    def remember(self) -> Memory:
+    def memory(self) -> Memory:
         # Nothing is drawn at a step: the schedule mixes the exemplars in.
-        return Exemplars(self.memory, 0)
+        return ExemplarMemory(self.buffer_size, 0)
 
     def init(self, net: Net, params: Params) -> Params:
         weight, bias = linear(params)
@@ -70,8 +70,8 @@ class ICaRL(Strategy):
         means = torch.zeros_like(weight)
         return packed(old=params) | {"means": means, "met": none, "earlier": none}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        new = arrival.new
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        new = data.incoming
         labels = memberships(net, new).to(state.extra["met"].dtype)
         met = torch.maximum(state.extra["met"], labels.amax(0))
         old_logits = net.logits(unpacked(state.extra, "old"), new.x)
@@ -85,22 +85,22 @@ class ICaRL(Strategy):
         # Every output learns on every example, also where the task is given.
         own_net = replace(net, units=None, losses=losses)
         gradient = own_net.grad(state.params, new)
-        after = net.descend(state, gradient, self.lr)
+        after = net.update(state, gradient, self.lr)
         return after.replace(extra=state.extra | {"met": met})
 
-    def choose(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
-        features = self._features(net.evaluating(), state, examples.x)
+    def rank_exemplars(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
+        features = self._features(net.in_eval_mode(), state, examples.x)
         members = memberships(net, examples)
         means = self._means(features, members)
         rounds = min(share, len(examples.x))
         return herded(features, members, means, rounds).to(features.dtype)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        if finished.memory is None:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+        if task_end.memory is None:
             return state
         # In evaluation mode, as in `predict`.
-        features = self._features(net.evaluating(), state, finished.memory.x)
-        means = self._means(features, memberships(net, finished.memory))
+        features = self._features(net.in_eval_mode(), state, task_end.memory.x)
+        means = self._means(features, memberships(net, task_end.memory))
         met = state.extra["met"]
         classes = {"means": means, "met": met, "earlier": met}
         return state.replace(extra=packed(old=state.params) | classes)

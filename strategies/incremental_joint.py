@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import Arrival, Net, Rate, Schedule, State, Strategy
+from retrograde import StepData, Net, Rate, Schedule, State, Strategy
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class IncrementalJoint(Strategy):
     lr: Rate = 0.1
 
     def schedule(self) -> Schedule:
-        return Schedule("all so far", widening=True)
+        return Schedule("all so far", batch_per_task=True)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import Arrival, Net, Rate, Schedule, State, Strategy
+from retrograde import StepData, Net, Rate, Schedule, State, Strategy
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Joint(Strategy):
     upper_bound: ClassVar[bool] = True
 
     lr: Rate = 0.1
-    carry_on: bool = False
+    warm_start: bool = False
 
     def schedule(self) -> Schedule:
-        return Schedule("all so far", fresh=not self.carry_on)
+        return Schedule("all so far", reinitialise=not self.warm_start)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Batch, Bound, Net, Params, Rate, State, clipped, sgd
+from retrograde import StepData, Batch, Bound, Net, Params, Rate, State, clipped, sgd
 
-from ._lookahead import LookAhead, followed
+from ._lookahead import LookAhead, step_at_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class LaER(LookAhead):
     optimiser has no part in the update.
     """
 
-    rate_lr: Rate = 0.1  # of the rates' own descent
+    hyper_lr: Rate = 0.1  # of the rates' own descent
     # True: the meta-loss is the mean of the losses after each inner step; else the last of them.
     trajectory: bool = False
     inner_clip: Bound = 2.0  # the largest absolute entry of an inner gradient; 0: no bound
@@ -41,9 +41,9 @@ class LaER(LookAhead):
             name: value.clamp(-self.inner_clip, self.inner_clip) for name, value in gradient.items()
         }
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        _, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
-        rates = sgd(state.extra, of_rates, self.rate_lr)
-        gradient = clipped(net.grad(state.params, arrival.with_memory), self.clip)
-        params = followed(state.params, rates, gradient)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        _, of_rates = self.meta_gradient(net, state.params, state.extra, data)
+        rates = sgd(state.extra, of_rates, self.hyper_lr)
+        gradient = clipped(net.grad(state.params, data.combined), self.clip)
+        params = step_at_rates(state.params, rates, gradient)
         return state.replace(params=params, extra=rates)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Net, Params, Rate, State, sgd
+from retrograde import StepData, Net, Params, Rate, State, sgd
 
-from ._lookahead import LookAhead, followed
+from ._lookahead import LookAhead, step_at_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,13 +17,13 @@ class LaMAML(LookAhead):
     the update.
     """
 
-    rate_lr: Rate = 0.3  # of the rates' own descent
+    hyper_lr: Rate = 0.3  # of the rates' own descent
 
     def init(self, net: Net, params: Params) -> Params:
         return self.rates(params)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
-        rates = sgd(state.extra, of_rates, self.rate_lr)
-        params = followed(state.params, rates, gradient)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, data)
+        rates = sgd(state.extra, of_rates, self.hyper_lr)
+        params = step_at_rates(state.params, rates, gradient)
         return state.replace(params=params, extra=rates)

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from retrograde import (
-    Ahead,
-    Arrival,
-    Finished,
+    FutureFact,
+    StepData,
+    TaskEnd,
     Net,
     NonNegative,
     Params,
     Rate,
     State,
     Strategy,
-    Weighing,
+    TaskWeighting,
 )
 
-from ._distillation import met, taught_among
+from ._distillation import seen_classes, distillation_loss
 from ._importance import packed, unpacked
 
 
@@ -32,7 +32,7 @@ class LwF(Strategy):
     trains the new outputs alone, is left out.
     """
 
-    weighing: ClassVar[Weighing | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
 
     lr: Rate = 0.1
     alpha: NonNegative = 1.0  # the weight of the distillation
@@ -42,17 +42,17 @@ class LwF(Strategy):
     among: Literal["met", "all"] = "met"
     decay: NonNegative = 0.0  # the weight of the sum of squared parameters
 
-    def knows(self) -> tuple[Ahead, ...]:
-        return () if self.among == "met" else super().knows()
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
+        return () if self.among == "met" else super().knows_ahead()
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
         none = like.new_zeros(net.outputs)
         return packed(teacher=params) | {"old": none, "met": none}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        new = arrival.new
-        so_far = met(state.extra["met"], new)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        new = data.incoming
+        so_far = seen_classes(state.extra["met"], new)
         teacher = unpacked(state.extra, "teacher")
         wanted = net.logits(teacher, new.x) / self.temperature
         groups = self._groups(net, state.extra["old"])
@@ -62,13 +62,13 @@ class LwF(Strategy):
             rivals = logits
             if self.among == "met":
                 rivals = logits.masked_fill(so_far == 0, -torch.inf)
-            distilled = taught_among(groups, logits / self.temperature, wanted, new.weight)
+            distilled = distillation_loss(groups, logits / self.temperature, wanted, new.weight)
             size = sum((value**2).sum() for value in params.values())
-            data_loss = arrival.now * net.loss_of(rivals, new)
-            return data_loss + arrival.past * self.alpha * distilled + self.decay * size
+            data_loss = data.incoming_weight * net.loss_from_logits(rivals, new)
+            return data_loss + data.replay_weight * self.alpha * distilled + self.decay * size
 
-        gradient = net.grad_by(loss, state.params)
-        after = net.descend(state, gradient, self.lr)
+        gradient = net.grad_of_loss(loss, state.params)
+        after = net.update(state, gradient, self.lr)
         return after.replace(extra=state.extra | {"met": so_far})
 
     def _groups(self, net: Net, old: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class LwF(Strategy):
         kept = old.amax().expand_as(old) if self.among == "all" else old
         return kept[None]
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         met_so_far = state.extra["met"]
         classes = {"old": met_so_far, "met": met_so_far}
         return state.replace(extra=packed(teacher=state.params) | classes)

@@ -15,8 +15,8 @@ class MAML(MetaStrategy):
     The outer gradient goes through the inner steps: exact second order.
     """
 
-    steps: Steps = 1  # inner steps while meta-training
+    inner_steps: Steps = 1  # inner steps while meta-training
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapted(net, learned, episode.support, self.steps)
+        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import Lesson, Net, Params, Rate, Steps, sgd
+from retrograde import PretrainingEpisode, Net, Params, Rate, Steps, sgd
 
 from ._prepared import Prepared
 
@@ -18,13 +18,13 @@ class MAMLInit(Prepared):
     """
 
     inner_lr: Rate = 0.03
-    steps: Steps = 5
+    inner_steps: Steps = 5
     first_order: bool = False
 
-    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
+    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
         fast = params
-        for _ in range(self.steps):
-            gradient = net.grad_of(fast, lesson.trajectory, self.learns, constant=self.first_order)
+        for _ in range(self.inner_steps):
+            gradient = net.grad_of(fast, episode.trajectory, self.learns, constant=self.first_order)
             moved = {name: fast[name] for name in gradient}
             fast = fast | sgd(moved, gradient, self.inner_lr)
-        return net.loss(fast, lesson.judged())
+        return net.loss(fast, episode.meta_query())

@@ -27,38 +27,38 @@ class MAMLpp(MetaStrategy):
     annealed order and outer rate) are left out.
     """
 
-    optimizer: Literal["sgd"] = "sgd"
-    steps: Steps = 5  # inner steps while meta-training
+    inner_optimizer: Literal["sgd"] = "sgd"
+    inner_steps: Steps = 5  # inner steps while meta-training
     anneal: Share = 0.1  # the part of meta-training after which only the last step's loss counts
-    learn_rates: bool = True
+    learn_lr: bool = True
     first_order: bool = False
 
-    def learned(self, net: Net, params: Params) -> Params:
-        if not self.learn_rates:
+    def meta_params(self, net: Net, params: Params) -> Params:
+        if not self.learn_lr:
             return params
-        count = max(1, self.steps)
-        rates = {RATES + name: value.new_full((count,), self.lr) for name, value in params.items()}
+        count = max(1, self.inner_steps)
+        rates = {RATES + name: value.new_full((count,), self.inner_lr) for name, value in params.items()}
         return params | rates
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
-        last = max(1, self.steps) - 1
+        last = max(1, self.inner_steps) - 1
 
         def rate(name: str) -> Tensor | float:
-            if not self.learn_rates:
-                return self.lr
+            if not self.learn_lr:
+                return self.inner_lr
             return learned[RATES + name][min(step, last)]
 
         params = {name: value - rate(name) * gradient[name] for name, value in fast.params.items()}
         return fast.replace(params=params)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        fast = self.begin(net, learned)
-        if not self.steps:
+        fast = self.start_adaptation(net, learned)
+        if not self.inner_steps:
             return net.loss(fast.params, episode.query)
         losses = []
-        for step in range(self.steps):
-            fast = self.inner(net, learned, fast, episode.support, step)
+        for step in range(self.inner_steps):
+            fast = self.inner_step(net, learned, fast, episode.support, step)
             losses.append(net.loss(fast.params, episode.query))
         return (self.weights(progress) * torch.stack(losses)).sum()
 
@@ -71,7 +71,7 @@ class MAMLpp(MetaStrategy):
         Args:
             progress: the share of meta-training that is over, from 0 to below 1.
         """
-        falling = (1 - progress / self.anneal).clamp(min=FLOOR) / self.steps
+        falling = (1 - progress / self.anneal).clamp(min=FLOOR) / self.inner_steps
         others = torch.where(progress < self.anneal, falling, 0.0)
-        last = 1 - (self.steps - 1) * others
-        return torch.stack([*[others] * (self.steps - 1), last])
+        last = 1 - (self.inner_steps - 1) * others
+        return torch.stack([*[others] * (self.inner_steps - 1), last])

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde import (
-    Arrival,
+    StepData,
     Batch,
-    Finished,
+    TaskEnd,
     Net,
     NonNegative,
     Params,
@@ -18,7 +18,7 @@ from retrograde import (
     added,
 )
 
-from ._importance import free, held, packed, unpacked
+from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
 from ._per_example import Directions, check_rows, mean_powers
 
 
@@ -36,16 +36,16 @@ class MAS(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         check_rows(net)
-        return free(params)
+        return no_penalty(params)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
-        penalty = held(state, self.strength)
-        return net.descend(state, added(gradient, penalty), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
+        penalty = state_penalty_gradient(state, self.strength)
+        return net.update(state, added(gradient, penalty), self.lr)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         before = unpacked(state.extra, "importance")
-        found = sensitivity(net, state.params, finished.examples)
+        found = sensitivity(net, state.params, task_end.examples)
         grown = added(before, found)
         return state.replace(extra=packed(anchor=state.params, importance=grown))
 

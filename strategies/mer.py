@@ -7,9 +7,9 @@ import torch
 
 from retrograde import (
     POLICIES,
-    Arrival,
+    StepData,
     Count,
-    Finished,
+    TaskEnd,
     Memory,
     Net,
     Params,
@@ -18,7 +18,7 @@ from retrograde import (
     Schedule,
     State,
     Strategy,
-    Weighing,
+    TaskWeighting,
     sgd,
 )
 
@@ -37,11 +37,11 @@ class MER(Strategy):
     benchmark's optimiser has no part in the update.
     """
 
-    weighing: ClassVar[Weighing | None] = "refuses"  # each loss is that of one example
+    task_weighting: ClassVar[TaskWeighting | None] = "refuses"  # each loss is that of one example
 
     lr: Rate = 0.1
-    memory: Count = 200  # examples kept
-    draw: Count = 10  # examples replayed in each batch
+    buffer_size: Count = 200  # examples kept
+    replay_batch: Count = 10  # examples replayed in each batch
     batches: Count = 5  # for each incoming example; they replace the benchmark's glances
     beta: Rate = 0.01
     gamma: Rate = 1.0
@@ -49,21 +49,21 @@ class MER(Strategy):
     policy: Policy = "reservoir"
 
     def schedule(self) -> Schedule:
-        return Schedule(batch=1, glances=self.batches)
+        return Schedule(batch_size=1, updates_per_batch=self.batches)
 
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.draw)
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.replay_batch)
 
     def init(self, net: Net, params: Params) -> Params:
         count = next(iter(params.values())).new_zeros(())
         start = {f"start.{name}": value.clone() for name, value in params.items()}
         return {"count": count, **start}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
+    def step(self, net: Net, state: State, data: StepData) -> State:
         # The number of the batch is data, so both branches are computed and one is selected.
         batch = state.extra["count"]
         start = _where(batch == 0, state.params, _start(state))
-        end = self._descended(net, state.params, arrival)
+        end = self._descended(net, state.params, data)
         params = _toward(state.params, end, self.beta)
         outer = _toward(start, params, self.gamma)
         params = _where(batch == self.batches - 1, outer, params)
@@ -71,7 +71,7 @@ class MER(Strategy):
         count = (batch + 1) % self.batches
         return state.replace(params=params, extra={"count": count, **kept})
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         # The benchmark's number of steps may cut the last example's batches short: the next task
         # must not continue with them.
         count = state.extra["count"]
@@ -80,14 +80,14 @@ class MER(Strategy):
         extra = state.extra | {"count": torch.zeros_like(count)}
         return state.replace(params=params, extra=extra)
 
-    def _descended(self, net: Net, params: Params, arrival: Arrival) -> Params:
+    def _descended(self, net: Net, params: Params, data: StepData) -> Params:
         """The parameters after one SGD step on each example of a batch."""
-        order = list(range(1 + self.draw))
+        order = list(range(1 + self.replay_batch))
         if self.current == "last":
             # Row 0 of the combined batch is the incoming example.
             order = [*order[1:], 0]
         for row in order:
-            example = arrival.with_memory.at(slice(row, row + 1))
+            example = data.combined.at(slice(row, row + 1))
             params = sgd(params, net.grad(params, example), self.lr)
         return params
 

@@ -19,24 +19,24 @@ class MetaSGD(MetaStrategy):
     falls below 0 ascends its gradient, as in the paper.
     """
 
-    optimizer: Literal["sgd"] = "sgd"
-    steps: Steps = 1  # inner steps while meta-training
+    inner_optimizer: Literal["sgd"] = "sgd"
+    inner_steps: Steps = 1  # inner steps while meta-training
     test_steps: Steps = 1
     first_order: bool = False
-    frozen: bool = False  # True: the rates keep their initial values
+    frozen_lr: bool = False  # True: the rates keep their initial values
 
-    def learned(self, net: Net, params: Params) -> Params:
-        rates = {RATE + name: torch.full_like(value, self.lr) for name, value in params.items()}
+    def meta_params(self, net: Net, params: Params) -> Params:
+        rates = {RATE + name: torch.full_like(value, self.inner_lr) for name, value in params.items()}
         return params | rates
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         rates = {name: learned[RATE + name] for name in gradient}
-        if self.frozen:
+        if self.frozen_lr:
             rates = {name: rate.detach() for name, rate in rates.items()}
         params = {name: value - rates[name] * gradient[name] for name, value in fast.params.items()}
         return fast.replace(params=params)
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapted(net, learned, episode.support, self.steps)
+        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

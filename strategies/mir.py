@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde import POLICIES, Arrival, Batch, Count, Memory, Net, Params, Rate, State, sgd
+from retrograde import POLICIES, StepData, Batch, Count, Memory, Net, Params, Rate, State, sgd
 
 from ._replay import Replay
 
@@ -22,23 +22,23 @@ class MIR(Replay):
     lr: Rate = 0.1
     candidates: Count = 50  # examples drawn per step; `draw` of them are replayed
 
-    def remember(self) -> Memory:
-        return POLICIES[self.policy](self.memory, self.candidates)
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.candidates)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        examples = self.trained_on(net, state, arrival)
-        return net.descend(state, net.grad(state.params, examples), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        examples = self.trained_on(net, state, data)
+        return net.update(state, net.grad(state.params, examples), self.lr)
 
-    def trained_on(self, net: Net, state: State, arrival: Arrival) -> Batch:
-        old = arrival.old
-        gradient = net.grad(state.params, arrival.new)
+    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
+        old = data.replayed
+        gradient = net.grad(state.params, data.incoming)
         foreseen = sgd(state.params, gradient, self.lr)
         after = self._losses(net, foreseen, old)
         before = self._losses(net, state.params, old)
         # Padding is chosen only if there are too few examples.
         harm = torch.where(old.weight > 0, after - before, -torch.inf)
-        chosen = harm.topk(min(self.draw, self.candidates)).indices
-        return arrival.beside(old.at(chosen))
+        chosen = harm.topk(min(self.replay_batch, self.candidates)).indices
+        return data.combine(old.at(chosen))
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
-        return net.losses_of(net.logits(params, batch.x), batch)
+        return net.row_losses(net.logits(params, batch.x), batch)

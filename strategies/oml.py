@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import Lesson, Net, Params, Rate
+from retrograde import PretrainingEpisode, Net, Params, Rate
 
-from ._head import taught
+from ._head import head_after_steps
 from ._prepared import Prepared
 
 
@@ -21,10 +21,10 @@ class OML(Prepared):
     inner_lr: Rate = 0.03  # of the head's steps in a lesson
     first_order: bool = False
 
-    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
-        trajectory = lesson.trajectory
-        judged = lesson.judged()
+    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
+        trajectory = episode.trajectory
+        judged = episode.meta_query()
         seen = net.features(params, trajectory.x)
         asked = net.features(params, judged.x)
-        logits = taught(params, seen, trajectory.y, asked, self.inner_lr, self.first_order)
+        logits = head_after_steps(params, seen, trajectory.y, asked, self.inner_lr, self.first_order)
         return net.losses(logits, judged.y).mean()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from retrograde import (
-    Arrival,
-    Finished,
+    StepData,
+    TaskEnd,
     Limit,
     Net,
     NonNegative,
@@ -17,7 +17,7 @@ from retrograde import (
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import free, held, packed, unpacked
+from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
 from ._per_example import check_rows
 
 
@@ -34,19 +34,19 @@ class OnlineEWC(Strategy):
     strength: NonNegative = 100.0  # lambda; the penalty takes half of it
     gamma: Share = 1.0  # the share of F that remains after each task
     fisher: Fisher = "exact"
-    examples: Limit = 0  # examples of each task from which F is estimated; 0: all
+    fisher_examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
     def init(self, net: Net, params: Params) -> Params:
         check_rows(net)
-        return free(params)
+        return no_penalty(params)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
-        penalty = held(state, self.strength / 2)
-        return net.descend(state, added(gradient, penalty), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
+        penalty = state_penalty_gradient(state, self.strength / 2)
+        return net.update(state, added(gradient, penalty), self.lr)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
-        found = fisher_information(net, state.params, finished.examples, self.fisher, self.examples)
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+        found = fisher_information(net, state.params, task_end.examples, self.fisher, self.fisher_examples)
         before = unpacked(state.extra, "importance")
         faded = {name: self.gamma * value for name, value in before.items()}
         importance = added(faded, found)

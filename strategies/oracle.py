@@ -17,10 +17,10 @@ class Oracle(MetaStrategy):
     """
 
     upper_bound: ClassVar[bool] = True
-    told: ClassVar[bool] = True
+    sees_task_parameters: ClassVar[bool] = True
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         return fast
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        return net.loss(learned, episode.all())
+        return net.loss(learned, episode.combined())

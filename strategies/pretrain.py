@@ -15,4 +15,4 @@ class Pretrain(MetaStrategy):
     """
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        return net.loss(learned, episode.all())
+        return net.loss(learned, episode.combined())

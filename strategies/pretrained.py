@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde import Lesson, Net, Params
+from retrograde import PretrainingEpisode, Net, Params
 
 from ._prepared import Prepared
 
@@ -16,5 +16,5 @@ class Pretrained(Prepared):
 
     resets: ClassVar[bool] = False
 
-    def lesson_loss(self, net: Net, params: Params, lesson: Lesson) -> Tensor:
-        return net.loss(params, lesson.rehearsed)
+    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
+        return net.loss(params, episode.remember_set)

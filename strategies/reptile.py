@@ -36,36 +36,36 @@ class Reptile(MetaStrategy):
     every task starts with fresh moments, and the order is fixed.
     """
 
-    descends: ClassVar[bool] = False
+    uses_meta_optimizer: ClassVar[bool] = False
 
-    optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps
-    lr: Rate = 0.001
+    inner_optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # of the inner steps
+    inner_lr: Rate = 0.001
     meta_lr: Rate = 1.0  # the first outer step, as a share of the way
-    steps: Steps = 5  # inner steps while meta-training
+    inner_steps: Steps = 5  # inner steps while meta-training
     test_steps: Steps = 50
-    batch: Limit = 10  # examples of an inner step; 0: all
+    inner_batch: Limit = 10  # examples of an inner step; 0: all
 
-    def descent(self) -> Optimizer:
-        return ADAM if self.optimizer == "adam" else super().descent()
+    def build_inner_optimizer(self) -> Optimizer:
+        return ADAM if self.inner_optimizer == "adam" else super().build_inner_optimizer()
 
-    def inner(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
         count = len(support.x)
-        size = min(self.batch or count, count)
+        size = min(self.inner_batch or count, count)
         # Mini-batches go around the training set.
         places = torch.arange(size, device=support.x.device) + step * size
         rows = places % count
         gradient = net.grad(fast.params, support.at(rows))
-        return self.descended(fast, gradient)
+        return self.inner_update(fast, gradient)
 
     def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
         def way(episode: Episode) -> Params:
-            examples = episode.all()
-            end = self.adapted(net, state.params, examples, self.steps)
+            examples = episode.combined()
+            end = self.adapt(net, state.params, examples, self.inner_steps)
             return {name: start - end[name] for name, start in state.params.items()}
 
         # The way back to the start takes the place of a gradient.
         ways = vmap(way)(episodes)
         mean = {name: value.mean(0) for name, value in ways.items()}
         lr = self.meta_lr * (1 - progress)
-        params = sgd(state.params, self.clipped(mean), lr)
+        params = sgd(state.params, self.clip_gradient(mean), lr)
         return state.replace(params=params)

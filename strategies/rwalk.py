@@ -6,9 +6,9 @@ import torch
 from torch.nn.functional import relu
 
 from retrograde import (
-    Arrival,
+    StepData,
     Count,
-    Finished,
+    TaskEnd,
     Net,
     NonNegative,
     Params,
@@ -19,7 +19,7 @@ from retrograde import (
     added,
 )
 
-from ._importance import held, nothing, packed, unpacked
+from ._importance import state_penalty_gradient, zeros_like, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,21 @@ class RWalk(Strategy):
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # lambda, without a half
     alpha: Share = 0.9  # the share of the newest squared gradient in F
-    every: Count = 10  # steps between updates of the score; the rest at a task's end is lost
+    update_every: Count = 10  # steps between updates of the score; the rest at a task's end is lost
     damping: Rate = 0.001  # epsilon, added to the distance
 
     def init(self, net: Net, params: Params) -> Params:
-        groups = dict.fromkeys(("importance", "fisher", "past", "score", "path"), nothing(params))
+        groups = dict.fromkeys(("importance", "fisher", "past", "score", "path"), zeros_like(params))
         steps = next(iter(params.values())).new_zeros(())
         return packed(anchor=params, start=params, count={"steps": steps}, **groups)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
-        penalty = held(state, self.strength)
-        after = net.descend(state, added(gradient, penalty), self.lr)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
+        penalty = state_penalty_gradient(state, self.strength)
+        after = net.update(state, added(gradient, penalty), self.lr)
         extra = dict(state.extra)
         extra["count.steps"] = extra["count.steps"] + 1
-        due = extra["count.steps"] % self.every == 0
+        due = extra["count.steps"] % self.update_every == 0
         for name, value in after.params.items():
             # Minus the gradient times the step approximates the decrease of the loss.
             step = value - state.params[name]
@@ -66,12 +66,12 @@ class RWalk(Strategy):
             extra[f"start.{name}"] = torch.where(due, value, start)
         return after.replace(extra=extra)
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         fisher = unpacked(state.extra, "fisher")
         past = unpacked(state.extra, "past")
         score = unpacked(state.extra, "score")
         # The first task has no earlier scores to be averaged with.
-        share = torch.where(finished.examples.task[0] == 0, 1.0, 0.5)
+        share = torch.where(task_end.examples.task[0] == 0, 1.0, 0.5)
         past = {name: value + share * (score[name] - value) for name, value in past.items()}
         importance = added(over_largest(fisher), over_largest(past))
         kept = packed(importance=importance, fisher=fisher, past=past)

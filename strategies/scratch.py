@@ -10,5 +10,5 @@ from retrograde import MetaStrategy
 class Scratch(MetaStrategy):
     """Fine-tune random weights on the new task: the lower bound."""
 
-    trains: ClassVar[bool] = False
-    descends: ClassVar[bool] = False
+    meta_trains: ClassVar[bool] = False
+    uses_meta_optimizer: ClassVar[bool] = False

@@ -10,8 +10,8 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from retrograde import (
-    Ahead,
-    Arrival,
+    FutureFact,
+    StepData,
     Net,
     Params,
     Rate,
@@ -35,7 +35,7 @@ class Separate(Strategy):
 
     lr: Rate = 0.1
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         return ()  # every task has its network from the start, but no other task uses it
 
     def init(self, net: Net, params: Params) -> Params:
@@ -46,13 +46,13 @@ class Separate(Strategy):
             )
         return {name: torch.stack([value] * net.tasks) for name, value in params.items()}
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        task = arrival.new.task[0]
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        task = data.incoming.task[0]
         here = torch.arange(net.tasks, device=task.device) == task
         params = {name: networks[task] for name, networks in state.extra.items()}
         slots = self._slots(net, state, params)
-        gradient = net.grad(params, arrival.new)
-        after = net.descend(State(params, slots, {}), gradient, self.lr)
+        gradient = net.grad(params, data.incoming)
+        after = net.update(State(params, slots, {}), gradient, self.lr)
         networks = {
             name: torch.where(_as(here, values), after.params[name], values)
             for name, values in state.extra.items()

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import relu
 
-from retrograde import Arrival, Finished, Net, NonNegative, Params, Rate, State, Strategy, added
+from retrograde import StepData, TaskEnd, Net, NonNegative, Params, Rate, State, Strategy, added
 
-from ._importance import nothing, packed, pull, unpacked
+from ._importance import zeros_like, packed, penalty_gradient, unpacked
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class SI(Strategy):
     strength: NonNegative = 1.0  # c, of the penalty (equation 4)
     damping: Rate = 0.1  # xi, a squared distance
     # True: an importance below 0 becomes 0: in the authors' code, not in the paper.
-    floor: bool = True
+    nonnegative: bool = True
     # True: the gradient summed includes the penalty's: in van de Ven's code, not in the paper.
     penalised: bool = False
 
     def init(self, net: Net, params: Params) -> Params:
-        zeros = nothing(params)
+        zeros = zeros_like(params)
         return packed(anchor=params, importance=zeros, path=zeros)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient = net.grad(state.params, arrival.new)
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient = net.grad(state.params, data.incoming)
         anchor = unpacked(state.extra, "anchor")
         importance = unpacked(state.extra, "importance")
         path = unpacked(state.extra, "path")
-        penalty = pull(state.params, anchor, importance, self.strength)
+        penalty = penalty_gradient(state.params, anchor, importance, self.strength)
         total = added(gradient, penalty)
-        after = net.descend(state, total, self.lr)
+        after = net.update(state, total, self.lr)
         along = total if self.penalised else gradient
         path = {
             name: value - along[name] * (after.params[name] - state.params[name])
@@ -50,13 +50,13 @@ class SI(Strategy):
         }
         return after.replace(extra=packed(anchor=anchor, importance=importance, path=path))
 
-    def end_task(self, net: Net, state: State, finished: Finished) -> State:
+    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         anchor = unpacked(state.extra, "anchor")
         importance = unpacked(state.extra, "importance")
         path = unpacked(state.extra, "path")
         for name, value in state.params.items():
             distance = (value - anchor[name]) ** 2
             grown = importance[name] + path[name] / (distance + self.damping)
-            importance[name] = relu(grown) if self.floor else grown
+            importance[name] = relu(grown) if self.nonnegative else grown
             path[name] = torch.zeros_like(value)
         return state.replace(extra=packed(anchor=state.params, importance=importance, path=path))

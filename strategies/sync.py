@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import Arrival, Net, Params, Rate, State, sgd
+from retrograde import StepData, Net, Params, Rate, State, sgd
 
 from ._lookahead import LookAhead
 
@@ -15,12 +15,12 @@ class Sync(LookAhead):
     """
 
     lr: Rate = 0.1  # of the meta-step
-    rate_lr: Rate = 0.1  # of the rates' own descent
+    hyper_lr: Rate = 0.1  # of the rates' own descent
 
     def init(self, net: Net, params: Params) -> Params:
         return self.rates(params)
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, arrival)
-        after = net.descend(state, gradient, self.lr)
-        return after.replace(extra=sgd(state.extra, of_rates, self.rate_lr))
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, data)
+        after = net.update(state, gradient, self.lr)
+        return after.replace(extra=sgd(state.extra, of_rates, self.hyper_lr))

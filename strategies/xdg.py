@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from retrograde import (
-    Ahead,
-    Arrival,
+    FutureFact,
+    StepData,
     Net,
     Params,
     Rate,
@@ -33,9 +33,9 @@ class XdG(Strategy):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
 
     lr: Rate = 0.1
-    active: Share = 0.2  # of each hidden layer's units
+    active_share: Share = 0.2  # of each hidden layer's units
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         return ()  # every task has its gates from the start, but no other task uses them
 
     def init(self, net: Net, params: Params) -> Params:
@@ -58,15 +58,15 @@ class XdG(Strategy):
 
     def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
         """True for the active units of each task, the same number in every task."""
-        count = max(1, round(self.active * chance.shape[1]))
+        count = max(1, round(self.active_share * chance.shape[1]))
         return chance.argsort(1) < count
 
-    def step(self, net: Net, state: State, arrival: Arrival) -> State:
-        task = arrival.new.task[0]
+    def step(self, net: Net, state: State, data: StepData) -> State:
+        task = data.incoming.task[0]
         gates = {name: gate[task] for name, gate in state.extra.items()}
-        gradient = net.grad(through(gates, state.params), arrival.new)
+        gradient = net.grad(through(gates, state.params), data.incoming)
         # The gradient of an inactive unit's column is not 0, though the column counts as 0.
-        return net.descend(state, through(gates, gradient), self.lr)
+        return net.update(state, through(gates, gradient), self.lr)
 
     def predict(
         self,

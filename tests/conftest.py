@@ -32,7 +32,7 @@ def same_path(monkeypatch):
 @pytest.fixture(scope="session")
 def make_record():
     """Build a record from its counts of right answers, out of 100 per task unless told."""
-    from retrograde.records.cell import Cell, Named
+    from retrograde.records.cell import Cell, PartSpec
     from retrograde.records.record import Record
 
     def make(
@@ -44,7 +44,7 @@ def make_record():
             {"task_size": task_size} | (episodes or {}),
             {"memory": memory, "lr": 0.1},
         )
-        named = Named(benchmark, of_benchmark), Named(strategy, of_strategy, changed)
+        named = PartSpec(benchmark, of_benchmark), PartSpec(strategy, of_strategy, changed)
         measured = {
             "clocks": {"train": 2.0, "evaluate": 0.5, "compile": 3.0},
             "counts": {"steps": 1000, "new": 10_000, "replayed": 6_000},
@@ -91,7 +91,7 @@ def make_record():
 @pytest.fixture(scope="session")
 def make_adapted(make_record):
     """Build a record of episodes from its losses, or right answers of 10, by inner step and test task."""
-    from retrograde.records.few_shot import Adaptation, Check, Fit
+    from retrograde.records.few_shot import Adaptation, MetaEvaluation, Fit
 
     episodes = {"test_tasks": 2, "transductive": True, "shots": 10, "test_shots": 5}
 
@@ -103,7 +103,7 @@ def make_adapted(make_record):
         correct = [[int(value) for value in row] for row in values] if classified else []
         ends = [sum(row) / len(row) for row in values]
         checks = [
-            Check(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10)
+            MetaEvaluation(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10)
             for n in (0, 4)
         ]
         curve = [0.0, 1.0]
@@ -177,7 +177,7 @@ def look():
     """Build a probe from the gradients of the tasks looked at, as rows; every ceiling is 1 unless told."""
     import numpy as np
 
-    from retrograde.records.gradient_probe import Probe
+    from retrograde.records.gradient_probe import GradientProbe
 
     def build(task, gradients, losses=None, *, ceiling=None, layers=None, step=None):
         gradients = np.array(gradients, dtype=float)
@@ -185,7 +185,7 @@ def look():
         inner = (gradients @ gradients.T)[np.tril_indices(count)]
         losses = [1.0] * count if losses is None else [float(loss) for loss in losses]
         ceiling = [1.0] * count if ceiling is None else [float(each) for each in ceiling]
-        return Probe(
+        return GradientProbe(
             task,
             10 * (task + 1) if step is None else step,
             losses,

@@ -23,7 +23,7 @@ class Halving(rg.Strategy):
     lr: rg.Rate = 0.2
 
     def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr / 2)
+        return net.update(state, net.grad(state.params, arrival.incoming), self.lr / 2)
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +174,8 @@ def factored(factor):
         lr: rg.Rate = 0.1
 
         def step(self, net, state, arrival):
-            gradient = net.grad(state.params, arrival.new)
-            return net.descend(state, gradient, factor * self.lr)
+            gradient = net.grad(state.params, arrival.incoming)
+            return net.update(state, gradient, factor * self.lr)
 
     return Factored()
 
@@ -256,8 +256,8 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path):
         lambda: rg.check([]),
         lambda: rg.load(5),
         lambda: rg.suite(5),
-        lambda: rg.benchmark("split").stream(0),
-        lambda: rg.benchmark("split").stream(seed=-1),
+        lambda: rg.benchmark("split").distribution(0),
+        lambda: rg.benchmark("split").distribution(seed=-1),
         lambda: rg.benchmark(3),
         lambda: rg.report([]),
         lambda: rg.scores([[0.5]], convention=["own"]),
@@ -283,11 +283,11 @@ def test_own_data_comes_as_arrays():
     (record,) = rg.run(
         "split:dataset=mine,tasks=2", "finetune", seeds=1, data=data, compile="off", progress=False
     )
-    assert record.tests == [10, 10]
+    assert record.test_examples == [10, 10]
 
 
 def test_a_stream_is_gone_through_task_by_task():
-    stream = rg.benchmark("split:tasks=5,scenario=task").stream(seed=3)
+    stream = rg.benchmark("split:tasks=5,scenario=task").distribution(seed=3)
     tasks = list(stream)
     assert len(stream) == len(tasks) == 5
     assert all(set(task.y_train) == set(task.outputs) for task in tasks)

@@ -20,9 +20,9 @@ from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse, write
 from retrograde.testing import toy_step
-from retrograde.training.opaque import Opaque
+from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 pytestmark = pytest.mark.skipif(not find_spec("avalanche"), reason="avalanche-lib is not installed")
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def split(**settings):
 
 
 def opaque(spec, benchmark, seed=0):
-    return Opaque(benchmark, strategy(spec), benchmark.stream(DIGITS, seed), seed, CPU)
+    return OpaqueReplica(benchmark, strategy(spec), benchmark.stream(DIGITS, seed), seed, CPU)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
         0.1 if optimizer == "sgd" else 0.01,
     )
     theirs = opaque(f"avalanche:class=Naive,lr={lr}", benchmark)
-    ours = Vectorised(
+    ours = StreamReplicas(
         benchmark, strategy(f"finetune:lr={lr}"), [benchmark.stream(DIGITS, 0)], [0], CPU
     )
     start = ours.parameters()
@@ -87,7 +87,7 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
         )
         assert gap(ours.parameters(), theirs.parameters()) < 1e-5
         assert gap(ours.parameters(), start) > 0.1
-    assert np.array_equal(ours.evaluate(ours.test_rows).hit, theirs.evaluate(theirs.test_rows).hit)
+    assert np.array_equal(ours.evaluate(ours.test_rows).correct, theirs.evaluate(theirs.test_rows).correct)
 
 
 def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_drew(taken):
@@ -173,7 +173,7 @@ def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
         )[0]
 
     watched, not_watched = outcome(test_every="2", test_examples="20"), outcome()
-    assert watched.course.step == [0, 2, 4, 6, 8, 10, 12]
+    assert watched.online_accuracy.step == [0, 2, 4, 6, 8, 10, 12]
     assert (watched.correct, watched.counts) == (not_watched.correct, not_watched.counts)
 
 
@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_is_a_divergence():
         [0],
         CPU,
     )[0]
-    assert "non-finite while training task 1" in outcome.fault
+    assert "non-finite while training task 1" in outcome.divergence
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_without_avalanche_the_parts_are_listed_and_a_run_is_refused_with_how_to
 )
 def test_the_settings_are_what_is_written(changed):
     part = strategy(write("avalanche", changed))
-    assert part.changed() == changed
+    assert part.overrides() == changed
     assert type(part).configured(part.settings()).settings() == part.settings()
 
 

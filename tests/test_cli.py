@@ -88,7 +88,7 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
     )
     assert call("run", *words)[0] == 0
     records = {
-        record.cell.strategy.changed: record.knows for record in Store(tmp_path / "runs" / "cells")
+        record.cell.strategy.overrides: record.knows_ahead for record in Store(tmp_path / "runs" / "cells")
     }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
     call("report", "runs/cells", "--format", "md", "--out", "tables")
@@ -249,7 +249,7 @@ def test_a_run_of_episodes_leaves_records_of_adaptation(call, tmp_path):
     records = [Record.from_json(text) for text in texts]
     assert [record.to_json() for record in records] == texts
     assert [np.shape(record.adaptation.loss) for record in records] == [(3, 3)] * 2
-    assert [(record.status, record.tests, record.counts["steps"]) for record in records] == [
+    assert [(record.status, record.test_examples, record.counts["steps"]) for record in records] == [
         ("done", [], 4)
     ] * 2
 

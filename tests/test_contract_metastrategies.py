@@ -50,7 +50,7 @@ class ScalesAnswers(Quick):
 
 
 class InPlaceInside(Quick):
-    def inner(self, net, learned, fast, support, step):
+    def inner_step(self, net, learned, fast, support, step):
         for name, gradient in net.grad(fast.params, support).items():
             fast.params[name].sub_(self.lr * gradient)
         return fast
@@ -58,7 +58,7 @@ class InPlaceInside(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceAtTest(Scratch):
-    inner = InPlaceInside.inner
+    inner_step = InPlaceInside.inner_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class RemembersOnItself(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class RemembersAtTest(Scratch):
-    def inner(self, net, learned, fast, support, step):
+    def inner_step(self, net, learned, fast, support, step):
         CALLS.append(1)
         gradient = net.grad(fast.params, support)
         return fast.replace(
@@ -105,7 +105,7 @@ class DrawsInPython(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawsAtTest(Scratch):
-    def begin(self, net, learned):
+    def start_adaptation(self, net, learned):
         fast = super().begin(net, learned)
         return fast.replace(params={k: v + np.random.rand() for k, v in fast.params.items()})
 
@@ -162,7 +162,7 @@ class Idle(MAML):
     def meta_step(self, net, state, episodes, progress):
         return state
 
-    def inner(self, net, learned, fast, support, step):
+    def inner_step(self, net, learned, fast, support, step):
         return fast
 
 
@@ -174,7 +174,7 @@ class Climbs(MAML):
 
 @dataclass(frozen=True, kw_only=True)
 class Explodes(MAML):
-    lr: float = 1e30
+    inner_lr: float = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,13 +91,13 @@ class Idle(Finetune):
 class Hoards(Finetune):
     memory: int = 5
 
-    def remember(self):
+    def memory(self):
         return Reservoir(10 * self.memory, 10)
 
 
 @dataclass(frozen=True)
 class Explodes(Finetune):
-    lr: float = 1e30
+    inner_lr: float = 1e30
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,13 @@ class SlowsDown(Finetune):
 class RingInSecret(ER):
     policy: str = "ring"
 
-    def knows(self):
+    def knows_ahead(self):
         return ("classes",)
 
 
 @dataclass(frozen=True)
 class UnmaskedInSecret(Finetune):
-    def knows(self):
+    def knows_ahead(self):
         return ()
 
 
@@ -152,7 +152,7 @@ class HeedsNothing(ER):
 
 @dataclass(frozen=True)
 class WeighsInSecret(ER):
-    weighing: ClassVar[str] = "has nothing to weigh"
+    task_weighting: ClassVar[str] = "has nothing to weigh"
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def test_a_strategy_that_breaks_a_claim_fails_that_check(part, check, reason):
 class Plain(Learner):
     """A well-behaved learner."""
 
-    def begin(self, model):
+    def setup(self, model):
         self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1)
 
     def observe(self, x, y, task):
@@ -228,8 +228,8 @@ class Plain(Learner):
 
 
 class KeepsEverything(Plain):
-    def begin(self, model):
-        super().begin(model)
+    def setup(self, model):
+        super().setup(model)
         self.kept = []
 
     def observe(self, x, y, task):
@@ -247,8 +247,8 @@ class KeepsItsShare(Plain):
 
     memory: int = 200
 
-    def begin(self, model):
-        super().begin(model)
+    def setup(self, model):
+        super().setup(model)
         self.kept, self.arrays = [], []
 
     def observe(self, x, y, task):
@@ -343,7 +343,7 @@ def test_a_strategy_declares_what_it_knows_ahead(name, settings, known):
 
 
 class LearnsByLength(Plain):
-    def agree(self, terms):
+    def receive(self, terms):
         self.tasks = len(terms.units)
 
     def observe(self, x, y, task):

@@ -79,7 +79,7 @@ def test_batch_norm_updates_its_buffers_without_touching_the_old_ones():
     net = Net(module, plain(), buffers=buffers)
     params = {name: value.detach() for name, value in module.named_parameters()}
     x = torch.randn(8, 5) + 3
-    after = net.refreshed(params, x)
+    after = net.refreshed_buffers(params, x)
     assert torch.allclose(after["0.running_mean"], 0.1 * x.mean(0), atol=1e-6)
     assert all(torch.equal(buffers[name], value) for name, value in module.named_buffers())
 
@@ -99,7 +99,7 @@ def test_gradients_of_several_batches_are_those_of_each_where_statistics_are_kep
     net = Net(module, plain(), buffers=dict(module.named_buffers()))
     params = {name: value.detach() for name, value in module.named_parameters()}
     both = [batch(6), batch(6)._replace(x=batch(6).x.flip(0) * 2)]
-    found = net.grads(params, Batch(*(torch.stack(parts) for parts in zip(*both, strict=True))))
+    found = net.grad_each(params, Batch(*(torch.stack(parts) for parts in zip(*both, strict=True))))
     for each, one in enumerate(both):
         expected = torch.autograd.grad(cross_entropy(module(one.x), one.y), [*module.parameters()])
         for name, value in zip(params, expected, strict=True):
@@ -120,7 +120,7 @@ def test_scores_agree_up_to_rounding(other, same):
 
 
 def chance(key=5, drawn=None):
-    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), drawn=drawn).chance
+    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), axes=drawn).chance
 
 
 def test_an_unnamed_draw_follows_from_the_key_of_the_step_alone():

@@ -1,13 +1,13 @@
 """Frames are shared by the tables of a report, and never go stale."""
 
-from retrograde.metrics.frames import labels, made_once, ordered, score_frame, streams
+from retrograde.metrics.frames import cell_labels, cached_per_report, ordered, score_frame, streams
 from retrograde.metrics.matrix import METRICS
 
 
 def test_what_is_made_of_a_tuple_of_records_is_made_once_for_every_argument(make_record):
     made = []
 
-    @made_once
+    @cached_per_report
     def count(records, name="a"):
         made.append((len(records), name))
         return len(made)
@@ -26,16 +26,16 @@ def test_what_is_made_of_a_tuple_of_records_is_made_once_for_every_argument(make
 
 def test_of_a_list_which_may_change_it_is_made_every_time(make_record):
     records = [make_record()]
-    first = score_frame(records, labels(records))
+    first = score_frame(records, cell_labels(records))
     records.append(make_record(seed=1))
-    assert len(score_frame(records, labels(records))) == 2 * len(first)
+    assert len(score_frame(records, cell_labels(records))) == 2 * len(first)
 
 
 def test_the_frame_of_all_scores_is_that_of_each_metric_alone(make_record):
     records = tuple(
         make_record(seed=seed, upper_bound=bound) for seed in (1, 0) for bound in (False, True)
     )
-    label = labels(records)
+    label = cell_labels(records)
     whole = score_frame(records, label)
     assert list(whole.seed[: len(whole) // 2]) == [0] * (len(whole) // 2)
     for metric in METRICS:

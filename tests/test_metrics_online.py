@@ -10,15 +10,15 @@ from hypothesis import given, strategies as st
 
 from retrograde.metrics import online
 from retrograde.metrics.online import METRICS
-from retrograde.records.online_accuracy import Course
+from retrograde.records.online_accuracy import OnlineAccuracy
 
-TWO = Course(
+TWO = OnlineAccuracy(
     [10, 10], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5], [[1], [5], [9, 2], [6, 4], [4, 7], [8, 9]]
 )
-THREE = Course(
+THREE = OnlineAccuracy(
     [10] * 3, [0, 0, 1, 1, 2, 2], [0, 5, 10, 15, 20, 25], [[0], [9, 3], [5, 6], [7, 8, 1], [8, 5, 4], [6, 7, 9]]
 )  # fmt: skip
-ONE = Course([10], [0, 0, 0], [0, 10, 20], [[1], [5], [7]])
+ONE = OnlineAccuracy([10], [0, 0, 0], [0, 10, 20], [[1], [5], [7]])
 BY_HAND = [
     (online.average_anytime_accuracy, 0.66, (0.9 + 0.55 + 0.75 + 17 / 30 + 22 / 30) / 5),
     (online.min_acc, 0.4, (0.5 + 0.5) / 2),
@@ -49,7 +49,7 @@ def courses(draw, least=1):
             size = min(number + 1 + last, tasks)
             task.append(number)
             correct.append(draw(counts(min_size=size, max_size=size)))
-    return Course([tests] * tasks, task, [every * n for n in range(len(task))], correct)
+    return OnlineAccuracy([tests] * tasks, task, [every * n for n in range(len(task))], correct)
 
 
 def inverted(course):

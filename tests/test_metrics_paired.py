@@ -8,16 +8,16 @@ from scipy.stats import false_discovery_control, permutation_test, ttest_rel
 
 from retrograde.metrics.paired import (
     ALPHA,
-    EVERY,
+    MAX_EXACT_PAIRS,
     all_pairs,
     by_seed,
     holm,
-    leaders,
+    leading_group,
     least_p,
     p_text,
     paired_p,
     sign_flip_p,
-    whole,
+    complete_runs,
 )
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
@@ -123,7 +123,7 @@ def test_the_sign_flip_p_value_is_that_of_scipy(n):
 )
 def test_the_least_p_value_is_reached_where_all_differences_have_one_sign(n, least):
     assert least_p(n) == least
-    assert sign_flip_p(np.arange(1.0, n + 1)[None])[0] == least if n <= EVERY else least <= 2e-4
+    assert sign_flip_p(np.arange(1.0, n + 1)[None])[0] == least if n <= MAX_EXACT_PAIRS else least <= 2e-4
 
 
 def test_patterns_by_chance_give_about_the_p_value_of_all_patterns():
@@ -191,8 +191,8 @@ def test_pairs_that_share_too_few_seeds_are_not_tested():
 
 def test_who_is_above_whom_follows_the_direction_of_the_score():
     pairs = all_pairs(np.array([[1.0, 2, 3, 4, 5], [2.1, 3, 4, 5, 6], [1.2, 1.9, 2.9, 4.1, 5]]))
-    assert np.argwhere(pairs.above(True)).tolist() == [[1, 0], [1, 2]]
-    assert np.argwhere(pairs.above(False)).tolist() == [[0, 1], [2, 1]]
+    assert np.argwhere(pairs.better_than(True)).tolist() == [[1, 0], [1, 2]]
+    assert np.argwhere(pairs.better_than(False)).tolist() == [[0, 1], [2, 1]]
 
 
 @given(st.integers(2, 5), st.integers(5, 8), st.integers(0, 99))
@@ -224,7 +224,7 @@ def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
     ],
 )
 def test_leaders_are_the_best_and_what_is_not_told_from_it_if_some_rival_is(rows, expected):
-    assert leaders(series(*rows), higher_is_better=True) == expected
+    assert leading_group(series(*rows), higher_is_better=True) == expected
 
 
 def test_a_rival_without_seeds_in_common_with_the_best_never_leads():
@@ -232,13 +232,13 @@ def test_a_rival_without_seeds_in_common_with_the_best_never_leads():
         dict(enumerate(row)) for row in ([0.9, 0.91, 0.92, 0.9, 0.91], [0.5, 0.5, 0.52, 0.5, 0.51])
     )
     elsewhere = dict(enumerate([0.1, 0.2, 0.1, 0.2, 0.1], start=10))
-    assert leaders({"A": best, "B": worse, "C": elsewhere}, higher_is_better=True) == {"A"}
+    assert leading_group({"A": best, "B": worse, "C": elsewhere}, higher_is_better=True) == {"A"}
 
 
 def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores():
     draw = np.random.default_rng(0)
     led = sum(
-        bool(leaders(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True))
+        bool(leading_group(series(*draw.binomial(180, 0.995, (8, 5))), higher_is_better=True))
         for _ in range(400)
     )
     assert led / 400 < 0.05
@@ -271,7 +271,7 @@ def test_among_equal_strategies_nobody_leads_in_19_of_20_of_a_thousand_stores(ri
     for _ in range(1000):
         common = 3 * draw.normal(size=5)
         led += bool(
-            leaders(series(*(common + draw.normal(size=(rivals, 5)))), higher_is_better=True)
+            leading_group(series(*(common + draw.normal(size=(rivals, 5)))), higher_is_better=True)
         )
     assert led / 1000 <= 0.05 + 0.007  # and a standard deviation of the share
 
@@ -280,20 +280,20 @@ def test_a_strategy_that_is_really_better_leads_alone_in_most_stores():
     draw = np.random.default_rng(0)
     better = np.array([[5], [0], [0]])
     stores = (series(*(draw.normal(size=(3, 5)) + better)) for _ in range(200))
-    assert np.mean([leaders(store, higher_is_better=True) == {"s0"} for store in stores]) > 0.9
+    assert np.mean([leading_group(store, higher_is_better=True) == {"s0"} for store in stores]) > 0.9
 
 
 @given(st.integers(2, 5), st.integers(0, 99), st.integers(-5, 5))
 def test_a_shift_of_all_scores_or_less_being_better_changes_no_leader(rivals, draw, shift):
     scores = np.random.default_rng(draw).normal(size=(rivals, 5)) + np.arange(rivals)[:, None] * 2
-    found = leaders(series(*scores), higher_is_better=True)
-    assert leaders(series(*(scores + shift)), higher_is_better=True) == found
-    assert leaders(series(*-scores), higher_is_better=False) == found
+    found = leading_group(series(*scores), higher_is_better=True)
+    assert leading_group(series(*(scores + shift)), higher_is_better=True) == found
+    assert leading_group(series(*-scores), higher_is_better=False) == found
 
 
 def test_whole_are_those_with_as_many_seeds_as_any():
-    assert set(whole(series([1, 2, 3], [1, 2], [4, 5, 6]))) == {"s0", "s2"}
-    assert whole({}) == {}
+    assert set(complete_runs(series([1, 2, 3], [1, 2], [4, 5, 6]))) == {"s0", "s2"}
+    assert complete_runs({}) == {}
 
 
 def test_a_p_value_has_three_digits_and_a_floor():

@@ -72,7 +72,7 @@ def test_every_part_is_a_documented_dataclass_with_defaults(kind, name):
     part = PARTS.find(kind, name)
     assert is_dataclass(part)
     assert inspect.getdoc(part)
-    assert PARTS.get(kind, name).changed() == ""
+    assert PARTS.get(kind, name).overrides() == ""
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)

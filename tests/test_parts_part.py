@@ -150,8 +150,8 @@ def test_a_part_is_rebuilt_from_what_is_written_of_it(part):
 
 
 def test_only_the_settings_that_differ_from_their_defaults_are_written():
-    assert Some().changed() == ""
-    assert Some(order=(3, 1), flag=True, rate=0.1).changed() == "order=3,1,flag=true"
+    assert Some().overrides() == ""
+    assert Some(order=(3, 1), flag=True, rate=0.1).overrides() == "order=3,1,flag=true"
 
 
 def test_settings_that_are_no_fields_of_the_initialiser_are_not_listed():
@@ -164,7 +164,7 @@ def test_settings_that_are_no_fields_of_the_initialiser_are_not_listed():
         "flag",
         "kind_of",
     ]
-    assert (Part().settings(), Part().changed()) == ({}, "")
+    assert (Part().settings(), Part().overrides()) == ({}, "")
 
 
 def test_the_summary_is_the_first_line_of_the_docstring():

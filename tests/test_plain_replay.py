@@ -13,7 +13,7 @@ from retrograde.data.sources import load
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 DIGITS = load("digits", Path())
 LR = 0.1
@@ -24,7 +24,7 @@ def ours_and_its_rows():
     """Replay after a task, and the real rows of each of its steps."""
     benchmark = Registry().get("benchmarks", "split", {"tasks": "5", "model": "mlp-100-100"})
     er = Registry().get("strategies", "er", {"lr": str(LR)})
-    backend = Vectorised(benchmark, er, [benchmark.stream(DIGITS, 0)], [0], torch.device("cpu"))
+    backend = StreamReplicas(benchmark, er, [benchmark.stream(DIGITS, 0)], [0], torch.device("cpu"))
     steps = copy.deepcopy(backend).rows(0)[:, 0]
     backend.learn(0, lambda _: None)
     return backend, [torch.from_numpy(step[step[:, 3] > 0, 0]) for step in steps]

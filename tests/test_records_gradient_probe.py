@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrograde.records.gradient_probe import CEILING, Probe, triangle
+from retrograde.records.gradient_probe import CEILING, GradientProbe, triangle
 
 VECTORS = st.integers(2, 6).flatmap(
     lambda n: arrays(float, (n, 4), elements=st.integers(-9, 9).map(float))
@@ -79,8 +79,8 @@ def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_belo
     ]  # between halves noise plays no part; the next task has none
     ceiling = [*map(cos, first, second), 1.0]
     assert max(ceiling[:3]) < CEILING
-    probe = Probe(2, 30, [1.0] * 4, ceiling, inner.tolist())
-    assert probe.arriving() == pytest.approx(1.0 if known else np.nan, nan_ok=True)
+    probe = GradientProbe(2, 30, [1.0] * 4, ceiling, inner.tolist())
+    assert probe.next_task_cosine() == pytest.approx(1.0 if known else np.nan, nan_ok=True)
 
 
 def test_the_mean_cosine_among_tasks_leaves_out_the_next_one_and_unknown_pairs(look):
@@ -109,9 +109,9 @@ def test_a_probe_whose_lists_do_not_fit_together_is_at_fault(damage):
     sound = {
         "task": 1, "step": 5, "loss": [1.0] * 3, "ceiling": [1.0] * 3, "inner": [1.0] * 6, "layers": {"out": [1.0] * 6},
     }  # fmt: skip
-    assert Probe(**sound).fault() == ""
-    assert "do not fit together" in Probe(**sound | damage).fault()
+    assert GradientProbe(**sound).inconsistency() == ""
+    assert "do not fit together" in GradientProbe(**sound | damage).inconsistency()
 
 
 def test_a_probe_with_a_number_that_is_not_finite_is_at_fault():
-    assert "not finite" in Probe(0, 5, [float("inf")], [1.0], [1.0]).fault()
+    assert "not finite" in GradientProbe(0, 5, [float("inf")], [1.0], [1.0]).inconsistency()

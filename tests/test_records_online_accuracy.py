@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrograde.records.online_accuracy import Course
+from retrograde.records.online_accuracy import OnlineAccuracy
 
 STREAM = [20, 30]  # test examples of each task
-TWO = Course(
+TWO = OnlineAccuracy(
     [10, 20], [0, 0, 0, 1, 1, 1], [0, 2, 4, 6, 8, 9], [[1], [5], [9, 4], [6, 8], [4, 14], [8, 18]]
 )
 NONE = float("nan")
@@ -22,7 +22,7 @@ def test_accuracies_are_quotients_where_a_task_was_tested_and_missing_elsewhere(
 
 def test_a_task_ends_at_its_last_test():
     assert TWO.ends.tolist() == [2, 5]
-    assert TWO.fault(STREAM) == ""
+    assert TWO.inconsistency(STREAM) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_a_task_ends_at_its_last_test():
     ids=str,
 )
 def test_a_course_that_cannot_be_says_why(change, fault):
-    assert re.search(fault, replace(TWO, **change).fault(STREAM))
+    assert re.search(fault, replace(TWO, **change).inconsistency(STREAM))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from retrograde.metrics.frames import labels
+from retrograde.metrics.frames import cell_labels
 from retrograde.parts.spec import digest
 from retrograde.records import privacy
-from retrograde.records.cell import Cell, Named
+from retrograde.records.cell import Cell, PartSpec
 from retrograde.records.privacy import scrubbed, without_folder
 from retrograde.records.record import Damaged, Record
 from retrograde.records.store import Store
@@ -78,8 +78,8 @@ def alice(monkeypatch):
 
 def private(make_record, folder="/home/alice smith"):
     """A failed record that tells all that it can."""
-    benchmark = Named("split", {"dataset": f"{folder}/x.npz"}, f"dataset={folder}/x.npz")
-    strategy = Named("er", {"weights": f"{folder}/w.pt", "lr": 0.1}, f"weights={folder}/w.pt")
+    benchmark = PartSpec("split", {"dataset": f"{folder}/x.npz"}, f"dataset={folder}/x.npz")
+    strategy = PartSpec("er", {"weights": f"{folder}/w.pt", "lr": 0.1}, f"weights={folder}/w.pt")
     reason = f"OSError on nemo.example (nemo) of asmith: '/home/alice smith/a b/x.npz' and {Path.cwd()}/runs"
     cell, how = Cell(benchmark, strategy, "digest"), {"note": "/tmp/asmith/x: no"}
     return replace(make_record(status="failed"), cell=cell, reason=reason, how=how)
@@ -126,14 +126,14 @@ def test_a_record_with_folders_from_before_is_read_in_its_place_and_shown_withou
     path.write_text(json.dumps(whole), encoding="utf-8")
     (read,) = store
     assert read.cell == record.cell
-    assert read.cell.benchmark.text == "split:dataset=…/x.npz"
+    assert read.cell.benchmark.spec == "split:dataset=…/x.npz"
 
 
 def test_files_of_one_name_from_two_folders_are_told_apart(make_record):
     records = [
         Record.from_json(private(make_record, f"/home/{name}").to_json()) for name in ("a", "b")
     ]
-    label = labels(records)
+    label = cell_labels(records)
     assert len(set(label.values())) == len({name.benchmark for name in label.values()}) == 2
     assert all(name.benchmark.startswith("split:dataset=…/x.npz #") for name in label.values())
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from retrograde.records.cell import Cell, Named
-from retrograde.records.few_shot import Adaptation, Check, Fit
-from retrograde.records.online_accuracy import Course
+from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.few_shot import Adaptation, MetaEvaluation, Fit
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import SCHEMA, Damaged, Record, TooNew
 
 VALUE = (
@@ -19,8 +19,8 @@ VALUE = (
     | st.text()
 )
 SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_size=5)
-BENCHMARK = Named("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
-STRATEGY = Named("er", {"memory": 500, "lr": 0.1}, "memory=500")
+BENCHMARK = PartSpec("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
+STRATEGY = PartSpec("er", {"memory": 500, "lr": 0.1}, "memory=500")
 CELL = Cell(BENCHMARK, STRATEGY, "digest")
 CHECK = {
     "iteration": 0,
@@ -51,7 +51,7 @@ def adapted(make_record):
         [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]],
         [[0, 1, 2], [4, 1, 3], [4, 2, 3]],
     )
-    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [Check(**CHECK)], [Fit(**FIT)])
+    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [MetaEvaluation(**CHECK)], [Fit(**FIT)])
     return make_record(correct=(), adaptation=adaptation)
 
 
@@ -74,7 +74,7 @@ def test_a_record_of_regression_has_losses_and_no_right_answers(adapted):
 
 @given(SETTINGS, SETTINGS, st.text())
 def test_a_cell_keeps_its_place_when_its_record_is_written_and_read(benchmark, strategy, data):
-    cell = Cell(Named("split", benchmark), Named("er", strategy), data)
+    cell = Cell(PartSpec("split", benchmark), PartSpec("er", strategy), data)
     back = Record.from_json(Record(cell, 0, "failed").to_json()).cell
     assert back == cell
     assert back.path == cell.path
@@ -214,10 +214,10 @@ def test_only_a_record_that_is_done_must_have_tasks_or_adaptation(adapted, statu
 
 
 def test_a_record_whose_course_does_not_fit_its_stream_is_damaged(whole):
-    course = Course([7, 7], [0, 0, 1], [0, 5, whole.counts["steps"]], [[1], [7, 2], [5, 6]])
+    course = OnlineAccuracy([7, 7], [0, 0, 1], [0, 5, whole.counts["steps"]], [[1], [7, 2], [5, 6]])
     with pytest.raises(Damaged, match="not after its last step"):
         Record.from_json(replace(whole, course=replace(course, step=[0, 5, 6])).to_json())
-    assert Record.from_json(replace(whole, course=course).to_json()).course == course
+    assert Record.from_json(replace(whole, course=course).to_json()).online_accuracy == course
     for tests, fault in (
         ([7, 8], "not among those of its tasks"),
         ([4, 7], "above the number of tests"),
@@ -235,7 +235,7 @@ def test_a_record_tells_what_was_known_ahead_and_an_older_one_says_nothing(whole
     record = replace(whole, knows=["length"])
     assert Record.from_json(record.to_json()) == record
     older = {name: value for name, value in json.loads(whole.to_json()).items() if name != "knows"}
-    assert Record.from_json(json.dumps(older | {"schema": 4})).knows is None
+    assert Record.from_json(json.dumps(older | {"schema": 4})).knows_ahead is None
 
 
 def test_a_record_of_the_schema_before_files_is_read_and_does_not_know_them(whole):
@@ -268,7 +268,7 @@ def test_the_json_holds_no_number_that_json_lacks(make_record, odd):
 def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, random):
     shuffled = dict(random.sample(list(settings.items()), len(settings)))
     first, second = (
-        Cell(Named("split", s), Named("er", s), "digest") for s in (settings, shuffled)
+        Cell(PartSpec("split", s), PartSpec("er", s), "digest") for s in (settings, shuffled)
     )
     assert first.path == second.path
     assert hash(first) == hash(second)
@@ -308,4 +308,4 @@ def test_cells_that_differ_only_in_which_settings_are_called_changed_lie_togethe
 
 
 def test_a_cell_reads_as_the_command_line_takes_it():
-    assert CELL.text == "split:task_size=2  er:memory=500"
+    assert CELL.spec == "split:task_size=2  er:memory=500"

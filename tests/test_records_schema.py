@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from retrograde.parts.registry import Registry
-from retrograde.records.online_accuracy import Course
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Damaged, Record, TooNew
 from retrograde.reporting.formats import csv, latex, markdown
 from retrograde.reporting.report import tables
@@ -28,7 +28,7 @@ NO_NUMBER = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
 @pytest.fixture(scope="session")
 def documents(make_probed, make_adapted):
     """Whole records as JSON values: of a stream with all that one can hold, and of episodes with and without classes."""
-    course = Course(
+    course = OnlineAccuracy(
         [100] * 3, [0, 0, 1, 2], [0, 500, 600, 1000], [[1], [7, 2], [5, 6, 1], [5, 5, 6]]
     )
     told = [[20] * 3, [90] * 3, [90] * 3, [85] * 3]

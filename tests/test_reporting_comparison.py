@@ -6,7 +6,7 @@ import pytest
 from retrograde.cli import main
 from retrograde.errors import UserError
 from retrograde.records.store import Store
-from retrograde.reporting.cell_pairs import Both, compared
+from retrograde.reporting.cell_pairs import CellPair, compared
 from retrograde.reporting.comparison import compare, summary
 
 NAMES = ("before", "after")
@@ -78,7 +78,7 @@ def test_of_many_cells_that_changed_by_chance_hardly_any_is_said_to_have_changed
     cells = compared(*stores)
     uncorrected = sum(change.p < 0.05 for cell in cells for change in cell.changes)
     assert uncorrected >= 3
-    assert sum(cell.news in ("worse", "better") for cell in cells) == 0
+    assert sum(cell.verdict in ("worse", "better") for cell in cells) == 0
 
 
 def test_a_status_that_changed_is_the_worst_news_and_said_seed_by_seed(ending):
@@ -179,8 +179,8 @@ def test_the_csv_has_the_interval_and_every_p_value(ending):
 def test_replicates_that_ended_alike_without_scores_are_identical(make_record):
     lost = [make_record(correct=(), status="failed")]
     (cell,) = compared(lost, lost)
-    assert isinstance(cell, Both)
-    assert cell.news == "identical"
+    assert isinstance(cell, CellPair)
+    assert cell.verdict == "identical"
 
 
 @pytest.mark.parametrize(

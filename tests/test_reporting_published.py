@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from retrograde.metrics.matrix import METRICS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.reporting.published import finder, published_numbers
+from retrograde.reporting.published import matcher, published_numbers
 
 PARTS = Registry()
 SHIPPED = pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(
     entry = make_published(
         **({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:lr=0.1"} | change)
     )
-    assert (finder([entry])(make_adapted().cell) == [entry]) == beside
+    assert (matcher([entry])(make_adapted().cell) == [entry]) == beside
 
 
 def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
@@ -118,7 +118,7 @@ def test_a_setting_that_the_protocol_does_not_name_is_as_by_default_or_the_numbe
         make_adapted().cell,
     )
     cell = dataclasses.replace(cell, benchmark=dataclasses.replace(cell.benchmark, changed=changed))
-    assert finder([entry])(cell) == [entry]
+    assert matcher([entry])(cell) == [entry]
     assert entry.differs(cell) == differs
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from retrograde.metrics.matrix import METRICS
 from retrograde.parts.registry import Registry
-from retrograde.records.cell import Named
-from retrograde.records.online_accuracy import Course
+from retrograde.records.cell import PartSpec
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Record
 from retrograde.records.store import Store
-from retrograde.reporting.cells import entries, percent
+from retrograde.reporting.cells import score_cells, format_percent
 from retrograde.reporting.formats import FORMATS
-from retrograde.reporting.result import Result
+from retrograde.reporting.result import TableResult
 from retrograde.reporting.table import Table
 
 SEEDS = range(5)
@@ -20,7 +20,7 @@ TIDY = ["benchmark", "strategy", "settings", "metric", "mean", "ci_low", "ci_hig
 TABLES = [
     name
     for name in Registry().names("results")
-    if issubclass(Registry().find("results", name), Result)
+    if issubclass(Registry().find("results", name), TableResult)
 ]
 PARTLY = (
     "account",
@@ -101,7 +101,7 @@ def records(make_record, make_adapted, look, book):
     }
     along = {
         "episodes": {"test_every": 9},
-        "course": Course([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
+        "course": OnlineAccuracy([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
     }
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
@@ -159,7 +159,7 @@ def foreign(make_record):
             correct,
             **{key: fields.pop(key) for key in ("status",) if key in fields},
         )
-        strategy = Named("theirs", {"class": name, "memory": 9}, f"class={name},memory=9")
+        strategy = PartSpec("theirs", {"class": name, "memory": 9}, f"class={name},memory=9")
         return replace(record, cell=replace(record.cell, strategy=strategy), **fields)
 
     return make
@@ -703,7 +703,7 @@ def test_a_column_made_at_once_has_the_text_of_each_strategy_alone():
     values = {
         (False, "s", f"n={n}"): {seed: draw.random() for seed in range(n)} for n in (1, 2, 5, 3, 40)
     }
-    found = entries(values, True, {key: len(of) for key, of in values.items()})
+    found = score_cells(values, True, {key: len(of) for key, of in values.items()})
     assert {key: entry.text for key, entry in found.items()} == {
-        key: percent(of) for key, of in values.items()
+        key: format_percent(of) for key, of in values.items()
     }

@@ -13,7 +13,7 @@ from retrograde.metrics.alignment import (
     replicate_accounts,
     within_runs,
 )
-from retrograde.metrics.frames import labels
+from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.reporting.formats import FORMATS
@@ -22,11 +22,11 @@ PARTS = Registry()
 
 
 def booked(records):
-    return account_frame(records, labels(records))
+    return account_frame(records, cell_labels(records))
 
 
 def replicates(records):
-    return replicate_accounts(records, labels(records))
+    return replicate_accounts(records, cell_labels(records))
 
 
 def table(records):

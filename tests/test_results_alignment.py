@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrograde.metrics.alignment import alignment_frame, layer_frame, replicate_alignment
-from retrograde.metrics.frames import labels
+from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.reporting.formats import FORMATS as RENDERED
@@ -26,11 +26,11 @@ X, Y = np.eye(2)
 
 
 def looks(records):
-    return alignment_frame(records, labels(records))
+    return alignment_frame(records, cell_labels(records))
 
 
 def replicates(records):
-    return replicate_alignment(records, labels(records))
+    return replicate_alignment(records, cell_labels(records))
 
 
 def table(records):
@@ -105,7 +105,7 @@ def test_records_that_are_not_done_or_have_no_probes_are_left_out(make_probed, m
 def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
     last = look(1, [X, X + Y], layers={"1": [4.0, 1.0, 1.0], "head": [1.0, 0.0, 0.0]})
     record = make_probed(probes=[look(0, [X, Y]), last])
-    frame = layer_frame([record], labels([record]))
+    frame = layer_frame([record], cell_labels([record]))
     assert dict(zip(frame.metric, frame.value, strict=True)) == pytest.approx(
         {"1": 0.5, "head": np.nan}, nan_ok=True
     )
@@ -318,4 +318,4 @@ def test_long_names_are_broken_after_commas_and_lose_nothing():
 
 def test_layers_of_replicates_that_were_not_probed_to_the_end_have_no_row(make_probed, look):
     last = dataclasses.replace(look(0, [X]), layers={"1": [1.0]})
-    assert layer_frame([make_probed(ends=(90,), probes=[last])], labels([make_probed()])).empty
+    assert layer_frame([make_probed(ends=(90,), probes=[last])], cell_labels([make_probed()])).empty

@@ -3,7 +3,7 @@
 import pytest
 
 from retrograde.parts.registry import Registry
-from retrograde.records.online_accuracy import Course
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.reporting.formats import FORMATS as RENDERED
 from retrograde.reporting.plotting import FORMATS
 
@@ -24,7 +24,7 @@ def watched(make_record):
     """A record of two tasks, of which the first falls at the switch to what is given, and ends at 80 percent."""
 
     def make(strategy, lowest, seed=0, **fields):
-        course = Course(
+        course = OnlineAccuracy(
             [10, 10],
             [0, 0, 0, 1, 1, 1],
             [0, 1, 2, 3, 4, 5],

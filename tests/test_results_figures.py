@@ -4,15 +4,15 @@ import random
 
 import pytest
 
-from retrograde.metrics.frames import labels
+from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
 from retrograde.reporting.plotting import FORMATS, grouped, legend_lines, looks, style
 from retrograde.reporting.report import figures
-from retrograde.reporting.result import Drawing
+from retrograde.reporting.result import FigureResult
 
 PARTS = Registry()
 DRAWINGS = [
-    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), Drawing)
+    name for name in PARTS.names("results") if issubclass(PARTS.find("results", name), FigureResult)
 ]
 ODD = "$a_b$ {x} \\frac%&<é>"
 EACH = pytest.mark.parametrize("name", DRAWINGS)
@@ -73,7 +73,7 @@ def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
         for name in names
         for memory in (1, 2)
     ]
-    look = looks(labels(made))
+    look = looks(cell_labels(made))
     assert all(look[f"{name} memory=1"].colour == look[f"{name} memory=2"].colour for name in names)
     assert len({(each.colour, each.dash) for each in look.values()}) == len(look)
     assert len({(each.colour, each.marker) for each in look.values()}) == len(look)
@@ -82,7 +82,7 @@ def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
 def test_a_strategy_with_other_settings_on_each_benchmark_has_one_look_and_one_name(make_record):
     made = [make_record("er", benchmark=f"b{n}", memory=n, changed=f"memory={n}") for n in (1, 2)]
     made += [make_record("gem", memory=n, changed=f"memory={n}") for n in (1, 2)]
-    look = looks(labels(made))
+    look = looks(cell_labels(made))
     assert look["er memory=1"] == look["er memory=2"]
     assert [entry.get_label() for entry in legend_lines(look, look)] == [
         "er",

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from retrograde.metrics.frames import Label
-from retrograde.metrics.ranking import Ranking, Tally, names, rank_strategies, tallies
+from retrograde.metrics.ranking import Ranking, Tally, display_names, rank_strategies, tallies
 from retrograde.parts.registry import Registry
 
 PARTS = Registry()
@@ -152,7 +152,7 @@ def test_two_equal_strategies_are_told_apart_in_one_of_twenty_stores_at_most(end
     ],
 )
 def test_a_strategy_is_called_by_its_name_where_no_benchmark_has_it_twice(labels, expected):
-    assert set(names(Label(*label) for label in labels).values()) == expected
+    assert set(display_names(Label(*label) for label in labels).values()) == expected
 
 
 def contests(accuracies):

@@ -14,15 +14,15 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running import autotune, console, jobs
-from retrograde.running.autotune import Choice, Tried, Way, choose
+from retrograde.running.autotune import TunedMode, Timing, ExecutionMode, fastest_mode
 from retrograde.running.jobs import run_job, shared
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
 from retrograde.training import clocks, stream_loop
-from retrograde.training.clocks import Pace
+from retrograde.training.clocks import Throughput
 
 CPU = torch.device("cpu")
-EAGER, COMPILED = Way(5, 1, False), Way(5, 1, True)
+EAGER, COMPILED = ExecutionMode(5, 1, False), ExecutionMode(5, 1, True)
 
 
 @pytest.fixture(autouse=True)
@@ -41,79 +41,79 @@ def paced(**ways):
         name = f"{'eager' if mode == 'off' else 'compiled'}{count}"
         asked[name] += 1
         first, rest = ways[name]
-        return Pace(0.1, first, rest) if mode == "off" else Pace(first, 0.001, rest)
+        return Throughput(0.1, first, rest) if mode == "off" else Throughput(first, 0.001, rest)
 
     return pace, asked
 
 
 def test_short_training_is_plain_and_nothing_else_is_tried(cache):
     pace, asked = paced(eager5=(0.004, 4.0))
-    assert choose(pace, 5, "cell").way == EAGER
+    assert fastest_mode(pace, 5, "cell").way == EAGER
     assert asked == {"eager5": 1}
     assert not cache.exists()
 
 
 def test_long_training_is_compiled_and_the_choice_is_kept():
     pace, asked = paced(eager5=(0.004, 25.0), eager1=(0.002, 15.0), compiled5=(12.0, 5.0))
-    first, second = (choose(pace, 5, "cell") for _ in range(2))
+    first, second = (fastest_mode(pace, 5, "cell") for _ in range(2))
     assert first == second
     assert first.way == COMPILED
     assert first.tried == [
-        Tried(EAGER, 0.1, 25.0),
-        Tried(Way(1, 1, False), 0.1, 75.0),
-        Tried(COMPILED, 12.0, 5.0),
+        Timing(EAGER, 0.1, 25.0),
+        Timing(ExecutionMode(1, 1, False), 0.1, 75.0),
+        Timing(COMPILED, 12.0, 5.0),
     ]
     assert asked == {"eager5": 1, "eager1": 1, "compiled5": 1}
-    assert choose(paced(eager5=(0.004, 1.0))[0], 5, "another cell").way == EAGER
+    assert fastest_mode(paced(eager5=(0.004, 1.0))[0], 5, "another cell").way == EAGER
 
 
 def test_compiling_is_not_tried_where_it_would_take_longer_than_it_saves():
     pace, asked = paced(eager5=(0.25, 100.0), eager1=(0.2, 19.0))  # 400 large steps
-    assert choose(pace, 5, "cell").way == Way(1, 1, False)
+    assert fastest_mode(pace, 5, "cell").way == ExecutionMode(1, 1, False)
     assert asked["compiled5"] == 0
 
 
 def test_of_few_steps_none_are_spent_on_other_ways():
     pace, asked = paced(eager5=(10.0, 900.0))
-    assert choose(pace, 5, "cell").way == EAGER
+    assert fastest_mode(pace, 5, "cell").way == EAGER
     assert asked == {"eager5": 1}
 
 
 def test_a_compiled_step_that_is_slower_is_not_chosen():
     pace, _ = paced(eager5=(0.004, 25.0), eager1=(0.002, 15.0), compiled5=(12.0, 26.0))
-    assert choose(pace, 5, "cell").way == EAGER
+    assert fastest_mode(pace, 5, "cell").way == EAGER
 
 
 def test_very_long_training_is_also_compiled_one_by_one():
     pace, asked = paced(
         eager5=(0.03, 1000.0), eager1=(0.02, 800.0), compiled5=(20.0, 300.0), compiled1=(20.0, 50.0)
     )
-    assert choose(pace, 5, "cell").way == Way(1, 1, True)
+    assert fastest_mode(pace, 5, "cell").way == ExecutionMode(1, 1, True)
     assert asked["compiled1"] == 1
 
 
 def test_what_cannot_be_compiled_is_eager_says_why_and_is_tried_again(cache):
     def pace(count, mode):
-        return Pace(0.1, 0.004, 25.0, None if mode == "off" else "Compiling needs a C++ compiler.")
+        return Throughput(0.1, 0.004, 25.0, None if mode == "off" else "Compiling needs a C++ compiler.")
 
-    choice = choose(pace, 5, "cell")
+    choice = fastest_mode(pace, 5, "cell")
     assert not cache.exists()  # the compiler may be there the next time
     assert not choice.way.compiled
-    assert choice.told({"note": None})["note"] == "Compiling needs a C++ compiler."
+    assert choice.as_record({"note": None})["note"] == "Compiling needs a C++ compiler."
     assert not any(each.way.compiled for each in choice.tried)
 
 
 def test_where_there_is_no_choice_all_train_together_with_nothing_to_tell():
-    choice = choose(lambda *_: None, 3, "cell")
-    assert (choice.way, choice.told({"note": None})) == (Way(3, 1, False), {"note": None})
+    choice = fastest_mode(lambda *_: None, 3, "cell")
+    assert (choice.way, choice.as_record({"note": None})) == (ExecutionMode(3, 1, False), {"note": None})
 
 
 def test_one_thread_is_tried_where_there_are_several(monkeypatch):
     now = [4]
     monkeypatch.setattr(autotune.torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(autotune.torch, "set_num_threads", now.append)
-    choice = choose(lambda *_: Pace(0.1, 0.01, 11.0 if now[-1] == 1 else 13.0), 1, "cell")
-    assert choice.way == Way(1, 1, False)
+    choice = fastest_mode(lambda *_: Throughput(0.1, 0.01, 11.0 if now[-1] == 1 else 13.0), 1, "cell")
+    assert choice.way == ExecutionMode(1, 1, False)
     assert [each.way.threads for each in choice.tried] == [4, 1]
     assert now[-1] == 4
 
@@ -126,17 +126,17 @@ def test_what_compiling_costs_is_reckoned_from_the_fastest_step(monkeypatch):
 
     def pace(count, mode):
         step = 0.4 if now[-1] == 2 else 0.01
-        return Pace(0.1, step, 6000 * step) if mode == "off" else Pace(9.0, 0.001, 6.0)
+        return Throughput(0.1, step, 6000 * step) if mode == "off" else Throughput(9.0, 0.001, 6.0)
 
-    assert choose(pace, 5, "cell").way == COMPILED
+    assert fastest_mode(pace, 5, "cell").way == COMPILED
 
 
 def test_a_choice_that_cannot_be_read_is_made_again(cache):
     pace, asked = paced(eager5=(0.004, 25.0), eager1=(0.002, 15.0), compiled5=(12.0, 5.0))
-    choose(pace, 5, "cell")
+    fastest_mode(pace, 5, "cell")
     (path,) = cache.iterdir()
     path.write_text("{")
-    assert choose(pace, 5, "cell").way == COMPILED
+    assert fastest_mode(pace, 5, "cell").way == COMPILED
     assert asked["compiled5"] == 2
 
 
@@ -144,7 +144,7 @@ def test_a_cache_that_takes_nothing_costs_the_trial_again(cache):
     cache.parent.mkdir()
     cache.write_text("a file where the folder would be")
     pace, asked = paced(eager5=(0.004, 25.0), eager1=(0.002, 15.0), compiled5=(12.0, 5.0))
-    assert [choose(pace, 5, "cell").way for _ in range(2)] == [COMPILED] * 2
+    assert [fastest_mode(pace, 5, "cell").way for _ in range(2)] == [COMPILED] * 2
     assert asked["compiled5"] == 2
 
 
@@ -155,7 +155,7 @@ SECONDS = some.floats(0.001, 10_000)
 def test_no_way_is_chosen_that_was_slower_than_the_plain_one(eager5, eager1, compiled5, compiled1):
     pace, _ = paced(eager5=eager5, eager1=eager1, compiled5=compiled5, compiled1=compiled1)
     choice = autotune._trial(pace, EAGER)
-    cost = {each.way: each.rest + (each.ready if each.way.compiled else 0) for each in choice.tried}
+    cost = {each.way: each.training + (each.warm_up if each.way.compiled else 0) for each in choice.tried}
     assert all(cost[choice.way] <= other for other in cost.values())
     assert EAGER in cost
 
@@ -176,8 +176,8 @@ def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_pat
     (job,) = plan([Request(*cell)], 2, registry, context, Store(tmp_path))
     records = {}
     for together in (2, 1):
-        choice = Choice(
-            Way(together, 1, False), None, [Tried(Way(together, 1, False), 0.1, 0.2)] * 2
+        choice = TunedMode(
+            ExecutionMode(together, 1, False), None, [Timing(ExecutionMode(together, 1, False), 0.1, 0.2)] * 2
         )
         monkeypatch.setattr(jobs, "choose", lambda *_, choice=choice: choice)
         records[together] = run_job(job, registry, context, steps.append)
@@ -209,9 +209,9 @@ def test_the_pace_is_of_all_that_is_trained_and_leaves_no_trace(name, lessons):
     state = torch.random.get_rng_state()
     pace = stream_loop.pace(benchmark, part, streams, seeds, CPU, "off")
     steps = stream_loop.total_steps(benchmark, part, streams)
-    assert streams[0].preparation.lessons == 20
-    assert min(lessons, steps) * pace.step <= pace.rest <= max(lessons, steps) * pace.step
-    assert pace.ready > 0
+    assert streams[0].pretraining.steps == 20
+    assert min(lessons, steps) * pace.step <= pace.training <= max(lessons, steps) * pace.step
+    assert pace.warm_up > 0
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

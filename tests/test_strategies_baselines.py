@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.strategy import Finished
+from retrograde.interface.strategy import TaskEnd
 from retrograde.parts.registry import Registry
 from retrograde.testing import flat, followed, start, toy_batch, toy_net, toy_step
 
@@ -49,9 +49,9 @@ def test_agem_removes_what_goes_against_the_earlier_tasks():
     part, conflicts = PARTS.get("strategies", "agem", {"lr": "0.5"}), 0
     for _ in range(20):
         arrival = make_arrival(random)
-        g = flat(gradients(net, params, of_rows(arrival.new, slice(3))))
+        g = flat(gradients(net, params, of_rows(arrival.incoming, slice(3))))
         r = flat(
-            gradients(net, params, of_rows(arrival.old, slice(2)))
+            gradients(net, params, of_rows(arrival.replayed, slice(2)))
         )  # the third is of the present task
         expected = g - (g @ r) / (r @ r) * r if g @ r < 0 else g
         found = flat(moved(part, net, params, arrival))
@@ -80,9 +80,9 @@ def among(units, logits, y):
 def of_classes(random, classes, held=True):
     """Three arrivals of these classes, a fourth that is padding, and three replayed examples of classes 0 and 1."""
     arrival = make_arrival(random, held=3 if held else 0)
-    new = arrival.new._replace(y=torch.tensor([*classes, classes[0]]))
-    old = arrival.old._replace(y=torch.tensor([0, 1, 1]))
-    return arrival._replace(new=new, old=old, with_memory=new.beside(old))
+    new = arrival.incoming._replace(y=torch.tensor([*classes, classes[0]]))
+    old = arrival.replayed._replace(y=torch.tensor([0, 1, 1]))
+    return arrival._replace(new=new, old=old, with_memory=new.concat(old))
 
 
 def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_so_far():
@@ -91,7 +91,7 @@ def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_s
     state, seen = start(part, net, params), set()
     for classes in ([0, 1, 1], [1, 0, 1], [2, 2, 3], [3, 3, 3], [5, 3, 5], [2, 2, 2]):
         arrival = of_classes(random, classes, held=bool(seen))
-        new, old, before = arrival.new, arrival.old, state.params
+        new, old, before = arrival.incoming, arrival.replayed, state.params
         seen |= set(classes)
 
         def loss(model, new=new, old=old, present=sorted(set(classes)), units=sorted(seen)):  # noqa: B008
@@ -169,11 +169,11 @@ def test_si_follows_the_papers_equations(floor, penalised):
     for _ in range(3):
         for _ in range(5):
             arrival = make_arrival(random)
-            reference.step(flat(gradients(net, state.params, of_rows(arrival.new, slice(3)))))
+            reference.step(flat(gradients(net, state.params, of_rows(arrival.incoming, slice(3)))))
             state = part.step(net, state, arrival)
             assert_close(flat(state.params), reference.weights)
         reference.end_task()
-        state = part.end_task(net, state, Finished(arrival.new, arrival.written, None))
+        state = part.end_task(net, state, TaskEnd(arrival.incoming, arrival.incoming_slots, None))
     assert reference.negative
 
 
@@ -184,7 +184,7 @@ def test_sis_path_integral_is_the_fall_of_the_loss():
     state = start(part, net, params)
     for _ in range(500):
         state = part.step(net, state, arrival)
-    fell = net.loss(params, arrival.new) - net.loss(state.params, arrival.new)
+    fell = net.loss(params, arrival.incoming) - net.loss(state.params, arrival.incoming)
     integral = sum(value.sum() for name, value in state.extra.items() if name.startswith("path."))
     assert fell > 0.05
     assert_close(integral, fell, rtol=0.01, atol=0)

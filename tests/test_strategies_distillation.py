@@ -15,7 +15,7 @@ from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.schedule import train_rows
 from retrograde.testing import toy_step
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS, DATA, CPU = Registry(), blobs(), torch.device("cpu")
 X = torch.from_numpy(DATA.x_train)
@@ -163,7 +163,7 @@ def test_replicates_in_the_engine_follow_a_loop_written_from_the_paper(
         Blobs(model="mlp-8", **stream),
     )
     streams = [benchmark.stream(DATA, seed) for seed in (0, 1)]
-    backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
+    backend = StreamReplicas(benchmark, part, streams, [0, 1], CPU)
     for number in range(3):
         backend.learn(number, lambda _: None)
     for i in (0, 1):
@@ -195,10 +195,10 @@ def test_without_strength_all_are_fine_tuning(name, nothing, little):
 def ready(part, scenario, task):
     """One replicate before a task: its net, its state, and the first arrivals, alone."""
     benchmark = Blobs(scenario=scenario)
-    backend = Vectorised(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
+    backend = StreamReplicas(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
     for number in range(task):
         backend.learn(number, lambda _: None)
-    net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.tables.items()})
+    net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()})
     rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
     batch = backend._batch(rows, {}, backend.train_x)
     arrival = toy_step(batch)
@@ -228,7 +228,7 @@ def test_fdr_in_one_step_adds_the_distance_to_the_loss():
     net, state, arrival = ready(part, "class", 1)
     kept = torch.randn(6, 6, generator=random)
     old, drawn = (
-        arrival.new.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
+        arrival.incoming.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
         torch.tensor([4, 0, 2, 1]),
     )
     now, past = torch.tensor(0.25), torch.tensor(0.75)
@@ -238,7 +238,7 @@ def test_fdr_in_one_step_adds_the_distance_to_the_loss():
     )
     weights = {name: value.clone().requires_grad_() for name, value in state.params.items()}
     gap = net.logits(weights, old.x[:3]).softmax(1) - kept[drawn[:3]].softmax(1)
-    of_new = cross_entropy(net.logits(weights, arrival.new.x), arrival.new.y)
+    of_new = cross_entropy(net.logits(weights, arrival.incoming.x), arrival.incoming.y)
     loss = 0.25 * of_new + 0.75 * 0.7 * gap.norm(dim=1).mean()
     expected = torch.autograd.grad(loss, list(weights.values()))
     after = part.step(net, state, arrival).params

@@ -10,9 +10,9 @@ from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.parts.registry import Registry
-from retrograde.strategies._quadratic import smallest
+from retrograde.strategies._quadratic import solve_qp
 from retrograde.testing import flat, followed, toy_batch, toy_net, toy_step
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
 
@@ -34,7 +34,7 @@ def test_the_solution_of_every_program_is_optimal(size, parallel, scale):
     """It is within its bound; the slope is nowhere below 0, and 0 where an entry is above the bound: no other has that."""
     matrix, slope = programs(torch.Generator().manual_seed(size), size, parallel, scale)
     for bound in (0.0, 0.5):
-        found = vmap(lambda m, s, bound=bound: smallest(m, s, bound))(matrix, slope)
+        found = vmap(lambda m, s, bound=bound: solve_qp(m, s, bound))(matrix, slope)
         terms = (matrix.abs() @ found[..., None])[..., 0] + slope.abs()
         residual = ((matrix @ found[..., None])[..., 0] + slope) / terms
         assert (found >= bound).all()
@@ -52,7 +52,7 @@ def test_the_solution_is_that_of_scipy():
     above = 0
     for size in (1, 3, 7, 20):
         matrix, slope = programs(torch.Generator().manual_seed(0), size, 0.3, 1.0)
-        found = vmap(lambda m, s: smallest(m, s, 0.1))(matrix, slope)
+        found = vmap(lambda m, s: solve_qp(m, s, 0.1))(matrix, slope)
         for each in range(len(found)):
             assert_close(
                 found[each].numpy(),
@@ -98,8 +98,8 @@ def test_gem_follows_the_papers_algorithm(held, margin):
     part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=margin)
     for _ in range(20):
         arrival = make_arrival(random, held)
-        new = gradient(net, params, arrival.new, 3)
-        earlier = torch.stack([gradient(net, params, arrival.old, task) for task in range(3)])
+        new = gradient(net, params, arrival.incoming, 3)
+        earlier = torch.stack([gradient(net, params, arrival.replayed, task) for task in range(3)])
         against = bool((earlier @ new < 0).any())
         dual = reference(
             (earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(), (earlier @ new).numpy(), margin
@@ -115,8 +115,8 @@ def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
     part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=0.0, ridge=1e-12)
     for _ in range(20):
         arrival = make_arrival(random, (3, 3, 3, 0))
-        new, found = gradient(net, params, arrival.new, 3), moved(part, net, params, arrival)
-        earlier = torch.stack([gradient(net, params, arrival.old, task) for task in range(3)])
+        new, found = gradient(net, params, arrival.incoming, 3), moved(part, net, params, arrival)
+        earlier = torch.stack([gradient(net, params, arrival.replayed, task) for task in range(3)])
         assert (earlier @ found > -1e-9).all()
         others = (
             found
@@ -134,11 +134,11 @@ def test_gem_without_earlier_tasks_is_fine_tuning():
         make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0)),
     )
     found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)
-    assert_close(found, gradient(net, params, arrival.new, 3))
+    assert_close(found, gradient(net, params, arrival.incoming, 3))
 
 
 def test_what_passes_through_the_model_is_counted_for_every_earlier_task():
     benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(memory=12)
-    backend = Vectorised(benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu"))
+    backend = StreamReplicas(benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu"))
     backend.warm_up("off")
     assert backend.tally == {"forward": 10 + 2 * 4, "backward": 10 + 2 * 4}

@@ -9,14 +9,14 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.strategy import Finished
+from retrograde.interface.strategy import TaskEnd
 from retrograde.parts.registry import Registry
 from retrograde.strategies._herding import class_means, herded
 from retrograde.streams.cuts import split_classes
-from retrograde.streams.memory import Exemplars
+from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.stream import Scenario
 from retrograde.testing import flat, start, toy_batch, toy_net, toy_step
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
 
@@ -127,7 +127,7 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temper
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), expected)
-        state = part.end_task(net, state, Finished(batch, batch.y, batch))
+        state = part.end_task(net, state, TaskEnd(batch, batch.y, batch))
         before, earlier = state.params, met
 
 
@@ -140,7 +140,7 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
         make_batch(random, [1, 3], 9),
         torch.randn(40, 6, generator=random, dtype=torch.float64),
     )
-    state = part.end_task(net, state, Finished(memory, memory.y, memory))
+    state = part.end_task(net, state, TaskEnd(memory, memory.y, memory))
 
     def lengthened(rows):
         return rows / rows.norm(dim=1, keepdim=True) if normalised else rows
@@ -157,7 +157,7 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
 def learnt(name, spoil=False, **settings):
     """Two replicates that have learnt two tasks of two classes, 23 examples of each; if `spoil`, not from where they were."""
     benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", name)(**settings)
-    backend = Vectorised(
+    backend = StreamReplicas(
         benchmark,
         part,
         [benchmark.stream(blobs(), seed) for seed in (0, 1)],
@@ -181,7 +181,7 @@ def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
             3,
             3,
         ]
-    assert used.new.tolist() == [46 + 12, 46 + 12]
+    assert used.incoming.tolist() == [46 + 12, 46 + 12]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_herded(memory):
     """As many as the task's classes may keep, at most all 23 examples of each; of unequal tasks, too."""
     benchmark, part = Uneven(), PARTS.find("strategies", "icarl")(memory=memory)
     streams = [benchmark.stream(blobs(5), seed) for seed in (0, 1)]
-    backend = Vectorised(benchmark, part, streams, [0, 1], torch.device("cpu"))
+    backend = StreamReplicas(benchmark, part, streams, [0, 1], torch.device("cpu"))
     for number, so_far in enumerate((2, 10)):
         backend.learn(number, lambda _: None)
         for replicate, (stream, held) in enumerate(zip(streams, backend.held, strict=True)):
@@ -237,10 +237,10 @@ def by_direction(rows, many):
 
 
 def test_the_share_counts_the_classes_so_far_and_nothing_else():
-    memory = Exemplars(60, 0)
+    memory = ExemplarMemory(60, 0)
     first, second = (np.array([[row, 0, row % 2 + start] for row in range(8)]) for start in (0, 2))
     assert memory.share(memory.empty(), first) == 30
-    held = memory.choose(memory.empty(), first, np.arange(8.0))
+    held = memory.store_ranked(memory.empty(), first, np.arange(8.0))
     assert memory.share(held, second) == 15
 
 
@@ -255,5 +255,5 @@ def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
             3,
             3,
         ]
-    assert used.new.tolist() == [24, 24]
+    assert used.incoming.tolist() == [24, 24]
     assert_close(backend.state.params, other.state.params)

@@ -11,7 +11,7 @@ from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Finished
+from retrograde.interface.strategy import TaskEnd
 from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies._fisher import fisher_information
@@ -57,7 +57,7 @@ def follow(part, penalties, steps=4):
             assert_close(flat(state.params), expected)
         examples = make_batch(random, task, rows=6)
         finished.append((state.params, examples))
-        state = part.end_task(net, state, Finished(examples, examples.y, None))
+        state = part.end_task(net, state, TaskEnd(examples, examples.y, None))
 
 
 @pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
@@ -117,7 +117,7 @@ def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(to
     examples = make_batch(torch.Generator().manual_seed(0))._replace(weight=torch.ones(4).double())
     part = make("mas")
     after = part.end_task(
-        net, State(params, {}, part.init(net, params)), Finished(examples, examples.y, None)
+        net, State(params, {}, part.init(net, params)), TaskEnd(examples, examples.y, None)
     )
     outputs = module(examples.x).detach().abs() * torch.tensor([1, 1, not told, not told])
     assert_close(after.extra["importance.1.weight"], 2 * outputs.T @ examples.x.abs() / 4)
@@ -185,7 +185,7 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), flat(before) - 0.1 * (own + held))
             walk.step(own, flat(before), flat(state.params))
-        state = part.end_task(net, state, Finished(batch, batch.y, None))
+        state = part.end_task(net, state, TaskEnd(batch, batch.y, None))
         walk.end_task(flat(state.params))
     assert walk.negative
 

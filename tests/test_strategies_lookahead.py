@@ -9,7 +9,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
 from retrograde.parts.registry import Registry
 from retrograde.testing import start, toy_batch, toy_net, toy_step
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
 NAMES = ["1.weight", "1.bias", "head.weight", "head.bias"]
@@ -158,12 +158,12 @@ def test_la_er_as_it_comes_is_the_released_rule():
 @pytest.mark.parametrize("rule", ["released, MNIST", "released, CIFAR"])
 def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
     part, seeds = PARTS.find("strategies", "lamaml")(**RULES[rule], memory=9, draw=3), [0, 1]
-    benchmark = Blobs(batch=4, model="mlp-8")
+    benchmark = Blobs(batch_size=4, model="mlp-8")
     streams = [benchmark.stream(blobs(), seed) for seed in seeds]
-    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    backend = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
     starts = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     references = [Reference(part, "lamaml", backend.net, params) for params in starts]
-    again = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    again = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
     for task in range(3):
         for step in torch.from_numpy(again.rows(task)):
             for reference, rows in zip(references, step, strict=True):
@@ -178,9 +178,9 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
 def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(2), new=1)
     part = PARTS.find("strategies", "cmaml")(clip=0.0, lr=0.2, rate=0.3)
-    ahead = {name: params[name] - 0.3 * g for name, g in net.grad(params, arrival.new).items()}
+    ahead = {name: params[name] - 0.3 * g for name, g in net.grad(params, arrival.incoming).items()}
     wanted = {
-        name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.with_memory).items()
+        name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.combined).items()
     }
     assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
 
@@ -222,11 +222,11 @@ def test_inner_steps_go_through_the_arrivals_in_chunks(chunk):
     part = PARTS.find("strategies", "cmaml")(chunk=chunk, trajectory=False, rate=0.3)
     ahead = params
     for first in range(0, 4, chunk):
-        own = Batch(*(each[first : first + chunk] for each in arrival.new))
+        own = Batch(*(each[first : first + chunk] for each in arrival.incoming))
         ahead = {name: value - 0.3 * net.grad(ahead, own)[name] for name, value in ahead.items()}
     assert_close(
         part.meta_loss(net, params, part.rates(params), arrival),
-        net.loss(ahead, arrival.with_memory),
+        net.loss(ahead, arrival.combined),
     )
 
 
@@ -272,7 +272,7 @@ def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps
     benchmark = Blobs(steps=steps, model="mlp-8")
     streams = [benchmark.stream(blobs(), seed) for seed in seeds]
     backend, again = (
-        Vectorised(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2)
+        StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu")) for _ in range(2)
     )
     wanted = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     for task in range(3):
@@ -292,7 +292,7 @@ def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():
     part = PARTS.find("strategies", "mer")(draw=3, batches=1, beta=1.0, gamma=1.0)
     wanted = params
     for row in range(4):
-        gradient = net.grad(wanted, Batch(*(each[row : row + 1] for each in arrival.with_memory)))
+        gradient = net.grad(wanted, Batch(*(each[row : row + 1] for each in arrival.combined)))
         wanted = {name: value - part.lr * gradient[name] for name, value in wanted.items()}
     assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
 

@@ -27,7 +27,7 @@ from retrograde.models.build import build
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.randomness import generator, torch_seed
-from retrograde.training.episode_replicas import BLOCK, Episodes
+from retrograde.training.episode_replicas import BLOCK, EpisodeReplicas
 
 PARTS = Registry()
 ALL = [
@@ -279,7 +279,7 @@ def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameter
         own: sum(w * g[own] for w, g in zip(weights, query, strict=True)) for own in p.params
     }
     assert_close(
-        p.net.own(meta_gradient(rule, p, learned, progress)), expected, rtol=1e-10, atol=1e-12
+        p.net.model_params(meta_gradient(rule, p, learned, progress)), expected, rtol=1e-10, atol=1e-12
     )
 
 
@@ -314,7 +314,7 @@ def test_at_first_order_a_rate_of_mamlpp_is_judged_by_the_queries_after_it():
 def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given):
     p, exact = problem("regression"), part("maml" if name == "fomaml" else name, steps=2)
     rule = part(name, steps=2, **given)
-    gradients = [p.net.own(meta_gradient(each, p, p.shaken(rule))) for each in (rule, exact)]
+    gradients = [p.net.model_params(meta_gradient(each, p, p.shaken(rule))) for each in (rule, exact)]
     assert all((gradients[0][own] - gradients[1][own]).abs().max() > 1e-3 for own in p.params)
 
 
@@ -369,7 +369,7 @@ def test_metasgd_with_frozen_rates_is_maml_and_without_them_is_not(optimizer):
             for rule, state in zip(rules, states, strict=True)
         ]
     maml, frozen, free = (state.params for state in states)
-    assert_close(p.net.own(frozen), maml, rtol=1e-12, atol=1e-12)
+    assert_close(p.net.model_params(frozen), maml, rtol=1e-12, atol=1e-12)
     assert all((frozen[f"rate of {own}"] == 0.3).all() for own in maml)
     assert all((free[f"rate of {own}"] != 0.3).all() for own in maml)
 
@@ -582,7 +582,7 @@ def textbook_reptile(rule, told):
 def learnt(bench, rule, seeds=(3, 8)):
     """The parameters that the engine leaves in the last of two replicates."""
     sources = [bench.stream(load("digits", Path()), seed) for seed in seeds]
-    episodes = Episodes(bench, rule, sources, list(seeds), torch.device("cpu"))
+    episodes = EpisodeReplicas(bench, rule, sources, list(seeds), torch.device("cpu"))
     episodes.learn(bench.iterations, lambda _: None)
     return {own: value[-1] for own, value in episodes.state.params.items()}
 

@@ -11,12 +11,12 @@ from torch.testing import assert_close
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Lesson
+from retrograde.interface.strategy import PretrainingEpisode
 from retrograde.models.build import build
 from retrograde.models.head import headless
 from retrograde.optim import plain
 from retrograde.parts.registry import Registry
-from retrograde.strategies._head import blank
+from retrograde.strategies._head import reset_head
 
 PARTS = Registry()
 EXACT = {"oml": {}, "anml": {}, "maml_init": {"steps": 2}, "pretrained": {}}
@@ -47,7 +47,7 @@ def problem(name):
     return (
         Net(module, plain(), body=headless(module)),
         params,
-        Lesson(batch(1, 1, 3, 3), batch(1, 3), batch(0, 1, 2)),
+        PretrainingEpisode(batch(1, 1, 3, 3), batch(1, 3), batch(0, 1, 2)),
     )
 
 
@@ -134,21 +134,21 @@ def test_mamls_inner_steps_take_the_whole_trajectory_and_move_what_the_stream_mo
     found = PARTS.get(
         "strategies", "maml_init", {"inner_lr": 0.5, "steps": 3, "moves": moves}
     ).lesson_loss(net, params, lesson)
-    judged = lesson.judged()
+    judged = lesson.meta_query()
     assert_close(found, cross_entropy(module(judged.x), judged.y).detach())
 
 
 def test_pretraining_sees_what_is_rehearsed_alone():
     net, params, lesson = problem("pretrained")
     found = PARTS.get("strategies", "pretrained").lesson_loss(net, params, lesson)
-    assert_close(found, cross_entropy(net.module(lesson.rehearsed.x), lesson.rehearsed.y).detach())
+    assert_close(found, cross_entropy(net.module(lesson.remember_set.x), lesson.remember_set.y).detach())
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_a_step_of_the_preparation_lowers_the_loss_of_its_lesson(name):
     net, params, lesson = problem(name)
     part = PARTS.get("strategies", name, {"meta_lr": 0.01})
-    start = blank(params, lesson.trajectory.y) if part.resets else params
+    start = reset_head(params, lesson.trajectory.y) if part.resets else params
     after = part.prepare(net, State(params, {}, {}), lesson).params
     assert part.lesson_loss(net, after, lesson) < part.lesson_loss(net, start, lesson)
 

@@ -11,11 +11,11 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Finished
+from retrograde.interface.strategy import TaskEnd
 from retrograde.optim import adam, plain
 from retrograde.parts.registry import Registry
 from retrograde.testing import flat, toy_batch, toy_net, toy_step
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
 
@@ -35,7 +35,7 @@ def follow(part, net, state, task, random):
     for _ in range(3):
         batch = make_batch(random, task)
         state = part.step(net, state, toy_step(batch))
-    return part.end_task(net, state, Finished(batch, batch.y, None))
+    return part.end_task(net, state, TaskEnd(batch, batch.y, None))
 
 
 def test_every_task_has_the_network_that_it_would_have_alone():
@@ -97,7 +97,7 @@ def test_xdg_predicts_each_row_with_the_units_of_its_task():
 def test_replicates_switch_off_other_units():
     benchmark = Blobs(scenario="task")
     streams = [benchmark.stream(blobs(), seed) for seed in (0, 1)]
-    backend = Vectorised(
+    backend = StreamReplicas(
         benchmark, PARTS.get("strategies", "xdg"), streams, [0, 1], torch.device("cpu")
     )
     first, second = backend.state.extra["head.weight"]

@@ -14,7 +14,7 @@ from retrograde.randomness import distinct
 from retrograde.streams.memory import (
     POLICIES,
     ClassBalanced,
-    Exemplars,
+    ExemplarMemory,
     Groups,
     Reservoir,
     Ring,
@@ -335,7 +335,7 @@ def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, d
     draws, _ = memory.replay(
         memory.empty(), arrivals, np.full(steps, 36), Groups(1, 3), np.random.default_rng(7)
     )
-    places = draws.slot[:, draws.real[0]]
+    places = draws.slots[:, draws.real[0]]
     assert places.shape == (steps, min(draw, 9) * rounds)
     for place in places.T:
         assert fits(np.bincount(place, minlength=9), steps / 9, 1 / 9)
@@ -347,7 +347,7 @@ def test_what_a_memory_gives_before_it_is_full_comes_in_any_order_and_before_the
         memory.empty(), arrivals, np.full(steps, 4), Groups(1, 1), np.random.default_rng(7)
     )
     assert (draws.real == [True] * 4 + [False] * 2).all()
-    for place in draws.slot[:, :4].T:
+    for place in draws.slots[:, :4].T:
         assert fits(np.bincount(place, minlength=4), steps / 4, 1 / 4)
 
 
@@ -359,9 +359,9 @@ def test_the_order_of_a_draw_leaves_the_sets_as_floyd_sampling_gives_them(draw, 
         memory.empty(), arrivals, before, Groups(1, 1), np.random.default_rng(seed)
     )
     random = np.random.default_rng(seed)
-    memory.place(memory.empty(), arrivals, Groups(1, 1), random)
+    memory.slots_for(memory.empty(), arrivals, Groups(1, 1), random)
     for slot, real in zip(
-        np.split(draws.slot, rounds, 1), np.split(draws.real, rounds, 1), strict=True
+        np.split(draws.slots, rounds, 1), np.split(draws.real, rounds, 1), strict=True
     ):
         ranks, counts = distinct(np.minimum(before, 9), draw, random)
         assert np.array_equal(counts, real)
@@ -414,10 +414,10 @@ def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
 
 
 def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():
-    memory, held = Exemplars(7, 0), Exemplars(7, 0).empty()
+    memory, held = ExemplarMemory(7, 0), ExemplarMemory(7, 0).empty()
     first, second = arrivals_of([[0, 1] * 4, [2, 2, 2]])
-    held = memory.choose(held, first, np.array([3, 0, 2, 1, 1, 2, 0, 3.0]))
+    held = memory.store_ranked(held, first, np.array([3, 0, 2, 1, 1, 2, 0, 3.0]))
     assert held.examples[held.filled, 0].tolist() == [6, 4, 2, 1, 3, 5]
-    held = memory.choose(held, second, np.array([0.0, 2, 1]))
+    held = memory.store_ranked(held, second, np.array([0.0, 2, 1]))
     assert held.examples[held.filled, 0].tolist() == [6, 4, 1, 3, 8, 10]
     assert held.examples[6].tolist() == [0, 0, 0]

@@ -6,14 +6,14 @@ from hypothesis import given, strategies as st
 
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
-from retrograde.streams.memory import POLICIES, Exemplars, Reservoir
+from retrograde.streams.memory import POLICIES, ExemplarMemory, Reservoir
 from retrograde.streams.schedule import (
     Schedule,
     all_rows,
     chunks,
     held_rows,
     test_rows,
-    together,
+    stack_replicates,
     train_rows,
 )
 
@@ -83,7 +83,7 @@ def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(sh
     assert (weight.shape[1] - weight.sum(axis=1) < batch).all()
 
 
-WIDENING = Schedule("all so far", widening=True)
+WIDENING = Schedule("all so far", batch_per_task=True)
 
 
 @given(SHAPES)
@@ -226,7 +226,7 @@ def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
 def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
     rows = [np.random.default_rng(n).integers(1, 9, (count, 3, 4)) for n, count in enumerate(steps)]
     copies = [r.copy() for r in rows]
-    stacked = together(rows)
+    stacked = stack_replicates(rows)
     assert stacked.shape == (max(steps), len(steps), 3, 4)
     for number, (count, given_rows) in enumerate(zip(steps, copies, strict=True)):
         assert np.array_equal(stacked[:count, number], given_rows)
@@ -237,7 +237,7 @@ def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
 def test_padding_names_rows_that_exist():
     short, long = (rows_of(number)[0] for number in (0, 2))
     assert len(short) != len(long)
-    stacked = together([short, long])
+    stacked = stack_replicates([short, long])
     assert ((stacked[..., 0] >= 0) & (stacked[..., 0] < len(dataset().y_train))).all()
     assert (stacked[len(short) :, 0, :, 3] == 0).all()
 
@@ -298,7 +298,7 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
 def test_a_strategy_may_set_the_pace_itself():
     made = benchmark_of(4, glances=3)
     rows, _ = train_rows(
-        made.stream(dataset(), 0), 0, made, Schedule(batch=1, glances=2), None, None, 0
+        made.stream(dataset(), 0), 0, made, Schedule(batch_size=1, updates_per_batch=2), None, None, 0
     )
     assert rows.shape[1:] == (1, 5)
     assert np.array_equal(rows[::2], rows[1::2])
@@ -349,7 +349,7 @@ def test_what_was_not_trained_on_does_not_enter_the_memory():
 
 
 def test_a_memory_alone_is_trained_on_in_so_many_epochs():
-    alone = Schedule("memory alone", batch=3, epochs=2)
+    alone = Schedule("memory alone", batch_size=3, epochs=2)
     rows, _, held = rows_of(2, batch=3, schedule=alone, memory=POLICIES["balanced"](8, 0))
     kept = sorted(map(tuple, held.examples[held.filled].tolist()))
     assert [sorted(real(epoch)) for epoch in np.split(rows, 2)] == [kept] * 2
@@ -357,13 +357,13 @@ def test_a_memory_alone_is_trained_on_in_so_many_epochs():
 
 
 def test_arrivals_may_be_mixed_with_what_is_held():
-    memory, made = Exemplars(6, 0), benchmark_of(4)
+    memory, made = ExemplarMemory(6, 0), benchmark_of(4)
     stream = made.stream(dataset(), 0)
     triples_of = [
         np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1)
         for n, t in enumerate(stream.tasks)
     ]
-    held = memory.choose(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
+    held = memory.store_ranked(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
     rows, after = train_rows(stream, 1, made, Schedule("arrivals and memory"), memory, held, 0)
     kept = held.examples[held.filled]
     assert sorted(real(rows)) == sorted(map(tuple, np.concatenate([triples_of[1], kept]).tolist()))

@@ -12,7 +12,7 @@ from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
-from retrograde.streams.memory import Exemplars
+from retrograde.streams.memory import ExemplarMemory
 from retrograde.training import boundary, episode_loop
 from retrograde.training.stream_loop import check, train
 
@@ -104,7 +104,7 @@ def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(faul
             return change(net.logits(state.params, x, task))
 
     class Opaque(Learner):
-        def begin(self, model):
+        def setup(self, model):
             self.model = model
 
         def observe(self, x, y, task):
@@ -171,10 +171,10 @@ class EndsWithLess(Counts):
 
 @dataclass(frozen=True)
 class RanksAll(Finetune):
-    def remember(self):
-        return Exemplars(6, 2)
+    def memory(self):
+        return ExemplarMemory(6, 2)
 
-    def choose(self, net, state, examples, share):
+    def rank_exemplars(self, net, state, examples, share):
         return torch.zeros(1)
 
 
@@ -198,7 +198,7 @@ class BroadcastLoss(MAML):
 
 
 class InnerInPlace(MAML):
-    def inner(self, net, learned, fast, support, step):
+    def inner_step(self, net, learned, fast, support, step):
         after = super().inner(net, learned, fast, support, step)
         support.y.mul_(2)
         return after
@@ -221,7 +221,7 @@ class MetaStepLess(MAML):
 def test_a_meta_strategy_is_held_to_the_same_rules(part, why):
     benchmark = metastrategies.Lines()
     with pytest.raises(UserError, match=why):
-        episode_loop.check(benchmark, part, benchmark.stream(None, 0))
+        episode_loop.check(benchmark, part, benchmark.distribution(None, 0))
 
 
 def test_a_batch_and_counts_of_other_shapes_are_refused():

@@ -8,7 +8,7 @@ import torch
 
 from retrograde.contract.metastrategies import Lines, Slopes
 from retrograde.data.sources import load
-from retrograde.episodes.distribution import Distribution
+from retrograde.episodes.distribution import TaskDistribution
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
@@ -16,7 +16,7 @@ from retrograde.running import cell as cells
 from retrograde.training import episode_loop
 from retrograde.training.clocks import Clocks
 from retrograde.training.episode_loop import check, meta_train
-from retrograde.training.episode_replicas import Episodes, Tasks
+from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -45,7 +45,7 @@ def kept(monkeypatch):
     """The replicates that the loop worked with."""
     found = []
     monkeypatch.setattr(
-        episode_loop, "Episodes", lambda *arguments: found.append(Episodes(*arguments)) or found[-1]
+        episode_loop, "Episodes", lambda *arguments: found.append(EpisodeReplicas(*arguments)) or found[-1]
     )
     return found
 
@@ -57,7 +57,7 @@ def strategy(name, **settings):
 def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **settings):
     """Meta-train without compiling, on lines or, if there is data, on digits."""
     bench = FewShot(**{**DIGITS_OF, **settings}) if data else Lines(**{**LINES, **settings})
-    sources = sources or [bench.stream(data, seed) for seed in seeds]
+    sources = sources or [bench.distribution(data, seed) for seed in seeds]
     return meta_train(bench, part, sources, list(seeds), CPU, "off", progress)
 
 
@@ -75,7 +75,7 @@ def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
     iterations, checks, expected
 ):
     (outcome,) = run(strategy("maml"), iterations=iterations, checks=checks)
-    assert [each.iteration for each in outcome.adaptation.checks] == expected
+    assert [each.iteration for each in outcome.adaptation.evaluations] == expected
 
 
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
@@ -90,8 +90,8 @@ def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(d
             other.adaptation.loss,
             other.adaptation.correct,
         )
-        assert (one.adaptation.checks[-1], one.counts) == (
-            other.adaptation.checks[-1],
+        assert (one.adaptation.evaluations[-1], one.counts) == (
+            other.adaptation.evaluations[-1],
             other.counts,
         )
 
@@ -102,7 +102,7 @@ def test_progress_is_told_every_iteration():
     assert told == [1] * 7
 
 
-class Watching(Distribution):
+class Watching(TaskDistribution):
     """Lines that note which tasks were drawn for what."""
 
     shape, outputs, facts = (1,), 1, 1
@@ -128,7 +128,7 @@ def test_the_loop_meta_trains_on_training_tasks_watches_validation_tasks_and_is_
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
 def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data, kept):
     for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data, test_shots=3)):
-        last, new = outcome.adaptation.checks[-1], kept[0].draw("validation", 5, "validation")
+        last, new = outcome.adaptation.evaluations[-1], kept[0].draw("validation", 5, "validation")
         measured = kept[0].measure(new)
         assert np.allclose(last.loss, measured.loss[i].mean(1), rtol=1e-3)
         assert np.allclose(
@@ -149,7 +149,7 @@ def test_what_is_left_is_what_test_tasks_brought_task_by_task_after_every_step(d
         assert left.correct == (measured.correct[i].tolist() if data else [])
         assert left.queries == (12 if data else 6)
         assert np.allclose(left.cosine, kept[0].alignment(first, 3)[i], rtol=1e-3)
-        assert left.fault() == ""
+        assert left.inconsistency() == ""
 
 
 def test_accuracy_is_the_share_of_right_answers():
@@ -205,8 +205,8 @@ FAILED = "The loss of 6 test tasks became non-finite after 1 inner step."
 )
 def test_what_becomes_non_finite_is_a_fault_and_leaves_no_number(part, fault):
     for outcome in run(part, (0, 1)):
-        assert outcome.fault == fault
-        assert not outcome.sound
+        assert outcome.divergence == fault
+        assert not outcome.finite
         assert outcome.adaptation is None
 
 
@@ -247,7 +247,7 @@ class Wild(Slopes):
 @pytest.mark.parametrize(("partition", "fault"), [("train", LOST), ("test", FAILED)])
 def test_a_replicate_that_diverges_leaves_the_others_alone(partition, fault):
     wild, tame = run(strategy("maml"), (0, 1), sources=[Wild(partition), Slopes()])
-    assert (wild.fault, wild.adaptation, tame.fault) == (fault, None, "")
+    assert (wild.divergence, wild.adaptation, tame.divergence) == (fault, None, "")
     assert tame.counts["steps"] == 6
     assert np.allclose(
         tame.adaptation.loss, run(strategy("maml"), (1,))[0].adaptation.loss, rtol=1e-3
@@ -265,13 +265,13 @@ class Far(Slopes):
 def test_a_cosine_without_a_number_is_a_fault_that_says_so():
     far, tame = run(strategy("scratch", test_steps=0), (0, 1), sources=[Far(), Slopes()])
     fault = "The cosine between the gradients on test tasks became non-finite after 0 inner steps."
-    assert (far.fault, far.adaptation, tame.fault) == (fault, None, "")
+    assert (far.divergence, far.adaptation, tame.divergence) == (fault, None, "")
 
 
 def test_a_check_without_a_number_is_left_out_and_no_fault():
     wild, tame = run(strategy("maml"), (0, 1), sources=[Wild("validation"), Slopes()])
-    assert (wild.fault, wild.adaptation.checks) == ("", [])
-    assert [each.iteration for each in tame.adaptation.checks] == [0, 3, 6]
+    assert (wild.divergence, wild.adaptation.evaluations) == ("", [])
+    assert [each.iteration for each in tame.adaptation.evaluations] == [0, 3, 6]
 
 
 def test_an_oracle_is_refused_where_there_are_no_facts():
@@ -306,7 +306,7 @@ def test_a_model_that_does_not_fit_is_refused_before_meta_training(misfit):
 def test_scratch_takes_no_steps_and_is_looked_at_once():
     told = []
     (outcome,) = run(strategy("scratch", test_steps=3), progress=told.append)
-    assert [each.iteration for each in outcome.adaptation.checks] == [0]
+    assert [each.iteration for each in outcome.adaptation.evaluations] == [0]
     assert outcome.counts == {"steps": 0, "new": 0, "replayed": 0}
     assert (outcome.how["steps"], outcome.how["compiled"], told) == (0, False, [])
     assert np.shape(outcome.adaptation.loss) == (4, 6)
@@ -314,7 +314,7 @@ def test_scratch_takes_no_steps_and_is_looked_at_once():
 
 def test_scratch_adapts_the_models_first_weights(kept):
     (outcome,) = run(strategy("scratch", lr=0.05, test_steps=3))
-    fresh = Episodes(Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU)
+    fresh = EpisodeReplicas(Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU)
     assert np.allclose(
         outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
     )
@@ -360,10 +360,10 @@ def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(
 
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch):
     """Clocks wait for a device where they start and where they stop."""
-    told, warm_up = [], Episodes.warm_up
+    told, warm_up = [], EpisodeReplicas.warm_up
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
     monkeypatch.setattr(
-        Episodes, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
+        EpisodeReplicas, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
     )
     (outcome,) = run(strategy("maml"))
     place = told.index("warm_up")

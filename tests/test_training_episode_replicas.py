@@ -13,13 +13,13 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrograde.data.sources import load
-from retrograde.episodes.distribution import Distribution, Drawn
+from retrograde.episodes.distribution import TaskDistribution, TaskBatch
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.training import episode_replicas
-from retrograde.training.episode_replicas import Episodes, Tasks
+from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -43,7 +43,7 @@ class Case(NamedTuple):
             strategy or MAML(lr=self.lr, test_steps=3),
             [self.benchmark.stream(DIGITS, seed) for seed in seeds],
         )
-        episodes = Episodes(self.benchmark, part, sources, list(seeds), CPU)
+        episodes = EpisodeReplicas(self.benchmark, part, sources, list(seeds), CPU)
         episodes.learn(learnt, lambda _: None)
         return episodes
 
@@ -340,7 +340,7 @@ def test_tasks_follow_from_the_seed_the_axis_and_the_index_alone():
     assert len({float(tasks.x[i, 0, 0, 0]) for tasks in drawn for i in (0, 1)}) == 6
 
 
-class Coded(Distribution):
+class Coded(TaskDistribution):
     """Waves of nothing whose tasks are numbered as they are drawn for one replicate; which, is written in x."""
 
     shape, outputs = (1,), 1
@@ -353,7 +353,7 @@ class Coded(Distribution):
         self.number += tasks
         self.drawn[partition] += numbers.tolist()
         x = np.broadcast_to(numbers[:, None, None], (tasks, shots + queries, 1)).astype(np.float32)
-        return Drawn(np.ascontiguousarray(x), np.zeros_like(x), np.zeros((tasks, 0), np.float32))
+        return TaskBatch(np.ascontiguousarray(x), np.zeros_like(x), np.zeros((tasks, 0), np.float32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +362,7 @@ class Notes(MetaStrategy):
 
     test_steps: int = 0
 
-    def learned(self, net, params):
+    def meta_params(self, net, params):
         return params | {"met": torch.zeros(400), "when": torch.zeros(400)}
 
     def meta_step(self, net, state, episodes, progress):
@@ -378,7 +378,7 @@ class Notes(MetaStrategy):
 def noted(iterations=10, block=4, learn=(10,)):
     """Meta-train in blocks and in as many calls as told; the source, and what was noted."""
     benchmark = Sinusoid(model="mlp-2", tasks=3, shots=2, queries=1, iterations=iterations)
-    episodes = Episodes(benchmark, Notes(), [source := Coded()], [0], CPU)
+    episodes = EpisodeReplicas(benchmark, Notes(), [source := Coded()], [0], CPU)
     start = source.number
     for count in learn:
         episodes.learn(count, lambda _: None)
@@ -427,10 +427,10 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
     optimizer, name, numbers
 ):
     benchmark = Sinusoid(model="mlp-8", optimizer=optimizer)
-    episodes = Episodes(
+    episodes = EpisodeReplicas(
         benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU
     )
-    assert sum(value[0].numel() for value in episodes.net.own(episodes.state.params).values()) == 25
+    assert sum(value[0].numel() for value in episodes.net.model_params(episodes.state.params).values()) == 25
     assert episodes.state_bytes() == 4 * numbers
 
 
@@ -444,7 +444,7 @@ def wave(plain):
 class Told(MAML):
     """MAML that is told the facts of each task."""
 
-    told = True
+    sees_task_parameters = True
 
 
 @pytest.mark.parametrize("part", [MAML, Told])

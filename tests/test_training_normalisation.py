@@ -16,9 +16,9 @@ from retrograde.metrics.online import stability_gap
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
-from retrograde.training.opaque import Opaque
+from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -94,7 +94,7 @@ def strategy(name, **settings):
 
 def vectorised(model, part, seeds=(0, 1), **settings):
     benchmark = Blobs(model=model, **settings)
-    return Vectorised(
+    return StreamReplicas(
         benchmark, part, [benchmark.stream(images(), seed) for seed in seeds], list(seeds), CPU
     )
 
@@ -109,7 +109,7 @@ class SGD(Learner):
 
     lr = 0.1
 
-    def begin(self, model):
+    def setup(self, model):
         self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=self.lr)
 
     def observe(self, x, y, task):
@@ -128,8 +128,8 @@ class Slow(SGD):
 class AsItIs(SGD):
     """Forgets about modes: the model stays in training mode."""
 
-    def begin(self, model):
-        super().begin(model.train())
+    def setup(self, model):
+        super().setup(model.train())
 
     def predict(self, x, task):
         return self.model(x)
@@ -138,8 +138,8 @@ class AsItIs(SGD):
 class Relapses(AsItIs):
     """Begins in evaluation mode, and comes out of training in the other one."""
 
-    def begin(self, model):
-        super().begin(model)
+    def setup(self, model):
+        super().setup(model)
         model.eval()
 
 
@@ -174,7 +174,7 @@ def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
 @pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
 def test_neither_does_that_of_a_learner(model, users):
     benchmark = Blobs(model=model.replace("FILE", str(users)))
-    backend = Opaque(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
+    backend = OpaqueReplica(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
     backend.learn(0, lambda _: None)
     in_any_company(
         lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0])
@@ -215,7 +215,7 @@ def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
     "model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"]
 )
 def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
-    course = run(model.replace("FILE", str(users)), part, test_every=1).course
+    course = run(model.replace("FILE", str(users)), part, test_every=1).online_accuracy
     assert stability_gap(course) == 0
     assert [row[0] for row in course.correct] == [course.correct[0][0]] * len(course.correct)
 
@@ -224,7 +224,7 @@ def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, 
 @pytest.mark.parametrize("part", [strategy("finetune", lr=NOTHING), Slow()], ids=["pure", "opaque"])
 def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(model, part, users):
     model = model.replace("FILE", str(users))
-    course = run(model, part, test_every=1).course
+    course = run(model, part, test_every=1).online_accuracy
     stream = Blobs(model=model).stream(images(), 0)
     module = build(model, (1, 8, 8), 6, torch_seed(0, "weights"), running=True)
     backend = vectorised(model, strategy("finetune"), (0,))

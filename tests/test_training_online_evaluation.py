@@ -14,24 +14,24 @@ from retrograde.data.sources import load
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.randomness import seeded
-from retrograde.records.cell import Cell, Named
+from retrograde.records.cell import Cell, PartSpec
 from retrograde.records.record import Record
 from retrograde.streams.schedule import chosen_tests, test_rows
-from retrograde.training.opaque import Opaque
+from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 test_rows.__test__ = False  # a function of the suite, no test
 CPU = torch.device("cpu")
 PARTS = Registry()
-WATCHED = {"test_every": 3, "test_examples": 7, "batch": 5}  # ten steps to each of three tasks
+PROBE_TASKS = {"test_every": 3, "test_examples": 7, "batch": 5}  # ten steps to each of three tasks
 
 
 @dataclass
 class Careless(Learner):
     """SGD with chance in it, whose predictions draw random numbers, move running statistics and stay in evaluation mode."""
 
-    def begin(self, model):
+    def setup(self, model):
         self.model = model.train()
 
     def observe(self, x, y, task):
@@ -74,12 +74,12 @@ def run(part, seeds=(0,), **settings):
 @pytest.mark.parametrize("scenario", ["class", "domain", "task"])
 @pytest.mark.parametrize("name", ["finetune", "er"])
 def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(name, scenario):
-    course = run(strategy(name), scenario=scenario, **WATCHED)[0].course
-    benchmark = Blobs(scenario=scenario, batch=5)
-    backend = Vectorised(benchmark, strategy(name), [benchmark.stream(blobs(), 0)], [0], CPU)
+    course = run(strategy(name), scenario=scenario, **PROBE_TASKS)[0].online_accuracy
+    benchmark = Blobs(scenario=scenario, batch_size=5)
+    backend = StreamReplicas(benchmark, strategy(name), [benchmark.stream(blobs(), 0)], [0], CPU)
     places, found = chosen_tests(backend.streams[0], 7, 0), []
     for number in range(3):
-        backend.learn(number, lambda _: found.append(backend.evaluate(backend.test_rows).hit[0]))
+        backend.learn(number, lambda _: found.append(backend.evaluate(backend.test_rows).correct[0]))
     amid = [
         (step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 10
     ]
@@ -90,18 +90,18 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
 
 @pytest.mark.parametrize("part", [strategy("finetune"), Careless()], ids=["pure", "opaque"])
 def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part):
-    course = run(part, **WATCHED)[0].course
+    course = run(part, **PROBE_TASKS)[0].online_accuracy
     assert course.step == [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29, 30]
     assert course.task == [0] * 5 + [1] * 4 + [2] * 4
     assert [len(right) for right in course.correct] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]
-    assert (course.tests, course.fault([20] * 3)) == ([7] * 3, "")
+    assert (course.test_examples, course.inconsistency([20] * 3)) == ([7] * 3, "")
 
 
 @pytest.mark.parametrize("part", [strategy("er"), Careless()], ids=["pure", "opaque"])
 def test_on_all_examples_the_counts_at_task_ends_are_those_of_the_whole_test(part):
     outcome = run(part, test_every=4)[0]
-    ends = [outcome.course.correct[end] for end in outcome.course.ends]
-    assert outcome.course.correct[0] == outcome.correct[0][:1]
+    ends = [outcome.online_accuracy.correct[end] for end in outcome.online_accuracy.ends]
+    assert outcome.online_accuracy.correct[0] == outcome.correct[0][:1]
     assert ends == [row[: min(number + 2, 3)] for number, row in enumerate(outcome.correct[1:])]
 
 
@@ -118,8 +118,8 @@ def test_watching_changes_no_result(part, model):
     watched, not_watched = (
         run(part, model=model, batch=5, test_every=every)[0] for every in (1, 0)
     )
-    assert watched.course
-    assert not_watched.course is None
+    assert watched.online_accuracy
+    assert not_watched.online_accuracy is None
     for what in ("correct", "correct_told", "gradients", "accounts", "counts", "memory"):
         assert getattr(watched, what) == getattr(not_watched, what)
 
@@ -138,7 +138,7 @@ def test_how_a_learner_is_tested_does_not_change_what_it_learns():
 
 def test_a_test_leaves_parameters_buffers_modes_and_generators_alone():
     benchmark = Blobs(model="mlpbn-8")
-    backend = Opaque(benchmark, Careless(), benchmark.stream(blobs(), 0), 0, CPU)
+    backend = OpaqueReplica(benchmark, Careless(), benchmark.stream(blobs(), 0), 0, CPU)
     kept = {name: value.clone() for name, value in backend.model.state_dict().items()}
     with seeded(5):
         backend.evaluate(backend.test_rows)
@@ -150,24 +150,24 @@ def test_a_test_leaves_parameters_buffers_modes_and_generators_alone():
 
 
 def test_replicates_are_watched_as_they_are_alone():
-    together, alone = run(strategy("er"), (0, 1), **WATCHED), run(strategy("er"), (1,), **WATCHED)
-    assert together[1].course == alone[0].course
-    assert together[0].course != together[1].course
+    together, alone = run(strategy("er"), (0, 1), **PROBE_TASKS), run(strategy("er"), (1,), **PROBE_TASKS)
+    assert together[1].online_accuracy == alone[0].online_accuracy
+    assert together[0].online_accuracy != together[1].online_accuracy
 
 
 @pytest.mark.parametrize("name", ["finetune", "er", "joint"])
 def test_a_course_does_not_depend_on_the_company_whose_tasks_are_longer(name):
-    together = run(strategy(name), (0, 1, 2), uneven=True, **WATCHED)
-    alone = [run(strategy(name), (seed,), uneven=True, **WATCHED)[0] for seed in range(3)]
-    assert [outcome.course for outcome in together] == [outcome.course for outcome in alone]
-    assert len({tuple(outcome.course.step) for outcome in together}) > 1
-    assert all(outcome.course.step[-1] == outcome.counts["steps"] for outcome in together)
+    together = run(strategy(name), (0, 1, 2), uneven=True, **PROBE_TASKS)
+    alone = [run(strategy(name), (seed,), uneven=True, **PROBE_TASKS)[0] for seed in range(3)]
+    assert [outcome.online_accuracy for outcome in together] == [outcome.online_accuracy for outcome in alone]
+    assert len({tuple(outcome.online_accuracy.step) for outcome in together}) > 1
+    assert all(outcome.online_accuracy.step[-1] == outcome.counts["steps"] for outcome in together)
 
 
 def test_a_replicate_that_diverged_has_no_course():
-    outcome = run(PARTS.find("strategies", "finetune")(lr=1e30), **WATCHED)[0]
-    assert outcome.fault
-    assert outcome.course is None
+    outcome = run(PARTS.find("strategies", "finetune")(lr=1e30), **PROBE_TASKS)[0]
+    assert outcome.divergence
+    assert outcome.online_accuracy is None
 
 
 def test_watching_has_a_clock_of_its_own():
@@ -188,9 +188,9 @@ def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():
 
 
 def test_a_course_survives_its_record():
-    outcome = run(strategy("er"), **WATCHED)[0]
-    cell = Cell(Named("blobs", {}), Named("er", {}), "digest")
+    outcome = run(strategy("er"), **PROBE_TASKS)[0]
+    cell = Cell(PartSpec("blobs", {}), PartSpec("er", {}), "digest")
     record = Record(
-        cell, 0, "failed", tests=outcome.tests, correct=outcome.correct, course=outcome.course
+        cell, 0, "failed", test_examples=outcome.test_examples, correct=outcome.correct, online_accuracy=outcome.online_accuracy
     )
-    assert Record.from_json(record.to_json()).course == outcome.course
+    assert Record.from_json(record.to_json()).online_accuracy == outcome.online_accuracy

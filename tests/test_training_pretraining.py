@@ -8,12 +8,12 @@ from hypothesis import given as over, strategies as st
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
-from retrograde.streams.pretraining import lesson_rows
+from retrograde.streams.pretraining import pretraining_rows
 from retrograde.streams.schedule import Schedule, train_rows
 from retrograde.training.clocks import Clocks
-from retrograde.training.pretraining import prepare
+from retrograde.training.pretraining import pretrain
 from retrograde.training.stream_loop import check, expected_steps, train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -35,13 +35,13 @@ def strategy(name, **settings):
 
 
 def backend(part, seeds=(0, 1), **settings):
-    benchmark = Blobs(model=part.tried_on, held=4, batch=1, **settings)
+    benchmark = Blobs(model=part.tried_on, held=4, batch_size=1, **settings)
     streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
-    return Vectorised(benchmark, part, streams, list(seeds), CPU)
+    return StreamReplicas(benchmark, part, streams, list(seeds), CPU)
 
 
 def every_lesson(stream, seed=0):
-    return [*lesson_rows(stream.preparation, seed)]
+    return [*pretraining_rows(stream.preparation, seed)]
 
 
 @over(st.integers(0, 50), st.sampled_from(["test", "validation"]))
@@ -80,7 +80,7 @@ def test_lessons_follow_from_the_seed_alone():
         for mine, its in zip(one, again, strict=True)
         for a, b in zip(mine, its, strict=True)
     )
-    assert not np.array_equal(one[0].rehearsed, other[0].rehearsed)
+    assert not np.array_equal(one[0].remember_set, other[0].remember_set)
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
@@ -105,7 +105,7 @@ def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
 def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_slots(name):
     at_work = backend(strategy(name, optimizer="momentum"))
     before = at_work.state.params
-    prepare(at_work, Clocks(CPU))
+    pretrain(at_work, Clocks(CPU))
     assert not at_work.state.params["head.weight"].any()
     assert not any(slot.any() for slot in at_work.state.slots["velocity"].values())
     assert any(
@@ -119,7 +119,7 @@ def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_sl
 @pytest.mark.parametrize("name", PREPARED)
 def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves, others):
     at_work = backend(strategy(name, moves=moves))
-    prepare(at_work, Clocks(CPU))
+    pretrain(at_work, Clocks(CPU))
     before = at_work.state.params
     at_work.learn(0, lambda _: None)
     moved = {key for key, value in at_work.state.params.items() if (value != before[key]).any()}
@@ -191,5 +191,5 @@ def test_anmls_gate_stands_still_along_the_stream():
 
 def test_what_follows_a_preparation_with_fresh_weights_starts_from_what_was_prepared():
     at_work = backend(strategy("pretrained"))
-    prepare(at_work, Clocks(CPU))
+    pretrain(at_work, Clocks(CPU))
     assert at_work.initial[0] is at_work.state

@@ -10,17 +10,17 @@ from torch.nn.functional import cross_entropy
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
-from retrograde.interface.strategy import known as known_in
+from retrograde.interface.strategy import facts_used as known_in
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
-from retrograde.streams.memory import Exemplars, Reservoir
+from retrograde.streams.memory import ExemplarMemory, Reservoir
 from retrograde.streams.schedule import Schedule, train_rows
 from retrograde.training import pretraining
 from retrograde.training.clocks import Clocks
-from retrograde.training.opaque import Opaque
+from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, total_steps, train
-from retrograde.training.stream_replicas import Vectorised, shared
+from retrograde.training.stream_replicas import StreamReplicas, share_weight
 
 CPU = torch.device("cpu")
 PARTS = Registry()
@@ -73,9 +73,9 @@ def make_optimizer(name, model, lr):
 @pytest.mark.parametrize("optimizer", RATES)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_training_equals_a_plain_pytorch_loop(name, optimizer, scenario):
-    benchmark = Blobs(scenario=scenario, optimizer=optimizer, batch=7, epochs=2)
+    benchmark = Blobs(scenario=scenario, optimizer=optimizer, batch_size=7, epochs=2)
     part = strategy(name, RATES[optimizer])
-    backend = Vectorised(benchmark, part, streams(benchmark, [0, 1]), [0, 1], CPU)
+    backend = StreamReplicas(benchmark, part, streams(benchmark, [0, 1]), [0, 1], CPU)
     for number in range(3):
         backend.learn(number, lambda _: None)
     for replicate in (0, 1):
@@ -99,7 +99,7 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
 
 
 def test_counts_are_exact():
-    benchmark = Blobs(batch=10, epochs=2)
+    benchmark = Blobs(batch_size=10, epochs=2)
     outcome = train(
         benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off"
     )[0]
@@ -122,14 +122,14 @@ def test_row_zero_is_before_training_and_every_row_counts_every_task():
     assert outcome.correct[0] == [
         int(right[PARTS_DATA.y_test // 2 == 2 - task].sum()) for task in range(3)
     ]
-    assert outcome.tests == [20, 20, 20]
-    assert np.array(outcome.correct).shape == np.array(outcome.correct_told).shape == (4, 3)
+    assert outcome.test_examples == [20, 20, 20]
+    assert np.array(outcome.correct).shape == np.array(outcome.correct_given_task).shape == (4, 3)
 
 
 def test_the_told_counts_are_what_a_masked_argmax_gives():
     benchmark = Blobs()
     own = streams(benchmark, [0])
-    backend = Vectorised(benchmark, strategy("finetune"), own, [0], CPU)
+    backend = StreamReplicas(benchmark, strategy("finetune"), own, [0], CPU)
     backend.learn(0, lambda _: None)
     logits = backend.net.logits(
         {k: v[0] for k, v in backend.state.params.items()}, torch.from_numpy(PARTS_DATA.x_test)
@@ -137,7 +137,7 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
     task = PARTS_DATA.y_test // 2
     own_units = torch.stack([logits[range(60), 2 * task], logits[range(60), 2 * task + 1]], 1)
     expected = 2 * task + own_units.argmax(1).numpy() == PARTS_DATA.y_test
-    assert backend.evaluate(backend.test_rows).told[0, :60].sum() == expected.sum()
+    assert backend.evaluate(backend.test_rows).correct_given_task[0, :60].sum() == expected.sum()
 
 
 def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
@@ -145,7 +145,7 @@ def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
     outcomes = train(
         benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off"
     )
-    assert not any(outcome.sound for outcome in outcomes)
+    assert not any(outcome.finite for outcome in outcomes)
     assert len(outcomes[0].correct) == 1
 
 
@@ -172,11 +172,11 @@ def test_a_ring_smaller_than_its_groups_is_refused_before_training():
 
 
 def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
-    benchmark = Blobs(batch=7)
+    benchmark = Blobs(batch_size=7)
     pure = train(benchmark, strategy("finetune"), streams(benchmark, [4]), [4], CPU, "off")[0]
     opaque = train(benchmark, PlainSGD(), streams(benchmark, [4]), [4], CPU, "off")[0]
     assert opaque.correct == pure.correct
-    assert opaque.correct_told == pure.correct_told
+    assert opaque.correct_given_task == pure.correct_given_task
     assert {k: opaque.counts[k] for k in ("steps", "new", "replayed")} == {
         k: pure.counts[k] for k in ("steps", "new", "replayed")
     }
@@ -186,7 +186,7 @@ def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
 class PlainSGD(Learner):
     """Fine-tuning as existing code would do it."""
 
-    def begin(self, model):
+    def setup(self, model):
         self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1)
 
     def observe(self, x, y, task):
@@ -200,7 +200,7 @@ class PlainSGD(Learner):
 
 def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_arrival_and_tells_what_it_replays():
     class OwnLoop(PlainSGD):
-        def agree(self, terms):
+        def receive(self, terms):
             self.terms = terms
 
         def learn(self, experience, stepped):
@@ -210,7 +210,7 @@ def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_ar
                 self.observe(experience.x[batch], experience.y[batch], experience.task)
                 stepped(len(batch) + 2)
 
-    benchmark = Blobs(batch=7, epochs=2, glances=3)
+    benchmark = Blobs(batch_size=7, epochs=2, updates_per_batch=3)
     pure, own = (
         train(benchmark, each, streams(benchmark, [4]), [4], CPU)[0]
         for each in (strategy("finetune"), OwnLoop())
@@ -220,7 +220,7 @@ def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_ar
 
 
 def test_a_whole_task_holds_each_example_once_in_the_order_in_which_it_first_came():
-    backend = Opaque(Blobs(batch=7, epochs=2), PlainSGD(), streams(Blobs(), [4])[0], 4, CPU)
+    backend = OpaqueReplica(Blobs(batch_size=7, epochs=2), PlainSGD(), streams(Blobs(), [4])[0], 4, CPU)
     given = []
     backend.learner.learn = lambda experience, _: given.append(experience)
     backend.learn(1, lambda _: None)
@@ -242,7 +242,7 @@ def test_end_task_gets_every_example_of_the_task_once():
             )
 
     benchmark = Blobs()
-    backend = Vectorised(benchmark, Counts(), streams(benchmark, [0, 1]), [0, 1], CPU)
+    backend = StreamReplicas(benchmark, Counts(), streams(benchmark, [0, 1]), [0, 1], CPU)
     for number in range(3):
         backend.learn(number, lambda _: None)
     assert backend.state.extra["rows"].tolist() == [138, 138]
@@ -254,10 +254,10 @@ def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
     (tmp_path / "nets.py").write_text(
         f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})"
     )
-    benchmark = Blobs(model=f"{tmp_path / 'nets.py'}:net", batch=10)
+    benchmark = Blobs(model=f"{tmp_path / 'nets.py'}:net", batch_size=10)
     backends = []
     for data in (PARTS_DATA, blobs(scramble_last=True)):
-        backend = Vectorised(
+        backend = StreamReplicas(
             benchmark, strategy("er", memory=30, draw=10), streams(benchmark, [0], data), [0], CPU
         )
         backend.learn(0, lambda _: None)
@@ -278,8 +278,8 @@ def test_the_loss_is_finite_at_every_step_while_the_memory_fills(scenario):
             worst = torch.maximum(state.extra["worst"], net.loss(state.params, arrival.with_memory))
             return after.replace(extra={"worst": worst})
 
-    benchmark = Blobs(scenario=scenario, batch=7)
-    backend = Vectorised(benchmark, Logs(), streams(benchmark, [0, 1]), [0, 1], CPU)
+    benchmark = Blobs(scenario=scenario, batch_size=7)
+    backend = StreamReplicas(benchmark, Logs(), streams(benchmark, [0, 1]), [0, 1], CPU)
     for number in range(3):
         backend.learn(number, lambda _: None)
     assert backend.state.extra["worst"].isfinite().all()
@@ -291,7 +291,7 @@ def test_frozen_parameters_stay_where_they_are(tmp_path):
         f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})"
     )
     benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
-    backend = Vectorised(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
+    backend = StreamReplicas(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
     start = backend.buffers["0.weight"].clone()
     backend.learn(0, lambda _: None)
     assert sorted(backend.state.params) == ["2.bias", "2.weight"]
@@ -307,7 +307,7 @@ def test_an_end_task_that_changes_a_dtype_is_refused():
             return state.replace(extra={"n": state.extra["n"].double()})
 
     benchmark = Blobs()
-    backend = Vectorised(benchmark, Doubles(), streams(benchmark, [0]), [0], CPU)
+    backend = StreamReplicas(benchmark, Doubles(), streams(benchmark, [0]), [0], CPU)
     with pytest.raises(UserError, match="float64"):
         backend.learn(0, lambda _: None)
 
@@ -378,7 +378,7 @@ class Notes(PARTS.find("strategies", "finetune")):
 
 
 def noted(seeds, tasks=1):
-    backend = Vectorised(Blobs(), Notes(), streams(Blobs(), seeds), seeds, CPU)
+    backend = StreamReplicas(Blobs(), Notes(), streams(Blobs(), seeds), seeds, CPU)
     for number in range(tasks):
         backend.learn(number, lambda _: None)
     return backend
@@ -397,7 +397,7 @@ def test_numbers_at_the_end_of_a_task_do_not_depend_on_how_long_others_take():
     benchmark = Blobs(uneven=True)
     ends = []
     for seeds in ([0, 1, 2], [1]):
-        backend = Vectorised(benchmark, Notes(), streams(benchmark, seeds), seeds, CPU)
+        backend = StreamReplicas(benchmark, Notes(), streams(benchmark, seeds), seeds, CPU)
         backend.learn(0, lambda _: None)
         ends.append(backend.state.extra["drawn"][seeds.index(1), -1])
     assert torch.equal(*ends)
@@ -413,12 +413,12 @@ def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
 def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
     class Chooses(PARTS.find("strategies", "finetune")):
         def remember(self):
-            return Exemplars(4, 0)
+            return ExemplarMemory(4, 0)
 
         def choose(self, net, state, examples, share):
             return examples.x[:, 0]
 
-    backend = Vectorised(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
+    backend = StreamReplicas(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
     backend.learn(0, lambda _: None)
     for stream, held in zip(backend.streams, backend.held, strict=True):
         rows, y = stream.tasks[0].train
@@ -449,7 +449,7 @@ def test_fewer_exemplars_than_classes_are_refused():
 @pytest.mark.parametrize("held", [0, 2])
 def test_arrivals_that_weigh_a_part_have_it_whatever_their_number(held):
     new, old = torch.tensor([1.0, 1, 1, 0]), (torch.arange(3) < held).float()
-    found = shared(new, old, torch.tensor(0.25))
+    found = share_weight(new, old, torch.tensor(0.25))
     assert (found[:4].sum() / found.sum()).item() == pytest.approx(0.25 if held else 1)
     assert found.sum().item() == pytest.approx(3 + held)
     assert torch.equal(found > 0, torch.cat([new, old]) > 0)
@@ -467,7 +467,7 @@ def test_weighting_by_tasks_weighs_the_past_more_at_every_task():
             return super().step(net, state, arrival).replace(extra=extra)
 
     benchmark = Blobs(weighting="tasks")
-    backend, found = Vectorised(benchmark, Weighs(), streams(benchmark, [0]), [0], CPU), []
+    backend, found = StreamReplicas(benchmark, Weighs(), streams(benchmark, [0]), [0], CPU), []
     for number in range(3):
         backend.learn(number, lambda _: None)
         found.append([value.item() for value in backend.state.extra.values()])
@@ -482,7 +482,7 @@ class Silent(PARTS.find("strategies", "finetune")):
 
 
 class NeverBegins(Learner):
-    def begin(self, model):
+    def setup(self, model):
         raise AssertionError("nothing is set up before the cell is refused")
 
     def observe(self, x, y, task):
@@ -526,7 +526,7 @@ class CountsReplay(PARTS.find("strategies", "gss")):
 def test_examples_that_a_strategy_holds_itself_count_as_held_and_as_replayed(memory):
     benchmark, seeds = Blobs(uneven=True, epochs=2), [0, 1, 2]
     part = CountsReplay(memory=memory, draw=8)
-    backend = Vectorised(benchmark, part, streams(benchmark, seeds), seeds, CPU)
+    backend = StreamReplicas(benchmark, part, streams(benchmark, seeds), seeds, CPU)
     replayed = sum(backend.learn(number, lambda _: None).replayed for number in range(3))
     assert replayed.tolist() == backend.state.extra["count"].tolist()
     arrivals = [2 * sum(len(task.train.row) for task in stream.tasks) for stream in backend.streams]
@@ -563,9 +563,9 @@ def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warm
     """Clocks wait for a device where they start and where they stop."""
     told = []
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
-    warm_up, lesson_step = Vectorised.warm_up, pretraining.lesson_step
+    warm_up, lesson_step = StreamReplicas.warm_up, pretraining.pretraining_step
     monkeypatch.setattr(
-        Vectorised, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
+        StreamReplicas, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
     )
     monkeypatch.setattr(
         pretraining,
@@ -573,7 +573,7 @@ def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warm
         lambda *given: (told.append("lesson_step"), lesson_step(*given))[1],
     )
     part = PARTS.get("strategies", name)
-    benchmark = Blobs(batch=1, held=4, model=part.tried_on)
+    benchmark = Blobs(batch_size=1, held=4, model=part.tried_on)
     (outcome,) = train(benchmark, part, streams(benchmark, [0], blobs(held=4)), [0], CPU)
     found = [told[place - 1 : place + 2] for place, word in enumerate(told) if word != "wait"]
     assert found == [["wait", word, "wait"] for word in warmed]

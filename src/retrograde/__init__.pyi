@@ -16,8 +16,8 @@ from .data.dataset import (
     Dataset as Dataset,
 )
 from .episodes.distribution import (
-    Distribution as Distribution,
-    Drawn as Drawn,
+    TaskDistribution as TaskDistribution,
+    TaskBatch as TaskBatch,
     Partition as Partition,
 )
 from .errors import (
@@ -35,12 +35,12 @@ from .interface.benchmark import (
 )
 from .interface.episodic import (
     ClassEpisodes as ClassEpisodes,
-    Episodic as Episodic,
+    EpisodicBenchmark as EpisodicBenchmark,
 )
 from .interface.learner import (
     Experience as Experience,
     Learner as Learner,
-    Terms as Terms,
+    StreamInfo as StreamInfo,
 )
 from .interface.metastrategy import (
     Episode as Episode,
@@ -53,12 +53,12 @@ from .interface.state import (
     State as State,
 )
 from .interface.strategy import (
-    Ahead as Ahead,
-    Arrival as Arrival,
-    Finished as Finished,
-    Lesson as Lesson,
+    FutureFact as FutureFact,
+    StepData as StepData,
+    TaskEnd as TaskEnd,
+    PretrainingEpisode as PretrainingEpisode,
     Strategy as Strategy,
-    Weighing as Weighing,
+    TaskWeighting as TaskWeighting,
 )
 from .losses import (
     Losses as Losses,
@@ -103,14 +103,14 @@ from .records.cell import (
     Cell as Cell,
 )
 from .records.few_shot import (
-    WATCHED as WATCHED,
+    PROBE_TASKS as PROBE_TASKS,
     Fit as Fit,
 )
 from .records.gradient_probe import (
     CEILING as CEILING,
 )
 from .records.online_accuracy import (
-    Course as Course,
+    OnlineAccuracy as OnlineAccuracy,
 )
 from .records.record import (
     Record as Record,
@@ -119,8 +119,8 @@ from .records.store import (
     Store as Store,
 )
 from .reporting.result import (
-    Drawing as Drawing,
-    Result as Result,
+    FigureResult as FigureResult,
+    TableResult as TableResult,
 )
 from .running.cell import (
     AnyStrategy as AnyStrategy,
@@ -137,7 +137,7 @@ from .streams.cuts import (
 from .streams.memory import (
     POLICIES as POLICIES,
     ClassBalanced as ClassBalanced,
-    Exemplars as Exemplars,
+    ExemplarMemory as ExemplarMemory,
     Memory as Memory,
     Policy as Policy,
     Reservoir as Reservoir,
@@ -149,7 +149,7 @@ from .streams.schedule import (
 )
 from .streams.stream import (
     Examples as Examples,
-    Preparation as Preparation,
+    Pretraining as Pretraining,
     Scenario as Scenario,
     Stream as Stream,
     Task as Task,

@@ -15,7 +15,7 @@ from retrograde.contract.claims import Verdict
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, shown
 from retrograde.metrics.conventions import metrics
-from retrograde.metrics.frames import labels, score_frame
+from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.metrics.metric import Metric
 from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
 from retrograde.parts.part import Part
@@ -242,7 +242,7 @@ def _warn(records: Records) -> None:
         reason = first.reason.partition("\n")[0]
         # Level 3 is the line that called `run`.
         warnings.warn(
-            f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.text}, "
+            f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.spec}, "
             f"seed {first.seed}, {first.status}: {reason}",
             stacklevel=3,
         )
@@ -314,7 +314,7 @@ def scores(
         if tests is not None:
             raise UserError("Records know their numbers of test examples. Leave tests out.")
         records, _ = told_apart(_recorded(cast("Recorded", given)))
-        return score_frame(records, labels(records), wanted)
+        return score_frame(records, cell_labels(records), wanted)
     return _scored(_matrix(given, tests), wanted)
 
 

@@ -20,7 +20,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Strategy
+from retrograde.interface.strategy import StepData, Strategy
 from retrograde.models.build import build
 from retrograde.models.head import headless
 from retrograde.optim import Optimizer, Params, plain
@@ -109,7 +109,7 @@ def toy_batch(
 
 def toy_step(
     incoming: Batch, replayed: Batch | None = None, *, share: float | None = None
-) -> Arrival:
+) -> StepData:
     """The data of one training step.
 
     Args:
@@ -120,14 +120,14 @@ def toy_step(
     old = incoming.at(slice(0)) if replayed is None else replayed
     slots: Int64[Tensor, " row"] = torch.arange(len(incoming.x) + len(old.x))
     one = torch.ones(())
-    data = Arrival(
-        new=incoming,
-        old=old,
-        with_memory=incoming.beside(old),
-        written=slots[: len(incoming.x)],
-        drawn=slots[len(incoming.x) :],
-        now=one if share is None else torch.tensor(share),
-        past=one if share is None else torch.tensor(1 - share),
+    data = StepData(
+        incoming=incoming,
+        replayed=old,
+        combined=incoming.concat(old),
+        incoming_slots=slots[: len(incoming.x)],
+        replayed_slots=slots[len(incoming.x) :],
+        incoming_weight=one if share is None else torch.tensor(share),
+        replay_weight=one if share is None else torch.tensor(1 - share),
     )
     return data if share is None else data._replace(share=torch.tensor(share).double())
 
@@ -137,7 +137,7 @@ def start(strategy: Strategy, net: Net, params: Params) -> State:
     return State(params, net.optimizer.init(params), strategy.init(net, params))
 
 
-def followed(strategy: Strategy, net: Net, params: Params, data: Arrival, lr: float) -> Params:
+def followed(strategy: Strategy, net: Net, params: Params, data: StepData, lr: float) -> Params:
     """The gradient that a step of plain SGD at rate `lr` followed, from the state at the start."""
     after = strategy.step(net, start(strategy, net, params), data).params
     return {name: (value - after[name]) / lr for name, value in params.items()}

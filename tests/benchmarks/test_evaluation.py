@@ -20,9 +20,9 @@ from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
 from retrograde.streams.schedule import CHUNK, probe_rows, train_rows
 from retrograde.training.clocks import Clocks
-from retrograde.training.gradient_prober import Prober
+from retrograde.training.gradient_prober import GradientProber
 from retrograde.training.stream_loop import train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist"})
 ER = Registry().get("strategies", "er")
@@ -42,7 +42,7 @@ def model():
 
 def ready(mnist, replicates):
     seeds = list(range(replicates))
-    return Vectorised(SPLIT, ER, [SPLIT.stream(mnist, seed) for seed in seeds], seeds, CPU)
+    return StreamReplicas(SPLIT, ER, [SPLIT.stream(mnist, seed) for seed in seeds], seeds, CPU)
 
 
 def pixels(x):
@@ -80,7 +80,7 @@ def test_the_bare_evaluation(measure, mnist, model):
 @SIDES
 def test_probing(measure, mnist, replicates):
     backend = ready(mnist, replicates)
-    prober = Prober(backend, backend.streams, backend.seeds, Clocks(CPU))
+    prober = GradientProber(backend, backend.streams, backend.seeds, Clocks(CPU))
 
     def look():
         prober._keep(prober._look(prober.tasks))

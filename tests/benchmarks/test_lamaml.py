@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, relu
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 UPDATES = 300
 SETTINGS = {"rate": "0.15", "rate_lr": "0.3", "floor": "true"}
@@ -43,7 +43,7 @@ def test_ours(measure, floors, compiled, replicates, order):
     data = Dataset("characters", x, y, x[:100], y[:100])
     stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
-    backend = Vectorised(stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU)
+    backend = StreamReplicas(stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU)
     assert backend.warm_up("on" if compiled else "off") is None
     rows = torch.from_numpy(backend.rows(0))
     assert len(rows) == UPDATES
@@ -52,7 +52,7 @@ def test_ours(measure, floors, compiled, replicates, order):
     def updates():
         for step in taken:
             backend.state, backend.buffers = backend._step(
-                backend.state, backend.buffers, step, backend.tables, backend.train_x
+                backend.state, backend.buffers, step, backend.per_replicate, backend.train_x
             )
 
     against = (
@@ -67,7 +67,7 @@ def test_ours(measure, floors, compiled, replicates, order):
     )
     if compiled:
         assert (
-            backend.evaluate(backend.test_rows).hit.mean() > 0.95
+            backend.evaluate(backend.test_rows).correct.mean() > 0.95
         )  # all is finite, and little is left to learn
 
 

@@ -18,11 +18,11 @@ from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
-from retrograde.training.episode_replicas import Episodes, Tasks
+from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 PARTS = Registry()
 FOUND = {name: PARTS.find("strategies", name) for name in PARTS.names("strategies")}
-META = [name for name, part in FOUND.items() if issubclass(part, MetaStrategy) and part.trains]
+META = [name for name, part in FOUND.items() if issubclass(part, MetaStrategy) and part.meta_trains]
 STEPS = {"omniglot": 5, "sinusoid": 50}  # of a round
 
 
@@ -32,7 +32,7 @@ def ready(name, replicates, strategy="maml"):
     data = Dataset("noise", *[np.random.default_rng(0).random((60, 1, 28, 28), np.float32), y] * 2)
     bench = PARTS.get("benchmarks", name, {"split": "10,10,10"} if name == "omniglot" else {})
     sources = [bench.stream(data, seed) for seed in range(replicates)]
-    episodes = Episodes(
+    episodes = EpisodeReplicas(
         bench, PARTS.get("strategies", strategy), sources, list(range(replicates)), CPU
     )
     return episodes, episodes.draw("train", bench.tasks, "probe")

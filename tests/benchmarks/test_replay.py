@@ -22,7 +22,7 @@ from retrograde.data.torchvision import import_torchvision
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 STEPS, LR = 100, 0.01
 SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist", "examples": str(10 * STEPS)})
@@ -38,7 +38,7 @@ def data():
 def of_ours(data, compiled, replicates, against):
     """Replicates of ours, compiled or eager."""
     seeds = list(range(replicates))
-    backend = Vectorised(SPLIT, ER, [SPLIT.stream(data, seed) for seed in seeds], seeds, CPU)
+    backend = StreamReplicas(SPLIT, ER, [SPLIT.stream(data, seed) for seed in seeds], seeds, CPU)
     backend.warm_up("on" if compiled else "off")
     for number in range(2):
         backend.learn(number, lambda _: None)

@@ -17,12 +17,12 @@ from torch.nn.functional import cross_entropy
 from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
-from retrograde.interface.learner import Terms
-from retrograde.interface.strategy import Strategy, prepares
+from retrograde.interface.learner import StreamInfo
+from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.models.mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU, trial
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
 BATCH, STEPS = 10, 100
@@ -94,7 +94,7 @@ def test_the_bare_loop(measure, floor, mnist, examples):
     measure(name, loop, floor(name, loop, STEPS), things=STEPS)
 
 
-STREAMED = [(name, True, 1) for name, strategy in PURE.items() if not prepares(strategy)]
+STREAMED = [(name, True, 1) for name, strategy in PURE.items() if not pretrains(strategy)]
 OTHER_WAYS = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False, 5)]
 
 
@@ -103,7 +103,7 @@ OTHER_WAYS = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False,
 def test_a_step(measure, floors, mnist, name, compiled, replicates):
     benchmark = split("class" if "class" in PURE[name].scenarios else "task")
     seeds = list(range(replicates))
-    backend = Vectorised(
+    backend = StreamReplicas(
         benchmark, PURE[name], [benchmark.stream(mnist, seed) for seed in seeds], seeds, CPU
     )
     backend.warm_up("on" if compiled else "off")
@@ -151,7 +151,7 @@ def test_avalanches(measure, mnist, name, source):
     from retrograde.strategies.avalanche import quiet
 
     stream = split().stream(mnist, 0)
-    terms = Terms("class", stream.units, *PACE.get(name, (1, BATCH)), "sgd")
+    terms = StreamInfo("class", stream.units, *PACE.get(name, (1, BATCH)), "sgd")
     chosen, arguments = AVALANCHES[name]
     *before, third = in_avalanche(source, stream).train_stream[:3]
     assert len(third.dataset) == BATCH * STEPS
@@ -171,7 +171,7 @@ def test_avalanches(measure, mnist, name, source):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "name", ["finetune", *(name for name, strategy in PURE.items() if prepares(strategy))]
+    "name", ["finetune", *(name for name, strategy in PURE.items() if pretrains(strategy))]
 )
 def test_a_lesson_and_a_step_after_it(state, name):
     """On noise of Omniglot's size, for its content takes no time."""
@@ -189,7 +189,7 @@ def test_a_lesson_and_a_step_after_it(state, name):
     state(
         a_step(name), outcome.clocks["train"] / outcome.counts["steps"], {a_step("finetune"): None}
     )
-    if prepares(PURE[name]):
+    if pretrains(PURE[name]):
         state(
             a_lesson(name),
             outcome.clocks["prepare"] / benchmark.lessons,

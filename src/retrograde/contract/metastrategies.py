@@ -11,24 +11,24 @@ from torch.utils import _pytree as pytree
 
 from retrograde.contract.claims import Broken, global_state, is_recorded, need_frozen, pickles, same
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import Distribution, Drawn, Partition
-from retrograde.interface.episodic import Episodic
+from retrograde.episodes.distribution import TaskDistribution, TaskBatch, Partition
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.losses import squared_errors
 from retrograde.randomness import seeded
-from retrograde.training.compiling import form
+from retrograde.training.compiling import signature
 from retrograde.training.episode_loop import meta_train
-from retrograde.training.episode_replicas import Episodes, Tasks
+from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
 
 
-class Slopes(Distribution):
+class Slopes(TaskDistribution):
     """Lines y = a x with a in [1, 3]; an oracle is given the slope a and need not adapt."""
 
     shape = (1,)
     outputs = 1
-    facts = 1
+    parameters = 1
 
     def draw(
         self,
@@ -37,64 +37,64 @@ class Slopes(Distribution):
         shots: int,
         queries: int,
         random: np.random.Generator,
-    ) -> Drawn:
+    ) -> TaskBatch:
         """See `Distribution.draw`."""
         slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
         shape = (tasks, shots + queries, 1)
         x = random.uniform(-1, 1, shape).astype(np.float32)
-        return Drawn(x, slope[:, None] * x, slope)
+        return TaskBatch(x, slope[:, None] * x, slope)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines(Episodic):
+class Lines(EpisodicBenchmark):
     """Lines through the origin: the easiest episodes there are."""
 
     iterations: int = 150
-    tasks: int = 4
+    meta_batch_size: int = 4
     shots: int = 5
     queries: int = 5
     test_queries: int = 20
     test_tasks: int = 30
-    checks: int = 1
+    evaluations: int = 1
     model: str = "mlp-16"
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """See `Episodic.losses`."""
         return squared_errors(outputs, y)
 
-    def stream(
+    def distribution(
         self,
         data: Dataset | None,
         seed: int,
-    ) -> Distribution:
+    ) -> TaskDistribution:
         """See `Episodic.stream`."""
         return Slopes()
 
 
-def ready(part: MetaStrategy, seeds: list[int], **changes: Any) -> Episodes:
+def ready(part: MetaStrategy, seeds: list[int], **changes: Any) -> EpisodeReplicas:
     """Replicates before meta-training, with changed settings of `Lines`."""
     benchmark = Lines(**changes)
-    distributions = [benchmark.stream(None, seed) for seed in seeds]
-    return Episodes(benchmark, part, distributions, seeds, CPU)
+    distributions = [benchmark.distribution(None, seed) for seed in seeds]
+    return EpisodeReplicas(benchmark, part, distributions, seeds, CPU)
 
 
 def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
     """The results of a few meta-iterations, without compiling."""
     episodes = ready(part, seeds)
-    if part.trains:
+    if part.meta_trains:
         episodes.learn(3, lambda _: None)
     return leaves(episodes)
 
 
-def leaves(episodes: Episodes) -> list[Tensor]:
+def leaves(episodes: EpisodeReplicas) -> list[Tensor]:
     """Every tensor of the state, and the losses on new tasks while adapting to them."""
     tasks = episodes.draw("test", 5, "test")
     return [*pytree.tree_leaves(episodes.state), episodes.measure(tasks).loss]
 
 
-def _step(episodes: Episodes, tasks: Tasks) -> list[Tensor]:
+def _step(episodes: EpisodeReplicas, tasks: Tasks) -> list[Tensor]:
     """The tensors of the state after a meta-step, which is not kept."""
-    if not episodes.strategy.trains:
+    if not episodes.strategy.meta_trains:
         return []
     progress = torch.tensor(0.0)
     state = episodes.step_all(episodes.state, episodes.buffers, tasks, progress)
@@ -148,11 +148,11 @@ def _close(
 def keeps_its_shapes(part: MetaStrategy) -> None:
     """The state keeps its structure, shapes and dtypes."""
     episodes = ready(part, [0, 1])
-    before = form(episodes.state)
-    if part.trains:
+    before = signature(episodes.state)
+    if part.meta_trains:
         episodes.learn(1, lambda _: None)
-    if form(episodes.state) != before:
-        raise Broken(f"the state was {before} and became {form(episodes.state)}")
+    if signature(episodes.state) != before:
+        raise Broken(f"the state was {before} and became {signature(episodes.state)}")
 
 
 def takes_tasks_in_any_order(part: MetaStrategy) -> None:
@@ -180,7 +180,7 @@ def uses_no_global_randomness(part: MetaStrategy) -> None:
 
 def takes_any_task(part: MetaStrategy) -> None:
     """A meta-batch may be one task, with one example to learn from and one to be judged by."""
-    if not part.trains:
+    if not part.meta_trains:
         return
     episodes = ready(part, [0], tasks=1, shots=1, queries=1)
     episodes.learn(1, lambda _: None)
@@ -191,12 +191,12 @@ def takes_any_task(part: MetaStrategy) -> None:
 def learns(part: MetaStrategy) -> None:
     """After meta-training and adapting, the loss on new tasks is lower than it was."""
     benchmark = Lines()
-    distribution = benchmark.stream(None, 0)
+    distribution = benchmark.distribution(None, 0)
     outcomes = meta_train(benchmark, part, [distribution], [0], CPU, "off")
     adaptation = outcomes[0].adaptation
     if adaptation is None:
-        raise Broken(outcomes[0].fault)
-    before = adaptation.checks[0].loss[0]
+        raise Broken(outcomes[0].divergence)
+    before = adaptation.evaluations[0].loss[0]
     after = float(np.mean(adaptation.loss[-1]))
     if not after < 0.95 * before:
         raise Broken(

@@ -30,7 +30,7 @@ from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy, prepares
+from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.models.checks import agree
 from retrograde.models.head import HEAD, of_head
 from retrograde.parts.author_code import whole
@@ -41,12 +41,12 @@ from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Scenario, Stream
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import form
-from retrograde.training.opaque import Opaque
-from retrograde.training.pretraining import given, prepare
+from retrograde.training.compiling import signature
+from retrograde.training.opaque import OpaqueReplica
+from retrograde.training.pretraining import episodes, pretrain
 from retrograde.training.replicas import spread
 from retrograde.training.stream_loop import train
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 Part = Strategy | Learner
 
@@ -89,32 +89,32 @@ def trace(
     """
     streams = [benchmark.stream(data, seed) for seed in seeds]
     if isinstance(part, Strategy):
-        return _trace_strategy(Vectorised(benchmark, part, streams, seeds, CPU))
+        return _trace_strategy(StreamReplicas(benchmark, part, streams, seeds, CPU))
     replicates = []
     for stream, seed in zip(streams, seeds, strict=True):
         with seeded(torch_seed(seed, "opaque")):
-            replicates.append(_trace_learner(Opaque(benchmark, part, stream, seed, CPU)))
+            replicates.append(_trace_learner(OpaqueReplica(benchmark, part, stream, seed, CPU)))
     by_task = zip(*replicates, strict=True)
     return Trace([], [np.concatenate(hits) for hits in by_task])
 
 
-def _trace_strategy(backend: Vectorised) -> Trace:
+def _trace_strategy(backend: StreamReplicas) -> Trace:
     results = Trace([], [])
-    prepare(backend, Clocks(CPU))
+    pretrain(backend, Clocks(CPU))
     for number in range(len(backend.streams[0].tasks)):
         backend.learn(number, lambda _: None)
-        results.hits.append(backend.evaluate(backend.test_rows).hit)
+        results.hits.append(backend.evaluate(backend.test_rows).correct)
         leaves = pytree.tree_leaves(backend.state)
         results.leaves.append([leaf.clone() for leaf in leaves])
     return results
 
 
-def _trace_learner(backend: Opaque) -> list[np.ndarray]:
+def _trace_learner(backend: OpaqueReplica) -> list[np.ndarray]:
     """True for test examples that one replicate predicts right, after each task."""
     hits = []
     for number in range(len(backend.stream.tasks)):
         backend.learn(number, lambda _: None)
-        hits.append(backend.evaluate(backend.test_rows).hit)
+        hits.append(backend.evaluate(backend.test_rows).correct)
     return hits
 
 
@@ -154,7 +154,7 @@ def _benchmark(part: Part, **changes: Any) -> Blobs:
     """The easiest stream that the part can be trained on, with changed settings."""
     settings: dict[str, Any] = {
         "scenario": _scenario(part),
-        "model": part.tried_on if isinstance(part, Strategy) else Blobs.model,
+        "model": part.contract_model if isinstance(part, Strategy) else Blobs.model,
         "held": _held(part),
     }
     return Blobs(**settings | changes)
@@ -162,7 +162,7 @@ def _benchmark(part: Part, **changes: Any) -> Blobs:
 
 def _held(part: Part) -> int:
     """The number of clusters that are held out for pretraining."""
-    return 4 if isinstance(part, Strategy) and prepares(part) else 0
+    return 4 if isinstance(part, Strategy) and pretrains(part) else 0
 
 
 def _data(
@@ -173,12 +173,12 @@ def _data(
     return blobs(tasks, scramble_last=scramble_last, held=_held(part))
 
 
-def _ready(part: Strategy, **changes: Any) -> tuple[Vectorised, torch.Tensor]:
+def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor]:
     """Two replicates after a task, and the rows of the next one, whose last batch is ragged."""
     benchmark = _benchmark(part, **changes)
     streams = [benchmark.stream(_data(part), seed) for seed in (0, 1)]
-    backend = Vectorised(benchmark, part, streams, [0, 1], CPU)
-    prepare(backend, Clocks(CPU))
+    backend = StreamReplicas(benchmark, part, streams, [0, 1], CPU)
+    pretrain(backend, Clocks(CPU))
     backend.learn(0, lambda _: None)
     return backend, torch.from_numpy(backend.rows(1))
 
@@ -189,12 +189,12 @@ def is_pure(part: Part) -> None:
         return
     need_frozen(part)
     backend, rows = _ready(part)
-    inputs = (backend.state, backend.buffers, rows[0], backend.tables, backend.train_x)
+    inputs = (backend.state, backend.buffers, rows[0], backend.per_replicate, backend.train_x)
     _same_again(backend.step_all, "step", *inputs)
-    if prepares(part):
-        lesson = next(given(backend))
+    if pretrains(part):
+        lesson = next(episodes(backend))
         lesson_inputs = (backend.state, backend.buffers, lesson, backend.train_x)
-        _same_again(backend.prepare_all, "prepare", *lesson_inputs)
+        _same_again(backend.pretrain_all, "prepare", *lesson_inputs)
     backend.try_prediction()
 
 
@@ -235,8 +235,8 @@ def keeps_its_shapes(part: Part) -> None:
     if not isinstance(part, Strategy):
         return
     backend, _ = _ready(part)
-    before = form(backend.initial[0])
-    after = form(backend.state)
+    before = signature(backend.initial[0])
+    after = signature(backend.state)
     if before != after:
         raise Broken(f"the state was {before} and became {after}")
 
@@ -264,9 +264,9 @@ def takes_any_batch(part: Part) -> None:
     """Ragged and size-1 batches are learnt from, and padding changes nothing."""
     for batch in (1, 7):
         benchmark = _benchmark(part, batch=batch)
-        if not _outcome(part, benchmark).sound:
+        if not _outcome(part, benchmark).finite:
             raise Broken(f"a parameter or a score became non-finite with batch={batch}")
-    if isinstance(part, Strategy) and part.schedule().batch != 1:
+    if isinstance(part, Strategy) and part.schedule().batch_size != 1:
         _ignores_padding(part)
 
 
@@ -284,7 +284,7 @@ def _ignores_padding(part: Strategy) -> None:
 
     def after(rows: torch.Tensor) -> list[torch.Tensor]:
         result = backend.step_all(
-            backend.state, backend.buffers, rows, backend.tables, backend.train_x
+            backend.state, backend.buffers, rows, backend.per_replicate, backend.train_x
         )
         leaves: list[torch.Tensor] = pytree.tree_leaves(result)
         return leaves
@@ -295,12 +295,12 @@ def _ignores_padding(part: Strategy) -> None:
 
 def learns(part: Part) -> None:
     """It learns a trivial task."""
-    own_glances = part.schedule().glances if isinstance(part, Strategy) else None
+    own_glances = part.schedule().updates_per_batch if isinstance(part, Strategy) else None
     # A strategy that takes several steps on each mini-batch gets about as many steps in all.
     epochs = max(1, 10 // (own_glances or 1))
     benchmark = _benchmark(part, tasks=1, epochs=epochs)
     outcome = _outcome(part, benchmark)
-    accuracy = outcome.correct[-1][0] / outcome.tests[0]
+    accuracy = outcome.correct[-1][0] / outcome.test_examples[0]
     if not accuracy > 0.9:
         raise Broken(
             f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, "
@@ -314,7 +314,7 @@ def stays_within_its_memory(part: Part) -> None:
         _grows_little(part)
         return
     _holds_few(part)
-    memory = part.remember()
+    memory = part.memory()
     declared = getattr(part, "memory", None)
     if memory is None:
         return
@@ -366,7 +366,7 @@ def _grows_little(learner: Learner) -> None:
     example = data.x_train[0].nbytes + 64
     allowed = getattr(learner, "memory", 0) * example + SLACK
     with seeded(0):
-        backend = Opaque(benchmark, learner, benchmark.stream(data, 0), 0, CPU)
+        backend = OpaqueReplica(benchmark, learner, benchmark.stream(data, 0), 0, CPU)
         for number in range(benchmark.tasks):
             backend.learn(number, lambda _: None)
     if backend.at_first == 0:
@@ -414,7 +414,7 @@ def _answers_apart(learner: Learner) -> None:
     """Raise `Broken` if a learner's scores of an example depend on others."""
     benchmark = _benchmark(learner)
     with seeded(0):
-        backend = Opaque(benchmark, learner, benchmark.stream(_data(learner), 0), 0, CPU)
+        backend = OpaqueReplica(benchmark, learner, benchmark.stream(_data(learner), 0), 0, CPU)
         backend.learn(0, lambda _: None)
         try:
             backend.check_predictions()
@@ -438,7 +438,7 @@ In the longer one, a task's share of a memory is less than its examples.
 
 def knows_no_length(part: Part) -> None:
     """Learning is the same in a longer stream with the same first tasks and as many outputs."""
-    if "length" in part.knows():
+    if "length" in part.knows_ahead():
         raise Declared("it knows ahead how many tasks or classes the whole stream has")
     benchmark = _benchmark(part, tasks=LONG, examples=16)
     # The short one keeps the dataset, and so the output units, of the long one.
@@ -466,7 +466,7 @@ def _same_but_for_padding(
 ) -> bool:
     """True if tensors are equal, but for rounding if steps of a longer stream have more padding."""
     # Rows of weight 0 add exact zeros, but a longer sum may be taken in another order.
-    padded = isinstance(part, Strategy) and part.schedule().widening
+    padded = isinstance(part, Strategy) and part.schedule().batch_per_task
     tolerance = 1e-4 if padded else 0.0
     close = partial(torch.allclose, rtol=tolerance, atol=tolerance)
     pairs = zip(mine, other, strict=True)
@@ -494,8 +494,8 @@ def _learnt(
     results = []
     for number in range(len(tested.tasks)):
         backend.learn(number, lambda _: None)
-        slots = pytree.tree_leaves(backend.state.slots) if isinstance(backend, Vectorised) else []
-        hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).hit)
+        slots = pytree.tree_leaves(backend.state.slots) if isinstance(backend, StreamReplicas) else []
+        hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
         tensors = (*backend.parameters().values(), *slots, hit)
         # Copies, because a learner trains its parameters in place.
         results.append([value.clone() for value in tensors])
@@ -506,10 +506,10 @@ def _backend(
     part: Part,
     benchmark: Blobs,
     stream: Stream,
-) -> Vectorised | Opaque:
+) -> StreamReplicas | OpaqueReplica:
     """One replicate, ready to learn its first task."""
     if isinstance(part, Learner):
-        return Opaque(benchmark, part, stream, 0, CPU)
+        return OpaqueReplica(benchmark, part, stream, 0, CPU)
     return _prepared(part, benchmark, stream)
 
 
@@ -517,15 +517,15 @@ def _prepared(
     part: Strategy,
     benchmark: Blobs,
     stream: Stream,
-) -> Vectorised:
-    backend = Vectorised(benchmark, part, [stream], [0], CPU)
-    prepare(backend, Clocks(CPU))
+) -> StreamReplicas:
+    backend = StreamReplicas(benchmark, part, [stream], [0], CPU)
+    pretrain(backend, Clocks(CPU))
     return backend
 
 
 def counts_no_class_to_come(part: Part) -> None:
     """Output units of classes to come have no part in what it learns."""
-    if "classes" in part.knows():
+    if "classes" in part.knows_ahead():
         raise Declared("the outputs of classes to come are in its loss")
     if not isinstance(part, Strategy) or _scenario(part) != "class":
         return
@@ -570,7 +570,7 @@ def _without_last(
 
 def weighs_as_it_says(part: Part) -> None:
     """It weighs losses on past examples by the number of tasks if asked to, or is refused."""
-    said = part.weighs()
+    said = part.handles_weighting()
     if said == "refuses":
         raise Declared("it refuses weighting=tasks")
     stream = _benchmark(part).stream(_data(part), 0)
@@ -620,7 +620,7 @@ def works_in(part: Part, scenario: Scenario) -> Verdict:
     benchmark = _benchmark(part, scenario=scenario)
 
     def runs(_: Part) -> None:
-        if not _outcome(part, benchmark).sound:
+        if not _outcome(part, benchmark).finite:
             raise Broken("a parameter or a score became non-finite")
 
     return verdict(part, runs, claim)

@@ -8,7 +8,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.interface.benchmark import Benchmark
 from retrograde.randomness import generator
 from retrograde.streams.cuts import of_classes, split_classes
-from retrograde.streams.stream import Examples, Preparation, Stream, Task
+from retrograde.streams.stream import Examples, Pretraining, Stream, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +41,18 @@ class Blobs(Benchmark):
         self,
         data: Dataset,
         stream: Stream,
-    ) -> Preparation:
+    ) -> Pretraining:
         """Pretraining on the classes that are held out, which share the stream's output units."""
         unit = np.arange(data.classes) - 2 * self.tasks
         unit = np.where(unit < 0, -1, unit % stream.units.shape[1])
         examples = of_classes(data.y_train, unit)
-        return Preparation(
+        return Pretraining(
             examples,
-            lessons=20,
-            classes=2,
+            steps=20,
+            trajectory_classes=2,
             shots=3,
             queries=2,
-            rehearsed=6,
+            remember_examples=6,
         )
 
 

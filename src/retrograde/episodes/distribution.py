@@ -13,7 +13,7 @@ Partition = Literal["train", "validation", "test"]
 PARTITIONS: tuple[Partition, ...] = ("train", "validation", "test")
 
 
-class Drawn(NamedTuple):
+class TaskBatch(NamedTuple):
     """Tasks with their examples.
 
     Args:
@@ -24,17 +24,17 @@ class Drawn(NamedTuple):
 
     x: Shaped[np.ndarray, "task example *shape"]
     y: Int64[np.ndarray, "task example"] | Float[np.ndarray, "task example value"]
-    truth: Float[np.ndarray, "task fact"]
+    parameters: Float[np.ndarray, "task fact"]
 
 
-class Distribution(ABC):
+class TaskDistribution(ABC):
     """A distribution of few-shot tasks, for one replicate."""
 
     shape: tuple[int, ...]
     """The shape of one example."""
     outputs: int
     """The number of output units."""
-    facts: int = 0
+    parameters: int = 0
     """The number of facts about a task that an oracle is given."""
     scale: float = 1.0
     """The factor from a stored value to the value that a model sees."""
@@ -47,7 +47,7 @@ class Distribution(ABC):
         shots: int,
         queries: int,
         random: np.random.Generator,
-    ) -> Drawn:
+    ) -> TaskBatch:
         """Draw tasks.
 
         Args:

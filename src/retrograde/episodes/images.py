@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import PARTITIONS, Distribution, Drawn, Partition
+from retrograde.episodes.distribution import PARTITIONS, TaskDistribution, TaskBatch, Partition
 from retrograde.randomness import distinct
 
 
-class Images(Distribution):
+class Images(TaskDistribution):
     """N-way K-shot tasks, each of `ways` classes that are numbered in a random order.
 
     Args:
@@ -50,7 +50,7 @@ class Images(Distribution):
         shots: int,
         queries: int,
         random: np.random.Generator,
-    ) -> Drawn:
+    ) -> TaskBatch:
         """See `Distribution.draw`."""
         group = self.groups[partition]
         turns = self.turns[partition]
@@ -65,7 +65,7 @@ class Images(Distribution):
         x = _turned(self.pool[self.first[label][..., None] + place], turn)
         y = np.broadcast_to(np.arange(self.ways)[:, None], place.shape)
         no_facts = np.zeros((tasks, 0), np.float32)
-        return Drawn(_support_first(x, shots), _support_first(y, shots), no_facts)
+        return TaskBatch(_support_first(x, shots), _support_first(y, shots), no_facts)
 
 
 def _support_first(values: np.ndarray, shots: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
         """The batch of some rows."""
         return Batch(*(part[rows] for part in self))
 
-    def beside(self, other: "Batch") -> "Batch":
+    def concat(self, other: "Batch") -> "Batch":
         """The batch of these rows and then those of another batch."""
         columns = zip(self, other, strict=True)
         return Batch(*(torch.cat(column) for column in columns))

@@ -30,25 +30,25 @@ class Benchmark(Part):
     dataset: str = "digits"
     scenario: Scenario = "class"
     # Training examples per task; 0: all.
-    examples: Limit = 0
+    train_examples: Limit = 0
     # Test examples per task; 0: all.
-    tests: Limit = 0
+    test_examples: Limit = 0
     epochs: Count = 1
     # Steps per task, in as many epochs as they take; 0: as many as the epochs take.
     steps: Limit = 0
-    batch: Count = 10
+    batch_size: Count = 10
     # Consecutive steps on each mini-batch.
-    glances: Count = 1
+    updates_per_batch: Count = 1
     # Weights of incoming and replayed examples in one loss: all alike, or 1 and t - 1 at task t.
     weighting: Literal["examples", "tasks"] = "examples"
     # Test examples of each task for gradient probes; 0: none.
-    probe: Limit = 100
+    probe_examples: Limit = 100
     # Steps between two probes, at the pace of batch and glances; 0: at the end of each task only.
     probe_every: Limit = 0
     # Steps between two tests during a task; 0: at the end of each task only.
-    test_every: Limit = 0
+    eval_every: Limit = 0
     # Test examples of each task for those; 0: all.
-    test_examples: Limit = 0
+    eval_examples: Limit = 0
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
 
@@ -58,8 +58,8 @@ class Benchmark(Part):
         default = {field.name: field.default for field in fields(self)}
         ignored = [
             ("epochs", "steps", self.steps > 0),
-            ("probe_every", "probe", not self.probe),
-            ("test_examples", "test_every", not self.test_every),
+            ("probe_every", "probe", not self.probe_examples),
+            ("test_examples", "test_every", not self.eval_every),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)
@@ -107,8 +107,8 @@ class Benchmark(Part):
         seed: int,
     ) -> Task:
         """The task with no more examples than the settings allow."""
-        train = _sample(task.train, self.examples, generator(seed, "train", number))
-        test = _sample(task.test, self.tests, generator(seed, "test", number))
+        train = _sample(task.train, self.train_examples, generator(seed, "train", number))
+        test = _sample(task.test, self.test_examples, generator(seed, "test", number))
         return Task(train, test)
 
     def _check_tasks(self, data: Dataset) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import PARTITIONS, Distribution, Partition
+from retrograde.episodes.distribution import PARTITIONS, TaskDistribution, Partition
 from retrograde.episodes.images import Images
 from retrograde.errors import UserError
 from retrograde.losses import cross_entropies
@@ -18,7 +18,7 @@ from retrograde.randomness import generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episodic(Part):
+class EpisodicBenchmark(Part):
     """A distribution of tasks, a model and a meta-training budget.
 
     A benchmark's file defines `stream`.
@@ -30,7 +30,7 @@ class Episodic(Part):
     # Meta-iterations.
     iterations: Count = 60_000
     # Tasks per meta-iteration.
-    tasks: Count = 32
+    meta_batch_size: Count = 32
     # Support examples, per class in classification.
     shots: Count = 1
     # Query examples in meta-training, per class in classification.
@@ -40,7 +40,7 @@ class Episodic(Part):
     test_queries: Count = 1
     test_tasks: Count = 600
     # The number of times that meta-training is evaluated, on new tasks.
-    checks: Count = 20
+    evaluations: Count = 20
     # At test, query examples are normalised together; if not, each one with the support alone.
     transductive: bool = True
     model: str = "mlp-40-40"
@@ -51,11 +51,11 @@ class Episodic(Part):
         return cross_entropies(outputs, y)
 
     @abstractmethod
-    def stream(
+    def distribution(
         self,
         data: Dataset | None,
         seed: int,
-    ) -> Distribution:
+    ) -> TaskDistribution:
         """The distribution of one replicate.
 
         Every random choice comes from `generator(seed, axis)`.
@@ -63,7 +63,7 @@ class Episodic(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassEpisodes(Episodic):
+class ClassEpisodes(EpisodicBenchmark):
     """N-way K-shot classification with the classes of a dataset.
 
     The classes are divided among meta-training, meta-validation and meta-test.
@@ -75,11 +75,11 @@ class ClassEpisodes(Episodic):
     # The partitions in which a class turned by 90, 180 or 270 degrees is another class.
     rotations: Literal["none", "train", "all"] = "none"
 
-    def stream(
+    def distribution(
         self,
         data: Dataset | None,
         seed: int,
-    ) -> Distribution:
+    ) -> TaskDistribution:
         """See `Episodic.stream`."""
         data = cast("Dataset", data)
         rotated: dict[str, tuple[Partition, ...]]

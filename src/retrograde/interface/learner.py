@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from retrograde.interface.strategy import Ahead, Weighing
+from retrograde.interface.strategy import FutureFact, TaskWeighting
 from retrograde.parts.part import Part
 from retrograde.streams.stream import Scenario
 
 
-class Terms(NamedTuple):
+class StreamInfo(NamedTuple):
     """The facts of a stream that are known before it begins; they include none of its examples.
 
     Args:
@@ -29,7 +29,7 @@ class Terms(NamedTuple):
     scenario: Scenario
     units: Bool[np.ndarray, "task unit"]
     epochs: int
-    batch: int
+    batch_size: int
     optimizer: str
     weighting: str = "examples"
 
@@ -61,7 +61,7 @@ class Learner(Part):
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
-    weighing: ClassVar[Weighing] = "refuses"
+    task_weighting: ClassVar[TaskWeighting] = "refuses"
 
     def declares(self) -> dict[str, str]:
         """The scenarios, the answer to `weighting=tasks`, and the facts known ahead, as text."""
@@ -69,26 +69,26 @@ class Learner(Part):
         return {
             "kind": "opaque learner" + bound,
             "scenarios": ", ".join(self.scenarios),
-            "weighting=tasks": self.weighs(),
-            "knows ahead": ", ".join(self.knows()) or "nothing",
+            "weighting=tasks": self.handles_weighting(),
+            "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
         }
 
-    def weighs(self) -> Weighing:
+    def handles_weighting(self) -> TaskWeighting:
         """The answer to `weighting=tasks`."""
-        return self.weighing
+        return self.task_weighting
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them; see `Strategy.knows`.
 
         `Terms` has the units of all tasks.
         """
         return ("classes",)
 
-    def agree(self, terms: Terms) -> None:
+    def receive(self, terms: StreamInfo) -> None:
         """Take the facts that are known of the stream; called before `begin`."""
 
     @abstractmethod
-    def begin(self, model: nn.Module) -> None:
+    def setup(self, model: nn.Module) -> None:
         """Take the model, with the initial weights of every other strategy on this seed.
 
         Train this very module: gradient probes are taken at its parameters.

@@ -26,9 +26,9 @@ class Episode(NamedTuple):
     support: Batch
     query: Batch
 
-    def all(self) -> Batch:
+    def combined(self) -> Batch:
         """The support and the query of one task as one batch."""
-        return self.support.beside(self.query)
+        return self.support.concat(self.query)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +44,16 @@ class MetaStrategy(Part):
     # Not a competitor: the others are measured against it.
     upper_bound: ClassVar[bool] = False
     # An oracle: the facts of a task are appended to every input.
-    told: ClassVar[bool] = False
+    sees_task_parameters: ClassVar[bool] = False
     # If False, there is nothing to meta-learn.
-    trains: ClassVar[bool] = True
+    meta_trains: ClassVar[bool] = True
     # The meta-step is one of the benchmark's optimiser; if False, the optimiser has no slots.
-    descends: ClassVar[bool] = True
+    uses_meta_optimizer: ClassVar[bool] = True
 
     # The optimiser of the inner steps; every task starts it afresh.
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    inner_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     # The learning rate of the inner steps.
-    lr: Rate = 0.01
+    inner_lr: Rate = 0.01
     # Inner steps on a new task, which is evaluated after each.
     test_steps: Steps = 10
     meta_lr: Rate = 0.001
@@ -65,16 +65,16 @@ class MetaStrategy(Part):
         bound = ", an upper bound" if self.upper_bound else ""
         return {"kind": "meta-strategy, of few-shot episodes" + bound}
 
-    def learned(self, net: Net, params: Params) -> Params:
+    def meta_params(self, net: Net, params: Params) -> Params:
         """The initial values of everything that the outer loop learns."""
         return params
 
-    def begin(self, net: Net, learned: Params) -> State:
+    def start_adaptation(self, net: Net, learned: Params) -> State:
         """The state that adaptation to a task starts from."""
-        params = net.own(learned)
-        return State(params, self.descent().init(params), {})
+        params = net.model_params(learned)
+        return State(params, self.build_inner_optimizer().init(params), {})
 
-    def inner(
+    def inner_step(
         self,
         net: Net,
         learned: Params,
@@ -91,19 +91,19 @@ class MetaStrategy(Part):
             support: The examples of the task to adapt to.
             step: The number of the step, from 0.
         """
-        return self.descended(fast, net.grad(fast.params, support))
+        return self.inner_update(fast, net.grad(fast.params, support))
 
-    def descent(self) -> Optimizer:
+    def build_inner_optimizer(self) -> Optimizer:
         """The optimiser of the inner steps."""
-        return INNER[self.optimizer]
+        return INNER[self.inner_optimizer]
 
-    def descended(self, fast: State, gradient: Params) -> State:
+    def inner_update(self, fast: State, gradient: Params) -> State:
         """Take one step of the inner optimiser against the gradient."""
-        optimizer = self.descent()
-        params, slots = optimizer.update(fast.params, gradient, fast.slots, self.lr)
+        optimizer = self.build_inner_optimizer()
+        params, slots = optimizer.update(fast.params, gradient, fast.slots, self.inner_lr)
         return fast.replace(params=params, slots=slots)
 
-    def adapted(
+    def adapt(
         self,
         net: Net,
         learned: Params,
@@ -111,9 +111,9 @@ class MetaStrategy(Part):
         steps: int,
     ) -> Params:
         """The parameters after `steps` inner steps."""
-        fast = self.begin(net, learned)
+        fast = self.start_adaptation(net, learned)
         for step in range(steps):
-            fast = self.inner(net, learned, fast, support, step)
+            fast = self.inner_step(net, learned, fast, support, step)
         return fast.params
 
     def task_loss(
@@ -140,9 +140,9 @@ class MetaStrategy(Part):
             return losses(episodes).mean()
 
         gradient = grad(mean_loss)(state.params)
-        return net.descend(state, self.clipped(gradient), self.meta_lr)
+        return net.update(state, self.clip_gradient(gradient), self.meta_lr)
 
-    def clipped(self, gradient: Params) -> Params:
+    def clip_gradient(self, gradient: Params) -> Params:
         """The meta-gradient with each number kept within -clip and clip; 0: no bound."""
         if not self.clip:
             return gradient

@@ -48,7 +48,7 @@ class Net:
     outputs: int = 0
     tasks: int = 1
     key: Int64[Tensor, ""] | None = None
-    drawn: set[str] | None = None
+    axes: set[str] | None = None
 
     def chance(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
         """Draw uniform numbers in [0, 1), anew for every step and every end of a task.
@@ -69,14 +69,14 @@ class Net:
                 "There is nothing to draw by chance here: on streams alone, in init, step, choose "
                 "and end_task."
             )
-        if self.drawn is not None and name in self.drawn:
+        if self.axes is not None and name in self.axes:
             raise UserError(
                 f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would "
                 "give the same numbers. Draw once and use the numbers twice, or name the draws: "
                 "net.chance(3, name='noise')."
             )
-        if self.drawn is not None:
-            self.drawn.add(name)
+        if self.axes is not None:
+            self.axes.add(name)
         return uniform(named(self.key, name), *shape)
 
     def features(
@@ -114,14 +114,14 @@ class Net:
         """
         tensors = (params, self._own_buffers())
         logits: Tensor = functional_call(self.module, tensors, (x,))
-        return self.of_tasks(logits, task)
+        return self.mask_tasks(logits, task)
 
     def _own_buffers(self) -> Params:
         """A copy of the buffers, which a module may write to."""
         buffers = self.buffers or {}
         return {name: value.clone() for name, value in buffers.items()}
 
-    def of_tasks(
+    def mask_tasks(
         self,
         logits: Float[Tensor, "row unit"],
         task: Int64[Tensor, " row"] | None,
@@ -131,21 +131,21 @@ class Net:
             return logits
         return logits.masked_fill(~self.units[task], -torch.inf)
 
-    def losses_of(
+    def row_losses(
         self,
         logits: Float[Tensor, "row unit"],
         batch: Batch,
     ) -> Float[Tensor, " row"]:
         """The loss of each row, given the model's outputs."""
-        return self.losses(self.of_tasks(logits, batch.task), batch.y)
+        return self.losses(self.mask_tasks(logits, batch.task), batch.y)
 
-    def loss_of(
+    def loss_from_logits(
         self,
         logits: Float[Tensor, "row unit"],
         batch: Batch,
     ) -> Float[Tensor, ""]:
         """The mean loss over the rows that are not padding, given the outputs; 0 if all are."""
-        return mean(self.losses_of(logits, batch), batch.weight)
+        return mean(self.row_losses(logits, batch), batch.weight)
 
     def loss(
         self,
@@ -156,7 +156,7 @@ class Net:
 
         It is the cross-entropy in classification.
         """
-        return self.loss_of(self.logits(params, batch.x), batch)
+        return self.loss_from_logits(self.logits(params, batch.x), batch)
 
     def grad(
         self,
@@ -174,16 +174,16 @@ class Net:
         gradient: Params = grad(self.loss)(params, batch)
         return _detached(gradient) if constant else gradient
 
-    def grad_by(
+    def grad_of_loss(
         self,
         loss: Callable[[Params], Tensor],
         params: Params,
     ) -> Params:
         """The gradient of a loss of the strategy's own with respect to the parameters."""
-        gradient, _ = self.grad_with(lambda params: (loss(params), ()), params)
+        gradient, _ = self.grad_and_aux(lambda params: (loss(params), ()), params)
         return gradient
 
-    def grad_with(
+    def grad_and_aux(
         self,
         loss: Callable[[Params], tuple[Tensor, Any]],
         params: Params,
@@ -219,7 +219,7 @@ class Net:
         gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
         return _detached(gradient) if constant else gradient
 
-    def grads(self, params: Params, batches: Batch) -> Params:
+    def grad_each(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""
 
         def of_one(
@@ -233,12 +233,12 @@ class Net:
         gradients: Params = vmap(of_one)(*batches)
         return gradients
 
-    def own(self, learned: Params) -> Params:
+    def model_params(self, learned: Params) -> Params:
         """The model's parameters among everything that is meta-learned."""
         parameters = self.module.named_parameters()
         return {name: learned[name] for name, _ in parameters if name in learned}
 
-    def descend(
+    def update(
         self,
         state: State,
         gradient: Params,
@@ -248,12 +248,12 @@ class Net:
         params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
         return state.replace(params=params, slots=slots)
 
-    def evaluating(self) -> "Net":
+    def in_eval_mode(self) -> "Net":
         """The net in evaluation mode, in which batch normalisation uses its running statistics."""
         body = None if self.body is None else copy.deepcopy(self.body).eval()
         return replace(self, module=copy.deepcopy(self.module).eval(), body=body)
 
-    def refreshed(
+    def refreshed_buffers(
         self,
         params: Params,
         x: Float[Tensor, "row *shape"],

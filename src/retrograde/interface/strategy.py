@@ -17,7 +17,7 @@ from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import Schedule
 from retrograde.streams.stream import Scenario
 
-Weighing = Literal["heeds", "has nothing to weigh", "refuses"]
+TaskWeighting = Literal["heeds", "has nothing to weigh", "refuses"]
 """The answer of a strategy to `weighting=tasks`.
 
 `heeds`: its losses on incoming and on past examples have weights 1 and t - 1 at task t.
@@ -25,7 +25,7 @@ Weighing = Literal["heeds", "has nothing to weigh", "refuses"]
 `refuses`: cells of that weighting are refused before anything trains.
 """
 
-Ahead = Literal["length", "classes"]
+FutureFact = Literal["length", "classes"]
 """A fact of the whole stream that changes what a strategy learns before the stream has shown it.
 
 `length`: the number of tasks, or of their classes. `classes`: the output units that come later,
@@ -38,7 +38,7 @@ _HOOKS = ("prepare", "begin", "init", "step", "trained_on", "choose", "end_task"
 """The methods that a strategy may define, as `declares` lists them."""
 
 
-class Arrival(NamedTuple):
+class StepData(NamedTuple):
     """The examples of one step.
 
     Args:
@@ -54,24 +54,24 @@ class Arrival(NamedTuple):
             same.
     """
 
-    new: Batch
-    old: Batch
-    with_memory: Batch
-    written: Int64[Tensor, " new"]
-    drawn: Int64[Tensor, " old"]
-    now: Float[Tensor, ""]
-    past: Float[Tensor, ""]
-    share: Float[Tensor, ""] | None = None
+    incoming: Batch
+    replayed: Batch
+    combined: Batch
+    incoming_slots: Int64[Tensor, " incoming"]
+    replayed_slots: Int64[Tensor, " replayed"]
+    incoming_weight: Float[Tensor, ""]
+    replay_weight: Float[Tensor, ""]
+    incoming_share: Float[Tensor, ""] | None = None
 
-    def beside(self, old: Batch) -> Batch:
+    def combine(self, old: Batch) -> Batch:
         """The incoming and some past examples as one batch, with the benchmark's weights."""
-        both = self.new.beside(old)
-        if self.share is None:
+        both = self.incoming.concat(old)
+        if self.incoming_share is None:
             return both
-        return both._replace(weight=shared(self.new.weight, old.weight, self.share))
+        return both._replace(weight=share_weight(self.incoming.weight, old.weight, self.incoming_share))
 
 
-def shared(
+def share_weight(
     new: Float[Tensor, " new"],
     old: Float[Tensor, " old"],
     now: Float[Tensor, ""],
@@ -92,7 +92,7 @@ def shared(
     return (new.sum() + old.sum()) * torch.cat([incoming, replayed])
 
 
-class Finished(NamedTuple):
+class TaskEnd(NamedTuple):
     """A finished task.
 
     Args:
@@ -102,11 +102,11 @@ class Finished(NamedTuple):
     """
 
     examples: Batch
-    slot: Int64[Tensor, " row"]
+    slots: Int64[Tensor, " row"]
     memory: Batch | None
 
 
-class Lesson(NamedTuple):
+class PretrainingEpisode(NamedTuple):
     """The examples of one pretraining step, all of classes that the stream does not have.
 
     Args:
@@ -117,11 +117,11 @@ class Lesson(NamedTuple):
 
     trajectory: Batch
     query: Batch
-    rehearsed: Batch
+    remember_set: Batch
 
-    def judged(self) -> Batch:
+    def meta_query(self) -> Batch:
         """The query and the rehearsed examples as one batch."""
-        return self.query.beside(self.rehearsed)
+        return self.query.concat(self.remember_set)
 
 
 class Strategy(Part):
@@ -132,9 +132,9 @@ class Strategy(Part):
     # Not a competitor: the others are measured against it.
     upper_bound: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
-    tried_on: ClassVar[str] = "mlp-16"
+    contract_model: ClassVar[str] = "mlp-16"
     # None: it refuses if its memory replays, and otherwise has nothing to weigh.
-    weighing: ClassVar[Weighing | None] = None
+    task_weighting: ClassVar[TaskWeighting | None] = None
 
     def declares(self) -> dict[str, str]:
         """The scenarios, the examples trained on, the memory and the hooks defined, as text."""
@@ -144,38 +144,38 @@ class Strategy(Part):
             "kind": "pure strategy" + bound,
             "scenarios": ", ".join(self.scenarios),
             "trains on": self.schedule().examples,
-            "memory": str(self.remember() or "none"),
-            "weighting=tasks": self.weighs(),
-            "knows ahead": ", ".join(self.knows()) or "nothing",
+            "memory": str(self.memory() or "none"),
+            "weighting=tasks": self.handles_weighting(),
+            "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
             "defines": ", ".join(own),
         }
 
     def _defines(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(Strategy, hook)
 
-    def weighs(self) -> Weighing:
+    def handles_weighting(self) -> TaskWeighting:
         """The answer to `weighting=tasks`."""
-        if self.weighing is not None:
-            return self.weighing
-        memory = self.remember()
+        if self.task_weighting is not None:
+            return self.task_weighting
+        memory = self.memory()
         mixed = self.schedule().examples == "arrivals and memory"
         replays = mixed or (memory and memory.replayed)
         return "refuses" if replays else "has nothing to weigh"
 
-    def knows(self) -> tuple[Ahead, ...]:
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
 
         They follow from the memory and from the plain loss. Extend the method if `net.tasks`
         changes what is learned; leave `classes` out if the units of classes to come are masked.
         """
-        memory = self.remember()
+        memory = self.memory()
         return ("length", "classes") if memory and memory.knows_length else ("classes",)
 
     def schedule(self) -> Schedule:
         """The schedule of the examples to train on."""
         return Schedule()
 
-    def remember(self) -> Memory | None:
+    def memory(self) -> Memory | None:
         """The memory of past examples; None: no memory."""
         return None
 
@@ -198,16 +198,16 @@ class Strategy(Part):
         """
         return np.zeros_like(before)
 
-    def prepare(
+    def pretrain_step(
         self,
         net: Net,
         state: State,
-        lesson: Lesson,
+        lesson: PretrainingEpisode,
     ) -> State:
         """Take one pretraining step; if it is defined, the stream must have data to pretrain on."""
         return state
 
-    def begin(self, net: Net, state: State) -> State:
+    def after_pretraining(self, net: Net, state: State) -> State:
         """The state that the stream starts from, given that after pretraining.
 
         The optimiser starts afresh.
@@ -219,7 +219,7 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        arrival: Arrival,
+        arrival: StepData,
     ) -> State:
         """Update the state with one mini-batch.
 
@@ -236,7 +236,7 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        arrival: Arrival,
+        arrival: StepData,
     ) -> Batch:
         """The examples that a step from `state` trains on.
 
@@ -244,9 +244,9 @@ class Strategy(Part):
         pass in training mode at the parameters before the step. Override the method if some of the
         replayed examples are not trained on, or if the strategy replays examples of its own.
         """
-        return arrival.with_memory
+        return arrival.combined
 
-    def choose(
+    def rank_exemplars(
         self,
         net: Net,
         state: State,
@@ -264,7 +264,7 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        finished: Finished,
+        finished: TaskEnd,
     ) -> State:
         """Update the state after a task."""
         return state
@@ -287,7 +287,7 @@ class Strategy(Part):
         return net.logits(state.params, x, task)
 
 
-def known(scenario: Scenario, ahead: tuple[Ahead, ...]) -> list[str]:
+def facts_used(scenario: Scenario, ahead: tuple[FutureFact, ...]) -> list[str]:
     """The facts known ahead that a scenario has.
 
     Classes are to come in class-incremental streams only.
@@ -295,6 +295,6 @@ def known(scenario: Scenario, ahead: tuple[Ahead, ...]) -> list[str]:
     return [fact for fact in ahead if fact != "classes" or scenario == "class"]
 
 
-def prepares(strategy: Strategy) -> bool:
+def pretrains(strategy: Strategy) -> bool:
     """True if the strategy pretrains on other classes before the stream begins."""
-    return type(strategy).prepare is not Strategy.prepare
+    return type(strategy).pretrain_step is not Strategy.pretrain_step

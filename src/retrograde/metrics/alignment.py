@@ -11,7 +11,7 @@ from retrograde.metrics.frames import (
     REPLICATE,
     Key,
     Label,
-    made_once,
+    cached_per_report,
     ordered,
     replicate_of,
     score_frame,
@@ -21,7 +21,7 @@ from retrograde.metrics.matched import at_level, common_level, spanned
 from retrograde.metrics.repeated_measures import Within, repeated_measures
 from retrograde.records.account import Account
 from retrograde.records.cell import Cell
-from retrograde.records.gradient_probe import Probe
+from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.record import Record
 
 AHEAD = ("arriving", "transfer", "conflict")
@@ -45,7 +45,7 @@ MATCHED = ("observed", "alignment", "gradient", "path")
 _NAN = float("nan")
 
 
-@made_once
+@cached_per_report
 def account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """The account of each task trained after the first: `REPLICATE`, then the columns `BOOKED`.
 
@@ -79,13 +79,13 @@ def complete(record: Record) -> bool:
     if record.status != "done":
         return False
     tasks = [account.task for account in record.accounts]
-    expected = [*range(1, len(record.tests))]
+    expected = [*range(1, len(record.test_examples))]
     return bool(tasks) and tasks == expected
 
 
 def _booked(record: Record) -> Iterator[tuple[float, ...]]:
     """The values of the columns `BOOKED`, for each account of a record."""
-    ends = {probe.task: probe for probe in record.gradients if probe.arrival}
+    ends = {probe.task: probe for probe in record.gradients if probe.has_next_task}
     accuracy = record.R
     for account in record.accounts:
         task = account.task
@@ -115,19 +115,19 @@ def _numbers(account: Account) -> tuple[float, ...]:
     )
 
 
-def _ahead(end: Probe | None) -> tuple[float, ...]:
+def _ahead(end: GradientProbe | None) -> tuple[float, ...]:
     """The measures `AHEAD` of a probe; NaN without one."""
     # a probe is optional at the end of a task
     if not end:
         return (_NAN,) * len(AHEAD)
-    return (end.arriving(), end.transfer(), end.conflict())
+    return (end.next_task_cosine(), end.transfer(), end.conflict_rate())
 
 
 def _ratio(above: float, below: float) -> float:
     return above / below if below > 0 else _NAN
 
 
-@made_once
+@cached_per_report
 def replicate_accounts(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """One row for each replicate that has an account.
 
@@ -238,17 +238,17 @@ def alignment_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> p
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "metric", "value"])
 
 
-def _alignments(probe: Probe) -> dict[str, float]:
+def _alignments(probe: GradientProbe) -> dict[str, float]:
     """The metrics of `alignment_frame` that a probe has."""
     so_far = probe.ceiling[: probe.task + 1]
     values = {"ceiling": float(np.mean(so_far))}
-    if probe.arrival:
-        values["arriving"] = probe.arriving()
-        values["conflict"] = probe.conflict()
+    if probe.has_next_task:
+        values["arriving"] = probe.next_task_cosine()
+        values["conflict"] = probe.conflict_rate()
         values["ceiling_next"] = probe.ceiling[-1]
     # after the first task there is no pair yet
     if probe.task:
-        values["among"] = probe.among()
+        values["among"] = probe.mean_pairwise_cosine()
     return values
 
 
@@ -283,7 +283,7 @@ def layer_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.Da
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _layer_cosines(probe: Probe) -> Iterator[tuple[str, float]]:
+def _layer_cosines(probe: GradientProbe) -> Iterator[tuple[str, float]]:
     """The mean cosine over pairs of tasks of each layer; none where the probe has one task."""
     if len(probe.loss) < 2:
         return

@@ -15,7 +15,7 @@ from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
 from retrograde.parts.spec import digest
 from retrograde.records.cell import Cell
-from retrograde.records.few_shot import WATCHED, Adaptation, Check, InnerAccount
+from retrograde.records.few_shot import PROBE_TASKS, Adaptation, MetaEvaluation, InnerAccount
 from retrograde.records.record import Record
 
 REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
@@ -89,7 +89,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def made_once(
+def cached_per_report(
     make: Callable[Concatenate[Sequence[Record], P], T],
 ) -> Callable[Concatenate[Sequence[Record], P], T]:
     """Cache a function of a report's records. Results are shared: do not modify them.
@@ -115,15 +115,15 @@ def made_once(
     return cast("Callable[Concatenate[Sequence[Record], P], T]", made)
 
 
-@made_once
+@cached_per_report
 def streams(records: Sequence[Record]) -> Sequence[Record]:
     """The records of streams; `records` itself if all are."""
     of_streams = tuple(record for record in records if not record.cell.episodic)
     return records if len(of_streams) == len(records) else of_streams
 
 
-@made_once
-def labels(records: Sequence[Record]) -> dict[Cell, Label]:
+@cached_per_report
+def cell_labels(records: Sequence[Record]) -> dict[Cell, Label]:
     """A label for every cell, no two alike.
 
     Where the changed settings do not tell two cells apart, a digest does.
@@ -140,12 +140,12 @@ def labels(records: Sequence[Record]) -> dict[Cell, Label]:
 
 def _benchmark_title(cell: Cell) -> str:
     benchmark = cell.benchmark
-    return on_one_line(benchmark.titled(benchmark.text))
+    return on_one_line(benchmark.titled(benchmark.spec))
 
 
 def _changed_settings(cell: Cell) -> str:
     strategy = cell.strategy
-    return on_one_line(strategy.titled(strategy.changed))
+    return on_one_line(strategy.titled(strategy.overrides))
 
 
 def _told_apart(
@@ -167,7 +167,7 @@ def _told_apart(
     return words
 
 
-@made_once
+@cached_per_report
 def ordered(records: Sequence[Record]) -> list[Record]:
     """The records by path and seed, so that no sum depends on the order in which they came."""
     return sorted(records, key=lambda record: (record.cell.path, record.seed))
@@ -184,11 +184,11 @@ def score_frame(
     return _scored(records, label, tuple(metrics))
 
 
-@made_once
+@cached_per_report
 def _scored(
     records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]
 ) -> pd.DataFrame:
-    done = [record for record in ordered(records) if record.status == "done" and record.tests]
+    done = [record for record in ordered(records) if record.status == "done" and record.test_examples]
     bounds = _bounds(done, label)
     inputs = [_inputs(record, bounds) for record in done]
     by_metric = [_values(metric, inputs) for metric in metrics]
@@ -206,8 +206,8 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     """The inputs that metrics may need, by name; None for one that a record does not have."""
     return {
         "R": record.R,
-        "R_told": record.R_told,
-        "course": record.course,
+        "R_told": record.R_task_aware,
+        "course": record.online_accuracy,
         "joint": bounds.get((record.cell.stream, record.seed)),
     }
 
@@ -274,14 +274,14 @@ def _stacked(metric: Metric, arguments: Sequence[Sequence[Any]]) -> np.ndarray:
     return value
 
 
-ENDS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
+END_METRICS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
 """The scores of a replicate at its end; True where more is better.
 
 ACC and forgetting are scores of streams, accuracy and loss of episodes.
 """
 
 
-@made_once
+@cached_per_report
 def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
 
@@ -294,13 +294,13 @@ def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.Data
     measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
     of_episodes = adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]
     scores = score_frame(records, label)
-    of_streams = scores[scores.metric.isin(ENDS)]
+    of_streams = scores[scores.metric.isin(END_METRICS)]
     # an empty frame has columns without a type, which would spread to those of the other
     filled = [frame for frame in (of_streams, of_episodes) if len(frame)]
     return pd.concat(filled or [of_streams], ignore_index=True)
 
 
-@made_once
+@cached_per_report
 def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
     """The adaptation to test tasks: `REPLICATE`, metric, step, value, half, tasks.
 
@@ -338,7 +338,7 @@ def _adapted(adaptation: Adaptation) -> Iterator[tuple[str, int, float, float, i
             mean, low, _, n = t_interval(of_tasks)
             yield metric, step, mean, mean - low, n
     # the cosine is recorded as a mean over the first tasks, without a spread
-    tasks = min(WATCHED, len(adaptation.loss[0]))
+    tasks = min(PROBE_TASKS, len(adaptation.loss[0]))
     for step, cosine in enumerate(adaptation.cosine):
         yield "cosine", step, cosine, float("nan"), tasks
 
@@ -389,13 +389,13 @@ def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.D
     rows = [
         (*replicate_of(record, label), check.iteration, metric, value)
         for record, adaptation in _adaptations(records)
-        for check in adaptation.checks
+        for check in adaptation.evaluations
         for metric, value in _checked(check).items()
     ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "iteration", "metric", "value"])
 
 
-def _checked(check: Check) -> dict[str, float]:
+def _checked(check: MetaEvaluation) -> dict[str, float]:
     """The metrics of `checks_frame` that a check has."""
     values = {}
     if check.loss:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-FEWEST = 2
+MIN_RUNS = 2
 """Replicates of a strategy that must reach a level for it to count; one if it has no more."""
 
 
@@ -46,7 +46,7 @@ def common_level(ranges: Mapping[str, Sequence[Range]]) -> float:
 
     def rank(piece: Range) -> tuple[int, int, float, float]:
         counts = [_reaching(of_strategy, piece) for of_strategy in ranges.values()]
-        needed = [min(FEWEST, len(of_strategy)) for of_strategy in ranges.values()]
+        needed = [min(MIN_RUNS, len(of_strategy)) for of_strategy in ranges.values()]
         pairs = zip(counts, needed, strict=True)
         # a strategy without any range needs none and reaches nothing
         strategies = sum(count >= least > 0 for count, least in pairs)

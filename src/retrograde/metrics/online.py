@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from retrograde.metrics.metric import Metric
-from retrograde.records.online_accuracy import Course
+from retrograde.records.online_accuracy import OnlineAccuracy
 
 
-def average_anytime_accuracy(course: Course) -> float:
+def average_anytime_accuracy(course: OnlineAccuracy) -> float:
     """Mean accuracy on the tasks so far, over all tests after the first.
 
     The task in training is among the tasks so far.
@@ -27,7 +27,7 @@ def average_anytime_accuracy(course: Course) -> float:
     return float(np.mean(so_far[1:]))
 
 
-def min_acc(course: Course) -> float:
+def min_acc(course: OnlineAccuracy) -> float:
     """Mean of the lowest accuracy on a task after its end: 1/(T-1) sum_{i<T} min_{n > e_i} A[n, i].
 
     NaN for one task.
@@ -38,19 +38,19 @@ def min_acc(course: Course) -> float:
     return _mean(lowest)
 
 
-def wc_acc(course: Course) -> float:
+def wc_acc(course: OnlineAccuracy) -> float:
     """Worst-case accuracy: 1/T A[e_T, T] + (1 - 1/T) min-ACC.
 
     It combines the last task at its end with the worst case of the earlier ones.
     """
-    tasks = len(course.tests)
+    tasks = len(course.test_examples)
     last = float(course.accuracy[-1, -1])
     if tasks == 1:
         return last
     return last / tasks + (1 - 1 / tasks) * min_acc(course)
 
 
-def stability_gap(course: Course) -> float:
+def stability_gap(course: OnlineAccuracy) -> float:
     """Largest fall of an earlier task while the next one is learned, at least 0.
 
     The mean of A[e_k, i] - min_{e_k <= n <= e_(k+1)} A[n, i] over each switch to task k + 1 and
@@ -60,7 +60,7 @@ def stability_gap(course: Course) -> float:
     return _mean(falls)
 
 
-def recovery(course: Course) -> float:
+def recovery(course: OnlineAccuracy) -> float:
     """Share of the stability gap that is made up for when the next task ends.
 
     The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i] over the same switches and tasks
@@ -73,7 +73,7 @@ def recovery(course: Course) -> float:
     return _mean(rises) / gap
 
 
-def windowed_forgetting(course: Course, window: int) -> float:
+def windowed_forgetting(course: OnlineAccuracy, window: int) -> float:
     """Steepest fall of a task within a window: 1/T sum_i max A[m, i] - A[n, i], at least 0.
 
     The maximum is over tests m < n, from before training on.
@@ -87,13 +87,13 @@ def windowed_forgetting(course: Course, window: int) -> float:
     return float(np.mean(falls))
 
 
-def windowed_plasticity(course: Course, window: int) -> float:
+def windowed_plasticity(course: OnlineAccuracy, window: int) -> float:
     """Steepest rise of a task within a window: as `windowed_forgetting`, of A[n, i] - A[m, i]."""
     rises = [_steepest(course, curve, window) for curve in course.accuracy.T]
     return float(np.mean(rises))
 
 
-def learning_curve_area(course: Course, beta: int) -> float:
+def learning_curve_area(course: OnlineAccuracy, beta: int) -> float:
     """Mean accuracy on a task at the tests after 0 to beta steps of its training, over all tasks.
 
     It is 1/(beta+1) sum_b Z_b where every step is tested, and NaN where some task has no test after
@@ -112,7 +112,7 @@ def learning_curve_area(course: Course, beta: int) -> float:
     return float(np.mean(areas))
 
 
-def _after_switches(course: Course) -> Iterator[Float[np.ndarray, " test"]]:
+def _after_switches(course: OnlineAccuracy) -> Iterator[Float[np.ndarray, " test"]]:
     """The accuracy on an earlier task from a switch to the end of the next task.
 
     One curve for each switch and each task before it.
@@ -122,7 +122,7 @@ def _after_switches(course: Course) -> Iterator[Float[np.ndarray, " test"]]:
         yield from accuracy[start : end + 1, : number + 1].T
 
 
-def _steepest(course: Course, curve: Float[np.ndarray, " test"], window: int) -> float:
+def _steepest(course: OnlineAccuracy, curve: Float[np.ndarray, " test"], window: int) -> float:
     """The largest rise of a curve between tests less than `window` steps apart, at least 0."""
     step = np.array(course.step)
     if np.diff(step).max(initial=0) >= window:

@@ -11,15 +11,15 @@ from retrograde.metrics.intervals import LEVEL, BySeed
 
 K = TypeVar("K", bound=Hashable)
 ALPHA = 1 - LEVEL
-FEWEST = 5
+MIN_SEEDS = 5
 """Pairs below which there is no test: the spread of two or three differences is hardly known."""
 ROUNDING = 1e-12
 """Differences up to this come from rounding; for means above 1, up to this share of their size."""
-EVERY = 16
+MAX_EXACT_PAIRS = 16
 """Largest number of pairs for which the sign-flip test takes every pattern of signs."""
 PATTERNS = 10_000
 """Patterns of signs that the test takes for more pairs."""
-BLOCK = 10**6
+SIGN_BLOCK = 10**6
 """Pairs of rivals tested at once, which limits the memory needed."""
 BOLD = (
     "Bold: the best mean of a column and every strategy that is not told from it, where at least "
@@ -70,7 +70,7 @@ def sign_flip_p(differences: Float[np.ndarray, "tests n"]) -> Float[np.ndarray, 
         return np.full(tests, np.nan)
     signs = _signs(n)
     p = np.empty(tests)
-    size = max(1, 10 * BLOCK // len(signs))
+    size = max(1, 10 * SIGN_BLOCK // len(signs))
     for start in range(0, tests, size):
         block = differences[start : start + size]
         sums = abs(block @ signs.T)
@@ -88,7 +88,7 @@ def _signs(n: int) -> Float[np.ndarray, "patterns n"]:
     Up to `EVERY` pairs these are all that have one sign fixed; the others are their opposites. For
     more pairs they are drawn by chance, always the same.
     """
-    if n > EVERY:
+    if n > MAX_EXACT_PAIRS:
         random = np.random.default_rng(0)
         by_chance = random.choice([-1.0, 1.0], size=(PATTERNS - 1, n))
         return np.concatenate([np.ones((1, n)), by_chance])
@@ -104,7 +104,7 @@ def least_p(n: int) -> float:
 
 
 def _least_p(n: Int[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
-    least = np.where(n <= EVERY, 2.0 ** (1 - n), 1 / PATTERNS)
+    least = np.where(n <= MAX_EXACT_PAIRS, 2.0 ** (1 - n), 1 / PATTERNS)
     return np.where(n == 0, np.nan, least)
 
 
@@ -142,7 +142,7 @@ class Pairs(NamedTuple):
     p: Float[np.ndarray, " pairs"]
     corrected: Float[np.ndarray, " pairs"]
 
-    def above(self, higher_is_better: bool) -> Bool[np.ndarray, "rivals rivals"]:
+    def better_than(self, higher_is_better: bool) -> Bool[np.ndarray, "rivals rivals"]:
         """True where the rival of a row is significantly better than that of a column."""
         rivals = int(self.second.max(initial=0)) + 1
         significant = self.corrected < ALPHA
@@ -164,17 +164,17 @@ def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
     """
     first, second = np.triu_indices(len(scores), 1)
     ahead, p = np.full((2, len(first)), np.nan)
-    tested = len(first) if scores.shape[1] >= FEWEST else 0
-    for start in range(0, tested, BLOCK):
-        block = slice(start, start + BLOCK)
+    tested = len(first) if scores.shape[1] >= MIN_SEEDS else 0
+    for start in range(0, tested, SIGN_BLOCK):
+        block = slice(start, start + SIGN_BLOCK)
         differences = scores[first[block]] - scores[second[block]]
         n = (~np.isnan(differences)).sum(axis=-1)
         ahead[block] = np.nansum(differences, axis=-1) / np.maximum(n, 1)
-        p[block] = np.where(n >= FEWEST, paired_p(differences), np.nan)
+        p[block] = np.where(n >= MIN_SEEDS, paired_p(differences), np.nan)
     return Pairs(first, second, ahead, p, holm(p))
 
 
-def whole(values: Mapping[K, BySeed]) -> dict[K, BySeed]:
+def complete_runs(values: Mapping[K, BySeed]) -> dict[K, BySeed]:
     """The rivals with as many seeds as the one with most.
 
     The mean of a rival that lost some seeds would be over those that went well.
@@ -191,7 +191,7 @@ def by_seed(values: Mapping[K, BySeed]) -> Float[np.ndarray, "rivals seeds"]:
     return np.array(scores, dtype=float).reshape(len(values), len(seeds))
 
 
-def leaders(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
+def leading_group(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
     """The rival with the best mean and all that do not differ significantly from it.
 
     Rivals compete if they are whole (see `whole`). Two differ significantly if p < 0.05 in a paired
@@ -202,15 +202,15 @@ def leaders(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
     5 %. Simulated stores of scores that are counts of few errors keep to that with six rivals or
     more; with two rivals, one leads in up to 5.4 %.
     """
-    rivals = whole(values)
+    rivals = complete_runs(values)
     keys = list(rivals)
     scores = by_seed(rivals)
-    if len(keys) < 2 or scores.shape[1] < FEWEST:
+    if len(keys) < 2 or scores.shape[1] < MIN_SEEDS:
         return set()
     means = np.nanmean(scores, axis=1) * (1 if higher_is_better else -1)
     best = int(means.argmax())
     pairs = all_pairs(scores)
-    worse = pairs.above(higher_is_better)[best]
+    worse = pairs.better_than(higher_is_better)[best]
     if not worse.any():
         return set()
     excluded = {*np.flatnonzero(worse), *_untested(pairs, best)}

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from retrograde.metrics.frames import Label, by_strategy, competing
 from retrograde.metrics.intervals import LEVEL, BySeed, over_seeds, significance
-from retrograde.metrics.paired import FEWEST, all_pairs, by_seed, whole
+from retrograde.metrics.paired import MIN_SEEDS, all_pairs, by_seed, complete_runs
 
 DIGITS = 12
 """Decimal places in which scores agree that share a rank; the rest is rounding."""
@@ -179,11 +179,11 @@ def tied_groups(
     return groups
 
 
-Contests = Mapping[str, Mapping[str, BySeed]]
+Competitions = Mapping[str, Mapping[str, BySeed]]
 """For each benchmark, one score of each strategy that competes there, by seed."""
 
 
-def names(labels: Iterable[Label]) -> dict[tuple[str, str], str]:
+def display_names(labels: Iterable[Label]) -> dict[tuple[str, str], str]:
     """The display names of strategies over benchmarks, by name and settings.
 
     A strategy is shown by its name alone where no benchmark has it twice, so that one tuned for
@@ -201,7 +201,7 @@ def names(labels: Iterable[Label]) -> dict[tuple[str, str], str]:
     return shown
 
 
-def contests(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Contests:
+def competitions(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Competitions:
     """The strategies that compete on each benchmark, with their scores.
 
     Upper bounds do not compete, nor do strategies that lack a replicate on the benchmark.
@@ -214,7 +214,7 @@ def contests(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> Cont
     for benchmark, rows in frame.groupby("benchmark", sort=True):
         strategies = competing(by_strategy(rows))
         scores = {called[key[1:]]: values for key, values in strategies.items()}
-        found[str(benchmark)] = whole(scores)
+        found[str(benchmark)] = complete_runs(scores)
     return found
 
 
@@ -256,7 +256,7 @@ class Ranking:
         return self.tested and self.critical <= len(self.strategies) - 1
 
 
-def rank_strategies(found: Contests) -> Ranking:
+def rank_strategies(found: Competitions) -> Ranking:
     """Rank the strategies that compete on all benchmarks with two or more strategies.
 
     The ranking is empty with fewer than two such strategies or benchmarks.
@@ -281,7 +281,7 @@ class Tally(NamedTuple):
     loss: int = 0
 
 
-def tallies(found: Contests) -> dict[str, Tally]:
+def tallies(found: Competitions) -> dict[str, Tally]:
     """Wins, ties and losses of each strategy, by the test that decides bold numbers.
 
     Benchmarks with fewer than two strategies or too few replicates for the test are left out.
@@ -289,9 +289,9 @@ def tallies(found: Contests) -> dict[str, Tally]:
     total: defaultdict[str, Tally] = defaultdict(Tally)
     for values in found.values():
         scores = by_seed(values)
-        if len(values) < 2 or scores.shape[1] < FEWEST:
+        if len(values) < 2 or scores.shape[1] < MIN_SEEDS:
             continue
-        above = all_pairs(scores).above(higher_is_better=True)
+        above = all_pairs(scores).better_than(higher_is_better=True)
         wins = above.sum(axis=1).tolist()
         losses = above.sum(axis=0).tolist()
         for name, win, loss in zip(values, wins, losses, strict=True):

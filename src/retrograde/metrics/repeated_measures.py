@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from retrograde.metrics.intervals import significance, t_interval
 
-FEWEST_SEEDS = 3
+MIN_SEEDS = 3
 """Seeds from which on an interval and a p-value are given."""
 NEVER_ONE = 1 - 1e-9
 """The largest correlation whose Fisher z is taken, so that a perfect one stays finite."""
@@ -145,7 +145,7 @@ def _interval(correlations: Float[np.ndarray, " seed"]) -> tuple[float, float, f
     """The 95 % interval of the mean of Fisher's z, as correlations, and its p-value against 0."""
     from scipy.stats import ttest_1samp
 
-    if len(correlations) < FEWEST_SEEDS:
+    if len(correlations) < MIN_SEEDS:
         return float("nan"), float("nan"), float("nan")
     z = np.arctanh(correlations.clip(-NEVER_ONE, NEVER_ONE))
     _, low, high, _ = t_interval(z)

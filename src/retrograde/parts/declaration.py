@@ -143,7 +143,7 @@ def check_recorded(part: Part) -> None:
                 f"{_RULE} Make it such a value, and a {kind} of it where it is used."
             )
     # An author's override that raises does so here, before anything trains.
-    part.changed()
+    part.overrides()
     part.declares()
 
 

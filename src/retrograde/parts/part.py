@@ -86,7 +86,7 @@ class Part(ABC):
             if name not in implied or value != implied[name]
         }
 
-    def sizes(self) -> dict[str, float]:
+    def continuous_settings(self) -> dict[str, float]:
         """The float settings, which may be passed to a compiled step as tensors.
 
         A `Bound` is not among them, since its 0 means "no bound". The dictionary is empty if the
@@ -102,7 +102,7 @@ class Part(ABC):
             if isinstance(value, float) and hints[name] != Bound
         }
 
-    def changed(self) -> str:
+    def overrides(self) -> str:
         """The settings that differ from their defaults, as `key=value,...`; tables show them."""
         values = _values(self)
         differing = [
@@ -163,7 +163,7 @@ class OpenPart(Part):
         given = {name: _as_json(value) for name, value in arguments.items()}
         return {"class": values.pop("name")} | values | given
 
-    def changed(self) -> str:
+    def overrides(self) -> str:
         default = type(self)().settings()
         differing = {
             name: value

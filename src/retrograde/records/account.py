@@ -56,7 +56,7 @@ class Account:
         """The change minus the path integral, the part that windows are too long to resolve."""
         return np.asarray(self.observed - self.interference)
 
-    def fault(self) -> str:
+    def inconsistency(self) -> str:
         """Description of the first inconsistency; empty if there is none."""
         by_task = (self.before, self.after, self.slope, self.curvature, self.exposure)
         sizes = {len(values) for values in by_task}

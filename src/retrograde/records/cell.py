@@ -14,7 +14,7 @@ from retrograde.records.schema import Digest
 
 
 @dataclass(frozen=True)
-class Named:
+class PartSpec:
     """A benchmark or a strategy as it was run.
 
     Attributes:
@@ -26,13 +26,13 @@ class Named:
 
     name: str
     settings: dict[str, Any]
-    changed: str = ""
+    overrides: str = ""
     version: Annotated[str, Field(exclude=True)] = ""
 
     @property
-    def text(self) -> str:
+    def spec(self) -> str:
         """The part as the command line accepts it, such as `er:memory=500`."""
-        return write(self.name, self.changed)
+        return write(self.name, self.overrides)
 
     @property
     def identity(self) -> object:
@@ -47,15 +47,15 @@ class Named:
     def public(self) -> "Named":
         """The same part, with files in its settings named without their folders."""
         settings = {name: without_folder(value) for name, value in self.settings.items()}
-        _, changed = parse(f":{self.changed}")
+        _, changed = parse(f":{self.overrides}")
         public = [
             f"{name}={as_text(settings.get(name, without_folder(text)))}"
             for name, text in changed.items()
         ]
-        return Named(self.name, settings, ",".join(public))
+        return PartSpec(self.name, settings, ",".join(public))
 
 
-def _versioned_digest(known: str, *parts: Named) -> str:
+def _versioned_digest(known: str, *parts: PartSpec) -> str:
     """A digest of settings, combined with the versions of parts where a report has several."""
     versions = [part.version for part in parts]
     return digest([known, *versions]) if any(versions) else known
@@ -75,8 +75,8 @@ class Cell:
         given_stream: digest of the stream's settings as they were given, in the same case.
     """
 
-    benchmark: Named
-    strategy: Named
+    benchmark: PartSpec
+    strategy: PartSpec
     data: str
     given: Digest = ""
     given_stream: Digest = ""
@@ -122,6 +122,6 @@ class Cell:
         return "test_tasks" in self.benchmark.settings
 
     @property
-    def text(self) -> str:
+    def spec(self) -> str:
         """The cell on one line."""
-        return on_one_line(f"{self.benchmark.text}  {self.strategy.text}")
+        return on_one_line(f"{self.benchmark.spec}  {self.strategy.spec}")

@@ -8,12 +8,12 @@ from jaxtyping import Float
 
 from retrograde.records.schema import Cosine, Finite, Length, Number, Share, Whole
 
-WATCHED = 100
+PROBE_TASKS = 100
 """Number of tasks that a check measures, and of test tasks with gradients compared."""
 
 
 @dataclass(frozen=True)
-class Check:
+class MetaEvaluation:
     """A measurement during meta-training: means over tasks of meta-validation.
 
     A check that has a non-finite number is left out of the record.
@@ -95,7 +95,7 @@ class Adaptation:
     correct: list[list[Number]]
     queries: Number
     cosine: list[Cosine]
-    checks: list[Check] = field(default_factory=list)
+    evaluations: list[MetaEvaluation] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
     accounts: list[InnerAccount] = field(default_factory=list)
 
@@ -104,7 +104,7 @@ class Adaptation:
         """The share of correct answers; empty in regression."""
         return np.asarray(np.array(self.correct) / self.queries)
 
-    def fault(self) -> str:
+    def inconsistency(self) -> str:
         """Description of the first inconsistency; empty if there is none."""
         return next(filter(None, self._faults()), "")
 
@@ -118,7 +118,7 @@ class Adaptation:
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
             yield "a count of right answers is below 0 or above the number of queries"
         shape = (len(self.loss), len(self.correct))
-        shapes = [(len(check.loss), len(check.accuracy)) for check in self.checks]
+        shapes = [(len(check.loss), len(check.accuracy)) for check in self.evaluations]
         if any(each != shape for each in shapes):
             yield "the inner steps of a check and of the test do not fit together"
         yield self._accounts_fault()

@@ -17,7 +17,7 @@ Below it, the cosines between the task and others are NaN.
 
 
 @dataclass(frozen=True)
-class Probe:
+class GradientProbe:
     """The loss and the gradients of the tasks so far and of the next one, at the end of a task.
 
     Both are of the cross-entropy of the model's outputs. Every probe measures a task on the same
@@ -68,11 +68,11 @@ class Probe:
         return np.asarray(cosines.clip(-1, 1))
 
     @property
-    def arrival(self) -> bool:
+    def has_next_task(self) -> bool:
         """True if the last task probed is the next one, not trained on yet."""
         return len(self.loss) == self.task + 2
 
-    def among(self) -> float:
+    def mean_pairwise_cosine(self) -> float:
         """The mean cosine over pairs of the tasks so far.
 
         Pairs without a cosine are left out; the mean is NaN if no pair has one.
@@ -83,7 +83,7 @@ class Probe:
         known = below[~np.isnan(below)]
         return float(known.mean()) if len(known) else float("nan")
 
-    def arriving(self) -> float:
+    def next_task_cosine(self) -> float:
         """The cosine between the last task's gradient and the mean gradient of the earlier tasks.
 
         The last task is the last one probed. The cosine is NaN if the ceiling of the last task, or
@@ -121,7 +121,7 @@ class Probe:
         """
         return float(self.products[-1, :-1].mean())
 
-    def conflict(self) -> float:
+    def conflict_rate(self) -> float:
         """The share of earlier tasks with gradients that conflict with the last task probed.
 
         Two gradients conflict if their inner product is negative.
@@ -129,7 +129,7 @@ class Probe:
         with_last = self.products[-1, :-1]
         return float((with_last < 0).mean())
 
-    def fault(self) -> str:
+    def inconsistency(self) -> str:
         """Description of the first inconsistency; empty if there is none."""
         probed = len(self.loss)
         pairs = probed * (probed + 1) // 2

@@ -11,7 +11,7 @@ from retrograde.records.schema import Positive, Whole
 
 
 @dataclass(frozen=True)
-class Course:
+class OnlineAccuracy:
     """Counts of correct answers at tests along a stream, stored by column to be compact.
 
     Tests take place before the stream, every so many steps, and at each task's end. A task is
@@ -25,7 +25,7 @@ class Course:
             in the next task.
     """
 
-    tests: list[Positive]
+    test_examples: list[Positive]
     task: list[Whole]
     step: list[Whole]
     correct: list[list[Whole]]
@@ -33,20 +33,20 @@ class Course:
     @property
     def accuracy(self) -> Float[np.ndarray, "test task"]:
         """The accuracy on each task; NaN where the task was not tested."""
-        shape = (len(self.correct), len(self.tests))
+        shape = (len(self.correct), len(self.test_examples))
         rates = np.full(shape, np.nan)
         for row, right in zip(rates, self.correct, strict=True):
             tested = len(right)
-            row[:tested] = np.divide(right, self.tests[:tested])
+            row[:tested] = np.divide(right, self.test_examples[:tested])
         return rates
 
     @property
     def ends(self) -> Int64[np.ndarray, " task"]:
         """The index of the test at each task's end; test 0 is before the first task."""
-        tasks = range(len(self.tests))
+        tasks = range(len(self.test_examples))
         return np.searchsorted(self.task, tasks, side="right") - 1
 
-    def fault(self, tests: list[int]) -> str:
+    def inconsistency(self, tests: list[int]) -> str:
         """Description of the first inconsistency; empty if there is none.
 
         Args:
@@ -57,7 +57,7 @@ class Course:
     def _faults(self, tests: list[int]) -> Iterator[str]:
         """The inconsistencies, in the order of the tests below; later ones rely on earlier ones."""
         tasks = len(tests)
-        if len(self.tests) != tasks or not _among(self.tests, tests):
+        if len(self.test_examples) != tasks or not _among(self.test_examples, tests):
             yield "the test examples along the stream are not among those of its tasks"
         same_length = len(self.task) == len(self.step) == len(self.correct)
         every_task = set(self.task) == set(range(tasks))
@@ -72,7 +72,7 @@ class Course:
             for task, right in zip(self.task, self.correct, strict=True)
         ):
             yield "a test along the stream does not fit the number of tasks"
-        counts = chain.from_iterable(zip(right, self.tests, strict=False) for right in self.correct)
+        counts = chain.from_iterable(zip(right, self.test_examples, strict=False) for right in self.correct)
         if any(not 0 <= right <= most for right, most in counts):
             yield (
                 "a count of right answers along the stream is below 0 or above the number of tests"

@@ -13,10 +13,10 @@ from retrograde.errors import UserError, shown
 from retrograde.parts.provenance import Code
 from retrograde.parts.spec import parse
 from retrograde.records.account import Account
-from retrograde.records.cell import Cell, Named
+from retrograde.records.cell import Cell, PartSpec
 from retrograde.records.few_shot import Adaptation
-from retrograde.records.gradient_probe import Probe
-from retrograde.records.online_accuracy import Course
+from retrograde.records.gradient_probe import GradientProbe
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number
 
@@ -85,34 +85,34 @@ class Record:
     reason: str = ""
     upper_bound: bool = False
     source: str = ""
-    tests: list[Positive] = field(default_factory=list)
+    test_examples: list[Positive] = field(default_factory=list)
     correct: list[list[Whole]] = field(default_factory=list)
-    correct_told: list[list[Whole]] = field(default_factory=list)
+    correct_given_task: list[list[Whole]] = field(default_factory=list)
     adaptation: Adaptation | None = None
-    gradients: list[Probe] = field(default_factory=list)
+    gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
-    course: Course | None = None
+    online_accuracy: OnlineAccuracy | None = None
     clocks: dict[str, Seconds] = field(default_factory=dict)
     counts: dict[str, Whole] = field(default_factory=dict)
     memory: dict[str, Whole] = field(default_factory=dict)
     how: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    knows: list[str] | None = None
+    knows_ahead: list[str] | None = None
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
         """R[i, j]: accuracy on task j after i tasks; row 0 is before any training."""
-        return _rates(self.correct, self.tests)
+        return _rates(self.correct, self.test_examples)
 
     @property
-    def R_told(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
+    def R_task_aware(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
         """As `R`, with the task given at test; None unless the stream is class-incremental.
 
         The logits of other tasks' classes are left out.
         """
-        return _rates(self.correct_told, self.tests) if self.correct_told else None
+        return _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
 
     @property
     def code(self) -> Code:
@@ -203,11 +203,11 @@ def _faults(record: Record) -> Iterator[str]:
         yield from _unfinished(record)
     yield from _unequal(record)
     if record.adaptation:
-        yield record.adaptation.fault()
+        yield record.adaptation.inconsistency()
     yield from _misplaced(record)
-    if record.course:
-        yield record.course.fault(record.tests)
-        last = record.course.step[-1]
+    if record.online_accuracy:
+        yield record.online_accuracy.inconsistency(record.test_examples)
+        last = record.online_accuracy.step[-1]
         if record.status == "done" and last != record.counts["steps"]:
             yield "the last test along the stream is not after its last step"
 
@@ -245,12 +245,12 @@ def _given_fault(cell: Cell) -> str:
     return ""
 
 
-def _changed_fault(part: Named) -> str:
+def _changed_fault(part: PartSpec) -> str:
     """Description of an invalid text of changed settings; empty if it can be parsed."""
     try:
-        parse(f":{part.changed}")
+        parse(f":{part.overrides}")
     except UserError as error:
-        return f"cell: changed of {part.name}={shown(part.changed)}: {error}"
+        return f"cell: changed of {part.name}={shown(part.overrides)}: {error}"
     return ""
 
 
@@ -262,13 +262,13 @@ def _unfinished(record: Record) -> Iterator[str]:
         missing += [f"{name}.{key}" for key in keys if key not in values]
     if record.cell.episodic and not record.adaptation:
         missing.append("adaptation")
-    if not (record.cell.episodic or record.tests or record.adaptation):
+    if not (record.cell.episodic or record.test_examples or record.adaptation):
         missing.append("tasks")
     if missing:
         yield f"it is done, but lacks {', '.join(missing)}"
         return
     steps = record.counts["steps"]
-    if record.tests and steps < 1:
+    if record.test_examples and steps < 1:
         yield f"counts.steps={steps}: it is done, but took no steps"
     if steps and not record.how["steps"]:
         yield f"how.steps=0, but it took {steps} steps"
@@ -276,25 +276,25 @@ def _unfinished(record: Record) -> Iterator[str]:
 
 def _unequal(record: Record) -> Iterator[str]:
     """Descriptions of counts of correct answers that do not fit the tasks."""
-    tasks = len(record.tests)
+    tasks = len(record.test_examples)
     if not tasks and not record.correct:
         return
     tables = {"correct": record.correct}
-    if record.correct_told:
-        tables["correct_told"] = record.correct_told
+    if record.correct_given_task:
+        tables["correct_told"] = record.correct_given_task
     for name, rows in tables.items():
         complete = record.status != "done" or len(rows) == tasks + 1
         if not complete or any(len(row) != tasks for row in rows):
             yield f"{name}: the counts do not fit the number of tasks, {tasks}"
         elif any(
-            right > most for row in rows for right, most in zip(row, record.tests, strict=True)
+            right > most for row in rows for right, most in zip(row, record.test_examples, strict=True)
         ):
             yield f"{name}: a count of right answers is above the number of tests"
 
 
 def _misplaced(record: Record) -> Iterator[str]:
     """Descriptions of faulty probes and accounts, and of those of tasks outside the stream."""
-    tasks = len(record.tests)
+    tasks = len(record.test_examples)
     yield from _unordered("gradients", record.gradients, tasks)
     yield from _unordered("accounts", record.accounts, tasks)
     for probe in record.gradients:
@@ -307,12 +307,12 @@ def _misplaced(record: Record) -> Iterator[str]:
 
 def _unordered(
     name: str,
-    entries: Sequence[Probe | Account],
+    entries: Sequence[GradientProbe | Account],
     tasks: int,
 ) -> Iterator[str]:
     """Descriptions of faulty entries, and of tasks out of order or outside the stream."""
     for entry in entries:
-        yield entry.fault()
+        yield entry.inconsistency()
     numbers = [entry.task for entry in entries]
     outside = any(number >= tasks for number in numbers)
     if numbers != sorted(set(numbers)) or outside:

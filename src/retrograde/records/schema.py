@@ -6,24 +6,24 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-LARGEST = 1e100
+MAX_NUMBER = 1e100
 """The largest number: above the range of single precision, and with a finite square."""
-MOST = 2**53
+MAX_COUNT = 2**53
 """The largest count; a float holds it exactly."""
-LONGEST = 1e10
+MAX_SECONDS = 1e10
 """The longest duration in seconds, about three centuries."""
 
-Whole = Annotated[int, Field(ge=0, le=MOST)]
+Whole = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """A count."""
-Number = Annotated[int, Field(le=MOST)]
+Number = Annotated[int, Field(le=MAX_COUNT)]
 """A whole number whose lower bound depends on others."""
-Positive = Annotated[int, Field(ge=1, le=MOST)]
+Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """A count of at least 1."""
-Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 """A number that is neither NaN nor infinite."""
-Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 """A duration in seconds."""
-Length = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
 """A finite number, at least 0."""
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """A cosine."""

@@ -231,7 +231,7 @@ def _assumption(
 
 
 def _called(record: Record, role: str) -> str:
-    return record.cell.benchmark.text if role == "benchmark" else record.cell.strategy.name
+    return record.cell.benchmark.spec if role == "benchmark" else record.cell.strategy.name
 
 
 def _sentence(

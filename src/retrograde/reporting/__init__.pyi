@@ -2,11 +2,11 @@
 
 from .cells import (
     done_of as done_of,
-    entries as entries,
+    score_cells as score_cells,
     notes_on_knowledge as notes_on_knowledge,
-    number as number,
+    format_score as format_score,
     outcomes_of as outcomes_of,
-    percent as percent,
+    format_percent as format_percent,
     row_title as row_title,
 )
 from .plotting import (
@@ -25,7 +25,7 @@ from .published import (
     POINTS as POINTS,
     SHARE as SHARE,
     Published as Published,
-    finder as finder,
+    matcher as matcher,
     fits as fits,
     is_loss as is_loss,
     published_numbers as published_numbers,

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from retrograde.metrics.frames import ENDS, Label, end_frame, labels
-from retrograde.metrics.paired import ALPHA, FEWEST, holm, paired_p
+from retrograde.metrics.frames import END_METRICS, Label, end_frame, cell_labels
+from retrograde.metrics.paired import ALPHA, MIN_SEEDS, holm, paired_p
 from retrograde.records.cell import Cell
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
 
 UNTESTED = "changed, too few replicates to say"
 NOISE = "changed within noise"
-NEWS = (
+VERDICTS = (
     "status changed",
     "worse",
     "better",
@@ -29,7 +29,7 @@ NEWS = (
     "identical",
 )
 """The verdicts on a cell, the worst first."""
-REALLY = NEWS[:3]
+SIGNIFICANT = VERDICTS[:3]
 """The verdicts that count as a real change."""
 MACHINE = ("cpu", "cores", "device", "threads", "jobs")
 By = Mapping[int, Record]
@@ -47,7 +47,7 @@ class Change(NamedTuple):
     @property
     def p(self) -> float:
         """The p-value of the paired t-test; NaN with too few replicates."""
-        return float(paired_p(self.b - self.a)) if len(self.a) >= FEWEST else float("nan")
+        return float(paired_p(self.b - self.a)) if len(self.a) >= MIN_SEEDS else float("nan")
 
     @property
     def verdict(self) -> str:
@@ -57,11 +57,11 @@ class Change(NamedTuple):
         if self.corrected >= ALPHA:
             return NOISE
         rose = self.b.mean() > self.a.mean()
-        return "better" if rose == ENDS[self.metric] else "worse"
+        return "better" if rose == END_METRICS[self.metric] else "worse"
 
 
 @dataclass(frozen=True)
-class Both:
+class CellPair:
     """A cell as it is in A and in B, and its scores unless it is identical."""
 
     label: Label
@@ -76,7 +76,7 @@ class Both:
         return sorted(self.a.keys() & self.b.keys())
 
     @cached_property
-    def flipped(self) -> list[int]:
+    def status_changed(self) -> list[int]:
         """The seeds whose status differs between A and B."""
         return [seed for seed in self.shared if self.a[seed].status != self.b[seed].status]
 
@@ -89,16 +89,16 @@ class Both:
         return all(_outcome(self.a[seed]) == _outcome(self.b[seed]) for seed in self.shared)
 
     @property
-    def news(self) -> str:
+    def verdict(self) -> str:
         """The worst verdict on the cell."""
         if not self.shared:
             return self._unshared
         if self.identical:
             return "identical"
         verdicts = [change.verdict for change in self.changes]
-        if self.flipped:
+        if self.status_changed:
             verdicts.append("status changed")
-        return min(verdicts, key=NEWS.index, default=UNTESTED)
+        return min(verdicts, key=VERDICTS.index, default=UNTESTED)
 
     @property
     def _unshared(self) -> str:
@@ -120,10 +120,10 @@ class Both:
         return self.label._replace(settings=f"{self.label.settings}{versions}".strip())
 
     @property
-    def remarks(self) -> str:
+    def notes(self) -> str:
         """Remarks on the seeds: changes of status, and seeds in one store alone."""
         remarks = [
-            f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.flipped
+            f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.status_changed
         ]
         # of a cell in one store alone, the verdict says it
         if self.shared:
@@ -168,7 +168,7 @@ def _seconds_per_step(records: Sequence[Record]) -> float:
 
 def _outcome(record: Record) -> tuple[object, ...]:
     """The parts of a record that are equal if two runs gave the same."""
-    return record.status, record.correct, record.correct_told, record.course, record.adaptation
+    return record.status, record.correct, record.correct_given_task, record.online_accuracy, record.adaptation
 
 
 def _place(record: Record) -> tuple[object, ...]:
@@ -176,24 +176,24 @@ def _place(record: Record) -> tuple[object, ...]:
     return record.machine, record.how["backend"], record.how["compiled"]
 
 
-def compared(a: Sequence[Record], b: Sequence[Record]) -> list[Both]:
+def compared(a: Sequence[Record], b: Sequence[Record]) -> list[CellPair]:
     """Every cell of two stores, the worst verdict first.
 
     P-values are corrected for all scores of all cells that changed.
     """
-    label = labels([*a, *b])
+    label = cell_labels([*a, *b])
     scores_a = _scores(a, label)
     scores_b = _scores(b, label)
     cells = []
     for cell in _paired(a, b, label):
         changes = () if cell.identical else _changes(cell, scores_a, scores_b)
         cells.append(replace(cell, changes=changes))
-    return sorted(_corrected(cells), key=lambda cell: (NEWS.index(cell.news), cell.label))
+    return sorted(_corrected(cells), key=lambda cell: (VERDICTS.index(cell.verdict), cell.label))
 
 
 def _paired(
     a: Sequence[Record], b: Sequence[Record], label: Mapping[Cell, Label]
-) -> Iterator[Both]:
+) -> Iterator[CellPair]:
     """Every cell of two stores by the versions of its files, without scores."""
     versions_a = _versions(a)
     versions_b = _versions(b)
@@ -203,7 +203,7 @@ def _paired(
     for cell in dict.fromkeys([*of_a, *of_b]):
         pairs = _apart(of_a.get(cell, {}), of_b.get(cell, {}), versions_a, versions_b)
         for mine, theirs, versions in pairs:
-            yield Both(label[cell], mine, theirs, versions=versions)
+            yield CellPair(label[cell], mine, theirs, versions=versions)
 
 
 def _by_cell(records: Sequence[Record]) -> dict[Cell, dict[int, Record]]:
@@ -264,10 +264,10 @@ def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> Scores:
     return scores
 
 
-def _changes(cell: Both, a: Scores, b: Scores) -> tuple[Change, ...]:
+def _changes(cell: CellPair, a: Scores, b: Scores) -> tuple[Change, ...]:
     """The scores of a cell that seeds have in both stores."""
     changes = []
-    for metric in ENDS:
+    for metric in END_METRICS:
         of_a = a.get((cell.label, metric), {})
         of_b = b.get((cell.label, metric), {})
         seeds = [seed for seed in cell.shared if seed in of_a and seed in of_b]
@@ -278,7 +278,7 @@ def _changes(cell: Both, a: Scores, b: Scores) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _corrected(cells: list[Both]) -> list[Both]:
+def _corrected(cells: list[CellPair]) -> list[CellPair]:
     """The cells with p-values after Holm's correction over all changes of all cells."""
     # a cell without a p-value is no test, and does not count in the correction
     p = [change.p for cell in cells for change in cell.changes]

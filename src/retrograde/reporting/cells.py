@@ -7,7 +7,7 @@ import numpy as np
 
 from retrograde.metrics.frames import Key, Label, competing
 from retrograde.metrics.intervals import BySeed, over_seeds, t_intervals
-from retrograde.metrics.paired import leaders
+from retrograde.metrics.paired import leading_group
 from retrograde.records.cell import Cell
 from retrograde.records.record import Record
 from retrograde.reporting.table import Entry, outcomes
@@ -44,7 +44,7 @@ def _key(record: Record, label: Mapping[Cell, Label]) -> Key:
     return record.upper_bound, strategy, settings
 
 
-def percent(values: BySeed | None) -> str:
+def format_percent(values: BySeed | None) -> str:
     """The mean of some replicates in percent, and half of its 95 % t-interval."""
     if values is None:
         return "–"
@@ -58,7 +58,7 @@ def _percent(mean: float, low: float, n: int) -> str:
     return f"{text} ± {100 * (mean - low):.2f}" if n > 1 else text
 
 
-def entries(
+def score_cells(
     values: Mapping[Key, BySeed], higher_is_better: bool, done: Mapping[Key, int]
 ) -> dict[Key, Entry]:
     """The entry of each strategy: the text of `percent`, bold for leaders among those that compete.
@@ -68,7 +68,7 @@ def entries(
         higher_is_better: True if the best mean is the highest.
         done: the n of each strategy's row. A mean over fewer replicates states its own n.
     """
-    leading = leaders(competing(values), higher_is_better)
+    leading = leading_group(competing(values), higher_is_better)
     n = np.array([*map(len, values.values())], dtype=int)
     flat = [value for of_strategy in values.values() for value in of_strategy.values()]
     # all intervals at once, since a table has hundreds
@@ -82,7 +82,7 @@ def entries(
     return found
 
 
-def number(value: float, metric: str, sign: str = "") -> str:
+def format_score(value: float, metric: str, sign: str = "") -> str:
     """The text of a score in a table: in percent unless a loss.
 
     Args:
@@ -101,9 +101,9 @@ def number(value: float, metric: str, sign: str = "") -> str:
 def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
     """Notes on the strategies' knowledge of the stream ahead, where the records state it."""
     ahead = {
-        record.cell: record.knows
+        record.cell: record.knows_ahead
         for record in records
-        if record.knows is not None and not record.cell.episodic
+        if record.knows_ahead is not None and not record.cell.episodic
     }
     know_length = {cell for cell, known in ahead.items() if "length" in known}
     by_class = {cell for cell in ahead if cell.benchmark.settings.get("scenario") == "class"}

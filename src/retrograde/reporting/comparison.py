@@ -8,11 +8,11 @@ import pandas as pd
 
 from retrograde.errors import UserError
 from retrograde.metrics.intervals import Interval, t_interval
-from retrograde.metrics.paired import FEWEST, least_p, p_text, sign_flip_p
+from retrograde.metrics.paired import MIN_SEEDS, least_p, p_text, sign_flip_p
 from retrograde.parts.provenance import changes
 from retrograde.records.record import Record
-from retrograde.reporting.cell_pairs import MACHINE, NOISE, REALLY, UNTESTED, Both, Change, compared
-from retrograde.reporting.cells import number
+from retrograde.reporting.cell_pairs import MACHINE, NOISE, SIGNIFICANT, UNTESTED, CellPair, Change, compared
+from retrograde.reporting.cells import format_score
 from retrograde.reporting.table import Entry, Section, Table
 
 COLUMNS = (
@@ -79,7 +79,7 @@ def compare(a: Sequence[Record], b: Sequence[Record], names: tuple[str, str]) ->
     if not any(cell.shared for cell in cells):
         raise UserError(
             "Replicates are compared that share benchmark, strategy, settings, data and seed; "
-            f"{names[0]} has, for example, {a[0].cell.text!r}, {names[1]} {b[0].cell.text!r}, "
+            f"{names[0]} has, for example, {a[0].cell.spec!r}, {names[1]} {b[0].cell.spec!r}, "
             "and they share none. Run the same cells and seeds in both."
         )
     rows = tuple(row for cell in cells for row in _rows(cell))
@@ -87,7 +87,7 @@ def compare(a: Sequence[Record], b: Sequence[Record], names: tuple[str, str]) ->
     notes = (summary(cells), *_differences(cells), _READING)
     section = Section(f"A: {names[0]}, B: {names[1]}", COLUMNS, rows)
     table = Table("Comparison", notes, (section,), tidy)
-    return table, any(cell.news in REALLY for cell in cells)
+    return table, any(cell.verdict in SIGNIFICANT for cell in cells)
 
 
 _READING = (
@@ -98,15 +98,15 @@ _READING = (
     "over all scores of all cells that are not identical; that of the sign-flip test and the least "
     "that it can reach, which is also the t-test's where all differences are equal. Really "
     "changed: p (Holm) < 0.05 (worse or better), or a status is another; "
-    f"below {FEWEST} replicates nothing is said. Time: of a training step, "
+    f"below {MIN_SEEDS} replicates nothing is said. Time: of a training step, "
     "where all ran on one machine with as many threads, jobs and replicates."
 )
 
 
-def summary(cells: Sequence[Both]) -> str:
+def summary(cells: Sequence[CellPair]) -> str:
     """The changes on one line: counts by verdict, and the cells that really changed by name."""
-    count = Counter(cell.news for cell in cells)
-    really = [cell for cell in cells if cell.news in REALLY]
+    count = Counter(cell.verdict for cell in cells)
+    really = [cell for cell in cells if cell.verdict in SIGNIFICANT]
     both = sum(bool(cell.shared) for cell in cells)
     counts = [f"{count['identical']} identical", f"{count[NOISE]} {NOISE}"]
     if count[UNTESTED]:
@@ -122,15 +122,15 @@ def summary(cells: Sequence[Both]) -> str:
     return f"{text}.{besides}"
 
 
-def _named(cells: Sequence[Both]) -> str:
+def _named(cells: Sequence[CellPair]) -> str:
     """The first `NAMED` cells with their verdicts, and the number of others."""
-    named = [f"{cell.title} ({cell.news})" for cell in cells[:NAMED]]
+    named = [f"{cell.title} ({cell.verdict})" for cell in cells[:NAMED]]
     if len(cells) > NAMED:
         named.append(f"and {len(cells) - NAMED} more")
     return ", ".join(named)
 
 
-def _differences(cells: Sequence[Both]) -> Iterator[str]:
+def _differences(cells: Sequence[CellPair]) -> Iterator[str]:
     """Notes on differences in code and environment between A and B."""
     a = [cell.a[seed] for cell in cells for seed in cell.shared]
     b = [cell.b[seed] for cell in cells for seed in cell.shared]
@@ -156,28 +156,28 @@ def _environment(records: Sequence[Record], key: str) -> list[str]:
     return sorted({str(record.environment.get(key, "not said")) for record in records})
 
 
-def _rows(cell: Both) -> Iterator[tuple[Entry, ...]]:
+def _rows(cell: CellPair) -> Iterator[tuple[Entry, ...]]:
     """The rows of a cell in the table: one for each score, or one without scores."""
     ratio = "–" if np.isnan(cell.time_ratio) else f"{cell.time_ratio:.2f}"
-    if cell.news == "identical" or not cell.changes:
+    if cell.verdict == "identical" or not cell.changes:
         # a cell in one store alone has all its seeds there
         n = str(len(cell.shared) or len(cell.a) or len(cell.b))
         without_scores = ["–"] * 8
-        texts = (cell.title, cell.news, *without_scores, n, ratio, cell.remarks)
+        texts = (cell.title, cell.verdict, *without_scores, n, ratio, cell.notes)
         yield tuple(map(Entry, texts))
         return
     for change in cell.changes:
-        yield tuple(map(Entry, (cell.title, *_texts(cell, change), ratio, cell.remarks)))
+        yield tuple(map(Entry, (cell.title, *_texts(cell, change), ratio, cell.notes)))
 
 
-def _texts(cell: Both, change: Change) -> tuple[str, ...]:
+def _texts(cell: CellPair, change: Change) -> tuple[str, ...]:
     """The texts of a score in the columns from verdict to n."""
     p_sign_flip, least = _sign_flip(change)
     return (
-        f"status changed, {change.verdict}" if cell.flipped else change.verdict,
+        f"status changed, {change.verdict}" if cell.status_changed else change.verdict,
         change.metric,
-        number(change.a.mean(), change.metric),
-        number(change.b.mean(), change.metric),
+        format_score(change.a.mean(), change.metric),
+        format_score(change.b.mean(), change.metric),
         _difference(change),
         p_text(change.p),
         p_text(change.corrected),
@@ -200,17 +200,17 @@ def _sign_flip(change: Change) -> tuple[float, float]:
 
 def _difference(change: Change) -> str:
     mean, low, _, _ = _interval(change)
-    text = number(mean, change.metric, "+")
-    return text if np.isnan(low) else f"{text} ± {number(mean - low, change.metric)}"
+    text = format_score(mean, change.metric, "+")
+    return text if np.isnan(low) else f"{text} ± {format_score(mean - low, change.metric)}"
 
 
-def _tidy(cell: Both) -> Iterator[tuple[object, ...]]:
+def _tidy(cell: CellPair) -> Iterator[tuple[object, ...]]:
     """The rows of a cell in the CSV file, with the columns `TIDY`."""
     seeds = len(cell.shared)
     without_score = ("", *[float("nan")] * 5, seeds, *[float("nan")] * 4)
     scores = [_numbers(change) for change in cell.changes]
     for score in scores or [without_score]:
-        yield (*cell.shown, cell.news, *score, cell.time_ratio, cell.remarks)
+        yield (*cell.shown, cell.verdict, *score, cell.time_ratio, cell.notes)
 
 
 def _numbers(change: Change) -> tuple[object, ...]:

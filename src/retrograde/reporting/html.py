@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.metrics.frames import Label, by_strategy, end_frame, labels, ordered
+from retrograde.metrics.frames import Label, by_strategy, end_frame, cell_labels, ordered
 from retrograde.metrics.intervals import BySeed, over_seeds
 from retrograde.parts.provenance import Code, Files, changes
 from retrograde.parts.registry import Registry, missing, source_of
 from retrograde.parts.spec import as_text
 from retrograde.records.cell import Cell
 from retrograde.records.record import Record
-from retrograde.reporting.cells import percent, row_title
+from retrograde.reporting.cells import format_percent, row_title
 from retrograde.reporting.table import Entry, Section, Table, outcomes
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def page(
     """
     records = ordered(made.records)
     tables = list(made.tables.values())
-    label = labels(records)
+    label = cell_labels(records)
     benchmarks = _groups("benchmark", records, label)
     strategies = _groups("strategy", records, label)
     overall, besides = _about_everything(tables, [group.name for group in benchmarks])
@@ -295,7 +295,7 @@ def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Labe
             if metric == "loss":
                 scores[key] = ("loss", _loss(values))
             else:
-                scores[key] = (f"{metric} %", percent(values))
+                scores[key] = (f"{metric} %", format_percent(values))
     return scores
 
 

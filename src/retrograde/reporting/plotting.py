@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 
 from retrograde.metrics.frames import Label
 from retrograde.metrics.intervals import t_interval
-from retrograde.metrics.ranking import names
+from retrograde.metrics.ranking import display_names
 from retrograde.records.cell import Cell
 
 DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
@@ -68,7 +68,7 @@ def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
     """
     colours = sns.color_palette("colorblind")
     palette = [(float(red), float(green), float(blue)) for red, green, blue in colours]
-    called = names(label.values())
+    called = display_names(label.values())
     shown = sorted({(strategy, name) for (strategy, _), name in called.items()})
     strategies = list(dict.fromkeys(strategy for strategy, _ in shown))
     # how often each colour is used, its place added so that neighbours differ in grey

@@ -14,7 +14,7 @@ from retrograde._toml import tomllib
 from retrograde.interface.benchmark import Benchmark
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_text, parse
-from retrograde.records.cell import Cell, Named
+from retrograde.records.cell import Cell, PartSpec
 
 Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
 """A number with the digits that were printed, and its spread if it has one."""
@@ -136,7 +136,7 @@ class Published(NamedTuple):
         """The changed settings of a cell's benchmark that the protocol does not name."""
         _, of_protocol = _named(self.benchmark)
         named = of_protocol.keys() | self._needs.keys() | OBSERVED
-        _, changed = parse(f":{cell.benchmark.changed}")
+        _, changed = parse(f":{cell.benchmark.overrides}")
         default = _defaults(cell.benchmark.name)
         return [
             f"{key}={value}, theirs {default.get(key) or 'none'}"
@@ -168,7 +168,7 @@ def is_loss(metric: str) -> bool:
     return metric.startswith("loss")
 
 
-def fits(spec: str, part: Named) -> bool:
+def fits(spec: str, part: PartSpec) -> bool:
     """True if a part has the name of a specification and every setting that it gives."""
     name, wanted = _named(spec)
     if name != part.name:
@@ -180,7 +180,7 @@ def fits(spec: str, part: Named) -> bool:
     return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
 
 
-def finder(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
+def matcher(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
     """A function that gives the entries that fit a cell, in their order."""
     of_stream: dict[str, list[Published]] = {}
 
@@ -202,7 +202,7 @@ def _named(spec: str) -> tuple[str, Mapping[str, str]]:
     return name, MappingProxyType(settings)
 
 
-def _texts(part: Named) -> dict[str, str]:
+def _texts(part: PartSpec) -> dict[str, str]:
     """Every setting as text, with later settings that a record leaves out at their default."""
     settings = _later() | part.settings
     return {key: as_text(value) for key, value in settings.items()}

@@ -14,7 +14,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
 from retrograde.reporting.formats import FORMATS
-from retrograde.reporting.result import Drawing, Result
+from retrograde.reporting.result import FigureResult, TableResult
 from retrograde.reporting.table import Table, malformed
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def tables(
     # an unknown convention is the user's error, and no fault of a part
     metrics(convention)
     parts = _found(registry, faults)
-    results = {name: part for name, part in parts.items() if issubclass(part, Result)}
+    results = {name: part for name, part in parts.items() if issubclass(part, TableResult)}
     in_order = sorted(results.items(), key=lambda item: (_order(item[1]), item[0]))
     for name, part in in_order:
         settings = {"convention": convention} if hasattr(part, "convention") else {}
@@ -110,7 +110,7 @@ def tables(
             yield name, table
 
 
-def _table(part: type[Result], settings: dict[str, str], records: Sequence[Record]) -> Table:
+def _table(part: type[TableResult], settings: dict[str, str], records: Sequence[Record]) -> Table:
     table = part.configured(settings).table(records)
     fault = malformed(table)
     if fault:
@@ -123,7 +123,7 @@ def figures(
 ) -> "Iterator[tuple[str, Figure]]":
     """The figures by name; `faults` as in `report`."""
     for name, part in _found(registry, faults).items():
-        if not issubclass(part, Drawing):
+        if not issubclass(part, FigureResult):
             continue
         # stays None if the part fails
         figure = None
@@ -133,7 +133,7 @@ def figures(
             yield name, figure
 
 
-def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
+def _figure(part: type[FigureResult], records: Sequence[Record]) -> "Figure | None":
     from matplotlib.figure import Figure
 
     from retrograde.reporting.plotting import style
@@ -148,7 +148,7 @@ def _figure(part: type[Drawing], records: Sequence[Record]) -> "Figure | None":
     return figure
 
 
-def _order(part: type[Result]) -> float:
+def _order(part: type[TableResult]) -> float:
     """The place of a table among the others; the last if a part gives no number."""
     return part.order if isinstance(part.order, int | float) else float("inf")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from retrograde.reporting.table import Table
 
 
-class Result(Part):
+class TableResult(Part):
     """One table from the records of a store.
 
     Nothing is trained, and nothing but the records is read.
@@ -28,7 +28,7 @@ class Result(Part):
         """The table; one without rows for an empty list of records."""
 
 
-class Drawing(Part):
+class FigureResult(Part):
     """One figure from the records of a store, under the same rules as a `Result`.
 
     `retrograde.reporting.plotting` has its style.

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.data.cache import cache_folder, keep
 from retrograde.parts.spec import digest
-from retrograde.training.clocks import Pace
+from retrograde.training.clocks import Throughput
 from retrograde.training.compiling import Compile
 
-WORTH_TRYING = 10.0, 100
+WORTH_TIMING = 10.0, 100
 """Seconds and steps of training above which more ways than the plain one are tried.
 
 To try one takes a second or some steps.
@@ -29,7 +29,7 @@ SINGLY = 10
 """Least ratio of training time to compile time for a trial of compiled replicates one by one."""
 
 
-class Way(NamedTuple):
+class ExecutionMode(NamedTuple):
     """A way to train replicates.
 
     Args:
@@ -38,12 +38,12 @@ class Way(NamedTuple):
         compiled: True if the step is compiled.
     """
 
-    together: int
+    replicates: int
     threads: int
     compiled: bool
 
 
-class Tried(NamedTuple):
+class Timing(NamedTuple):
     """The times of one way in a trial, in seconds.
 
     Args:
@@ -52,13 +52,13 @@ class Tried(NamedTuple):
         rest: time that all steps of all replicates would take.
     """
 
-    way: Way
-    ready: float
-    rest: float
+    way: ExecutionMode
+    warm_up: float
+    training: float
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedMode:
     """The chosen way.
 
     Args:
@@ -67,9 +67,9 @@ class Choice:
         tried: the times of all ways that were tried.
     """
 
-    way: Way
+    way: ExecutionMode
     note: str | None = None
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[Timing] = field(default_factory=list)
 
     @property
     def mode(self) -> Compile:
@@ -78,17 +78,17 @@ class Choice:
 
     def groups(self, seeds: tuple[int, ...]) -> list[list[int]]:
         """Groups of seeds whose replicates train together."""
-        size = self.way.together
+        size = self.way.replicates
         return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
-    def told(self, how: Mapping[str, Any]) -> dict[str, Any]:
+    def as_record(self, how: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of a record's `how` that describe the trial.
 
         Args:
             how: the execution of the replicate, as its outcome has it.
         """
         trial = [
-            {**tried.way._asdict(), "ready": tried.ready, "rest": tried.rest}
+            {**tried.way._asdict(), "ready": tried.warm_up, "rest": tried.training}
             for tried in self.tried
         ]
         note = how["note"]
@@ -100,11 +100,11 @@ class Choice:
         return fields
 
 
-Paced = Callable[[int, Compile], Pace | None]
+Measure = Callable[[int, Compile], Throughput | None]
 """Measures the pace of a number of replicates that train together; None if there is no choice."""
 
 
-def choose(paced: Paced, replicates: int, identity: object) -> Choice:
+def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode:
     """Choose the fastest way that a trial finds, or has found before.
 
     The plain way is eager, with all replicates together, on all threads. Others are tried only if
@@ -116,7 +116,7 @@ def choose(paced: Paced, replicates: int, identity: object) -> Choice:
         identity: everything that decides the pace; the choice is kept in the user's cache under
             its digest.
     """
-    plain = Way(replicates, torch.get_num_threads(), compiled=False)
+    plain = ExecutionMode(replicates, torch.get_num_threads(), compiled=False)
     path = cache_folder() / "choices" / f"{digest([identity, plain])}.json"
     kept = _read(path)
     if kept:
@@ -134,63 +134,63 @@ def choose(paced: Paced, replicates: int, identity: object) -> Choice:
 class _Trial:
     """The ways that were tried so far, and their times."""
 
-    def __init__(self, paced: Paced, replicates: int) -> None:
+    def __init__(self, paced: Measure, replicates: int) -> None:
         self._paced = paced
         self._replicates = replicates
-        self.tried: list[Tried] = []
+        self.tried: list[Timing] = []
         self.steps: list[float] = []
         self.notes: list[str] = []
 
-    def attempt(self, way: Way) -> None:
+    def attempt(self, way: ExecutionMode) -> None:
         """Measure a way; nothing is added if there is no choice, or if compiling fails."""
         with on_threads(way.threads):
-            pace = self._paced(way.together, "auto" if way.compiled else "off")
+            pace = self._paced(way.replicates, "auto" if way.compiled else "off")
         if pace is None:
             return
         if pace.note:
             self.notes.append(pace.note)
             return
-        groups = -(-self._replicates // way.together)  # rounded up
+        groups = -(-self._replicates // way.replicates)  # rounded up
         self.steps.append(pace.step)
-        self.tried.append(Tried(way, round(pace.ready, 3), round(pace.rest * groups, 3)))
+        self.tried.append(Timing(way, round(pace.warm_up, 3), round(pace.training * groups, 3)))
 
     @property
-    def best(self) -> Tried:
+    def best(self) -> Timing:
         """The fastest way."""
         # The time until the first step is compilation, which eager ways do not have.
-        return min(self.tried, key=lambda tried: tried.rest + tried.ready * tried.way.compiled)
+        return min(self.tried, key=lambda tried: tried.training + tried.warm_up * tried.way.compiled)
 
 
-def _trial(paced: Paced, plain: Way) -> Choice:
-    trial = _Trial(paced, plain.together)
+def _trial(paced: Measure, plain: ExecutionMode) -> TunedMode:
+    trial = _Trial(paced, plain.replicates)
     trial.attempt(plain)
     if not trial.tried:
-        return Choice(plain)
-    seconds, steps = WORTH_TRYING
-    long = trial.best.rest > max(seconds, steps * trial.steps[0])
+        return TunedMode(plain)
+    seconds, steps = WORTH_TIMING
+    long = trial.best.training > max(seconds, steps * trial.steps[0])
     if long and plain.threads > 1:
         trial.attempt(plain._replace(threads=1))
-    if long and plain.together > 1:
+    if long and plain.replicates > 1:
         trial.attempt(trial.best.way._replace(together=1))
     _try_compiled(trial, plain)
-    return Choice(trial.best.way, next(iter(trial.notes), None), trial.tried)
+    return TunedMode(trial.best.way, next(iter(trial.notes), None), trial.tried)
 
 
-def _try_compiled(trial: _Trial, plain: Way) -> None:
+def _try_compiled(trial: _Trial, plain: ExecutionMode) -> None:
     """Try compiled ways, if training is long enough to repay the compilation."""
     seconds, steps = COMPILING
     expected = seconds + steps * min(trial.steps)
     # Compiling pays for itself if it halves the time that is left.
-    if trial.best.rest / 2 <= expected:
+    if trial.best.training / 2 <= expected:
         return
-    compiled = Way(plain.together, trial.best.way.threads, compiled=True)
+    compiled = ExecutionMode(plain.replicates, trial.best.way.threads, compiled=True)
     trial.attempt(compiled)
     latest = trial.tried[-1]
-    slowest = max(expected, latest.ready)
-    if latest.way != compiled or plain.together == 1:
+    slowest = max(expected, latest.warm_up)
+    if latest.way != compiled or plain.replicates == 1:
         return
     # A trial for single replicates compiles once more, which only long training repays.
-    if trial.best.rest > SINGLY * slowest:
+    if trial.best.training > SINGLY * slowest:
         trial.attempt(compiled._replace(together=1))
 
 
@@ -205,10 +205,10 @@ def on_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_ADAPTER = TypeAdapter(Choice)
+_ADAPTER = TypeAdapter(TunedMode)
 
 
-def _read(path: Path) -> Choice | None:
+def _read(path: Path) -> TunedMode | None:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -11,7 +11,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.episodic import Episodic
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
@@ -20,7 +20,7 @@ from retrograde.records.cell import Cell
 from retrograde.running import footprint
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Pace
+from retrograde.training.clocks import Throughput
 from retrograde.training.compiling import Compile
 
 Source = Path | Mapping[str, Dataset]
@@ -36,7 +36,7 @@ after the other; with 25 tasks of a net of 1 800 parameters, two thirds as long.
 """
 
 
-AnyBenchmark = Benchmark | Episodic
+AnyBenchmark = Benchmark | EpisodicBenchmark
 AnyStrategy = Strategy | Learner | MetaStrategy
 """A strategy of any of the three interfaces."""
 
@@ -109,7 +109,7 @@ class Trial(ABC):
         """
 
     @abstractmethod
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
         """Measure how fast replicates train together; None if there is no choice."""
 
 
@@ -148,7 +148,7 @@ class OnStream(Trial):
             self.benchmark, self.strategy, streams, seeds, device, mode, progress
         )
 
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
         if isinstance(self.strategy, Learner):
             return None
         streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
@@ -159,7 +159,7 @@ class OnStream(Trial):
 class OnEpisodes(Trial):
     """A meta-strategy, trained on few-shot tasks, many at a time."""
 
-    benchmark: Episodic
+    benchmark: EpisodicBenchmark
     strategy: MetaStrategy
     data: Dataset | None
 
@@ -167,32 +167,32 @@ class OnEpisodes(Trial):
         return self.data.digest if self.data else ""
 
     def check(self, device: torch.device | None) -> int:
-        source = self.benchmark.stream(self.data, 0)
+        source = self.benchmark.distribution(self.data, 0)
         fitting = footprint.check_episodes(self.benchmark, self.strategy, source, device)
         episode_loop.check(self.benchmark, self.strategy, source)
         return fitting
 
     def steps(self) -> int:
-        return self.benchmark.iterations if self.strategy.trains else 0
+        return self.benchmark.iterations if self.strategy.meta_trains else 0
 
     def together(self, device: torch.device) -> int:
-        source = self.benchmark.stream(self.data, 0)
+        source = self.benchmark.distribution(self.data, 0)
         parameters = episode_loop.parameters(self.benchmark, self.strategy, source)
-        adapted = parameters * self.benchmark.tasks
+        adapted = parameters * self.benchmark.meta_batch_size
         return 1 if device.type == "cpu" and adapted > CACHED else REPLICATES[device.type]
 
     def train(
         self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
     ) -> list[Outcome]:
-        sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        sources = [self.benchmark.distribution(self.data, seed) for seed in seeds]
         return episode_loop.meta_train(
             self.benchmark, self.strategy, sources, seeds, device, mode, progress
         )
 
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Pace | None:
-        if not self.strategy.trains:
+    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
+        if not self.strategy.meta_trains:
             return None
-        sources = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        sources = [self.benchmark.distribution(self.data, seed) for seed in seeds]
         return episode_loop.pace(self.benchmark, self.strategy, sources, seeds, device, mode)
 
 
@@ -201,8 +201,8 @@ def fit(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> bool:
 
     A strategy that is given task parameters fits only a benchmark that has some.
     """
-    if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
-        return not strategy.told or benchmark.stream(_dataset(benchmark, source), 0).facts > 0
+    if isinstance(benchmark, EpisodicBenchmark) and isinstance(strategy, MetaStrategy):
+        return not strategy.sees_task_parameters or benchmark.distribution(_dataset(benchmark, source), 0).parameters > 0
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 
@@ -212,7 +212,7 @@ def trial(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> Tri
     Raises:
         UserError: they do not fit together.
     """
-    if isinstance(benchmark, Episodic) and isinstance(strategy, MetaStrategy):
+    if isinstance(benchmark, EpisodicBenchmark) and isinstance(strategy, MetaStrategy):
         return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
     if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
         return OnStream(benchmark, strategy, dataset(benchmark.dataset, source))
@@ -229,7 +229,7 @@ def _mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy) -> str:
     )
 
 
-def _dataset(benchmark: Episodic, source: Source) -> Dataset | None:
+def _dataset(benchmark: EpisodicBenchmark, source: Source) -> Dataset | None:
     return dataset(benchmark.dataset, source) if benchmark.dataset else None
 
 

@@ -342,7 +342,7 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
     def inherits(job: Job, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders)
         gone = f"was begun by {who}, which shows no sign of life; it begins again."
-        err.print(f"[yellow]note:[/] {escape(f'{job.cell.text} {gone}')}")
+        err.print(f"[yellow]note:[/] {escape(f'{job.cell.spec} {gone}')}")
 
     return Heard(made, waits, inherits)
 
@@ -407,7 +407,7 @@ def _write(share: Share, job: Job, records: list[Record]) -> None:
 
 def _rescued(store: Store, records: list[Record]) -> str:
     """Write records to a temporary store, and return a sentence that says where they are."""
-    what = ", ".join(f"{record.cell.text} seed {record.seed}" for record in records)
+    what = ", ".join(f"{record.cell.spec} seed {record.seed}" for record in records)
     try:
         other = Store(Path(tempfile.mkdtemp(prefix="retrograde-")))
         for record in records:
@@ -431,7 +431,7 @@ def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
     if len(done) < len(records):
         statuses = {record.status for record in records} - {"done"}
         colour, word = "red", ", ".join(sorted(statuses))
-    line = f"[{colour}]{word:8}[/] {escape(cell.text)}  n={len(done)}"
+    line = f"[{colour}]{word:8}[/] {escape(cell.spec)}  n={len(done)}"
     return f"{line}  {_measured(done)}{others}" if done else f"{line}{others}"
 
 
@@ -471,7 +471,7 @@ def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceb
     # Seeds of a cell that failed alike share a line.
     alike: dict[tuple[str, str, str], list[int]] = {}
     for record in outcome.troubles:
-        key = (record.status, record.cell.text, record.reason.strip())
+        key = (record.status, record.cell.spec, record.reason.strip())
         alike.setdefault(key, []).append(record.seed)
     for (status, text, reason), seeds in alike.items():
         first, _, rest = reason.partition("\n")

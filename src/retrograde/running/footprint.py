@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import torch
 
-from retrograde.episodes.distribution import Distribution
+from retrograde.episodes.distribution import TaskDistribution
 from retrograde.errors import UserError, gigabytes
 from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.episodic import Episodic
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy, prepares
+from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.machine import physical_bytes
 from retrograde.models.build import Extent, extent
-from retrograde.records.few_shot import WATCHED
+from retrograde.records.few_shot import PROBE_TASKS
 from retrograde.streams.memory import Memory
 from retrograde.streams.pretraining import BLOCK as LESSONS
 from retrograde.streams.schedule import CHUNK, Schedule
@@ -118,7 +118,7 @@ def check_stream(
     """
     steps = expected_steps(benchmark, strategy, stream)
     check_steps(steps, "epochs, steps, glances or lessons, or raise batch")
-    memory = strategy.remember() if isinstance(strategy, Strategy) else None
+    memory = strategy.memory() if isinstance(strategy, Strategy) else None
     longest = max(task_steps(benchmark, strategy, stream))
     if memory:
         _check_drawing(memory, longest)
@@ -133,7 +133,7 @@ def check_stream(
         *_of_probes(benchmark, stream, model),
         *_of_memory(memory),
         *_of_tests(benchmark, stream, steps),
-        *_of_lessons(strategy, stream, model),
+        *_of_pretraining(strategy, stream, model),
     ]
     return check_memory(needs, device)
 
@@ -185,10 +185,10 @@ def _of_model(optimizer: str, model: Extent) -> list[Need]:
 
 
 def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need]:
-    if not benchmark.probe:
+    if not benchmark.probe_examples:
         return []
     tasks = len(stream.tasks)
-    rows = tasks * min(benchmark.probe, len(stream.data.y_test) + 1)
+    rows = tasks * min(benchmark.probe_examples, len(stream.data.y_test) + 1)
     numbers = prod(stream.data.shape) + model.activations
     examples = rows * (4 * INDEX + 2 * NUMBER * numbers)
     gradients = COPIES * 2 * tasks * NUMBER * model.parameters
@@ -205,16 +205,16 @@ def _of_memory(memory: Memory | None) -> list[Need]:
 
 
 def _of_tests(benchmark: Benchmark, stream: Stream, steps: int) -> list[Need]:
-    tests = steps // benchmark.test_every if benchmark.test_every else 0
+    tests = steps // benchmark.eval_every if benchmark.eval_every else 0
     needed = COPIES * INDEX * tests * len(stream.tasks)
     return [Need(needed, "the results of tests amid tasks", "how often: raise test_every")]
 
 
-def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
-    offer = stream.preparation
-    if offer is None or not isinstance(strategy, Strategy) or not prepares(strategy):
+def _of_pretraining(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
+    offer = stream.pretraining
+    if offer is None or not isinstance(strategy, Strategy) or not pretrains(strategy):
         return []
-    rows = offer.classes * (offer.shots + offer.queries) + offer.rehearsed
+    rows = offer.trajectory_classes * (offer.shots + offer.queries) + offer.remember_examples
     numbers = prod(stream.data.shape) + model.activations
     # Pretraining episodes are drawn in blocks, but trained on one by one.
     needed = rows * COPIES * (LESSONS * 4 * INDEX + NUMBER * numbers)
@@ -222,7 +222,7 @@ def _of_lessons(strategy: Strategy | Learner, stream: Stream, model: Extent) -> 
 
 
 def check_episodes(
-    benchmark: Episodic, strategy: MetaStrategy, source: Distribution, device: torch.device | None
+    benchmark: EpisodicBenchmark, strategy: MetaStrategy, source: TaskDistribution, device: torch.device | None
 ) -> int:
     """Return how many replicates of a cell of episodes fit into memory.
 
@@ -237,8 +237,8 @@ def check_episodes(
     """
     check_steps(benchmark.iterations, "iterations")
     channels, *rest = source.shape
-    if strategy.told:
-        channels += source.facts  # a model takes task parameters as further inputs
+    if strategy.sees_task_parameters:
+        channels += source.parameters  # a model takes task parameters as further inputs
     shape = (channels, *rest)
     model = extent(benchmark.model, shape, source.outputs)
     classes = source.support(1)
@@ -250,13 +250,13 @@ def check_episodes(
 
 
 def _of_tasks(
-    benchmark: Episodic, strategy: MetaStrategy, classes: int, numbers: int
+    benchmark: EpisodicBenchmark, strategy: MetaStrategy, classes: int, numbers: int
 ) -> list[Need]:
     """Needs of drawn tasks, given the classes of a task and the numbers of an example."""
     example = numbers * NUMBER + 2 * INDEX
-    drawn = COPIES * BLOCK * benchmark.tasks * _training_examples(benchmark, classes) * example
+    drawn = COPIES * BLOCK * benchmark.meta_batch_size * _training_examples(benchmark, classes) * example
     task = _test_examples(benchmark, classes) * example + OBJECTS * (strategy.test_steps + 1)
-    tested = COPIES * max(benchmark.test_tasks, WATCHED) * task
+    tested = COPIES * max(benchmark.test_tasks, PROBE_TASKS) * task
     test_settings = "test_tasks, test_shots, test_queries or test_steps"
     return [
         Need(drawn, f"the tasks of {BLOCK} meta-iterations", "tasks, shots or queries"),
@@ -265,14 +265,14 @@ def _of_tasks(
 
 
 def _of_adaptation(
-    benchmark: Episodic, strategy: MetaStrategy, classes: int, model: Extent
+    benchmark: EpisodicBenchmark, strategy: MetaStrategy, classes: int, model: Extent
 ) -> list[Need]:
     """Needs of the inner steps of a meta-batch, and of a test."""
     examples = _training_examples(benchmark, classes)
     inner = int(getattr(strategy, "steps", 1)) + 1
     # The meta-gradient goes back through all inner steps, so that each keeps its own copies.
     numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
-    training = benchmark.tasks * NUMBER * numbers
+    training = benchmark.meta_batch_size * NUMBER * numbers
     testing = COPIES * _test_examples(benchmark, classes) * NUMBER * model.activations
     settings = "tasks, steps, shots, queries or the model's sizes"
     test_settings = "test_shots, test_queries or the model's sizes"
@@ -282,10 +282,10 @@ def _of_adaptation(
     ]
 
 
-def _training_examples(benchmark: Episodic, classes: int) -> int:
+def _training_examples(benchmark: EpisodicBenchmark, classes: int) -> int:
     return classes * (benchmark.shots + benchmark.queries)
 
 
-def _test_examples(benchmark: Episodic, classes: int) -> int:
+def _test_examples(benchmark: EpisodicBenchmark, classes: int) -> int:
     shots = benchmark.test_shots or benchmark.shots
     return classes * (shots + benchmark.test_queries)

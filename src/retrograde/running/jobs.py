@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import torch
 
 from retrograde.errors import UserError
-from retrograde.interface.episodic import Episodic
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import known
+from retrograde.interface.strategy import facts_used
 from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.author_code import located, stops
 from retrograde.parts.provenance import Code
 from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
-from retrograde.running.autotune import Choice, Way, choose, on_threads
+from retrograde.running.autotune import TunedMode, ExecutionMode, fastest_mode, on_threads
 from retrograde.running.cell import AnyBenchmark, AnyStrategy, Job, Trial, trial
 from retrograde.running.plan import Context, code_of
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Pace
+from retrograde.training.clocks import Throughput
 from retrograde.training.compiling import Compile
 
 Progress = Callable[[int], None]
@@ -120,7 +120,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     todo = trial(job.benchmark, job.strategy, context.data)
     code = code_of(job, registry)  # of this process, which may have begun when files were edited
     start = time.perf_counter()
-    choice = _choice(todo, job, context, code, job.strategy.sizes())
+    choice = _choice(todo, job, context, code, job.strategy.continuous_settings())
     choosing = time.perf_counter() - start
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
@@ -143,7 +143,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
 class _Measured(NamedTuple):
     """Values that the records of a job share: its execution, clocks, memory and environment."""
 
-    choice: Choice
+    choice: TunedMode
     clocks: dict[str, float]
     memory: dict[str, int]
     where: dict[str, Any]
@@ -152,8 +152,8 @@ class _Measured(NamedTuple):
 def _record(
     job: Job, seed: int, outcome: Outcome, measured: _Measured, code: Code, knows: list[str]
 ) -> Record:
-    status: Status = "done" if outcome.sound else "diverged"
-    reason = "" if outcome.sound else f"{outcome.fault} A smaller lr may help."
+    status: Status = "done" if outcome.finite else "diverged"
+    reason = "" if outcome.finite else f"{outcome.divergence} A smaller lr may help."
     return Record(
         job.cell,
         seed,
@@ -161,31 +161,31 @@ def _record(
         reason,
         job.strategy.upper_bound,
         code.source,
-        outcome.tests,
+        outcome.test_examples,
         outcome.correct,
-        correct_told=outcome.correct_told,
+        correct_given_task=outcome.correct_given_task,
         adaptation=outcome.adaptation,
         gradients=outcome.gradients,
         accounts=outcome.accounts,
-        course=outcome.course,
+        online_accuracy=outcome.online_accuracy,
         clocks=outcome.clocks | measured.clocks,
         counts=outcome.counts,
         memory=outcome.memory | measured.memory,
-        how=outcome.how | measured.choice.told(outcome.how),
+        how=outcome.how | measured.choice.as_record(outcome.how),
         environment=measured.where,
-        knows=knows,
+        knows_ahead=knows,
         sources=code.sources,
     )
 
 
 def _known(benchmark: AnyBenchmark, strategy: AnyStrategy) -> list[str]:
     """Facts that a strategy uses before the stream has shown them; none on episodes."""
-    if isinstance(benchmark, Episodic) or isinstance(strategy, MetaStrategy):
+    if isinstance(benchmark, EpisodicBenchmark) or isinstance(strategy, MetaStrategy):
         return []
-    return known(benchmark.scenario, strategy.knows())
+    return facts_used(benchmark.scenario, strategy.knows_ahead())
 
 
-def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]) -> Choice:
+def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]) -> TunedMode:
     """Choose how to train the replicates of a job.
 
     With `compile` on or off they all train together; with auto, in the fastest measured way, which
@@ -193,14 +193,14 @@ def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collecti
     """
     # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
-        way = Way(len(job.seeds), torch.get_num_threads(), context.compile == "on")
-        return Choice(way)
+        way = ExecutionMode(len(job.seeds), torch.get_num_threads(), context.compile == "on")
+        return TunedMode(way)
     device = torch.device(context.device)
 
-    def paced(count: int, mode: Compile) -> Pace | None:
+    def paced(count: int, mode: Compile) -> Throughput | None:
         return todo.pace(list(job.seeds[:count]), device, mode)
 
-    return choose(paced, len(job.seeds), _identity(job, context, code, sizes))
+    return fastest_mode(paced, len(job.seeds), _identity(job, context, code, sizes))
 
 
 def _identity(job: Job, context: Context, code: Code, sizes: Collection[str]) -> list[Any]:

@@ -15,7 +15,7 @@ from retrograde.parts.provenance import Change, Code, changes
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.process import uncollected
-from retrograde.records.cell import Cell, Named
+from retrograde.records.cell import Cell, PartSpec
 from retrograde.records.store import Store
 from retrograde.running.cell import Job, Source, fit, trial
 from retrograde.running.preflight import sizes
@@ -154,7 +154,7 @@ def _records_of(cells: Mapping[Cell, list[int]]) -> str:
     ((cell, seeds),) = cells.items()
     plural = "s" * (len(seeds) > 1)
     listed = ", ".join(map(str, sorted(seeds)))
-    return f"seed{plural} {listed} of {cell.text}"
+    return f"seed{plural} {listed} of {cell.spec}"
 
 
 def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
@@ -216,10 +216,10 @@ class _Named:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._known: dict[tuple[str, str | int], tuple[Any, Named]] = {}
+        self._known: dict[tuple[str, str | int], tuple[Any, PartSpec]] = {}
         self._classes: dict[tuple[str, str], type[Part]] = {}
 
-    def __call__(self, kind: str, asked: str | Part) -> tuple[Any, Named]:
+    def __call__(self, kind: str, asked: str | Part) -> tuple[Any, PartSpec]:
         # An object of an author's class need not be hashable, so its identity is the key.
         key = kind, asked if isinstance(asked, str) else id(asked)
         if key not in self._known:
@@ -230,7 +230,7 @@ class _Named:
                     f"Each class of a run has a name of its own; two different ones are called "
                     f"{cls.__name__}. Rename one."
                 )
-            self._known[key] = part, Named(name, part.settings(), part.changed())
+            self._known[key] = part, PartSpec(name, part.settings(), part.overrides())
         return self._known[key]
 
 

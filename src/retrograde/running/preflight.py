@@ -70,8 +70,8 @@ def _checked(job: Job, data: Source, device: torch.device, elsewhere: bool) -> S
 @contextmanager
 def _setting_up(job: Job) -> Iterator[None]:
     """Turn any error inside, or too long a wait, into a `UserError` that names the cell."""
-    what = f"{job.cell.strategy.text} cannot be set up for {job.cell.benchmark.text}"
-    slow = f"Setting up {job.cell.strategy.text} for {job.cell.benchmark.text}"
+    what = f"{job.cell.strategy.spec} cannot be set up for {job.cell.benchmark.spec}"
+    slow = f"Setting up {job.cell.strategy.spec} for {job.cell.benchmark.spec}"
     with guarded(what, job.strategy), within("check", slow):
         yield
 
@@ -104,7 +104,7 @@ def _alike(jobs: Sequence[Job]) -> list[_Group]:
             kind, numbers = _kind(job)
         # A cell without a kind is like no other: its place makes a group of its own.
         alike = place if kind is None else kind
-        group = groups[job.cell.benchmark.text, job.cell.strategy.name, alike]
+        group = groups[job.cell.benchmark.spec, job.cell.strategy.name, alike]
         group.places.append(place)
         group.numbers.append(numbers)
     return list(groups.values())
@@ -129,7 +129,7 @@ def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
     )
     plans = ""
     if isinstance(strategy, Strategy):
-        plans = repr((strategy.remember(), strategy.schedule()))
+        plans = repr((strategy.memory(), strategy.schedule()))
     return (sides, plans), numbers
 
 

@@ -18,11 +18,11 @@ class TrainingBudget(Protocol):
         ...
 
     @property
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         """Examples per step."""
         ...
 
     @property
-    def glances(self) -> int:
+    def updates_per_batch(self) -> int:
         """Consecutive steps on each mini-batch."""
         ...

@@ -19,7 +19,7 @@ from retrograde.randomness import distinct, shuffled
 Triples = Int64[np.ndarray, "n 3"]
 
 
-class Held(NamedTuple):
+class MemoryState(NamedTuple):
     """The content of a memory between two tasks.
 
     Args:
@@ -45,7 +45,7 @@ class Groups(NamedTuple):
     pairs: int
 
 
-class Draws(NamedTuple):
+class ReplayPlan(NamedTuple):
     """The replayed examples of every step.
 
     Args:
@@ -57,8 +57,8 @@ class Draws(NamedTuple):
 
     examples: Int64[np.ndarray, "step draw 3"]
     real: Bool[np.ndarray, "step draw"]
-    slot: Int64[np.ndarray, "step draw"]
-    placed: Int64[np.ndarray, " arrival"]
+    slots: Int64[np.ndarray, "step draw"]
+    incoming_slots: Int64[np.ndarray, " arrival"]
 
 
 @dataclass(frozen=True)
@@ -79,26 +79,26 @@ class Memory(ABC):
     size: int
     draw: int
     rounds: int = 1
-    late: bool = False
+    at_task_end: bool = False
 
     @property
     def replayed(self) -> int:
         """The number of rows that are replayed at each step."""
         return self.draw * self.rounds
 
-    def empty(self) -> Held:
+    def empty(self) -> MemoryState:
         """The content of the memory before the first task."""
         examples = np.zeros((self.size, 3), np.int64)
         filled = np.zeros(0, np.int64)
-        return Held(examples, filled, Counter())
+        return MemoryState(examples, filled, Counter())
 
     def check(self, groups: Groups) -> None:
         """Raise `UserError` if the memory is too small for the tasks and classes of a stream."""
 
     @abstractmethod
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -117,12 +117,12 @@ class Memory(ABC):
 
     def replay(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         before: Int64[np.ndarray, " step"],
         groups: Groups,
         random: np.random.Generator,
-    ) -> tuple[Draws, Held]:
+    ) -> tuple[ReplayPlan, MemoryState]:
         """Draw the replayed examples of every step of a task.
 
         Args:
@@ -135,10 +135,10 @@ class Memory(ABC):
         Returns:
             The draws, and the content of the memory after the task.
         """
-        if self.late:
+        if self.at_task_end:
             # To the draws of this task, none of its examples has arrived.
             before = np.zeros_like(before)
-        slots = self.place(held, arrivals, groups, random)
+        slots = self.slots_for(held, arrivals, groups, random)
         kept = np.flatnonzero(slots >= 0)
         opening = _opening(held, slots, kept)
         filled = np.concatenate([held.filled, slots[opening]])
@@ -149,7 +149,7 @@ class Memory(ABC):
         examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
         pairs = map(tuple, arrivals[:, 1:].tolist())
         seen = held.seen + Counter(pairs)
-        return Draws(replayed, real, drawn, slots), Held(examples, filled, seen)
+        return ReplayPlan(replayed, real, drawn, slots), MemoryState(examples, filled, seen)
 
     def _drawn(
         self,
@@ -177,7 +177,7 @@ class Memory(ABC):
 
 
 def _opening(
-    held: Held,
+    held: MemoryState,
     slots: Int64[np.ndarray, " n"],
     kept: Int64[np.ndarray, " kept"],
 ) -> Int64[np.ndarray, " opening"]:
@@ -188,7 +188,7 @@ def _opening(
 
 
 def _contents(
-    held: Held,
+    held: MemoryState,
     arrivals: Triples,
     slots: Int64[np.ndarray, " n"],
     drawn: np.ndarray,
@@ -217,9 +217,9 @@ def _contents(
 class Reservoir(Memory):
     """Every example seen so far is kept with the same probability (Vitter 1985, algorithm R)."""
 
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -248,9 +248,9 @@ class Ring(Memory):
                 f"{groups.pairs}; memory={self.size}."
             )
 
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -287,9 +287,9 @@ class TaskRing(Memory):
                 f"{groups.tasks}; memory={self.size}."
             )
 
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -314,7 +314,7 @@ class TaskRing(Memory):
         return slots, place < available[:, None]
 
 
-class Exemplars(Memory):
+class ExemplarMemory(Memory):
     """The examples of each class that the strategy's `choose` ranks first (iCaRL).
 
     The classes so far have equal shares of the memory.
@@ -328,9 +328,9 @@ class Exemplars(Memory):
                 f"{groups.pairs}; memory={self.size}."
             )
 
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -338,7 +338,7 @@ class Exemplars(Memory):
         """See `Memory.place`: nothing is kept on arrival."""
         return np.full(len(arrivals), -1)
 
-    def share(self, held: Held, examples: Triples) -> int:
+    def share(self, held: MemoryState, examples: Triples) -> int:
         """The number of exemplars that are kept of each class.
 
         Args:
@@ -348,12 +348,12 @@ class Exemplars(Memory):
         units = np.union1d(held.examples[held.filled, 2], examples[:, 2])
         return self.size // len(units)
 
-    def choose(
+    def store_ranked(
         self,
-        held: Held,
+        held: MemoryState,
         examples: Triples,
         rank: Float[np.ndarray, " n"],
-    ) -> Held:
+    ) -> MemoryState:
         """Store the examples of a task that rank lowest.
 
         As the share of a class gets smaller, its last exemplars are dropped.
@@ -375,7 +375,7 @@ class Exemplars(Memory):
         kept = np.concatenate([examples[:share] for examples in by_class])
         slots = np.zeros_like(held.examples)
         slots[: len(kept)] = kept
-        return Held(slots, np.arange(len(kept)), held.seen)
+        return MemoryState(slots, np.arange(len(kept)), held.seen)
 
 
 class ClassBalanced(Memory):
@@ -385,9 +385,9 @@ class ClassBalanced(Memory):
     any other takes part in a reservoir of its own class.
     """
 
-    def place(
+    def slots_for(
         self,
-        held: Held,
+        held: MemoryState,
         arrivals: Triples,
         groups: Groups,
         random: np.random.Generator,
@@ -417,14 +417,14 @@ class ClassBalanced(Memory):
         return slots
 
 
-def _slots_by_class(held: Held) -> dict[int, list[int]]:
+def _slots_by_class(held: MemoryState) -> dict[int, list[int]]:
     slots: dict[int, list[int]] = {}
     for slot in held.filled.tolist():
         slots.setdefault(int(held.examples[slot, 2]), []).append(slot)
     return slots
 
 
-def _seen_by_class(held: Held) -> Counter[int]:
+def _seen_by_class(held: MemoryState) -> Counter[int]:
     seen: Counter[int] = Counter()
     for (_, unit), count in held.seen.items():
         seen[unit] += count

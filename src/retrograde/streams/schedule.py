@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int64
 
 from retrograde.randomness import generator
 from retrograde.streams.budget import TrainingBudget
-from retrograde.streams.memory import Draws, Groups, Held, Memory, Triples
+from retrograde.streams.memory import ReplayPlan, Groups, MemoryState, Memory, Triples
 from retrograde.streams.stream import Examples, Stream, Task
 
 Rows = Int64[np.ndarray, "... _ _"]
@@ -37,11 +37,11 @@ class Schedule(NamedTuple):
     """
 
     examples: Literal["arrivals", "arrivals and memory", "memory alone", "all so far"] = "arrivals"
-    fresh: bool = False
-    batch: int | None = None
-    glances: int | None = None
+    reinitialise: bool = False
+    batch_size: int | None = None
+    updates_per_batch: int | None = None
     epochs: int | None = None
-    widening: bool = False
+    batch_per_task: bool = False
 
     def pace(
         self,
@@ -54,10 +54,10 @@ class Schedule(NamedTuple):
             budget: The training budget of the benchmark.
             tasks: The number of tasks so far, the present one included.
         """
-        size = self.batch or budget.batch
-        if self.widening:
+        size = self.batch_size or budget.batch_size
+        if self.batch_per_task:
             size *= tasks
-        return size, self.glances or budget.glances
+        return size, self.updates_per_batch or budget.updates_per_batch
 
     def steps_like(
         self,
@@ -69,7 +69,7 @@ class Schedule(NamedTuple):
         It is at least 1 unless `steps` is 0.
         """
         size, glances = self.pace(budget)
-        same = round(steps * budget.batch * glances / (size * budget.glances))
+        same = round(steps * budget.batch_size * glances / (size * budget.updates_per_batch))
         return max(same, min(steps, 1))
 
     def length(
@@ -92,7 +92,7 @@ class Schedule(NamedTuple):
             return epochs, epochs * epoch
         steps = budget.steps
         # Joint training gets the steps of all tasks so far, in number or, if it widens, in size.
-        if self.examples == "all so far" and not self.widening:
+        if self.examples == "all so far" and not self.batch_per_task:
             steps *= tasks
         return -(-steps // epoch), steps
 
@@ -103,9 +103,9 @@ def train_rows(
     budget: TrainingBudget,
     schedule: Schedule,
     memory: Memory | None,
-    held: Held | None,
+    held: MemoryState | None,
     seed: int,
-) -> tuple[Rows, Held | None]:
+) -> tuple[Rows, MemoryState | None]:
     """The rows of every step of a task, for one replicate.
 
     An example enters the memory once, in the first epoch, after the last glance at it. Padding
@@ -154,10 +154,10 @@ def train_rows(
     batches = np.arange(len(index)) // glances
     before = np.minimum(batches * size, len(entered))
     draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
-    if memory.late:
+    if memory.at_task_end:
         written = np.full_like(index, memory.size)
     else:
-        written = _written(draws.placed, entered, index, (size, glances, memory.size))
+        written = _written(draws.incoming_slots, entered, index, (size, glances, memory.size))
     written = np.where(real, written, memory.size)
     parts = [_with_slot(incoming, written), _replayed(draws, incoming, size)]
     return np.concatenate(parts, axis=1), held
@@ -173,7 +173,7 @@ def _pool(
     number: int,
     arrivals: Triples,
     schedule: Schedule,
-    held: Held | None,
+    held: MemoryState | None,
 ) -> Int64[np.ndarray, "pool 3"]:
     """The examples to train on during a task."""
     if schedule.examples == "all so far":
@@ -221,12 +221,12 @@ def _widened(
     return np.pad(index, more, mode="wrap"), np.pad(real, more)
 
 
-def _replayed(draws: Draws, incoming: Rows, size: int) -> Rows:
+def _replayed(draws: ReplayPlan, incoming: Rows, size: int) -> Rows:
     """The rows of replayed examples; those that are not real repeat incoming examples."""
-    places = np.arange(draws.slot.shape[1]) % size
+    places = np.arange(draws.slots.shape[1]) % size
     spare = incoming[:, places, :3]
     examples = np.where(draws.real[..., None], draws.examples, spare)
-    return _with_slot(_weighted(examples, draws.real), draws.slot)
+    return _with_slot(_weighted(examples, draws.real), draws.slots)
 
 
 def _written(
@@ -354,13 +354,13 @@ def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row
     """The test examples of all replicates in chunks of one size, the last one padded."""
     replicates = [test_rows(stream) for stream in streams]
     size = min(CHUNK, len(replicates[0]))
-    return together([chunks(rows, size) for rows in replicates])
+    return stack_replicates([chunks(rows, size) for rows in replicates])
 
 
 def all_rows(
     stream: Stream,
     number: int,
-    held: Held | None = None,
+    held: MemoryState | None = None,
 ) -> Rows:
     """All training examples of a task, in order, with the memory slots that hold them."""
     examples = _triples(stream.tasks[number].train, number)
@@ -374,7 +374,7 @@ def all_rows(
     return _with_slot(rows, slot[examples[:, 0]])
 
 
-def held_rows(held: Held) -> Rows:
+def held_rows(held: MemoryState) -> Rows:
     """The content of a memory, slot by slot; slots that are not filled are padding."""
     slots = np.arange(len(held.examples))
     rows = _weighted(held.examples, np.isin(slots, held.filled))
@@ -417,7 +417,7 @@ def _with_slot(rows: Rows, slot: int | Int64[np.ndarray, "*step row"]) -> Rows:
     return np.concatenate([rows, column], axis=-1)
 
 
-def together(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row _"]:
+def stack_replicates(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row _"]:
     """Stack the rows of replicates; those with fewer steps end in steps of padding."""
     steps = max(len(replicate) for replicate in rows)
 

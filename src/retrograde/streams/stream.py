@@ -38,7 +38,7 @@ class Task(NamedTuple):
     test: Examples
 
 
-class Preparation(NamedTuple):
+class Pretraining(NamedTuple):
     """The data of pretraining: examples of classes that the stream does not have.
 
     Args:
@@ -51,11 +51,11 @@ class Preparation(NamedTuple):
     """
 
     examples: Examples
-    lessons: int
-    classes: int
+    steps: int
+    trajectory_classes: int
     shots: int
     queries: int
-    rehearsed: int
+    remember_examples: int
 
 
 class TaskData(NamedTuple):
@@ -96,7 +96,7 @@ class Stream:
     """
     ordered: bool = False
     """If True, examples arrive in the order of `Task.train`; if False, they are shuffled."""
-    preparation: Preparation | None = None
+    pretraining: Pretraining | None = None
 
     def __len__(self) -> int:
         """The number of tasks."""

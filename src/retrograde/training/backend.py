@@ -13,12 +13,12 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.optim import Params
 from retrograde.records.account import Account
 from retrograde.records.few_shot import Adaptation
-from retrograde.records.gradient_probe import Probe
-from retrograde.records.online_accuracy import Course
+from retrograde.records.gradient_probe import GradientProbe
+from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.streams.schedule import Rows, Schedule
 
 
-class Hits(NamedTuple):
+class Predictions(NamedTuple):
     """Correctness of the prediction for each test example.
 
     Attributes:
@@ -27,9 +27,9 @@ class Hits(NamedTuple):
         sound: True if no score was NaN and every parameter was finite.
     """
 
-    hit: Bool[np.ndarray, "replicate row"]
-    told: Bool[np.ndarray, "replicate row"]
-    sound: Bool[np.ndarray, " replicate"]
+    correct: Bool[np.ndarray, "replicate row"]
+    correct_given_task: Bool[np.ndarray, "replicate row"]
+    finite: Bool[np.ndarray, " replicate"]
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,30 @@ class Outcome:
         course: Accuracy while the stream was learned, if the benchmark asks for it.
     """
 
-    fault: str
+    divergence: str
     clocks: dict[str, float]
     counts: dict[str, int]
     memory: dict[str, int]
     how: dict[str, Any]
-    tests: list[int] = field(default_factory=list)
+    test_examples: list[int] = field(default_factory=list)
     correct: list[list[int]] = field(default_factory=list)
-    correct_told: list[list[int]] = field(default_factory=list)
+    correct_given_task: list[list[int]] = field(default_factory=list)
     adaptation: Adaptation | None = None
-    gradients: list[Probe] = field(default_factory=list)
+    gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
-    course: Course | None = None
+    online_accuracy: OnlineAccuracy | None = None
 
     @property
-    def sound(self) -> bool:
+    def finite(self) -> bool:
         """True if training finished without diverging."""
-        return not self.fault
+        return not self.divergence
 
 
-class Used(NamedTuple):
+class TaskCost(NamedTuple):
     """Cost of training one task: steps, incoming examples and replayed examples."""
 
     steps: Int64[np.ndarray, " replicate"]
-    new: Int64[np.ndarray, " replicate"]
+    incoming: Int64[np.ndarray, " replicate"]
     replayed: Int64[np.ndarray, " replicate"]
 
 
@@ -102,7 +102,7 @@ class Backend(Protocol):
         self,
         number: int,
         progress: Callable[[int], None],
-    ) -> Used:
+    ) -> TaskCost:
         """Learn one task.
 
         Args:
@@ -111,7 +111,7 @@ class Backend(Protocol):
         """
         ...
 
-    def evaluate(self, chunks: Rows) -> Hits:
+    def evaluate(self, chunks: Rows) -> Predictions:
         """Predict test examples without changing the learner.
 
         Args:
@@ -147,7 +147,7 @@ class Backend(Protocol):
         ...
 
 
-def correct(
+def correct_per_task(
     hit: Bool[np.ndarray, " row"],
     rows: Rows,
     tasks: int,

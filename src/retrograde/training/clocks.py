@@ -55,7 +55,7 @@ class Clocks:
             with self("each"):
                 call()
             taken.append(self.seconds.pop("each"))
-            if len(taken) > 1 and sum(taken) > ENOUGH:
+            if len(taken) > 1 and sum(taken) > TIMING_SECONDS:
                 break
         # With a single call the warm-up is all there is.
         timed = taken[1:] or taken or [0.0]
@@ -67,11 +67,11 @@ class Clocks:
             torch.cuda.synchronize(self.device)
 
 
-ENOUGH = 0.1
+TIMING_SECONDS = 0.1
 """Seconds after which no further call is timed."""
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """Expected seconds of training.
 
     Attributes:
@@ -81,7 +81,7 @@ class Pace(NamedTuple):
         note: Why the step is not compiled, if compiling was tried.
     """
 
-    ready: float
+    warm_up: float
     step: float
-    rest: float
+    training: float
     note: str | None = None

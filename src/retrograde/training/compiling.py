@@ -19,7 +19,7 @@ from retrograde.process import keep_memory
 Compile = Literal["auto", "on", "off"]
 
 
-def tried(
+def compile_or_reason(
     mode: Compile,
     compile_: Callable[[], None],
 ) -> str | None:
@@ -48,7 +48,7 @@ def tried(
 
 _Step = Callable[..., Any]
 
-Twice = Callable[[_Step], Any]
+RunTwice = Callable[[_Step], Any]
 """Calls a step with the inputs of a cell and again with its outputs; returns the second outputs.
 
 The second call shows that outputs go back in without a new graph.
@@ -58,7 +58,7 @@ The second call shows that outputs go back in without a new graph.
 def compile_step(
     backend: Any,
     step: _Step,
-    twice: Twice,
+    twice: RunTwice,
 ) -> _Step:
     """Compile a step of a backend, or reuse the graph of the previous cell.
 
@@ -77,7 +77,7 @@ def compile_step(
     check_compiler(backend.device)
     keep_memory()
     sizes = backend.strategy.sizes()
-    cached_constants, _ = _SERVING.get(step, (None, None))
+    cached_constants, _ = _CACHED_GRAPHS.get(step, (None, None))
     # A cached graph without tensors for sizes already serves this very cell.
     if not sizes or cached_constants == _constants(backend, {}):
         return _compiled(backend, step, twice, {})
@@ -88,18 +88,18 @@ def compile_step(
         return _compiled(backend, step, twice, {})
 
 
-_SERVING: dict[_Step, tuple[Hashable, _Step]] = {}
+_CACHED_GRAPHS: dict[_Step, tuple[Hashable, _Step]] = {}
 """For each step of a backend: the constants of the last cell, and its graph."""
 
 
 def _compiled(
     backend: Any,
     step: _Step,
-    twice: Twice,
+    twice: RunTwice,
     sizes: Mapping[str, float],
 ) -> _Step:
     constants = _constants(backend, sizes)
-    cached_constants, cached_graph = _SERVING.get(step, (None, None))
+    cached_constants, cached_graph = _CACHED_GRAPHS.get(step, (None, None))
     graph = cached_graph if cached_constants == constants else None
     try:
         if graph is None:
@@ -113,14 +113,14 @@ def _compiled(
         # A half-made graph must not serve the next cell.
         forget()
         raise
-    _SERVING[step] = constants, graph
+    _CACHED_GRAPHS[step] = constants, graph
     return compiled
 
 
 def _new_graph(
     backend: Any,
     step: _Step,
-    twice: Twice,
+    twice: RunTwice,
     sizes: Mapping[str, float],
 ) -> _Step:
     options = _options(backend.device)
@@ -157,7 +157,7 @@ def forget() -> None:
     A backend that is still at work compiles its own graph anew when it next steps.
     """
     torch.compiler.reset()
-    _SERVING.clear()
+    _CACHED_GRAPHS.clear()
 
 
 class _NotShared(Exception):
@@ -181,7 +181,7 @@ def _check_shared(backend: Any, after: Any) -> None:
         raise _NotShared
     # A meta-step gives the state alone, a step of a stream the buffers as well.
     state = backend.state
-    if form(after) not in (form(state), form((state, backend.buffers))):
+    if signature(after) not in (signature(state), signature((state, backend.buffers))):
         raise _NotShared
 
 
@@ -209,7 +209,7 @@ def _constants(
     strategy = backend.strategy
     settings = strategy.settings().items()
     fixed = {name: value for name, value in settings if name not in sizes}
-    state = form((backend.state, backend.buffers))
+    state = signature((backend.state, backend.buffers))
     # Kernels for the CPU are compiled for a number of threads.
     threads = torch.get_num_threads()
     values = (benchmark.settings(), fixed, backend.constants(), state, threads)
@@ -235,7 +235,7 @@ def _options(device: torch.device) -> dict[str, Any]:
     return options
 
 
-def separate(state: State) -> State:
+def unaliased(state: State) -> State:
     """The state with contiguous tensors that share no storage.
 
     A compiled step keeps the strides of its inputs, and takes tensors that were one for one.
@@ -246,10 +246,10 @@ def separate(state: State) -> State:
     return copied
 
 
-_Form = tuple[str, tuple[int, ...], str]
+_Signature = tuple[str, tuple[int, ...], str]
 
 
-def form(state: State | tuple[Any, ...]) -> list[_Form]:
+def signature(state: State | tuple[Any, ...]) -> list[_Signature]:
     """The name, shape and dtype of every tensor of a state, or of several."""
     forms = []
     for path, leaf in pytree.tree_flatten_with_path(state)[0]:

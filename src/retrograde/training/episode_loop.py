@@ -8,22 +8,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde.episodes.distribution import Distribution
+from retrograde.episodes.distribution import TaskDistribution
 from retrograde.errors import UserError
-from retrograde.interface.episodic import Episodic
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.records.few_shot import WATCHED, Adaptation, Check, Fit, InnerAccount
+from retrograde.records.few_shot import PROBE_TASKS, Adaptation, MetaEvaluation, Fit, InnerAccount
 from retrograde.records.gradient_probe import rounded
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Clocks, Pace
+from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiling import Compile
-from retrograde.training.episode_replicas import Booked, Episodes, Measured, Tasks
+from retrograde.training.episode_replicas import Booked, EpisodeReplicas, Measured, Tasks
 
 
 def meta_train(
-    benchmark: Episodic,
+    benchmark: EpisodicBenchmark,
     strategy: MetaStrategy,
-    sources: list[Distribution],
+    sources: list[TaskDistribution],
     seeds: list[int],
     device: torch.device,
     mode: Compile = "off",
@@ -44,13 +44,13 @@ def meta_train(
         The results of each replicate.
     """
     clocks = Clocks(device)
-    episodes = Episodes(benchmark, strategy, sources, seeds, device)
+    episodes = EpisodeReplicas(benchmark, strategy, sources, seeds, device)
     note = None
-    if strategy.trains:
+    if strategy.meta_trains:
         with clocks("ready"):
             note = episodes.warm_up(mode)
         clocks.rename("ready", "compile" if episodes.compiled else "warm_up")
-    checks: list[list[Check]] = []
+    checks: list[list[MetaEvaluation]] = []
     faults = [""] * len(seeds)
     for end in _ends(benchmark, strategy):
         with clocks("train"):
@@ -65,28 +65,28 @@ def meta_train(
 
 
 def pace(
-    benchmark: Episodic,
+    benchmark: EpisodicBenchmark,
     strategy: MetaStrategy,
-    sources: list[Distribution],
+    sources: list[TaskDistribution],
     seeds: list[int],
     device: torch.device,
     mode: Compile,
-) -> Pace:
+) -> Throughput:
     """Expected seconds of meta-training replicates of one cell, from a few timed steps."""
     clocks = Clocks(device)
     with clocks("ready"):
-        episodes = Episodes(benchmark, strategy, sources, seeds, device)
+        episodes = EpisodeReplicas(benchmark, strategy, sources, seeds, device)
         note = episodes.warm_up(mode)
     step = episodes.seconds_a_step(clocks)
-    return Pace(clocks.seconds["ready"], step, step * benchmark.iterations, note)
+    return Throughput(clocks.seconds["ready"], step, step * benchmark.iterations, note)
 
 
 _LOST = "A parameter became non-finite by meta-iteration {}."
 
 
-def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
+def _ends(benchmark: EpisodicBenchmark, strategy: MetaStrategy) -> list[int]:
     """The iterations after which meta-training is checked; 0 alone if nothing is meta-learned."""
-    checks = min(benchmark.checks, benchmark.iterations) if strategy.trains else 0
+    checks = min(benchmark.evaluations, benchmark.iterations) if strategy.meta_trains else 0
     ends = {0}
     for number in range(1, checks + 1):
         # Two minus signs round up.
@@ -94,15 +94,15 @@ def _ends(benchmark: Episodic, strategy: MetaStrategy) -> list[int]:
     return sorted(ends)
 
 
-def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
+def _check(episodes: EpisodeReplicas, clocks: Clocks) -> list[MetaEvaluation]:
     """Measure all replicates on tasks of meta-validation."""
     # Tasks are drawn by axes without an index, so that every check sees the same ones.
     with clocks("evaluate"):
-        tasks = episodes.draw("validation", WATCHED, "validation")
+        tasks = episodes.draw("validation", PROBE_TASKS, "validation")
         measured = episodes.measure(tasks)
     with clocks("probe"):
         cosines = episodes.alignment(tasks, 0)
-        seen_tasks = episodes.draw("train", WATCHED, "probe")
+        seen_tasks = episodes.draw("train", PROBE_TASKS, "probe")
         seen_cosines = episodes.alignment(seen_tasks, 0, test=False)
     loss = measured.loss.mean(2)
     accuracy = measured.correct.float().mean(2) / episodes.queries_per_task()
@@ -110,7 +110,7 @@ def _check(episodes: Episodes, clocks: Clocks) -> list[Check]:
     cosine_seen = rounded(seen_cosines[:, 0])
     checks = []
     for i in range(len(episodes.seeds)):
-        check = Check(
+        check = MetaEvaluation(
             iteration=episodes.done,
             loss=rounded(loss[i]),
             accuracy=[] if episodes.regression else rounded(accuracy[i]),
@@ -130,21 +130,21 @@ class _Tested(NamedTuple):
     fits: list[list[Fit]]
 
 
-def _test(episodes: Episodes, clocks: Clocks) -> _Tested:
+def _test(episodes: EpisodeReplicas, clocks: Clocks) -> _Tested:
     steps = episodes.strategy.test_steps
     with clocks("evaluate"):
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
         measured = episodes.measure(tasks)
     with clocks("probe"):
-        watched = Tasks(*(part[:, :WATCHED] for part in tasks))
+        watched = Tasks(*(part[:, :PROBE_TASKS] for part in tasks))
         cosines = episodes.alignment(watched, steps)
         booked = episodes.account(watched, steps)
     return _Tested(measured, cosines, booked, episodes.fits(tasks))
 
 
 def _outcomes(
-    episodes: Episodes,
-    checks: list[list[Check]],
+    episodes: EpisodeReplicas,
+    checks: list[list[MetaEvaluation]],
     faults: list[str],
     clocks: Clocks,
     note: str | None,
@@ -178,8 +178,8 @@ def _outcomes(
 
 
 def _adaptation(
-    episodes: Episodes,
-    checks: list[list[Check]],
+    episodes: EpisodeReplicas,
+    checks: list[list[MetaEvaluation]],
     tested: _Tested,
     replicate: int,
 ) -> Adaptation:
@@ -191,7 +191,7 @@ def _adaptation(
         correct=[] if episodes.regression else measured.correct[replicate].tolist(),
         queries=episodes.queries_per_task(),
         cosine=rounded(tested.cosines[replicate]),
-        checks=[check for check in of_replicate if check.finite()],
+        evaluations=[check for check in of_replicate if check.finite()],
         fits=tested.fits[replicate],
         accounts=_accounts(tested.booked, replicate),
     )
@@ -230,26 +230,26 @@ def _counted(number: int, thing: str) -> str:
 
 
 def parameters(
-    benchmark: Episodic,
+    benchmark: EpisodicBenchmark,
     strategy: MetaStrategy,
-    source: Distribution,
+    source: TaskDistribution,
 ) -> int:
     """Number of parameters of the model, without those that the strategy adds."""
-    episodes = Episodes(
+    episodes = EpisodeReplicas(
         benchmark,
         strategy,
         [source],
         [0],
         torch.device("cpu"),
     )
-    params = episodes.net.own(episodes.state.params)
+    params = episodes.net.model_params(episodes.state.params)
     return sum(value.numel() for value in params.values())
 
 
 def check(
-    benchmark: Episodic,
+    benchmark: EpisodicBenchmark,
     strategy: MetaStrategy,
-    source: Distribution,
+    source: TaskDistribution,
 ) -> None:
     """Check that a cell can be meta-trained, by a trial step.
 
@@ -257,11 +257,11 @@ def check(
         UserError: If the strategy needs facts of tasks that have none, the model or a head does
             not fit, or a hook breaks a rule.
     """
-    if strategy.told and not source.facts:
+    if strategy.sees_task_parameters and not source.parameters:
         raise UserError(
             f"{type(strategy).__name__} is told the facts of each task, and "
             f"{type(benchmark).__name__} has none. Leave it out."
         )
     device = torch.device("cpu")
-    episodes = Episodes(benchmark, strategy, [source], [0], device)
+    episodes = EpisodeReplicas(benchmark, strategy, [source], [0], device)
     episodes.try_out()

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from retrograde.episodes.distribution import Distribution, Partition
+from retrograde.episodes.distribution import TaskDistribution, Partition
 from retrograde.errors import UserError
 from retrograde.gradients import cosine, dot, simpson
 from retrograde.interface.batch import Batch
-from retrograde.interface.episodic import Episodic
+from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import Episode, MetaStrategy
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
@@ -27,7 +27,7 @@ from retrograde.records.few_shot import Fit
 from retrograde.records.gradient_probe import rounded
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, separate, tried
+from retrograde.training.compiling import Compile, compile_step, unaliased, compile_or_reason
 from retrograde.training.replicas import counted, finite, replicated
 
 BLOCK = 50
@@ -104,14 +104,14 @@ def _booked(
     return Booked(observed, first, simpson(first, between, last) - first, exposure)
 
 
-class Episodes:
+class EpisodeReplicas:
     """Replicates of one cell that meta-learn side by side."""
 
     def __init__(
         self,
-        benchmark: Episodic,
+        benchmark: EpisodicBenchmark,
         strategy: MetaStrategy,
-        sources: list[Distribution],
+        sources: list[TaskDistribution],
         seeds: list[int],
         device: torch.device,
     ) -> None:
@@ -138,7 +138,7 @@ class Episodes:
         optimizer = OPTIMIZERS[benchmark.optimizer]()
         self.net = Net(replicas.module, optimizer, losses=benchmark.losses)
         initial = vmap(self._initial)(replicas.params, self.buffers)
-        self.state = separate(initial)
+        self.state = unaliased(initial)
         self.batches = self._batches()
         self.done = 0  # meta-iterations
         self.seen = 0  # examples in these
@@ -147,9 +147,9 @@ class Episodes:
         self.tally: dict[str, int] = {}
 
     def _initial(self, params: Params, buffers: Params) -> State:
-        learned = self.strategy.learned(replace(self.net, buffers=buffers), params)
+        learned = self.strategy.meta_params(replace(self.net, buffers=buffers), params)
         boundary.check_own(self.strategy, "learned", learned)
-        slots = self.net.optimizer.init(learned) if self.strategy.descends else {}
+        slots = self.net.optimizer.init(learned) if self.strategy.uses_meta_optimizer else {}
         return State(learned, slots, {})
 
     def draw(
@@ -183,7 +183,7 @@ class Episodes:
 
     def _batches(self) -> Iterator[Tasks]:
         """The meta-batch of every iteration, in order."""
-        count = self.benchmark.tasks
+        count = self.benchmark.meta_batch_size
         blocks = -(-self.benchmark.iterations // BLOCK)
         for block in range(blocks):
             drawn = self.draw("train", BLOCK * count, "tasks", block)
@@ -202,7 +202,7 @@ class Episodes:
     ) -> Float[Tensor, "example *shape"]:
         """Inputs of the model for one task, with its facts if the strategy sees them."""
         x = x.float() * self.sources[0].scale
-        if not self.strategy.told:
+        if not self.strategy.sees_task_parameters:
             return x
         facts = truth.expand(len(x), -1)
         return torch.cat([x, facts], dim=1)
@@ -256,7 +256,7 @@ class Episodes:
         first = Tasks(*(part[:, 0] for part in tasks))
         marks = vmap(self._tried_adapting)(self.state, self.buffers, first)
         boundary.check_unchanged(self.strategy, "inner", marks)
-        if self.strategy.trains:
+        if self.strategy.meta_trains:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
             boundary.check_unchanged(self.strategy, "meta_step", marks)
 
@@ -271,11 +271,11 @@ class Episodes:
         episode = self._episode(task, test=False)
         learned = state.params
         support = episode.support
-        fast = self.strategy.begin(net, learned)
+        fast = self.strategy.start_adaptation(net, learned)
         boundary.check_kind(self.strategy, "begin", fast, State)
         given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
-        after = self.strategy.inner(net, learned, fast, support, 0)
+        after = self.strategy.inner_step(net, learned, fast, support, 0)
         boundary.check_state(self.strategy, "inner", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
@@ -304,7 +304,7 @@ class Episodes:
         Returns:
             Why compiling failed; None if it did not.
         """
-        tasks = self.draw("train", self.benchmark.tasks, "probe")
+        tasks = self.draw("train", self.benchmark.meta_batch_size, "probe")
         inputs = (self.buffers, tasks, self._progress())
         plain = self.net
         counting = counted(plain)
@@ -314,7 +314,7 @@ class Episodes:
         finally:
             self.net = plain
         # Under `vmap` the counts are those of a single task.
-        tasks_per_step = self.benchmark.tasks
+        tasks_per_step = self.benchmark.meta_batch_size
         self.tally = {name: rows * tasks_per_step for name, rows in counting.tally.items()}
 
         def twice(step: Callable[..., State]) -> State:
@@ -322,10 +322,10 @@ class Episodes:
             return step(first, *inputs)
 
         def compile_() -> None:
-            self._step = compile_step(self, Episodes.step_all, twice)
+            self._step = compile_step(self, EpisodeReplicas.step_all, twice)
             self.compiled = True
 
-        return tried(mode, compile_)
+        return compile_or_reason(mode, compile_)
 
     def seconds_a_step(self, clocks: Clocks) -> float:
         """Median seconds of a meta-step; the timed steps change no state."""
@@ -338,7 +338,7 @@ class Episodes:
     def constants(self) -> tuple[object, ...]:
         """Constants of a compiled step other than settings and the form of the state."""
         source = self.sources[0]
-        return source.shape, source.outputs, source.facts, source.scale
+        return source.shape, source.outputs, source.parameters, source.scale
 
     def _progress(self) -> Float[Tensor, ""]:
         # A tensor, since a number would become a constant of a compiled step.
@@ -395,10 +395,10 @@ class Episodes:
         ) -> Any:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test)
-            fast = self.strategy.begin(net, learned)
+            fast = self.strategy.start_adaptation(net, learned)
             seen = [look(net, fast.params, episode)]
             for step in range(steps):
-                fast = self.strategy.inner(net, learned, fast, episode.support, step)
+                fast = self.strategy.inner_step(net, learned, fast, episode.support, step)
                 seen.append(look(net, fast.params, episode))
             return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
 
@@ -421,7 +421,7 @@ class Episodes:
             The tree of `one`, with leading axes (replicate, task).
         """
         over_tasks = vmap(one, in_dims=(None, None, 0))
-        params = self.net.own(self.state.params)
+        params = self.net.model_params(self.state.params)
         adapted_numbers = sum(value[0].numel() for value in params.values())
         rows = rows or tasks.x.shape[2]
         example_numbers = rows * tasks.x[0, 0, 0].numel()
@@ -538,10 +538,10 @@ class Episodes:
         ) -> Booked:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test=True)
-            fast = self.strategy.begin(net, learned)
+            fast = self.strategy.start_adaptation(net, learned)
             windows = []
             for step in range(steps):
-                after = self.strategy.inner(net, learned, fast, episode.support, step)
+                after = self.strategy.inner_step(net, learned, fast, episode.support, step)
                 windows.append(_booked(net, fast.params, after.params, episode.query))
                 fast = after
             by_number = zip(*windows, strict=True)
@@ -560,7 +560,7 @@ class Episodes:
 
     def state_bytes(self) -> int:
         """Bytes of optimiser slots and learned rates, per replicate, without the model."""
-        model = self.net.own(self.state.params)
+        model = self.net.model_params(self.state.params)
         learned = self.state.params.items()
         others = {name: value for name, value in learned if name not in model}
         leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, others))

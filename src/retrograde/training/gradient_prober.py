@@ -11,7 +11,7 @@ from retrograde.gradients import simpson
 from retrograde.interface.batch import Batch
 from retrograde.optim import Params
 from retrograde.records.account import Account
-from retrograde.records.gradient_probe import Probe, rounded
+from retrograde.records.gradient_probe import GradientProbe, rounded
 from retrograde.streams.schedule import probe_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend
@@ -25,7 +25,7 @@ The differences between its numbers are much smaller than the numbers.
 """
 
 
-class Look(NamedTuple):
+class ProbeGradients(NamedTuple):
     """Losses, gradients and parameters at one moment.
 
     Attributes:
@@ -41,10 +41,10 @@ class Look(NamedTuple):
     halves: Params
     params: Params
 
-    def of(self, tasks: int) -> "Look":
+    def of(self, tasks: int) -> "ProbeGradients":
         """The look at the first tasks alone."""
         halves = {name: gradient[:, : 2 * tasks] for name, gradient in self.halves.items()}
-        return Look(
+        return ProbeGradients(
             self.loss[:, :tasks],
             self.norm[:, :tasks],
             halves,
@@ -73,7 +73,7 @@ class _Window(NamedTuple):
 class _Books:
     """The account of the task in training, for all replicates."""
 
-    def __init__(self, start: Look) -> None:
+    def __init__(self, start: ProbeGradients) -> None:
         loss = start.loss
         self.before = loss
         self.after = loss
@@ -122,7 +122,7 @@ class _Books:
         )
 
 
-class Prober:
+class GradientProber:
     """Compares the gradients of all tasks at each task's end, and accounts for earlier losses.
 
     Within a task the gradients of earlier tasks are taken every `probe_every` steps of the
@@ -146,14 +146,14 @@ class Prober:
         self.backend = backend
         self.clocks = clocks
         self.every = backend.schedule.steps_like(benchmark, benchmark.probe_every)
-        self.probes: list[list[Probe]] = [[] for _ in streams]
+        self.probes: list[list[GradientProbe]] = [[] for _ in streams]
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.sound = [True for _ in streams]  # every loss and gradient was finite so far
-        self.tasks = len(streams[0].tasks) if benchmark.probe else 0
+        self.tasks = len(streams[0].tasks) if benchmark.probe_examples else 0
         self.task = 0
         self.step = 0  # steps since the stream began
         self.within = 0  # steps since the task began
-        self.last: Look | None = None
+        self.last: ProbeGradients | None = None
         self.books: _Books | None = None
         if self.tasks:
             self._choose_examples(streams, seeds)
@@ -163,7 +163,7 @@ class Prober:
         streams: list[Stream],
         seeds: list[int],
     ) -> None:
-        per_task = self.backend.benchmark.probe
+        per_task = self.backend.benchmark.probe_examples
         rows = np.stack(
             [
                 probe_rows(stream, per_task, seed)
@@ -203,7 +203,7 @@ class Prober:
             if look and not self.backend.keeps_statistics:
                 self.books = _Books(look.of(self.task))
 
-    def _look(self, tasks: int) -> Look | None:
+    def _look(self, tasks: int) -> ProbeGradients | None:
         """Losses and gradients of the first tasks; None without probes or parameters."""
         params = self.backend.parameters() if self.tasks else {}
         # A learner may train another model than the one that it was given.
@@ -213,7 +213,7 @@ class Prober:
         losses, gradients = self.backend.gradients(params, parts)
         halves = {name: gradient.flatten(2) for name, gradient in gradients.items()}
         loss = self._mean(losses, tasks)
-        return Look(loss, _lengths(halves), halves, params)
+        return ProbeGradients(loss, _lengths(halves), halves, params)
 
     def _mean(
         self,
@@ -224,7 +224,7 @@ class Prober:
         share = self.share[:, :tasks]
         return (of_halves.reshape(share.shape) * share).sum(-1)
 
-    def _book(self, look: Look | None) -> None:
+    def _book(self, look: ProbeGradients | None) -> None:
         """Add the window since the last look to the account.
 
         Without a look the account ends, since a piece of the path is unknown.
@@ -236,7 +236,7 @@ class Prober:
         if look is None:
             self.books = None
 
-    def _window(self, start: Look, end: Look) -> _Window:
+    def _window(self, start: ProbeGradients, end: ProbeGradients) -> _Window:
         """Integrate gradients along the straight line between two looks, by Simpson's rule."""
         displacement = {}
         middle = {}
@@ -281,7 +281,7 @@ class Prober:
             if self.sound[i]:
                 accounts.append(self.books.account(self.task, i))
 
-    def _keep(self, look: Look) -> None:
+    def _keep(self, look: ProbeGradients) -> None:
         """Keep the inner products of all gradients."""
         by_layer = _by_layer(look.halves)
         grams = {layer: _gram(gradients) for layer, gradients in by_layer.items()}
@@ -298,7 +298,7 @@ class Prober:
             # A replicate that diverged once has no further probes.
             if not self.sound[i]:
                 continue
-            probe = Probe(
+            probe = GradientProbe(
                 self.task,
                 self.step,
                 rounded(look.loss[i]),

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde.records.online_accuracy import Course
-from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, test_rows, together
+from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, test_rows, stack_replicates
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Hits, correct
+from retrograde.training.backend import Backend, Predictions, correct_per_task
 from retrograde.training.clocks import Clocks
 
 
-class Watched(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation of one replicate.
 
     Attributes:
@@ -26,7 +26,7 @@ class Watched(NamedTuple):
     correct: list[int]
 
 
-class Watcher:
+class OnlineEvaluator:
     """Counts correct predictions on the tasks so far, if the benchmark asks for it.
 
     They are counted every `test_every` steps of a task and at its end. Counts at the end of a task
@@ -44,20 +44,20 @@ class Watcher:
         benchmark = backend.benchmark
         self.backend = backend
         self.clocks = clocks
-        self.every = benchmark.test_every
+        self.every = benchmark.eval_every
         if not self.every:
             return
-        self.places = [
-            chosen_tests(stream, benchmark.test_examples, seed)
+        self.sampled_rows = [
+            chosen_tests(stream, benchmark.eval_examples, seed)
             for stream, seed in zip(streams, seeds, strict=True)
         ]
         self.rows = []
         for task in range(len(streams[0].tasks)):
-            of_task = [places[task] for places in self.places]
+            of_task = [places[task] for places in self.sampled_rows]
             self.rows.append(_chunks(streams, of_task))
-        self.ways: list[list[Watched]] = [[] for _ in streams]
+        self.histories: list[list[Evaluation]] = [[] for _ in streams]
         # Evaluations within the task: its steps so far, and the counts of each replicate.
-        self.amid: list[tuple[int, list[list[int]]]] = []
+        self.mid_task: list[tuple[int, list[list[int]]]] = []
         self.training = 0
         self.step = 0
 
@@ -68,25 +68,25 @@ class Watcher:
         self.step += steps
         if self.step % self.every == 0:
             with self.clocks("watch"):
-                self.amid.append((self.step, self._counts()))
+                self.mid_task.append((self.step, self._counts()))
 
     def _counts(self) -> list[list[int]]:
         """Correct predictions of each replicate on the tasks so far."""
         evaluated = self.rows[: self.training + 1]
-        hits = [self.backend.evaluate(rows).hit for rows in evaluated]
+        hits = [self.backend.evaluate(rows).correct for rows in evaluated]
         tasks = len(self.rows)
         # A list for each replicate, with a count for each task.
-        counts: list[list[int]] = [[] for _ in self.ways]
+        counts: list[list[int]] = [[] for _ in self.histories]
         for task, (hit, rows) in enumerate(zip(hits, evaluated, strict=True)):
             for i, of_replicate in enumerate(counts):
-                by_task = correct(hit[i], rows[:, i], tasks)
+                by_task = correct_per_task(hit[i], rows[:, i], tasks)
                 of_replicate.append(by_task[task])
         return counts
 
     def end_task(
         self,
         number: int,
-        found: Hits,
+        found: Predictions,
         steps: Int64[np.ndarray, " replicate"],
     ) -> None:
         """Count correct predictions at the end of a task, on the tasks so far and the next one.
@@ -100,27 +100,27 @@ class Watcher:
         if not self.every:
             return
         with self.clocks("watch"):
-            for i, way in enumerate(self.ways):
+            for i, way in enumerate(self.histories):
                 before = way[-1].step if way else 0
                 # A batch takes as many steps as its longest replicate does; the rest is padding.
-                within = [(step, counts[i]) for step, counts in self.amid if step < steps[i]]
-                way += [Watched(number, before + step, right) for step, right in within]
-                places = self.places[i][: number + 2]
-                right = [int(found.hit[i, place].sum()) for place in places]
+                within = [(step, counts[i]) for step, counts in self.mid_task if step < steps[i]]
+                way += [Evaluation(number, before + step, right) for step, right in within]
+                places = self.sampled_rows[i][: number + 2]
+                right = [int(found.correct[i, place].sum()) for place in places]
                 # The evaluation before the first task counts as one of that task.
                 task = max(number, 0)
-                way.append(Watched(task, before + int(steps[i]), right))
-        self.amid = []
+                way.append(Evaluation(task, before + int(steps[i]), right))
+        self.mid_task = []
         self.step = 0
         self.training = number + 1
 
-    def course(self, replicate: int) -> Course | None:
+    def online_accuracy(self, replicate: int) -> OnlineAccuracy | None:
         """The evaluations of one replicate; None if the benchmark does not ask for them."""
         if not self.every:
             return None
-        task, step, right = zip(*self.ways[replicate], strict=True)
-        tests = [len(place) for place in self.places[replicate]]
-        return Course(tests, list(task), list(step), list(right))
+        task, step, right = zip(*self.histories[replicate], strict=True)
+        tests = [len(place) for place in self.sampled_rows[replicate]]
+        return OnlineAccuracy(tests, list(task), list(step), list(right))
 
 
 def _chunks(
@@ -130,4 +130,4 @@ def _chunks(
     """Some test examples of each replicate, in chunks of one size."""
     rows = [test_rows(stream)[place] for stream, place in zip(streams, places, strict=True)]
     size = min(CHUNK, len(rows[0]))
-    return together([chunks(chosen, size) for chosen in rows])
+    return stack_replicates([chunks(chosen, size) for chosen in rows])

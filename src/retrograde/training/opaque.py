@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.learner import Experience, Learner, Terms
+from retrograde.interface.learner import Experience, Learner, StreamInfo
 from retrograde.losses import cross_entropies, mean
 from retrograde.models.build import build
 from retrograde.models.checks import agree, check_rows_apart
@@ -23,12 +23,12 @@ from retrograde.parts.author_code import located
 from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.schedule import Rows, Schedule, test_chunks, train_rows
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Hits, Used
+from retrograde.training.backend import Predictions, TaskCost
 from retrograde.training.boundary import check_scores
 from retrograde.training.replicas import spread
 
 
-class Opaque:
+class OpaqueReplica:
     """One replicate of a `Learner`.
 
     It gets the same examples in the same order as a pure strategy without a memory.
@@ -51,16 +51,16 @@ class Opaque:
         self.device = device
         self.learner = copy.deepcopy(learner)
         self._build_model()
-        terms = Terms(
+        terms = StreamInfo(
             benchmark.scenario,
             stream.units,
             benchmark.epochs,
-            benchmark.batch,
+            benchmark.batch_size,
             benchmark.optimizer,
             benchmark.weighting,
         )
-        self.learner.agree(terms)
-        self.learner.begin(self.model)
+        self.learner.receive(terms)
+        self.learner.setup(self.model)
         self.test_rows = test_chunks([stream])
         self.schedule = Schedule()
         # True if the next evaluation first checks that examples are predicted independently.
@@ -107,7 +107,7 @@ class Opaque:
         self,
         number: int,
         progress: Callable[[int], None],
-    ) -> Used:
+    ) -> TaskCost:
         """Learn one task; the last batch of an epoch may be smaller.
 
         Args:
@@ -130,9 +130,9 @@ class Opaque:
         new = int(rows[..., 3].sum())
         # Examples of the learner's steps beyond those of the schedule are replayed ones.
         replayed = max(0, sum(taken) - new)
-        return Used(
+        return TaskCost(
             steps=np.array([len(taken)]),
-            new=np.array([new]),
+            incoming=np.array([new]),
             replayed=np.array([replayed]),
         )
 
@@ -158,7 +158,7 @@ class Opaque:
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
         return Experience(x, labels, number, batches)
 
-    def evaluate(self, chunks: Rows) -> Hits:
+    def evaluate(self, chunks: Rows) -> Predictions:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
@@ -167,10 +167,10 @@ class Opaque:
             parts = [self._predict(rows[0]) for rows in chunks]
         fields = zip(*parts, strict=True)
         hit, told, sound = (np.concatenate(chunks) for chunks in fields)
-        return Hits(
-            hit=hit[None],
-            told=told[None],
-            sound=np.array([sound.all()]),
+        return Predictions(
+            correct=hit[None],
+            correct_given_task=told[None],
+            finite=np.array([sound.all()]),
         )
 
     def check_predictions(self) -> None:

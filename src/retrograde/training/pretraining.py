@@ -9,22 +9,22 @@ from torch import Tensor
 
 from retrograde.errors import UserError
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Strategy, prepares
-from retrograde.streams.pretraining import lesson_rows
+from retrograde.interface.strategy import Strategy, pretrains
+from retrograde.streams.pretraining import pretraining_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, tried
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.compiling import Compile, compile_step, compile_or_reason
+from retrograde.training.stream_replicas import StreamReplicas
 
 
-def lessons(strategy: Strategy, stream: Stream) -> int:
+def pretraining_steps(strategy: Strategy, stream: Stream) -> int:
     """Number of pretraining steps (lessons) before the stream."""
-    if prepares(strategy) and stream.preparation:
-        return stream.preparation.lessons
+    if pretrains(strategy) and stream.pretraining:
+        return stream.pretraining.steps
     return 0
 
 
-def check_preparation(backend: Vectorised) -> None:
+def check_pretraining(backend: StreamReplicas) -> None:
     """Check that the strategy can be pretrained, if it defines pretraining.
 
     Raises:
@@ -33,9 +33,9 @@ def check_preparation(backend: Vectorised) -> None:
     """
     strategy = backend.strategy
     benchmark = backend.benchmark
-    if not prepares(strategy):
+    if not pretrains(strategy):
         return
-    if any(stream.preparation is None for stream in backend.streams):
+    if any(stream.pretraining is None for stream in backend.streams):
         raise UserError(
             f"{type(strategy).__name__} learns from other classes before the stream begins, and "
             f"{type(benchmark).__name__} has none to give. "
@@ -47,13 +47,13 @@ def check_preparation(backend: Vectorised) -> None:
             f"model={benchmark.model} keeps running statistics. "
             "Choose one without batch normalisation, such as plainconv-32."
         )
-    _check_lessons(backend.streams)
-    backend.try_lesson(next(given(backend)))
+    _check_episodes(backend.streams)
+    backend.try_pretraining(next(episodes(backend)))
 
 
-def _check_lessons(streams: list[Stream]) -> None:
+def _check_episodes(streams: list[Stream]) -> None:
     for stream in streams:
-        offer = stream.preparation
+        offer = stream.pretraining
         if offer is None:
             continue
         _, sizes = np.unique(offer.examples.y, return_counts=True)
@@ -67,8 +67,8 @@ def _check_lessons(streams: list[Stream]) -> None:
             )
 
 
-def prepare(
-    backend: Vectorised,
+def pretrain(
+    backend: StreamReplicas,
     clocks: Clocks,
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
@@ -87,60 +87,60 @@ def prepare(
     Raises:
         UserError: As `check_preparation` does.
     """
-    if not prepares(backend.strategy):
+    if not pretrains(backend.strategy):
         return None
-    check_preparation(backend)
+    check_pretraining(backend)
     with clocks("ready"):
-        step, note = lesson_step(backend, mode)
+        step, note = pretraining_step(backend, mode)
     # The right clock is known only now, since compiling may have failed.
     clocks.rename("ready", "warm_up" if mode == "off" or note else "compile")
     with clocks("prepare"):
-        for rows in given(backend):
+        for rows in episodes(backend):
             backend.state = step(backend.state, backend.buffers, rows, backend.train_x)
             progress(1)
-        backend.begin_all()
+        backend.end_pretraining()
     return note
 
 
-def lesson_step(
-    backend: Vectorised,
+def pretraining_step(
+    backend: StreamReplicas,
     mode: Compile,
 ) -> tuple[Callable[..., State], str | None]:
     """The pretraining step, compiled unless that is off, and why compiling failed, if it did."""
-    step = backend.prepare_all
+    step = backend.pretrain_all
 
     def twice(step: Callable[..., State]) -> State:
-        rows = next(given(backend))
+        rows = next(episodes(backend))
         first = step(backend.state, backend.buffers, rows, backend.train_x)
         return step(first, backend.buffers, rows, backend.train_x)
 
     def compile_() -> None:
         nonlocal step
-        step = compile_step(backend, Vectorised.prepare_all, twice)
+        step = compile_step(backend, StreamReplicas.pretrain_all, twice)
 
-    note = tried(mode, compile_)
+    note = compile_or_reason(mode, compile_)
     return step, note
 
 
-def seconds_a_lesson(
-    backend: Vectorised,
+def seconds_per_pretraining_step(
+    backend: StreamReplicas,
     step: Callable[..., State],
     clocks: Clocks,
 ) -> float:
     """Median seconds of a pretraining step; the timed steps change no state."""
     calls = (
         partial(step, backend.state, backend.buffers, rows, backend.train_x)
-        for rows in given(backend)
+        for rows in episodes(backend)
     )
     return clocks.each(calls)
 
 
-def given(backend: Vectorised) -> Iterator[tuple[Tensor, ...]]:
+def episodes(backend: StreamReplicas) -> Iterator[tuple[Tensor, ...]]:
     """The rows of every lesson in order, stacked over replicates: trajectory, query, rehearsed."""
     of_replicates = [
-        lesson_rows(stream.preparation, seed)
+        pretraining_rows(stream.pretraining, seed)
         for stream, seed in zip(backend.streams, backend.seeds, strict=True)
-        if stream.preparation
+        if stream.pretraining
     ]
     for lesson in zip(*of_replicates, strict=True):
         stacked = [np.stack(part) for part in zip(*lesson, strict=True)]

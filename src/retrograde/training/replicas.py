@@ -48,13 +48,13 @@ class CountedNet(Net):
         self.tally["backward"] += len(batch.x)
         return super().grad(params, batch, constant)
 
-    def grad_with(
+    def grad_and_aux(
         self,
         loss: Callable[[Params], tuple[Tensor, Any]],
         params: Params,
     ) -> tuple[Params, Any]:
         before = self.tally["forward"]
-        found = super().grad_with(loss, params)
+        found = super().grad_and_aux(loss, params)
         self.tally["backward"] += self.tally["forward"] - before
         return found
 
@@ -68,10 +68,10 @@ class CountedNet(Net):
         self.tally["backward"] += len(batch.x)
         return super().grad_of(params, batch, moving, constant)
 
-    def grads(self, params: Params, batches: Batch) -> Params:
+    def grad_each(self, params: Params, batches: Batch) -> Params:
         # Under `vmap` one batch is counted, whatever their number.
         of_one = replace(self, tally=Counter())
-        found = super(CountedNet, of_one).grads(params, batches)
+        found = super(CountedNet, of_one).grad_each(params, batches)
         batch_count = len(batches.x)
         self.tally.update({name: rows * batch_count for name, rows in of_one.tally.items()})
         return found
@@ -83,7 +83,7 @@ def counted(net: Net) -> CountedNet:
     return CountedNet(**values)
 
 
-class Replicas(NamedTuple):
+class StackedModel(NamedTuple):
     """One model for each seed.
 
     Attributes:
@@ -106,7 +106,7 @@ def replicated(
     seeds: list[int],
     device: torch.device,
     rows_apart: bool = False,
-) -> Replicas:
+) -> StackedModel:
     """Build a model for each seed.
 
     Args:
@@ -134,7 +134,7 @@ def replicated(
     # Frozen parameters have no optimiser slots, and no gradient is taken for them.
     buffers |= {name: params.pop(name).detach() for name in _frozen(modules[0])}
     trainable = {name: value.detach() for name, value in params.items()}
-    return Replicas(modules[0], trainable, buffers, refresh)
+    return StackedModel(modules[0], trainable, buffers, refresh)
 
 
 def _frozen(module: nn.Module) -> set[str]:

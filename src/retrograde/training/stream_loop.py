@@ -10,27 +10,27 @@ from jaxtyping import Int64
 from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
-from retrograde.interface.strategy import Strategy, prepares
+from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.parts.author_code import described
 from retrograde.randomness import seeded, torch_seed
-from retrograde.streams.memory import Exemplars, Memory
+from retrograde.streams.memory import ExemplarMemory, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Hits, Outcome, correct
+from retrograde.training.backend import Backend, Predictions, Outcome, correct_per_task
 from retrograde.training.boundary import check_kind
-from retrograde.training.clocks import Clocks, Pace
+from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiling import Compile
-from retrograde.training.gradient_prober import Prober
-from retrograde.training.online_evaluation import Watcher
-from retrograde.training.opaque import Opaque
+from retrograde.training.gradient_prober import GradientProber
+from retrograde.training.online_evaluation import OnlineEvaluator
+from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import (
-    check_preparation,
-    lesson_step,
-    lessons,
-    prepare,
-    seconds_a_lesson,
+    check_pretraining,
+    pretraining_step,
+    pretraining_steps,
+    pretrain,
+    seconds_per_pretraining_step,
 )
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 
 def train(
@@ -63,8 +63,8 @@ def train(
             for stream, seed in zip(streams, seeds, strict=True)
         ]
     clocks = Clocks(device)
-    backend = Vectorised(benchmark, strategy, streams, seeds, device)
-    unprepared = prepare(backend, clocks, mode, progress)
+    backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
+    unprepared = pretrain(backend, clocks, mode, progress)
     with clocks("ready"):
         note = backend.warm_up(mode)
     clocks.rename("ready", "compile" if backend.compiled else "warm_up")
@@ -78,7 +78,7 @@ def pace(
     seeds: list[int],
     device: torch.device,
     mode: Compile,
-) -> Pace:
+) -> Throughput:
     """Expected seconds of training replicates of one cell, from a few timed steps.
 
     Pretraining is included; the ends of tasks and evaluation are not.
@@ -87,18 +87,18 @@ def pace(
     note = None
     before = 0.0
     with clocks("ready"):
-        backend = Vectorised(benchmark, strategy, streams, seeds, device)
-    if prepares(strategy):
+        backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
+    if pretrains(strategy):
         with clocks("ready"):
-            step, note = lesson_step(backend, mode)
-        before = seconds_a_lesson(backend, step, clocks)
-        backend.begin_all()
+            step, note = pretraining_step(backend, mode)
+        before = seconds_per_pretraining_step(backend, step, clocks)
+        backend.end_pretraining()
     with clocks("ready"):
         note = backend.warm_up(mode) or note
     along = backend.seconds_a_step(clocks)
-    pretraining = before * lessons(strategy, streams[0])
+    pretraining = before * pretraining_steps(strategy, streams[0])
     stream = along * total_steps(benchmark, strategy, streams)
-    return Pace(clocks.seconds["ready"], before + along, pretraining + stream, note)
+    return Throughput(clocks.seconds["ready"], before + along, pretraining + stream, note)
 
 
 def _train_opaque(
@@ -111,7 +111,7 @@ def _train_opaque(
 ) -> Outcome:
     # A learner may draw from the global generators, so its replicate seeds them.
     with seeded(torch_seed(seed, "opaque")):
-        backend = Opaque(benchmark, learner, stream, seed, device)
+        backend = OpaqueReplica(benchmark, learner, stream, seed, device)
         clocks = Clocks(device)
         (outcome,) = _run(backend, [stream], [seed], clocks, progress, None)
         return outcome
@@ -136,16 +136,16 @@ class _Tests:
         self.told: list[list[list[int]]] = [[] for _ in range(replicates)]
         self.sound = np.ones(replicates, dtype=bool)
 
-    def add(self, found: Hits) -> None:
+    def add(self, found: Predictions) -> None:
         """Count the correct predictions of one evaluation."""
-        self.sound &= found.sound
+        self.sound &= found.finite
         for i in np.flatnonzero(self.sound):
             rows = self.rows[:, i]
-            hits = correct(found.hit[i], rows, self.tasks)
+            hits = correct_per_task(found.correct[i], rows, self.tasks)
             self.hits[i].append(hits)
             # In the other scenarios the task changes nothing, or is given anyway.
             if self.by_class:
-                told = correct(found.told[i], rows, self.tasks)
+                told = correct_per_task(found.correct_given_task[i], rows, self.tasks)
                 self.told[i].append(told)
 
     def fault(self, replicate: int) -> str:
@@ -163,8 +163,8 @@ def _run(
 ) -> list[Outcome]:
     replicates = len(streams)
     tasks = len(streams[0].tasks)
-    prober = Prober(backend, streams, seeds, clocks)
-    watcher = Watcher(backend, streams, seeds, clocks)
+    prober = GradientProber(backend, streams, seeds, clocks)
+    watcher = OnlineEvaluator(backend, streams, seeds, clocks)
     tests = _Tests(backend, replicates, tasks)
 
     def advance(steps: int) -> None:
@@ -193,8 +193,8 @@ def _outcome(
     replicate: int,
     shared: dict[str, Any],
     tests: _Tests,
-    prober: Prober,
-    watcher: Watcher,
+    prober: GradientProber,
+    watcher: OnlineEvaluator,
 ) -> Outcome:
     fault = tests.fault(replicate)
     # Numbers of a replicate that diverged are not kept, nor gradients that were not finite.
@@ -203,10 +203,10 @@ def _outcome(
         fault,
         **shared,
         correct=tests.hits[replicate],
-        correct_told=tests.told[replicate],
+        correct_given_task=tests.told[replicate],
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
-        course=None if fault else watcher.course(replicate),
+        online_accuracy=None if fault else watcher.online_accuracy(replicate),
     )
 
 
@@ -310,7 +310,7 @@ def task_steps(
     capacity = 0
     if isinstance(strategy, Strategy):
         schedule = strategy.schedule()
-        memory = strategy.remember()
+        memory = strategy.memory()
         capacity = memory.size if memory else 0
     steps = []
     for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
@@ -341,7 +341,7 @@ def expected_steps(
     stream: Stream,
 ) -> int:
     """Number of steps that `progress` counts for one replicate, pretraining included."""
-    before = lessons(strategy, stream) if isinstance(strategy, Strategy) else 0
+    before = pretraining_steps(strategy, stream) if isinstance(strategy, Strategy) else 0
     return before + total_steps(benchmark, strategy, [stream])
 
 
@@ -361,11 +361,11 @@ def check(
     _check_weighting(benchmark, strategy)
     if isinstance(strategy, Learner):
         with seeded(torch_seed(0, "opaque")):
-            Opaque(benchmark, strategy, stream, 0, device).check_predictions()
+            OpaqueReplica(benchmark, strategy, stream, 0, device).check_predictions()
         return
     _check_memory(strategy, stream)
     try:
-        _check_hooks(Vectorised(benchmark, strategy, [stream], [0], device))
+        _check_hooks(StreamReplicas(benchmark, strategy, [stream], [0], device))
     except ValueError as error:
         if _ONE_ROW not in str(error):
             raise
@@ -387,7 +387,7 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
             f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
             f"the benchmark has scenario={benchmark.scenario}."
         )
-    if benchmark.probe == 1:
+    if benchmark.probe_examples == 1:
         raise UserError(
             "Gradients are compared between two halves of the probe examples; probe=1 has one. "
             "Give 0, or 2 and more."
@@ -396,7 +396,7 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
 
 def _check_memory(strategy: Strategy, stream: Stream) -> None:
     """Raise `UserError` if the schedule or the memory is none, or does not fit the stream."""
-    memory = strategy.remember()
+    memory = strategy.memory()
     check_kind(strategy, "schedule", strategy.schedule(), Schedule)
     check_kind(strategy, "remember", memory, Memory, none=True)
     if memory:
@@ -404,18 +404,18 @@ def _check_memory(strategy: Strategy, stream: Stream) -> None:
     _check_mixed(strategy, memory)
 
 
-def _check_hooks(backend: Vectorised) -> None:
+def _check_hooks(backend: StreamReplicas) -> None:
     """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
-    check_preparation(backend)
-    if prepares(backend.strategy):
-        backend.begin_all()
+    check_pretraining(backend)
+    if pretrains(backend.strategy):
+        backend.end_pretraining()
     backend.warm_up("off")
     backend.try_prediction()
 
 
 def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
     """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
-    if benchmark.weighting == "tasks" and strategy.weighs() == "refuses":
+    if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refuses":
         raise UserError(
             "weighting=tasks weighs losses on arrivals and on past examples 1 to t - 1 at task t; "
             f"{type(strategy).__name__} has no such losses or does not weigh them so. "
@@ -429,7 +429,7 @@ def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
     if strategy.schedule().examples != "arrivals and memory":
         return
     # A memory that is filled during a task would offer its examples twice.
-    filled_late = isinstance(memory, Exemplars) or (memory is not None and memory.late)
+    filled_late = isinstance(memory, ExemplarMemory) or (memory is not None and memory.at_task_end)
     if not filled_late:
         raise UserError(
             "Arrivals are mixed with a memory that is filled when a task ends; "

@@ -16,18 +16,18 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import Arrival, Finished, Lesson, Strategy, shared
+from retrograde.interface.strategy import StepData, TaskEnd, PretrainingEpisode, Strategy, share_weight
 from retrograde.models.checks import untracked
 from retrograde.models.head import headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
-from retrograde.streams.memory import Exemplars, Held
-from retrograde.streams.schedule import Rows, all_rows, held_rows, test_chunks, together, train_rows
+from retrograde.streams.memory import ExemplarMemory, MemoryState
+from retrograde.streams.schedule import Rows, all_rows, held_rows, test_chunks, stack_replicates, train_rows
 from retrograde.streams.stream import Stream
 from retrograde.training import boundary
-from retrograde.training.backend import Hits, Used
+from retrograde.training.backend import Predictions, TaskCost
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, form, separate, tried
+from retrograde.training.compiling import Compile, compile_step, signature, unaliased, compile_or_reason
 from retrograde.training.replicas import counted, finite, replicated, spread
 
 _Step = Callable[..., tuple[State, Params]]
@@ -36,7 +36,7 @@ _AXES = (0, 0, 0, 0, None)
 """Axes of `vmap` over state, buffers, rows, tables and a pool, which all replicates share."""
 
 
-class Vectorised:
+class StreamReplicas:
     """Replicates of one cell that learn their streams side by side.
 
     Their states are stacked, and hooks of the strategy run under `vmap`. All replicates take as
@@ -59,18 +59,18 @@ class Vectorised:
         self.seeds = seeds
         self.device = device
         self.schedule = strategy.schedule()
-        self.memory = strategy.remember()
+        self.memory = strategy.memory()
         tasks = len(streams[0].tasks)
         self.batch, _ = self.schedule.pace(benchmark, tasks)
         data = streams[0].data
         self.shape = data.shape
         self.scale = data.scale
-        self.train_x = self._pool(data.x_train)
-        self.test_x = self._pool(data.x_test)
+        self.train_x = self._dataset_rows(data.x_train)
+        self.test_x = self._dataset_rows(data.x_test)
         # Tensors that differ between replicates, other than state.
-        self.tables = self._tables()
+        self.per_replicate = self._tables()
         self._build_net()
-        self.held: list[Held | None] = [None for _ in seeds]
+        self.held: list[MemoryState | None] = [None for _ in seeds]
         if self.memory:
             self.held = [self.memory.empty() for _ in seeds]
         self.ragged = self._ragged()
@@ -80,7 +80,7 @@ class Vectorised:
         # Incoming examples of each replicate so far.
         self.arrived = np.zeros(len(seeds), np.int64)
 
-    def _pool(self, x: np.ndarray) -> Tensor:
+    def _dataset_rows(self, x: np.ndarray) -> Tensor:
         """All examples as rows of stored values, with a black pixel at the end."""
         flat = x.reshape(len(x), -1)
         padded = np.pad(flat, ((0, 0), (0, 1)))
@@ -143,11 +143,11 @@ class Vectorised:
             outputs=outputs,
             tasks=len(self.streams[0].tasks),
         )
-        self.eval_net = self.net.evaluating()
+        self.eval_net = self.net.in_eval_mode()
         # Running statistics follow on a net of the module as it was built.
         self.following = self.net, replace(self.net, module=replicas.module)
-        initial = vmap(self._initial)(replicas.params, self.buffers, self.tables)
-        self.state = separate(initial)
+        initial = vmap(self._initial)(replicas.params, self.buffers, self.per_replicate)
+        self.state = unaliased(initial)
         self.initial = self.state, self.buffers
 
     def _initial(
@@ -220,7 +220,7 @@ class Vectorised:
 
     def _given(
         self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
-    ) -> tuple[Net, Arrival]:
+    ) -> tuple[Net, StepData]:
         """The net of one replicate, and the incoming and replayed examples of one step."""
         together = self._batch(rows, tables, pool)
         new = together.at(slice(self.batch))
@@ -232,10 +232,10 @@ class Vectorised:
             now = 1 / (1 + new.task.max())
             past = 1 - now
             share = now
-            together = together._replace(weight=shared(new.weight, old.weight, now))
+            together = together._replace(weight=share_weight(new.weight, old.weight, now))
         written = rows[: self.batch, 4]
         drawn = rows[self.batch :, 4]
-        arrival = Arrival(new, old, together, written, drawn, now, past, share)
+        arrival = StepData(new, old, together, written, drawn, now, past, share)
         return self._net(self.net, buffers, tables), arrival
 
     def _settled(
@@ -243,7 +243,7 @@ class Vectorised:
         state: State,
         after: State,
         buffers: Params,
-        arrival: Arrival,
+        arrival: StepData,
         tables: Params,
     ) -> tuple[State, Params]:
         """The state and the buffers after a step; unchanged if all of its rows are padding."""
@@ -251,7 +251,7 @@ class Vectorised:
         if not self.ragged:
             return after, fresh
         # Under `vmap` a step cannot be left out for some replicates, so it is undone.
-        real = arrival.new.weight.sum() > 0
+        real = arrival.incoming.weight.sum() > 0
         kept: tuple[State, Params] = pytree.tree_map(
             lambda now, before: torch.where(real, now, before), (after, fresh), (state, buffers)
         )
@@ -261,14 +261,14 @@ class Vectorised:
         self,
         state: State,
         buffers: Params,
-        arrival: Arrival,
+        arrival: StepData,
         tables: Params,
     ) -> Params:
         """The buffers after a pass over the examples of a step; the pass is not counted."""
         # The strategy sees the net of its steps; the other one keeps running statistics.
         plain, tracking = (self._net(net, buffers, tables) for net in self.following)
         batch = self.strategy.trained_on(plain, state, arrival)
-        return tracking.refreshed(state.params, batch.x)
+        return tracking.refreshed_buffers(state.params, batch.x)
 
     def step_all(
         self,
@@ -323,7 +323,7 @@ class Vectorised:
         Raises:
             UserError: If the step gives no state of the same form, or changes its inputs.
         """
-        inputs = (self.state, self.buffers, rows, self.tables, self.train_x)
+        inputs = (self.state, self.buffers, rows, self.per_replicate, self.train_x)
         _, marks = vmap(self._tried_step, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "step", marks)
 
@@ -341,7 +341,7 @@ class Vectorised:
         marks = boundary.changed(given, before)
         boundary.check_unchanged(self.strategy, "predict", marks)
 
-    def prepare_all(
+    def pretrain_all(
         self,
         state: State,
         buffers: Params,
@@ -364,7 +364,7 @@ class Vectorised:
             pool: Tensor,
         ) -> State:
             net = replace(self.net, buffers=buffers)
-            return self.strategy.prepare(net, state, self._lesson(rows, pool))
+            return self.strategy.pretrain_step(net, state, self._pretraining_episode(rows, pool))
 
         return vmap(prepare, in_dims=(0, 0, 0, None))(
             state,
@@ -373,21 +373,21 @@ class Vectorised:
             pool,
         )
 
-    def _lesson(
+    def _pretraining_episode(
         self,
         rows: tuple[Tensor, ...],
         pool: Tensor,
-    ) -> Lesson:
+    ) -> PretrainingEpisode:
         # Without tables, since pretraining examples are those of no task.
-        return Lesson(*(self._batch(part, {}, pool) for part in rows))
+        return PretrainingEpisode(*(self._batch(part, {}, pool) for part in rows))
 
-    def try_lesson(self, rows: tuple[Tensor, ...]) -> None:
+    def try_pretraining(self, rows: tuple[Tensor, ...]) -> None:
         """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
         inputs = (self.state, self.buffers, rows, self.train_x)
-        marks = vmap(self._tried_lesson, in_dims=(0, 0, 0, None))(*inputs)
+        marks = vmap(self._tried_pretraining, in_dims=(0, 0, 0, None))(*inputs)
         boundary.check_unchanged(self.strategy, "prepare", marks)
 
-    def _tried_lesson(
+    def _tried_pretraining(
         self,
         state: State,
         buffers: Params,
@@ -395,15 +395,15 @@ class Vectorised:
         pool: Tensor,
     ) -> dict[str, Tensor]:
         """Take one pretraining step, check its result, and mark the inputs that it changed."""
-        lesson = self._lesson(rows, pool)
+        lesson = self._pretraining_episode(rows, pool)
         given = {"state": state, "lesson": lesson, "net.buffers": buffers}
         before = boundary.copied(given)
         net = replace(self.net, buffers=buffers)
-        after = self.strategy.prepare(net, state, lesson)
+        after = self.strategy.pretrain_step(net, state, lesson)
         boundary.check_state(self.strategy, "prepare", after, state)
         return boundary.changed(given, before)
 
-    def begin_all(self) -> None:
+    def end_pretraining(self) -> None:
         """End the pretraining of all replicates."""
 
         def begin(
@@ -412,13 +412,13 @@ class Vectorised:
             tables: Params,
         ) -> State:
             net = self._net(self.net, buffers, tables)
-            begun = self.strategy.begin(net, state)
+            begun = self.strategy.after_pretraining(net, state)
             boundary.check_kind(self.strategy, "begin", begun, State)
             return begun
 
         (key,) = self._keys("begin", 0, 1)
-        begun = vmap(begin)(self.state, self.buffers, self.tables | key)
-        self.state = separate(begun)
+        begun = vmap(begin)(self.state, self.buffers, self.per_replicate | key)
+        self.state = unaliased(begun)
         self.initial = self.state, self.buffers
 
     def rows(self, number: int) -> Rows:
@@ -438,7 +438,7 @@ class Vectorised:
                 self.seeds[i],
             )
             rows.append(of_replicate)
-        return together(rows)
+        return stack_replicates(rows)
 
     def warm_up(self, mode: Compile) -> str | None:
         """Take one step without keeping it, count its passes, and compile unless that is off.
@@ -450,11 +450,11 @@ class Vectorised:
         shape = (len(self.seeds), width, 5)
         rows = torch.zeros(shape, dtype=torch.long, device=self.device)
         # Real examples of the first task, with one of its classes as label.
-        first_units = self.tables["units"][:, 0]
+        first_units = self.per_replicate["units"][:, 0]
         rows[..., 2] = first_units.long().argmax(-1, keepdim=True)
         rows[..., 3] = 1
         self._count(rows)
-        return tried(mode, lambda: self._compile(rows))
+        return compile_or_reason(mode, lambda: self._compile(rows))
 
     def _count(self, rows: Tensor) -> None:
         # The counts are those of one replicate, since `vmap` calls a step once.
@@ -468,13 +468,13 @@ class Vectorised:
         self.tally = dict(counting.tally)
 
     def _compile(self, rows: Tensor) -> None:
-        inputs = (rows, self.tables, self.train_x)
+        inputs = (rows, self.per_replicate, self.train_x)
 
         def twice(step: _Step) -> tuple[State, Params]:
             state, buffers = step(self.state, self.buffers, *inputs)
             return step(state, buffers, *inputs)
 
-        self._graph = compile_step(self, Vectorised.step_all, twice)
+        self._graph = compile_step(self, StreamReplicas.step_all, twice)
 
     @property
     def keeps_statistics(self) -> bool:
@@ -500,14 +500,14 @@ class Vectorised:
             self.schedule,
             self.shape,
             self.batch,
-            form((self.tables, self.train_x)),
+            signature((self.per_replicate, self.train_x)),
         )
 
     def learn(
         self,
         number: int,
         progress: Callable[[int], None],
-    ) -> Used:
+    ) -> TaskCost:
         """Learn one task.
 
         Args:
@@ -516,7 +516,7 @@ class Vectorised:
         """
         rows = self.rows(number)
         # A fresh schedule starts every task from the initial state.
-        if self.schedule.fresh:
+        if self.schedule.reinitialise:
             self.state, self.buffers = self.initial
         for step in self._steps(rows, number):
             self.state, self.buffers = step(self.state, self.buffers)
@@ -524,7 +524,7 @@ class Vectorised:
         self._end_task(number)
         return self._used(rows)
 
-    def _used(self, rows: Rows) -> Used:
+    def _used(self, rows: Rows) -> TaskCost:
         """Steps and examples of a task, with those that the strategy replays from its own state."""
         weight = rows[..., 3]
         incoming, replayed = np.split(weight, [self.batch], axis=2)
@@ -539,7 +539,7 @@ class Vectorised:
         new = arrivals.sum(0)
         self.arrived = self.arrived + new
         from_memory = replayed.sum((0, 2))
-        return Used(real.sum(0), new, from_memory + own.sum(1))
+        return TaskCost(real.sum(0), new, from_memory + own.sum(1))
 
     def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         own = self.strategy.own_replay(before)
@@ -560,7 +560,7 @@ class Vectorised:
     def _advance(
         self, rows: Tensor, key: Params, state: State, buffers: Params
     ) -> tuple[State, Params]:
-        return self._step(state, buffers, rows, self.tables | key, self.train_x)
+        return self._step(state, buffers, rows, self.per_replicate | key, self.train_x)
 
     def seconds_a_step(self, clocks: Clocks) -> float:
         """Median seconds of a step of the first task; the timed steps change no state."""
@@ -569,7 +569,7 @@ class Vectorised:
         return clocks.each(partial(step, self.state, self.buffers) for step in steps)
 
     def _end_task(self, number: int) -> None:
-        if isinstance(self.memory, Exemplars):
+        if isinstance(self.memory, ExemplarMemory):
             self._choose(self.memory, number)
         # Without a hook its inputs, all examples of the task, need not be gathered.
         if type(self.strategy).end_task is Strategy.end_task:
@@ -579,12 +579,12 @@ class Vectorised:
         if memories:
             rows.append(self._stacked(memories))
         (key,) = self._keys("end", number, 1)
-        inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
+        inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
         # Verifying takes a copy of all inputs, and one task is enough to find a fault.
         end = partial(self._ended, number == 0)
         after, marks = vmap(end, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "end_task", marks)
-        self.state = separate(after)
+        self.state = unaliased(after)
 
     def _ended(
         self,
@@ -607,7 +607,7 @@ class Vectorised:
         """
         examples, *memory = (self._batch(part, tables, pool) for part in rows)
         slot = rows[0][:, 4]
-        finished = Finished(examples, slot, memory[0] if memory else None)
+        finished = TaskEnd(examples, slot, memory[0] if memory else None)
         given = {"state": state, "net.buffers": buffers}
         before = boundary.copied(given) if verify else {}
         net = self._net(self.net, buffers, tables)
@@ -616,7 +616,7 @@ class Vectorised:
         boundary.check_state(self.strategy, "end_task", after, state)
         return after, boundary.changed(given, before) if before else {}
 
-    def _choose(self, memory: Exemplars, number: int) -> None:
+    def _choose(self, memory: ExemplarMemory, number: int) -> None:
         """Fill a memory of exemplars with the examples of a task that the strategy ranks first."""
         rows = self._finished(number)
         held = [of_replicate for of_replicate in self.held if of_replicate]
@@ -630,7 +630,7 @@ class Vectorised:
         share = max(memory.share(*pair) for pair in zip(held, offered, strict=True))
         ranks = self._ranks(rows, number, share)
         self.held = [
-            memory.choose(before, examples, of_replicate[unpadded])
+            memory.store_ranked(before, examples, of_replicate[unpadded])
             for before, examples, of_replicate, unpadded in zip(
                 held, offered, ranks, real, strict=True
             )
@@ -653,12 +653,12 @@ class Vectorised:
         ) -> Tensor:
             net = self._net(self.net, buffers, tables)
             examples = self._batch(rows, tables, pool)
-            ranks = self.strategy.choose(net, state, examples, share)
+            ranks = self.strategy.rank_exemplars(net, state, examples, share)
             boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
             return ranks
 
         (key,) = self._keys("choose", number, 1)
-        inputs = (self.state, self.buffers, rows, self.tables | key, self.train_x)
+        inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
         ranks: Tensor = vmap(rank, in_dims=_AXES)(*inputs)
         return np.asarray(ranks.cpu().numpy())
 
@@ -668,10 +668,10 @@ class Vectorised:
         return self._stacked([all_rows(stream, number, held) for stream, held in pairs])
 
     def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
-        by_replicate = together(rows).swapaxes(0, 1)
+        by_replicate = stack_replicates(rows).swapaxes(0, 1)
         return torch.from_numpy(np.ascontiguousarray(by_replicate)).to(self.device)
 
-    def evaluate(self, chunks: Rows) -> Hits:
+    def evaluate(self, chunks: Rows) -> Predictions:
         """See `Backend.evaluate`; predicting is pure."""
         shape = chunks.shape[:3]
         hit = torch.empty(shape, dtype=torch.bool, device=self.device)
@@ -684,13 +684,13 @@ class Vectorised:
             sound &= no_nan
         hit = hit.transpose(0, 1).flatten(1)
         told = told.transpose(0, 1).flatten(1)
-        return Hits(*(value.cpu().numpy() for value in (hit, told, sound)))
+        return Predictions(*(value.cpu().numpy() for value in (hit, told, sound)))
 
     def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Hits` for one chunk."""
         scores = self.scores(rows)
         _, task, y, _ = rows.unbind(-1)
-        tables = zip(self.tables["units"], task, strict=True)
+        tables = zip(self.per_replicate["units"], task, strict=True)
         units = torch.stack([units_of_task[tasks] for units_of_task, tasks in tables])
         # Units of other tasks are out of the question if the task is given.
         best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
@@ -722,7 +722,7 @@ class Vectorised:
             boundary.check_scores(self.strategy, "predict", scores, len(rows), outputs)
             return scores
 
-        inputs = (self.state, self.buffers, rows, self.tables, self.test_x)
+        inputs = (self.state, self.buffers, rows, self.per_replicate, self.test_x)
         with torch.no_grad():
             scores: Tensor = vmap(predict, in_dims=_AXES)(*inputs)
         return scores
@@ -737,7 +737,7 @@ class Vectorised:
         on_device = torch.from_numpy(rows).to(self.device)
         flat = on_device.flatten(1, 2)
         make_batch = vmap(self._batch, in_dims=(0, 0, None))
-        batch = make_batch(flat, self.tables, self.test_x)
+        batch = make_batch(flat, self.per_replicate, self.test_x)
         parts = rows.shape[:3]
         return Batch(*(column.reshape(*parts, *column.shape[2:]) for column in batch))
 
@@ -754,7 +754,7 @@ class Vectorised:
             over_parts: tuple[Params, Tensor] = vmap(of_part)(parts)
             return over_parts
 
-        gradients, losses = vmap(of_replicate)(params, self.buffers, self.tables, parts)
+        gradients, losses = vmap(of_replicate)(params, self.buffers, self.per_replicate, parts)
         return losses, gradients
 
     def held_examples(self) -> list[int]:
