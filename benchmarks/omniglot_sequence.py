@@ -74,7 +74,12 @@ class OmniglotSequence(Benchmark):
     def _pretraining(self, data: Dataset, classes: Int64[np.ndarray, " n"]) -> Pretraining:
         examples = of_classes(data.y_train, _numbered(data, classes, classes))
         return Pretraining(
-            examples, self.pretraining_steps, self.trajectory_classes, self.shots, self.queries, self.remember_examples
+            examples,
+            self.pretraining_steps,
+            self.trajectory_classes,
+            self.shots,
+            self.queries,
+            self.remember_examples,
         )
 
     def _check(self, data: Dataset) -> None:
@@ -86,7 +91,11 @@ class OmniglotSequence(Benchmark):
             )
         have = self.split[1 if self.classes_of == "validation" else 2]
         # The difference to 0 is that of the first number, which must be positive too.
-        if not self.test_after or min(np.diff((0, *self.test_after))) < 1 or self.test_after[-1] > have:
+        if (
+            not self.test_after
+            or min(np.diff((0, *self.test_after))) < 1
+            or self.test_after[-1] > have
+        ):
             raise UserError(
                 f"after gives rising numbers of classes, here at most the {have} for "
                 f"{self.classes_of}; after={_listed(self.test_after)}. Give such as after={have}."

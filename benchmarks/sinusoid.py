@@ -8,10 +8,10 @@ from torch import Tensor
 from retrograde import (
     Count,
     Dataset,
-    TaskDistribution,
-    TaskBatch,
     EpisodicBenchmark,
     Partition,
+    TaskBatch,
+    TaskDistribution,
     UserError,
     squared_errors,
 )

@@ -9,8 +9,8 @@ import pandas as pd
 
 from retrograde import FigureResult, Record
 from retrograde.metrics import (
-    examples,
     cell_labels,
+    examples,
     of_benchmarks,
     of_strategies,
     replicate_accounts,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, OnlineAccuracy, FigureResult, Record
+from retrograde import Cell, FigureResult, OnlineAccuracy, Record
 from retrograde.metrics import REPLICATE, Label, cell_labels, ordered
 
 if TYPE_CHECKING:

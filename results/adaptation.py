@@ -15,10 +15,10 @@ from retrograde.metrics import (
     Label,
     adaptation_frame,
     by_strategy,
+    cell_labels,
     checks_frame,
     competing,
     inner_account_frame,
-    cell_labels,
     leading_group,
     t_interval,
 )

@@ -13,8 +13,8 @@ from retrograde.metrics import (
     Key,
     Label,
     by_strategy,
-    examples,
     cell_labels,
+    examples,
     layer_frame,
     of_benchmarks,
     over_seeds,
@@ -24,14 +24,14 @@ from retrograde.metrics import (
 )
 from retrograde.reporting import NOTHING, Entry, Section, Table, outcomes_of, row_title
 
-PERCENT = ("ACC", "forgetting", "conflict")
+PERCENT = ("ACC", "forgetting", "conflict_rate")
 COLUMNS = {
     "ACC": "ACC %",
     "forgetting": "forgetting %",
-    "arriving": "cos arriving",
+    "next_task_cosine": "cos arriving",
     "ceiling_next": "ceiling, arriving",
-    "conflict": "conflict %",
-    "among": "cos among",
+    "conflict_rate": "conflict %",
+    "mean_pairwise_cosine": "cos among",
     "ceiling": "ceiling, among",
 }
 
@@ -98,7 +98,7 @@ def _layers(frame: pd.DataFrame) -> Section:
     values = {layer: by_strategy(frame[frame.metric == layer]) for layer in names}
     rows = []
     for key in sorted(set().union(*values.values())):
-        numbers = [_entry(values[layer], key, "among") for layer in names]
+        numbers = [_entry(values[layer], key, "mean_pairwise_cosine") for layer in names]
         rows.append((Entry(row_title(key)), *numbers))
     heading = f"{frame.benchmark.iloc[0]} — cos among, of each layer alone"
     return Section(heading, ("strategy", *names), tuple(rows))

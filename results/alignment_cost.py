@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from retrograde import FigureResult, Record
-from retrograde.metrics import REPLICATE, Within, account_frame, cell_labels, of_benchmarks, within_runs
+from retrograde.metrics import (
+    REPLICATE,
+    Within,
+    account_frame,
+    cell_labels,
+    of_benchmarks,
+    within_runs,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 WIDE = 2
 """Panels in a row."""
-SIDES = ["arriving", "observed"]
+SIDES = ["next_task_cosine", "observed"]
 
 
 @dataclass(frozen=True)

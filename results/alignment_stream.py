@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from retrograde import FigureResult, Record
-from retrograde.metrics import alignment_frame, examples, cell_labels
+from retrograde.metrics import alignment_frame, cell_labels, examples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 QUANTITIES = {
-    "arriving": "cosine, next task",
-    "conflict": "share in conflict",
+    "next_task_cosine": "cosine, next task",
+    "conflict_rate": "share in conflict",
     "ceiling": "ceiling of cosines, tasks so far",
 }
 
@@ -59,7 +59,7 @@ def _set_scale(axis: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     low, high = axis.get_ylim()
-    least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict"] else -1.0
+    least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict_rate"] else -1.0
     # intervals may be wider than the range of the quantity
     axis.set_ylim(max(low, least - 0.05), min(high, 1.05))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

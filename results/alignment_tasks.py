@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrograde import Cell, FigureResult, Record
-from retrograde.metrics import examples, cell_labels, ordered
+from retrograde.metrics import cell_labels, examples, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

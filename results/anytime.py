@@ -12,8 +12,8 @@ from retrograde.metrics import (
     METRICS,
     Label,
     by_strategy,
-    interval_frame,
     cell_labels,
+    interval_frame,
     ordered,
     score_frame,
 )
@@ -23,9 +23,9 @@ from retrograde.reporting import (
     Section,
     Table,
     done_of,
-    score_cells,
     outcomes_of,
     row_title,
+    score_cells,
 )
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrograde import Cell, Record, TableResult
-from retrograde.metrics import BOLD, Label, by_strategy, interval_frame, cell_labels, ordered
+from retrograde.metrics import BOLD, Label, by_strategy, cell_labels, interval_frame, ordered
 from retrograde.reporting import (
     NOTHING,
     Entry,
     Section,
     Table,
     done_of,
-    score_cells,
     outcomes_of,
     row_title,
+    score_cells,
 )
 
 COLUMNS = ["benchmark", "strategy", "settings", "seed", "upper_bound", "classes", "value"]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from retrograde import Cell, Record, TableResult
 from retrograde.metrics import BySeed, Label, cell_labels, ordered, over_seeds
-from retrograde.reporting import Entry, Section, Table, outcomes, format_percent
+from retrograde.reporting import Entry, Section, Table, format_percent, outcomes
 
 COLUMNS = ["benchmark", "class", "settings", "status", "n", "value", "why"]
 

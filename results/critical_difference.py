@@ -9,10 +9,10 @@ import numpy as np
 from retrograde import FigureResult, Record
 from retrograde.metrics import (
     Ranking,
-    competitions,
-    end_frame,
     cell_labels,
+    competitions,
     display_names,
+    end_frame,
     rank_strategies,
     streams,
     tied_groups,

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from retrograde import FigureResult, Record
-from retrograde.metrics import BySeed, Key, by_strategy, cell_labels, over_seeds, score_frame, t_interval
+from retrograde.metrics import (
+    BySeed,
+    Key,
+    by_strategy,
+    cell_labels,
+    over_seeds,
+    score_frame,
+    t_interval,
+)
 from retrograde.reporting import row_title
 
 if TYPE_CHECKING:

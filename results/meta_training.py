@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrograde import FigureResult, Record
-from retrograde.metrics import checks_frame, cell_labels
+from retrograde.metrics import cell_labels, checks_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,8 +15,8 @@ from retrograde.metrics import (
     Label,
     Metric,
     by_strategy,
-    interval_frame,
     cell_labels,
+    interval_frame,
     metrics,
     score_frame,
 )
@@ -27,12 +27,12 @@ from retrograde.reporting import (
     Section,
     Table,
     done_of,
-    score_cells,
     matcher,
     notes_on_knowledge,
     outcomes_of,
     published_numbers,
     row_title,
+    score_cells,
 )
 
 

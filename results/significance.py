@@ -21,15 +21,15 @@ from retrograde.metrics import (
     bootstrap_interval,
     by_seed,
     by_strategy,
-    competing,
-    end_frame,
     cell_labels,
+    competing,
+    complete_runs,
+    end_frame,
     least_p,
     over_seeds,
     p_text,
     sign_flip_p,
     t_intervals,
-    complete_runs,
 )
 from retrograde.reporting import Entry, Section, Table, format_score, row_title
 

@@ -101,7 +101,7 @@ def _training(record: Record) -> dict[str, float]:
     counts = record.counts
     train = record.clocks["train"]
     # steps of some learner may take no examples
-    examples = counts["new"] + counts["replayed"] or NAN
+    examples = counts["incoming"] + counts["replayed"] or NAN
     return {
         "train_ms_per_step": 1e3 * train / how["steps"],
         "train_ms_per_replicate_step": 1e3 * train / how["steps"] / how["replicates"],
@@ -114,7 +114,7 @@ def _training(record: Record) -> dict[str, float]:
 def _clocks(record: Record) -> dict[str, float]:
     seconds = {"evaluate_s": record.clocks["evaluate"]}
     # a clock that was never started is not in the record
-    for name in ("compile", "prepare", "probe", "watch"):
+    for name in ("compile", "pretrain", "probe", "online"):
         seconds[f"{name}_s"] = record.clocks.get(name, 0.0)
     return seconds
 

@@ -35,7 +35,7 @@ def fisher_information(
         kind: the estimator.
         count: the number of examples, drawn at random; 0: all.
     """
-    chance = net.chance(len(examples.x), 1 + net.outputs)
+    chance = net.uniform(len(examples.x), 1 + net.outputs)
     if count:
         # Padding comes last: random numbers are below 1.
         keys = torch.where(examples.weight > 0, chance[:, 0], 2.0)

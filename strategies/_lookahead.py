@@ -11,7 +11,6 @@ from torch.nn.functional import relu
 
 from retrograde import (
     POLICIES,
-    StepData,
     Batch,
     Bound,
     Count,
@@ -20,6 +19,7 @@ from retrograde import (
     Params,
     Policy,
     Rate,
+    StepData,
     Strategy,
     TaskWeighting,
     clipped,
@@ -39,7 +39,7 @@ class LookAhead(Strategy):
     released code of La-MAML.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     buffer_size: Count = 200  # examples kept
     replay_batch: Count = 10  # examples replayed per step

@@ -9,7 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad
 
-from retrograde import INNER, StepData, PretrainingEpisode, Net, Params, Rate, State, Strategy, of_head
+from retrograde import (
+    INNER,
+    Net,
+    Params,
+    PretrainingEpisode,
+    Rate,
+    State,
+    StepData,
+    Strategy,
+    of_head,
+)
 
 from ._head import reset_head
 
@@ -34,7 +44,9 @@ class Prepared(Strategy):
     trainable: Literal["head", "all"] = "head"  # the parameters that the stream changes
 
     @abstractmethod
-    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Float[Tensor, ""]:
+    def pretraining_loss(
+        self, net: Net, params: Params, episode: PretrainingEpisode
+    ) -> Float[Tensor, ""]:
         """The pretraining loss of one lesson, after any reset."""
 
     def pretrain_step(self, net: Net, state: State, episode: PretrainingEpisode) -> State:
@@ -53,7 +65,7 @@ class Prepared(Strategy):
         return self.trainable == "all" or of_head(name)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        moved = net.grad_of(state.params, data.incoming, self.learns)
+        moved = net.grad(state.params, data.incoming, only=self.learns)
         still = {
             name: torch.zeros_like(value)
             for name, value in state.params.items()

@@ -13,7 +13,7 @@ class Replay(Strategy):
     A subclass promises that its `step` weighs incoming and replayed examples as the benchmark asks.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     buffer_size: Count = 200  # examples kept
     replay_batch: Count = 10  # examples drawn per step

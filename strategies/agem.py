@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from retrograde import StepData, Batch, Count, Net, Params, Policy, Rate, State, TaskWeighting, dot
+from retrograde import Batch, Count, Net, Params, Policy, Rate, State, StepData, TaskWeighting, dot
 
 from ._replay import Replay
 
@@ -20,7 +20,7 @@ class AGEM(Replay):
     """
 
     # The reference gradient constrains the step and is no loss.
-    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "not needed"
 
     lr: Rate = 0.1
     replay_batch: Count = 128  # examples drawn per step; those of earlier tasks count

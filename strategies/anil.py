@@ -30,7 +30,9 @@ class ANIL(MetaStrategy):
     def _adapts(self, name: str) -> bool:
         return name.startswith(f"{self.head}.")
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         after = self.inner_update(fast, gradient)
         head = {name: value for name, value in after.params.items() if self._adapts(name)}

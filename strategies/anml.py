@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde import Batch, PretrainingEpisode, Net, Params, Rate, UserError, sgd
+from retrograde import Batch, Net, Params, PretrainingEpisode, Rate, UserError, sgd
 
 from ._prepared import Prepared
 
@@ -47,7 +47,7 @@ class ANML(Prepared):
 
     def _inner_step(self, net: Net, fast: Params, example: Batch) -> Params:
         # All but the gate moves, even if the stream is to move the head alone.
-        gradient = net.grad_of(fast, example, _not_of_gate, constant=self.first_order)
+        gradient = net.grad(fast, example, only=_not_of_gate, constant=self.first_order)
         moved = {name: fast[name] for name in gradient}
         return fast | sgd(moved, gradient, self.inner_lr)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import StepData, Net, Rate, State
+from retrograde import Net, Rate, State, StepData
 
 from ._lookahead import LookAhead
 

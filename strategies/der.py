@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import StepData, Net, NonNegative, Params, Rate, State
+from retrograde import Net, NonNegative, Params, Rate, State, StepData
 
 from ._distillation import empty_logits, squared_gap, store_at
 from ._replay import Replay

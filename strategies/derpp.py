@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograde import POLICIES, StepData, Memory, Net, NonNegative, Params, Rate, State
+from retrograde import POLICIES, Memory, Net, NonNegative, Params, Rate, State, StepData
 
 from ._distillation import empty_logits, squared_gap, store_at
 from ._replay import Replay

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from retrograde import (
     POLICIES,
-    StepData,
     Count,
     Memory,
     Net,
     Policy,
     Rate,
     State,
+    StepData,
     Strategy,
     TaskWeighting,
 )
@@ -24,7 +24,7 @@ class ER(Strategy):
     Chaudhry et al. 2019, arXiv 1902.10486.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde import FutureFact, StepData, Losses, Net, Params, Rate, State, cross_entropies
+from retrograde import FutureFact, Losses, Net, Params, Rate, State, StepData, cross_entropies
 
 from ._distillation import seen_classes
 from ._replay import Replay
@@ -30,10 +30,10 @@ class ERACE(Replay):
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
-        return {"met": like.new_zeros(net.outputs)}
+        return {"seen": like.new_zeros(net.outputs)}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        so_far = seen_classes(state.extra["met"], data.incoming)
+        so_far = seen_classes(state.extra["seen"], data.incoming)
         new_net = replace(net, losses=cross_entropy_in_batch)
         of_new = new_net.grad(state.params, data.incoming)
         old_net = replace(net, losses=cross_entropy_among(so_far))
@@ -43,7 +43,7 @@ class ERACE(Replay):
             for name, value in of_new.items()
         }
         after = net.update(state, both, self.lr)
-        return after.replace(extra={"met": so_far})
+        return after.replace(extra={"seen": so_far})
 
 
 def cross_entropy_among(units: Float[Tensor, " unit"]) -> Losses:
@@ -57,7 +57,9 @@ def cross_entropy_among(units: Float[Tensor, " unit"]) -> Losses:
     return losses
 
 
-def cross_entropy_in_batch(logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]) -> Float[Tensor, " row"]:
+def cross_entropy_in_batch(
+    logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]
+) -> Float[Tensor, " row"]:
     """The cross-entropy of each row among the classes of all rows."""
     # Padding repeats rows, so it adds no class.
     units = torch.arange(logits.shape[1], device=y.device)

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 import torch
 
 from retrograde import (
-    StepData,
-    TaskEnd,
     Limit,
     Net,
     NonNegative,
     Params,
     Rate,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     added,
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
+from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
 from ._per_example import check_rows
 
 
@@ -48,7 +48,9 @@ class EWC(Strategy):
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         anchor = unpacked(state.extra, "anchor")
         importance = unpacked(state.extra, "importance")
-        found = fisher_information(net, state.params, task_end.examples, self.fisher, self.fisher_examples)
+        found = fisher_information(
+            net, state.params, task_end.examples, self.fisher, self.fisher_examples
+        )
         importance = added(importance, found)
         for name, value in state.params.items():
             # The bound avoids 0 / 0 where no prediction depends on a parameter.

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from retrograde import (
-    StepData,
     Count,
-    TaskEnd,
     Memory,
     Net,
     NonNegative,
@@ -17,7 +15,9 @@ from retrograde import (
     Rate,
     Reservoir,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     TaskWeighting,
     mean,
 )
@@ -34,7 +34,7 @@ class FDR(Strategy):
     is added to the loss.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # the weight of the mean distance
@@ -43,7 +43,7 @@ class FDR(Strategy):
     separate_step: bool = True
 
     def memory(self) -> Memory:
-        return Reservoir(self.buffer_size, self.replay_batch, late=True)
+        return Reservoir(self.buffer_size, self.replay_batch, at_task_end=True)
 
     def init(self, net: Net, params: Params) -> Params:
         return {"logits": empty_logits(net, params, self.buffer_size)}

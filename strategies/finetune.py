@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import StepData, Net, Rate, State, Strategy
+from retrograde import Net, Rate, State, StepData, Strategy
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ class FOMAML(MetaStrategy):
 
     inner_steps: Steps = 1  # inner steps while meta-training
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         return self.inner_update(fast, net.grad(fast.params, support, constant=True))
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:

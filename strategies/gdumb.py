@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import StepData, ClassBalanced, Count, Memory, Net, Rate, Schedule, State, Strategy
+from retrograde import ClassBalanced, Count, Memory, Net, Rate, Schedule, State, StepData, Strategy
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GDumb(Strategy):
     batch_size: Count = 16
 
     def schedule(self) -> Schedule:
-        return Schedule("memory alone", reinitialise=True, batch_size=self.batch_size, epochs=self.epochs)
+        return Schedule("memory", reinitialise=True, batch_size=self.batch_size, epochs=self.epochs)
 
     def memory(self) -> Memory:
         # Nothing is drawn at a step: the schedule trains on the memory itself.

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 
 from retrograde import (
-    StepData,
     Batch,
     Count,
     Memory,
@@ -15,6 +14,7 @@ from retrograde import (
     Params,
     Rate,
     State,
+    StepData,
     Strategy,
     TaskRing,
     TaskWeighting,
@@ -34,7 +34,7 @@ class GEM(Strategy):
     """
 
     # The gradients on memory constrain the step and are no loss.
-    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "not needed"
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept, in equal shares of the tasks
@@ -43,7 +43,7 @@ class GEM(Strategy):
     ridge: Rate = 1e-3  # on the diagonal of the gradients' inner products
 
     def memory(self) -> Memory:
-        return TaskRing(self.buffer_size, self.buffer_size, late=True)
+        return TaskRing(self.buffer_size, self.buffer_size, at_task_end=True)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)

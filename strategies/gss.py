@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from retrograde import StepData, Batch, Count, Net, Params, Rate, State, Strategy, TaskWeighting
+from retrograde import Batch, Count, Net, Params, Rate, State, StepData, Strategy, TaskWeighting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class GSS(Strategy):
     in the sum of both scores.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept
@@ -67,7 +67,7 @@ class GSS(Strategy):
             Numbers that choose the replayed and the compared examples, and numbers that choose the
             stored examples to replace and decide about their replacement.
         """
-        chance = net.chance(2, self.buffer_size + len(new.x))
+        chance = net.uniform(2, self.buffer_size + len(new.x))
         return chance[:, : self.buffer_size], chance[:, self.buffer_size :]
 
     def own_examples(self, state: State) -> Batch:

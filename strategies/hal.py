@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.func import grad
 
 from retrograde import (
-    StepData,
     Batch,
     Count,
-    TaskEnd,
     Net,
     NonNegative,
     Params,
     Rate,
     Share,
     State,
+    StepData,
+    TaskEnd,
     added,
     mean,
     sgd,
@@ -124,7 +124,7 @@ class HAL(Replay):
             costs = now - then + self.closeness * apart
             return torch.where(real > 0, costs, 0.0).sum()
 
-        anchors = net.chance(net.outputs, *net.shape).to(real.dtype)
+        anchors = net.uniform(net.outputs, *net.shape).to(real.dtype)
         for _ in range(self.anchor_steps):
             anchors = anchors - self.lr * grad(cost)(anchors)
         wide = real.reshape(-1, *[1] * len(net.shape))

@@ -9,12 +9,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from retrograde import (
-    FutureFact,
-    StepData,
     Batch,
     Count,
     ExemplarMemory,
-    TaskEnd,
+    FutureFact,
     Memory,
     Net,
     Params,
@@ -22,7 +20,9 @@ from retrograde import (
     Scenario,
     Schedule,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     TaskWeighting,
 )
 
@@ -43,7 +43,7 @@ class ICaRL(Strategy):
 
     later: ClassVar[tuple[str, ...]] = ("temperature",)
     # Incoming examples and exemplars are one training set (algorithm 3).
-    task_weighting: ClassVar[TaskWeighting | None] = "has nothing to weigh"
+    task_weighting: ClassVar[TaskWeighting | None] = "not needed"
     # Domain-incremental streams are out: an earlier task's output never learns a label again.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
 
@@ -58,7 +58,7 @@ class ICaRL(Strategy):
         return ()  # outputs not seen yet are in no loss
 
     def schedule(self) -> Schedule:
-        return Schedule("arrivals and memory")
+        return Schedule("incoming and memory")
 
     def memory(self) -> Memory:
         # Nothing is drawn at a step: the schedule mixes the exemplars in.
@@ -68,12 +68,12 @@ class ICaRL(Strategy):
         weight, bias = linear(params)
         none = torch.zeros_like(bias)
         means = torch.zeros_like(weight)
-        return packed(old=params) | {"means": means, "met": none, "earlier": none}
+        return packed(old=params) | {"means": means, "seen": none, "earlier": none}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         new = data.incoming
-        labels = memberships(net, new).to(state.extra["met"].dtype)
-        met = torch.maximum(state.extra["met"], labels.amax(0))
+        labels = memberships(net, new).to(state.extra["seen"].dtype)
+        met = torch.maximum(state.extra["seen"], labels.amax(0))
         old_logits = net.logits(unpacked(state.extra, "old"), new.x)
         before = (old_logits / self.temperature).sigmoid()
         target = torch.where(state.extra["earlier"] > 0, before, labels)
@@ -86,9 +86,11 @@ class ICaRL(Strategy):
         own_net = replace(net, units=None, losses=losses)
         gradient = own_net.grad(state.params, new)
         after = net.update(state, gradient, self.lr)
-        return after.replace(extra=state.extra | {"met": met})
+        return after.replace(extra=state.extra | {"seen": met})
 
-    def rank_exemplars(self, net: Net, state: State, examples: Batch, share: int) -> Float[Tensor, " row"]:
+    def rank_exemplars(
+        self, net: Net, state: State, examples: Batch, share: int
+    ) -> Float[Tensor, " row"]:
         features = self._features(net.in_eval_mode(), state, examples.x)
         members = memberships(net, examples)
         means = self._means(features, members)
@@ -101,8 +103,8 @@ class ICaRL(Strategy):
         # In evaluation mode, as in `predict`.
         features = self._features(net.in_eval_mode(), state, task_end.memory.x)
         means = self._means(features, memberships(net, task_end.memory))
-        met = state.extra["met"]
-        classes = {"means": means, "met": met, "earlier": met}
+        met = state.extra["seen"]
+        classes = {"means": means, "seen": met, "earlier": met}
         return state.replace(extra=packed(old=state.params) | classes)
 
     def predict(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import StepData, Net, Rate, Schedule, State, Strategy
+from retrograde import Net, Rate, Schedule, State, StepData, Strategy
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import StepData, Batch, Bound, Net, Params, Rate, State, clipped, sgd
+from retrograde import Batch, Bound, Net, Params, Rate, State, StepData, clipped, sgd
 
 from ._lookahead import LookAhead, step_at_rates
 

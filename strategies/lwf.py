@@ -8,18 +8,18 @@ from torch import Tensor
 
 from retrograde import (
     FutureFact,
-    StepData,
-    TaskEnd,
     Net,
     NonNegative,
     Params,
     Rate,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     TaskWeighting,
 )
 
-from ._distillation import seen_classes, distillation_loss
+from ._distillation import distillation_loss, seen_classes
 from ._importance import packed, unpacked
 
 
@@ -32,27 +32,27 @@ class LwF(Strategy):
     trains the new outputs alone, is left out.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "heeds"
+    task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1
     alpha: NonNegative = 1.0  # the weight of the distillation
     temperature: Rate = 2.0
-    # "met": labels are learned among the classes seen so far, and those of earlier tasks are
+    # "seen": labels are learned among the classes seen so far, and those of earlier tasks are
     # taught; "all": both are among all classes.
-    among: Literal["met", "all"] = "met"
+    among: Literal["seen", "all"] = "seen"
     decay: NonNegative = 0.0  # the weight of the sum of squared parameters
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return () if self.among == "met" else super().knows_ahead()
+        return () if self.among == "seen" else super().knows_ahead()
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
         none = like.new_zeros(net.outputs)
-        return packed(teacher=params) | {"old": none, "met": none}
+        return packed(teacher=params) | {"old": none, "seen": none}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         new = data.incoming
-        so_far = seen_classes(state.extra["met"], new)
+        so_far = seen_classes(state.extra["seen"], new)
         teacher = unpacked(state.extra, "teacher")
         wanted = net.logits(teacher, new.x) / self.temperature
         groups = self._groups(net, state.extra["old"])
@@ -60,7 +60,7 @@ class LwF(Strategy):
         def loss(params: Params) -> Tensor:
             logits = net.logits(params, new.x)
             rivals = logits
-            if self.among == "met":
+            if self.among == "seen":
                 rivals = logits.masked_fill(so_far == 0, -torch.inf)
             distilled = distillation_loss(groups, logits / self.temperature, wanted, new.weight)
             size = sum((value**2).sum() for value in params.values())
@@ -69,7 +69,7 @@ class LwF(Strategy):
 
         gradient = net.grad_of_loss(loss, state.params)
         after = net.update(state, gradient, self.lr)
-        return after.replace(extra=state.extra | {"met": so_far})
+        return after.replace(extra=state.extra | {"seen": so_far})
 
     def _groups(self, net: Net, old: Tensor) -> Tensor:
         """The groups of units that the teacher teaches, of shape (group, unit)."""
@@ -80,6 +80,6 @@ class LwF(Strategy):
         return kept[None]
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        met_so_far = state.extra["met"]
-        classes = {"old": met_so_far, "met": met_so_far}
+        met_so_far = state.extra["seen"]
+        classes = {"old": met_so_far, "seen": met_so_far}
         return state.replace(extra=packed(teacher=state.params) | classes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import PretrainingEpisode, Net, Params, Rate, Steps, sgd
+from retrograde import Net, Params, PretrainingEpisode, Rate, Steps, sgd
 
 from ._prepared import Prepared
 
@@ -24,7 +24,9 @@ class MAMLInit(Prepared):
     def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
         fast = params
         for _ in range(self.inner_steps):
-            gradient = net.grad_of(fast, episode.trajectory, self.learns, constant=self.first_order)
+            gradient = net.grad(
+                fast, episode.trajectory, only=self.learns, constant=self.first_order
+            )
             moved = {name: fast[name] for name in gradient}
             fast = fast | sgd(moved, gradient, self.inner_lr)
         return net.loss(fast, episode.meta_query())

@@ -37,10 +37,14 @@ class MAMLpp(MetaStrategy):
         if not self.learn_lr:
             return params
         count = max(1, self.inner_steps)
-        rates = {RATES + name: value.new_full((count,), self.inner_lr) for name, value in params.items()}
+        rates = {
+            RATES + name: value.new_full((count,), self.inner_lr) for name, value in params.items()
+        }
         return params | rates
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         last = max(1, self.inner_steps) - 1
 

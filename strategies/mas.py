@@ -6,19 +6,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde import (
-    StepData,
     Batch,
-    TaskEnd,
     Net,
     NonNegative,
     Params,
     Rate,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     added,
 )
 
-from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
+from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
 from ._per_example import Directions, check_rows, mean_powers
 
 

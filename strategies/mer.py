@@ -7,9 +7,7 @@ import torch
 
 from retrograde import (
     POLICIES,
-    StepData,
     Count,
-    TaskEnd,
     Memory,
     Net,
     Params,
@@ -17,7 +15,9 @@ from retrograde import (
     Rate,
     Schedule,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     TaskWeighting,
     sgd,
 )
@@ -37,7 +37,7 @@ class MER(Strategy):
     benchmark's optimiser has no part in the update.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "refuses"  # each loss is that of one example
+    task_weighting: ClassVar[TaskWeighting | None] = "refused"  # each loss is that of one example
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept

@@ -26,10 +26,14 @@ class MetaSGD(MetaStrategy):
     frozen_lr: bool = False  # True: the rates keep their initial values
 
     def meta_params(self, net: Net, params: Params) -> Params:
-        rates = {RATE + name: torch.full_like(value, self.inner_lr) for name, value in params.items()}
+        rates = {
+            RATE + name: torch.full_like(value, self.inner_lr) for name, value in params.items()
+        }
         return params | rates
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         rates = {name: learned[RATE + name] for name in gradient}
         if self.frozen_lr:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde import POLICIES, StepData, Batch, Count, Memory, Net, Params, Rate, State, sgd
+from retrograde import POLICIES, Batch, Count, Memory, Net, Params, Rate, State, StepData, sgd
 
 from ._replay import Replay
 

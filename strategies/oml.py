@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import PretrainingEpisode, Net, Params, Rate
+from retrograde import Net, Params, PretrainingEpisode, Rate
 
 from ._head import head_after_steps
 from ._prepared import Prepared
@@ -26,5 +26,7 @@ class OML(Prepared):
         judged = episode.meta_query()
         seen = net.features(params, trajectory.x)
         asked = net.features(params, judged.x)
-        logits = head_after_steps(params, seen, trajectory.y, asked, self.inner_lr, self.first_order)
+        logits = head_after_steps(
+            params, seen, trajectory.y, asked, self.inner_lr, self.first_order
+        )
         return net.losses(logits, judged.y).mean()

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from retrograde import (
-    StepData,
-    TaskEnd,
     Limit,
     Net,
     NonNegative,
@@ -12,12 +10,14 @@ from retrograde import (
     Rate,
     Share,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     added,
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import no_penalty, state_penalty_gradient, packed, unpacked
+from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
 from ._per_example import check_rows
 
 
@@ -46,7 +46,9 @@ class OnlineEWC(Strategy):
         return net.update(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        found = fisher_information(net, state.params, task_end.examples, self.fisher, self.fisher_examples)
+        found = fisher_information(
+            net, state.params, task_end.examples, self.fisher, self.fisher_examples
+        )
         before = unpacked(state.extra, "importance")
         faded = {name: self.gamma * value for name, value in before.items()}
         importance = added(faded, found)

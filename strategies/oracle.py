@@ -19,7 +19,9 @@ class Oracle(MetaStrategy):
     upper_bound: ClassVar[bool] = True
     sees_task_parameters: ClassVar[bool] = True
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         return fast
 
     def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:

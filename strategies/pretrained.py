@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde import PretrainingEpisode, Net, Params
+from retrograde import Net, Params, PretrainingEpisode
 
 from ._prepared import Prepared
 

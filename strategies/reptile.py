@@ -48,7 +48,9 @@ class Reptile(MetaStrategy):
     def build_inner_optimizer(self) -> Optimizer:
         return ADAM if self.inner_optimizer == "adam" else super().build_inner_optimizer()
 
-    def inner_step(self, net: Net, learned: Params, fast: State, support: Batch, step: int) -> State:
+    def inner_step(
+        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+    ) -> State:
         count = len(support.x)
         size = min(self.inner_batch or count, count)
         # Mini-batches go around the training set.

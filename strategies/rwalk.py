@@ -6,20 +6,20 @@ import torch
 from torch.nn.functional import relu
 
 from retrograde import (
-    StepData,
     Count,
-    TaskEnd,
     Net,
     NonNegative,
     Params,
     Rate,
     Share,
     State,
+    StepData,
     Strategy,
+    TaskEnd,
     added,
 )
 
-from ._importance import state_penalty_gradient, zeros_like, packed, unpacked
+from ._importance import packed, state_penalty_gradient, unpacked, zeros_like
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class RWalk(Strategy):
     damping: Rate = 0.001  # epsilon, added to the distance
 
     def init(self, net: Net, params: Params) -> Params:
-        groups = dict.fromkeys(("importance", "fisher", "past", "score", "path"), zeros_like(params))
+        groups = dict.fromkeys(
+            ("importance", "fisher", "past", "score", "path"), zeros_like(params)
+        )
         steps = next(iter(params.values())).new_zeros(())
         return packed(anchor=params, start=params, count={"steps": steps}, **groups)
 

@@ -11,13 +11,13 @@ from torch.utils import _pytree as pytree
 
 from retrograde import (
     FutureFact,
-    StepData,
     Net,
     Params,
     Rate,
     Scenario,
     Slots,
     State,
+    StepData,
     Strategy,
     UserError,
 )

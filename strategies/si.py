@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import relu
 
-from retrograde import StepData, TaskEnd, Net, NonNegative, Params, Rate, State, Strategy, added
+from retrograde import Net, NonNegative, Params, Rate, State, StepData, Strategy, TaskEnd, added
 
-from ._importance import zeros_like, packed, penalty_gradient, unpacked
+from ._importance import packed, penalty_gradient, unpacked, zeros_like
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retrograde import StepData, Net, Params, Rate, State, sgd
+from retrograde import Net, Params, Rate, State, StepData, sgd
 
 from ._lookahead import LookAhead
 

@@ -10,13 +10,13 @@ from torch.func import vmap
 
 from retrograde import (
     FutureFact,
-    StepData,
     Net,
     Params,
     Rate,
     Scenario,
     Share,
     State,
+    StepData,
     Strategy,
     UserError,
 )
@@ -49,7 +49,7 @@ class XdG(Strategy):
         # The hidden units are the inputs of all linear layers but the first.
         units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
         sizes = list(units.values())
-        chance = net.chance(net.tasks, sum(sizes))
+        chance = net.uniform(net.tasks, sum(sizes))
         parts = chance.split_with_sizes(sizes, 1)
         return {
             name: self._gates(part).to(params[name].dtype)

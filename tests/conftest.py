@@ -91,7 +91,7 @@ def make_record():
 @pytest.fixture(scope="session")
 def make_adapted(make_record):
     """Build a record of episodes from its losses, or right answers of 10, by inner step and test task."""
-    from retrograde.records.few_shot import Adaptation, MetaEvaluation, Fit
+    from retrograde.records.few_shot import Adaptation, Fit, MetaEvaluation
 
     episodes = {"test_tasks": 2, "transductive": True, "shots": 10, "test_shots": 5}
 
@@ -103,7 +103,9 @@ def make_adapted(make_record):
         correct = [[int(value) for value in row] for row in values] if classified else []
         ends = [sum(row) / len(row) for row in values]
         checks = [
-            MetaEvaluation(n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10)
+            MetaEvaluation(
+                n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10
+            )
             for n in (0, 4)
         ]
         curve = [0.0, 1.0]
@@ -132,7 +134,13 @@ def make_published():
     from retrograde.reporting.published import Published, Row, Source
 
     def make(
-        values=None, *, benchmark="split", strategy="er:memory=200", differs="", own=None, **source
+        values=None,
+        *,
+        benchmark="split",
+        strategy="er:buffer_size=200",
+        differs="",
+        own=None,
+        **source,
     ):
         row = Row(
             method="A",

@@ -13,7 +13,7 @@ import torch
 
 import retrograde as rg
 
-SPLIT = "split:tasks=2,examples=30,tests=20"
+SPLIT = "split:tasks=2,train_examples=30,test_examples=20"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Halving(rg.Strategy):
 
 @pytest.fixture(scope="module")
 def records():
-    return rg.run(SPLIT, ["er:memory=20", Halving(lr=0.1)], seeds=2, compile="off", progress=False)
+    return rg.run(
+        SPLIT, ["er:buffer_size=20", Halving(lr=0.1)], seeds=2, compile="off", progress=False
+    )
 
 
 def test_text_and_objects_run_alike(records):
-    assert [record.cell.strategy.text for record in records] == ["er:memory=20"] * 2 + [
+    assert [record.cell.strategy.text for record in records] == ["er:buffer_size=20"] * 2 + [
         "halving:lr=0.1"
     ] * 2
     assert {record.status for record in records} == {"done"}
@@ -40,7 +42,7 @@ def test_text_and_objects_run_alike(records):
 
 
 def test_an_object_gives_what_its_text_gives(records):
-    parts = rg.benchmark(SPLIT), rg.strategy("er:memory=20")
+    parts = rg.benchmark(SPLIT), rg.strategy("er:buffer_size=20")
     again = rg.run(*parts, seeds=2, compile="off", progress=False)
     assert [record.cell for record in again] == [record.cell for record in records[:2]]
     assert [record.correct for record in again] == [record.correct for record in records[:2]]

@@ -87,7 +87,9 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
         )
         assert gap(ours.parameters(), theirs.parameters()) < 1e-5
         assert gap(ours.parameters(), start) > 0.1
-    assert np.array_equal(ours.evaluate(ours.test_rows).correct, theirs.evaluate(theirs.test_rows).correct)
+    assert np.array_equal(
+        ours.evaluate(ours.test_rows).correct, theirs.evaluate(theirs.test_rows).correct
+    )
 
 
 def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_drew(taken):
@@ -134,7 +136,7 @@ def test_what_is_replayed_is_counted():
         [0],
         CPU,
     )[0]
-    assert outcome.counts["new"] == 2 * len(DIGITS.y_train)
+    assert outcome.counts["incoming"] == 2 * len(DIGITS.y_train)
     second_task = len(split().stream(DIGITS, 0).tasks[1].train.row)
     assert outcome.counts["replayed"] == 10 * 2 * -(-second_task // 10)
     assert outcome.how["backend"] == "opaque"

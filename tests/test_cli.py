@@ -15,7 +15,7 @@ from retrograde.cli import main
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 
-CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
+CELL = ("--benchmark", "split:tasks=2,train_examples=30,test_examples=20", "--strategy", "finetune")
 
 
 @pytest.fixture
@@ -88,7 +88,8 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
     )
     assert call("run", *words)[0] == 0
     records = {
-        record.cell.strategy.overrides: record.knows_ahead for record in Store(tmp_path / "runs" / "cells")
+        record.cell.strategy.overrides: record.knows_ahead
+        for record in Store(tmp_path / "runs" / "cells")
     }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
     call("report", "runs/cells", "--format", "md", "--out", "tables")
@@ -98,7 +99,8 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
 
 def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
     assert (
-        call("run", *CELL, "--strategy", "er:memory=10", "--seeds", 2, "--compile", "off")[0] == 0
+        call("run", *CELL, "--strategy", "er:buffer_size=10", "--seeds", 2, "--compile", "off")[0]
+        == 0
     )
     records = sorted((tmp_path / "runs" / "cells").glob("split/*/*/seed-*.json"))
     assert len(records) == 4
@@ -197,7 +199,7 @@ def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, t
     assert call("new", "strategy", "my_replay")[0] == 0
     code, out, _ = call("check", "--plugin", "my_replay.py")
     assert (code, "FAILED" in out) == (0, False)
-    cells = 'benchmarks = ["split:tasks=2,examples=20,tests=20"]\nstrategies = ["finetune"]\n'
+    cells = 'benchmarks = ["split:tasks=2,train_examples=20,test_examples=20"]\nstrategies = ["finetune"]\n'
     suite = f'title = "t"\nseeds = 1\n[[cells]]\n{cells}'
     (tmp_path / "s.toml").write_text(suite)
     assert (
@@ -236,7 +238,7 @@ def test_check_holds_a_meta_strategy_to_the_contract_of_its_kind(call):
 
 EPISODES = (
     "--benchmark",
-    "sinusoid:iterations=4,tasks=2,test_tasks=3,checks=1,model=mlp-4",
+    "sinusoid:iterations=4,meta_batch_size=2,test_tasks=3,evaluations=1,model=mlp-4",
     "--strategy",
     "maml:test_steps=2",
 )
@@ -249,9 +251,9 @@ def test_a_run_of_episodes_leaves_records_of_adaptation(call, tmp_path):
     records = [Record.from_json(text) for text in texts]
     assert [record.to_json() for record in records] == texts
     assert [np.shape(record.adaptation.loss) for record in records] == [(3, 3)] * 2
-    assert [(record.status, record.test_examples, record.counts["steps"]) for record in records] == [
-        ("done", [], 4)
-    ] * 2
+    assert [
+        (record.status, record.test_examples, record.counts["steps"]) for record in records
+    ] == [("done", [], 4)] * 2
 
 
 def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
@@ -270,7 +272,7 @@ def test_a_damaged_adaptation_is_warned_about_and_run_again(call, tmp_path):
 
 def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_path):
     code, out, err = call(
-        "run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:lr=1e30"
+        "run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:inner_lr=1e30"
     )
     assert (code, out.count("diverged")) == (0, 2)
     assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
@@ -291,7 +293,7 @@ seeds = 1
 benchmarks = ["{CELL[1]}"]
 strategies = ["finetune"]
 [[cells]]
-benchmarks = ["{EPISODES[1]}", "fewshot:iterations=4,tasks=2,test_tasks=3,checks=1,ways=2"]
+benchmarks = ["{EPISODES[1]}", "fewshot:iterations=4,meta_batch_size=2,test_tasks=3,evaluations=1,ways=2"]
 strategies = ["scratch:test_steps=1"]
 """
 
@@ -330,11 +332,11 @@ PARTED = """
 title = "Parts"
 seeds = 1
 [[cells]]
-benchmarks = ["split:tasks=2,examples=20"]
+benchmarks = ["split:tasks=2,train_examples=20"]
 strategies = ["finetune"]
 [[cells]]
 part = "more"
-benchmarks = ["split:tasks=2,examples=30"]
+benchmarks = ["split:tasks=2,train_examples=30"]
 strategies = ["finetune", "er"]
 """
 
@@ -416,7 +418,7 @@ MISTAKES = {
         "at most one task per class",
     ),
     "a number too large": (
-        ["--benchmark", "split:batch=99999999999999999999", "--strategy", "er"],
+        ["--benchmark", "split:batch_size=99999999999999999999", "--strategy", "er"],
         "batch=",
     ),
     "a layer without units": (
@@ -429,7 +431,7 @@ MISTAKES = {
     ),
     "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
     "a ring too small": (
-        ["--benchmark", "split", "--strategy", "er:policy=ring,memory=3"],
+        ["--benchmark", "split", "--strategy", "er:policy=ring,buffer_size=3"],
         "memory=3",
     ),
     "a strategy on episodes": (
@@ -449,7 +451,7 @@ MISTAKES = {
         "has classes, here 8; ways=9. Lower ways",
     ),
     "another inner optimiser": (
-        ["--benchmark", "sinusoid", "--strategy", "metasgd:optimizer=adam"],
+        ["--benchmark", "sinusoid", "--strategy", "metasgd:inner_optimizer=adam"],
         "optimizer='adam'",
     ),
     "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
@@ -489,11 +491,11 @@ MISTAKES = {
         "with steps=5, epochs=3 has none",
     ),
     "test examples without tests": (
-        ["--benchmark", "split:test_examples=5", "--strategy", "er"],
+        ["--benchmark", "split:eval_examples=5", "--strategy", "er"],
         "test_examples=5 has none",
     ),
     "probes of nothing": (
-        ["--benchmark", "split:probe=0,probe_every=5", "--strategy", "er"],
+        ["--benchmark", "split:probe_examples=0,probe_every=5", "--strategy", "er"],
         "probe_every=5 has none",
     ),
     "angles beside degrees": (

@@ -118,7 +118,7 @@ class DrawsTwice(Finetune):
         return net.descend(
             state,
             net.grad(state.params, arrival.new),
-            self.lr * (net.chance(2)[0] + net.chance(3)[0]),
+            self.lr * (net.uniform(2)[0] + net.uniform(3)[0]),
         )
 
 
@@ -152,7 +152,7 @@ class HeedsNothing(ER):
 
 @dataclass(frozen=True)
 class WeighsInSecret(ER):
-    task_weighting: ClassVar[str] = "has nothing to weigh"
+    task_weighting: ClassVar[str] = "not needed"
 
 
 @dataclass(frozen=True)
@@ -326,12 +326,12 @@ def test_a_declared_scenario_is_neither_passed_nor_failed():
     ("name", "settings", "known"),
     [
         ("er", {}, ("classes",)),
-        ("er", {"policy": "late"}, ("length", "classes")),
+        ("er", {"policy": "ring-at-end"}, ("length", "classes")),
         ("agem", {}, ("length", "classes")),
         ("agem", {"policy": "reservoir"}, ("classes",)),
         ("gem", {}, ("length", "classes")),
         ("lwf", {}, ()),
-        ("lwf", {"among": "all"}, ("classes",)),
+        ("lwf", {"mean_pairwise_cosine": "all"}, ("classes",)),
         ("icarl", {}, ()),
     ],
 )

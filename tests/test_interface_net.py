@@ -120,7 +120,7 @@ def test_scores_agree_up_to_rounding(other, same):
 
 
 def chance(key=5, drawn=None):
-    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), axes=drawn).chance
+    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), axes=drawn).uniform
 
 
 def test_an_unnamed_draw_follows_from_the_key_of_the_step_alone():
@@ -142,7 +142,7 @@ def test_a_named_draw_is_the_same_again_in_another_call_of_the_step_and_other_at
 
 
 def test_a_second_draw_of_a_step_is_refused_unless_it_has_a_name_of_its_own():
-    draw = chance(drawn=set())
+    draw = chance(axes=set())
     draw(3)
     draw(3, name="noise")
     for name in ("", "noise"):

@@ -1,6 +1,6 @@
 """Frames are shared by the tables of a report, and never go stale."""
 
-from retrograde.metrics.frames import cell_labels, cached_per_report, ordered, score_frame, streams
+from retrograde.metrics.frames import cached_per_report, cell_labels, ordered, score_frame, streams
 from retrograde.metrics.matrix import METRICS
 
 

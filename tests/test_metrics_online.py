@@ -139,6 +139,6 @@ def test_tests_of_the_task_in_training_do_not_count_for_the_worst_case_of_the_ot
 def test_every_score_has_a_name_of_its_own_a_meaning_and_a_source():
     assert len({metric.name for metric in METRICS}) == len(METRICS) == 10
     assert all(
-        metric.needs == ("course",) and metric.what and metric.source[-4:].isdigit()
+        metric.needs == ("online_accuracy",) and metric.what and metric.source[-4:].isdigit()
         for metric in METRICS
     )

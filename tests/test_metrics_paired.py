@@ -11,13 +11,13 @@ from retrograde.metrics.paired import (
     MAX_EXACT_PAIRS,
     all_pairs,
     by_seed,
+    complete_runs,
     holm,
     leading_group,
     least_p,
     p_text,
     paired_p,
     sign_flip_p,
-    complete_runs,
 )
 
 SCORE = st.integers(-1000, 1000).map(lambda k: k / 1000)
@@ -123,7 +123,11 @@ def test_the_sign_flip_p_value_is_that_of_scipy(n):
 )
 def test_the_least_p_value_is_reached_where_all_differences_have_one_sign(n, least):
     assert least_p(n) == least
-    assert sign_flip_p(np.arange(1.0, n + 1)[None])[0] == least if n <= MAX_EXACT_PAIRS else least <= 2e-4
+    assert (
+        sign_flip_p(np.arange(1.0, n + 1)[None])[0] == least
+        if n <= MAX_EXACT_PAIRS
+        else least <= 2e-4
+    )
 
 
 def test_patterns_by_chance_give_about_the_p_value_of_all_patterns():
@@ -280,7 +284,9 @@ def test_a_strategy_that_is_really_better_leads_alone_in_most_stores():
     draw = np.random.default_rng(0)
     better = np.array([[5], [0], [0]])
     stores = (series(*(draw.normal(size=(3, 5)) + better)) for _ in range(200))
-    assert np.mean([leading_group(store, higher_is_better=True) == {"s0"} for store in stores]) > 0.9
+    assert (
+        np.mean([leading_group(store, higher_is_better=True) == {"s0"} for store in stores]) > 0.9
+    )
 
 
 @given(st.integers(2, 5), st.integers(0, 99), st.integers(-5, 5))

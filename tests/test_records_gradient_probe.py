@@ -39,7 +39,7 @@ def test_the_arriving_gradient_is_compared_with_the_mean_of_the_earlier_ones(loo
 
 
 @pytest.mark.parametrize(
-    ("vectors", "arriving", "transfer", "conflict"),
+    ("vectors", "next_task_cosine", "transfer", "conflict_rate"),
     [
         ([[3, 0], [0, 4], [1, 0]], 0.6, 1.5, 0.0),  # the mean is (1.5, 2)
         ([[1, 0], [-2, 0], [1, 0]], -1.0, -0.5, 0.5),

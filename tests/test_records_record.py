@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from retrograde.records.cell import Cell, PartSpec
-from retrograde.records.few_shot import Adaptation, MetaEvaluation, Fit
+from retrograde.records.few_shot import Adaptation, Fit, MetaEvaluation
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import SCHEMA, Damaged, Record, TooNew
 
@@ -51,7 +51,9 @@ def adapted(make_record):
         [[2.0, 3.5, 1e-7], [1.0, 3.0, 0.5], [1.0, 2.5, 0.0]],
         [[0, 1, 2], [4, 1, 3], [4, 2, 3]],
     )
-    adaptation = Adaptation(loss, correct, 4, [0.5, 0.25, -1.0], [MetaEvaluation(**CHECK)], [Fit(**FIT)])
+    adaptation = Adaptation(
+        loss, correct, 4, [0.5, 0.25, -1.0], [MetaEvaluation(**CHECK)], [Fit(**FIT)]
+    )
     return make_record(correct=(), adaptation=adaptation)
 
 
@@ -135,14 +137,14 @@ def test_a_record_with_a_value_of_the_wrong_type_is_damaged_and_the_error_names_
         {"correct": [[1, 0], [7, 2]]},
         {"correct": [[1, 0], [7, 2], [5, 6], [5, 6]]},
         {"correct": [[1, 0], [7, 2], [5]]},
-        {"correct_told": [[3, 3]]},
-        {"correct_told": [[3], [7], [6]]},
+        {"correct_given_task": [[3, 3]]},
+        {"correct_given_task": [[3], [7], [6]]},
         {"tests": [7]},
         {"tests": [7, 0]},
         {"correct": [[1, 0], [7, 2], [5, 8]]},
         {"correct": [[1, 0], [7, 2], [5, -1]]},
-        {"correct_told": [[3, 3], [7, 4], [6, 8]]},
-        {"tests": [], "correct": [[]], "correct_told": []},
+        {"correct_given_task": [[3, 3], [7, 4], [6, 8]]},
+        {"tests": [], "correct": [[]], "correct_given_task": []},
     ],
     ids=str,
 )
@@ -308,4 +310,4 @@ def test_cells_that_differ_only_in_which_settings_are_called_changed_lie_togethe
 
 
 def test_a_cell_reads_as_the_command_line_takes_it():
-    assert CELL.spec == "split:task_size=2  er:memory=500"
+    assert CELL.spec == "split:task_size=2  er:buffer_size=500"

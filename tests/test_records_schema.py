@@ -34,7 +34,7 @@ def documents(make_probed, make_adapted):
     told = [[20] * 3, [90] * 3, [90] * 3, [85] * 3]
     more = {
         "course": course,
-        "correct_told": told,
+        "correct_given_task": told,
         "knows": ["classes"],
         "settings": {"test_every": 5, "scenario": "class"},
     }

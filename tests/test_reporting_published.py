@@ -59,7 +59,7 @@ def test_what_is_no_number_is_refused(make_published, printed):
         ({"benchmark": "sinusoid:test_shots=10"}, False),
         ({"benchmark": "omniglot"}, False),
         ({"strategy": "fomaml"}, False),
-        ({"strategy": "maml:lr=0.2"}, False),
+        ({"strategy": "maml:inner_lr=0.2"}, False),
         ({"strategy": "maml:unknown=1"}, False),
     ],
 )
@@ -67,7 +67,7 @@ def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(
     make_published, make_adapted, change, beside
 ):
     entry = make_published(
-        **({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:lr=0.1"} | change)
+        **({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:inner_lr=0.1"} | change)
     )
     assert (matcher([entry])(make_adapted().cell) == [entry]) == beside
 

@@ -160,7 +160,7 @@ ROWS = ((Entry("a"),),)
 
 class Late:
     def __str__(self):
-        raise ValueError("late")
+        raise ValueError("ring-at-end")
 
 class Broken(Figure):
     def draw(self, renderer):
@@ -201,7 +201,7 @@ TABLES = {
     ),
     "not UTF-8": (r'return Table("\ud800", (), (), pd.DataFrame())', "are text"),
     "no frame": ('return Table("T", (), (), [])', "are a pandas DataFrame"),
-    "late": (
+    "ring-at-end": (
         'return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))',
         ":13: ValueError: late",
     ),
@@ -212,7 +212,7 @@ FIGURES = {
         "return 'text'",
         ":21: TypeError: a figure is a matplotlib.figure.Figure or None",
     ),
-    "late": ("return Broken()", ":17: ZeroDivisionError"),
+    "ring-at-end": ("return Broken()", ":17: ZeroDivisionError"),
 }
 
 

@@ -10,7 +10,7 @@ from retrograde.records.cell import PartSpec
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Record
 from retrograde.records.store import Store
-from retrograde.reporting.cells import score_cells, format_percent
+from retrograde.reporting.cells import format_percent, score_cells
 from retrograde.reporting.formats import FORMATS
 from retrograde.reporting.result import TableResult
 from retrograde.reporting.table import Table

@@ -87,12 +87,14 @@ def test_a_task_has_the_means_over_the_earlier_ones_and_what_the_end_before_said
     expected = {
         "old_loss": 1, "observed": 0.5, "slope": -1, "curvature": 1.25, "interference": 0.25, "remainder": 0.25,
         "exposure": 5, "path": 4, "missed": 0.5, "changed": 3, "alignment": -0.05, "gradient": 1.25,
-        "drop": 0.05, "arriving": -1 / np.sqrt(2), "transfer": -1, "conflict": 0.5,
+        "drop": 0.05, "next_task_cosine": -1 / np.sqrt(2), "transfer": -1, "conflict_rate": 0.5,
     }  # fmt: skip
     assert {name: third[name] for name in expected} == pytest.approx(expected)
-    assert (second["arriving"], second["transfer"], second["conflict"]) == pytest.approx(
-        (0.6, 0.6, 0)
-    )
+    assert (
+        second["next_task_cosine"],
+        second["transfer"],
+        second["conflict_rate"],
+    ) == pytest.approx((0.6, 0.6, 0))
 
 
 def test_a_replicate_has_means_over_the_tasks_trained_and_ratios_of_them(made):
@@ -244,12 +246,12 @@ def test_the_cost_of_the_next_task_falls_with_alignment_in_every_run_and_rises_b
         for name, level in (("er", 0), ("gem", 0.2), ("agem", 0.4)) for seed in range(3)
     ]  # fmt: skip
     accounts = booked(made)
-    found = within_runs(accounts, "arriving", "observed")
+    found = within_runs(accounts, "next_task_cosine", "observed")
     assert found.high < -0.9
     assert (found.seeds, found.runs, found.negative) == (3, 9, 9)
-    assert between_methods(accounts, "arriving", "observed") == pytest.approx((1, 3))
+    assert between_methods(accounts, "next_task_cosine", "observed") == pytest.approx((1, 3))
     row = section(made, "all strategies together")["loss"]
-    assert row["arriving"].endswith("negative in 9 of 9")
+    assert row["next_task_cosine"].endswith("negative in 9 of 9")
     assert row["n"] == "9 runs of 3 seeds"
 
 

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from retrograde.metrics.frames import adaptation_frame, checks_frame, cell_labels
+from retrograde.metrics.frames import adaptation_frame, cell_labels, checks_frame
 from retrograde.parts.registry import Registry
 from retrograde.records.few_shot import InnerAccount
 from retrograde.reporting.plotting import FORMATS
@@ -118,7 +118,7 @@ def test_published_numbers_stand_under_their_row_in_the_column_of_their_step(
     seeds, make_published, literature
 ):
     entry = make_published(
-        {"loss@1": "0.67"}, benchmark="sinusoid:test_shots=5", strategy="maml:lr=0.1"
+        {"loss@1": "0.67"}, benchmark="sinusoid:test_shots=5", strategy="maml:inner_lr=0.1"
     )
     literature("adaptation", entry)
     (section,) = table(seeds).sections

@@ -77,15 +77,15 @@ def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
         metric: list(zip(part.trained, part.value, strict=True))
         for metric, part in frame.groupby("metric")
     }
-    arriving = [value for _, value in found.pop("arriving")]
+    arriving = [value for _, value in found.pop("next_task_cosine")]
     assert arriving == pytest.approx(
         [-1.0, np.nan], nan_ok=True
     )  # the mean of the first two vanishes
     ceilings = found.pop("ceiling")
     assert [value for _, value in ceilings] == pytest.approx([0.8, 0.6, 0.5])
     assert found == {
-        "conflict": [(1, 1.0), (2, 0.0)],
-        "among": [(2, -1.0), (3, 1 / 3)],
+        "conflict_rate": [(1, 1.0), (2, 0.0)],
+        "mean_pairwise_cosine": [(2, -1.0), (3, 1 / 3)],
         "ceiling_next": [(1, 0.6), (2, 0.4)],
     }
 
@@ -93,7 +93,13 @@ def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
 def test_a_replicate_has_means_over_the_ends_that_have_a_number(make_probed, probes):
     frame = replicates([make_probed(probes=probes)]).set_index("metric").value
     assert frame.to_dict() == pytest.approx(
-        {"arriving": -1, "conflict": 0.5, "among": 1 / 3, "ceiling": 0.5, "ceiling_next": 0.5}
+        {
+            "next_task_cosine": -1,
+            "conflict_rate": 0.5,
+            "mean_pairwise_cosine": 1 / 3,
+            "ceiling": 0.5,
+            "ceiling_next": 0.5,
+        }
     )
 
 

@@ -14,7 +14,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running import autotune, console, jobs
-from retrograde.running.autotune import TunedMode, Timing, ExecutionMode, fastest_mode
+from retrograde.running.autotune import ExecutionMode, Timing, TunedMode, fastest_mode
 from retrograde.running.jobs import run_job, shared
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
@@ -94,7 +94,9 @@ def test_very_long_training_is_also_compiled_one_by_one():
 
 def test_what_cannot_be_compiled_is_eager_says_why_and_is_tried_again(cache):
     def pace(count, mode):
-        return Throughput(0.1, 0.004, 25.0, None if mode == "off" else "Compiling needs a C++ compiler.")
+        return Throughput(
+            0.1, 0.004, 25.0, None if mode == "off" else "Compiling needs a C++ compiler."
+        )
 
     choice = fastest_mode(pace, 5, "cell")
     assert not cache.exists()  # the compiler may be there the next time
@@ -105,14 +107,19 @@ def test_what_cannot_be_compiled_is_eager_says_why_and_is_tried_again(cache):
 
 def test_where_there_is_no_choice_all_train_together_with_nothing_to_tell():
     choice = fastest_mode(lambda *_: None, 3, "cell")
-    assert (choice.way, choice.as_record({"note": None})) == (ExecutionMode(3, 1, False), {"note": None})
+    assert (choice.way, choice.as_record({"note": None})) == (
+        ExecutionMode(3, 1, False),
+        {"note": None},
+    )
 
 
 def test_one_thread_is_tried_where_there_are_several(monkeypatch):
     now = [4]
     monkeypatch.setattr(autotune.torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(autotune.torch, "set_num_threads", now.append)
-    choice = fastest_mode(lambda *_: Throughput(0.1, 0.01, 11.0 if now[-1] == 1 else 13.0), 1, "cell")
+    choice = fastest_mode(
+        lambda *_: Throughput(0.1, 0.01, 11.0 if now[-1] == 1 else 13.0), 1, "cell"
+    )
     assert choice.way == ExecutionMode(1, 1, False)
     assert [each.way.threads for each in choice.tried] == [4, 1]
     assert now[-1] == 4
@@ -155,7 +162,10 @@ SECONDS = some.floats(0.001, 10_000)
 def test_no_way_is_chosen_that_was_slower_than_the_plain_one(eager5, eager1, compiled5, compiled1):
     pace, _ = paced(eager5=eager5, eager1=eager1, compiled5=compiled5, compiled1=compiled1)
     choice = autotune._trial(pace, EAGER)
-    cost = {each.way: each.training + (each.warm_up if each.way.compiled else 0) for each in choice.tried}
+    cost = {
+        each.way: each.training + (each.warm_up if each.way.compiled else 0)
+        for each in choice.tried
+    }
     assert all(cost[choice.way] <= other for other in cost.values())
     assert EAGER in cost
 
@@ -169,7 +179,7 @@ def test_the_steps_of_groups_count_as_those_of_one_batch():
 
 
 @pytest.mark.parametrize(
-    "cell", [("split:tasks=2,examples=40", "er:lr=0.01"), ("sinusoid:iterations=3", "maml")]
+    "cell", [("split:tasks=2,train_examples=40", "er:lr=0.01"), ("sinusoid:iterations=3", "maml")]
 )
 def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_path, monkeypatch):
     registry, context, steps = Registry(), Context(), []
@@ -177,7 +187,9 @@ def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_pat
     records = {}
     for together in (2, 1):
         choice = TunedMode(
-            ExecutionMode(together, 1, False), None, [Timing(ExecutionMode(together, 1, False), 0.1, 0.2)] * 2
+            ExecutionMode(together, 1, False),
+            None,
+            [Timing(ExecutionMode(together, 1, False), 0.1, 0.2)] * 2,
         )
         monkeypatch.setattr(jobs, "choose", lambda *_, choice=choice: choice)
         records[together] = run_job(job, registry, context, steps.append)
@@ -238,7 +250,7 @@ def test_there_are_as_many_processes_as_have_a_core_memory_and_work(
     monkeypatch.setattr(console, "usable_cores", lambda: cores)
     monkeypatch.setattr(console, "physical_bytes", lambda: gigabytes << 30)
     (job,) = plan(
-        [Request("split:tasks=2,examples=40", "finetune")],
+        [Request("split:tasks=2,train_examples=40", "finetune")],
         1,
         Registry(),
         Context(),

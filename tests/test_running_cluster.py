@@ -19,7 +19,7 @@ from retrograde.running.jobs import run_here
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
 
-CELL = ("--benchmark", "split:tasks=2,examples=30,tests=20", "--strategy", "finetune")
+CELL = ("--benchmark", "split:tasks=2,train_examples=30,test_examples=20", "--strategy", "finetune")
 GATED = """
 import time
 from dataclasses import dataclass
@@ -112,9 +112,9 @@ def both(cluster, one_thread, tmp_path_factory):
     data = _npz(folder / "own.npz")
     context = Context(tuple(files), folder, compile="off", cluster=cluster.address)
     benchmarks = [
-        f"split:dataset={data},tasks=2,examples=30",
-        "permuted:tasks=2,examples=30",
-        "rotated:tasks=2,examples=30",
+        f"split:dataset={data},tasks=2,train_examples=30",
+        "permuted:tasks=2,train_examples=30",
+        "rotated:tasks=2,train_examples=30",
     ]
     requests = [
         Request(benchmarks[0], "broken"),
@@ -297,9 +297,11 @@ def test_jobs_and_cluster_exclude_each_other(call):
 @pytest.mark.parametrize(
     "cell",
     [
-        Request("split:tasks=2,examples=30", "er:memory=20"),
-        Request("rotated:tasks=2,examples=30", "gdumb:memory=20"),
-        Request("fewshot:iterations=2,tasks=2,test_tasks=2,checks=1,model=mlp-8", "maml"),
+        Request("split:tasks=2,train_examples=30", "er:buffer_size=20"),
+        Request("rotated:tasks=2,train_examples=30", "gdumb:buffer_size=20"),
+        Request(
+            "fewshot:iterations=2,meta_batch_size=2,test_tasks=2,evaluations=1,model=mlp-8", "maml"
+        ),
     ],
 )
 def test_data_that_nobody_may_write_to_trains_as_any_other(cell, tmp_path):

@@ -17,7 +17,7 @@ from retrograde.cli import main
 
 CELL = (
     "--benchmark",
-    "split:tasks=2,examples=30,tests=20",
+    "split:tasks=2,train_examples=30,test_examples=20",
     "--strategy",
     "finetune",
     "--strategy",
@@ -202,7 +202,10 @@ def test_where_nothing_can_be_written_at_all_what_is_lost_is_named_and_trained_a
 ):
     fill("", 1)
     _, _, err = call()
-    assert "Lost, and to be trained again: split:examples=30,tests=20,tasks=2  joint seed 0." in err
+    assert (
+        "Lost, and to be trained again: split:train_examples=30,test_examples=20,tasks=2  joint seed 0."
+        in err
+    )
     fill("", 9)
     code, out, _ = call()
     assert (code, "1 replicates to run, 1 done already" in out) == (0, True)

@@ -14,11 +14,11 @@ SUITE = """
 title = "short cells"
 seeds = 10
 [[cells]]
-benchmarks = ["sinusoid:iterations=100,tasks=4,test_tasks=50,checks=4,model=mlp-8"]
+benchmarks = ["sinusoid:iterations=100,meta_batch_size=4,test_tasks=50,evaluations=4,model=mlp-8"]
 strategies = ["maml"]
 [[cells]]
-benchmarks = ["split:tasks=2,examples=300,epochs=2", "permuted:tasks=3,examples=100", "rotated:tasks=3,examples=100"]
-strategies = ["finetune", "er:memory=30", "er:memory=30,policy=balanced", "joint"]
+benchmarks = ["split:tasks=2,train_examples=300,epochs=2", "permuted:tasks=3,train_examples=100", "rotated:tasks=3,train_examples=100"]
+strategies = ["finetune", "er:buffer_size=30", "er:buffer_size=30,policy=balanced", "joint"]
 """
 SAME_WAY = "--compile", "off", "--jobs", "2"
 """No trial, which a busy machine could decide otherwise, and as many threads however few cells are left: the same digits."""

@@ -9,7 +9,7 @@ from retrograde.running.cell import OnEpisodes, OnStream
 from retrograde.running.plan import Context, plan
 from retrograde.running.suite import Request
 
-STREAM = "split:tasks=2,examples=20,tests=20,model=mlp-4"
+STREAM = "split:tasks=2,train_examples=20,test_examples=20,model=mlp-4"
 PICKY = """
 from dataclasses import dataclass
 from retrograde.parts.fields import Rate
@@ -63,20 +63,20 @@ def picky(tmp_path):
 
 def test_cells_that_differ_in_the_size_of_a_number_are_checked_at_its_ends(planned):
     rates = (0.3, 0.1, 0.5, 0.2, 0.4)
-    jobs, checked = planned(*(f"er:lr={lr},memory=10" for lr in rates))
+    jobs, checked = planned(*(f"er:lr={lr},buffer_size=10" for lr in rates))
     assert [job.cell.strategy.settings["lr"] for job in jobs] == list(rates)
     assert [strategy.lr for strategy in checked] == [0.3, 0.1, 0.5]
 
 
 @pytest.mark.parametrize("settings", ["memory=11", "policy=balanced", "lr=1", "lr=2"])
 def test_cells_that_differ_in_anything_else_or_across_1_are_checked_each(planned, settings):
-    _, checked = planned("er:lr=0.1,memory=10", f"er:{settings}")
+    _, checked = planned("er:lr=0.1,buffer_size=10", f"er:{settings}")
     assert len(checked) == 2
 
 
 def test_meta_strategies_share_checks_too(planned):
-    sinusoid = "sinusoid:iterations=4,tasks=2,test_tasks=3,checks=1,model=mlp-4"
-    _, checked = planned(*(f"maml:lr={lr}" for lr in (0.01, 0.02, 0.03)), benchmark=sinusoid)
+    sinusoid = "sinusoid:iterations=4,meta_batch_size=2,test_tasks=3,evaluations=1,model=mlp-4"
+    _, checked = planned(*(f"maml:inner_lr={lr}" for lr in (0.01, 0.02, 0.03)), benchmark=sinusoid)
     assert [strategy.lr for strategy in checked] == [0.01, 0.03]
 
 

@@ -308,7 +308,7 @@ def commands(tmp_path):
 
 
 LONG = [f"--strategy logged:memory={memory}" for memory in range(10, 10 + CELLS)]
-RUN = f"run --plugin logged.py --benchmark split:tasks=2,examples=60,tests=20 {' '.join(LONG)} --seeds 3 --compile off --jobs 1"
+RUN = f"run --plugin logged.py --benchmark split:tasks=2,train_examples=60,test_examples=20 {' '.join(LONG)} --seeds 3 --compile off --jobs 1"
 
 
 @pytest.mark.slow

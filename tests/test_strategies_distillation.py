@@ -146,7 +146,7 @@ CASES = [
     ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {}),
     ("fdr", FDR, {"strength": 0.4, "memory": 9, "draw": 4}, {}),
     ("lwf", LwF, {"alpha": 0.6, "temperature": 1.7, "decay": 0.001}, {}),
-    ("lwf", LwF, {"alpha": 0.6, "temperature": 2.0, "among": "all"}, {}),
+    ("lwf", LwF, {"alpha": 0.6, "temperature": 2.0, "mean_pairwise_cosine": "all"}, {}),
     ("lwf", LwF, {"alpha": 0.6}, {"weighting": "tasks"}),
     ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
     ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
@@ -184,7 +184,11 @@ def ended(name, **settings):
         ("der", {"alpha": 0.0}, {"alpha": 0.1}),
         ("derpp", {"alpha": 0.0, "beta": 0.0}, {"alpha": 0.0, "beta": 0.1}),
         ("fdr", {"strength": 0.0}, {"strength": 0.1}),
-        ("lwf", {"alpha": 0.0, "among": "all"}, {"alpha": 0.1, "among": "all"}),
+        (
+            "lwf",
+            {"alpha": 0.0, "mean_pairwise_cosine": "all"},
+            {"alpha": 0.1, "mean_pairwise_cosine": "all"},
+        ),
     ],
 )
 def test_without_strength_all_are_fine_tuning(name, nothing, little):
@@ -198,7 +202,9 @@ def ready(part, scenario, task):
     backend = StreamReplicas(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
     for number in range(task):
         backend.learn(number, lambda _: None)
-    net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()})
+    net = backend._net(
+        backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()}
+    )
     rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
     batch = backend._batch(rows, {}, backend.train_x)
     arrival = toy_step(batch)

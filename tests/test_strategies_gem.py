@@ -139,6 +139,8 @@ def test_gem_without_earlier_tasks_is_fine_tuning():
 
 def test_what_passes_through_the_model_is_counted_for_every_earlier_task():
     benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(memory=12)
-    backend = StreamReplicas(benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu"))
+    backend = StreamReplicas(
+        benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu")
+    )
     backend.warm_up("off")
     assert backend.tally == {"forward": 10 + 2 * 4, "backward": 10 + 2 * 4}

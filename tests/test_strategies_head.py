@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.strategies._head import reset_head, linear, head_after_steps
+from retrograde.strategies._head import head_after_steps, linear, reset_head
 
 RATE = 0.3
 
@@ -51,14 +51,19 @@ def test_all_derivatives_are_those_of_one_step_after_the_other(params):
             params, SEEN, ASKED
         )
 
-    assert_close(slope(lambda p, seen, asked: head_after_steps(p, seen, Y, asked, RATE)), slope(by_steps))
+    assert_close(
+        slope(lambda p, seen, asked: head_after_steps(p, seen, Y, asked, RATE)), slope(by_steps)
+    )
 
 
 def test_in_first_order_the_logits_are_the_same_and_what_was_seen_has_no_derivative(params):
     assert_close(
-        head_after_steps(params, SEEN, Y, ASKED, RATE, first_order=True), by_steps(params, SEEN, ASKED)
+        head_after_steps(params, SEEN, Y, ASKED, RATE, first_order=True),
+        by_steps(params, SEEN, ASKED),
     )
-    slope = grad(lambda seen: head_after_steps(params, seen, Y, ASKED, RATE, first_order=True).sum())(SEEN)
+    slope = grad(
+        lambda seen: head_after_steps(params, seen, Y, ASKED, RATE, first_order=True).sum()
+    )(SEEN)
     assert not slope.any()
 
 

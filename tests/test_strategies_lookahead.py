@@ -179,9 +179,7 @@ def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():
     (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(2), new=1)
     part = PARTS.find("strategies", "cmaml")(clip=0.0, lr=0.2, rate=0.3)
     ahead = {name: params[name] - 0.3 * g for name, g in net.grad(params, arrival.incoming).items()}
-    wanted = {
-        name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.combined).items()
-    }
+    wanted = {name: params[name] - 0.2 * g for name, g in net.grad(ahead, arrival.combined).items()}
     assert_close(part.step(net, start(part, net, params), arrival).params, wanted)
 
 

@@ -279,7 +279,10 @@ def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameter
         own: sum(w * g[own] for w, g in zip(weights, query, strict=True)) for own in p.params
     }
     assert_close(
-        p.net.model_params(meta_gradient(rule, p, learned, progress)), expected, rtol=1e-10, atol=1e-12
+        p.net.model_params(meta_gradient(rule, p, learned, progress)),
+        expected,
+        rtol=1e-10,
+        atol=1e-12,
     )
 
 
@@ -314,7 +317,9 @@ def test_at_first_order_a_rate_of_mamlpp_is_judged_by_the_queries_after_it():
 def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given):
     p, exact = problem("regression"), part("maml" if name == "fomaml" else name, steps=2)
     rule = part(name, steps=2, **given)
-    gradients = [p.net.model_params(meta_gradient(each, p, p.shaken(rule))) for each in (rule, exact)]
+    gradients = [
+        p.net.model_params(meta_gradient(each, p, p.shaken(rule))) for each in (rule, exact)
+    ]
     assert all((gradients[0][own] - gradients[1][own]).abs().max() > 1e-3 for own in p.params)
 
 

@@ -141,7 +141,9 @@ def test_mamls_inner_steps_take_the_whole_trajectory_and_move_what_the_stream_mo
 def test_pretraining_sees_what_is_rehearsed_alone():
     net, params, lesson = problem("pretrained")
     found = PARTS.get("strategies", "pretrained").lesson_loss(net, params, lesson)
-    assert_close(found, cross_entropy(net.module(lesson.remember_set.x), lesson.remember_set.y).detach())
+    assert_close(
+        found, cross_entropy(net.module(lesson.remember_set.x), lesson.remember_set.y).detach()
+    )
 
 
 @pytest.mark.parametrize("name", EXACT)

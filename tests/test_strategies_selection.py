@@ -132,7 +132,7 @@ def test_gss_follows_the_greedy_algorithm(share):
     for key in range(12 if share is None else 30):
         net, new = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
         real, before = int(new.weight.sum()), list(greedy.held)
-        start = greedy.step(start, new.x[:real], new.y[:real], net.chance(2, 9 + 4).double())
+        start = greedy.step(start, new.x[:real], new.y[:real], net.uniform(2, 9 + 4).double())
         state = part.step(net, state, toy_step(new, share=share))
         replaced += sum(old is not now for old, now in zip(before, greedy.held, strict=False))
         assert_close(state.params, start)
@@ -149,7 +149,7 @@ def test_gss_follows_the_greedy_algorithm(share):
 
 def anchored(part, net, state, batch, memory):
     """The anchors of a task's classes, by autograd, one after the other (equation 6)."""
-    tuned, noise, anchors = state.params, net.chance(4, 6).double(), {}
+    tuned, noise, anchors = state.params, net.uniform(4, 6).double(), {}
     for rows in torch.arange(int(memory.weight.sum())).split(part.draw):
         tuned = stepped(
             tuned, gradient(net, tuned, loss_on(net, memory.x[rows], memory.y[rows])), part.lr

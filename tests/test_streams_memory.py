@@ -144,7 +144,7 @@ def test_what_is_held_after_the_last_task_is_what_the_simulation_holds(life):
     assert sum(held.seen.values()) == sum(map(len, life.tasks))
 
 
-@given(LIVES.filter(lambda life: life.policy not in ("ring", "late")))
+@given(LIVES.filter(lambda life: life.policy not in ("ring", "ring-at-end")))
 def test_all_but_a_ring_fill_every_slot_before_they_lose_anything(life):
     for step in lived(life)[0]:
         assert len(step.buffer) == min(life.memory.size, len(step.seen))
@@ -157,7 +157,9 @@ def test_the_first_step_of_the_first_task_replays_nothing_and_the_first_of_the_s
     assert {task for _, task, _ in steps[1].drawn} == {0}
 
 
-@pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "late" not in policy))
+@pytest.mark.parametrize(
+    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
+)
 def test_every_held_example_is_drawn_equally_often(policy):
     memory, steps = POLICIES[policy](9, 4), 9000
     (arrivals,) = arrivals_of([[0, 1, 2] * 12])
@@ -317,14 +319,16 @@ def test_what_is_drawn_does_not_depend_on_what_arrives_later(life):
 
 
 def test_a_late_memory_replays_earlier_tasks_alone():
-    life = Life("late", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
+    life = Life("ring-at-end", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
     tasks = [{task for _, task, _ in step.drawn} for step in lived(life)[0]]
     assert tasks[:4] == [set()] * 4
     assert all(drawn <= {0} for drawn in tasks[4:8])
     assert set().union(*tasks[8:]) == {0, 1}
 
 
-@pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "late" not in policy))
+@pytest.mark.parametrize(
+    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
+)
 @pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
 def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
     memory, steps, (arrivals,) = (
@@ -398,7 +402,7 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
         assert np.array_equal(draws.examples[1][draws.real[1]], now[draws.slot[1][draws.real[1]]])
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("ring-at-end", [False, True])
 def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
     memory, held, found = TaskRing(7, 7, late=late), TaskRing(7, 7).empty(), []
     for arrivals in arrivals_of([[0, 1, 2, 0], [1, 1], [2, 0, 1, 2]]):

@@ -12,8 +12,8 @@ from retrograde.streams.schedule import (
     all_rows,
     chunks,
     held_rows,
-    test_rows,
     stack_replicates,
+    test_rows,
     train_rows,
 )
 
@@ -298,7 +298,13 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
 def test_a_strategy_may_set_the_pace_itself():
     made = benchmark_of(4, glances=3)
     rows, _ = train_rows(
-        made.stream(dataset(), 0), 0, made, Schedule(batch_size=1, updates_per_batch=2), None, None, 0
+        made.stream(dataset(), 0),
+        0,
+        made,
+        Schedule(batch_size=1, updates_per_batch=2),
+        None,
+        None,
+        0,
     )
     assert rows.shape[1:] == (1, 5)
     assert np.array_equal(rows[::2], rows[1::2])
@@ -349,7 +355,7 @@ def test_what_was_not_trained_on_does_not_enter_the_memory():
 
 
 def test_a_memory_alone_is_trained_on_in_so_many_epochs():
-    alone = Schedule("memory alone", batch_size=3, epochs=2)
+    alone = Schedule("memory", batch_size=3, epochs=2)
     rows, _, held = rows_of(2, batch=3, schedule=alone, memory=POLICIES["balanced"](8, 0))
     kept = sorted(map(tuple, held.examples[held.filled].tolist()))
     assert [sorted(real(epoch)) for epoch in np.split(rows, 2)] == [kept] * 2
@@ -363,8 +369,10 @@ def test_arrivals_may_be_mixed_with_what_is_held():
         np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1)
         for n, t in enumerate(stream.tasks)
     ]
-    held = memory.store_ranked(memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float))
-    rows, after = train_rows(stream, 1, made, Schedule("arrivals and memory"), memory, held, 0)
+    held = memory.store_ranked(
+        memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float)
+    )
+    rows, after = train_rows(stream, 1, made, Schedule("incoming and memory"), memory, held, 0)
     kept = held.examples[held.filled]
     assert sorted(real(rows)) == sorted(map(tuple, np.concatenate([triples_of[1], kept]).tolist()))
     assert np.array_equal(after.examples, held.examples)

@@ -140,7 +140,7 @@ class StartsWithNothing(Finetune):
 
 class NoSchedule(Finetune):
     def schedule(self):
-        return "arrivals"
+        return "incoming"
 
 
 @pytest.mark.parametrize(

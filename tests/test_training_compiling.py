@@ -21,7 +21,7 @@ class Flags(Registry().find("strategies", "er")):
         nought = torch.zeros(())
         return {"on": nought, "off": nought}
     def step(self, net, state, arrival):
-        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.chance(3)[0] * net.chance(2, name="more")[1])
+        rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.uniform(3)[0] * net.uniform(2, name="more")[1])
         return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
     def end_task(self, net, state, finished):
         return state.replace(extra=state.extra | {"on": torch.ones(())})
@@ -52,24 +52,24 @@ for cell in sys.argv[1:]:
     "cells",
     [
         (
-            "split:tasks=3,batch=32,scenario=task,optimizer=momentum er:lr=0.01",
-            "rotated:tasks=3,examples=200,optimizer=adam joint:lr=0.01",
-            "permuted:tasks=3,examples=200,model=conv finetune:lr=0.01",
+            "split:tasks=3,batch_size=32,scenario=task,optimizer=momentum er:lr=0.01",
+            "rotated:tasks=3,train_examples=200,optimizer=adam joint:lr=0.01",
+            "permuted:tasks=3,train_examples=200,model=conv finetune:lr=0.01",
             "split:tasks=3 flags",
-            "split:tasks=3,model=mlpbn-8,examples=60 mir:lr=0.01",
+            "split:tasks=3,model=mlpbn-8,train_examples=60 mir:lr=0.01",
         ),
         (
-            "split:tasks=3,model=mlp-8 agem:draw=20,lr=0.01",
+            "split:tasks=3,model=mlp-8 agem:replay_batch=20,lr=0.01",
             "split:tasks=3,model=mlp-8,scenario=class er_ace:lr=0.01",
             "split:tasks=3,model=mlp-8,scenario=class si:lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=task ewc:lr=0.01,fisher=sampled,examples=50",
+            "split:tasks=3,model=mlp-8,scenario=task ewc:lr=0.01,fisher=sampled,fisher_examples=50",
             "split:tasks=3,model=mlp-8,scenario=class rwalk:lr=0.01",
         ),
         (
-            "split:tasks=3,model=mlp-8,scenario=class gem:memory=30,lr=0.01",
-            "split:tasks=3,model=mlp-8,scenario=class icarl:memory=30,lr=0.01",
-            "split:tasks=3,model=mlp-8,glances=2 lamaml:chunk=5,first_order=false,rate=0.02",
-            "split:tasks=3,model=mlp-8,examples=40 mer:draw=2,batches=2,lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=class gem:buffer_size=30,lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=class icarl:buffer_size=30,lr=0.01",
+            "split:tasks=3,model=mlp-8,updates_per_batch=2 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
+            "split:tasks=3,model=mlp-8,train_examples=40 mer:replay_batch=2,batches=2,lr=0.01",
         ),
     ],
     ids=["models", "regularised", "constrained"],
@@ -146,14 +146,14 @@ for spec in sys.argv[1:]:
         {
             "er:lr=0.01": 1,
             "er:lr=0.05": 0,
-            "er:lr=0.05,draw=5": 1,
+            "er:lr=0.05,replay_batch=5": 1,
             "derpp:alpha=0.1,lr=0.02": 1,
             "derpp:alpha=0.9,lr=0.01": 0,
         },
         {
-            "lamaml:rate_lr=0.1,chunk=5": 1,
-            "lamaml:rate_lr=0.3,chunk=5": 0,
-            "lamaml:rate_lr=0.3,chunk=5,clip=0": 1,
+            "lamaml:hyper_lr=0.1,inner_batch=5": 1,
+            "lamaml:hyper_lr=0.3,inner_batch=5": 0,
+            "lamaml:hyper_lr=0.3,inner_batch=5,clip=0": 1,
         },
         {
             "constant:lr=0.01": 2,
@@ -242,17 +242,19 @@ for each in strategies:
     (start, eager), (_, compiled) = (trained(*cell, mode) for mode in ("off", "on"))
     print(furthest(eager, compiled) / furthest(eager, start))
 """
-WAVES = "sinusoid:tasks=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
-DIGITS = "fewshot:ways=2,tasks=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
+WAVES = "sinusoid:meta_batch_size=2,iterations=5,shots=4,queries=3,optimizer=sgd,model=mlp-4"
+DIGITS = (
+    "fewshot:ways=2,meta_batch_size=2,iterations=5,shots=3,queries=3,optimizer=sgd,model=net.py:net"
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
     [
-        (WAVES, "maml", "metasgd", "mamlpp:steps=2,anneal=0.5"),
-        (DIGITS, "anil:lr=0.1"),
-        (WAVES, "reptile:steps=2"),
+        (WAVES, "maml", "metasgd", "mamlpp:inner_steps=2,anneal=0.5"),
+        (DIGITS, "anil:inner_lr=0.1"),
+        (WAVES, "reptile:inner_steps=2"),
     ],
     ids=lambda cell: "-".join(word.partition(":")[0] for word in cell),
 )
@@ -295,7 +297,7 @@ for each in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_a_compiled_preparation_gives_the_numbers_of_the_eager_one():
-    cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,steps=1"]
+    cells = ["oml:meta_lr=0.1", "maml_init:meta_lr=0.1,inner_steps=1"]
     run = subprocess.run(
         [sys.executable, "-c", LESSONS, *cells], capture_output=True, text=True, check=False
     )
@@ -344,7 +346,11 @@ print(*[apart(*pair) for pair in pairs])
     "cells",
     [
         ("er:lr=0.01*5", "er:lr=0.01*1"),
-        ("lamaml:chunk=5,clip=2*2", "lamaml:chunk=5,clip=0.5*2", "lamaml:chunk=5,clip=0*2"),
+        (
+            "lamaml:inner_batch=5,clip=2*2",
+            "lamaml:inner_batch=5,clip=0.5*2",
+            "lamaml:inner_batch=5,clip=0*2",
+        ),
         ("er:lr=0.05*2", "derpp:lr=0.05*2", "er:lr=0.2*2"),
     ],
     ids=["shapes", "settings", "strategies"],

@@ -45,7 +45,9 @@ def kept(monkeypatch):
     """The replicates that the loop worked with."""
     found = []
     monkeypatch.setattr(
-        episode_loop, "Episodes", lambda *arguments: found.append(EpisodeReplicas(*arguments)) or found[-1]
+        episode_loop,
+        "Episodes",
+        lambda *arguments: found.append(EpisodeReplicas(*arguments)) or found[-1],
     )
     return found
 
@@ -314,7 +316,9 @@ def test_scratch_takes_no_steps_and_is_looked_at_once():
 
 def test_scratch_adapts_the_models_first_weights(kept):
     (outcome,) = run(strategy("scratch", lr=0.05, test_steps=3))
-    fresh = EpisodeReplicas(Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU)
+    fresh = EpisodeReplicas(
+        Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU
+    )
     assert np.allclose(
         outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
     )
@@ -322,14 +326,14 @@ def test_scratch_adapts_the_models_first_weights(kept):
 
 @pytest.mark.parametrize(
     ("name", "forward", "backward"),
-    [("maml", 5 + 7, 5), ("fomaml:steps=3", 3 * 5 + 7, 3 * 5), ("mamlpp:steps=2", 2 * 5 + 2 * 7, 2 * 5),
-     ("pretrain", 5 + 7, 0), ("reptile:steps=3,batch=4,test_steps=2", 3 * 4, 3 * 4)],
+    [("maml", 5 + 7, 5), ("fomaml:inner_steps=3", 3 * 5 + 7, 3 * 5), ("mamlpp:inner_steps=2", 2 * 5 + 2 * 7, 2 * 5),
+     ("pretrain", 5 + 7, 0), ("reptile:inner_steps=3,inner_batch=4,test_steps=2", 3 * 4, 3 * 4)],
 )  # fmt: skip
 def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, backward):
     (outcome,) = run(
         PARTS.get("strategies", *parse(name)), iterations=4, tasks=3, shots=5, queries=7
     )
-    assert {key: outcome.counts[key] for key in ("steps", "new", "replayed")} == {
+    assert {key: outcome.counts[key] for key in ("steps", "incoming", "replayed")} == {
         "steps": 4,
         "new": 4 * 3 * 12,
         "replayed": 0,
@@ -341,7 +345,7 @@ def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, b
 
 def test_the_rows_of_images_are_counted_for_every_way():
     (outcome,) = run(strategy("maml"), data=DIGITS, iterations=4, tasks=3, shots=1, queries=2)
-    assert (outcome.counts["new"], outcome.counts["forward"]) == (4 * 3 * 2 * 3, 4 * 3 * 2 * 3)
+    assert (outcome.counts["incoming"], outcome.counts["forward"]) == (4 * 3 * 2 * 3, 4 * 3 * 2 * 3)
 
 
 @pytest.mark.parametrize(("more", "together"), [(0, 5), (-1, 1)])

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrograde.data.sources import load
-from retrograde.episodes.distribution import TaskDistribution, TaskBatch
+from retrograde.episodes.distribution import TaskBatch, TaskDistribution
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.models.build import build
 from retrograde.parts.registry import Registry
@@ -353,7 +353,9 @@ class Coded(TaskDistribution):
         self.number += tasks
         self.drawn[partition] += numbers.tolist()
         x = np.broadcast_to(numbers[:, None, None], (tasks, shots + queries, 1)).astype(np.float32)
-        return TaskBatch(np.ascontiguousarray(x), np.zeros_like(x), np.zeros((tasks, 0), np.float32))
+        return TaskBatch(
+            np.ascontiguousarray(x), np.zeros_like(x), np.zeros((tasks, 0), np.float32)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,7 +432,10 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
     episodes = EpisodeReplicas(
         benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU
     )
-    assert sum(value[0].numel() for value in episodes.net.model_params(episodes.state.params).values()) == 25
+    assert (
+        sum(value[0].numel() for value in episodes.net.model_params(episodes.state.params).values())
+        == 25
+    )
     assert episodes.state_bytes() == 4 * numbers
 
 

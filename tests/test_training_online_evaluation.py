@@ -79,7 +79,9 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
     backend = StreamReplicas(benchmark, strategy(name), [benchmark.stream(blobs(), 0)], [0], CPU)
     places, found = chosen_tests(backend.streams[0], 7, 0), []
     for number in range(3):
-        backend.learn(number, lambda _: found.append(backend.evaluate(backend.test_rows).correct[0]))
+        backend.learn(
+            number, lambda _: found.append(backend.evaluate(backend.test_rows).correct[0])
+        )
     amid = [
         (step, right) for step, right in zip(course.step, course.correct, strict=True) if step % 10
     ]
@@ -120,7 +122,7 @@ def test_watching_changes_no_result(part, model):
     )
     assert watched.online_accuracy
     assert not_watched.online_accuracy is None
-    for what in ("correct", "correct_told", "gradients", "accounts", "counts", "memory"):
+    for what in ("correct", "correct_given_task", "gradients", "accounts", "counts", "memory"):
         assert getattr(watched, what) == getattr(not_watched, what)
 
 
@@ -150,7 +152,10 @@ def test_a_test_leaves_parameters_buffers_modes_and_generators_alone():
 
 
 def test_replicates_are_watched_as_they_are_alone():
-    together, alone = run(strategy("er"), (0, 1), **PROBE_TASKS), run(strategy("er"), (1,), **PROBE_TASKS)
+    together, alone = (
+        run(strategy("er"), (0, 1), **PROBE_TASKS),
+        run(strategy("er"), (1,), **PROBE_TASKS),
+    )
     assert together[1].online_accuracy == alone[0].online_accuracy
     assert together[0].online_accuracy != together[1].online_accuracy
 
@@ -159,7 +164,9 @@ def test_replicates_are_watched_as_they_are_alone():
 def test_a_course_does_not_depend_on_the_company_whose_tasks_are_longer(name):
     together = run(strategy(name), (0, 1, 2), uneven=True, **PROBE_TASKS)
     alone = [run(strategy(name), (seed,), uneven=True, **PROBE_TASKS)[0] for seed in range(3)]
-    assert [outcome.online_accuracy for outcome in together] == [outcome.online_accuracy for outcome in alone]
+    assert [outcome.online_accuracy for outcome in together] == [
+        outcome.online_accuracy for outcome in alone
+    ]
     assert len({tuple(outcome.online_accuracy.step) for outcome in together}) > 1
     assert all(outcome.online_accuracy.step[-1] == outcome.counts["steps"] for outcome in together)
 
@@ -191,6 +198,11 @@ def test_a_course_survives_its_record():
     outcome = run(strategy("er"), **PROBE_TASKS)[0]
     cell = Cell(PartSpec("blobs", {}), PartSpec("er", {}), "digest")
     record = Record(
-        cell, 0, "failed", test_examples=outcome.test_examples, correct=outcome.correct, online_accuracy=outcome.online_accuracy
+        cell,
+        0,
+        "failed",
+        test_examples=outcome.test_examples,
+        correct=outcome.correct,
+        online_accuracy=outcome.online_accuracy,
     )
     assert Record.from_json(record.to_json()).online_accuracy == outcome.online_accuracy

@@ -104,7 +104,7 @@ def test_counts_are_exact():
         benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off"
     )[0]
     assert outcome.counts["steps"] == 3 * 2 * 5
-    assert outcome.counts["new"] == 3 * 2 * 46
+    assert outcome.counts["incoming"] == 3 * 2 * 46
     assert (
         outcome.counts["replayed"] == 3 * 2 * 5 * 10 - 10
     )  # nothing is there to replay at the first step
@@ -177,8 +177,8 @@ def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
     opaque = train(benchmark, PlainSGD(), streams(benchmark, [4]), [4], CPU, "off")[0]
     assert opaque.correct == pure.correct
     assert opaque.correct_given_task == pure.correct_given_task
-    assert {k: opaque.counts[k] for k in ("steps", "new", "replayed")} == {
-        k: pure.counts[k] for k in ("steps", "new", "replayed")
+    assert {k: opaque.counts[k] for k in ("steps", "incoming", "replayed")} == {
+        k: pure.counts[k] for k in ("steps", "incoming", "replayed")
     }
     assert (opaque.how["backend"], pure.how["backend"]) == ("opaque", "pure")
 
@@ -220,7 +220,9 @@ def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_ar
 
 
 def test_a_whole_task_holds_each_example_once_in_the_order_in_which_it_first_came():
-    backend = OpaqueReplica(Blobs(batch_size=7, epochs=2), PlainSGD(), streams(Blobs(), [4])[0], 4, CPU)
+    backend = OpaqueReplica(
+        Blobs(batch_size=7, epochs=2), PlainSGD(), streams(Blobs(), [4])[0], 4, CPU
+    )
     given = []
     backend.learner.learn = lambda experience, _: given.append(experience)
     backend.learn(1, lambda _: None)
@@ -359,13 +361,13 @@ class Notes(PARTS.find("strategies", "finetune")):
         nothing = torch.zeros(40, 2)
         return {
             "drawn": nothing,
-            "start": net.chance(2),
+            "start": net.uniform(2),
             "held": torch.zeros(6),
             "own": torch.zeros(6),
         }
 
     def step(self, net, state, arrival):
-        drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
+        drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
         return super().step(net, state, arrival).replace(extra=state.extra | {"drawn": drawn})
 
     def end_task(self, net, state, finished):
@@ -373,7 +375,7 @@ class Notes(PARTS.find("strategies", "finetune")):
             [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
         )
         own = torch.zeros(6).index_put((finished.slot,), finished.examples.y.float())
-        drawn = torch.cat([state.extra["drawn"][1:], net.chance(2)[None]])
+        drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
         return state.replace(extra=state.extra | {"held": held, "own": own, "drawn": drawn})
 
 
@@ -432,11 +434,11 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
 def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
     class Mixes(PARTS.find("strategies", "er")):
         def schedule(self):
-            return Schedule("arrivals and memory")
+            return Schedule("incoming and memory")
 
-    with pytest.raises(UserError, match="Give it late=True"):
+    with pytest.raises(UserError, match="Give it at_task_end=True"):
         check(Blobs(), Mixes(), Blobs().stream(PARTS_DATA, 0), CPU)
-    check(Blobs(), Mixes(policy="late"), Blobs().stream(PARTS_DATA, 0), CPU)
+    check(Blobs(), Mixes(policy="ring-at-end"), Blobs().stream(PARTS_DATA, 0), CPU)
 
 
 def test_fewer_exemplars_than_classes_are_refused():
@@ -512,7 +514,7 @@ class CountsReplay(PARTS.find("strategies", "gss")):
         return super().init(net, params) | {"count": torch.zeros(())}
 
     def step(self, net, state, arrival):
-        drawn = self._drawn(state, net.chance(self.memory, name="again"), self.draw, arrival.new)
+        drawn = self._drawn(state, net.uniform(self.memory, name="again"), self.draw, arrival.new)
         count = state.extra["count"] + drawn.weight.sum() * (arrival.new.weight.sum() > 0)
         after = super().step(
             net,

@@ -16,9 +16,9 @@ from .data.dataset import (
     Dataset as Dataset,
 )
 from .episodes.distribution import (
-    TaskDistribution as TaskDistribution,
-    TaskBatch as TaskBatch,
     Partition as Partition,
+    TaskBatch as TaskBatch,
+    TaskDistribution as TaskDistribution,
 )
 from .errors import (
     UserError as UserError,
@@ -54,10 +54,10 @@ from .interface.state import (
 )
 from .interface.strategy import (
     FutureFact as FutureFact,
-    StepData as StepData,
-    TaskEnd as TaskEnd,
     PretrainingEpisode as PretrainingEpisode,
+    StepData as StepData,
     Strategy as Strategy,
+    TaskEnd as TaskEnd,
     TaskWeighting as TaskWeighting,
 )
 from .losses import (

@@ -33,7 +33,7 @@ from retrograde.running.console import Options, Planned, Stored, plan_all, work
 from retrograde.running.suite import Request, Suite, check_cells, read_suite
 
 Parts = str | Part | Sequence[str | Part]
-"""One part or several, each as text, such as `er:memory=500`, or as an object."""
+"""One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
 Recorded = str | Path | Sequence[Record]
 """A folder of records, or records."""
 
@@ -518,7 +518,7 @@ def benchmark(text: str) -> AnyBenchmark:
 
 
 def strategy(text: str) -> AnyStrategy:
-    """Return the strategy that a text names, such as `er:memory=500`."""
+    """Return the strategy that a text names, such as `er:buffer_size=500`."""
     return cast("AnyStrategy", _part("strategies", text))
 
 

@@ -129,7 +129,7 @@ def toy_step(
         incoming_weight=one if share is None else torch.tensor(share),
         replay_weight=one if share is None else torch.tensor(1 - share),
     )
-    return data if share is None else data._replace(share=torch.tensor(share).double())
+    return data if share is None else data._replace(incoming_share=torch.tensor(share).double())
 
 
 def start(strategy: Strategy, net: Net, params: Params) -> State:

@@ -50,7 +50,7 @@ def grid(folder):
     """Every rate on every stream."""
     rates = [f"er:lr={0.01 + n / CELLS:.6f}" for n in range(CELLS // BENCHMARKS)]
     requests = [
-        Request(f"split:tasks=5,examples={20 + n}", rate)
+        Request(f"split:tasks=5,train_examples={20 + n}", rate)
         for n in range(BENCHMARKS)
         for rate in rates
     ]
@@ -96,7 +96,7 @@ def test_storing(staged, make_record, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_cells_that_share_no_check(staged, tmp_path):
-    requests = [Request("split:tasks=5", f"er:memory={20 + n}") for n in range(ALONE)]
+    requests = [Request("split:tasks=5", f"er:buffer_size={20 + n}") for n in range(ALONE)]
     jobs = staged(
         f"plan {ALONE} cells that share no check",
         lambda: plan(requests, 1, Registry(), Context(), Store(tmp_path)),

@@ -43,7 +43,9 @@ def test_ours(measure, floors, compiled, replicates, order):
     data = Dataset("characters", x, y, x[:100], y[:100])
     stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
-    backend = StreamReplicas(stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU)
+    backend = StreamReplicas(
+        stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU
+    )
     assert backend.warm_up("on" if compiled else "off") is None
     rows = torch.from_numpy(backend.rows(0))
     assert len(rows) == UPDATES

@@ -106,7 +106,7 @@ def test_replay(state, tmp_path, seeds):
 @pytest.mark.timeout(900)
 def test_jobs(state, tmp_path):
     suite = tmp_path / "equal.toml"
-    benchmark = "split:dataset=mnist,examples=6000,probe=0"
+    benchmark = "split:dataset=mnist,train_examples=6000,probe_examples=0"
     suite.write_text(
         f'title = "equal"\nseeds = 1\n[[cells]]\nbenchmarks = ["{benchmark}"]\nstrategies = {json.dumps(CELLS)}\n'
     )

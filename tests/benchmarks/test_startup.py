@@ -11,7 +11,14 @@ import pytest
 from labels import ours
 
 TORCH = "python -c 'import torch'"
-CELL = ["--benchmark", "split:steps=1,probe=0", "--strategy", "finetune", "--compile", "off"]
+CELL = [
+    "--benchmark",
+    "split:steps=1,probe_examples=0",
+    "--strategy",
+    "finetune",
+    "--compile",
+    "off",
+]
 
 
 def started(*words):

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from retrograde.contract.claims import Broken, global_state, is_recorded, need_frozen, pickles, same
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import TaskDistribution, TaskBatch, Partition
+from retrograde.episodes.distribution import Partition, TaskBatch, TaskDistribution
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.losses import squared_errors

@@ -194,7 +194,7 @@ def is_pure(part: Part) -> None:
     if pretrains(part):
         lesson = next(episodes(backend))
         lesson_inputs = (backend.state, backend.buffers, lesson, backend.train_x)
-        _same_again(backend.pretrain_all, "prepare", *lesson_inputs)
+        _same_again(backend.pretrain_all, "pretrain_step", *lesson_inputs)
     backend.try_prediction()
 
 
@@ -315,12 +315,12 @@ def stays_within_its_memory(part: Part) -> None:
         return
     _holds_few(part)
     memory = part.memory()
-    declared = getattr(part, "memory", None)
+    declared = getattr(part, "buffer_size", None)
     if memory is None:
         return
     if declared is not None and memory.size > declared:
         raise Broken(
-            f"remember() keeps {memory.size} examples where the setting says memory={declared}"
+            f"remember() keeps {memory.size} examples where the setting says buffer_size={declared}"
         )
     _replays_few(part, memory)
 
@@ -341,12 +341,12 @@ def _replays_few(part: Strategy, memory: Memory) -> None:
         distinct = {tuple(row) for row in replayed.tolist()}
         most = max(len(held.filled), len(distinct))
         if most > memory.size:
-            raise Broken(f"{most} examples are held where memory={memory.size}")
+            raise Broken(f"{most} examples are held where buffer_size={memory.size}")
 
 
 def _holds_few(part: Strategy) -> None:
     """Raise `Broken` if a strategy with examples in its own state holds too many in all."""
-    allowed = getattr(part, "memory", None)
+    allowed = getattr(part, "buffer_size", None)
     if type(part).own_examples is Strategy.own_examples or allowed is None:
         return
     backend, _ = _ready(part)
@@ -354,7 +354,7 @@ def _holds_few(part: Strategy) -> None:
     if held > allowed:
         raise Broken(
             f"{held} examples are held, with those of its own state, where the setting says "
-            f"memory={allowed}"
+            f"buffer_size={allowed}"
         )
 
 
@@ -364,7 +364,7 @@ def _grows_little(learner: Learner) -> None:
     # Many examples: a learner that keeps them all grows by far more than the slack.
     data = blobs(train=2000)
     example = data.x_train[0].nbytes + 64
-    allowed = getattr(learner, "memory", 0) * example + SLACK
+    allowed = getattr(learner, "buffer_size", 0) * example + SLACK
     with seeded(0):
         backend = OpaqueReplica(benchmark, learner, benchmark.stream(data, 0), 0, CPU)
         for number in range(benchmark.tasks):
@@ -494,7 +494,9 @@ def _learnt(
     results = []
     for number in range(len(tested.tasks)):
         backend.learn(number, lambda _: None)
-        slots = pytree.tree_leaves(backend.state.slots) if isinstance(backend, StreamReplicas) else []
+        slots = (
+            pytree.tree_leaves(backend.state.slots) if isinstance(backend, StreamReplicas) else []
+        )
         hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
         tensors = (*backend.parameters().values(), *slots, hit)
         # Copies, because a learner trains its parameters in place.
@@ -571,19 +573,19 @@ def _without_last(
 def weighs_as_it_says(part: Part) -> None:
     """It weighs losses on past examples by the number of tasks if asked to, or is refused."""
     said = part.handles_weighting()
-    if said == "refuses":
+    if said == "refused":
         raise Declared("it refuses weighting=tasks")
     stream = _benchmark(part).stream(_data(part), 0)
     by_examples = _learnt(part, _benchmark(part, weighting="examples"), stream, stream)
     by_tasks = _learnt(part, _benchmark(part, weighting="tasks"), stream, stream)
     pairs = zip(by_examples, by_tasks, strict=True)
     alike = all(same(mine, other) for mine, other in pairs)
-    if alike and said == "heeds":
+    if alike and said == "applied":
         raise Broken(
             "weighting=tasks changes nothing; "
             "use arrival.now, arrival.past, arrival.with_memory or arrival.beside"
         )
-    if not alike and said != "heeds":
+    if not alike and said != "applied":
         raise Broken(
             f"weighting=tasks changes what is learnt, though its weighing is {said!r}; "
             "make it 'heeds'"

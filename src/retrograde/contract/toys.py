@@ -35,7 +35,7 @@ class Blobs(Benchmark):
             stream = replace(stream, tasks=tuple(tasks))
         if not self.held:
             return stream
-        return replace(stream, preparation=self._preparation(data, stream))
+        return replace(stream, pretraining=self._preparation(data, stream))
 
     def _preparation(
         self,

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import PARTITIONS, TaskDistribution, TaskBatch, Partition
+from retrograde.episodes.distribution import PARTITIONS, Partition, TaskBatch, TaskDistribution
 from retrograde.randomness import distinct
 
 

@@ -25,7 +25,7 @@ class Benchmark(Part):
     """A stream, a model and a training budget; a benchmark's file defines `cut`."""
 
     kind: ClassVar[str] = "benchmarks"
-    later: ClassVar[tuple[str, ...]] = ("steps", "weighting", "test_every", "test_examples")
+    later: ClassVar[tuple[str, ...]] = ("steps", "weighting", "eval_every", "eval_examples")
 
     dataset: str = "digits"
     scenario: Scenario = "class"
@@ -58,8 +58,8 @@ class Benchmark(Part):
         default = {field.name: field.default for field in fields(self)}
         ignored = [
             ("epochs", "steps", self.steps > 0),
-            ("probe_every", "probe", not self.probe_examples),
-            ("test_examples", "test_every", not self.eval_every),
+            ("probe_every", "probe_examples", not self.probe_examples),
+            ("eval_examples", "eval_every", not self.eval_every),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from retrograde.data.dataset import Dataset
-from retrograde.episodes.distribution import PARTITIONS, TaskDistribution, Partition
+from retrograde.episodes.distribution import PARTITIONS, Partition, TaskDistribution
 from retrograde.episodes.images import Images
 from retrograde.errors import UserError
 from retrograde.losses import cross_entropies

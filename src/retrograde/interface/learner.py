@@ -61,7 +61,7 @@ class Learner(Part):
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
-    task_weighting: ClassVar[TaskWeighting] = "refuses"
+    task_weighting: ClassVar[TaskWeighting] = "refused"
 
     def declares(self) -> dict[str, str]:
         """The scenarios, the answer to `weighting=tasks`, and the facts known ahead, as text."""

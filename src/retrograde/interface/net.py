@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from retrograde import randomness
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.state import State
 from retrograde.losses import Losses, cross_entropies, mean
 from retrograde.models.head import HEAD, without_head
 from retrograde.optim import Optimizer, Params
-from retrograde.randomness import named, uniform
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Net:
     key: Int64[Tensor, ""] | None = None
     axes: set[str] | None = None
 
-    def chance(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
+    def uniform(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
         """Draw uniform numbers in [0, 1), anew for every step and every end of a task.
 
         Draws of different names are independent, so a second draw needs a name. A name serves once,
@@ -73,11 +73,11 @@ class Net:
             raise UserError(
                 f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would "
                 "give the same numbers. Draw once and use the numbers twice, or name the draws: "
-                "net.chance(3, name='noise')."
+                "net.uniform(3, name='noise')."
             )
         if self.axes is not None:
             self.axes.add(name)
-        return uniform(named(self.key, name), *shape)
+        return randomness.uniform(randomness.named(self.key, name), *shape)
 
     def features(
         self,
@@ -162,6 +162,8 @@ class Net:
         self,
         params: Params,
         batch: Batch,
+        *,
+        only: Callable[[str], bool] | None = None,
         constant: bool = False,
     ) -> Params:
         """The gradient of `loss` with respect to the parameters.
@@ -169,9 +171,12 @@ class Net:
         Args:
             params: The parameters.
             batch: The examples.
+            only: True for the name of a parameter to take the gradient with respect to; the others
+                are left out. None: all.
             constant: If True, the gradient is a constant, without a derivative of its own.
         """
-        gradient: Params = grad(self.loss)(params, batch)
+        chosen = {name: value for name, value in params.items() if only is None or only(name)}
+        gradient: Params = grad(lambda chosen: self.loss(params | chosen, batch))(chosen)
         return _detached(gradient) if constant else gradient
 
     def grad_of_loss(
@@ -199,25 +204,6 @@ class Net:
         """
         with_tensors: tuple[Params, Any] = grad(loss, has_aux=True)(params)
         return with_tensors
-
-    def grad_of(
-        self,
-        params: Params,
-        batch: Batch,
-        moving: Callable[[str], bool],
-        constant: bool = False,
-    ) -> Params:
-        """The gradient of `loss` with respect to some of the parameters, without the others.
-
-        Args:
-            params: The parameters.
-            batch: The examples.
-            moving: True for the name of a parameter to take the gradient with respect to.
-            constant: If True, the gradient is a constant, without a derivative of its own.
-        """
-        moved = {name: value for name, value in params.items() if moving(name)}
-        gradient: Params = grad(lambda moved: self.loss(params | moved, batch))(moved)
-        return _detached(gradient) if constant else gradient
 
     def grad_each(self, params: Params, batches: Batch) -> Params:
         """The gradient of `loss` on each of several batches, all of one size and stacked."""

@@ -17,12 +17,12 @@ from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import Schedule
 from retrograde.streams.stream import Scenario
 
-TaskWeighting = Literal["heeds", "has nothing to weigh", "refuses"]
+TaskWeighting = Literal["applied", "not needed", "refused"]
 """The answer of a strategy to `weighting=tasks`.
 
-`heeds`: its losses on incoming and on past examples have weights 1 and t - 1 at task t.
-`has nothing to weigh`: it adds no loss on past examples to that on incoming ones.
-`refuses`: cells of that weighting are refused before anything trains.
+`applied`: its losses on incoming and on past examples have weights 1 and t - 1 at task t.
+`not needed`: it adds no loss on past examples to that on incoming ones.
+`refused`: cells of that weighting are refused before anything trains.
 """
 
 FutureFact = Literal["length", "classes"]
@@ -34,7 +34,16 @@ case.
 """
 
 
-_HOOKS = ("prepare", "begin", "init", "step", "trained_on", "choose", "end_task", "predict")
+_HOOKS = (
+    "pretrain_step",
+    "after_pretraining",
+    "init",
+    "step",
+    "trained_on",
+    "rank_exemplars",
+    "end_task",
+    "predict",
+)
 """The methods that a strategy may define, as `declares` lists them."""
 
 
@@ -68,7 +77,9 @@ class StepData(NamedTuple):
         both = self.incoming.concat(old)
         if self.incoming_share is None:
             return both
-        return both._replace(weight=share_weight(self.incoming.weight, old.weight, self.incoming_share))
+        return both._replace(
+            weight=share_weight(self.incoming.weight, old.weight, self.incoming_share)
+        )
 
 
 def share_weight(
@@ -158,9 +169,9 @@ class Strategy(Part):
         if self.task_weighting is not None:
             return self.task_weighting
         memory = self.memory()
-        mixed = self.schedule().examples == "arrivals and memory"
+        mixed = self.schedule().examples == "incoming and memory"
         replays = mixed or (memory and memory.replayed)
-        return "refuses" if replays else "has nothing to weigh"
+        return "refused" if replays else "not needed"
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
@@ -258,7 +269,7 @@ class Strategy(Part):
         The memory keeps the lowest of each class, and no more than `share` of them: examples beyond
         need no order.
         """
-        return net.chance(len(examples.x))
+        return net.uniform(len(examples.x))
 
     def end_task(
         self,

@@ -24,7 +24,7 @@ from retrograde.records.cell import Cell
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.record import Record
 
-AHEAD = ("arriving", "transfer", "conflict")
+AHEAD = ("next_task_cosine", "transfer", "conflict_rate")
 """Measures at the end of a task that look ahead to the next one."""
 COSTS = ("observed", "drop")
 """The cost of the next task to the earlier ones: in loss and in accuracy."""
@@ -243,12 +243,12 @@ def _alignments(probe: GradientProbe) -> dict[str, float]:
     so_far = probe.ceiling[: probe.task + 1]
     values = {"ceiling": float(np.mean(so_far))}
     if probe.has_next_task:
-        values["arriving"] = probe.next_task_cosine()
-        values["conflict"] = probe.conflict_rate()
+        values["next_task_cosine"] = probe.next_task_cosine()
+        values["conflict_rate"] = probe.conflict_rate()
         values["ceiling_next"] = probe.ceiling[-1]
     # after the first task there is no pair yet
     if probe.task:
-        values["among"] = probe.mean_pairwise_cosine()
+        values["mean_pairwise_cosine"] = probe.mean_pairwise_cosine()
     return values
 
 
@@ -260,9 +260,9 @@ def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) 
     """
     frame = alignment_frame(records, label)
     groups = [*REPLICATE, "metric"]
-    of_last = frame[frame.metric.isin(["among", "ceiling"])]
+    of_last = frame[frame.metric.isin(["mean_pairwise_cosine", "ceiling"])]
     at_last = of_last.drop_duplicates(groups, keep="last")
-    of_means = frame[frame.metric.isin(["arriving", "conflict", "ceiling_next"])]
+    of_means = frame[frame.metric.isin(["next_task_cosine", "conflict_rate", "ceiling_next"])]
     both = pd.concat([of_means, at_last]) if len(frame) else frame
     means = both.groupby(groups, sort=True).value.mean()
     return means.reset_index()[list(COLUMNS)]
@@ -300,7 +300,9 @@ def _mean_pair(cosines: np.ndarray) -> float:
 
 def examples(records: Sequence[Record]) -> str:
     """The largest number of test examples of each task that gradients are measured on, in words."""
-    numbers = _settings(records, "probe", lambda record: bool(record.gradients or record.accounts))
+    numbers = _settings(
+        records, "probe_examples", lambda record: bool(record.gradients or record.accounts)
+    )
     if not numbers:
         return "test examples"
     counts = " or ".join(map(str, numbers))

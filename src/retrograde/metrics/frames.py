@@ -15,7 +15,7 @@ from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
 from retrograde.parts.spec import digest
 from retrograde.records.cell import Cell
-from retrograde.records.few_shot import PROBE_TASKS, Adaptation, MetaEvaluation, InnerAccount
+from retrograde.records.few_shot import PROBE_TASKS, Adaptation, InnerAccount, MetaEvaluation
 from retrograde.records.record import Record
 
 REPLICATE = ("benchmark", "strategy", "settings", "seed", "upper_bound")
@@ -188,7 +188,9 @@ def score_frame(
 def _scored(
     records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]
 ) -> pd.DataFrame:
-    done = [record for record in ordered(records) if record.status == "done" and record.test_examples]
+    done = [
+        record for record in ordered(records) if record.status == "done" and record.test_examples
+    ]
     bounds = _bounds(done, label)
     inputs = [_inputs(record, bounds) for record in done]
     by_metric = [_values(metric, inputs) for metric in metrics]
@@ -207,7 +209,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     return {
         "R": record.R,
         "R_told": record.R_task_aware,
-        "course": record.online_accuracy,
+        "online_accuracy": record.online_accuracy,
         "joint": bounds.get((record.cell.stream, record.seed)),
     }
 

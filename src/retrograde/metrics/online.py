@@ -151,24 +151,28 @@ METRICS = (
         average_anytime_accuracy,
         "average anytime accuracy on the tasks so far",
         "Caccia et al. 2022",
-        ("course",),
+        ("online_accuracy",),
     ),
     Metric(
-        "min_ACC", min_acc, "lowest accuracy on a task after it was learned", _DE_LANGE, ("course",)
+        "min_ACC",
+        min_acc,
+        "lowest accuracy on a task after it was learned",
+        _DE_LANGE,
+        ("online_accuracy",),
     ),
     Metric(
         "WC_ACC",
         wc_acc,
         "worst case: of min_ACC and the accuracy on the last task",
         _DE_LANGE,
-        ("course",),
+        ("online_accuracy",),
     ),
     Metric(
         "stability_gap",
         stability_gap,
         "fall of an earlier task while the next one is learned, at its worst",
         f"after {_DE_LANGE}",
-        ("course",),
+        ("online_accuracy",),
         higher_is_better=False,
     ),
     Metric(
@@ -176,7 +180,7 @@ METRICS = (
         recovery,
         "share of that fall made up for when that task ends",
         f"ours, after {_DE_LANGE}",
-        ("course",),
+        ("online_accuracy",),
     ),
     *(
         Metric(
@@ -184,7 +188,7 @@ METRICS = (
             partial(windowed_forgetting, window=window),
             f"steepest fall within {window} steps",
             _DE_LANGE,
-            ("course",),
+            ("online_accuracy",),
             higher_is_better=False,
         )
         for window in _WINDOWS
@@ -195,7 +199,7 @@ METRICS = (
             partial(windowed_plasticity, window=window),
             f"steepest rise within {window} steps",
             _DE_LANGE,
-            ("course",),
+            ("online_accuracy",),
         )
         for window in _WINDOWS
     ),
@@ -204,6 +208,6 @@ METRICS = (
         partial(learning_curve_area, beta=_BETA),
         f"mean accuracy on a task at steps 0 to {_BETA} of it",
         "Chaudhry et al. 2019",
-        ("course",),
+        ("online_accuracy",),
     ),
 )

@@ -31,7 +31,7 @@ class PartSpec:
 
     @property
     def spec(self) -> str:
-        """The part as the command line accepts it, such as `er:memory=500`."""
+        """The part as the command line accepts it, such as `er:buffer_size=500`."""
         return write(self.name, self.overrides)
 
     @property
@@ -44,7 +44,7 @@ class PartSpec:
         return f"{text} ({self.version})".strip() if self.version else text
 
     @property
-    def public(self) -> "Named":
+    def public(self) -> "PartSpec":
         """The same part, with files in its settings named without their folders."""
         settings = {name: without_folder(value) for name, value in self.settings.items()}
         _, changed = parse(f":{self.overrides}")

@@ -72,7 +72,9 @@ class OnlineAccuracy:
             for task, right in zip(self.task, self.correct, strict=True)
         ):
             yield "a test along the stream does not fit the number of tasks"
-        counts = chain.from_iterable(zip(right, self.test_examples, strict=False) for right in self.correct)
+        counts = chain.from_iterable(
+            zip(right, self.test_examples, strict=False) for right in self.correct
+        )
         if any(not 0 <= right <= most for right, most in counts):
             yield (
                 "a count of right answers along the stream is below 0 or above the number of tests"

@@ -28,7 +28,7 @@ Status = Literal["done", "diverged", "failed"]
 
 ALWAYS = {
     "clocks": ("train", "evaluate"),
-    "counts": ("steps", "new", "replayed"),
+    "counts": ("steps", "incoming", "replayed"),
     "memory": ("examples", "bytes", "state_bytes", "peak_bytes"),
     "how": ("backend", "compiled", "replicates", "steps"),
     "environment": ("cpu", "cores", "device", "threads", "jobs", "torch"),
@@ -112,7 +112,9 @@ class Record:
 
         The logits of other tasks' classes are left out.
         """
-        return _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
+        return (
+            _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
+        )
 
     @property
     def code(self) -> Code:
@@ -281,13 +283,15 @@ def _unequal(record: Record) -> Iterator[str]:
         return
     tables = {"correct": record.correct}
     if record.correct_given_task:
-        tables["correct_told"] = record.correct_given_task
+        tables["correct_given_task"] = record.correct_given_task
     for name, rows in tables.items():
         complete = record.status != "done" or len(rows) == tasks + 1
         if not complete or any(len(row) != tasks for row in rows):
             yield f"{name}: the counts do not fit the number of tasks, {tasks}"
         elif any(
-            right > most for row in rows for right, most in zip(row, record.test_examples, strict=True)
+            right > most
+            for row in rows
+            for right, most in zip(row, record.test_examples, strict=True)
         ):
             yield f"{name}: a count of right answers is above the number of tests"
 

@@ -38,14 +38,14 @@ OPEN = with_config(ConfigDict(extra="allow"))
 
 
 @OPEN
-class Way(TypedDict, total=False):
+class Timing(TypedDict, total=False):
     """One execution mode that a timing trial measured."""
 
-    together: Positive
+    replicates: Positive
     threads: Positive
     compiled: bool
-    ready: Seconds
-    rest: Seconds
+    warm_up: Seconds
+    training: Seconds
 
 
 @OPEN
@@ -57,7 +57,7 @@ class How(TypedDict, total=False):
     note: str | None
     replicates: Positive
     steps: Whole
-    trial: list[Way]
+    timings: list[Timing]
 
 
 @OPEN
@@ -82,9 +82,9 @@ class Reported(TypedDict, total=False):
     """Settings of benchmarks that reports read; other settings may have any type."""
 
     scenario: str
-    probe: Whole
+    probe_examples: Whole
     probe_every: Whole
-    test_every: Whole
+    eval_every: Whole
     test_tasks: Positive
     transductive: bool
 

@@ -2,12 +2,12 @@
 
 from .cells import (
     done_of as done_of,
-    score_cells as score_cells,
-    notes_on_knowledge as notes_on_knowledge,
-    format_score as format_score,
-    outcomes_of as outcomes_of,
     format_percent as format_percent,
+    format_score as format_score,
+    notes_on_knowledge as notes_on_knowledge,
+    outcomes_of as outcomes_of,
     row_title as row_title,
+    score_cells as score_cells,
 )
 from .plotting import (
     Look as Look,
@@ -25,9 +25,9 @@ from .published import (
     POINTS as POINTS,
     SHARE as SHARE,
     Published as Published,
-    matcher as matcher,
     fits as fits,
     is_loss as is_loss,
+    matcher as matcher,
     published_numbers as published_numbers,
 )
 from .table import (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from retrograde.metrics.frames import END_METRICS, Label, end_frame, cell_labels
+from retrograde.metrics.frames import END_METRICS, Label, cell_labels, end_frame
 from retrograde.metrics.paired import ALPHA, MIN_SEEDS, holm, paired_p
 from retrograde.records.cell import Cell
 from retrograde.records.record import Record
@@ -123,7 +123,8 @@ class CellPair:
     def notes(self) -> str:
         """Remarks on the seeds: changes of status, and seeds in one store alone."""
         remarks = [
-            f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}" for seed in self.status_changed
+            f"seed {seed}: {self.a[seed].status} → {self.b[seed].status}"
+            for seed in self.status_changed
         ]
         # of a cell in one store alone, the verdict says it
         if self.shared:
@@ -168,7 +169,13 @@ def _seconds_per_step(records: Sequence[Record]) -> float:
 
 def _outcome(record: Record) -> tuple[object, ...]:
     """The parts of a record that are equal if two runs gave the same."""
-    return record.status, record.correct, record.correct_given_task, record.online_accuracy, record.adaptation
+    return (
+        record.status,
+        record.correct,
+        record.correct_given_task,
+        record.online_accuracy,
+        record.adaptation,
+    )
 
 
 def _place(record: Record) -> tuple[object, ...]:

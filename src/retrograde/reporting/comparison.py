@@ -11,7 +11,15 @@ from retrograde.metrics.intervals import Interval, t_interval
 from retrograde.metrics.paired import MIN_SEEDS, least_p, p_text, sign_flip_p
 from retrograde.parts.provenance import changes
 from retrograde.records.record import Record
-from retrograde.reporting.cell_pairs import MACHINE, NOISE, SIGNIFICANT, UNTESTED, CellPair, Change, compared
+from retrograde.reporting.cell_pairs import (
+    MACHINE,
+    NOISE,
+    SIGNIFICANT,
+    UNTESTED,
+    CellPair,
+    Change,
+    compared,
+)
 from retrograde.reporting.cells import format_score
 from retrograde.reporting.table import Entry, Section, Table
 

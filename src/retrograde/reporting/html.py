@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.metrics.frames import Label, by_strategy, end_frame, cell_labels, ordered
+from retrograde.metrics.frames import Label, by_strategy, cell_labels, end_frame, ordered
 from retrograde.metrics.intervals import BySeed, over_seeds
 from retrograde.parts.provenance import Code, Files, changes
 from retrograde.parts.registry import Registry, missing, source_of

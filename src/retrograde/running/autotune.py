@@ -88,7 +88,7 @@ class TunedMode:
             how: the execution of the replicate, as its outcome has it.
         """
         trial = [
-            {**tried.way._asdict(), "ready": tried.warm_up, "rest": tried.training}
+            {**tried.way._asdict(), "warm_up": tried.warm_up, "training": tried.training}
             for tried in self.tried
         ]
         note = how["note"]
@@ -96,7 +96,7 @@ class TunedMode:
             note = self.note
         fields: dict[str, Any] = {"note": note or None}
         if len(trial) > 1:
-            fields["trial"] = trial
+            fields["timings"] = trial
         return fields
 
 
@@ -158,7 +158,9 @@ class _Trial:
     def best(self) -> Timing:
         """The fastest way."""
         # The time until the first step is compilation, which eager ways do not have.
-        return min(self.tried, key=lambda tried: tried.training + tried.warm_up * tried.way.compiled)
+        return min(
+            self.tried, key=lambda tried: tried.training + tried.warm_up * tried.way.compiled
+        )
 
 
 def _trial(paced: Measure, plain: ExecutionMode) -> TunedMode:
@@ -171,7 +173,7 @@ def _trial(paced: Measure, plain: ExecutionMode) -> TunedMode:
     if long and plain.threads > 1:
         trial.attempt(plain._replace(threads=1))
     if long and plain.replicates > 1:
-        trial.attempt(trial.best.way._replace(together=1))
+        trial.attempt(trial.best.way._replace(replicates=1))
     _try_compiled(trial, plain)
     return TunedMode(trial.best.way, next(iter(trial.notes), None), trial.tried)
 
@@ -191,7 +193,7 @@ def _try_compiled(trial: _Trial, plain: ExecutionMode) -> None:
         return
     # A trial for single replicates compiles once more, which only long training repays.
     if trial.best.training > SINGLY * slowest:
-        trial.attempt(compiled._replace(together=1))
+        trial.attempt(compiled._replace(replicates=1))
 
 
 @contextmanager

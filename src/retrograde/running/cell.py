@@ -202,7 +202,10 @@ def fit(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> bool:
     A strategy that is given task parameters fits only a benchmark that has some.
     """
     if isinstance(benchmark, EpisodicBenchmark) and isinstance(strategy, MetaStrategy):
-        return not strategy.sees_task_parameters or benchmark.distribution(_dataset(benchmark, source), 0).parameters > 0
+        return (
+            not strategy.sees_task_parameters
+            or benchmark.distribution(_dataset(benchmark, source), 0).parameters > 0
+        )
     return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
 
 

@@ -222,7 +222,10 @@ def _of_pretraining(strategy: Strategy | Learner, stream: Stream, model: Extent)
 
 
 def check_episodes(
-    benchmark: EpisodicBenchmark, strategy: MetaStrategy, source: TaskDistribution, device: torch.device | None
+    benchmark: EpisodicBenchmark,
+    strategy: MetaStrategy,
+    source: TaskDistribution,
+    device: torch.device | None,
 ) -> int:
     """Return how many replicates of a cell of episodes fit into memory.
 
@@ -254,7 +257,13 @@ def _of_tasks(
 ) -> list[Need]:
     """Needs of drawn tasks, given the classes of a task and the numbers of an example."""
     example = numbers * NUMBER + 2 * INDEX
-    drawn = COPIES * BLOCK * benchmark.meta_batch_size * _training_examples(benchmark, classes) * example
+    drawn = (
+        COPIES
+        * BLOCK
+        * benchmark.meta_batch_size
+        * _training_examples(benchmark, classes)
+        * example
+    )
     task = _test_examples(benchmark, classes) * example + OBJECTS * (strategy.test_steps + 1)
     tested = COPIES * max(benchmark.test_tasks, PROBE_TASKS) * task
     test_settings = "test_tasks, test_shots, test_queries or test_steps"
@@ -269,7 +278,7 @@ def _of_adaptation(
 ) -> list[Need]:
     """Needs of the inner steps of a meta-batch, and of a test."""
     examples = _training_examples(benchmark, classes)
-    inner = int(getattr(strategy, "steps", 1)) + 1
+    inner = int(getattr(strategy, "inner_steps", 1)) + 1
     # The meta-gradient goes back through all inner steps, so that each keeps its own copies.
     numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
     training = benchmark.meta_batch_size * NUMBER * numbers

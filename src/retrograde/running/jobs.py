@@ -17,7 +17,7 @@ from retrograde.parts.provenance import Code
 from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
-from retrograde.running.autotune import TunedMode, ExecutionMode, fastest_mode, on_threads
+from retrograde.running.autotune import ExecutionMode, TunedMode, fastest_mode, on_threads
 from retrograde.running.cell import AnyBenchmark, AnyStrategy, Job, Trial, trial
 from retrograde.running.plan import Context, code_of
 from retrograde.training.backend import Outcome
@@ -131,7 +131,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
             outcome for group in groups for outcome in todo.train(group, device, mode, advance)
         ]
         where = _where(context)  # inside, since it has the number of threads
-    measured = _Measured(choice, {"trial": choosing}, {"peak_bytes": peak_bytes(device)}, where)
+    measured = _Measured(choice, {"autotune": choosing}, {"peak_bytes": peak_bytes(device)}, where)
     knows = _known(job.benchmark, job.strategy)
     return [
         _record(job, seed, outcome, measured, code, knows)
@@ -185,7 +185,9 @@ def _known(benchmark: AnyBenchmark, strategy: AnyStrategy) -> list[str]:
     return facts_used(benchmark.scenario, strategy.knows_ahead())
 
 
-def _choice(todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]) -> TunedMode:
+def _choice(
+    todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]
+) -> TunedMode:
     """Choose how to train the replicates of a job.
 
     With `compile` on or off they all train together; with auto, in the fastest measured way, which

@@ -245,7 +245,7 @@ class Ring(Memory):
         if self.size < groups.pairs:
             raise UserError(
                 "A ring memory holds at least one example of each class of each task, here "
-                f"{groups.pairs}; memory={self.size}."
+                f"{groups.pairs}; buffer_size={self.size}."
             )
 
     def slots_for(
@@ -284,7 +284,7 @@ class TaskRing(Memory):
         if self.size < groups.tasks:
             raise UserError(
                 "The memory holds at least one example of each task, here "
-                f"{groups.tasks}; memory={self.size}."
+                f"{groups.tasks}; buffer_size={self.size}."
             )
 
     def slots_for(
@@ -325,7 +325,7 @@ class ExemplarMemory(Memory):
         if self.size < groups.pairs:
             raise UserError(
                 "There is at least one exemplar of each class, here of "
-                f"{groups.pairs}; memory={self.size}."
+                f"{groups.pairs}; buffer_size={self.size}."
             )
 
     def slots_for(
@@ -431,18 +431,18 @@ def _seen_by_class(held: MemoryState) -> Counter[int]:
     return seen
 
 
-Policy = Literal["reservoir", "ring", "balanced", "late", "late-reservoir"]
+Policy = Literal["reservoir", "ring", "balanced", "ring-at-end", "reservoir-at-end"]
 
 
 POLICIES: dict[Policy, Callable[..., Memory]] = {
     "reservoir": Reservoir,
     "ring": Ring,
     "balanced": ClassBalanced,
-    "late": partial(Ring, late=True),
-    "late-reservoir": partial(Reservoir, late=True),
+    "ring-at-end": partial(Ring, at_task_end=True),
+    "reservoir-at-end": partial(Reservoir, at_task_end=True),
 }
 """Memories by the name of a setting.
 
-`late` is a ring, and `late-reservoir` a reservoir, that stores the examples of a task when the task
+`ring-at-end` is a ring, and `reservoir-at-end` a reservoir, that stores the examples of a task when the task
 ends. A ring, late or not, must know ahead how many tasks and classes the whole stream has.
 """

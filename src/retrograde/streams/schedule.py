@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int64
 
 from retrograde.randomness import generator
 from retrograde.streams.budget import TrainingBudget
-from retrograde.streams.memory import ReplayPlan, Groups, MemoryState, Memory, Triples
+from retrograde.streams.memory import Groups, Memory, MemoryState, ReplayPlan, Triples
 from retrograde.streams.stream import Examples, Stream, Task
 
 Rows = Int64[np.ndarray, "... _ _"]
@@ -26,7 +26,7 @@ class Schedule(NamedTuple):
     """The examples that a strategy trains on during a task.
 
     Args:
-        examples: The task's own examples ("arrivals"), these mixed with the memory's content, the
+        examples: The task's own examples ("incoming"), these mixed with the memory's content, the
             memory's content alone, or the examples of all tasks so far.
         fresh: If True, every task starts from the initial weights.
         batch: Examples per step; None: as the benchmark says.
@@ -36,7 +36,7 @@ class Schedule(NamedTuple):
             more steps than another.
     """
 
-    examples: Literal["arrivals", "arrivals and memory", "memory alone", "all so far"] = "arrivals"
+    examples: Literal["incoming", "incoming and memory", "memory", "all so far"] = "incoming"
     reinitialise: bool = False
     batch_size: int | None = None
     updates_per_batch: int | None = None
@@ -128,7 +128,7 @@ def train_rows(
     random = generator(seed, "order", number)
     chance = generator(seed, "memory", number)
     arrivals = _triples(stream.tasks[number].train, number)
-    alone = schedule.examples == "memory alone"
+    alone = schedule.examples == "memory"
     if memory and held and alone:
         # The task enters the memory before training, which then sees nothing else.
         mixed = arrivals[random.permutation(len(arrivals))]
@@ -137,7 +137,7 @@ def train_rows(
     pool = _pool(stream, number, arrivals, schedule, held)
     epochs, steps = schedule.length(budget, len(pool), number + 1)
     size, glances = schedule.pace(budget, number + 1)
-    as_given = stream.ordered and schedule.examples == "arrivals"
+    as_given = stream.ordered and schedule.examples == "incoming"
     orders = _orders(len(pool), epochs, None if as_given else random)
     index, real = _epochs(orders, size)
     if glances > 1:
@@ -182,9 +182,9 @@ def _pool(
         return np.concatenate(tasks)
     kept = held.examples[held.filled] if held else arrivals[:0]
     parts = {
-        "arrivals": [arrivals],
-        "arrivals and memory": [arrivals, kept],
-        "memory alone": [kept],
+        "incoming": [arrivals],
+        "incoming and memory": [arrivals, kept],
+        "memory": [kept],
     }
     return np.concatenate(parts[schedule.examples])
 

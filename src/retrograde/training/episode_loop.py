@@ -12,7 +12,7 @@ from retrograde.episodes.distribution import TaskDistribution
 from retrograde.errors import UserError
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.records.few_shot import PROBE_TASKS, Adaptation, MetaEvaluation, Fit, InnerAccount
+from retrograde.records.few_shot import PROBE_TASKS, Adaptation, Fit, InnerAccount, MetaEvaluation
 from retrograde.records.gradient_probe import rounded
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks, Throughput
@@ -161,7 +161,7 @@ def _outcomes(
     passes = {name: episodes.done * rows for name, rows in episodes.tally.items()}
     counts = {
         "steps": episodes.done,
-        "new": episodes.seen,
+        "incoming": episodes.seen,
         "replayed": 0,
         **passes,
     }

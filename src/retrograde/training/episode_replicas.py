@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from retrograde.episodes.distribution import TaskDistribution, Partition
+from retrograde.episodes.distribution import Partition, TaskDistribution
 from retrograde.errors import UserError
 from retrograde.gradients import cosine, dot, simpson
 from retrograde.interface.batch import Batch
@@ -27,7 +27,7 @@ from retrograde.records.few_shot import Fit
 from retrograde.records.gradient_probe import rounded
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, unaliased, compile_or_reason
+from retrograde.training.compiling import Compile, compile_or_reason, compile_step, unaliased
 from retrograde.training.replicas import counted, finite, replicated
 
 BLOCK = 50
@@ -272,7 +272,7 @@ class EpisodeReplicas:
         learned = state.params
         support = episode.support
         fast = self.strategy.start_adaptation(net, learned)
-        boundary.check_kind(self.strategy, "begin", fast, State)
+        boundary.check_kind(self.strategy, "start_adaptation", fast, State)
         given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
         after = self.strategy.inner_step(net, learned, fast, support, 0)

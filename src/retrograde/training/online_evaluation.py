@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from retrograde.records.online_accuracy import OnlineAccuracy
-from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, test_rows, stack_replicates
+from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, stack_replicates, test_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend, Predictions, correct_per_task
 from retrograde.training.clocks import Clocks
@@ -67,7 +67,7 @@ class OnlineEvaluator:
             return
         self.step += steps
         if self.step % self.every == 0:
-            with self.clocks("watch"):
+            with self.clocks("online"):
                 self.mid_task.append((self.step, self._counts()))
 
     def _counts(self) -> list[list[int]]:
@@ -99,7 +99,7 @@ class OnlineEvaluator:
         """
         if not self.every:
             return
-        with self.clocks("watch"):
+        with self.clocks("online"):
             for i, way in enumerate(self.histories):
                 before = way[-1].step if way else 0
                 # A batch takes as many steps as its longest replicate does; the rest is padding.

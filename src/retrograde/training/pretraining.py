@@ -13,7 +13,7 @@ from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.streams.pretraining import pretraining_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, compile_or_reason
+from retrograde.training.compiling import Compile, compile_or_reason, compile_step
 from retrograde.training.stream_replicas import StreamReplicas
 
 
@@ -94,7 +94,7 @@ def pretrain(
         step, note = pretraining_step(backend, mode)
     # The right clock is known only now, since compiling may have failed.
     clocks.rename("ready", "warm_up" if mode == "off" or note else "compile")
-    with clocks("prepare"):
+    with clocks("pretrain"):
         for rows in episodes(backend):
             backend.state = step(backend.state, backend.buffers, rows, backend.train_x)
             progress(1)

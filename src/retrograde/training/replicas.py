@@ -43,10 +43,12 @@ class CountedNet(Net):
         self,
         params: Params,
         batch: Batch,
+        *,
+        only: Callable[[str], bool] | None = None,
         constant: bool = False,
     ) -> Params:
         self.tally["backward"] += len(batch.x)
-        return super().grad(params, batch, constant)
+        return super().grad(params, batch, only=only, constant=constant)
 
     def grad_and_aux(
         self,
@@ -57,16 +59,6 @@ class CountedNet(Net):
         found = super().grad_and_aux(loss, params)
         self.tally["backward"] += self.tally["forward"] - before
         return found
-
-    def grad_of(
-        self,
-        params: Params,
-        batch: Batch,
-        moving: Callable[[str], bool],
-        constant: bool = False,
-    ) -> Params:
-        self.tally["backward"] += len(batch.x)
-        return super().grad_of(params, batch, moving, constant)
 
     def grad_each(self, params: Params, batches: Batch) -> Params:
         # Under `vmap` one batch is counted, whatever their number.

@@ -16,7 +16,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Predictions, Outcome, correct_per_task
+from retrograde.training.backend import Backend, Outcome, Predictions, correct_per_task
 from retrograde.training.boundary import check_kind
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiling import Compile
@@ -25,9 +25,9 @@ from retrograde.training.online_evaluation import OnlineEvaluator
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import (
     check_pretraining,
+    pretrain,
     pretraining_step,
     pretraining_steps,
-    pretrain,
     seconds_per_pretraining_step,
 )
 from retrograde.training.stream_replicas import StreamReplicas
@@ -243,7 +243,7 @@ def _shared(
             "counts": _counts(backend, steps, new, replayed),
             "memory": _memory(backend, stream, held[i]),
             "how": how,
-            "tests": [len(task.test.row) for task in stream.tasks],
+            "test_examples": [len(task.test.row) for task in stream.tasks],
         }
         shared.append(fields)
     return shared
@@ -267,7 +267,7 @@ def _counts(
 ) -> dict[str, int]:
     """Steps, examples used, and rows that passed forward and backward, padding included."""
     passes = {name: steps * rows for name, rows in backend.tally.items()}
-    return {"steps": steps, "new": new, "replayed": replayed, **passes}
+    return {"steps": steps, "incoming": new, "replayed": replayed, **passes}
 
 
 def _memory(
@@ -326,9 +326,9 @@ def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[in
     so_far = np.cumsum(incoming)
     held_before = np.minimum(so_far - incoming, capacity)
     pools = {
-        "arrivals": incoming,
-        "arrivals and memory": incoming + held_before,
-        "memory alone": np.minimum(so_far, capacity),
+        "incoming": incoming,
+        "incoming and memory": incoming + held_before,
+        "memory": np.minimum(so_far, capacity),
         "all so far": so_far,
     }
     examples: list[int] = pools[schedule.examples].tolist()
@@ -398,7 +398,7 @@ def _check_memory(strategy: Strategy, stream: Stream) -> None:
     """Raise `UserError` if the schedule or the memory is none, or does not fit the stream."""
     memory = strategy.memory()
     check_kind(strategy, "schedule", strategy.schedule(), Schedule)
-    check_kind(strategy, "remember", memory, Memory, none=True)
+    check_kind(strategy, "memory", memory, Memory, none=True)
     if memory:
         memory.check(groups(stream))
     _check_mixed(strategy, memory)
@@ -415,7 +415,7 @@ def _check_hooks(backend: StreamReplicas) -> None:
 
 def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
     """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
-    if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refuses":
+    if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refused":
         raise UserError(
             "weighting=tasks weighs losses on arrivals and on past examples 1 to t - 1 at task t; "
             f"{type(strategy).__name__} has no such losses or does not weigh them so. "
@@ -426,12 +426,12 @@ def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None
 
 def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
     """Raise `UserError` if incoming examples are mixed with a memory that already holds them."""
-    if strategy.schedule().examples != "arrivals and memory":
+    if strategy.schedule().examples != "incoming and memory":
         return
     # A memory that is filled during a task would offer its examples twice.
     filled_late = isinstance(memory, ExemplarMemory) or (memory is not None and memory.at_task_end)
     if not filled_late:
         raise UserError(
             "Arrivals are mixed with a memory that is filled when a task ends; "
-            f"{type(strategy).__name__} has {memory}. Give it late=True, or Exemplars."
+            f"{type(strategy).__name__} has {memory}. Give it at_task_end=True, or Exemplars."
         )

@@ -16,18 +16,37 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import StepData, TaskEnd, PretrainingEpisode, Strategy, share_weight
+from retrograde.interface.strategy import (
+    PretrainingEpisode,
+    StepData,
+    Strategy,
+    TaskEnd,
+    share_weight,
+)
 from retrograde.models.checks import untracked
 from retrograde.models.head import headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory, MemoryState
-from retrograde.streams.schedule import Rows, all_rows, held_rows, test_chunks, stack_replicates, train_rows
+from retrograde.streams.schedule import (
+    Rows,
+    all_rows,
+    held_rows,
+    stack_replicates,
+    test_chunks,
+    train_rows,
+)
 from retrograde.streams.stream import Stream
 from retrograde.training import boundary
 from retrograde.training.backend import Predictions, TaskCost
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_step, signature, unaliased, compile_or_reason
+from retrograde.training.compiling import (
+    Compile,
+    compile_or_reason,
+    compile_step,
+    signature,
+    unaliased,
+)
 from retrograde.training.replicas import counted, finite, replicated, spread
 
 _Step = Callable[..., tuple[State, Params]]
@@ -174,7 +193,7 @@ class StreamReplicas:
             buffers=buffers,
             units=units,
             key=tables["key"],
-            drawn=set(),
+            axes=set(),
         )
 
     def _images(
@@ -306,7 +325,7 @@ class StreamReplicas:
     ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
         """Take one step, check its result, and mark the inputs that it changed in place."""
         net, arrival = self._given(buffers, rows, tables, pool)
-        given = {"state": state, "arrival": arrival, "net.buffers": buffers}
+        given = {"state": state, "data": arrival, "net.buffers": buffers}
         before = boundary.copied(given)
         after = self.strategy.step(net, state, arrival)
         boundary.check_state(self.strategy, "step", after, state)
@@ -385,7 +404,7 @@ class StreamReplicas:
         """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
         inputs = (self.state, self.buffers, rows, self.train_x)
         marks = vmap(self._tried_pretraining, in_dims=(0, 0, 0, None))(*inputs)
-        boundary.check_unchanged(self.strategy, "prepare", marks)
+        boundary.check_unchanged(self.strategy, "pretrain_step", marks)
 
     def _tried_pretraining(
         self,
@@ -396,11 +415,11 @@ class StreamReplicas:
     ) -> dict[str, Tensor]:
         """Take one pretraining step, check its result, and mark the inputs that it changed."""
         lesson = self._pretraining_episode(rows, pool)
-        given = {"state": state, "lesson": lesson, "net.buffers": buffers}
+        given = {"state": state, "episode": lesson, "net.buffers": buffers}
         before = boundary.copied(given)
         net = replace(self.net, buffers=buffers)
         after = self.strategy.pretrain_step(net, state, lesson)
-        boundary.check_state(self.strategy, "prepare", after, state)
+        boundary.check_state(self.strategy, "pretrain_step", after, state)
         return boundary.changed(given, before)
 
     def end_pretraining(self) -> None:
@@ -413,7 +432,7 @@ class StreamReplicas:
         ) -> State:
             net = self._net(self.net, buffers, tables)
             begun = self.strategy.after_pretraining(net, state)
-            boundary.check_kind(self.strategy, "begin", begun, State)
+            boundary.check_kind(self.strategy, "after_pretraining", begun, State)
             return begun
 
         (key,) = self._keys("begin", 0, 1)
@@ -654,7 +673,7 @@ class StreamReplicas:
             net = self._net(self.net, buffers, tables)
             examples = self._batch(rows, tables, pool)
             ranks = self.strategy.rank_exemplars(net, state, examples, share)
-            boundary.check_ranks(self.strategy, "choose", ranks, len(rows))
+            boundary.check_ranks(self.strategy, "rank_exemplars", ranks, len(rows))
             return ranks
 
         (key,) = self._keys("choose", number, 1)
