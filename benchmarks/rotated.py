@@ -1,7 +1,7 @@
 """Rotated streams: every task rotates the images by its own angle."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -29,8 +29,6 @@ class Rotated(Benchmark):
     [0, max_angle), so that angles rise (GEM, MER, La-MAML); `unsorted` draws each from the whole
     range (Mammoth). `degrees` gives the angles instead, one for each task.
     """
-
-    later: ClassVar[tuple[str, ...]] = (*Benchmark.later, "degrees")
 
     scenario: Scenario = "domain"
     tasks: Count = 10

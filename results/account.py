@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     AHEAD,
     COSTS,
@@ -161,7 +161,9 @@ def _competitors(accounts: pd.DataFrame) -> pd.DataFrame:
     return accounts[~accounts.upper_bound.astype(bool)]
 
 
-def _account(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _account(
+    frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     values = {metric: of_column(frame, metric) for metric in COLUMNS}
     entries = _number_rows(values, PERCENT)
     counted = _counted(records, label)
@@ -175,7 +177,7 @@ def _account(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, L
     return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
 
 
-def _counted(records: Sequence[Record], label: dict[Cell, Label]) -> dict[Key, int]:
+def _counted(records: Sequence[Record], label: dict[CellSpec, Label]) -> dict[Key, int]:
     """The number of replicates of each strategy that have a complete account."""
     counts: defaultdict[Key, int] = defaultdict(int)
     for record in records:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, FigureResult, Record
+from retrograde import CellSpec, FigureResult, Record
 from retrograde.metrics import (
     Interval,
     Label,
@@ -60,7 +60,9 @@ class AccountStream(FigureResult):
         return figure
 
 
-def _cells(accounts: pd.DataFrame, label: dict[Cell, Label]) -> dict[tuple[str, str], pd.DataFrame]:
+def _cells(
+    accounts: pd.DataFrame, label: dict[CellSpec, Label]
+) -> dict[tuple[str, str], pd.DataFrame]:
     """The accounts by benchmark and title of a strategy; a title ends in † for upper bounds."""
     from retrograde.reporting import looks
 

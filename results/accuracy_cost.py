@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrograde import Cell, FigureResult, Record
+from retrograde import CellSpec, FigureResult, Record
 from retrograde.metrics import Label, acc, cell_labels, ordered, t_interval
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _grid(count: int) -> "tuple[Figure, list[Axes]]":
     return figure, axes[:count]
 
 
-def _points(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Place, list[Point]]:
+def _points(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[Place, list[Point]]:
     """The points of each benchmark and machine; times on different machines are never compared."""
     cells = defaultdict(list)
     for record in ordered(records):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, FigureResult, OnlineAccuracy, Record
+from retrograde import CellSpec, FigureResult, OnlineAccuracy, Record
 from retrograde.metrics import REPLICATE, Label, cell_labels, ordered
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _mark_switches(axis: "Axes") -> None:
         axis.axvline(switch, color="0.6", linewidth=0.8, zorder=0)
 
 
-def _frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     rows = []
     for record in ordered(records):
         # only benchmarks with `test_every` leave a course

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import Cell, FigureResult, Record
+from retrograde import FigureResult, Record
 from retrograde.metrics import cell_labels, ordered
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class AccuracyTasks(FigureResult):
         return figure
 
 
-def _matrices(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
+def _matrices(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":
     """The mean over replicates of R, without its first row (before training).
 
     Streams of one task are left out.

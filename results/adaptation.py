@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import PROBE_TASKS, Cell, Record, TableResult
+from retrograde import PROBE_TASKS, CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     INNER,
@@ -100,7 +100,7 @@ _ACCOUNT = (
 )
 
 
-def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
+def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFrame:
     """Scores after each inner step, and the final cosine on tasks of meta-training as step 0."""
     adapted = adaptation_frame(records, label)
     checks = checks_frame(records, label)
@@ -126,7 +126,9 @@ def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns + numbers)
 
 
-def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(
+    frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     metric = "accuracy" if (frame.metric == "accuracy").any() else "loss"
     scores = frame[frame.metric == metric]
     steps = _steps(scores)
@@ -143,7 +145,7 @@ def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, L
 
 
 def _published_rows(
-    records: Sequence[Record], label: dict[Cell, Label], metric: str, steps: list[int]
+    records: Sequence[Record], label: dict[CellSpec, Label], metric: str, steps: list[int]
 ) -> dict[Key, list[tuple[Entry, ...]]]:
     """The rows of published numbers for each strategy."""
     published_for = matcher(published_numbers())
@@ -176,7 +178,7 @@ def _leading(scores: pd.DataFrame, steps: list[int], metric: str) -> dict[int, s
     return leading
 
 
-def _heading(cell: Cell, label: dict[Cell, Label], metric: str) -> str:
+def _heading(cell: CellSpec, label: dict[CellSpec, Label], metric: str) -> str:
     benchmark = label[cell].benchmark
     if metric == "loss":
         return f"{benchmark} — loss"
@@ -228,7 +230,9 @@ def _spread(half: float, metric: str) -> str:
     return "–" if pd.isna(half) else _number(half, metric)
 
 
-def _account(group: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _account(
+    group: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     """The account of all inner steps together, and the alignment of the first."""
     rows = []
     for key, n in outcomes_of(records, label).items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde import CEILING, Cell, Record, TableResult
+from retrograde import CEILING, CellSpec, Record, TableResult
 from retrograde.metrics import (
     BySeed,
     Key,
@@ -54,7 +54,7 @@ class Alignment(TableResult):
         return Table("Alignment", NOTES, tuple(sections), _tidy(frame))
 
 
-def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
+def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFrame:
     """The alignment of replicates, with their accuracy and forgetting on the same benchmarks."""
     probed = replicate_alignment(records, label)
     # without gradient probes, accuracies alone say nothing of alignment
@@ -83,7 +83,9 @@ NOTES = (
 )
 
 
-def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(
+    frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     values = {metric: by_strategy(frame[frame.metric == metric]) for metric in COLUMNS}
     rows = []
     for key, n in outcomes_of(records, label).items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import Cell, FigureResult, Record
+from retrograde import FigureResult, Record
 from retrograde.metrics import cell_labels, examples, ordered
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AlignmentTasks(FigureResult):
         return figure
 
 
-def _cosines(records: Sequence[Record]) -> "dict[Cell, np.ndarray]":
+def _cosines(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":
     """The mean over replicates of the final matrices of cosines.
 
     NaN means that noise hides the cosine in every replicate. Streams of one task are left out.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     METRICS,
@@ -63,7 +63,9 @@ _NOTE = (
 _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
 
 
-def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(
+    frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     done = done_of(records, label)
     columns = {}
     for metric in METRICS:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import BOLD, Label, by_strategy, cell_labels, interval_frame, ordered
 from retrograde.reporting import (
     NOTHING,
@@ -65,7 +65,7 @@ def _in_sequence(record: Record) -> bool:
     return len(record.test_examples) in (0, len(after))
 
 
-def _frame(records: Sequence[Record], label: dict[Cell, Label]) -> pd.DataFrame:
+def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFrame:
     rows = []
     for record in records:
         if record.status == "done":
@@ -86,7 +86,9 @@ def _seen(record: Record) -> list[tuple[int, int, int]]:
     return seen
 
 
-def _section(frame: pd.DataFrame, records: Sequence[Record], label: dict[Cell, Label]) -> Section:
+def _section(
+    frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
+) -> Section:
     done = done_of(records, label)
     columns = {}
     for after in records[0].cell.benchmark.settings["after"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import BySeed, Label, cell_labels, ordered, over_seeds
 from retrograde.reporting import Entry, Section, Table, format_percent, outcomes
 
@@ -54,7 +54,7 @@ _NOTE = (
 )
 
 
-def _names(cell: Cell, label: Label) -> tuple[str, str]:
+def _names(cell: CellSpec, label: Label) -> tuple[str, str]:
     """The name of the class, and its other settings."""
     name = str(cell.strategy.settings["class"])
     rest = label.settings.removeprefix(f"class={name}")
@@ -76,7 +76,7 @@ def _why(replicates: Sequence[Record]) -> str:
     return lines[after if after < len(lines) else 0]
 
 
-def _row(cell: Cell, label: Label, replicates: Sequence[Record]) -> tuple[Entry, ...]:
+def _row(cell: CellSpec, label: Label, replicates: Sequence[Record]) -> tuple[Entry, ...]:
     texts = (
         *_names(cell, label),
         _outcome(replicates),
@@ -92,7 +92,7 @@ def _outcome(replicates: Sequence[Record]) -> str:
     return statuses[0] if len(set(statuses)) == 1 else outcomes(statuses)
 
 
-def _tidy(cell: Cell, label: Label, replicates: Sequence[Record]) -> tuple[object, ...]:
+def _tidy(cell: CellSpec, label: Label, replicates: Sequence[Record]) -> tuple[object, ...]:
     values = _accuracies(replicates)
     n = len(values) if values else 0
     mean = over_seeds(values).mean if values else float("nan")

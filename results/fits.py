@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from retrograde import Cell, FigureResult, Fit, Record
+from retrograde import CellSpec, FigureResult, Fit, Record
 from retrograde.metrics import Label, cell_labels, ordered
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Fits(FigureResult):
         return figure
 
 
-def _first_fits(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Cell, Fit]:
+def _first_fits(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[CellSpec, Fit]:
     """The first fit of every cell on seed 0, in the order of labels."""
     fits = {}
     for record in ordered(records):

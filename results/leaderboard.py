@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     ALPHA,
     MIN_SEEDS,
@@ -106,7 +106,7 @@ def _named(frame: pd.DataFrame, called: Mapping[tuple[str, str], str]) -> pd.Dat
 
 def _done(
     records: Sequence[Record],
-    label: Mapping[Cell, Label],
+    label: Mapping[CellSpec, Label],
     called: Mapping[tuple[str, str], str],
 ) -> Done:
     done: defaultdict[tuple[str, bool], defaultdict[str, int]] = defaultdict(

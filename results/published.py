@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from retrograde import Cell, Record, TableResult, parse
+from retrograde import CellSpec, Record, TableResult, parse
 from retrograde.metrics import (
     LEVEL,
     Interval,
@@ -132,20 +132,20 @@ class Known(NamedTuple):
     """
 
     measured: Mapping[tuple[str, ...], Values]
-    label: Mapping[Cell, Label]
+    label: Mapping[CellSpec, Label]
     entries: Sequence[Published]
 
-    def has(self, cell: Cell, metric: str) -> bool:
+    def has(self, cell: CellSpec, metric: str) -> bool:
         """True if a cell has a number of a metric."""
         return (*self.label[cell], metric) in self.measured
 
-    def baseline(self, cell: Cell, metric: str) -> Baseline:
+    def baseline(self, cell: CellSpec, metric: str) -> Baseline:
         """The mean of a cell as a baseline."""
         values = self.measured[(*self.label[cell], metric)]
         return Baseline(cell.strategy.name, float(values.mean()), theirs=False)
 
     def in_protocol(
-        self, entries: Sequence[Published], cells: Sequence[Cell], metric: str
+        self, entries: Sequence[Published], cells: Sequence[CellSpec], metric: str
     ) -> list[Baseline]:
         """The numbers of the cells that follow the protocol of some row."""
         return [
@@ -155,8 +155,8 @@ class Known(NamedTuple):
         ]
 
 
-def _follows(cell: Cell, entry: Published) -> bool:
-    return fits(entry.benchmark, cell.benchmark) and not entry.departures(cell)
+def _follows(cell: CellSpec, entry: Published) -> bool:
+    return fits(entry.benchmark, "benchmarks", cell.benchmark) and not entry.departures(cell)
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _counted(n: int, verdict: str) -> str:
     return f"{n} differ" if verdict == "differs" and n > 1 else f"{n} {verdict}"
 
 
-def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[Beside]:
+def _pairs(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Iterator[Beside]:
     """Every published number with its cell, those of one cell in the order of the file."""
     by_cell = defaultdict(list)
     for record in records:
@@ -250,7 +250,7 @@ def _pairs(records: Sequence[Record], label: Mapping[Cell, Label]) -> Iterator[B
 
 
 def _pair(
-    cell: Cell, replicates: Sequence[Record], entry: Published, metric: str, known: Known
+    cell: CellSpec, replicates: Sequence[Record], entry: Published, metric: str, known: Known
 ) -> Beside:
     statuses = [record.status for record in replicates]
     # failed replicates have no value
@@ -311,7 +311,7 @@ def _printed(entries: Sequence[Published], names: Sequence[str], metric: str) ->
 
 
 def _measured(
-    records: Sequence[Record], label: Mapping[Cell, Label]
+    records: Sequence[Record], label: Mapping[CellSpec, Label]
 ) -> dict[tuple[str, ...], Values]:
     """The values of replicates by benchmark, strategy, settings and metric.
 

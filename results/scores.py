@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde import Cell, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
     VERSIONS,
@@ -95,9 +95,9 @@ def _meaning(convention: str) -> str:
 def _section(
     frame: pd.DataFrame,
     records: Sequence[Record],
-    label: dict[Cell, Label],
+    label: dict[CellSpec, Label],
     scored: Sequence[Metric],
-    published_for: Callable[[Cell], list[Published]],
+    published_for: Callable[[CellSpec], list[Published]],
 ) -> Section:
     cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
     columns = _columns(frame, scored, done_of(records, label))

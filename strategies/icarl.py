@@ -41,7 +41,6 @@ class ICaRL(Strategy):
     Herding chooses the exemplars (algorithm 4), and their mean features classify (algorithm 1).
     """
 
-    later: ClassVar[tuple[str, ...]] = ("temperature",)
     # Incoming examples and exemplars are one training set (algorithm 3).
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
     # Domain-incremental streams are out: an earlier task's output never learns a label again.

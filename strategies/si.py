@@ -1,7 +1,6 @@
 """Synaptic intelligence: penalise changes of parameters that lowered past losses."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch.nn.functional import relu
@@ -20,8 +19,6 @@ class SI(Strategy):
     that sum over the squared distance plus `damping` is added to the importance (equation 5), and
     the parameters there become the centre of the penalty.
     """
-
-    later: ClassVar[tuple[str, ...]] = ("penalised",)
 
     lr: Rate = 0.1
     strength: NonNegative = 1.0  # c, of the penalty (equation 4)

@@ -32,7 +32,7 @@ def same_path(monkeypatch):
 @pytest.fixture(scope="session")
 def make_record():
     """Build a record from its counts of right answers, out of 100 per task unless told."""
-    from retrograde.records.cell import Cell, PartSpec
+    from retrograde.records.cell import CellSpec, PartSpec
     from retrograde.records.record import Record
 
     def make(
@@ -74,7 +74,7 @@ def make_record():
         rows, reason = [list(row) for row in correct], "" if status == "done" else "It went wrong."
         tests = [of] * len(rows[0]) if rows else []
         return Record(
-            Cell(*named, data),
+            CellSpec(*named, data),
             seed,
             status,
             reason,

@@ -10,7 +10,7 @@ import pytest
 from retrograde.metrics.frames import cell_labels
 from retrograde.parts.spec import digest
 from retrograde.records import privacy
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.privacy import scrubbed, without_folder
 from retrograde.records.record import Damaged, Record
 from retrograde.records.store import Store
@@ -81,7 +81,7 @@ def private(make_record, folder="/home/alice smith"):
     benchmark = PartSpec("split", {"dataset": f"{folder}/x.npz"}, f"dataset={folder}/x.npz")
     strategy = PartSpec("er", {"weights": f"{folder}/w.pt", "lr": 0.1}, f"weights={folder}/w.pt")
     reason = f"OSError on nemo.example (nemo) of asmith: '/home/alice smith/a b/x.npz' and {Path.cwd()}/runs"
-    cell, how = Cell(benchmark, strategy, "digest"), {"note": "/tmp/asmith/x: no"}
+    cell, how = CellSpec(benchmark, strategy, "digest"), {"note": "/tmp/asmith/x: no"}
     return replace(make_record(status="failed"), cell=cell, reason=reason, how=how)
 
 

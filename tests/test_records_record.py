@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.few_shot import Adaptation, Fit, MetaEvaluation
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import SCHEMA, Damaged, Record, TooNew
@@ -21,7 +21,7 @@ VALUE = (
 SETTINGS = st.dictionaries(st.text(), VALUE | st.lists(VALUE, max_size=3), max_size=5)
 BENCHMARK = PartSpec("split", {"task_size": 2, "hidden": [100, 100]}, "task_size=2")
 STRATEGY = PartSpec("er", {"memory": 500, "lr": 0.1}, "memory=500")
-CELL = Cell(BENCHMARK, STRATEGY, "digest")
+CELL = CellSpec(BENCHMARK, STRATEGY, "digest")
 CHECK = {
     "iteration": 0,
     "loss": [2.0, 1.0, 1.0],
@@ -76,7 +76,7 @@ def test_a_record_of_regression_has_losses_and_no_right_answers(adapted):
 
 @given(SETTINGS, SETTINGS, st.text())
 def test_a_cell_keeps_its_place_when_its_record_is_written_and_read(benchmark, strategy, data):
-    cell = Cell(PartSpec("split", benchmark), PartSpec("er", strategy), data)
+    cell = CellSpec(PartSpec("split", benchmark), PartSpec("er", strategy), data)
     back = Record.from_json(Record(cell, 0, "failed").to_json()).cell
     assert back == cell
     assert back.path == cell.path
@@ -270,7 +270,7 @@ def test_the_json_holds_no_number_that_json_lacks(make_record, odd):
 def test_a_cells_path_does_not_depend_on_the_order_of_its_settings(settings, random):
     shuffled = dict(random.sample(list(settings.items()), len(settings)))
     first, second = (
-        Cell(PartSpec("split", s), PartSpec("er", s), "digest") for s in (settings, shuffled)
+        CellSpec(PartSpec("split", s), PartSpec("er", s), "digest") for s in (settings, shuffled)
     )
     assert first.path == second.path
     assert hash(first) == hash(second)

@@ -14,7 +14,7 @@ from retrograde.data.sources import load
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.randomness import seeded
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.record import Record
 from retrograde.streams.schedule import chosen_tests, test_rows
 from retrograde.training.opaque import OpaqueReplica
@@ -196,7 +196,7 @@ def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():
 
 def test_a_course_survives_its_record():
     outcome = run(strategy("er"), **PROBE_TASKS)[0]
-    cell = Cell(PartSpec("blobs", {}), PartSpec("er", {}), "digest")
+    cell = CellSpec(PartSpec("blobs", {}), PartSpec("er", {}), "digest")
     record = Record(
         cell,
         0,

@@ -100,7 +100,7 @@ from .randomness import (
     generator as generator,
 )
 from .records.cell import (
-    Cell as Cell,
+    CellSpec as CellSpec,
 )
 from .records.few_shot import (
     PROBE_TASKS as PROBE_TASKS,

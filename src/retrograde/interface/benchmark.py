@@ -25,7 +25,6 @@ class Benchmark(Part):
     """A stream, a model and a training budget; a benchmark's file defines `cut`."""
 
     kind: ClassVar[str] = "benchmarks"
-    later: ClassVar[tuple[str, ...]] = ("steps", "weighting", "eval_every", "eval_examples")
 
     dataset: str = "digits"
     scenario: Scenario = "class"

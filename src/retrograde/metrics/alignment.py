@@ -20,7 +20,7 @@ from retrograde.metrics.intervals import rank_correlation
 from retrograde.metrics.matched import at_level, common_level, spanned
 from retrograde.metrics.repeated_measures import Within, repeated_measures
 from retrograde.records.account import Account
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.record import Record
 
@@ -46,7 +46,7 @@ _NAN = float("nan")
 
 
 @cached_per_report
-def account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The account of each task trained after the first: `REPLICATE`, then the columns `BOOKED`.
 
     A row holds means over the earlier tasks, and the gradient probe at the end of the task before.
@@ -128,7 +128,7 @@ def _ratio(above: float, below: float) -> float:
 
 
 @cached_per_report
-def replicate_accounts(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def replicate_accounts(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """One row for each replicate that has an account.
 
     The columns are `REPLICATE`, `SUMS`, explained, alignment, gradient and forgetting. Numbers are
@@ -213,7 +213,7 @@ def between_methods(accounts: pd.DataFrame, x: str, y: str) -> tuple[float, int]
     return correlation.rho, correlation.n
 
 
-def alignment_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def alignment_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The alignment of gradients at each task's end: `REPLICATE`, trained, metric, value.
 
     A value is NaN where noise hides it.
@@ -252,7 +252,7 @@ def _alignments(probe: GradientProbe) -> dict[str, float]:
     return values
 
 
-def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def replicate_alignment(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """One number for each probed replicate and metric of `alignment_frame`: `COLUMNS`.
 
     A number is the mean over the task ends that have one, NaN if none has; among and ceiling are
@@ -268,7 +268,7 @@ def replicate_alignment(records: Sequence[Record], label: Mapping[Cell, Label]) 
     return means.reset_index()[list(COLUMNS)]
 
 
-def layer_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def layer_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The mean cosine over pairs of tasks at the end of the stream, by layer.
 
     The columns are `COLUMNS`; metric is the name of the layer.

@@ -14,7 +14,7 @@ from retrograde.metrics.intervals import BySeed, t_interval, t_intervals
 from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
 from retrograde.parts.spec import digest
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.few_shot import PROBE_TASKS, Adaptation, InnerAccount, MetaEvaluation
 from retrograde.records.record import Record
 
@@ -37,7 +37,7 @@ Key = tuple[bool, str, str]
 """A strategy among those on one benchmark: True for an upper bound, its name, and its settings."""
 
 
-def replicate_of(record: Record, label: Mapping[Cell, Label]) -> tuple[Any, ...]:
+def replicate_of(record: Record, label: Mapping[CellSpec, Label]) -> tuple[Any, ...]:
     """The values of the columns `REPLICATE` for a record."""
     return (*label[record.cell], record.seed, record.upper_bound)
 
@@ -123,7 +123,7 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 
 
 @cached_per_report
-def cell_labels(records: Sequence[Record]) -> dict[Cell, Label]:
+def cell_labels(records: Sequence[Record]) -> dict[CellSpec, Label]:
     """A label for every cell, no two alike.
 
     Where the changed settings do not tell two cells apart, a digest does.
@@ -134,23 +134,23 @@ def cell_labels(records: Sequence[Record]) -> dict[Cell, Label]:
     names = {cell: on_one_line(cell.strategy.name) for cell in cells}
     changed = {cell: _changed_settings(cell) for cell in cells}
     strategies = {cell: (benchmarks[cell], names[cell], changed[cell]) for cell in cells}
-    settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.settings))
+    settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.identity))
     return {cell: Label(benchmarks[cell], names[cell], settings[cell]) for cell in cells}
 
 
-def _benchmark_title(cell: Cell) -> str:
+def _benchmark_title(cell: CellSpec) -> str:
     benchmark = cell.benchmark
     return on_one_line(benchmark.titled(benchmark.spec))
 
 
-def _changed_settings(cell: Cell) -> str:
+def _changed_settings(cell: CellSpec) -> str:
     strategy = cell.strategy
-    return on_one_line(strategy.titled(strategy.overrides))
+    return on_one_line(strategy.titled(strategy.pairs))
 
 
 def _told_apart(
-    texts: Mapping[Cell, tuple[str, ...]], identity: Callable[[Cell], str]
-) -> dict[Cell, str]:
+    texts: Mapping[CellSpec, tuple[str, ...]], identity: Callable[[CellSpec], str]
+) -> dict[CellSpec, str]:
     """The last word of each text, with the identity where several identities share the text."""
     sharing = defaultdict(list)
     for cell, text in texts.items():
@@ -174,7 +174,7 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 
 
 def score_frame(
-    records: Sequence[Record], label: Mapping[Cell, Label], metrics: Sequence[Metric] = METRICS
+    records: Sequence[Record], label: Mapping[CellSpec, Label], metrics: Sequence[Metric] = METRICS
 ) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
@@ -186,7 +186,7 @@ def score_frame(
 
 @cached_per_report
 def _scored(
-    records: Sequence[Record], label: Mapping[Cell, Label], metrics: tuple[Metric, ...]
+    records: Sequence[Record], label: Mapping[CellSpec, Label], metrics: tuple[Metric, ...]
 ) -> pd.DataFrame:
     done = [
         record for record in ordered(records) if record.status == "done" and record.test_examples
@@ -214,7 +214,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     }
 
 
-def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[str, int], R]:
+def _bounds(done: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[tuple[str, int], R]:
     """The matrix of the upper bound, by stream and seed.
 
     The bound of a stream is `joint` where it was run, else the first by name. One bound serves all
@@ -222,7 +222,7 @@ def _bounds(done: Sequence[Record], label: Mapping[Cell, Label]) -> dict[tuple[s
     the choice.
     """
 
-    def preference(cell: Cell) -> tuple[bool, Label]:
+    def preference(cell: CellSpec) -> tuple[bool, Label]:
         return label[cell].strategy != "joint", label[cell]
 
     upper = {record.cell for record in done if record.upper_bound}
@@ -284,7 +284,7 @@ ACC and forgetting are scores of streams, accuracy and loss of episodes.
 
 
 @cached_per_report
-def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def end_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
 
     Episodes have accuracy, or loss where nothing is classified, on the query after the last inner
@@ -303,7 +303,7 @@ def end_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.Data
 
 
 @cached_per_report
-def adaptation_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def adaptation_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The adaptation to test tasks: `REPLICATE`, metric, step, value, half, tasks.
 
     It covers the replicates that are done.
@@ -349,7 +349,7 @@ INNER = ("observed", "slope", "curvature", "remainder", "exposure", "alignment")
 """The numbers of the account of inner steps."""
 
 
-def inner_account_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def inner_account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The account of each inner step: `REPLICATE`, step (from 1), then the columns `INNER`.
 
     It explains the change of the query loss of new tasks. Numbers are means over tasks.
@@ -380,7 +380,7 @@ def _inner_numbers(account: InnerAccount) -> tuple[float, ...]:
     )
 
 
-def checks_frame(records: Sequence[Record], label: Mapping[Cell, Label]) -> pd.DataFrame:
+def checks_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """The course of meta-training: `REPLICATE`, iteration, metric, value.
 
     - loss, accuracy: on tasks of meta-validation after the last inner step.

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.fields import Bound
-from retrograde.parts.spec import as_text, literal
+from retrograde.parts.spec import as_pairs, literal
 
 P = TypeVar("P", bound="Part")
 
@@ -24,12 +24,9 @@ class Part(ABC):
     """A dataclass with settings as its fields, as a file of the three folders defines it."""
 
     kind: ClassVar[str] = "part"
-    later: ClassVar[tuple[str, ...]] = ()
-    """Settings that are newer than some records.
-
-    They are left out of a part's settings where they have their default, so that the identity of
-    older records stays the same.
-    """
+    # Raised when the same settings come to mean something else: records of before are then of
+    # another cell.
+    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check every setting, and convert it to its annotated type.
@@ -59,7 +56,11 @@ class Part(ABC):
                 raise UserError(
                     f"{cls.__name__} has no setting {shown(name)}. {nearest(name, known)}"
                 )
-        missing = [f.name for f in _fields(cls) if _has_no_default(f) and f.name not in given]
+        missing = [
+            field.name
+            for field in _fields(cls)
+            if _default(field) is dataclasses.MISSING and field.name not in given
+        ]
         if missing:
             raise UserError(
                 f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them."
@@ -71,20 +72,8 @@ class Part(ABC):
         return cls(**values)
 
     def settings(self) -> dict[str, Any]:
-        """Every setting, resolved, as JSON values.
-
-        Settings in `later` are left out where they have the default of the class that declares
-        them.
-        """
-        declaring = next(cls for cls in type(self).__mro__ if "later" in vars(cls))
-        implied = {
-            field.name: field.default for field in _fields(declaring) if field.name in self.later
-        }
-        return {
-            name: _as_json(value)
-            for name, value in _values(self).items()
-            if name not in implied or value != implied[name]
-        }
+        """Every setting, resolved, as JSON values."""
+        return {name: _as_json(value) for name, value in _values(self).items()}
 
     def continuous_settings(self) -> dict[str, float]:
         """The float settings, which may be passed to a compiled step as tensors.
@@ -102,13 +91,18 @@ class Part(ABC):
             if isinstance(value, float) and hints[name] != Bound
         }
 
-    def overrides(self) -> str:
-        """The settings that differ from their defaults, as `key=value,...`; tables show them."""
-        values = _values(self)
-        differing = [
-            field.name for field in _fields(type(self)) if values[field.name] != field.default
-        ]
-        return _pairs({name: values[name] for name in differing})
+    def overrides(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, as JSON values.
+
+        They identify the part, together with its name and version: a new setting with a default
+        changes no identity.
+        """
+        defaults = {field.name: _default(field) for field in _fields(type(self))}
+        return {
+            name: _as_json(value)
+            for name, value in _values(self).items()
+            if value != defaults[name]
+        }
 
     @classmethod
     def defaults(cls) -> str:
@@ -116,8 +110,8 @@ class Part(ABC):
 
         The default of a setting that must be given is empty.
         """
-        defaults = {field.name: field.default for field in _fields(cls)}
-        return _pairs(
+        defaults = {field.name: _default(field) for field in _fields(cls)}
+        return as_pairs(
             {
                 name: "" if value is dataclasses.MISSING else value
                 for name, value in defaults.items()
@@ -163,18 +157,19 @@ class OpenPart(Part):
         given = {name: _as_json(value) for name, value in arguments.items()}
         return {"class": values.pop("name")} | values | given
 
-    def overrides(self) -> str:
-        default = type(self)().settings()
-        differing = {
-            name: value
-            for name, value in self.settings().items()
-            if name not in default or value != default[name]
-        }
-        return _pairs(differing)
+    def overrides(self) -> dict[str, Any]:
+        given = super().overrides()
+        changed = given.keys() & {"name", "arguments"}
+        fields = {name: value for name, value in given.items() if name not in changed}
+        if not changed:
+            return fields
+        # Arguments have a meaning only together with the class that takes them.
+        arguments = {name: _as_json(value) for name, value in self.arguments.items()}
+        return {"class": self.name} | fields | arguments
 
     @classmethod
     def defaults(cls) -> str:
-        return _pairs(cls().settings())
+        return as_pairs(cls().settings())
 
 
 # Not a method, so that no name of an author's class hides it.
@@ -185,11 +180,6 @@ def _values(part: Part) -> dict[str, Any]:
 def _as_json(value: object) -> object:
     """A setting as JSON has it, which has no tuples."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def _pairs(settings: Mapping[str, object]) -> str:
-    """Settings as the command line accepts them: `key=value,...`."""
-    return ",".join(f"{name}={as_text(value)}" for name, value in settings.items())
 
 
 def _converted(
@@ -274,8 +264,11 @@ def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
-def _has_no_default(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """The default of a setting; MISSING if it has none."""
+    if field.default_factory is dataclasses.MISSING:
+        return field.default
+    return field.default_factory()
 
 
 @cache

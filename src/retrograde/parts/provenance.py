@@ -178,27 +178,6 @@ def _module(folder: Path, name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def source_digest(path: Path | None) -> str:
-    """Twelve hexadecimal digits that identify a strategy's file and the private files it imports.
-
-    Private files are those in the same folder with a leading underscore. Records before schema 6
-    have no other trace of their code; `files` covers more.
-    """
-    if not path or not path.is_file():
-        return ""
-    text = path.read_bytes()
-    private = sorted(path.parent.glob("_*.py"))
-    # A private file may import another, at most as often as there are files.
-    for _ in private:
-        added = [
-            file
-            for file in private
-            if f"from .{file.stem} import".encode() in text and file.read_bytes() not in text
-        ]
-        text += b"".join(file.read_bytes() for file in added)
-    return hashlib.sha256(text).hexdigest()[:12]
-
-
 class Change(NamedTuple):
     """A file that differs from the one that a record was made with.
 
@@ -232,34 +211,12 @@ def short(text: str) -> str:
     return shortened or "none"
 
 
-class Code(NamedTuple):
-    """The code of a replicate.
-
-    Attributes:
-        sources: its files.
-        source: digest of the strategy's file, all that records have before schema 6.
-        strategy: name of the strategy.
-    """
-
-    sources: Sources
-    source: str
-    strategy: str
-
-
-def changes(old: Code, new: Code) -> list[Change]:
-    """The files that changed.
-
-    If either side does not know its files, only the digests of the strategy's file are compared.
-    """
-    if old.sources and new.sources:
-        roles = new.sources | old.sources
-        return [change for role in roles for change in _changed(role, old.sources, new.sources)]
-    known = old.source and new.source
-    if not known or old.source == new.source:
+def changes(old: Sources, new: Sources) -> list[Change]:
+    """The files that changed; none if either side does not know its files."""
+    if not (old and new):
         return []
-    files_of_strategy = new.sources.get("strategy") or old.sources.get("strategy", {})
-    main = next(iter(files_of_strategy), new.strategy)
-    return [Change("strategy", main, main, old.source, new.source)]
+    roles = new | old
+    return [change for role in roles for change in _changed(role, old, new)]
 
 
 def _changed(
@@ -280,6 +237,6 @@ def _changed(
     return [change for change in all_changes if change.old and change.new] or all_changes
 
 
-def version_digest(code: Code) -> str:
+def version_digest(sources: Sources) -> str:
     """Hexadecimal digits that identify the code of a replicate."""
-    return digest(code.sources)[:SHORT] if code.sources else code.source[:SHORT]
+    return digest(sources)[:SHORT]

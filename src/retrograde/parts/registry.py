@@ -17,7 +17,7 @@ from retrograde.parts.class_code import code_digest
 from retrograde.parts.deadline import within
 from retrograde.parts.declaration import check_class, check_recorded
 from retrograde.parts.part import Part
-from retrograde.parts.provenance import Files, files, source_digest
+from retrograde.parts.provenance import Files, files
 from retrograde.parts.spec import digest
 
 P = TypeVar("P", bound=Part)
@@ -45,7 +45,7 @@ class Registry:
         # Kept, since a search in every folder and package takes milliseconds.
         self.found: dict[tuple[str, str], type[Part]] = {}
         self.named: dict[tuple[str, type[Part]], str] = {}
-        self.read: dict[Path | None, tuple[Files, str]] = {}
+        self.read: dict[Path | None, Files] = {}
         for path in plugins:
             self._add(path)
 
@@ -184,24 +184,23 @@ class Registry:
         ]
         return next(iter([*plugins, *points]), "")
 
-    def code(self, cls: type[Part]) -> tuple[Files, str]:
-        """The digests of a part's files, and its `source_digest`.
+    def code(self, cls: type[Part]) -> Files:
+        """The digests of a part's files.
 
         A class that no text finds may have been edited since its file was imported, or lie in no
         file: the digest of its compiled code stands beside those of its files.
         """
         path = source_of(cls)
-        found, source = self.digests(path)
+        found = self.digests(path)
         if self.registered(cls):
-            return found, source
-        own = code_digest(cls)
-        return {**found, f"class {cls.__name__}": own}, source or own
+            return found
+        return {**found, f"class {cls.__name__}": code_digest(cls)}
 
-    def digests(self, path: Path | None) -> tuple[Files, str]:
-        """The digests of a part's files and its `source_digest`, as of the first call."""
+    def digests(self, path: Path | None) -> Files:
+        """The digests of a part's files, as of the first call."""
         key = path and path.absolute()
         if key not in self.read:
-            self.read[key] = (files(key), source_digest(key))
+            self.read[key] = files(key)
         return self.read[key]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from ast import literal_eval
+from collections.abc import Mapping
 from typing import Any
 
 from retrograde.errors import UserError, shown
@@ -60,9 +61,14 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
     return name.strip(), settings
 
 
-def write(name: str, changed: str) -> str:
-    """The text of a part with its changed settings; the inverse of `parse`."""
-    return f"{name}:{changed}" if changed else name
+def as_pairs(settings: Mapping[str, object]) -> str:
+    """Settings as the command line accepts them: `key=value,...`."""
+    return ",".join(f"{name}={as_text(value)}" for name, value in settings.items())
+
+
+def write(name: str, settings: Mapping[str, object]) -> str:
+    """The text of a part with some of its settings; the inverse of `parse`."""
+    return f"{name}:{as_pairs(settings)}" if settings else name
 
 
 # Made once, since the path of every record is a digest.

@@ -1,6 +1,6 @@
-"""A cell: benchmark and strategy, with their settings and data."""
+"""The specification of a cell: a benchmark and a strategy, with their settings and data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -8,26 +8,36 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from retrograde.errors import on_one_line
-from retrograde.parts.spec import as_text, digest, parse, write
+from retrograde.parts.part import Part
+from retrograde.parts.spec import as_pairs, digest, write
 from retrograde.records.privacy import local, without_folder
-from retrograde.records.schema import Digest
+from retrograde.records.schema import Digest, Positive
 
 
 @dataclass(frozen=True)
 class PartSpec:
     """A benchmark or a strategy as it was run.
 
+    Its name, its version and its overrides identify it.
+
     Attributes:
         name: its name.
         settings: every setting, resolved.
-        changed: the settings that differ from their defaults, as text.
-        version: version of its files, where a report distinguishes several; never recorded.
+        overrides: the settings that differ from their defaults.
+        version: the version of the part's meaning.
+        files: version of its files, where a report distinguishes several; never recorded.
     """
 
     name: str
     settings: dict[str, Any]
-    overrides: str = ""
-    version: Annotated[str, Field(exclude=True)] = ""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    version: Positive = 1
+    files: Annotated[str, Field(exclude=True)] = ""
+
+    @classmethod
+    def of(cls, name: str, part: Part) -> "PartSpec":
+        """The specification of a part with its name."""
+        return cls(name, part.settings(), part.overrides(), part.version)
 
     @property
     def spec(self) -> str:
@@ -35,34 +45,35 @@ class PartSpec:
         return write(self.name, self.overrides)
 
     @property
-    def identity(self) -> object:
-        """The settings, with the version where a report distinguishes several."""
-        return [self.settings, self.version] if self.version else self.settings
+    def pairs(self) -> str:
+        """The settings that differ from their defaults, as `key=value,...`."""
+        return as_pairs(self.overrides)
+
+    @property
+    def identity(self) -> list[Any]:
+        """The values that identify the part among those of its name."""
+        return [self.version, self.overrides, *filter(None, [self.files])]
 
     def titled(self, text: str) -> str:
-        """A text about the part, with the version where a report distinguishes several."""
-        return f"{text} ({self.version})".strip() if self.version else text
+        """A text about the part, with its files where a report distinguishes several."""
+        return f"{text} ({self.files})".strip() if self.files else text
 
     @property
     def public(self) -> "PartSpec":
         """The same part, with files in its settings named without their folders."""
         settings = {name: without_folder(value) for name, value in self.settings.items()}
-        _, changed = parse(f":{self.overrides}")
-        public = [
-            f"{name}={as_text(settings.get(name, without_folder(text)))}"
-            for name, text in changed.items()
-        ]
-        return PartSpec(self.name, settings, ",".join(public))
+        overrides = {name: without_folder(value) for name, value in self.overrides.items()}
+        return PartSpec(self.name, settings, overrides, self.version)
 
 
-def _versioned_digest(known: str, *parts: PartSpec) -> str:
-    """A digest of settings, combined with the versions of parts where a report has several."""
-    versions = [part.version for part in parts]
-    return digest([known, *versions]) if any(versions) else known
+def _digest_by_files(known: str, *parts: PartSpec) -> str:
+    """A digest, combined with the files of parts where a report distinguishes several."""
+    files = [part.files for part in parts]
+    return digest([known, *files]) if any(files) else known
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class CellSpec:
     """Benchmark x strategy x settings, on data of a given content.
 
     Cells with the same path are equal.
@@ -71,8 +82,8 @@ class Cell:
         benchmark: the benchmark.
         strategy: the strategy.
         data: digest of the dataset; empty if there is none.
-        given: digest of the settings as they were given, if `public` removed a folder from them.
-        given_stream: digest of the stream's settings as they were given, in the same case.
+        given: digest of the cell as it was given, if `public` removed a folder from its settings.
+        given_stream: digest of the stream as it was given, in the same case.
     """
 
     benchmark: PartSpec
@@ -82,29 +93,29 @@ class Cell:
     given_stream: Digest = ""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cell) and self.path == other.path
+        return isinstance(other, CellSpec) and self.path == other.path
 
     def __hash__(self) -> int:
         return hash(self.path)
 
     @cached_property
     def stream(self) -> str:
-        """Digest of the stream: of the benchmark's settings and the data."""
+        """Digest of the stream: of the benchmark and the data."""
         if self.given_stream:
-            return _versioned_digest(self.given_stream, self.benchmark)
+            return _digest_by_files(self.given_stream, self.benchmark)
         return digest([self.benchmark.name, self.benchmark.identity, self.data])
 
     @cached_property
     def path(self) -> PurePosixPath:
         """The folder of the cell's records in a store."""
         if self.given:
-            folder = _versioned_digest(self.given, self.benchmark, self.strategy)
+            folder = _digest_by_files(self.given, self.benchmark, self.strategy)
         else:
             folder = digest([self.benchmark.identity, self.strategy.identity, self.data])
         return PurePosixPath(self.benchmark.name, self.strategy.name, folder)
 
     @property
-    def public(self) -> "Cell":
+    def public(self) -> "CellSpec":
         """The same cell, with files in its settings named without their folders.
 
         It keeps its path, so that its records can be shared.
@@ -114,7 +125,9 @@ class Cell:
             return self
         benchmark = self.benchmark.public
         strategy = self.strategy.public
-        return Cell(benchmark, strategy, self.data, given=self.path.name, given_stream=self.stream)
+        return CellSpec(
+            benchmark, strategy, self.data, given=self.path.name, given_stream=self.stream
+        )
 
     @property
     def episodic(self) -> bool:

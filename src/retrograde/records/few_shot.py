@@ -88,7 +88,7 @@ class Adaptation:
             over the first 100 tasks.
         checks: measurements during meta-training.
         fits: example curves, in regression.
-        accounts: one for each inner step, over the first 100 tasks; since schema 5.
+        accounts: one for each inner step, over the first 100 tasks.
     """
 
     loss: list[list[Finite]]

@@ -9,18 +9,17 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
-from retrograde.errors import UserError, shown
-from retrograde.parts.provenance import Code
-from retrograde.parts.spec import parse
+from retrograde.errors import shown
 from retrograde.records.account import Account
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number
 
-SCHEMA = 6
+SCHEMA = 7
+"""The version of the layout; that of retrograde 0.1 was 6 or lower."""
 
 
 Status = Literal["done", "diverged", "failed"]
@@ -44,8 +43,8 @@ class Damaged(Exception):
     """A record that cannot be read."""
 
 
-class TooNew(Exception):
-    """A record written by a later version."""
+class OtherSchema(Exception):
+    """A record with the layout of an earlier or a later version, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +59,29 @@ class Record:
         status: done, diverged or failed.
         reason: why it diverged or failed.
         upper_bound: True if the strategy does not compete and others are measured against it.
-        source: digest of the strategy's file.
         tests: number of test examples of each task.
         correct: number of correct answers on each task; row 0 is before training, row i after the
             i-th task.
         correct_told: the same with the task given at test; empty unless class-incremental.
-        adaptation: adaptation to test tasks; since schema 2.
-        gradients: gradient probes at task ends; since schema 5 (in 3 and 4 without ceilings).
-        accounts: one for each task after the first; since schema 5.
-        course: accuracy along the stream; since schema 4.
+        adaptation: adaptation to test tasks.
+        gradients: gradient probes at task ends.
+        accounts: one for each task after the first.
+        course: accuracy along the stream.
         clocks: seconds by activity, shared by the replicates of a batch.
         counts: numbers of steps and of incoming and replayed examples.
         memory: sizes of the memory and of the state, and peak memory.
         how: the execution of the replicate, see `How`.
         environment: the machine and the versions, see `Place`.
-        knows: what the strategy used of the stream in advance; None if unknown; since schema 5.
-        sources: digest of each file, by role of the part; empty if unknown; since schema 6.
+        knows: what the strategy used of the stream in advance; None if unknown.
+        sources: digest of each file, by role of the part; empty if unknown.
         schema: version of this layout.
     """
 
-    cell: Cell
+    cell: CellSpec
     seed: Whole
     status: Status
     reason: str = ""
     upper_bound: bool = False
-    source: str = ""
     test_examples: list[Positive] = field(default_factory=list)
     correct: list[list[Whole]] = field(default_factory=list)
     correct_given_task: list[list[Whole]] = field(default_factory=list)
@@ -115,11 +112,6 @@ class Record:
         return (
             _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
         )
-
-    @property
-    def code(self) -> Code:
-        """The code that made the record, as far as it is known."""
-        return Code(self.sources, self.source, self.cell.strategy.name)
 
     @property
     def machine(self) -> str:
@@ -153,17 +145,17 @@ class Record:
         """Read a record.
 
         Raises:
-            TooNew: a later version of retrograde wrote it.
+            OtherSchema: an earlier or a later version of retrograde wrote it.
             Damaged: it is not a consistent record.
         """
         try:
             record = _ADAPTER.validate_json(text, strict=True)
         except ValidationError as error:
-            # A record of a later schema may not fit this one; its age is then the reason.
+            # A record of another schema may not fit this one; its age is then the reason.
             with suppress(ValidationError):
-                _check_age(_SCHEMA.validate_json(text).schema)
+                _check_schema(_SCHEMA.validate_json(text).schema)
             raise Damaged(_misfit(error)) from None
-        _check_age(record.schema)
+        _check_schema(record.schema)
         fault = next(filter(None, _faults(record)), "")
         if fault:
             raise Damaged(fault)
@@ -172,9 +164,17 @@ class Record:
         return record if public is record.cell else replace(record, cell=public)
 
 
-def _check_age(schema: int) -> None:
+def _check_schema(schema: int) -> None:
     if schema > SCHEMA:
-        raise TooNew(f"schema {schema}; this version reads up to {SCHEMA}")
+        raise OtherSchema(
+            f"a later version (schema {schema}; this one reads {SCHEMA}). "
+            "Upgrade retrograde, or take it out of the store."
+        )
+    if 0 < schema < SCHEMA:
+        raise OtherSchema(
+            f"retrograde 0.1 (schema {schema}; this version reads {SCHEMA}). Move the whole store "
+            "with tools/migrate_from_0_1.py of the repository, or choose another folder."
+        )
 
 
 def _misfit(error: ValidationError) -> str:
@@ -200,7 +200,7 @@ def _faults(record: Record) -> Iterator[str]:
     yield _given_fault(record.cell)
     for part in (record.cell.benchmark, record.cell.strategy):
         yield from _odd(f"cell: settings of {part.name}", part.settings)
-        yield _changed_fault(part)
+        yield _overrides_fault(part)
     if record.status == "done":
         yield from _unfinished(record)
     yield from _unequal(record)
@@ -233,7 +233,7 @@ def _kind_fault(name: str, values: Mapping[str, object]) -> str:
     return ""
 
 
-def _given_fault(cell: Cell) -> str:
+def _given_fault(cell: CellSpec) -> str:
     """Description of a cell with a path that its settings do not justify; empty if it fits."""
     if bool(cell.given) != bool(cell.given_stream):
         return (
@@ -247,12 +247,11 @@ def _given_fault(cell: Cell) -> str:
     return ""
 
 
-def _changed_fault(part: PartSpec) -> str:
-    """Description of an invalid text of changed settings; empty if it can be parsed."""
-    try:
-        parse(f":{part.overrides}")
-    except UserError as error:
-        return f"cell: changed of {part.name}={shown(part.overrides)}: {error}"
+def _overrides_fault(part: PartSpec) -> str:
+    """Description of the first override that is not among the settings; empty if all are."""
+    for name, value in part.overrides.items():
+        if part.settings.get(name) != value:
+            return f"cell: overrides of {part.name}: {name}={shown(value)} is not its setting"
     return ""
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from retrograde.errors import UserError
 from retrograde.parts.provenance import changes, version_digest
-from retrograde.records.cell import Cell
-from retrograde.records.record import Damaged, Record, TooNew
+from retrograde.records.cell import CellSpec
+from retrograde.records.record import Damaged, OtherSchema, Record
 
 
 class Store:
@@ -27,7 +27,7 @@ class Store:
         self.damaged: dict[Path, str] = {}
         self._began = 0
 
-    def path(self, cell: Cell, seed: int) -> Path:
+    def path(self, cell: CellSpec, seed: int) -> Path:
         """The path of the record of one replicate."""
         return self.folder.joinpath(cell.path, f"seed-{seed}.json")
 
@@ -106,7 +106,7 @@ class Store:
         if _stays(finished, record):
             return True
         if finished:
-            _copy(path, path.with_suffix(f".superseded-{version_digest(finished.code)}"))
+            _copy(path, path.with_suffix(f".superseded-{version_digest(finished.sources)}"))
         if path in self.damaged and not self._set_aside(path):
             return False
         self.damaged.pop(path, None)
@@ -129,7 +129,7 @@ class Store:
             self._parsed(read_shared(aside), path)
         except Damaged:
             return True
-        except TooNew:
+        except OtherSchema:
             # The next reading raises the error.
             pass
         # Another run has replaced the damaged record by a whole one, which keeps its only name.
@@ -140,17 +140,14 @@ class Store:
         """The record at a path; None if there is none, or a damaged one, which is noted.
 
         Raises:
-            UserError: a later version wrote the record, or it cannot be read.
+            UserError: another version wrote the record, or it cannot be read.
         """
         try:
             return self._parsed(_content(path), path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except TooNew as error:
-            raise UserError(
-                f"{path} was written by a later version ({error}). "
-                "Upgrade retrograde, or take it out of the store."
-            ) from None
+        except OtherSchema as error:
+            raise UserError(f"{path} was written by {error}") from None
         except OSError as error:
             raise UserError(f"The record {path} cannot be read: {error}.") from error
         except Damaged as error:
@@ -158,7 +155,7 @@ class Store:
             return None
 
     def _parsed(self, text: bytes, path: Path) -> Record:
-        """The record in the text of a file; raises `TooNew` or `Damaged`."""
+        """The record in the text of a file; raises `OtherSchema` or `Damaged`."""
         record = Record.from_json(text)
         proper = self.path(record.cell, record.seed)
         # A file that was copied by hand would count for another cell or seed.
@@ -168,7 +165,7 @@ class Store:
 
     def finished(
         self,
-        cell: Cell,
+        cell: CellSpec,
         seed: int,
     ) -> Record | None:
         """The record of a replicate, if it is done or diverged.
@@ -231,7 +228,7 @@ def _stays(finished: Record | None, record: Record) -> bool:
     """True if a finished record keeps its place when another is written."""
     if finished is None:
         return False
-    return record.status == "failed" or not changes(finished.code, record.code)
+    return record.status == "failed" or not changes(finished.sources, record.sources)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -1,13 +1,12 @@
 """Versions of code among records: no row of a table mixes two versions of a file."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from retrograde.parts.provenance import SHORT, Files, short
 from retrograde.parts.spec import digest
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 
 FEW = 2
@@ -18,23 +17,12 @@ _FileItems = tuple[tuple[str, str], ...]
 """The items of `Files`, which can be hashed."""
 
 
-class _Seen(NamedTuple):
-    """The version of a part as one record states it.
-
-    Without files, only `source` is known, and it may be empty.
-    """
-
-    files: _FileItems
-    source: str
-
-
 def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """Separate records by version: each version of a file becomes a part of its own.
 
     Versions of a benchmark or a model make several benchmarks of one, since nothing can be compared
-    across them. Versions of a strategy make several strategies of one. Records before schema 6 do
-    not know their files. They count as of the version that they fit, if there is exactly one, and
-    otherwise are distinguished from one another only within a cell.
+    across them. Versions of a strategy make several strategies of one. Records that do not name
+    their files count as of the only version, if there is exactly one.
 
     Returns:
         The records, with versions in their cells where there are several, and notes: one that names
@@ -47,7 +35,7 @@ def told_apart(records: Sequence[Record]) -> tuple[tuple[Record, ...], tuple[str
     if not (said or also):
         return tuple(records), tuple(assumed)
     # One object for each cell, since a cell computes its path only once.
-    cells: dict[tuple[Cell, str, str], Cell] = {}
+    cells: dict[tuple[CellSpec, str, str], CellSpec] = {}
     separated = []
     for number, record in enumerate(records):
         of_benchmark = of_benchmarks.get(number, "")
@@ -66,18 +54,18 @@ _NOTE = (
 )
 
 
-def _versioned(cell: Cell, benchmark: str, strategy: str) -> Cell:
+def _versioned(cell: CellSpec, benchmark: str, strategy: str) -> CellSpec:
     return replace(
         cell,
-        benchmark=replace(cell.benchmark, version=benchmark),
-        strategy=replace(cell.strategy, version=strategy),
+        benchmark=replace(cell.benchmark, files=benchmark),
+        strategy=replace(cell.strategy, files=strategy),
     )
 
 
 def _benchmark_groups(records: Sequence[Record]) -> list[list[int]]:
     """The places of the records of each stream."""
     # A digest for each cell, not for each record.
-    streams: dict[Cell, str] = {}
+    streams: dict[CellSpec, str] = {}
     for record in records:
         if record.cell not in streams:
             streams[record.cell] = record.cell.stream
@@ -85,19 +73,11 @@ def _benchmark_groups(records: Sequence[Record]) -> list[list[int]]:
 
 
 def _strategy_groups(records: Sequence[Record]) -> list[list[int]]:
-    """The places of the records of each strategy.
-
-    Where no record of a strategy has files, each of its cells is a group.
-    """
-    with_files = {record.cell.strategy.name for record in records if record.sources}
-    scopes: list[Hashable] = []
-    for record in records:
-        name = record.cell.strategy.name
-        scopes.append(name if name in with_files else record.cell.path)
-    return _grouped(scopes)
+    """The places of the records of each strategy."""
+    return _grouped([record.cell.strategy.name for record in records])
 
 
-def _grouped(scopes: Sequence[Hashable]) -> list[list[int]]:
+def _grouped(scopes: Sequence[str]) -> list[list[int]]:
     """The places of equal scopes."""
     groups = defaultdict(list)
     for number, scope in enumerate(scopes):
@@ -121,64 +101,30 @@ def _versions(
     assumptions = []
     for group in groups:
         first = records[group[0]]
-        seen = {number: _seen(records[number], roles) for number in group}
-        joined = _joined(set(seen.values()))
-        names = _names({joined[version] for version in seen.values()})
-        if len(names) > 1:
-            in_group = {number: names[joined[version]] for number, version in seen.items()}
+        files = {number: _files(records[number], roles) for number in group}
+        names = _names(set(files.values()))
+        known = [name for version, name in names.items() if version]
+        without = [number for number, version in files.items() if not version]
+        if without and len(known) == 1:
+            names[()] = known[0]
+            assumptions.append(_assumption(first, roles[0], len(without), known[0]))
+        if len(set(names.values())) > 1:
+            in_group = {number: names[version] for number, version in files.items()}
             versions |= in_group
-            sentence = _sentence(first, roles[0], list(in_group.values()))
-            said.append(sentence)
-        unknown = [version for version in seen.values() if not (version.files or version.source)]
-        assumed = [version for version in unknown if joined[version].files]
-        if assumed:
-            name = names[joined[assumed[0]]]
-            assumptions.append(_assumption(first, roles[0], len(assumed), name))
+            said.append(_sentence(first, roles[0], list(in_group.values())))
     return versions, sorted(said), sorted(assumptions)
 
 
-def _seen(record: Record, roles: tuple[str, ...]) -> _Seen:
+def _files(record: Record, roles: tuple[str, ...]) -> _FileItems:
     files: list[tuple[str, str]] = []
     for role in roles:
         files += record.sources.get(role, {}).items()
-    # `source` is a digest of the strategy only.
-    source = record.source if roles == ("strategy",) else ""
-    return _Seen(tuple(files), source)
+    return tuple(files)
 
 
-def _joined(seen: set[_Seen]) -> dict[_Seen, _Seen]:
-    """The version that stands for each one seen.
-
-    Known files identify a version. One without files joins the version that it fits, if there is
-    exactly one, and otherwise stands for itself.
-    """
-    known = {version.files: _Seen(version.files, "") for version in seen if version.files}
-    return {
-        version: known[version.files] if version.files else _only_fit(version, seen, known)
-        for version in seen
-    }
-
-
-def _only_fit(
-    version: _Seen,
-    seen: set[_Seen],
-    known: dict[_FileItems, _Seen],
-) -> _Seen:
-    """The only version that one without files fits, else the version itself."""
-    if known or version.source:
-        fitting = {
-            known[other.files]
-            for other in seen
-            if other.files and version.source in ("", other.source)
-        }
-    else:
-        fitting = {other for other in seen if other.source}
-    return fitting.pop() if len(fitting) == 1 else version
-
-
-def _names(versions: set[_Seen]) -> dict[_Seen, str]:
+def _names(versions: set[_FileItems]) -> dict[_FileItems, str]:
     """A name for each version, made of the files in which versions differ."""
-    contents = {version: dict(version.files) for version in versions if version.files}
+    contents = {version: dict(version) for version in versions if version}
     differing = _differing(list(contents.values()))
     shared = [name for name in differing if all(name in files for files in contents.values())]
     names = {version: _name(files, shared) for version, files in contents.items()}
@@ -188,7 +134,7 @@ def _names(versions: set[_Seen]) -> dict[_Seen, str]:
     # Two folders may have files of one name.
     if len(set(names.values())) < len(names):
         names = {version: _whole(version) for version in contents}
-    return names | {version: _unknown(version) for version in versions if not version.files}
+    return names | {version: "files not recorded" for version in versions if not version}
 
 
 def _differing(contents: Sequence[Files]) -> list[str]:
@@ -208,13 +154,9 @@ def _name(files: Files, differing: Sequence[str]) -> str:
     )
 
 
-def _whole(version: _Seen) -> str:
-    main, _ = version.files[0]
-    return f"{main} and others, {digest(version.files)[:SHORT]}"
-
-
-def _unknown(version: _Seen) -> str:
-    return f"source {version.source[:SHORT]}" if version.source else "files not recorded"
+def _whole(version: _FileItems) -> str:
+    main, _ = version[0]
+    return f"{main} and others, {digest(version)[:SHORT]}"
 
 
 def _assumption(

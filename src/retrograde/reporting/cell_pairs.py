@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from retrograde.metrics.frames import END_METRICS, Label, cell_labels, end_frame
 from retrograde.metrics.paired import ALPHA, MIN_SEEDS, holm, paired_p
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
 
@@ -199,7 +199,7 @@ def compared(a: Sequence[Record], b: Sequence[Record]) -> list[CellPair]:
 
 
 def _paired(
-    a: Sequence[Record], b: Sequence[Record], label: Mapping[Cell, Label]
+    a: Sequence[Record], b: Sequence[Record], label: Mapping[CellSpec, Label]
 ) -> Iterator[CellPair]:
     """Every cell of two stores by the versions of its files, without scores."""
     versions_a = _versions(a)
@@ -213,15 +213,15 @@ def _paired(
             yield CellPair(label[cell], mine, theirs, versions=versions)
 
 
-def _by_cell(records: Sequence[Record]) -> dict[Cell, dict[int, Record]]:
+def _by_cell(records: Sequence[Record]) -> dict[CellSpec, dict[int, Record]]:
     """The records of each cell, by seed."""
-    cells: defaultdict[Cell, dict[int, Record]] = defaultdict(dict)
+    cells: defaultdict[CellSpec, dict[int, Record]] = defaultdict(dict)
     for record in records:
         cells[record.cell][record.seed] = record
     return dict(cells)
 
 
-Versions = Mapping[tuple[Cell, int], str]
+Versions = Mapping[tuple[CellSpec, int], str]
 """By cell and seed, the version of the files that made a record; empty for the only version."""
 
 
@@ -230,7 +230,7 @@ def _versions(records: Sequence[Record]) -> Versions:
     named, _ = told_apart(records)
     versions = {}
     for record, copy in zip(records, named, strict=True):
-        parts = (copy.cell.benchmark.version, copy.cell.strategy.version)
+        parts = (copy.cell.benchmark.files, copy.cell.strategy.files)
         versions[record.cell, record.seed] = ", ".join(filter(None, parts))
     return versions
 
@@ -263,7 +263,7 @@ Scores = dict[tuple[Label, str], dict[int, float]]
 """The score of each seed, by cell and metric."""
 
 
-def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> Scores:
+def _scores(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Scores:
     scores: Scores = defaultdict(dict)
     rows = end_frame(records, label).itertuples(index=False)
     for benchmark, strategy, settings, seed, _, metric, value in rows:

@@ -8,7 +8,7 @@ import numpy as np
 from retrograde.metrics.frames import Key, Label, competing
 from retrograde.metrics.intervals import BySeed, over_seeds, t_intervals
 from retrograde.metrics.paired import leading_group
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 from retrograde.reporting.table import Entry, outcomes
 
@@ -20,7 +20,7 @@ def row_title(key: Key) -> str:
     return f"{title} †" if upper_bound else title
 
 
-def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, str]:
+def outcomes_of(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[Key, str]:
     """The number of replicates that are done, and of the others by status, for each strategy.
 
     Args:
@@ -33,13 +33,13 @@ def outcomes_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[
     return {key: outcomes(of_strategy) for key, of_strategy in sorted(statuses.items())}
 
 
-def done_of(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Key, int]:
+def done_of(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[Key, int]:
     """The number of replicates that are done, for each strategy on one benchmark."""
     done = [_key(record, label) for record in records if record.status == "done"]
     return dict(Counter(done))
 
 
-def _key(record: Record, label: Mapping[Cell, Label]) -> Key:
+def _key(record: Record, label: Mapping[CellSpec, Label]) -> Key:
     _, strategy, settings = label[record.cell]
     return record.upper_bound, strategy, settings
 
@@ -98,7 +98,9 @@ def format_score(value: float, metric: str, sign: str = "") -> str:
     return f"{value:{sign}.3f}"
 
 
-def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -> tuple[str, ...]:
+def notes_on_knowledge(
+    records: Sequence[Record], label: Mapping[CellSpec, Label]
+) -> tuple[str, ...]:
     """Notes on the strategies' knowledge of the stream ahead, where the records state it."""
     ahead = {
         record.cell: record.knows_ahead
@@ -125,7 +127,7 @@ def notes_on_knowledge(records: Sequence[Record], label: Mapping[Cell, Label]) -
     return tuple(notes)
 
 
-def _called(some: Set[Cell], every: Set[Cell], label: Mapping[Cell, Label]) -> str:
+def _called(some: Set[CellSpec], every: Set[CellSpec], label: Mapping[CellSpec, Label]) -> str:
     """The names of some cells' strategies, in order.
 
     A name has settings where another cell of the same name is not among them.

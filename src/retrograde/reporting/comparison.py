@@ -145,7 +145,7 @@ def _differences(cells: Sequence[CellPair]) -> Iterator[str]:
     edited = set()
     for before, after in zip(a, b, strict=True):
         edited |= {
-            f"{change.what} ({change.digests})" for change in changes(before.code, after.code)
+            f"{change.what} ({change.digests})" for change in changes(before.sources, after.sources)
         }
     if edited:
         yield f"The code of B is not that of A: {', '.join(sorted(edited))}."

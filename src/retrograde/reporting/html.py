@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from retrograde.metrics.frames import Label, by_strategy, cell_labels, end_frame, ordered
 from retrograde.metrics.intervals import BySeed, over_seeds
-from retrograde.parts.provenance import Code, Files, changes
+from retrograde.parts.provenance import Files, Sources, changes
 from retrograde.parts.registry import Registry, missing, source_of
 from retrograde.parts.spec import as_text
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 from retrograde.reporting.cells import format_percent, row_title
 from retrograde.reporting.table import Entry, Section, Table, outcomes
@@ -153,7 +153,7 @@ def _counted(records: Sequence[Record]) -> str:
     )
 
 
-def _groups(kind: str, records: Sequence[Record], label: Mapping[Cell, Label]) -> list[Group]:
+def _groups(kind: str, records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
     """The records by a field of their labels, in order."""
     groups = defaultdict(list)
     for record in records:
@@ -190,7 +190,9 @@ def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
     return {"id": group.id, "name": group.name, "settings": settings, "sections": sections}
 
 
-def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> dict[str, object]:
+def _strategy(
+    group: Group, label: Mapping[CellSpec, Label], registry: Registry
+) -> dict[str, object]:
     """The description and source of a strategy, and its settings in every cell.
 
     A strategy that is not installed here has neither description nor source.
@@ -214,21 +216,18 @@ def _strategy(group: Group, label: Mapping[Cell, Label], registry: Registry) -> 
 
 def _outdated(group: Group, registry: Registry, file: Path | None) -> int:
     """The number of records whose strategy had other code than its file has now."""
-    now = _code(*registry.digests(file), group.name)
-    count = 0
-    for record in group.records:
-        then = _code(record.sources.get("strategy", {}), record.source, group.name)
-        count += bool(changes(then, now))
-    return count
+    now = _of_strategy(registry.digests(file))
+    then = [_of_strategy(record.sources.get("strategy", {})) for record in group.records]
+    return sum(bool(changes(before, now)) for before in then)
 
 
-def _code(own: Files, source: str, name: str) -> Code:
-    """The code of a strategy alone."""
-    return Code({"strategy": own} if own else {}, source, name)
+def _of_strategy(files: Files) -> Sources:
+    """The files of a strategy as the only role."""
+    return {"strategy": files} if files else {}
 
 
 def _described(
-    name: str, cell: Cell, registry: Registry
+    name: str, cell: CellSpec, registry: Registry
 ) -> tuple[str, dict[str, str], Path | None]:
     """The description of a strategy, its declarations and its file.
 
@@ -244,7 +243,7 @@ def _described(
         return f"Not to be had here: {error}", {}, None
 
 
-def _setting(cell: Cell, name: str) -> str:
+def _setting(cell: CellSpec, name: str) -> str:
     return as_text(cell.strategy.settings[name]) if name in cell.strategy.settings else "–"
 
 
@@ -252,7 +251,7 @@ def _section(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Secti
     return Section("", columns, tuple(tuple(map(Entry, row)) for row in rows))
 
 
-def _cells(records: Sequence[Record], label: Mapping[Cell, Label]) -> Section:
+def _cells(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Section:
     """Every cell with its score, its training time and the outcomes of its replicates."""
     scores = _scores(records, label)
     cells = _by_cell(records)
@@ -267,7 +266,7 @@ def _cells(records: Sequence[Record], label: Mapping[Cell, Label]) -> Section:
     return _section(("strategy", "benchmark", "metric", "score", "train s", "n"), rows)
 
 
-def _by_cell(records: Sequence[Record]) -> dict[Cell, list[Record]]:
+def _by_cell(records: Sequence[Record]) -> dict[CellSpec, list[Record]]:
     cells = defaultdict(list)
     for record in records:
         cells[record.cell].append(record)
@@ -283,7 +282,9 @@ def _seconds(replicates: Sequence[Record]) -> str:
     return f"{mean:.3g}"
 
 
-def _scores(records: Sequence[Record], label: Mapping[Cell, Label]) -> dict[Label, tuple[str, str]]:
+def _scores(
+    records: Sequence[Record], label: Mapping[CellSpec, Label]
+) -> dict[Label, tuple[str, str]]:
     """The metric and the score of each cell.
 
     The metric is ACC of a stream, and accuracy or loss after the last inner step of episodes.
@@ -311,7 +312,7 @@ def _values(frame: "pd.DataFrame") -> Iterator[tuple[Label, BySeed]]:
             yield Label(str(benchmark), strategy, settings), values
 
 
-def _lost(records: Sequence[Record], label: Mapping[Cell, Label]) -> list[dict[str, object]]:
+def _lost(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[dict[str, object]]:
     """Every cell with a replicate that failed or diverged: the seeds by status and reason."""
     lost = _by_cell([record for record in records if record.status != "done"])
     entries: list[dict[str, object]] = []

@@ -23,7 +23,7 @@ from matplotlib.transforms import Bbox
 from retrograde.metrics.frames import Label
 from retrograde.metrics.intervals import t_interval
 from retrograde.metrics.ranking import display_names
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 
 DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
 """Line styles that tell strategies apart in grey.
@@ -60,7 +60,7 @@ class Look(NamedTuple):
         return (0, self.dash) if self.dash else "-"
 
 
-def looks(label: Mapping[Cell, Label]) -> dict[str, Look]:
+def looks(label: Mapping[CellSpec, Label]) -> dict[str, Look]:
     """The look of every strategy, by its title with all settings.
 
     A strategy that no benchmark has twice has one look, whatever its settings on each benchmark.
@@ -236,15 +236,15 @@ def _set_heading(axis: Axes, group: str, *, named: bool) -> None:
 
 
 def by_benchmark(
-    cells: Iterable[Cell], label: Mapping[Cell, Label]
-) -> tuple[Figure, dict[Cell, Axes]]:
+    cells: Iterable[CellSpec], label: Mapping[CellSpec, Label]
+) -> tuple[Figure, dict[CellSpec, Axes]]:
     """A figure with a panel for each cell, in the order of labels, grouped by benchmark.
 
     Returns:
         The figure, and its panels by cell.
     """
     look = looks(label)
-    panel_of: dict[Cell, tuple[str, str]] = {}
+    panel_of: dict[CellSpec, tuple[str, str]] = {}
     groups: dict[str, list[str]] = {}
     for cell in sorted(cells, key=label.__getitem__):
         benchmark, *strategy = label[cell]

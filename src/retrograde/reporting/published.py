@@ -1,20 +1,18 @@
 """Published numbers from `results/published.toml`, and the cells that each is compared with."""
 
-import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retrograde._toml import tomllib
-from retrograde.interface.benchmark import Benchmark
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_text, parse
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 
 Printed = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?( ± \d+(\.\d+)?)?$")]
 """A number with the digits that were printed, and its spread if it has one."""
@@ -134,21 +132,20 @@ class Published(NamedTuple):
             return (stated or SHARE) / 100 * abs(self.number(metric).value)
         return stated or POINTS
 
-    def departures(self, cell: Cell) -> list[str]:
+    def departures(self, cell: CellSpec) -> list[str]:
         """The changed settings of a cell's benchmark that the protocol does not name."""
         _, of_protocol = _named(self.benchmark)
         named = of_protocol.keys() | self._needs.keys() | OBSERVED
-        _, changed = parse(f":{cell.benchmark.overrides}")
-        default = _defaults(cell.benchmark.name)
+        default = _defaults("benchmarks", cell.benchmark.name)
         return [
-            f"{key}={value}, theirs {default.get(key) or 'none'}"
-            for key, value in changed.items()
+            f"{key}={as_text(value)}, theirs {default.get(key) or 'none'}"
+            for key, value in cell.benchmark.overrides.items()
             if key not in named
         ]
 
-    def differs(self, cell: Cell) -> str:
+    def differs(self, cell: CellSpec) -> str:
         """The parts of the protocol that a cell does not share; empty if it shares all."""
-        has = _texts(cell.benchmark)
+        has = _texts("benchmarks", cell.benchmark, self._needs)
         unmet = [
             f"{key}={has.get(key)}, theirs {value}"
             for key, value in self._needs.items()
@@ -170,29 +167,30 @@ def is_loss(metric: str) -> bool:
     return metric.startswith("loss")
 
 
-def fits(spec: str, part: PartSpec) -> bool:
-    """True if a part has the name of a specification and every setting that it gives."""
+def fits(spec: str, kind: str, part: PartSpec) -> bool:
+    """True if a part of a kind has the name of a specification and every setting that it gives."""
     name, wanted = _named(spec)
     if name != part.name:
         return False
-    settings = part.settings
-    # a record leaves out later settings at their default
-    if wanted.keys() - settings.keys():
-        settings = _later() | settings
-    return all(key in settings and as_text(settings[key]) == value for key, value in wanted.items())
+    texts = _texts(kind, part, wanted)
+    return all(texts.get(key) == value for key, value in wanted.items())
 
 
-def matcher(entries: Sequence[Published]) -> Callable[[Cell], list[Published]]:
+def matcher(entries: Sequence[Published]) -> Callable[[CellSpec], list[Published]]:
     """A function that gives the entries that fit a cell, in their order."""
     of_stream: dict[str, list[Published]] = {}
 
-    def matching(cell: Cell) -> list[Published]:
+    def matching(cell: CellSpec) -> list[Published]:
         # the cells of one stream share its entries
         if cell.stream not in of_stream:
-            fitting = [entry for entry in entries if fits(entry.benchmark, cell.benchmark)]
+            fitting = [
+                entry for entry in entries if fits(entry.benchmark, "benchmarks", cell.benchmark)
+            ]
             of_stream[cell.stream] = fitting
         on_stream = of_stream[cell.stream]
-        return [entry for entry in on_stream if fits(entry.row.strategy, cell.strategy)]
+        return [
+            entry for entry in on_stream if fits(entry.row.strategy, "strategies", cell.strategy)
+        ]
 
     return matching
 
@@ -204,25 +202,27 @@ def _named(spec: str) -> tuple[str, Mapping[str, str]]:
     return name, MappingProxyType(settings)
 
 
-def _texts(part: PartSpec) -> dict[str, str]:
-    """Every setting as text, with later settings that a record leaves out at their default."""
-    settings = _later() | part.settings
-    return {key: as_text(value) for key, value in settings.items()}
+def _texts(kind: str, part: PartSpec, wanted: Iterable[str]) -> dict[str, str]:
+    """The wanted settings as text.
+
+    One that is newer than the record has its default.
+    """
+    missing = [key for key in wanted if key not in part.settings]
+    defaults = _defaults(kind, part.name) if missing else {}
+    return {
+        key: as_text(part.settings[key]) if key in part.settings else defaults.get(key, "")
+        for key in wanted
+    }
 
 
 @cache
-def _defaults(benchmark: str) -> Mapping[str, str]:
-    """The default settings of a benchmark as text."""
-    part = Registry().find("benchmarks", benchmark)
-    _, defaults = parse(f":{part.defaults()}")
+def _defaults(kind: str, name: str) -> Mapping[str, str]:
+    """The default settings of a part as text; empty if it is unknown here."""
+    registry = Registry()
+    if name not in registry.names(kind):
+        return MappingProxyType({})
+    _, defaults = parse(f":{registry.find(kind, name).defaults()}")
     return MappingProxyType(defaults)
-
-
-@cache
-def _later() -> dict[str, Any]:
-    """The settings of benchmarks that came after records existed, with their defaults."""
-    fields = dataclasses.fields(Benchmark)
-    return {field.name: field.default for field in fields if field.name in Benchmark.later}
 
 
 class _File(BaseModel):

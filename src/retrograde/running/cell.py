@@ -15,8 +15,8 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
-from retrograde.parts.provenance import Change, Code
-from retrograde.records.cell import Cell
+from retrograde.parts.provenance import Change, Sources
+from retrograde.records.cell import CellSpec
 from retrograde.running import footprint
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
@@ -53,17 +53,17 @@ class Job:
         missing: seeds of the replicates to train.
         steps: training steps of one replicate.
         outdated: files that changed since a finished record was made, by seed.
-        code: the code of the parts at the time the run was planned.
+        sources: the files of the parts at the time the run was planned.
     """
 
-    cell: Cell
+    cell: CellSpec
     benchmark: AnyBenchmark = field(hash=False)
     strategy: AnyStrategy = field(hash=False)
     seeds: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     steps: int = 0
     outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
-    code: Code | None = field(default=None, hash=False)
+    sources: Sources | None = field(default=None, hash=False)
 
 
 class Trial(ABC):

@@ -230,7 +230,7 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
 
 def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
     """Return the record with the driver's files of the plugins; other files are the node's own."""
-    sent = job.code.sources if job.code else {}
+    sent = job.sources or {}
     of_plugins = {
         role: files
         for role, files in sent.items()

@@ -27,7 +27,7 @@ from retrograde.metrics.intervals import t_interval
 from retrograde.models.build import forget_files
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.records.cell import Cell
+from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
 from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
@@ -303,9 +303,9 @@ class _Outcome:
         self.troubles: list[Record] = []
         self.elsewhere = 0
         self._out = out
-        self._left = Counter[Cell]()
-        self._of_cell: dict[Cell, list[Record]] = {}
-        self._others = Counter[Cell]()  # records of a cell that other runs made
+        self._left = Counter[CellSpec]()
+        self._of_cell: dict[CellSpec, list[Record]] = {}
+        self._others = Counter[CellSpec]()  # records of a cell that other runs made
         for job in todo:
             self._left[job.cell] += len(job.missing)
 
@@ -420,7 +420,7 @@ def _rescued(store: Store, records: list[Record]) -> str:
     )
 
 
-def _line(cell: Cell, records: list[Record], elsewhere: int = 0) -> str:
+def _line(cell: CellSpec, records: list[Record], elsewhere: int = 0) -> str:
     """Line for a cell that has ended; other runs made `elsewhere` of its records."""
     done = [record for record in records if record.status == "done"]
     others = ""

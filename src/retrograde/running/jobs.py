@@ -13,13 +13,13 @@ from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import facts_used
 from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.author_code import located, stops
-from retrograde.parts.provenance import Code
+from retrograde.parts.provenance import Sources
 from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
 from retrograde.running.autotune import ExecutionMode, TunedMode, fastest_mode, on_threads
 from retrograde.running.cell import AnyBenchmark, AnyStrategy, Job, Trial, trial
-from retrograde.running.plan import Context, code_of
+from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
 from retrograde.training.compiling import Compile
@@ -96,7 +96,7 @@ def traced(error: BaseException) -> str:
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
     """Return the records of a batch that failed."""
     where = _where(context)
-    sources = job.code.sources if job.code else {}
+    sources = job.sources or {}
     return [
         Record(
             job.cell,
@@ -118,9 +118,11 @@ def _where(context: Context) -> dict[str, Any]:
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
     device = torch.device(context.device)
     todo = trial(job.benchmark, job.strategy, context.data)
-    code = code_of(job, registry)  # of this process, which may have begun when files were edited
+    sources = sources_of(
+        job, registry
+    )  # of this process, which may have begun when files were edited
     start = time.perf_counter()
-    choice = _choice(todo, job, context, code, job.strategy.continuous_settings())
+    choice = _choice(todo, job, context, sources, job.strategy.continuous_settings())
     choosing = time.perf_counter() - start
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
@@ -134,7 +136,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     measured = _Measured(choice, {"autotune": choosing}, {"peak_bytes": peak_bytes(device)}, where)
     knows = _known(job.benchmark, job.strategy)
     return [
-        _record(job, seed, outcome, measured, code, knows)
+        _record(job, seed, outcome, measured, sources, knows)
         for seed, outcome in zip(job.seeds, outcomes, strict=True)
         if seed in job.missing
     ]
@@ -150,7 +152,7 @@ class _Measured(NamedTuple):
 
 
 def _record(
-    job: Job, seed: int, outcome: Outcome, measured: _Measured, code: Code, knows: list[str]
+    job: Job, seed: int, outcome: Outcome, measured: _Measured, sources: Sources, knows: list[str]
 ) -> Record:
     status: Status = "done" if outcome.finite else "diverged"
     reason = "" if outcome.finite else f"{outcome.divergence} A smaller lr may help."
@@ -160,9 +162,8 @@ def _record(
         status,
         reason,
         job.strategy.upper_bound,
-        code.source,
-        outcome.test_examples,
-        outcome.correct,
+        test_examples=outcome.test_examples,
+        correct=outcome.correct,
         correct_given_task=outcome.correct_given_task,
         adaptation=outcome.adaptation,
         gradients=outcome.gradients,
@@ -174,7 +175,7 @@ def _record(
         how=outcome.how | measured.choice.as_record(outcome.how),
         environment=measured.where,
         knows_ahead=knows,
-        sources=code.sources,
+        sources=sources,
     )
 
 
@@ -186,7 +187,7 @@ def _known(benchmark: AnyBenchmark, strategy: AnyStrategy) -> list[str]:
 
 
 def _choice(
-    todo: Trial, job: Job, context: Context, code: Code, sizes: Collection[str]
+    todo: Trial, job: Job, context: Context, sources: Sources, sizes: Collection[str]
 ) -> TunedMode:
     """Choose how to train the replicates of a job.
 
@@ -202,10 +203,10 @@ def _choice(
     def paced(count: int, mode: Compile) -> Throughput | None:
         return todo.pace(list(job.seeds[:count]), device, mode)
 
-    return fastest_mode(paced, len(job.seeds), _identity(job, context, code, sizes))
+    return fastest_mode(paced, len(job.seeds), _identity(job, context, sources, sizes))
 
 
-def _identity(job: Job, context: Context, code: Code, sizes: Collection[str]) -> list[Any]:
+def _identity(job: Job, context: Context, sources: Sources, sizes: Collection[str]) -> list[Any]:
     """Everything that decides how fast a job trains, other than its number of replicates."""
     where = _where(context)
     benchmark, strategy = job.cell.benchmark, job.cell.strategy
@@ -213,7 +214,7 @@ def _identity(job: Job, context: Context, code: Code, sizes: Collection[str]) ->
     cell = [benchmark.name, benchmark.settings, job.cell.data, strategy.name, settings]
     # Of the environment, only what speed depends on.
     machine = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
-    return [*cell, code.sources or code.source, *(where[name] for name in machine)]
+    return [*cell, sources, *(where[name] for name in machine)]
 
 
 def shared(progress: Progress, groups: int) -> Progress:

@@ -11,11 +11,11 @@ import torch
 from retrograde.errors import UserError
 from retrograde.models.build import model_file
 from retrograde.parts.part import Part
-from retrograde.parts.provenance import Change, Code, changes
+from retrograde.parts.provenance import Change, Files, Sources, changes
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.process import uncollected
-from retrograde.records.cell import Cell, PartSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.store import Store
 from retrograde.running.cell import Job, Source, fit, trial
 from retrograde.running.preflight import sizes
@@ -80,65 +80,62 @@ def plan(
     """
     _check_replicates(len(requests), seeds)
     cells = _cells(requests, registry, context)
-    codes = _codes(cells, registry)  # before a check imports the models
+    sources = _sources(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
     cell_sizes = sizes(cells, context.data, device, elsewhere=bool(context.cluster))
     # The collector would go over all planned jobs again and again.
     with uncollected():
         jobs = []
         for cell, size in zip(cells, cell_sizes, strict=True):
-            code = codes[cell.cell]
-            whole = replace(cell, steps=size.steps, code=code)
+            whole = replace(cell, steps=size.steps, sources=sources[cell.cell])
             batches = _batches(seeds, size.together)
-            jobs += [_batch(whole, code, batch, store, changed) for batch in batches]
+            jobs += [_batch(whole, batch, store, changed) for batch in batches]
     if changed == "stop":
         _check_unchanged(jobs, store)
     return jobs
 
 
-def code_of(job: Job, registry: Registry) -> Code:
-    """Return the code that trains the cell of a job."""
-    strategy_files, source = _code_of_part("strategy", type(job.strategy), job, registry)
-    benchmark_files, _ = _code_of_part("benchmark", type(job.benchmark), job, registry)
-    model_files, _ = registry.digests(model_file(_model(job.cell)))
-    by_role = {"strategy": strategy_files, "benchmark": benchmark_files, "model": model_files}
-    sources = {role: files for role, files in by_role.items() if files}
-    return Code(sources, source, job.cell.strategy.name)
+def sources_of(job: Job, registry: Registry) -> Sources:
+    """Return the files that train the cell of a job."""
+    by_role = {
+        "strategy": _files_of("strategy", type(job.strategy), job, registry),
+        "benchmark": _files_of("benchmark", type(job.benchmark), job, registry),
+        "model": registry.digests(model_file(_model(job.cell))),
+    }
+    return {role: files for role, files in by_role.items() if files}
 
 
-def _code_of_part(
-    role: str, cls: type[Part], job: Job, registry: Registry
-) -> tuple[dict[str, str], str]:
-    """Return the files of a part, and the digest of its source.
+def _files_of(role: str, cls: type[Part], job: Job, registry: Registry) -> Files:
+    """Return the files of a part.
 
     A class that came along with a job, from a notebook or a script, has its files where it comes
     from: the plan has looked at them there.
     """
-    if job.code is None or registry.registered(cls):
+    if job.sources is None or registry.registered(cls):
         return registry.code(cls)
-    return job.code.sources.get(role, {}), job.code.source
+    return job.sources.get(role, {})
 
 
-def _model(cell: Cell) -> str:
+def _model(cell: CellSpec) -> str:
     return str(cell.benchmark.settings.get("model", ""))
 
 
-def _codes(jobs: Iterable[Job], registry: Registry) -> dict[Cell, Code]:
-    """Code of each cell."""
+def _sources(jobs: Iterable[Job], registry: Registry) -> dict[CellSpec, Sources]:
+    """Files of each cell."""
     # Many cells share their code, and to read it takes milliseconds.
-    by_parts: dict[tuple[type, type, str], Code] = {}
+    by_parts: dict[tuple[type, type, str], Sources] = {}
     by_cell = {}
     for job in jobs:
         parts = type(job.benchmark), type(job.strategy), _model(job.cell)
         if parts not in by_parts:
-            by_parts[parts] = code_of(job, registry)
+            by_parts[parts] = sources_of(job, registry)
         by_cell[job.cell] = by_parts[parts]
     return by_cell
 
 
 def since(jobs: Sequence[Job]) -> dict[Change, str]:
     """Files that changed since records were made, each with those records in words."""
-    seeds: defaultdict[Change, defaultdict[Cell, list[int]]]
+    seeds: defaultdict[Change, defaultdict[CellSpec, list[int]]]
     seeds = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         for seed, changed in job.outdated.items():
@@ -147,7 +144,7 @@ def since(jobs: Sequence[Job]) -> dict[Change, str]:
     return {change: _records_of(cells) for change, cells in seeds.items()}
 
 
-def _records_of(cells: Mapping[Cell, list[int]]) -> str:
+def _records_of(cells: Mapping[CellSpec, list[int]]) -> str:
     if len(cells) > 1:
         records = sum(map(len, cells.values()))
         return f"{records} records of {len(cells)} cells"
@@ -187,7 +184,7 @@ def _cells(requests: list[Request], registry: Registry, context: Context) -> lis
     A strategy that was added to a suite makes cells only with the benchmarks that it fits.
     """
     named = _Named(registry)
-    jobs: dict[Cell, Job] = {}
+    jobs: dict[CellSpec, Job] = {}
     left_out = []
     for request in requests:
         benchmark, benchmark_name = named("benchmarks", request.benchmark)
@@ -197,7 +194,7 @@ def _cells(requests: list[Request], registry: Registry, context: Context) -> lis
             left_out.append(request)
             continue
         data = trial(benchmark, strategy, context.data).digest()
-        cell = Cell(benchmark_name, strategy_name, data)
+        cell = CellSpec(benchmark_name, strategy_name, data)
         jobs.setdefault(cell, Job(cell, benchmark, strategy))
     _check_added(requests, left_out)
     return list(jobs.values())
@@ -230,7 +227,7 @@ class _Named:
                     f"Each class of a run has a name of its own; two different ones are called "
                     f"{cls.__name__}. Rename one."
                 )
-            self._known[key] = part, PartSpec(name, part.settings(), part.overrides())
+            self._known[key] = part, PartSpec.of(name, part)
         return self._known[key]
 
 
@@ -246,12 +243,14 @@ def _check_added(requests: list[Request], left_out: list[Request]) -> None:
             )
 
 
-def _batch(job: Job, code: Code, seeds: range, store: Store, changed: Changed) -> Job:
+def _batch(job: Job, seeds: range, store: Store, changed: Changed) -> Job:
     """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
     # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.cell, seed) for seed in seeds}
     changed_since = {
-        seed: changes(record.code, code) for seed, record in finished.items() if record is not None
+        seed: changes(record.sources, job.sources or {})
+        for seed, record in finished.items()
+        if record is not None
     }
     outdated = {seed: files for seed, files in changed_since.items() if files}
     anew = outdated if changed == "rerun" else ()

@@ -144,6 +144,6 @@ class Share:
             return None
         record = self.store.read(path)
         # A record of other files does not count: this run makes its own.
-        if record and job.code and not self.any_version and changes(record.code, job.code):
+        if record and not self.any_version and changes(record.sources, job.sources or {}):
             return None
         return record
