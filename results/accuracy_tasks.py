@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrograde import FigureResult, Record
+from retrograde import CellSpec, FigureResult, Record
 from retrograde.metrics import cell_labels, ordered
 
 if TYPE_CHECKING:
