@@ -16,7 +16,8 @@ from retrograde.contract.strategies import checks_of, works_in
 from retrograde.data.sources import load
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.parts.registry import KINDS, Registry
+from retrograde.parts.kinds import KINDS
+from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse, write
 from retrograde.streams.stream import Scenario
 

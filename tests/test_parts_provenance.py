@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrograde.models.build import model_file
+from retrograde.networks.build import model_file
 from retrograde.parts.provenance import Code, changes, files, version_digest
 from retrograde.parts.registry import Registry, source_of
 

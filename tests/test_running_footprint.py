@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retrograde.errors import UserError
-from retrograde.models.build import build, extent
+from retrograde.networks.build import build, extent
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running.cell import dataset

@@ -287,7 +287,7 @@ MISFITS = {
     "no such model": ("resnet", "maml", "A model is mlp"),
     "a model with too many outputs": ("torch.nn:Identity", "maml", "must give 5 outputs"),
     "a model without a head": (
-        "retrograde.models.build:conv",
+        "retrograde.networks.build:conv",
         "anil:head=top",
         "the model has no 'top'. Set head to one of",
     ),

@@ -17,8 +17,8 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import Arrival, Finished, Lesson, Strategy, shared
-from retrograde.models.checks import untracked
-from retrograde.models.head import headless
+from retrograde.networks.checks import untracked
+from retrograde.networks.head import headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
 from retrograde.streams.memory import Exemplars, Held

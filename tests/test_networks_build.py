@@ -7,8 +7,8 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.models.build import build
-from retrograde.models.layers import Halving
+from retrograde.models._layers import Halving
+from retrograde.networks.build import build
 from retrograde.training.replicas import replicated
 
 
@@ -57,7 +57,7 @@ def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
 
 
 def test_a_model_can_come_from_an_import_path():
-    assert build("retrograde.models.build:conv", (1, 8, 8), 2, seed=0)(
+    assert build("retrograde.networks.build:conv", (1, 8, 8), 2, seed=0)(
         torch.zeros(1, 1, 8, 8)
     ).shape == (1, 2)
 
@@ -67,8 +67,8 @@ def test_a_model_can_come_from_an_import_path():
     [
         ("resnet", "A model is"),
         ("nowhere:Net", "cannot be imported"),
-        ("retrograde.models.build:nothing", "cannot be imported"),
-        ("retrograde.models.build:UserError", "nn.Module"),
+        ("retrograde.networks.build:nothing", "cannot be imported"),
+        ("retrograde.networks.build:UserError", "nn.Module"),
         ("nowhere.py:Net", "there is none"),
     ],
 )

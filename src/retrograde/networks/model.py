@@ -1,0 +1,98 @@
+"""The interface of a model."""
+
+import dataclasses
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, get_type_hints
+
+from torch import nn
+
+from retrograde.errors import UserError, shown
+from retrograde.parts.fields import Sizes
+from retrograde.parts.part import Part
+from retrograde.parts.spec import as_text
+
+ModelName = Annotated[str, "of another model"]
+"""The name of a model that another one is built around."""
+
+
+@dataclass(frozen=True)
+class Model(Part):
+    """A network by name; its file defines `build`.
+
+    A benchmark names it `NAME-VALUE-VALUE...`: the values of its settings in their order, of which
+    the last takes all that remains. `my_net-32` is `MyNet(width=32)`.
+    """
+
+    kind: ClassVar[str] = "models"
+
+    @abstractmethod
+    def build(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        running: bool,
+    ) -> nn.Module:
+        """Build the network, with initial weights drawn from torch's global generator.
+
+        Methods that treat the last layer apart need it to be an attribute `head` of the module.
+
+        Args:
+            shape: The shape of one example, (channel, height, width) for images.
+            outputs: The number of output units.
+            running: If True, batch normalisation keeps running statistics and uses them in
+                evaluation mode, as a stream needs it. If False, it always normalises a batch by
+                itself, as MAML does in episodes.
+        """
+
+
+def from_words(
+    cls: type[Model],
+    spec: str,
+) -> Model:
+    """The model of a class that a name such as `mlp-100-100` stands for.
+
+    Raises:
+        UserError: The values do not fit the settings of the class.
+    """
+    name, dash, rest = spec.partition("-")
+    settings = _settings(cls)
+    # The last setting takes the dashes that remain.
+    words = rest.split("-", max(len(settings) - 1, 0)) if dash else []
+    given = dict(zip(settings, words, strict=False))
+    form = f"model={shown(spec)} is not possible. It is written {usage(cls, name)}"
+    if dash and not (settings and rest):
+        raise UserError(f"{form}.")
+    try:
+        part = cls.configured(given)
+    except UserError as error:
+        raise UserError(f"{form}; {error}") from error
+    written = "-".join(_word(getattr(part, setting)) for setting in given)
+    if written != rest:
+        raise UserError(f"{form}, here {name}-{written}: each model has one name. Write that.")
+    return part
+
+
+def usage(cls: type[Model], name: str) -> str:
+    """The form of a model's name: `conv4-WIDTH`, `mlp-HIDDEN-HIDDEN...`."""
+    hints = get_type_hints(cls, include_extras=True)
+    words = [name]
+    for setting in _settings(cls):
+        several = hints[setting] == Sizes
+        words.append(f"{setting}-{setting}...".upper() if several else setting.upper())
+    return "-".join(words)
+
+
+def inner_setting(cls: type[Model]) -> str:
+    """The setting that names the model that this one is built around; empty if there is none."""
+    hints = get_type_hints(cls, include_extras=True)
+    return next((name for name in _settings(cls) if hints[name] == ModelName), "")
+
+
+def _settings(cls: type[Model]) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _word(value: object) -> str:
+    """A setting as it stands in the name of a model."""
+    return "-".join(map(as_text, value)) if isinstance(value, tuple) else as_text(value)
