@@ -11,7 +11,7 @@ from ._layers import ChannelsLast, Halving, MeanOverSpace, with_head, xavier
 
 @dataclass(frozen=True)
 class Conv4(Model):
-    """MAML's network for Omniglot (Finn et al. 2017, section 5.2).
+    """MAML's network for Omniglot (Finn et al. 2017, 5.2): conv4-64 has 64 channels.
 
     Four blocks of 3 x 3 convolution of stride 2, batch normalisation and ReLU are followed by the
     mean over space and a linear layer. The authors' code has no scale in its normalisation and

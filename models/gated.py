@@ -11,10 +11,10 @@ from retrograde import HEAD, Model, ModelName, UserError, headless, model
 
 @dataclass(frozen=True)
 class Gated(Model):
-    """Another model's features, multiplied by a learned gate (ANML, Beaulieu et al. 2020).
+    """Another model, such as gated-plainconv-32, with features times a learned gate (ANML).
 
-    Its modules have the names `gated.body`, `gated.gate` and `head`; the gate is a model of the
-    same kind as the body.
+    This is neuromodulation (Beaulieu et al. 2020). Its modules have the names `gated.body`,
+    `gated.gate` and `head`; the gate is a model of the same kind as the body.
     """
 
     model: ModelName

@@ -11,7 +11,7 @@ from ._mlp import mlp
 
 @dataclass(frozen=True)
 class MLPBN(Model):
-    """Fully connected ReLU layers with batch normalisation before every ReLU."""
+    """Layers as in mlp, with batch normalisation before every ReLU: mlpbn-256-128."""
 
     # The sizes of the hidden layers.
     hidden: Sizes = ()

@@ -12,9 +12,10 @@ from ._layers import ChannelsLast, Halving, with_head, xavier
 
 @dataclass(frozen=True)
 class PlainConv(Model):
-    """Three blocks of 3 x 3 convolution of stride 2 and ReLU, then a linear layer.
+    """Three convolutions without normalisation: plainconv-32 has 32 channels.
 
-    There is no normalisation, and the linear layer sees the channels of every place.
+    Each is 3 x 3, of stride 2, and has a ReLU. A linear layer follows, which sees the channels of
+    every place.
     """
 
     # The number of channels of every block.

@@ -56,10 +56,12 @@ def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
     assert params["weight"].shape == (2, 2, 3)
 
 
-def test_a_model_can_come_from_an_import_path():
-    assert build("retrograde.networks.build:conv", (1, 8, 8), 2, seed=0)(
-        torch.zeros(1, 1, 8, 8)
-    ).shape == (1, 2)
+def test_a_model_can_come_from_an_import_path(tmp_path, monkeypatch):
+    (tmp_path / "far_nets.py").write_text(
+        "from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert build("far_nets:tiny", (3,), 2, seed=0)(torch.zeros(1, 3)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(

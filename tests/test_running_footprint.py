@@ -60,8 +60,16 @@ def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(
         ("sinusoid", "maml:steps=1001", "less than or equal to 1000"),
         ("permuted:tasks=1000000000", "finetune", "at most 10000 tasks"),
         ("split:epochs=1000", "er:memory=100000,draw=100000", "To draw 100000 different examples"),
-        (f"split:model={30 * 'gated-'}mlp-4", "finetune", "at most 4 gates and 1000 layers"),
-        (f"split:model=mlp{5000 * '-1'}", "finetune", "at most 4 gates and 1000 layers"),
+        (
+            f"split:model={30 * 'gated-'}mlp-4",
+            "finetune",
+            "at most 4 others inside each other and 1000 layers",
+        ),
+        (
+            f"split:model=mlp{5000 * '-1'}",
+            "finetune",
+            "at most 4 others inside each other and 1000 layers",
+        ),
         (f"split:model=mlp-1{20 * '0'}", "finetune", "could not be built"),
     ],
 )

@@ -61,7 +61,7 @@ def from_words(
     words = rest.split("-", max(len(settings) - 1, 0)) if dash else []
     given = dict(zip(settings, words, strict=False))
     form = f"model={shown(spec)} is not possible. It is written {usage(cls, name)}"
-    if dash and not (settings and rest):
+    if dash and (not settings or spec.endswith("-")):
         raise UserError(f"{form}.")
     try:
         part = cls.configured(given)
