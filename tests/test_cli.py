@@ -283,7 +283,7 @@ def test_one_plugin_file_may_define_a_model_a_dataset_a_benchmark_and_a_strategy
     settings = "model=mine-8,dataset=mine"
     cells = ("--benchmark", f"split:tasks=2,{settings}", "--benchmark", f"mine:{settings}")
     code, _, err = call(*words, *cells, "--strategy", "finetune", "--strategy", "mine")
-    assert (code, err) == (0, "")
+    assert (code, err.strip()) == (0, "")
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-*.json")]
     assert [record["status"] for record in records] == 8 * ["done"]
     assert all(record["sources"]["model"].keys() == {"mine.py"} for record in records)

@@ -99,7 +99,7 @@ def test_the_words_of_a_name_are_the_settings_in_their_order(spec, part):
         (Mixed, "mixed-", "'mixed-' is not possible"),
         (Mixed, "mixed-x", "depth='x' is not possible"),
         (Mixed, "mixed-3-0.25-", "'mixed-3-0.25-' is not possible"),
-        (Mixed, "mixed-3-0.25-8-", "hidden='8-' is not possible. Input should be a whole number"),
+        (Mixed, "mixed-3-0.25-8-", "'mixed-3-0.25-8-' is not possible. It is written"),
         (Mixed, "mixed-3-0.25-0", "at least 1"),
         (Mixed, "mixed-03", "here mixed-3: each model has one name. Write that"),
         (Mixed, "mixed-3-0.250", "here mixed-3-0.25: each model has one name"),
