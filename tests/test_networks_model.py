@@ -11,7 +11,7 @@ from torch import nn
 
 from retrograde.errors import UserError
 from retrograde.networks.build import build, extent, forget_files, model, model_file
-from retrograde.networks.model import Model, ModelName, from_words, inner_setting, usage
+from retrograde.networks.model import Model, ModelName, from_words, inner_name, is_around, usage
 from retrograde.parts.fields import Count, Rate, Size, Sizes
 from retrograde.parts.registry import Registry, load_file
 
@@ -111,10 +111,12 @@ def test_a_name_with_other_words_is_refused_with_its_form(cls, spec, rule):
         from_words(cls, spec)
 
 
-def test_a_model_tells_its_form_and_the_setting_that_names_another_one():
+def test_a_model_tells_its_form_and_the_model_that_it_is_built_around():
     assert usage(Mixed, "mixed") == "mixed-DEPTH-RATE-HIDDEN-HIDDEN..."
     assert usage(Around, "around") == "around-TIMES-INSIDE"
-    assert (inner_setting(Mixed), inner_setting(Around)) == ("", "inside")
+    assert (is_around(Mixed), is_around(Around)) == (False, True)
+    assert inner_name(Mixed, "mixed-3-0.25-8") == inner_name(Around, "around-2") == ""
+    assert inner_name(Around, "around-2-mlp-100-100") == "mlp-100-100"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Models by name or import path."""
 
-import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -17,7 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from retrograde.errors import UserError, nearest, shown
-from retrograde.networks.model import Model, from_words, inner_setting
+from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.registry import load_file, loaded, source_of
@@ -218,15 +217,15 @@ def _part(spec: str) -> type[Model] | None:
         return None
     cls = cast("type[Model]", registry.find("models", name))
     # A path may begin like a name: it is the model's if that is built around another.
-    return cls if ":" not in spec or inner_setting(cls) else None
+    return cls if ":" not in spec or is_around(cls) else None
 
 
 def _check_name(spec: str) -> None:
     """Raise `UserError` if a name has too many sizes, or too many models inside each other."""
-    inner: str | None = spec
+    inner = spec
     if spec.count("-") <= LAYERS:
         for _ in range(NESTED + 1):
-            inner = inner and _inner(inner)
+            inner = _inner(inner)
     if inner:
         raise UserError(
             f"A model has at most {NESTED} others inside each other and {LAYERS} layers; "
@@ -234,14 +233,10 @@ def _check_name(spec: str) -> None:
         )
 
 
-def _inner(spec: str) -> str | None:
-    """The name of the model that a model is built around; None for most."""
+def _inner(spec: str) -> str:
+    """The name of the model that a model is built around; empty for most."""
     cls = _part(spec)
-    if cls is None or not inner_setting(cls):
-        return None
-    # Values of the settings before it stand between the two names.
-    words = spec.split("-", len(dataclasses.fields(cls)))
-    return words[-1] if len(words) > len(dataclasses.fields(cls)) else None
+    return "" if cls is None else inner_name(cls, spec)
 
 
 def _imported(spec: str) -> Callable[..., nn.Module]:

@@ -13,7 +13,7 @@ from retrograde.parts.part import Part
 from retrograde.parts.spec import as_text
 
 ModelName = Annotated[str, "of another model"]
-"""The name of a model that another one is built around."""
+"""The name of a model that another one is built around; the last of the settings."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,18 @@ def usage(cls: type[Model], name: str) -> str:
     return "-".join(words)
 
 
-def inner_setting(cls: type[Model]) -> str:
-    """The setting that names the model that this one is built around; empty if there is none."""
+def is_around(cls: type[Model]) -> bool:
+    """True if models of a class are built around another one, which their last setting names."""
     hints = get_type_hints(cls, include_extras=True)
-    return next((name for name in _settings(cls) if hints[name] == ModelName), "")
+    return any(hints[name] == ModelName for name in _settings(cls)[-1:])
+
+
+def inner_name(cls: type[Model], spec: str) -> str:
+    """The name of the model that the one of a name is built around; empty if there is none."""
+    words = spec.split("-", len(_settings(cls)))
+    # The name of the class stands before the settings.
+    complete = len(words) > len(_settings(cls))
+    return words[-1] if is_around(cls) and complete else ""
 
 
 def _settings(cls: type[Model]) -> list[str]:
