@@ -146,8 +146,8 @@ _TESTS = (
     "accuracy or loss after a strategy's last inner step."
 )
 _VERDICT = (
-    f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is said. "
-    "Tied means not told apart, which is not the same as equal. Upper bounds are not here. The "
+    f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is "
+    "said. Tied means not told apart, which is not the same as equal. Upper bounds are not here. The "
     f"CSV has every pair (above {MANY} strategies each against the best) and, for the eye, the "
     "percentile bootstrap interval of the difference, too narrow with few replicates."
 )

@@ -48,6 +48,8 @@ def test_list_names_every_kind_of_part_and_the_suites(call):
             "scores",
             "timing",
             "quick",
+            "plainconv",
+            "omniglot",
         )
     )
     assert "lr=0.1,memory=200,draw=10,policy=reservoir" in out
@@ -221,6 +223,85 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
     assert (
         call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 8
     )  # adaptation, its account, significance and timing of two benchmarks
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("model", "model=my_own-8"), ("dataset", "dataset=my_own")]
+)
+def test_a_scaffold_of_a_model_or_a_dataset_runs_and_stands_in_the_tables(call, kind, setting):
+    assert f"split:{kind}=my_own" in call("new", kind, "my_own")[1]
+    words = ("--plugin", "my_own.py", "--benchmark", f"split:tasks=2,examples=20,{setting}")
+    assert call("run", *words, "--strategy", "finetune")[0] == 0
+    assert setting in call("report", "runs/cells")[1]
+    assert "my_own" in call("list", f"{kind}s", "--plugin", "my_own.py")[1]
+
+
+def test_a_scaffold_of_no_kind_is_refused(call):
+    assert "strategy, metastrategy, model or dataset" in call("new", "result", "mine")[2]
+
+
+WHOLE = '''
+from dataclasses import dataclass
+import numpy as np
+from torch import nn
+from retrograde import Benchmark, Dataset, DataSource, Model, Rate, Size, Strategy, split_classes
+
+@dataclass(frozen=True)
+class MyNet(Model):
+    """A net."""
+    width: Size
+    def build(self, shape, outputs, running):
+        return nn.Sequential(nn.Linear(shape[0], self.width), nn.ReLU(), nn.Linear(self.width, outputs))
+
+@dataclass(frozen=True)
+class MyData(DataSource):
+    """Points."""
+    def load(self, folder):
+        y = np.repeat(np.arange(4), 10)
+        x = np.eye(4, dtype=np.float32)[y]
+        return Dataset("mine", x, y, x, y)
+
+@dataclass(frozen=True, kw_only=True)
+class MyStream(Benchmark):
+    """A stream."""
+    def cut(self, data, seed):
+        return split_classes(data, np.split(np.arange(4), 2), self.scenario)
+
+@dataclass(frozen=True)
+class MyStrategy(Strategy):
+    """A strategy."""
+    lr: Rate = 0.1
+    def step(self, net, state, data):
+        return net.descend(state, net.grad(state.params, data.new), self.lr)
+'''
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_plugin_file_may_define_a_model_a_dataset_a_benchmark_and_a_strategy(
+    call, tmp_path, jobs
+):
+    (tmp_path / "mine.py").write_text(WHOLE)
+    words = ("run", "--plugin", "mine.py", "--seeds", 2, "--jobs", jobs, "--compile", "off")
+    settings = "model=mine-8,dataset=mine"
+    cells = ("--benchmark", f"split:tasks=2,{settings}", "--benchmark", f"mine:{settings}")
+    code, _, err = call(*words, *cells, "--strategy", "finetune", "--strategy", "mine")
+    assert (code, err.strip()) == (0, "")
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("seed-*.json")]
+    assert [record["status"] for record in records] == 8 * ["done"]
+    assert all(record["sources"]["model"].keys() == {"mine.py"} for record in records)
+    assert {record["environment"]["jobs"] for record in records} == {jobs}
+
+
+def test_after_an_edit_of_a_model_of_a_plugin_a_replicate_is_measured_anew(call, tmp_path):
+    (tmp_path / "mine.py").write_text(WHOLE)
+    words = ("run", "--plugin", "mine.py", "--strategy", "finetune", "--benchmark")
+    words += ("split:tasks=2,examples=9,model=mine-8,dataset=mine",)
+    assert call(*words)[0] == 0
+    assert "1 done already" in call(*words)[1]
+    edit(tmp_path / "mine.py")
+    _, out, err = call(*words)
+    assert "1 replicates to run, 0 done already" in out
+    assert "model mine.py changed since seed 0 of split:" in err
 
 
 def test_check_gives_exit_code_1_to_a_strategy_that_breaks_the_contract(call, tmp_path):
@@ -423,13 +504,13 @@ MISTAKES = {
     ),
     "a layer without units": (
         ["--benchmark", "split:model=mlp-0", "--strategy", "er"],
-        "A model is mlp",
+        "model='mlp-0' is not possible",
     ),
     "a missing dataset": (
         ["--benchmark", "split:dataset=nowhere.npz", "--strategy", "er"],
         "neither a name nor a file",
     ),
-    "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is mlp"),
+    "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is NAME"),
     "a ring too small": (
         ["--benchmark", "split", "--strategy", "er:policy=ring,buffer_size=3"],
         "memory=3",

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
-from retrograde.models.build import build
-from retrograde.models.checks import agree, check_module, untracked
+from retrograde.networks.build import build
+from retrograde.networks.checks import agree, check_module, untracked
 from retrograde.optim import plain
 from retrograde.randomness import uniform
 

@@ -1,8 +1,11 @@
-"""Every part x every check: adding a file to the three folders adds its tests."""
+"""Every part x every check: adding a file to one of the folders adds its tests."""
 
 import ast
 import importlib
 import inspect
+import os
+import subprocess
+import sys
 from dataclasses import is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,19 +13,30 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from retrograde.contract.claims import verdict
 from retrograde.contract.strategies import checks_of, works_in
 from retrograde.data.sources import load
+from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.parts.registry import KINDS, Registry
-from retrograde.parts.spec import parse, write
+from retrograde.networks.build import build, extent
+from retrograde.networks.checks import check_module
+from retrograde.parts.kinds import KINDS
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import as_pairs, parse, write
 from retrograde.streams.stream import Scenario
 
 PARTS = Registry()
 ALL = [(kind, name) for kind in KINDS for name in PARTS.names(kind)]
 NEEDS = {"avalanche": "avalanche"}  # the package that a part imports when it is used
+GIVEN = {
+    ("models", "conv4"): {"width": "4"},
+    ("models", "plainconv"): {"width": "4"},
+    ("models", "gated"): {"model": "mlp-4"},
+}
+"""Settings without a default."""
 
 
 def at_hand(name):
@@ -72,12 +86,13 @@ def test_every_part_is_a_documented_dataclass_with_defaults(kind, name):
     part = PARTS.find(kind, name)
     assert is_dataclass(part)
     assert inspect.getdoc(part)
-    assert PARTS.get(kind, name).overrides() == ""
+    given = GIVEN.get((kind, name), {})
+    assert as_pairs(PARTS.get(kind, name, given).overrides()) == as_pairs(given)
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_setting_survives_being_written_and_parsed(kind, name):
-    part = PARTS.get(kind, name)
+    part = PARTS.get(kind, name, GIVEN.get((kind, name)))
     text = write(
         name, ",".join(f"{key}={_as_text(value)}" for key, value in part.settings().items())
     )
@@ -120,10 +135,84 @@ def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
     assert shared == (len(stream.tasks) if scenario == "domain" else 1)
 
 
+IMAGES_ALONE = ("conv", "conv4", "plainconv")
+SHAPES = {"vector": (7,), "image": (1, 12, 10)}
+MODELS = [
+    (name, shape)
+    for name in PARTS.names("models")
+    for shape in SHAPES
+    if shape == "image" or name not in IMAGES_ALONE
+]
+
+
+def named(model):
+    """A small model of a kind, as a benchmark names it."""
+    sizes = {"mlp": {"hidden": "5-6"}, "mlpbn": {"hidden": "5-6"}}.get(model, {})
+    given = GIVEN.get(("models", model), sizes)
+    return "-".join([model, *given.values()])
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(("name", "shape"), MODELS)
+def test_every_model_gives_a_row_of_outputs_for_each_example(name, shape, running):
+    module = build(named(name), SHAPES[shape], 5, seed=0, running=running)
+    x = torch.rand(3, *SHAPES[shape])
+    assert module(x).shape == (3, 5)
+    assert check_module(module, x, 5) == (running and name in ("mlpbn", "conv4"))
+
+
+@pytest.mark.parametrize(("name", "shape"), MODELS)
+def test_every_model_follows_from_its_seed(name, shape):
+    one, again, other = (
+        build(named(name), SHAPES[shape], 5, seed).state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(("name", "shape"), MODELS)
+def test_every_model_has_a_linear_head_and_is_measured_without_memory(name, shape):
+    module = build(named(name), SHAPES[shape], 5, seed=0)
+    assert isinstance(module.head, torch.nn.Linear)
+    numbers = sum(value.numel() for value in module.parameters())
+    size = extent(named(name), SHAPES[shape], 5)
+    assert (size.parameters, size.activations >= 5) == (numbers, True)
+
+
+@pytest.mark.parametrize("name", IMAGES_ALONE)
+def test_a_model_for_images_refuses_vectors(name):
+    with pytest.raises(UserError, match=f"model={named(name)} needs images"):
+        build(named(name), SHAPES["vector"], 5, seed=0)
+
+
+HERE = Path(os.environ.get("RETROGRADE_DATA", "/nowhere"))
+DOWNLOADED = {"mnist": "MNIST/raw/*", "omniglot": "omniglot-py/images_evaluation*"}
+
+
+@pytest.mark.parametrize("name", PARTS.names("datasets"))
+def test_every_dataset_bears_its_name_and_is_the_same_again(name):
+    if name in DOWNLOADED and not [*HERE.glob(DOWNLOADED[name])]:
+        pytest.skip("RETROGRADE_DATA does not hold it")
+    data = load(name, HERE)
+    assert data.name == name
+    assert data.digest == load(name, HERE).digest
+
+
+def test_the_data_of_no_file_are_imported_before_they_are_loaded():
+    found = "; ".join(f"Registry().find('datasets', {name!r})" for name in PARTS.names("datasets"))
+    code = (
+        f"import sys; from retrograde.parts.registry import Registry; {found}; print(*sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"retrograde.datasets.digits", "numpy"} <= set(out.stdout.split())
+    assert {"sklearn", "torchvision"}.isdisjoint(out.stdout.split())
+
+
 FOLDERS = [Path(__file__).parents[1] / kind for kind in KINDS]
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.py"))]
 PUBLIC = (
     "retrograde",
+    "retrograde.data",
     "retrograde.metrics",
     "retrograde.reporting",
     "retrograde.bridges.avalanche",
@@ -153,7 +242,7 @@ def test_a_part_imports_public_names_and_its_siblings_alone(path):
         module for module in foreign if not module.startswith(f"retrograde.{path.parent.name}")
     ] == []
     for module, name in house_imports(path):
-        if module in PUBLIC[:3]:
+        if module in PUBLIC[:4]:
             assert name in importlib.import_module(module).__all__
 
 

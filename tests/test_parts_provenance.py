@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrograde.models.build import model_file
+from retrograde.networks.build import model_file
 from retrograde.parts.provenance import Code, changes, files, version_digest
 from retrograde.parts.registry import Registry, source_of
 
@@ -123,6 +123,11 @@ MODELS = {
 @pytest.mark.parametrize("spec", MODELS)
 def test_a_model_of_ones_own_has_a_file_and_one_of_the_suite_has_none(spec):
     assert model_file(spec) == (MODELS[spec] and Path(MODELS[spec]).resolve())
+
+
+def test_a_digest_covers_a_model_of_the_suite_that_a_file_imports(tmp_path):
+    path = lay(tmp_path, mine="from retrograde.models._layers import Halving\n")
+    assert list(files(path)) == ["mine.py", "retrograde/models/_layers.py"]
 
 
 def test_a_model_of_an_installed_package_is_identified_by_the_version_of_the_package():

@@ -205,7 +205,9 @@ def test_a_file_without_the_part_asked_for_is_told_what_such_a_part_derives_from
 
 
 def test_a_plugin_without_a_part_is_told_every_class_that_parts_derive_from(write):
-    every = "Benchmark, Episodic, Strategy, Learner, MetaStrategy, Result or Drawing"
+    every = (
+        "Benchmark, Episodic, Strategy, Learner, MetaStrategy, Result, Drawing, Model or DataSource"
+    )
     with pytest.raises(UserError, match=f"a public class derived from {every}"):
         Registry((write(""),))
 

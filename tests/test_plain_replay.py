@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from retrograde.data.sources import load
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.training.stream_replicas import StreamReplicas

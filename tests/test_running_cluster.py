@@ -106,7 +106,7 @@ def both(cluster, one_thread, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("both")
     files = [
-        _written(folder / "gated.py", GATED.format(folder=str(folder))),
+        _written(folder / "waiting.py", GATED.format(folder=str(folder))),
         _written(folder / "broken.py", BROKEN),
     ]
     data = _npz(folder / "own.npz")
@@ -118,7 +118,7 @@ def both(cluster, one_thread, tmp_path_factory):
     ]
     requests = [
         Request(benchmarks[0], "broken"),
-        *(Request(each, "gated:memory=20") for each in benchmarks),
+        *(Request(each, "waiting:memory=20") for each in benchmarks),
     ]
     registry, steps_here, steps = Registry(context.plugins), [], []
     jobs = plan(requests, 2, registry, context, Store(folder / "store"))
@@ -245,8 +245,8 @@ def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cl
 def test_ctrl_c_keeps_what_had_finished_and_this_machine_goes_on_from_there(
     cluster, call, tmp_path
 ):
-    (tmp_path / "gated.py").write_text(GATED.format(folder=str(tmp_path)))
-    words = ("run", *CELL, "--plugin", "gated.py", "--strategy", "gated")
+    (tmp_path / "waiting.py").write_text(GATED.format(folder=str(tmp_path)))
+    words = ("run", *CELL, "--plugin", "waiting.py", "--strategy", "waiting")
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a background job ignores it, and so do its children

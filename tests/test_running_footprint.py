@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retrograde.errors import UserError
-from retrograde.models.build import build, extent
+from retrograde.networks.build import build, extent
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running.cell import dataset
@@ -64,8 +64,16 @@ def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(
             "er:buffer_size=100000,replay_batch=100000",
             "To draw 100000 different examples",
         ),
-        (f"split:model={30 * 'gated-'}mlp-4", "finetune", "at most 4 gates and 1000 layers"),
-        (f"split:model=mlp{5000 * '-1'}", "finetune", "at most 4 gates and 1000 layers"),
+        (
+            f"split:model={30 * 'gated-'}mlp-4",
+            "finetune",
+            "at most 4 others inside each other and 1000 layers",
+        ),
+        (
+            f"split:model=mlp{5000 * '-1'}",
+            "finetune",
+            "at most 4 others inside each other and 1000 layers",
+        ),
         (f"split:model=mlp-1{20 * '0'}", "finetune", "could not be built"),
     ],
 )

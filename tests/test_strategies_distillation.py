@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.schedule import train_rows

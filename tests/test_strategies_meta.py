@@ -23,7 +23,7 @@ from retrograde.interface.metastrategy import Episode, MetaStrategy
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.losses import cross_entropies, squared_errors
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.randomness import generator, torch_seed

@@ -12,8 +12,8 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import PretrainingEpisode
-from retrograde.models.build import build
-from retrograde.models.head import headless
+from retrograde.networks.build import build
+from retrograde.networks.head import headless
 from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies._head import reset_head

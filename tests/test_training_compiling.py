@@ -208,7 +208,7 @@ def test_without_a_compiler_on_is_refused_before_anything_trains(tmp_path):
 HALVED = """
 from collections import OrderedDict
 from torch import nn
-from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace
+from retrograde.models._layers import ChannelsLast, Halving, MeanOverSpace
 
 def net(shape, outputs):
     layers = [ChannelsLast(), Halving(shape[0], 4), nn.ReLU(), Halving(4, 4), nn.ReLU(), MeanOverSpace()]

@@ -286,10 +286,10 @@ def test_an_oracle_is_refused_where_there_are_no_facts():
 
 
 MISFITS = {
-    "no such model": ("resnet", "maml", "A model is mlp"),
+    "no such model": ("resnet", "maml", "A model is NAME"),
     "a model with too many outputs": ("torch.nn:Identity", "maml", "must give 5 outputs"),
     "a model without a head": (
-        "retrograde.models.build:conv",
+        "conv",
         "anil:head=top",
         "the model has no 'top'. Set head to one of",
     ),

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from retrograde.data.sources import load
 from retrograde.episodes.distribution import TaskBatch, TaskDistribution
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.training import episode_replicas

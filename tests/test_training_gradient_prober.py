@@ -17,7 +17,7 @@ from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.learner import Learner
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.cuts import split_classes

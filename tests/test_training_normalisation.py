@@ -13,7 +13,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
 from retrograde.metrics.online import stability_gap
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.training.opaque import OpaqueReplica
@@ -28,8 +28,8 @@ NOTHING = 1e-60
 NORMALISED = ["mlpbn-8", "conv4-4", "gated-mlpbn-8", "gated-conv4-4"]
 USERS = """
 from torch import nn
-from retrograde.models.layers import ChannelsLast, Halving, MeanOverSpace
-from retrograde.models.build import build
+from retrograde.models._layers import ChannelsLast, Halving, MeanOverSpace
+from retrograde.networks.build import build
 
 def tracked(shape, outputs):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, outputs))

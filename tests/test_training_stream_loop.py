@@ -11,7 +11,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
 from retrograde.interface.strategy import facts_used as known_in
-from retrograde.models.build import build
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.memory import ExemplarMemory, Reservoir

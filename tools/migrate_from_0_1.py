@@ -1,4 +1,4 @@
-"""Move a store of retrograde 0.1 to the layout of 0.2: names of settings and fields, paths, digests.
+"""Move a store of retrograde 0.1 to the layout of 0.2: names, paths and digests.
 
     python tools/migrate_from_0_1.py OLD_STORE NEW_STORE
 
@@ -39,6 +39,7 @@ LOOK_AHEAD = {
     **MEMORY,
 }
 PRETRAINED = {"moves": "trainable"}
+FISHER = {"examples": "fisher_examples"}
 SEQUENCE = {
     "lessons": "pretraining_steps",
     "trajectory": "trajectory_classes",
@@ -59,14 +60,12 @@ STRATEGIES = {
     **dict.fromkeys(("oml", "anml", "pretrained"), PRETRAINED),
     "maml_init": {**PRETRAINED, "steps": "inner_steps"},
     **dict.fromkeys(("cmaml", "lamaml", "sync", "laer"), LOOK_AHEAD),
-    **dict.fromkeys(
-        ("er", "der", "derpp", "er_ace", "agem", "mir", "gem", "icarl", "mer"), MEMORY
-    ),
+    **dict.fromkeys(("er", "der", "derpp", "er_ace", "agem", "mir", "gem", "icarl", "mer"), MEMORY),
     "hal": {**MEMORY, "descents": "anchor_steps"},
     "fdr": {**MEMORY, "apart": "separate_step"},
     "gdumb": {**MEMORY, "batch": "batch_size"},
     "gss": {**MEMORY, "compare": "compared"},
-    **dict.fromkeys(("ewc", "online_ewc"), {"examples": "fisher_examples"}),
+    **dict.fromkeys(("ewc", "online_ewc"), FISHER),
     "joint": {"carry_on": "warm_start"},
     "si": {"floor": "nonnegative"},
     "rwalk": {"every": "update_every"},
@@ -114,7 +113,7 @@ def migrated_part(old: dict[str, Any], kind: str, registry: Registry) -> dict[st
 
 
 def migrated_sources(record: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """The digests of a record's files: the present ones of shipped parts, the old ones of others."""
+    """The digests of a record's files: for shipped parts, those of the present files."""
     sources = dict(record.get("sources", {}))
     for role, kind in (("strategy", "strategies"), ("benchmark", "benchmarks")):
         name = record["cell"][role]["name"]

@@ -15,6 +15,9 @@ from .api import (
 from .data.dataset import (
     Dataset as Dataset,
 )
+from .data.sources import (
+    DataSource as DataSource,
+)
 from .episodes.distribution import (
     Partition as Partition,
     TaskBatch as TaskBatch,
@@ -66,9 +69,17 @@ from .losses import (
     mean as mean,
     squared_errors as squared_errors,
 )
-from .models.head import (
+from .networks.build import (
+    model as model,
+)
+from .networks.head import (
     HEAD as HEAD,
+    headless as headless,
     of_head as of_head,
+)
+from .networks.model import (
+    Model as Model,
+    ModelName as ModelName,
 )
 from .optim import (
     INNER as INNER,
@@ -88,6 +99,8 @@ from .parts.fields import (
     NonNegative as NonNegative,
     Rate as Rate,
     Share as Share,
+    Size as Size,
+    Sizes as Sizes,
     Steps as Steps,
 )
 from .parts.part import (

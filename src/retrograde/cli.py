@@ -18,8 +18,9 @@ from rich.markup import escape
 from retrograde.errors import UserError, nearest, on_one_line, shown
 from retrograde.parts.author_code import guarded, whole
 from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
+from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part
-from retrograde.parts.registry import KINDS, Registry, missing
+from retrograde.parts.registry import Registry, missing
 
 if TYPE_CHECKING:
     from retrograde.records.record import Record
@@ -102,7 +103,8 @@ def about() -> None:
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="benchmarks, strategies, results or suites")
+        str | None,
+        typer.Argument(help="benchmarks, strategies, results, models, datasets or suites"),
     ] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
@@ -571,20 +573,25 @@ def _called(part: "AnyStrategy") -> str:
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="strategy, or metastrategy for few-shot episodes")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="strategy, or metastrategy for few-shot episodes; model or dataset"),
+    ],
     name: Annotated[str, typer.Argument(help="Its name, in snake_case.")],
 ) -> None:
-    """Write a working strategy as a starting point: NAME.py, here."""
+    """Write a working strategy, model or dataset as a starting point: NAME.py, here."""
     from retrograde.parts.scaffold import write_part
 
     path = write_part(kind, name)
     options = {
-        "strategy": "--benchmark split --strategy finetune --strategy er",
-        "metastrategy": "--benchmark fewshot:iterations=500 --strategy maml",
+        "strategy": f"--strategy {name} --benchmark split --strategy finetune --strategy er",
+        "metastrategy": f"--strategy {name} --benchmark fewshot:iterations=500 --strategy maml",
+        "model": f"--benchmark split:model={name}-32 --strategy finetune --strategy er",
+        "dataset": f"--benchmark split:dataset={name},tasks=2 --strategy finetune --strategy er",
     }
+    check = f"  retrograde check --plugin {path}\n" if kind.endswith("strategy") else ""
     out.print(
-        f"Wrote {path}. Next:\n"
-        f"  retrograde check --plugin {path}\n"
-        f"  retrograde run --plugin {path} --strategy {name} {options[kind]} --seeds 5\n"
+        f"Wrote {path}. Next:\n{check}"
+        f"  retrograde run --plugin {path} {options[kind]} --seeds 5\n"
         "  retrograde report runs/cells"
     )

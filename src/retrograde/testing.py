@@ -21,8 +21,8 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import StepData, Strategy
-from retrograde.models.build import build
-from retrograde.models.head import headless
+from retrograde.networks.build import build
+from retrograde.networks.head import headless
 from retrograde.optim import Optimizer, Params, plain
 
 __all__ = [

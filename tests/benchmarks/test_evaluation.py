@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
-from retrograde.models.mlp import mlp
+from retrograde.models._mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
 from retrograde.streams.schedule import CHUNK, probe_rows, train_rows

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from retrograde.data.dataset import Dataset
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.models.mlp import mlp
+from retrograde.models._mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks

@@ -19,7 +19,7 @@ from replay_in_avalanche import benchmark as in_avalanche, strategy as avalanche
 
 from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
-from retrograde.models.mlp import mlp
+from retrograde.models._mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import StreamReplicas

@@ -19,7 +19,7 @@ from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
 from retrograde.interface.learner import StreamInfo
 from retrograde.interface.strategy import Strategy, pretrains
-from retrograde.models.mlp import mlp
+from retrograde.models._mlp import mlp
 from retrograde.parts.registry import Registry
 from retrograde.running.cell import CPU, trial
 from retrograde.training.stream_replicas import StreamReplicas

@@ -31,8 +31,8 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy, pretrains
-from retrograde.models.checks import agree
-from retrograde.models.head import HEAD, of_head
+from retrograde.networks.checks import agree
+from retrograde.networks.head import HEAD, of_head
 from retrograde.parts.author_code import whole
 from retrograde.parts.deadline import Late, limit, within
 from retrograde.randomness import seeded, torch_seed

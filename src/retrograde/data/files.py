@@ -304,6 +304,15 @@ def _is_example(name: str) -> bool:
     return is_image(name) and PurePosixPath(name).parts[-3] in ("train", "test")
 
 
+def is_file(path: Path) -> bool:
+    """True if there is a file at a path.
+
+    Raises:
+        UserError: It is a pipe, a device or a socket, whose content may never end.
+    """
+    return kind(path) == "file"
+
+
 def is_image(name: str) -> bool:
     """True if the name is that of an image at least two folders deep, as `decoded` expects.
 

@@ -15,7 +15,7 @@ from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.state import State
 from retrograde.losses import Losses, cross_entropies, mean
-from retrograde.models.head import HEAD, without_head
+from retrograde.networks.head import HEAD, without_head
 from retrograde.optim import Optimizer, Params
 
 

@@ -1,1 +1,1 @@
-"""Parts, the dataclasses of settings that files of the three folders define, found by name."""
+"""Parts, the dataclasses of settings that files of each kind define, found by name."""

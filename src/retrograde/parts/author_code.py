@@ -11,11 +11,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 from retrograde.errors import UserError
+from retrograde.parts.kinds import KINDS
 
 LONGEST = 400
 """Maximum number of characters of an error's text that are shown; some quote whole arrays."""
 _ENGINE = "retrograde"
-_PARTS = tuple(f"{_ENGINE}.{kind}" for kind in ("benchmarks", "strategies", "results"))
+_PARTS = tuple(f"{_ENGINE}.{kind}" for kind in KINDS)
 _NOTEBOOK = ("<ipython", "<stdin")
 _INSTALLED = {"site-packages", "dist-packages"}
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError, shown
 from retrograde.parts.author_code import begins
+from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part, check_annotations
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -66,7 +67,7 @@ def _is_engine(kind: type) -> bool:
     """True if a class is of the engine, not of a part that ships or of an author."""
     package, _, path = kind.__module__.partition(".")
     folder = path.partition(".")[0]
-    return package == "retrograde" and folder not in ("benchmarks", "strategies", "results")
+    return package == "retrograde" and folder not in KINDS
 
 
 def _is_constant(annotation: object) -> bool:

@@ -67,3 +67,25 @@ Whole = Annotated[int, BeforeValidator(_number), Field(ge=-MOST, le=MOST)]
 
 Ints = Annotated[tuple[Whole, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
+
+
+def _split_sizes(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # In the name of a model, sizes are separated by dashes.
+    return re.split("[-,]", value) if value else []
+
+
+def _size(value: object) -> object:
+    # Zeros in front would be another name for the same model.
+    if isinstance(value, str) and not re.fullmatch("[1-9][0-9]*", value):
+        raise ValueError("Input should be a whole number, at least 1, without zeros in front")
+    return _number(value)
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+"""A whole number, at least 1: the width of a layer."""
+
+
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_split_sizes)]
+"""Whole numbers, at least 1; as text, separated by dashes or commas."""

@@ -21,7 +21,7 @@ Opened = TypeVar("Opened", bound="OpenPart")
 
 
 class Part(ABC):
-    """A dataclass with settings as its fields, as a file of the three folders defines it."""
+    """A dataclass with settings as its fields, as a file of a kind's folder defines it."""
 
     kind: ClassVar[str] = "part"
     # Raised when the same settings come to mean something else: records of before are then of

@@ -19,7 +19,7 @@ Sources = dict[str, Files]
 SHORT = 7
 """Number of digits of a digest that reports show."""
 INSTALLED = {"site-packages", "dist-packages"}
-PARTS = ("strategies", "benchmarks")
+PARTS = ("strategies", "benchmarks", "models", "datasets")
 """The folders of the suite whose files count as parts, not as the engine."""
 
 

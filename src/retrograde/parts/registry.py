@@ -16,17 +16,14 @@ from retrograde.parts.author_code import guarded
 from retrograde.parts.class_code import code_digest
 from retrograde.parts.deadline import within
 from retrograde.parts.declaration import check_class, check_recorded
+from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part
 from retrograde.parts.provenance import Files, files
 from retrograde.parts.spec import digest
 
 P = TypeVar("P", bound=Part)
-KINDS = {
-    "benchmarks": ("Benchmark", "Episodic"),
-    "strategies": ("Strategy", "Learner", "MetaStrategy"),
-    "results": ("Result", "Drawing"),
-}
-"""The kinds of part, each with the classes that a part of this kind derives from."""
+PLUGIN = "retrograde_plugin_"
+"""The beginning of the name of a module that is made of a plugin file."""
 
 
 class Registry:
@@ -75,6 +72,15 @@ class Registry:
         own = [name for name in self.own if kind in self.kinds_of(name)]
         return sorted({*_built_in(kind), *_entry_points(kind), *own})
 
+    def knows(self, kind: str, name: str) -> bool:
+        """True if a part of this kind has this name."""
+        # Entry points come last, since the search goes through every installed package.
+        return self._is_own(kind, name) or name in _built_in(kind) or name in _entry_points(kind)
+
+    def _is_own(self, kind: str, name: str) -> bool:
+        """True if a plugin file defines a part of this kind and name."""
+        return name in self.own and kind in self.kinds_of(name)
+
     def kinds_of(self, name: str) -> set[str]:
         """The kinds of part that a plugin file defines."""
         return {part.kind for part in _parts_of(self.own[name])}
@@ -87,7 +93,7 @@ class Registry:
         """The class of the part with a name.
 
         Args:
-            kind: "benchmarks", "strategies" or "results".
+            kind: a kind of part, such as "benchmarks".
             name: name of the part.
 
         Raises:
@@ -108,11 +114,10 @@ class Registry:
     ) -> type[Part]:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
-        names = self.names(kind)
-        if name not in names:
-            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, names)}")
+        if not self.knows(kind, name):
+            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, self.names(kind))}")
         # A plugin comes before an entry point with the same name.
-        if name in self.own and kind in self.kinds_of(name):
+        if self._is_own(kind, name):
             return _only_part(self.own[name], kind)
         if name in _built_in(kind):
             return _only_part(importlib.import_module(f"retrograde.{kind}.{name}"), kind)
@@ -127,7 +132,7 @@ class Registry:
         """The part with a name and settings.
 
         Args:
-            kind: "benchmarks", "strategies" or "results".
+            kind: a kind of part, such as "benchmarks".
             name: name of the part.
             settings: settings as text; the others have their defaults.
 
@@ -173,9 +178,8 @@ class Registry:
 
     def registered(self, cls: type[Part]) -> str:
         """The name by which a text finds a class; empty if none does."""
-        package, _, module = cls.__module__.rpartition(".")
-        if package == f"retrograde.{cls.kind}" and module in _built_in(cls.kind):
-            return module
+        if self.is_built_in(cls):
+            return cls.__module__.rpartition(".")[2]
         plugins = [name for name, own in self.own.items() if own.__name__ == cls.__module__]
         points = [
             point.name
@@ -183,6 +187,11 @@ class Registry:
             if point.value in (cls.__module__, f"{cls.__module__}:{cls.__qualname__}")
         ]
         return next(iter([*plugins, *points]), "")
+
+    def is_built_in(self, cls: type[Part]) -> bool:
+        """True if a class is a part that ships with the suite."""
+        package, _, module = cls.__module__.rpartition(".")
+        return package == f"retrograde.{cls.kind}" and module in _built_in(cls.kind)
 
     def code(self, cls: type[Part]) -> Files:
         """The digests of a part's files.
@@ -202,6 +211,19 @@ class Registry:
         if key not in self.read:
             self.read[key] = files(key)
         return self.read[key]
+
+
+def loaded() -> Registry:
+    """A registry of all plugin files that this process has loaded.
+
+    It is for code that is handed no registry. Of two files of one name, the one loaded last counts.
+    """
+    registry = Registry()
+    for name, module in sys.modules.copy().items():
+        # A module that was sent to this process may have a second name.
+        if name.startswith(PLUGIN) and module.__name__ == name and module.__file__:
+            registry.own[Path(module.__file__).stem] = module
+    return registry
 
 
 def _snake_case(name: str) -> str:
@@ -269,24 +291,30 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
     return found
 
 
-def module_name(path: Path) -> str:
+def module_name(path: Path, prefix: str = PLUGIN) -> str:
     """The name of the module that is made of a user's file."""
-    return f"retrograde_plugin_{path.stem}_{digest(str(path.resolve()))}"
+    return f"{prefix}{path.stem}_{digest(str(path.resolve()))}"
 
 
-def load_file(path: Path) -> ModuleType:
+def load_file(path: Path, prefix: str = PLUGIN) -> ModuleType:
     """Import a user's Python file, which may import others from its folder.
+
+    Args:
+        path: the file.
+        prefix: the beginning of the module's name; parts of a plugin are found by it.
 
     Raises:
         UserError: there is no such file, it is no Python file, or its import fails.
     """
     if not path.is_file():
         raise UserError(f"A Python file is wanted; there is none at {path}.")
-    name = module_name(path)
+    name = module_name(path, prefix)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"A Python file (.py) is wanted; {path} is none.")
     module = importlib.util.module_from_spec(spec)
+    # A module that is loaded again becomes the last one.
+    sys.modules.pop(name, None)
     sys.modules[name] = module
     folder = str(path.parent.resolve())
     if folder not in sys.path:

@@ -1,31 +1,35 @@
-"""Templates of a working strategy and meta-strategy to start from."""
+"""Templates of a working part to start from."""
 
 import keyword
 from pathlib import Path
 
 from retrograde.errors import UserError
-from retrograde.parts.registry import KINDS, Registry
+from retrograde.parts.kinds import KINDS
+from retrograde.parts.registry import Registry
 
 TEMPLATES = Path(__file__).parent / "templates"
+WRITTEN = ("strategy", "metastrategy", "model", "dataset")
+"""What there is a template of."""
 
 
 def write_part(kind: str, name: str) -> Path:
     """Write `name`.py into the current folder.
 
     Args:
-        kind: "strategy" or "metastrategy".
+        kind: "strategy", "metastrategy", "model" or "dataset".
         name: name of the part, in snake_case.
 
     Raises:
         UserError: the kind or the name is not valid, the name is taken, or the file exists.
     """
-    if kind not in ("strategy", "metastrategy"):
+    if kind not in WRITTEN:
         raise UserError(
-            f"`retrograde new` writes a strategy or a metastrategy; it was asked for {kind!r}."
+            f"`retrograde new` writes a {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]}; "
+            f"it was asked for {kind!r}."
         )
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(
-            f"A strategy's name is a Python name in lower case, such as my_replay; it was {name!r}."
+            f"A part's name is a Python name in lower case, such as my_replay; it was {name!r}."
         )
     # Names of any kind are refused, since a plugin file may not bear the name of a built-in part.
     registry = Registry()

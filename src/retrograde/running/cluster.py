@@ -231,10 +231,12 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
 def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
     """Return the record with the driver's files of the plugins; other files are the node's own."""
     sent = job.sources or {}
+    # A model of an import path is no part, even if its file is called like a plugin.
+    imported = ":" in str(job.cell.benchmark.settings.get("model", ""))
     of_plugins = {
         role: files
         for role, files in sent.items()
-        if role != "model" and next(iter(files), "") in plugins
+        if not (role == "model" and imported) and next(iter(files), "") in plugins
     }
     return replace(record, sources=record.sources | of_plugins)
 

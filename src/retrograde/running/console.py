@@ -24,7 +24,7 @@ from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
 from retrograde.metrics.intervals import t_interval
-from retrograde.models.build import forget_files
+from retrograde.networks.build import forget_files
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.records.cell import CellSpec

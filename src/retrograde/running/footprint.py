@@ -19,7 +19,7 @@ from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.machine import physical_bytes
-from retrograde.models.build import Extent, extent
+from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
 from retrograde.streams.memory import Memory
 from retrograde.streams.pretraining import BLOCK as LESSONS

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from retrograde.errors import UserError
-from retrograde.models.build import model_file
+from retrograde.networks.build import model_file
 from retrograde.parts.part import Part
 from retrograde.parts.provenance import Change, Files, Sources, changes
 from retrograde.parts.registry import Registry

@@ -443,6 +443,7 @@ POLICIES: dict[Policy, Callable[..., Memory]] = {
 }
 """Memories by the name of a setting.
 
-`ring-at-end` is a ring, and `reservoir-at-end` a reservoir, that stores the examples of a task when the task
-ends. A ring, late or not, must know ahead how many tasks and classes the whole stream has.
+`ring-at-end` is a ring, and `reservoir-at-end` a reservoir, that stores the examples of a task
+when the task ends. A ring of either kind must know ahead how many tasks and classes the whole
+stream has.
 """

@@ -16,8 +16,8 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Experience, Learner, StreamInfo
 from retrograde.losses import cross_entropies, mean
-from retrograde.models.build import build
-from retrograde.models.checks import agree, check_rows_apart
+from retrograde.networks.build import build
+from retrograde.networks.checks import agree, check_rows_apart
 from retrograde.optim import Params
 from retrograde.parts.author_code import located
 from retrograde.randomness import seeded, torch_seed

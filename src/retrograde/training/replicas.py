@@ -12,8 +12,8 @@ from torch.func import stack_module_state
 
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
-from retrograde.models.build import build
-from retrograde.models.checks import check_module, check_rows_apart
+from retrograde.networks.build import build
+from retrograde.networks.checks import check_module, check_rows_apart
 from retrograde.optim import Params
 from retrograde.randomness import torch_seed
 

@@ -23,8 +23,8 @@ from retrograde.interface.strategy import (
     TaskEnd,
     share_weight,
 )
-from retrograde.models.checks import untracked
-from retrograde.models.head import headless
+from retrograde.networks.checks import untracked
+from retrograde.networks.head import headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory, MemoryState

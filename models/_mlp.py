@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from retrograde.models.layers import with_head, xavier
+from ._layers import with_head, xavier
 
 
 def mlp(

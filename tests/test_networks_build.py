@@ -7,8 +7,8 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.models.build import build
-from retrograde.models.layers import Halving
+from retrograde.models._layers import Halving
+from retrograde.networks.build import build
 from retrograde.training.replicas import replicated
 
 
@@ -56,10 +56,12 @@ def test_replicates_of_a_model_of_the_users_own_class_can_be_stacked(tmp_path):
     assert params["weight"].shape == (2, 2, 3)
 
 
-def test_a_model_can_come_from_an_import_path():
-    assert build("retrograde.models.build:conv", (1, 8, 8), 2, seed=0)(
-        torch.zeros(1, 1, 8, 8)
-    ).shape == (1, 2)
+def test_a_model_can_come_from_an_import_path(tmp_path, monkeypatch):
+    (tmp_path / "far_nets.py").write_text(
+        "from torch import nn\ndef tiny(shape, outputs): return nn.Linear(shape[0], outputs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert build("far_nets:tiny", (3,), 2, seed=0)(torch.zeros(1, 3)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def test_a_model_can_come_from_an_import_path():
     [
         ("resnet", "A model is"),
         ("nowhere:Net", "cannot be imported"),
-        ("retrograde.models.build:nothing", "cannot be imported"),
-        ("retrograde.models.build:UserError", "nn.Module"),
+        ("retrograde.networks.build:nothing", "cannot be imported"),
+        ("retrograde.networks.build:UserError", "nn.Module"),
         ("nowhere.py:Net", "there is none"),
     ],
 )

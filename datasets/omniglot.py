@@ -1,20 +1,26 @@
-"""Omniglot (Lake et al. 2015): 20 drawings of each of 1623 characters, decoded once and kept."""
+"""Omniglot: drawings of characters, decoded once and kept."""
 
 import hashlib
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from retrograde.data.cache import cache_folder, keep
-from retrograde.data.dataset import ARRAYS, Dataset
-from retrograde.data.files import arrays, decoded, is_image
-from retrograde.data.torchvision import import_torchvision, not_had
-from retrograde.errors import UserError
-from retrograde.paths import kind
+from retrograde import Dataset, DataSource, UserError
+from retrograde.data import (
+    ARRAYS,
+    arrays,
+    cache_folder,
+    decoded,
+    import_torchvision,
+    is_file,
+    is_image,
+    keep,
+    not_had,
+)
 
 PARTS = (("images_background", 964), ("images_evaluation", 659))
 """The two halves of Omniglot in the order of their classes, and their numbers of characters."""
@@ -26,23 +32,22 @@ SIZE = 28
 """Height and width of an example."""
 
 
-def omniglot(folder: Path) -> Dataset:
-    """The Omniglot dataset: each character is a class with 15 training and 5 test examples.
+@dataclass(frozen=True)
+class Omniglot(DataSource):
+    """Omniglot (Lake et al. 2015): 1623 characters, each with 15 training and 5 test drawings.
 
-    Args:
-        folder: The data folder. Zips in `folder/omniglot-py` are read in place; without them,
-            extracted folders are read; without these, Omniglot is downloaded.
-
-    Raises:
-        UserError: Omniglot is incomplete, or is not there and cannot be downloaded.
+    Zips in `omniglot-py` of the data folder are read in place; without them, extracted folders are
+    read; without these, Omniglot is downloaded.
     """
-    sources = [_source(folder, part) for part, _ in PARTS]
-    try:
-        return _kept(sources)
-    except (OSError, UserError) as error:
-        raise UserError(
-            f"{error} Put a whole copy there, or delete it to have it downloaded."
-        ) from error
+
+    def load(self, folder: Path) -> Dataset:
+        sources = [_source(folder, part) for part, _ in PARTS]
+        try:
+            return _kept(sources)
+        except (OSError, UserError) as error:
+            raise UserError(
+                f"{error} Put a whole copy there, or delete it to have it downloaded."
+            ) from error
 
 
 def _source(folder: Path, part: str) -> Path:
@@ -56,7 +61,7 @@ def _source(folder: Path, part: str) -> Path:
         except Exception as error:
             files = "images_background.zip and images_evaluation.zip"
             raise not_had("Omniglot", folder, "omniglot-py", files, error) from error
-    return archive if kind(archive) == "file" else extracted
+    return archive if is_file(archive) else extracted
 
 
 def _kept(sources: list[Path]) -> Dataset:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrograde.data import omniglot
 from retrograde.data.sources import data_folder, load
 from retrograde.data.torchvision import import_torchvision
+from retrograde.datasets import omniglot
 from retrograde.errors import UserError
 
 HERE, WHOLE = data_folder(), omniglot.PARTS

@@ -3,30 +3,30 @@
 import importlib
 import importlib.util
 import inspect
-import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from retrograde.errors import UserError, shown
-from retrograde.models.conv import conv, conv4, plainconv
-from retrograde.models.gated import Make, gated
-from retrograde.models.mlp import mlp
+from retrograde.errors import UserError, nearest, shown
+from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
-from retrograde.parts.registry import load_file
+from retrograde.parts.registry import load_file, loaded, source_of
 
 LAYERS = 1000
 """The largest number of layers in a model's name."""
 
 
-GATES = 4
-"""The largest number of gates in a model's name; each of them doubles the model."""
+NESTED = 4
+"""The largest number of models inside each other; each of them may double the whole."""
 
 
 def build(
@@ -45,22 +45,23 @@ def build(
         shape: The shape of one example.
         outputs: The number of output units.
         seed: The seed of the initial weights.
-        running: If True, batch normalisation in the suite's own models keeps running statistics
+        running: If True, batch normalisation in models that have a name keeps running statistics
             and uses them in evaluation mode, as a stream needs it. If False, it always normalises
             a batch by itself, as MAML does in episodes.
 
     Raises:
         UserError: The model does not exist, cannot be built, or is no module of known shapes.
     """
-    make = _maker(spec, running)
+    part = model(spec)
     # Modules draw their initial weights from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with guarded(
             f"model={spec} could not be built for shape {shape} and {outputs} outputs",
+            part,
             more=f"{_CALLED}.",
         ):
-            module = make(shape, outputs)
+            module: object = part.build(shape, outputs, running)
     if not isinstance(module, nn.Module):
         raise UserError(f"A model is an nn.Module; model={spec} gave a {type(module).__name__}.")
     tensors = (*module.parameters(), *module.buffers())
@@ -94,18 +95,28 @@ def extent(
 ) -> Extent:
     """The size of a model; 0 if it cannot be built, which is for `build` to report.
 
-    The suite's own models are measured without memory for their parameters. The activations of a
-    user's model are not counted.
+    Models that have a name are measured without memory for their parameters. The activations of
+    one of an import path are not counted.
     """
+    if ":" not in spec:
+        # A user's own layers may compute with contents, which a model on this device lacks.
+        with suppress(Exception):
+            return _measured(spec, shape, outputs)
     try:
-        if ":" in spec:
-            return Extent(_numbers(build(spec, shape, outputs, 0)), 0, 0)
-        # Tensors on this device have shapes and no content.
-        with torch.device("meta"):
-            module = _maker(spec, running=True)(shape, outputs).eval()
-            activations = _activations(module, shape)
+        return Extent(_numbers(build(spec, shape, outputs, 0)), 0, 0)
     except Exception:
         return Extent(0, 0, 0)
+
+
+def _measured(
+    spec: str,
+    shape: tuple[int, ...],
+    outputs: int,
+) -> Extent:
+    """The size of a model, of tensors that have shapes and no content."""
+    with torch.device("meta"):
+        module = model(spec).build(shape, outputs, True).eval()
+        activations = _activations(module, shape)
     return Extent(_numbers(module), sum(activations), max(activations))
 
 
@@ -136,6 +147,11 @@ def _check_callable(make: object, spec: str) -> None:
     """
     if not callable(make):
         raise UserError(f"{_CALLED}; model={spec} is {make!r:.60}, which cannot be called.")
+    if inspect.isclass(make) and issubclass(make, Model):
+        raise UserError(
+            f"{_CALLED}; {make.__name__} of model={spec} is a part, which has a name. "
+            "Give its file with --plugin, and the file's name without .py as the model."
+        )
     module = str(getattr(make, "__module__", ""))
     try:
         inspect.signature(make).bind((1, 28, 28), 10)
@@ -156,52 +172,78 @@ _OTHERS = ("torchvision", "timm", "transformers")
 """Packages whose builders take weights, a number of classes or a configuration first."""
 
 
-def _maker(spec: str, running: bool) -> Make:
-    """The function that makes a model, given the shape of one example and the number of outputs."""
-    if spec.count("gated-") > GATES or spec.count("-") > LAYERS:
+@dataclass(frozen=True)
+class _Called(Model):
+    """A function or class of the user's, which is called with a shape and a number of outputs."""
+
+    make: Callable[..., nn.Module]
+
+    def build(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        running: bool,
+    ) -> nn.Module:
+        return self.make(shape, outputs)
+
+
+def model(spec: str) -> Model:
+    """The model of a name or of an import path, with its sizes.
+
+    Args:
+        spec: A name such as `mlp-100-100`, `package.module:attribute` or `FILE.py:attribute`.
+
+    Raises:
+        UserError: There is no such model, or its sizes are not possible.
+    """
+    _check_name(spec)
+    cls = _part(spec)
+    if cls is not None:
+        return from_words(cls, spec)
+    if ":" in spec:
+        return _Called(_imported(spec))
+    names = loaded().names("models")
+    raise UserError(
+        "A model is NAME-SIZE-SIZE..., package.module:attribute or FILE.py:attribute; "
+        f"model={shown(spec)} is none of them. {nearest(spec.partition('-')[0], names)}"
+    )
+
+
+def _part(spec: str) -> type[Model] | None:
+    """The class of a model that has a name; None for an import path and for an unknown name."""
+    name = spec.partition("-")[0]
+    registry = loaded()
+    if not name.isidentifier() or not registry.knows("models", name):
+        return None
+    cls = cast("type[Model]", registry.find("models", name))
+    # A path may begin like a name: it is the model's if that is built around another.
+    return cls if ":" not in spec or is_around(cls) else None
+
+
+def _check_name(spec: str) -> None:
+    """Raise `UserError` if a name has too many sizes, or too many models inside each other."""
+    inner = spec
+    if spec.count("-") <= LAYERS:
+        for _ in range(NESTED + 1):
+            inner = _inner(inner)
+    if inner:
         raise UserError(
-            f"A model has at most {GATES} gates and {LAYERS} layers; model={shown(spec)} has more."
+            f"A model has at most {NESTED} others inside each other and {LAYERS} layers; "
+            f"model={shown(spec)} has more."
         )
-    if spec.startswith("gated-"):
-        inner = _maker(spec.removeprefix("gated-"), running)
-        return lambda shape, outputs: gated(inner, shape, outputs)
-    make = _own_maker(spec, running)
-    if make is not None:
-        return make
-    if ":" not in spec:
-        raise UserError(
-            "A model is mlp-SIZE-SIZE..., mlpbn-SIZE-SIZE..., conv, conv4-WIDTH, plainconv-WIDTH, "
-            "gated-MODEL, package.module:attribute or FILE.py:attribute; "
-            f"model={shown(spec)} is none of them."
-        )
-    return _imported_maker(spec)
 
 
-def _own_maker(spec: str, running: bool) -> Make | None:
-    """The maker of one of the suite's own models, gated ones apart; None for other names."""
-    # Sizes are parsed by the makers: `build` reports one that is too large for an integer.
-    if spec == "conv":
-        return conv
-    if re.fullmatch(r"mlp(bn)?(-[1-9]\d*)*", spec):
-        name, *hidden = spec.split("-")
-        normalised = name == "mlpbn"
-        return lambda shape, outputs: mlp(
-            shape, outputs, *map(int, hidden), normalised=normalised, running=running
-        )
-    if re.fullmatch(r"conv4-[1-9]\d*", spec):
-        width = spec.removeprefix("conv4-")
-        return lambda shape, outputs: conv4(shape, outputs, int(width), running)
-    if re.fullmatch(r"plainconv-[1-9]\d*", spec):
-        width = spec.removeprefix("plainconv-")
-        return lambda shape, outputs: plainconv(shape, outputs, int(width))
-    return None
+def _inner(spec: str) -> str:
+    """The name of the model that a model is built around; empty for most."""
+    cls = _part(spec)
+    return "" if cls is None else inner_name(cls, spec)
 
 
-def _imported_maker(spec: str) -> Make:
+def _imported(spec: str) -> Callable[..., nn.Module]:
     # The last colon counts: a path may have others.
     path, _, attribute = spec.rpartition(":")
     with guarded(f"model={spec} cannot be imported"), within("import", f"model={spec}"):
-        make: Make = getattr(_module(path), attribute)
+        make: Callable[..., nn.Module] = getattr(_module(path), attribute)
     _check_callable(make, spec)
     return make
 
@@ -215,25 +257,34 @@ def _module(path: str) -> ModuleType:
 @cache
 def _file(path: Path) -> ModuleType:
     """The module of a file, imported once: the replicates that are stacked must be of one class."""
-    return load_file(path)
+    return load_file(path, "retrograde_model_")
 
 
 def forget_files() -> None:
     """Import files of models anew the next time that they are needed."""
     _file.cache_clear()
+    extent.cache_clear()
 
 
 def model_file(spec: str) -> Path | None:
     """The file of a user's model; None for the suite's own, and for one that cannot be found."""
-    while spec.startswith("gated-"):
-        spec = spec.removeprefix("gated-")
+    try:
+        return _file_of(spec)
+    except Exception:  # of code that cannot be imported; building the model reports it
+        return None
+
+
+def _file_of(spec: str) -> Path | None:
+    cls = _part(spec)
+    inner = _inner(spec)
+    if cls is not None and not loaded().is_built_in(cls):
+        return source_of(cls)
+    if inner:
+        return _file_of(inner)
     path, colon, _ = spec.rpartition(":")
     if not colon:
         return None
     if path.endswith(".py"):
         return Path(path).resolve()
-    try:
-        module = importlib.util.find_spec(path)
-    except Exception:  # of a package that cannot be imported; building the model reports it
-        return None
+    module = importlib.util.find_spec(path)
     return Path(module.origin) if module and module.origin else None

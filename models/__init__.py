@@ -1,0 +1,1 @@
+"""Models: one file for each network that a benchmark may train."""

@@ -1,0 +1,10 @@
+"""The kinds of part: a folder of the suite for each."""
+
+KINDS = {
+    "benchmarks": ("Benchmark", "Episodic"),
+    "strategies": ("Strategy", "Learner", "MetaStrategy"),
+    "results": ("Result", "Drawing"),
+    "models": ("Model",),
+    "datasets": ("DataSource",),
+}
+"""The kinds of part, each with the classes that a part of this kind derives from."""
