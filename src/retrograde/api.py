@@ -30,7 +30,7 @@ from retrograde.reporting.report import Report, formats, report as made_of, writ
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
 from retrograde.running.console import Options, Planned, Stored, plan_all, work
-from retrograde.running.suite import Request, Suite, check_cells, read_suite
+from retrograde.running.suite import Pair, Suite, check_count, read_suite
 
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
@@ -96,7 +96,7 @@ def run(
     Raises:
         UserError: something cannot be run; raised before anything trains.
     """
-    requests, replicates = _requests(benchmarks, strategies, seeds)
+    pairs, replicates = _pairs(benchmarks, strategies, seeds)
     at_once = _at_least_one("jobs", jobs)
     options = Options(
         plugins=(),
@@ -112,7 +112,7 @@ def run(
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
-        stored: list[Stored] = [(folder, requests, replicates)]
+        stored: list[Stored] = [(folder, pairs, replicates)]
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
         work(planned, options, quiet, shows, troubles)
@@ -121,22 +121,22 @@ def run(
     return records
 
 
-def _requests(
+def _pairs(
     benchmarks: Parts | Suite, strategies: Parts, seeds: int | None
-) -> tuple[list[Request], int]:
-    """Return the requested cells, and the number of their replicates."""
+) -> tuple[list[Pair], int]:
+    """Return the benchmarks and strategies to pair, and the number of replicates of each cell."""
     if isinstance(benchmarks, Suite):
         added = _several("strategies", strategies)
-        return benchmarks.requests(added), _replicates(seeds, benchmarks.seeds)
+        return benchmarks.pairs(added), _replicates(seeds, benchmarks.seeds)
     streams = _several("benchmarks", benchmarks)
     methods = _several("strategies", strategies)
     if not (streams and methods):
         raise UserError(
             "A run has at least one benchmark and one strategy; one of the two is empty. Name both."
         )
-    check_cells(len(streams) * len(methods))
-    requests = [Request(stream, method) for stream in streams for method in methods]
-    return requests, _replicates(seeds, 5)
+    check_count(len(streams) * len(methods))
+    pairs = [(stream, method) for stream in streams for method in methods]
+    return pairs, _replicates(seeds, 5)
 
 
 def _several(what: str, given: object) -> list[str | Part]:
@@ -226,7 +226,7 @@ def _records_of(planned: Planned, troubles: list[Record]) -> Records:
     # A store keeps the record of an older version if a new one fails; this run's is what counts.
     failed = {(record.cell, record.seed): record for record in troubles}
     read = [
-        failed.get((job.cell, seed)) or store.read(store.path(job.cell, seed))
+        failed.get((job.spec, seed)) or store.read(store.path(job.spec, seed))
         for store, jobs in planned.stores
         for job in jobs
         for seed in job.seeds

@@ -141,7 +141,7 @@ def _listed_suites() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name in suites():
         suite = read_suite(name)
-        size = f"{len(suite.requests())} cells, {suite.seeds} seeds{_parts(suite)}"
+        size = f"{len(suite.pairs())} cells, {suite.seeds} seeds{_parts(suite)}"
         rows.append((name, suite.title, size))
     return rows
 
@@ -302,7 +302,7 @@ def _suites(
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     found = [(Path(name).stem, read_suite(name)) for name in names]
     return [
-        (folder or Path("runs") / name, suite.requests(added, part), seeds or suite.seeds)
+        (folder or Path("runs") / name, suite.pairs(added, part), seeds or suite.seeds)
         for name, suite in found
     ]
 
@@ -311,11 +311,13 @@ def _cells(
     benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
 ) -> "list[Stored]":
     """Requests of cells without a suite: every benchmark with every strategy."""
-    from retrograde.running.suite import Request, check_cells
+    from retrograde.running.suite import Pair, check_count
 
-    check_cells(len(benchmarks) * len(strategies))
-    requests = [Request(benchmark, strategy) for benchmark in benchmarks for strategy in strategies]
-    return [(folder or Path("runs/cells"), requests, seeds or 1)]
+    check_count(len(benchmarks) * len(strategies))
+    pairs: list[Pair] = [
+        (benchmark, strategy) for benchmark in benchmarks for strategy in strategies
+    ]
+    return [(folder or Path("runs/cells"), pairs, seeds or 1)]
 
 
 @app.command()

@@ -1,22 +1,22 @@
-"""Pairs of a benchmark and a strategy that can be trained, and the jobs made of them."""
+"""Cells: pairs of a benchmark and a strategy that can be trained, and the jobs made of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
-from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy
+from retrograde.interface.strategy import Strategy, facts_used
 from retrograde.parts.provenance import Change, Sources
-from retrograde.records.cell import CellSpec
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running import footprint
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
@@ -41,64 +41,53 @@ AnyStrategy = Strategy | Learner | MetaStrategy
 """A strategy of any of the three interfaces."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """Replicates of one cell that train together, and the parts of the cell.
+@dataclass(frozen=True, eq=False)
+class Cell(ABC):
+    """A benchmark and a strategy that fit together; it pickles to workers, without its data.
 
     Args:
-        cell: the cell of the replicates.
-        benchmark: its benchmark.
-        strategy: its strategy.
-        seeds: seeds of all replicates of the batch.
-        missing: seeds of the replicates to train.
-        steps: training steps of one replicate.
-        outdated: files that changed since a finished record was made, by seed.
-        sources: the files of the parts at the time the run was planned.
+        spec: the names and settings of both, and the digest of the data.
+        benchmark: the benchmark.
+        strategy: the strategy.
     """
 
-    cell: CellSpec
-    benchmark: AnyBenchmark = field(hash=False)
-    strategy: AnyStrategy = field(hash=False)
-    seeds: tuple[int, ...] = ()
-    missing: tuple[int, ...] = ()
-    steps: int = 0
-    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
-    sources: Sources | None = field(default=None, hash=False)
-
-
-class Trial(ABC):
-    """A benchmark and a strategy that fit together, with the data."""
+    spec: CellSpec
+    benchmark: AnyBenchmark
+    strategy: AnyStrategy
 
     @abstractmethod
-    def digest(self) -> str:
-        """Digest of the data; empty if there are none."""
-
-    @abstractmethod
-    def check(self, device: torch.device | None) -> int:
-        """Check that the pair can be trained, and return how many replicates fit into memory.
+    def check(self, data: Dataset | None, device: torch.device | None) -> int:
+        """Check that the cell can be trained, and return how many replicates fit into memory.
 
         Args:
+            data: the dataset of the benchmark.
             device: the device to train on; None if it is unknown, and any number fits.
 
         Raises:
-            UserError: the pair cannot be trained.
+            UserError: the cell cannot be trained.
         """
 
     @abstractmethod
-    def steps(self) -> int:
+    def steps(self, data: Dataset | None) -> int:
         """Training steps of one replicate; the most, if replicates differ."""
 
     @abstractmethod
-    def together(self, device: torch.device) -> int:
+    def at_once(self, data: Dataset | None, device: torch.device) -> int:
         """Most replicates that train together on a device."""
 
     @abstractmethod
     def train(
-        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
+        progress: Callable[[int], None],
     ) -> list[Outcome]:
         """Train replicates together.
 
         Args:
+            data: the dataset of the benchmark.
             seeds: one seed per replicate.
             device: the device to train on.
             mode: the compilation of the step.
@@ -109,130 +98,168 @@ class Trial(ABC):
         """
 
     @abstractmethod
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
+    def measure(
+        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+    ) -> Throughput | None:
         """Measure how fast replicates train together; None if there is no choice."""
 
+    @property
+    def facts_used(self) -> list[str]:
+        """Facts of the stream that the strategy uses before the stream has shown them."""
+        return []
 
-@dataclass(frozen=True)
-class OnStream(Trial):
+
+@dataclass(frozen=True, eq=False)
+class StreamCell(Cell):
     """A strategy or a learner, trained on one task after the other."""
 
     benchmark: Benchmark
     strategy: Strategy | Learner
-    data: Dataset
 
-    def digest(self) -> str:
-        return self.data.digest
-
-    def check(self, device: torch.device | None) -> int:
-        stream = self.benchmark.stream(self.data, 0)
+    def check(self, data: Dataset | None, device: torch.device | None) -> int:
+        stream = self.benchmark.stream(data, 0)
         # The estimate comes first: it allocates nothing of the size that it may refuse.
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
         # One step, on the CPU: the GPU may be on another machine.
         stream_loop.check(self.benchmark, self.strategy, stream, CPU)
         return fitting
 
-    def steps(self) -> int:
-        stream = self.benchmark.stream(self.data, 0)
+    def steps(self, data: Dataset | None) -> int:
+        stream = self.benchmark.stream(data, 0)
         return stream_loop.expected_steps(self.benchmark, self.strategy, stream)
 
-    def together(self, device: torch.device) -> int:
+    def at_once(self, data: Dataset | None, device: torch.device) -> int:
         # A learner is opaque Python code, which cannot be vmapped over replicates.
         return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
 
     def train(
-        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
+        progress: Callable[[int], None],
     ) -> list[Outcome]:
-        streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        streams = [self.benchmark.stream(data, seed) for seed in seeds]
         return stream_loop.train(
             self.benchmark, self.strategy, streams, seeds, device, mode, progress
         )
 
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
+    def measure(
+        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+    ) -> Throughput | None:
         if isinstance(self.strategy, Learner):
             return None
-        streams = [self.benchmark.stream(self.data, seed) for seed in seeds]
+        streams = [self.benchmark.stream(data, seed) for seed in seeds]
         return stream_loop.pace(self.benchmark, self.strategy, streams, seeds, device, mode)
 
+    @property
+    def facts_used(self) -> list[str]:
+        return facts_used(self.benchmark.scenario, self.strategy.knows_ahead())
 
-@dataclass(frozen=True)
-class OnEpisodes(Trial):
+
+@dataclass(frozen=True, eq=False)
+class EpisodeCell(Cell):
     """A meta-strategy, trained on few-shot tasks, many at a time."""
 
     benchmark: EpisodicBenchmark
     strategy: MetaStrategy
-    data: Dataset | None
 
-    def digest(self) -> str:
-        return self.data.digest if self.data else ""
-
-    def check(self, device: torch.device | None) -> int:
-        source = self.benchmark.distribution(self.data, 0)
-        fitting = footprint.check_episodes(self.benchmark, self.strategy, source, device)
-        episode_loop.check(self.benchmark, self.strategy, source)
+    def check(self, data: Dataset | None, device: torch.device | None) -> int:
+        tasks = self.benchmark.distribution(data, 0)
+        fitting = footprint.check_episodes(self.benchmark, self.strategy, tasks, device)
+        episode_loop.check(self.benchmark, self.strategy, tasks)
         return fitting
 
-    def steps(self) -> int:
+    def steps(self, data: Dataset | None) -> int:
         return self.benchmark.iterations if self.strategy.meta_trains else 0
 
-    def together(self, device: torch.device) -> int:
-        source = self.benchmark.distribution(self.data, 0)
-        parameters = episode_loop.parameters(self.benchmark, self.strategy, source)
+    def at_once(self, data: Dataset | None, device: torch.device) -> int:
+        tasks = self.benchmark.distribution(data, 0)
+        parameters = episode_loop.parameters(self.benchmark, self.strategy, tasks)
         adapted = parameters * self.benchmark.meta_batch_size
         return 1 if device.type == "cpu" and adapted > CACHED else REPLICATES[device.type]
 
     def train(
-        self, seeds: list[int], device: torch.device, mode: Compile, progress: Callable[[int], None]
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
+        progress: Callable[[int], None],
     ) -> list[Outcome]:
-        sources = [self.benchmark.distribution(self.data, seed) for seed in seeds]
+        tasks = [self.benchmark.distribution(data, seed) for seed in seeds]
         return episode_loop.meta_train(
-            self.benchmark, self.strategy, sources, seeds, device, mode, progress
+            self.benchmark, self.strategy, tasks, seeds, device, mode, progress
         )
 
-    def pace(self, seeds: list[int], device: torch.device, mode: Compile) -> Throughput | None:
+    def measure(
+        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+    ) -> Throughput | None:
         if not self.strategy.meta_trains:
             return None
-        sources = [self.benchmark.distribution(self.data, seed) for seed in seeds]
-        return episode_loop.pace(self.benchmark, self.strategy, sources, seeds, device, mode)
+        tasks = [self.benchmark.distribution(data, seed) for seed in seeds]
+        return episode_loop.pace(self.benchmark, self.strategy, tasks, seeds, device, mode)
 
 
-def fit(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> bool:
-    """True if benchmark and strategy both work on streams, or both on episodes.
+@dataclass(frozen=True)
+class Job:
+    """Replicates of one cell that train together.
 
-    A strategy that is given task parameters fits only a benchmark that has some.
+    Args:
+        cell: their cell.
+        seeds: seeds of all replicates of the batch.
+        missing: seeds of the replicates to train.
+        steps: training steps of one replicate.
+        outdated: files that changed since a finished record was made, by seed.
+        sources: the files of the parts at the time the run was planned.
     """
-    if isinstance(benchmark, EpisodicBenchmark) and isinstance(strategy, MetaStrategy):
+
+    cell: Cell
+    seeds: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+    steps: int = 0
+    outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
+    sources: Sources = field(default_factory=dict, hash=False)
+
+    @property
+    def spec(self) -> CellSpec:
+        """The specification of the cell, by which a store knows its records."""
+        return self.cell.spec
+
+
+def mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> str:
+    """The reason why a strategy cannot run on a benchmark; empty if it can."""
+    episodes = isinstance(benchmark, EpisodicBenchmark)
+    if isinstance(strategy, MetaStrategy) != episodes:
+        needed, offered = ("a stream", "episodes") if episodes else ("episodes", "a stream")
         return (
-            not strategy.sees_task_parameters
-            or benchmark.distribution(_dataset(benchmark, source), 0).parameters > 0
+            f"{type(strategy).__name__} learns from {needed}, and {type(benchmark).__name__} is "
+            f"{offered}. Choose another strategy."
         )
-    return isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy)
+    if isinstance(strategy, MetaStrategy) and strategy.sees_task_parameters:
+        tasks = cast("EpisodicBenchmark", benchmark).distribution(data_of(benchmark, source), 0)
+        if not tasks.parameters:
+            return (
+                f"{type(strategy).__name__} is given the parameters of a task, and tasks of "
+                f"{type(benchmark).__name__} have none. Choose another strategy."
+            )
+    return ""
 
 
-def trial(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> Trial:
-    """Pair a benchmark with a strategy and load the data.
-
-    Raises:
-        UserError: they do not fit together.
-    """
-    if isinstance(benchmark, EpisodicBenchmark) and isinstance(strategy, MetaStrategy):
-        return OnEpisodes(benchmark, strategy, _dataset(benchmark, source))
-    if isinstance(benchmark, Benchmark) and not isinstance(strategy, MetaStrategy):
-        return OnStream(benchmark, strategy, dataset(benchmark.dataset, source))
-    raise UserError(_mismatch(benchmark, strategy))
+def make_cell(
+    benchmark: tuple[PartSpec, AnyBenchmark],
+    strategy: tuple[PartSpec, AnyStrategy],
+    data: Dataset | None,
+) -> Cell:
+    """Pair a benchmark with a strategy that it fits, each with its specification."""
+    spec = CellSpec(benchmark[0], strategy[0], data.digest if data else "")
+    kind = EpisodeCell if isinstance(strategy[1], MetaStrategy) else StreamCell
+    return kind(spec, benchmark[1], strategy[1])  # type: ignore[arg-type]
 
 
-def _mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy) -> str:
-    needed, offered = "a stream", "episodes"
-    if isinstance(strategy, MetaStrategy):
-        needed, offered = offered, needed
-    return (
-        f"{type(strategy).__name__} learns from {needed}, and {type(benchmark).__name__} is "
-        f"{offered}. Choose another strategy."
-    )
-
-
-def _dataset(benchmark: EpisodicBenchmark, source: Source) -> Dataset | None:
+def data_of(benchmark: AnyBenchmark, source: Source) -> Dataset | None:
+    """Return the dataset of a benchmark; None if it needs none."""
     return dataset(benchmark.dataset, source) if benchmark.dataset else None
 
 

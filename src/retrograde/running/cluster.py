@@ -106,7 +106,7 @@ class _Crew:
 
     def start(self, job: Job) -> Any:
         """Submit a job, and return its task."""
-        name = str(job.cell.benchmark.settings.get("dataset", ""))
+        name = str(job.spec.benchmark.settings.get("dataset", ""))
         if name and name not in self._data:
             self._data[name] = ray.put(dataset(name, self.context.data))
         number = next(self._numbers)
@@ -217,7 +217,7 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
         for path in plugins:
             sys.modules[shared.modules[path.name]] = registry.own[path.stem]
         job: Job = cloudpickle.loads(packed)
-        datasets = {job.cell.benchmark.settings["dataset"]: data} if data else {}
+        datasets = {job.spec.benchmark.settings["dataset"]: data} if data else {}
         at_once = _together(shared.context.device)
         context = shared.context._replace(plugins=plugins, data=datasets, jobs=at_once)
         made = run_job(job, registry, context, steps)
@@ -230,9 +230,9 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
 
 def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
     """Return the record with the driver's files of the plugins; other files are the node's own."""
-    sent = job.sources or {}
+    sent = job.sources
     # A model of an import path is no part, even if its file is called like a plugin.
-    imported = ":" in str(job.cell.benchmark.settings.get("model", ""))
+    imported = ":" in str(job.spec.benchmark.settings.get("model", ""))
     of_plugins = {
         role: files
         for role, files in sent.items()

@@ -36,7 +36,7 @@ from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
-from retrograde.running.suite import Request
+from retrograde.running.suite import Pair
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiling import Compile, check_compiler
 
@@ -84,7 +84,7 @@ class Options(NamedTuple):
     traceback: bool = False
 
 
-Stored = tuple[Path, list[Request], int]
+Stored = tuple[Path, list[Pair], int]
 """The folder of a store, the cells whose records go there, and the number of seeds."""
 
 
@@ -119,10 +119,10 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     changed = _changed(options)
     registry = Registry(options.plugins)
     planned = []
-    for folder, requests, seeds in stores:
+    for folder, pairs, seeds in stores:
         store = Store(folder)
         store.begin()
-        chosen = _chosen(requests, options.only)
+        chosen = _chosen(pairs, options.only)
         jobs = plan(chosen, seeds, registry, context, store, changed)
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
@@ -226,15 +226,17 @@ def _check_machine(options: Options) -> None:
         check_compiler(torch.device(options.device))
 
 
-def _chosen(requests: list[Request], only: str | None) -> list[Request]:
-    """Select the requests that `--only` names."""
+def _chosen(pairs: list[Pair], only: str | None) -> list[Pair]:
+    """Select the pairs that `--only` names."""
     if only is None:
-        return requests
+        return pairs
     wanted = _only(only)
-    chosen = [request for request in requests if _matches(request, wanted)]
+    named = [(pair, _names(pair)) for pair in pairs]
+    chosen = [pair for pair, names in named if wanted.items() <= names.items()]
     if not chosen:
-        names = {key: sorted({_name(request, key) for request in requests}) for key in wanted}
-        raise UserError(f"--only {only} leaves no cell. There are {names}.")
+        known = {key: sorted({names[key] for _, names in named}) for key in wanted}
+        there = "; ".join(f"{key}: {', '.join(names)}" for key, names in known.items())
+        raise UserError(f"only={only} leaves no cell. There are {there}.")
     return chosen
 
 
@@ -251,14 +253,10 @@ def _only(text: str) -> dict[str, str]:
     return wanted
 
 
-def _matches(request: Request, wanted: dict[str, str]) -> bool:
-    return all(_name(request, key) == name for key, name in wanted.items())
-
-
-def _name(request: Request, key: str) -> str:
-    """Name of the benchmark or the strategy of a request, without its settings."""
-    name, _ = parse(str(getattr(request, key)))
-    return name
+def _names(pair: Pair) -> dict[str, str]:
+    """Names of the benchmark and the strategy of a pair, without their settings."""
+    names = [parse(str(part))[0] for part in pair]
+    return dict(zip(("benchmark", "strategy"), names, strict=True))
 
 
 def _run(
@@ -307,7 +305,7 @@ class _Outcome:
         self._of_cell: dict[CellSpec, list[Record]] = {}
         self._others = Counter[CellSpec]()  # records of a cell that other runs made
         for job in todo:
-            self._left[job.cell] += len(job.missing)
+            self._left[job.spec] += len(job.missing)
 
     def add(self, records: list[Record], *, elsewhere: bool = False) -> None:
         """Add records of one cell; `elsewhere` is true if another run made them."""
@@ -342,7 +340,7 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
     def inherits(job: Job, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders)
         gone = f"was begun by {who}, which shows no sign of life; it begins again."
-        err.print(f"[yellow]note:[/] {escape(f'{job.cell.spec} {gone}')}")
+        err.print(f"[yellow]note:[/] {escape(f'{job.spec.spec} {gone}')}")
 
     return Heard(made, waits, inherits)
 

@@ -2,15 +2,13 @@
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
 import torch
 
+from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.interface.episodic import EpisodicBenchmark
-from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import facts_used
 from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.author_code import located, stops
 from retrograde.parts.provenance import Sources
@@ -18,7 +16,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
 from retrograde.running.autotune import ExecutionMode, TunedMode, fastest_mode, on_threads
-from retrograde.running.cell import AnyBenchmark, AnyStrategy, Job, Trial, trial
+from retrograde.running.cell import Job, data_of
 from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
@@ -96,16 +94,15 @@ def traced(error: BaseException) -> str:
 def failed(job: Job, reason: str, context: Context) -> list[Record]:
     """Return the records of a batch that failed."""
     where = _where(context)
-    sources = job.sources or {}
     return [
         Record(
-            job.cell,
+            job.spec,
             seed,
             "failed",
             reason,
-            job.strategy.upper_bound,
+            job.cell.strategy.upper_bound,
             environment=where,
-            sources=sources,
+            sources=job.sources,
         )
         for seed in job.missing
     ]
@@ -117,12 +114,12 @@ def _where(context: Context) -> dict[str, Any]:
 
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
     device = torch.device(context.device)
-    todo = trial(job.benchmark, job.strategy, context.data)
-    sources = sources_of(
-        job, registry
-    )  # of this process, which may have begun when files were edited
+    cell = job.cell
+    data = data_of(cell.benchmark, context.data)
+    # Of this process, which may have begun when files were edited.
+    sources = sources_of(cell, registry, job.sources)
     start = time.perf_counter()
-    choice = _choice(todo, job, context, sources, job.strategy.continuous_settings())
+    choice = _choice(job, data, context, sources)
     choosing = time.perf_counter() - start
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
@@ -130,13 +127,14 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     reset_peak(device)  # the trial's memory is not that of training
     with on_threads(choice.way.threads):
         outcomes = [
-            outcome for group in groups for outcome in todo.train(group, device, mode, advance)
+            outcome
+            for group in groups
+            for outcome in cell.train(data, group, device, mode, advance)
         ]
         where = _where(context)  # inside, since it has the number of threads
     measured = _Measured(choice, {"autotune": choosing}, {"peak_bytes": peak_bytes(device)}, where)
-    knows = _known(job.benchmark, job.strategy)
     return [
-        _record(job, seed, outcome, measured, sources, knows)
+        _record(job, seed, outcome, measured, sources)
         for seed, outcome in zip(job.seeds, outcomes, strict=True)
         if seed in job.missing
     ]
@@ -151,17 +149,15 @@ class _Measured(NamedTuple):
     where: dict[str, Any]
 
 
-def _record(
-    job: Job, seed: int, outcome: Outcome, measured: _Measured, sources: Sources, knows: list[str]
-) -> Record:
+def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources: Sources) -> Record:
     status: Status = "done" if outcome.finite else "diverged"
     reason = "" if outcome.finite else f"{outcome.divergence} A smaller lr may help."
     return Record(
-        job.cell,
+        job.spec,
         seed,
         status,
         reason,
-        job.strategy.upper_bound,
+        job.cell.strategy.upper_bound,
         test_examples=outcome.test_examples,
         correct=outcome.correct,
         correct_given_task=outcome.correct_given_task,
@@ -174,25 +170,16 @@ def _record(
         memory=outcome.memory | measured.memory,
         how=outcome.how | measured.choice.as_record(outcome.how),
         environment=measured.where,
-        knows_ahead=knows,
+        knows_ahead=job.cell.facts_used,
         sources=sources,
     )
 
 
-def _known(benchmark: AnyBenchmark, strategy: AnyStrategy) -> list[str]:
-    """Facts that a strategy uses before the stream has shown them; none on episodes."""
-    if isinstance(benchmark, EpisodicBenchmark) or isinstance(strategy, MetaStrategy):
-        return []
-    return facts_used(benchmark.scenario, strategy.knows_ahead())
-
-
-def _choice(
-    todo: Trial, job: Job, context: Context, sources: Sources, sizes: Collection[str]
-) -> TunedMode:
+def _choice(job: Job, data: Dataset | None, context: Context, sources: Sources) -> TunedMode:
     """Choose how to train the replicates of a job.
 
     With `compile` on or off they all train together; with auto, in the fastest measured way, which
-    cells that differ only in the settings `sizes` share.
+    cells that differ only in continuous settings share.
     """
     # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
@@ -200,18 +187,20 @@ def _choice(
         return TunedMode(way)
     device = torch.device(context.device)
 
-    def paced(count: int, mode: Compile) -> Throughput | None:
-        return todo.pace(list(job.seeds[:count]), device, mode)
+    def measure(count: int, mode: Compile) -> Throughput | None:
+        return job.cell.measure(data, list(job.seeds[:count]), device, mode)
 
-    return fastest_mode(paced, len(job.seeds), _identity(job, context, sources, sizes))
+    return fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
 
 
-def _identity(job: Job, context: Context, sources: Sources, sizes: Collection[str]) -> list[Any]:
+def _identity(job: Job, context: Context, sources: Sources) -> list[Any]:
     """Everything that decides how fast a job trains, other than its number of replicates."""
     where = _where(context)
-    benchmark, strategy = job.cell.benchmark, job.cell.strategy
-    settings = {name: value for name, value in strategy.settings.items() if name not in sizes}
-    cell = [benchmark.name, benchmark.settings, job.cell.data, strategy.name, settings]
+    benchmark = job.spec.benchmark
+    strategy = job.spec.strategy
+    continuous = job.cell.strategy.continuous_settings()
+    settings = {name: value for name, value in strategy.settings.items() if name not in continuous}
+    cell = [benchmark.name, benchmark.settings, job.spec.data, strategy.name, settings]
     # Of the environment, only what speed depends on.
     machine = ("cpu", "cores", "device", "jobs", "torch", "retrograde", "commit")
     return [*cell, sources, *(where[name] for name in machine)]

@@ -17,9 +17,9 @@ from retrograde.parts.spec import parse
 from retrograde.process import uncollected
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.store import Store
-from retrograde.running.cell import Job, Source, fit, trial
-from retrograde.running.preflight import sizes
-from retrograde.running.suite import Request
+from retrograde.running.cell import Cell, Job, Source, data_of, make_cell, mismatch
+from retrograde.running.preflight import check_cells
+from retrograde.running.suite import Pair
 from retrograde.training.compiling import Compile
 
 Changed = Literal["rerun", "keep", "stop"]
@@ -53,7 +53,7 @@ class Context(NamedTuple):
 
 
 def plan(
-    requests: list[Request],
+    pairs: Sequence[Pair],
     seeds: int,
     registry: Registry,
     context: Context,
@@ -63,7 +63,8 @@ def plan(
     """Resolve and check every cell, before anything trains.
 
     Args:
-        requests: the cells; one that is requested twice is planned once.
+        pairs: benchmarks and strategies to pair, as texts or as objects. A strategy runs on the
+            benchmarks that it fits. A pair that is given twice is planned once.
         seeds: replicates of each cell.
         registry: the registry that knows the parts.
         context: the settings of the run.
@@ -78,58 +79,64 @@ def plan(
         UserError: a cell cannot be trained, there are too many replicates, or `changed` is stop
             and a part's files have changed.
     """
-    _check_replicates(len(requests), seeds)
-    cells = _cells(requests, registry, context)
+    _check_replicates(len(pairs), seeds)
+    cells = _cells(pairs, registry, context)
     sources = _sources(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
-    cell_sizes = sizes(cells, context.data, device, elsewhere=bool(context.cluster))
+    extents = check_cells(cells, context.data, device, elsewhere=bool(context.cluster))
     # The collector would go over all planned jobs again and again.
     with uncollected():
         jobs = []
-        for cell, size in zip(cells, cell_sizes, strict=True):
-            whole = replace(cell, steps=size.steps, sources=sources[cell.cell])
-            batches = _batches(seeds, size.together)
+        for cell, (steps, at_once) in zip(cells, extents, strict=True):
+            whole = Job(cell, steps=steps, sources=sources[cell.spec])
+            batches = _batches(seeds, at_once)
             jobs += [_batch(whole, batch, store, changed) for batch in batches]
     if changed == "stop":
         _check_unchanged(jobs, store)
     return jobs
 
 
-def sources_of(job: Job, registry: Registry) -> Sources:
-    """Return the files that train the cell of a job."""
+def sources_of(cell: Cell, registry: Registry, planned: Sources | None = None) -> Sources:
+    """Return the files that train a cell.
+
+    Args:
+        cell: the cell.
+        registry: the registry of this process.
+        planned: the files as the plan found them; None while planning.
+    """
     by_role = {
-        "strategy": _files_of("strategy", type(job.strategy), job, registry),
-        "benchmark": _files_of("benchmark", type(job.benchmark), job, registry),
-        "model": registry.digests(model_file(_model(job.cell))),
+        "strategy": _files_of("strategy", type(cell.strategy), registry, planned),
+        "benchmark": _files_of("benchmark", type(cell.benchmark), registry, planned),
+        "model": registry.digests(model_file(_model(cell.spec))),
     }
     return {role: files for role, files in by_role.items() if files}
 
 
-def _files_of(role: str, cls: type[Part], job: Job, registry: Registry) -> Files:
+def _files_of(role: str, cls: type[Part], registry: Registry, planned: Sources | None) -> Files:
     """Return the files of a part.
 
     A class that came along with a job, from a notebook or a script, has its files where it comes
     from: the plan has looked at them there.
     """
-    if job.sources is None or registry.registered(cls):
+    if planned is None or registry.registered(cls):
         return registry.code(cls)
-    return job.sources.get(role, {})
+    return planned.get(role, {})
 
 
-def _model(cell: CellSpec) -> str:
-    return str(cell.benchmark.settings.get("model", ""))
+def _model(spec: CellSpec) -> str:
+    return str(spec.benchmark.settings.get("model", ""))
 
 
-def _sources(jobs: Iterable[Job], registry: Registry) -> dict[CellSpec, Sources]:
+def _sources(cells: Iterable[Cell], registry: Registry) -> dict[CellSpec, Sources]:
     """Files of each cell."""
     # Many cells share their code, and to read it takes milliseconds.
     by_parts: dict[tuple[type, type, str], Sources] = {}
     by_cell = {}
-    for job in jobs:
-        parts = type(job.benchmark), type(job.strategy), _model(job.cell)
+    for cell in cells:
+        parts = type(cell.benchmark), type(cell.strategy), _model(cell.spec)
         if parts not in by_parts:
-            by_parts[parts] = sources_of(job, registry)
-        by_cell[job.cell] = by_parts[parts]
+            by_parts[parts] = sources_of(cell, registry)
+        by_cell[cell.spec] = by_parts[parts]
     return by_cell
 
 
@@ -140,7 +147,7 @@ def since(jobs: Sequence[Job]) -> dict[Change, str]:
     for job in jobs:
         for seed, changed in job.outdated.items():
             for change in changed:
-                seeds[change][job.cell].append(seed)
+                seeds[change][job.spec].append(seed)
     return {change: _records_of(cells) for change, cells in seeds.items()}
 
 
@@ -178,77 +185,69 @@ def _check_replicates(cells: int, seeds: int) -> None:
 
 
 @uncollected()
-def _cells(requests: list[Request], registry: Registry, context: Context) -> list[Job]:
-    """Make one job per requested cell, without seeds.
+def _cells(pairs: Sequence[Pair], registry: Registry, context: Context) -> list[Cell]:
+    """Make the cells of all pairs that fit together, each once.
 
-    A strategy that was added to a suite makes cells only with the benchmarks that it fits.
+    Raises:
+        UserError: a strategy fits none of the benchmarks that it is to run on.
     """
-    named = _Named(registry)
-    jobs: dict[CellSpec, Job] = {}
-    left_out = []
-    for request in requests:
-        benchmark, benchmark_name = named("benchmarks", request.benchmark)
-        strategy, strategy_name = named("strategies", request.strategy)
-        # `trial` would raise for a pair that does not fit.
-        if request.added and not fit(benchmark, strategy, context.data):
-            left_out.append(request)
+    parts = _Parts(registry)
+    cells: dict[CellSpec, Cell] = {}
+    unfit: dict[str, str] = {}
+    used: set[str] = set()
+    for given_benchmark, given_strategy in pairs:
+        benchmark = parts("benchmarks", given_benchmark)
+        strategy = parts("strategies", given_strategy)
+        name = strategy[0].spec
+        reason = mismatch(benchmark[1], strategy[1], context.data)
+        if reason:
+            unfit.setdefault(name, reason)
             continue
-        data = trial(benchmark, strategy, context.data).digest()
-        cell = CellSpec(benchmark_name, strategy_name, data)
-        jobs.setdefault(cell, Job(cell, benchmark, strategy))
-    _check_added(requests, left_out)
-    return list(jobs.values())
+        used.add(name)
+        cell = make_cell(benchmark, strategy, data_of(benchmark[1], context.data))
+        cells.setdefault(cell.spec, cell)
+    for name, reason in unfit.items():
+        if name not in used:
+            raise UserError(reason)
+    return list(cells.values())
 
 
-def _found(registry: Registry, kind: str, asked: str | Part) -> tuple[Part, str]:
-    """Return a part and its name."""
-    if isinstance(asked, Part):
-        return asked, registry.name_of(asked)
-    name, settings = parse(asked)
-    return registry.get(kind, name, settings), name
-
-
-class _Named:
-    """Cache of parts with their name and settings; each text or object may be in many cells."""
+class _Parts:
+    """Cache of parts with their specification; each text or object may be in many cells."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._known: dict[tuple[str, str | int], tuple[Any, PartSpec]] = {}
+        self._known: dict[tuple[str, str | int], tuple[PartSpec, Any]] = {}
         self._classes: dict[tuple[str, str], type[Part]] = {}
 
-    def __call__(self, kind: str, asked: str | Part) -> tuple[Any, PartSpec]:
+    def __call__(self, kind: str, asked: str | Part) -> tuple[PartSpec, Any]:
         # An object of an author's class need not be hashable, so its identity is the key.
         key = kind, asked if isinstance(asked, str) else id(asked)
         if key not in self._known:
-            part, name = _found(self._registry, kind, asked)
+            part, name = self._found(kind, asked)
             cls = self._classes.setdefault((kind, name), type(part))
             if cls is not type(part):
                 raise UserError(
                     f"Each class of a run has a name of its own; two different ones are called "
                     f"{cls.__name__}. Rename one."
                 )
-            self._known[key] = part, PartSpec.of(name, part)
+            self._known[key] = PartSpec.of(name, part), part
         return self._known[key]
 
-
-def _check_added(requests: list[Request], left_out: list[Request]) -> None:
-    """Raise `UserError` if an added strategy fits no benchmark of the suite."""
-    used = [request.strategy for request in requests if request not in left_out]
-    for request in left_out:
-        if request.strategy not in used:
-            raise UserError(
-                f"{request.strategy} was added, and no benchmark of the suite takes it: streams "
-                "take strategies, episodes take meta-strategies, and those that are told facts "
-                "need some. Name another suite, or --benchmark."
-            )
+    def _found(self, kind: str, asked: str | Part) -> tuple[Part, str]:
+        """Return a part and its name."""
+        if isinstance(asked, Part):
+            return asked, self._registry.name_of(asked)
+        name, settings = parse(asked)
+        return self._registry.get(kind, name, settings), name
 
 
 def _batch(job: Job, seeds: range, store: Store, changed: Changed) -> Job:
     """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
     # Failed and damaged records are not finished, so that their replicates are tried again.
-    finished = {seed: store.finished(job.cell, seed) for seed in seeds}
+    finished = {seed: store.finished(job.spec, seed) for seed in seeds}
     changed_since = {
-        seed: changes(record.sources, job.sources or {})
+        seed: changes(record.sources, job.sources)
         for seed, record in finished.items()
         if record is not None
     }

@@ -12,67 +12,60 @@ from retrograde.interface.strategy import Strategy
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.spec import as_text
-from retrograde.running.cell import Job, Source, trial
+from retrograde.running.cell import Cell, Source, data_of
+
+Extent = tuple[int, int]
+"""Training steps of one replicate of a cell, and the most replicates that train together."""
 
 
-class Size(NamedTuple):
-    """The size of a cell.
-
-    Args:
-        steps: training steps of one replicate.
-        together: most replicates that train together.
-    """
-
-    steps: int
-    together: int
-
-
-def sizes(
-    jobs: Sequence[Job], data: Source, device: torch.device, *, elsewhere: bool = False
-) -> list[Size]:
-    """Check the cells and return their sizes.
+def check_cells(
+    cells: Sequence[Cell], source: Source, device: torch.device, *, elsewhere: bool = False
+) -> list[Extent]:
+    """Check that cells can be trained, and return their extents.
 
     Of cells that differ only in float settings, only those with the extreme values are checked. A
     check cuts a stream, builds the model and takes a step: about 10 ms, a quarter of an hour for
     100 000 cells.
 
     Args:
-        jobs: one job per cell.
-        data: the source of datasets.
+        cells: the cells.
+        source: the source of datasets.
         device: the device to train on.
         elsewhere: True if the cells train on other machines, whose memory is unknown and not
             checked.
 
     Returns:
-        One size per cell, in their order.
+        One extent per cell, in their order.
 
     Raises:
         UserError: a cell cannot be trained; the first of them in the order of the cells.
     """
-    groups = _alike(jobs)
+    groups = _alike(cells)
     # In the order of the cells, so that the first error does not depend on the groups.
     tried = sorted(place for group in groups for place in group.tried)
-    checked = {place: _checked(jobs[place], data, device, elsewhere) for place in tried}
-    of_cell: dict[int, Size] = {}
+    checked = {place: _checked(cells[place], source, device, elsewhere) for place in tried}
+    of_cell: dict[int, Extent] = {}
     for group in groups:
-        size = checked[group.places[0]]
-        of_cell |= dict.fromkeys(group.places, size)
-    return [of_cell[place] for place in range(len(jobs))]
+        extent = checked[group.places[0]]
+        of_cell |= dict.fromkeys(group.places, extent)
+    return [of_cell[place] for place in range(len(cells))]
 
 
-def _checked(job: Job, data: Source, device: torch.device, elsewhere: bool) -> Size:
-    with _setting_up(job):
-        todo = trial(job.benchmark, job.strategy, data)
-        fitting = todo.check(None if elsewhere else device)
-        return Size(todo.steps(), min(todo.together(device), fitting))
+def _checked(cell: Cell, source: Source, device: torch.device, elsewhere: bool) -> Extent:
+    with _setting_up(cell):
+        data = data_of(cell.benchmark, source)
+        fitting = cell.check(data, None if elsewhere else device)
+        return cell.steps(data), min(cell.at_once(data, device), fitting)
 
 
 @contextmanager
-def _setting_up(job: Job) -> Iterator[None]:
+def _setting_up(cell: Cell) -> Iterator[None]:
     """Turn any error inside, or too long a wait, into a `UserError` that names the cell."""
-    what = f"{job.cell.strategy.spec} cannot be set up for {job.cell.benchmark.spec}"
-    slow = f"Setting up {job.cell.strategy.spec} for {job.cell.benchmark.spec}"
-    with guarded(what, job.strategy), within("check", slow):
+    strategy = cell.spec.strategy.spec
+    benchmark = cell.spec.benchmark.spec
+    what = f"{strategy} cannot be set up for {benchmark}"
+    slow = f"Setting up {strategy} for {benchmark}"
+    with guarded(what, cell.strategy), within("check", slow):
         yield
 
 
@@ -97,20 +90,20 @@ class _Group(NamedTuple):
         return tried
 
 
-def _alike(jobs: Sequence[Job]) -> list[_Group]:
+def _alike(cells: Sequence[Cell]) -> list[_Group]:
     groups: defaultdict[Hashable, _Group] = defaultdict(lambda: _Group([], []))
-    for place, job in enumerate(jobs):
-        with _setting_up(job):
-            kind, numbers = _kind(job)
+    for place, cell in enumerate(cells):
+        with _setting_up(cell):
+            kind, numbers = _kind(cell)
         # A cell without a kind is like no other: its place makes a group of its own.
         alike = place if kind is None else kind
-        group = groups[job.cell.benchmark.spec, job.cell.strategy.name, alike]
+        group = groups[cell.spec.benchmark.spec, cell.spec.strategy.name, alike]
         group.places.append(place)
         group.numbers.append(numbers)
     return list(groups.values())
 
 
-def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
+def _kind(cell: Cell) -> tuple[Hashable, tuple[float, ...]]:
     """Return the kind of a cell, and its float settings.
 
     A pure strategy puts a float setting into the arithmetic of tensors, whose shapes do not depend
@@ -118,8 +111,8 @@ def _kind(job: Job) -> tuple[Hashable, tuple[float, ...]]:
     and also the memory and the schedule that the strategy makes of its settings. A learner may do
     anything with its settings, and has no kind.
     """
-    strategy = job.strategy
-    settings = job.cell.strategy.settings.items()
+    strategy = cell.strategy
+    settings = cell.spec.strategy.settings.items()
     if isinstance(strategy, Learner):
         return None, ()
     numbers = tuple(value for _, value in settings if isinstance(value, float))

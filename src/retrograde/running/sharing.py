@@ -52,7 +52,7 @@ class Share:
         self.heard = heard
         self.claims = claims or Claims()
         self.any_version = any_version
-        paths = [store.path(job.cell, seed) for job in jobs for seed in job.missing]
+        paths = [store.path(job.spec, seed) for job in jobs for seed in job.missing]
         # Files of missing records: they failed, or are damaged or outdated.
         self._old = {path for path in paths if path.exists() and not store.newer(path)}
 
@@ -107,7 +107,7 @@ class Share:
         self.claims.release(self._folder(job), job.missing)
 
     def _folder(self, job: Job) -> Path:
-        return self.store.folder / job.cell.path
+        return self.store.folder / job.spec.path
 
     def _claimed(self, job: Job, holders: set[Holder]) -> Job | None:
         """Claim a job and return what is left of it; None if others hold some of it."""
@@ -139,11 +139,11 @@ class Share:
 
     def _made(self, job: Job, seed: int) -> Record | None:
         """Read the record that another run has made of a missing replicate, if any."""
-        path = self.store.path(job.cell, seed)
+        path = self.store.path(job.spec, seed)
         if path in self._old and not self.store.newer(path):
             return None
         record = self.store.read(path)
         # A record of other files does not count: this run makes its own.
-        if record and not self.any_version and changes(record.sources, job.sources or {}):
+        if record and not self.any_version and changes(record.sources, job.sources):
             return None
         return record

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,18 +21,8 @@ FEW = 3
 """Most faults of a suite that one error names."""
 
 
-class Request(NamedTuple):
-    """A requested cell.
-
-    Args:
-        benchmark: the benchmark, as text or as an object.
-        strategy: the strategy, as text or as an object.
-        added: True if the strategy was added to a suite; the cell is left out if it does not fit.
-    """
-
-    benchmark: str | Part
-    strategy: str | Part
-    added: bool = False
+Pair = tuple[str | Part, str | Part]
+"""A benchmark and a strategy to run on it, each as text or as an object."""
 
 
 class _Cells(BaseModel):
@@ -50,8 +40,8 @@ class Suite(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=SEEDS)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
-    def requests(self, added: Sequence[str | Part] = (), part: str = "") -> list[Request]:
-        """Return the requests of a part of the suite.
+    def pairs(self, added: Sequence[str | Part] = (), part: str = "") -> list[Pair]:
+        """Return the benchmarks and strategies to pair, of a part of the suite.
 
         Args:
             added: strategies to add to every benchmark.
@@ -69,19 +59,15 @@ class Suite(BaseModel):
             near = nearest(part, self.parts)
             raise UserError(f"No cells of the suite are of the part {part!r}. {near}")
         counts = [len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups]
-        check_cells(sum(counts))
-        own = [
-            Request(benchmark, strategy)
+        check_count(sum(counts))
+        own: list[Pair] = [
+            (benchmark, strategy)
             for group in groups
             for benchmark in group.benchmarks
             for strategy in group.strategies
         ]
         benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
-        return own + [
-            Request(benchmark, strategy, added=True)
-            for benchmark in benchmarks
-            for strategy in added
-        ]
+        return own + [(benchmark, strategy) for benchmark in benchmarks for strategy in added]
 
     @property
     def parts(self) -> list[str]:
@@ -89,7 +75,7 @@ class Suite(BaseModel):
         return sorted({group.part for group in self.cells} - {""})
 
 
-def check_cells(count: int) -> None:
+def check_count(count: int) -> None:
     """Raise `UserError` if there are more cells than a run plans."""
     if count > CELLS:
         raise UserError(
