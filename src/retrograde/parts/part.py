@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError, nearest, shown
-from retrograde.parts.fields import Bound
+from retrograde.parts.fields import Bound, Count
 from retrograde.parts.spec import as_pairs, literal
 
 P = TypeVar("P", bound="Part")
@@ -26,7 +26,7 @@ class Part(ABC):
     kind: ClassVar[str] = "part"
     # Raised when the same settings come to mean something else: records of before are then of
     # another cell.
-    version: ClassVar[int] = 1
+    version: ClassVar[Count] = 1
 
     def __post_init__(self) -> None:
         """Check every setting, and convert it to its annotated type.

@@ -161,7 +161,7 @@ def work(
 def _changed(options: Options) -> Changed:
     if options.changed not in get_args(Changed):
         raise UserError(
-            f"--changed takes {', '.join(get_args(Changed))}; it was {options.changed!r}."
+            f"changed is one of {', '.join(get_args(Changed))}; it was {options.changed!r}."
         )
     return cast("Changed", options.changed)
 
@@ -198,10 +198,10 @@ def _context(options: Options) -> Context:
 def _check_words(options: Options) -> None:
     if options.compile not in get_args(Compile):
         raise UserError(
-            f"--compile takes {', '.join(get_args(Compile))}; it was {options.compile!r}."
+            f"compile is one of {', '.join(get_args(Compile))}; it was {options.compile!r}."
         )
     if options.device not in ("cpu", "cuda"):
-        raise UserError(f"--device takes cpu or cuda; it was {options.device!r}.")
+        raise UserError(f"device is cpu or cuda; it was {options.device!r}.")
 
 
 def _check_cluster(options: Options) -> None:
@@ -220,14 +220,14 @@ def _check_cluster(options: Options) -> None:
 def _check_machine(options: Options) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "--device cuda needs a GPU that PyTorch can use, and there is none. Use --device cpu."
+            "device=cuda needs a GPU that PyTorch can use, and there is none. Use device=cpu."
         )
     if options.compile == "on":
         check_compiler(torch.device(options.device))
 
 
 def _chosen(pairs: list[Pair], only: str | None) -> list[Pair]:
-    """Select the pairs that `--only` names."""
+    """Select the pairs that `only` names."""
     if only is None:
         return pairs
     wanted = _only(only)
@@ -241,13 +241,13 @@ def _chosen(pairs: list[Pair], only: str | None) -> list[Pair]:
 
 
 def _only(text: str) -> dict[str, str]:
-    """Parse the value of `--only` into names of a benchmark and a strategy, by key."""
+    """Parse the value of `only` into names of a benchmark and a strategy, by key."""
     known = ("benchmark", "strategy")
     wanted = parse(f"only:{text}")[1] if "=" in text else {text: ""}
     for key in wanted:
         if key not in known or not wanted[key]:
             raise UserError(
-                f"--only takes benchmark=NAME,strategy=NAME; it was {shown(text)}. "
+                f"only is benchmark=NAME,strategy=NAME; it was {shown(text)}. "
                 f"{nearest(key, known)}"
             )
     return wanted

@@ -169,9 +169,9 @@ def _check_unchanged(jobs: Sequence[Job], store: Store) -> None:
     ]
     if found:
         raise UserError(
-            f"--changed stop runs nothing beside records of other files, and {store.folder} has "
-            f"such: {'; '.join(found)}. Say --changed rerun to measure them anew and set the old "
-            "records aside, --changed keep to leave them as they are, or choose another --out."
+            f"changed=stop runs nothing beside records of other files, and {store.folder} has "
+            f"such: {'; '.join(found)}. Say changed=rerun to measure them anew and set the old "
+            "records aside, changed=keep to leave them as they are, or choose another folder."
         )
 
 

@@ -35,7 +35,7 @@ class Share:
         jobs: the jobs of this run.
         heard: callbacks for the news of other runs.
         claims: the claims of this run.
-        any_version: accept records that others made with other files, as with `--changed keep`.
+        any_version: accept records that others made with other files, as with `changed=keep`.
     """
 
     def __init__(

@@ -179,9 +179,9 @@ def _hand_out(supply: Supply, staff: _Staff) -> None:
 
 
 _LATE = (
-    "The replicates of a cell that train together may take {:g} s (--timeout), with a trial of how "
+    "The replicates of a cell that train together may take {:g} s (timeout), with a trial of how "
     "to train them, and these had not ended by then. Give them more time, the cell fewer steps, or "
-    "say --compile off, which tries nothing."
+    "say compile=off, which tries nothing."
 )
 
 
@@ -190,7 +190,7 @@ _KILLED = -9
 
 
 _MEMORY = (
-    " So the system stops what wants more memory than there is: run fewer --jobs at a time, or "
+    " So the system stops what wants more memory than there is: run fewer jobs at a time, or "
     "give the cell a smaller model."
 )
 
