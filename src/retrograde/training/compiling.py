@@ -76,7 +76,7 @@ def compile_step(
     """
     check_compiler(backend.device)
     keep_memory()
-    sizes = backend.strategy.sizes()
+    sizes = backend.strategy.continuous_settings()
     cached_constants, _ = _CACHED_GRAPHS.get(step, (None, None))
     # A cached graph without tensors for sizes already serves this very cell.
     if not sizes or cached_constants == _constants(backend, {}):
