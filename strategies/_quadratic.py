@@ -1,4 +1,4 @@
-"""A quadratic program with a lower bound, solved in a fixed number of rounds."""
+"""Quadratic programs with a lower bound, solved in a fixed number of rounds."""
 
 import torch
 from jaxtyping import Bool, Float
