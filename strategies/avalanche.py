@@ -42,13 +42,13 @@ class Avalanche(OpenPart, Learner):
             self.strategy = build(self.name, self.arguments, self.lr, self.info, model)
             self.observer = observed(self.strategy)
 
-    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
+    def learn(self, experience: Experience, on_step: Callable[[int], None]) -> None:
         batches = [batch.tolist() for batch in experience.batches]
         size = len(batches) // self.info.epochs
         starts = range(0, len(batches), size)
         self.observer.epochs = [batches[start : start + size] for start in starts]
         self.observer.train_examples = len(experience.y)
-        self.observer.on_step = stepped
+        self.observer.on_step = on_step
         self.untrained = False
         with quiet():
             examples = self._experience(experience.x, experience.y, experience.task)
@@ -63,7 +63,7 @@ class Avalanche(OpenPart, Learner):
     def predict(
         self, x: Float[Tensor, "row *shape"], task: int | None
     ) -> Float[Tensor, "row unit"]:
-        """The outputs of the strategy in its own evaluation; before training, those of the model."""
+        """The outputs of the strategy in its own evaluation; untrained, those of the model."""
         # Some strategies cannot predict before they have learned.
         if self.untrained:
             initial: Tensor = self.model.eval()(x)
