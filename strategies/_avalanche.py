@@ -65,7 +65,7 @@ def _derived(base: Any) -> Iterator[Any]:
 
 
 def _listed_name(strategy: type, counts: Mapping[str, int]) -> str:
-    """The name of a class, after that of its module where several classes share the name."""
+    """The name of a class, with that of its module in front if several classes share the name."""
     name = strategy.__name__
     if counts[name] == 1:
         return name
@@ -92,7 +92,7 @@ def build(
     if name not in strategies:
         raise UserError(f"Avalanche has no strategy {name!r}. {nearest(name, strategies)}")
     split = SplitModel(model)
-    wrapped = _task_aware(name, split, info)
+    wrapped = _adapt_model(name, split, info)
     bridged = _bridge_arguments(split, wrapped, lr, info)
     strategy = strategies[name]
     given = _all_arguments(name, strategy, arguments, bridged)
@@ -113,7 +113,7 @@ def _construct(strategy: Any, given: Mapping[str, Any], bridged: Mapping[str, An
     return strategy(**given)
 
 
-def _task_aware(name: str, split: SplitModel, info: StreamInfo) -> nn.Module:
+def _adapt_model(name: str, split: SplitModel, info: StreamInfo) -> nn.Module:
     """The model in the form that a strategy needs; task-aware in the task-incremental scenario."""
     if name in WRAPPED:
         wrapped: nn.Module = WRAPPED[name](split)

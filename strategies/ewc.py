@@ -53,7 +53,7 @@ class EWC(Strategy):
         )
         importance = added(importance, fisher)
         for name, value in state.params.items():
-            # The bound avoids 0 / 0 where no prediction depends on a parameter.
+            # The bound avoids 0 / 0 if no prediction depends on a parameter.
             bounded = importance[name].clamp(min=torch.finfo(value.dtype).tiny)
             share = fisher[name] / bounded
             anchor[name] = anchor[name] + share * (value - anchor[name])

@@ -141,12 +141,12 @@ class GSS(Strategy):
         offers = zip(scores, *decisions, incoming.weight, strict=True)
         for row, (own_score, pick, decision, weight) in enumerate(offers):
             full = count >= self.buffer_size
-            # A draw in proportion to the scores: the slot where their running sum passes `pick`.
+            # A draw in proportion to the scores, by their cumulative sum.
             below = score.cumsum(0) <= pick * score.sum()
             candidate = below.sum().clamp(max=self.buffer_size - 1)
             other_score = score[candidate]
-            odds = other_score / (other_score + own_score)
-            is_replaced = (own_score < 1) & (decision < odds)
+            probability = other_score / (other_score + own_score)
+            is_replaced = (own_score < 1) & (decision < probability)
             slot = torch.where(full, candidate, count.long())
             here = (slots == slot) & (weight > 0) & (~full | is_replaced)
             source = torch.where(here, row, source)

@@ -33,7 +33,7 @@ class HAL(Replay):
 
     Replay with one anchor input for each class and task. Each step first tries an SGD step on the
     combined batch; the change of the outputs on the anchors that this step would cause is penalised
-    in the step that is taken (equation 5).
+    in the step that is taken.
 
     A class's anchor is found by gradient descent from noise when the task ends. Training on the
     memory alone would raise the anchor's loss (equation 6), and its features are near the running

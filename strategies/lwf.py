@@ -73,12 +73,12 @@ class LwF(Strategy):
         return after.replace(extra=state.extra | {"seen": seen})
 
     def _groups(self, net: Net, earlier: Tensor) -> Tensor:
-        """The groups of units that the teacher teaches, of shape (group, unit)."""
+        """The groups of units that are distilled, of shape (group, unit)."""
         if net.units is not None:
             return net.units * earlier
-        # Nothing is taught during the first task, with `among=all` either.
-        taught = earlier.amax().expand_as(earlier) if self.among == "all" else earlier
-        return taught[None]
+        # Nothing is distilled during the first task, not even with `among=all`.
+        distilled = earlier.amax().expand_as(earlier) if self.among == "all" else earlier
+        return distilled[None]
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         seen = state.extra["seen"]

@@ -23,7 +23,7 @@ class MAMLpp(MetaStrategy):
 
     Rates are learned per layer and step. The query's loss after every inner step counts, at first
     equally. Over the first part of meta-training, `anneal`, the weight moves to the last step: at
-    every iteration, where the authors' code moves it at every epoch. Steps at test beyond those of
+    every iteration, not at every epoch as in the authors' code. Steps at test beyond those of
     meta-training use the last step's rates. The paper's other changes (statistics per step,
     annealed order and outer rate) are left out.
     """

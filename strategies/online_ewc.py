@@ -25,9 +25,9 @@ from ._per_example import check_rows
 class OnlineEWC(Strategy):
     """Online elastic weight consolidation (Schwarz et al. 2018, arXiv 1805.06370).
 
-    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)²,
-    where F becomes gamma F plus the last task's information. Mammoth's e_lambda takes no half: it
-    is half of `strength`. The paper has a further gamma in the penalty.
+    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)², and
+    F becomes gamma F plus the last task's information. Mammoth's e_lambda takes no half: it is half
+    of `strength`. The paper has a further gamma in the penalty.
     """
 
     lr: Rate = 0.1

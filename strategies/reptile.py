@@ -33,7 +33,7 @@ class Reptile(MetaStrategy):
     Trains on each task for some steps, and moves part of the way towards the result. A task's
     support and query are one training set, taken in mini-batches in turn. The outer step falls
     linearly to 0. The authors keep Adam's moments from task to task, and shuffle at each pass; here
-    every task starts with fresh moments, and the order is fixed.
+    every task starts with moments of 0, and the order is fixed.
     """
 
     uses_meta_optimizer: ClassVar[bool] = False

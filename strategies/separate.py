@@ -60,16 +60,16 @@ class Separate(Strategy):
         return after.replace(extra=networks)
 
     def _slots(self, net: Net, state: State, params: Params) -> Slots:
-        """The optimiser's slots; fresh ones at the first step of a task."""
-        # At a task's first step, the state still holds the parameters of the task before.
+        """The optimiser's slots, initialised again at the first step of a task."""
+        # At a task's first step, the state still has the parameters of the task before.
         unchanged = [(params[name] == value).all() for name, value in state.params.items()]
         is_same_task = torch.stack(unchanged).all()
-        fresh = net.optimizer.init(params)
+        initial = net.optimizer.init(params)
 
         def select(before: Tensor, after: Tensor) -> Tensor:
             return torch.where(is_same_task, before, after)
 
-        slots: Slots = pytree.tree_map(select, state.slots, fresh)
+        slots: Slots = pytree.tree_map(select, state.slots, initial)
         return slots
 
     def predict(

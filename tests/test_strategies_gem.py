@@ -19,12 +19,12 @@ PARTS = Registry()
 
 def programs(random, size, parallel, scale):
     """Gradients of so many tasks, the more parallel the closer to 1, as the inner products that GEM's dual is made of."""
-    common, own, new = (
+    common, own, incoming = (
         torch.randn(100, rows, 30, generator=random, dtype=torch.float64) for rows in (1, size, 1)
     )
     gradients = scale * (parallel * common + (1 - parallel) * own)
     gram = gradients @ gradients.mT + 1e-3 * torch.eye(size)
-    return gram, (gradients @ (scale * (new - parallel * common)).mT)[..., 0]
+    return gram, (gradients @ (scale * (incoming - parallel * common)).mT)[..., 0]
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
@@ -73,7 +73,7 @@ def make_step(random, stored):
 
 
 def gradient(net, params, batch, task):
-    """Of the mean loss on the real rows of a task; 0 where there are none."""
+    """The gradient of the mean loss on the real rows of a task; 0 if there are none."""
     own = (batch.task == task) & (batch.weight > 0)
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
     loss = cross_entropy(

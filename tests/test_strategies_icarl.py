@@ -174,8 +174,8 @@ def train_two_tasks(name, spoil=False, **settings):
 
 def test_icarl_stores_equal_shares_and_trains_on_them_beside_the_incoming_examples():
     backend, used = train_two_tasks("icarl", buffer_size=12)
-    for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+    for memory in backend.held:
+        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
             3,
             3,
             3,
@@ -213,15 +213,15 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_chosen_by_herdin
     backend = StreamReplicas(benchmark, part, streams, [0, 1], torch.device("cpu"))
     for number, so_far in enumerate((2, 10)):
         backend.learn(number, lambda _: None)
-        for replicate, (stream, held) in enumerate(zip(streams, backend.held, strict=True)):
+        for replicate, (stream, memory) in enumerate(zip(streams, backend.held, strict=True)):
             train = stream.tasks[number].train
             for unit in np.unique(train.y):
                 rows = train.row[train.y == unit]
                 features = unit_features(backend, replicate, rows)
-                kept = held.examples[held.filled]
+                stored = memory.examples[memory.filled]
                 many = min(buffer_size // so_far, 23)
                 assert (
-                    kept[kept[:, 2] == unit, 0].tolist()
+                    stored[stored[:, 2] == unit, 0].tolist()
                     == rows[by_direction(features, many)].tolist()
                 )
 
@@ -240,8 +240,8 @@ def test_the_share_counts_the_classes_so_far_and_nothing_else():
     memory = ExemplarMemory(60, 0)
     first, second = (np.array([[row, 0, row % 2 + start] for row in range(8)]) for start in (0, 2))
     assert memory.share(memory.empty(), first) == 30
-    held = memory.store_ranked(memory.empty(), first, np.arange(8.0))
-    assert memory.share(held, second) == 15
+    content = memory.store_ranked(memory.empty(), first, np.arange(8.0))
+    assert memory.share(content, second) == 15
 
 
 def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
@@ -249,8 +249,8 @@ def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
         train_two_tasks("gdumb", spoil, buffer_size=12, epochs=2, batch_size=5)
         for spoil in (False, True)
     )
-    for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+    for memory in backend.held:
+        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
             3,
             3,
             3,

@@ -179,9 +179,9 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
         for _ in range(7):  # the last of which is no whole way
             batch, before = make_batch(random, task), state.params
             own = gradient(net, before, lambda _: 0, batch)
-            held = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
+            penalty = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
             state = part.step(net, state, toy_step(batch))
-            assert_close(flat(state.params), flat(before) - 0.1 * (own + held))
+            assert_close(flat(state.params), flat(before) - 0.1 * (own + penalty))
             walk.step(own, flat(before), flat(state.params))
         state = part.end_task(net, state, TaskEnd(batch, batch.y, None))
         walk.end_task(flat(state.params))
@@ -204,7 +204,7 @@ def test_without_strength_it_is_fine_tuning(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_great_strength_keeps_what_matters_near_where_it_was(name):
     """The head's biases, all of which matter to every task; Adam's steps go on about the anchor."""
-    free, held = (
+    free, penalised = (
         torch.stack(
             [
                 (after - before).abs()[-12:].mean()
@@ -213,4 +213,4 @@ def test_a_great_strength_keeps_what_matters_near_where_it_was(name):
         )
         for strength in (0.0, 1e6)
     )
-    assert (held < 0.4 * free).all()
+    assert (penalised < 0.4 * free).all()

@@ -172,7 +172,7 @@ def slope(problem, module, batch):
 
 
 def shares(part, progress):
-    """How much the query's loss counts after 0, 1, ... inner steps."""
+    """The weight of the query's loss after 0, 1, ... inner steps."""
     if not hasattr(part, "anneal"):
         return [0.0] * part.inner_steps + [1.0]
     other = np.interp(progress, [0, part.anneal], [1 / part.inner_steps, 0])

@@ -1,4 +1,4 @@
-"""What tasks do not share: networks of their own, and the units that are on in each."""
+"""Separate networks for tasks, and context-dependent gating of hidden units."""
 
 import pytest
 import torch
