@@ -10,7 +10,7 @@ from retrograde import ClassEpisodes, Count, Ints
 class FewShot(ClassEpisodes):
     """Few-shot classification; the classes are divided among meta-training, -validation and -test.
 
-    Classes rotated by quarter turns are classes too. No image is in two of the three parts, but
+    Classes rotated by quarter turns are further classes. No image is in two of the three parts, but
     shapes may be: a 6 rotated by half a turn is a 9.
     """
 

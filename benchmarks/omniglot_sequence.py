@@ -26,9 +26,9 @@ class OmniglotSequence(Benchmark):
     """New classes one after the other, each example once (after Javed and White 2019).
 
     This is a smaller form of the benchmark of arXiv 1905.12588: images are 28 x 28 and the network
-    is small, so that no number here is comparable with the paper's.
+    is small, so results are not comparable with the paper's.
 
-    A task is the classes between two tests of all classes. The first classes of the dataset
+    A task has the classes between two evaluations. The first classes of the dataset
     are for pretraining, the next for choosing settings, and the last for tests. The seed draws the
     stream's classes and their order. Held-out class c is output unit c, and the stream's k-th class
     is unit k.
@@ -39,13 +39,15 @@ class OmniglotSequence(Benchmark):
     model: str = "plainconv-32"
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
     split: Ints = (863, 101, 659)  # classes for pretraining, validation and tests
-    classes_of: Literal["validation", "test"] = "test"  # the part from which the stream is drawn
-    test_after: Ints = (10, 50, 100, 200)  # numbers of classes after which all are tested
-    pretraining_steps: Count = 4000  # pretraining steps
-    trajectory_classes: Count = 5  # classes of a lesson, one after the other
-    shots: Count = 3  # training examples of each
-    queries: Count = 3  # further examples of each
-    remember_examples: Count = 30  # examples of any pretraining class
+    classes_of: Literal["validation", "test"] = (
+        "test"  # the part of the classes from which the stream is drawn
+    )
+    test_after: Ints = (10, 50, 100, 200)  # numbers of classes after which all tasks are tested
+    pretraining_steps: Count = 4000
+    trajectory_classes: Count = 5  # classes of a pretraining episode, one after the other
+    shots: Count = 3  # trajectory examples of each
+    queries: Count = 3  # query examples of each
+    remember_examples: Count = 30  # examples of any pretraining class, in the remember set
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         self._check(data)
@@ -64,7 +66,7 @@ class OmniglotSequence(Benchmark):
             units[number, unit] = True
             tasks.append(_task(data, group, unit, generator(seed, "drawings", number)))
         pretraining = self._pretraining(data, held_out)
-        # Classes come one after the other, so arrivals must not be shuffled.
+        # Classes come one after the other, so incoming examples must not be shuffled.
         return Stream(data, tuple(tasks), units, ordered=True, pretraining=pretraining)
 
     def _first_unit(self, task: int) -> int:
@@ -85,25 +87,26 @@ class OmniglotSequence(Benchmark):
     def _check(self, data: Dataset) -> None:
         if len(self.split) != 3 or min(self.split) < 1 or sum(self.split) > data.classes:
             raise UserError(
-                "split gives three numbers of classes, each at least 1, for preparation, "
+                "split gives three numbers of classes, each at least 1, for pretraining, "
                 f"validation and tests, and {data.name} has {data.classes} in all; "
                 f"split={_listed(self.split)}. Give such as split=4,2,4."
             )
         have = self.split[1 if self.classes_of == "validation" else 2]
-        # The difference to 0 is that of the first number, which must be positive too.
+        # The first number must be positive too, hence the difference to 0.
         if (
             not self.test_after
             or min(np.diff((0, *self.test_after))) < 1
             or self.test_after[-1] > have
         ):
             raise UserError(
-                f"after gives rising numbers of classes, here at most the {have} for "
-                f"{self.classes_of}; after={_listed(self.test_after)}. Give such as after={have}."
+                f"test_after gives rising numbers of classes, here at most the {have} for "
+                f"{self.classes_of}; test_after={_listed(self.test_after)}. "
+                f"Give such as test_after={have}."
             )
         if self.trajectory_classes > self.split[0]:
             raise UserError(
-                f"The classes of a lesson are different ones of {self.split[0]}; "
-                f"trajectory={self.trajectory_classes}. Lower it."
+                f"A trajectory has different classes, at most the {self.split[0]} for pretraining; "
+                f"trajectory_classes={self.trajectory_classes}. Lower it."
             )
 
 
@@ -121,7 +124,7 @@ def _task(
     numbered = _numbered(data, classes, units)
     train = of_classes(data.y_train, numbered)
     test = of_classes(data.y_test, numbered)
-    return Task(_in_turn(train, random), test)
+    return Task(_by_class(train, random), test)
 
 
 def _numbered(
@@ -133,7 +136,7 @@ def _numbered(
     return unit
 
 
-def _in_turn(examples: Examples, random: np.random.Generator) -> Examples:
+def _by_class(examples: Examples, random: np.random.Generator) -> Examples:
     """Order examples by class, and randomly within each class."""
     mixed = random.permutation(len(examples.y))
     # A stable sort keeps the random order within a class.

@@ -47,7 +47,7 @@ class Sinusoid(EpisodicBenchmark):
 
 
 class Waves(TaskDistribution):
-    """Sine waves, drawn anew for every task; the facts of a task are its amplitude and phase."""
+    """Sine waves; the parameters of a task are its amplitude and its phase."""
 
     shape = (1,)
     outputs = 1
@@ -61,17 +61,17 @@ class Waves(TaskDistribution):
         queries: int,
         random: np.random.Generator,
     ) -> TaskBatch:
-        # All partitions draw from the same continuous range: no two tasks are alike.
-        truth = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
+        # All partitions draw from the same continuous range: no two tasks are equal.
+        parameters = random.uniform([0.1, 0], [5, np.pi], (tasks, 2)).astype(np.float32)
         x = random.uniform(-5, 5, (tasks, shots + queries, 1)).astype(np.float32)
-        return TaskBatch(x, _wave(truth, x), truth)
+        return TaskBatch(x, _wave(parameters, x), parameters)
 
-    def curve(self, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def curve(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = np.linspace(-5, 5, 51, dtype=np.float32)[:, None]
-        return x, _wave(truth, x)
+        return x, _wave(parameters, x)
 
 
-def _wave(truth: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The values at x, of shape (*task, point, 1), of waves with facts of shape (*task, 2)."""
-    amplitude, phase = truth.T[..., None, None]
+def _wave(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The values at x, of shape (*task, point, 1), of waves with parameters of shape (*task, 2)."""
+    amplitude, phase = parameters.T[..., None, None]
     return np.asarray(amplitude * np.sin(x - phase))

@@ -1,4 +1,4 @@
-"""Avalanche's strategies: find one by name, build it around a model, watch its training."""
+"""Avalanche's strategies: find one by name, build it around a model, observe its training."""
 
 import importlib
 import inspect
@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 from retrograde import StreamInfo, UserError, nearest
 
-from ._avalanche_models import WRAPPED, Parted, TaskGiven
+from ._avalanche_models import WRAPPED, SplitModel, TaskAware
 
-OURS = {
+BRIDGED = {
     "model", "feature_extractor", "classifier", "slda_model", "num_classes", "n_classes",
     "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device",
     "plugins", "evaluator", "eval_every", "peval_mode",
@@ -65,7 +65,7 @@ def _derived(base: Any) -> Iterator[Any]:
 
 
 def _listed_name(strategy: type, counts: Mapping[str, int]) -> str:
-    """The name of a class, after that of its module where several classes share the name."""
+    """The name of a class, with that of its module in front if several classes share the name."""
     name = strategy.__name__
     if counts[name] == 1:
         return name
@@ -74,7 +74,7 @@ def _listed_name(strategy: type, counts: Mapping[str, int]) -> str:
 
 
 def build(
-    name: str, arguments: Mapping[str, Any], lr: float, terms: StreamInfo, model: nn.Module
+    name: str, arguments: Mapping[str, Any], lr: float, info: StreamInfo, model: nn.Module
 ) -> Any:
     """Build the strategy of a given name around a model.
 
@@ -82,7 +82,7 @@ def build(
         name: a name of the catalogue.
         arguments: the settings, passed to the constructor.
         lr: the learning rate of the optimiser.
-        terms: the description of the stream.
+        info: the description of the stream.
         model: the model to train.
 
     Raises:
@@ -91,13 +91,13 @@ def build(
     strategies = catalogue()
     if name not in strategies:
         raise UserError(f"Avalanche has no strategy {name!r}. {nearest(name, strategies)}")
-    parted = Parted(model)
-    whole = _whole(name, parted, terms)
-    ours = _ours(parted, whole, lr, terms)
-    chosen = strategies[name]
-    settled = _settled(name, chosen, arguments, ours)
+    split = SplitModel(model)
+    wrapped = _adapt_model(name, split, info)
+    bridged = _bridge_arguments(split, wrapped, lr, info)
+    strategy = strategies[name]
+    given = _all_arguments(name, strategy, arguments, bridged)
     try:
-        return _constructed(chosen, settled, ours)
+        return _construct(strategy, given, bridged)
     except Exception as error:
         raise UserError(
             f"Avalanche's {name} cannot be built with {dict(arguments)} around this model: "
@@ -105,48 +105,50 @@ def build(
         ) from error
 
 
-def _constructed(chosen: Any, settled: Mapping[str, Any], ours: Mapping[str, Any]) -> Any:
+def _construct(strategy: Any, given: Mapping[str, Any], bridged: Mapping[str, Any]) -> Any:
     # A plugin does not train by itself: Avalanche's plain template runs it.
-    if issubclass(chosen, SupervisedPlugin):
-        plugin = chosen(**settled)
-        return SupervisedTemplate(plugins=[plugin], **_taken(SupervisedTemplate, ours))
-    return chosen(**settled)
+    if issubclass(strategy, SupervisedPlugin):
+        plugin = strategy(**given)
+        return SupervisedTemplate(plugins=[plugin], **_accepted(SupervisedTemplate, bridged))
+    return strategy(**given)
 
 
-def _whole(name: str, parted: Parted, terms: StreamInfo) -> nn.Module:
+def _adapt_model(name: str, split: SplitModel, info: StreamInfo) -> nn.Module:
     """The model in the form that a strategy needs; task-aware in the task-incremental scenario."""
     if name in WRAPPED:
-        wrapped: nn.Module = WRAPPED[name](parted)
+        wrapped: nn.Module = WRAPPED[name](split)
         return wrapped
-    if terms.scenario == "task":
-        return TaskGiven(parted, torch.from_numpy(terms.units))
-    return parted
+    if info.scenario == "task":
+        return TaskAware(split, torch.from_numpy(info.units))
+    return split
 
 
-def _ours(parted: Parted, model: nn.Module, lr: float, terms: StreamInfo) -> dict[str, Any]:
+def _bridge_arguments(
+    split: SplitModel, model: nn.Module, lr: float, info: StreamInfo
+) -> dict[str, Any]:
     """The arguments that the bridge gives, under each name that Avalanche has for them."""
-    outputs = terms.units.shape[1]
-    optimizer = OPTIMIZERS[terms.optimizer]
+    outputs = info.units.shape[1]
+    optimizer = OPTIMIZERS[info.optimizer]
     return {
         "model": model,
         "optimizer": optimizer(model.parameters(), lr=lr),
         "criterion": nn.CrossEntropyLoss(),
-        "feature_extractor": parted.feature_extractor,
-        "classifier": parted.classifier,
-        "slda_model": parted.feature_extractor,
+        "feature_extractor": split.feature_extractor,
+        "classifier": split.classifier,
+        "slda_model": split.feature_extractor,
         "num_classes": outputs,
         "n_classes": outputs,
-        "train_mb_size": terms.batch_size,
-        "train_epochs": terms.epochs,
+        "train_mb_size": info.batch_size,
+        "train_epochs": info.epochs,
         "eval_mb_size": 1000,
         "device": next(model.parameters()).device,
         "evaluator": EvaluationPlugin(),
     }
 
 
-def _parameters(chosen: Any) -> dict[str, inspect.Parameter]:
+def _parameters(strategy: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of a constructor."""
-    signature = inspect.signature(chosen.__init__)
+    signature = inspect.signature(strategy.__init__)
     return {
         name: parameter
         for name, parameter in signature.parameters.items()
@@ -154,31 +156,31 @@ def _parameters(chosen: Any) -> dict[str, inspect.Parameter]:
     }
 
 
-def _taken(chosen: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
+def _accepted(strategy: Any, bridged: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the bridge that a constructor takes."""
-    parameters = _parameters(chosen)
-    taken = {name: value for name, value in ours.items() if name in parameters}
+    parameters = _parameters(strategy)
+    accepted = {name: value for name, value in bridged.items() if name in parameters}
     # A criterion that the constructor has a default for is part of the method.
     if "criterion" in parameters and parameters["criterion"].default is not REQUIRED:
-        taken.pop("criterion", None)
-    return taken
+        accepted.pop("criterion", None)
+    return accepted
 
 
-def _settled(
-    name: str, chosen: Any, arguments: Mapping[str, Any], ours: Mapping[str, Any]
+def _all_arguments(
+    name: str, strategy: Any, arguments: Mapping[str, Any], bridged: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All arguments of a constructor.
 
     Raises:
         UserError: the strategy takes no model, or an argument is unknown or missing.
     """
-    parameters = _parameters(chosen)
-    if not (issubclass(chosen, SupervisedPlugin) or MODELS & parameters.keys()):
+    parameters = _parameters(strategy)
+    if not (issubclass(strategy, SupervisedPlugin) or MODELS & parameters.keys()):
         raise UserError(
-            f"Avalanche's {name} makes a model of its own, where a strategy trains the "
-            "benchmark's. Choose another."
+            f"A strategy trains the benchmark's model; Avalanche's {name} makes one of its own. "
+            "Choose another."
         )
-    settings = [parameter for parameter in parameters if parameter not in OURS]
+    settings = [parameter for parameter in parameters if parameter not in BRIDGED]
     for argument in arguments:
         if argument not in settings:
             known = nearest(argument, settings)
@@ -187,25 +189,25 @@ def _settled(
     missing = [setting for setting in required if setting not in arguments]
     if missing:
         raise UserError(
-            f"Avalanche's {name} needs {', '.join(missing)}, which have no default. Give them."
+            f"Avalanche's {name} has no default for {', '.join(missing)}. Give a value for each."
         )
-    return _taken(chosen, ours) | dict(arguments)
+    return _accepted(strategy, bridged) | dict(arguments)
 
 
-class Watch:
+class TrainingObserver:
     """A plugin that sets the order of batches, counts steps and keeps test outputs.
 
     Attributes:
         epochs: for each epoch of the task, the rows of each mini-batch.
-        arrivals: the number of training examples of the task.
-        stepped: called after each training step with the number of examples; None: not called.
+        train_examples: the number of training examples of the task.
+        on_step: called after each training step with the number of examples; None: not called.
         outputs: the outputs of the current evaluation, batch by batch.
     """
 
     def __init__(self) -> None:
         self.epochs: list[list[list[int]]] = []
-        self.arrivals = 0
-        self.stepped: Callable[[int], None] | None = None
+        self.train_examples = 0
+        self.on_step: Callable[[int], None] | None = None
         self.outputs: list[Tensor] = []
 
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
@@ -215,7 +217,7 @@ class Watch:
         several = isinstance(loader, MultiDatasetDataLoader)
         first: Any = loader.datasets[0] if several else loader.dataset
         # A strategy that trains on more or on other examples keeps its own order.
-        if len(first) != self.arrivals:
+        if len(first) != self.train_examples:
             return
         if not several:
             strategy.dataloader = DataLoader(
@@ -228,17 +230,17 @@ class Watch:
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Report a step."""
-        if self.stepped:
-            self.stepped(len(strategy.mbatch[0]))
+        if self.on_step:
+            self.on_step(len(strategy.mbatch[0]))
 
     def after_eval_iteration(self, strategy: Any, **_: Any) -> None:
         """Keep the outputs of the strategy."""
         self.outputs.append(strategy.mb_output.detach())
 
 
-def watched(strategy: Any) -> Watch:
-    """Add a `Watch` to the strategy's plugins and return it."""
-    watch = Watch()
+def observed(strategy: Any) -> TrainingObserver:
+    """Add a `TrainingObserver` to the strategy's plugins and return it."""
+    observer = TrainingObserver()
     # Avalanche's clock must stay the last plugin.
-    strategy.plugins.insert(-1, watch)
-    return watch
+    strategy.plugins.insert(-1, observer)
+    return observer

@@ -26,7 +26,7 @@ It is finite, since zero times infinity is NaN in a distillation loss.
 """
 
 
-class Parted(nn.Module, BaseModel):  # type: ignore[misc]
+class SplitModel(nn.Module, BaseModel):  # type: ignore[misc]
     """A model split into `feature_extractor` and `classifier`, the names that Avalanche expects.
 
     The parameters are shared with the model.
@@ -55,7 +55,7 @@ class Parted(nn.Module, BaseModel):  # type: ignore[misc]
         return self.feature_extractor(x)
 
 
-class TaskGiven(MultiTaskModule):  # type: ignore[misc]
+class TaskAware(MultiTaskModule):  # type: ignore[misc]
     """A task-aware model: it masks the output units of all tasks but the one that is given.
 
     Args:
@@ -65,7 +65,7 @@ class TaskGiven(MultiTaskModule):  # type: ignore[misc]
 
     units: Tensor
 
-    def __init__(self, model: Parted, units: Tensor) -> None:
+    def __init__(self, model: SplitModel, units: Tensor) -> None:
         super().__init__()
         self.feature_extractor = model.feature_extractor
         self.classifier = model.classifier
@@ -85,29 +85,29 @@ class TaskGiven(MultiTaskModule):  # type: ignore[misc]
         return outputs
 
 
-def _features_kept(model: Parted) -> Any:
+def _with_features(model: SplitModel) -> Any:
     return FeatureExtractorModel(model.feature_extractor, model.classifier)
 
 
-def _means_at_test(model: Parted) -> Any:
+def _mean_classifier(model: SplitModel) -> Any:
     return TrainEvalModel(model.feature_extractor, model.classifier, NCMClassifier())
 
 
-def _covariances_at_test(model: Parted) -> Any:
+def _covariance_classifier(model: SplitModel) -> Any:
     return TrainEvalModel(model.feature_extractor, model.classifier, FeCAMClassifier())
 
 
-def _projected(model: Parted) -> Any:
+def _with_projector(model: SplitModel) -> Any:
     return SCRModel(model.feature_extractor, model.classifier)
 
 
-WRAPPED: dict[str, Callable[[Parted], Any]] = {
+WRAPPED: dict[str, Callable[[SplitModel], Any]] = {
     "PackNet": PackNetModel,
-    "SCR": _projected,
-    "FeatureDistillationPlugin": _features_kept,
-    "CurrentDataNCMUpdate": _means_at_test,
-    "MemoryNCMUpdate": _means_at_test,
-    "CurrentDataFeCAMUpdate": _covariances_at_test,
-    "MemoryFeCAMUpdate": _covariances_at_test,
+    "SCR": _with_projector,
+    "FeatureDistillationPlugin": _with_features,
+    "CurrentDataNCMUpdate": _mean_classifier,
+    "MemoryNCMUpdate": _mean_classifier,
+    "CurrentDataFeCAMUpdate": _covariance_classifier,
+    "MemoryFeCAMUpdate": _covariance_classifier,
 }
 """The wrapper around the model, for each strategy that needs one."""

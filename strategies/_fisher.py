@@ -35,29 +35,31 @@ def fisher_information(
         kind: the estimator.
         count: the number of examples, drawn at random; 0: all.
     """
-    chance = net.uniform(len(examples.x), 1 + net.outputs)
+    random = net.uniform(len(examples.x), 1 + net.outputs)
     if count:
         # Padding comes last: random numbers are below 1.
-        keys = torch.where(examples.weight > 0, chance[:, 0], 2.0)
+        keys = torch.where(examples.weight > 0, random[:, 0], 2.0)
         chosen = keys.argsort()[:count]
         examples = examples.at(chosen)
-        chance = chance[chosen]
+        random = random[chosen]
 
-    def along(outputs: Float[Tensor, "row unit"], rows: slice) -> Directions:
+    def directions(outputs: Float[Tensor, "row unit"], rows: slice) -> Directions:
         probabilities = outputs.softmax(-1)
         # The first of competing exponential clocks is a draw from their normalised rates.
-        clocks = -chance[rows, 1:].log()
+        clocks = -random[rows, 1:].log()
         drawn = (probabilities / clocks).argmax(-1)
         y = drawn if kind == "sampled" else examples.y[rows]
         return _directions(probabilities, y, kind)
 
-    return mean_powers(net, params, examples, along, power=2)
+    return mean_powers(net, params, examples, directions, power=2)
 
 
 def _directions(
     probabilities: Float[Tensor, "row unit"], y: Int64[Tensor, " row"], kind: Fisher
 ) -> Directions:
-    """Gradients of log-likelihoods by the outputs, each times the root of the weight of its square.
+    """Gradients of log-likelihoods with respect to the outputs.
+
+    Each is multiplied by the square root of the weight that its square has.
 
     Args:
         probabilities: the predicted distributions.
@@ -72,6 +74,6 @@ def _directions(
     label = one_hot(y, units)
     root: Tensor | int = 1
     if kind == "weighted":
-        of_label = (probabilities * label).sum(-1, keepdim=True)
-        root = of_label.sqrt()
+        label_probability = (probabilities * label).sum(-1, keepdim=True)
+        root = label_probability.sqrt()
     return ((label - probabilities) * root)[None]

@@ -14,7 +14,7 @@ def class_means(
     return weight.T @ features / count[:, None]
 
 
-def herded(
+def herding_rounds(
     features: Float[Tensor, "row feature"],
     member: Bool[Tensor, "row unit"],
     means: Float[Tensor, "unit feature"],
@@ -37,13 +37,13 @@ def herded(
     square = (features**2).sum(1, keepdim=True)
     rank = torch.full_like(member[:, 0], rounds, dtype=torch.long)
     # k mean - the sum of the rows taken before, for each class.
-    lack = means
+    missing = means
     for number in range(rounds):
-        left = member & (rank == rounds)[:, None]
-        cost = torch.where(left, square - 2 * features @ lack.T, torch.inf)
+        remaining = member & (rank == rounds)[:, None]
+        cost = torch.where(remaining, square - 2 * features @ missing.T, torch.inf)
         row = cost.argmin(0)
         # A class that has no row left points at some row, and must not change its rank.
-        taken = torch.where(left.any(0), number, rounds)
+        taken = torch.where(remaining.any(0), number, rounds)
         rank = rank.scatter_reduce(0, row, taken, "amin")
-        lack = lack + means - features[row]
+        missing = missing + means - features[row]
     return rank

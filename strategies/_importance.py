@@ -1,4 +1,4 @@
-"""Importance penalties: keep each parameter near its past value, by its importance."""
+"""Quadratic penalties: importance * (parameter - anchor)²."""
 
 import torch
 
@@ -15,14 +15,14 @@ def penalty_gradient(params: Params, anchor: Params, importance: Params, strengt
 
 def state_penalty_gradient(state: State, strength: float) -> Params:
     """The gradient of the penalty given by the `anchor` and `importance` of a state."""
-    anchor = unpacked(state.extra, "anchor")
-    importance = unpacked(state.extra, "importance")
+    anchor = unpack(state.extra, "anchor")
+    importance = unpack(state.extra, "importance")
     return penalty_gradient(state.params, anchor, importance, strength)
 
 
 def no_penalty(params: Params) -> Params:
     """The `anchor` and `importance` of a state before any task: the penalty is 0."""
-    return packed(anchor=params, importance=zeros_like(params))
+    return pack(anchor=params, importance=zeros_like(params))
 
 
 def zeros_like(params: Params) -> Params:
@@ -30,7 +30,7 @@ def zeros_like(params: Params) -> Params:
     return {name: torch.zeros_like(value) for name, value in params.items()}
 
 
-def packed(**groups: Params) -> Params:
+def pack(**groups: Params) -> Params:
     """Flatten groups of tensors into one dictionary for `State.extra`, as `group.name`."""
     return {
         f"{group}.{name}": value
@@ -39,8 +39,8 @@ def packed(**groups: Params) -> Params:
     }
 
 
-def unpacked(extra: Params, group: str) -> Params:
-    """The tensors of one group of `packed`, by name."""
+def unpack(extra: Params, group: str) -> Params:
+    """The tensors of one group of `pack`, by name."""
     prefix = f"{group}."
     return {
         name.removeprefix(prefix): value for name, value in extra.items() if name.startswith(prefix)

@@ -1,4 +1,4 @@
-"""Look-ahead meta-gradients: inner steps on incoming examples, a meta-loss on all."""
+"""Look-ahead meta-gradients: inner steps on the incoming batch, meta-loss on the combined one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,12 +30,12 @@ from retrograde import (
 class LookAhead(Strategy):
     """Continual MAML (Gupta et al. 2020, arXiv 2007.13904, section 4.1), common to its variants.
 
-    Inner steps take `chunk` incoming examples each; the meta-loss is that on incoming and replayed
-    examples. Rates are one number for each parameter.
+    An inner step takes `inner_batch` incoming examples; the meta-loss is that on incoming and
+    replayed examples. Every parameter has an inner learning rate of its own.
 
     The paper prints the meta-loss after the last inner step alone (`trajectory=false`). Parameters
-    can lower that loss and be good after the inner steps only: of two separate clusters, all were
-    then classified wrong without them. So the default is the mean over all inner steps, as in the
+    can lower that loss and be good only after the inner steps: two separate clusters were then
+    classified all wrong without them. So the default is the mean over all inner steps, as in the
     released code of La-MAML.
     """
 
@@ -44,13 +44,13 @@ class LookAhead(Strategy):
     buffer_size: Count = 200  # examples kept
     replay_batch: Count = 10  # examples replayed per step
     policy: Policy = "reservoir"
-    inner_lr: Rate = 0.1  # of the inner steps; the initial value where rates are learned
+    inner_lr: Rate = 0.1  # of the inner steps; the initial value if rates are learned
     inner_batch: Count = 1  # incoming examples per inner step
     # True: the inner gradients are constants, as in the paper's experiments on MNIST.
     first_order: bool = True
     # True: the meta-loss is the mean of the losses after each inner step; else the last of them.
     trajectory: bool = True
-    # True: inner steps take a rate below 0 as 0, as in the released code for MNIST.
+    # True: an inner rate below 0 counts as 0, as in the released code for MNIST.
     nonnegative_lr: bool = False
     clip: Bound = 2.0  # the largest norm of a meta-gradient, of parameters and of rates
 
@@ -71,17 +71,17 @@ class LookAhead(Strategy):
         if self.nonnegative_lr:
             rates = {name: relu(rate) for name, rate in rates.items()}
         losses: list[Tensor] = []
-        real: list[Tensor] = []
-        for support in _chunks(data.incoming, self.inner_batch):
+        weights: list[Tensor] = []
+        for support in _inner_batches(data.incoming, self.inner_batch):
             gradient = self.inner_gradient(net, params, support)
             params = {name: value - rates[name] * gradient[name] for name, value in params.items()}
             if self.trajectory:
                 losses.append(net.loss(params, data.combined))
-                # 0 if the inner step took padding alone.
-                real.append(support.weight.amax())
+                # 0 if the inner batch is padding alone.
+                weights.append(support.weight.amax())
         if not self.trajectory:
             return net.loss(params, data.combined)
-        counts = torch.stack(real)
+        counts = torch.stack(weights)
         total = (torch.stack(losses) * counts).sum()
         return total / counts.sum().clamp(min=1)
 
@@ -92,13 +92,13 @@ class LookAhead(Strategy):
     def meta_gradient(
         self, net: Net, params: Params, rates: Params, data: StepData
     ) -> tuple[Params, Params]:
-        """The gradients of the meta-loss by parameters and by rates, each clipped by norm."""
+        """The gradients of the meta-loss with respect to parameters and rates, clipped by norm."""
 
         def loss(params: Params, rates: Params) -> Tensor:
             return self.meta_loss(net, params, rates, data)
 
-        of_params, of_rates = grad(loss, argnums=(0, 1))(params, rates)
-        return clipped(of_params, self.clip), clipped(of_rates, self.clip)
+        params_gradient, rates_gradient = grad(loss, argnums=(0, 1))(params, rates)
+        return clipped(params_gradient, self.clip), clipped(rates_gradient, self.clip)
 
 
 def step_at_rates(params: Params, rates: Params, gradient: Params) -> Params:
@@ -106,6 +106,6 @@ def step_at_rates(params: Params, rates: Params, gradient: Params) -> Params:
     return {name: value - relu(rates[name]) * gradient[name] for name, value in params.items()}
 
 
-def _chunks(batch: Batch, size: int) -> list[Batch]:
+def _inner_batches(batch: Batch, size: int) -> list[Batch]:
     starts = range(0, len(batch.x), size)
     return [batch.at(slice(start, start + size)) for start in starts]

@@ -12,15 +12,15 @@ from retrograde import Batch, Net, Params, UserError, added
 
 from ._importance import zeros_like
 
-PIECE = 2**20
-"""The most numbers of per-example gradients held at once."""
-ROWS = 500
-"""Examples taken at once where no per-example gradient is held."""
+MAX_NUMBERS = 2**20
+"""The most numbers of per-example gradients in memory at once."""
+CHUNK_ROWS = 500
+"""Examples taken at once if no per-example gradient is in memory."""
 
 Directions = Float[Tensor, "direction row unit"]
 """Vectors in the space of outputs, several for each row."""
 
-Along = Callable[[Float[Tensor, "row unit"], slice], Directions]
+DirectionsOf = Callable[[Float[Tensor, "row unit"], slice], Directions]
 """Maps the model's outputs for some rows, and the slice of these rows, to directions.
 
 The gradient of the outputs is taken along each direction.
@@ -43,66 +43,68 @@ def check_rows(net: Net) -> None:
             )
 
 
-def mean_powers(net: Net, params: Params, examples: Batch, along: Along, power: int) -> Params:
+def mean_powers(
+    net: Net, params: Params, examples: Batch, directions_of: DirectionsOf, power: int
+) -> Params:
     """The mean over examples of the sum over directions of |gradient of the outputs| ** power.
 
-    Each gradient is that of one example, in evaluation mode; examples are taken piece by piece.
-    The model must treat each example by itself.
+    Each gradient is that of one example, in evaluation mode; examples are taken chunk by chunk. The
+    model must treat each example by itself.
 
     Args:
         net: the model.
         params: the parameters.
         examples: the examples; rows of weight 0 do not count.
-        along: the directions of a piece; it is given outputs in which other tasks' are masked.
+        directions_of: gives the directions; other tasks' outputs are masked.
         power: the power of the absolute gradient.
     """
     net = net.in_eval_mode()
     total = zeros_like(params)
-    layered = _layered(net, params)
-    powers = _of_layers if layered else _of_any
-    size = ROWS if layered else _rows_held(params)
+    is_chain = _is_chain(net, params)
+    powers = _powers_of_chain if is_chain else _powers_of_any
+    size = CHUNK_ROWS if is_chain else _rows_at_once(params)
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
-        total = added(total, powers(net, params, examples, rows, along, power))
+        total = added(total, powers(net, params, examples, rows, directions_of, power))
     return {name: value / examples.weight.sum() for name, value in total.items()}
 
 
-def _rows_held(params: Params) -> int:
-    """The number of rows whose gradients are held at once."""
+def _rows_at_once(params: Params) -> int:
+    """The number of rows whose gradients are in memory at once."""
     numbers = sum(value.numel() for value in params.values())
-    return max(1, PIECE // numbers)
+    return max(1, MAX_NUMBERS // numbers)
 
 
-def _of_any(
-    net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
+def _powers_of_any(
+    net: Net, params: Params, examples: Batch, rows: slice, directions_of: DirectionsOf, power: int
 ) -> Params:
     """The weighted sum over rows for any module: one gradient for each row and direction."""
 
-    def of_one(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
-        pulled = vjp(lambda params: net.logits(params, x[None])[0], params)[1]
+    def row_powers(x: Tensor, directions: Float[Tensor, "direction unit"]) -> Params:
+        pull_back = vjp(lambda params: net.logits(params, x[None])[0], params)[1]
         total = zeros_like(params)
         for direction in directions:
-            (gradient,) = pulled(direction)
-            total = {name: value + _raised(gradient[name], power) for name, value in total.items()}
+            (gradient,) = pull_back(direction)
+            total = {name: value + _power(gradient[name], power) for name, value in total.items()}
         return total
 
     batch = examples.at(rows)
     outputs = net.logits(params, batch.x, batch.task)
-    directions = along(outputs, rows)
-    found = vmap(of_one, in_dims=(0, 1))(batch.x, directions)
-    return {name: torch.tensordot(batch.weight, value, 1) for name, value in found.items()}
+    directions = directions_of(outputs, rows)
+    by_row = vmap(row_powers, in_dims=(0, 1))(batch.x, directions)
+    return {name: torch.tensordot(batch.weight, value, 1) for name, value in by_row.items()}
 
 
-def _raised(value: Tensor, power: int) -> Tensor:
+def _power(value: Tensor, power: int) -> Tensor:
     return value.square() if power == 2 else value.abs() ** power
 
 
-def _layered(net: Net, params: Params) -> bool:
+def _is_chain(net: Net, params: Params) -> bool:
     """True if the module is a chain of linear layers and ReLU, each used once and all trained."""
     module = net.module
     if not isinstance(module, nn.Sequential):
         return False
-    # A nested or a shared layer makes the number of modules another.
+    # A nested or a shared layer changes the number of modules.
     modules = list(module.modules())
     if len(modules) != len(module) + 1:
         return False
@@ -115,44 +117,44 @@ def _layered(net: Net, params: Params) -> bool:
     return plain and nn.Linear in kinds and trained == set(params)
 
 
-def _of_layers(
-    net: Net, params: Params, examples: Batch, rows: slice, along: Along, power: int
+def _powers_of_chain(
+    net: Net, params: Params, examples: Batch, rows: slice, directions_of: DirectionsOf, power: int
 ) -> Params:
     """The weighted sum over rows for a chain of linear layers.
 
-    The gradient of a row by a weight is the outer product of the gradient at the layer's output
-    and the layer's input. The power of a product is the product of powers, so that the sum over
-    rows is one matrix product for each layer.
+    The gradient of a row with respect to a weight is the outer product of the gradient at the
+    layer's output and the layer's input. The power of a product is the product of powers, so the
+    sum over rows is one matrix product for each layer.
     """
     batch = examples.at(rows)
-    outputs, passed = _forward(net, params, batch.x)
-    first = next(name for name, layer, _ in passed if isinstance(layer, nn.Linear))
-    back = along(net.mask_tasks(outputs, batch.task), rows)
-    found = zeros_like(params)
-    for name, layer, x in reversed(passed):
+    outputs, inputs = _forward(net, params, batch.x)
+    first = next(name for name, layer, _ in inputs if isinstance(layer, nn.Linear))
+    gradient = directions_of(net.mask_tasks(outputs, batch.task), rows)
+    sums = zeros_like(params)
+    for name, layer, x in reversed(inputs):
         if isinstance(layer, nn.ReLU):
-            back = back * (x > 0)
+            gradient = gradient * (x > 0)
         elif isinstance(layer, nn.Linear):
-            by_unit = _raised(back, power).sum(0)
+            by_unit = _power(gradient, power).sum(0)
             powers = batch.weight[:, None] * by_unit
-            found[f"{name}.weight"] = powers.T @ _raised(x, power)
-            found[f"{name}.bias"] = powers.sum(0)
+            sums[f"{name}.weight"] = powers.T @ _power(x, power)
+            sums[f"{name}.bias"] = powers.sum(0)
             # Nothing before the first linear layer has parameters.
             if name == first:
                 break
-            back = linear(back, params[f"{name}.weight"].T)
-    return {name: found[name] for name in params}
+            gradient = linear(gradient, params[f"{name}.weight"].T)
+    return {name: sums[name] for name in params}
 
 
 def _forward(
     net: Net, params: Params, x: Tensor
 ) -> tuple[Float[Tensor, "row unit"], list[tuple[str, nn.Module, Tensor]]]:
     """The outputs of a chain of layers, and each layer with its name and its input."""
-    passed = []
+    inputs = []
     for name, layer in net.module.named_children():
-        passed.append((name, layer, x))
+        inputs.append((name, layer, x))
         weight = params.get(f"{name}.weight")
         bias = params.get(f"{name}.bias")
         # A layer without a weight of its own is a ReLU or flattens.
         x = layer(x) if weight is None else linear(x, weight, bias)
-    return x, passed
+    return x, inputs

@@ -1,4 +1,4 @@
-"""A quadratic program with a lower bound, solved in a fixed number of rounds."""
+"""Quadratic programs with a lower bound, solved in a fixed number of rounds."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,10 +14,10 @@ def solve_qp(
     """The v >= bound that minimises v'(matrix)v / 2 + slope'v.
 
     An active-set method (Lawson and Hanson 1974, algorithm NNLS). In each round, the free entries
-    move to the point where the slope vanishes, or as far as none of them passes the bound; the
-    entry that reaches the bound first is then fixed there. If no entry passes the bound, the fixed
-    entry along which the value falls most steeply is freed. No round increases the value, so too
-    few rounds do no harm.
+    move to the point of slope 0, or until the first of them reaches the bound; the entry that
+    reaches the bound first is then fixed there. If no entry passes the bound, the fixed entry along
+    which the value falls most steeply is freed. No round increases the value, so too few rounds do
+    no harm.
 
     Args:
         matrix: a positive definite matrix.

@@ -1,4 +1,4 @@
-"""The common part of strategies that draw past examples from a memory at every step."""
+"""Replay from memory at every step: the common part of its strategies."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from retrograde import POLICIES, Count, Memory, Policy, Strategy, TaskWeighting
 class Replay(Strategy):
     """The settings of a replay memory.
 
-    A subclass promises that its `step` weighs incoming and replayed examples as the benchmark asks.
+    A subclass applies the benchmark's `weighting` to incoming and replayed examples.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"

@@ -1,4 +1,4 @@
-"""A-GEM: steps that do not go against the gradient on memory."""
+"""A-GEM: steps that do not go against the gradient on replayed examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,12 +14,12 @@ from ._replay import Replay
 class AGEM(Replay):
     """Averaged gradient episodic memory (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
-    The reference is the mean gradient of the drawn examples of earlier tasks. The paper's memory is
-    a ring, which knows the length of the stream; with `policy=reservoir`, no part of the strategy
-    does.
+    If the gradient on incoming examples goes against the mean gradient on replayed examples of
+    earlier tasks, it is projected (equation 11). The paper's memory is a ring, whose shares depend
+    on the length of the stream; `policy=reservoir` does without that.
     """
 
-    # The reference gradient constrains the step and is no loss.
+    # The reference gradient constrains the step; its loss is not minimised.
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
 
     lr: Rate = 0.1
@@ -27,23 +27,23 @@ class AGEM(Replay):
     policy: Policy = "ring"
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        old = data.replayed
-        earlier = old.task < data.incoming.task.max()
+        replayed = data.replayed
+        is_earlier = replayed.task < data.incoming.task.max()
         # Examples of the current task are drawn too, and count as padding here.
-        past = old._replace(weight=old.weight * earlier)
-        reference = net.grad(state.params, past)
+        earlier = replayed._replace(weight=replayed.weight * is_earlier)
+        reference = net.grad(state.params, earlier)
         gradient = net.grad(state.params, data.incoming)
-        return net.update(state, projected(gradient, reference), self.lr)
+        return net.update(state, project(gradient, reference), self.lr)
 
     def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
         return data.incoming  # the drawn examples only constrain the step
 
 
-def projected(gradient: Params, reference: Params) -> Params:
+def project(gradient: Params, reference: Params) -> Params:
     """The nearest gradient with a non-negative inner product with the reference (equation 11)."""
-    along = dot(gradient, reference)
-    length = dot(reference, reference)
+    product = dot(gradient, reference)
+    square = dot(reference, reference)
     # Before there are earlier tasks the reference is 0: the bound keeps the quotient finite.
-    bounded = length.clamp(min=torch.finfo(length.dtype).tiny)
-    share = torch.where(along < 0, along / bounded, 0.0)
+    bounded = square.clamp(min=torch.finfo(square.dtype).tiny)
+    share = torch.where(product < 0, product / bounded, 0.0)
     return {name: value - share * reference[name] for name, value in gradient.items()}

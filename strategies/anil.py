@@ -11,7 +11,7 @@ from retrograde import Batch, Episode, MetaStrategy, Net, Params, State, Steps, 
 class ANIL(MetaStrategy):
     """Almost no inner loop: MAML that adapts the head alone (Raghu et al. 2020, arXiv 1909.09157).
 
-    This holds in meta-training and at test.
+    Inner steps change nothing but the head, in meta-training and at test.
     """
 
     inner_steps: Steps = 1  # inner steps while meta-training
@@ -19,25 +19,27 @@ class ANIL(MetaStrategy):
     head: str = "head"  # the module whose parameters are adapted
 
     def meta_params(self, net: Net, params: Params) -> Params:
-        if not any(self._adapts(name) for name in params):
+        if not any(self._in_head(name) for name in params):
             modules = sorted({name.rpartition(".")[0] for name in params})
             raise UserError(
-                f"ANIL adapts the model's head, and the model has no {self.head!r}. "
+                f"ANIL adapts the head; the model has no module {self.head!r}. "
                 f"Set head to one of {modules}."
             )
         return params
 
-    def _adapts(self, name: str) -> bool:
+    def _in_head(self, name: str) -> bool:
         return name.startswith(f"{self.head}.")
 
     def inner_step(
-        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+        self, net: Net, meta_params: Params, fast: State, support: Batch, step: int
     ) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         after = self.inner_update(fast, gradient)
-        head = {name: value for name, value in after.params.items() if self._adapts(name)}
+        head = {name: value for name, value in after.params.items() if self._in_head(name)}
         return after.replace(params=fast.params | head)
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        adapted = self.adapt(net, meta_params, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

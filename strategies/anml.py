@@ -7,34 +7,34 @@ from torch import Tensor
 
 from retrograde import Batch, Net, Params, PretrainingEpisode, Rate, UserError, sgd
 
-from ._prepared import Prepared
+from ._pretraining import HeadPretraining
 
 GATE = "gated.gate."
 """The prefix of the gate's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ANML(Prepared):
+class ANML(HeadPretraining):
     """A neuromodulated meta-learning algorithm (Beaulieu et al. 2020, arXiv 2002.09571).
 
     Inner steps, one example at a time, learn everything but the gate; the outer loop learns the
-    gate too. The model is a gated one, such as model=gated-plainconv-32. The outer loss is that on
-    the trajectory itself and on the examples rehearsed.
+    gate too. The model is a gated one, such as `model=gated-plainconv-32`. The outer loss is that
+    on the trajectory itself and on the remember set.
     """
 
     contract_model: ClassVar[str] = "gated-mlp-16"
 
-    inner_lr: Rate = 0.1  # of the steps in a lesson
+    inner_lr: Rate = 0.1  # of the inner steps
     # True: the inner steps are constants to the outer gradient, as in the released code.
     first_order: bool = False
 
     def learns(self, name: str) -> bool:
-        return super().learns(name) and _not_of_gate(name)
+        return super().learns(name) and _outside_gate(name)
 
     def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
         if not any(name.startswith(GATE) for name in params):
             raise UserError(
-                "ANML learns a gate, and the model has none. Give a gated one, such as "
+                "ANML learns a gate; the model has none. Use a gated model, such as "
                 "model=gated-plainconv-32."
             )
         trajectory = episode.trajectory
@@ -42,15 +42,15 @@ class ANML(Prepared):
         for step in range(len(trajectory.y)):
             example = trajectory.at(slice(step, step + 1))
             fast = self._inner_step(net, fast, example)
-        judged = trajectory.concat(episode.remember_set)
-        return net.loss(fast, judged)
+        meta_query = trajectory.concat(episode.remember_set)
+        return net.loss(fast, meta_query)
 
     def _inner_step(self, net: Net, fast: Params, example: Batch) -> Params:
-        # All but the gate moves, even if the stream is to move the head alone.
-        gradient = net.grad(fast, example, only=_not_of_gate, constant=self.first_order)
-        moved = {name: fast[name] for name in gradient}
-        return fast | sgd(moved, gradient, self.inner_lr)
+        # The inner loop learns all but the gate, even with trainable=head.
+        gradient = net.grad(fast, example, only=_outside_gate, constant=self.first_order)
+        adapted = {name: fast[name] for name in gradient}
+        return fast | sgd(adapted, gradient, self.inner_lr)
 
 
-def _not_of_gate(name: str) -> bool:
+def _outside_gate(name: str) -> bool:
     return not name.startswith(GATE)

@@ -26,70 +26,70 @@ class Avalanche(OpenPart, Learner):
     lr: Rate = 0.1
     arguments: dict[str, Any] = field(default_factory=dict)
 
-    def receive(self, terms: StreamInfo) -> None:
-        self.terms = terms
+    def receive(self, info: StreamInfo) -> None:
+        self.info = info
 
     def setup(self, model: nn.Module) -> None:
         # Importing Avalanche can warn too.
         with quiet():
             from retrograde.bridges.avalanche import experience
 
-            from ._avalanche import build, watched
+            from ._avalanche import build, observed
 
             self.experience = experience
             self.model = model
-            self.fresh = True
-            self.strategy = build(self.name, self.arguments, self.lr, self.terms, model)
-            self.watch = watched(self.strategy)
+            self.untrained = True
+            self.strategy = build(self.name, self.arguments, self.lr, self.info, model)
+            self.observer = observed(self.strategy)
 
-    def learn(self, experience: Experience, stepped: Callable[[int], None]) -> None:
+    def learn(self, experience: Experience, on_step: Callable[[int], None]) -> None:
         batches = [batch.tolist() for batch in experience.batches]
-        size = len(batches) // self.terms.epochs
+        size = len(batches) // self.info.epochs
         starts = range(0, len(batches), size)
-        self.watch.epochs = [batches[start : start + size] for start in starts]
-        self.watch.arrivals = len(experience.y)
-        self.watch.stepped = stepped
-        self.fresh = False
+        self.observer.epochs = [batches[start : start + size] for start in starts]
+        self.observer.train_examples = len(experience.y)
+        self.observer.on_step = on_step
+        self.untrained = False
         with quiet():
-            given = self._given(experience.x, experience.y, experience.task)
-            self.strategy.train(given, eval_streams=[], num_workers=0)
-        self.watch.stepped = None
-        self.watch.epochs = []
+            examples = self._experience(experience.x, experience.y, experience.task)
+            self.strategy.train(examples, eval_streams=[], num_workers=0)
+        self.observer.on_step = None
+        self.observer.epochs = []
 
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
-        batches = [torch.arange(len(y))] * self.terms.epochs
+        batches = [torch.arange(len(y))] * self.info.epochs
         self.learn(Experience(x, y, task, batches), lambda _: None)
 
     def predict(
         self, x: Float[Tensor, "row *shape"], task: int | None
     ) -> Float[Tensor, "row unit"]:
-        """The outputs of the strategy in its own evaluation; those of the model before any task."""
+        """The outputs of the strategy in its own evaluation; untrained, those of the model."""
         # Some strategies cannot predict before they have learned.
-        if self.fresh:
-            start: Tensor = self.model.eval()(x)
-            return start
+        if self.untrained:
+            initial: Tensor = self.model.eval()(x)
+            return initial
         number = task or 0
         # Avalanche evaluates on labelled examples only; any label of the task will do.
-        unit = int(self.terms.units[number].argmax())
+        unit = int(self.info.units[number].argmax())
         with quiet():
             y = torch.full((len(x),), unit)
-            given = self._given(x, y, number)
-            self.strategy.eval([given], num_workers=0)
-        outputs = torch.cat(self.watch.outputs)
-        self.watch.outputs = []
-        return _fitted(outputs, self.terms.units.shape[1])
+            examples = self._experience(x, y, number)
+            self.strategy.eval([examples], num_workers=0)
+        outputs = torch.cat(self.observer.outputs)
+        self.observer.outputs = []
+        return _all_units(outputs, self.info.units.shape[1])
 
-    def _given(self, x: Tensor, y: Tensor, task: int) -> Any:
+    def _experience(self, x: Tensor, y: Tensor, task: int) -> Any:
         """Examples of one task as an experience of Avalanche."""
-        return self.experience(x, y, task, self.terms.units, self.terms.scenario)
+        return self.experience(x, y, task, self.info.units, self.info.scenario)
 
 
-def _fitted(outputs: Float[Tensor, "row some"], units: int) -> Float[Tensor, "row unit"]:
+def _all_units(outputs: Float[Tensor, "row _"], units: int) -> Float[Tensor, "row unit"]:
     """The outputs for all units; minus infinity for classes that the strategy has not seen."""
-    given = outputs.shape[1]
-    whole = outputs.new_full((len(outputs), max(units, given)), -torch.inf)
-    whole[:, :given] = outputs
-    return whole[:, :units]
+    count = outputs.shape[1]
+    scores = outputs.new_full((len(outputs), max(units, count)), -torch.inf)
+    scores[:, :count] = outputs
+    return scores[:, :units]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ._lookahead import LookAhead
 class CMAML(LookAhead):
     """Continual MAML with a fixed inner rate (Gupta et al. 2020, arXiv 2007.13904, section 4.1).
 
-    The step follows the meta-gradient.
+    Each step is one of the benchmark's optimiser along the meta-gradient.
     """
 
     lr: Rate = 0.1  # of the meta-step

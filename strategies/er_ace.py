@@ -16,16 +16,16 @@ from ._replay import Replay
 class ERACE(Replay):
     """Replay with asymmetric cross-entropy (Caccia et al. 2022, arXiv 2104.05025, section 4).
 
-    Incoming examples compete with the classes of their own batch alone, replayed examples with all
-    classes seen so far. In the authors' code, replayed examples compete with all units, and
-    incoming ones also with the units from the highest class seen so far on. Mammoth does as the
-    authors' code, but masks and replays from the second task on, and has a cosine classifier.
+    The softmax of incoming examples runs over the classes of their own batch, that of replayed
+    examples over all classes seen so far. In the authors' code, that of replayed examples runs over
+    all units, and that of incoming ones also over the units from the highest seen class on.
+    Mammoth's code does the same from the second task on, with a cosine classifier.
     """
 
     lr: Rate = 0.1
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        # The units of classes to come are masked.
+        # The units of later classes are masked.
         return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def init(self, net: Net, params: Params) -> Params:
@@ -33,17 +33,17 @@ class ERACE(Replay):
         return {"seen": like.new_zeros(net.outputs)}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        so_far = seen_classes(state.extra["seen"], data.incoming)
-        new_net = replace(net, losses=cross_entropy_in_batch)
-        of_new = new_net.grad(state.params, data.incoming)
-        old_net = replace(net, losses=cross_entropy_among(so_far))
-        of_old = old_net.grad(state.params, data.replayed)
-        both = {
-            name: data.incoming_weight * value + data.replay_weight * of_old[name]
-            for name, value in of_new.items()
+        seen = seen_classes(state.extra["seen"], data.incoming)
+        incoming_net = replace(net, losses=cross_entropy_in_batch)
+        incoming_gradient = incoming_net.grad(state.params, data.incoming)
+        replayed_net = replace(net, losses=cross_entropy_among(seen))
+        replayed_gradient = replayed_net.grad(state.params, data.replayed)
+        gradient = {
+            name: data.incoming_weight * value + data.replay_weight * replayed_gradient[name]
+            for name, value in incoming_gradient.items()
         }
-        after = net.update(state, both, self.lr)
-        return after.replace(extra={"seen": so_far})
+        after = net.update(state, gradient, self.lr)
+        return after.replace(extra={"seen": seen})
 
 
 def cross_entropy_among(units: Float[Tensor, " unit"]) -> Losses:

@@ -1,4 +1,4 @@
-"""EWC: penalise changes of parameters that the predictions on past tasks depend on."""
+"""EWC: penalise moving parameters that the predictions on past tasks depend on."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from retrograde import (
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
+from ._importance import no_penalty, pack, state_penalty_gradient, unpack
 from ._per_example import check_rows
 
 
@@ -26,9 +26,9 @@ from ._per_example import check_rows
 class EWC(Strategy):
     """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3).
 
-    The penalty is strength / 2 times the sum, over past tasks and parameters, of
-    F (parameter - its value after that task)². A sum of parabolas is one parabola, about the mean
-    of their centres weighted by F. Only that mean and the sum of F are kept.
+    The penalty is strength / 2 times the sum, over past tasks and parameters, of F (parameter - its
+    value after that task)², with the Fisher information F. A sum of parabolas is one parabola about
+    the mean of their centres weighted by F, so only that mean and the sum of F are stored.
     """
 
     lr: Rate = 0.1
@@ -46,15 +46,15 @@ class EWC(Strategy):
         return net.update(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        anchor = unpacked(state.extra, "anchor")
-        importance = unpacked(state.extra, "importance")
-        found = fisher_information(
+        anchor = unpack(state.extra, "anchor")
+        importance = unpack(state.extra, "importance")
+        fisher = fisher_information(
             net, state.params, task_end.examples, self.fisher, self.fisher_examples
         )
-        importance = added(importance, found)
+        importance = added(importance, fisher)
         for name, value in state.params.items():
-            # The bound avoids 0 / 0 where no prediction depends on a parameter.
+            # The bound avoids 0 / 0 if no prediction depends on a parameter.
             bounded = importance[name].clamp(min=torch.finfo(value.dtype).tiny)
-            share = found[name] / bounded
+            share = fisher[name] / bounded
             anchor[name] = anchor[name] + share * (value - anchor[name])
-        return state.replace(extra=packed(anchor=anchor, importance=importance))
+        return state.replace(extra=pack(anchor=anchor, importance=importance))

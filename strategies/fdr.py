@@ -29,9 +29,9 @@ from ._distillation import empty_logits, store_at
 class FDR(Strategy):
     """Function distance regularisation (Benjamin et al. 2019, arXiv 1805.08289).
 
-    The penalty is the L2 distance between predictions. It takes a step of its own after that on the
-    incoming examples, as in Mammoth's code (which leaves out its strength); with `apart=false` it
-    is added to the loss.
+    The penalty is the L2 distance between predicted probabilities. It has a step of its own after
+    that on the incoming examples, as in Mammoth's code (which has no strength). With
+    `separate_step=false` it is added to the loss.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
@@ -49,26 +49,26 @@ class FDR(Strategy):
         return {"logits": empty_logits(net, params, self.buffer_size)}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        wanted = state.extra["logits"][data.replayed_slots].softmax(-1)
+        target = state.extra["logits"][data.replayed_slots].softmax(-1)
 
         def distance(params: Params) -> Tensor:
             probabilities = net.logits(params, data.replayed.x).softmax(-1)
-            lengths = torch.linalg.vector_norm(probabilities - wanted, dim=-1)
-            return data.replay_weight * self.strength * mean(lengths, data.replayed.weight)
+            distances = torch.linalg.vector_norm(probabilities - target, dim=-1)
+            return data.replay_weight * self.strength * mean(distances, data.replayed.weight)
 
         def loss(params: Params) -> Tensor:
             return data.incoming_weight * net.loss(params, data.incoming)
 
-        def both(params: Params) -> Tensor:
+        def total(params: Params) -> Tensor:
             return loss(params) + distance(params)
 
         if not self.separate_step:
-            gradient = net.grad_of_loss(both, state.params)
+            gradient = net.grad_of_loss(total, state.params)
             return net.update(state, gradient, self.lr)
         state = net.update(state, net.grad_of_loss(loss, state.params), self.lr)
         return net.update(state, net.grad_of_loss(distance, state.params), self.lr)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         logits = net.logits(state.params, task_end.examples.x)
-        kept = store_at(state.extra["logits"], task_end.slots, logits)
-        return state.replace(extra={"logits": kept})
+        updated = store_at(state.extra["logits"], task_end.slots, logits)
+        return state.replace(extra={"logits": updated})

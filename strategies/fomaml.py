@@ -17,10 +17,12 @@ class FOMAML(MetaStrategy):
     inner_steps: Steps = 1  # inner steps while meta-training
 
     def inner_step(
-        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+        self, net: Net, meta_params: Params, fast: State, support: Batch, step: int
     ) -> State:
         return self.inner_update(fast, net.grad(fast.params, support, constant=True))
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        adapted = self.adapt(net, meta_params, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

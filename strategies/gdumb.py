@@ -9,15 +9,15 @@ from retrograde import ClassBalanced, Count, Memory, Net, Rate, Schedule, State,
 class GDumb(Strategy):
     """Greedy sampler and dumb learner (Prabhu et al. 2020): train on a balanced memory alone.
 
-    Every task starts from fresh weights. The learning rate is constant and the optimiser is the
-    benchmark's; the authors use SGD with cosine annealing and restarts, cutmix and gradient
+    Every task starts from the initial weights. The learning rate is constant and the optimiser is
+    the benchmark's; the authors use SGD with cosine annealing and restarts, cutmix and gradient
     clipping. A full memory stays a random sample of each class; the authors' keeps the first
     examples of a class.
     """
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept
-    epochs: Count = 30  # over the memory, at every task
+    epochs: Count = 30  # passes over the memory, for every task
     batch_size: Count = 16
 
     def schedule(self) -> Schedule:

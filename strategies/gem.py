@@ -1,4 +1,4 @@
-"""GEM: steps that go against no earlier task's gradient."""
+"""GEM: steps that go against the gradient of no earlier task."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,15 +30,15 @@ class GEM(Strategy):
     Each step computes the gradient of every earlier task on all of its memory. If the gradient on
     incoming examples goes against one of them, the step follows the nearest gradient that goes
     against none (equation 11). `margin` and `ridge` are the authors'. Tasks share the memory
-    equally, so the number of tasks in the whole stream must be known ahead.
+    equally, so the number of tasks of the whole stream must be known ahead.
     """
 
-    # The gradients on memory constrain the step and are no loss.
+    # Gradients on replayed examples constrain the step; their losses are not minimised.
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept, in equal shares of the tasks
-    # The least multiple of each earlier gradient that is added: it leans towards earlier tasks.
+    # The smallest multiple of each earlier gradient that is added, which favours earlier tasks.
     margin: NonNegative = 0.5
     ridge: Rate = 1e-3  # on the diagonal of the gradients' inner products
 
@@ -47,25 +47,25 @@ class GEM(Strategy):
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        earlier = net.grad_each(state.params, self._by_task(net, data.replayed))
-        return net.update(state, self.projected(gradient, earlier), self.lr)
+        earlier = net.grad_each(state.params, self._stack_by_task(net, data.replayed))
+        return net.update(state, self.project(gradient, earlier), self.lr)
 
-    def _by_task(self, net: Net, old: Batch) -> Batch:
+    def _stack_by_task(self, net: Net, replayed: Batch) -> Batch:
         """The memory as one batch for each earlier task, stacked."""
         share = self.buffer_size // net.tasks
         # The last task's share is never replayed.
         earlier = max(1, net.tasks - 1)
-        used = old.at(slice(share * earlier))
+        used = replayed.at(slice(share * earlier))
         return Batch(*(part.reshape(earlier, share, *part.shape[1:]) for part in used))
 
     def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
         return data.incoming  # the memory only constrains the step
 
-    def projected(self, gradient: Params, earlier: Params) -> Params:
-        """Add to the gradient the multiple of each earlier one that the dual problem gives.
+    def project(self, gradient: Params, earlier: Params) -> Params:
+        """Add to the gradient the multiple of each earlier one that solves the dual problem.
 
-        The gradient is unchanged if it goes against no earlier one. An earlier gradient that
-        vanishes adds nothing.
+        The gradient is unchanged if it goes against no earlier one. An earlier gradient of 0 adds
+        nothing.
 
         Args:
             gradient: the gradient on incoming examples.

@@ -15,11 +15,10 @@ from retrograde import Batch, Count, Net, Params, Rate, State, StepData, Strateg
 class GSS(Strategy):
     """Greedy gradient-based sample selection (Aljundi et al. 2019, arXiv 1903.08671, algorithm 2).
 
-    Stored examples are replayed. An example's score is 1 plus the largest cosine of its
-    gradient with those of `compare` stored examples. While the memory fills, every incoming example
-    enters. Afterwards, an incoming example with a score below 1 may replace a stored one, which is
-    drawn in proportion to the scores. It does so with the probability of the stored example's share
-    in the sum of both scores.
+    An example's score is 1 plus the largest cosine of its gradient with those of `compared` stored
+    examples. While the memory fills, every incoming example is stored. Afterwards, an incoming
+    example with a score below 1 may replace a stored one, which is drawn in proportion to the
+    scores. It does so with the probability of the stored example's share in the sum of both scores.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
@@ -31,126 +30,131 @@ class GSS(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
-        number = torch.zeros(self.buffer_size, dtype=torch.long, device=like.device)
-        none = like.new_zeros(self.buffer_size)
+        integers = torch.zeros(self.buffer_size, dtype=torch.long, device=like.device)
+        zeros = like.new_zeros(self.buffer_size)
         return {
             "x": like.new_zeros(self.buffer_size, *net.shape),
-            "y": number,
-            "task": number,
-            "weight": none,
-            "score": none,
+            "y": integers,
+            "task": integers,
+            "weight": zeros,
+            "score": zeros,
         }
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        new = data.incoming
-        draws, luck = self._by_chance(net, new)
-        replayed = self._drawn(state, draws[0], self.replay_batch, new)
+        incoming = data.incoming
+        draw_keys, decisions = self._random_numbers(net, incoming)
+        replayed = self._draw(state, draw_keys[0], self.replay_batch, incoming)
         gradient = net.grad(state.params, data.combine(replayed))
         after = net.update(state, gradient, self.lr)
-        compared = self._drawn(state, draws[1], self.compared, new)
-        scores = self._scores(net, after.params, new, compared)
-        kept = self._kept(state.extra, new, scores, luck)
-        return after.replace(extra=kept)
+        compared = self._draw(state, draw_keys[1], self.compared, incoming)
+        scores = self._scores(net, after.params, incoming, compared)
+        memory = self._offer(state.extra, incoming, scores, decisions)
+        return after.replace(extra=memory)
 
     def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
         # The same numbers as in `step`, and so the same examples.
-        draws, _ = self._by_chance(net, data.incoming)
-        replayed = self._drawn(state, draws[0], self.replay_batch, data.incoming)
+        draw_keys, _ = self._random_numbers(net, data.incoming)
+        replayed = self._draw(state, draw_keys[0], self.replay_batch, data.incoming)
         return data.combine(replayed)
 
-    def _by_chance(
-        self, net: Net, new: Batch
+    def _random_numbers(
+        self, net: Net, incoming: Batch
     ) -> tuple[Float[Tensor, "2 slot"], Float[Tensor, "2 row"]]:
         """Draw the random numbers of a step.
 
         Returns:
-            Numbers that choose the replayed and the compared examples, and numbers that choose the
-            stored examples to replace and decide about their replacement.
+            The keys that draw the replayed and the compared examples, and the numbers that choose
+            the stored examples to replace and decide about their replacement.
         """
-        chance = net.uniform(2, self.buffer_size + len(new.x))
-        return chance[:, : self.buffer_size], chance[:, self.buffer_size :]
+        random = net.uniform(2, self.buffer_size + len(incoming.x))
+        return random[:, : self.buffer_size], random[:, self.buffer_size :]
 
     def own_examples(self, state: State) -> Batch:
         return Batch(*(state.extra[name] for name in Batch._fields))
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
-        # Every incoming example enters until the memory is full.
+        # Every incoming example is stored until the memory is full.
         most = min(self.replay_batch, self.buffer_size)
         return before.clip(max=most)
 
-    def _drawn(self, state: State, chance: Float[Tensor, " slot"], count: int, new: Batch) -> Batch:
+    def _draw(
+        self, state: State, keys: Float[Tensor, " slot"], count: int, incoming: Batch
+    ) -> Batch:
         """Draw different stored examples.
 
         Args:
             state: the state, with the stored examples.
-            chance: a random number for each slot.
+            keys: a random number for each slot; the lowest ones are drawn.
             count: the number of examples; if fewer are stored, the rest is padding.
-            new: the incoming examples, which padding repeats.
+            incoming: the incoming examples, which padding repeats.
         """
         stored = self.own_examples(state)
         # Occupied slots come first: their keys are below 0.
-        order = (chance - stored.weight).argsort()
+        order = (keys - stored.weight).argsort()
         drawn = stored.at(order[:count])
-        places = torch.arange(len(drawn.x), device=chance.device)
-        spare = new.at(places % len(new.x))
+        places = torch.arange(len(drawn.x), device=keys.device)
+        padding = incoming.at(places % len(incoming.x))
         # Padding must look like examples, since batch normalisation mixes the rows.
-        real = _wide(drawn.weight > 0, drawn.x)
-        x = torch.where(real, drawn.x, spare.x)
+        is_real = _broadcastable(drawn.weight > 0, drawn.x)
+        x = torch.where(is_real, drawn.x, padding.x)
         return drawn._replace(x=x)
 
-    def _scores(self, net: Net, params: Params, new: Batch, held: Batch) -> Float[Tensor, " row"]:
+    def _scores(
+        self, net: Net, params: Params, incoming: Batch, compared: Batch
+    ) -> Float[Tensor, " row"]:
         """The score of each incoming example.
 
-        It is 1 plus the largest cosine of its gradient with those of the examples held, and 0.1 if
-        none is held.
+        It is 1 plus the largest cosine of its gradient with those of the compared examples, and 0.1
+        if there are none.
         """
-        ours = _gradients(net, params, new)
-        theirs = _gradients(net, params, held)
-        products = [mine @ other.T for mine, other in zip(ours, theirs, strict=True)]
-        along = torch.stack(products).sum(0)
-        lengths = _lengths(ours)[:, None] * _lengths(theirs)
-        cosine = along / lengths.clamp(min=torch.finfo(along.dtype).tiny)
-        largest = torch.where(held.weight > 0, cosine, -2.0).amax(1)
-        any_held = held.weight.sum() > 0
-        return torch.where(any_held, 1 + largest, 0.1)
+        gradients = _gradients(net, params, incoming)
+        others = _gradients(net, params, compared)
+        products = [mine @ other.T for mine, other in zip(gradients, others, strict=True)]
+        dots = torch.stack(products).sum(0)
+        norms = _norms(gradients)[:, None] * _norms(others)
+        cosine = dots / norms.clamp(min=torch.finfo(dots.dtype).tiny)
+        largest = torch.where(compared.weight > 0, cosine, -2.0).amax(1)
+        any_stored = compared.weight.sum() > 0
+        return torch.where(any_stored, 1 + largest, 0.1)
 
-    def _kept(
+    def _offer(
         self,
-        held: Params,
-        new: Batch,
+        memory: Params,
+        incoming: Batch,
         scores: Float[Tensor, " row"],
-        chance: Float[Tensor, "2 row"],
+        decisions: Float[Tensor, "2 row"],
     ) -> Params:
         """The memory after the incoming examples have been offered one by one.
 
         Args:
-            held: the memory before.
-            new: the incoming examples.
+            memory: the memory before.
+            incoming: the incoming examples.
             scores: their scores.
-            chance: for each, a number that chooses the stored example to replace, and one that
+            decisions: for each, a number that chooses the stored example to replace, and one that
                 decides about the replacement.
         """
-        score = held["score"]
-        count = held["weight"].sum()
+        score = memory["score"]
+        count = memory["weight"].sum()
         slots = torch.arange(self.buffer_size, device=score.device)
-        # The incoming row that each slot holds in the end; -1: the example from before.
+        # The incoming row that ends up in each slot; -1: the slot keeps its example.
         source = torch.full((self.buffer_size,), -1, device=score.device)
-        offers = zip(scores, *chance, new.weight, strict=True)
-        for row, (mine, pick, luck, weight) in enumerate(offers):
+        offers = zip(scores, *decisions, incoming.weight, strict=True)
+        for row, (own_score, pick, decision, weight) in enumerate(offers):
             full = count >= self.buffer_size
-            # A draw in proportion to the scores: the slot where their running sum passes `pick`.
+            # A draw in proportion to the scores, by their cumulative sum.
             below = score.cumsum(0) <= pick * score.sum()
             candidate = below.sum().clamp(max=self.buffer_size - 1)
-            theirs = score[candidate]
-            gives_way = (mine < 1) & (luck < theirs / (theirs + mine))
+            other_score = score[candidate]
+            probability = other_score / (other_score + own_score)
+            is_replaced = (own_score < 1) & (decision < probability)
             slot = torch.where(full, candidate, count.long())
-            here = (slots == slot) & (weight > 0) & (~full | gives_way)
+            here = (slots == slot) & (weight > 0) & (~full | is_replaced)
             source = torch.where(here, row, source)
-            score = torch.where(here, mine, score)
+            score = torch.where(here, own_score, score)
             count = count + (here & ~full).sum()
-        rows = new.at(source.clamp(min=0))._asdict()
+        rows = incoming.at(source.clamp(min=0))._asdict()
         after = {
-            name: torch.where(_wide(source >= 0, row), row, held[name])
+            name: torch.where(_broadcastable(source >= 0, row), row, memory[name])
             for name, row in rows.items()
         }
         return after | {"score": score}
@@ -158,19 +162,19 @@ class GSS(Strategy):
 
 def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "row _"]]:
     """The gradient of each row, layer by layer."""
-    # Every row is a batch of one; padding too, whose gradient would be 0 by its weight.
+    # Every row is a batch of one, padding included, whose gradient would be 0 by its weight.
     weighted = batch._replace(weight=torch.ones_like(batch.weight))
     single = Batch(*(part[:, None] for part in weighted))
     gradients = net.grad_each(params, single)
     return [gradient.flatten(1) for gradient in gradients.values()]
 
 
-def _lengths(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
+def _norms(rows: list[Float[Tensor, "row _"]]) -> Float[Tensor, " row"]:
     """The norm of each row's gradient over all layers."""
     squares = [(layer**2).sum(1) for layer in rows]
     return torch.stack(squares).sum(0).sqrt()
 
 
-def _wide(mask: Bool[Tensor, " slot"], like: Tensor) -> Bool[Tensor, "slot *_"]:
+def _broadcastable(mask: Bool[Tensor, " slot"], like: Tensor) -> Bool[Tensor, "slot *_"]:
     """A mask of the first axis, with as many axes as `like`."""
     return mask.reshape(-1, *[1] * (like.ndim - 1))

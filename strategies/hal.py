@@ -31,14 +31,13 @@ from ._replay import Replay
 class HAL(Replay):
     """Hindsight anchor learning (Chaudhry et al. 2021, arXiv 2002.08165, algorithm 1).
 
-    This is replay with one anchor input for each class. A step on incoming and replayed examples is
-    tried first; the change of the outputs on the anchors that it would cause is a penalty of the
-    step that is taken.
+    Replay with one anchor input for each class and task. Each step first tries an SGD step on the
+    combined batch; the change of the outputs on the anchors that this step would cause is penalised
+    in the step that is taken.
 
     A class's anchor is found by gradient descent from noise when the task ends. Training on the
     memory alone would raise the anchor's loss (equation 6), and its features are near the running
-    mean of the task's features. Anchors are made, not kept: they count among the bytes of the
-    state, and not as examples.
+    mean of the task's features. Anchors are no stored examples: they count as bytes of the state.
 
     The memory is a reservoir unless `policy` says otherwise. Mammoth keeps the last examples of
     each task in equal shares, for which the number of tasks must be known ahead.
@@ -57,49 +56,51 @@ class HAL(Replay):
         features = net.in_eval_mode().features(params, anchors[0, :1])
         return {
             "anchors": anchors,
-            "real": like.new_zeros(net.tasks, net.outputs),
-            "centre": torch.zeros_like(features[0]),
+            "has_anchor": like.new_zeros(net.tasks, net.outputs),
+            "mean_feature": torch.zeros_like(features[0]),
         }
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         anchors = state.extra["anchors"].flatten(0, 1)
-        real = state.extra["real"].flatten()
+        has_anchor = state.extra["has_anchor"].flatten()
         gradient = net.grad(state.params, data.combined)
-        tried = sgd(state.params, gradient, self.lr)
-        foreseen = net.logits(tried, anchors)
+        tentative = sgd(state.params, gradient, self.lr)
+        target = net.logits(tentative, anchors)
 
-        def change(params: Params) -> Tensor:
-            gaps = net.logits(params, anchors) - foreseen
-            return self.strength * mean((gaps**2).mean(-1), real)
+        def anchor_loss(params: Params) -> Tensor:
+            change = net.logits(params, anchors) - target
+            return self.strength * mean((change**2).mean(-1), has_anchor)
 
-        penalty = net.grad_of_loss(change, state.params)
+        penalty = net.grad_of_loss(anchor_loss, state.params)
         total = added(gradient, penalty)
         after = net.update(state, total, self.lr)
-        centre = self._centre(net, after.params, state.extra["centre"], data.incoming)
-        return after.replace(extra=state.extra | {"centre": centre})
+        mean_feature = self._mean_feature(
+            net, after.params, state.extra["mean_feature"], data.incoming
+        )
+        return after.replace(extra=state.extra | {"mean_feature": mean_feature})
 
-    def _centre(
-        self, net: Net, params: Params, before: Float[Tensor, " feature"], new: Batch
+    def _mean_feature(
+        self, net: Net, params: Params, before: Float[Tensor, " feature"], incoming: Batch
     ) -> Float[Tensor, " feature"]:
         """The running mean of the features, after the incoming examples."""
-        features = net.features(params, new.x)
-        total = (features * new.weight[:, None]).sum(0)
-        count = new.weight.sum().clamp(min=1)
-        now = total / count
-        return self.decay * before + (1 - self.decay) * now
+        features = net.features(params, incoming.x)
+        total = (features * incoming.weight[:, None]).sum(0)
+        count = incoming.weight.sum().clamp(min=1)
+        batch_mean = total / count
+        return self.decay * before + (1 - self.decay) * batch_mean
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         task = task_end.examples.task.max()
-        none = torch.zeros_like(state.extra["real"][0])
-        real = seen_classes(none, task_end.examples)
-        anchors = self._anchors(net, state, task_end, task, real)
-        made = {"anchors": anchors, "real": real}
-        held = {
+        none = torch.zeros_like(state.extra["has_anchor"][0])
+        classes = seen_classes(none, task_end.examples)
+        anchors = self._anchors(net, state, task_end, task, classes)
+        task_anchors = {"anchors": anchors, "has_anchor": classes}
+        all_anchors = {
             name: state.extra[name].index_put((task[None],), value[None])
-            for name, value in made.items()
+            for name, value in task_anchors.items()
         }
-        centre = torch.zeros_like(state.extra["centre"])
-        return state.replace(extra=held | {"centre": centre})
+        mean_feature = torch.zeros_like(state.extra["mean_feature"])
+        return state.replace(extra=all_anchors | {"mean_feature": mean_feature})
 
     def _anchors(
         self,
@@ -107,30 +108,30 @@ class HAL(Replay):
         state: State,
         task_end: TaskEnd,
         task: Tensor,
-        real: Float[Tensor, " unit"],
+        classes: Float[Tensor, " unit"],
     ) -> Float[Tensor, "unit *shape"]:
-        """The anchors of a finished task; 0 for units without examples, which are not `real`."""
+        """The anchors of a finished task; 0 for units that are not among its classes."""
         params = state.params
-        tuned = self._tuned(net, params, task_end)
+        tuned = self._tune(net, params, task_end)
         units = torch.arange(net.outputs, device=task.device)
 
         def cost(anchors: Float[Tensor, "unit *shape"]) -> Float[Tensor, ""]:
-            batch = Batch(anchors, units, task.expand(len(units)), real)
-            now = net.row_losses(net.logits(params, anchors), batch)
-            then = net.row_losses(net.logits(tuned, anchors), batch)
-            gaps = net.features(params, anchors) - state.extra["centre"]
-            apart = (gaps**2).sum(-1)
+            batch = Batch(anchors, units, task.expand(len(units)), classes)
+            before = net.row_losses(net.logits(params, anchors), batch)
+            after = net.row_losses(net.logits(tuned, anchors), batch)
+            gaps = net.features(params, anchors) - state.extra["mean_feature"]
+            distance = (gaps**2).sum(-1)
             # Low for inputs whose loss training on the memory would raise (equation 6).
-            costs = now - then + self.closeness * apart
-            return torch.where(real > 0, costs, 0.0).sum()
+            costs = before - after + self.closeness * distance
+            return torch.where(classes > 0, costs, 0.0).sum()
 
-        anchors = net.uniform(net.outputs, *net.shape).to(real.dtype)
+        anchors = net.uniform(net.outputs, *net.shape).to(classes.dtype)
         for _ in range(self.anchor_steps):
             anchors = anchors - self.lr * grad(cost)(anchors)
-        wide = real.reshape(-1, *[1] * len(net.shape))
-        return torch.where(wide > 0, anchors, 0.0)
+        mask = classes.reshape(-1, *[1] * len(net.shape))
+        return torch.where(mask > 0, anchors, 0.0)
 
-    def _tuned(self, net: Net, params: Params, task_end: TaskEnd) -> Params:
+    def _tune(self, net: Net, params: Params, task_end: TaskEnd) -> Params:
         """The parameters after one pass of plain SGD over the memory."""
         if task_end.memory is None:
             return params

@@ -26,35 +26,35 @@ from retrograde import (
     TaskWeighting,
 )
 
-from ._head import linear
-from ._herding import class_means, herded
-from ._importance import packed, unpacked
+from ._head import head_layer
+from ._herding import class_means, herding_rounds
+from ._importance import pack, unpack
 
 
 @dataclass(frozen=True)
 class ICaRL(Strategy):
     """Incremental classifier and representation learning (Rebuffi et al. 2017, arXiv 1611.07725).
 
-    Incoming examples and exemplars form one training set, and each output is a classifier of its
-    own. The outputs of earlier tasks' classes learn their values from before the task; the outputs
-    first seen since learn the labels (algorithm 3; here the mean over the outputs seen so far).
-    Herding chooses the exemplars (algorithm 4), and their mean features classify (algorithm 1).
+    Incoming examples and exemplars form one training set, and each output is a binary classifier.
+    Outputs of earlier tasks' classes are distilled from the network at the end of the last task;
+    other seen outputs learn the labels (algorithm 3; here the mean over the seen outputs). Herding
+    chooses the exemplars (algorithm 4), and their mean features classify (algorithm 1).
     """
 
     # Incoming examples and exemplars are one training set (algorithm 3).
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
-    # Domain-incremental streams are out: an earlier task's output never learns a label again.
+    # Not domain-incremental: the output of an earlier task's class never learns a label again.
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # exemplars kept, in equal shares of the classes so far
-    # Divides the outputs from before the task: 2 in van de Ven's code, not in the paper.
+    # Divides the distilled logits: 2 in van de Ven's code, not in the paper.
     temperature: Rate = 1.0
     # True: features and their means have norm 1: in the paper, not in Mammoth's first release.
     normalised: bool = True
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # outputs not seen yet are in no loss
+        return ()  # the outputs of later classes are in no loss
 
     def schedule(self) -> Schedule:
         return Schedule("incoming and memory")
@@ -64,47 +64,47 @@ class ICaRL(Strategy):
         return ExemplarMemory(self.buffer_size, 0)
 
     def init(self, net: Net, params: Params) -> Params:
-        weight, bias = linear(params)
-        none = torch.zeros_like(bias)
+        weight, bias = head_layer(params)
+        no_class = torch.zeros_like(bias)
         means = torch.zeros_like(weight)
-        return packed(old=params) | {"means": means, "seen": none, "earlier": none}
+        return pack(teacher=params) | {"means": means, "seen": no_class, "earlier": no_class}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        new = data.incoming
-        labels = memberships(net, new).to(state.extra["seen"].dtype)
-        met = torch.maximum(state.extra["seen"], labels.amax(0))
-        old_logits = net.logits(unpacked(state.extra, "old"), new.x)
-        before = (old_logits / self.temperature).sigmoid()
-        target = torch.where(state.extra["earlier"] > 0, before, labels)
+        batch = data.incoming  # incoming examples and exemplars, by the schedule
+        labels = one_hot_classes(net, batch).to(state.extra["seen"].dtype)
+        seen = torch.maximum(state.extra["seen"], labels.amax(0))
+        teacher_logits = net.logits(unpack(state.extra, "teacher"), batch.x)
+        taught = (teacher_logits / self.temperature).sigmoid()
+        target = torch.where(state.extra["earlier"] > 0, taught, labels)
 
         def losses(logits: Tensor, _: Tensor) -> Tensor:
             by_unit = binary_cross_entropy_with_logits(logits, target, reduction="none")
-            return (by_unit * met).sum(1) / met.sum()
+            return (by_unit * seen).sum(1) / seen.sum()
 
-        # Every output learns on every example, also where the task is given.
-        own_net = replace(net, units=None, losses=losses)
-        gradient = own_net.grad(state.params, new)
+        # Every output learns from every example, even if the task is given.
+        unmasked_net = replace(net, units=None, losses=losses)
+        gradient = unmasked_net.grad(state.params, batch)
         after = net.update(state, gradient, self.lr)
-        return after.replace(extra=state.extra | {"seen": met})
+        return after.replace(extra=state.extra | {"seen": seen})
 
     def rank_exemplars(
         self, net: Net, state: State, examples: Batch, share: int
     ) -> Float[Tensor, " row"]:
         features = self._features(net.in_eval_mode(), state, examples.x)
-        members = memberships(net, examples)
+        members = one_hot_classes(net, examples)
         means = self._means(features, members)
         rounds = min(share, len(examples.x))
-        return herded(features, members, means, rounds).to(features.dtype)
+        return herding_rounds(features, members, means, rounds).to(features.dtype)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         if task_end.memory is None:
             return state
         # In evaluation mode, as in `predict`.
         features = self._features(net.in_eval_mode(), state, task_end.memory.x)
-        means = self._means(features, memberships(net, task_end.memory))
-        met = state.extra["seen"]
-        classes = {"means": means, "seen": met, "earlier": met}
-        return state.replace(extra=packed(old=state.params) | classes)
+        means = self._means(features, one_hot_classes(net, task_end.memory))
+        seen = state.extra["seen"]
+        classes = {"means": means, "seen": seen, "earlier": seen}
+        return state.replace(extra=pack(teacher=state.params) | classes)
 
     def predict(
         self,
@@ -117,8 +117,8 @@ class ICaRL(Strategy):
         distance = torch.cdist(features, state.extra["means"])
         # Classes without exemplars rank by their logits, below every class that has some.
         logits = net.logits(state.params, x)
-        last = -distance.amax(1, True) - 1 + logits - logits.amax(1, True)
-        return torch.where(state.extra["earlier"] > 0, -distance, last)
+        fallback = -distance.amax(1, True) - 1 + logits - logits.amax(1, True)
+        return torch.where(state.extra["earlier"] > 0, -distance, fallback)
 
     def _features(self, net: Net, state: State, x: Tensor) -> Float[Tensor, "row feature"]:
         features = net.features(state.params, x)
@@ -129,7 +129,7 @@ class ICaRL(Strategy):
         return normalize(means) if self.normalised else means
 
 
-def memberships(net: Net, batch: Batch) -> Bool[Tensor, "row unit"]:
+def one_hot_classes(net: Net, batch: Batch) -> Bool[Tensor, "row unit"]:
     """The class of each row, one-hot; padding has none."""
     units = torch.arange(net.outputs, device=batch.y.device)
     real = batch.weight > 0

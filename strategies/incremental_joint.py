@@ -10,8 +10,8 @@ from retrograde import Net, Rate, Schedule, State, StepData, Strategy
 class IncrementalJoint(Strategy):
     """Continue training on all tasks so far (Hess et al. 2023, PMLR 249).
 
-    The weights are kept from task to task. The batch grows with the number of tasks, so that no
-    task takes more steps than another.
+    The weights are kept from task to task. The batch size grows with the number of tasks, so that
+    every task takes the same number of steps.
     """
 
     upper_bound: ClassVar[bool] = True

@@ -10,7 +10,7 @@ from retrograde import Net, Rate, Schedule, State, StepData, Strategy
 class Joint(Strategy):
     """Joint training on all tasks so far: the upper bound.
 
-    Every task starts from fresh weights, unless `carry_on`.
+    Every task starts from the initial weights, unless `warm_start`.
     """
 
     upper_bound: ClassVar[bool] = True

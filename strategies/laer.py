@@ -14,17 +14,17 @@ class LaER(LookAhead):
     The rates are learned as in La-MAML. The rule is that of the authors' code:
 
     - Inner steps follow gradients with every entry clamped, at rates of either sign.
-    - The loss on incoming and replayed examples after the last inner step moves the rates and
+    - The gradient of the loss on the combined batch after the last inner step moves the rates and
       nothing else.
     - The parameters follow the gradient of replay, from their values before the inner steps, at the
       new rates.
     - The gradients of rates and of replay are clipped by norm.
 
-    The authors' scripts take two incoming examples in an inner step (`chunk=2`). The benchmark's
-    optimiser has no part in the update.
+    The authors' scripts take two incoming examples in an inner step (`inner_batch=2`). The
+    benchmark's optimiser is not used.
     """
 
-    hyper_lr: Rate = 0.1  # of the rates' own descent
+    hyper_lr: Rate = 0.1  # the learning rate of the inner rates
     # True: the meta-loss is the mean of the losses after each inner step; else the last of them.
     trajectory: bool = False
     inner_clip: Bound = 2.0  # the largest absolute entry of an inner gradient; 0: no bound
@@ -42,8 +42,8 @@ class LaER(LookAhead):
         }
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        _, of_rates = self.meta_gradient(net, state.params, state.extra, data)
-        rates = sgd(state.extra, of_rates, self.hyper_lr)
+        _, rates_gradient = self.meta_gradient(net, state.params, state.extra, data)
+        rates = sgd(state.extra, rates_gradient, self.hyper_lr)
         gradient = clipped(net.grad(state.params, data.combined), self.clip)
         params = step_at_rates(state.params, rates, gradient)
         return state.replace(params=params, extra=rates)

@@ -20,25 +20,25 @@ from retrograde import (
 )
 
 from ._distillation import distillation_loss, seen_classes
-from ._importance import packed, unpacked
+from ._importance import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class LwF(Strategy):
     """Learning without forgetting (Li and Hoiem 2016, arXiv 1606.09282).
 
-    On incoming examples, the last task's network teaches the classes of earlier tasks. If the task
-    is given, it teaches each earlier task's classes separately. The authors' first phase, which
-    trains the new outputs alone, is left out.
+    On incoming examples, the outputs of earlier tasks' classes are distilled from the network at
+    the end of the last task; if the task is given, each earlier task's classes separately. The
+    authors' first phase, which trains the new outputs alone, is left out.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1
-    alpha: NonNegative = 1.0  # the weight of the distillation
+    alpha: NonNegative = 1.0  # the weight of the distillation loss
     temperature: Rate = 2.0
-    # "seen": labels are learned among the classes seen so far, and those of earlier tasks are
-    # taught; "all": both are among all classes.
+    # "seen": labels are learned among the seen classes, and those of earlier tasks are distilled;
+    # "all": both are among all classes.
     among: Literal["seen", "all"] = "seen"
     decay: NonNegative = 0.0  # the weight of the sum of squared parameters
 
@@ -47,39 +47,40 @@ class LwF(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         like = next(iter(params.values()))
-        none = like.new_zeros(net.outputs)
-        return packed(teacher=params) | {"old": none, "seen": none}
+        no_class = like.new_zeros(net.outputs)
+        return pack(teacher=params) | {"earlier": no_class, "seen": no_class}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        new = data.incoming
-        so_far = seen_classes(state.extra["seen"], new)
-        teacher = unpacked(state.extra, "teacher")
-        wanted = net.logits(teacher, new.x) / self.temperature
-        groups = self._groups(net, state.extra["old"])
+        incoming = data.incoming
+        seen = seen_classes(state.extra["seen"], incoming)
+        teacher = unpack(state.extra, "teacher")
+        target = net.logits(teacher, incoming.x) / self.temperature
+        groups = self._groups(net, state.extra["earlier"])
 
         def loss(params: Params) -> Tensor:
-            logits = net.logits(params, new.x)
-            rivals = logits
+            logits = net.logits(params, incoming.x)
+            label_logits = logits
             if self.among == "seen":
-                rivals = logits.masked_fill(so_far == 0, -torch.inf)
-            distilled = distillation_loss(groups, logits / self.temperature, wanted, new.weight)
-            size = sum((value**2).sum() for value in params.values())
-            data_loss = data.incoming_weight * net.loss_from_logits(rivals, new)
-            return data_loss + data.replay_weight * self.alpha * distilled + self.decay * size
+                label_logits = logits.masked_fill(seen == 0, -torch.inf)
+            student = logits / self.temperature
+            distilled = distillation_loss(groups, student, target, incoming.weight)
+            squares = sum((value**2).sum() for value in params.values())
+            data_loss = data.incoming_weight * net.loss_from_logits(label_logits, incoming)
+            return data_loss + data.replay_weight * self.alpha * distilled + self.decay * squares
 
         gradient = net.grad_of_loss(loss, state.params)
         after = net.update(state, gradient, self.lr)
-        return after.replace(extra=state.extra | {"seen": so_far})
+        return after.replace(extra=state.extra | {"seen": seen})
 
-    def _groups(self, net: Net, old: Tensor) -> Tensor:
-        """The groups of units that the teacher teaches, of shape (group, unit)."""
+    def _groups(self, net: Net, earlier: Tensor) -> Tensor:
+        """The groups of units that are distilled, of shape (group, unit)."""
         if net.units is not None:
-            return net.units * old
-        # Before the first task has ended, nothing is taught, among all classes either.
-        kept = old.amax().expand_as(old) if self.among == "all" else old
-        return kept[None]
+            return net.units * earlier
+        # Nothing is distilled during the first task, not even with `among=all`.
+        distilled = earlier.amax().expand_as(earlier) if self.among == "all" else earlier
+        return distilled[None]
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        met_so_far = state.extra["seen"]
-        classes = {"old": met_so_far, "seen": met_so_far}
-        return state.replace(extra=packed(teacher=state.params) | classes)
+        seen = state.extra["seen"]
+        classes = {"earlier": seen, "seen": seen}
+        return state.replace(extra=pack(teacher=state.params) | classes)

@@ -17,6 +17,8 @@ class MAML(MetaStrategy):
 
     inner_steps: Steps = 1  # inner steps while meta-training
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        adapted = self.adapt(net, learned, episode.support, self.inner_steps)
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        adapted = self.adapt(net, meta_params, episode.support, self.inner_steps)
         return net.loss(adapted, episode.query)

@@ -6,15 +6,15 @@ from torch import Tensor
 
 from retrograde import Net, Params, PretrainingEpisode, Rate, Steps, sgd
 
-from ._prepared import Prepared
+from ._pretraining import HeadPretraining
 
 
 @dataclass(frozen=True, kw_only=True)
-class MAMLInit(Prepared):
+class MAMLInit(HeadPretraining):
     """MAML on whole trajectories before the stream (Finn et al. 2017, arXiv 1703.03400).
 
-    Only the head learns in a lesson's inner steps and along the stream, which Javed and White
-    (2019) call MAML-Rep; with `moves=all`, every parameter learns.
+    Only the head learns, in the inner steps and along the stream, which Javed and White (2019) call
+    MAML-Rep; with `trainable=all`, every parameter learns.
     """
 
     inner_lr: Rate = 0.03
@@ -27,6 +27,6 @@ class MAMLInit(Prepared):
             gradient = net.grad(
                 fast, episode.trajectory, only=self.learns, constant=self.first_order
             )
-            moved = {name: fast[name] for name in gradient}
-            fast = fast | sgd(moved, gradient, self.inner_lr)
+            adapted = {name: fast[name] for name in gradient}
+            fast = fast | sgd(adapted, gradient, self.inner_lr)
         return net.loss(fast, episode.meta_query())

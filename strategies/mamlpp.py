@@ -9,7 +9,8 @@ from torch import Tensor
 from retrograde import Batch, Episode, MetaStrategy, Net, Params, Share, State, Steps
 
 RATES = "rates of "
-FLOOR = 0.03
+"""The prefix of a parameter's learned rates, one for each inner step."""
+MIN_WEIGHT = 0.03
 """The share of its first weight that an earlier step's loss keeps during annealing.
 
 As in the authors' code.
@@ -22,7 +23,7 @@ class MAMLpp(MetaStrategy):
 
     Rates are learned per layer and step. The query's loss after every inner step counts, at first
     equally. Over the first part of meta-training, `anneal`, the weight moves to the last step: at
-    every iteration, where the authors' code moves it at every epoch. Steps at test beyond those of
+    every iteration, not at every epoch as in the authors' code. Steps at test beyond those of
     meta-training use the last step's rates. The paper's other changes (statistics per step,
     annealed order and outer rate) are left out.
     """
@@ -43,7 +44,7 @@ class MAMLpp(MetaStrategy):
         return params | rates
 
     def inner_step(
-        self, net: Net, learned: Params, fast: State, support: Batch, step: int
+        self, net: Net, meta_params: Params, fast: State, support: Batch, step: int
     ) -> State:
         gradient = net.grad(fast.params, support, constant=self.first_order)
         last = max(1, self.inner_steps) - 1
@@ -51,18 +52,20 @@ class MAMLpp(MetaStrategy):
         def rate(name: str) -> Tensor | float:
             if not self.learn_lr:
                 return self.inner_lr
-            return learned[RATES + name][min(step, last)]
+            return meta_params[RATES + name][min(step, last)]
 
         params = {name: value - rate(name) * gradient[name] for name, value in fast.params.items()}
         return fast.replace(params=params)
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        fast = self.start_adaptation(net, learned)
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        fast = self.start_adaptation(net, meta_params)
         if not self.inner_steps:
             return net.loss(fast.params, episode.query)
         losses = []
         for step in range(self.inner_steps):
-            fast = self.inner_step(net, learned, fast, episode.support, step)
+            fast = self.inner_step(net, meta_params, fast, episode.support, step)
             losses.append(net.loss(fast.params, episode.query))
         return (self.weights(progress) * torch.stack(losses)).sum()
 
@@ -75,7 +78,7 @@ class MAMLpp(MetaStrategy):
         Args:
             progress: the share of meta-training that is over, from 0 to below 1.
         """
-        falling = (1 - progress / self.anneal).clamp(min=FLOOR) / self.inner_steps
+        falling = (1 - progress / self.anneal).clamp(min=MIN_WEIGHT) / self.inner_steps
         others = torch.where(progress < self.anneal, falling, 0.0)
         last = 1 - (self.inner_steps - 1) * others
         return torch.stack([*[others] * (self.inner_steps - 1), last])

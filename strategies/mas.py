@@ -1,4 +1,4 @@
-"""MAS: penalise changes of parameters that the size of the outputs depends on."""
+"""MAS: penalise moving parameters that the size of the outputs depends on."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from retrograde import (
     added,
 )
 
-from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
+from ._importance import no_penalty, pack, state_penalty_gradient, unpack
 from ._per_example import Directions, check_rows, mean_powers
 
 
@@ -44,20 +44,20 @@ class MAS(Strategy):
         return net.update(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        before = unpacked(state.extra, "importance")
-        found = sensitivity(net, state.params, task_end.examples)
-        grown = added(before, found)
-        return state.replace(extra=packed(anchor=state.params, importance=grown))
+        earlier = unpack(state.extra, "importance")
+        sensitivity = output_sensitivity(net, state.params, task_end.examples)
+        importance = added(earlier, sensitivity)
+        return state.replace(extra=pack(anchor=state.params, importance=importance))
 
 
-def sensitivity(net: Net, params: Params, examples: Batch) -> Params:
+def output_sensitivity(net: Net, params: Params, examples: Batch) -> Params:
     """The mean over examples of |gradient of the squared norm of the outputs|.
 
     If the task is given, the outputs are those of the task's units.
     """
 
-    def along(outputs: Float[Tensor, "row unit"], _: slice) -> Directions:
+    def directions_of(outputs: Float[Tensor, "row unit"], _: slice) -> Directions:
         # The outputs of other tasks' units are minus infinity.
         return 2 * outputs.masked_fill(outputs.isneginf(), 0)[None]
 
-    return mean_powers(net, params, examples, along, power=1)
+    return mean_powers(net, params, examples, directions_of, power=1)

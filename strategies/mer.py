@@ -28,21 +28,21 @@ class MER(Strategy):
     """Meta-experience replay (Riemer et al. 2019, arXiv 1810.11910, algorithm 1).
 
     Incoming examples are learned one at a time, in `batches` batches each. A batch is the incoming
-    example and `draw` replayed ones, with one SGD step for each. Then the parameters move the share
-    `beta` of the way that these steps led, and after the last batch the share `gamma` of the way
-    since the first. Algorithm 6 is `batches=1` with `current=last`; its gamma is `beta` here.
+    example and `replay_batch` replayed ones, with one SGD step for each. Then the parameters move
+    the share `beta` of the way of these steps, and after the last batch the share `gamma` of the
+    way since the first. Algorithm 6 is `batches=1` with `current=last`; its gamma is `beta` here.
 
-    Where the benchmark's `steps` end a task before the last example has had all of its batches, the
+    If the benchmark's `steps` end a task before the last example has had all of its batches, the
     step of `gamma` is taken over those that it had, so that no such step spans two tasks. The
-    benchmark's optimiser has no part in the update.
+    benchmark's optimiser is not used.
     """
 
-    task_weighting: ClassVar[TaskWeighting | None] = "refused"  # each loss is that of one example
+    task_weighting: ClassVar[TaskWeighting | None] = "refused"  # each loss is of one example
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept
     replay_batch: Count = 10  # examples replayed in each batch
-    batches: Count = 5  # for each incoming example; they replace the benchmark's glances
+    batches: Count = 5  # for each incoming example; instead of the benchmark's updates
     beta: Rate = 0.01
     gamma: Rate = 1.0
     current: Literal["first", "last"] = "first"  # the place of the incoming example in its batch
@@ -63,24 +63,24 @@ class MER(Strategy):
         # The number of the batch is data, so both branches are computed and one is selected.
         batch = state.extra["count"]
         start = _where(batch == 0, state.params, _start(state))
-        end = self._descended(net, state.params, data)
-        params = _toward(state.params, end, self.beta)
-        outer = _toward(start, params, self.gamma)
+        end = self._after_batch(net, state.params, data)
+        params = _interpolate(state.params, end, self.beta)
+        outer = _interpolate(start, params, self.gamma)
         params = _where(batch == self.batches - 1, outer, params)
-        kept = {f"start.{name}": value for name, value in start.items()}
+        stored_start = {f"start.{name}": value for name, value in start.items()}
         count = (batch + 1) % self.batches
-        return state.replace(params=params, extra={"count": count, **kept})
+        return state.replace(params=params, extra={"count": count, **stored_start})
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
         # The benchmark's number of steps may cut the last example's batches short: the next task
         # must not continue with them.
         count = state.extra["count"]
-        outer = _toward(_start(state), state.params, self.gamma)
+        outer = _interpolate(_start(state), state.params, self.gamma)
         params = _where(count > 0, outer, state.params)
         extra = state.extra | {"count": torch.zeros_like(count)}
         return state.replace(params=params, extra=extra)
 
-    def _descended(self, net: Net, params: Params, data: StepData) -> Params:
+    def _after_batch(self, net: Net, params: Params, data: StepData) -> Params:
         """The parameters after one SGD step on each example of a batch."""
         order = list(range(1 + self.replay_batch))
         if self.current == "last":
@@ -97,7 +97,7 @@ def _start(state: State) -> Params:
     return {name: state.extra[f"start.{name}"] for name in state.params}
 
 
-def _toward(start: Params, end: Params, share: float) -> Params:
+def _interpolate(start: Params, end: Params, share: float) -> Params:
     """The parameters at a share of the way from start to end."""
     return {name: value + share * (end[name] - value) for name, value in start.items()}
 

@@ -1,4 +1,4 @@
-"""MIR: replay the examples whose loss the coming step would raise most."""
+"""MIR: replay the examples whose loss the next step would raise most."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ from ._replay import Replay
 class MIR(Replay):
     """Maximally interfered retrieval (Aljundi et al. 2019, arXiv 1908.04742, section 3.1).
 
-    Replays the drawn candidates whose loss would rise most in a step of plain SGD on the incoming
-    examples alone.
+    Replays those candidates from memory whose loss would rise most in a step of plain SGD on the
+    incoming examples alone.
     """
 
     lr: Rate = 0.1
-    candidates: Count = 50  # examples drawn per step; `draw` of them are replayed
+    candidates: Count = 50  # examples drawn per step; `replay_batch` of them are replayed
 
     def memory(self) -> Memory:
         return POLICIES[self.policy](self.buffer_size, self.candidates)
@@ -30,15 +30,15 @@ class MIR(Replay):
         return net.update(state, net.grad(state.params, examples), self.lr)
 
     def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
-        old = data.replayed
+        replayed = data.replayed
         gradient = net.grad(state.params, data.incoming)
-        foreseen = sgd(state.params, gradient, self.lr)
-        after = self._losses(net, foreseen, old)
-        before = self._losses(net, state.params, old)
+        tentative = sgd(state.params, gradient, self.lr)
+        after = self._losses(net, tentative, replayed)
+        before = self._losses(net, state.params, replayed)
         # Padding is chosen only if there are too few examples.
-        harm = torch.where(old.weight > 0, after - before, -torch.inf)
-        chosen = harm.topk(min(self.replay_batch, self.candidates)).indices
-        return data.combine(old.at(chosen))
+        interference = torch.where(replayed.weight > 0, after - before, -torch.inf)
+        chosen = interference.topk(min(self.replay_batch, self.candidates)).indices
+        return data.combine(replayed.at(chosen))
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
         return net.row_losses(net.logits(params, batch.x), batch)

@@ -17,7 +17,7 @@ from retrograde import (
 )
 
 from ._fisher import Fisher, fisher_information
-from ._importance import no_penalty, packed, state_penalty_gradient, unpacked
+from ._importance import no_penalty, pack, state_penalty_gradient, unpack
 from ._per_example import check_rows
 
 
@@ -25,9 +25,9 @@ from ._per_example import check_rows
 class OnlineEWC(Strategy):
     """Online elastic weight consolidation (Schwarz et al. 2018, arXiv 1805.06370).
 
-    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)²,
-    where F becomes gamma F plus the last task's information. Mammoth's e_lambda takes no half: it
-    is half of `strength`. The paper has another gamma in the penalty.
+    The penalty is strength / 2 times the sum of F (parameter - its value after the last task)², and
+    F becomes gamma F plus the last task's information. Mammoth's e_lambda takes no half: it is half
+    of `strength`. The paper has a further gamma in the penalty.
     """
 
     lr: Rate = 0.1
@@ -46,10 +46,10 @@ class OnlineEWC(Strategy):
         return net.update(state, added(gradient, penalty), self.lr)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        found = fisher_information(
+        fisher = fisher_information(
             net, state.params, task_end.examples, self.fisher, self.fisher_examples
         )
-        before = unpacked(state.extra, "importance")
-        faded = {name: self.gamma * value for name, value in before.items()}
-        importance = added(faded, found)
-        return state.replace(extra=packed(anchor=state.params, importance=importance))
+        earlier = unpack(state.extra, "importance")
+        decayed = {name: self.gamma * value for name, value in earlier.items()}
+        importance = added(decayed, fisher)
+        return state.replace(extra=pack(anchor=state.params, importance=importance))

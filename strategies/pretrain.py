@@ -14,5 +14,7 @@ class Pretrain(MetaStrategy):
     A baseline of MAML (Finn et al. 2017, section 5.1).
     """
 
-    def task_loss(self, net: Net, learned: Params, episode: Episode, progress: Tensor) -> Tensor:
-        return net.loss(learned, episode.combined())
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        return net.loss(meta_params, episode.combined())

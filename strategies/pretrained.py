@@ -1,4 +1,4 @@
-"""Pretraining of the features by classification of the held-out classes."""
+"""Features pretrained by classification of the held-out classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,14 +7,14 @@ from torch import Tensor
 
 from retrograde import Net, Params, PretrainingEpisode
 
-from ._prepared import Prepared
+from ._pretraining import HeadPretraining
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrained(Prepared):
+class Pretrained(HeadPretraining):
     """Train on random examples of all held-out classes together, then learn the stream."""
 
-    resets: ClassVar[bool] = False
+    resets_rows: ClassVar[bool] = False
 
     def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
         return net.loss(params, episode.remember_set)

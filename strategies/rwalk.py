@@ -1,4 +1,4 @@
-"""RWalk: penalise changes of parameters that affect predictions and that lowered past losses."""
+"""RWalk: penalise moving parameters that predictions depend on or that lowered past losses."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from retrograde import (
     added,
 )
 
-from ._importance import packed, state_penalty_gradient, unpacked, zeros_like
+from ._importance import pack, state_penalty_gradient, unpack, zeros_like
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class RWalk(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         groups = dict.fromkeys(
-            ("importance", "fisher", "past", "score", "path"), zeros_like(params)
+            ("importance", "fisher", "past_score", "score", "path"), zeros_like(params)
         )
         steps = next(iter(params.values())).new_zeros(())
-        return packed(anchor=params, start=params, count={"steps": steps}, **groups)
+        return pack(anchor=params, start=params, count={"steps": steps}, **groups)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
@@ -69,18 +69,20 @@ class RWalk(Strategy):
         return after.replace(extra=extra)
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        fisher = unpacked(state.extra, "fisher")
-        past = unpacked(state.extra, "past")
-        score = unpacked(state.extra, "score")
+        fisher = unpack(state.extra, "fisher")
+        past_score = unpack(state.extra, "past_score")
+        score = unpack(state.extra, "score")
         # The first task has no earlier scores to be averaged with.
         share = torch.where(task_end.examples.task[0] == 0, 1.0, 0.5)
-        past = {name: value + share * (score[name] - value) for name, value in past.items()}
-        importance = added(over_largest(fisher), over_largest(past))
-        kept = packed(importance=importance, fisher=fisher, past=past)
-        return state.replace(extra=self.init(net, state.params) | kept)
+        past_score = {
+            name: value + share * (score[name] - value) for name, value in past_score.items()
+        }
+        importance = added(divided_by_largest(fisher), divided_by_largest(past_score))
+        updated = pack(importance=importance, fisher=fisher, past_score=past_score)
+        return state.replace(extra=self.init(net, state.params) | updated)
 
 
-def over_largest(values: Params) -> Params:
+def divided_by_largest(values: Params) -> Params:
     """All values divided by the largest one."""
     maxima = [value.max() for value in values.values()]
     largest = torch.stack(maxima).max()

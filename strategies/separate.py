@@ -36,40 +36,40 @@ class Separate(Strategy):
     lr: Rate = 0.1
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # every task has its network from the start, but no other task uses it
+        return ()  # every task has its network from the start, which no other task uses
 
     def init(self, net: Net, params: Params) -> Params:
         if any(True for _ in net.module.buffers()):
             raise UserError(
-                "Networks for each task would share the model's buffers, such as running "
-                "statistics. Choose another."
+                "The networks of all tasks would share the model's buffers, such as running "
+                "statistics. Choose a model without buffers."
             )
         return {name: torch.stack([value] * net.tasks) for name, value in params.items()}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         task = data.incoming.task[0]
-        here = torch.arange(net.tasks, device=task.device) == task
+        is_current = torch.arange(net.tasks, device=task.device) == task
         params = {name: networks[task] for name, networks in state.extra.items()}
         slots = self._slots(net, state, params)
         gradient = net.grad(params, data.incoming)
         after = net.update(State(params, slots, {}), gradient, self.lr)
         networks = {
-            name: torch.where(_as(here, values), after.params[name], values)
+            name: torch.where(_broadcastable(is_current, values), after.params[name], values)
             for name, values in state.extra.items()
         }
         return after.replace(extra=networks)
 
     def _slots(self, net: Net, state: State, params: Params) -> Slots:
-        """The optimiser's slots; fresh ones at the first step of a task."""
-        # At a task's first step, the state still holds the parameters of the task before.
+        """The optimiser's slots, initialised again at the first step of a task."""
+        # At a task's first step, the state still has the parameters of the task before.
         unchanged = [(params[name] == value).all() for name, value in state.params.items()]
-        same = torch.stack(unchanged).all()
-        fresh = net.optimizer.init(params)
+        is_same_task = torch.stack(unchanged).all()
+        initial = net.optimizer.init(params)
 
-        def chosen(before: Tensor, after: Tensor) -> Tensor:
-            return torch.where(same, before, after)
+        def select(before: Tensor, after: Tensor) -> Tensor:
+            return torch.where(is_same_task, before, after)
 
-        slots: Slots = pytree.tree_map(chosen, state.slots, fresh)
+        slots: Slots = pytree.tree_map(select, state.slots, initial)
         return slots
 
     def predict(
@@ -82,11 +82,11 @@ class Separate(Strategy):
         def logits(params: Params) -> Float[Tensor, "row unit"]:
             return net.logits(params, x, task)
 
-        # By every network, since the rows may be of different tasks.
+        # All networks predict all rows, since the rows may be of different tasks.
         outputs = vmap(logits)(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 
-def _as(flags: Tensor, values: Tensor) -> Tensor:
+def _broadcastable(flags: Tensor, values: Tensor) -> Tensor:
     """The flags of the first axis, with as many axes as the values."""
     return flags.reshape(-1, *[1] * (values.ndim - 1))

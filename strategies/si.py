@@ -1,4 +1,4 @@
-"""Synaptic intelligence: penalise changes of parameters that lowered past losses."""
+"""SI: penalise moving parameters that lowered past losses."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch.nn.functional import relu
 
 from retrograde import Net, NonNegative, Params, Rate, State, StepData, Strategy, TaskEnd, added
 
-from ._importance import packed, penalty_gradient, unpacked, zeros_like
+from ._importance import pack, penalty_gradient, unpack, zeros_like
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,30 @@ class SI(Strategy):
 
     def init(self, net: Net, params: Params) -> Params:
         zeros = zeros_like(params)
-        return packed(anchor=params, importance=zeros, path=zeros)
+        return pack(anchor=params, importance=zeros, path=zeros)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        anchor = unpacked(state.extra, "anchor")
-        importance = unpacked(state.extra, "importance")
-        path = unpacked(state.extra, "path")
+        anchor = unpack(state.extra, "anchor")
+        importance = unpack(state.extra, "importance")
+        path = unpack(state.extra, "path")
         penalty = penalty_gradient(state.params, anchor, importance, self.strength)
         total = added(gradient, penalty)
         after = net.update(state, total, self.lr)
-        along = total if self.penalised else gradient
+        path_gradient = total if self.penalised else gradient
         path = {
-            name: value - along[name] * (after.params[name] - state.params[name])
+            name: value - path_gradient[name] * (after.params[name] - state.params[name])
             for name, value in path.items()
         }
-        return after.replace(extra=packed(anchor=anchor, importance=importance, path=path))
+        return after.replace(extra=pack(anchor=anchor, importance=importance, path=path))
 
     def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        anchor = unpacked(state.extra, "anchor")
-        importance = unpacked(state.extra, "importance")
-        path = unpacked(state.extra, "path")
+        anchor = unpack(state.extra, "anchor")
+        importance = unpack(state.extra, "importance")
+        path = unpack(state.extra, "path")
         for name, value in state.params.items():
             distance = (value - anchor[name]) ** 2
             grown = importance[name] + path[name] / (distance + self.damping)
             importance[name] = relu(grown) if self.nonnegative else grown
             path[name] = torch.zeros_like(value)
-        return state.replace(extra=packed(anchor=state.params, importance=importance, path=path))
+        return state.replace(extra=pack(anchor=state.params, importance=importance, path=path))

@@ -15,12 +15,12 @@ class Sync(LookAhead):
     """
 
     lr: Rate = 0.1  # of the meta-step
-    hyper_lr: Rate = 0.1  # of the rates' own descent
+    hyper_lr: Rate = 0.1  # the learning rate of the inner rates
 
     def init(self, net: Net, params: Params) -> Params:
         return self.rates(params)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        gradient, of_rates = self.meta_gradient(net, state.params, state.extra, data)
+        gradient, rates_gradient = self.meta_gradient(net, state.params, state.extra, data)
         after = net.update(state, gradient, self.lr)
-        return after.replace(extra=sgd(state.extra, of_rates, self.hyper_lr))
+        return after.replace(extra=sgd(state.extra, rates_gradient, self.hyper_lr))

@@ -36,37 +36,37 @@ class XdG(Strategy):
     active_share: Share = 0.2  # of each hidden layer's units
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # every task has its gates from the start, but no other task uses them
+        return ()  # every task has its gates from the start, which no other task uses
 
     def init(self, net: Net, params: Params) -> Params:
         modules = net.module.named_modules()
         linear = [name for name, module in modules if isinstance(module, nn.Linear)]
         if len(linear) < 2:
             raise UserError(
-                "XdG gates what passes from one linear layer to the next; the model has "
-                f"{len(linear)}. Choose an mlp."
+                "XdG gates the hidden units between two linear layers; the model has "
+                f"{len(linear)} linear. Choose an mlp."
             )
         # The hidden units are the inputs of all linear layers but the first.
         units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
         sizes = list(units.values())
-        chance = net.uniform(net.tasks, sum(sizes))
-        parts = chance.split_with_sizes(sizes, 1)
+        random = net.uniform(net.tasks, sum(sizes))
+        by_layer = random.split_with_sizes(sizes, 1)
         return {
-            name: self._gates(part).to(params[name].dtype)
-            for name, part in zip(units, parts, strict=True)
+            name: self._gates(numbers).to(params[name].dtype)
+            for name, numbers in zip(units, by_layer, strict=True)
         }
 
-    def _gates(self, chance: Float[Tensor, "task unit"]) -> Tensor:
+    def _gates(self, random: Float[Tensor, "task unit"]) -> Tensor:
         """True for the active units of each task, the same number in every task."""
-        count = max(1, round(self.active_share * chance.shape[1]))
-        return chance.argsort(1) < count
+        count = max(1, round(self.active_share * random.shape[1]))
+        return random.argsort(1) < count
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         task = data.incoming.task[0]
         gates = {name: gate[task] for name, gate in state.extra.items()}
-        gradient = net.grad(through(gates, state.params), data.incoming)
+        gradient = net.grad(gated(gates, state.params), data.incoming)
         # The gradient of an inactive unit's column is not 0, though the column counts as 0.
-        return net.update(state, through(gates, gradient), self.lr)
+        return net.update(state, gated(gates, gradient), self.lr)
 
     def predict(
         self,
@@ -76,13 +76,13 @@ class XdG(Strategy):
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
         def logits(gates: Params) -> Float[Tensor, "row unit"]:
-            return net.logits(through(gates, state.params), x, task)
+            return net.logits(gated(gates, state.params), x, task)
 
-        # Under the gates of every task, since the rows may be of different tasks.
+        # All tasks' gates predict all rows, since the rows may be of different tasks.
         outputs = vmap(logits)(state.extra)
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 
-def through(gates: Params, params: Params) -> Params:
+def gated(gates: Params, params: Params) -> Params:
     """The parameters, or their gradient, with 0 in the columns of inactive units."""
     return {name: value * gates[name] if name in gates else value for name, value in params.items()}

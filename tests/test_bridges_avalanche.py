@@ -18,7 +18,7 @@ from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse, write
+from retrograde.parts.spec import as_pairs, parse
 from retrograde.testing import toy_step
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, train
@@ -51,13 +51,13 @@ def taken(monkeypatch):
     from retrograde.strategies import _avalanche
 
     seen = []
-    told = _avalanche.Watch.after_training_iteration
+    original = _avalanche.TrainingObserver.after_training_iteration
 
     def listening(self, strategy, **more):
         seen.append((strategy.mb_x.clone(), strategy.mb_y.clone()))
-        told(self, strategy, **more)
+        original(self, strategy, **more)
 
-    monkeypatch.setattr(_avalanche.Watch, "after_training_iteration", listening)
+    monkeypatch.setattr(_avalanche.TrainingObserver, "after_training_iteration", listening)
     return seen
 
 
@@ -108,10 +108,10 @@ def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_d
 
 @pytest.mark.parametrize("spec", ["Naive", "Replay,mem_size=50", "ER_ACE,mem_size=50"])
 @pytest.mark.parametrize("scenario", ["class", "task"])
-def test_arrivals_come_in_the_batches_and_in_the_order_of_every_other_strategy(
+def test_incoming_examples_come_in_the_batches_and_in_the_order_of_every_other_strategy(
     spec, scenario, taken
 ):
-    benchmark = split(scenario=scenario, glances="2")
+    benchmark = split(scenario=scenario, updates_per_batch="2")
     backend, other = (
         opaque(f"avalanche:class={spec}", benchmark, 3),
         opaque("avalanche", benchmark, 3),
@@ -128,7 +128,7 @@ def test_arrivals_come_in_the_batches_and_in_the_order_of_every_other_strategy(
             assert torch.equal(y[: len(batch)], given[0].y[batch])
 
 
-def test_what_is_replayed_is_counted():
+def test_replayed_examples_are_counted():
     outcome = train(
         split(),
         strategy("avalanche:class=Replay,mem_size=50"),
@@ -162,9 +162,9 @@ def test_the_global_generators_stay_where_they_are_and_the_seed_decides(spec):
 
 
 @pytest.mark.parametrize("spec", ["Naive", "Replay,mem_size=50", "EWC,ewc_lambda=1"])
-def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
+def test_evaluations_during_a_task_change_nothing_that_avalanches_strategy_learns(spec):
     def outcome(**settings):
-        benchmark = split(examples="60", epochs="1", **settings)
+        benchmark = split(train_examples="60", epochs="1", **settings)
         return train(
             benchmark,
             strategy(f"avalanche:class={spec}"),
@@ -174,9 +174,9 @@ def test_tests_amid_a_task_change_nothing_that_avalanches_strategy_learns(spec):
             "off",
         )[0]
 
-    watched, not_watched = outcome(test_every="2", test_examples="20"), outcome()
-    assert watched.online_accuracy.step == [0, 2, 4, 6, 8, 10, 12]
-    assert (watched.correct, watched.counts) == (not_watched.correct, not_watched.counts)
+    evaluated, plain = outcome(eval_every="2", eval_examples="20"), outcome()
+    assert evaluated.online_accuracy.step == [0, 2, 4, 6, 8, 10, 12]
+    assert (evaluated.correct, evaluated.counts) == (plain.correct, plain.counts)
 
 
 def test_a_loss_that_is_no_number_is_a_divergence():
@@ -196,17 +196,17 @@ def test_a_loss_that_is_no_number_is_a_divergence():
         ("class=Repaly", r"no strategy 'Repaly'\. Did you mean Replay"),
         ("class=LaMAML", r"Did you mean lamaml(_v2)?\.LaMAML"),
         ("class=Replay,memsize=3", r"Replay takes no 'memsize'\. Did you mean mem_size\?"),
-        ("class=EWC", "EWC needs ewc_lambda"),
+        ("class=EWC", "no default for ewc_lambda"),
         ("class=EWC,ewc_lambda=1,mode=neither", "cannot be built"),
         ("class=Naive,train_epochs=3", "takes no 'train_epochs'"),
         ("class=PNNStrategy", "requires a PNN model"),
         ("class=ExpertGateStrategy", "requires an ExpertGate model"),
-        ("class=AR1", "makes a model of its own"),
-        ("class=LearningToPrompt,model_name=any", "makes a model of its own"),
+        ("class=AR1", "makes one of its own"),
+        ("class=LearningToPrompt,model_name=any", "makes one of its own"),
         ("lr=0", "greater than 0"),
     ],
 )
-def test_what_does_not_suit_is_refused_before_training(spec, why):
+def test_a_strategy_that_does_not_fit_is_refused_before_training(spec, why):
     with pytest.raises(UserError, match=why):
         check(split(), strategy(f"avalanche:{spec}"), split().stream(DIGITS, 0), CPU)
 
@@ -235,9 +235,9 @@ def test_without_avalanche_the_parts_are_listed_and_a_run_is_refused_with_how_to
         "class=ICaRL,a=None,b=true",
     ],
 )
-def test_the_settings_are_what_is_written(changed):
-    part = strategy(write("avalanche", changed))
-    assert part.overrides() == changed
+def test_the_settings_are_those_that_are_written(changed):
+    part = strategy(f"avalanche:{changed}" if changed else "avalanche")
+    assert as_pairs(part.overrides()) == changed
     assert type(part).configured(part.settings()).settings() == part.settings()
 
 

@@ -50,9 +50,9 @@ class ScalesAnswers(Quick):
 
 
 class InPlaceInside(Quick):
-    def inner_step(self, net, learned, fast, support, step):
+    def inner_step(self, net, meta_params, fast, support, step):
         for name, gradient in net.grad(fast.params, support).items():
-            fast.params[name].sub_(self.lr * gradient)
+            fast.params[name].sub_(self.inner_lr * gradient)
         return fast
 
 
@@ -77,7 +77,7 @@ class RemembersOnItself(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class RemembersAtTest(Scratch):
-    def inner_step(self, net, learned, fast, support, step):
+    def inner_step(self, net, meta_params, fast, support, step):
         CALLS.append(1)
         gradient = net.grad(fast.params, support)
         return fast.replace(
@@ -105,8 +105,8 @@ class DrawsInPython(Quick):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawsAtTest(Scratch):
-    def start_adaptation(self, net, learned):
-        fast = super().begin(net, learned)
+    def start_adaptation(self, net, meta_params):
+        fast = super().start_adaptation(net, meta_params)
         return fast.replace(params={k: v + np.random.rand() for k, v in fast.params.items()})
 
 
@@ -162,14 +162,14 @@ class Idle(MAML):
     def meta_step(self, net, state, episodes, progress):
         return state
 
-    def inner_step(self, net, learned, fast, support, step):
+    def inner_step(self, net, meta_params, fast, support, step):
         return fast
 
 
 @dataclass(frozen=True, kw_only=True)
 class Climbs(MAML):
-    def task_loss(self, net, learned, episode, progress):
-        return -super().task_loss(net, learned, episode, progress)
+    def task_loss(self, net, meta_params, episode, progress):
+        return -super().task_loss(net, meta_params, episode, progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class Unpicklable(MAML):
 @dataclass(frozen=True, kw_only=True)
 class DoublesItsRate(Quick):
     def __post_init__(self):
-        object.__setattr__(self, "lr", 2 * self.lr)
+        object.__setattr__(self, "inner_lr", 2 * self.inner_lr)
 
 
 BREAKS = [
@@ -200,8 +200,8 @@ BREAKS = [
     (RemembersAtTest, metastrategies.repeats_itself, "two runs of seed 3 differ"),
     (
         Remembers,
-        metastrategies.is_alone_as_in_company,
-        "seed 1 alone and beside seeds 0 and 2: the results differ by",
+        metastrategies.does_not_depend_on_other_replicates,
+        "seed 1 alone and with seeds 0 and 2: the results differ by",
     ),
     (Draws, metastrategies.uses_no_global_randomness, "raised|generator moved"),
     (DrawsInNumpy, metastrategies.uses_no_global_randomness, "generator moved"),
@@ -222,7 +222,7 @@ BREAKS = [
     (
         Standardises,
         metastrategies.takes_any_task,
-        "non-finite with tasks=1, shots=1, queries=1|degrees of freedom",
+        "non-finite with meta_batch_size=1, shots=1, queries=1|degrees of freedom",
     ),
     (Explodes, metastrategies.takes_any_task, "non-finite"),
     (Unpicklable, metastrategies.pickles, "cannot be pickled"),

@@ -1,4 +1,4 @@
-"""Episodes: what tasks are made of, told from pixels that say which image they belong to and where in it they were."""
+"""Few-shot tasks: the content of tasks, read from pixels that say which image they belong to and where in it they were."""
 
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ for images, labels in ((DATA.x_train, DATA.y_train), (DATA.x_test, DATA.y_test))
 
 
 class Seen(NamedTuple):
-    """Which images tasks show, their classes, and by how many quarters each is turned; all (task, example)."""
+    """The images of tasks, their classes, and by how many quarters each is turned; all (task, example)."""
 
     image: np.ndarray
     kind: np.ndarray
@@ -65,7 +65,7 @@ def seen(drawn):
 def source(seed=0, data=DATA, **settings):
     return FewShot(
         **{"split": SPLIT, "ways": 2, "test_queries": 1, "rotations": "none", **settings}
-    ).stream(data, seed)
+    ).distribution(data, seed)
 
 
 def tasks(count, partition="train", shots=1, queries=1, seed=0, **settings):
@@ -104,7 +104,7 @@ def cases(draw):
 
 
 def own(task, label):
-    """What one task shows of one label."""
+    """The examples of one label in one task."""
     return [part[task.y == label] for part in task]
 
 
@@ -161,7 +161,7 @@ def test_the_classes_of_the_partitions_are_disjoint_and_as_many_as_the_split_say
         assert len(set.union(*kinds)) == 10
 
 
-def test_which_classes_are_for_what_is_drawn_from_the_seed():
+def test_the_classes_of_each_partition_are_drawn_from_the_seed():
     assert len({frozenset(tasks(100, "test", seed=seed).kind.ravel()) for seed in range(10)}) > 5
 
 
@@ -193,11 +193,13 @@ def test_tasks_drawn_together_know_nothing_of_each_other():
 
 
 @pytest.mark.parametrize(
-    "stream", [source, lambda seed: Sinusoid().stream(None, seed)], ids=["fewshot", "sinusoid"]
+    "distribution",
+    [source, lambda seed: Sinusoid().distribution(None, seed)],
+    ids=["fewshot", "sinusoid"],
 )
-def test_the_same_seed_and_index_give_the_same_tasks_and_another_gives_others(stream):
+def test_the_same_seed_and_index_give_the_same_tasks_and_another_gives_others(distribution):
     def drawn(seed, *index):
-        return stream(seed).draw("train", 6, 2, 3, generator(seed, "tasks", *index))
+        return distribution(seed).draw("train", 6, 2, 3, generator(seed, "tasks", *index))
 
     for other, alike in ((drawn(1, 4), True), (drawn(2, 4), False), (drawn(1, 5), False)):
         assert np.array_equal(drawn(1, 4).x, other.x) is alike
@@ -212,14 +214,18 @@ def test_a_drawn_task_is_no_view_of_the_dataset():
     assert np.array_equal(DATA.x_train, before)
 
 
-def test_images_have_no_facts_and_no_curve():
+def test_images_have_no_task_parameters_and_no_curve():
     drawn = source().draw("train", 3, 1, 1, generator(0, "tasks"))
-    assert (drawn.truth.shape, source().facts, source().curve(drawn.truth)) == ((3, 0), 0, None)
+    assert (drawn.parameters.shape, source().parameters, source().curve(drawn.parameters)) == (
+        (3, 0),
+        0,
+        None,
+    )
 
 
 def test_omniglots_turned_characters_are_classes_of_meta_training_alone():
     data = coded(2, 1, 1623, (1, 2, 2))
-    groups = Omniglot().stream(data, 0)
+    groups = Omniglot().distribution(data, 0)
     assert {p: len(group) for p, group in groups.groups.items()} == {
         "train": 1100,
         "validation": 100,
@@ -281,14 +287,14 @@ def test_all_classes_and_all_images_may_be_used():
     assert [len(set(images)) for images in found.image] == [16, 16]
 
 
-WAVES = Sinusoid().stream(None, 0).draw("train", 4000, 3, 2, generator(0, "tasks"))
+WAVES = Sinusoid().distribution(None, 0).draw("train", 4000, 3, 2, generator(0, "tasks"))
 
 
 @pytest.mark.parametrize(
     ("values", "low", "high"),
     [
-        (WAVES.truth[:, 0], 0.1, 5),
-        (WAVES.truth[:, 1], 0, np.pi),
+        (WAVES.parameters[:, 0], 0.1, 5),
+        (WAVES.parameters[:, 1], 0, np.pi),
         (WAVES.x[:, 0, 0], -5, 5),
         (WAVES.x[:, 4, 0], -5, 5),
     ],
@@ -301,16 +307,16 @@ def test_waves_are_drawn_uniformly_from_the_ranges_of_the_paper(values, low, hig
 
 
 def test_a_wave_is_the_amplitude_times_the_sine_of_x_minus_the_phase():
-    amplitude, phase = (WAVES.truth[:, fact, None, None] for fact in (0, 1))
+    amplitude, phase = (WAVES.parameters[:, fact, None, None] for fact in (0, 1))
     assert WAVES.x.shape == WAVES.y.shape == (4000, 5, 1)
     assert np.allclose(WAVES.y, amplitude * np.sin(WAVES.x - phase), atol=1e-5)
-    x, y = Waves().curve(WAVES.truth[:7])
+    x, y = Waves().curve(WAVES.parameters[:7])
     assert (x.min(), x.max(), x.shape[1], y.shape) == (-5, 5, 1, (7, len(x), 1))
     assert np.allclose(y, amplitude[:7] * np.sin(x - phase[:7]), atol=1e-5)
 
 
 def test_amplitude_phase_and_points_of_a_wave_know_nothing_of_each_other():
-    columns = np.column_stack([WAVES.truth, WAVES.x[..., 0]])
+    columns = np.column_stack([WAVES.parameters, WAVES.x[..., 0]])
     correlation = np.corrcoef(columns.T) - np.eye(7)
     assert np.abs(correlation).max() < 5 / np.sqrt(4000)
     assert Waves().support(3) == 3

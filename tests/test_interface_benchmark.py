@@ -187,13 +187,15 @@ def test_degrees_that_are_not_one_for_each_task_are_refused():
         Rotated(degrees=(0, 80)).stream(DATA, 0)
 
 
-def test_settings_that_came_later_are_part_of_the_identity_only_where_they_are_given():
-    plain, given = (
-        Rotated(tasks=2).settings(),
-        Rotated(tasks=2, degrees=(0, 80), test_every=5, test_examples=9).settings(),
-    )
-    assert not {"degrees", "test_every", "test_examples", "steps"} & set(plain)
-    assert given == plain | {"degrees": [0, 80], "test_every": 5, "test_examples": 9}
+def test_the_identity_has_the_settings_that_differ_from_their_default_and_no_others():
+    given = Rotated(tasks=2, degrees=(0, 80), eval_every=5, eval_examples=9)
+    assert Rotated(tasks=2).overrides() == {"tasks": 2}
+    assert given.overrides() == {
+        "tasks": 2,
+        "degrees": [0, 80],
+        "eval_every": 5,
+        "eval_examples": 9,
+    }
 
 
 def drawn_angles(stream, max_angle):
@@ -267,29 +269,36 @@ def test_images_of_a_split_are_the_scaled_examples():
 
 
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(("examples", "tests"), [(5, 0), (0, 3), (4, 2), (10**6, 10**6)])
-def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(cut, examples, tests):
+@pytest.mark.parametrize(
+    ("train_examples", "test_examples"), [(5, 0), (0, 3), (4, 2), (10**6, 10**6)]
+)
+def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(
+    cut, train_examples, test_examples
+):
     whole = cut.stream(DATA, 1)
     limited = (
         type(cut)
-        .configured({**cut.settings(), "examples": examples, "tests": tests})
+        .configured(
+            {**cut.settings(), "train_examples": train_examples, "test_examples": test_examples}
+        )
         .stream(DATA, 1)
     )
     for all_of, some in zip(whole.tasks, limited.tasks, strict=True):
-        for limit, full, part in zip((examples, tests), all_of, some, strict=True):
+        for limit, full, part in zip((train_examples, test_examples), all_of, some, strict=True):
             pairs = [*zip(part.row.tolist(), part.y.tolist(), strict=True)]
             assert len(pairs) == len(set(pairs)) == min(limit or 10**9, len(full.row))
             assert set(pairs) <= {*zip(full.row.tolist(), full.y.tolist(), strict=True)}
 
 
 def test_limited_tasks_take_other_examples_for_other_tasks_and_seeds():
-    streams = [Permuted(tasks=4, examples=10).stream(DATA, seed) for seed in range(4)]
+    streams = [Permuted(tasks=4, train_examples=10).stream(DATA, seed) for seed in range(4)]
     assert len({tuple(task.train.row) for stream in streams for task in stream.tasks}) == 16
 
 
-def test_the_limit_on_tests_does_not_change_what_is_trained_on():
+def test_the_limit_on_test_examples_does_not_change_the_training_examples():
     plain, limited = (
-        Permuted(tasks=3, examples=10, tests=tests).stream(DATA, 2) for tests in (0, 5)
+        Permuted(tasks=3, train_examples=10, test_examples=test_examples).stream(DATA, 2)
+        for test_examples in (0, 5)
     )
     assert all(
         np.array_equal(a.train.row, b.train.row)

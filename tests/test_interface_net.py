@@ -60,7 +60,7 @@ def test_the_gradient_agrees_with_finite_differences(module, params):
         assert torch.allclose((up - down) / (2 * step), gradient[name].view(-1)[0], atol=1e-8)
 
 
-def test_a_told_task_leaves_other_units_out_of_loss_and_gradient(module, params):
+def test_a_given_task_leaves_other_units_out_of_loss_and_gradient(module, params):
     units = torch.tensor([[True, True, False, False], [False, False, True, True]])
     net, b = Net(module, plain(), units), batch()
     expected = cross_entropy(module(b.x)[:, 2:], b.y - 2)
@@ -68,12 +68,12 @@ def test_a_told_task_leaves_other_units_out_of_loss_and_gradient(module, params)
     assert (net.grad(params, b)["head.weight"][:2] == 0).all()
 
 
-def test_an_untold_task_masks_nothing(module, params):
+def test_a_task_that_is_not_given_masks_nothing(module, params):
     units = torch.zeros((2, 4), dtype=torch.bool)
     assert Net(module, plain(), units).logits(params, batch().x, None).isfinite().all()
 
 
-def test_batch_norm_updates_its_buffers_without_touching_the_old_ones():
+def test_batch_norm_updates_its_buffers_without_touching_the_earlier_ones():
     module = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2))
     buffers = {name: value.clone() for name, value in module.named_buffers()}
     net = Net(module, plain(), buffers=buffers)
@@ -119,16 +119,18 @@ def test_scores_agree_up_to_rounding(other, same):
     assert agree(torch.tensor([[1.0, -torch.inf, 0.0]]), torch.tensor(other)) == same
 
 
-def chance(key=5, drawn=None):
-    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), axes=drawn).uniform
+def uniform_draw(key=5, axes=None):
+    return Net(nn.Identity(), plain(), key=torch.as_tensor(key), axes=axes).uniform
 
 
 def test_an_unnamed_draw_follows_from_the_key_of_the_step_alone():
-    assert torch.equal(chance()(2, 3), uniform(torch.tensor(5), 2, 3))
+    assert torch.equal(uniform_draw()(2, 3), uniform(torch.tensor(5), 2, 3))
 
 
 def test_draws_of_other_names_have_no_number_in_common_and_are_unrelated():
-    draws = torch.stack([chance()(4000, name=name) for name in ("", "flip", "noise", "flip2")])
+    draws = torch.stack(
+        [uniform_draw()(4000, name=name) for name in ("", "flip", "noise", "flip2")]
+    )
     assert (
         len(set(draws.flatten().tolist())) > 0.999 * draws.numel()
     )  # of 2^24 values some meet by chance
@@ -136,13 +138,13 @@ def test_draws_of_other_names_have_no_number_in_common_and_are_unrelated():
 
 
 def test_a_named_draw_is_the_same_again_in_another_call_of_the_step_and_other_at_another_step():
-    first, again, other = (chance(key, set())(3, name="flip") for key in (5, 5, 6))
+    first, again, other = (uniform_draw(key, set())(3, name="flip") for key in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_a_second_draw_of_a_step_is_refused_unless_it_has_a_name_of_its_own():
-    draw = chance(axes=set())
+    draw = uniform_draw(axes=set())
     draw(3)
     draw(3, name="noise")
     for name in ("", "noise"):
@@ -152,13 +154,13 @@ def test_a_second_draw_of_a_step_is_refused_unless_it_has_a_name_of_its_own():
 
 def test_a_named_draw_is_the_same_under_vmap_and_while_a_gradient_is_taken():
     def loss(x, key):
-        return (x * chance(key, set())(3, name="mask")).sum()
+        return (x * uniform_draw(key, set())(3, name="mask")).sum()
 
     def masked(key):
         return grad(loss)(torch.ones(3), key)
 
     for found, key in zip(vmap(masked)(torch.tensor([5, 6])), (5, 6), strict=True):
-        assert torch.equal(found, chance(key)(3, name="mask"))
+        assert torch.equal(found, uniform_draw(key)(3, name="mask"))
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_a_loop_trains_on_every_row_once_beside_different_rows_from_memory():
     memory = plain_replay.Reservoir(30)
     assert plain_replay.learn(list(range(105)), memory, batches.append) == 11
     assert [len(rows) for rows in batches] == [10, *[20] * 9, 15]
-    arrivals = torch.cat([rows[:10] for rows in batches[:-1]] + [batches[-1][:5]])
-    assert sorted(arrivals.tolist()) == list(range(105))
+    incoming = torch.cat([rows[:10] for rows in batches[:-1]] + [batches[-1][:5]])
+    assert sorted(incoming.tolist()) == list(range(105))
     for number, rows in enumerate(batches):
-        replayed = rows[min(10, len(arrivals) - 10 * number) :].tolist()
+        replayed = rows[min(10, len(incoming) - 10 * number) :].tolist()
         assert len(set(replayed)) == len(replayed)
-        assert {*replayed} <= {*arrivals[: 10 * number].tolist()}
+        assert {*replayed} <= {*incoming[: 10 * number].tolist()}

@@ -18,11 +18,13 @@ def make_net(seed=0, outputs=4):
     return toy_net(outputs=outputs, seed=seed)
 
 
-def make_arrival(random, new_task=1, old_tasks=(0, 0, 1), held=3):
-    """Four new examples of classes 2 and 3, the last one padding, and replayed ones of which the first `held` are real."""
-    old = len(old_tasks)
-    new = toy_batch(4, y=[2, 3, 2, 3], task=new_task, padding=1, seed=random)
-    return toy_step(new, toy_batch(old, task=old_tasks, padding=max(0, old - held), seed=random))
+def make_step(random, task=1, replayed_tasks=(0, 0, 1), stored=3):
+    """Four incoming examples of classes 2 and 3, the last one padding; `stored` of the replayed ones are real."""
+    incoming = toy_batch(4, y=[2, 3, 2, 3], task=task, padding=1, seed=random)
+    rows = len(replayed_tasks)
+    padding = max(0, rows - stored)
+    replayed = toy_batch(rows, task=replayed_tasks, padding=padding, seed=random)
+    return toy_step(incoming, replayed)
 
 
 def gradients(net, params, loss):
@@ -35,9 +37,9 @@ def gradients(net, params, loss):
     return dict(zip(weights, found, strict=True))
 
 
-def moved(part, net, params, arrival):
+def moved(part, net, params, data):
     """The gradient that a step of plain SGD followed."""
-    return followed(part, net, params, arrival, part.lr)
+    return followed(part, net, params, data, part.lr)
 
 
 def of_rows(batch, keep):
@@ -48,13 +50,13 @@ def test_agem_removes_what_goes_against_the_earlier_tasks():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part, conflicts = PARTS.get("strategies", "agem", {"lr": "0.5"}), 0
     for _ in range(20):
-        arrival = make_arrival(random)
-        g = flat(gradients(net, params, of_rows(arrival.incoming, slice(3))))
+        data = make_step(random)
+        g = flat(gradients(net, params, of_rows(data.incoming, slice(3))))
         r = flat(
-            gradients(net, params, of_rows(arrival.replayed, slice(2)))
+            gradients(net, params, of_rows(data.replayed, slice(2)))
         )  # the third is of the present task
         expected = g - (g @ r) / (r @ r) * r if g @ r < 0 else g
-        found = flat(moved(part, net, params, arrival))
+        found = flat(moved(part, net, params, data))
         assert_close(found, expected)
         conflicts += int(g @ r < 0)
         assert found @ r > -1e-12
@@ -63,11 +65,11 @@ def test_agem_removes_what_goes_against_the_earlier_tasks():
 
 def test_agem_without_earlier_tasks_is_fine_tuning():
     net, params = make_net()
-    arrival = make_arrival(torch.Generator().manual_seed(0), new_task=0, old_tasks=(0, 0, 0))
+    data = make_step(torch.Generator().manual_seed(0), task=0, replayed_tasks=(0, 0, 0))
     part, plain_sgd = (
         PARTS.get("strategies", name, {"lr": "0.5"}) for name in ("agem", "finetune")
     )
-    after = [each.step(net, start(each, net, params), arrival).params for each in (part, plain_sgd)]
+    after = [each.step(net, start(each, net, params), data).params for each in (part, plain_sgd)]
     assert_close(*after)
 
 
@@ -77,33 +79,44 @@ def among(units, logits, y):
     return (logits[:, units].exp().sum(1).log() - own).mean()
 
 
-def of_classes(random, classes, held=True):
-    """Three arrivals of these classes, a fourth that is padding, and three replayed examples of classes 0 and 1."""
-    arrival = make_arrival(random, held=3 if held else 0)
-    new = arrival.incoming._replace(y=torch.tensor([*classes, classes[0]]))
-    old = arrival.replayed._replace(y=torch.tensor([0, 1, 1]))
-    return arrival._replace(new=new, old=old, with_memory=new.concat(old))
+def of_classes(random, classes, stored=True):
+    """Three incoming examples of these classes, a fourth that is padding, and three replayed ones of classes 0 and 1."""
+    data = make_step(random, stored=3 if stored else 0)
+    incoming = data.incoming._replace(y=torch.tensor([*classes, classes[0]]))
+    replayed = data.replayed._replace(y=torch.tensor([0, 1, 1]))
+    combined = incoming.concat(replayed)
+    return data._replace(incoming=incoming, replayed=replayed, combined=combined)
 
 
-def test_er_ace_compares_arrivals_with_their_batch_and_replay_with_the_classes_so_far():
+def er_ace_loss(incoming, replayed, present, units):
+    """The loss on incoming examples among `present` classes, plus that on replayed ones among `units`."""
+
+    def loss(model):
+        past = 0.0
+        if replayed.weight.sum() > 0:
+            past = among(units, model(replayed.x), replayed.y)
+        return among(present, model(incoming.x[:3]), incoming.y[:3]) + past
+
+    return loss
+
+
+def test_er_ace_compares_incoming_examples_with_their_batch_and_replayed_ones_with_the_seen_classes():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
     part = PARTS.get("strategies", "er_ace", {"lr": "0.5"})
     state, seen = start(part, net, params), set()
     for classes in ([0, 1, 1], [1, 0, 1], [2, 2, 3], [3, 3, 3], [5, 3, 5], [2, 2, 2]):
-        arrival = of_classes(random, classes, held=bool(seen))
-        new, old, before = arrival.incoming, arrival.replayed, state.params
+        data = of_classes(random, classes, stored=bool(seen))
+        incoming, replayed, before = data.incoming, data.replayed, state.params
         seen |= set(classes)
 
-        def loss(model, new=new, old=old, present=sorted(set(classes)), units=sorted(seen)):  # noqa: B008
-            past = among(units, model(old.x), old.y) if old.weight.sum() > 0 else 0.0
-            return among(present, model(new.x[:3]), new.y[:3]) + past
-
-        state = part.step(net, state, arrival)
+        present, units = sorted(set(classes)), sorted(seen)
+        loss = er_ace_loss(incoming, replayed, present, units)
+        state = part.step(net, state, data)
         found = {name: (before[name] - state.params[name]) / 0.5 for name in before}
         assert_close(found, gradients(net, before, loss))
 
 
-def test_er_ace_leaves_units_of_classes_to_come_alone():
+def test_er_ace_leaves_units_of_later_classes_alone():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(outputs=6)
     part = PARTS.get("strategies", "er_ace")
     state = start(part, net, params)
@@ -122,7 +135,7 @@ def test_er_ace_without_memory_leaves_absent_classes_alone():
         PARTS.get("strategies", "er_ace"),
         net,
         params,
-        make_arrival(torch.Generator().manual_seed(0), held=0),
+        make_step(torch.Generator().manual_seed(0), stored=0),
     )
     assert (found["head.bias"][:2] == 0).all()
     assert (found["head.bias"][2:] != 0).all()
@@ -131,11 +144,11 @@ def test_er_ace_without_memory_leaves_absent_classes_alone():
 class Zenke:
     """Equations 3 to 5 on one vector, for plain descent at 0.2, strength 1.5 and damping 0.02."""
 
-    def __init__(self, weights, floor, penalised):
-        self.weights, self.anchor, self.floor, self.penalised, self.negative = (
+    def __init__(self, weights, nonnegative, penalised):
+        self.weights, self.anchor, self.nonnegative, self.penalised, self.negative = (
             weights,
             weights,
-            floor,
+            nonnegative,
             penalised,
             False,
         )
@@ -149,18 +162,18 @@ class Zenke:
     def end_task(self):
         self.importance = self.importance + self.path / ((self.weights - self.anchor) ** 2 + 0.02)
         self.negative |= bool((self.importance < 0).any())
-        self.importance = self.importance.clamp(min=0) if self.floor else self.importance
+        self.importance = self.importance.clamp(min=0) if self.nonnegative else self.importance
         self.anchor, self.path = self.weights, torch.zeros_like(self.weights)
 
 
 @pytest.mark.parametrize("penalised", [True, False])
-@pytest.mark.parametrize("floor", [True, False])
-def test_si_follows_the_papers_equations(floor, penalised):
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_si_follows_the_papers_equations(nonnegative, penalised):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part = PARTS.find("strategies", "si")(
-        lr=0.2, strength=1.5, damping=0.02, floor=floor, penalised=penalised
+        lr=0.2, strength=1.5, damping=0.02, nonnegative=nonnegative, penalised=penalised
     )
-    state, reference = start(part, net, params), Zenke(flat(params), floor, penalised)
+    state, reference = start(part, net, params), Zenke(flat(params), nonnegative, penalised)
     up = {
         name: value - 0.001 if name.startswith("path.") else value
         for name, value in state.extra.items()
@@ -168,23 +181,23 @@ def test_si_follows_the_papers_equations(floor, penalised):
     state = state.replace(extra=up)  # as if steps had led up, so that some importance is negative
     for _ in range(3):
         for _ in range(5):
-            arrival = make_arrival(random)
-            reference.step(flat(gradients(net, state.params, of_rows(arrival.incoming, slice(3)))))
-            state = part.step(net, state, arrival)
+            data = make_step(random)
+            reference.step(flat(gradients(net, state.params, of_rows(data.incoming, slice(3)))))
+            state = part.step(net, state, data)
             assert_close(flat(state.params), reference.weights)
         reference.end_task()
-        state = part.end_task(net, state, TaskEnd(arrival.incoming, arrival.incoming_slots, None))
+        state = part.end_task(net, state, TaskEnd(data.incoming, data.incoming_slots, None))
     assert reference.negative
 
 
 def test_sis_path_integral_is_the_fall_of_the_loss():
     """For small steps down one loss, the sum over parameters of minus gradient times step is how far the loss fell."""
-    (net, params), arrival = make_net(), make_arrival(torch.Generator().manual_seed(0))
+    (net, params), data = make_net(), make_step(torch.Generator().manual_seed(0))
     part = PARTS.get("strategies", "si", {"lr": "0.0002"})
     state = start(part, net, params)
     for _ in range(500):
-        state = part.step(net, state, arrival)
-    fell = net.loss(params, arrival.incoming) - net.loss(state.params, arrival.incoming)
+        state = part.step(net, state, data)
+    fell = net.loss(params, data.incoming) - net.loss(state.params, data.incoming)
     integral = sum(value.sum() for name, value in state.extra.items() if name.startswith("path."))
     assert fell > 0.05
     assert_close(integral, fell, rtol=0.01, atol=0)

@@ -22,7 +22,7 @@ X = torch.from_numpy(DATA.x_train)
 
 
 class Loop:
-    """A plain PyTorch loop along a stream; what is kept with an example is looked up by the example, not by a slot."""
+    """A plain PyTorch loop along a stream; stored outputs are looked up by the example, not by a slot."""
 
     def __init__(self, part, benchmark, seed):
         self.part, self.benchmark, self.seed = part, benchmark, seed
@@ -31,19 +31,22 @@ class Loop:
             benchmark.model, DATA.shape, self.stream.units.shape[1], torch_seed(seed, "weights")
         )
         self.optimizer = torch.optim.SGD(self.model.parameters(), part.lr)
-        self.kept = {}
-        self.teacher, self.old, self.met = None, set(), set()
+        self.stored = {}
+        self.teacher, self.earlier, self.seen = None, set(), set()
 
     def run(self):
-        memory = self.part.remember()
-        held = memory.empty() if memory else None
+        memory = self.part.memory()
+        stored = memory.empty() if memory else None
         for number, task in enumerate(self.stream.tasks):
-            rows, held = train_rows(
-                self.stream, number, self.benchmark, self.part.schedule(), memory, held, self.seed
+            rows, stored = train_rows(
+                self.stream, number, self.benchmark, self.part.schedule(), memory, stored, self.seed
             )
             for step in torch.from_numpy(rows):
-                new, old = step[: self.benchmark.batch], step[self.benchmark.batch :]
-                self.step(new[new[:, 3] == 1], old)
+                incoming, replayed = (
+                    step[: self.benchmark.batch_size],
+                    step[self.benchmark.batch_size :],
+                )
+                self.step(incoming[incoming[:, 3] == 1], replayed)
             self.end_task(task)
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
@@ -52,22 +55,22 @@ class Loop:
         loss.backward()
         self.optimizer.step()
 
-    def weighed(self, now, past, new):
-        """Their sum, in which arrivals count 1 part in t where the benchmark weighs by tasks."""
-        of_now, of_past = self.shares(new)
-        return of_now * now + of_past * past
+    def weighted(self, loss, past, incoming):
+        """The sum of both losses, with weights 1 and t - 1 at task t if the benchmark has weighting=tasks."""
+        incoming_weight, replay_weight = self.weights(incoming)
+        return incoming_weight * loss + replay_weight * past
 
-    def shares(self, new):
+    def weights(self, incoming):
         if self.benchmark.weighting == "examples":
             return 1, 1
-        share = 1 / (1 + int(new[0, 1]))
+        share = 1 / (1 + int(incoming[0, 1]))
         return share, 1 - share
 
-    def keep(self, rows, outputs):
-        self.kept |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
+    def store(self, rows, outputs):
+        self.stored |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
 
-    def wanted(self, old):
-        return torch.stack([self.kept[row] for row in old[:, 0].tolist()])
+    def target(self, replayed):
+        return torch.stack([self.stored[row] for row in replayed[:, 0].tolist()])
 
     def end_task(self, task):
         pass
@@ -76,81 +79,97 @@ class Loop:
 class DER(Loop):
     """Algorithm 1."""
 
-    def step(self, new, old):
-        outputs, old = self.model(X[new[:, 0]]), old[old[:, 3] == 1]
+    def step(self, incoming, replayed):
+        outputs, replayed = self.model(X[incoming[:, 0]]), replayed[replayed[:, 3] == 1]
         past = (
-            self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old))
-            if len(old)
+            self.part.alpha * mse_loss(self.model(X[replayed[:, 0]]), self.target(replayed))
+            if len(replayed)
             else 0
         )
-        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
-        self.keep(new[:, 0], outputs)
+        self.descend(self.weighted(cross_entropy(outputs, incoming[:, 2]), past, incoming))
+        self.store(incoming[:, 0], outputs)
 
 
 class DERpp(Loop):
     """Algorithm 2."""
 
-    def step(self, new, old):
-        outputs = self.model(X[new[:, 0]])
-        dark, labelled = (each[each[:, 3] == 1] for each in old.split(self.part.draw))
+    def step(self, incoming, replayed):
+        outputs = self.model(X[incoming[:, 0]])
+        dark, labelled = (each[each[:, 3] == 1] for each in replayed.split(self.part.replay_batch))
         past = 0
         if len(dark):
-            past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.wanted(dark))
+            past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.target(dark))
             past = past + self.part.beta * cross_entropy(
                 self.model(X[labelled[:, 0]]), labelled[:, 2]
             )
-        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
-        self.keep(new[:, 0], outputs)
+        self.descend(self.weighted(cross_entropy(outputs, incoming[:, 2]), past, incoming))
+        self.store(incoming[:, 0], outputs)
 
 
 class FDR(Loop):
-    """Steps on arrivals, and on the distance of the predictions from those at the end of their task."""
+    """Steps on incoming examples, and on the distance of the predictions from those at the end of their task."""
 
-    def step(self, new, old):
-        old, (of_now, of_past) = old[old[:, 3] == 1], self.shares(new)
-        self.descend(of_now * cross_entropy(self.model(X[new[:, 0]]), new[:, 2]))
-        if len(old):
-            gap = self.model(X[old[:, 0]]).softmax(1) - self.wanted(old).softmax(1)
-            self.descend(of_past * self.part.strength * gap.norm(dim=1).mean())
+    def step(self, incoming, replayed):
+        replayed = replayed[replayed[:, 3] == 1]
+        incoming_weight, replay_weight = self.weights(incoming)
+        self.descend(incoming_weight * cross_entropy(self.model(X[incoming[:, 0]]), incoming[:, 2]))
+        if len(replayed):
+            gap = self.model(X[replayed[:, 0]]).softmax(1) - self.target(replayed).softmax(1)
+            self.descend(replay_weight * self.part.strength * gap.norm(dim=1).mean())
 
     def end_task(self, task):
         rows = torch.from_numpy(task.train.row)
-        self.keep(rows, self.model(X[rows]))
+        self.store(rows, self.model(X[rows]))
 
 
 class LwF(Loop):
-    """Labels among the classes met so far; the last task's net teaches those that it has met."""
+    """Labels among the seen classes; the last task's net teaches those that it has seen."""
 
-    def step(self, new, old):
-        x, y, outputs = X[new[:, 0]], new[:, 2], self.model(X[new[:, 0]])
-        self.met |= set(y.tolist())
-        met = sorted(self.met) if self.part.among == "met" else list(range(outputs.shape[1]))
+    def step(self, incoming, replayed):
+        x, y, outputs = X[incoming[:, 0]], incoming[:, 2], self.model(X[incoming[:, 0]])
+        self.seen |= set(y.tolist())
+        seen = sorted(self.seen) if self.part.among == "seen" else list(range(outputs.shape[1]))
         labels, past = (
-            cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()])),
+            cross_entropy(
+                outputs[:, seen], torch.tensor([seen.index(unit) for unit in y.tolist()])
+            ),
             0,
         )
         if self.teacher:
-            known, t = sorted(self.old) if self.part.among == "met" else met, self.part.temperature
+            known, t = (
+                sorted(self.earlier) if self.part.among == "seen" else seen,
+                self.part.temperature,
+            )
             target = (self.teacher(x)[:, known] / t).softmax(1).detach()
             past = self.part.alpha * cross_entropy(outputs[:, known] / t, target)
         decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
-        self.descend(self.weighed(labels, past, new) + decay)
+        self.descend(self.weighted(labels, past, incoming) + decay)
 
     def end_task(self, task):
-        self.teacher, self.old = copy.deepcopy(self.model), set(self.met)
+        self.teacher, self.earlier = copy.deepcopy(self.model), set(self.seen)
 
 
 CASES = [
-    ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4}, {}),
-    ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4, "policy": "ring"}, {"batch": 4}),
-    ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {}),
-    ("fdr", FDR, {"strength": 0.4, "memory": 9, "draw": 4}, {}),
+    ("der", DER, {"alpha": 0.7, "buffer_size": 9, "replay_batch": 4}, {}),
+    (
+        "der",
+        DER,
+        {"alpha": 0.7, "buffer_size": 9, "replay_batch": 4, "policy": "ring"},
+        {"batch_size": 4},
+    ),
+    ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "buffer_size": 9, "replay_batch": 4}, {}),
+    ("fdr", FDR, {"strength": 0.4, "buffer_size": 9, "replay_batch": 4}, {}),
     ("lwf", LwF, {"alpha": 0.6, "temperature": 1.7, "decay": 0.001}, {}),
-    ("lwf", LwF, {"alpha": 0.6, "temperature": 2.0, "mean_pairwise_cosine": "all"}, {}),
+    ("lwf", LwF, {"alpha": 0.6, "temperature": 2.0, "among": "all"}, {}),
     ("lwf", LwF, {"alpha": 0.6}, {"weighting": "tasks"}),
-    ("der", DER, {"alpha": 0.7, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
-    ("derpp", DERpp, {"alpha": 0.3, "beta": 0.8, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
-    ("fdr", FDR, {"strength": 0.4, "memory": 9, "draw": 4}, {"weighting": "tasks"}),
+    ("der", DER, {"alpha": 0.7, "buffer_size": 9, "replay_batch": 4}, {"weighting": "tasks"}),
+    (
+        "derpp",
+        DERpp,
+        {"alpha": 0.3, "beta": 0.8, "buffer_size": 9, "replay_batch": 4},
+        {"weighting": "tasks"},
+    ),
+    ("fdr", FDR, {"strength": 0.4, "buffer_size": 9, "replay_batch": 4}, {"weighting": "tasks"}),
 ]
 
 
@@ -186,8 +205,8 @@ def ended(name, **settings):
         ("fdr", {"strength": 0.0}, {"strength": 0.1}),
         (
             "lwf",
-            {"alpha": 0.0, "mean_pairwise_cosine": "all"},
-            {"alpha": 0.1, "mean_pairwise_cosine": "all"},
+            {"alpha": 0.0, "among": "all"},
+            {"alpha": 0.1, "among": "all"},
         ),
     ],
 )
@@ -197,7 +216,7 @@ def test_without_strength_all_are_fine_tuning(name, nothing, little):
 
 
 def ready(part, scenario, task):
-    """One replicate before a task: its net, its state, and the first arrivals, alone."""
+    """One replicate before a task: its net, its state, and the first incoming batch, alone."""
     benchmark = Blobs(scenario=scenario)
     backend = StreamReplicas(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
     for number in range(task):
@@ -207,19 +226,18 @@ def ready(part, scenario, task):
     )
     rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
     batch = backend._batch(rows, {}, backend.train_x)
-    arrival = toy_step(batch)
-    return net, tree_map(lambda leaf: leaf[0], backend.state), arrival
+    data = toy_step(batch)
+    return net, tree_map(lambda leaf: leaf[0], backend.state), data
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
-def test_where_the_task_is_told_lwf_keeps_each_earlier_tasks_predictions_alone(scenario):
-    """Raising both units of a task alike changes no prediction within it, but those among all old classes."""
+def test_if_the_task_is_given_lwf_keeps_each_earlier_tasks_predictions_alone(scenario):
+    """Raising both units of a task alike changes no prediction within it, but those among all earlier classes."""
     part = PARTS.find("strategies", "lwf")(lr=0.05, alpha=3.0)
-    net, state, arrival = ready(part, scenario, 2)
+    net, state, data = ready(part, scenario, 2)
     raised = state.params | {"head.bias": state.params["head.bias"] + 5 * (torch.arange(6) > 3)}
     gradients = [
-        (p["head.bias"] - part.step(net, state.replace(params=p), arrival).params["head.bias"])
-        / 0.05
+        (p["head.bias"] - part.step(net, state.replace(params=p), data).params["head.bias"]) / 0.05
         for p in (state.params, raised)
     ]
     alike = torch.allclose(*(gradient[2:] for gradient in gradients), atol=1e-4)
@@ -228,25 +246,29 @@ def test_where_the_task_is_told_lwf_keeps_each_earlier_tasks_predictions_alone(s
 
 def test_fdr_in_one_step_adds_the_distance_to_the_loss():
     part, random = (
-        PARTS.find("strategies", "fdr")(lr=0.05, strength=0.7, memory=6, apart=False),
+        PARTS.find("strategies", "fdr")(lr=0.05, strength=0.7, buffer_size=6, separate_step=False),
         torch.Generator().manual_seed(0),
     )
-    net, state, arrival = ready(part, "class", 1)
-    kept = torch.randn(6, 6, generator=random)
-    old, drawn = (
-        arrival.incoming.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
+    net, state, data = ready(part, "class", 1)
+    logits = torch.randn(6, 6, generator=random)
+    replayed, slots = (
+        data.incoming.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
         torch.tensor([4, 0, 2, 1]),
     )
-    now, past = torch.tensor(0.25), torch.tensor(0.75)
-    state, arrival = (
-        state.replace(extra={"logits": kept}),
-        arrival._replace(old=old, drawn=drawn, now=now, past=past),
+    state, data = (
+        state.replace(extra={"logits": logits}),
+        data._replace(
+            replayed=replayed,
+            replayed_slots=slots,
+            incoming_weight=torch.tensor(0.25),
+            replay_weight=torch.tensor(0.75),
+        ),
     )
     weights = {name: value.clone().requires_grad_() for name, value in state.params.items()}
-    gap = net.logits(weights, old.x[:3]).softmax(1) - kept[drawn[:3]].softmax(1)
-    of_new = cross_entropy(net.logits(weights, arrival.incoming.x), arrival.incoming.y)
-    loss = 0.25 * of_new + 0.75 * 0.7 * gap.norm(dim=1).mean()
+    gap = net.logits(weights, replayed.x[:3]).softmax(1) - logits[slots[:3]].softmax(1)
+    incoming_loss = cross_entropy(net.logits(weights, data.incoming.x), data.incoming.y)
+    loss = 0.25 * incoming_loss + 0.75 * 0.7 * gap.norm(dim=1).mean()
     expected = torch.autograd.grad(loss, list(weights.values()))
-    after = part.step(net, state, arrival).params
+    after = part.step(net, state, data).params
     for gradient, (name, value) in zip(expected, state.params.items(), strict=True):
         assert_close(after[name], value - 0.05 * gradient)

@@ -18,8 +18,8 @@ KINDS = ["exact", "empirical", "weighted"]
 UNITS = [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 
-def make_net(model="mlp-8", shape=(6,), told=False):
-    net, params = toy_net(model, shape, units=UNITS if told else None, key=5)
+def make_net(model="mlp-8", shape=(6,), task_given=False):
+    net, params = toy_net(model, shape, units=UNITS if task_given else None, key=5)
     random = torch.Generator().manual_seed(0)
     drawn = {
         name: torch.randn(value.shape, generator=random).double() / 4
@@ -50,7 +50,7 @@ def by_hand(net, params, batch, kind):
     total = dict.fromkeys(params, 0.0)
     for n in range(len(batch.x)):
         logs = torch.log_softmax(
-            net.evaluating().logits(weights, batch.x[n : n + 1], batch.task[n : n + 1])[0], -1
+            net.in_eval_mode().logits(weights, batch.x[n : n + 1], batch.task[n : n + 1])[0], -1
         )
         for unit in range(4) if kind == "exact" else [int(batch.y[n])]:
             if logs[unit].isfinite():
@@ -63,12 +63,12 @@ def by_hand(net, params, batch, kind):
     return total
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("task_given", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", ["mlp-8", "mlp-8-5", with_statistics()])
-def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, told):
+def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, task_given):
     shape = (6,) if isinstance(model, str) else (1, 4, 4)
-    (net, params), batch = make_net(model, shape, told), make_batch(shape=shape)
+    (net, params), batch = make_net(model, shape, task_given), make_batch(shape=shape)
     expected = by_hand(net, params, batch, kind)
     assert_close(fisher_information(net, params, batch, kind, 0), expected)
     assert all((value > 0).any() for value in expected.values())
@@ -85,12 +85,12 @@ def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, tol
 )
 def test_matrix_products_give_what_single_examples_give(model):
     (net, params), batch = make_net(model), make_batch(padding=2)
-    assert _per_example._layered(net, params)
+    assert _per_example._is_chain(net, params)
     directions = torch.randn(3, 7, 4, dtype=torch.float64)
     for power in (1, 2):
         found = [
             find(net, params, batch, slice(None), lambda *_: directions, power)
-            for find in (_per_example._of_layers, _per_example._of_any)
+            for find in (_per_example._powers_of_chain, _per_example._powers_of_any)
         ]
         assert_close(*found)
 
@@ -115,26 +115,26 @@ class Squaring(nn.Linear):
 )
 def test_layers_used_twice_or_otherwise_are_not_taken_for_a_plain_chain(model):
     (net, params), batch = make_net(model), make_batch()
-    assert not _per_example._layered(net, params)
+    assert not _per_example._is_chain(net, params)
     assert_close(
         fisher_information(net, params, batch, "exact", 0), by_hand(net, params, batch, "exact")
     )
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_that_of_a_linear_softmax_model_is_its_closed_form(told):
+@pytest.mark.parametrize("task_given", [False, True])
+def test_that_of_a_linear_softmax_model_is_its_closed_form(task_given):
     """The mean of x² times p (1 - p), where p is the prediction among the units that count."""
-    (net, params), batch = make_net(linear_softmax(), told=told), make_batch()
+    (net, params), batch = make_net(linear_softmax(), task_given=task_given), make_batch()
     found = fisher_information(net, params, batch, "exact", 0)
     p = net.logits(params, batch.x, batch.task).softmax(-1)
     variance = p * (1 - p)
     assert_close(found, {"1.weight": variance.T @ batch.x**2 / 7, "1.bias": variance.mean(0)})
-    assert (found["1.bias"][:2] == 0).all() == told
+    assert (found["1.bias"][:2] == 0).all() == task_given
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_drawn_classes_give_the_exact_information_on_average(told):
-    (net, params), batch = make_net(linear_softmax(), told=told), make_batch(rows=3)
+@pytest.mark.parametrize("task_given", [False, True])
+def test_drawn_classes_give_the_exact_information_on_average(task_given):
+    (net, params), batch = make_net(linear_softmax(), task_given=task_given), make_batch(rows=3)
     many = Batch(*(torch.cat([part] * 20_000) for part in batch))
     exact, sampled = (
         fisher_information(net, params, many, kind, 0) for kind in ("exact", "sampled")
@@ -154,15 +154,15 @@ def test_that_of_labels_drawn_from_the_prediction_is_the_exact_one_on_average():
 
 
 @pytest.mark.parametrize("model", ["mlp-8", with_statistics()])
-def test_the_pieces_in_which_examples_are_taken_change_nothing(model, monkeypatch):
+def test_the_chunks_in_which_examples_are_taken_change_nothing(model, monkeypatch):
     shape = (6,) if isinstance(model, str) else (1, 4, 4)
     (net, params), batch = (
         make_net(model, shape),
         make_batch(rows=2300 if shape == (6,) else 9, shape=shape),
     )
     whole = fisher_information(net, params, batch, "sampled", 0)
-    monkeypatch.setattr(_per_example, "PIECE", 100)
-    monkeypatch.setattr(_per_example, "ROWS", 7)
+    monkeypatch.setattr(_per_example, "MAX_NUMBERS", 100)
+    monkeypatch.setattr(_per_example, "CHUNK_ROWS", 7)
     assert_close(fisher_information(net, params, batch, "sampled", 0), whole)
 
 

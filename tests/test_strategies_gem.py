@@ -19,12 +19,12 @@ PARTS = Registry()
 
 def programs(random, size, parallel, scale):
     """Gradients of so many tasks, the more parallel the closer to 1, as the inner products that GEM's dual is made of."""
-    common, own, new = (
+    common, own, incoming = (
         torch.randn(100, rows, 30, generator=random, dtype=torch.float64) for rows in (1, size, 1)
     )
     gradients = scale * (parallel * common + (1 - parallel) * own)
     gram = gradients @ gradients.mT + 1e-3 * torch.eye(size)
-    return gram, (gradients @ (scale * (new - parallel * common)).mT)[..., 0]
+    return gram, (gradients @ (scale * (incoming - parallel * common)).mT)[..., 0]
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
@@ -64,16 +64,16 @@ def test_the_solution_is_that_of_scipy():
     assert 0 < above < 3100
 
 
-def make_arrival(random, held):
-    """Three new examples of task 3 and a padded one; three replayed ones of each task, of which so many are real."""
+def make_step(random, stored):
+    """Three incoming examples of task 3 and padding; three replayed ones of each task, `stored` of them real."""
     tasks = [3] * 4 + [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    real = [1, 1, 1, 0] + [int(place < many) for many in held for place in range(3)]
+    real = [1, 1, 1, 0] + [int(place < many) for many in stored for place in range(3)]
     both = toy_batch(16, task=tasks, seed=random)._replace(weight=torch.tensor(real).double())
     return toy_step(both.at(slice(4)), both.at(slice(4, None)))
 
 
 def gradient(net, params, batch, task):
-    """Of the mean loss on the real rows of a task; 0 where there are none."""
+    """The gradient of the mean loss on the real rows of a task; 0 if there are none."""
     own = (batch.task == task) & (batch.weight > 0)
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
     loss = cross_entropy(
@@ -86,37 +86,39 @@ def gradient(net, params, batch, task):
     )
 
 
-def moved(part, net, params, arrival):
-    """What a step of plain SGD followed."""
-    return flat(followed(part, net, params, arrival, part.lr))
+def moved(part, net, params, data):
+    """The gradient that a step of plain SGD followed."""
+    return flat(followed(part, net, params, data, part.lr))
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
-@pytest.mark.parametrize("held", [(3, 3, 3, 0), (3, 2, 0, 0)])
-def test_gem_follows_the_papers_algorithm(held, margin):
+@pytest.mark.parametrize("stored", [(3, 3, 3, 0), (3, 2, 0, 0)])
+def test_gem_follows_the_papers_algorithm(stored, margin):
     random, (net, params), turned = torch.Generator().manual_seed(1), toy_net(tasks=4), 0
-    part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=margin)
+    part = PARTS.find("strategies", "gem")(lr=0.5, buffer_size=12, margin=margin)
     for _ in range(20):
-        arrival = make_arrival(random, held)
-        new = gradient(net, params, arrival.incoming, 3)
-        earlier = torch.stack([gradient(net, params, arrival.replayed, task) for task in range(3)])
-        against = bool((earlier @ new < 0).any())
+        data = make_step(random, stored)
+        incoming = gradient(net, params, data.incoming, 3)
+        earlier = torch.stack([gradient(net, params, data.replayed, task) for task in range(3)])
+        against = bool((earlier @ incoming < 0).any())
         dual = reference(
-            (earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(), (earlier @ new).numpy(), margin
+            (earlier @ earlier.T + 1e-3 * torch.eye(3)).numpy(),
+            (earlier @ incoming).numpy(),
+            margin,
         )
-        expected = new + against * torch.from_numpy(dual) @ earlier
-        assert_close(moved(part, net, params, arrival), expected)
+        expected = incoming + against * torch.from_numpy(dual) @ earlier
+        assert_close(moved(part, net, params, data), expected)
         turned += against
     assert 0 < turned < 20
 
 
 def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
     random, (net, params) = torch.Generator().manual_seed(2), toy_net(tasks=4)
-    part = PARTS.find("strategies", "gem")(lr=0.5, memory=12, margin=0.0, ridge=1e-12)
+    part = PARTS.find("strategies", "gem")(lr=0.5, buffer_size=12, margin=0.0, ridge=1e-12)
     for _ in range(20):
-        arrival = make_arrival(random, (3, 3, 3, 0))
-        new, found = gradient(net, params, arrival.incoming, 3), moved(part, net, params, arrival)
-        earlier = torch.stack([gradient(net, params, arrival.replayed, task) for task in range(3)])
+        data = make_step(random, (3, 3, 3, 0))
+        incoming, found = gradient(net, params, data.incoming, 3), moved(part, net, params, data)
+        earlier = torch.stack([gradient(net, params, data.replayed, task) for task in range(3)])
         assert (earlier @ found > -1e-9).all()
         others = (
             found
@@ -125,20 +127,20 @@ def test_gem_goes_against_no_earlier_task_and_nothing_nearer_does():
         )
         allowed = others[(others @ earlier.T >= 0).all(1)]
         assert len(allowed) > 50
-        assert ((allowed - new).norm(dim=1) > (found - new).norm() - 1e-9).all()
+        assert ((allowed - incoming).norm(dim=1) > (found - incoming).norm() - 1e-9).all()
 
 
 def test_gem_without_earlier_tasks_is_fine_tuning():
-    (net, params), arrival = (
+    (net, params), data = (
         toy_net(tasks=4),
-        make_arrival(torch.Generator().manual_seed(0), (0, 0, 0, 0)),
+        make_step(torch.Generator().manual_seed(0), (0, 0, 0, 0)),
     )
-    found = moved(PARTS.get("strategies", "gem", {"memory": "12"}), net, params, arrival)
-    assert_close(found, gradient(net, params, arrival.incoming, 3))
+    found = moved(PARTS.get("strategies", "gem", {"buffer_size": "12"}), net, params, data)
+    assert_close(found, gradient(net, params, data.incoming, 3))
 
 
 def test_what_passes_through_the_model_is_counted_for_every_earlier_task():
-    benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(memory=12)
+    benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", "gem")(buffer_size=12)
     backend = StreamReplicas(
         benchmark, part, [benchmark.stream(blobs(), 0)], [0], torch.device("cpu")
     )

@@ -1,4 +1,4 @@
-"""A linear head taught without being written down, against the steps that it stands for."""
+"""A linear head after many steps in closed form, against the steps one by one."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.strategies._head import head_after_steps, linear, reset_head
+from retrograde.strategies._head import head_after_steps, head_layer, reset_head
 
 RATE = 0.3
 
@@ -25,49 +25,52 @@ def params():
     }
 
 
-SEEN, ASKED, Y = drawn(6, 4, seed=3), drawn(3, 4, seed=4), torch.tensor([1, 1, 4, 4, 0, 0])
+FEATURES, QUERY, Y = drawn(6, 4, seed=3), drawn(3, 4, seed=4), torch.tensor([1, 1, 4, 4, 0, 0])
 
 
-def by_steps(params, seen, asked):
+def by_steps(params, features, query):
     """One step of gradient descent after the other, by PyTorch."""
     head = {name: params[name] for name in ("head.weight", "head.bias")}
 
     def loss(head, x, y):
         return cross_entropy(x @ head["head.weight"].T + head["head.bias"], y)
 
-    for x, y in zip(seen, Y, strict=True):
+    for x, y in zip(features, Y, strict=True):
         slope = grad(loss)(head, x, y)
         head = {name: value - RATE * slope[name] for name, value in head.items()}
-    return asked @ head["head.weight"].T + head["head.bias"]
+    return query @ head["head.weight"].T + head["head.bias"]
 
 
 def test_the_logits_are_those_of_one_step_after_the_other(params):
-    assert_close(head_after_steps(params, SEEN, Y, ASKED, RATE), by_steps(params, SEEN, ASKED))
+    assert_close(
+        head_after_steps(params, FEATURES, Y, QUERY, RATE), by_steps(params, FEATURES, QUERY)
+    )
 
 
 def test_all_derivatives_are_those_of_one_step_after_the_other(params):
     def slope(logits):
-        return grad(lambda p, seen, asked: (logits(p, seen, asked) ** 2).sum(), argnums=(0, 1, 2))(
-            params, SEEN, ASKED
-        )
+        return grad(
+            lambda p, features, query: (logits(p, features, query) ** 2).sum(), argnums=(0, 1, 2)
+        )(params, FEATURES, QUERY)
 
     assert_close(
-        slope(lambda p, seen, asked: head_after_steps(p, seen, Y, asked, RATE)), slope(by_steps)
+        slope(lambda p, features, query: head_after_steps(p, features, Y, query, RATE)),
+        slope(by_steps),
     )
 
 
-def test_in_first_order_the_logits_are_the_same_and_what_was_seen_has_no_derivative(params):
+def test_in_first_order_the_logits_are_the_same_and_the_features_have_no_derivative(params):
     assert_close(
-        head_after_steps(params, SEEN, Y, ASKED, RATE, first_order=True),
-        by_steps(params, SEEN, ASKED),
+        head_after_steps(params, FEATURES, Y, QUERY, RATE, first_order=True),
+        by_steps(params, FEATURES, QUERY),
     )
     slope = grad(
-        lambda seen: head_after_steps(params, seen, Y, ASKED, RATE, first_order=True).sum()
-    )(SEEN)
+        lambda features: head_after_steps(params, features, Y, QUERY, RATE, first_order=True).sum()
+    )(FEATURES)
     assert not slope.any()
 
 
-def test_blank_rows_are_zero_and_the_others_as_they_were(params):
+def test_reset_rows_are_zero_and_the_others_as_they_were(params):
     some, none = reset_head(params, Y), reset_head(params)
     rows = torch.tensor([0, 1, 4])
     assert not some["head.weight"][rows].any()
@@ -79,4 +82,4 @@ def test_blank_rows_are_zero_and_the_others_as_they_were(params):
 
 def test_a_model_without_a_linear_head_is_refused_with_the_rule():
     with pytest.raises(UserError, match="must be one linear layer with a bias, named head"):
-        linear({"0.weight": torch.zeros(2, 2)})
+        head_layer({"0.weight": torch.zeros(2, 2)})

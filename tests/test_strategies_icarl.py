@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.strategy import TaskEnd
 from retrograde.parts.registry import Registry
-from retrograde.strategies._herding import class_means, herded
+from retrograde.strategies._herding import class_means, herding_rounds
 from retrograde.streams.cuts import split_classes
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.stream import Scenario
@@ -49,7 +49,7 @@ def test_herding_takes_the_rows_of_each_class_in_the_papers_order():
         member = (y[:, None] == torch.arange(4)) & (torch.arange(30) < 27)[
             :, None
         ]  # the last rows are padding; class 3 has none
-        rank = herded(features, member, class_means(features, member), 5)
+        rank = herding_rounds(features, member, class_means(features, member), 5)
         for unit in range(3):
             own = torch.arange(27)[member[:27, unit]]
             expected = own[greedy(features[own], min(5, len(own)))]
@@ -61,14 +61,14 @@ def test_herding_takes_the_rows_of_each_class_in_the_papers_order():
 @pytest.mark.parametrize("normalised", [False, True])
 def test_icarl_ranks_the_exemplars_of_each_class_by_herding(normalised):
     net, params = make_net()
-    part = PARTS.get("strategies", "icarl", {"memory": "8", "normalised": str(normalised)})
+    part = PARTS.get("strategies", "icarl", {"buffer_size": "8", "normalised": str(normalised)})
     batch = make_batch(torch.Generator().manual_seed(1), [2, 3], rows=21)
     features = net.features(params, batch.x)
     features = torch.nn.functional.normalize(features) if normalised else features
-    rank = part.choose(net, start(part, net, params), batch, 4)
+    rank = part.rank_exemplars(net, start(part, net, params), batch, 4)
     member = (batch.y[:, None] == torch.arange(4)) & (batch.weight > 0)[:, None]
     means = class_means(features, member)
-    expected = herded(
+    expected = herding_rounds(
         features, member, torch.nn.functional.normalize(means) if normalised else means, 4
     )
     assert rank.tolist() == expected.tolist()
@@ -84,14 +84,14 @@ def test_exemplars_come_closer_to_their_class_than_chance():
     random = torch.Generator().manual_seed(0)
     features = torch.randn(100, 5, generator=random, dtype=torch.float64)
     mean, member = features.mean(0), torch.ones(100, 1, dtype=torch.bool)
-    rank = herded(features, member, mean[None], 10)
+    rank = herding_rounds(features, member, mean[None], 10)
     chosen = [features[torch.randperm(100, generator=random)[:10]].mean(0) for _ in range(200)]
     assert (features[rank < 10].mean(0) - mean).norm() < min(
         (each - mean).norm() for each in chosen
     )
 
 
-def loss_of(net, before, batch, met, earlier, temperature):
+def icarl_loss(net, before, batch, seen, earlier, temperature):
     """Algorithm 3, row by row and class by class."""
 
     def loss(params):
@@ -99,36 +99,36 @@ def loss_of(net, before, batch, met, earlier, temperature):
         for x, y in list(zip(batch.x, batch.y.tolist(), strict=True))[
             :-1
         ]:  # the last row is padding
-            outputs, old = (
+            outputs, taught = (
                 torch.func.functional_call(net.module, each, (x[None],))[0]
                 for each in (params, before)
             )
-            for unit in met:
-                q = (old[unit] / temperature).sigmoid() if unit in earlier else float(y == unit)
+            for unit in seen:
+                q = (taught[unit] / temperature).sigmoid() if unit in earlier else float(y == unit)
                 total = total - (
                     q * logsigmoid(outputs[unit]) + (1 - q) * logsigmoid(-outputs[unit])
-                ) / len(met)
+                ) / len(seen)
         return total / (len(batch.x) - 1)
 
     return loss
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_old_ones(temperature):
+def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_earlier_ones(temperature):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "icarl")(lr=0.5, memory=4, temperature=temperature)
+    part = PARTS.find("strategies", "icarl")(lr=0.5, buffer_size=4, temperature=temperature)
     state, before, earlier = start(part, net, params), params, []
-    for met in ([0, 1], [0, 1, 2, 3]):
-        for classes in (met, met, met[:1]):
+    for seen in ([0, 1], [0, 1, 2, 3]):
+        for classes in (seen, seen, seen[:1]):
             batch = make_batch(random, classes)
-            slope = torch.func.grad(loss_of(net, before, batch, met, earlier, temperature))(
+            slope = torch.func.grad(icarl_loss(net, before, batch, seen, earlier, temperature))(
                 state.params
             )
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), expected)
         state = part.end_task(net, state, TaskEnd(batch, batch.y, batch))
-        before, earlier = state.params, met
+        before, earlier = state.params, seen
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -154,8 +154,8 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
     assert 0 < near.sum() < 40
 
 
-def learnt(name, spoil=False, **settings):
-    """Two replicates that have learnt two tasks of two classes, 23 examples of each; if `spoil`, not from where they were."""
+def train_two_tasks(name, spoil=False, **settings):
+    """Two replicates that have learnt two tasks of two classes, 23 examples of each; if `spoil`, from changed parameters."""
     benchmark, part = Blobs(scenario="class"), PARTS.find("strategies", name)(**settings)
     backend = StreamReplicas(
         benchmark,
@@ -172,10 +172,10 @@ def learnt(name, spoil=False, **settings):
     return backend, backend.learn(1, lambda _: None)
 
 
-def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
-    backend, used = learnt("icarl", memory=12)
-    for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+def test_icarl_stores_equal_shares_and_trains_on_them_beside_the_incoming_examples():
+    backend, used = train_two_tasks("icarl", buffer_size=12)
+    for memory in backend.held:
+        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
             3,
             3,
             3,
@@ -205,23 +205,23 @@ def unit_features(backend, replicate, rows):
     return torch.nn.functional.normalize(features)
 
 
-@pytest.mark.parametrize("memory", [40, 61, 400])
-def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_herded(memory):
+@pytest.mark.parametrize("buffer_size", [40, 61, 400])
+def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_chosen_by_herding(buffer_size):
     """As many as the task's classes may keep, at most all 23 examples of each; of unequal tasks, too."""
-    benchmark, part = Uneven(), PARTS.find("strategies", "icarl")(memory=memory)
+    benchmark, part = Uneven(), PARTS.find("strategies", "icarl")(buffer_size=buffer_size)
     streams = [benchmark.stream(blobs(5), seed) for seed in (0, 1)]
     backend = StreamReplicas(benchmark, part, streams, [0, 1], torch.device("cpu"))
     for number, so_far in enumerate((2, 10)):
         backend.learn(number, lambda _: None)
-        for replicate, (stream, held) in enumerate(zip(streams, backend.held, strict=True)):
+        for replicate, (stream, memory) in enumerate(zip(streams, backend.held, strict=True)):
             train = stream.tasks[number].train
             for unit in np.unique(train.y):
                 rows = train.row[train.y == unit]
                 features = unit_features(backend, replicate, rows)
-                kept = held.examples[held.filled]
-                many = min(memory // so_far, 23)
+                stored = memory.examples[memory.filled]
+                many = min(buffer_size // so_far, 23)
                 assert (
-                    kept[kept[:, 2] == unit, 0].tolist()
+                    stored[stored[:, 2] == unit, 0].tolist()
                     == rows[by_direction(features, many)].tolist()
                 )
 
@@ -240,16 +240,17 @@ def test_the_share_counts_the_classes_so_far_and_nothing_else():
     memory = ExemplarMemory(60, 0)
     first, second = (np.array([[row, 0, row % 2 + start] for row in range(8)]) for start in (0, 2))
     assert memory.share(memory.empty(), first) == 30
-    held = memory.store_ranked(memory.empty(), first, np.arange(8.0))
-    assert memory.share(held, second) == 15
+    content = memory.store_ranked(memory.empty(), first, np.arange(8.0))
+    assert memory.share(content, second) == 15
 
 
 def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
     (backend, used), (other, _) = (
-        learnt("gdumb", spoil, memory=12, epochs=2, batch=5) for spoil in (False, True)
+        train_two_tasks("gdumb", spoil, buffer_size=12, epochs=2, batch_size=5)
+        for spoil in (False, True)
     )
-    for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+    for memory in backend.held:
+        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
             3,
             3,
             3,

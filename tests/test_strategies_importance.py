@@ -45,40 +45,38 @@ def gradient(net, params, penalty, batch):
 def follow(part, penalties, steps=4):
     """Three tasks of a strategy at rate 0.1, each step of it against descent on the penalty that `penalties(net, ...)` gives.
 
-    That is told the parameters and examples of every finished task.
+    It is given the parameters and examples of every finished task.
     """
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    state, finished = State(params, {}, part.init(net, params)), []
+    state, ended = State(params, {}, part.init(net, params)), []
     for task in range(3):
         for _ in range(steps):
             batch, before = make_batch(random, task), state.params
             state = part.step(net, state, toy_step(batch))
-            expected = flat(before) - 0.1 * gradient(net, before, penalties(net, finished), batch)
+            expected = flat(before) - 0.1 * gradient(net, before, penalties(net, ended), batch)
             assert_close(flat(state.params), expected)
         examples = make_batch(random, task, rows=6)
-        finished.append((state.params, examples))
+        ended.append((state.params, examples))
         state = part.end_task(net, state, TaskEnd(examples, examples.y, None))
 
 
 @pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
 def test_ewc_has_half_the_strength_times_a_parabola_for_each_past_task(kind):
-    def penalties(net, finished):
-        found = [
-            (flat(fisher_information(net, *task, kind, 3)), flat(task[0])) for task in finished
-        ]
+    def penalties(net, ended):
+        found = [(flat(fisher_information(net, *task, kind, 3)), flat(task[0])) for task in ended]
         return lambda theta: 30 / 2 * sum((f * (theta - centre) ** 2).sum() for f, centre in found)
 
-    follow(make("ewc", lr=0.1, strength=30.0, fisher=kind, examples=3), penalties)
+    follow(make("ewc", lr=0.1, strength=30.0, fisher=kind, fisher_examples=3), penalties)
 
 
 def test_online_ewc_has_a_fading_sum_about_the_last_tasks_parameters():
-    def penalties(net, finished):
+    def penalties(net, ended):
         total = sum(
             0.6**age * flat(fisher_information(net, *task, "exact", 0))
-            for age, task in enumerate(finished[::-1])
+            for age, task in enumerate(ended[::-1])
         )
         return lambda theta: (
-            30 / 2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
+            30 / 2 * (total * (theta - flat(ended[-1][0])) ** 2).sum() if ended else 0
         )
 
     follow(make("online_ewc", lr=0.1, strength=30.0, gamma=0.6), penalties)
@@ -94,22 +92,20 @@ def lengths(net, params, x):
 
 
 def test_mas_sums_the_mean_absolute_gradients_of_the_outputs_length():
-    def penalties(net, finished):
+    def penalties(net, ended):
         total = sum(
-            sum(lengths(net, params, x) for x in batch.x[:-1]) / 5 for params, batch in finished
+            sum(lengths(net, params, x) for x in batch.x[:-1]) / 5 for params, batch in ended
         )
-        return lambda theta: (
-            0.2 * (total * (theta - flat(finished[-1][0])) ** 2).sum() if finished else 0
-        )
+        return lambda theta: 0.2 * (total * (theta - flat(ended[-1][0])) ** 2).sum() if ended else 0
 
     follow(make("mas", lr=0.1, strength=0.2), penalties)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(told):
+@pytest.mark.parametrize("task_given", [False, True])
+def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(task_given):
     net, _ = make_net()
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4)).double()
-    units = torch.tensor([[1, 1, 0, 0]]).bool() if told else None
+    units = torch.tensor([[1, 1, 0, 0]]).bool() if task_given else None
     net, params = (
         Net(module, plain(), units=units),
         {name: value.detach() for name, value in module.named_parameters()},
@@ -119,7 +115,9 @@ def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(to
     after = part.end_task(
         net, State(params, {}, part.init(net, params)), TaskEnd(examples, examples.y, None)
     )
-    outputs = module(examples.x).detach().abs() * torch.tensor([1, 1, not told, not told])
+    outputs = module(examples.x).detach().abs() * torch.tensor(
+        [1, 1, not task_given, not task_given]
+    )
     assert_close(after.extra["importance.1.weight"], 2 * outputs.T @ examples.x.abs() / 4)
     assert_close(after.extra["importance.1.bias"], 2 * outputs.mean(0))
 
@@ -169,7 +167,7 @@ class Walk:
 def test_rwalk_follows_the_papers_score_and_running_fisher():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
     part, walk = (
-        make("rwalk", lr=0.1, strength=0.4, alpha=0.5, every=3, damping=0.01),
+        make("rwalk", lr=0.1, strength=0.4, alpha=0.5, update_every=3, damping=0.01),
         Walk(flat(params)),
     )
     up = {
@@ -181,9 +179,9 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
         for _ in range(7):  # the last of which is no whole way
             batch, before = make_batch(random, task), state.params
             own = gradient(net, before, lambda _: 0, batch)
-            held = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
+            penalty = 0.4 * 2 * walk.importance * (flat(before) - walk.anchor)
             state = part.step(net, state, toy_step(batch))
-            assert_close(flat(state.params), flat(before) - 0.1 * (own + held))
+            assert_close(flat(state.params), flat(before) - 0.1 * (own + penalty))
             walk.step(own, flat(before), flat(state.params))
         state = part.end_task(net, state, TaskEnd(batch, batch.y, None))
         walk.end_task(flat(state.params))
@@ -206,7 +204,7 @@ def test_without_strength_it_is_fine_tuning(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_great_strength_keeps_what_matters_near_where_it_was(name):
     """The head's biases, all of which matter to every task; Adam's steps go on about the anchor."""
-    free, held = (
+    free, penalised = (
         torch.stack(
             [
                 (after - before).abs()[-12:].mean()
@@ -215,4 +213,4 @@ def test_a_great_strength_keeps_what_matters_near_where_it_was(name):
         )
         for strength in (0.0, 1e6)
     )
-    assert (held < 0.4 * free).all()
+    assert (penalised < 0.4 * free).all()

@@ -48,16 +48,16 @@ THEIRS = {
 REPTILES = THEIRS | {"adam": partial(torch.optim.Adam, betas=(0.0, 0.999))}
 SECOND_ORDER = [
     ("maml", {}, 0.0),
-    ("maml", {"optimizer": "momentum"}, 0.0),
-    ("maml", {"optimizer": "adam", "lr": 0.05}, 0.0),
+    ("maml", {"inner_optimizer": "momentum"}, 0.0),
+    ("maml", {"inner_optimizer": "adam", "inner_lr": 0.05}, 0.0),
     ("anil", {}, 0.0),
-    ("anil", {"optimizer": "momentum"}, 0.0),
+    ("anil", {"inner_optimizer": "momentum"}, 0.0),
     ("metasgd", {}, 0.0),
-    ("mamlpp", {"learn_rates": False}, 0.03),
+    ("mamlpp", {"learn_lr": False}, 0.03),
     *[("mamlpp", {}, progress) for progress in (0.0, 0.03, 0.1, 0.9)],
 ]
 FIRST_ORDER = [
-    *[("fomaml", {"optimizer": name}, 0.0) for name in THEIRS],
+    *[("fomaml", {"inner_optimizer": name}, 0.0) for name in THEIRS],
     ("anil", {"first_order": True}, 0.0),
     ("metasgd", {"first_order": True}, 0.0),
     ("mamlpp", {"first_order": True}, 0.03),
@@ -65,7 +65,7 @@ FIRST_ORDER = [
 
 
 def part(name, **given) -> Any:
-    return PARTS.get("strategies", name, {"lr": 0.3, **given})
+    return PARTS.get("strategies", name, {"inner_lr": 0.3, **given})
 
 
 def at(progress):
@@ -84,19 +84,19 @@ class Problem(NamedTuple):
         return pytree.tree_map(lambda each: each[number], self.episodes)
 
     def state(self, part):
-        learned = part.learned(self.net, self.params)
-        return State(learned, self.net.optimizer.init(learned), {})
+        meta_params = part.meta_params(self.net, self.params)
+        return State(meta_params, self.net.optimizer.init(meta_params), {})
 
     def shaken(self, part):
-        """What the strategy learns, moved from where it starts, so that no two rates are equal."""
-        random, start = torch.Generator().manual_seed(3), part.learned(self.net, self.params)
+        """The meta-parameters, moved from where they start, so that no two rates are equal."""
+        random, start = torch.Generator().manual_seed(3), part.meta_params(self.net, self.params)
         return {
             name: v + 0.1 * torch.rand(v.shape, generator=random, dtype=v.dtype)
             for name, v in start.items()
         }
 
 
-def problem(kind, optimizer="sgd", tasks=4):
+def problem(kind, inner_optimizer="sgd", tasks=4):
     random = torch.Generator().manual_seed(1)
     module, shape = model(kind)
     for p in module.double().parameters():
@@ -134,29 +134,29 @@ def model(kind):
     return module, (2,)
 
 
-def trained(part, problem, learned, support):
+def trained(part, problem, meta_params, support):
     """The module before the first inner step and after each, by `torch.optim`; learned rates multiply the gradients."""
     module = copy.deepcopy(problem.net.module)
-    module.load_state_dict({name: learned[name] for name in problem.params})
+    module.load_state_dict({name: meta_params[name] for name in problem.params})
     own = {
         name: p
         for name, p in module.named_parameters()
         if name.startswith(getattr(part, "head", ""))
     }
-    optimizer = THEIRS[part.optimizer](
-        own.values(), lr=1.0 if len(learned) > len(problem.params) else part.lr
+    optimizer = THEIRS[part.inner_optimizer](
+        own.values(), lr=1.0 if len(meta_params) > len(problem.params) else part.inner_lr
     )
     for step in count():
         yield module
         gradient = slope(problem, module, support)
         for name, p in own.items():
-            p.grad = gradient[name] * rate(learned, name, step)
+            p.grad = gradient[name] * rate(meta_params, name, step)
         optimizer.step()
 
 
-def rate(learned, name, step):
-    by_step = learned.get(f"rates of {name}", [1.0])
-    return learned.get(f"rate of {name}", 1.0) * by_step[min(step, len(by_step) - 1)]
+def rate(meta_params, name, step):
+    by_step = meta_params.get(f"rates of {name}", [1.0])
+    return meta_params.get(f"rate of {name}", 1.0) * by_step[min(step, len(by_step) - 1)]
 
 
 def slope(problem, module, batch):
@@ -172,40 +172,44 @@ def slope(problem, module, batch):
 
 
 def shares(part, progress):
-    """How much the query's loss counts after 0, 1, ... inner steps."""
+    """The weight of the query's loss after 0, 1, ... inner steps."""
     if not hasattr(part, "anneal"):
-        return [0.0] * part.steps + [1.0]
-    other = np.interp(progress, [0, part.anneal], [1 / part.steps, 0])
-    return [0.0] + [other] * (part.steps - 1) + [1 - other * (part.steps - 1)]
+        return [0.0] * part.inner_steps + [1.0]
+    other = np.interp(progress, [0, part.anneal], [1 / part.inner_steps, 0])
+    return [0.0] + [other] * (part.inner_steps - 1) + [1 - other * (part.inner_steps - 1)]
 
 
-def query_loss(part, problem, learned, progress):
+def query_loss(part, problem, meta_params, progress):
     support, query = problem.task()
-    modules = islice(trained(part, problem, learned, support), part.steps + 1)
+    modules = islice(trained(part, problem, meta_params, support), part.inner_steps + 1)
     losses = [problem.loss(module(query.x), query.y).item() for module in modules]
     return float(np.dot(shares(part, progress), losses))
 
 
-def meta_gradient(part, problem, learned, progress=0.0, number=0):
-    return grad(part.task_loss, argnums=1)(problem.net, learned, problem.task(number), at(progress))
+def meta_gradient(part, problem, meta_params, progress=0.0, number=0):
+    return grad(part.task_loss, argnums=1)(
+        problem.net, meta_params, problem.task(number), at(progress)
+    )
 
 
-def difference(f, learned, name, way, step=1e-5):
-    """The central difference of f where what is learned by that name moves along `way`."""
-    up, down = (f(learned | {name: learned[name] + sign * step * way}) for sign in (1, -1))
+def difference(f, meta_params, name, way, step=1e-5):
+    """The central difference of f where the meta-parameter of that name moves along `way`."""
+    up, down = (f(meta_params | {name: meta_params[name] + sign * step * way}) for sign in (1, -1))
     return (up - down) / (2 * step)
 
 
-def every_difference(f, learned):
+def every_difference(f, meta_params):
     """The gradient of f by central differences, number by number."""
     ways = {
         name: torch.eye(v.numel(), dtype=v.dtype).reshape(-1, *v.shape)
-        for name, v in learned.items()
+        for name, v in meta_params.items()
     }
-    slopes = {name: [difference(f, learned, name, way) for way in ways[name]] for name in learned}
+    slopes = {
+        name: [difference(f, meta_params, name, way) for way in ways[name]] for name in meta_params
+    }
     return {
         name: torch.tensor(slopes[name], dtype=v.dtype).reshape(v.shape)
-        for name, v in learned.items()
+        for name, v in meta_params.items()
     }
 
 
@@ -215,26 +219,29 @@ def every_difference(f, learned):
 def test_the_meta_gradient_is_the_finite_difference_of_plain_pytorchs_query_loss(
     name, given, progress, steps, kind
 ):
-    rule, p = part(name, steps=steps, **given), problem(kind)
-    learned = p.shaken(rule)
-    loss = rule.task_loss(p.net, learned, p.task(), at(progress)).item()
-    assert loss == pytest.approx(query_loss(rule, p, learned, progress), rel=1e-12)
-    expected = every_difference(lambda moved: query_loss(rule, p, moved, progress), learned)
-    assert_close(meta_gradient(rule, p, learned, progress), expected, rtol=1e-6, atol=1e-8)
+    rule, p = part(name, inner_steps=steps, **given), problem(kind)
+    meta_params = p.shaken(rule)
+    loss = rule.task_loss(p.net, meta_params, p.task(), at(progress)).item()
+    assert loss == pytest.approx(query_loss(rule, p, meta_params, progress), rel=1e-12)
+    expected = every_difference(lambda moved: query_loss(rule, p, moved, progress), meta_params)
+    assert_close(meta_gradient(rule, p, meta_params, progress), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["maml", "anil", "metasgd", "mamlpp"])
 def test_the_meta_gradient_is_exact_through_convolutions_and_batch_norm(name):
-    rule, p = part(name, steps=2), problem("conv")
-    learned, random = p.shaken(rule), torch.Generator().manual_seed(5)
-    for own, slopes in meta_gradient(rule, p, learned, 0.03).items():
+    rule, p = part(name, inner_steps=2), problem("conv")
+    meta_params, random = p.shaken(rule), torch.Generator().manual_seed(5)
+    for own, slopes in meta_gradient(rule, p, meta_params, 0.03).items():
         way = torch.randn(slopes.shape, generator=random, dtype=slopes.dtype)
-        expected = difference(lambda moved: query_loss(rule, p, moved, 0.03), learned, own, way)
+        expected = difference(lambda moved: query_loss(rule, p, moved, 0.03), meta_params, own, way)
         assert (slopes * way).sum().item() == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
 def test_adams_inner_steps_have_a_derivative_where_a_gradient_vanishes():
-    rule, p = part("maml", optimizer="adam", steps=2, lr=0.05), problem("regression")
+    rule, p = (
+        part("maml", inner_optimizer="adam", inner_steps=2, inner_lr=0.05),
+        problem("regression"),
+    )
     p.episodes.support.x[..., 1] = 0
     expected = every_difference(lambda moved: query_loss(rule, p, moved, 0.0), p.params)
     assert_close(meta_gradient(rule, p, p.params), expected, rtol=1e-6, atol=1e-8)
@@ -245,7 +252,7 @@ def test_adams_inner_steps_have_a_derivative_where_a_gradient_vanishes():
     ("name", "given", "curved"), [("maml", {}, 1), ("metasgd", {}, 1), ("fomaml", {}, 0)]
 )
 def test_on_a_linear_model_the_meta_gradient_is_the_closed_form(name, given, curved, steps):
-    rule, p = part(name, steps=steps, **given), problem("linear")
+    rule, p = part(name, inner_steps=steps, **given), problem("linear")
     (x, y), (x_query, y_query) = ((batch.x, batch.y[:, 0]) for batch in p.task())
     theta, hessian = p.params["weight"][0], 2 / len(x) * x.T @ x
     for _ in range(steps):
@@ -254,13 +261,13 @@ def test_on_a_linear_model_the_meta_gradient_is_the_closed_form(name, given, cur
         torch.eye(3, dtype=torch.float64) - 0.3 * curved * hessian, steps
     )
     expected = jacobian.T @ (2 / len(x_query) * x_query.T @ (x_query @ theta - y_query))
-    learned = rule.learned(p.net, p.params)
-    assert_close(meta_gradient(rule, p, learned)["weight"][0], expected, rtol=1e-12, atol=1e-12)
+    meta_params = rule.meta_params(p.net, p.params)
+    assert_close(meta_gradient(rule, p, meta_params)["weight"][0], expected, rtol=1e-12, atol=1e-12)
 
 
-def on_the_way(rule, p, learned):
+def on_the_way(rule, p, meta_params):
     """The support's and the query's gradients before the first inner step and after each."""
-    modules = islice(trained(rule, p, learned, p.task().support), rule.steps + 1)
+    modules = islice(trained(rule, p, meta_params, p.task().support), rule.inner_steps + 1)
     return zip(
         *[[slope(p, module, batch) for batch in p.task()] for module in modules], strict=True
     )
@@ -272,14 +279,14 @@ def on_the_way(rule, p, learned):
 def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameters(
     name, given, progress, steps, kind
 ):
-    rule, p = part(name, steps=steps, **given), problem(kind)
-    learned, weights = p.shaken(rule), shares(rule, progress)
-    _, query = on_the_way(rule, p, learned)
+    rule, p = part(name, inner_steps=steps, **given), problem(kind)
+    meta_params, weights = p.shaken(rule), shares(rule, progress)
+    _, query = on_the_way(rule, p, meta_params)
     expected = {
         own: sum(w * g[own] for w, g in zip(weights, query, strict=True)) for own in p.params
     }
     assert_close(
-        p.net.model_params(meta_gradient(rule, p, learned, progress)),
+        p.net.model_params(meta_gradient(rule, p, meta_params, progress)),
         expected,
         rtol=1e-10,
         atol=1e-12,
@@ -287,26 +294,26 @@ def test_at_first_order_the_meta_gradient_is_the_querys_at_the_adapted_parameter
 
 
 def test_at_first_order_a_rate_of_metasgd_is_judged_by_all_gradients_it_scaled():
-    rule, p = part("metasgd", steps=3, first_order=True), problem("classification")
-    learned = p.shaken(rule)
-    support, query = on_the_way(rule, p, learned)
+    rule, p = part("metasgd", inner_steps=3, first_order=True), problem("classification")
+    meta_params = p.shaken(rule)
+    support, query = on_the_way(rule, p, meta_params)
     expected = {
         f"rate of {own}": -sum(g[own] for g in support[:-1]) * query[-1][own] for own in p.params
     }
-    found = meta_gradient(rule, p, learned)
+    found = meta_gradient(rule, p, meta_params)
     assert_close({own: found[own] for own in expected}, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_at_first_order_a_rate_of_mamlpp_is_judged_by_the_queries_after_it():
-    rule, p = part("mamlpp", steps=3, first_order=True), problem("classification")
-    learned, weights, found = p.shaken(rule), shares(rule, 0.03), {}
-    support, query = on_the_way(rule, p, learned)
+    rule, p = part("mamlpp", inner_steps=3, first_order=True), problem("classification")
+    meta_params, weights, found = p.shaken(rule), shares(rule, 0.03), {}
+    support, query = on_the_way(rule, p, meta_params)
     for own in p.params:
         after = [sum(weights[i] * query[i][own] for i in range(step + 1, 4)) for step in range(3)]
         found[f"rates of {own}"] = torch.stack(
             [-(g[own] * q).sum() for g, q in zip(support, after, strict=False)]
         )
-    actual = meta_gradient(rule, p, learned, 0.03)
+    actual = meta_gradient(rule, p, meta_params, 0.03)
     assert_close({own: actual[own] for own in found}, found, rtol=1e-10, atol=1e-12)
 
 
@@ -315,8 +322,8 @@ def test_at_first_order_a_rate_of_mamlpp_is_judged_by_the_queries_after_it():
     [("fomaml", {}), *[(n, {"first_order": True}) for n in ("anil", "metasgd", "mamlpp")]],
 )
 def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given):
-    p, exact = problem("regression"), part("maml" if name == "fomaml" else name, steps=2)
-    rule = part(name, steps=2, **given)
+    p, exact = problem("regression"), part("maml" if name == "fomaml" else name, inner_steps=2)
+    rule = part(name, inner_steps=2, **given)
     gradients = [
         p.net.model_params(meta_gradient(each, p, p.shaken(rule))) for each in (rule, exact)
     ]
@@ -328,26 +335,26 @@ def test_at_first_order_the_meta_gradient_differs_from_the_exact_one(name, given
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("reptile", "oracle")])
 def test_adapting_to_a_task_is_training_with_torch_optim(name, optimizer, steps):
     rule, p = (
-        part(name, **({} if name in ("metasgd", "mamlpp") else {"optimizer": optimizer})),
+        part(name, **({} if name in ("metasgd", "mamlpp") else {"inner_optimizer": optimizer})),
         problem("classification"),
     )
-    learned, support = p.shaken(rule), p.task().support
-    *_, module = islice(trained(rule, p, learned, support), steps + 1)
+    meta_params, support = p.shaken(rule), p.task().support
+    *_, module = islice(trained(rule, p, meta_params, support), steps + 1)
     expected = {own: value.detach() for own, value in module.named_parameters()}
-    assert_close(rule.adapted(p.net, learned, support, steps), expected, rtol=1e-10, atol=1e-12)
+    assert_close(rule.adapt(p.net, meta_params, support, steps), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_the_oracle_learns_nothing_from_a_tasks_examples():
     p = problem("classification")
     assert_close(
-        part("oracle").adapted(p.net, p.params, p.task().support, 3), p.params, rtol=0, atol=0
+        part("oracle").adapt(p.net, p.params, p.task().support, 3), p.params, rtol=0, atol=0
     )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_anil_adapts_the_head_alone_and_still_learns_the_body(optimizer):
-    rule, p = part("anil", optimizer=optimizer, steps=3), problem("classification")
-    adapted = rule.adapted(p.net, p.params, p.task().support, 3)
+    rule, p = part("anil", inner_optimizer=optimizer, inner_steps=3), problem("classification")
+    adapted = rule.adapt(p.net, p.params, p.task().support, 3)
     moved = {own for own in p.params if not torch.equal(adapted[own], p.params[own])}
     assert moved == {"head.weight", "head.bias"}
     assert all((slopes != 0).any() for slopes in meta_gradient(rule, p, p.params).values())
@@ -357,15 +364,15 @@ def test_anil_adapts_the_head_alone_and_still_learns_the_body(optimizer):
 def test_anil_names_the_modules_of_a_model_without_the_head(head):
     p = problem("classification")
     with pytest.raises(UserError, match=rf"no '{head}'.*\['body', 'head'\]"):
-        part("anil", head=head).learned(p.net, p.params)
+        part("anil", head=head).meta_params(p.net, p.params)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_metasgd_with_frozen_rates_is_maml_and_without_them_is_not(optimizer):
     p = problem("regression", optimizer)
     rules = [
-        part("maml", steps=2),
-        *[part("metasgd", steps=2, frozen=frozen) for frozen in (True, False)],
+        part("maml", inner_steps=2),
+        *[part("metasgd", inner_steps=2, frozen_lr=frozen) for frozen in (True, False)],
     ]
     states = [p.state(rule) for rule in rules]
     for _ in range(5):
@@ -381,12 +388,12 @@ def test_metasgd_with_frozen_rates_is_maml_and_without_them_is_not(optimizer):
 
 @pytest.mark.parametrize("name", ADAPTING)
 def test_without_inner_steps_meta_learning_is_joint_training_on_the_query(name):
-    rule, p = part(name, steps=0), problem("classification")
-    learned = rule.learned(p.net, p.params)
-    expected = {own: torch.zeros_like(v) for own, v in learned.items()} | slope(
+    rule, p = part(name, inner_steps=0), problem("classification")
+    meta_params = rule.meta_params(p.net, p.params)
+    expected = {own: torch.zeros_like(v) for own, v in meta_params.items()} | slope(
         p, p.net.module, p.task().query
     )
-    assert_close(meta_gradient(rule, p, learned), expected, rtol=1e-12, atol=1e-12)
+    assert_close(meta_gradient(rule, p, meta_params), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["pretrain", "oracle"])
@@ -448,7 +455,7 @@ def test_the_order_of_tasks_does_not_matter(name, order):
 
 @given(steps=st.integers(1, 9), anneal=st.floats(0.01, 1), progress=st.floats(0, 1))
 def test_the_weights_of_mamlpp_sum_to_one_and_the_last_is_the_largest(steps, anneal, progress):
-    weights = part("mamlpp", steps=steps, anneal=anneal).weights(at(progress))
+    weights = part("mamlpp", inner_steps=steps, anneal=anneal).weights(at(progress))
     assert weights.shape == (steps,)
     assert weights.sum().item() == pytest.approx(1)
     assert (weights >= 0).all()
@@ -468,7 +475,7 @@ def test_the_weights_of_mamlpp_sum_to_one_and_the_last_is_the_largest(steps, ann
     ],
 )
 def test_the_weights_of_mamlpp_move_to_the_last_step(progress, expected):
-    weights = part("mamlpp", steps=4, anneal=0.2).weights(at(progress))
+    weights = part("mamlpp", inner_steps=4, anneal=0.2).weights(at(progress))
     assert weights.tolist() == pytest.approx(expected, abs=1e-15)
 
 
@@ -481,16 +488,16 @@ def test_the_weights_of_mamlpp_are_those_of_the_authors_code_at_the_start_of_eve
     others = max(1 / steps - epoch / steps / epochs, 0.03 / steps)
     last = min(1 / steps + epoch * (steps - 1) / steps / epochs, 1 - (steps - 1) * 0.03 / steps)
     expected = [others] * (steps - 1) + [last] if epoch < epochs else [0.0] * (steps - 1) + [1.0]
-    weights = part("mamlpp", steps=steps, anneal=0.5).weights(at(epoch / epochs / 2))
+    weights = part("mamlpp", inner_steps=steps, anneal=0.5).weights(at(epoch / epochs / 2))
     assert weights.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def trained_by_reptile(rule, module, loss, x, y):
     """The module after the inner steps on one task's examples, mini-batch after mini-batch in turn."""
     module, rows = copy.deepcopy(module), cycle(range(len(x)))
-    optimizer = REPTILES[rule.optimizer](module.parameters(), lr=rule.lr)
-    for _ in range(rule.steps):
-        now = list(islice(rows, min(rule.batch or len(x), len(x))))
+    optimizer = REPTILES[rule.inner_optimizer](module.parameters(), lr=rule.inner_lr)
+    for _ in range(rule.inner_steps):
+        now = list(islice(rows, min(rule.inner_batch or len(x), len(x))))
         optimizer.zero_grad()
         loss(module(x[now]), y[now]).backward()
         optimizer.step()
@@ -501,10 +508,17 @@ def trained_by_reptile(rule, module, loss, x, y):
 @pytest.mark.parametrize("optimizer", REPTILES)
 def test_reptile_moves_part_of_the_way_to_where_a_plain_loop_leads(optimizer, batch):
     rule, p = (
-        part("reptile", optimizer=optimizer, batch=batch, steps=7, lr=0.05, meta_lr=0.8),
+        part(
+            "reptile",
+            inner_optimizer=optimizer,
+            inner_batch=batch,
+            inner_steps=7,
+            inner_lr=0.05,
+            meta_lr=0.8,
+        ),
         problem("classification"),
     )
-    tasks = [p.task(number).all() for number in range(4)]
+    tasks = [p.task(number).combined() for number in range(4)]
     ends = [trained_by_reptile(rule, p.net.module, p.loss, task.x, task.y) for task in tasks]
     means = {own: torch.stack([end[own] for end in ends]).mean(0) for own in p.params}
     expected = {own: value + 0.8 * 0.75 * (means[own] - value) for own, value in p.params.items()}
@@ -514,10 +528,10 @@ def test_reptile_moves_part_of_the_way_to_where_a_plain_loop_leads(optimizer, ba
 
 def test_reptile_with_one_step_of_sgd_is_joint_training():
     rule, p = (
-        part("reptile", optimizer="sgd", steps=1, batch=0, meta_lr=0.5),
+        part("reptile", inner_optimizer="sgd", inner_steps=1, inner_batch=0, meta_lr=0.5),
         problem("classification"),
     )
-    tasks = [p.task(number).all() for number in range(4)]
+    tasks = [p.task(number).combined() for number in range(4)]
     together = slope(
         p, p.net.module, Batch(*(torch.cat(parts) for parts in zip(*tasks, strict=True)))
     )
@@ -526,7 +540,7 @@ def test_reptile_with_one_step_of_sgd_is_joint_training():
     assert_close(after, expected, rtol=1e-12, atol=1e-12)
 
 
-class Told(NamedTuple):
+class MetaBatches(NamedTuple):
     """The meta-batches of a replicate, drawn from its distribution alone, and its model before meta-training."""
 
     module: nn.Module
@@ -536,14 +550,18 @@ class Told(NamedTuple):
 
     @classmethod
     def by(cls, bench, seed):
-        source = bench.stream(load("digits", Path()), seed)
+        source = bench.distribution(load("digits", Path()), seed)
         drawn = source.draw(
-            "train", BLOCK * bench.tasks, bench.shots, bench.queries, generator(seed, "tasks", 0)
+            "train",
+            BLOCK * bench.meta_batch_size,
+            bench.shots,
+            bench.queries,
+            generator(seed, "tasks", 0),
         )
         tasks = zip(
             torch.from_numpy(drawn.x).float() * source.scale, torch.from_numpy(drawn.y), strict=True
         )
-        batches = [list(islice(tasks, bench.tasks)) for _ in range(bench.iterations)]
+        batches = [list(islice(tasks, bench.meta_batch_size)) for _ in range(bench.iterations)]
         module = build(bench.model, source.shape, source.outputs, torch_seed(seed, "weights"))
         return cls(
             module,
@@ -553,40 +571,41 @@ class Told(NamedTuple):
         )
 
 
-def textbook_maml(rule, told, exact):
-    """MAML (Finn et al. 2017, algorithm 2): a loop over tasks, the graph of the inner steps kept where `exact`."""
-    own, cut = dict(told.module.named_parameters()), told.support
+def textbook_maml(rule, data, exact):
+    """MAML (Finn et al. 2017, algorithm 2): a loop over tasks, the graph of the inner steps kept if `exact`."""
+    own, cut = dict(data.module.named_parameters()), data.support
     adam = torch.optim.Adam(own.values(), lr=rule.meta_lr)
-    for tasks in told.batches:
+    for tasks in data.batches:
         adam.zero_grad()
         for x, y in tasks:
             adapted = own
-            for _ in range(rule.steps):
-                inner = told.loss(functional_call(told.module, adapted, (x[:cut],)), y[:cut])
+            for _ in range(rule.inner_steps):
+                inner = data.loss(functional_call(data.module, adapted, (x[:cut],)), y[:cut])
                 gradient = torch.autograd.grad(inner, list(adapted.values()), create_graph=exact)
                 adapted = {
-                    n: v - rule.lr * g for (n, v), g in zip(adapted.items(), gradient, strict=True)
+                    n: v - rule.inner_lr * g
+                    for (n, v), g in zip(adapted.items(), gradient, strict=True)
                 }
             (
-                told.loss(functional_call(told.module, adapted, (x[cut:],)), y[cut:]) / len(tasks)
+                data.loss(functional_call(data.module, adapted, (x[cut:],)), y[cut:]) / len(tasks)
             ).backward()
         adam.step()
 
 
-def textbook_reptile(rule, told):
+def textbook_reptile(rule, data):
     """Reptile (Nichol et al. 2018, algorithm 2), its outer step falling linearly to 0."""
-    for done, tasks in enumerate(told.batches):
-        ends = [trained_by_reptile(rule, told.module, told.loss, x, y) for x, y in tasks]
-        share = rule.meta_lr * (1 - done / len(told.batches)) / len(tasks)
-        start = {own: value.detach().clone() for own, value in told.module.named_parameters()}
-        told.module.load_state_dict(
+    for done, tasks in enumerate(data.batches):
+        ends = [trained_by_reptile(rule, data.module, data.loss, x, y) for x, y in tasks]
+        share = rule.meta_lr * (1 - done / len(data.batches)) / len(tasks)
+        start = {own: value.detach().clone() for own, value in data.module.named_parameters()}
+        data.module.load_state_dict(
             {own: v + sum(share * (end[own] - v) for end in ends) for own, v in start.items()}
         )
 
 
-def learnt(bench, rule, seeds=(3, 8)):
+def meta_train(bench, rule, seeds=(3, 8)):
     """The parameters that the engine leaves in the last of two replicates."""
-    sources = [bench.stream(load("digits", Path()), seed) for seed in seeds]
+    sources = [bench.distribution(load("digits", Path()), seed) for seed in seeds]
     episodes = EpisodeReplicas(bench, rule, sources, list(seeds), torch.device("cpu"))
     episodes.learn(bench.iterations, lambda _: None)
     return {own: value[-1] for own, value in episodes.state.params.items()}
@@ -595,13 +614,17 @@ def learnt(bench, rule, seeds=(3, 8)):
 @pytest.mark.parametrize(("bench", "lr"), [("sinusoid", 0.01), ("fewshot", 0.4)])
 @pytest.mark.parametrize("name", ["maml", "fomaml", "reptile"])
 def test_twenty_meta_steps_of_the_engine_are_the_textbooks(name, bench, lr):
-    bench = PARTS.get("benchmarks", bench, {"iterations": 20, "tasks": 4, "model": "mlp-20-20"})
-    rule, told = (
-        part(name, steps=2, **({"lr": 0.001} if name == "reptile" else {"lr": lr})),
-        Told.by(bench, 8),
+    bench = PARTS.get(
+        "benchmarks", bench, {"iterations": 20, "meta_batch_size": 4, "model": "mlp-20-20"}
     )
-    textbook_reptile(rule, told) if name == "reptile" else textbook_maml(
-        rule, told, exact=name == "maml"
+    rule, data = (
+        part(
+            name, inner_steps=2, **({"inner_lr": 0.001} if name == "reptile" else {"inner_lr": lr})
+        ),
+        MetaBatches.by(bench, 8),
     )
-    expected = {own: value.detach() for own, value in told.module.named_parameters()}
-    assert_close(learnt(bench, rule), expected, rtol=1e-5, atol=2e-6)
+    textbook_reptile(rule, data) if name == "reptile" else textbook_maml(
+        rule, data, exact=name == "maml"
+    )
+    expected = {own: value.detach() for own, value in data.module.named_parameters()}
+    assert_close(meta_train(bench, rule), expected, rtol=1e-5, atol=2e-6)

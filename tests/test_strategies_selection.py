@@ -37,40 +37,46 @@ def loss_on(net, x, y):
     return lambda weights: cross_entropy(functional_call(net.module, weights, (x,)), y)
 
 
-def loss_on_both(net, new, old, share):
-    """The mean over all examples, or with a share, that of arrivals and that of the past with the rest of the weight."""
-    if share is None or not len(old[0]):
-        return loss_on(net, *(torch.cat(pair) for pair in zip(new, old, strict=True)))
+def loss_on_both(net, incoming, replayed, share):
+    """The mean over all examples; with a share, the mean over incoming ones times it, and the rest on replayed ones."""
+    if share is None or not len(replayed[0]):
+        return loss_on(net, *(torch.cat(pair) for pair in zip(incoming, replayed, strict=True)))
     return lambda weights: (
-        share * loss_on(net, *new)(weights) + (1 - share) * loss_on(net, *old)(weights)
+        share * loss_on(net, *incoming)(weights) + (1 - share) * loss_on(net, *replayed)(weights)
     )
 
 
 @pytest.mark.parametrize("share", [None, 0.2])
-@pytest.mark.parametrize("held", [2, 7])
-def test_mir_replays_what_the_coming_step_would_harm_most(held, share):
+@pytest.mark.parametrize("stored", [2, 7])
+def test_mir_replays_the_examples_whose_loss_the_next_step_would_raise_most(stored, share):
     random, (net, params) = torch.Generator().manual_seed(1), make_net()
-    part = PARTS.find("strategies", "mir")(lr=0.3, draw=3, candidates=7)
+    part = PARTS.find("strategies", "mir")(lr=0.3, replay_batch=3, candidates=7)
     for _ in range(5):
-        new, old = make_batch(random, 4, real=3), make_batch(random, 7, real=held)
-        of_new = loss_on(net, new.x[:3], new.y[:3])
-        foreseen = stepped(params, gradient(net, params, of_new), 0.3)
-        harm = [
-            float(loss_on(net, x[None], y[None])(foreseen) - loss_on(net, x[None], y[None])(params))
-            for x, y in zip(*old[:2], strict=True)
+        incoming, replayed = make_batch(random, 4, real=3), make_batch(random, 7, real=stored)
+        incoming_loss = loss_on(net, incoming.x[:3], incoming.y[:3])
+        tentative = stepped(params, gradient(net, params, incoming_loss), 0.3)
+        interference = [
+            float(
+                loss_on(net, x[None], y[None])(tentative) - loss_on(net, x[None], y[None])(params)
+            )
+            for x, y in zip(*replayed[:2], strict=True)
         ]
-        chosen = sorted(range(held), key=lambda row: -harm[row])[:3]
-        both = loss_on_both(net, (new.x[:3], new.y[:3]), (old.x[chosen], old.y[chosen]), share)
+        chosen = sorted(range(stored), key=lambda row: -interference[row])[:3]
+        both = loss_on_both(
+            net, (incoming.x[:3], incoming.y[:3]), (replayed.x[chosen], replayed.y[chosen]), share
+        )
         expected = stepped(params, gradient(net, params, both), 0.3)
-        params = part.step(net, State(params, {}, {}), toy_step(new, old, share=share)).params
+        params = part.step(
+            net, State(params, {}, {}), toy_step(incoming, replayed, share=share)
+        ).params
         assert_close(params, expected)
 
 
 class Greedy:
-    """Algorithm 2 of Aljundi et al. (2019), one arrival after the other; random numbers are handed in."""
+    """Algorithm 2 of Aljundi et al. (2019), one incoming example after the other; random numbers are handed in."""
 
     def __init__(self, part, net, share):
-        self.part, self.net, self.share, self.held, self.scores = part, net, share, [], []
+        self.part, self.net, self.share, self.stored, self.scores = part, net, share, [], []
 
     def single(self, params, x, y):
         return torch.cat(
@@ -81,17 +87,19 @@ class Greedy:
         )
 
     def step(self, params, x, y, numbers):
-        """Replay, then offer every arrival to the memory; returns the parameters."""
-        size = self.part.memory
+        """Replay, then offer every incoming example to the memory; returns the parameters."""
+        size = self.part.buffer_size
         replayed, compared = (
             self.drawn(row[:size], count)
-            for row, count in zip(numbers, (self.part.draw, self.part.compare), strict=True)
+            for row, count in zip(
+                numbers, (self.part.replay_batch, self.part.compared), strict=True
+            )
         )
-        old = [
+        replayed = [
             torch.stack([one[i] for one in replayed]) if replayed else each[:0]
             for i, each in enumerate((x, y))
         ]
-        both = loss_on_both(self.net, (x, y), old, self.share)
+        both = loss_on_both(self.net, (x, y), replayed, self.share)
         params = stepped(params, gradient(self.net, params, both), self.part.lr)
         directions = [self.single(params, *each) for each in compared]
         for i, each in enumerate(zip(x, y, strict=True)):
@@ -105,24 +113,24 @@ class Greedy:
         return params
 
     def drawn(self, numbers, count):
-        order = torch.argsort(numbers[: len(self.held)]).tolist()
-        return [self.held[slot] for slot in order[:count]]
+        order = torch.argsort(numbers[: len(self.stored)]).tolist()
+        return [self.stored[slot] for slot in order[:count]]
 
     def offer(self, example, score, pick, luck):
-        if len(self.held) < self.part.memory:
-            self.held.append(example)
+        if len(self.stored) < self.part.buffer_size:
+            self.stored.append(example)
             self.scores.append(score)
         elif score < 1:
             below = torch.tensor(self.scores, dtype=torch.float64).cumsum(0)
-            slot = min(int((below <= pick * below[-1]).sum()), len(self.held) - 1)
+            slot = min(int((below <= pick * below[-1]).sum()), len(self.stored) - 1)
             if luck < self.scores[slot] / (self.scores[slot] + score):
-                self.held[slot], self.scores[slot] = example, score
+                self.stored[slot], self.scores[slot] = example, score
 
 
 @pytest.mark.parametrize("share", [None, 0.2])
 def test_gss_follows_the_greedy_algorithm(share):
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "gss")(lr=0.3, memory=9, draw=3, compare=4)
+    part = PARTS.find("strategies", "gss")(lr=0.3, buffer_size=9, replay_batch=3, compared=4)
     greedy, state, start, replaced = (
         Greedy(part, net, share),
         State(params, {}, part.init(net, params)),
@@ -130,16 +138,20 @@ def test_gss_follows_the_greedy_algorithm(share):
         0,
     )
     for key in range(12 if share is None else 30):
-        net, new = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
-        real, before = int(new.weight.sum()), list(greedy.held)
-        start = greedy.step(start, new.x[:real], new.y[:real], net.uniform(2, 9 + 4).double())
-        state = part.step(net, state, toy_step(new, share=share))
-        replaced += sum(old is not now for old, now in zip(before, greedy.held, strict=False))
+        net, incoming = make_net(key)[0], make_batch(random, 4, real=3 + key % 2)
+        real, before = int(incoming.weight.sum()), list(greedy.stored)
+        start = greedy.step(
+            start, incoming.x[:real], incoming.y[:real], net.uniform(2, 9 + 4).double()
+        )
+        state = part.step(net, state, toy_step(incoming, share=share))
+        replaced += sum(one is not other for one, other in zip(before, greedy.stored, strict=False))
         assert_close(state.params, start)
-        assert int(state.extra["weight"].sum()) == len(greedy.held)
-        assert_close(state.extra["x"][: len(greedy.held)], torch.stack([x for x, _ in greedy.held]))
+        assert int(state.extra["weight"].sum()) == len(greedy.stored)
         assert_close(
-            state.extra["score"][: len(greedy.held)],
+            state.extra["x"][: len(greedy.stored)], torch.stack([x for x, _ in greedy.stored])
+        )
+        assert_close(
+            state.extra["score"][: len(greedy.stored)],
             torch.tensor(greedy.scores, dtype=torch.float64),
             rtol=1e-5,
             atol=1e-6,
@@ -150,15 +162,15 @@ def test_gss_follows_the_greedy_algorithm(share):
 def anchored(part, net, state, batch, memory):
     """The anchors of a task's classes, by autograd, one after the other (equation 6)."""
     tuned, noise, anchors = state.params, net.uniform(4, 6).double(), {}
-    for rows in torch.arange(int(memory.weight.sum())).split(part.draw):
+    for rows in torch.arange(int(memory.weight.sum())).split(part.replay_batch):
         tuned = stepped(
             tuned, gradient(net, tuned, loss_on(net, memory.x[rows], memory.y[rows])), part.lr
         )
     for unit in sorted(set(batch.y.tolist())):
         anchor, label = noise[unit : unit + 1].clone().requires_grad_(), torch.tensor([unit])
-        for _ in range(part.descents):
+        for _ in range(part.anchor_steps):
             forgot = loss_on(net, anchor, label)(tuned) - loss_on(net, anchor, label)(state.params)
-            apart = (net.features(state.params, anchor) - state.extra["centre"]).pow(2).sum()
+            apart = (net.features(state.params, anchor) - state.extra["mean_feature"]).pow(2).sum()
             (found,) = torch.autograd.grad(part.closeness * apart - forgot, anchor)
             anchor = (anchor - part.lr * found).detach().requires_grad_()
         anchors[unit] = anchor.detach()[0]
@@ -167,57 +179,63 @@ def anchored(part, net, state, batch, memory):
 
 def test_hals_anchors_would_be_forgotten_first():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(5)
-    part = PARTS.find("strategies", "hal")(lr=0.1, closeness=0.2, descents=7, memory=9, draw=4)
+    part = PARTS.find("strategies", "hal")(
+        lr=0.1, closeness=0.2, anchor_steps=7, buffer_size=9, replay_batch=4
+    )
     state = State(params, {}, part.init(net, params))
     state = state.replace(
-        extra=state.extra | {"centre": torch.randn(8, generator=random, dtype=torch.float64)}
+        extra=state.extra | {"mean_feature": torch.randn(8, generator=random, dtype=torch.float64)}
     )
     batch, memory = make_batch(random, 6), make_batch(random, 9, real=6)
     batch = batch._replace(y=batch.y.clamp(min=2))
     after = part.end_task(net, state, TaskEnd(batch, torch.zeros(6).long(), memory)).extra
     expected = anchored(part, net, state, batch, memory)
-    assert after["real"].tolist() == [
+    assert after["has_anchor"].tolist() == [
         [0] * 4,
         [float(unit in expected) for unit in range(4)],
         [0] * 4,
     ]
     for unit in range(4):
         assert_close(after["anchors"][1, unit], expected.get(unit, torch.zeros(6).double()))
-    assert not after["centre"].any()
+    assert not after["mean_feature"].any()
     assert set(expected) == {2, 3}
 
 
-def test_hal_holds_the_outputs_on_anchors_where_a_first_step_would_bring_them():
+def test_hal_keeps_the_outputs_on_anchors_where_a_first_step_would_bring_them():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "hal")(lr=0.1, strength=0.8, decay=0.3, draw=3)
+    part = PARTS.find("strategies", "hal")(lr=0.1, strength=0.8, decay=0.3, replay_batch=3)
     extra = part.init(net, params)
     anchors, real = (
         torch.randn(3, 4, 6, generator=random, dtype=torch.float64),
         torch.tensor([[0.0, 1, 0, 1], [1, 0, 0, 0], [0] * 4]),
     )
     state, centre = (
-        State(params, {}, extra | {"anchors": anchors, "real": real.double()}),
+        State(params, {}, extra | {"anchors": anchors, "has_anchor": real.double()}),
         torch.zeros(8).double(),
     )
     for _ in range(4):
-        new, old = make_batch(random, 4, real=3), make_batch(random, 3, real=2)
-        ce = loss_on(net, torch.cat([new.x[:3], old.x[:2]]), torch.cat([new.y[:3], old.y[:2]]))
-        foreseen = functional_call(
+        incoming, replayed = make_batch(random, 4, real=3), make_batch(random, 3, real=2)
+        ce = loss_on(
+            net,
+            torch.cat([incoming.x[:3], replayed.x[:2]]),
+            torch.cat([incoming.y[:3], replayed.y[:2]]),
+        )
+        tentative = functional_call(
             net.module,
             stepped(state.params, gradient(net, state.params, ce), 0.1),
             (anchors[real > 0],),
         )
 
-        def moved(weights, foreseen=foreseen):
+        def moved(weights, tentative=tentative):
             return (
                 0.8
-                * (functional_call(net.module, weights, (anchors[real > 0],)) - foreseen)
+                * (functional_call(net.module, weights, (anchors[real > 0],)) - tentative)
                 .pow(2)
                 .mean()
             )
 
         expected = stepped(state.params, gradient(net, state.params, ce, moved), 0.1)
-        state = part.step(net, state, toy_step(new, old))
+        state = part.step(net, state, toy_step(incoming, replayed))
         assert_close(state.params, expected)
-        centre = 0.3 * centre + 0.7 * net.features(expected, new.x[:3]).mean(0)
-        assert_close(state.extra["centre"], centre)
+        centre = 0.3 * centre + 0.7 * net.features(expected, incoming.x[:3]).mean(0)
+        assert_close(state.extra["mean_feature"], centre)

@@ -1,4 +1,4 @@
-"""What tasks do not share: networks of their own, and the units that are on in each."""
+"""Separate networks for tasks, and context-dependent gating of hidden units."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def gated_loss(params, batch, on):
 
 def test_xdg_learns_with_some_units_of_each_hidden_layer_switched_off():
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    part = PARTS.find("strategies", "xdg")(lr=0.5, active=0.4)
+    part = PARTS.find("strategies", "xdg")(lr=0.5, active_share=0.4)
     gates = part.init(net, params)
     state = State(params, {}, gates)
     for task in (0, 1):
@@ -84,7 +84,7 @@ def test_xdg_learns_with_some_units_of_each_hidden_layer_switched_off():
 
 
 def test_xdg_predicts_each_row_with_the_units_of_its_task():
-    (net, params), part = make_net(), PARTS.find("strategies", "xdg")(active=0.4)
+    (net, params), part = make_net(), PARTS.find("strategies", "xdg")(active_share=0.4)
     state = State(params, {}, part.init(net, params))
     x, task = (
         torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9)),
@@ -114,8 +114,8 @@ def ended(name, **settings):
 
 
 def test_xdg_with_all_units_on_is_fine_tuning():
-    assert_close(ended("xdg", active=1.0), ended("finetune"))
-    assert not torch.allclose(ended("xdg", active=0.5), ended("finetune"), atol=1e-3)
+    assert_close(ended("xdg", active_share=1.0), ended("finetune"))
+    assert not torch.allclose(ended("xdg", active_share=0.5), ended("finetune"), atol=1e-3)
 
 
 def test_xdg_refuses_a_model_without_hidden_linear_layers():

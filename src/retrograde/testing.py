@@ -1,4 +1,4 @@
-"""Toy networks, examples and steps, for tests of strategies: ours and those of plugin authors.
+"""Toy networks, examples and steps for tests of strategies, built-in ones and plugins.
 
 A test of an update rule takes one step in double precision and compares it with a formula:
 
@@ -54,13 +54,13 @@ def toy_net(
 
     Args:
         model: as in the setting `model`, or a module.
-        shape: of one example.
-        outputs: output units.
-        seed: of the initial weights.
-        tasks: of the whole stream.
-        units: which output units belong to each task, if the task is given at test.
-        optimizer: makes the optimiser; plain SGD by default.
-        key: of random draws in a step.
+        shape: the shape of one example.
+        outputs: the number of output units.
+        seed: the seed of the initial weights.
+        tasks: the number of tasks of the whole stream.
+        units: 1 for the output units of each task, if the task is given at test; None: it is not.
+        optimizer: makes the optimiser.
+        key: the key of the random numbers of a step.
     """
     module = model if isinstance(model, nn.Module) else build(model, shape, outputs, seed)
     module = module.double()
@@ -91,20 +91,20 @@ def toy_batch(
     """Random examples in double precision.
 
     Args:
-        rows: number of examples, padding included.
-        shape: of one example.
-        outputs: number of output units from which the right ones are drawn.
-        y: the right output unit of each example, if they are not drawn.
+        rows: the number of examples, padding included.
+        shape: the shape of one example.
+        outputs: the number of output units from which labels are drawn.
+        y: the label of each example; None: drawn.
         task: the task of each example, or of all.
-        padding: rows at the end that are padding.
-        seed: a number, or a generator that goes on.
+        padding: the number of rows at the end that are padding.
+        seed: a seed, or a generator, which is advanced.
     """
     random = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     x = torch.randn(rows, *shape, generator=random, dtype=torch.float64)
     drawn = torch.randint(outputs, (rows,), generator=random)
-    of_task = torch.full((rows,), task) if isinstance(task, int) else torch.tensor(task)
+    tasks = torch.full((rows,), task) if isinstance(task, int) else torch.tensor(task)
     weight = (torch.arange(rows) < rows - padding).double()
-    return Batch(x, drawn if y is None else torch.tensor(y), of_task, weight)
+    return Batch(x, drawn if y is None else torch.tensor(y), tasks, weight)
 
 
 def toy_step(
@@ -113,17 +113,19 @@ def toy_step(
     """The data of one training step.
 
     Args:
-        incoming: examples of the stream. Row i goes to slot i of the memory.
-        replayed: examples from memory, from the slots that follow. Default: none.
-        share: the incoming examples' part of the loss, for `weighting=tasks`.
+        incoming: the incoming examples. Row i is stored in slot i of the memory.
+        replayed: the replayed examples, from the slots that follow. None: no examples.
+        share: the share of the incoming examples in the loss, for `weighting=tasks`; None: all
+            examples have the same weight.
     """
-    old = incoming.at(slice(0)) if replayed is None else replayed
-    slots: Int64[Tensor, " row"] = torch.arange(len(incoming.x) + len(old.x))
+    if replayed is None:
+        replayed = incoming.at(slice(0))
+    slots: Int64[Tensor, " row"] = torch.arange(len(incoming.x) + len(replayed.x))
     one = torch.ones(())
     data = StepData(
         incoming=incoming,
-        replayed=old,
-        combined=incoming.concat(old),
+        replayed=replayed,
+        combined=incoming.concat(replayed),
         incoming_slots=slots[: len(incoming.x)],
         replayed_slots=slots[len(incoming.x) :],
         incoming_weight=one if share is None else torch.tensor(share),
@@ -133,16 +135,16 @@ def toy_step(
 
 
 def start(strategy: Strategy, net: Net, params: Params) -> State:
-    """The state in which a strategy begins at these parameters."""
+    """The initial state of a strategy at given parameters."""
     return State(params, net.optimizer.init(params), strategy.init(net, params))
 
 
 def followed(strategy: Strategy, net: Net, params: Params, data: StepData, lr: float) -> Params:
-    """The gradient that a step of plain SGD at rate `lr` followed, from the state at the start."""
+    """The gradient that a first step followed: the change of the parameters over -`lr`."""
     after = strategy.step(net, start(strategy, net, params), data).params
     return {name: (value - after[name]) / lr for name, value in params.items()}
 
 
 def flat(params: Params) -> Float[Tensor, " number"]:
-    """All parameters, or their gradients, as one vector."""
+    """All parameters, or a gradient, as one vector."""
     return torch.cat([value.flatten() for value in params.values()])

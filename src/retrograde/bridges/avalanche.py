@@ -1,4 +1,4 @@
-"""Streams as Avalanche's benchmarks, and the other way round; importing this takes seconds."""
+"""Conversion of streams to Avalanche's benchmarks and back; importing this takes seconds."""
 
 import inspect
 import warnings
@@ -85,8 +85,8 @@ def experience(
 
     Args:
         x: The examples.
-        y: The output unit that is right for each.
-        number: The number of the task.
+        y: The label (output unit) of each.
+        number: The task.
         units: True for the output units of each task of the stream.
         scenario: The experience has a task label in task-incremental streams only.
     """
@@ -113,8 +113,8 @@ def _add_classes(
     result.classes_in_this_experience = classes[number]
     result.previous_classes = set().union(*classes[:number])
     result.classes_seen_so_far = result.previous_classes | classes[number]
-    later = set().union(*classes[number + 1 :])
-    result.future_classes = later - result.classes_seen_so_far
+    later_classes = set().union(*classes[number + 1 :])
+    result.future_classes = later_classes - result.classes_seen_so_far
     # Avalanche's iCaRL looks for them here.
     result.benchmark = SimpleNamespace(
         n_classes_per_exp=[len(task) for task in classes],
@@ -167,15 +167,15 @@ def from_avalanche(benchmark: Any, data: Dataset | None = None) -> Stream:
     test = [_examples(experience) for experience in benchmark.test_stream]
     if len(test) not in (1, len(train)):
         raise UserError(
-            f"Each task has a test; the benchmark has {len(train)} train and {len(test)} test "
-            "experiences."
+            f"Each task needs a test experience; the benchmark has {len(train)} train and "
+            f"{len(test)} test experiences."
         )
     if data is None:
         x_train, y_train, train = _pooled(train)
         x_test, y_test, test = _pooled(test)
         data = Dataset("avalanche", x_train, y_train, x_test, y_test)
     units = _units([y for _, y in train], data.classes)
-    # One test experience stands for all: after each, Avalanche evaluates on it.
+    # A single test experience is the test of every task, as in Avalanche's evaluation.
     if len(test) == 1:
         test = test * len(train)
     pairs = zip(train, test, strict=True)
@@ -190,7 +190,7 @@ def _units(labels: list[np.ndarray], classes: int) -> Bool[np.ndarray, "task uni
         task[y] = True
     if units.sum(0).max() > 1 and not units.all():
         raise UserError(
-            "Experiences share all of their classes or none; "
+            "Experiences must share all of their classes or none; "
             "here some classes are in several, not in all."
         )
     return units
@@ -221,10 +221,10 @@ def for_scenario(stream: Stream, scenario: Scenario) -> Stream:
     In domain-incremental streams, all tasks have one label set. In others, each class has an output
     unit of its own.
     """
-    apart = stream.units.sum(0).max() == 1
-    if apart == (scenario != "domain"):
+    has_own_labels = stream.units.sum(0).max() == 1
+    if has_own_labels == (scenario != "domain"):
         return stream
-    labels = _shared_labels(stream.units) if apart else _own_labels(stream.units)
+    labels = _shared_labels(stream.units) if has_own_labels else _own_labels(stream.units)
     units = np.zeros((len(labels), labels.max() + 1), dtype=bool)
     for task_units, label in zip(units, labels, strict=True):
         task_units[label[label >= 0]] = True
@@ -242,7 +242,7 @@ def _shared_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "t
 
 
 def _own_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "task unit"]:
-    """Another label for every unit of every task."""
+    """A label of its own for every unit of every task."""
     return np.arange(units.size).reshape(units.shape)
 
 
@@ -275,14 +275,14 @@ def cut(
     # Row numbers instead of examples: the examples stay in `data`.
     train = _numbered(data.y_train)
     test = _numbered(data.y_test)
-    ours = {
+    provided = {
         "datasets_dict": {"train": train, "test": test},
         "train_dataset": train,
         "test_dataset": test,
     }
-    if not ours.keys() & known:
-        return _brought(maker, tuple(sorted(arguments.items())), data_folder())
-    benchmark = _made(maker, ours | dict(arguments), torch_seed(seed, "classes"))
+    if not provided.keys() & known:
+        return _stream_with_own_data(maker, tuple(sorted(arguments.items())), data_folder())
+    benchmark = _call_maker(maker, provided | dict(arguments), torch_seed(seed, "classes"))
     return from_avalanche(benchmark, data)
 
 
@@ -296,7 +296,7 @@ def _makers() -> dict[str, Callable[..., Any]]:
 
 
 @cache
-def _brought(
+def _stream_with_own_data(
     function: Callable[..., Any],
     arguments: tuple[tuple[str, Any], ...],
     folder: Path,
@@ -305,23 +305,23 @@ def _brought(
 
     It is read once per process and is the same for every seed, since replicates share examples.
     """
-    benchmark = _made(function, {"dataset_root": folder} | dict(arguments), 0)
+    benchmark = _call_maker(function, {"dataset_root": folder} | dict(arguments), 0)
     return from_avalanche(benchmark)
 
 
-def _made(
+def _call_maker(
     function: Callable[..., Any],
     given: dict[str, Any],
     seed: int,
 ) -> Any:
     """The benchmark that a function makes from those arguments that it knows."""
-    # Avalanche takes an order of classes or a seed for one, not both.
+    # Avalanche takes an order of classes or a seed, not both.
     if not {"class_order", "fixed_class_order"} & given.keys():
         given = {"seed": seed} | given
     known = _arguments(function)
     accepted = {name: value for name, value in given.items() if name in known}
     try:
-        # Not every function passes its seed on to all that it draws.
+        # Not every function passes its seed on to all of its draws.
         with seeded(seed):
             return function(**accepted)
     except Exception as error:

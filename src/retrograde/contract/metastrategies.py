@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 class Slopes(TaskDistribution):
-    """Lines y = a x with a in [1, 3]; an oracle is given the slope a and need not adapt."""
+    """Lines y = a x with a in [1, 3]; an oracle is given the slope a."""
 
     shape = (1,)
     outputs = 1
@@ -38,7 +38,7 @@ class Slopes(TaskDistribution):
         queries: int,
         random: np.random.Generator,
     ) -> TaskBatch:
-        """See `Distribution.draw`."""
+        """See `TaskDistribution.draw`."""
         slope = random.uniform(1, 3, (tasks, 1)).astype(np.float32)
         shape = (tasks, shots + queries, 1)
         x = random.uniform(-1, 1, shape).astype(np.float32)
@@ -47,7 +47,7 @@ class Slopes(TaskDistribution):
 
 @dataclass(frozen=True, kw_only=True)
 class Lines(EpisodicBenchmark):
-    """Lines through the origin: the easiest episodes there are."""
+    """Lines through the origin: the easiest episodes."""
 
     iterations: int = 150
     meta_batch_size: int = 4
@@ -59,7 +59,7 @@ class Lines(EpisodicBenchmark):
     model: str = "mlp-16"
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """See `Episodic.losses`."""
+        """See `EpisodicBenchmark.losses`."""
         return squared_errors(outputs, y)
 
     def distribution(
@@ -67,7 +67,7 @@ class Lines(EpisodicBenchmark):
         data: Dataset | None,
         seed: int,
     ) -> TaskDistribution:
-        """See `Episodic.stream`."""
+        """See `EpisodicBenchmark.distribution`."""
         return Slopes()
 
 
@@ -78,7 +78,7 @@ def ready(part: MetaStrategy, seeds: list[int], **changes: Any) -> EpisodeReplic
     return EpisodeReplicas(benchmark, part, distributions, seeds, CPU)
 
 
-def learnt(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
+def learned(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
     """The results of a few meta-iterations, without compiling."""
     episodes = ready(part, seeds)
     if part.meta_trains:
@@ -103,7 +103,7 @@ def _step(episodes: EpisodeReplicas, tasks: Tasks) -> list[Tensor]:
 
 
 def is_pure(part: MetaStrategy) -> None:
-    """A meta-step leaves its inputs unchanged, and gives the same again."""
+    """A meta-step leaves its inputs unchanged, and gives the same result again."""
     need_frozen(part)
     episodes = ready(part, [0, 1])
     tasks = episodes.draw("train", 4, "tasks")
@@ -111,7 +111,7 @@ def is_pure(part: MetaStrategy) -> None:
     before = pytree.tree_map(torch.clone, inputs)
     first = _step(episodes, tasks)
     if not same(pytree.tree_leaves(before), pytree.tree_leaves(inputs)):
-        raise Broken("meta_step or inner changes a tensor in place; return new tensors")
+        raise Broken("meta_step or inner_step changes a tensor in place; return new tensors")
     if not same(first, _step(episodes, tasks)):
         raise Broken(
             "the same step twice gives two results; keep nothing on self and draw nothing at random"
@@ -120,15 +120,15 @@ def is_pure(part: MetaStrategy) -> None:
 
 def repeats_itself(part: MetaStrategy) -> None:
     """The same seed gives the same result."""
-    if not same(learnt(part, [3]), learnt(part, [3])):
+    if not same(learned(part, [3]), learned(part, [3])):
         raise Broken("two runs of seed 3 differ")
 
 
-def is_alone_as_in_company(part: MetaStrategy) -> None:
+def does_not_depend_on_other_replicates(part: MetaStrategy) -> None:
     """Replicate i of a batch equals replicate i alone."""
-    company = [leaf[1:2] for leaf in learnt(part, [0, 1, 2])]
-    alone = learnt(part, [1])
-    _close(company, alone, "seed 1 alone and beside seeds 0 and 2")
+    company = [leaf[1:2] for leaf in learned(part, [0, 1, 2])]
+    alone = learned(part, [1])
+    _close(company, alone, "seed 1 alone and with seeds 0 and 2")
 
 
 def _close(
@@ -159,10 +159,10 @@ def takes_tasks_in_any_order(part: MetaStrategy) -> None:
     """The order of the tasks in a meta-batch does not matter."""
     episodes = ready(part, [0])
     tasks = episodes.draw("train", 4, "tasks")
-    turned = Tasks(*(column.flip(1) for column in tasks))
-    straight = _step(episodes, tasks)
+    reversed_tasks = Tasks(*(column.flip(1) for column in tasks))
+    in_order = _step(episodes, tasks)
     # Sums in another order differ by rounding, which a second derivative enlarges.
-    _close(straight, _step(episodes, turned), "tasks in another order", tolerance=1e-3)
+    _close(in_order, _step(episodes, reversed_tasks), "tasks in another order", tolerance=1e-3)
 
 
 def uses_no_global_randomness(part: MetaStrategy) -> None:
@@ -171,7 +171,7 @@ def uses_no_global_randomness(part: MetaStrategy) -> None:
     for seed in (1, 2):
         with seeded(seed):
             before = global_state()
-            runs.append(learnt(part, [0]))
+            runs.append(learned(part, [0]))
             if global_state() != before:
                 raise Broken("a global generator moved; take randomness from the arguments")
     if not same(*runs):
@@ -179,13 +179,13 @@ def uses_no_global_randomness(part: MetaStrategy) -> None:
 
 
 def takes_any_task(part: MetaStrategy) -> None:
-    """A meta-batch may be one task, with one example to learn from and one to be judged by."""
+    """A meta-batch may be one task with one support and one query example."""
     if not part.meta_trains:
         return
-    episodes = ready(part, [0], tasks=1, shots=1, queries=1)
+    episodes = ready(part, [0], meta_batch_size=1, shots=1, queries=1)
     episodes.learn(1, lambda _: None)
     if not episodes.sound().all():
-        raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
+        raise Broken("a parameter became non-finite with meta_batch_size=1, shots=1, queries=1")
 
 
 def learns(part: MetaStrategy) -> None:
@@ -200,14 +200,15 @@ def learns(part: MetaStrategy) -> None:
     after = float(np.mean(adaptation.loss[-1]))
     if not after < 0.95 * before:
         raise Broken(
-            f"lines through the origin cost {before:.3g} before and {after:.3g} after, not 5 % less"
+            f"the loss on lines through the origin is {before:.3g} before and {after:.3g} after, "
+            "not 5 % less"
         )
 
 
 CHECKS: tuple[Callable[[MetaStrategy], None], ...] = (
     is_pure,
     repeats_itself,
-    is_alone_as_in_company,
+    does_not_depend_on_other_replicates,
     keeps_its_shapes,
     takes_tasks_in_any_order,
     uses_no_global_randomness,

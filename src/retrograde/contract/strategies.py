@@ -58,7 +58,7 @@ BIAS = f"{HEAD}.bias"
 
 
 SLACK = 2**16
-"""The number of bytes that a learner may grow beyond those that its memory setting explains."""
+"""The number of bytes that a learner may grow beyond those that its buffer_size explains."""
 
 
 class Trace(NamedTuple):
@@ -66,11 +66,11 @@ class Trace(NamedTuple):
 
     Args:
         leaves: The tensors of the state; empty for learners that are not pure.
-        hits: True for test examples that were predicted right.
+        correct: True for test examples that were predicted correctly.
     """
 
     leaves: list[list[torch.Tensor]]
-    hits: list[Bool[np.ndarray, "replicate row"]]
+    correct: list[Bool[np.ndarray, "replicate row"]]
 
 
 def trace(
@@ -95,7 +95,7 @@ def trace(
         with seeded(torch_seed(seed, "opaque")):
             replicates.append(_trace_learner(OpaqueReplica(benchmark, part, stream, seed, CPU)))
     by_task = zip(*replicates, strict=True)
-    return Trace([], [np.concatenate(hits) for hits in by_task])
+    return Trace([], [np.concatenate(correct) for correct in by_task])
 
 
 def _trace_strategy(backend: StreamReplicas) -> Trace:
@@ -103,19 +103,19 @@ def _trace_strategy(backend: StreamReplicas) -> Trace:
     pretrain(backend, Clocks(CPU))
     for number in range(len(backend.streams[0].tasks)):
         backend.learn(number, lambda _: None)
-        results.hits.append(backend.evaluate(backend.test_rows).correct)
+        results.correct.append(backend.evaluate(backend.test_rows).correct)
         leaves = pytree.tree_leaves(backend.state)
         results.leaves.append([leaf.clone() for leaf in leaves])
     return results
 
 
 def _trace_learner(backend: OpaqueReplica) -> list[np.ndarray]:
-    """True for test examples that one replicate predicts right, after each task."""
-    hits = []
+    """True for test examples that one replicate predicts correctly, after each task."""
+    correct = []
     for number in range(len(backend.stream.tasks)):
         backend.learn(number, lambda _: None)
-        hits.append(backend.evaluate(backend.test_rows).correct)
-    return hits
+        correct.append(backend.evaluate(backend.test_rows).correct)
+    return correct
 
 
 def _equal(
@@ -126,8 +126,7 @@ def _equal(
 ) -> None:
     """Raise `Broken` unless two runs have the same results.
 
-    Predictions are compared only if there is no tolerance: a score that differs by rounding may
-    turn one.
+    Predictions are compared only if the tolerance is 0, since rounding may change one.
     """
     for task, (mine, other) in enumerate(zip(a.leaves, b.leaves, strict=True)):
         for left, right in zip(mine, other, strict=True):
@@ -136,9 +135,11 @@ def _equal(
                 raise Broken(f"{what}: after task {task + 1} the state differs by {gap:.2g}")
     if tolerance > 0:
         return
-    for task, (left_hits, right_hits) in enumerate(zip(a.hits, b.hits, strict=True)):
-        if not np.array_equal(left_hits, right_hits):
-            raise Broken(f"{what}: after task {task + 1} other test examples are right")
+    for task, (left_correct, right_correct) in enumerate(zip(a.correct, b.correct, strict=True)):
+        if not np.array_equal(left_correct, right_correct):
+            raise Broken(
+                f"{what}: after task {task + 1} other test examples are predicted correctly"
+            )
 
 
 def _largest(values: torch.Tensor) -> float:
@@ -151,16 +152,16 @@ def _scenario(part: Part) -> Scenario:
 
 
 def _benchmark(part: Part, **changes: Any) -> Blobs:
-    """The easiest stream that the part can be trained on, with changed settings."""
+    """The toy stream for a part, with changed settings."""
     settings: dict[str, Any] = {
         "scenario": _scenario(part),
         "model": part.contract_model if isinstance(part, Strategy) else Blobs.model,
-        "held": _held(part),
+        "held": _held_out(part),
     }
     return Blobs(**settings | changes)
 
 
-def _held(part: Part) -> int:
+def _held_out(part: Part) -> int:
     """The number of clusters that are held out for pretraining."""
     return 4 if isinstance(part, Strategy) and pretrains(part) else 0
 
@@ -170,7 +171,7 @@ def _data(
     tasks: int = 3,
     scramble_last: bool = False,
 ) -> Dataset:
-    return blobs(tasks, scramble_last=scramble_last, held=_held(part))
+    return blobs(tasks, scramble_last=scramble_last, held=_held_out(part))
 
 
 def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor]:
@@ -184,7 +185,7 @@ def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor
 
 
 def is_pure(part: Part) -> None:
-    """A step leaves its inputs unchanged, and gives the same again."""
+    """A step leaves its inputs unchanged, and gives the same result again."""
     if not isinstance(part, Strategy):
         return
     need_frozen(part)
@@ -192,9 +193,9 @@ def is_pure(part: Part) -> None:
     inputs = (backend.state, backend.buffers, rows[0], backend.per_replicate, backend.train_x)
     _same_again(backend.step_all, "step", *inputs)
     if pretrains(part):
-        lesson = next(episodes(backend))
-        lesson_inputs = (backend.state, backend.buffers, lesson, backend.train_x)
-        _same_again(backend.pretrain_all, "pretrain_step", *lesson_inputs)
+        episode = next(episodes(backend))
+        pretraining_inputs = (backend.state, backend.buffers, episode, backend.train_x)
+        _same_again(backend.pretrain_all, "pretrain_step", *pretraining_inputs)
     backend.try_prediction()
 
 
@@ -218,16 +219,16 @@ def repeats_itself(part: Part) -> None:
     _equal(first, second, "two runs of seed 3")
 
 
-def is_alone_as_in_company(part: Part) -> None:
+def does_not_depend_on_other_replicates(part: Part) -> None:
     """Replicate i of a batch equals replicate i alone."""
     benchmark = _benchmark(part, uneven=True)
     together = trace(part, benchmark, _data(part), [0, 1, 2])
     alone = trace(part, benchmark, _data(part), [1])
     leaves = [[leaf[1:2] for leaf in task] for task in together.leaves]
-    hits = [task[1:2] for task in together.hits]
-    company = Trace(leaves, hits)
+    correct = [task[1:2] for task in together.correct]
+    company = Trace(leaves, correct)
     # Products of stacked tensors may be summed in another order.
-    _equal(alone, company, "seed 1 alone and beside seeds 0 and 2", tolerance=1e-4)
+    _equal(alone, company, "seed 1 alone and with seeds 0 and 2", tolerance=1e-4)
 
 
 def keeps_its_shapes(part: Part) -> None:
@@ -261,22 +262,22 @@ def _outcome(part: Part, benchmark: Blobs) -> Outcome:
 
 
 def takes_any_batch(part: Part) -> None:
-    """Ragged and size-1 batches are learnt from, and padding changes nothing."""
-    for batch in (1, 7):
-        benchmark = _benchmark(part, batch=batch)
+    """It learns from ragged batches and batches of one example, and padding changes nothing."""
+    for batch_size in (1, 7):
+        benchmark = _benchmark(part, batch_size=batch_size)
         if not _outcome(part, benchmark).finite:
-            raise Broken(f"a parameter or a score became non-finite with batch={batch}")
+            raise Broken(f"a parameter or a score became non-finite with batch_size={batch_size}")
     if isinstance(part, Strategy) and part.schedule().batch_size != 1:
         _ignores_padding(part)
 
 
 def _ignores_padding(part: Strategy) -> None:
     """Raise `Broken` if a step depends on the examples that padding repeats."""
-    backend, rows = _ready(part, batch=7)
+    backend, rows = _ready(part, batch_size=7)
     last = rows[-1]
     padding = last[..., 3] == 0
     if not padding.any():
-        raise Broken("no batch was ragged, so that padding could not be tried")
+        raise Broken("no batch was ragged, so padding was not checked")
     example = last[..., 0]
     other = last.clone()
     another = (example + 1) % len(backend.train_x)
@@ -295,71 +296,69 @@ def _ignores_padding(part: Strategy) -> None:
 
 def learns(part: Part) -> None:
     """It learns a trivial task."""
-    own_glances = part.schedule().updates_per_batch if isinstance(part, Strategy) else None
+    own_updates = part.schedule().updates_per_batch if isinstance(part, Strategy) else None
     # A strategy that takes several steps on each mini-batch gets about as many steps in all.
-    epochs = max(1, 10 // (own_glances or 1))
+    epochs = max(1, 10 // (own_updates or 1))
     benchmark = _benchmark(part, tasks=1, epochs=epochs)
     outcome = _outcome(part, benchmark)
     accuracy = outcome.correct[-1][0] / outcome.test_examples[0]
     if not accuracy > 0.9:
         raise Broken(
-            f"two separate clusters are told apart with accuracy {accuracy:.2f} after ten epochs, "
+            f"its accuracy on two separate clusters is {accuracy:.2f} after ten epochs, "
             "not above 0.9"
         )
 
 
 def stays_within_its_memory(part: Part) -> None:
-    """It holds no more past examples than it declares."""
+    """It stores no more past examples than it declares."""
     if isinstance(part, Learner):
         _grows_little(part)
         return
-    _holds_few(part)
+    _stores_few(part)
     memory = part.memory()
     declared = getattr(part, "buffer_size", None)
     if memory is None:
         return
     if declared is not None and memory.size > declared:
-        raise Broken(
-            f"remember() keeps {memory.size} examples where the setting says buffer_size={declared}"
-        )
+        raise Broken(f"memory() stores {memory.size} examples, more than buffer_size={declared}")
     _replays_few(part, memory)
 
 
 def _replays_few(part: Strategy, memory: Memory) -> None:
-    """Raise `Broken` if the memory, at any task, holds or replays more examples than its size."""
+    """Raise `Broken` if the memory, at any task, stores or replays more examples than its size."""
     benchmark = _benchmark(part)
     stream = benchmark.stream(_data(part), 0)
     schedule = part.schedule()
     incoming, _ = schedule.pace(benchmark, len(stream.tasks))
-    held = memory.empty()
+    content = memory.empty()
     for number in range(len(stream.tasks)):
-        rows, after = train_rows(stream, number, benchmark, schedule, memory, held, 0)
-        held = after or held
+        rows, after = train_rows(stream, number, benchmark, schedule, memory, content, 0)
+        content = after or content
         # The replayed rows of the last step, without padding; an example may occur in two rounds.
         replayed = rows[-1, incoming:]
         replayed = replayed[replayed[:, 3] > 0, :3]
         distinct = {tuple(row) for row in replayed.tolist()}
-        most = max(len(held.filled), len(distinct))
+        most = max(len(content.filled), len(distinct))
         if most > memory.size:
-            raise Broken(f"{most} examples are held where buffer_size={memory.size}")
+            raise Broken(f"{most} examples are stored, more than buffer_size={memory.size}")
 
 
-def _holds_few(part: Strategy) -> None:
-    """Raise `Broken` if a strategy with examples in its own state holds too many in all."""
+def _stores_few(part: Strategy) -> None:
+    """Raise `Broken` if a strategy with examples in its own state stores too many in all."""
     allowed = getattr(part, "buffer_size", None)
     if type(part).own_examples is Strategy.own_examples or allowed is None:
         return
     backend, _ = _ready(part)
-    held = max(backend.held_examples())
-    if held > allowed:
+    stored = max(backend.held_examples())
+    if stored > allowed:
         raise Broken(
-            f"{held} examples are held, with those of its own state, where the setting says "
+            f"{stored} examples are stored, with those of its own state, more than "
             f"buffer_size={allowed}"
         )
 
 
 def _grows_little(learner: Learner) -> None:
-    """Raise `Broken` if a learner's pickle grows by more than its memory setting explains."""
+    """Raise `Broken` if a learner's pickle grows by more than its buffer_size explains."""
     benchmark = _benchmark(learner)
     # Many examples: a learner that keeps them all grows by far more than the slack.
     data = blobs(train=2000)
@@ -370,11 +369,9 @@ def _grows_little(learner: Learner) -> None:
         for number in range(benchmark.tasks):
             backend.learn(number, lambda _: None)
     if backend.at_first == 0:
-        raise Broken("it cannot be pickled, so that its size is unknown")
+        raise Broken("it cannot be pickled, so its size is unknown")
     if backend.state_bytes() > allowed:
-        raise Broken(
-            f"it grew by {backend.state_bytes()} bytes; its memory setting allows {allowed}"
-        )
+        raise Broken(f"it grew by {backend.state_bytes()} bytes; its buffer_size allows {allowed}")
 
 
 def sees_no_future(part: Part) -> None:
@@ -385,8 +382,8 @@ def sees_no_future(part: Part) -> None:
     def before_the_last(scramble: bool) -> Trace:
         data = _data(part, scramble_last=scramble)
         results = trace(part, _benchmark(part), data, [0])
-        hits = [task[:, earlier] for task in results.hits[:-1]]
-        return Trace(results.leaves[:-1], hits)
+        correct = [task[:, earlier] for task in results.correct[:-1]]
+        return Trace(results.leaves[:-1], correct)
 
     plain = before_the_last(scramble=False)
     scrambled = before_the_last(scramble=True)
@@ -396,7 +393,7 @@ def sees_no_future(part: Part) -> None:
 def predicts_examples_apart(part: Part) -> None:
     """Its scores of a test example do not depend on the others that are predicted with it."""
     if isinstance(part, Learner):
-        _answers_apart(part)
+        _predicts_apart(part)
         return
     backend, _ = _ready(part)
     rows = torch.from_numpy(backend.test_rows[0])
@@ -410,7 +407,7 @@ def predicts_examples_apart(part: Part) -> None:
         )
 
 
-def _answers_apart(learner: Learner) -> None:
+def _predicts_apart(learner: Learner) -> None:
     """Raise `Broken` if a learner's scores of an example depend on others."""
     benchmark = _benchmark(learner)
     with seeded(0):
@@ -440,7 +437,7 @@ def knows_no_length(part: Part) -> None:
     """Learning is the same in a longer stream with the same first tasks and as many outputs."""
     if "length" in part.knows_ahead():
         raise Declared("it knows ahead how many tasks or classes the whole stream has")
-    benchmark = _benchmark(part, tasks=LONG, examples=16)
+    benchmark = _benchmark(part, tasks=LONG, train_examples=16)
     # The short one keeps the dataset, and so the output units, of the long one.
     long = benchmark.stream(_data(part, LONG), 0)
     short = replace(
@@ -448,14 +445,14 @@ def knows_no_length(part: Part) -> None:
         tasks=long.tasks[:SHORT],
         units=long.units[:SHORT],
     )
-    in_short = _learnt(part, benchmark, short, short)
-    in_long = _learnt(part, benchmark, long, short)
+    in_short = _learned(part, benchmark, short, short)
+    in_long = _learned(part, benchmark, long, short)
     for task, (mine, other) in enumerate(zip(in_short, in_long, strict=True)):
         if not _same_but_for_padding(part, mine, other):
             raise Broken(
                 f"after task {task + 1} it differs between streams of {SHORT} and {LONG} tasks; "
-                "let knows() declare the length, or do without net.tasks and memories that share "
-                "their slots among all tasks"
+                "let knows_ahead() declare the length, or do without net.tasks and memories that "
+                "share their slots among all tasks"
             )
 
 
@@ -473,7 +470,7 @@ def _same_but_for_padding(
     return all(close(a.double(), b.double()) for a, b in pairs)
 
 
-def _learnt(
+def _learned(
     part: Part,
     benchmark: Blobs,
     stream: Stream,
@@ -497,8 +494,8 @@ def _learnt(
         slots = (
             pytree.tree_leaves(backend.state.slots) if isinstance(backend, StreamReplicas) else []
         )
-        hit = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
-        tensors = (*backend.parameters().values(), *slots, hit)
+        correct = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
+        tensors = (*backend.parameters().values(), *slots, correct)
         # Copies, because a learner trains its parameters in place.
         results.append([value.clone() for value in tensors])
     return results
@@ -512,10 +509,10 @@ def _backend(
     """One replicate, ready to learn its first task."""
     if isinstance(part, Learner):
         return OpaqueReplica(benchmark, part, stream, 0, CPU)
-    return _prepared(part, benchmark, stream)
+    return _pretrained(part, benchmark, stream)
 
 
-def _prepared(
+def _pretrained(
     part: Strategy,
     benchmark: Blobs,
     stream: Stream,
@@ -525,10 +522,10 @@ def _prepared(
     return backend
 
 
-def counts_no_class_to_come(part: Part) -> None:
-    """Output units of classes to come have no part in what it learns."""
+def ignores_later_classes(part: Part) -> None:
+    """The output units of later classes do not affect its learning."""
     if "classes" in part.knows_ahead():
-        raise Declared("the outputs of classes to come are in its loss")
+        raise Declared("the outputs of later classes are in its loss")
     if not isinstance(part, Strategy) or _scenario(part) != "class":
         return
     benchmark = _benchmark(part)
@@ -537,8 +534,8 @@ def counts_no_class_to_come(part: Part) -> None:
     raised = _without_last(part, benchmark, stream, raised=5.0)
     if not same(plain, raised):
         raise Broken(
-            "it differs where units of classes to come start higher; "
-            "mask them, or let knows() declare classes"
+            "it differs if the units of later classes start higher; "
+            "mask them, or let knows_ahead() declare classes"
         )
 
 
@@ -556,46 +553,46 @@ def _without_last(
         stream: The stream to learn from.
         raised: A number that is added to the initial biases of the last task's units.
     """
-    backend = _prepared(part, benchmark, stream)
+    backend = _pretrained(part, benchmark, stream)
     # If these units have a part in the loss, a higher bias changes the gradient of all others.
-    unmet = torch.from_numpy(stream.units[-1])
+    later_units = torch.from_numpy(stream.units[-1])
     params = backend.parameters()
-    params = params | {BIAS: params[BIAS] + raised * unmet}
+    params = params | {BIAS: params[BIAS] + raised * later_units}
     backend.state = backend.state.replace(params=params)
     # Strategies that start every task afresh start from here.
     backend.initial = (backend.state, backend.buffers)
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
     learned = backend.parameters()
-    return [value[:, ~unmet] if of_head(name) else value for name, value in learned.items()]
+    return [value[:, ~later_units] if of_head(name) else value for name, value in learned.items()]
 
 
-def weighs_as_it_says(part: Part) -> None:
-    """It weighs losses on past examples by the number of tasks if asked to, or is refused."""
-    said = part.handles_weighting()
-    if said == "refused":
+def applies_weighting_as_declared(part: Part) -> None:
+    """It applies weighting=tasks, has no need to, or refuses it, as it declares."""
+    declared = part.handles_weighting()
+    if declared == "refused":
         raise Declared("it refuses weighting=tasks")
     stream = _benchmark(part).stream(_data(part), 0)
-    by_examples = _learnt(part, _benchmark(part, weighting="examples"), stream, stream)
-    by_tasks = _learnt(part, _benchmark(part, weighting="tasks"), stream, stream)
+    by_examples = _learned(part, _benchmark(part, weighting="examples"), stream, stream)
+    by_tasks = _learned(part, _benchmark(part, weighting="tasks"), stream, stream)
     pairs = zip(by_examples, by_tasks, strict=True)
     alike = all(same(mine, other) for mine, other in pairs)
-    if alike and said == "applied":
+    if alike and declared == "applied":
         raise Broken(
             "weighting=tasks changes nothing; "
-            "use arrival.now, arrival.past, arrival.with_memory or arrival.beside"
+            "use data.combined, data.combine(), data.incoming_weight or data.replay_weight"
         )
-    if not alike and said != "applied":
+    if not alike and declared != "applied":
         raise Broken(
-            f"weighting=tasks changes what is learnt, though its weighing is {said!r}; "
-            "make it 'heeds'"
+            f"weighting=tasks changes the result, though its task_weighting is {declared!r}; "
+            "declare 'applied'"
         )
 
 
 CHECKS: tuple[Callable[[Part], None], ...] = (
     is_pure,
     repeats_itself,
-    is_alone_as_in_company,
+    does_not_depend_on_other_replicates,
     keeps_its_shapes,
     uses_no_global_randomness,
     takes_any_batch,
@@ -606,8 +603,8 @@ CHECKS: tuple[Callable[[Part], None], ...] = (
     sees_no_future,
     predicts_examples_apart,
     knows_no_length,
-    counts_no_class_to_come,
-    weighs_as_it_says,
+    ignores_later_classes,
+    applies_weighting_as_declared,
 )
 
 

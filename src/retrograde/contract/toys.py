@@ -19,7 +19,7 @@ class Blobs(Benchmark):
     tasks: int = 3
     # The number of classes that are held out of the stream, for pretraining.
     held: int = 0
-    # Tasks are of other sizes for every seed.
+    # If True, the sizes of tasks depend on the seed.
     uneven: bool = False
 
     def cut(self, data: Dataset, seed: int) -> Stream:
@@ -35,9 +35,9 @@ class Blobs(Benchmark):
             stream = replace(stream, tasks=tuple(tasks))
         if not self.held:
             return stream
-        return replace(stream, pretraining=self._preparation(data, stream))
+        return replace(stream, pretraining=self._pretraining(data, stream))
 
-    def _preparation(
+    def _pretraining(
         self,
         data: Dataset,
         stream: Stream,

@@ -19,12 +19,12 @@ class TaskBatch(NamedTuple):
     Args:
         x: The examples of each task, the support before the query.
         y: Their labels or, in regression, their values.
-        truth: The facts of each task that an oracle is given; empty if there are none.
+        parameters: The parameters of each task, which an oracle is given; empty if there are none.
     """
 
     x: Shaped[np.ndarray, "task example *shape"]
     y: Int64[np.ndarray, "task example"] | Float[np.ndarray, "task example value"]
-    parameters: Float[np.ndarray, "task fact"]
+    parameters: Float[np.ndarray, "task parameter"]
 
 
 class TaskDistribution(ABC):
@@ -35,7 +35,7 @@ class TaskDistribution(ABC):
     outputs: int
     """The number of output units."""
     parameters: int = 0
-    """The number of facts about a task that an oracle is given."""
+    """The number of parameters of a task that an oracle is given."""
     scale: float = 1.0
     """The factor from a stored value to the value that a model sees."""
 
@@ -62,13 +62,15 @@ class TaskDistribution(ABC):
         """The number of a task's examples that are its support."""
         return shots
 
-    def curve(self, truth: Float[np.ndarray, "task fact"]) -> tuple[np.ndarray, np.ndarray] | None:
+    def curve(
+        self, parameters: Float[np.ndarray, "task parameter"]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """The graphs of tasks that are functions of one number; None for other tasks.
 
         Args:
-            truth: The facts of each task.
+            parameters: The parameters of each task.
 
         Returns:
-            Inputs of shape (n, 1), and the true values there, of shape (task, n, 1).
+            Inputs of shape (n, 1), and the true values at them, of shape (task, n, 1).
         """
         return None

@@ -12,10 +12,10 @@ class Images(TaskDistribution):
     """N-way K-shot tasks, each of `ways` classes that are numbered in a random order.
 
     Args:
-        data: The dataset; its training and test examples are drawn from alike.
+        data: The dataset; tasks draw from its training and its test examples.
         groups: The classes of each partition.
         ways: The number of classes of a task.
-        turned: Partitions in which a class turned by 90, 180 or 270 degrees is another class.
+        rotated: Partitions in which a class rotated by 90, 180 or 270 degrees is another class.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Images(TaskDistribution):
         data: Dataset,
         groups: list[Int64[np.ndarray, " _"]],
         ways: int,
-        turned: tuple[Partition, ...],
+        rotated: tuple[Partition, ...],
     ) -> None:
         self.shape = data.shape
         self.outputs = ways
@@ -31,16 +31,16 @@ class Images(TaskDistribution):
         self.scale = data.scale
         x = np.concatenate([data.x_train, data.x_test])
         y = np.concatenate([data.y_train, data.y_test])
-        # Sorted by class: an example is the first of its class plus a place in it.
+        # Sorted by class: an example's index is that of its class's first plus its place.
         self.pool = x[np.argsort(y, kind="stable")]
         self.sizes = np.bincount(y)
         self.first = np.cumsum(self.sizes) - self.sizes
         self.groups = dict(zip(PARTITIONS, groups, strict=True))
-        # The number of classes that each class of a partition counts for.
-        self.turns = {partition: 4 if partition in turned else 1 for partition in PARTITIONS}
+        # The number of rotations of each class of a partition; each is a class of its own.
+        self.turns = {partition: 4 if partition in rotated else 1 for partition in PARTITIONS}
 
     def support(self, shots: int) -> int:
-        """See `Distribution.support`."""
+        """See `TaskDistribution.support`."""
         return self.ways * shots
 
     def draw(
@@ -51,21 +51,21 @@ class Images(TaskDistribution):
         queries: int,
         random: np.random.Generator,
     ) -> TaskBatch:
-        """See `Distribution.draw`."""
+        """See `TaskDistribution.draw`."""
         group = self.groups[partition]
         turns = self.turns[partition]
         per_class = shots + queries
-        # A kind is a class and a turn of it.
+        # A kind is a class and one of its rotations.
         available = np.full(tasks, len(group) * turns)
         kinds, _ = distinct(available, self.ways, random)
         index, turn = np.divmod(random.permuted(kinds, axis=1), turns)
         label = group[index]  # (task, way)
         place, _ = distinct(self.sizes[label].ravel(), per_class, random)
         place = random.permuted(place, axis=1).reshape(tasks, self.ways, per_class)
-        x = _turned(self.pool[self.first[label][..., None] + place], turn)
+        x = _rotated(self.pool[self.first[label][..., None] + place], turn)
         y = np.broadcast_to(np.arange(self.ways)[:, None], place.shape)
-        no_facts = np.zeros((tasks, 0), np.float32)
-        return TaskBatch(_support_first(x, shots), _support_first(y, shots), no_facts)
+        no_parameters = np.zeros((tasks, 0), np.float32)
+        return TaskBatch(_support_first(x, shots), _support_first(y, shots), no_parameters)
 
 
 def _support_first(values: np.ndarray, shots: int) -> np.ndarray:
@@ -84,11 +84,11 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return in_turn.reshape(len(values), -1, *values.shape[3:])
 
 
-def _turned(
+def _rotated(
     x: Shaped[np.ndarray, "task way example *shape"],
     turn: Int64[np.ndarray, "task way"],
 ) -> np.ndarray:
-    """Turn the examples of each class by its number of quarters."""
+    """Rotate the examples of each class by its number of quarter turns."""
     for quarters in range(1, int(turn.max(initial=0)) + 1):
         chosen = turn == quarters
         x[chosen] = np.rot90(x[chosen], quarters, axes=(-2, -1))

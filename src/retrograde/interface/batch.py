@@ -12,8 +12,8 @@ class Batch(NamedTuple):
 
     Args:
         x: The examples.
-        y: Their output units or, in regression, their values.
-        task: The number of the task of each.
+        y: Their labels (output units) or, in regression, their values.
+        task: The task of each.
         weight: The weight of each in a loss; 0 for padding.
     """
 
@@ -27,6 +27,6 @@ class Batch(NamedTuple):
         return Batch(*(part[rows] for part in self))
 
     def concat(self, other: "Batch") -> "Batch":
-        """The batch of these rows and then those of another batch."""
+        """These rows, followed by those of another batch."""
         columns = zip(self, other, strict=True)
         return Batch(*(torch.cat(column) for column in columns))

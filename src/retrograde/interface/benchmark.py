@@ -17,7 +17,7 @@ from retrograde.randomness import generator
 from retrograde.streams.stream import Examples, Scenario, Stream, Task
 
 TASKS = 10_000
-"""The largest number of tasks of a stream: all of them are tested after each."""
+"""The largest number of tasks of a stream, since all of them are evaluated after each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,17 @@ class Benchmark(Part):
     # Steps per task, in as many epochs as they take; 0: as many as the epochs take.
     steps: Limit = 0
     batch_size: Count = 10
-    # Consecutive steps on each mini-batch.
+    # Updates on each mini-batch, one after the other.
     updates_per_batch: Count = 1
-    # Weights of incoming and replayed examples in one loss: all alike, or 1 and t - 1 at task t.
+    # Weights of losses on incoming and replayed examples: per example, or 1 to t - 1 at task t.
     weighting: Literal["examples", "tasks"] = "examples"
-    # Test examples of each task for gradient probes; 0: none.
+    # Test examples per task for gradient probes; 0: none.
     probe_examples: Limit = 100
-    # Steps between two probes, at the pace of batch and glances; 0: at the end of each task only.
+    # Steps of the benchmark's own pace between two probes; 0: only at the end of each task.
     probe_every: Limit = 0
-    # Steps between two tests during a task; 0: at the end of each task only.
+    # Steps between two evaluations during a task; 0: only at the end of each task.
     eval_every: Limit = 0
-    # Test examples of each task for those; 0: all.
+    # Test examples per task for these evaluations; 0: all.
     eval_examples: Limit = 0
     model: str = "mlp-100-100"
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
@@ -64,7 +64,7 @@ class Benchmark(Part):
             value = getattr(self, name)
             if idle and value != default[name]:
                 raise UserError(
-                    f"Every setting has an effect; with {decides}={getattr(self, decides)}, "
+                    f"Every setting must have an effect; with {decides}={getattr(self, decides)}, "
                     f"{name}={value} has none. Leave one of them out."
                 )
 
@@ -77,7 +77,7 @@ class Benchmark(Part):
         data: Dataset | None = None,
         seed: int = 0,
     ) -> Stream:
-        """The stream of one replicate, with at most `examples` and `tests` examples per task.
+        """The stream of one replicate, with at most `train_examples` and `test_examples` per task.
 
         Args:
             data: The dataset to cut; None: the benchmark's `dataset`, from the data folder.
@@ -111,7 +111,7 @@ class Benchmark(Part):
         return Task(train, test)
 
     def _check_tasks(self, data: Dataset) -> None:
-        """Raise `UserError` if there are too many tasks, or their tables exceed the memory."""
+        """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""
         tasks = int(getattr(self, "tasks", 1))
         # 8 bytes for each pixel of a task's table, with room for copies of it.
         table = 3 * 8 * math.prod(data.shape)
@@ -119,7 +119,7 @@ class Benchmark(Part):
             raise UserError(f"A stream has at most {TASKS} tasks; tasks={tasks}. Lower it.")
         if tasks * table > physical_bytes():
             raise UserError(
-                f"Tables of all tasks are held in memory, here {gigabytes(physical_bytes())}; "
+                f"The pixel tables of all tasks are in memory, here {gigabytes(physical_bytes())}; "
                 f"tasks={tasks} take about {gigabytes(tasks * table)}. "
                 "Lower it, or take smaller examples."
             )

@@ -21,7 +21,7 @@ from retrograde.randomness import generator
 class EpisodicBenchmark(Part):
     """A distribution of tasks, a model and a meta-training budget.
 
-    A benchmark's file defines `stream`.
+    A benchmark's file defines `distribution`.
     """
 
     kind: ClassVar[str] = "benchmarks"
@@ -39,9 +39,9 @@ class EpisodicBenchmark(Part):
     test_shots: Limit = 0
     test_queries: Count = 1
     test_tasks: Count = 600
-    # The number of times that meta-training is evaluated, on new tasks.
+    # Evaluations on new tasks during meta-training.
     evaluations: Count = 20
-    # At test, query examples are normalised together; if not, each one with the support alone.
+    # At test, query examples are normalised together; if False, each one with the support alone.
     transductive: bool = True
     model: str = "mlp-40-40"
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"
@@ -72,7 +72,7 @@ class ClassEpisodes(EpisodicBenchmark):
     ways: Count = 5
     # Numbers of classes for meta-training, -validation and -test.
     split: Ints = ()
-    # The partitions in which a class turned by 90, 180 or 270 degrees is another class.
+    # The partitions in which a class rotated by 90, 180 or 270 degrees is another class.
     rotations: Literal["none", "train", "all"] = "none"
 
     def distribution(
@@ -80,17 +80,17 @@ class ClassEpisodes(EpisodicBenchmark):
         data: Dataset | None,
         seed: int,
     ) -> TaskDistribution:
-        """See `Episodic.stream`."""
+        """See `EpisodicBenchmark.distribution`."""
         data = cast("Dataset", data)
-        rotated: dict[str, tuple[Partition, ...]]
-        rotated = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
-        turned = rotated[self.rotations]
+        partitions: dict[str, tuple[Partition, ...]]
+        partitions = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
+        rotated = partitions[self.rotations]
         self._check_split(data)
-        self._check_ways(data, turned)
+        self._check_ways(data, rotated)
         self._check_examples(data)
         order = generator(seed, "classes").permutation(data.classes)
         groups = np.split(order, np.cumsum(self.split))[:3]
-        return Images(data, groups, self.ways, turned)
+        return Images(data, groups, self.ways, rotated)
 
     def _check_split(self, data: Dataset) -> None:
         is_triple = len(self.split) == 3 and min(self.split) >= 1
@@ -105,16 +105,16 @@ class ClassEpisodes(EpisodicBenchmark):
     def _check_ways(
         self,
         data: Dataset,
-        turned: tuple[Partition, ...],
+        rotated: tuple[Partition, ...],
     ) -> None:
         square = len(data.shape) == 3 and data.shape[1] == data.shape[2]
-        if turned and not square:
+        if rotated and not square:
             raise UserError(
                 f"Rotations need square images; the examples of {data.name} have shape "
                 f"{data.shape}. Use rotations=none."
             )
         for partition, classes in zip(PARTITIONS, self.split, strict=True):
-            kinds = classes * (4 if partition in turned else 1)
+            kinds = classes * (4 if partition in rotated else 1)
             if self.ways > kinds:
                 raise UserError(
                     f"A task has at most as many ways as meta-{partition} has classes, here "
@@ -122,7 +122,7 @@ class ClassEpisodes(EpisodicBenchmark):
                 )
 
     def _check_examples(self, data: Dataset) -> None:
-        # Training and test examples of a class are drawn from alike.
+        # Episodes draw from the training and the test examples of a class.
         examples = np.bincount(data.y_train) + np.bincount(data.y_test)
         smallest = int(examples.min())
         training = self.shots + self.queries

@@ -1,4 +1,4 @@
-"""The interface of a learner that is not pure: existing PyTorch code, for one replicate."""
+"""The interface of a learner: existing PyTorch code, for one replicate."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class StreamInfo(NamedTuple):
         scenario: The scenario.
         units: True for the output units of each task.
         epochs: Passes over the examples of a task.
-        batch: Examples per step.
+        batch_size: Examples per step.
         optimizer: The name of the optimiser.
-        weighting: The weights of losses on incoming and on past examples: alike ("examples"), or by
-            the number of tasks ("tasks").
+        weighting: The weights of losses on incoming and replayed examples: by their numbers
+            ("examples"), or by the number of tasks ("tasks").
     """
 
     scenario: Scenario
@@ -38,9 +38,9 @@ class Experience(NamedTuple):
     """The examples of one task.
 
     Args:
-        x: The examples in the order of arrival.
-        y: The output unit that is right for each.
-        task: The number of the task.
+        x: The examples in the order of the stream.
+        y: The label (output unit) of each.
+        task: The task.
         batches: The indices of the examples of each step, epoch after epoch.
     """
 
@@ -78,14 +78,15 @@ class Learner(Part):
         return self.task_weighting
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        """The facts of the stream that are used before it has shown them; see `Strategy.knows`.
+        """The facts of the stream that are used before it has shown them.
 
-        `Terms` has the units of all tasks.
+        By default `classes`, since `StreamInfo` has the units of all tasks; see
+        `Strategy.knows_ahead`.
         """
         return ("classes",)
 
-    def receive(self, terms: StreamInfo) -> None:
-        """Take the facts that are known of the stream; called before `begin`."""
+    def receive(self, info: StreamInfo) -> None:
+        """Take the facts that are known of the stream; called before `setup`."""
 
     @abstractmethod
     def setup(self, model: nn.Module) -> None:
@@ -106,20 +107,20 @@ class Learner(Part):
     def learn(
         self,
         experience: Experience,
-        stepped: Callable[[int], None],
+        on_step: Callable[[int], None],
     ) -> None:
-        """Learn a whole task; unless overridden, batch by batch.
+        """Learn a whole task, by default batch by batch.
 
         Override it for code with a loop of its own.
 
         Args:
             experience: The examples of the task. Order, batches and epochs are those of every other
                 strategy on this seed.
-            stepped: To be called after each step, with the number of examples that it took.
+            on_step: To be called after each step, with the number of examples that it took.
         """
         for batch in experience.batches:
             self.observe(experience.x[batch], experience.y[batch], experience.task)
-            stepped(len(batch))
+            on_step(len(batch))
 
     def end_task(self) -> None:
         """Consolidate after a task."""

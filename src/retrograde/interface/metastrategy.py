@@ -33,31 +33,31 @@ class Episode(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class MetaStrategy(Part):
-    """A rule that learns how to learn.
+    """A meta-learning rule for few-shot tasks.
 
-    `inner` adapts to a task, and the outer loop minimises `task_loss`. In the methods, `learned`
-    holds everything that the outer loop learns, including the model's initial parameters, and
-    `progress` is the share of meta-training that is over, in [0, 1).
+    `inner_step` adapts to a task, and the outer loop minimises `task_loss`. In the methods,
+    `meta_params` is everything that the outer loop learns, including the model's initial
+    parameters, and `progress` is the finished share of meta-training, in [0, 1).
     """
 
     kind: ClassVar[str] = "strategies"
-    # Not a competitor: the others are measured against it.
+    # True: a reference for the others, which is not ranked with them.
     upper_bound: ClassVar[bool] = False
-    # An oracle: the facts of a task are appended to every input.
+    # True: an oracle, whose inputs include the parameters of the task.
     sees_task_parameters: ClassVar[bool] = False
-    # If False, there is nothing to meta-learn.
+    # False: there is nothing to meta-learn.
     meta_trains: ClassVar[bool] = True
-    # The meta-step is one of the benchmark's optimiser; if False, the optimiser has no slots.
+    # True: the meta-step is one of the benchmark's optimiser; if False, the optimiser has no slots.
     uses_meta_optimizer: ClassVar[bool] = True
 
-    # The optimiser of the inner steps; every task starts it afresh.
+    # The optimiser of the inner steps, which is initialised for every task.
     inner_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     # The learning rate of the inner steps.
     inner_lr: Rate = 0.01
-    # Inner steps on a new task, which is evaluated after each.
+    # Inner steps on a test task, with an evaluation after each.
     test_steps: Steps = 10
     meta_lr: Rate = 0.001
-    # Each number of the meta-gradient is kept within -clip and clip; 0: no bound.
+    # Each entry of the meta-gradient is clipped to [-clip, clip]; 0: no bound.
     clip: Bound = 0.0
 
     def declares(self) -> dict[str, str]:
@@ -69,15 +69,15 @@ class MetaStrategy(Part):
         """The initial values of everything that the outer loop learns."""
         return params
 
-    def start_adaptation(self, net: Net, learned: Params) -> State:
-        """The state that adaptation to a task starts from."""
-        params = net.model_params(learned)
+    def start_adaptation(self, net: Net, meta_params: Params) -> State:
+        """The state before the first inner step on a task."""
+        params = net.model_params(meta_params)
         return State(params, self.build_inner_optimizer().init(params), {})
 
     def inner_step(
         self,
         net: Net,
-        learned: Params,
+        meta_params: Params,
         fast: State,
         support: Batch,
         step: int,
@@ -86,10 +86,10 @@ class MetaStrategy(Part):
 
         Args:
             net: The model, its loss and the optimiser.
-            learned: Everything that the outer loop learns.
-            fast: The state to step from.
+            meta_params: Everything that the outer loop learns.
+            fast: The state before the step.
             support: The examples of the task to adapt to.
-            step: The number of the step, from 0.
+            step: The index of the step, from 0.
         """
         return self.inner_update(fast, net.grad(fast.params, support))
 
@@ -106,20 +106,20 @@ class MetaStrategy(Part):
     def adapt(
         self,
         net: Net,
-        learned: Params,
+        meta_params: Params,
         support: Batch,
         steps: int,
     ) -> Params:
         """The parameters after `steps` inner steps."""
-        fast = self.start_adaptation(net, learned)
+        fast = self.start_adaptation(net, meta_params)
         for step in range(steps):
-            fast = self.inner_step(net, learned, fast, support, step)
+            fast = self.inner_step(net, meta_params, fast, support, step)
         return fast.params
 
     def task_loss(
         self,
         net: Net,
-        learned: Params,
+        meta_params: Params,
         episode: Episode,
         progress: Tensor,
     ) -> Float[Tensor, ""]:
@@ -135,15 +135,15 @@ class MetaStrategy(Part):
     ) -> State:
         """Take one meta-step: descend the gradient of the mean task loss of a meta-batch."""
 
-        def mean_loss(learned: Params) -> Tensor:
-            losses = vmap(lambda episode: self.task_loss(net, learned, episode, progress))
+        def mean_loss(meta_params: Params) -> Tensor:
+            losses = vmap(lambda episode: self.task_loss(net, meta_params, episode, progress))
             return losses(episodes).mean()
 
         gradient = grad(mean_loss)(state.params)
         return net.update(state, self.clip_gradient(gradient), self.meta_lr)
 
     def clip_gradient(self, gradient: Params) -> Params:
-        """The meta-gradient with each number kept within -clip and clip; 0: no bound."""
+        """The meta-gradient with each entry clipped to [-clip, clip]; 0: no bound."""
         if not self.clip:
             return gradient
         return {name: value.clamp(-self.clip, self.clip) for name, value in gradient.items()}

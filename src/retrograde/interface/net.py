@@ -26,7 +26,7 @@ class Net:
     Args:
         module: The model.
         optimizer: The optimiser of the benchmark.
-        units: True for the output units of each task; None if the task is not given.
+        units: True for the output units of each task; None if the task is not given at test.
         buffers: The model's buffers, such as running statistics.
         losses: The loss of each row.
         body: The model without its head, if it has one.
@@ -34,8 +34,8 @@ class Net:
         outputs: The number of output units.
         tasks: The number of tasks of the whole stream.
         key: The key of the random numbers of this step.
-        drawn: The names of the draws so far, which is empty as the engine calls a hook; None: draws
-            are not counted.
+        axes: The names of the draws so far, empty when a hook is called; None: repeated names are
+            not detected.
     """
 
     module: nn.Module
@@ -51,11 +51,11 @@ class Net:
     axes: set[str] | None = None
 
     def uniform(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
-        """Draw uniform numbers in [0, 1), anew for every step and every end of a task.
+        """Draw uniform numbers in [0, 1), new ones for every step and every end of a task.
 
-        Draws of different names are independent, so a second draw needs a name. A name serves once,
-        since it would give the same numbers again. Numbers that are used twice, as in a loss whose
-        gradient is taken twice, are to be drawn outside of it.
+        Draws of different names are independent, so a second draw needs a name. A name gives the
+        same numbers again, so it may be used once. Numbers that are used twice, as in a loss whose
+        gradient is taken twice, are drawn outside of the loss.
 
         Args:
             *shape: The shape of the numbers.
@@ -66,8 +66,8 @@ class Net:
         """
         if self.key is None:
             raise UserError(
-                "There is nothing to draw by chance here: on streams alone, in init, step, choose "
-                "and end_task."
+                "Random numbers exist only in init, step, rank_exemplars and end_task, on streams. "
+                "Draw them there."
             )
         if self.axes is not None and name in self.axes:
             raise UserError(
@@ -91,7 +91,7 @@ class Net:
         """
         if self.body is None:
             raise UserError(
-                f"The model has no module named {HEAD}, which gives its outputs. "
+                f"The model has no module named {HEAD} that gives its outputs. "
                 "Choose another model."
             )
         tensors = (without_head(params), without_head(self._own_buffers()))
@@ -109,8 +109,8 @@ class Net:
         Args:
             params: The parameters.
             x: The examples.
-            task: The number of the task of each. If the scenario gives the task, the outputs of
-                other tasks' units are minus infinity.
+            task: The task of each. If the scenario gives the task, the outputs of other tasks'
+                units are minus infinity.
         """
         tensors = (params, self._own_buffers())
         logits: Tensor = functional_call(self.module, tensors, (x,))
@@ -171,8 +171,7 @@ class Net:
         Args:
             params: The parameters.
             batch: The examples.
-            only: True for the name of a parameter to take the gradient with respect to; the others
-                are left out. None: all.
+            only: Selects, by name, the parameters in the gradient. None: all.
             constant: If True, the gradient is a constant, without a derivative of its own.
         """
         chosen = {name: value for name, value in params.items() if only is None or only(name)}
@@ -193,7 +192,7 @@ class Net:
         loss: Callable[[Params], tuple[Tensor, Any]],
         params: Params,
     ) -> tuple[Params, Any]:
-        """The gradient of a loss of the strategy's own, and tensors that come up on the way.
+        """The gradient of a loss of the strategy's own, and other tensors that the loss computes.
 
         Args:
             loss: Returns the loss and the other tensors, given the parameters.
@@ -206,9 +205,9 @@ class Net:
         return with_tensors
 
     def grad_each(self, params: Params, batches: Batch) -> Params:
-        """The gradient of `loss` on each of several batches, all of one size and stacked."""
+        """The gradient of `loss` on each of several batches, which are stacked."""
 
-        def of_one(
+        def batch_grad(
             x: Tensor,
             y: Tensor,
             task: Tensor,
@@ -216,13 +215,13 @@ class Net:
         ) -> Params:
             return self.grad(params, Batch(x, y, task, weight))
 
-        gradients: Params = vmap(of_one)(*batches)
+        gradients: Params = vmap(batch_grad)(*batches)
         return gradients
 
-    def model_params(self, learned: Params) -> Params:
-        """The model's parameters among everything that is meta-learned."""
+    def model_params(self, meta_params: Params) -> Params:
+        """The model's parameters among the meta-parameters."""
         parameters = self.module.named_parameters()
-        return {name: learned[name] for name, _ in parameters if name in learned}
+        return {name: meta_params[name] for name, _ in parameters if name in meta_params}
 
     def update(
         self,

@@ -22,15 +22,14 @@ TaskWeighting = Literal["applied", "not needed", "refused"]
 
 `applied`: its losses on incoming and on past examples have weights 1 and t - 1 at task t.
 `not needed`: it adds no loss on past examples to that on incoming ones.
-`refused`: cells of that weighting are refused before anything trains.
+`refused`: cells with this weighting are refused before anything trains.
 """
 
 FutureFact = Literal["length", "classes"]
 """A fact of the whole stream that changes what a strategy learns before the stream has shown it.
 
-`length`: the number of tasks, or of their classes. `classes`: the output units that come later,
-since their outputs are in the loss. A head has a unit for every class of the whole stream in any
-case.
+`length`: the number of tasks, or of their classes. `classes`: the output units of later classes,
+since their outputs are in the loss. A head always has a unit for every class of the whole stream.
 """
 
 
@@ -51,16 +50,17 @@ class StepData(NamedTuple):
     """The examples of one step.
 
     Args:
-        new: The incoming mini-batch.
-        old: The mini-batch replayed from memory.
-        with_memory: Both combined, with the weights of the benchmark's `weighting`.
-        written: The memory slot into which each incoming example is written after this step; the
-            memory's size stands for none.
-        drawn: The memory slot that each replayed example comes from.
-        now: The weight of a loss on incoming examples.
-        past: The weight of a loss on past examples that is added to it.
-        share: The share of incoming examples in one loss on both; None: all examples weigh the
-            same.
+        incoming: The mini-batch of the stream.
+        replayed: The mini-batch drawn from memory.
+        combined: Incoming and then replayed examples, with the weights of the benchmark's
+            `weighting`.
+        incoming_slots: The memory slot in which each incoming example is stored after this step;
+            the memory's size means none.
+        replayed_slots: The memory slot of each replayed example.
+        incoming_weight: The weight of a loss on incoming examples.
+        replay_weight: The weight of a loss on past examples that is added to it.
+        incoming_share: The share of incoming examples in the combined loss; None: all examples have
+            the same weight.
     """
 
     incoming: Batch
@@ -72,35 +72,34 @@ class StepData(NamedTuple):
     replay_weight: Float[Tensor, ""]
     incoming_share: Float[Tensor, ""] | None = None
 
-    def combine(self, old: Batch) -> Batch:
-        """The incoming and some past examples as one batch, with the benchmark's weights."""
-        both = self.incoming.concat(old)
+    def combine(self, replayed: Batch) -> Batch:
+        """The incoming and other replayed examples as one batch, with the benchmark's weights."""
+        combined = self.incoming.concat(replayed)
         if self.incoming_share is None:
-            return both
-        return both._replace(
-            weight=share_weight(self.incoming.weight, old.weight, self.incoming_share)
-        )
+            return combined
+        weight = share_weight(self.incoming.weight, replayed.weight, self.incoming_share)
+        return combined._replace(weight=weight)
 
 
 def share_weight(
-    new: Float[Tensor, " new"],
-    old: Float[Tensor, " old"],
-    now: Float[Tensor, ""],
+    incoming: Float[Tensor, " incoming"],
+    replayed: Float[Tensor, " replayed"],
+    share: Float[Tensor, ""],
 ) -> Float[Tensor, " row"]:
     """Share the total weight of a batch between its incoming and its replayed examples.
 
     Args:
-        new: The weights of incoming examples; 0 for padding.
-        old: The weights of replayed examples; 0 for padding.
-        now: The share of the incoming examples, which have all if nothing is replayed.
+        incoming: The weights of incoming examples; 0 for padding.
+        replayed: The weights of replayed examples; 0 for padding.
+        share: The share of the incoming examples; it counts as 1 if nothing is replayed.
 
     Returns:
         The weights of the incoming and then of the replayed examples, with the sum unchanged.
     """
-    now = torch.where(old.sum() > 0, now, 1.0)
-    incoming = now * new / new.sum().clamp(min=1)
-    replayed = (1 - now) * old / old.sum().clamp(min=1)
-    return (new.sum() + old.sum()) * torch.cat([incoming, replayed])
+    share = torch.where(replayed.sum() > 0, share, 1.0)
+    incoming_part = share * incoming / incoming.sum().clamp(min=1)
+    replayed_part = (1 - share) * replayed / replayed.sum().clamp(min=1)
+    return (incoming.sum() + replayed.sum()) * torch.cat([incoming_part, replayed_part])
 
 
 class TaskEnd(NamedTuple):
@@ -108,8 +107,8 @@ class TaskEnd(NamedTuple):
 
     Args:
         examples: All of its training examples.
-        slot: The memory slot that holds each of them; the memory's size stands for none.
-        memory: The content of the memory, slot by slot; slots that are not filled are padding.
+        slots: The memory slot of each of them; the memory's size means none.
+        memory: The content of the memory, slot by slot; empty slots are padding. None: no memory.
     """
 
     examples: Batch
@@ -118,12 +117,12 @@ class TaskEnd(NamedTuple):
 
 
 class PretrainingEpisode(NamedTuple):
-    """The examples of one pretraining step, all of classes that the stream does not have.
+    """The examples of one pretraining step, all of held-out classes.
 
     Args:
         trajectory: Examples of a few classes, one class after the other.
         query: Other examples of these classes.
-        rehearsed: Examples of any held-out class.
+        remember_set: Examples of any held-out class.
     """
 
     trajectory: Batch
@@ -131,7 +130,7 @@ class PretrainingEpisode(NamedTuple):
     remember_set: Batch
 
     def meta_query(self) -> Batch:
-        """The query and the rehearsed examples as one batch."""
+        """The query and the remember set as one batch."""
         return self.query.concat(self.remember_set)
 
 
@@ -140,11 +139,11 @@ class Strategy(Part):
 
     kind: ClassVar[str] = "strategies"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
-    # Not a competitor: the others are measured against it.
+    # True: a reference for the others, which is not ranked with them.
     upper_bound: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
     contract_model: ClassVar[str] = "mlp-16"
-    # None: it refuses if its memory replays, and otherwise has nothing to weigh.
+    # None: "refused" if examples are replayed, otherwise "not needed".
     task_weighting: ClassVar[TaskWeighting | None] = None
 
     def declares(self) -> dict[str, str]:
@@ -176,8 +175,9 @@ class Strategy(Part):
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
 
-        They follow from the memory and from the plain loss. Extend the method if `net.tasks`
-        changes what is learned; leave `classes` out if the units of classes to come are masked.
+        The default follows from the memory and a loss on all output units. Add `length` if
+        `net.tasks` changes the result; leave `classes` out if the units of later classes are
+        masked.
         """
         memory = self.memory()
         return ("length", "classes") if memory and memory.knows_length else ("classes",)
@@ -195,9 +195,9 @@ class Strategy(Part):
         return {}
 
     def own_examples(self, state: State) -> Batch | None:
-        """The past examples in `state.extra`, if any; a place without an example has weight 0.
+        """The past examples in `state.extra`, if any; a slot without an example has weight 0.
 
-        They count as examples held, as those of a memory do. Define `own_replay` as well.
+        They count as stored examples, like those of a memory. Define `own_replay` as well.
         """
         return None
 
@@ -205,7 +205,7 @@ class Strategy(Part):
         """The number of examples of `own_examples` that each step replays.
 
         Args:
-            before: The number of arrivals that came before each step.
+            before: The number of incoming examples before each step.
         """
         return np.zeros_like(before)
 
@@ -213,15 +213,15 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        lesson: PretrainingEpisode,
+        episode: PretrainingEpisode,
     ) -> State:
-        """Take one pretraining step; if it is defined, the stream must have data to pretrain on."""
+        """Take one pretraining step. Defining it requires a stream with pretraining data."""
         return state
 
     def after_pretraining(self, net: Net, state: State) -> State:
-        """The state that the stream starts from, given that after pretraining.
+        """The state at the start of the stream, after pretraining.
 
-        The optimiser starts afresh.
+        By default the parameters are kept, and the optimiser is initialised again.
         """
         return state.replace(slots=net.optimizer.init(state.params))
 
@@ -230,14 +230,14 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        arrival: StepData,
+        data: StepData,
     ) -> State:
         """Update the state with one mini-batch.
 
         Args:
             net: The model, its loss and the optimiser.
             state: The state before the step.
-            arrival: The incoming and the replayed examples.
+            data: The incoming and the replayed examples.
 
         Returns:
             The state after the step.
@@ -247,15 +247,15 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        arrival: StepData,
+        data: StepData,
     ) -> Batch:
         """The examples that a step from `state` trains on.
 
-        Running statistics of a model that keeps them follow these examples, in every step by one
-        pass in training mode at the parameters before the step. Override the method if some of the
+        The running statistics of a model are updated with these examples: in every step by one pass
+        in training mode, at the parameters before the step. Override the method if some of the
         replayed examples are not trained on, or if the strategy replays examples of its own.
         """
-        return arrival.combined
+        return data.combined
 
     def rank_exemplars(
         self,
@@ -264,10 +264,10 @@ class Strategy(Part):
         examples: Batch,
         share: int,
     ) -> Float[Tensor, " row"]:
-        """Rank the examples of a task for a memory of exemplars.
+        """Rank a finished task's examples for `ExemplarMemory`.
 
-        The memory keeps the lowest of each class, and no more than `share` of them: examples beyond
-        need no order.
+        The memory stores the lowest ranks of each class, at most `share` examples; the order of the
+        others does not matter.
         """
         return net.uniform(len(examples.x))
 
@@ -275,7 +275,7 @@ class Strategy(Part):
         self,
         net: Net,
         state: State,
-        finished: TaskEnd,
+        task_end: TaskEnd,
     ) -> State:
         """Update the state after a task."""
         return state
@@ -293,19 +293,19 @@ class Strategy(Part):
             net: The model in evaluation mode.
             state: The state.
             x: Test examples.
-            task: The number of the task of each in task-incremental streams; None in others.
+            task: The task of each in task-incremental streams; None in others.
         """
         return net.logits(state.params, x, task)
 
 
 def facts_used(scenario: Scenario, ahead: tuple[FutureFact, ...]) -> list[str]:
-    """The facts known ahead that a scenario has.
+    """The facts known ahead that exist in a scenario.
 
-    Classes are to come in class-incremental streams only.
+    Only class-incremental streams have later classes.
     """
     return [fact for fact in ahead if fact != "classes" or scenario == "class"]
 
 
 def pretrains(strategy: Strategy) -> bool:
-    """True if the strategy pretrains on other classes before the stream begins."""
+    """True if the strategy pretrains on held-out classes before the stream begins."""
     return type(strategy).pretrain_step is not Strategy.pretrain_step

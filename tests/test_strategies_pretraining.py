@@ -1,4 +1,4 @@
-"""Strategies that prepare: their losses against the plain algorithm, and their gradients against finite differences."""
+"""Strategies that pretrain: their losses against the plain algorithm, and their gradients against finite differences."""
 
 import copy
 
@@ -19,15 +19,15 @@ from retrograde.parts.registry import Registry
 from retrograde.strategies._head import reset_head
 
 PARTS = Registry()
-EXACT = {"oml": {}, "anml": {}, "maml_init": {"steps": 2}, "pretrained": {}}
+EXACT = {"oml": {}, "anml": {}, "maml_init": {"inner_steps": 2}, "pretrained": {}}
 STEP = 1e-6
 
 
 def problem(name):
-    """A net in double precision whose hidden units are smooth, its parameters, and a lesson of two classes."""
+    """A net in double precision whose hidden units are smooth, its parameters, and an episode of two classes."""
     random = torch.Generator().manual_seed(2)
     module = build(
-        PARTS.find("strategies", name).tried_on.replace("16", "4"), (3,), 4, seed=0
+        PARTS.find("strategies", name).contract_model.replace("16", "4"), (3,), 4, seed=0
     ).double()
     for each in module.modules():
         for key, child in each.named_children():
@@ -52,12 +52,12 @@ def problem(name):
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_the_gradient_of_a_lesson_is_that_of_finite_differences(name):
-    net, params, lesson = problem(name)
+def test_the_gradient_of_an_episode_is_that_of_finite_differences(name):
+    net, params, episode = problem(name)
     part = PARTS.get(
         "strategies", name, EXACT[name] | ({"inner_lr": 0.5} if name != "pretrained" else {})
     )
-    slope = grad(lambda p: part.lesson_loss(net, p, lesson))(params)
+    slope = grad(lambda p: part.pretraining_loss(net, p, episode))(params)
     random = torch.Generator().manual_seed(3)
     way = {
         key: torch.randn(value.shape, generator=random, dtype=torch.float64)
@@ -66,9 +66,9 @@ def test_the_gradient_of_a_lesson_is_that_of_finite_differences(name):
     up, down = (
         {key: value + sign * STEP * way[key] for key, value in params.items()} for sign in (1, -1)
     )
-    difference = (part.lesson_loss(net, up, lesson) - part.lesson_loss(net, down, lesson)) / (
-        2 * STEP
-    )
+    difference = (
+        part.pretraining_loss(net, up, episode) - part.pretraining_loss(net, down, episode)
+    ) / (2 * STEP)
     assert_close(
         sum((slope[key] * way[key]).sum() for key in way), difference, rtol=1e-6, atol=1e-8
     )
@@ -76,14 +76,16 @@ def test_the_gradient_of_a_lesson_is_that_of_finite_differences(name):
 
 @pytest.mark.parametrize("name", ["oml", "anml", "maml_init"])
 def test_in_first_order_the_loss_is_the_same_and_the_gradient_another(name):
-    net, params, lesson = problem(name)
+    net, params, episode = problem(name)
     exact, first = (
         PARTS.get("strategies", name, {"inner_lr": 0.5, "first_order": order})
         for order in (False, True)
     )
-    assert_close(exact.lesson_loss(net, params, lesson), first.lesson_loss(net, params, lesson))
+    assert_close(
+        exact.pretraining_loss(net, params, episode), first.pretraining_loss(net, params, episode)
+    )
     slopes = [
-        grad(lambda p, part=part: part.lesson_loss(net, p, lesson))(params)
+        grad(lambda p, part=part: part.pretraining_loss(net, p, episode))(params)
         for part in (exact, first)
     ]
     assert any(not torch.allclose(slopes[0][key], slopes[1][key]) for key in params)
@@ -104,62 +106,62 @@ def descended(net, params, trajectory, moving, rate):
 @pytest.mark.parametrize(
     ("name", "moving", "parts"),
     [
-        ("oml", lambda key: key.startswith("head"), ("query", "rehearsed")),
-        ("anml", lambda key: not key.startswith("gated.gate"), ("trajectory", "rehearsed")),
+        ("oml", lambda key: key.startswith("head"), ("query", "remember_set")),
+        ("anml", lambda key: not key.startswith("gated.gate"), ("trajectory", "remember_set")),
     ],
 )
-def test_the_loss_of_a_lesson_is_that_of_a_plain_loop_over_its_trajectory(name, moving, parts):
-    net, params, lesson = problem(name)
-    module = descended(net, params, lesson.trajectory, moving, 0.5)
+def test_the_loss_of_an_episode_is_that_of_a_plain_loop_over_its_trajectory(name, moving, parts):
+    net, params, episode = problem(name)
+    module = descended(net, params, episode.trajectory, moving, 0.5)
     x, y = (
-        torch.cat([getattr(getattr(lesson, part), axis) for part in parts]) for axis in ("x", "y")
+        torch.cat([getattr(getattr(episode, part), axis) for part in parts]) for axis in ("x", "y")
     )
-    found = PARTS.get("strategies", name, {"inner_lr": 0.5}).lesson_loss(net, params, lesson)
+    found = PARTS.get("strategies", name, {"inner_lr": 0.5}).pretraining_loss(net, params, episode)
     assert_close(found, cross_entropy(module(x), y).detach())
 
 
-@pytest.mark.parametrize("moves", ["head", "all"])
-def test_mamls_inner_steps_take_the_whole_trajectory_and_move_what_the_stream_moves(moves):
-    net, params, lesson = problem("maml_init")
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_mamls_inner_steps_take_the_whole_trajectory_and_move_what_the_stream_trains(trainable):
+    net, params, episode = problem("maml_init")
     module = copy.deepcopy(net.module)
     module.load_state_dict(params)
     optimizer = torch.optim.SGD(
-        [p for key, p in module.named_parameters() if moves == "all" or key.startswith("head")],
+        [p for key, p in module.named_parameters() if trainable == "all" or key.startswith("head")],
         lr=0.5,
     )
     for _ in range(3):
         module.zero_grad()
-        cross_entropy(module(lesson.trajectory.x), lesson.trajectory.y).backward()
+        cross_entropy(module(episode.trajectory.x), episode.trajectory.y).backward()
         optimizer.step()
     found = PARTS.get(
-        "strategies", "maml_init", {"inner_lr": 0.5, "steps": 3, "moves": moves}
-    ).lesson_loss(net, params, lesson)
-    judged = lesson.meta_query()
-    assert_close(found, cross_entropy(module(judged.x), judged.y).detach())
+        "strategies", "maml_init", {"inner_lr": 0.5, "inner_steps": 3, "trainable": trainable}
+    ).pretraining_loss(net, params, episode)
+    meta_query = episode.meta_query()
+    assert_close(found, cross_entropy(module(meta_query.x), meta_query.y).detach())
 
 
-def test_pretraining_sees_what_is_rehearsed_alone():
-    net, params, lesson = problem("pretrained")
-    found = PARTS.get("strategies", "pretrained").lesson_loss(net, params, lesson)
+def test_plain_pretraining_sees_the_remember_set_alone():
+    net, params, episode = problem("pretrained")
+    found = PARTS.get("strategies", "pretrained").pretraining_loss(net, params, episode)
     assert_close(
-        found, cross_entropy(net.module(lesson.remember_set.x), lesson.remember_set.y).detach()
+        found, cross_entropy(net.module(episode.remember_set.x), episode.remember_set.y).detach()
     )
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_a_step_of_the_preparation_lowers_the_loss_of_its_lesson(name):
-    net, params, lesson = problem(name)
+def test_a_pretraining_step_lowers_the_loss_of_its_episode(name):
+    net, params, episode = problem(name)
     part = PARTS.get("strategies", name, {"meta_lr": 0.01})
-    start = reset_head(params, lesson.trajectory.y) if part.resets else params
-    after = part.prepare(net, State(params, {}, {}), lesson).params
-    assert part.lesson_loss(net, after, lesson) < part.lesson_loss(net, start, lesson)
+    start = reset_head(params, episode.trajectory.y) if part.resets_rows else params
+    after = part.pretrain_step(net, State(params, {}, {}), episode).params
+    assert part.pretraining_loss(net, after, episode) < part.pretraining_loss(net, start, episode)
 
 
-def test_a_class_starts_from_a_blank_row_in_a_lesson_and_keeps_what_the_outer_step_makes_of_it():
-    net, params, lesson = problem("oml")
+def test_an_episode_resets_the_rows_of_its_classes_and_the_reset_is_kept():
+    net, params, episode = problem("oml")
     after = (
         PARTS.get("strategies", "oml", {"meta_lr": 1e-9})
-        .prepare(net, State(params, {}, {}), lesson)
+        .pretrain_step(net, State(params, {}, {}), episode)
         .params
     )
     assert after["head.weight"][[1, 3]].abs().max() < 1e-6

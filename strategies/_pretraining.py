@@ -1,4 +1,4 @@
-"""The common part of strategies that pretrain on held-out classes before the stream."""
+"""Pretraining on held-out classes before the stream: the common part of its strategies."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -25,32 +25,34 @@ from ._head import reset_head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared(Strategy):
-    """Minimise `lesson_loss` before the stream by the benchmark's optimiser, then reset the head.
+class HeadPretraining(Strategy):
+    """Minimise `pretraining_loss` before the stream, then reset the head.
 
-    The stream is learned with an optimiser of the strategy's own: features that were pretrained
-    for plain steps may do best with them.
+    Pretraining uses the benchmark's optimiser. The stream is learned with an optimiser of the
+    strategy's own, since features that were pretrained for plain steps may do best with them.
 
-    If a strategy `resets`, a class's row of the head is set to zero, permanently, when the
-    trajectory of a lesson contains the class. Otherwise the features could come to fit the row, and
-    nothing would be left to learn. Javed and White's code does so too, with random rows.
+    If `resets_rows`, a pretraining step first sets the head's rows of the trajectory's classes to
+    zero, permanently. Otherwise the features could come to fit these rows, and nothing would be
+    left to learn. Javed and White's code does so too, with random rows.
     """
 
-    resets: ClassVar[bool] = True
+    resets_rows: ClassVar[bool] = True
 
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # along the stream
     lr: Rate = 0.001  # along the stream
-    meta_lr: Rate = 0.001  # before it
+    meta_lr: Rate = 0.001  # of the pretraining steps
     trainable: Literal["head", "all"] = "head"  # the parameters that the stream changes
 
     @abstractmethod
     def pretraining_loss(
         self, net: Net, params: Params, episode: PretrainingEpisode
     ) -> Float[Tensor, ""]:
-        """The pretraining loss of one lesson, after any reset."""
+        """The loss of one pretraining episode, after any reset."""
 
     def pretrain_step(self, net: Net, state: State, episode: PretrainingEpisode) -> State:
-        params = reset_head(state.params, episode.trajectory.y) if self.resets else state.params
+        params = (
+            reset_head(state.params, episode.trajectory.y) if self.resets_rows else state.params
+        )
         gradient = grad(lambda params: self.pretraining_loss(net, params, episode))(params)
         # The reset is kept: the outer step starts from the parameters after it.
         return net.update(state.replace(params=params), gradient, self.meta_lr)
@@ -65,12 +67,12 @@ class Prepared(Strategy):
         return self.trainable == "all" or of_head(name)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        moved = net.grad(state.params, data.incoming, only=self.learns)
-        still = {
+        gradient = net.grad(state.params, data.incoming, only=self.learns)
+        zeros = {
             name: torch.zeros_like(value)
             for name, value in state.params.items()
-            if name not in moved
+            if name not in gradient
         }
         optimizer = INNER[self.optimizer]
-        params, slots = optimizer.update(state.params, still | moved, state.slots, self.lr)
+        params, slots = optimizer.update(state.params, zeros | gradient, state.slots, self.lr)
         return state.replace(params=params, slots=slots)
