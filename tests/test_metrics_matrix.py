@@ -38,7 +38,7 @@ def matrices(least: int = 1, n: int = 1):
 
 
 def value(metric, r, joint):
-    return metric.of(*({"R": r, "R_told": r, "joint": joint}[need] for need in metric.needs))
+    return metric.of(*({"R": r, "R_task_aware": r, "joint": joint}[need] for need in metric.needs))
 
 
 @METRIC

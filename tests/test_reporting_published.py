@@ -132,7 +132,7 @@ def test_every_setting_of_a_benchmark_is_part_of_the_protocol_but_those_that_onl
         cell = dataclasses.replace(
             cell, benchmark=dataclasses.replace(cell.benchmark, changed=f"{field.name}=77")
         )
-        looks = field.name in ("probe", "probe_every", "test_every", "test_examples", "checks")
+        looks = field.name in ("probe", "probe_every", "eval_every", "test_examples", "checks")
         assert bool(make_published(benchmark=name).differs(cell)) != looks
 
 

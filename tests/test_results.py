@@ -92,16 +92,16 @@ def ending(make_record):
 
 
 @pytest.fixture
-def records(make_record, make_adapted, look, book):
+def records(make_record, make_adapted, make_probe, make_account):
     """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
     found = []
     probed = {
-        "gradients": [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1])],
-        "accounts": [book(1)],
+        "gradients": [make_probe(0, [[1, 0], [0, 1]]), make_probe(1, [[1, 0], [1, 1]], [2, 1])],
+        "accounts": [make_account(1)],
     }
     along = {
-        "episodes": {"test_every": 9},
-        "course": OnlineAccuracy([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
+        "episodes": {"eval_every": 9},
+        "online_accuracy": OnlineAccuracy([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
     }
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
@@ -142,10 +142,10 @@ def grown(make_record):
     """Records of a sequence of classes, tested after 1 class, which has a third of the test examples, and after 3."""
     made = [
         make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", memory=memory,
-                    episodes={"after": [1, 3], "scenario": "class"}, changed=changed)
+                    settings={"after": [1, 3], "scenario": "class"}, changed=changed)
         for strategy, memory, changed in (("er", 200, ""), ("er", 9, "memory=9")) for s in range(2)
     ]  # fmt: skip
-    return [replace(record, tests=[100, 200]) for record in made]
+    return [replace(record, test_examples=[100, 200]) for record in made]
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_ow
 ):
     twins = [
         make_record(),
-        make_record(memory=7),
+        make_record(buffer_size=7),
         make_record(task_size=7),
         make_record(data="other"),
     ]
@@ -279,7 +279,7 @@ def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_reco
         "er": ["classes"],
         "lwf": [],
     }
-    records = [make_record(name, knows=knows, **settings) for name, knows in told.items()]
+    records = [make_record(name, knows_ahead=knows, **settings) for name, knows in told.items()]
     notes = "\n".join(scores(records).notes)
     assert "by which a memory is shared: agem, gem." in notes
     assert "units of classes to come are in the loss, except for lwf." in notes
@@ -288,15 +288,16 @@ def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_reco
 def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_record):
     known = {"policy=ring": ["length"], "": []}
     records = [
-        make_record(changed=text, memory=len(text), knows=knows) for text, knows in known.items()
+        make_record(changed=text, memory=len(text), knows_ahead=knows)
+        for text, knows in known.items()
     ]
     assert any(note.endswith("is shared: er policy=ring.") for note in scores(records).notes)
 
 
 def test_records_that_do_not_say_what_was_known_make_no_note(make_record, records):
     plain = len(scores(records).notes)
-    assert len(scores([make_record(knows=[])]).notes) == plain
-    assert len(scores([make_record(knows=None)]).notes) == plain
+    assert len(scores([make_record(knows_ahead=[])]).notes) == plain
+    assert len(scores([make_record(knows_ahead=None)]).notes) == plain
 
 
 def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
@@ -353,7 +354,7 @@ def test_a_mean_that_rounds_to_zero_is_shown_without_a_sign(make_record):
 
 
 def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
-    told = [make_record(seed=s, correct_told=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
+    told = [make_record(seed=s, correct_given_task=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
     table = scores([*told, make_record(benchmark="rotated")])
     assert column(table, "ACC_told")["er"].text == "90.00 ± 0.00"
     assert [("ACC_told" in s.columns) for s in table.sections] == [False, True]

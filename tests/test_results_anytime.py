@@ -31,7 +31,9 @@ def watched(make_record):
             [[1], [5], [9, 2], [6, 4], [lowest, 7], [8, 9]],
         )
         course = None if fields.get("status") else course
-        return make_record(strategy, seed, episodes={"test_every": 1}, course=course, **fields)
+        return make_record(
+            strategy, seed, settings={"eval_every": 1}, online_accuracy=course, **fields
+        )
 
     return make
 
