@@ -303,7 +303,7 @@ def test_records_that_do_not_say_what_was_known_make_no_note(make_record, record
 def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
     tidy = scores(records).tidy
     assert list(tidy.columns) == TIDY
-    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_told"])
+    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_task_aware"])
     assert not tidy.duplicated(TIDY[:4]).any()
     assert set(tidy.n) == {5}
 
@@ -356,8 +356,8 @@ def test_a_mean_that_rounds_to_zero_is_shown_without_a_sign(make_record):
 def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
     told = [make_record(seed=s, correct_given_task=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
     table = scores([*told, make_record(benchmark="rotated")])
-    assert column(table, "ACC_told")["er"].text == "90.00 ± 0.00"
-    assert [("ACC_told" in s.columns) for s in table.sections] == [False, True]
+    assert column(table, "ACC_task_aware")["er"].text == "90.00 ± 0.00"
+    assert [("ACC_task_aware" in s.columns) for s in table.sections] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     """The inputs that metrics may need, by name; None for one that a record does not have."""
     return {
         "R": record.R,
-        "R_told": record.R_task_aware,
+        "R_task_aware": record.R_task_aware,
         "online_accuracy": record.online_accuracy,
         "joint": bounds.get((record.cell.stream, record.seed)),
     }

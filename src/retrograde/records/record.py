@@ -159,9 +159,7 @@ class Record:
         fault = next(filter(None, _faults(record)), "")
         if fault:
             raise Damaged(fault)
-        # Records from before private folders were left out may still name some.
-        public = record.cell.public
-        return record if public is record.cell else replace(record, cell=public)
+        return record
 
 
 def _check_schema(schema: int) -> None:
