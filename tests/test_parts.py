@@ -52,9 +52,7 @@ STREAMS = [
 SCENARIOS = get_args(Scenario)
 BRIEF = {"mer": {"batches": 2, "replay_batch": 2}}
 """Settings of a slow strategy in these tests: MER takes a step for every replayed example."""
-ON_DIGITS = {
-    "omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)}
-}
+ON_DIGITS = {"omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)}}
 """Settings of a benchmark that has ten classes only."""
 
 

@@ -24,7 +24,7 @@ def records(make_record, make_adapted):
         for benchmark in ("split", "rotated")
         for strategy, end in (("er", 80), ("finetune", 9), ("joint", 95)) for s in range(3)
     ]  # fmt: skip
-    odd = [make_record(ODD, s, benchmark="split", changed=f"name={ODD}") for s in range(3)]
+    odd = [make_record(ODD, s, benchmark="split", overrides={"name": ODD}) for s in range(3)]
     lost = [make_record("si", s, (), status="failed", machine={"cpu": "Other"}) for s in range(2)]
     return [
         *made,

@@ -24,15 +24,15 @@ def watched(make_record):
     """A record of two tasks, of which the first falls at the switch to what is given, and ends at 80 percent."""
 
     def make(strategy, lowest, seed=0, **fields):
-        course = OnlineAccuracy(
+        history = OnlineAccuracy(
             [10, 10],
             [0, 0, 0, 1, 1, 1],
             [0, 1, 2, 3, 4, 5],
             [[1], [5], [9, 2], [6, 4], [lowest, 7], [8, 9]],
         )
-        course = None if fields.get("status") else course
+        history = None if fields.get("status") else history
         return make_record(
-            strategy, seed, settings={"eval_every": 1}, online_accuracy=course, **fields
+            strategy, seed, settings={"eval_every": 1}, online_accuracy=history, **fields
         )
 
     return make

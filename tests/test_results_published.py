@@ -179,7 +179,7 @@ def informative(make_record, make_published, literature):
     def column(ours=(), printed=(), scenario="class", **more):
         split = f"split:scenario={scenario}"
         source = dict(benchmark=split, **more)
-        settings = {"episodes": {"scenario": scenario}}
+        settings = {"settings": {"scenario": scenario}}
         entry = make_published({"ACC": "85.00"}, n=99, **source)
         others = [
             make_published({"ACC": value}, strategy=name, **(source | {"benchmark": spec or split}))
@@ -190,7 +190,7 @@ def informative(make_record, make_published, literature):
         records = [make_record("er", s, ((10,), (84 + s,)), **settings) for s in range(3)]
         for name, value, other in ours:
             records += [
-                make_record(name, s, ((10,), (value,)), settings=settings["episodes"] | other)
+                make_record(name, s, ((10,), (value,)), settings=settings["settings"] | other)
                 for s in range(2)
             ]
         made = table(records)
@@ -222,7 +222,7 @@ def informative(make_record, make_published, literature):
             "yes: joint training is unknown",
         ),  # ours goes first
         (
-            [("finetune", 20, {"batch": 5})],
+            [("finetune", 20, {"batch_size": 5})],
             [],
             "yes: joint training is unknown",
         ),  # another stream in the same protocol
@@ -298,7 +298,7 @@ def test_a_cell_in_another_protocol_is_not_comparable_and_has_no_published_row_a
     for name in ("published", "scores"):
         literature(name, make_published())
     records = [make_record(seed=seed) for seed in (0, 1)]
-    other = dataclasses.replace(records[0].cell.benchmark, changed="test_examples=9")
+    other = dataclasses.replace(records[0].cell.benchmark, overrides={"test_examples": 9})
     moved = [
         dataclasses.replace(r, cell=dataclasses.replace(r.cell, benchmark=other)) for r in records
     ]
