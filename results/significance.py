@@ -140,14 +140,14 @@ _TESTS = (
     "replicates that share seed, class order, data order and initial weights: the mean difference "
     "± half of its 95 % t-interval, in points of a percentage unless a loss; the p-value of the "
     "paired t-test, plain and after Holm's correction over all pairs of the section; that of the "
-    "sign-flip test (exact up to 16 replicates), which supposes no normal distribution, beside "
+    "sign-flip test (exact up to 16 replicates), which supposes no normal distribution, with "
     "the least that it can reach with n replicates (with five 0.0625, so that it never falls "
     "below 0.05). Where all differences are equal, the t-test has that least p too. Few-shot: "
     "accuracy or loss after a strategy's last inner step."
 )
 _VERDICT = (
     f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is "
-    "said. Tied means not told apart, which is not the same as equal. Upper bounds are not here. The "
+    "tested. Tied means no significant difference, which is not the same as equal. Upper bounds are not here. The "
     f"CSV has every pair (above {MANY} strategies each against the best) and, for the eye, the "
     "percentile bootstrap interval of the difference, too narrow with few replicates."
 )

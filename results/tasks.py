@@ -53,7 +53,7 @@ class Tasks(TableResult):
 
 _NOTE = (
     "Percent of each task's test examples after the last task: the mean over n replicates. The "
-    "CSV has the lower half of the matrix R, as shares of 1: what is known of each task after it "
+    "CSV has the lower half of the matrix R, as shares of 1: the accuracy on each task after it "
     "and after each later one."
 )
 

@@ -57,7 +57,10 @@ FIELDS = {
         "settings = {'a': 1}",
         "settings is a method of every part",
     ),
-    "a constant as a setting": ("upper_bound: bool = True", "upper_bound is told by the class"),
+    "a constant as a setting": (
+        "upper_bound: bool = True",
+        "upper_bound is an attribute of the class",
+    ),
     "scenarios that are none": (
         "scenarios: ClassVar[Any] = ('some',)",
         "scenarios = .* is not possible",

@@ -281,8 +281,8 @@ def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_reco
     }
     records = [make_record(name, knows_ahead=knows, **settings) for name, knows in known.items()]
     notes = "\n".join(scores(records).notes)
-    assert "by which a memory is shared: agem, gem." in notes
-    assert "units of classes to come are in the loss, except for lwf." in notes
+    assert "which they know ahead: agem, gem." in notes
+    assert "the units of later classes are in the loss, except for lwf." in notes
 
 
 def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_record):
@@ -290,7 +290,7 @@ def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_rec
         make_record(overrides={"policy": "ring"}, knows_ahead=["length"]),
         make_record(knows_ahead=[]),
     ]
-    assert any(note.endswith("is shared: er policy=ring.") for note in scores(records).notes)
+    assert any(note.endswith("know ahead: er policy=ring.") for note in scores(records).notes)
 
 
 def test_records_that_do_not_say_what_was_known_make_no_note(make_record, records):

@@ -1,7 +1,7 @@
 """The public names of this package."""
 
 from .alignment import (
-    AHEAD as AHEAD,
+    NEXT_TASK_MEASURES as NEXT_TASK_MEASURES,
     COSTS as COSTS,
     MATCHED as MATCHED,
     account_frame as account_frame,
@@ -39,7 +39,7 @@ from .frames import (
     adaptation_frame as adaptation_frame,
     by_strategy as by_strategy,
     cell_labels as cell_labels,
-    checks_frame as checks_frame,
+    evaluations_frame as evaluations_frame,
     competing as competing,
     end_frame as end_frame,
     inner_account_frame as inner_account_frame,

@@ -96,7 +96,7 @@ METRICS = (
     Metric(
         "ACC_task_aware",
         acc,
-        "ACC with each example's task told at test: Mammoth's Task-IL",
+        "ACC with the task given at test: Mammoth's Task-IL",
         "Buzzega et al. 2020",
         ("R_task_aware",),
     ),
