@@ -10,9 +10,9 @@ import pandas as pd
 
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
-    NEXT_TASK_MEASURES,
     COSTS,
     MATCHED,
+    NEXT_TASK_MEASURES,
     PARTS,
     BySeed,
     Factors,
@@ -105,8 +105,8 @@ class AccountTable(TableResult):
 
 NOTES = (
     "Mean over n replicates ± half of the 95 % t-interval, of each replicate's mean over the "
-    "tasks trained (all but the first) of the mean over the tasks before: the effect of training one "
-    "task on the loss of an earlier one. Loss and gradients are of the cross-entropy of the "
+    "tasks trained (all but the first) of the mean over the tasks before: the effect of training "
+    "one task on the loss of an earlier one. Loss and gradients are of the cross-entropy of the "
     "model's outputs, on the same test examples of a task throughout, as many as the heading "
     "says. Replicates whose losses or gradients were not finite have no account. †: upper bounds; "
     "if they start each task with new weights, the path leads from the old weights to the new.",
@@ -114,17 +114,17 @@ NOTES = (
     "slope (the gradient where a window begins, along the displacement over it; below 0 where "
     "steps go down that task's loss), curvature (the change of that gradient within the window, "
     "along the displacement, by Simpson's rule; above 0 where steps overshoot or climb out of a "
-    "minimum) and remainder (the rest, which grows with the length of windows). Interference is slope and "
-    "curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs of an "
-    "earlier task and one trained; below 0 it explains nothing.",
+    "minimum) and remainder (the rest, which grows with the length of windows). Interference is "
+    "slope and curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs "
+    "of an earlier task and one trained; below 0 it explains nothing.",
     "Interference = -alignment × gradient × path. path: the length of the path of the parameters "
     "over one task. gradient: the mean length of an earlier task's gradient along it. exposure: "
     "gradient × path, an estimate of the most that the loss could change. alignment: "
     "-interference / exposure; 1 where every step goes straight down the earlier tasks' losses, 0 "
     "across them, below 0 up. Models that keep running statistics have no account, for these move "
-    "the loss as well. A window covers as many incoming examples for every strategy, whatever its steps. "
-    "Exposure, path, and with them alignment and the split into slope and curvature, depend on "
-    "the length of the windows: compare within a benchmark only.",
+    "the loss as well. A window covers as many incoming examples for every strategy, whatever its "
+    "steps. Exposure, path, and with them alignment and the split into slope and curvature, "
+    "depend on the length of the windows: compare within a benchmark only.",
     "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios "
     "are geometric means with the t-interval of their logarithm, n/a where a side is not positive "
     "on every seed (one whose earlier tasks still improve has no positive interference). The "
@@ -141,17 +141,17 @@ NOTES = (
     "Left out where no two strategies share an old loss.",
     "Within runs: how closely alignment at a task's end goes with what the next task costs the "
     "earlier ones, as a repeated-measures correlation (Bakdash and Marusich 2017): each run is "
-    "centred, and all runs share one slope. next_task_cosine: the cosine between the next task's gradient "
-    "and the mean gradient of the tasks so far; transfer: their inner product; conflict_rate: the "
-    "share of these tasks whose gradient has a negative inner product with the next one's. The "
-    "interval and p come from a t-test over seeds on Fisher's z of each seed's own correlation, "
-    "from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
-    "number, both sides are the residuals of a regression on these within each run. Runs whose "
-    "costs vary most weigh most. Below 0, alignment goes with a lower cost (of conflict_rate: above "
-    "0). points: task ends that have both numbers; the cosine has none where noise hides it, so "
-    "that its points are a selection, and transfer and conflict_rate have all. 'negative' counts runs "
-    "by their own correlation. Between methods: Spearman's correlation over the means of "
-    "strategies, without a p, for they are few and related.",
+    "centred, and all runs share one slope. next_task_cosine: the cosine between the next task's "
+    "gradient and the mean gradient of the tasks so far; transfer: their inner product; "
+    "conflict_rate: the share of these tasks whose gradient has a negative inner product with the "
+    "next one's. The interval and p come from a t-test over seeds on Fisher's z of each seed's "
+    "own correlation, from three seeds on; nothing is corrected for many comparisons. Given old "
+    "loss and task number, both sides are the residuals of a regression on these within each run. "
+    "Runs whose costs vary most weigh most. Below 0, alignment goes with a lower cost (of "
+    "conflict_rate: above 0). points: task ends that have both numbers; the cosine has none where "
+    "noise hides it, so that its points are a selection, and transfer and conflict_rate have all. "
+    "'negative' counts runs by their own correlation. Between methods: Spearman's correlation "
+    "over the means of strategies, without a p, for they are few and related.",
 )
 
 
@@ -319,7 +319,9 @@ def _within(accounts: pd.DataFrame) -> Iterator[Section]:
     overall = [_question(accounts, cost, y, given) for cost, (y, given) in QUESTIONS.items()]
     for cost, y in zip(("loss", "test accuracy"), COSTS, strict=True):
         overall.append(_between(accounts, y, cost))
-    yield Section(f"{heading}: all strategies together", ("cost", *NEXT_TASK_MEASURES, "n"), tuple(overall))
+    yield Section(
+        f"{heading}: all strategies together", ("cost", *NEXT_TASK_MEASURES, "n"), tuple(overall)
+    )
 
 
 def _texts(*texts: str) -> tuple[Entry, ...]:

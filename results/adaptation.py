@@ -16,8 +16,8 @@ from retrograde.metrics import (
     adaptation_frame,
     by_strategy,
     cell_labels,
-    evaluations_frame,
     competing,
+    evaluations_frame,
     inner_account_frame,
     leading_group,
     t_interval,
@@ -83,9 +83,9 @@ _ALIGNMENT = (
 _PUBLISHED = (
     "Published numbers stand under the rows with the same task, model and rule, with ± as the "
     "source gives it; other differences, such as the number of meta-iterations, are stated next "
-    "to them. Unverified ones were never read in the source or a copy of it. Transductive: a task's "
-    "query examples share the statistics of batch normalisation; if not, each is normalised with the "
-    "support alone."
+    "to them. Unverified ones were never read in the source or a copy of it. Transductive: a "
+    "task's query examples share the statistics of batch normalisation; if not, each is "
+    "normalised with the support alone."
 )
 
 

@@ -72,12 +72,13 @@ NOTES = (
     "task's end, drawn once for each replicate, in two halves.",
     "cos next task: the cosine between the gradient of the next task, before it is trained, and "
     "the mean gradient of the tasks so far. conflict: the percentage of these whose gradient has "
-    "a negative inner product with the next task's. cos among seen: the mean cosine over all pairs of "
-    "tasks, at the end of the stream. Inner products are taken between different halves of the "
-    "examples, so that sampling noise adds to none of them. ceiling: the cosine between the "
-    "gradients on the two halves of the same task's examples, of the next task, or of the tasks "
-    "so far at the end of the stream: as large as a cosine that does not allow for noise could "
-    f"get. Where it is below {CEILING}, a task's cosines are n/a, and means are over the others.",
+    "a negative inner product with the next task's. cos among seen: the mean cosine over all "
+    "pairs of tasks, at the end of the stream. Inner products are taken between different halves "
+    "of the examples, so that sampling noise adds to none of them. ceiling: the cosine between "
+    "the gradients on the two halves of the same task's examples, of the next task, or of the "
+    "tasks so far at the end of the stream: as large as a cosine that does not allow for noise "
+    f"could get. Where it is below {CEILING}, a task's cosines are n/a, and means are over the "
+    "others.",
     "A learner that has forgotten has one large gradient that its old tasks share, and one that "
     "has not has small and noisy ones: compare methods by the account, not by these cosines.",
 )

@@ -46,9 +46,9 @@ class ClassSequence(TableResult):
 
 _NOTE = (
     "Percent of the test examples of all classes seen so far that are classified correctly, after "
-    "so many classes: the mean over n replicates ± half of the 95 % t-interval. Every training example "
-    f"comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 images, "
-    "a small net, fewer pretraining episodes)."
+    "so many classes: the mean over n replicates ± half of the 95 % t-interval. Every training "
+    f"example comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 "
+    "images, a small net, fewer pretraining episodes)."
 )
 
 

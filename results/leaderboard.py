@@ -123,10 +123,11 @@ def _done(
 _COLUMNS = (
     "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the "
     "benchmarks of the ranking. Win / tie / loss: rivals, counted on every benchmark where both "
-    "compete, that have less ACC, do not differ significantly, have more (paired t-test, p < 0.05 after "
-    f"Holm's correction over all pairs of the benchmark; below {MIN_SEEDS} replicates nothing is "
-    "tested). Bold: the best average rank and all that are closer to it than the critical "
-    "difference, if Friedman's test is significant at 5 % and some strategy is not that close."
+    "compete, that have less ACC, do not differ significantly, have more (paired t-test, p < 0.05 "
+    f"after Holm's correction over all pairs of the benchmark; below {MIN_SEEDS} replicates "
+    "nothing is tested). Bold: the best average rank and all that are closer to it than the "
+    "critical difference, if Friedman's test is significant at 5 % and some strategy is not that "
+    "close."
 )
 _MEMBERS = (
     "A strategy's name stands alone where no benchmark has it with two settings; it may then be "

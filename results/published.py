@@ -263,7 +263,7 @@ def _pair(
         metric=metric,
         ours=t_interval(values),
         difference=_difference(values, entry, metric, LEVEL),
-        inner=_less(values, entry, metric, INNER),
+        inner=_difference(values, entry, metric, INNER),
         reason=entry.differs(cell) or _lacking(statuses, len(values)),
         baselines=_baselines(entry, metric, cell.stream, known),
     )

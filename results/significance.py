@@ -147,9 +147,10 @@ _TESTS = (
 )
 _VERDICT = (
     f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is "
-    "tested. Tied means no significant difference, which is not the same as equal. Upper bounds are not here. The "
-    f"CSV has every pair (above {MANY} strategies each against the best) and, for the eye, the "
-    "percentile bootstrap interval of the difference, too narrow with few replicates."
+    "tested. Tied means no significant difference, which is not the same as equal. Upper bounds "
+    f"are not here. The CSV has every pair (above {MANY} strategies each against the best) and, "
+    "for the eye, the percentile bootstrap interval of the difference, too narrow with few "
+    "replicates."
 )
 _CUT = f"Of more than {SHOWN} strategies the best {SHOWN} have a row here, and the CSV has all."
 

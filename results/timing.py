@@ -59,15 +59,16 @@ class Timing(TableResult):
 _NOTE = (
     "Means over replicates. A step trains all replicates of a batch at once; per replicate is its "
     "share; × finetune is its time over fine-tuning's on the same stream, both compiled or both "
-    "eager, ends of tasks included, whatever the examples replayed; and µs/example counts incoming and "
-    "replayed examples of all replicates. Forward and backward: passes of an example through the "
-    "model, padding included, for each example trained on; that of an outer gradient through "
-    "inner steps is not counted. Building the replay schedule is in the training time; "
+    "eager, ends of tasks included, whatever the examples replayed; and µs/example counts "
+    "incoming and replayed examples of all replicates. Forward and backward: passes of an example "
+    "through the model, padding included, for each example trained on; that of an outer gradient "
+    "through inner steps is not counted. Building the replay schedule is in the training time; "
     "compilation and the first step are not. Evaluation, compilation (0 where the step ran "
-    "eagerly), pretraining, gradient probes, and evaluations within tasks (online) are seconds per "
-    "batch of replicates; memory is the stored examples plus the state other than the parameters; "
-    "peak is the whole process (on a GPU: its tensors), gradient probes included. One section never mixes machines, versions of torch, numbers of threads, of jobs at a "
-    "time, or of replicates. Columns with nothing but 0 are left out."
+    "eagerly), pretraining, gradient probes, and evaluations within tasks (online) are seconds "
+    "per batch of replicates; memory is the stored examples plus the state other than the "
+    "parameters; peak is the whole process (on a GPU: its tensors), gradient probes included. One "
+    "section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or "
+    "of replicates. Columns with nothing but 0 are left out."
 )
 
 

@@ -40,9 +40,9 @@ def _spec(name, settings, overrides):
 def make_record():
     """Build a record from its counts of correct answers, out of 100 per task unless given.
 
-    `settings` are those of the benchmark, as if they were its defaults. `overrides` are of the
-    strategy, and `benchmark_overrides` of the benchmark: they differ from the defaults, so that
-    records with other ones are of another cell. A `buffer_size` other than 200 is an override.
+    `settings` and `strategy_settings` count as defaults of the benchmark and the strategy.
+    `benchmark_overrides` and `overrides` differ from the defaults, so that records with other
+    ones are of another cell. A `buffer_size` other than 200 is an override.
     """
     from retrograde.records.cell import CellSpec
     from retrograde.records.record import Record
@@ -57,6 +57,7 @@ def make_record():
         data="digest",
         settings=None,
         benchmark_overrides=None,
+        strategy_settings=None,
         buffer_size=200,
         overrides=None,
         machine=None,
@@ -64,7 +65,7 @@ def make_record():
         status="done",
         **fields,
     ):
-        defaults = {"buffer_size": 200, "lr": 0.1}
+        defaults = strategy_settings or {"buffer_size": 200, "lr": 0.1}
         changed = {} if buffer_size == 200 else {"buffer_size": buffer_size}
         cell = CellSpec(
             _spec(benchmark, {"task_size": 2} | (settings or {}), benchmark_overrides or {}),
@@ -147,6 +148,7 @@ def make_adapted(make_record):
         more = {
             "benchmark": benchmark,
             "settings": episodes | (settings or {}),
+            "strategy_settings": {"inner_lr": 0.1},
             "status": status,
             **fields,
         }

@@ -52,7 +52,7 @@ def test_what_is_no_number_is_refused(make_published, printed):
 
 
 @pytest.mark.parametrize(
-    ("change", "beside"),
+    ("change", "fits"),
     [
         ({}, True),
         ({"benchmark": "sinusoid"}, True),
@@ -63,13 +63,13 @@ def test_what_is_no_number_is_refused(make_published, printed):
         ({"strategy": "maml:unknown=1"}, False),
     ],
 )
-def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(
-    make_published, make_adapted, change, beside
+def test_published_numbers_stand_with_cells_that_have_every_setting_they_name(
+    make_published, make_adapted, change, fits
 ):
     entry = make_published(
         **({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:inner_lr=0.1"} | change)
     )
-    assert (matcher([entry])(make_adapted().cell) == [entry]) == beside
+    assert (matcher([entry])(make_adapted().cell) == [entry]) == fits
 
 
 def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
@@ -88,7 +88,7 @@ def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
         ({}, ""),
         ({"needs": "test_shots=5,transductive=true"}, ""),
         ({"needs": "shots=1,test_shots=2"}, "shots=10, theirs 1; test_shots=5, theirs 2"),
-        ({"needs": "unknown=1"}, "unknown=None, theirs 1"),
+        ({"needs": "unknown=1"}, "unknown=none, theirs 1"),
         (
             {"differs": "their dice are loaded", "needs": "shots=1"},
             "their dice are loaded; shots=10, theirs 1",

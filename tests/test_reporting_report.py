@@ -276,7 +276,7 @@ BAD = {
     "negative count": lambda text: text.replace('"replayed":6000', '"replayed":-1'),
     "more right than tested": lambda text: text.replace("[80,90]", "[80,101]"),
     "another seed": lambda text: text.replace('"seed":2', '"seed":3'),
-    "settings that are not its own": lambda text: text.replace('"memory":200', '"memory":201'),
+    "a version that is not its own": lambda text: text.replace('"version":1', '"version":2'),
 }
 
 
@@ -323,7 +323,7 @@ def test_a_record_full_of_markup_makes_the_page_and_the_figures_of_a_plain_one(
     for word in ("plain", MARKUP):
         named = {
             "benchmark": word,
-            "changed": f"x={word}",
+            "overrides": {"x": word},
             "machine": {"cpu": word, "commit": word},
         }
         records = [make_record(word, seed, **named) for seed in range(2)]

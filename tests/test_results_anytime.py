@@ -104,8 +104,8 @@ def test_the_figure_has_the_first_task_and_the_mean_so_far_with_a_mark_at_the_sw
 
 
 def test_what_the_tests_took_is_in_the_timings_where_there_were_any(make_record):
-    clocks = {"train": 2.0, "evaluate": 0.5, "watch": 7.0}
+    clocks = {"train": 2.0, "evaluate": 0.5, "online": 7.0}
     (section,) = table([make_record(clocks=clocks), make_record("sgd")], "timing").sections
-    place = section.columns.index("watch s")
+    place = section.columns.index("online s")
     assert [row[place].text for row in section.rows] == ["7", "0"]
-    assert "watch s" not in table([make_record()], "timing").sections[0].columns
+    assert "online s" not in table([make_record()], "timing").sections[0].columns

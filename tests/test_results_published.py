@@ -190,7 +190,7 @@ def informative(make_record, make_published, literature):
         records = [make_record("er", s, ((10,), (84 + s,)), **settings) for s in range(3)]
         for name, value, other in ours:
             records += [
-                make_record(name, s, ((10,), (value,)), settings=settings["settings"] | other)
+                make_record(name, s, ((10,), (value,)), benchmark_overrides=other, **settings)
                 for s in range(2)
             ]
         made = table(records)

@@ -39,7 +39,16 @@ SUMS = (
     "path",
 )
 """Numbers that are averaged over the tasks trained."""
-ACCOUNT_COLUMNS = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *NEXT_TASK_MEASURES)
+ACCOUNT_COLUMNS = (
+    "task",
+    *SUMS,
+    "missed",
+    "changed",
+    "alignment",
+    "gradient",
+    "drop",
+    *NEXT_TASK_MEASURES,
+)
 MATCHED = ("observed", "alignment", "gradient", "path")
 """Numbers that are compared at a matched old loss."""
 _NAN = float("nan")
@@ -47,7 +56,7 @@ _NAN = float("nan")
 
 @cached_per_report
 def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
-    """The account of each task trained after the first: `REPLICATE`, then the columns `ACCOUNT_COLUMNS`.
+    """The account of each task trained after the first: `REPLICATE`, then `ACCOUNT_COLUMNS`.
 
     A row has means over the earlier tasks, and the gradient probe at the end of the task before.
     It leaves out replicates that are not done, and those whose account breaks off because a loss or
@@ -220,10 +229,10 @@ def alignment_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) 
     A value is NaN where noise hides it.
 
     - trained: the number of tasks trained so far.
-    - next_task_cosine: the cosine between the next task's gradient and the mean gradient of the tasks so
-      far.
-    - conflict_rate: the share of the tasks so far whose gradient has a negative inner product with the
-      next task's.
+    - next_task_cosine: the cosine between the next task's gradient and the mean gradient of the
+      tasks so far.
+    - conflict_rate: the share of the tasks so far whose gradient has a negative inner product with
+      the next task's.
     - mean_pairwise_cosine: the mean cosine over pairs of the tasks so far.
     - ceiling: the cosine between the gradients on two halves of a task's examples, mean over the
       tasks so far.

@@ -84,5 +84,5 @@ class OnlineAccuracy:
 
 
 def _within(some: list[int], every: list[int]) -> bool:
-    """True if each task is evaluated on at least one of its examples, and on no more than it has."""
+    """True if each task is evaluated on at least one of its examples and at most all."""
     return all(0 < evaluated <= most for evaluated, most in zip(some, every, strict=True))
