@@ -33,7 +33,7 @@ from retrograde.reporting import (
     row_title,
 )
 
-SHOWN = (0, 1, 3, 5, 10)
+STEPS_WITH_COLUMN = (0, 1, 3, 5, 10)
 """Inner steps that have a column; the last inner step of each strategy has one too."""
 
 
@@ -163,10 +163,10 @@ def _published_rows(
 
 
 def _steps(scores: pd.DataFrame) -> list[int]:
-    """Inner steps that have a column: the last one of each strategy, and those in `SHOWN`."""
+    """Inner steps with a column: the last of each strategy, and those in `STEPS_WITH_COLUMN`."""
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     longest = max(lasts, default=-1)
-    return sorted(lasts | {step for step in SHOWN if step <= longest})
+    return sorted(lasts | {step for step in STEPS_WITH_COLUMN if step <= longest})
 
 
 def _leading(scores: pd.DataFrame, steps: list[int], metric: str) -> dict[int, set[Key]]:

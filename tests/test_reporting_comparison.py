@@ -49,7 +49,7 @@ def test_a_store_is_identical_to_itself_and_nothing_is_tested(ending, make_adapt
         ((81, 82, 81, 85, 81), "changed within noise", False),
     ],
 )
-def test_a_change_is_told_from_noise(ending, after, verdict, changed):
+def test_a_change_is_distinguished_from_noise(ending, after, verdict, changed):
     (row,) = rows(ending(*ACC), ending(*after))
     assert row["verdict"] == verdict
     assert (row["A"], row["B"], row["n"]) == ("82.00", f"{np.mean(after):.2f}", "5")

@@ -58,7 +58,7 @@ def test_every_table_with_something_to_show_comes_under_its_name(made, make_adap
     assert all(table.sections and len(table.tidy) for table in made.tables.values())
 
 
-def test_every_table_is_written_in_every_format_and_the_paths_are_told(made, tmp_path):
+def test_every_table_is_written_in_every_format_and_the_paths_are_returned(made, tmp_path):
     written = write(tmp_path / "a" / "b", ["md", "csv"], made, PARTS)
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in made.tables for form in ("md", "csv")

@@ -371,7 +371,7 @@ def test_accuracy_with_the_task_given_is_shown_only_where_it_was_counted(make_re
     ],
 )
 @pytest.mark.parametrize("worse", [False, True])
-def test_bold_marks_the_best_and_what_is_not_told_from_it_if_a_third_is(
+def test_bold_marks_the_best_and_its_equals_if_a_third_differs_significantly(
     ending, rival, expected, worse
 ):
     third = ending("third", 10, 12, 11, 13, 15) if worse else []

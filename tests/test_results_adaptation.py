@@ -1,4 +1,4 @@
-"""What a store of episodes is turned into: the table of adaptation, its published rows, and the figures."""
+"""Results of few-shot records: the table of adaptation, its published rows, and the figures."""
 
 import dataclasses
 

@@ -77,8 +77,8 @@ def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
         metric: list(zip(part.trained, part.value, strict=True))
         for metric, part in frame.groupby("metric")
     }
-    arriving = [value for _, value in found.pop("next_task_cosine")]
-    assert arriving == pytest.approx(
+    next_task = [value for _, value in found.pop("next_task_cosine")]
+    assert next_task == pytest.approx(
         [-1.0, np.nan], nan_ok=True
     )  # the mean of the first two vanishes
     ceilings = found.pop("ceiling")
@@ -116,7 +116,7 @@ def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, make_probe):
         {"1": 0.5, "head": np.nan}, nan_ok=True
     )
     *_, layers = table([record]).sections
-    assert layers.heading == "split — cos among, of each layer alone"
+    assert layers.heading == "split — cos among seen, of each layer alone"
     assert rows(layers) == {"er": {"strategy": "er", "1": "0.500", "head": "n/a"}}
 
 
@@ -138,20 +138,24 @@ def test_the_table_has_every_measure_with_its_interval(make_probed, make_probe):
     ).sections
     assert section.heading == "split — gradients on up to 50 test examples of each task"
     assert rows(section)["er"] == {
-        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.600 ± 0.000",
-        "ceiling, arriving": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among": "0.600 ± 0.000",
-        "ceiling, among": "0.425 ± 0.318", "n": "2",
+        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos next task": "0.600 ± 0.000",
+        "ceiling, next task": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among seen": "0.600 ± 0.000",
+        "ceiling, among seen": "0.425 ± 0.318", "n": "2",
     }  # fmt: skip
-    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos arriving"]) == (
+    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos next task"]) == (
         "85.00",
         "–",
     )
 
 
-def test_cosines_that_noise_hides_are_not_told(make_probed, make_probe):
+def test_cosines_that_noise_hides_are_not_shown(make_probed, make_probe):
     noisy = [make_probe(0, [X, X], ceiling=[0.9, 0.1]), make_probe(1, [X, X], ceiling=[0.9, 0.1])]
     (row,) = rows(table([make_probed(ends=(80, 90), probes=noisy)]).sections[0]).values()
-    assert (row["cos arriving"], row["cos among"], row["conflict %"]) == ("n/a", "n/a", "0.00")
+    assert (row["cos next task"], row["cos among seen"], row["conflict %"]) == (
+        "n/a",
+        "n/a",
+        "0.00",
+    )
 
 
 def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
@@ -160,7 +164,7 @@ def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
     lost = make_probed("wild", probes=[], status="diverged")
     (section,) = table([make_probed(), lost, make_record(benchmark="rotated")]).sections
     assert section.heading.startswith("split")
-    assert (rows(section)["wild"]["cos arriving"], rows(section)["wild"]["n"]) == (
+    assert (rows(section)["wild"]["cos next task"], rows(section)["wild"]["n"]) == (
         "–",
         "0 (1 diverged)",
     )

@@ -1,4 +1,4 @@
-"""What every figure keeps to, and the figures of scores and cost."""
+"""Rules of every figure, and the figures of scores and cost."""
 
 import random
 
