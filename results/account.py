@@ -10,9 +10,9 @@ import pandas as pd
 
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
-    AHEAD,
     COSTS,
     MATCHED,
+    NEXT_TASK_MEASURES,
     PARTS,
     BySeed,
     Factors,
@@ -74,7 +74,7 @@ COMPARED = (
     "by path",
     "n",
 )
-UNTOLD = Entry("n/a")
+NO_RATIO = Entry("n/a")
 
 
 @dataclass(frozen=True)
@@ -105,32 +105,31 @@ class AccountTable(TableResult):
 
 NOTES = (
     "Mean over n replicates ± half of the 95 % t-interval, of each replicate's mean over the "
-    "tasks trained (all but the first) of the mean over the tasks before: what training one task "
-    "does to the loss of an earlier one. Loss and gradients are of the cross-entropy of the "
+    "tasks trained (all but the first) of the mean over the tasks before: the effect of training "
+    "one task on the loss of an earlier one. Loss and gradients are of the cross-entropy of the "
     "model's outputs, on the same test examples of a task throughout, as many as the heading "
     "says. Replicates whose losses or gradients were not finite have no account. †: upper bounds; "
-    "of those that start from fresh weights at each task, the path leads from the old weights to "
-    "the new.",
+    "if they start each task with new weights, the path leads from the old weights to the new.",
     "observed: the change of an earlier task's loss; above 0 it is forgotten. It is the sum of "
     "slope (the gradient where a window begins, along the displacement over it; below 0 where "
     "steps go down that task's loss), curvature (the change of that gradient within the window, "
     "along the displacement, by Simpson's rule; above 0 where steps overshoot or climb out of a "
-    "minimum) and remainder (what windows are too long to see). Interference is slope and "
-    "curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs of an "
-    "earlier task and one trained; below 0 it explains nothing.",
+    "minimum) and remainder (the rest, which grows with the length of windows). Interference is "
+    "slope and curvature together. explained: 1 - sum |remainder| / sum |observed| over all pairs "
+    "of an earlier task and one trained; below 0 it explains nothing.",
     "Interference = -alignment × gradient × path. path: the length of the path of the parameters "
     "over one task. gradient: the mean length of an earlier task's gradient along it. exposure: "
     "gradient × path, an estimate of the most that the loss could change. alignment: "
     "-interference / exposure; 1 where every step goes straight down the earlier tasks' losses, 0 "
     "across them, below 0 up. Models that keep running statistics have no account, for these move "
-    "the loss as well. Windows see as many arrivals for every strategy, whatever its pace. "
-    "Exposure, path, and with them alignment and the split into slope and curvature, depend on "
-    "the length of the windows: compare within a benchmark only.",
+    "the loss as well. A window covers as many incoming examples for every strategy, whatever its "
+    "steps. Exposure, path, and with them alignment and the split into slope and curvature, "
+    "depend on the length of the windows: compare within a benchmark only.",
     "Why one forgets less than another: each strategy against the reference, seed by seed. Ratios "
     "are geometric means with the t-interval of their logarithm, n/a where a side is not positive "
     "on every seed (one whose earlier tasks still improve has no positive interference). The "
-    "difference of interference is in loss per task trained; beside it stands how much of it each "
-    "factor makes: what exchanging that factor alone changes, averaged over the orders of "
+    "difference of interference is in loss per task trained, followed by the share of each factor: "
+    "the change from exchanging that factor alone changes, averaged over the orders of "
     "exchange (Shapley 1953). These add up to the difference; below 0 the strategy interferes "
     "less than the reference for that reason.",
     "At matched old loss: a strategy that has forgotten much has large gradients and little left "
@@ -140,19 +139,19 @@ NOTES = (
     "path, and read off at the old loss in the heading: the middle of the widest piece that the "
     "most strategies, and then the most replicates, reach. n is of the replicates that reach it. "
     "Left out where no two strategies share an old loss.",
-    "Within runs: how far alignment at a task's end goes with what the next task costs the "
+    "Within runs: how closely alignment at a task's end goes with what the next task costs the "
     "earlier ones, as a repeated-measures correlation (Bakdash and Marusich 2017): each run is "
-    "centred, and all runs share one slope. arriving: the cosine between the next task's gradient "
-    "and the mean gradient of the tasks so far; transfer: their inner product; conflict: the "
-    "share of these tasks whose gradient has a negative inner product with the next one's. The "
-    "interval and p come from a t-test over seeds on Fisher's z of each seed's own correlation, "
-    "from three seeds on; nothing is corrected for many comparisons. Given old loss and task "
-    "number, both sides are the residuals of a regression on these within each run. Runs whose "
-    "costs vary most weigh most. Below 0, alignment goes with a lower cost (of conflict: above "
-    "0). points: task ends that have both numbers; arriving has none where noise hides it, so "
-    "that its points are a selection, and transfer and conflict have all. 'negative' counts runs "
-    "by their own correlation. Between methods: Spearman's correlation over the means of "
-    "strategies, without a p, for they are few and related.",
+    "centred, and all runs share one slope. next_task_cosine: the cosine between the next task's "
+    "gradient and the mean gradient of the tasks so far; transfer: their inner product; "
+    "conflict_rate: the share of these tasks whose gradient has a negative inner product with the "
+    "next one's. The interval and p come from a t-test over seeds on Fisher's z of each seed's "
+    "own correlation, from three seeds on; nothing is corrected for many comparisons. Given old "
+    "loss and task number, both sides are the residuals of a regression on these within each run. "
+    "Runs whose costs vary most weigh most. Below 0, alignment goes with a lower cost (of "
+    "conflict_rate: above 0). points: task ends that have both numbers; the cosine has none where "
+    "noise hides it, so that its points are a selection, and transfer and conflict_rate have all. "
+    "'negative' counts runs by their own correlation. Between methods: Spearman's correlation "
+    "over the means of strategies, without a p, for they are few and related.",
 )
 
 
@@ -261,12 +260,12 @@ def _compared(replicates: pd.DataFrame) -> Iterator[Section]:
 
 def _ratios(factors: Factors) -> Iterator[Entry]:
     for span in factors.ratios:
-        yield UNTOLD if np.isnan(span.mean) else Entry(_times(span))
+        yield NO_RATIO if np.isnan(span.mean) else Entry(_times(span))
 
 
 def _differences(factors: Factors, places: int) -> Iterator[Entry]:
     for span in factors.differences:
-        yield UNTOLD if np.isnan(span.mean) else Entry(_plus_minus(span, places))
+        yield NO_RATIO if np.isnan(span.mean) else Entry(_plus_minus(span, places))
 
 
 def _times(span: Interval) -> str:
@@ -288,7 +287,7 @@ def _matched(accounts: pd.DataFrame) -> Iterator[Section]:
     entries = _number_rows(values)
     rows = []
     for key, replicates in everyone.items():
-        numbers = [entries[metric].get(key, UNTOLD) for metric in READ_OFF]
+        numbers = [entries[metric].get(key, NO_RATIO) for metric in READ_OFF]
         n = Entry(_reached(values, key, replicates))
         rows.append((Entry(row_title(key)), *numbers, n))
     heading = f"{accounts.benchmark.iloc[0]} — at matched old loss {level:.4g}"
@@ -310,17 +309,19 @@ def _within(accounts: pd.DataFrame) -> Iterator[Section]:
     """
     rows = []
     for key, cell in of_strategies(accounts):
-        correlations = [_related(within_runs(cell, x, "observed")) for x in AHEAD]
+        correlations = [_related(within_runs(cell, x, "observed")) for x in NEXT_TASK_MEASURES]
         rows.append(_texts(title_of(key), *correlations, _runs(cell)))
-    if all(entry == UNTOLD for row in rows for entry in row[1:-1]):
+    if all(entry == NO_RATIO for row in rows for entry in row[1:-1]):
         return
     heading = f"{accounts.benchmark.iloc[0]} — within runs"
     of_each = f"{heading}: alignment at a task's end and the cost of the next one in loss"
-    yield Section(of_each, ("strategy", *AHEAD, "n"), tuple(rows))
+    yield Section(of_each, ("strategy", *NEXT_TASK_MEASURES, "n"), tuple(rows))
     overall = [_question(accounts, cost, y, given) for cost, (y, given) in QUESTIONS.items()]
     for cost, y in zip(("loss", "test accuracy"), COSTS, strict=True):
         overall.append(_between(accounts, y, cost))
-    yield Section(f"{heading}: all strategies together", ("cost", *AHEAD, "n"), tuple(overall))
+    yield Section(
+        f"{heading}: all strategies together", ("cost", *NEXT_TASK_MEASURES, "n"), tuple(overall)
+    )
 
 
 def _texts(*texts: str) -> tuple[Entry, ...]:
@@ -328,14 +329,14 @@ def _texts(*texts: str) -> tuple[Entry, ...]:
 
 
 def _question(accounts: pd.DataFrame, cost: str, y: str, given: Sequence[str]) -> tuple[Entry, ...]:
-    correlations = [within_runs(accounts, x, y, given) for x in AHEAD]
+    correlations = [within_runs(accounts, x, y, given) for x in NEXT_TASK_MEASURES]
     texts = [_related(correlation, count=True) for correlation in correlations]
     return _texts(cost, *texts, _runs(accounts))
 
 
 def _between(accounts: pd.DataFrame, y: str, cost: str) -> tuple[Entry, ...]:
-    correlations = [between_methods(accounts, x, y) for x in AHEAD]
-    texts = [UNTOLD.text if np.isnan(rho) else _two(rho) for rho, _ in correlations]
+    correlations = [between_methods(accounts, x, y) for x in NEXT_TASK_MEASURES]
+    texts = [NO_RATIO.text if np.isnan(rho) else _two(rho) for rho, _ in correlations]
     methods = max(n for _, n in correlations)
     return _texts(f"{cost}, between methods", *texts, f"{methods} methods")
 
@@ -350,7 +351,7 @@ def _runs(accounts: pd.DataFrame) -> str:
 def _related(correlation: Within, count: bool = False) -> str:
     """A correlation in words; `count` adds the number of runs with a negative one."""
     if np.isnan(correlation.r):
-        return UNTOLD.text
+        return NO_RATIO.text
     text = _two(correlation.r)
     if not np.isnan(correlation.low):
         bounds = f"[{_two(correlation.low)}, {_two(correlation.high)}]"
@@ -430,7 +431,7 @@ def _tidy_within(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ..
     cells = {("", ""): accounts} | dict(iter(by_name))
     conditions = {"": (), "_given_old_loss_and_task": GIVEN}
     for key, cell in cells.items():
-        for x, y, suffix in product(AHEAD, COSTS, conditions):
+        for x, y, suffix in product(NEXT_TASK_MEASURES, COSTS, conditions):
             correlation = within_runs(cell, x, y, conditions[suffix])
             if not np.isnan(correlation.r):
                 metric = f"within_{x}_{y}{suffix}"
@@ -440,7 +441,7 @@ def _tidy_within(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ..
 
 
 def _tidy_between(name: str, accounts: pd.DataFrame) -> Iterator[tuple[object, ...]]:
-    for x, y in product(AHEAD, COSTS):
+    for x, y in product(NEXT_TASK_MEASURES, COSTS):
         rho, n = between_methods(accounts, x, y)
         if not np.isnan(rho):
             yield (name, "", "", f"between_methods_{x}_{y}", rho, None, None, n, None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from retrograde.reporting import Look
 
-WIDE = 3
+PANELS_PER_ROW = 3
 """Panels in a row."""
 
 
@@ -73,7 +73,7 @@ class AccuracyCost(FigureResult):
 def _grid(count: int) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
-    wide = min(WIDE, count)
+    wide = min(PANELS_PER_ROW, count)
     tall = -(-count // wide)
     size = (1.5 + 3.4 * wide, 1.4 + 2.9 * tall)
     figure = Figure(figsize=size, layout="constrained")

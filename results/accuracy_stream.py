@@ -56,18 +56,18 @@ def _mark_switches(axis: "Axes") -> None:
 def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     rows = []
     for record in ordered(records):
-        # only benchmarks with `test_every` leave a course
+        # only benchmarks with `eval_every` leave online accuracy
         if record.status == "done" and record.online_accuracy:
             replicate = (*label[record.cell], record.seed, record.upper_bound)
-            rows += [(*replicate, *test) for test in _tests(record.online_accuracy)]
+            rows += [(*replicate, *test) for test in _evaluations(record.online_accuracy)]
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "quantity", "value"])
 
 
-def _tests(course: OnlineAccuracy) -> Iterator[tuple[float, str, float]]:
-    """Tasks trained, quantity and accuracy at each test; a task in progress is a fraction."""
-    steps = [0, *(course.step[end] for end in course.ends)]
-    tests = zip(course.task, course.step, course.accuracy, strict=True)
-    for task, step, accuracy in tests:
+def _evaluations(history: OnlineAccuracy) -> Iterator[tuple[float, str, float]]:
+    """Tasks trained, quantity and accuracy at each evaluation; a task in progress is a fraction."""
+    steps = [0, *(history.step[end] for end in history.ends)]
+    evaluations = zip(history.task, history.step, history.accuracy, strict=True)
+    for task, step, accuracy in evaluations:
         start = steps[task]
         # a task may have no steps at all
         length = max(steps[task + 1] - start, 1)

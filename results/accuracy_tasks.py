@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEGIBLE = 6
+MAX_LEGIBLE_TASKS = 6
 """Largest number of tasks with accuracies written in their cells."""
 
 
@@ -61,7 +61,7 @@ def _draw(axis: "Axes", matrix: np.ndarray) -> None:
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
     axis.grid(visible=False)
-    if tasks <= LEGIBLE:
+    if tasks <= MAX_LEGIBLE_TASKS:
         _write(axis, matrix)
 
 

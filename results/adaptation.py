@@ -16,8 +16,8 @@ from retrograde.metrics import (
     adaptation_frame,
     by_strategy,
     cell_labels,
-    checks_frame,
     competing,
+    evaluations_frame,
     inner_account_frame,
     leading_group,
     t_interval,
@@ -33,7 +33,7 @@ from retrograde.reporting import (
     row_title,
 )
 
-SHOWN = (0, 1, 3, 5, 10)
+STEPS_WITH_COLUMN = (0, 1, 3, 5, 10)
 """Inner steps that have a column; the last inner step of each strategy has one too."""
 
 
@@ -82,10 +82,10 @@ _ALIGNMENT = (
 )
 _PUBLISHED = (
     "Published numbers stand under the rows with the same task, model and rule, with ± as the "
-    "source gives it; what else differs, such as the number of meta-iterations, is said beside "
-    "them. Unverified ones were never read in the source or a copy of it. Transductive: a task's "
-    "query examples share the statistics of batch normalisation; if not, each stands beside the "
-    "support alone."
+    "source gives it; other differences, such as the number of meta-iterations, are stated next "
+    "to them. Unverified ones were never read in the source or a copy of it. Transductive: a "
+    "task's query examples share the statistics of batch normalisation; if not, each is "
+    "normalised with the support alone."
 )
 
 
@@ -103,17 +103,17 @@ _ACCOUNT = (
 def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFrame:
     """Scores after each inner step, and the final cosine on tasks of meta-training as step 0."""
     adapted = adaptation_frame(records, label)
-    checks = checks_frame(records, label)
-    seen = checks[(checks.metric == "cosine_seen") & _at_the_end(checks)]
+    evaluations = evaluations_frame(records, label)
+    seen = evaluations[(evaluations.metric == "cosine_seen") & _at_the_end(evaluations)]
     if not len(seen):
         return adapted
     return pd.concat([adapted, seen.assign(step=0).drop(columns="iteration")])
 
 
-def _at_the_end(checks: pd.DataFrame) -> "pd.Series[bool]":
+def _at_the_end(evaluations: pd.DataFrame) -> "pd.Series[bool]":
     """True for the rows of a replicate's last evaluation of meta-training."""
-    iterations = checks.groupby(list(REPLICATE)).iteration
-    return checks.iteration == iterations.transform("max")
+    iterations = evaluations.groupby(list(REPLICATE)).iteration
+    return evaluations.iteration == iterations.transform("max")
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,10 +163,10 @@ def _published_rows(
 
 
 def _steps(scores: pd.DataFrame) -> list[int]:
-    """Inner steps that have a column: the last one of each strategy, and those in `SHOWN`."""
+    """Inner steps with a column: the last of each strategy, and those in `STEPS_WITH_COLUMN`."""
     lasts = set(scores.groupby(["strategy", "settings"]).step.max())
     longest = max(lasts, default=-1)
-    return sorted(lasts | {step for step in SHOWN if step <= longest})
+    return sorted(lasts | {step for step in STEPS_WITH_COLUMN if step <= longest})
 
 
 def _leading(scores: pd.DataFrame, steps: list[int], metric: str) -> dict[int, set[Key]]:

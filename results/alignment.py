@@ -28,11 +28,11 @@ PERCENT = ("ACC", "forgetting", "conflict_rate")
 COLUMNS = {
     "ACC": "ACC %",
     "forgetting": "forgetting %",
-    "next_task_cosine": "cos arriving",
-    "ceiling_next": "ceiling, arriving",
+    "next_task_cosine": "cos next task",
+    "ceiling_next": "ceiling, next task",
     "conflict_rate": "conflict %",
-    "mean_pairwise_cosine": "cos among",
-    "ceiling": "ceiling, among",
+    "mean_pairwise_cosine": "cos among seen",
+    "ceiling": "ceiling, among seen",
 }
 
 
@@ -70,14 +70,15 @@ NOTES = (
     "replicates. Gradients are of the cross-entropy of the model's outputs, over all parameters "
     "together, on as many test examples of each task as the heading says: the same at every "
     "task's end, drawn once for each replicate, in two halves.",
-    "cos arriving: the cosine between the gradient of the next task, before it is trained, and "
+    "cos next task: the cosine between the gradient of the next task, before it is trained, and "
     "the mean gradient of the tasks so far. conflict: the percentage of these whose gradient has "
-    "a negative inner product with the next task's. cos among: the mean cosine over all pairs of "
-    "tasks, at the end of the stream. Inner products are taken between different halves of the "
-    "examples, so that sampling noise adds to none of them. ceiling: the cosine between the "
-    "gradients on the two halves of the same task's examples, of the next task, or of the tasks "
-    "so far at the end of the stream: as large as a cosine that does not allow for noise could "
-    f"get. Where it is below {CEILING}, a task's cosines are n/a, and means are over the others.",
+    "a negative inner product with the next task's. cos among seen: the mean cosine over all "
+    "pairs of tasks, at the end of the stream. Inner products are taken between different halves "
+    "of the examples, so that sampling noise adds to none of them. ceiling: the cosine between "
+    "the gradients on the two halves of the same task's examples, of the next task, or of the "
+    "tasks so far at the end of the stream: as large as a cosine that does not allow for noise "
+    f"could get. Where it is below {CEILING}, a task's cosines are n/a, and means are over the "
+    "others.",
     "A learner that has forgotten has one large gradient that its old tasks share, and one that "
     "has not has small and noisy ones: compare methods by the account, not by these cosines.",
 )
@@ -102,7 +103,7 @@ def _layers(frame: pd.DataFrame) -> Section:
     for key in sorted(set().union(*values.values())):
         numbers = [_entry(values[layer], key, "mean_pairwise_cosine") for layer in names]
         rows.append((Entry(row_title(key)), *numbers))
-    heading = f"{frame.benchmark.iloc[0]} — cos among, of each layer alone"
+    heading = f"{frame.benchmark.iloc[0]} — cos among seen, of each layer alone"
     return Section(heading, ("strategy", *names), tuple(rows))
 
 

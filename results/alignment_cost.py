@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from retrograde.reporting import Look
 
-WIDE = 2
+PANELS_PER_ROW = 2
 """Panels in a row."""
 SIDES = ["next_task_cosine", "observed"]
 
@@ -46,7 +46,7 @@ class AlignmentCost(FigureResult):
         benchmarks = dict(of_benchmarks(shown))
         look = looks(label)
         titles = [_panel_title(name, group) for name, group in benchmarks.items()]
-        figure, axes = panels(titles, WIDE if len(titles) > 1 else 1, height=3.2)
+        figure, axes = panels(titles, PANELS_PER_ROW if len(titles) > 1 else 1, height=3.2)
         for axis, group in zip(axes, benchmarks.values(), strict=True):
             for name, cell in group.groupby("title", sort=True):
                 _draw(axis, cell, look[str(name)])
@@ -81,7 +81,7 @@ def _centred(accounts: pd.DataFrame) -> pd.DataFrame:
     known = known[known.groupby(list(REPLICATE)).task.transform("size") > 1]
     means = known.groupby(list(REPLICATE))[SIDES].transform("mean")
     title = (known.strategy + " " + known.settings).str.strip()
-    x = known.arriving - means.arriving
+    x = known.next_task_cosine - means.next_task_cosine
     y = known.observed - means.observed
     return known.assign(x=x, y=y, title=title)
 

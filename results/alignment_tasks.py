@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEGIBLE = 6
+MAX_LEGIBLE_TASKS = 6
 """Largest number of tasks with cosines written in their cells."""
 
 
@@ -86,7 +86,7 @@ def _draw(axis: "Axes", matrix: np.ndarray, largest: float) -> None:
     axis.set_xticks(_ticks(1, tasks - 1))
     axis.set_yticks(_ticks(2, tasks))
     axis.grid(visible=False)
-    if tasks > LEGIBLE:
+    if tasks > MAX_LEGIBLE_TASKS:
         # in grey, the colours of both signs are equally dark
         negative = cosines < 0
         _minus_signs(axis, row[negative], column[negative])

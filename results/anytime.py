@@ -33,18 +33,18 @@ from retrograde.reporting import (
 class Anytime(TableResult):
     """Accuracy at any time, its worst case, and the drop after a switch of tasks and its recovery.
 
-    Shows benchmarks that are tested every few steps; bold as in scores.
+    It shows benchmarks with evaluations every few steps; bold as in scores.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
         by_benchmark = defaultdict(list)
-        watched = []
+        evaluated = []
         for record in ordered(records):
-            if record.cell.benchmark.settings.get("test_every"):
-                watched.append(record)
+            if record.cell.benchmark.settings.get("eval_every"):
+                evaluated.append(record)
                 by_benchmark[label[record.cell].benchmark].append(record)
-        frame = score_frame(watched, label, METRICS)
+        frame = score_frame(evaluated, label, METRICS)
         sections = []
         for name in sorted(by_benchmark):
             group = frame[frame.benchmark == name]
@@ -55,10 +55,10 @@ class Anytime(TableResult):
 
 _NOTE = (
     "Percent: the mean over n replicates ± half of the 95 % t-interval, of accuracies on the same "
-    "test examples of a task at every test (test_examples), every so many steps of a task "
-    f"(test_every) and at its end. {BOLD} A minimum over many tests on few examples lies lower "
-    "than one over few tests on many: compare within a section. A strategy that begins each task "
-    "afresh, such as joint training, is seen while it learns everything again."
+    "test examples of a task at every evaluation (eval_examples): every so many steps of a task "
+    f"(eval_every) and at its end. {BOLD} A minimum over many evaluations on few examples is lower "
+    "than one over few evaluations on many: compare within a section. A strategy that begins each "
+    "task with new weights, such as joint training, is evaluated while it learns everything again."
 )
 _MEANING = " ".join(f"{m.name} (v{m.version}): {m.what} ({m.source})." for m in METRICS)
 

@@ -45,10 +45,10 @@ class ClassSequence(TableResult):
 
 
 _NOTE = (
-    "Percent of the test examples of all classes seen so far that are told apart, after so many "
-    "classes: the mean over n replicates ± half of the 95 % t-interval. Every training example "
-    f"comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 images, "
-    "a small net, fewer lessons)."
+    "Percent of the test examples of all classes seen so far that are classified correctly, after "
+    "so many classes: the mean over n replicates ± half of the 95 % t-interval. Every training "
+    f"example comes once, class by class. {BOLD} The setting is smaller than the papers' (28 x 28 "
+    "images, a small net, fewer pretraining episodes)."
 )
 
 
@@ -58,7 +58,7 @@ def _in_sequence(record: Record) -> bool:
     The scenario is class-incremental: the task is not given at test.
     """
     settings = record.cell.benchmark.settings
-    after = settings.get("after")
+    after = settings.get("test_after")
     if not isinstance(after, list) or settings.get("scenario") != "class":
         return False
     # replicates that failed have no tests
@@ -77,8 +77,8 @@ def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFr
 
 
 def _seen(record: Record) -> list[tuple[int, int, int]]:
-    """The number of classes so far, of right answers and of test examples, after each task."""
-    after = record.cell.benchmark.settings["after"]
+    """The number of classes so far, of correct answers and of test examples, after each task."""
+    after = record.cell.benchmark.settings["test_after"]
     seen = []
     # the first row of counts is from before training
     for tasks, (classes, right) in enumerate(zip(after, record.correct[1:], strict=True), 1):
@@ -91,7 +91,7 @@ def _section(
 ) -> Section:
     done = done_of(records, label)
     columns = {}
-    for after in records[0].cell.benchmark.settings["after"]:
+    for after in records[0].cell.benchmark.settings["test_after"]:
         classes = int(after)
         scores = by_strategy(frame[frame.classes == classes])
         title = f"{classes} class{'es' * (classes > 1)}"

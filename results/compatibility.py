@@ -46,11 +46,11 @@ class Compatibility(TableResult):
 
 _TITLES = ("class", "with", "outcome", "ACC", "why")
 _NOTE = (
-    "Classes of another library, driven from outside along our streams and tested by us. ACC: "
-    "percent of the test examples that are right at the end, averaged over tasks; the mean over n "
+    "Classes of another library, trained on our streams and tested by us. ACC: percent of the "
+    "test examples with correct predictions at the end, averaged over tasks; the mean over n "
     "replicates ± half of the 95 % t-interval. The arguments are sensible, not tuned. Where a "
     "parameter or a score becomes non-finite the outcome is diverged, although an arg-max of NaN "
-    "would still give an accuracy; what failed raised the exception beside it."
+    "would still give an accuracy; a failed class raised the exception next to it."
 )
 
 

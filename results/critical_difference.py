@@ -131,9 +131,13 @@ def _title(board: Ranking) -> str:
         test = "All ranks are equal"
     else:
         test = f"Friedman's chi-squared = {friedman.chi2:.2f}, {friedman.significance}"
-    few = "" if board.says_something else "\non so few benchmarks Nemenyi's test tells no two apart"
+    few = (
+        ""
+        if board.says_something
+        else "\non so few benchmarks Nemenyi's test finds no significant difference"
+    )
     return (
         f"Average ranks by ACC over {len(board.benchmarks)} benchmarks, 1 for the best; "
-        "a bar joins what is not told apart\n"
+        "a bar joins strategies without a significant difference\n"
         f"(Nemenyi, 5 %). {test}{few}"
     )

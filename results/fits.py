@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = 4
+PANELS_PER_ROW = 4
 """Panels in a row."""
 
 
@@ -56,10 +56,10 @@ def _first_fits(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> d
 def _grid(count: int) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
-    tall = -(-count // WIDE)
+    tall = -(-count // PANELS_PER_ROW)
     size = (10, 0.6 + 2.2 * tall)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(tall, WIDE, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(tall, PANELS_PER_ROW, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()

@@ -123,10 +123,11 @@ def _done(
 _COLUMNS = (
     "Average rank by mean ACC, 1 for the best; mean ACC and mean forgetting in percent: over the "
     "benchmarks of the ranking. Win / tie / loss: rivals, counted on every benchmark where both "
-    "compete, that have less ACC, are not told apart, have more (paired t-test, p < 0.05 after "
-    f"Holm's correction over all pairs of the benchmark; below {MIN_SEEDS} replicates nothing is "
-    "said). Bold: the best average rank and what is closer to it than the critical difference, "
-    "where Friedman's test tells ranks apart at 5 % and some strategy is not that close."
+    "compete, that have less ACC, do not differ significantly, have more (paired t-test, p < 0.05 "
+    f"after Holm's correction over all pairs of the benchmark; below {MIN_SEEDS} replicates "
+    "nothing is tested). Bold: the best average rank and all that are closer to it than the "
+    "critical difference, if Friedman's test is significant at 5 % and some strategy is not that "
+    "close."
 )
 _MEMBERS = (
     "A strategy's name stands alone where no benchmark has it with two settings; it may then be "
@@ -164,7 +165,7 @@ def _test(board: Ranking) -> str:
         return text
     return (
         f"{text} Average ranks differ by at most {len(board.strategies) - 1}: "
-        "on so few benchmarks Nemenyi's test tells no two strategies apart."
+        "on so few benchmarks Nemenyi's test finds no significant difference."
     )
 
 
@@ -226,7 +227,7 @@ def _present(name: str, bound: bool, counts: Mapping[str, int], rivals: Competit
 
 
 def _place(line: Line) -> tuple[bool, bool, float, str]:
-    # NaN is not ordered, so that its place is told by a flag
+    # NaN is not ordered, so that a flag gives its place
     unranked = bool(np.isnan(line.rank))
     return line.upper_bound, unranked, float(np.nan_to_num(line.rank)), line.name
 

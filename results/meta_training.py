@@ -1,11 +1,11 @@
-"""The course of meta-training: adaptation to new tasks, and alignment of support and query."""
+"""Evaluations during meta-training: adaptation to new tasks, and alignment of support and query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrograde import FigureResult, Record
-from retrograde.metrics import cell_labels, checks_frame
+from retrograde.metrics import cell_labels, evaluations_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,9 +26,9 @@ class MetaTraining(FigureResult):
         from retrograde.reporting import lines, looks
 
         label = cell_labels(records)
-        frame = checks_frame(records, label)
+        frame = evaluations_frame(records, label)
         if frame.empty:
             return None
-        title = "Meta-training, watched on 100 tasks: mean over replicates and 95 % t-interval"
+        title = "Meta-training, evaluated on 100 tasks: mean over replicates and 95 % t-interval"
         named = frame.assign(quantity=frame.metric.map(QUANTITIES))
         return lines(named, "iteration", title, "meta-iterations", looks(label))

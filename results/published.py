@@ -102,7 +102,7 @@ class Baseline(NamedTuple):
     theirs: bool  # printed in the same table, where we have no run
 
 
-class Beside(NamedTuple):
+class Comparison(NamedTuple):
     """One published number and ours; accuracies are in percent."""
 
     label: Label
@@ -111,7 +111,7 @@ class Beside(NamedTuple):
     entry: Published
     metric: str
     ours: Interval
-    less: Interval  # ours less theirs
+    difference: Interval  # ours less theirs
     inner: Interval  # the same, at the level `INNER`
     reason: str  # for which the two are not comparable; empty if they are
     baselines: Sequence[Baseline]
@@ -191,7 +191,7 @@ _VERDICT = (
     "spread over its runs, these (one, if it does not say how many) are taken to scatter as ours. "
     "Reproduced: the two are equivalent by two one-sided tests at 5 %, which is to say that the "
     "90 % interval of the difference lies within ± the margin. Differs: not reproduced, and the "
-    "95 % interval does not hold 0; by more than the margin, where all of that interval lies "
+    "95 % interval does not contain 0; by more than the margin, where all of that interval lies "
     "beyond it. Cannot tell: neither, or we have a single replicate. Every interval is widened by "
     f"half a unit of the last digit printed. The margin is {POINTS:g} points of a percentage and "
     f"{SHARE:g} % of a printed loss, unless the file of numbers has another. A number is not "
@@ -207,7 +207,7 @@ _INFORMATIVE = (
 )
 
 
-def _counts(pairs: Sequence[Beside]) -> tuple[str, ...]:
+def _counts(pairs: Sequence[Comparison]) -> tuple[str, ...]:
     """A note with the number of rows of each kind and verdict; none if there are no rows."""
     if not pairs:
         return ()
@@ -232,7 +232,7 @@ def _counted(n: int, verdict: str) -> str:
     return f"{n} differ" if verdict == "differs" and n > 1 else f"{n} {verdict}"
 
 
-def _pairs(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Iterator[Beside]:
+def _pairs(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Iterator[Comparison]:
     """Every published number with its cell, those of one cell in the order of the file."""
     by_cell = defaultdict(list)
     for record in records:
@@ -251,19 +251,19 @@ def _pairs(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Iterat
 
 def _pair(
     cell: CellSpec, replicates: Sequence[Record], entry: Published, metric: str, known: Known
-) -> Beside:
+) -> Comparison:
     statuses = [record.status for record in replicates]
     # failed replicates have no value
     values = known.measured.get((*known.label[cell], metric), np.empty(0))
-    return Beside(
+    return Comparison(
         label=known.label[cell],
         upper_bound=replicates[0].upper_bound,
         statuses=statuses,
         entry=entry,
         metric=metric,
         ours=t_interval(values),
-        less=_less(values, entry, metric, LEVEL),
-        inner=_less(values, entry, metric, INNER),
+        difference=_difference(values, entry, metric, LEVEL),
+        inner=_difference(values, entry, metric, INNER),
         reason=entry.differs(cell) or _lacking(statuses, len(values)),
         baselines=_baselines(entry, metric, cell.stream, known),
     )
@@ -331,7 +331,7 @@ def _measured(
     return {key: np.array(of_key) for key, of_key in values.items()}
 
 
-def _less(values: Values, entry: Published, metric: str, level: float) -> Interval:
+def _difference(values: Values, entry: Published, metric: str, level: float) -> Interval:
     """Our mean less the published number, with its interval at some level."""
     value, error, _ = entry.number(metric)
     if len(values) > 1:
@@ -348,11 +348,11 @@ def _lacking(statuses: Sequence[str], n: int) -> str:
     return "" if n else "we have no such number"
 
 
-def _verdict(pair: Beside) -> tuple[str, str]:
+def _verdict(pair: Comparison) -> tuple[str, str]:
     """The verdict, and a remark on it."""
     if pair.reason:
         return "not comparable", pair.reason
-    if pair.less.n < 2:
+    if pair.difference.n < 2:
         return "cannot tell", "a single replicate of ours"
     rounding = pair.entry.number(pair.metric).rounding
     margin = pair.margin
@@ -360,7 +360,7 @@ def _verdict(pair: Beside) -> tuple[str, str]:
     low, high = _widened(pair.inner, rounding)
     if -margin <= low and high <= margin:
         return "reproduced", ""
-    low, high = _widened(pair.less, rounding)
+    low, high = _widened(pair.difference, rounding)
     if low <= 0 <= high:
         return "cannot tell", ""
     beyond = min(abs(low), abs(high)) > margin
@@ -371,7 +371,7 @@ def _widened(interval: Interval, rounding: float) -> tuple[float, float]:
     return interval.low - rounding, interval.high + rounding
 
 
-def _informative(pair: Beside) -> tuple[str, str]:
+def _informative(pair: Comparison) -> tuple[str, str]:
     """The kind of row (yes, no, baseline or unknown), and a remark on it."""
     if parse(pair.entry.row.strategy)[0] in (*FLOORS, *CEILINGS):
         return "baseline", ""
@@ -387,7 +387,7 @@ def _informative(pair: Beside) -> tuple[str, str]:
     return "yes", "joint training is unknown" if known.isdisjoint(CEILINGS) else ""
 
 
-def _row(pair: Beside) -> tuple[Entry, ...]:
+def _row(pair: Comparison) -> tuple[Entry, ...]:
     texts = (
         row_title((pair.upper_bound, *pair.label[1:])),
         pair.entry.where,
@@ -395,7 +395,7 @@ def _row(pair: Beside) -> tuple[Entry, ...]:
         _theirs(pair),
         _number(pair.ours),
         outcomes(pair.statuses),
-        _number(pair.less, "+"),
+        _number(pair.difference, "+"),
         _bounds(pair.inner),
         f"{pair.margin:.3g}",
         _remarked(_informative(pair)),
@@ -404,7 +404,7 @@ def _row(pair: Beside) -> tuple[Entry, ...]:
     return tuple(map(Entry, texts))
 
 
-def _theirs(pair: Beside) -> str:
+def _theirs(pair: Comparison) -> str:
     """The published number; in brackets, the meaning of its ± and the number of runs."""
     source = pair.entry.source
     text = pair.entry.text(pair.metric)
@@ -440,7 +440,7 @@ def _number(interval: Interval, sign: str = "") -> str:
     return text if np.isnan(half) else f"{text} ± {half:.2f}"
 
 
-def _tidy(pair: Beside) -> tuple[object, ...]:
+def _tidy(pair: Comparison) -> tuple[object, ...]:
     source = pair.entry.source
     value, _, spread = pair.entry.text(pair.metric).partition(" ± ")
     definition = source.metrics[pair.metric]
@@ -458,7 +458,7 @@ def _tidy(pair: Beside) -> tuple[object, ...]:
         source.spread,
         str(source.n or ""),
         *pair.ours,
-        *pair.less[:3],
+        *pair.difference[:3],
         *pair.inner[1:3],
         pair.margin,
         _remarked(_informative(pair)),

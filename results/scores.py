@@ -73,7 +73,7 @@ class Scores(TableResult):
 
 def _compared() -> str:
     return (
-        "Percent: the mean over n replicates, or as many as stand beside it, ± half of the 95 % "
+        "Percent: the mean over n replicates, or over as many as it states, ± half of the 95 % "
         f"t-interval. {BOLD} Replicates with the same seed share class order, data order and "
         "initial weights. Published numbers stand under the rows with the same stream and rule, "
         "with ± as the source gives it; unverified ones were never read in the source or a copy "

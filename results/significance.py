@@ -33,9 +33,9 @@ from retrograde.metrics import (
 )
 from retrograde.reporting import Entry, Section, Table, format_score, row_title
 
-MANY = 20
+MAX_FOR_ALL_PAIRS = 20
 """Largest number of rivals with every pair in the CSV; above it, each against the best."""
-SHOWN = 100
+MAX_ROWS = 100
 """Largest number of rivals with a row in a section, the best first; the CSV has all."""
 COLUMNS = (
     "strategy",
@@ -121,7 +121,7 @@ class Significance(TableResult):
                 most = max(most, len(contest.means))
             comparisons = (*contest.against_best, *contest.others)
             rows += [_tidy(benchmark, metric, comparison) for comparison in comparisons]
-        notes = (_TESTS, _VERDICT, *([_CUT] if most > SHOWN else []))
+        notes = (_TESTS, _VERDICT, *([_CUT] if most > MAX_ROWS else []))
         return Table("Significance", notes, tuple(sections), pd.DataFrame(rows, columns=TIDY))
 
 
@@ -140,18 +140,21 @@ _TESTS = (
     "replicates that share seed, class order, data order and initial weights: the mean difference "
     "± half of its 95 % t-interval, in points of a percentage unless a loss; the p-value of the "
     "paired t-test, plain and after Holm's correction over all pairs of the section; that of the "
-    "sign-flip test (exact up to 16 replicates), which supposes no normal distribution, beside "
+    "sign-flip test (exact up to 16 replicates), which supposes no normal distribution, with "
     "the least that it can reach with n replicates (with five 0.0625, so that it never falls "
     "below 0.05). Where all differences are equal, the t-test has that least p too. Few-shot: "
     "accuracy or loss after a strategy's last inner step."
 )
 _VERDICT = (
     f"Verdict: worse where p (Holm) < 0.05, else tied; below {MIN_SEEDS} replicates nothing is "
-    "said. Tied means not told apart, which is not the same as equal. Upper bounds are not here. The "
-    f"CSV has every pair (above {MANY} strategies each against the best) and, for the eye, the "
-    "percentile bootstrap interval of the difference, too narrow with few replicates."
+    "tested. Tied means no significant difference, which is not the same as equal. Upper bounds "
+    f"are not here. The CSV has every pair (above {MAX_FOR_ALL_PAIRS} strategies each against the "
+    "best) and, for the eye, the percentile bootstrap interval of the difference, too narrow with "
+    "few replicates."
 )
-_CUT = f"Of more than {SHOWN} strategies the best {SHOWN} have a row here, and the CSV has all."
+_CUT = (
+    f"Of more than {MAX_ROWS} strategies the best {MAX_ROWS} have a row here, and the CSV has all."
+)
 
 
 def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
@@ -162,7 +165,7 @@ def _contest(values: dict[Key, BySeed], higher_is_better: bool) -> Contest:
     scores = by_seed({key: rivals[key] for key in order})
     pairs = all_pairs(scores)
     # the pairs of the best come first; those of all others would be too many for a long list
-    shown = np.flatnonzero((pairs.first == 0) | (len(order) <= MANY))
+    shown = np.flatnonzero((pairs.first == 0) | (len(order) <= MAX_FOR_ALL_PAIRS))
     comparisons = list(_comparisons(scores, order, pairs, shown))
     of_best = max(len(order) - 1, 0)
     return Contest(
@@ -218,7 +221,7 @@ def _section(heading: str, contest: Contest, metric: str) -> Section:
     n = str(contest.replicates)
     none = ["–"] * 5
     rows = [_words(row_title(best), format_score(mean, metric), *none, n, "best mean")]
-    shown = contest.against_best[: SHOWN - 1]
+    shown = contest.against_best[: MAX_ROWS - 1]
     rows += [_row(rival, contest.means[rival.strategy], metric) for rival in shown]
     for key, done in contest.left_out.items():
         reason = f"left out: {done} of {n} replicates"

@@ -13,7 +13,7 @@ from retrograde import Record, TableResult
 from retrograde.metrics import Label, cell_labels, ordered
 from retrograde.reporting import Entry, Section, Table, row_title
 
-SHOWN = 20
+MAX_COLUMNS = 20
 """Largest number of columns; with more tasks, every second, third, ... has one, and the last."""
 TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
 
@@ -53,7 +53,7 @@ class Tasks(TableResult):
 
 _NOTE = (
     "Percent of each task's test examples after the last task: the mean over n replicates. The "
-    "CSV has the lower half of the matrix R, as shares of 1: what is known of each task after it "
+    "CSV has the lower half of the matrix R, as shares of 1: the accuracy on each task after it "
     "and after each later one."
 )
 
@@ -65,7 +65,7 @@ def _known(label: Label, replicates: Sequence[Record]) -> Known:
 
 def _section(name: str, cells: Sequence[Known]) -> Section:
     count = cells[0].mean.shape[1]
-    every = -(-count // SHOWN)
+    every = -(-count // MAX_COLUMNS)
     # the last task always has a column
     shown = sorted({*range(0, count, every), count - 1})
     rows = []

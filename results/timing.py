@@ -12,21 +12,21 @@ from retrograde.reporting import Entry, Section, Table
 
 PLACE = ["benchmark", "machine"]
 STRATEGY = ["strategy", "settings", "backend", "compiled"]
-PLAIN = "finetune"
+BASELINE = "finetune"
 """The strategy to compare steps with: incoming examples, one gradient, one update."""
 NAN = float("nan")
 FIGURES = {
     "train_ms_per_step": "train ms/step",
     "train_ms_per_replicate_step": "per replicate",
-    "step_ratio": f"× {PLAIN}",
+    "step_ratio": f"× {BASELINE}",
     "train_us_per_example": "µs/example",
     "forward_per_example": "forward",
     "backward_per_example": "backward",
     "evaluate_s": "evaluate s",
     "compile_s": "compile s",
-    "prepare_s": "prepare s",
+    "pretrain_s": "pretrain s",
     "probe_s": "probe s",
-    "watch_s": "watch s",
+    "online_s": "online s",
     "memory_kB": "memory kB",
     "peak_MB": "peak MB",
 }
@@ -46,7 +46,7 @@ class Timing(TableResult):
         tidy = groups.agg(**means, n=("train_ms_per_step", "size"))
         # a compiled step is compared with a compiled one, an eager step with an eager one
         alike = [*PLACE, "compiled"]
-        plain = tidy[tidy.strategy == PLAIN].groupby(alike).train_ms_per_step.mean()
+        plain = tidy[tidy.strategy == BASELINE].groupby(alike).train_ms_per_step.mean()
         tidy["step_ratio"] = (
             tidy.train_ms_per_step / tidy.join(plain.rename("plain"), on=alike).plain
         )
@@ -59,16 +59,16 @@ class Timing(TableResult):
 _NOTE = (
     "Means over replicates. A step trains all replicates of a batch at once; per replicate is its "
     "share; × finetune is its time over fine-tuning's on the same stream, both compiled or both "
-    "eager, ends of tasks included, whatever the examples replayed; and µs/example counts new and "
-    "replayed examples of all replicates. Forward and backward: passes of an example through the "
-    "model, padding included, for each example trained on; that of an outer gradient through "
-    "inner steps is not counted. Building the replay schedule is in the training time; "
+    "eager, ends of tasks included, whatever the examples replayed; and µs/example counts "
+    "incoming and replayed examples of all replicates. Forward and backward: passes of an example "
+    "through the model, padding included, for each example trained on; that of an outer gradient "
+    "through inner steps is not counted. Building the replay schedule is in the training time; "
     "compilation and the first step are not. Evaluation, compilation (0 where the step ran "
-    "eagerly), what was learned before a stream, looks at gradients, and tests amid tasks (watch) "
-    "are seconds per batch of replicates; memory is the examples held plus the state beside the "
-    "parameters; peak is the whole process (on a GPU: its tensors), with what looks at gradients "
-    "hold. One section never mixes machines, versions of torch, numbers of threads, of jobs at a "
-    "time, or of replicates. Columns with nothing but 0 are left out."
+    "eagerly), pretraining, gradient probes, and evaluations within tasks (online) are seconds "
+    "per batch of replicates; memory is the stored examples plus the state other than the "
+    "parameters; peak is the whole process (on a GPU: its tensors), gradient probes included. One "
+    "section never mixes machines, versions of torch, numbers of threads, of jobs at a time, or "
+    "of replicates. Columns with nothing but 0 are left out."
 )
 
 

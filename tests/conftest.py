@@ -7,7 +7,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "optim", "randomness", "streams",
+    "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "networks", "optim", "randomness", "streams",
     "training.backend", "training.episode_replicas", "training.opaque", "training.replicas", "training.stream_replicas",
     "benchmarks", "strategies",
 )  # fmt: skip
@@ -29,25 +29,52 @@ def same_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+def _spec(name, settings, overrides):
+    """A part whose overrides are among its settings."""
+    from retrograde.records.cell import PartSpec
+
+    return PartSpec(name, settings | overrides, overrides)
+
+
 @pytest.fixture(scope="session")
 def make_record():
-    """Build a record from its counts of right answers, out of 100 per task unless told."""
-    from retrograde.records.cell import CellSpec, PartSpec
+    """Build a record from its counts of correct answers, out of 100 per task unless given.
+
+    `settings` and `strategy_settings` count as defaults of the benchmark and the strategy.
+    `benchmark_overrides` and `overrides` differ from the defaults, so that records with other
+    ones are of another cell. A `buffer_size` other than 200 is an override.
+    """
+    from retrograde.records.cell import CellSpec
     from retrograde.records.record import Record
 
     def make(
-        strategy="er", seed=0, correct=((10, 10), (90, 20), (80, 90)), *, benchmark="split", of=100, data="digest",
-        task_size=2, episodes=None, memory=200, changed="", machine=None, replicates=5, status="done", upper_bound=False,
+        strategy="er",
+        seed=0,
+        correct=((10, 10), (90, 20), (80, 90)),
+        *,
+        benchmark="split",
+        of=100,
+        data="digest",
+        settings=None,
+        benchmark_overrides=None,
+        strategy_settings=None,
+        buffer_size=200,
+        overrides=None,
+        machine=None,
+        replicates=5,
+        status="done",
         **fields,
-    ):  # fmt: skip
-        of_benchmark, of_strategy = (
-            {"task_size": task_size} | (episodes or {}),
-            {"memory": memory, "lr": 0.1},
+    ):
+        defaults = strategy_settings or {"buffer_size": 200, "lr": 0.1}
+        changed = {} if buffer_size == 200 else {"buffer_size": buffer_size}
+        cell = CellSpec(
+            _spec(benchmark, {"task_size": 2} | (settings or {}), benchmark_overrides or {}),
+            _spec(strategy, defaults, changed | (overrides or {})),
+            data,
         )
-        named = PartSpec(benchmark, of_benchmark), PartSpec(strategy, of_strategy, changed)
         measured = {
             "clocks": {"train": 2.0, "evaluate": 0.5, "compile": 3.0},
-            "counts": {"steps": 1000, "new": 10_000, "replayed": 6_000},
+            "counts": {"steps": 1000, "incoming": 10_000, "replayed": 6_000},
             "memory": {
                 "examples": 200,
                 "bytes": 51_200,
@@ -71,55 +98,57 @@ def make_record():
                 **(machine or {}),
             },
         }
-        rows, reason = [list(row) for row in correct], "" if status == "done" else "It went wrong."
-        tests = [of] * len(rows[0]) if rows else []
-        return Record(
-            CellSpec(*named, data),
-            seed,
-            status,
-            reason,
-            upper_bound,
-            "abc",
-            tests,
-            rows,
-            **(measured | fields),
-        )
+        rows = [list(row) for row in correct]
+        given = {
+            "cell": cell,
+            "seed": seed,
+            "status": status,
+            "reason": "" if status == "done" else "It went wrong.",
+            "test_examples": [of] * len(rows[0]) if rows else [],
+            "correct": rows,
+        }
+        return Record(**(given | measured | fields))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def make_adapted(make_record):
-    """Build a record of episodes from its losses, or right answers of 10, by inner step and test task."""
+    """Build a few-shot record from its losses, or correct answers of 10, by inner step and task."""
     from retrograde.records.few_shot import Adaptation, Fit, MetaEvaluation
 
     episodes = {"test_tasks": 2, "transductive": True, "shots": 10, "test_shots": 5}
 
     def make(
-        strategy="maml", seed=0, values=((4, 2), (3, 1)), *, benchmark="sinusoid", classified=False, cosines=(0.5, 0.25),
-        settings=None, status="done", **fields,
-    ):  # fmt: skip
+        strategy="maml",
+        seed=0,
+        values=((4, 2), (3, 1)),
+        *,
+        benchmark="sinusoid",
+        classified=False,
+        cosines=(0.5, 0.25),
+        settings=None,
+        status="done",
+        **fields,
+    ):
         values = [[float(value) for value in row] for row in values]
         correct = [[int(value) for value in row] for row in values] if classified else []
         ends = [sum(row) / len(row) for row in values]
-        checks = [
-            MetaEvaluation(
-                n, ends, [end / 10 for end in ends] if classified else [], n / 10, -n / 10
-            )
-            for n in (0, 4)
-        ]
+        rates = [end / 10 for end in ends] if classified else []
+        evaluations = [MetaEvaluation(n, ends, rates, n / 10, -n / 10) for n in (0, 4)]
         curve = [0.0, 1.0]
         fits = (
             [] if classified else [Fit(curve, curve, curve[:1], curve[:1], [curve] * len(values))]
         )
         adaptation = (
-            Adaptation(values, correct, 10, list(cosines), checks, fits)
+            Adaptation(values, correct, 10, list(cosines), evaluations, fits)
             if status == "done"
             else None
         )
         more = {
             "benchmark": benchmark,
-            "episodes": episodes | (settings or {}),
+            "settings": episodes | (settings or {}),
+            "strategy_settings": {"inner_lr": 0.1},
             "status": status,
             **fields,
         }
@@ -130,7 +159,7 @@ def make_adapted(make_record):
 
 @pytest.fixture(scope="session")
 def make_published():
-    """Build a row of the literature from its numbers, its benchmark and strategy, and fields of its source."""
+    """Build a row of the literature from its numbers and its cell, with fields of its source."""
     from retrograde.reporting.published import Published, Row, Source
 
     def make(
@@ -149,7 +178,7 @@ def make_published():
             differs=differs,
             **(own or {}),
         )
-        told = {
+        given = {
             "paper": "B 2020",
             "table": "table 1",
             "protocol": "C",
@@ -157,7 +186,7 @@ def make_published():
             "checked": "paper",
         } | source
         return Published(
-            Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **told),
+            Source(metrics=dict.fromkeys(row.values, "D"), cells={benchmark: [row]}, **given),
             benchmark,
             row,
         )
@@ -181,8 +210,8 @@ def literature(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def look():
-    """Build a probe from the gradients of the tasks looked at, as rows; every ceiling is 1 unless told."""
+def make_probe():
+    """Build a probe from the gradients of the probed tasks, as rows; ceilings are 1 unless given."""
     import numpy as np
 
     from retrograde.records.gradient_probe import GradientProbe
@@ -206,8 +235,8 @@ def look():
 
 
 @pytest.fixture(scope="session")
-def book():
-    """Build an account from one number, or one for each earlier task, of loss, slope, curvature, remainder and exposure."""
+def make_account():
+    """Build an account from numbers, each for all earlier tasks or one for each."""
     import numpy as np
 
     from retrograde.records.account import Account
@@ -234,8 +263,8 @@ def book():
 
 
 @pytest.fixture(scope="session")
-def make_probed(make_record, look, book):
-    """Build a record from the right answers in each task at the end; its probes and accounts are random unless given."""
+def make_probed(make_record, make_probe, make_account):
+    """Build a record from its correct answers at the end; probes and accounts are random unless given."""
     import numpy as np
 
     def make(
@@ -245,19 +274,21 @@ def make_probed(make_record, look, book):
         *,
         probes=None,
         accounts=None,
-        probe=50,
+        probe_examples=50,
         every=5,
         slope=0.0,
+        settings=None,
         **fields,
     ):
-        tasks, draw = len(ends), np.random.default_rng([seed, len(strategy)])
+        tasks = len(ends)
+        draw = np.random.default_rng([seed, len(strategy)])
         vectors = draw.normal(size=(tasks, 6)) + slope
-        looks = [
-            look(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks)))
+        random_probes = [
+            make_probe(i, vectors[: min(i + 2, tasks)], draw.uniform(size=min(i + 2, tasks)))
             for i in range(tasks)
         ]
-        books = [
-            book(
+        random_accounts = [
+            make_account(
                 i,
                 before=draw.uniform(0.5, 2, i),
                 curvature=draw.uniform(0.6, 2, i),
@@ -266,21 +297,25 @@ def make_probed(make_record, look, book):
             for i in range(1, tasks)
         ]
         rows = [[10] * tasks, *([90] * tasks for _ in ends[1:]), list(ends)]
-        settings = fields.pop("settings", {}) | (
-            {"probe": probe, "probe_every": every} if probe else {}
+        probing = {"probe_examples": 50, "probe_every": every} if probe_examples else {}
+        if probe_examples not in (0, 50):
+            fields = {"benchmark_overrides": {"probe_examples": probe_examples}} | fields
+        return make_record(
+            strategy,
+            seed,
+            rows,
+            settings=(settings or {}) | probing,
+            gradients=random_probes if probes is None else probes,
+            accounts=random_accounts if accounts is None else accounts,
+            **fields,
         )
-        measured = {
-            "gradients": looks if probes is None else probes,
-            "accounts": books if accounts is None else accounts,
-        }
-        return make_record(strategy, seed, rows, episodes=settings, **measured, **fields)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def demsar():
-    """The ranks of four classifiers on 14 data sets (Demšar 2006, JMLR 7, table 6): the example of his section 3.2.2."""
+    """The ranks of four classifiers on 14 data sets (Demšar 2006, JMLR 7, table 6; section 3.2.2)."""
     import numpy as np
 
     return np.array([

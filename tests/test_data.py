@@ -450,7 +450,7 @@ def test_a_png_whose_end_is_cut_off_is_refused_even_where_no_pixel_is_lost(tmp_p
 
 
 def test_a_folder_with_too_many_folders_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrograde.data.files.FOLDERS", 5)
+    monkeypatch.setattr("retrograde.data.files.MAX_FOLDERS", 5)
     with pytest.raises(UserError, match=r"at most 5 folders; .* Name the one that holds train/"):
         load(str(tree(tmp_path / "pets")), NOWHERE)
 

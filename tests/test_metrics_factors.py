@@ -40,7 +40,7 @@ def test_one_factor_that_makes_all_the_ratio_has_all_of_it_for_sure():
     assert second == pytest.approx((0, 0, 0, 3))
 
 
-def test_a_ratio_that_is_not_told_from_1_is_not_shared_out():
+def test_a_ratio_that_does_not_differ_from_1_is_not_shared_out():
     mine, others = np.array([[1.0, 2.0], [4.0, 2.0]]), np.array([[2.0, 1.0], [1.0, 2.0]])
     assert np.isnan([share.mean for share in factors(mine, others).shares]).all()
 

@@ -16,7 +16,7 @@ ONE = np.array([[0.1], [0.7]])
 ONE_JOINT = np.array([[0.2], [0.9]])
 BY_HAND = {
     "ACC": (0.85, 0.6),
-    "ACC_told": (0.85, 0.6),
+    "ACC_task_aware": (0.85, 0.6),
     "LA": (0.75, 0.8),
     "BWT": (0.2, -0.3),
     "BTI": (0.1, -0.2),
@@ -25,7 +25,7 @@ BY_HAND = {
     "worst_forgetting": (-0.2, 0.35),
     "intransigence": (0.05, 0.1),
 }
-OF_ONE_TASK = {"ACC": 0.7, "ACC_told": 0.7, "LA": 0.7, "BTI": 0.0, "intransigence": 0.2}
+OF_ONE_TASK = {"ACC": 0.7, "ACC_task_aware": 0.7, "LA": 0.7, "BTI": 0.0, "intransigence": 0.2}
 METRIC = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
 
@@ -38,7 +38,7 @@ def matrices(least: int = 1, n: int = 1):
 
 
 def value(metric, r, joint):
-    return metric.of(*({"R": r, "R_told": r, "joint": joint}[need] for need in metric.needs))
+    return metric.of(*({"R": r, "R_task_aware": r, "joint": joint}[need] for need in metric.needs))
 
 
 @METRIC
@@ -126,7 +126,7 @@ def test_intransigence_is_the_learning_accuracy_that_joint_training_has_more(rs)
 def test_accuracies_between_0_and_1_give_accuracies_in_that_range_and_differences_of_at_most_1(
     metric, rs
 ):
-    lowest = 0 if metric.name in {"ACC", "ACC_told", "LA"} else -1
+    lowest = 0 if metric.name in {"ACC", "ACC_task_aware", "LA"} else -1
     assert lowest <= value(metric, *rs) <= 1 + 1e-12
 
 

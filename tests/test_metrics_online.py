@@ -35,8 +35,8 @@ BY_HAND = [
 
 
 @st.composite
-def courses(draw, least=1):
-    """Courses of a few tasks, a test every step, every second one, or at task ends alone."""
+def histories(draw, least=1):
+    """Histories of a few tasks, a test every step, every second one, or at task ends alone."""
     tasks, every, tests = (
         draw(st.integers(least, 4)),
         draw(st.integers(1, 3)),
@@ -52,12 +52,13 @@ def courses(draw, least=1):
     return OnlineAccuracy([tests] * tasks, task, [every * n for n in range(len(task))], correct)
 
 
-def inverted(course):
+def inverted(history):
     """Right answers as wrong ones."""
     return replace(
-        course,
+        history,
         correct=[
-            [of - n for n, of in zip(row, course.tests, strict=False)] for row in course.correct
+            [of - n for n, of in zip(row, history.test_examples, strict=False)]
+            for row in history.correct
         ],
     )
 
@@ -75,23 +76,23 @@ def test_with_one_task_the_worst_case_is_its_accuracy_and_there_is_no_switch():
     )
 
 
-@given(courses())
-def test_made_up_courses_are_possible_ones(course):
-    assert course.fault(course.tests) == ""
+@given(histories())
+def test_made_up_histories_are_possible_ones(history):
+    assert history.inconsistency(history.test_examples) == ""
 
 
-@given(courses(least=2))
-def test_the_worst_case_is_at_most_the_accuracy_at_the_end(course):
-    assert online.min_acc(course) <= course.accuracy[-1, :-1].mean() + 1e-12
-    assert online.wc_acc(course) <= course.accuracy[-1].mean() + 1e-12
+@given(histories(least=2))
+def test_the_worst_case_is_at_most_the_accuracy_at_the_end(history):
+    assert online.min_acc(history) <= history.accuracy[-1, :-1].mean() + 1e-12
+    assert online.wc_acc(history) <= history.accuracy[-1].mean() + 1e-12
 
 
-@given(courses(least=2))
-def test_gap_and_recovery_are_no_less_than_0_and_differ_by_what_is_lost_for_good(course):
+@given(histories(least=2))
+def test_gap_and_recovery_are_no_less_than_0_and_differ_by_what_is_lost_for_good(history):
     gap, recovery, ends = (
-        online.stability_gap(course),
-        online.recovery(course),
-        course.accuracy[course.ends],
+        online.stability_gap(history),
+        online.recovery(history),
+        history.accuracy[history.ends],
     )
     lost = [(ends[i] - ends[i + 1])[: i + 1] for i in range(len(ends) - 1)]
     assert gap >= 0
@@ -101,39 +102,41 @@ def test_gap_and_recovery_are_no_less_than_0_and_differ_by_what_is_lost_for_good
         assert math.isnan(recovery)
 
 
-@given(courses(), st.integers(2, 12))
-def test_a_wrong_answer_gained_is_a_right_one_lost(course, window):
+@given(histories(), st.integers(2, 12))
+def test_a_wrong_answer_gained_is_a_right_one_lost(history, window):
     fall, rise = (
-        online.windowed_forgetting(course, window),
-        online.windowed_plasticity(inverted(course), window),
+        online.windowed_forgetting(history, window),
+        online.windowed_plasticity(inverted(history), window),
     )
     assert fall == pytest.approx(rise, abs=1e-12, nan_ok=True)
 
 
-@given(courses(), st.integers(4, 12))
-def test_a_wider_window_shows_no_less(course, window):
+@given(histories(), st.integers(4, 12))
+def test_a_wider_window_shows_no_less(history, window):
     for of in (online.windowed_forgetting, online.windowed_plasticity):
-        assert of(course, window) <= of(course, window + 1) + 1e-12
+        assert of(history, window) <= of(history, window + 1) + 1e-12
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-@given(course=courses(least=2))
-def test_a_learner_that_never_changes_has_one_accuracy_at_any_time_and_no_gap(metric, course):
+@given(history=histories(least=2))
+def test_a_learner_that_never_changes_has_one_accuracy_at_any_time_and_no_gap(metric, history):
     half = replace(
-        course, tests=[20] * len(course.tests), correct=[[10] * len(row) for row in course.correct]
+        history,
+        test_examples=[20] * len(history.test_examples),
+        correct=[[10] * len(row) for row in history.correct],
     )
     level = 0.5 if metric.name in {"AAA", "min_ACC", "WC_ACC", "LCA10"} else 0.0
     assert metric.of(half) in (pytest.approx(level), pytest.approx(math.nan, nan_ok=True))
 
 
-@given(courses(least=2), st.data())
-def test_tests_of_the_task_in_training_do_not_count_for_the_worst_case_of_the_others(course, data):
-    learning = [n for n, task in enumerate(course.task) if n not in course.ends]
-    changed = [list(row) for row in course.correct]
+@given(histories(least=2), st.data())
+def test_tests_of_the_task_in_training_do_not_count_for_the_worst_case_of_the_others(history, data):
+    learning = [n for n, task in enumerate(history.task) if n not in history.ends]
+    changed = [list(row) for row in history.correct]
     for n in learning:
-        changed[n][course.task[n]] = data.draw(st.integers(0, course.tests[0]))
-    other = replace(course, correct=changed)
-    assert online.wc_acc(other) == online.wc_acc(course)
+        changed[n][history.task[n]] = data.draw(st.integers(0, history.test_examples[0]))
+    other = replace(history, correct=changed)
+    assert online.wc_acc(other) == online.wc_acc(history)
 
 
 def test_every_score_has_a_name_of_its_own_a_meaning_and_a_source():

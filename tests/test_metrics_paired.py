@@ -217,7 +217,7 @@ def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([[1, 2, 3, 4, 5], [1.1, 2, 2.9, 4, 5]], set()),  # not told apart
+        ([[1, 2, 3, 4, 5], [1.1, 2, 2.9, 4, 5]], set()),  # no significant difference
         ([[1, 2, 3, 4, 5], [0.5, 1.4, 2.5, 3.5, 4.4]], {"s0"}),
         ([[1, 2, 3, 4, 5], [1.1, 2, 2.8, 4, 5], [0, 1.01, 2, 3, 4]], {"s0", "s1"}),
         ([[1, 2, 3, 4], [0, 1.1, 2, 3]], set()),  # too few
@@ -227,7 +227,7 @@ def test_every_pair_has_the_p_value_of_its_own_test(rivals, seeds, draw):
         ([[1, 2, 3, 4, 5], [2, 3, 4, 5], [0, 1.01, 2, 3, 4]], {"s0"}),  # one has fewer replicates
     ],
 )
-def test_leaders_are_the_best_and_what_is_not_told_from_it_if_some_rival_is(rows, expected):
+def test_leaders_are_the_best_and_its_equals_if_some_rival_differs(rows, expected):
     assert leading_group(series(*rows), higher_is_better=True) == expected
 
 
@@ -252,16 +252,16 @@ def test_among_equal_strategies_near_the_ceiling_nobody_leads_in_19_of_20_stores
     ("errors", "rivals", "seeds"),
     [(1, 6, 5), (1, 12, 5), (1, 20, 5), (1, 40, 5), (2, 20, 5), (2, 40, 5), (4, 40, 5), (1, 40, 6)],
 )
-def test_among_equal_strategies_with_few_errors_a_pair_is_told_apart_in_5_percent_of_stores_at_most(
+def test_among_equal_strategies_with_few_errors_a_pair_differs_in_5_percent_of_stores_at_most(
     errors, rivals, seeds
 ):
     stores, draw = 300, np.random.default_rng(errors + rivals + seeds)
     scores = 1 - draw.poisson(errors, (stores, rivals, seeds)) / 450
-    told = sum(bool((all_pairs(store).corrected < ALPHA).any()) for store in scores)
+    significant = sum(bool((all_pairs(store).corrected < ALPHA).any()) for store in scores)
     slack = 2.33 * np.sqrt(
         0.05 * 0.95 / stores
     )  # a share of 5 % stays below in 99 of 100 simulations
-    assert told / stores <= 0.05 + slack
+    assert significant / stores <= 0.05 + slack
 
 
 def test_the_sign_flip_of_large_differences_reaches_its_least_p():

@@ -83,7 +83,7 @@ def test_many_orders_are_counted_where_they_can_be_and_drawn_beyond(benchmarks, 
     assert friedman(scores) == found
 
 
-def test_equal_strategies_are_told_apart_by_ranks_in_5_percent_of_stores_at_most():
+def test_equal_strategies_differ_by_ranks_in_5_percent_of_stores_at_most():
     draw = np.random.default_rng(0)
     p = np.array([friedman(draw.normal(size=(2, 6))).p for _ in range(400)])
     assert np.mean(p < 0.05) <= 0.05 + 2.33 * np.sqrt(0.05 * 0.95 / 400)

@@ -51,23 +51,22 @@ STREAMS = [
 ]
 SCENARIOS = get_args(Scenario)
 BRIEF = {"mer": {"batches": 2, "replay_batch": 2}}
-"""Settings with which a slow strategy is tried: MER takes a step for every replayed example and batch."""
-ON_DIGITS = {
-    "omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)}
-}  # settings for a dataset of ten classes
+"""Settings of a slow strategy in these tests: MER takes a step for every replayed example."""
+ON_DIGITS = {"omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)}}
+"""Settings of a benchmark that has ten classes only."""
 
 
-def tried(name):
+def strategy_of(name):
     return PARTS.get("strategies", name, BRIEF.get(name, {}))
 
 
 @pytest.mark.parametrize(
     ("name", "check"),
-    [(name, check) for name in STRATEGIES for check in checks_of(tried(name))],
+    [(name, check) for name in STRATEGIES for check in checks_of(strategy_of(name))],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_every_strategy_keeps_the_contract(name, check):
-    outcome = verdict(tried(name), check)
+    outcome = verdict(strategy_of(name), check)
     assert outcome.outcome != "failed", outcome.why
 
 
@@ -77,7 +76,7 @@ def test_every_strategy_keeps_the_contract(name, check):
     [name for name in STRATEGIES if not issubclass(PARTS.find("strategies", name), MetaStrategy)],
 )
 def test_every_strategy_works_in_a_scenario_or_declares_that_it_does_not(name, scenario):
-    outcome = works_in(tried(name), scenario)
+    outcome = works_in(strategy_of(name), scenario)
     assert outcome.outcome != "failed", outcome.why
 
 

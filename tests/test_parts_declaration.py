@@ -57,7 +57,10 @@ FIELDS = {
         "settings = {'a': 1}",
         "settings is a method of every part",
     ),
-    "a constant as a setting": ("upper_bound: bool = True", "upper_bound is told by the class"),
+    "a constant as a setting": (
+        "upper_bound: bool = True",
+        "upper_bound is an attribute of the class",
+    ),
     "scenarios that are none": (
         "scenarios: ClassVar[Any] = ('some',)",
         "scenarios = .* is not possible",
@@ -66,17 +69,17 @@ FIELDS = {
         "def __post_init__(self): {}['x']",
         r"mine\.py:\d+: KeyError: 'x'",
     ),
-    "a hook that raises": ("def knows(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
+    "a hook that raises": ("def knows_ahead(self): {}['x']", r"mine\.py:\d+: KeyError: 'x'"),
     "a schedule that leaves": (
         "def schedule(self): raise GeneratorExit",
         r"mine\.py:\d+: GeneratorExit",
     ),
     "an error without words": (
-        "def knows(self):\n        class Mute(Exception):\n            def __str__(self): return 1 / 0\n        raise Mute",
+        "def knows_ahead(self):\n        class Mute(Exception):\n            def __str__(self): return 1 / 0\n        raise Mute",
         "Mute .whose text cannot be had: str.. raises ZeroDivisionError",
     ),
     "a __getattr__ that raises": (
-        "def __getattr__(self, name): raise RuntimeError(name)\n    def knows(self): return self.facts",
+        "def __getattr__(self, name): raise RuntimeError(name)\n    def knows_ahead(self): return self.facts",
         r"mine\.py:\d+: RuntimeError: facts",
     ),
 }

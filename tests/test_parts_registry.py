@@ -37,10 +37,10 @@ SOURCE = {
                 return same_classes(data, np.zeros((1, 4), int), self.scenario)
         ''',
     "results": '''
-        from retrograde.reporting.result import Result
+        from retrograde.reporting.result import TableResult
         from retrograde.reporting.table import Table
 
-        class Mine(Result):
+        class Mine(TableResult):
             """Mine."""
             def table(self, records):
                 return Table("mine", (), (), None)
@@ -187,9 +187,9 @@ def test_a_plugin_without_a_public_part_of_its_own_is_refused(source, write):
 
 
 BASES = {
-    "benchmarks": "Benchmark or Episodic",
+    "benchmarks": "Benchmark or EpisodicBenchmark",
     "strategies": "Strategy, Learner or MetaStrategy",
-    "results": "Result or Drawing",
+    "results": "TableResult or FigureResult",
 }
 
 
@@ -206,7 +206,8 @@ def test_a_file_without_the_part_asked_for_is_told_what_such_a_part_derives_from
 
 def test_a_plugin_without_a_part_is_told_every_class_that_parts_derive_from(write):
     every = (
-        "Benchmark, Episodic, Strategy, Learner, MetaStrategy, Result, Drawing, Model or DataSource"
+        "Benchmark, EpisodicBenchmark, Strategy, Learner, MetaStrategy, TableResult, FigureResult, "
+        "Model or DataSource"
     )
     with pytest.raises(UserError, match=f"a public class derived from {every}"):
         Registry((write(""),))

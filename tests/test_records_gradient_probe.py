@@ -22,24 +22,24 @@ def test_the_triangle_is_filled_row_by_row_and_mirrored():
 
 
 @given(VECTORS)
-def test_products_and_cosines_are_those_between_the_gradients(look, vectors):
-    probe = look(0, vectors)
+def test_products_and_cosines_are_those_between_the_gradients(make_probe, vectors):
+    probe = make_probe(0, vectors)
     expected = [[cos(a, b) for b in vectors] for a in vectors]
     assert probe.products.tolist() == (vectors @ vectors.T).tolist()
     assert probe.cosines == pytest.approx(np.array(expected), nan_ok=True)
 
 
 @given(VECTORS)
-def test_the_arriving_gradient_is_compared_with_the_mean_of_the_earlier_ones(look, vectors):
-    probe = look(0, vectors)
+def test_the_next_task_gradient_is_compared_with_the_mean_of_the_earlier_ones(make_probe, vectors):
+    probe = make_probe(0, vectors)
     mean = vectors[:-1].mean(axis=0)
     assert probe.transfer() == pytest.approx(vectors[-1] @ mean)
     if np.linalg.norm(mean) > 1e-6:
-        assert probe.arriving() == pytest.approx(cos(vectors[-1], mean), nan_ok=True)
+        assert probe.next_task_cosine() == pytest.approx(cos(vectors[-1], mean), nan_ok=True)
 
 
 @pytest.mark.parametrize(
-    ("vectors", "next_task_cosine", "transfer", "conflict_rate"),
+    ("vectors", "cosine", "transfer", "conflict"),
     [
         ([[3, 0], [0, 4], [1, 0]], 0.6, 1.5, 0.0),  # the mean is (1.5, 2)
         ([[1, 0], [-2, 0], [1, 0]], -1.0, -0.5, 0.5),
@@ -47,22 +47,24 @@ def test_the_arriving_gradient_is_compared_with_the_mean_of_the_earlier_ones(loo
         ([[1, 0], [0, 0]], np.nan, 0.0, 0.0),
     ],
 )
-def test_small_cases_are_those_computed_by_hand(look, vectors, arriving, transfer, conflict):
-    probe = look(0, vectors)
-    found = (probe.arriving(), probe.transfer(), probe.conflict())
-    assert found == pytest.approx((arriving, transfer, conflict), nan_ok=True)
+def test_small_cases_are_those_computed_by_hand(make_probe, vectors, cosine, transfer, conflict):
+    probe = make_probe(0, vectors)
+    found = (probe.next_task_cosine(), probe.transfer(), probe.conflict_rate())
+    assert found == pytest.approx((cosine, transfer, conflict), nan_ok=True)
 
 
-def test_cosines_of_a_task_below_the_ceiling_are_not_told_and_inner_products_are(look):
-    probe = look(1, [[1, 0], [1, 0], [1, 1]], ceiling=[0.9, 0.99 * CEILING, CEILING])
-    told = np.isfinite(probe.cosines)
-    assert told.tolist() == [[True, False, True], [False, False, False], [True, False, True]]
+def test_a_task_below_the_ceiling_has_inner_products_and_no_cosines(make_probe):
+    probe = make_probe(1, [[1, 0], [1, 0], [1, 1]], ceiling=[0.9, 0.99 * CEILING, CEILING])
+    known = np.isfinite(probe.cosines)
+    assert known.tolist() == [[True, False, True], [False, False, False], [True, False, True]]
     assert probe.transfer() == 1
-    assert np.isnan(probe.among())
+    assert np.isnan(probe.mean_pairwise_cosine())
 
 
-def test_a_next_task_below_the_ceiling_has_no_cosine(look):
-    assert np.isnan(look(0, [[1, 0], [1, 0]], ceiling=[0.9, 0.99 * CEILING]).arriving())
+def test_a_next_task_below_the_ceiling_has_no_cosine(make_probe):
+    assert np.isnan(
+        make_probe(0, [[1, 0], [1, 0]], ceiling=[0.9, 0.99 * CEILING]).next_task_cosine()
+    )
 
 
 @pytest.mark.parametrize(("noise", "known"), [(3.4, True), (3.6, False)])
@@ -83,19 +85,23 @@ def test_noise_of_the_earlier_tasks_averages_out_in_their_mean_and_hides_it_belo
     assert probe.next_task_cosine() == pytest.approx(1.0 if known else np.nan, nan_ok=True)
 
 
-def test_the_mean_cosine_among_tasks_leaves_out_the_next_one_and_unknown_pairs(look):
+def test_the_mean_cosine_of_pairs_leaves_out_the_next_one_and_unknown_pairs(make_probe):
     seen = [[1, 0], [0, 1], [1, 0]]
-    assert look(2, seen).among() == look(2, [*seen, [-1, -1]]).among() == pytest.approx(1 / 3)
-    assert look(2, seen, ceiling=[1, 0, 1]).among() == 1
+    assert (
+        make_probe(2, seen).mean_pairwise_cosine()
+        == make_probe(2, [*seen, [-1, -1]]).mean_pairwise_cosine()
+        == pytest.approx(1 / 3)
+    )
+    assert make_probe(2, seen, ceiling=[1, 0, 1]).mean_pairwise_cosine() == 1
 
 
-def test_a_task_arrives_where_the_next_one_was_probed(look):
-    assert look(1, np.eye(3)).arrival
-    assert not look(1, np.eye(3)[:2]).arrival
+def test_a_probe_has_a_next_task_if_that_was_probed(make_probe):
+    assert make_probe(1, np.eye(3)).has_next_task
+    assert not make_probe(1, np.eye(3)[:2]).has_next_task
 
 
-def test_the_cosines_of_a_layer_come_from_its_own_inner_products(look):
-    probe = look(1, [[1, 0], [0, 1]], layers={"head": [4.0, -3.0, 9.0]})
+def test_the_cosines_of_a_layer_come_from_its_own_inner_products(make_probe):
+    probe = make_probe(1, [[1, 0], [0, 1]], layers={"head": [4.0, -3.0, 9.0]})
     assert probe.cosines_of("head") == pytest.approx(np.array([[1, -0.5], [-0.5, 1]]))
 
 
@@ -105,13 +111,13 @@ def test_the_cosines_of_a_layer_come_from_its_own_inner_products(look):
      {"loss": [1.0], "ceiling": [1.0], "inner": [1.0], "layers": {}}],
     ids=str,
 )  # fmt: skip
-def test_a_probe_whose_lists_do_not_fit_together_is_at_fault(damage):
-    sound = {
+def test_a_probe_whose_lists_do_not_fit_together_is_inconsistent(damage):
+    whole = {
         "task": 1, "step": 5, "loss": [1.0] * 3, "ceiling": [1.0] * 3, "inner": [1.0] * 6, "layers": {"out": [1.0] * 6},
     }  # fmt: skip
-    assert GradientProbe(**sound).inconsistency() == ""
-    assert "do not fit together" in GradientProbe(**sound | damage).inconsistency()
+    assert GradientProbe(**whole).inconsistency() == ""
+    assert "do not fit together" in GradientProbe(**whole | damage).inconsistency()
 
 
-def test_a_probe_with_a_number_that_is_not_finite_is_at_fault():
+def test_a_probe_with_a_number_that_is_not_finite_is_inconsistent():
     assert "not finite" in GradientProbe(0, 5, [float("inf")], [1.0], [1.0]).inconsistency()

@@ -1,4 +1,4 @@
-"""The course of accuracies along a stream: what it is made of, and what cannot be one."""
+"""Online accuracy: its numbers, and the inconsistencies that it finds."""
 
 import re
 from dataclasses import replace
@@ -26,11 +26,11 @@ def test_a_task_ends_at_its_last_test():
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "reason"),
     [
-        ({"tests": [10]}, "not among those"),
-        ({"tests": [10, 31]}, "not among those"),
-        ({"tests": [0, 20]}, "not among those"),
+        ({"test_examples": [10]}, "not among those"),
+        ({"test_examples": [10, 31]}, "not among those"),
+        ({"test_examples": [0, 20]}, "not among those"),
         ({"task": [0, 0, 0, 1, 1]}, "do not fit its tasks"),
         ({"task": [0] * 6}, "do not fit its tasks"),
         ({"task": [0, 0, 0, 1, 1, 2]}, "do not fit its tasks"),
@@ -46,5 +46,5 @@ def test_a_task_ends_at_its_last_test():
     ],
     ids=str,
 )
-def test_a_course_that_cannot_be_says_why(change, fault):
-    assert re.search(fault, replace(TWO, **change).inconsistency(STREAM))
+def test_an_inconsistent_history_says_why(change, reason):
+    assert re.search(reason, replace(TWO, **change).inconsistency(STREAM))

@@ -32,7 +32,7 @@ def test_a_record_lies_under_its_benchmark_its_strategy_and_its_settings(store, 
     record = make_record("er", seed=3)
     benchmark, strategy, settings, name = store.path(record.cell, 3).relative_to(store.folder).parts
     assert (benchmark, strategy, name) == ("split", "er", "seed-3.json")
-    assert settings != store.path(make_record("er", memory=1).cell, 3).parent.name
+    assert settings != store.path(make_record("er", buffer_size=1).cell, 3).parent.name
 
 
 @pytest.mark.parametrize("status", ["done", "diverged", "failed"])

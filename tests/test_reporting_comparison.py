@@ -49,7 +49,7 @@ def test_a_store_is_identical_to_itself_and_nothing_is_tested(ending, make_adapt
         ((81, 82, 81, 85, 81), "changed within noise", False),
     ],
 )
-def test_a_change_is_told_from_noise(ending, after, verdict, changed):
+def test_a_change_is_distinguished_from_noise(ending, after, verdict, changed):
     (row,) = rows(ending(*ACC), ending(*after))
     assert row["verdict"] == verdict
     assert (row["A"], row["B"], row["n"]) == ("82.00", f"{np.mean(after):.2f}", "5")
@@ -142,11 +142,11 @@ def test_code_and_environment_that_differ_are_named(make_record):
 
 
 def test_an_edited_strategy_is_named(make_record):
-    from dataclasses import replace
-
-    before = [make_record()]
-    notes = compare(before, [replace(before[0], source="edited")], NAMES)[0].notes
-    assert notes[1] == "The code of B is not that of A: strategy er (abc -> edited)."
+    before, after = (
+        [make_record(sources={"strategy": {"er.py": digit * 12}})] for digit in ("1", "2")
+    )
+    notes = compare(before, after, NAMES)[0].notes
+    assert notes[1] == "The code of B is not that of A: strategy er.py (1111111 -> 2222222)."
 
 
 def test_seeds_of_two_versions_in_one_store_are_compared_apart(ending):
@@ -188,7 +188,7 @@ def test_replicates_that_ended_alike_without_scores_are_identical(make_record):
     [
         ({}, None, "after holds none"),
         ({}, {"benchmark": "rotated"}, "'split  er'.*'rotated  er'"),
-        ({}, {"memory": 9}, "share none"),
+        ({}, {"buffer_size": 9}, "share none"),
     ],
 )
 def test_stores_without_records_or_a_common_cell_are_not_compared(make_record, a, b, said):

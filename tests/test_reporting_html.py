@@ -24,7 +24,7 @@ def records(make_record, make_adapted):
         for benchmark in ("split", "rotated")
         for strategy, end in (("er", 80), ("finetune", 9), ("joint", 95)) for s in range(3)
     ]  # fmt: skip
-    odd = [make_record(ODD, s, benchmark="split", changed=f"name={ODD}") for s in range(3)]
+    odd = [make_record(ODD, s, benchmark="split", overrides={"name": ODD}) for s in range(3)]
     lost = [make_record("si", s, (), status="failed", machine={"cpu": "Other"}) for s in range(2)]
     return [
         *made,
@@ -199,7 +199,7 @@ def test_every_part_is_reached_by_its_link(opened):
 
 def test_a_record_full_of_markup_runs_nothing_and_asks_for_nothing(browser, make_record, tmp_path):
     word = "</td><script>document.title='ran'</script><img src=//a.example onerror=document.title='ran'><svg/onload=x()>{{7*7}}"
-    named = {"benchmark": word, "changed": f"x={word}", "machine": {"cpu": word}}
+    named = {"benchmark": word, "overrides": {"x": word}, "machine": {"cpu": word}}
     records = [make_record(word, seed, **named) for seed in range(2)]
     records.append(replace(make_record(word, 2, status="failed", **named), reason=word))
     asked, tab, trouble = ["svg", "html"], browser.new_page(), []

@@ -52,7 +52,7 @@ def test_the_committed_tables_compile(compiled, suite):
 
 def test_names_with_special_characters_compile(compiled, make_record):
     odd = "a|*_`<>&%$#{}~^\\±µ–†é×日ρ"
-    made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
+    made = [make_record(odd, seed, benchmark=odd, overrides={"x": odd}) for seed in range(3)]
     assert compiled(*(latex(table) for _, table in tables(made, PARTS))) == []
 
 
@@ -61,7 +61,7 @@ def test_names_with_special_characters_compile(compiled, make_record):
     ["[3pt]x", "*", "日本", "\\input{/etc/passwd}", "a\n\n\\input{x}", "$x^2$ % \\write18{ls}"],
 )
 def test_names_that_are_commands_compile_as_text(compiled, make_record, odd):
-    made = [make_record(odd, seed, benchmark=odd, changed=f"x={odd}") for seed in range(3)]
+    made = [make_record(odd, seed, benchmark=odd, overrides={"x": odd}) for seed in range(3)]
     text = [latex(table) for _, table in tables(made, PARTS)]
     assert compiled(*text) == []
     assert not [one for one in text if "\\input" in one or "\\write" in one]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from retrograde.metrics.matrix import METRICS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.reporting.published import matcher, published_numbers
+from retrograde.reporting.published import OBSERVED, matcher, published_numbers
 
 PARTS = Registry()
 SHIPPED = pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_no_number_is_refused(make_published, printed):
 
 
 @pytest.mark.parametrize(
-    ("change", "beside"),
+    ("change", "fits"),
     [
         ({}, True),
         ({"benchmark": "sinusoid"}, True),
@@ -63,13 +63,13 @@ def test_what_is_no_number_is_refused(make_published, printed):
         ({"strategy": "maml:unknown=1"}, False),
     ],
 )
-def test_published_numbers_stand_beside_cells_that_have_every_setting_they_name(
-    make_published, make_adapted, change, beside
+def test_published_numbers_stand_with_cells_that_have_every_setting_they_name(
+    make_published, make_adapted, change, fits
 ):
     entry = make_published(
         **({"benchmark": "sinusoid:test_shots=5", "strategy": "maml:inner_lr=0.1"} | change)
     )
-    assert (matcher([entry])(make_adapted().cell) == [entry]) == beside
+    assert (matcher([entry])(make_adapted().cell) == [entry]) == fits
 
 
 def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
@@ -88,7 +88,7 @@ def test_a_title_says_what_a_reader_of_the_number_has_to_know(make_published):
         ({}, ""),
         ({"needs": "test_shots=5,transductive=true"}, ""),
         ({"needs": "shots=1,test_shots=2"}, "shots=10, theirs 1; test_shots=5, theirs 2"),
-        ({"needs": "unknown=1"}, "unknown=None, theirs 1"),
+        ({"needs": "unknown=1"}, "unknown=none, theirs 1"),
         (
             {"differs": "their dice are loaded", "needs": "shots=1"},
             "their dice are loaded; shots=10, theirs 1",
@@ -102,22 +102,27 @@ def test_what_differs_is_what_the_row_says_and_every_needed_setting_that_a_cell_
 
 
 @pytest.mark.parametrize(
-    ("changed", "differs"),
+    ("overrides", "differs"),
     [
-        ("test_shots=5", ""),  # which the row names
-        ("test_shots=5,checks=3", ""),  # which changes no result
-        ("test_shots=5,tasks=4", "tasks=4, theirs 25"),
-        ("test_shots=5,tasks=4,model=mlp-9", "tasks=4, theirs 25; model=mlp-9, theirs mlp-40-40"),
+        ({"test_shots": 5}, ""),  # the row names it
+        ({"test_shots": 5, "evaluations": 3}, ""),  # it changes no result
+        ({"test_shots": 5, "meta_batch_size": 4}, "meta_batch_size=4, theirs 25"),
+        (
+            {"test_shots": 5, "meta_batch_size": 4, "model": "mlp-9"},
+            "meta_batch_size=4, theirs 25; model=mlp-9, theirs mlp-40-40",
+        ),
     ],
 )
 def test_a_setting_that_the_protocol_does_not_name_is_as_by_default_or_the_numbers_are_not_comparable(
-    make_published, make_adapted, changed, differs
+    make_published, make_adapted, overrides, differs
 ):
     entry, cell = (
         make_published(benchmark="sinusoid:test_shots=5", strategy="maml"),
         make_adapted().cell,
     )
-    cell = dataclasses.replace(cell, benchmark=dataclasses.replace(cell.benchmark, changed=changed))
+    cell = dataclasses.replace(
+        cell, benchmark=dataclasses.replace(cell.benchmark, overrides=overrides)
+    )
     assert matcher([entry])(cell) == [entry]
     assert entry.differs(cell) == differs
 
@@ -130,9 +135,9 @@ def test_every_setting_of_a_benchmark_is_part_of_the_protocol_but_those_that_onl
     for field in dataclasses.fields(part):
         cell = make_record(benchmark=name).cell
         cell = dataclasses.replace(
-            cell, benchmark=dataclasses.replace(cell.benchmark, changed=f"{field.name}=77")
+            cell, benchmark=dataclasses.replace(cell.benchmark, overrides={field.name: 77})
         )
-        looks = field.name in ("probe", "probe_every", "test_every", "test_examples", "checks")
+        looks = field.name in OBSERVED
         assert bool(make_published(benchmark=name).differs(cell)) != looks
 
 

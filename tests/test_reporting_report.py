@@ -58,7 +58,7 @@ def test_every_table_with_something_to_show_comes_under_its_name(made, make_adap
     assert all(table.sections and len(table.tidy) for table in made.tables.values())
 
 
-def test_every_table_is_written_in_every_format_and_the_paths_are_told(made, tmp_path):
+def test_every_table_is_written_in_every_format_and_the_paths_are_returned(made, tmp_path):
     written = write(tmp_path / "a" / "b", ["md", "csv"], made, PARTS)
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in made.tables for form in ("md", "csv")
@@ -111,17 +111,17 @@ def test_nothing_is_written_of_nothing(tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(make_record, make_adapted):
-    """What one store may hold: names that are markup, mixed machines and schemas, replicates missing, lost or alone."""
+    """A store of oddities: names that are markup, mixed machines, replicates missing or alone."""
     name = "a|*_`<b>&%$#{}~^\\±é"
     return [
-        *(make_record(name, s, benchmark=f"on {name}", changed=f"x={name}") for s in range(3)),
+        *(make_record(name, s, benchmark=f"on {name}", overrides={"x": name}) for s in range(3)),
         *(
             make_record(
                 "er", s, benchmark=f"on {name}", machine={"cpu": f"CPU {s}", "torch": str(s)}
             )
             for s in range(3)
         ),
-        *(make_record("er", s, schema=1 + s) for s in (0, 2)),
+        *(make_record("er", s) for s in (0, 2)),
         make_record("alone", 7),
         make_record("lost", 0, (), status="failed"),
         make_record("joint", 0, upper_bound=True, benchmark="bounded"),
@@ -153,14 +153,14 @@ from dataclasses import dataclass
 import sys
 import pandas as pd
 from matplotlib.figure import Figure
-from retrograde import Drawing, Result
+from retrograde import FigureResult, TableResult
 from retrograde.reporting import Entry, Section, Table
 
 ROWS = ((Entry("a"),),)
 
 class Late:
     def __str__(self):
-        raise ValueError("ring-at-end")
+        raise ValueError("late")
 
 class Broken(Figure):
     def draw(self, renderer):
@@ -201,7 +201,7 @@ TABLES = {
     ),
     "not UTF-8": (r'return Table("\ud800", (), (), pd.DataFrame())', "are text"),
     "no frame": ('return Table("T", (), (), [])', "are a pandas DataFrame"),
-    "ring-at-end": (
+    "late": (
         'return Table("T", (), (Section("s", ("a",), ROWS),), pd.DataFrame({"a": [Late()]}))',
         ":13: ValueError: late",
     ),
@@ -212,7 +212,7 @@ FIGURES = {
         "return 'text'",
         ":21: TypeError: a figure is a matplotlib.figure.Figure or None",
     ),
-    "ring-at-end": ("return Broken()", ":17: ZeroDivisionError"),
+    "late": ("return Broken()", ":17: ZeroDivisionError"),
 }
 
 
@@ -237,8 +237,12 @@ def files_of(folder, records, plugins=(), faults=None):
 def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without_them(
     records, tmp_path
 ):
-    bodies = {f"r{i}": ("Result", "table", body) for i, (body, _) in enumerate(TABLES.values())}
-    bodies |= {f"f{i}": ("Drawing", "figure", body) for i, (body, _) in enumerate(FIGURES.values())}
+    bodies = {
+        f"r{i}": ("TableResult", "table", body) for i, (body, _) in enumerate(TABLES.values())
+    }
+    bodies |= {
+        f"f{i}": ("FigureResult", "figure", body) for i, (body, _) in enumerate(FIGURES.values())
+    }
     for name, (base, method, body) in bodies.items():
         (tmp_path / f"{name}.py").write_text(PART.format(base=base, method=method, body=body))
     faults = {}
@@ -258,7 +262,7 @@ def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without
 
 
 def test_a_result_that_fails_is_an_error_where_nobody_notes_it(records, tmp_path):
-    (tmp_path / "mine.py").write_text(PART.format(base="Result", method="table", body="1 / 0"))
+    (tmp_path / "mine.py").write_text(PART.format(base="TableResult", method="table", body="1 / 0"))
     with pytest.raises(ZeroDivisionError):
         report("mine", records, ["csv"], Few((tmp_path / "mine.py",)))
 
@@ -272,7 +276,7 @@ BAD = {
     "negative count": lambda text: text.replace('"replayed":6000', '"replayed":-1'),
     "more right than tested": lambda text: text.replace("[80,90]", "[80,101]"),
     "another seed": lambda text: text.replace('"seed":2', '"seed":3'),
-    "settings that are not its own": lambda text: text.replace('"memory":200', '"memory":201'),
+    "a version that is not its own": lambda text: text.replace('"version":1', '"version":2'),
 }
 
 
@@ -319,7 +323,7 @@ def test_a_record_full_of_markup_makes_the_page_and_the_figures_of_a_plain_one(
     for word in ("plain", MARKUP):
         named = {
             "benchmark": word,
-            "changed": f"x={word}",
+            "overrides": {"x": word},
             "machine": {"cpu": word, "commit": word},
         }
         records = [make_record(word, seed, **named) for seed in range(2)]

@@ -92,16 +92,16 @@ def ending(make_record):
 
 
 @pytest.fixture
-def records(make_record, make_adapted, look, book):
-    """On two benchmarks: er, er with a larger memory, and the upper bound, whose accuracies rise with the seed."""
+def records(make_record, make_adapted, make_probe, make_account):
+    """Two benchmarks: er, er with a smaller memory, and the upper bound; accuracies rise with the seed."""
     found = []
     probed = {
-        "gradients": [look(0, [[1, 0], [0, 1]]), look(1, [[1, 0], [1, 1]], [2, 1])],
-        "accounts": [book(1)],
+        "gradients": [make_probe(0, [[1, 0], [0, 1]]), make_probe(1, [[1, 0], [1, 1]], [2, 1])],
+        "accounts": [make_account(1)],
     }
     along = {
-        "episodes": {"test_every": 9},
-        "course": OnlineAccuracy([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
+        "settings": {"eval_every": 9},
+        "online_accuracy": OnlineAccuracy([10, 10], [0, 0, 1], [0, 9, 18], [[1], [9, 2], [8, 9]]),
     }
     for benchmark in ("rotated", "split"):
         for s in SEEDS:
@@ -119,8 +119,7 @@ def records(make_record, make_adapted, look, book):
                     s,
                     ((10, 10), (90, 30), (60, 90)),
                     benchmark=benchmark,
-                    memory=9,
-                    changed="memory=9",
+                    buffer_size=9,
                     **along,
                 ),
                 make_record(
@@ -132,20 +131,20 @@ def records(make_record, make_adapted, look, book):
                     **along,
                 ),
                 make_adapted("er", s, benchmark=f"few-{benchmark}"),
-                make_adapted("er", s, benchmark=f"few-{benchmark}", memory=9, changed="memory=9"),
+                make_adapted("er", s, benchmark=f"few-{benchmark}", buffer_size=9),
             ]
     return found
 
 
 @pytest.fixture
 def grown(make_record):
-    """Records of a sequence of classes, tested after 1 class, which has a third of the test examples, and after 3."""
+    """Records of a sequence of classes: tests after 1 class, with a third of the examples, and 3."""
     made = [
-        make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", memory=memory,
-                    episodes={"after": [1, 3], "scenario": "class"}, changed=changed)
-        for strategy, memory, changed in (("er", 200, ""), ("er", 9, "memory=9")) for s in range(2)
+        make_record(strategy, s, ((0, 0), (50 + 10 * s, 9), (20, 40 + 10 * s)), benchmark="sequence", buffer_size=size,
+                    settings={"test_after": [1, 3], "scenario": "class"})
+        for strategy, size in (("er", 200), ("er", 9)) for s in range(2)
     ]  # fmt: skip
-    return [replace(record, tests=[100, 200]) for record in made]
+    return [replace(record, test_examples=[100, 200]) for record in made]
 
 
 @pytest.fixture
@@ -159,7 +158,7 @@ def foreign(make_record):
             correct,
             **{key: fields.pop(key) for key in ("status",) if key in fields},
         )
-        strategy = PartSpec("theirs", {"class": name, "memory": 9}, f"class={name},memory=9")
+        strategy = PartSpec("theirs", *[{"class": name, "memory": 9}] * 2)
         return replace(record, cell=replace(record.cell, strategy=strategy), **fields)
 
     return make
@@ -169,14 +168,14 @@ def foreign(make_record):
 def uneven(make_record, make_adapted):
     """Records whose scores are no round numbers: on seven test examples or with random losses, with every status."""
     draw = random.Random(5)
-    cells = [("er", ""), ("er", "memory=9"), ("sgd", ""), ("joint", "")]
+    cells = [("er", 200), ("er", 9), ("sgd", 200), ("joint", 200)]
     made = [
         make_record(
-            strategy, s, [[draw.randint(0, 7) for _ in range(3)] for _ in range(4)], of=7, benchmark=benchmark, changed=changed,
-            memory=len(changed), status="done" if s < 8 else "diverged", upper_bound=strategy == "joint",
+            strategy, s, [[draw.randint(0, 7) for _ in range(3)] for _ in range(4)], of=7, benchmark=benchmark, buffer_size=size,
+            status="done" if s < 8 else "diverged", upper_bound=strategy == "joint",
             clocks={"train": draw.random(), "evaluate": draw.random()},
         )
-        for benchmark in ("rotated", "split") for strategy, changed in cells for s in range(9)
+        for benchmark in ("rotated", "split") for strategy, size in cells for s in range(9)
     ]  # fmt: skip
     adapted = [
         make_adapted(strategy, s, [[draw.random() for _ in range(7)] for _ in range(2)], benchmark=benchmark,
@@ -228,7 +227,7 @@ def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, r
         section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"
     }
     assert headings in (streams, episodes, streams | episodes)
-    assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er memory=9"}
+    assert {row[0].text for s in table.sections for row in s.rows} >= {"er", "er buffer_size=9"}
 
 
 @PART
@@ -241,13 +240,11 @@ def test_replicates_that_did_not_finish_give_a_result_no_numbers(name, make_reco
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY + OVER])
-def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_own(
-    name, make_record
-):
+def test_cells_of_other_settings_or_data_have_rows_of_their_own(name, make_record):
     twins = [
         make_record(),
-        make_record(memory=7),
-        make_record(task_size=7),
+        make_record(buffer_size=7),
+        make_record(benchmark_overrides={"task_size": 7}),
         make_record(data="other"),
     ]
     table = part(name).table(twins)
@@ -260,10 +257,13 @@ def test_cells_of_the_same_text_but_other_settings_or_data_have_rows_of_their_ow
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in PARTLY + OVER])
-def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_ran(
+def test_replicates_of_one_cell_share_a_row_if_one_has_a_newer_setting_at_its_default(
     name, make_record
 ):
-    records = [make_record(seed=0, changed="memory=200"), make_record(seed=1, changed="")]
+    records = [
+        make_record(seed=0, settings={"task_size": 2}),
+        make_record(seed=1, settings={"task_size": 2, "newer": 0}),
+    ]
     assert records[0].cell.path == records[1].cell.path
     assert [len(section.rows) for section in part(name).table(records).sections] == [1]
 
@@ -272,37 +272,37 @@ def test_replicates_of_one_cell_share_a_row_whatever_was_the_default_when_they_r
 
 
 def test_notes_name_who_knows_the_length_and_who_masks_classes_to_come(make_record):
-    settings = {"episodes": {"scenario": "class"}}
-    told = {
+    settings = {"settings": {"scenario": "class"}}
+    known = {
         "agem": ["length", "classes"],
         "gem": ["length", "classes"],
         "er": ["classes"],
         "lwf": [],
     }
-    records = [make_record(name, knows=knows, **settings) for name, knows in told.items()]
+    records = [make_record(name, knows_ahead=knows, **settings) for name, knows in known.items()]
     notes = "\n".join(scores(records).notes)
-    assert "by which a memory is shared: agem, gem." in notes
-    assert "units of classes to come are in the loss, except for lwf." in notes
+    assert "which they know ahead: agem, gem." in notes
+    assert "the units of later classes are in the loss, except for lwf." in notes
 
 
 def test_a_note_has_the_settings_where_others_of_the_strategy_know_less(make_record):
-    known = {"policy=ring": ["length"], "": []}
     records = [
-        make_record(changed=text, memory=len(text), knows=knows) for text, knows in known.items()
+        make_record(overrides={"policy": "ring"}, knows_ahead=["length"]),
+        make_record(knows_ahead=[]),
     ]
-    assert any(note.endswith("is shared: er policy=ring.") for note in scores(records).notes)
+    assert any(note.endswith("know ahead: er policy=ring.") for note in scores(records).notes)
 
 
 def test_records_that_do_not_say_what_was_known_make_no_note(make_record, records):
     plain = len(scores(records).notes)
-    assert len(scores([make_record(knows=[])]).notes) == plain
-    assert len(scores([make_record(knows=None)]).notes) == plain
+    assert len(scores([make_record(knows_ahead=[])]).notes) == plain
+    assert len(scores([make_record(knows_ahead=None)]).notes) == plain
 
 
 def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
     tidy = scores(records).tidy
     assert list(tidy.columns) == TIDY
-    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_told"])
+    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_task_aware"])
     assert not tidy.duplicated(TIDY[:4]).any()
     assert set(tidy.n) == {5}
 
@@ -339,7 +339,7 @@ def test_the_table_shows_percent_with_half_of_the_interval(records):
     accuracy = column(scores(records), "ACC", "rotated")
     assert {title: entry.text for title, entry in accuracy.items()} == {
         "er": "86.00 ± 0.98",
-        "er memory=9": "75.00 ± 0.00",
+        "er buffer_size=9": "75.00 ± 0.00",
         "joint †": "92.00 ± 0.98",
     }
 
@@ -352,11 +352,11 @@ def test_a_mean_that_rounds_to_zero_is_shown_without_a_sign(make_record):
     assert column(scores(records), "BWT")["er"].text == "0.00 ± 0.00"
 
 
-def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
-    told = [make_record(seed=s, correct_told=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
-    table = scores([*told, make_record(benchmark="rotated")])
-    assert column(table, "ACC_told")["er"].text == "90.00 ± 0.00"
-    assert [("ACC_told" in s.columns) for s in table.sections] == [False, True]
+def test_accuracy_with_the_task_given_is_shown_only_where_it_was_counted(make_record):
+    given = [make_record(seed=s, correct_given_task=[[50, 50], [90, 60], [90, 90]]) for s in (0, 1)]
+    table = scores([*given, make_record(benchmark="rotated")])
+    assert column(table, "ACC_task_aware")["er"].text == "90.00 ± 0.00"
+    assert [("ACC_task_aware" in s.columns) for s in table.sections] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_told_accuracy_is_shown_only_where_it_was_counted(make_record):
     ],
 )
 @pytest.mark.parametrize("worse", [False, True])
-def test_bold_marks_the_best_and_what_is_not_told_from_it_if_a_third_is(
+def test_bold_marks_the_best_and_its_equals_if_a_third_differs_significantly(
     ending, rival, expected, worse
 ):
     third = ending("third", 10, 12, 11, 13, 15) if worse else []
@@ -517,7 +517,7 @@ def test_intransigence_is_against_one_upper_bound_that_its_name_decides(ending, 
 
 
 def test_intransigence_is_against_joint_training_as_it_is_by_default_where_it_was_run_twice(ending):
-    tuned = ending("joint", 99, 99, upper_bound=True, memory=9, changed="memory=9")
+    tuned = ending("joint", 99, 99, upper_bound=True, buffer_size=9)
     records = [*ending("er", 70, 70), *tuned, *ending("joint", 80, 80, upper_bound=True)]
     assert numbers(scores(records), "split", "er", "intransigence")[0][0] == pytest.approx(0.1)
 

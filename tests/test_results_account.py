@@ -48,12 +48,16 @@ def number(records, metric, strategy=""):
 
 
 @pytest.fixture
-def made(make_probed, look, book):
+def made(make_probed, make_probe, make_account):
     """Three tasks: the second raises the first's loss by 1; the third that of the first by 2, and lowers the second's by 1."""
-    probes = [look(0, [[1, 0], [0.6, 0.8]]), look(1, [[1, 0], [0, 1], [-2, 0]]), look(2, np.eye(3))]
+    probes = [
+        make_probe(0, [[1, 0], [0.6, 0.8]]),
+        make_probe(1, [[1, 0], [0, 1], [-2, 0]]),
+        make_probe(2, np.eye(3)),
+    ]
     accounts = [
-        book(1, before=0.5, slope=-1, curvature=1.75, remainder=0.25, exposure=3, length=2),
-        book(
+        make_account(1, before=0.5, slope=-1, curvature=1.75, remainder=0.25, exposure=3, length=2),
+        make_account(
             2,
             before=[1.5, 0.5],
             slope=[1, -3],
@@ -116,21 +120,24 @@ def test_interference_is_the_product_of_its_factors_for_every_replicate(several)
     )
 
 
-def test_remainders_of_opposite_signs_do_not_make_up_for_one_another(make_probed, book):
-    accounts = [book(1, slope=1, curvature=0), book(2, slope=1, curvature=0, remainder=[0.5, -0.5])]
+def test_remainders_of_opposite_signs_do_not_make_up_for_one_another(make_probed, make_account):
+    accounts = [
+        make_account(1, slope=1, curvature=0),
+        make_account(2, slope=1, curvature=0, remainder=[0.5, -0.5]),
+    ]
     (explained,) = replicates([make_probed(accounts=accounts)]).explained
     assert explained == pytest.approx(1 - 1 / 3)  # and not 1
 
 
-def test_records_without_a_whole_account_are_left_out(make_probed, make_record, book):
-    broken = make_probed(seed=1, accounts=[book(1)])
+def test_records_without_a_whole_account_are_left_out(make_probed, make_record, make_account):
+    broken = make_probed(seed=1, accounts=[make_account(1)])
     assert booked([make_record(), broken, make_probed(status="diverged")]).empty
     assert replicates([broken]).empty
     assert list(replicates([broken]).columns) == list(replicates([make_probed()]).columns)
 
 
-def test_a_path_of_no_length_has_no_ratios(make_probed, book):
-    still = [book(task, slope=0, curvature=0, exposure=0, length=0) for task in (1, 2)]
+def test_a_path_of_no_length_has_no_ratios(make_probed, make_account):
+    still = [make_account(task, slope=0, curvature=0, exposure=0, length=0) for task in (1, 2)]
     (found,) = replicates([make_probed(accounts=still)]).to_dict("records")
     assert np.isnan([found["alignment"], found["gradient"], found["explained"]]).all()
 
@@ -138,20 +145,23 @@ def test_a_path_of_no_length_has_no_ratios(make_probed, book):
 # At matched old loss
 
 
-def line_of(book, losses, cost):
+def line_of(make_account, losses, cost):
     """Accounts whose cost is a given function of the old loss."""
     return [
-        book(i + 1, before=loss, slope=cost(loss), curvature=0) for i, loss in enumerate(losses)
+        make_account(i + 1, before=loss, slope=cost(loss), curvature=0)
+        for i, loss in enumerate(losses)
     ]
 
 
-def test_costs_on_known_lines_are_read_off_at_the_loss_that_both_reach(make_probed, book):
+def test_costs_on_known_lines_are_read_off_at_the_loss_that_both_reach(make_probed, make_account):
     ends = [90] * 4
     made = [
         make_probed(
-            "er", 0, ends, accounts=line_of(book, [0.5, 1, 1.5], lambda loss: 1 - loss / 2)
+            "er", 0, ends, accounts=line_of(make_account, [0.5, 1, 1.5], lambda loss: 1 - loss / 2)
         ),
-        make_probed("gem", 0, ends, accounts=line_of(book, [1, 2, 3], lambda loss: 2 * loss)),
+        make_probed(
+            "gem", 0, ends, accounts=line_of(make_account, [1, 2, 3], lambda loss: 2 * loss)
+        ),
     ]
     assert matched_level(booked(made)) == 1.25
     found = section(made, "at matched old loss 1.25")
@@ -159,9 +169,9 @@ def test_costs_on_known_lines_are_read_off_at_the_loss_that_both_reach(make_prob
     assert number(made, "matched_observed", "er")["mean"].tolist() == pytest.approx([0.375])
 
 
-def test_a_replicate_whose_old_losses_do_not_reach_it_counts_as_unknown(make_probed, book):
+def test_a_replicate_whose_old_losses_do_not_reach_it_counts_as_unknown(make_probed, make_account):
     reaching, beyond = (
-        line_of(book, losses, lambda loss: loss) for losses in ([1, 2, 3], [7, 8, 9])
+        line_of(make_account, losses, lambda loss: loss) for losses in ([1, 2, 3], [7, 8, 9])
     )
     made = [make_probed("er", s, [90] * 4, accounts=reaching) for s in range(3)]
     made += [make_probed("gem", s, [90] * 4, accounts=reaching if s else beyond) for s in range(3)]
@@ -177,9 +187,9 @@ def test_a_replicate_whose_old_losses_do_not_reach_it_counts_as_unknown(make_pro
     assert values.value.isna().sum() == 4 * 4
 
 
-def test_strategies_that_share_no_old_loss_are_not_compared(make_probed, book):
+def test_strategies_that_share_no_old_loss_are_not_compared(make_probed, make_account):
     made = [
-        make_probed(name, 0, [90] * 4, accounts=line_of(book, losses, lambda loss: loss))
+        make_probed(name, 0, [90] * 4, accounts=line_of(make_account, losses, lambda loss: loss))
         for name, losses in (("er", [1, 2, 3]), ("gem", [4, 5, 6]))
     ]
     assert not [each for each in table(made).sections if "matched" in each.heading]
@@ -188,10 +198,10 @@ def test_strategies_that_share_no_old_loss_are_not_compared(make_probed, book):
 # Why one forgets less than another
 
 
-def test_a_strategy_of_half_the_path_owes_all_of_it_to_the_path(make_probed, book):
+def test_a_strategy_of_half_the_path_owes_all_of_it_to_the_path(make_probed, make_account):
     def of(length, exposure, slope):
         return [
-            book(task, slope=slope, curvature=0, exposure=exposure, length=length)
+            make_account(task, slope=slope, curvature=0, exposure=exposure, length=length)
             for task in (1, 2)
         ]
 
@@ -204,10 +214,14 @@ def test_a_strategy_of_half_the_path_owes_all_of_it_to_the_path(make_probed, boo
     assert row["by alignment"] == row["by gradient"] == "0.00 ± 0.00"
 
 
-def test_a_strategy_that_does_not_interfere_has_no_ratio_and_still_a_difference(make_probed, book):
+def test_a_strategy_that_does_not_interfere_has_no_ratio_and_still_a_difference(
+    make_probed, make_account
+):
     made = [make_probed("er", s) for s in range(3)]
     made += [
-        make_probed("gem", s, accounts=[book(1, slope=-1 - s), book(2, slope=-1 - s)])
+        make_probed(
+            "gem", s, accounts=[make_account(1, slope=-1 - s), make_account(2, slope=-1 - s)]
+        )
         for s in range(3)
     ]
     row = section(made, "why one forgets less")["gem"]
@@ -225,21 +239,22 @@ def test_without_replay_the_first_strategy_that_competes_is_the_reference(make_p
 
 
 def test_the_cost_of_the_next_task_falls_with_alignment_in_every_run_and_rises_between_methods(
-    make_probed, look, book
+    make_probed, make_probe, make_account
 ):
     cosines = [0.1, 0.3, 0.5, 0.7]
 
     def run(level, seed):
         shift = [cosine / 2 + level for cosine in cosines]
         looks = [
-            look(i, [*[[1, 0]] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate(shift)
+            make_probe(i, [*[[1, 0]] * (i + 1), [c, (1 - c**2) ** 0.5]])
+            for i, c in enumerate(shift)
         ]
         noise = np.random.default_rng([seed, round(10 * level)]).normal(size=4) / 50
         books = [
-            book(i + 1, slope=5 * level - c + e, curvature=0)
+            make_account(i + 1, slope=5 * level - c + e, curvature=0)
             for i, (c, e) in enumerate(zip(shift, noise, strict=True))
         ]
-        return {"probes": [*looks, look(4, np.eye(5))], "accounts": books}
+        return {"probes": [*looks, make_probe(4, np.eye(5))], "accounts": books}
 
     made = [
         make_probed(name, seed, [90] * 5, **run(level, seed))
@@ -255,17 +270,19 @@ def test_the_cost_of_the_next_task_falls_with_alignment_in_every_run_and_rises_b
     assert row["n"] == "9 runs of 3 seeds"
 
 
-def test_given_a_common_cause_in_old_loss_alignment_says_nothing_more(make_probed, look, book):
+def test_given_a_common_cause_in_old_loss_alignment_says_nothing_more(
+    make_probed, make_probe, make_account
+):
     def run(seed):
         draw = np.random.default_rng(seed)
         losses = draw.uniform(0.5, 1, 8)
         cosine = losses + draw.normal(size=8) / 50
-        looks = [look(i, [*[[1, 0]] * (i + 1), [c, 0.1]]) for i, c in enumerate(cosine)]
+        looks = [make_probe(i, [*[[1, 0]] * (i + 1), [c, 0.1]]) for i, c in enumerate(cosine)]
         noise = draw.normal(size=8) / 50
         return {
             "probes": looks,
             "accounts": [
-                book(i + 1, before=losses[i], slope=losses[i] + noise[i]) for i in range(8)
+                make_account(i + 1, before=losses[i], slope=losses[i] + noise[i]) for i in range(8)
             ],
         }
 
@@ -287,10 +304,12 @@ def test_upper_bounds_are_in_the_account_alone(several):
 # The table
 
 
-def test_the_account_has_every_number_with_its_interval(make_probed, book):
+def test_the_account_has_every_number_with_its_interval(make_probed, make_account):
     made = [
         make_probed(
-            seed=s, ends=(80, 90), accounts=[book(1, slope=-1, curvature=1.5 + s, exposure=4)]
+            seed=s,
+            ends=(80, 90),
+            accounts=[make_account(1, slope=-1, curvature=1.5 + s, exposure=4)],
         )
         for s in (0, 1)
     ]
@@ -302,10 +321,10 @@ def test_the_account_has_every_number_with_its_interval(make_probed, book):
     }  # fmt: skip
 
 
-def test_replicates_without_a_whole_account_are_counted_apart(make_probed, book):
+def test_replicates_without_a_whole_account_are_counted_apart(make_probed, make_account):
     made = [
         make_probed(seed=0),
-        make_probed(seed=1, accounts=[book(1)]),
+        make_probed(seed=1, accounts=[make_account(1)]),
         make_probed(seed=2, status="diverged"),
     ]
     made.append(make_probed("wild", accounts=[], status="diverged"))

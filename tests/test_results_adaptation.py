@@ -1,4 +1,4 @@
-"""What a store of episodes is turned into: the table of adaptation, its published rows, and the figures."""
+"""Results of few-shot records: the table of adaptation, its published rows, and the figures."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from retrograde.metrics.frames import adaptation_frame, cell_labels, checks_frame
+from retrograde.metrics.frames import adaptation_frame, cell_labels, evaluations_frame
 from retrograde.parts.registry import Registry
 from retrograde.records.few_shot import InnerAccount
 from retrograde.reporting.plotting import FORMATS
@@ -130,7 +130,7 @@ def test_the_frames_hold_a_row_for_each_replicate_metric_and_step_or_check(seeds
     assert (
         len(adaptation_frame(seeds, cell_labels(seeds))) == 6 * 2 * 2
     )  # loss and cosine after 0 and 1 steps
-    checks = checks_frame(seeds, cell_labels(seeds))
+    checks = evaluations_frame(seeds, cell_labels(seeds))
     assert len(checks) == 6 * 2 * 3  # loss and two cosines, twice
     assert checks[
         (checks.metric == "cosine") & (checks.iteration == 4)

@@ -49,12 +49,12 @@ def rows(section):
 
 
 @pytest.fixture
-def probes(look):
+def probes(make_probe):
     """Three tasks: the second conflicts with the first; the third is at right angles to both; the last task's are noisy."""
     return [
-        look(0, [X, -X], ceiling=[0.8, 0.6]),
-        look(1, [X, -X, 3 * Y], ceiling=[0.7, 0.5, 0.4]),
-        look(2, [X, Y, Y], ceiling=[0.6, 0.6, 0.3]),
+        make_probe(0, [X, -X], ceiling=[0.8, 0.6]),
+        make_probe(1, [X, -X, 3 * Y], ceiling=[0.7, 0.5, 0.4]),
+        make_probe(2, [X, Y, Y], ceiling=[0.6, 0.6, 0.3]),
     ]
 
 
@@ -77,8 +77,8 @@ def test_each_measure_at_each_end_is_that_computed_by_hand(make_probed, probes):
         metric: list(zip(part.trained, part.value, strict=True))
         for metric, part in frame.groupby("metric")
     }
-    arriving = [value for _, value in found.pop("next_task_cosine")]
-    assert arriving == pytest.approx(
+    next_task = [value for _, value in found.pop("next_task_cosine")]
+    assert next_task == pytest.approx(
         [-1.0, np.nan], nan_ok=True
     )  # the mean of the first two vanishes
     ceilings = found.pop("ceiling")
@@ -108,28 +108,28 @@ def test_records_that_are_not_done_or_have_no_probes_are_left_out(make_probed, m
     assert list(replicates([make_record()]).columns) == list(replicates([make_probed()]).columns)
 
 
-def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, look):
-    last = look(1, [X, X + Y], layers={"1": [4.0, 1.0, 1.0], "head": [1.0, 0.0, 0.0]})
-    record = make_probed(probes=[look(0, [X, Y]), last])
+def test_each_layer_has_its_own_mean_cosine_at_the_end(make_probed, make_probe):
+    last = make_probe(1, [X, X + Y], layers={"1": [4.0, 1.0, 1.0], "head": [1.0, 0.0, 0.0]})
+    record = make_probed(probes=[make_probe(0, [X, Y]), last])
     frame = layer_frame([record], cell_labels([record]))
     assert dict(zip(frame.metric, frame.value, strict=True)) == pytest.approx(
         {"1": 0.5, "head": np.nan}, nan_ok=True
     )
     *_, layers = table([record]).sections
-    assert layers.heading == "split — cos among, of each layer alone"
+    assert layers.heading == "split — cos among seen, of each layer alone"
     assert rows(layers) == {"er": {"strategy": "er", "1": "0.500", "head": "n/a"}}
 
 
 # The table
 
 
-def test_the_table_has_every_measure_with_its_interval(make_probed, look):
+def test_the_table_has_every_measure_with_its_interval(make_probed, make_probe):
     gradients, ceilings = [[1, 0], [0.6, 0.8]], ([0.5, 0.3], [0.5, 0.4])
     made = [
         make_probed(
             seed=s,
             ends=(80, 90),
-            probes=[look(0, gradients, ceiling=each), look(1, gradients, ceiling=each)],
+            probes=[make_probe(0, gradients, ceiling=each), make_probe(1, gradients, ceiling=each)],
         )
         for s, each in enumerate(ceilings)
     ]
@@ -138,20 +138,24 @@ def test_the_table_has_every_measure_with_its_interval(make_probed, look):
     ).sections
     assert section.heading == "split — gradients on up to 50 test examples of each task"
     assert rows(section)["er"] == {
-        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos arriving": "0.600 ± 0.000",
-        "ceiling, arriving": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among": "0.600 ± 0.000",
-        "ceiling, among": "0.425 ± 0.318", "n": "2",
+        "strategy": "er", "ACC %": "85.00 ± 0.00", "forgetting %": "10.00 ± 0.00", "cos next task": "0.600 ± 0.000",
+        "ceiling, next task": "0.350 ± 0.635", "conflict %": "0.00 ± 0.00", "cos among seen": "0.600 ± 0.000",
+        "ceiling, among seen": "0.425 ± 0.318", "n": "2",
     }  # fmt: skip
-    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos arriving"]) == (
+    assert (rows(section)["joint †"]["ACC %"], rows(section)["joint †"]["cos next task"]) == (
         "85.00",
         "–",
     )
 
 
-def test_cosines_that_noise_hides_are_not_told(make_probed, look):
-    noisy = [look(0, [X, X], ceiling=[0.9, 0.1]), look(1, [X, X], ceiling=[0.9, 0.1])]
+def test_cosines_that_noise_hides_are_not_shown(make_probed, make_probe):
+    noisy = [make_probe(0, [X, X], ceiling=[0.9, 0.1]), make_probe(1, [X, X], ceiling=[0.9, 0.1])]
     (row,) = rows(table([make_probed(ends=(80, 90), probes=noisy)]).sections[0]).values()
-    assert (row["cos arriving"], row["cos among"], row["conflict %"]) == ("n/a", "n/a", "0.00")
+    assert (row["cos next task"], row["cos among seen"], row["conflict %"]) == (
+        "n/a",
+        "n/a",
+        "0.00",
+    )
 
 
 def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
@@ -160,7 +164,7 @@ def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
     lost = make_probed("wild", probes=[], status="diverged")
     (section,) = table([make_probed(), lost, make_record(benchmark="rotated")]).sections
     assert section.heading.startswith("split")
-    assert (rows(section)["wild"]["cos arriving"], rows(section)["wild"]["n"]) == (
+    assert (rows(section)["wild"]["cos next task"], rows(section)["wild"]["n"]) == (
         "–",
         "0 (1 diverged)",
     )
@@ -169,13 +173,18 @@ def test_benchmarks_without_probes_have_no_section_and_what_diverged_has_a_row(
 def test_probes_of_a_benchmark_that_does_not_say_how_many_examples_are_shown_all_the_same(
     make_probed,
 ):
-    (section,) = table([make_probed(probe=None)]).sections
+    (section,) = table([make_probed(probe_examples=0)]).sections
     assert section.heading == "split — gradients on test examples of each task"
 
 
 def test_cells_of_the_same_text_but_other_settings_have_rows_and_sections_of_their_own(make_probed):
     made = table(
-        [make_probed(), make_probed(memory=7), make_probed(probe=7), make_probed(data="other")]
+        [
+            make_probed(),
+            make_probed(buffer_size=7),
+            make_probed(probe_examples=7),
+            make_probed(data="other"),
+        ]
     )
     assert sorted(len(section.rows) for section in made.sections) == [1, 1, 2]
 
@@ -204,8 +213,11 @@ def test_a_figure_has_the_same_bytes_again(records):
     assert first == again
 
 
-def test_figures_of_the_probes_of_one_task_are_none(make_probed, look):
-    assert list(figures([make_probed(ends=(90,), probes=[look(0, [X])], accounts=[])], PARTS)) == []
+def test_figures_of_the_probes_of_one_task_are_none(make_probed, make_probe):
+    assert (
+        list(figures([make_probed(ends=(90,), probes=[make_probe(0, [X])], accounts=[])], PARTS))
+        == []
+    )
 
 
 def test_figures_of_two_tasks_and_one_seed_are_those_that_have_something_to_show(make_probed):
@@ -213,8 +225,11 @@ def test_figures_of_two_tasks_and_one_seed_are_those_that_have_something_to_show
     assert set(FIGURES) - set(drawn) == {"alignment_cost"}  # a run of one cost has no slope
 
 
-def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look):
-    turned = [[look(0, [X, Y]), look(1, [X, (0.8, 0.6)])], [look(0, [X, Y]), look(1, [X, Y])]]
+def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, make_probe):
+    turned = [
+        [make_probe(0, [X, Y]), make_probe(1, [X, (0.8, 0.6)])],
+        [make_probe(0, [X, Y]), make_probe(1, [X, Y])],
+    ]
     figure = draw(
         "alignment_tasks",
         [make_probed(seed=s, ends=(80, 90), probes=looks) for s, looks in enumerate(turned)],
@@ -227,9 +242,12 @@ def test_the_heat_map_has_the_mean_cosines_below_the_diagonal(make_probed, look)
 
 
 def test_the_heat_map_leaves_out_what_noise_hides_and_takes_the_mean_of_the_others(
-    make_probed, look
+    make_probed, make_probe
 ):
-    ends = [look(2, [X, X, X], ceiling=[1, 1, 0]), look(2, [X, Y, X], ceiling=[1, 0, 0])]
+    ends = [
+        make_probe(2, [X, X, X], ceiling=[1, 1, 0]),
+        make_probe(2, [X, Y, X], ceiling=[1, 0, 0]),
+    ]
     axis = draw(
         "alignment_tasks", [make_probed(seed=s, probes=[end]) for s, end in enumerate(ends)]
     ).axes[0]
@@ -237,8 +255,8 @@ def test_the_heat_map_leaves_out_what_noise_hides_and_takes_the_mean_of_the_othe
     assert axis.collections[0].get_array().tolist() == [1]
 
 
-def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
-    record = make_probed(ends=[90] * 8, probes=[look(7, [X, -X, *[X] * 6])])
+def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, make_probe):
+    record = make_probed(ends=[90] * 8, probes=[make_probe(7, [X, -X, *[X] * 6])])
     (axis, _) = draw("alignment_tasks", [record]).axes
     x, y = axis.lines[0].get_data()
     assert not axis.texts
@@ -248,8 +266,13 @@ def test_many_tasks_have_minus_signs_in_place_of_numbers(make_probed, look):
     ]
 
 
-def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(make_probed, look):
-    ends = [[look(0, [X, X]), look(1, [X, X, X + Y])], [look(0, [X, -X]), look(1, [X, X, X + Y])]]
+def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(
+    make_probed, make_probe
+):
+    ends = [
+        [make_probe(0, [X, X]), make_probe(1, [X, X, X + Y])],
+        [make_probe(0, [X, -X]), make_probe(1, [X, X, X + Y])],
+    ]
     figure = draw(
         "alignment_stream", [make_probed(seed=s, probes=end) for s, end in enumerate(ends)]
     )
@@ -261,9 +284,9 @@ def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(ma
     assert limits["share in conflict"] == pytest.approx((-0.05, 1.05))
 
 
-def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_probed, book):
+def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_probed, make_account):
     parts = {"slope": -1.0, "curvature": 1.5, "remainder": 0.25}
-    accounts = [[book(task, **parts), book(2, **parts)] for task in (1, 1)]
+    accounts = [[make_account(task, **parts), make_account(2, **parts)] for task in (1, 1)]
     axis = draw(
         "account_stream", [make_probed(seed=s, accounts=each) for s, each in enumerate(accounts)]
     ).axes[0]
@@ -274,9 +297,9 @@ def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_pro
     assert line.lines[0].get_xydata().tolist() == [[2, 0.75], [3, 0.75]]
 
 
-def test_strategies_share_a_scale_and_an_upper_bound_does_not_stretch_it(make_probed, book):
+def test_strategies_share_a_scale_and_an_upper_bound_does_not_stretch_it(make_probed, make_account):
     def of(size):
-        return [book(task, slope=-size, curvature=2 * size) for task in (1, 2)]
+        return [make_account(task, slope=-size, curvature=2 * size) for task in (1, 2)]
 
     made = [make_probed("er", accounts=of(1)), make_probed("gem", accounts=of(3))]
     made.append(make_probed("joint", accounts=of(90), upper_bound=True))
@@ -298,12 +321,18 @@ def test_the_factors_have_a_bar_for_every_strategy_and_multiply_to_the_first(rec
     assert sizes[0].tolist() == sorted(sizes[0])
 
 
-def test_cost_is_shown_against_alignment_with_every_run_centred(make_probed, look, book):
+def test_cost_is_shown_against_alignment_with_every_run_centred(
+    make_probed, make_probe, make_account
+):
     def run(level):
         looks = [
-            look(i, [*[X] * (i + 1), [c, (1 - c**2) ** 0.5]]) for i, c in enumerate((0.2, 0.6))
+            make_probe(i, [*[X] * (i + 1), [c, (1 - c**2) ** 0.5]])
+            for i, c in enumerate((0.2, 0.6))
         ]
-        books = [book(1, slope=level + 0.3, curvature=0), book(2, slope=level - 0.3, curvature=0)]
+        books = [
+            make_account(1, slope=level + 0.3, curvature=0),
+            make_account(2, slope=level - 0.3, curvature=0),
+        ]
         return {"probes": looks, "accounts": books}
 
     made = [make_probed("er", seed, **run(5 * seed)) for seed in range(2)]
@@ -322,6 +351,6 @@ def test_long_names_are_broken_after_commas_and_lose_nothing():
     )
 
 
-def test_layers_of_replicates_that_were_not_probed_to_the_end_have_no_row(make_probed, look):
-    last = dataclasses.replace(look(0, [X]), layers={"1": [1.0]})
+def test_layers_of_replicates_that_were_not_probed_to_the_end_have_no_row(make_probed, make_probe):
+    last = dataclasses.replace(make_probe(0, [X]), layers={"1": [1.0]})
     assert layer_frame([make_probed(ends=(90,), probes=[last])], cell_labels([make_probed()])).empty

@@ -24,14 +24,16 @@ def watched(make_record):
     """A record of two tasks, of which the first falls at the switch to what is given, and ends at 80 percent."""
 
     def make(strategy, lowest, seed=0, **fields):
-        course = OnlineAccuracy(
+        history = OnlineAccuracy(
             [10, 10],
             [0, 0, 0, 1, 1, 1],
             [0, 1, 2, 3, 4, 5],
             [[1], [5], [9, 2], [6, 4], [lowest, 7], [8, 9]],
         )
-        course = None if fields.get("status") else course
-        return make_record(strategy, seed, episodes={"test_every": 1}, course=course, **fields)
+        history = None if fields.get("status") else history
+        return make_record(
+            strategy, seed, settings={"eval_every": 1}, online_accuracy=history, **fields
+        )
 
     return make
 
@@ -102,8 +104,8 @@ def test_the_figure_has_the_first_task_and_the_mean_so_far_with_a_mark_at_the_sw
 
 
 def test_what_the_tests_took_is_in_the_timings_where_there_were_any(make_record):
-    clocks = {"train": 2.0, "evaluate": 0.5, "watch": 7.0}
+    clocks = {"train": 2.0, "evaluate": 0.5, "online": 7.0}
     (section,) = table([make_record(clocks=clocks), make_record("sgd")], "timing").sections
-    place = section.columns.index("watch s")
+    place = section.columns.index("online s")
     assert [row[place].text for row in section.rows] == ["7", "0"]
-    assert "watch s" not in table([make_record()], "timing").sections[0].columns
+    assert "online s" not in table([make_record()], "timing").sections[0].columns

@@ -1,4 +1,4 @@
-"""What every figure keeps to, and the figures of scores and cost."""
+"""Rules of every figure, and the figures of scores and cost."""
 
 import random
 
@@ -31,7 +31,7 @@ def records(make_record):
     ]  # fmt: skip
     return [
         *made,
-        make_record(ODD, changed=f"name={ODD}"),
+        make_record(ODD, overrides={"name": ODD}),
         make_record("si", 0, (), status="failed"),
     ]
 
@@ -59,7 +59,7 @@ def test_the_order_of_the_records_changes_no_byte(records, form):
 
 @pytest.mark.parametrize("name", OF_STREAMS)
 def test_names_that_mathtext_would_read_are_shown_as_they_are(name, make_record):
-    made = [make_record(odd, changed=f"x=$y^{n}$", memory=n) for odd in (ODD, "er") for n in (1, 2)]
+    made = [make_record(odd, overrides={"x": f"$y^{n}$"}) for odd in (ODD, "er") for n in (1, 2)]
     with style():
         drawn = FORMATS["svg"](draw(name, made)).decode()
     assert drawn.count("$y^2$") >= 2
@@ -68,26 +68,25 @@ def test_names_that_mathtext_would_read_are_shown_as_they_are(name, make_record)
 
 def test_one_strategy_has_one_colour_and_no_two_look_alike(make_record):
     names = [f"s{i:02}" for i in range(25)]
-    made = [
-        make_record(name, memory=memory, changed=f"memory={memory}")
+    made = [make_record(name, overrides={"buffer_size": size}) for name in names for size in (1, 2)]
+    styles = looks(cell_labels(made))
+    assert all(
+        styles[f"{name} buffer_size=1"].colour == styles[f"{name} buffer_size=2"].colour
         for name in names
-        for memory in (1, 2)
-    ]
-    look = looks(cell_labels(made))
-    assert all(look[f"{name} memory=1"].colour == look[f"{name} memory=2"].colour for name in names)
-    assert len({(each.colour, each.dash) for each in look.values()}) == len(look)
-    assert len({(each.colour, each.marker) for each in look.values()}) == len(look)
+    )
+    assert len({(each.colour, each.dash) for each in styles.values()}) == len(styles)
+    assert len({(each.colour, each.marker) for each in styles.values()}) == len(styles)
 
 
 def test_a_strategy_with_other_settings_on_each_benchmark_has_one_look_and_one_name(make_record):
-    made = [make_record("er", benchmark=f"b{n}", memory=n, changed=f"memory={n}") for n in (1, 2)]
-    made += [make_record("gem", memory=n, changed=f"memory={n}") for n in (1, 2)]
-    look = looks(cell_labels(made))
-    assert look["er memory=1"] == look["er memory=2"]
-    assert [entry.get_label() for entry in legend_lines(look, look)] == [
+    made = [make_record("er", benchmark=f"b{n}", buffer_size=n) for n in (1, 2)]
+    made += [make_record("gem", buffer_size=n) for n in (1, 2)]
+    styles = looks(cell_labels(made))
+    assert styles["er buffer_size=1"] == styles["er buffer_size=2"]
+    assert [entry.get_label() for entry in legend_lines(styles, styles)] == [
         "er",
-        "gem memory=1",
-        "gem memory=2",
+        "gem buffer_size=1",
+        "gem buffer_size=2",
     ]
 
 

@@ -179,7 +179,7 @@ def informative(make_record, make_published, literature):
     def column(ours=(), printed=(), scenario="class", **more):
         split = f"split:scenario={scenario}"
         source = dict(benchmark=split, **more)
-        settings = {"episodes": {"scenario": scenario}}
+        settings = {"settings": {"scenario": scenario}}
         entry = make_published({"ACC": "85.00"}, n=99, **source)
         others = [
             make_published({"ACC": value}, strategy=name, **(source | {"benchmark": spec or split}))
@@ -190,7 +190,7 @@ def informative(make_record, make_published, literature):
         records = [make_record("er", s, ((10,), (84 + s,)), **settings) for s in range(3)]
         for name, value, other in ours:
             records += [
-                make_record(name, s, ((10,), (value,)), episodes=settings["episodes"] | other)
+                make_record(name, s, ((10,), (value,)), benchmark_overrides=other, **settings)
                 for s in range(2)
             ]
         made = table(records)
@@ -222,7 +222,7 @@ def informative(make_record, make_published, literature):
             "yes: joint training is unknown",
         ),  # ours goes first
         (
-            [("finetune", 20, {"batch": 5})],
+            [("finetune", 20, {"batch_size": 5})],
             [],
             "yes: joint training is unknown",
         ),  # another stream in the same protocol
@@ -298,7 +298,7 @@ def test_a_cell_in_another_protocol_is_not_comparable_and_has_no_published_row_a
     for name in ("published", "scores"):
         literature(name, make_published())
     records = [make_record(seed=seed) for seed in (0, 1)]
-    other = dataclasses.replace(records[0].cell.benchmark, changed="tests=9")
+    other = dataclasses.replace(records[0].cell.benchmark, overrides={"test_examples": 9})
     moved = [
         dataclasses.replace(r, cell=dataclasses.replace(r.cell, benchmark=other)) for r in records
     ]
@@ -306,7 +306,7 @@ def test_a_cell_in_another_protocol_is_not_comparable_and_has_no_published_row_a
         len(Registry().get("results", "scores").table(of).sections[0].rows)
         for of in (records, moved)
     ] == [2, 1]
-    assert table(moved).tidy.reason.tolist() == ["tests=9, theirs 0"]
+    assert table(moved).tidy.reason.tolist() == ["test_examples=9, theirs 0"]
 
 
 def test_cells_that_the_literature_has_not_are_not_in_the_table(

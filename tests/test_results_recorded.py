@@ -19,7 +19,7 @@ PARTS = Registry()
 
 
 def digests():
-    """Of the pages, which are not committed: they hold the figures and tables that are."""
+    """The digests of the pages, which are not committed, by name."""
     lines = (ROOT / "tables" / "reports.sha256").read_text(encoding="ascii").splitlines()
     return {name: digest for digest, name in map(str.split, lines)}
 
@@ -54,7 +54,7 @@ def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
 
 
 def replicates(suite, part):
-    """What a part of a suite leaves, as it stands."""
+    """The replicates of a part of a suite as it stands."""
     return {
         (
             benchmark,
@@ -91,7 +91,7 @@ def test_the_committed_records_are_those_of_the_suite_as_it_stands_and_of_whole_
     assert all(
         record.status != "failed" or "class" in record.cell.strategy.settings for record in records
     )
-    # to diverge is a finding, to fail is none but of another library's class
+    # a divergence is a finding; a failure is one of another library's class alone
     assert all(record.environment["commit"] for record in records)
 
 

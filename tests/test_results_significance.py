@@ -1,4 +1,4 @@
-"""What is told apart on one benchmark and over several: the tables `significance` and `leaderboard`, the diagram of ranks."""
+"""Significant differences on one benchmark and over several: two tables, and the diagram of ranks."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_of_very_many_strategies_the_best_have_rows_and_the_csv_has_all(ending):
     assert found.notes[-1].startswith("Of more than 100 strategies the best 100 have a row")
 
 
-def test_two_equal_strategies_are_told_apart_in_one_of_twenty_stores_at_most(ending):
+def test_two_equal_strategies_differ_significantly_in_one_of_twenty_stores_at_most(ending):
     draw, verdicts = np.random.default_rng(3), []
     for _ in range(40):
         common = draw.normal(70_000, 4000, size=5)
@@ -221,7 +221,7 @@ def test_a_strategy_on_one_benchmark_or_with_lost_replicates_is_shown_and_not_ra
     )
 
 
-def test_ranks_are_bold_where_they_are_told_from_some_other(ending):
+def test_ranks_are_bold_if_they_differ_significantly_from_some_other(ending):
     draw, many = np.random.default_rng(0), [f"b{i}" for i in range(12)]
     values = {
         b: {n: draw.normal(m, 1, 3).round() for n, m in (("x", 80), ("y", 80), ("z", 40))}
@@ -246,7 +246,7 @@ def test_friedmans_p_value_is_exact_on_two_benchmarks(ending):
         "Friedman's chi-squared 10.00, p = 0.001 (exact, over all orders of the ranks)"
         in made.notes[-1]
     )  # 1 in 720
-    assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]  # 5 is less than 5.33
+    assert "Nemenyi's test finds no significant difference" in made.notes[-1]  # 5 is less than 5.33
 
 
 def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_two_benchmarks(
@@ -254,7 +254,7 @@ def test_the_leaderboard_says_that_nemenyis_test_is_mute_of_three_strategies_on_
 ):
     two = [record for record in suite if record.cell.benchmark.name != "split"]
     made = table("leaderboard", two)
-    assert "Nemenyi's test tells no two strategies apart" in made.notes[-1]
+    assert "Nemenyi's test finds no significant difference" in made.notes[-1]
     assert not any(entry.bold for row in made.sections[0].rows for entry in row)
 
 

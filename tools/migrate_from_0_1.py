@@ -4,8 +4,12 @@
 
 The old store stays as it is. Update rules of the shipped parts are the same in both versions, which
 was shown by running one seed of every recorded cell again. So records of shipped parts get the
-digests of the present files, and count as made by them. A plugin keeps its digests and its
-settings; a file of its own that 0.2 makes you edit is measured anew.
+digests of the present files, and count as made by them. A plugin keeps its digests and the settings
+that it defines; a file of its own that 0.2 makes you edit is measured anew.
+
+Records that were set aside (`.damaged`, `.superseded-...`) are left behind; no report reads them. A
+cell with a file of yours in its settings keeps its place, since its records do not name the folder
+of that file: reports read them, and a run measures the cell anew.
 """
 
 import json
@@ -14,9 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from retrograde.errors import UserError
+from retrograde.networks.build import model_file
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.records.record import SCHEMA, Record
+from retrograde.records.record import SCHEMA, Damaged, Record
 from retrograde.records.store import Store
 
 STREAM = {
@@ -29,7 +35,8 @@ STREAM = {
     "glances": "updates_per_batch",
 }
 EPISODES = {"tasks": "meta_batch_size", "checks": "evaluations"}
-META = {"lr": "inner_lr", "optimizer": "inner_optimizer", "steps": "inner_steps"}
+META_BASE = {"lr": "inner_lr", "optimizer": "inner_optimizer"}
+META = {**META_BASE, "steps": "inner_steps"}
 MEMORY = {"memory": "buffer_size", "draw": "replay_batch"}
 LOOK_AHEAD = {
     "rate": "inner_lr",
@@ -83,6 +90,8 @@ FIELDS = {
 }
 CLOCKS = {"prepare": "pretrain", "watch": "online", "trial": "autotune"}
 TIMINGS = {"together": "replicates", "ready": "warm_up", "rest": "training"}
+ROLES = {"strategy": "strategies", "benchmark": "benchmarks"}
+"""The kind of part for each role in a cell."""
 
 
 def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -90,15 +99,32 @@ def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in values.items()}
 
 
-def migrated_part(old: dict[str, Any], kind: str, registry: Registry) -> dict[str, Any]:
+def new_names(name: str, role: str, few_shot: bool) -> dict[str, str]:
+    """The new names of a part's settings, by the old ones.
+
+    A plugin has those that every benchmark, or every meta-strategy, inherits.
+    """
+    if role == "benchmark":
+        return BENCHMARKS.get(name, EPISODES if few_shot else STREAM)
+    return STRATEGIES.get(name, META_BASE if few_shot else {})
+
+
+def migrated_part(
+    old: dict[str, Any],
+    role: str,
+    few_shot: bool,
+    registry: Registry,
+) -> dict[str, Any]:
     """The specification of a part with its settings under their new names."""
     name = old["name"]
-    names = (BENCHMARKS if kind == "benchmarks" else STRATEGIES).get(name, {})
+    kind = ROLES[role]
+    shipped = name in registry.names(kind)
+    names = new_names(name, role, few_shot)
     settings = renamed(old["settings"], names)
     for key, values in VALUES.items():
         if key in settings:
             settings[key] = values.get(settings[key], settings[key])
-    if name in registry.names(kind):
+    if shipped:
         part = registry.get(kind, name, settings)
         # Settings that were younger than the record come in with their defaults.
         return {
@@ -114,25 +140,30 @@ def migrated_part(old: dict[str, Any], kind: str, registry: Registry) -> dict[st
 
 def migrated_sources(record: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """The digests of a record's files: for shipped parts, those of the present files."""
+    cell = record["cell"]
     sources = dict(record.get("sources", {}))
-    for role, kind in (("strategy", "strategies"), ("benchmark", "benchmarks")):
-        name = record["cell"][role]["name"]
-        if record["status"] != "failed" and name in registry.names(kind):
-            sources[role] = registry.code(registry.find(kind, name))
+    shipped = [role for role, kind in ROLES.items() if cell[role]["name"] in registry.names(kind)]
+    own_model = model_file(str(cell["benchmark"]["settings"].get("model", "")))
+    # Some known files and some unknown ones would count as a change of the latter.
+    if not sources and (len(shipped) < len(ROLES) or own_model):
+        return {}
+    if record["status"] != "failed":
+        for role in shipped:
+            cls = registry.find(ROLES[role], cell[role]["name"])
+            sources[role] = registry.code(cls)
     return sources
 
 
 def migrated(record: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """A record in the new layout."""
     cell = record["cell"]
+    few_shot = "test_tasks" in cell["benchmark"]["settings"]
     new = renamed(record, FIELDS)
     new.pop("source", None)
     new["schema"] = SCHEMA
-    new["cell"] = {
-        **cell,
-        "benchmark": migrated_part(cell["benchmark"], "benchmarks", registry),
-        "strategy": migrated_part(cell["strategy"], "strategies", registry),
-    }
+    new["cell"] = dict(cell)
+    for role in ROLES:
+        new["cell"][role] = migrated_part(cell[role], role, few_shot, registry)
     new["sources"] = migrated_sources(record, registry)
     new["clocks"] = renamed(record["clocks"], CLOCKS)
     new["counts"] = renamed(record["counts"], {"new": "incoming"})
@@ -147,28 +178,78 @@ def migrated(record: dict[str, Any], registry: Registry) -> dict[str, Any]:
     return new
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The document of an old record.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(record["schema"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read as a record ({error!r}). Take it out of the old store."
+        ) from error
+    if not 0 < schema < SCHEMA:
+        raise UserError(
+            f"A record of retrograde 0.1 has a schema from 1 to {SCHEMA - 1}; {path} has {schema}."
+        )
+    return record
+
+
 def migrate(old: Path, new: Path) -> int:
-    """Write the records of an old store into a new folder, and return their number."""
+    """Write the records of an old store into a new folder, and return their number.
+
+    Raises:
+        UserError: a record cannot be moved.
+    """
     registry = Registry()
     store = Store(new)
-    paths = [path for path in sorted(old.glob("*/*/*/*.json")) if re.match(r"seed-\d", path.name)]
-    for path in paths:
-        text = json.dumps(migrated(json.loads(path.read_text(encoding="utf-8")), registry))
-        store.write(Record.from_json(text))
-    return len(paths)
+    records: dict[Path, Record] = {}
+    for path in sorted(old.glob("*/*/*/*.json")):
+        if not re.match(r"seed-\d", path.name):
+            continue
+        document = read(path)
+        try:
+            record = Record.from_json(json.dumps(migrated(document, registry)))
+        except (UserError, Damaged, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} cannot be moved: {error}.") from error
+        place = store.path(record.cell, record.seed)
+        if place in records:
+            raise UserError(f"{path} is a second record of seed {record.seed} of its cell.")
+        records[place] = record
+    # Nothing is written before every record is known to be whole.
+    for record in records.values():
+        store.write(record)
+    return len(records)
 
 
 def main(arguments: list[str]) -> str:
-    """Run the command, and return a sentence on what was done or why nothing was."""
+    """Run the command, and return a sentence on the outcome.
+
+    Raises:
+        UserError: the arguments are not two such folders, or a record cannot be moved.
+    """
     if len(arguments) != 2:
-        return "Give two folders: python tools/migrate_from_0_1.py OLD_STORE NEW_STORE"
+        raise UserError("Give two folders: python tools/migrate_from_0_1.py OLD_STORE NEW_STORE")
     old, new = map(Path, arguments)
     if not old.is_dir():
-        return f"The old store is a folder; {old} is none."
+        raise UserError(f"The old store is a folder; {old} is none.")
     if new.exists():
-        return f"The new store is a folder that does not exist yet; {new} does."
-    return f"{migrate(old, new)} records are in {new}; {old} is as it was."
+        raise UserError(f"The new store is a folder that does not exist yet; {new} does.")
+    if old.resolve() in new.resolve().parents:
+        raise UserError(f"The new store is outside of the old one; {new} is inside {old}.")
+    count = migrate(old, new)
+    if not count:
+        raise UserError(
+            f"The old store has records at BENCHMARK/STRATEGY/DIGEST/seed-N.json; {old} has none."
+        )
+    return f"{count} records are in {new}; {old} is as it was."
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1:]))  # noqa: T201 - the sentence is its output
+    try:
+        print(main(sys.argv[1:]))  # noqa: T201 - the sentence is its output
+    except UserError as error:
+        sys.exit(str(error))

@@ -32,19 +32,19 @@ def on_one_line(text: str) -> str:
     return _CONTROL.sub("�", text)
 
 
-SHOWN = 100
+MAX_SHOWN = 100
 """Maximum number of characters of a value that an error quotes."""
 
 
 def shown(value: object) -> str:
-    """A value as an error quotes it: its `repr`, cut to `SHOWN` characters."""
+    """A value as an error quotes it: its `repr`, cut to `MAX_SHOWN` characters."""
     try:
         text = repr(value)
     except Exception:
         # An author's `repr` may raise anything, and Python writes no integer of more than some
         # 4 300 digits.
         text = f"a {type(value).__name__} that cannot be written"
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def gigabytes(count: float) -> str:

@@ -32,7 +32,7 @@ IMAGE_BYTES = 200_000_000
 PNG_END = b"IEND\xaeB`\x82"
 
 
-FOLDERS = 20_000
+MAX_FOLDERS = 20_000
 """The largest number of folders in an image folder; ImageNet has a tenth of them."""
 
 _Groups = dict[tuple[str, str], list[np.ndarray]]
@@ -280,9 +280,9 @@ def _walked(path: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for folder, inside, files in os.walk(path, onerror=refuse, followlinks=True):
         seen.add(os.path.realpath(folder))
-        if len(seen) > FOLDERS:
+        if len(seen) > MAX_FOLDERS:
             raise UserError(
-                f"An image folder has at most {FOLDERS} folders; {path} has more. "
+                f"An image folder has at most {MAX_FOLDERS} folders; {path} has more. "
                 "Name the one that holds train/."
             )
         # Links may go round. `os.walk` descends into what this list holds afterwards.

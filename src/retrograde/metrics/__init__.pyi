@@ -1,9 +1,9 @@
 """The public names of this package."""
 
 from .alignment import (
-    AHEAD as AHEAD,
     COSTS as COSTS,
     MATCHED as MATCHED,
+    NEXT_TASK_MEASURES as NEXT_TASK_MEASURES,
     account_frame as account_frame,
     alignment_frame as alignment_frame,
     between_methods as between_methods,
@@ -39,9 +39,9 @@ from .frames import (
     adaptation_frame as adaptation_frame,
     by_strategy as by_strategy,
     cell_labels as cell_labels,
-    checks_frame as checks_frame,
     competing as competing,
     end_frame as end_frame,
+    evaluations_frame as evaluations_frame,
     inner_account_frame as inner_account_frame,
     interval_frame as interval_frame,
     ordered as ordered,

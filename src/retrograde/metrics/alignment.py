@@ -24,7 +24,7 @@ from retrograde.records.cell import CellSpec
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.record import Record
 
-AHEAD = ("next_task_cosine", "transfer", "conflict_rate")
+NEXT_TASK_MEASURES = ("next_task_cosine", "transfer", "conflict_rate")
 """Measures at the end of a task that look ahead to the next one."""
 COSTS = ("observed", "drop")
 """The cost of the next task to the earlier ones: in loss and in accuracy."""
@@ -39,7 +39,16 @@ SUMS = (
     "path",
 )
 """Numbers that are averaged over the tasks trained."""
-BOOKED = ("task", *SUMS, "missed", "changed", "alignment", "gradient", "drop", *AHEAD)
+ACCOUNT_COLUMNS = (
+    "task",
+    *SUMS,
+    "missed",
+    "changed",
+    "alignment",
+    "gradient",
+    "drop",
+    *NEXT_TASK_MEASURES,
+)
 MATCHED = ("observed", "alignment", "gradient", "path")
 """Numbers that are compared at a matched old loss."""
 _NAN = float("nan")
@@ -47,9 +56,9 @@ _NAN = float("nan")
 
 @cached_per_report
 def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
-    """The account of each task trained after the first: `REPLICATE`, then the columns `BOOKED`.
+    """The account of each task trained after the first: `REPLICATE`, then `ACCOUNT_COLUMNS`.
 
-    A row holds means over the earlier tasks, and the gradient probe at the end of the task before.
+    A row has means over the earlier tasks, and the gradient probe at the end of the task before.
     It leaves out replicates that are not done, and those whose account breaks off because a loss or
     a gradient was not finite.
 
@@ -63,15 +72,16 @@ def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) ->
     - alignment: -interference / exposure.
     - gradient: exposure / path.
     - drop: the fall of the earlier tasks' test accuracy.
-    - arriving, transfer, conflict: as in `Probe`, at the end of the task before.
+    - next_task_cosine, transfer, conflict_rate: as in `GradientProbe`, at the end of the task
+      before.
     """
     rows = [
         (*replicate_of(record, label), *row)
         for record in ordered(records)
         if complete(record)
-        for row in _booked(record)
+        for row in _account_rows(record)
     ]
-    return pd.DataFrame(rows, columns=[*REPLICATE, *BOOKED])
+    return pd.DataFrame(rows, columns=[*REPLICATE, *ACCOUNT_COLUMNS])
 
 
 def complete(record: Record) -> bool:
@@ -83,20 +93,20 @@ def complete(record: Record) -> bool:
     return bool(tasks) and tasks == expected
 
 
-def _booked(record: Record) -> Iterator[tuple[float, ...]]:
-    """The values of the columns `BOOKED`, for each account of a record."""
+def _account_rows(record: Record) -> Iterator[tuple[float, ...]]:
+    """The values of the columns `ACCOUNT_COLUMNS`, for each account of a record."""
     ends = {probe.task: probe for probe in record.gradients if probe.has_next_task}
     accuracy = record.R
     for account in record.accounts:
         task = account.task
         # row 0 of the matrix comes before training, so row `task` is the end of the task before
         drop = (accuracy[task, :task] - accuracy[task + 1, :task]).mean()
-        ahead = _ahead(ends.get(task - 1))
-        yield (task, *_numbers(account), float(drop), *ahead)
+        next_task = _next_task_measures(ends.get(task - 1))
+        yield (task, *_numbers(account), float(drop), *next_task)
 
 
 def _numbers(account: Account) -> tuple[float, ...]:
-    """The values of the columns `BOOKED` from old_loss to gradient."""
+    """The values of the columns `ACCOUNT_COLUMNS` from old_loss to gradient."""
     interference = float(account.interference.mean())
     exposure = float(np.mean(account.exposure))
     return (
@@ -115,11 +125,11 @@ def _numbers(account: Account) -> tuple[float, ...]:
     )
 
 
-def _ahead(end: GradientProbe | None) -> tuple[float, ...]:
-    """The measures `AHEAD` of a probe; NaN without one."""
+def _next_task_measures(end: GradientProbe | None) -> tuple[float, ...]:
+    """The measures `NEXT_TASK_MEASURES` of a probe; NaN without one."""
     # a probe is optional at the end of a task
     if not end:
-        return (_NAN,) * len(AHEAD)
+        return (_NAN,) * len(NEXT_TASK_MEASURES)
     return (end.next_task_cosine(), end.transfer(), end.conflict_rate())
 
 
@@ -219,11 +229,11 @@ def alignment_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) 
     A value is NaN where noise hides it.
 
     - trained: the number of tasks trained so far.
-    - arriving: the cosine between the next task's gradient and the mean gradient of the tasks so
-      far.
-    - conflict: the share of the tasks so far whose gradient has a negative inner product with the
-      next task's.
-    - among: the mean cosine over pairs of the tasks so far.
+    - next_task_cosine: the cosine between the next task's gradient and the mean gradient of the
+      tasks so far.
+    - conflict_rate: the share of the tasks so far whose gradient has a negative inner product with
+      the next task's.
+    - mean_pairwise_cosine: the mean cosine over pairs of the tasks so far.
     - ceiling: the cosine between the gradients on two halves of a task's examples, mean over the
       tasks so far.
     - ceiling_next: the same, of the next task.
@@ -255,8 +265,8 @@ def _alignments(probe: GradientProbe) -> dict[str, float]:
 def replicate_alignment(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
     """One number for each probed replicate and metric of `alignment_frame`: `COLUMNS`.
 
-    A number is the mean over the task ends that have one, NaN if none has; among and ceiling are
-    those at the end of the stream.
+    A number is the mean over the task ends that have one, NaN if none has; mean_pairwise_cosine and
+    ceiling are those at the end of the stream.
     """
     frame = alignment_frame(records, label)
     groups = [*REPLICATE, "metric"]

@@ -18,7 +18,7 @@ Table = Float[np.ndarray, "seed factor"]
 Numbers = Float[np.ndarray, " seed"]
 
 
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), 0)
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), 0)
 
 
 class Factors(NamedTuple):
@@ -86,7 +86,7 @@ def _log_ratio(mine: Numbers, others: Numbers) -> Numbers | None:
 def _geometric(logs: Numbers | None) -> Interval:
     """The geometric mean of ratios with its interval."""
     if logs is None:
-        return UNKNOWN
+        return NO_INTERVAL
     mean, low, high, n = t_interval(logs)
     return Interval(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), n)
 
@@ -94,11 +94,11 @@ def _geometric(logs: Numbers | None) -> Interval:
 def _share(part: Numbers | None, total: Numbers | None) -> Interval:
     """The ratio of two means with the t-interval of its first-order expansion."""
     if part is None or total is None:
-        return UNKNOWN
+        return NO_INTERVAL
     mean, low, high, n = t_interval(total)
     # a share of a difference that may be 0 says nothing
     if mean == 0 or (n > 1 and low <= 0 <= high):
-        return UNKNOWN
+        return NO_INTERVAL
     share = float(part.mean() / mean)
     deviations = (part - share * total) / abs(mean)
     _, below, above, _ = t_interval(deviations)

@@ -126,7 +126,7 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 def cell_labels(records: Sequence[Record]) -> dict[CellSpec, Label]:
     """A label for every cell, no two alike.
 
-    Where the changed settings do not tell two cells apart, a digest does.
+    Where two cells share these texts, a digest is added.
     """
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
     streams = {cell: (_benchmark_title(cell),) for cell in cells}
@@ -208,7 +208,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     """The inputs that metrics may need, by name; None for one that a record does not have."""
     return {
         "R": record.R,
-        "R_told": record.R_task_aware,
+        "R_task_aware": record.R_task_aware,
         "online_accuracy": record.online_accuracy,
         "joint": bounds.get((record.cell.stream, record.seed)),
     }
@@ -252,7 +252,7 @@ def _groups_by_shape(
     """The replicates that have every input of a metric, as place and arguments.
 
     Matrices of one shape form one group, which a metric takes as one stack. An input without a
-    shape, such as a course, forms its own group, with its place as key.
+    shape, such as online accuracy, forms its own group, with its place as key.
     """
     groups = defaultdict(list)
     for place, available in enumerate(inputs):
@@ -285,7 +285,7 @@ ACC and forgetting are scores of streams, accuracy and loss of episodes.
 
 @cached_per_report
 def end_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
-    """Every metric in `ENDS` of every replicate that is done, with the columns `COLUMNS`.
+    """Every metric in `END_METRICS` of every replicate that is done, with the columns `COLUMNS`.
 
     Episodes have accuracy, or loss where nothing is classified, on the query after the last inner
     step that a strategy takes.
@@ -380,8 +380,8 @@ def _inner_numbers(account: InnerAccount) -> tuple[float, ...]:
     )
 
 
-def checks_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
-    """The course of meta-training: `REPLICATE`, iteration, metric, value.
+def evaluations_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:
+    """Evaluations during meta-training: `REPLICATE`, iteration, metric, value.
 
     - loss, accuracy: on tasks of meta-validation after the last inner step.
     - cosine: between the gradients on support and query before the first inner step, on tasks of
@@ -389,21 +389,21 @@ def checks_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> 
     - cosine_seen: the same on tasks of meta-training.
     """
     rows = [
-        (*replicate_of(record, label), check.iteration, metric, value)
+        (*replicate_of(record, label), evaluation.iteration, metric, value)
         for record, adaptation in _adaptations(records)
-        for check in adaptation.evaluations
-        for metric, value in _checked(check).items()
+        for evaluation in adaptation.evaluations
+        for metric, value in _evaluated(evaluation).items()
     ]
     return pd.DataFrame(rows, columns=[*REPLICATE, "iteration", "metric", "value"])
 
 
-def _checked(check: MetaEvaluation) -> dict[str, float]:
-    """The metrics of `checks_frame` that a check has."""
+def _evaluated(evaluation: MetaEvaluation) -> dict[str, float]:
+    """The metrics of `evaluations_frame` that an evaluation has."""
     values = {}
-    if check.loss:
-        values["loss"] = check.loss[-1]
-    if check.accuracy:
-        values["accuracy"] = check.accuracy[-1]
-    values["cosine"] = check.cosine
-    values["cosine_seen"] = check.cosine_seen
+    if evaluation.loss:
+        values["loss"] = evaluation.loss[-1]
+    if evaluation.accuracy:
+        values["accuracy"] = evaluation.accuracy[-1]
+    values["cosine"] = evaluation.cosine
+    values["cosine_seen"] = evaluation.cosine_seen
     return values

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 LEVEL = 0.95
 RESAMPLES = 2000
-EXACT = 8
+MAX_EXACT = 8
 """Pairs up to which the p-value of a rank correlation counts every order.
 
 The usual approximation gives 0 for four pairs in one order.
@@ -175,8 +175,8 @@ def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> 
     """Spearman's rank correlation of pairs.
 
     There is a rho from three pairs on, unless all values of one side are equal, and a p-value from
-    four on: three pairs are in perfect order by chance once in three times. Up to `EXACT` pairs, p
-    is the share of orders whose rho is at least as large in size.
+    four on: three pairs are in perfect order by chance once in three times. Up to `MAX_EXACT`
+    pairs, p is the share of orders whose rho is at least as large in size.
     """
     from scipy.stats import spearmanr
 
@@ -184,7 +184,7 @@ def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> 
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Correlation(_NAN, _NAN, n)
     rho, p = map(float, spearmanr(a, b))
-    if n <= EXACT:
+    if n <= MAX_EXACT:
         p = _exact_p(a, b)
     return Correlation(rho, p if n > 3 else _NAN, n)
 

@@ -94,11 +94,11 @@ METRICS = (
         "ACC", acc, "mean accuracy at the end; also called RA, A_T", "Lopez-Paz and Ranzato 2017"
     ),
     Metric(
-        "ACC_told",
+        "ACC_task_aware",
         acc,
-        "ACC with each example's task told at test: Mammoth's Task-IL",
+        "ACC with the task given at test: Mammoth's Task-IL",
         "Buzzega et al. 2020",
-        ("R_told",),
+        ("R_task_aware",),
     ),
     Metric("LA", la, "mean accuracy right after learning", "Riemer et al. 2019"),
     Metric("BWT", bwt, "backward transfer, over T-1 tasks", "Lopez-Paz and Ranzato 2017, eq. 3"),

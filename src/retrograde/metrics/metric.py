@@ -17,8 +17,8 @@ Score = Float[np.ndarray, "*replicates"]
 class Metric(NamedTuple):
     """A score with its name, version and source.
 
-    `of` computes it. `needs` names the arguments of `of`: matrices, alone or in stacks, or one
-    course. `what` describes the score in tables.
+    `of` computes it. `needs` names the arguments of `of`: matrices, alone or in stacks, or the
+    accuracies along one stream. `what` describes the score in tables.
     """
 
     name: str

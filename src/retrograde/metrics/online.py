@@ -1,7 +1,7 @@
 """Scores of online accuracy: pure functions of the accuracies at every test along a stream.
 
-A[n, i] is the accuracy on task i at test n, in the course of one replicate. Tests come every
-`test_every` steps and at task ends. e_k is the test at the end of task k, and test 0 comes before
+A[n, i] is the accuracy on task i at test n, of one replicate. Tests come every
+`eval_every` steps and at task ends. e_k is the test at the end of task k, and test 0 comes before
 any training.
 """
 
@@ -16,94 +16,94 @@ from retrograde.metrics.metric import Metric
 from retrograde.records.online_accuracy import OnlineAccuracy
 
 
-def average_anytime_accuracy(course: OnlineAccuracy) -> float:
+def average_anytime_accuracy(history: OnlineAccuracy) -> float:
     """Mean accuracy on the tasks so far, over all tests after the first.
 
     The task in training is among the tasks so far.
     """
-    tests = zip(course.task, course.accuracy, strict=True)
+    tests = zip(history.task, history.accuracy, strict=True)
     so_far = [row[: task + 1].mean() for task, row in tests]
     # test 0 comes before any training
     return float(np.mean(so_far[1:]))
 
 
-def min_acc(course: OnlineAccuracy) -> float:
+def min_acc(history: OnlineAccuracy) -> float:
     """Mean of the lowest accuracy on a task after its end: 1/(T-1) sum_{i<T} min_{n > e_i} A[n, i].
 
     NaN for one task.
     """
-    accuracy = course.accuracy
-    earlier = enumerate(course.ends[:-1])
+    accuracy = history.accuracy
+    earlier = enumerate(history.ends[:-1])
     lowest = [accuracy[end + 1 :, task].min() for task, end in earlier]
     return _mean(lowest)
 
 
-def wc_acc(course: OnlineAccuracy) -> float:
+def wc_acc(history: OnlineAccuracy) -> float:
     """Worst-case accuracy: 1/T A[e_T, T] + (1 - 1/T) min-ACC.
 
     It combines the last task at its end with the worst case of the earlier ones.
     """
-    tasks = len(course.test_examples)
-    last = float(course.accuracy[-1, -1])
+    tasks = len(history.test_examples)
+    last = float(history.accuracy[-1, -1])
     if tasks == 1:
         return last
-    return last / tasks + (1 - 1 / tasks) * min_acc(course)
+    return last / tasks + (1 - 1 / tasks) * min_acc(history)
 
 
-def stability_gap(course: OnlineAccuracy) -> float:
+def stability_gap(history: OnlineAccuracy) -> float:
     """Largest fall of an earlier task while the next one is learned, at least 0.
 
     The mean of A[e_k, i] - min_{e_k <= n <= e_(k+1)} A[n, i] over each switch to task k + 1 and
     each task i <= k. It does not say if the fall is made up for: see `recovery`.
     """
-    falls = [curve[0] - curve.min() for curve in _after_switches(course)]
+    falls = [curve[0] - curve.min() for curve in _after_switches(history)]
     return _mean(falls)
 
 
-def recovery(course: OnlineAccuracy) -> float:
+def recovery(history: OnlineAccuracy) -> float:
     """Share of the stability gap that is made up for when the next task ends.
 
     The mean of A[e_(k+1), i] - min_{e_k <= n <= e_(k+1)} A[n, i] over the same switches and tasks
     as in `stability_gap`, divided by that gap. NaN where nothing fell.
     """
-    gap = stability_gap(course)
+    gap = stability_gap(history)
     if not gap:
         return float("nan")
-    rises = [curve[-1] - curve.min() for curve in _after_switches(course)]
+    rises = [curve[-1] - curve.min() for curve in _after_switches(history)]
     return _mean(rises) / gap
 
 
-def windowed_forgetting(course: OnlineAccuracy, window: int) -> float:
+def windowed_forgetting(history: OnlineAccuracy, window: int) -> float:
     """Steepest fall of a task within a window: 1/T sum_i max A[m, i] - A[n, i], at least 0.
 
     The maximum is over tests m < n, from before training on.
 
     Args:
-        course: the accuracies along a stream.
+        history: the accuracies along a stream.
         window: m and n are less than this number of steps apart. The score is NaN where two
             consecutive tests are not.
     """
-    falls = [_steepest(course, -curve, window) for curve in course.accuracy.T]
+    falls = [_steepest(history, -curve, window) for curve in history.accuracy.T]
     return float(np.mean(falls))
 
 
-def windowed_plasticity(course: OnlineAccuracy, window: int) -> float:
+def windowed_plasticity(history: OnlineAccuracy, window: int) -> float:
     """Steepest rise of a task within a window: as `windowed_forgetting`, of A[n, i] - A[m, i]."""
-    rises = [_steepest(course, curve, window) for curve in course.accuracy.T]
+    rises = [_steepest(history, curve, window) for curve in history.accuracy.T]
     return float(np.mean(rises))
 
 
-def learning_curve_area(course: OnlineAccuracy, beta: int) -> float:
+def learning_curve_area(history: OnlineAccuracy, beta: int) -> float:
     """Mean accuracy on a task at the tests after 0 to beta steps of its training, over all tasks.
 
     It is 1/(beta+1) sum_b Z_b where every step is tested, and NaN where some task has no test after
     beta steps.
     """
-    accuracy = course.accuracy
-    step = np.array(course.step)
-    starts = [0, *course.ends[:-1]]
+    accuracy = history.accuracy
+    step = np.array(history.step)
+    starts = [0, *history.ends[:-1]]
     areas = []
-    for task, (start, end) in enumerate(zip(starts, course.ends, strict=True)):
+    for task, (start, end) in enumerate(zip(starts, history.ends, strict=True)):
         during = slice(start, end + 1)
         since = step[during] - step[start]
         early = accuracy[during, task][since <= beta]
@@ -112,19 +112,19 @@ def learning_curve_area(course: OnlineAccuracy, beta: int) -> float:
     return float(np.mean(areas))
 
 
-def _after_switches(course: OnlineAccuracy) -> Iterator[Float[np.ndarray, " test"]]:
+def _after_switches(history: OnlineAccuracy) -> Iterator[Float[np.ndarray, " test"]]:
     """The accuracy on an earlier task from a switch to the end of the next task.
 
     One curve for each switch and each task before it.
     """
-    accuracy = course.accuracy
-    for number, (start, end) in enumerate(pairwise(course.ends)):
+    accuracy = history.accuracy
+    for number, (start, end) in enumerate(pairwise(history.ends)):
         yield from accuracy[start : end + 1, : number + 1].T
 
 
-def _steepest(course: OnlineAccuracy, curve: Float[np.ndarray, " test"], window: int) -> float:
+def _steepest(history: OnlineAccuracy, curve: Float[np.ndarray, " test"], window: int) -> float:
     """The largest rise of a curve between tests less than `window` steps apart, at least 0."""
-    step = np.array(course.step)
+    step = np.array(history.step)
     if np.diff(step).max(initial=0) >= window:
         return float("nan")
     rises = [np.empty(0)]

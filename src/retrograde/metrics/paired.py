@@ -22,10 +22,10 @@ PATTERNS = 10_000
 SIGN_BLOCK = 10**6
 """Pairs of rivals tested at once, which limits the memory needed."""
 BOLD = (
-    "Bold: the best mean of a column and every strategy that is not told from it, where at least "
-    "one is; told apart is p < 0.05 of a paired t-test on the shared seeds after Holm's correction "
-    "over all pairs of a column, from five replicates on "
-    "(where all differences are equal, p is the least that a sign-flip test can reach). "
+    "Bold: the best mean of a column and every strategy that is not significantly different from "
+    "it (paired t-test on the shared seeds, p < 0.05 after Holm's correction over all pairs of a "
+    "column, from five replicates on; where all differences are equal, p is the least that a "
+    "sign-flip test can reach). Nothing is bold if no difference is significant. "
     "Upper bounds (†) and strategies with fewer replicates than another do not compete."
 )
 """The note of a table on its bold numbers, which `leaders` finds among the rivals that compete."""

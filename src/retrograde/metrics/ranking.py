@@ -20,21 +20,21 @@ DIGITS = 12
 """Decimal places in which scores agree that share a rank; the rest is rounding."""
 
 
-MOST = 500_000
+MAX_STATES = 500_000
 """Largest number of sums of ranks in one step of the exact p-value of Friedman's test.
 
 Beyond it, orders are drawn by chance.
 """
 
 
-DRAWN = 10_000
+MAX_DRAWS = 10_000
 """Orders of every benchmark that are drawn where there are too many to count."""
 
 
-WORK = 100_000_000
+MAX_WORK = 100_000_000
 """Ranks that are drawn in all, which takes some seconds.
 
-With very many ranks fewer orders are drawn, at least a tenth of `DRAWN`.
+With very many ranks fewer orders are drawn, at least a tenth of `MAX_DRAWS`.
 """
 
 
@@ -76,9 +76,9 @@ def friedman(scores: Scores) -> Friedman:
 
     There is a test from three strategies and two benchmarks on. The p-value is the share of orders
     whose rank sums differ as much, when every order of each benchmark's ranks, ties included, is as
-    likely as any other. It counts all orders where that is feasible. Else it draws `DRAWN` of them,
-    or fewer where there are very many ranks. The approximation by a chi-squared distribution, poor
-    for few benchmarks, is not used.
+    likely as any other. It counts all orders where that is feasible. Else it draws `MAX_DRAWS` of
+    them, or fewer where there are very many ranks. The approximation by a chi-squared distribution,
+    poor for few benchmarks, is not used.
     """
     from scipy.stats import friedmanchisquare
 
@@ -92,7 +92,7 @@ def friedman(scores: Scores) -> Friedman:
     exact = _exact_p(doubled)
     if exact is not None:
         return Friedman(chi2, exact)
-    draws = int(np.clip(WORK // doubled.size, DRAWN // 10, DRAWN))
+    draws = int(np.clip(MAX_WORK // doubled.size, MAX_DRAWS // 10, MAX_DRAWS))
     return Friedman(chi2, _drawn_p(doubled, draws), draws)
 
 
@@ -110,7 +110,7 @@ def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
     # the code of a state in `_merged` has to fit into an integer
     codable = (most + 1) ** strategies <= np.iinfo(int).max
     for row in doubled[1:]:
-        if len(states) * orders > MOST or not codable:
+        if len(states) * orders > MAX_STATES or not codable:
             return None
         permuted = np.array(list(itertools.permutations(row)))
         sums = (states[:, None] + permuted).reshape(-1, strategies)

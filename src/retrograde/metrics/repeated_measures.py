@@ -10,7 +10,7 @@ from retrograde.metrics.intervals import significance, t_interval
 
 MIN_SEEDS = 3
 """Seeds from which on an interval and a p-value are given."""
-NEVER_ONE = 1 - 1e-9
+MAX_CORRELATION = 1 - 1e-9
 """The largest correlation whose Fisher z is taken, so that a perfect one stays finite."""
 ROUNDING = 1e-12
 """A spread below this share of the values is rounding error, not variation."""
@@ -147,7 +147,7 @@ def _interval(correlations: Float[np.ndarray, " seed"]) -> tuple[float, float, f
 
     if len(correlations) < MIN_SEEDS:
         return float("nan"), float("nan"), float("nan")
-    z = np.arctanh(correlations.clip(-NEVER_ONE, NEVER_ONE))
+    z = np.arctanh(correlations.clip(-MAX_CORRELATION, MAX_CORRELATION))
     _, low, high, _ = t_interval(z)
     p = float(ttest_1samp(z, 0).pvalue) if np.ptp(z) > 0 else float("nan")
     return float(np.tanh(low)), float(np.tanh(high)), p

@@ -21,11 +21,11 @@ from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.registry import load_file, loaded, source_of
 
-LAYERS = 1000
+MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
 
 
-NESTED = 4
+MAX_NESTED = 4
 """The largest number of models inside each other; each of them may double the whole."""
 
 
@@ -223,12 +223,12 @@ def _part(spec: str) -> type[Model] | None:
 def _check_name(spec: str) -> None:
     """Raise `UserError` if a name has too many sizes, or too many models inside each other."""
     inner = spec
-    if spec.count("-") <= LAYERS:
-        for _ in range(NESTED + 1):
+    if spec.count("-") <= MAX_LAYERS:
+        for _ in range(MAX_NESTED + 1):
             inner = _inner(inner)
     if inner:
         raise UserError(
-            f"A model has at most {NESTED} others inside each other and {LAYERS} layers; "
+            f"A model has at most {MAX_NESTED} others inside each other and {MAX_LAYERS} layers; "
             f"model={shown(spec)} has more."
         )
 

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 from retrograde.errors import UserError
 from retrograde.parts.kinds import KINDS
 
-LONGEST = 400
+MAX_LENGTH = 400
 """Maximum number of characters of an error's text that are shown; some quote whole arrays."""
 _ENGINE = "retrograde"
 _PARTS = tuple(f"{_ENGINE}.{kind}" for kind in KINDS)
@@ -44,7 +44,7 @@ def described(error: BaseException) -> str:
         return f"{kind} (whose text cannot be had: str() raises {type(another).__name__})"
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(printable.split())
-    shown = line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+    shown = line if len(line) <= MAX_LENGTH else f"{line[:MAX_LENGTH]}…"
     return f"{kind}: {shown}" if shown else kind
 
 

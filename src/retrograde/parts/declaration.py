@@ -11,7 +11,7 @@ from retrograde.parts.author_code import begins
 from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part, check_annotations
 
-_PLAIN = (bool, int, float, str, type(None))
+_PLAIN_TYPES = (bool, int, float, str, type(None))
 _RULE = (
     "A setting is None, a truth value, a finite number, text, or a tuple of these, "
     "since a record holds it as JSON and the command line as text."
@@ -111,7 +111,7 @@ def _check_constant(
     value = getattr(part, name)
     if name in _field_names(part):
         raise UserError(
-            f"{_called(part)}: {name} is told by the class, not a setting. "
+            f"{_called(part)}: {name} is an attribute of the class, not a setting. "
             f"Write {name}: ClassVar[...] = ..."
         )
     try:
@@ -157,7 +157,7 @@ def _unrecordable(value: Any) -> Any:
         return _unrecordable(list(value.values()))
     # NaN is not below infinity either.
     finite = not isinstance(value, float) or abs(value) < float("inf")
-    return None if type(value) in _PLAIN and finite else value
+    return None if type(value) in _PLAIN_TYPES and finite else value
 
 
 def _called(part: type[Part]) -> str:

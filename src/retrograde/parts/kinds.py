@@ -1,9 +1,9 @@
 """The kinds of part: a folder of the suite for each."""
 
 KINDS = {
-    "benchmarks": ("Benchmark", "Episodic"),
+    "benchmarks": ("Benchmark", "EpisodicBenchmark"),
     "strategies": ("Strategy", "Learner", "MetaStrategy"),
-    "results": ("Result", "Drawing"),
+    "results": ("TableResult", "FigureResult"),
     "models": ("Model",),
     "datasets": ("DataSource",),
 }

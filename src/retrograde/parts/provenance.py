@@ -16,7 +16,7 @@ Files = dict[str, str]
 Sources = dict[str, Files]
 """The files behind a record, by role: strategy, benchmark and, if it is not the suite's, model."""
 
-SHORT = 7
+DIGEST_DIGITS = 7
 """Number of digits of a digest that reports show."""
 INSTALLED = {"site-packages", "dist-packages"}
 PARTS = ("strategies", "benchmarks", "models", "datasets")
@@ -207,7 +207,7 @@ class Change(NamedTuple):
 def short(text: str) -> str:
     """The digest as reports show it; the complete version of an installed package."""
     # A digest has no dot, but a version has.
-    shortened = text if "." in text else text[:SHORT]
+    shortened = text if "." in text else text[:DIGEST_DIGITS]
     return shortened or "none"
 
 
@@ -239,4 +239,4 @@ def _changed(
 
 def version_digest(sources: Sources) -> str:
     """Hexadecimal digits that identify the code of a replicate."""
-    return digest(sources)[:SHORT]
+    return digest(sources)[:DIGEST_DIGITS]

@@ -8,8 +8,8 @@ from retrograde.parts.kinds import KINDS
 from retrograde.parts.registry import Registry
 
 TEMPLATES = Path(__file__).parent / "templates"
-WRITTEN = ("strategy", "metastrategy", "model", "dataset")
-"""What there is a template of."""
+TEMPLATE_KINDS = ("strategy", "metastrategy", "model", "dataset")
+"""The kinds of part with a template."""
 
 
 def write_part(kind: str, name: str) -> Path:
@@ -22,9 +22,9 @@ def write_part(kind: str, name: str) -> Path:
     Raises:
         UserError: the kind or the name is not valid, the name is taken, or the file exists.
     """
-    if kind not in WRITTEN:
+    if kind not in TEMPLATE_KINDS:
         raise UserError(
-            f"`retrograde new` writes a {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]}; "
+            f"`retrograde new` writes a {', '.join(TEMPLATE_KINDS[:-1])} or {TEMPLATE_KINDS[-1]}; "
             f"it was asked for {kind!r}."
         )
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():

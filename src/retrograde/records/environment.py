@@ -12,7 +12,7 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """The machine, the threads, the versions and the commit, as a record holds them."""
+    """The machine, the threads, the versions and the commit, as a record has them."""
     return {**_machine(), "device": _device(device), "threads": torch.get_num_threads()}
 
 

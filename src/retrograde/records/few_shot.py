@@ -9,14 +9,14 @@ from jaxtyping import Float
 from retrograde.records.schema import Cosine, Finite, Length, Number, Share, Whole
 
 PROBE_TASKS = 100
-"""Number of tasks that a check measures, and of test tasks with gradients compared."""
+"""Number of tasks of an evaluation, and of test tasks with gradients compared."""
 
 
 @dataclass(frozen=True)
 class MetaEvaluation:
     """A measurement during meta-training: means over tasks of meta-validation.
 
-    A check that has a non-finite number is left out of the record.
+    An evaluation with a non-finite number is left out of the record.
 
     Attributes:
         iteration: outer (meta) steps so far.
@@ -34,7 +34,7 @@ class MetaEvaluation:
     cosine_seen: Cosine
 
     def finite(self) -> bool:
-        """True if neither the losses nor the cosines hold NaN or an infinite number."""
+        """True if neither the losses nor the cosines have NaN or an infinite number."""
         numbers = [*self.loss, self.cosine, self.cosine_seen]
         return bool(np.isfinite(numbers).all())
 
@@ -86,7 +86,7 @@ class Adaptation:
         queries: number of queries of each task.
         cosine: cosine between support and query gradient after 0, 1, ... inner steps, as a mean
             over the first 100 tasks.
-        checks: measurements during meta-training.
+        evaluations: measurements during meta-training.
         fits: example curves, in regression.
         accounts: one for each inner step, over the first 100 tasks.
     """
@@ -106,9 +106,9 @@ class Adaptation:
 
     def inconsistency(self) -> str:
         """Description of the first inconsistency; empty if there is none."""
-        return next(filter(None, self._faults()), "")
+        return next(filter(None, self._inconsistencies()), "")
 
-    def _faults(self) -> Iterator[str]:
+    def _inconsistencies(self) -> Iterator[str]:
         """The inconsistencies, in the order of the tests; an empty text is none."""
         sizes = {len(row) for row in self.loss} | {len(row) for row in self.correct}
         by_step = (self.loss, self.correct or self.loss, self.cosine)
@@ -116,19 +116,19 @@ class Adaptation:
         if len(sizes) != 1 or len(steps) != 1 or 0 in sizes or self.queries < 1:
             yield "the numbers of tasks, inner steps and queries do not fit together"
         if any(not 0 <= right <= self.queries for row in self.correct for right in row):
-            yield "a count of right answers is below 0 or above the number of queries"
+            yield "a count of correct answers is below 0 or above the number of queries"
         shape = (len(self.loss), len(self.correct))
-        shapes = [(len(check.loss), len(check.accuracy)) for check in self.evaluations]
+        shapes = [(len(each.loss), len(each.accuracy)) for each in self.evaluations]
         if any(each != shape for each in shapes):
-            yield "the inner steps of a check and of the test do not fit together"
-        yield self._accounts_fault()
+            yield "the inner steps of an evaluation and of the test do not fit together"
+        yield self._accounts_inconsistency()
         if not all(fit.whole(len(self.loss)) for fit in self.fits):
             yield "the points and inner steps of a fit do not fit together"
 
-    def _accounts_fault(self) -> str:
+    def _accounts_inconsistency(self) -> str:
         numbers = [astuple(account) for account in self.accounts]
         inner_steps = len(self.loss) - 1
-        # Records before schema 5 have no accounts.
+        # Accounts are optional: records of retrograde 0.1 may lack them.
         if len(numbers) in (0, inner_steps) and np.isfinite(numbers).all():
             return ""
         return "the accounts of inner steps do not fit these, or have a number that is not finite"

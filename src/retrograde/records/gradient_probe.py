@@ -21,9 +21,9 @@ class GradientProbe:
     """The loss and the gradients of the tasks so far and of the next one, at the end of a task.
 
     Both are of the cross-entropy of the model's outputs. Every probe measures a task on the same
-    test examples: up to `Benchmark.probe` of them, in two halves that share no example of the
-    dataset. The inner product of two tasks is taken between different halves, and so is that of a
-    task with itself, so that sampling noise adds to none of them (Riemer et al. 2019 define
+    test examples: up to `Benchmark.probe_examples` of them, in two halves that share no example of
+    the dataset. The inner product of two tasks is taken between different halves, and so is that of
+    a task with itself, so that sampling noise adds to none of them (Riemer et al. 2019 define
     transfer and interference by such products). Numbers have four significant digits.
 
     Attributes:
@@ -44,7 +44,7 @@ class GradientProbe:
 
     @property
     def products(self) -> Float[np.ndarray, "task task"]:
-        """The matrix of inner products; its diagonal holds the gradients' squared lengths."""
+        """The matrix of inner products; its diagonal has the gradients' squared lengths."""
         return triangle(self.inner, len(self.loss))
 
     @property

@@ -13,7 +13,7 @@ _PATH = re.compile(r"(?:~[\w.-]*|[A-Za-z]:|\.\.)?[/\\].*")
 _INSIDE = re.compile(
     r"(?<![\w.:/\\…])(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"<>|:;,()\[\]]+){2,}[/\\]?"
 )
-ANYBODY = frozenset({"root", "user", "localhost", ""})
+COMMON_NAMES = frozenset({"root", "user", "localhost", ""})
 """Names of users and hosts that identify nobody."""
 
 
@@ -76,5 +76,5 @@ def _names() -> dict[str, str]:
     host = socket.gethostname()
     found = {user: "<user>", host: "<host>", host.partition(".")[0]: "<host>"}
     # A name of one or two letters would be replaced in ordinary text as well.
-    telling = [name for name in found if name not in ANYBODY and len(name) > 2]
+    telling = [name for name in found if name not in COMMON_NAMES and len(name) > 2]
     return {name: found[name] for name in telling}

@@ -25,17 +25,17 @@ SCHEMA = 7
 Status = Literal["done", "diverged", "failed"]
 
 
-ALWAYS = {
+REQUIRED_KEYS = {
     "clocks": ("train", "evaluate"),
     "counts": ("steps", "incoming", "replayed"),
     "memory": ("examples", "bytes", "state_bytes", "peak_bytes"),
     "how": ("backend", "compiled", "replicates", "steps"),
     "environment": ("cpu", "cores", "device", "threads", "jobs", "torch"),
 }
-"""Keys that the record of a finished replicate always has, by field."""
+"""Keys that the record of a finished replicate has, by field."""
 
 
-FREE = ("how", "environment")
+OPEN_FIELDS = ("how", "environment")
 """Fields that may have keys outside the schema."""
 
 
@@ -59,20 +59,20 @@ class Record:
         status: done, diverged or failed.
         reason: why it diverged or failed.
         upper_bound: True if the strategy does not compete and others are measured against it.
-        tests: number of test examples of each task.
+        test_examples: number of test examples of each task.
         correct: number of correct answers on each task; row 0 is before training, row i after the
             i-th task.
-        correct_told: the same with the task given at test; empty unless class-incremental.
+        correct_given_task: the same with the task given at test; empty unless class-incremental.
         adaptation: adaptation to test tasks.
         gradients: gradient probes at task ends.
         accounts: one for each task after the first.
-        course: accuracy along the stream.
+        online_accuracy: accuracy along the stream.
         clocks: seconds by activity, shared by the replicates of a batch.
         counts: numbers of steps and of incoming and replayed examples.
         memory: sizes of the memory and of the state, and peak memory.
         how: the execution of the replicate, see `How`.
         environment: the machine and the versions, see `Place`.
-        knows: what the strategy used of the stream in advance; None if unknown.
+        knows_ahead: facts of the stream that the strategy used in advance; None if unknown.
         sources: digest of each file, by role of the part; empty if unknown.
         schema: version of this layout.
     """
@@ -151,17 +151,15 @@ class Record:
         try:
             record = _ADAPTER.validate_json(text, strict=True)
         except ValidationError as error:
-            # A record of another schema may not fit this one; its age is then the reason.
+            # A record of another schema may not fit this one; its schema is then the reason.
             with suppress(ValidationError):
                 _check_schema(_SCHEMA.validate_json(text).schema)
             raise Damaged(_misfit(error)) from None
         _check_schema(record.schema)
-        fault = next(filter(None, _faults(record)), "")
-        if fault:
-            raise Damaged(fault)
-        # Records from before private folders were left out may still name some.
-        public = record.cell.public
-        return record if public is record.cell else replace(record, cell=public)
+        inconsistency = next(filter(None, _inconsistencies(record)), "")
+        if inconsistency:
+            raise Damaged(inconsistency)
+        return record
 
 
 def _check_schema(schema: int) -> None:
@@ -185,22 +183,22 @@ def _misfit(error: ValidationError) -> str:
     return f"{where}{value}: {first['msg']}"
 
 
-def _faults(record: Record) -> Iterator[str]:
+def _inconsistencies(record: Record) -> Iterator[str]:
     """Descriptions of inconsistencies between values that are valid one by one.
 
     An empty text stands for none. Later tests rely on earlier ones, so only the first counts.
     """
     if record.schema < 1:
         yield f"schema={record.schema}, and the first is 1"
-    for name in FREE:
+    for name in OPEN_FIELDS:
         yield from _odd(name, getattr(record, name))
-    for name in FREE:
-        yield _kind_fault(name, getattr(record, name))
-    yield _kind_fault("cell.benchmark.settings", record.cell.benchmark.settings)
-    yield _given_fault(record.cell)
+    for name in OPEN_FIELDS:
+        yield _type_error(name, getattr(record, name))
+    yield _type_error("cell.benchmark.settings", record.cell.benchmark.settings)
+    yield _given_error(record.cell)
     for part in (record.cell.benchmark, record.cell.strategy):
         yield from _odd(f"cell: settings of {part.name}", part.settings)
-        yield _overrides_fault(part)
+        yield _overrides_error(part)
     if record.status == "done":
         yield from _unfinished(record)
     yield from _unequal(record)
@@ -211,20 +209,20 @@ def _faults(record: Record) -> Iterator[str]:
         yield record.online_accuracy.inconsistency(record.test_examples)
         last = record.online_accuracy.step[-1]
         if record.status == "done" and last != record.counts["steps"]:
-            yield "the last test along the stream is not after its last step"
+            yield "the last online evaluation is not after the last step"
 
 
 def _odd(
     name: str,
     values: Mapping[str, object],
 ) -> Iterator[str]:
-    """Descriptions of the values of a dictionary that hold NaN or an infinite number."""
+    """Descriptions of the values of a dictionary that are NaN or an infinite number."""
     for key, value in values.items():
         if odd_number(value):
             yield f"{name}.{key}={value!r} is not finite"
 
 
-def _kind_fault(name: str, values: Mapping[str, object]) -> str:
+def _type_error(name: str, values: Mapping[str, object]) -> str:
     """Description of the first value with a wrong type in an open dictionary; empty if none."""
     try:
         _OPEN[name].validate_python(values, strict=True)
@@ -233,7 +231,7 @@ def _kind_fault(name: str, values: Mapping[str, object]) -> str:
     return ""
 
 
-def _given_fault(cell: CellSpec) -> str:
+def _given_error(cell: CellSpec) -> str:
     """Description of a cell with a path that its settings do not justify; empty if it fits."""
     if bool(cell.given) != bool(cell.given_stream):
         return (
@@ -247,7 +245,7 @@ def _given_fault(cell: CellSpec) -> str:
     return ""
 
 
-def _overrides_fault(part: PartSpec) -> str:
+def _overrides_error(part: PartSpec) -> str:
     """Description of the first override that is not among the settings; empty if all are."""
     for name, value in part.overrides.items():
         if part.settings.get(name) != value:
@@ -258,7 +256,7 @@ def _overrides_fault(part: PartSpec) -> str:
 def _unfinished(record: Record) -> Iterator[str]:
     """Descriptions of values that the record of a finished replicate lacks."""
     missing: list[str] = []
-    for name, keys in ALWAYS.items():
+    for name, keys in REQUIRED_KEYS.items():
         values = getattr(record, name)
         missing += [f"{name}.{key}" for key in keys if key not in values]
     if record.cell.episodic and not record.adaptation:
@@ -292,11 +290,11 @@ def _unequal(record: Record) -> Iterator[str]:
             for row in rows
             for right, most in zip(row, record.test_examples, strict=True)
         ):
-            yield f"{name}: a count of right answers is above the number of tests"
+            yield f"{name}: a count of correct answers is above the number of test examples"
 
 
 def _misplaced(record: Record) -> Iterator[str]:
-    """Descriptions of faulty probes and accounts, and of those of tasks outside the stream."""
+    """Descriptions of inconsistent probes and accounts, and of tasks outside the stream."""
     tasks = len(record.test_examples)
     yield from _unordered("gradients", record.gradients, tasks)
     yield from _unordered("accounts", record.accounts, tasks)
@@ -313,7 +311,7 @@ def _unordered(
     entries: Sequence[GradientProbe | Account],
     tasks: int,
 ) -> Iterator[str]:
-    """Descriptions of faulty entries, and of tasks out of order or outside the stream."""
+    """Descriptions of inconsistent entries, and of tasks out of order or outside the stream."""
     for entry in entries:
         yield entry.inconsistency()
     numbers = [entry.task for entry in entries]
@@ -324,12 +322,12 @@ def _unordered(
 
 def _rates(
     counts: list[list[int]],
-    tests: list[int],
+    test_examples: list[int],
 ) -> Float[np.ndarray, "rows tasks"]:
-    return np.asarray(np.array(counts) / np.array(tests))
+    return np.asarray(np.array(counts) / np.array(test_examples))
 
 
-# The least that a document of any schema must have for its age to be read.
+# The part of a document from which its schema is read.
 @dataclass(frozen=True)
 class _Schema:
     schema: int

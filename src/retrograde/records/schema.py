@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 MAX_NUMBER = 1e100
 """The largest number: above the range of single precision, and with a finite square."""
 MAX_COUNT = 2**53
-"""The largest count; a float holds it exactly."""
+"""The largest count; a float represents it exactly."""
 MAX_SECONDS = 1e10
 """The longest duration in seconds, about three centuries."""
 
@@ -39,7 +39,7 @@ OPEN = with_config(ConfigDict(extra="allow"))
 
 @OPEN
 class Timing(TypedDict, total=False):
-    """One execution mode that a timing trial measured."""
+    """One execution mode that autotuning measured."""
 
     replicates: Positive
     threads: Positive

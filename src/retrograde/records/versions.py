@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from retrograde.parts.provenance import SHORT, Files, short
+from retrograde.parts.provenance import DIGEST_DIGITS, Files, short
 from retrograde.parts.spec import digest
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 
-FEW = 2
-"""Maximum number of files that the name of a version lists."""
+MAX_LISTED = 2
+"""Maximum number of files in the name of a version."""
 
 
 _FileItems = tuple[tuple[str, str], ...]
@@ -146,8 +146,8 @@ def _differing(contents: Sequence[Files]) -> list[str]:
 
 def _name(files: Files, differing: Sequence[str]) -> str:
     main = next(iter(files))
-    if len(differing) > FEW:
-        return f"{main} and others, {digest(files)[:SHORT]}"
+    if len(differing) > MAX_LISTED:
+        return f"{main} and others, {digest(files)[:DIGEST_DIGITS]}"
     shown = differing or [main]
     return ", ".join(
         f"{name} {short(files[name])}" if name in files else f"no {name}" for name in shown
@@ -156,7 +156,7 @@ def _name(files: Files, differing: Sequence[str]) -> str:
 
 def _whole(version: _FileItems) -> str:
     main, _ = version[0]
-    return f"{main} and others, {digest(version)[:SHORT]}"
+    return f"{main} and others, {digest(version)[:DIGEST_DIGITS]}"
 
 
 def _assumption(

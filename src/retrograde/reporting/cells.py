@@ -114,15 +114,15 @@ def notes_on_knowledge(
     if know_length:
         long = _called(know_length, ahead.keys(), label)
         notes.append(
-            "Told ahead how many tasks or classes the whole stream has, "
-            f"by which a memory is shared: {long}."
+            "These divide their memory by the number of tasks or classes of the whole stream, "
+            f"which they know ahead: {long}."
         )
     if know_classes:
         blind = _called(by_class - know_classes, by_class, label)
         but = f", except for {blind}" if blind else ""
         notes.append(
-            "Class-incremental, a head has a unit for every class of the whole stream, "
-            f"and units of classes to come are in the loss{but}."
+            "In class-incremental streams a head has a unit for every class of the whole stream, "
+            f"and the units of later classes are in the loss{but}."
         )
     return tuple(notes)
 

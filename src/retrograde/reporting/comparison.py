@@ -58,7 +58,7 @@ TIDY = [
     "remarks",
 ]
 VERSIONS = ("torch", "numpy", "python", "retrograde", "commit")
-NAMED = 5
+MAX_NAMED = 5
 """Largest number of cells that the summary names."""
 
 
@@ -131,10 +131,10 @@ def summary(cells: Sequence[CellPair]) -> str:
 
 
 def _named(cells: Sequence[CellPair]) -> str:
-    """The first `NAMED` cells with their verdicts, and the number of others."""
-    named = [f"{cell.title} ({cell.verdict})" for cell in cells[:NAMED]]
-    if len(cells) > NAMED:
-        named.append(f"and {len(cells) - NAMED} more")
+    """The first `MAX_NAMED` cells with their verdicts, and the number of others."""
+    named = [f"{cell.title} ({cell.verdict})" for cell in cells[:MAX_NAMED]]
+    if len(cells) > MAX_NAMED:
+        named.append(f"and {len(cells) - MAX_NAMED} more")
     return ", ".join(named)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from retrograde.reporting.report import Report
 
-UNSAID = ("jobs", "threads", "commit")
+OWN_COLUMNS = ("jobs", "threads", "commit")
 """Keys of the environment that may differ between records of one machine and its versions."""
 
 
@@ -344,15 +344,15 @@ def _environments(records: Sequence[Record]) -> Section:
     for environment, group in sorted(groups.items()):
         known = dict(environment)
         texts = [known.get(name, "–") for name in names]
-        differing = [_all(group, name) for name in UNSAID]
+        differing = [_all(group, name) for name in OWN_COLUMNS]
         rows.append((*texts, *differing, str(len(group))))
-    return _section((*names, *UNSAID, "replicates"), rows)
+    return _section((*names, *OWN_COLUMNS, "replicates"), rows)
 
 
 def _environment(record: Record) -> tuple[tuple[str, str], ...]:
-    """The environment of a record as text, without the keys `UNSAID`."""
+    """The environment of a record as text, without the keys `OWN_COLUMNS`."""
     items = record.environment.items()
-    return tuple((name, as_text(value)) for name, value in items if name not in UNSAID)
+    return tuple((name, as_text(value)) for name, value in items if name not in OWN_COLUMNS)
 
 
 def _all(records: Sequence[Record], name: str) -> str:

@@ -32,11 +32,11 @@ There are seven, which has no factor in common with the ten colours of the palet
 """
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
-WIDE = 4
+PANELS_PER_ROW = 4
 """Number of small panels in a row."""
-MANY = 1e4
+MAX_TICK_RATIO = 1e4
 """Ratio of the ends of a logarithmic axis above which only powers of ten have ticks."""
-DOTTED = 30
+MAX_MARKERS = 30
 """Largest number of points of a line with a marker at each point."""
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "retrograde",
@@ -170,7 +170,7 @@ def _line(axis: Axes, rows: pd.DataFrame, x: str, look: Look) -> None:
     places = np.array([*spans], dtype=float)
     bounds = np.array([span[:3] for span in spans.values()])
     mean, low, high = bounds.T
-    dots = look.marker if len(places) <= DOTTED else ""
+    dots = look.marker if len(places) <= MAX_MARKERS else ""
     axis.plot(
         places,
         mean,
@@ -188,7 +188,7 @@ def _line(axis: Axes, rows: pd.DataFrame, x: str, look: Look) -> None:
 def grouped(
     groups: Mapping[str, Sequence[str]],
     height: float = 2.4,
-    wide: int = WIDE,
+    wide: int = PANELS_PER_ROW,
     *,
     named: bool = True,
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
@@ -268,7 +268,7 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
 
 
 def panels(
-    titles: Sequence[str], wide: int = WIDE, height: float = 2.5
+    titles: Sequence[str], wide: int = PANELS_PER_ROW, height: float = 2.5
 ) -> tuple[Figure, list[Axes]]:
     """A figure of panels, one for each title, `wide` in a row of `height` inches."""
     tall = _ceil(len(titles), wide)
@@ -285,7 +285,7 @@ def panels(
 def plain_ticks(axis: Axis) -> None:
     """Set the ticks of a logarithmic axis as plain numbers."""
     low, high = axis.get_view_interval()
-    many = high > MANY * low
+    many = high > MAX_TICK_RATIO * low
     locator = LogLocator(numticks=7) if many else LogLocator(subs=(1, 2, 5))
     axis.set_major_locator(locator)
     # the usual labels are mathematics, which is off: names may hold dollars

@@ -147,7 +147,7 @@ class Published(NamedTuple):
         """The parts of the protocol that a cell does not share; empty if it shares all."""
         has = _texts("benchmarks", cell.benchmark, self._needs)
         unmet = [
-            f"{key}={has.get(key)}, theirs {value}"
+            f"{key}={has.get(key, 'none')}, theirs {value}"
             for key, value in self._needs.items()
             if has.get(key) != value
         ]
@@ -203,16 +203,15 @@ def _named(spec: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _texts(kind: str, part: PartSpec, wanted: Iterable[str]) -> dict[str, str]:
-    """The wanted settings as text.
+    """The wanted settings as text, without those that the part does not have.
 
-    One that is newer than the record has its default.
+    A setting that is newer than the record has its default.
     """
-    missing = [key for key in wanted if key not in part.settings]
-    defaults = _defaults(kind, part.name) if missing else {}
-    return {
-        key: as_text(part.settings[key]) if key in part.settings else defaults.get(key, "")
-        for key in wanted
-    }
+    wanted = list(wanted)
+    known = {key: as_text(part.settings[key]) for key in wanted if key in part.settings}
+    if len(known) == len(wanted):
+        return known
+    return {key: text for key, text in _defaults(kind, part.name).items() if key in wanted} | known
 
 
 @cache

@@ -29,7 +29,7 @@ class TableResult(Part):
 
 
 class FigureResult(Part):
-    """One figure from the records of a store, under the same rules as a `Result`.
+    """One figure from the records of a store, under the same rules as a `TableResult`.
 
     `retrograde.reporting.plotting` has its style.
     """
