@@ -88,7 +88,7 @@ def lived(life):
     for number, arrivals in enumerate(arrivals_of(life.tasks)):
         count = -(-len(arrivals) // life.batch)
         before = np.minimum(np.arange(life.epochs * count) * life.batch, len(arrivals))
-        slots = memory.place(
+        slots = memory.slots_for(
             held, arrivals, life.groups, np.random.default_rng((life.seed, number))
         )
         draws, held = memory.replay(
@@ -96,7 +96,7 @@ def lived(life):
         )
         written = 0
         for upto, examples, real in zip(
-            before * (not memory.late), draws.examples, draws.real, strict=True
+            before * (not memory.at_task_end), draws.examples, draws.real, strict=True
         ):
             written = write(buffer, seen, arrivals, slots, written, upto)
             steps.append(Step(dict(buffer), set(seen), [*map(tuple, examples[real].tolist())]))
@@ -158,7 +158,7 @@ def test_the_first_step_of_the_first_task_replays_nothing_and_the_first_of_the_s
 
 
 @pytest.mark.parametrize(
-    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
+    "policy", sorted(policy for policy in POLICIES if "at-end" not in policy)
 )
 def test_every_held_example_is_drawn_equally_often(policy):
     memory, steps = POLICIES[policy](9, 4), 9000
@@ -237,7 +237,7 @@ def test_a_ring_goes_on_where_it_was_when_a_class_of_a_task_comes_again():
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_ring_smaller_than_the_number_of_groups_is_refused(size):
-    with pytest.raises(UserError, match=f"here 6; memory={size}"):
+    with pytest.raises(UserError, match=f"here 6; buffer_size={size}"):
         Ring(size, 1).check(Groups(2, 6))
 
 
@@ -327,7 +327,7 @@ def test_a_late_memory_replays_earlier_tasks_alone():
 
 
 @pytest.mark.parametrize(
-    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
+    "policy", sorted(policy for policy in POLICIES if "at-end" not in policy)
 )
 @pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
 def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
@@ -396,15 +396,15 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
             np.random.default_rng(life.seed),
         )
         assert np.array_equal(
-            draws.examples[0][draws.real[0]], before[draws.slot[0][draws.real[0]]]
+            draws.examples[0][draws.real[0]], before[draws.slots[0][draws.real[0]]]
         )
-        now = before if memory.late else held.examples
-        assert np.array_equal(draws.examples[1][draws.real[1]], now[draws.slot[1][draws.real[1]]])
+        now = before if memory.at_task_end else held.examples
+        assert np.array_equal(draws.examples[1][draws.real[1]], now[draws.slots[1][draws.real[1]]])
 
 
-@pytest.mark.parametrize("ring-at-end", [False, True])
-def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
-    memory, held, found = TaskRing(7, 7, late=late), TaskRing(7, 7).empty(), []
+@pytest.mark.parametrize("at_task_end", [False, True])
+def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(at_task_end):
+    memory, held, found = TaskRing(7, 7, at_task_end=at_task_end), TaskRing(7, 7).empty(), []
     for arrivals in arrivals_of([[0, 1, 2, 0], [1, 1], [2, 0, 1, 2]]):
         draws, held = memory.replay(
             held, arrivals, np.array([0, 1]), Groups(3, 9), np.random.default_rng(0)
@@ -412,9 +412,9 @@ def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
         found += np.where(draws.real, draws.examples[..., 0], -1).tolist()
     none = [-1] * 7
     assert found[0] == none
-    assert found[1] == (none if late else [0, *none[1:]])
+    assert found[1] == (none if at_task_end else [0, *none[1:]])
     assert found[4] == [2, 3, 4, 5, -1, -1, -1]
-    assert found[5] == (found[4] if late else [2, 3, 4, 5, 6, -1, -1])
+    assert found[5] == (found[4] if at_task_end else [2, 3, 4, 5, 6, -1, -1])
 
 
 def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():

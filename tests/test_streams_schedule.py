@@ -32,7 +32,7 @@ def dataset(sizes=(7, 5, 6, 4, 9, 3), test=2):
 
 
 def benchmark_of(batch=4, epochs=1, **settings):
-    return Split(tasks=3, batch=batch, epochs=epochs, **settings)
+    return Split(tasks=3, batch_size=batch, epochs=epochs, **settings)
 
 
 def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, scenario="class"):
@@ -257,7 +257,7 @@ def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
 
 @pytest.mark.parametrize("memory", [None, Reservoir(5, 3)])
 def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
-    made, glanced = (benchmark_of(4, 2, glances=glances) for glances in (1, 3))
+    made, glanced = (benchmark_of(4, 2, updates_per_batch=updates) for updates in (1, 3))
     once, again = (
         train_rows(
             made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0
@@ -279,7 +279,7 @@ def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
 
 
 def test_nothing_is_replayed_before_the_last_glance_at_it():
-    made = benchmark_of(4, glances=3)
+    made = benchmark_of(4, updates_per_batch=3)
     rows, _ = train_rows(
         made.stream(dataset(), 0),
         0,
@@ -296,7 +296,7 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
 
 
 def test_a_strategy_may_set_the_pace_itself():
-    made = benchmark_of(4, glances=3)
+    made = benchmark_of(4, updates_per_batch=3)
     rows, _ = train_rows(
         made.stream(dataset(), 0),
         0,
@@ -312,11 +312,11 @@ def test_a_strategy_may_set_the_pace_itself():
 
 @given(SHAPES, st.integers(1, 3), st.sampled_from(sorted(POLICIES)))
 def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(
-    shape, glances, policy
+    shape, updates, policy
 ):
     """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
     batch, epochs, _, seed = shape
-    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, glances=glances)
+    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, updates_per_batch=updates)
     stream, held, beside = made.stream(dataset(), seed), memory.empty(), np.full(10, -1)
     for number in range(3):
         rows, held = train_rows(stream, number, made, Schedule(), memory, held, seed)

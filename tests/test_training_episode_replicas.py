@@ -26,7 +26,7 @@ PARTS = Registry()
 DIGITS = load("digits", Path())
 FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
 MAML = PARTS.find("strategies", "maml")
-SMALL = {"tasks": 3, "iterations": 7, "test_queries": 4}
+SMALL = {"meta_batch_size": 3, "iterations": 7, "test_queries": 4}
 
 
 class Case(NamedTuple):
@@ -40,8 +40,8 @@ class Case(NamedTuple):
     def ready(self, strategy=None, seeds=(0, 1), learnt=2):
         """Replicates that have met some meta-batches."""
         part, sources = (
-            strategy or MAML(lr=self.lr, test_steps=3),
-            [self.benchmark.stream(DIGITS, seed) for seed in seeds],
+            strategy or MAML(inner_lr=self.lr, test_steps=3),
+            [self.benchmark.distribution(DIGITS, seed) for seed in seeds],
         )
         episodes = EpisodeReplicas(self.benchmark, part, sources, list(seeds), CPU)
         episodes.learn(learnt, lambda _: None)
@@ -72,7 +72,7 @@ class Plain:
             tasks.x[replicate, task].float() * episodes.sources[0].scale,
             tasks.y[replicate, task],
         )
-        if episodes.strategy.told:
+        if episodes.strategy.sees_task_parameters:
             x = torch.stack([torch.cat([row, tasks.truth[replicate, task]]) for row in x])
         self.support, self.query, self.loss = (
             (x[: case.cut], y[: case.cut]),
@@ -87,7 +87,7 @@ class Plain:
 
     def after(self, part, look):
         """What `look` gives after 0, 1, ... steps of the inner optimiser."""
-        optimizer = make_optimizer(part.optimizer, self.module, part.lr)
+        optimizer = make_optimizer(part.inner_optimizer, self.module, part.inner_lr)
         seen = [look(self)]
         for _ in range(part.test_steps):
             optimizer.zero_grad()
@@ -154,7 +154,7 @@ def close(a, b, tolerance=1e-4):
 @pytest.mark.parametrize("optimizer", RATES)
 @every_case
 def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case, optimizer):
-    episodes = case.ready(MAML(optimizer=optimizer, lr=case.lr * RATES[optimizer], test_steps=3))
+    episodes = case.ready(MAML(inner_optimizer=optimizer, inner_lr=case.lr * RATES[optimizer], test_steps=3))
     tasks = episodes.draw("test", 3, "test")
     measured, expected = episodes.measure(tasks), plainly(case, episodes, tasks, query_loss)
     assert expected.shape == (2, 4, 3)
@@ -167,14 +167,14 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
 
 def test_an_inner_step_is_told_its_number():
     episodes = WAVES.ready(
-        part := PARTS.find("strategies", "reptile")(lr=0.02, batch=3, test_steps=3)
+        part := PARTS.find("strategies", "reptile")(inner_lr=0.02, inner_batch=3, test_steps=3)
     )
     tasks = episodes.draw("test", 3, "test")
     measured = episodes.measure(tasks).loss
     for i, t in ((0, 0), (1, 2)):
         learned = {name: value[i] for name, value in episodes.state.params.items()}
         episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
-        adapted = part.adapted(
+        adapted = part.adapt(
             episodes.net, learned, episode.support, 3
         )  # each step takes the next three examples
         assert close(measured[i, 3, t], episodes.net.loss(adapted, episode.query))
@@ -379,7 +379,7 @@ class Notes(MetaStrategy):
 
 def noted(iterations=10, block=4, learn=(10,)):
     """Meta-train in blocks and in as many calls as told; the source, and what was noted."""
-    benchmark = Sinusoid(model="mlp-2", tasks=3, shots=2, queries=1, iterations=iterations)
+    benchmark = Sinusoid(model="mlp-2", meta_batch_size=3, shots=2, queries=1, iterations=iterations)
     episodes = EpisodeReplicas(benchmark, Notes(), [source := Coded()], [0], CPU)
     start = source.number
     for count in learn:
@@ -430,7 +430,7 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
 ):
     benchmark = Sinusoid(model="mlp-8", optimizer=optimizer)
     episodes = EpisodeReplicas(
-        benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU
+        benchmark, PARTS.get("strategies", name), [benchmark.distribution(None, 0)] * 2, [0, 1], CPU
     )
     assert (
         sum(value[0].numel() for value in episodes.net.model_params(episodes.state.params).values())
@@ -454,7 +454,7 @@ class Told(MAML):
 
 @pytest.mark.parametrize("part", [MAML, Told])
 def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_step(part):
-    episodes = WAVES.ready(part(lr=0.02, test_steps=3))
+    episodes = WAVES.ready(part(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 5, "test")
     fits, predicted = episodes.fits(tasks), plainly(WAVES, episodes, tasks, wave)
     assert [len(own) for own in fits] == [2, 2]
@@ -472,7 +472,7 @@ def test_tasks_that_are_no_curves_leave_no_fits():
 
 
 def test_a_strategy_that_is_told_sees_the_facts_of_the_task_beside_every_input():
-    episodes = WAVES.ready(Told(lr=0.02, test_steps=3))
+    episodes = WAVES.ready(Told(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(WAVES, episodes, tasks, query_loss)
     assert close(episodes.measure(tasks).loss, expected)

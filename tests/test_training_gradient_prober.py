@@ -91,7 +91,7 @@ class ByHand:
         outputs = self.stream.units.shape[1]
         self.model = build(benchmark.model, data.shape, outputs, torch_seed(seed, "weights"))
         self.backend = StreamReplicas(benchmark, finetune(), [self.stream], [seed], CPU)
-        self.rows = probe_rows(self.stream, benchmark.probe, seed)
+        self.rows = probe_rows(self.stream, benchmark.probe_examples, seed)
 
     def steps(self, number):
         for row, _, y, *_ in (step[step[:, 3] > 0].T for step in self.backend.rows(number)[:, 0]):
@@ -346,7 +346,7 @@ def test_windows_are_so_many_steps_long_and_the_last_one_ends_with_the_task():
 
 def test_a_strategy_with_a_pace_of_its_own_has_windows_of_as_many_arrivals():
     part = PARTS.find("strategies", "mer")(
-        batches=2, draw=3, memory=20
+        batches=2, replay_batch=3, buffer_size=20
     )  # two steps for each example
     outcome = run(Blobs(probe_every=3, batch_size=5, updates_per_batch=2), part, blobs())[0]
     assert outcome.counts["steps"] == 3 * 46 * 2
@@ -400,7 +400,7 @@ def test_a_replicate_that_diverged_has_neither_probes_nor_accounts():
 
 
 def test_a_single_probe_example_is_refused():
-    with pytest.raises(UserError, match="probe=1"):
+    with pytest.raises(UserError, match="probe_examples=1"):
         check(Blobs(probe_examples=1), finetune(), Blobs().stream(blobs(), 0), CPU)
 
 

@@ -166,7 +166,7 @@ def test_a_prediction_does_not_depend_on_the_other_test_examples(model, users):
 
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
-    backend = vectorised(model, strategy("icarl", memory=12))
+    backend = vectorised(model, strategy("icarl", buffer_size=12))
     backend.learn(0, lambda _: None)
     in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
 
@@ -215,7 +215,7 @@ def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
     "model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"]
 )
 def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
-    course = run(model.replace("FILE", str(users)), part, test_every=1).online_accuracy
+    course = run(model.replace("FILE", str(users)), part, eval_every=1).online_accuracy
     assert stability_gap(course) == 0
     assert [row[0] for row in course.correct] == [course.correct[0][0]] * len(course.correct)
 
@@ -224,7 +224,7 @@ def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, 
 @pytest.mark.parametrize("part", [strategy("finetune", lr=NOTHING), Slow()], ids=["pure", "opaque"])
 def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(model, part, users):
     model = model.replace("FILE", str(users))
-    course = run(model, part, test_every=1).online_accuracy
+    course = run(model, part, eval_every=1).online_accuracy
     stream = Blobs(model=model).stream(images(), 0)
     module = build(model, (1, 8, 8), 6, torch_seed(0, "weights"), running=True)
     backend = vectorised(model, strategy("finetune"), (0,))
@@ -252,7 +252,7 @@ def right(module, stream, tasks):
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 @pytest.mark.parametrize(
     "part",
-    [strategy("finetune", lr=0.01), strategy("er", lr=0.01, memory=15)],
+    [strategy("finetune", lr=0.01), strategy("er", lr=0.01, buffer_size=15)],
     ids=["finetune", "er"],
 )
 def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
@@ -310,10 +310,10 @@ def arrivals_and_most_harmed(module, x, y, state, lr):
 
 FOLLOWED = {
     "finetune": (strategy("finetune", lr=0.05), arrivals),
-    "gem": (strategy("gem", lr=0.05, memory=30), arrivals),
-    "agem": (strategy("agem", lr=0.05, memory=30, draw=12), arrivals),
-    "gss": (strategy("gss", lr=0.05, memory=4, draw=4), arrivals_and_all_held),
-    "mir": (strategy("mir", lr=0.05, memory=30, candidates=10, draw=2), arrivals_and_most_harmed),
+    "gem": (strategy("gem", lr=0.05, buffer_size=30), arrivals),
+    "agem": (strategy("agem", lr=0.05, buffer_size=30, replay_batch=12), arrivals),
+    "gss": (strategy("gss", lr=0.05, buffer_size=4, replay_batch=4), arrivals_and_all_held),
+    "mir": (strategy("mir", lr=0.05, buffer_size=30, candidates=10, replay_batch=2), arrivals_and_most_harmed),
 }
 
 
@@ -349,7 +349,7 @@ def loaded(model, state, buffers):
 
 def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_examples(users):
     model = f"{users}:halved"
-    backend = vectorised(model, strategy("gss", memory=30, draw=10), (0,))
+    backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))
     step = next(backend._steps(backend.rows(0), 0))
     _, after = step(backend.state, backend.buffers)
     arrived = images().x_train[backend.rows(0)[0, 0, :, 0]]

@@ -24,7 +24,7 @@ from retrograde.training.stream_replicas import StreamReplicas
 test_rows.__test__ = False  # a function of the suite, no test
 CPU = torch.device("cpu")
 PARTS = Registry()
-PROBE_TASKS = {"test_every": 3, "test_examples": 7, "batch": 5}  # ten steps to each of three tasks
+PROBE_TASKS = {"eval_every": 3, "eval_examples": 7, "batch_size": 5}  # ten steps to each of three tasks
 
 
 @dataclass
@@ -101,7 +101,7 @@ def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part)
 
 @pytest.mark.parametrize("part", [strategy("er"), Careless()], ids=["pure", "opaque"])
 def test_on_all_examples_the_counts_at_task_ends_are_those_of_the_whole_test(part):
-    outcome = run(part, test_every=4)[0]
+    outcome = run(part, eval_every=4)[0]
     ends = [outcome.online_accuracy.correct[end] for end in outcome.online_accuracy.ends]
     assert outcome.online_accuracy.correct[0] == outcome.correct[0][:1]
     assert ends == [row[: min(number + 2, 3)] for number, row in enumerate(outcome.correct[1:])]
@@ -118,7 +118,7 @@ LEARNERS = [
 @pytest.mark.parametrize(("part", "model"), LEARNERS, ids=str)
 def test_watching_changes_no_result(part, model):
     watched, not_watched = (
-        run(part, model=model, batch=5, test_every=every)[0] for every in (1, 0)
+        run(part, model=model, batch_size=5, eval_every=every)[0] for every in (1, 0)
     )
     assert watched.online_accuracy
     assert not_watched.online_accuracy is None
@@ -134,7 +134,7 @@ def test_how_a_learner_is_tested_does_not_change_what_it_learns():
             self.model.train()
             return scores
 
-    careless, tidy = (run(part, batch=5)[0] for part in (Careless(), Tidy()))
+    careless, tidy = (run(part, batch_size=5)[0] for part in (Careless(), Tidy()))
     assert careless.correct == tidy.correct
 
 
@@ -179,10 +179,10 @@ def test_a_replicate_that_diverged_has_no_course():
 
 def test_watching_has_a_clock_of_its_own():
     watched, not_watched = (
-        run(strategy("finetune"), test_every=every)[0].clocks for every in (1, 0)
+        run(strategy("finetune"), eval_every=every)[0].clocks for every in (1, 0)
     )
-    assert watched["watch"] > 0
-    assert "watch" not in not_watched
+    assert watched["online"] > 0
+    assert "online" not in not_watched
 
 
 def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():

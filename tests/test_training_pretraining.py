@@ -18,7 +18,7 @@ from retrograde.training.stream_replicas import StreamReplicas
 CPU = torch.device("cpu")
 PARTS = Registry()
 PREPARED = ["oml", "anml", "maml_init", "pretrained"]
-DIGITS = {"dataset": "digits", "split": (5, 1, 4), "after": (1, 3), "model": "mlp-8", "lessons": 60}
+DIGITS = {"dataset": "digits", "split": (5, 1, 4), "test_after": (1, 3), "model": "mlp-8", "pretraining_steps": 60}
 
 
 def sequence(**settings):
@@ -35,18 +35,18 @@ def strategy(name, **settings):
 
 
 def backend(part, seeds=(0, 1), **settings):
-    benchmark = Blobs(model=part.tried_on, held=4, batch_size=1, **settings)
+    benchmark = Blobs(model=part.contract_model, held=4, batch_size=1, **settings)
     streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
     return StreamReplicas(benchmark, part, streams, list(seeds), CPU)
 
 
 def every_lesson(stream, seed=0):
-    return [*pretraining_rows(stream.preparation, seed)]
+    return [*pretraining_rows(stream.pretraining, seed)]
 
 
 @over(st.integers(0, 50), st.sampled_from(["test", "validation"]))
 def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_of):
-    benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), after=(1, 2))
+    benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), test_after=(1, 2))
     stream = benchmark.stream(data, seed)
     taught = {
         data.y_train[row]
@@ -60,7 +60,7 @@ def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_o
 
 
 def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes():
-    benchmark, data = sequence(trajectory=2, shots=3, queries=2, rehearsed=7)
+    benchmark, data = sequence(trajectory_classes=2, shots=3, queries=2, remember_examples=7)
     for trajectory, query, rehearsed in every_lesson(benchmark.stream(data, 0)):
         assert np.array_equal(trajectory[:, 2], np.repeat(trajectory[::3, 2], 3))
         assert np.array_equal(query[::2, 2], trajectory[::3, 2])
@@ -84,7 +84,7 @@ def test_lessons_follow_from_the_seed_alone():
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
-    benchmark, data = sequence(after=(2, 3))
+    benchmark, data = sequence(test_after=(2, 3))
     stream = benchmark.stream(data, 0)
     units = np.concatenate(
         [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)]
@@ -115,10 +115,10 @@ def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_sl
     )
 
 
-@pytest.mark.parametrize(("moves", "others"), [("head", False), ("all", True)])
+@pytest.mark.parametrize(("trainable", "others"), [("head", False), ("all", True)])
 @pytest.mark.parametrize("name", PREPARED)
-def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves, others):
-    at_work = backend(strategy(name, moves=moves))
+def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, trainable, others):
+    at_work = backend(strategy(name, trainable=trainable))
     pretrain(at_work, Clocks(CPU))
     before = at_work.state.params
     at_work.learn(0, lambda _: None)
@@ -128,19 +128,19 @@ def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves
 
 
 def test_the_loop_has_a_clock_for_the_preparation_and_tells_of_every_lesson():
-    benchmark, data = sequence(examples=5)
+    benchmark, data = sequence(train_examples=5)
     streams, told = [benchmark.stream(data, 0)], []
     outcome = train(benchmark, strategy("oml"), streams, [0], CPU, "off", told.append)[0]
-    assert outcome.clocks["prepare"] > 0
+    assert outcome.clocks["pretrain"] > 0
     assert sum(told) == expected_steps(benchmark, strategy("oml"), streams[0]) == 60 + 10
     assert outcome.counts["steps"] == 10
 
 
 def test_a_strategy_that_does_not_prepare_is_given_no_lesson():
-    benchmark, data = sequence(examples=5)
+    benchmark, data = sequence(train_examples=5)
     stream = benchmark.stream(data, 0)
     assert (
-        "prepare" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+        "pretrain" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
     )
     assert expected_steps(benchmark, strategy("finetune"), stream) == 10
 
@@ -158,9 +158,9 @@ def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anythi
     ("settings", "rule"),
     [
         ({"split": (5, 5, 5)}, "three numbers of classes"),
-        ({"after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
-        ({"after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
-        ({"trajectory": 6}, "different ones of 5"),
+        ({"test_after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
+        ({"test_after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
+        ({"trajectory_classes": 6}, "different ones of 5"),
     ],
 )
 def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
@@ -184,7 +184,7 @@ def test_anml_refuses_a_model_without_a_gate():
 
 
 def test_anmls_gate_stands_still_along_the_stream():
-    anml = PARTS.get("strategies", "anml", {"moves": "all"})
+    anml = PARTS.get("strategies", "anml", {"trainable": "all"})
     assert not anml.learns("gated.gate.1.weight")
     assert anml.learns("gated.features.1.weight")
 

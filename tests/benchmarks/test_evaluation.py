@@ -95,7 +95,7 @@ def test_probing(measure, mnist, replicates):
 
 
 def test_the_bare_probe(measure, mnist, model):
-    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe, 0).reshape(-1, SPLIT.probe // 2, 4)
+    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe_examples, 0).reshape(-1, SPLIT.probe_examples // 2, 4)
     batches = [
         (pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves
     ]
@@ -124,7 +124,7 @@ def test_the_account(state, mnist, replicates):
 
 
 def test_the_schedule(measure, mnist):
-    stream, memory = SPLIT.stream(mnist, 0), ER.remember()
+    stream, memory = SPLIT.stream(mnist, 0), ER.memory()
 
     def rows():
         train_rows(stream, 0, SPLIT, ER.schedule(), memory, memory.empty(), 0)

@@ -17,7 +17,7 @@ from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import StreamReplicas
 
 UPDATES = 300
-SETTINGS = {"rate": "0.15", "rate_lr": "0.3", "floor": "true"}
+SETTINGS = {"inner_lr": "0.15", "hyper_lr": "0.3", "nonnegative_lr": "true"}
 
 
 def characters():
@@ -41,7 +41,7 @@ def test_ours(measure, floors, compiled, replicates, order):
     parts, seeds = Registry(), list(range(replicates))
     x, y = (part.numpy() for part in characters())
     data = Dataset("characters", x, y, x[:100], y[:100])
-    stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
+    stream = parts.get("benchmarks", "permuted", {"tasks": "1", "train_examples": str(10 * UPDATES)})
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
     backend = StreamReplicas(
         stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU

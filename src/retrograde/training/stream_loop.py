@@ -389,7 +389,7 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
         )
     if benchmark.probe_examples == 1:
         raise UserError(
-            "Gradients are compared between two halves of the probe examples; probe=1 has one. "
+            "Gradients are compared between two halves of the probe examples; probe_examples=1 has one. "
             "Give 0, or 2 and more."
         )
 
