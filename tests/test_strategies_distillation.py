@@ -15,6 +15,7 @@ from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.schedule import train_rows
 from retrograde.testing import toy_step
+from retrograde.training.columns import Columns
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS, DATA, CPU = Registry(), blobs(), torch.device("cpu")
@@ -41,9 +42,9 @@ class Loop:
             rows, held = train_rows(
                 self.stream, number, self.benchmark, self.part.schedule(), memory, held, self.seed
             )
-            for step in torch.from_numpy(rows):
+            for step in rows:
                 new, old = step[: self.benchmark.batch], step[self.benchmark.batch :]
-                self.step(new[new[:, 3] == 1], old)
+                self.step(new[new.real], old)
             self.end_task(task)
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
@@ -60,57 +61,60 @@ class Loop:
     def shares(self, new):
         if self.benchmark.weighting == "examples":
             return 1, 1
-        share = 1 / (1 + int(new[0, 1]))
+        share = 1 / (1 + int(new.task[0]))
         return share, 1 - share
 
     def keep(self, rows, outputs):
         self.kept |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
 
     def wanted(self, old):
-        return torch.stack([self.kept[row] for row in old[:, 0].tolist()])
+        return torch.stack([self.kept[row] for row in old.row.tolist()])
 
     def end_task(self, task):
         pass
+
+
+def labels(rows):
+    return torch.from_numpy(rows.y.copy())
 
 
 class DER(Loop):
     """Algorithm 1."""
 
     def step(self, new, old):
-        outputs, old = self.model(X[new[:, 0]]), old[old[:, 3] == 1]
+        outputs, old = self.model(X[new.row]), old[old.real]
         past = (
-            self.part.alpha * mse_loss(self.model(X[old[:, 0]]), self.wanted(old))
-            if len(old)
-            else 0
+            self.part.alpha * mse_loss(self.model(X[old.row]), self.wanted(old)) if len(old) else 0
         )
-        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
-        self.keep(new[:, 0], outputs)
+        self.descend(self.weighed(cross_entropy(outputs, labels(new)), past, new))
+        self.keep(new.row, outputs)
 
 
 class DERpp(Loop):
     """Algorithm 2."""
 
     def step(self, new, old):
-        outputs = self.model(X[new[:, 0]])
-        dark, labelled = (each[each[:, 3] == 1] for each in old.split(self.part.draw))
+        outputs = self.model(X[new.row])
+        drawn = self.part.replay_batch
+        dark, labelled = (half[half.real] for half in (old[:drawn], old[drawn:]))
         past = 0
         if len(dark):
-            past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.wanted(dark))
+            past = self.part.alpha * mse_loss(self.model(X[dark.row]), self.wanted(dark))
             past = past + self.part.beta * cross_entropy(
-                self.model(X[labelled[:, 0]]), labelled[:, 2]
+                self.model(X[labelled.row]), labels(labelled)
             )
-        self.descend(self.weighed(cross_entropy(outputs, new[:, 2]), past, new))
-        self.keep(new[:, 0], outputs)
+        self.descend(self.weighed(cross_entropy(outputs, labels(new)), past, new))
+        self.keep(new.row, outputs)
 
 
 class FDR(Loop):
     """Steps on arrivals, and on the distance of the predictions from those at the end of their task."""
 
     def step(self, new, old):
-        old, (of_now, of_past) = old[old[:, 3] == 1], self.shares(new)
-        self.descend(of_now * cross_entropy(self.model(X[new[:, 0]]), new[:, 2]))
+        old, (of_now, of_past) = old[old.real], self.shares(new)
+        self.descend(of_now * cross_entropy(self.model(X[new.row]), labels(new)))
         if len(old):
-            gap = self.model(X[old[:, 0]]).softmax(1) - self.wanted(old).softmax(1)
+            gap = self.model(X[old.row]).softmax(1) - self.wanted(old).softmax(1)
             self.descend(of_past * self.part.strength * gap.norm(dim=1).mean())
 
     def end_task(self, task):
@@ -122,10 +126,10 @@ class LwF(Loop):
     """Labels among the classes met so far; the last task's net teaches those that it has met."""
 
     def step(self, new, old):
-        x, y, outputs = X[new[:, 0]], new[:, 2], self.model(X[new[:, 0]])
+        x, y, outputs = X[new.row], labels(new), self.model(X[new.row])
         self.met |= set(y.tolist())
         met = sorted(self.met) if self.part.among == "met" else list(range(outputs.shape[1]))
-        labels, past = (
+        label_loss, past = (
             cross_entropy(outputs[:, met], torch.tensor([met.index(unit) for unit in y.tolist()])),
             0,
         )
@@ -134,7 +138,7 @@ class LwF(Loop):
             target = (self.teacher(x)[:, known] / t).softmax(1).detach()
             past = self.part.alpha * cross_entropy(outputs[:, known] / t, target)
         decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
-        self.descend(self.weighed(labels, past, new) + decay)
+        self.descend(self.weighed(label_loss, past, new) + decay)
 
     def end_task(self, task):
         self.teacher, self.old = copy.deepcopy(self.model), set(self.met)
@@ -205,8 +209,8 @@ def ready(part, scenario, task):
     net = backend._net(
         backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()}
     )
-    rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
-    batch = backend._batch(rows, {}, backend.train_x)
+    rows = torch.from_numpy(backend.rows(task)[0, 0, :10].array)
+    batch = backend._batch(Columns.of(rows), {}, backend.train_x)
     arrival = toy_step(batch)
     return net, tree_map(lambda leaf: leaf[0], backend.state), arrival
 

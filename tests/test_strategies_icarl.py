@@ -175,7 +175,7 @@ def learnt(name, spoil=False, **settings):
 def test_icarl_holds_equal_shares_and_trains_on_them_beside_the_arrivals():
     backend, used = learnt("icarl", memory=12)
     for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+        assert np.unique(held.examples.y[held.filled], return_counts=True)[1].tolist() == [
             3,
             3,
             3,
@@ -221,8 +221,7 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_herded(memory):
                 kept = held.examples[held.filled]
                 many = min(memory // so_far, 23)
                 assert (
-                    kept[kept[:, 2] == unit, 0].tolist()
-                    == rows[by_direction(features, many)].tolist()
+                    kept[kept.y == unit].row.tolist() == rows[by_direction(features, many)].tolist()
                 )
 
 
@@ -249,7 +248,7 @@ def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
         learnt("gdumb", spoil, memory=12, epochs=2, batch=5) for spoil in (False, True)
     )
     for held in backend.held:
-        assert np.unique(held.examples[held.filled, 2], return_counts=True)[1].tolist() == [
+        assert np.unique(held.examples.y[held.filled], return_counts=True)[1].tolist() == [
             3,
             3,
             3,

@@ -22,7 +22,13 @@ CPU = torch.device("cpu")
 PARTS = Registry()
 DIGITS = load("digits", Path())
 FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
-LINES = {"iterations": 6, "meta_batch_size": 3, "test_tasks": 6, "test_queries": 6, "evaluations": 2}
+LINES = {
+    "iterations": 6,
+    "meta_batch_size": 3,
+    "test_tasks": 6,
+    "test_queries": 6,
+    "evaluations": 2,
+}
 DIGITS_OF = {
     "model": "mlp-8",
     "ways": 2,
@@ -83,7 +89,8 @@ def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
 def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(data, kept):
     once, often = (
-        run(strategy("maml"), (0, 1), data, iterations=7, evaluations=evaluations) for evaluations in (1, 7)
+        run(strategy("maml"), (0, 1), data, iterations=7, evaluations=evaluations)
+        for evaluations in (1, 7)
     )
     for name, value in kept[0].state.params.items():
         assert torch.equal(value, kept[1].state.params[name])
@@ -214,7 +221,9 @@ def test_what_becomes_non_finite_is_a_fault_and_leaves_no_number(part, fault):
 
 def test_meta_training_ends_at_the_check_that_finds_no_replicate_sound():
     told = []
-    (outcome,) = run(strategy("maml", meta_lr=1e30), iterations=50, evaluations=10, progress=told.append)
+    (outcome,) = run(
+        strategy("maml", meta_lr=1e30), iterations=50, evaluations=10, progress=told.append
+    )
     assert len(told) == outcome.counts["steps"] == 5
 
 
@@ -344,7 +353,9 @@ def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, b
 
 
 def test_the_rows_of_images_are_counted_for_every_way():
-    (outcome,) = run(strategy("maml"), data=DIGITS, iterations=4, meta_batch_size=3, shots=1, queries=2)
+    (outcome,) = run(
+        strategy("maml"), data=DIGITS, iterations=4, meta_batch_size=3, shots=1, queries=2
+    )
     assert (outcome.counts["incoming"], outcome.counts["forward"]) == (4 * 3 * 2 * 3, 4 * 3 * 2 * 3)
 
 

@@ -154,7 +154,9 @@ def close(a, b, tolerance=1e-4):
 @pytest.mark.parametrize("optimizer", RATES)
 @every_case
 def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case, optimizer):
-    episodes = case.ready(MAML(inner_optimizer=optimizer, inner_lr=case.lr * RATES[optimizer], test_steps=3))
+    episodes = case.ready(
+        MAML(inner_optimizer=optimizer, inner_lr=case.lr * RATES[optimizer], test_steps=3)
+    )
     tasks = episodes.draw("test", 3, "test")
     measured, expected = episodes.measure(tasks), plainly(case, episodes, tasks, query_loss)
     assert expected.shape == (2, 4, 3)
@@ -379,7 +381,9 @@ class Notes(MetaStrategy):
 
 def noted(iterations=10, block=4, learn=(10,)):
     """Meta-train in blocks and in as many calls as told; the source, and what was noted."""
-    benchmark = Sinusoid(model="mlp-2", meta_batch_size=3, shots=2, queries=1, iterations=iterations)
+    benchmark = Sinusoid(
+        model="mlp-2", meta_batch_size=3, shots=2, queries=1, iterations=iterations
+    )
     episodes = EpisodeReplicas(benchmark, Notes(), [source := Coded()], [0], CPU)
     start = source.number
     for count in learn:

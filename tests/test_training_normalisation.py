@@ -16,6 +16,7 @@ from retrograde.metrics.online import stability_gap
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
+from retrograde.streams.rows import Rows
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, train
 from retrograde.training.stream_replicas import StreamReplicas
@@ -161,14 +162,14 @@ def in_any_company(scores, rows):
 def test_a_prediction_does_not_depend_on_the_other_test_examples(model, users):
     backend = vectorised(model.replace("FILE", str(users)), strategy("er"))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
 
 
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
     backend = vectorised(model, strategy("icarl", buffer_size=12))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
 
 
 @pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
@@ -177,7 +178,8 @@ def test_neither_does_that_of_a_learner(model, users):
     backend = OpaqueReplica(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
     backend.learn(0, lambda _: None)
     in_any_company(
-        lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0])
+        lambda rows: backend.scores(Rows(rows.numpy())),
+        torch.from_numpy(backend.test_rows[0, 0].array),
     )
 
 
@@ -231,7 +233,7 @@ def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(mod
     expected = [right(module, stream, 1)]
     for number in range(3):
         for row in backend.rows(number)[:, 0]:
-            module.train()(torch.from_numpy(images().x_train[row[:, 0]]))
+            module.train()(torch.from_numpy(images().x_train[row.row]))
             expected.append(right(module, stream, number + 1))
         expected[-1] = right(module, stream, min(number + 2, 3))
     assert course.correct == expected
@@ -277,14 +279,14 @@ def plain_loop(model, part, seed):
         vectorised(model, part, (seed,)).rows,
     )
     for number in range(3):
-        for row, _, y, weight, _ in rows(number)[:, 0].swapaxes(1, 2):
+        for step in rows(number)[:, 0]:
             losses = cross_entropy(
-                module(torch.from_numpy(images().x_train[row])),
-                torch.from_numpy(y),
+                module(torch.from_numpy(images().x_train[step.row])),
+                torch.from_numpy(step.y.copy()),
                 reduction="none",
             )
             optimizer.zero_grad()
-            losses[weight > 0].mean().backward()
+            losses[step.real].mean().backward()
             optimizer.step()
     return module
 
@@ -313,7 +315,10 @@ FOLLOWED = {
     "gem": (strategy("gem", lr=0.05, buffer_size=30), arrivals),
     "agem": (strategy("agem", lr=0.05, buffer_size=30, replay_batch=12), arrivals),
     "gss": (strategy("gss", lr=0.05, buffer_size=4, replay_batch=4), arrivals_and_all_held),
-    "mir": (strategy("mir", lr=0.05, buffer_size=30, candidates=10, replay_batch=2), arrivals_and_most_harmed),
+    "mir": (
+        strategy("mir", lr=0.05, buffer_size=30, candidates=10, replay_batch=2),
+        arrivals_and_most_harmed,
+    ),
 }
 
 
@@ -329,7 +334,7 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
             backend.state, backend.buffers = step(state, buffers)
             if number == 0:  # the memory fills
                 continue
-            x, y = torch.from_numpy(images().x_train[row[:, 0]]), torch.from_numpy(row[:, 2])
+            x, y = torch.from_numpy(images().x_train[row.row]), torch.from_numpy(row.y.copy())
             trained = expected(loaded(model, state, {}), x, y, state, part.lr)
             module = loaded(model, state, buffers)
             module(trained)
@@ -352,7 +357,7 @@ def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_example
     backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))
     step = next(backend._steps(backend.rows(0), 0))
     _, after = step(backend.state, backend.buffers)
-    arrived = images().x_train[backend.rows(0)[0, 0, :, 0]]
+    arrived = images().x_train[backend.rows(0)[0, 0].row]
     module = loaded(model, backend.state, backend.buffers)
     module(torch.from_numpy(np.concatenate([arrived, arrived])))
     for name, value in module.named_buffers():

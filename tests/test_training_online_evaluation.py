@@ -24,7 +24,11 @@ from retrograde.training.stream_replicas import StreamReplicas
 test_rows.__test__ = False  # a function of the suite, no test
 CPU = torch.device("cpu")
 PARTS = Registry()
-PROBE_TASKS = {"eval_every": 3, "eval_examples": 7, "batch_size": 5}  # ten steps to each of three tasks
+PROBE_TASKS = {
+    "eval_every": 3,
+    "eval_examples": 7,
+    "batch_size": 5,
+}  # ten steps to each of three tasks
 
 
 @dataclass
@@ -188,7 +192,7 @@ def test_watching_has_a_clock_of_its_own():
 def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():
     stream = PARTS.get("benchmarks", "split").stream(load("digits", Path()), 0)
     few, again, other = (chosen_tests(stream, 5, seed) for seed in (0, 0, 1))
-    assert [set(test_rows(stream)[place, 1]) for place in few] == [{0}, {1}, {2}, {3}, {4}]
+    assert [set(test_rows(stream).task[place]) for place in few] == [{0}, {1}, {2}, {3}, {4}]
     assert np.array_equal(few, again)
     assert not np.array_equal(few, other)
     assert np.concatenate(chosen_tests(stream, 0, 0)).tolist() == [*range(len(test_rows(stream)))]

@@ -18,7 +18,13 @@ from retrograde.training.stream_replicas import StreamReplicas
 CPU = torch.device("cpu")
 PARTS = Registry()
 PREPARED = ["oml", "anml", "maml_init", "pretrained"]
-DIGITS = {"dataset": "digits", "split": (5, 1, 4), "test_after": (1, 3), "model": "mlp-8", "pretraining_steps": 60}
+DIGITS = {
+    "dataset": "digits",
+    "split": (5, 1, 4),
+    "test_after": (1, 3),
+    "model": "mlp-8",
+    "pretraining_steps": 60,
+}
 
 
 def sequence(**settings):
@@ -52,7 +58,7 @@ def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_o
         data.y_train[row]
         for lesson in every_lesson(stream, seed)
         for part in lesson
-        for row in part[:, 0]
+        for row in part.row
     }
     tested = {data.y_train[row] for task in stream.tasks for row in task.train.row}
     assert taught == {0, 1, 2, 3, 4}
@@ -62,13 +68,13 @@ def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_o
 def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes():
     benchmark, data = sequence(trajectory_classes=2, shots=3, queries=2, remember_examples=7)
     for trajectory, query, rehearsed in every_lesson(benchmark.stream(data, 0)):
-        assert np.array_equal(trajectory[:, 2], np.repeat(trajectory[::3, 2], 3))
-        assert np.array_equal(query[::2, 2], trajectory[::3, 2])
+        assert np.array_equal(trajectory.y, np.repeat(trajectory.y[::3], 3))
+        assert np.array_equal(query.y[::2], trajectory.y[::3])
         assert (
-            len({*trajectory[:, 0], *query[:, 0]}) == 2 * 5
+            len({*trajectory.row, *query.row}) == 2 * 5
         )  # no example is learned from and asked for
         assert [len(part) for part in (trajectory, query, rehearsed)] == [6, 4, 7]
-        assert np.array_equal(data.y_train[trajectory[:, 0]], trajectory[:, 2])
+        assert np.array_equal(data.y_train[trajectory.row], trajectory.y)
 
 
 def test_lessons_follow_from_the_seed_alone():
@@ -76,18 +82,18 @@ def test_lessons_follow_from_the_seed_alone():
     one, again, other = (every_lesson(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
     assert len(one) == 60
     assert all(
-        np.array_equal(a, b)
+        a.tuples() == b.tuples()
         for mine, its in zip(one, again, strict=True)
         for a, b in zip(mine, its, strict=True)
     )
-    assert not np.array_equal(one[0].remember_set, other[0].remember_set)
+    assert one[0].remember_set.tuples() != other[0].remember_set.tuples()
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
     benchmark, data = sequence(test_after=(2, 3))
     stream = benchmark.stream(data, 0)
     units = np.concatenate(
-        [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)]
+        [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0].y[:, 0] for n in range(2)]
     )
     assert (np.diff(units) >= 0).all()
     assert set(units) == {0, 1, 2}
@@ -98,7 +104,7 @@ def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
     rows, _ = train_rows(
         benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0
     )
-    assert (np.diff(rows[:, 0, 2]) < 0).any()
+    assert (np.diff(rows.y[:, 0]) < 0).any()
 
 
 @pytest.mark.parametrize("name", PREPARED)
@@ -140,7 +146,8 @@ def test_a_strategy_that_does_not_prepare_is_given_no_lesson():
     benchmark, data = sequence(train_examples=5)
     stream = benchmark.stream(data, 0)
     assert (
-        "pretrain" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+        "pretrain"
+        not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
     )
     assert expected_steps(benchmark, strategy("finetune"), stream) == 10
 

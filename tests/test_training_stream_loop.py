@@ -53,7 +53,8 @@ def plain_loop(benchmark, part, seed):
             optimizer = make_optimizer(benchmark.optimizer, model, part.lr)
         rows, held = train_rows(stream, number, benchmark, schedule, memory, held, seed)
         for step in rows:
-            row, task, y, *_ = step[step[:, 3] > 0].T
+            used = step[step.real]
+            row, task, y = used.row, used.task, used.y.copy()
             logits = model(torch.from_numpy(PARTS_DATA.x_train[row]))
             if benchmark.scenario == "task":
                 logits = logits.masked_fill(~torch.from_numpy(stream.units[task]), -torch.inf)
@@ -101,7 +102,12 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
 def test_counts_are_exact():
     benchmark = Blobs(batch_size=10, epochs=2)
     outcome = train(
-        benchmark, strategy("er", buffer_size=15, replay_batch=10), streams(benchmark, [0]), [0], CPU, "off"
+        benchmark,
+        strategy("er", buffer_size=15, replay_batch=10),
+        streams(benchmark, [0]),
+        [0],
+        CPU,
+        "off",
     )[0]
     assert outcome.counts["steps"] == 3 * 2 * 5
     assert outcome.counts["incoming"] == 3 * 2 * 46
@@ -168,7 +174,9 @@ def test_a_scenario_that_a_strategy_declares_out_is_refused():
 def test_a_ring_smaller_than_its_groups_is_refused_before_training():
     benchmark = Blobs()
     with pytest.raises(UserError, match="buffer_size=5"):
-        check(benchmark, strategy("er", buffer_size=5, policy="ring"), streams(benchmark, [0])[0], CPU)
+        check(
+            benchmark, strategy("er", buffer_size=5, policy="ring"), streams(benchmark, [0])[0], CPU
+        )
 
 
 def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
@@ -260,7 +268,11 @@ def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
     backends = []
     for data in (PARTS_DATA, blobs(scramble_last=True)):
         backend = StreamReplicas(
-            benchmark, strategy("er", buffer_size=30, replay_batch=10), streams(benchmark, [0], data), [0], CPU
+            benchmark,
+            strategy("er", buffer_size=30, replay_batch=10),
+            streams(benchmark, [0], data),
+            [0],
+            CPU,
         )
         backend.learn(0, lambda _: None)
         backends.append(backend)
@@ -408,8 +420,8 @@ def test_numbers_at_the_end_of_a_task_do_not_depend_on_how_long_others_take():
 def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
     backend = noted([0, 1])
     for i, held in enumerate(backend.held):
-        assert backend.state.extra["held"][i].tolist() == [*held.examples[:, 2].tolist(), 5]
-        assert backend.state.extra["own"][i, :5].tolist() == held.examples[:, 2].tolist()
+        assert backend.state.extra["held"][i].tolist() == [*held.examples.y.tolist(), 5]
+        assert backend.state.extra["own"][i, :5].tolist() == held.examples.y.tolist()
 
 
 def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
@@ -428,7 +440,7 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         expected = [
             row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]
         ]
-        assert held.examples[held.filled, 0].tolist() == expected
+        assert held.examples.row[held.filled].tolist() == expected
 
 
 def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
@@ -444,7 +456,10 @@ def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
 def test_fewer_exemplars_than_classes_are_refused():
     with pytest.raises(UserError, match="here of 6; buffer_size=5"):
         check(
-            Blobs(), PARTS.find("strategies", "icarl")(buffer_size=5), Blobs().stream(PARTS_DATA, 0), CPU
+            Blobs(),
+            PARTS.find("strategies", "icarl")(buffer_size=5),
+            Blobs().stream(PARTS_DATA, 0),
+            CPU,
         )
 
 
@@ -514,7 +529,9 @@ class CountsReplay(PARTS.find("strategies", "gss")):
         return super().init(net, params) | {"count": torch.zeros(())}
 
     def step(self, net, state, data):
-        drawn = self._drawn(state, net.uniform(self.buffer_size, name="again"), self.replay_batch, data.incoming)
+        drawn = self._drawn(
+            state, net.uniform(self.buffer_size, name="again"), self.replay_batch, data.incoming
+        )
         count = state.extra["count"] + drawn.weight.sum() * (data.incoming.weight.sum() > 0)
         after = super().step(
             net,

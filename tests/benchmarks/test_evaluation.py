@@ -83,7 +83,7 @@ def test_probing(measure, mnist, replicates):
     prober = GradientProber(backend, backend.streams, backend.seeds, Clocks(CPU))
 
     def look():
-        prober._keep(prober._look(prober.tasks))
+        prober._keep(prober._gradients(prober.tasks))
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
     measure(
@@ -95,10 +95,10 @@ def test_probing(measure, mnist, replicates):
 
 
 def test_the_bare_probe(measure, mnist, model):
-    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe_examples, 0).reshape(-1, SPLIT.probe_examples // 2, 4)
-    batches = [
-        (pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves
-    ]
+    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe_examples, 0).reshape(
+        -1, SPLIT.probe_examples // 2
+    )
+    batches = [(pixels(mnist.x_test[half.row]), torch.from_numpy(half.y.copy())) for half in halves]
     params = list(model.parameters())
 
     def look():

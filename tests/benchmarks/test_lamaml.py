@@ -41,13 +41,15 @@ def test_ours(measure, floors, compiled, replicates, order):
     parts, seeds = Registry(), list(range(replicates))
     x, y = (part.numpy() for part in characters())
     data = Dataset("characters", x, y, x[:100], y[:100])
-    stream = parts.get("benchmarks", "permuted", {"tasks": "1", "train_examples": str(10 * UPDATES)})
+    stream = parts.get(
+        "benchmarks", "permuted", {"tasks": "1", "train_examples": str(10 * UPDATES)}
+    )
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
     backend = StreamReplicas(
         stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU
     )
     assert backend.warm_up("on" if compiled else "off") is None
-    rows = torch.from_numpy(backend.rows(0))
+    rows = torch.from_numpy(backend.rows(0).array)
     assert len(rows) == UPDATES
     taken = rows if compiled else rows[: UPDATES // 10]
 

@@ -25,7 +25,9 @@ from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import StreamReplicas
 
 STEPS, LR = 100, 0.01
-SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist", "train_examples": str(10 * STEPS)})
+SPLIT = Registry().get(
+    "benchmarks", "split", {"dataset": "mnist", "train_examples": str(10 * STEPS)}
+)
 ER = Registry().get("strategies", "er", {"lr": str(LR), "buffer_size": str(SIZE)})
 WAYS = [(compiled, replicates) for compiled in (True, False) for replicates in (1, 5)]
 

@@ -180,7 +180,13 @@ def test_a_lesson_and_a_step_after_it(state, name):
         "noise",
         *[random.integers(0, 255, (600, 1, 28, 28), np.uint8), np.repeat(np.arange(60), 10)] * 2,
     )
-    settings = {"split": "40,10,10", "test_after": "10", "pretraining_steps": "20", "test_examples": "1", "probe_examples": "0"}
+    settings = {
+        "split": "40,10,10",
+        "test_after": "10",
+        "pretraining_steps": "20",
+        "test_examples": "1",
+        "probe_examples": "0",
+    }
     settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
     benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
     (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train(

@@ -41,6 +41,7 @@ from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Scenario, Stream
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
+from retrograde.training.columns import Columns
 from retrograde.training.compiling import signature
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import episodes, pretrain
@@ -180,7 +181,7 @@ def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor
     backend = StreamReplicas(benchmark, part, streams, [0, 1], CPU)
     pretrain(backend, Clocks(CPU))
     backend.learn(0, lambda _: None)
-    return backend, torch.from_numpy(backend.rows(1))
+    return backend, torch.from_numpy(backend.rows(1).array)
 
 
 def is_pure(part: Part) -> None:
@@ -274,13 +275,13 @@ def _ignores_padding(part: Strategy) -> None:
     """Raise `Broken` if a step depends on the examples that padding repeats."""
     backend, rows = _ready(part, batch=7)
     last = rows[-1]
-    padding = last[..., 3] == 0
+    columns = Columns.of(last)
+    padding = columns.weight == 0
     if not padding.any():
         raise Broken("no batch was ragged, so that padding could not be tried")
-    example = last[..., 0]
-    other = last.clone()
-    another = (example + 1) % len(backend.train_x)
-    other[..., 0] = torch.where(padding, another, example)
+    another = (columns.row + 1) % len(backend.train_x)
+    row = torch.where(padding, another, columns.row)
+    other = columns._replace(row=row).stacked()
 
     def after(rows: torch.Tensor) -> list[torch.Tensor]:
         result = backend.step_all(
@@ -337,8 +338,7 @@ def _replays_few(part: Strategy, memory: Memory) -> None:
         held = after or held
         # The replayed rows of the last step, without padding; an example may occur in two rounds.
         replayed = rows[-1, incoming:]
-        replayed = replayed[replayed[:, 3] > 0, :3]
-        distinct = {tuple(row) for row in replayed.tolist()}
+        distinct = set(replayed[replayed.real].examples.tuples())
         most = max(len(held.filled), len(distinct))
         if most > memory.size:
             raise Broken(f"{most} examples are held where buffer_size={memory.size}")
@@ -399,7 +399,7 @@ def predicts_examples_apart(part: Part) -> None:
         _answers_apart(part)
         return
     backend, _ = _ready(part)
-    rows = torch.from_numpy(backend.test_rows[0])
+    rows = torch.from_numpy(backend.test_rows[0].array)
     some = spread(rows.shape[1])
     together = backend.scores(rows)[:, some]
     each_alone = [backend.scores(rows[:, [place]]) for place in some.tolist()]

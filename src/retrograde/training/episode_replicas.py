@@ -148,7 +148,7 @@ class EpisodeReplicas:
 
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.meta_params(replace(self.net, buffers=buffers), params)
-        boundary.check_own(self.strategy, "learned", learned)
+        boundary.check_own(self.strategy, "meta_params", learned)
         slots = self.net.optimizer.init(learned) if self.strategy.uses_meta_optimizer else {}
         return State(learned, slots, {})
 
@@ -255,7 +255,7 @@ class EpisodeReplicas:
         tasks = self.draw("train", 1, "check")
         first = Tasks(*(part[:, 0] for part in tasks))
         marks = vmap(self._tried_adapting)(self.state, self.buffers, first)
-        boundary.check_unchanged(self.strategy, "inner", marks)
+        boundary.check_unchanged(self.strategy, "inner_step", marks)
         if self.strategy.meta_trains:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
             boundary.check_unchanged(self.strategy, "meta_step", marks)
@@ -276,7 +276,7 @@ class EpisodeReplicas:
         given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
         after = self.strategy.inner_step(net, learned, fast, support, 0)
-        boundary.check_state(self.strategy, "inner", after, fast)
+        boundary.check_state(self.strategy, "inner_step", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
             loss = self.strategy.task_loss(net, learned, episode, self._progress())
