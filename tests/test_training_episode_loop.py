@@ -114,7 +114,7 @@ def test_progress_is_told_every_iteration():
 class Watching(TaskDistribution):
     """Lines that note which tasks were drawn for what."""
 
-    shape, outputs, task_parameters = (1,), 1, 1
+    shape, outputs, parameters = (1,), 1, 1
 
     def __init__(self):
         self.asked = []
@@ -234,14 +234,14 @@ def test_the_first_step_after_which_any_test_task_is_lost_is_told_with_the_numbe
         torch.zeros(3),
     )
     assert (
-        episode_loop._tested_fault(loss, cosine)
+        episode_loop._test_divergence(loss, cosine)
         == "The loss of 1 test task became non-finite after 1 inner step."
     )
     assert (
-        episode_loop._tested_fault(loss[[0, 0, 2]], cosine)
+        episode_loop._test_divergence(loss[[0, 0, 2]], cosine)
         == "The loss of 3 test tasks became non-finite after 2 inner steps."
     )
-    assert episode_loop._tested_fault(loss[:1], cosine[:1]) == ""
+    assert episode_loop._test_divergence(loss[:1], cosine[:1]) == ""
 
 
 class Wild(Slopes):
@@ -288,7 +288,7 @@ def test_a_check_without_a_number_is_left_out_and_no_fault():
 def test_an_oracle_is_refused_where_there_are_no_facts():
     with pytest.raises(
         UserError,
-        match="Oracle is told the facts of each task, and FewShot has none. Leave it out.",
+        match="Oracle sees the parameters of each task, and tasks of FewShot have none. Leave it out.",
     ):
         check(bench := FewShot(), strategy("oracle"), bench.distribution(DIGITS, 0))
     check(bench := Sinusoid(), strategy("oracle"), bench.distribution(None, 0))

@@ -73,7 +73,7 @@ class Plain:
             tasks.y[replicate, task],
         )
         if episodes.strategy.sees_task_parameters:
-            x = torch.stack([torch.cat([row, tasks.truth[replicate, task]]) for row in x])
+            x = torch.stack([torch.cat([row, tasks.parameters[replicate, task]]) for row in x])
         self.support, self.query, self.loss = (
             (x[: case.cut], y[: case.cut]),
             (x[case.cut :], y[case.cut :]),
@@ -397,7 +397,7 @@ def noted(iterations=10, block=4, learn=(10,)):
 
 def test_every_block_of_meta_training_draws_tasks_of_its_own(monkeypatch):
     monkeypatch.setattr(episode_replicas, "BLOCK", 2)
-    batches = [tasks.truth for tasks in WAVES.ready(learnt=0).batches]
+    batches = [tasks.parameters for tasks in WAVES.ready(learnt=0).batches]
     assert len(batches) == 8  # those of four blocks, of which 7 iterations take all but one
     assert len({float(truth) for truth in torch.stack(batches)[..., 0].flatten()}) == 8 * 2 * 3
 
@@ -421,7 +421,7 @@ def test_one_replicate_that_is_not_finite_is_unsound_and_the_others_are_not():
     episodes = WAVES.ready(seeds=(0, 1, 2))
     name = next(iter(episodes.state.params))
     episodes.state.params[name][1].view(-1)[-1] = torch.inf
-    assert episodes.sound().tolist() == [True, False, True]
+    assert episodes.finite().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_st
     fits, predicted = episodes.fits(tasks), plainly(WAVES, episodes, tasks, wave)
     assert [len(own) for own in fits] == [2, 2]
     for i, t in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        fit, (amplitude, phase) = fits[i][t], tasks.truth[i, t].tolist()
+        fit, (amplitude, phase) = fits[i][t], tasks.parameters[i, t].tolist()
         assert np.allclose(fit.y, amplitude * np.sin(np.array(fit.x) - phase), rtol=2e-3, atol=2e-3)
         assert np.allclose(fit.support_x, tasks.x[i, t, :4, 0], rtol=1e-3)
         assert np.allclose(fit.support_y, tasks.y[i, t, :4, 0], rtol=1e-3)
@@ -480,7 +480,7 @@ def test_a_strategy_that_is_told_sees_the_facts_of_the_task_beside_every_input()
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(WAVES, episodes, tasks, query_loss)
     assert close(episodes.measure(tasks).loss, expected)
-    other = tasks._replace(truth=tasks.truth.flip(1))
+    other = tasks._replace(parameters=tasks.parameters.flip(1))
     assert not close(episodes.measure(other).loss, expected)
 
 

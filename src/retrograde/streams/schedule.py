@@ -287,7 +287,7 @@ def probe_rows(
 
     Args:
         stream: The stream of the replicate.
-        count: The number of examples of each task, both halves together.
+        count: The number of examples of each task, both halves combined.
         seed: The seed of the replicate.
     """
     tests = len(stream.data.y_test)

@@ -614,7 +614,7 @@ class StreamReplicas:
             rows.append(self._on_device(_by_replicate(memories)))
         (key,) = self._keys("end", number, 1)
         inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
-        # Verifying takes a copy of all inputs, and one task is enough to find a fault.
+        # Verifying takes a copy of all inputs, and one task is enough to find a mistake.
         end = partial(self._ended, number == 0)
         after, marks = vmap(end, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "end_task", marks)
