@@ -82,13 +82,13 @@ def test_probing(measure, mnist, replicates):
     backend = ready(mnist, replicates)
     prober = GradientProber(backend, backend.streams, backend.seeds, Clocks(CPU))
 
-    def look():
+    def probe():
         prober._keep(prober._gradients(prober.tasks))
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
     measure(
         ours("probe of five tasks, 100 examples each", False, replicates),
-        look,
+        probe,
         against,
         things=replicates,
     )
@@ -101,12 +101,12 @@ def test_the_bare_probe(measure, mnist, model):
     batches = [(pixels(mnist.x_test[half.row]), torch.from_numpy(half.y.copy())) for half in halves]
     params = list(model.parameters())
 
-    def look():
+    def probe():
         found = (torch.autograd.grad(cross_entropy(model(x), y), params) for x, y in batches)
         gradients = torch.stack([torch.cat([each.flatten() for each in own]) for own in found])
         (gradients @ gradients.T).tolist()
 
-    measure("bare loop over the tasks' gradients", look)
+    measure("bare loop over the tasks' gradients", probe)
 
 
 @pytest.mark.timeout(600)

@@ -1,7 +1,7 @@
 """La-MAML's meta-update.
 
 Ours against the authors' way, a Python loop of `torch.autograd.grad` over lists of parameters: MLP 784-100-100-10, ten
-arrivals, ten replayed, ten inner steps on single examples and the meta-loss after each, on ten made-up characters that both
+incoming examples, ten replayed, ten inner steps on single examples and the meta-loss after each, on ten made-up characters that both
 sides learn. An eager figure is of a tenth of the updates.
 """
 
@@ -103,7 +103,7 @@ def test_the_authors_way(measure, floor, order):
 
 
 def meta_update(model, weights, rates, batch, second_order):
-    """The first ten examples arrive, the others are replayed."""
+    """The first ten examples are incoming, the others are replayed."""
     (x, y), losses, fast = batch, [], list(weights.values())
     for i in range(10):
         loss = cross_entropy(called(model, weights, fast, x[i : i + 1]), y[i : i + 1])
