@@ -179,7 +179,7 @@ def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
 def test_lessons_that_want_more_examples_than_a_class_has_are_refused():
     benchmark, data = sequence(shots=900)
     with pytest.raises(
-        UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"
+        UserError, match=r"different examples .* shots \+ queries is 90\d. Lower one of them"
     ):
         check(benchmark, strategy("oml"), benchmark.stream(data, 0), CPU)
 
