@@ -28,7 +28,7 @@ CLASSES = 3
 
 
 class Life(NamedTuple):
-    """What arrives: for each task, the output unit of every arrival in order."""
+    """The incoming examples: for each task, the output unit of each, in order."""
 
     policy: str
     spare: int
@@ -82,7 +82,7 @@ def arrivals_of(tasks):
 
 
 def lived(life):
-    """Replay a life beside a simulation that writes one by one; the steps of each task and what is held at the end."""
+    """The steps of each task and the memory at the end, of the memory and of a simulation that writes one by one."""
     memory, held, buffer, steps = life.memory, life.memory.empty(), {}, []
     seen = set()
     for number, arrivals in enumerate(arrivals_of(life.tasks)):
@@ -137,7 +137,7 @@ def test_draws_are_distinct_and_as_many_as_the_memory_can_give(life):
 
 
 @given(LIVES)
-def test_what_is_held_after_the_last_task_is_what_the_simulation_holds(life):
+def test_the_memory_after_the_last_task_is_that_of_the_simulation(life):
     _, held, buffer = lived(life)
     assert (
         dict(zip(held.filled.tolist(), held.examples[held.filled].tuples(), strict=True)) == buffer
@@ -160,7 +160,7 @@ def test_the_first_step_of_the_first_task_replays_nothing_and_the_first_of_the_s
 
 
 @pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "at-end" not in policy))
-def test_every_held_example_is_drawn_equally_often(policy):
+def test_every_stored_example_is_drawn_equally_often(policy):
     memory, steps = POLICIES[policy](9, 4), 9000
     (arrivals,) = arrivals_of([[0, 1, 2] * 12])
     before = np.full(steps, len(arrivals))
@@ -288,7 +288,7 @@ def test_a_balanced_memory_is_uniform_within_each_class(tasks):
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_replaying_leaves_what_was_held_before_untouched(policy):
+def test_replaying_leaves_the_earlier_state_of_the_memory_untouched(policy):
     memory = POLICIES[policy](6, 3)
     first, second = arrivals_of([[0, 1, 2] * 4] * 2)
     _, held = memory.replay(
@@ -303,7 +303,7 @@ def test_replaying_leaves_what_was_held_before_untouched(policy):
 
 @settings(max_examples=30)
 @given(LIVES)
-def test_what_is_drawn_does_not_depend_on_what_arrives_later(life):
+def test_replayed_examples_do_not_depend_on_later_incoming_ones(life):
     first = life.memory.empty()
     (arrivals, *_) = arrivals_of(life.tasks)
     half = len(arrivals) // 2
@@ -319,7 +319,7 @@ def test_what_is_drawn_does_not_depend_on_what_arrives_later(life):
     assert np.array_equal(both[0].real, both[1].real)
 
 
-def test_a_late_memory_replays_earlier_tasks_alone():
+def test_a_memory_that_is_filled_at_task_ends_replays_earlier_tasks_alone():
     life = Life("ring-at-end", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
     tasks = [{task for _, task, _ in step.drawn} for step in lived(life)[0]]
     assert tasks[:4] == [set()] * 4
@@ -329,7 +329,7 @@ def test_a_late_memory_replays_earlier_tasks_alone():
 
 @pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "at-end" not in policy))
 @pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
-def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
+def test_every_stored_example_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
     memory, steps, (arrivals,) = (
         POLICIES[policy](9, draw, rounds=rounds),
         6000,

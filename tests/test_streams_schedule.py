@@ -1,4 +1,4 @@
-"""Schedules: which examples are trained on at every step, and which are replayed beside them."""
+"""Schedules: the incoming and the replayed examples of every step."""
 
 import numpy as np
 import pytest
@@ -145,7 +145,7 @@ def test_tasks_of_one_size_are_shuffled_differently():
 
 @pytest.mark.parametrize("schedule", [Schedule(), ALL])
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
+def test_incoming_examples_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
     for number in range(3):
         plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
         beside, replayed, _ = rows_of(
@@ -156,7 +156,7 @@ def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, s
         assert replayed.shape == (len(plain), 5)
 
 
-def test_the_arrivals_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
+def test_the_incoming_examples_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
     made = benchmark_of()
     alone, _ = train_rows(made.stream(dataset(), 5), 2, made, Schedule(), None, None, 5)
     assert alone.tuples() == rows_of(2, seed=5)[0].tuples()
@@ -179,21 +179,21 @@ def test_only_the_first_epoch_adds_to_the_memory(policy):
     assert once.seen.total() == arrived
 
 
-def test_the_first_epochs_arrivals_are_what_a_large_memory_holds():
+def test_a_large_memory_stores_the_examples_of_the_first_epoch():
     new, _, held = rows_of(0, epochs=3, memory=Reservoir(1000, 2))
     assert held.examples[held.filled].tuples() == real(parts(new, 3)[0])
 
 
 @given(SHAPES, st.sampled_from(sorted(POLICIES)))
-def test_what_is_replayed_arrived_in_an_earlier_step(shape, policy):
+def test_replayed_examples_were_incoming_in_an_earlier_step(shape, policy):
     batch, epochs, number, seed = shape
     new, replayed, _ = rows_of(
         number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4)
     )
     past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
-    for arrivals, old in zip(new, replayed, strict=True):
+    for incoming, old in zip(new, replayed, strict=True):
         assert set(real(old)) <= past
-        past |= set(real(arrivals))
+        past |= set(real(incoming))
 
 
 def test_later_epochs_replay_from_the_whole_of_the_task():
@@ -268,7 +268,7 @@ def weighted(rows):
 
 
 @pytest.mark.parametrize("memory", [None, Reservoir(5, 3)])
-def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
+def test_every_batch_is_trained_on_as_often_as_there_are_updates(memory):
     made, glanced = (benchmark_of(4, 2, updates_per_batch=updates) for updates in (1, 3))
     once, again = (
         train_rows(
@@ -285,7 +285,7 @@ def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
     assert weighted(again[1::3]) != weighted(once)
 
 
-def test_nothing_is_replayed_before_the_last_glance_at_it():
+def test_nothing_is_replayed_before_the_last_update_on_it():
     made = benchmark_of(4, updates_per_batch=3)
     rows, _ = train_rows(
         made.stream(dataset(), 0),
@@ -321,7 +321,7 @@ def test_a_strategy_may_set_the_pace_itself():
 def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(
     shape, updates, policy
 ):
-    """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
+    """As DER does it: every step first reads at the replayed slots, then writes at the incoming ones."""
     batch, epochs, _, seed = shape
     memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, updates_per_batch=updates)
     stream, held, beside = made.stream(dataset(), seed), memory.empty(), np.full(10, -1)
@@ -337,7 +337,7 @@ def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replaye
     assert np.array_equal(beside[held.filled], held.examples.row[held.filled])
 
 
-def test_no_two_arrivals_of_a_step_are_written_to_one_slot():
+def test_no_two_incoming_examples_of_a_step_are_written_to_one_slot():
     rows, _, _ = rows_of(0, batch=13, memory=Reservoir(3, 1))
     written = rows.slot[rows.slot < 3]
     assert len(set(written.tolist())) == len(written) == 3
@@ -370,7 +370,7 @@ def test_a_memory_alone_is_trained_on_in_so_many_epochs():
     assert len(kept) == 8
 
 
-def test_arrivals_may_be_mixed_with_what_is_held():
+def test_incoming_examples_may_be_mixed_with_the_memory():
     memory, made = ExemplarMemory(6, 0), benchmark_of(4)
     stream = made.stream(dataset(), 0)
     first, second, _ = (
@@ -384,7 +384,7 @@ def test_arrivals_may_be_mixed_with_what_is_held():
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_a_finished_task_says_where_its_examples_are_held(policy):
+def test_the_rows_of_a_finished_task_have_the_slots_of_its_examples(policy):
     held = rows_of(1, memory=POLICIES[policy](8, 2))[2]
     stream = benchmark_of().stream(dataset(), 0)
     rows = Rows.concat([all_rows(stream, number, held) for number in range(2)])

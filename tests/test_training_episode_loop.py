@@ -1,4 +1,4 @@
-"""The episode loop: when it looks, what at, and what it leaves of each replicate."""
+"""The episode loop: when and on which tasks it evaluates, and the outcome of each replicate."""
 
 from pathlib import Path
 
@@ -41,8 +41,8 @@ DIGITS_OF = {
 
 
 @pytest.fixture(autouse=True)
-def watched(monkeypatch):
-    """Checks measure few tasks, as time goes."""
+def few_tasks(monkeypatch):
+    """Evaluations measure few tasks, to save time."""
     monkeypatch.setattr(episode_loop, "PROBE_TASKS", 5)
 
 
@@ -79,7 +79,7 @@ def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **se
         (1, 1, [0, 1]),
     ],
 )
-def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
+def test_evaluations_come_before_meta_training_evenly_along_it_and_at_its_end(
     iterations, evaluations, expected
 ):
     (outcome,) = run(strategy("maml"), iterations=iterations, evaluations=evaluations)
@@ -87,7 +87,7 @@ def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
 
 
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
-def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(data, kept):
+def test_how_often_meta_training_is_evaluated_does_not_change_what_comes_of_it(data, kept):
     once, often = (
         run(strategy("maml"), (0, 1), data, iterations=7, evaluations=evaluations)
         for evaluations in (1, 7)
@@ -105,7 +105,7 @@ def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(d
         )
 
 
-def test_progress_is_told_every_iteration():
+def test_progress_counts_every_iteration():
     told = []
     run(strategy("maml"), (0, 1), iterations=7, evaluations=3, progress=told.append)
     assert told == [1] * 7
@@ -285,7 +285,7 @@ def test_a_check_without_a_number_is_left_out_and_no_fault():
     assert [each.iteration for each in tame.adaptation.evaluations] == [0, 3, 6]
 
 
-def test_an_oracle_is_refused_where_there_are_no_facts():
+def test_an_oracle_is_refused_where_tasks_have_no_parameters():
     with pytest.raises(
         UserError,
         match="Oracle sees the parameters of each task, and tasks of FewShot have none. Leave it out.",

@@ -133,7 +133,7 @@ def ties(plain):
 
 
 def query_loss_alone(plain):
-    """The mean loss of queries of which each passes beside the support and no other."""
+    """The mean loss of queries that pass one by one, each with the support."""
     outputs = [plain.module(torch.cat([plain.support[0], x[None]]))[-1] for x in plain.query[0]]
     return plain.loss_of(torch.stack(outputs))
 
@@ -167,7 +167,7 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
     assert (expected[:, 3] - expected[:, 0]).abs().mean() > 0.01
 
 
-def test_an_inner_step_is_told_its_number():
+def test_an_inner_step_gets_its_number():
     episodes = WAVES.ready(
         part := PARTS.find("strategies", "reptile")(inner_lr=0.02, inner_batch=3, test_steps=3)
     )
@@ -228,7 +228,7 @@ def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
 
 
 @every_case
-def test_queries_measured_each_beside_the_support_alone_equal_a_loop_over_them(case):
+def test_queries_measured_each_with_the_support_alone_equal_a_loop_over_them(case):
     episodes, apart = case.ready(), case._replace(benchmark=alone(case.benchmark)).ready()
     tasks = episodes.draw("test", 3, "test")
     together = episodes.measure(tasks).loss
@@ -380,7 +380,7 @@ class Notes(MetaStrategy):
 
 
 def noted(iterations=10, block=4, learn=(10,)):
-    """Meta-train in blocks and in as many calls as told; the source, and what was noted."""
+    """Meta-train in blocks and in that many calls; the source, and what was noted."""
     benchmark = Sinusoid(
         model="mlp-2", meta_batch_size=3, shots=2, queries=1, iterations=iterations
     )
@@ -417,7 +417,7 @@ def test_progress_is_the_share_of_the_iterations_that_are_over():
     assert np.allclose(found["when"][:30], np.repeat(np.arange(10) / 10, 3))
 
 
-def test_one_replicate_that_is_not_finite_is_unsound_and_the_others_are_not():
+def test_one_replicate_that_diverged_leaves_the_others_finite():
     episodes = WAVES.ready(seeds=(0, 1, 2))
     name = next(iter(episodes.state.params))
     episodes.state.params[name][1].view(-1)[-1] = torch.inf
@@ -444,19 +444,19 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
 
 
 def wave(plain):
-    """A module's predictions on the grid, with the facts beside every input where it was told them."""
+    """A module's predictions on the grid, with the parameters of the task in every input if it sees them."""
     grid = torch.linspace(-5, 5, 51)[:, None]
     facts = plain.support[0][:1, 1:].expand(51, -1)
     return plain.module(torch.cat([grid, facts], 1))[:, 0].tolist()
 
 
-class Told(MAML):
-    """MAML that is told the facts of each task."""
+class SeesParameters(MAML):
+    """MAML that sees the parameters of each task."""
 
     sees_task_parameters = True
 
 
-@pytest.mark.parametrize("part", [MAML, Told])
+@pytest.mark.parametrize("part", [MAML, SeesParameters])
 def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_step(part):
     episodes = WAVES.ready(part(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 5, "test")
@@ -475,8 +475,8 @@ def test_tasks_that_are_no_curves_leave_no_fits():
     assert episodes.fits(episodes.draw("test", 3, "test")) == [[], []]
 
 
-def test_a_strategy_that_is_told_sees_the_facts_of_the_task_beside_every_input():
-    episodes = WAVES.ready(Told(inner_lr=0.02, test_steps=3))
+def test_a_strategy_that_sees_task_parameters_has_them_in_every_input():
+    episodes = WAVES.ready(SeesParameters(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(WAVES, episodes, tasks, query_loss)
     assert close(episodes.measure(tasks).loss, expected)

@@ -272,7 +272,7 @@ def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
 
 
 def plain_loop(model, part, seed):
-    """One training-mode pass a step, over arrivals and replay, padding included; padding has no loss."""
+    """One training-mode pass a step, over incoming and replayed examples, padding included; padding has no loss."""
     module = build(model, (1, 8, 8), 6, torch_seed(seed, "weights"), running=True).train()
     optimizer, rows = (
         torch.optim.SGD(module.parameters(), lr=part.lr),
@@ -291,16 +291,16 @@ def plain_loop(model, part, seed):
     return module
 
 
-def arrivals(module, x, y, state, lr):
+def incoming(module, x, y, state, lr):
     return x[:10]
 
 
-def arrivals_and_all_held(module, x, y, state, lr):
+def incoming_and_all_stored(module, x, y, state, lr):
     return torch.cat([x[:10], state.extra["x"][0]])
 
 
-def arrivals_and_most_harmed(module, x, y, state, lr):
-    """Of the candidates those two whose loss a step on the arrivals raises most."""
+def incoming_and_most_harmed(module, x, y, state, lr):
+    """Of the candidates those two whose loss a step on the incoming examples raises most."""
     before = cross_entropy(module(x[10:]), y[10:], reduction="none")
     gradients = torch.autograd.grad(cross_entropy(module(x[:10]), y[:10]), [*module.parameters()])
     with torch.no_grad():
@@ -311,13 +311,13 @@ def arrivals_and_most_harmed(module, x, y, state, lr):
 
 
 FOLLOWED = {
-    "finetune": (strategy("finetune", lr=0.05), arrivals),
-    "gem": (strategy("gem", lr=0.05, buffer_size=30), arrivals),
-    "agem": (strategy("agem", lr=0.05, buffer_size=30, replay_batch=12), arrivals),
-    "gss": (strategy("gss", lr=0.05, buffer_size=4, replay_batch=4), arrivals_and_all_held),
+    "finetune": (strategy("finetune", lr=0.05), incoming),
+    "gem": (strategy("gem", lr=0.05, buffer_size=30), incoming),
+    "agem": (strategy("agem", lr=0.05, buffer_size=30, replay_batch=12), incoming),
+    "gss": (strategy("gss", lr=0.05, buffer_size=4, replay_batch=4), incoming_and_all_stored),
     "mir": (
         strategy("mir", lr=0.05, buffer_size=30, candidates=10, replay_batch=2),
-        arrivals_and_most_harmed,
+        incoming_and_most_harmed,
     ),
 }
 

@@ -132,7 +132,7 @@ def test_row_zero_is_before_training_and_every_row_counts_every_task():
     assert np.array(outcome.correct).shape == np.array(outcome.correct_given_task).shape == (4, 3)
 
 
-def test_the_told_counts_are_what_a_masked_argmax_gives():
+def test_the_counts_with_the_task_given_are_what_a_masked_argmax_gives():
     benchmark = Blobs()
     own = streams(benchmark, [0])
     backend = StreamReplicas(benchmark, strategy("finetune"), own, [0], CPU)
@@ -146,7 +146,7 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
     assert backend.evaluate(backend.test_rows).correct_given_task[0, :60].sum() == expected.sum()
 
 
-def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
+def test_a_run_that_becomes_non_finite_has_diverged_and_keeps_its_rows_so_far():
     benchmark = Blobs(epochs=20)
     outcomes = train(
         benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off"
@@ -206,7 +206,7 @@ class PlainSGD(Learner):
         return self.model(x)
 
 
-def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_arrival_and_tells_what_it_replays():
+def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_order_and_reports_what_it_replays():
     class OwnLoop(PlainSGD):
         def receive(self, terms):
             self.terms = terms
@@ -443,7 +443,7 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         assert held.examples.row[held.filled].tolist() == expected
 
 
-def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
+def test_incoming_examples_mixed_with_a_memory_that_takes_them_at_once_are_refused():
     class Mixes(PARTS.find("strategies", "er")):
         def schedule(self):
             return Schedule("incoming and memory")
@@ -464,7 +464,7 @@ def test_fewer_exemplars_than_classes_are_refused():
 
 
 @pytest.mark.parametrize("held", [0, 2])
-def test_arrivals_that_weigh_a_part_have_it_whatever_their_number(held):
+def test_incoming_examples_that_weigh_a_part_have_it_whatever_their_number(held):
     new, old = torch.tensor([1.0, 1, 1, 0]), (torch.arange(3) < held).float()
     found = share_weight(new, old, torch.tensor(0.25))
     assert (found[:4].sum() / found.sum()).item() == pytest.approx(0.25 if held else 1)
@@ -542,7 +542,7 @@ class CountsReplay(PARTS.find("strategies", "gss")):
 
 
 @pytest.mark.parametrize("memory", [13, 200])
-def test_examples_that_a_strategy_holds_itself_count_as_held_and_as_replayed(memory):
+def test_examples_that_a_strategy_holds_itself_count_as_stored_and_as_replayed(memory):
     benchmark, seeds = Blobs(uneven=True, epochs=2), [0, 1, 2]
     part = CountsReplay(buffer_size=memory, replay_batch=8)
     backend = StreamReplicas(benchmark, part, streams(benchmark, seeds), seeds, CPU)
