@@ -27,7 +27,7 @@ def ours_and_its_rows():
     backend = StreamReplicas(benchmark, er, [benchmark.stream(DIGITS, 0)], [0], torch.device("cpu"))
     steps = copy.deepcopy(backend).rows(0)[:, 0]
     backend.learn(0, lambda _: None)
-    return backend, [torch.from_numpy(step[step[:, 3] > 0, 0]) for step in steps]
+    return backend, [torch.from_numpy(step[step.real].row) for step in steps]
 
 
 def stepped(side, batches):

@@ -41,12 +41,12 @@ class Loop:
             rows, stored = train_rows(
                 self.stream, number, self.benchmark, self.part.schedule(), memory, stored, self.seed
             )
-            for step in torch.from_numpy(rows):
+            for step in rows:
                 incoming, replayed = (
                     step[: self.benchmark.batch_size],
                     step[self.benchmark.batch_size :],
                 )
-                self.step(incoming[incoming[:, 3] == 1], replayed)
+                self.step(incoming[incoming.real], replayed)
             self.end_task(task)
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
@@ -63,58 +63,63 @@ class Loop:
     def weights(self, incoming):
         if self.benchmark.weighting == "examples":
             return 1, 1
-        share = 1 / (1 + int(incoming[0, 1]))
+        share = 1 / (1 + int(incoming.task[0]))
         return share, 1 - share
 
     def store(self, rows, outputs):
         self.stored |= dict(zip(rows.tolist(), outputs.detach(), strict=True))
 
     def target(self, replayed):
-        return torch.stack([self.stored[row] for row in replayed[:, 0].tolist()])
+        return torch.stack([self.stored[row] for row in replayed.row.tolist()])
 
     def end_task(self, task):
         pass
+
+
+def labels(rows):
+    return torch.from_numpy(rows.y.copy())
 
 
 class DER(Loop):
     """Algorithm 1."""
 
     def step(self, incoming, replayed):
-        outputs, replayed = self.model(X[incoming[:, 0]]), replayed[replayed[:, 3] == 1]
+        outputs, replayed = self.model(X[incoming.row]), replayed[replayed.real]
         past = (
-            self.part.alpha * mse_loss(self.model(X[replayed[:, 0]]), self.target(replayed))
+            self.part.alpha * mse_loss(self.model(X[replayed.row]), self.target(replayed))
             if len(replayed)
             else 0
         )
-        self.descend(self.weighted(cross_entropy(outputs, incoming[:, 2]), past, incoming))
-        self.store(incoming[:, 0], outputs)
+        self.descend(self.weighted(cross_entropy(outputs, labels(incoming)), past, incoming))
+        self.store(incoming.row, outputs)
 
 
 class DERpp(Loop):
     """Algorithm 2."""
 
     def step(self, incoming, replayed):
-        outputs = self.model(X[incoming[:, 0]])
-        dark, labelled = (each[each[:, 3] == 1] for each in replayed.split(self.part.replay_batch))
+        outputs = self.model(X[incoming.row])
+        halves = replayed[: self.part.replay_batch], replayed[self.part.replay_batch :]
+        dark, labelled = (half[half.real] for half in halves)
         past = 0
         if len(dark):
-            past = self.part.alpha * mse_loss(self.model(X[dark[:, 0]]), self.target(dark))
+            past = self.part.alpha * mse_loss(self.model(X[dark.row]), self.target(dark))
             past = past + self.part.beta * cross_entropy(
-                self.model(X[labelled[:, 0]]), labelled[:, 2]
+                self.model(X[labelled.row]), labels(labelled)
             )
-        self.descend(self.weighted(cross_entropy(outputs, incoming[:, 2]), past, incoming))
-        self.store(incoming[:, 0], outputs)
+        self.descend(self.weighted(cross_entropy(outputs, labels(incoming)), past, incoming))
+        self.store(incoming.row, outputs)
 
 
 class FDR(Loop):
     """Steps on incoming examples, and on the distance of the predictions from those at the end of their task."""
 
     def step(self, incoming, replayed):
-        replayed = replayed[replayed[:, 3] == 1]
+        replayed = replayed[replayed.real]
         incoming_weight, replay_weight = self.weights(incoming)
-        self.descend(incoming_weight * cross_entropy(self.model(X[incoming[:, 0]]), incoming[:, 2]))
+        self.descend(incoming_weight * cross_entropy(self.model(X[incoming.row]), labels(incoming)))
         if len(replayed):
-            gap = self.model(X[replayed[:, 0]]).softmax(1) - self.target(replayed).softmax(1)
+            gap = self.model(X[replayed.row]).softmax(1) - self.target(replayed).softmax(1)
             self.descend(replay_weight * self.part.strength * gap.norm(dim=1).mean())
 
     def end_task(self, task):
@@ -126,10 +131,10 @@ class LwF(Loop):
     """Labels among the seen classes; the last task's net teaches those that it has seen."""
 
     def step(self, incoming, replayed):
-        x, y, outputs = X[incoming[:, 0]], incoming[:, 2], self.model(X[incoming[:, 0]])
+        x, y, outputs = X[incoming.row], labels(incoming), self.model(X[incoming.row])
         self.seen |= set(y.tolist())
         seen = sorted(self.seen) if self.part.among == "seen" else list(range(outputs.shape[1]))
-        labels, past = (
+        label_loss, past = (
             cross_entropy(
                 outputs[:, seen], torch.tensor([seen.index(unit) for unit in y.tolist()])
             ),
@@ -143,7 +148,7 @@ class LwF(Loop):
             target = (self.teacher(x)[:, known] / t).softmax(1).detach()
             past = self.part.alpha * cross_entropy(outputs[:, known] / t, target)
         decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
-        self.descend(self.weighted(labels, past, incoming) + decay)
+        self.descend(self.weighted(label_loss, past, incoming) + decay)
 
     def end_task(self, task):
         self.teacher, self.earlier = copy.deepcopy(self.model), set(self.seen)

@@ -221,7 +221,7 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_chosen_by_herdin
                 stored = memory.examples[memory.filled]
                 many = min(buffer_size // so_far, 23)
                 assert (
-                    stored[stored[:, 2] == unit, 0].tolist()
+                    stored[stored.y == unit].row.tolist()
                     == rows[by_direction(features, many)].tolist()
                 )
 

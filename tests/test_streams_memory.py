@@ -20,6 +20,7 @@ from retrograde.streams.memory import (
     Ring,
     TaskRing,
 )
+from retrograde.streams.rows import Rows
 
 RARE = 1e-6
 TRIALS = 1200
@@ -27,7 +28,7 @@ CLASSES = 3
 
 
 class Life(NamedTuple):
-    """What arrives: for each task, the output unit of every arrival in order."""
+    """The incoming examples: for each task, the output unit of each, in order."""
 
     policy: str
     spare: int
@@ -72,23 +73,22 @@ LIVES = st.builds(
 
 
 def arrivals_of(tasks):
-    """Every task's arrivals as triples (row, task, unit); no row occurs twice."""
+    """The incoming examples of every task; no row occurs twice."""
     start = np.cumsum([0, *map(len, tasks[:-1])])
     numbered = enumerate(zip(start, tasks, strict=True))
     return [
-        np.stack([first + np.arange(len(u)), np.full(len(u), n), u], 1)
-        for n, (first, u) in numbered
+        Rows.of(first + np.arange(len(units)), n, np.array(units)) for n, (first, units) in numbered
     ]
 
 
 def lived(life):
-    """Replay a life beside a simulation that writes one by one; the steps of each task and what is held at the end."""
+    """The steps of each task and the memory at the end, of the memory and of a simulation that writes one by one."""
     memory, held, buffer, steps = life.memory, life.memory.empty(), {}, []
     seen = set()
     for number, arrivals in enumerate(arrivals_of(life.tasks)):
         count = -(-len(arrivals) // life.batch)
         before = np.minimum(np.arange(life.epochs * count) * life.batch, len(arrivals))
-        slots = memory.place(
+        slots = memory.slots_for(
             held, arrivals, life.groups, np.random.default_rng((life.seed, number))
         )
         draws, held = memory.replay(
@@ -96,17 +96,17 @@ def lived(life):
         )
         written = 0
         for upto, examples, real in zip(
-            before * (not memory.late), draws.examples, draws.real, strict=True
+            before * (not memory.at_task_end), draws.examples, draws.real, strict=True
         ):
             written = write(buffer, seen, arrivals, slots, written, upto)
-            steps.append(Step(dict(buffer), set(seen), [*map(tuple, examples[real].tolist())]))
+            steps.append(Step(dict(buffer), set(seen), examples[real].tuples()))
         write(buffer, seen, arrivals, slots, written, len(arrivals))
     return steps, held, buffer
 
 
 def write(buffer, seen, arrivals, slots, start, stop):
     for arrival, slot in zip(
-        map(tuple, arrivals[start:stop].tolist()), slots[start:stop].tolist(), strict=True
+        arrivals[start:stop].tuples(), slots[start:stop].tolist(), strict=True
     ):
         seen.add(arrival)
         if slot >= 0:
@@ -121,7 +121,7 @@ def kept(memory, tasks, groups, random):
         _, held = memory.replay(
             held, arrivals, np.array([len(arrivals)]), Groups(len(tasks), groups), random
         )
-    return [tuple(held.examples[slot].tolist()) for slot in held.filled]
+    return held.examples[held.filled].tuples()
 
 
 @given(LIVES)
@@ -137,9 +137,11 @@ def test_draws_are_distinct_and_as_many_as_the_memory_can_give(life):
 
 
 @given(LIVES)
-def test_what_is_held_after_the_last_task_is_what_the_simulation_holds(life):
+def test_the_memory_after_the_last_task_is_that_of_the_simulation(life):
     _, held, buffer = lived(life)
-    assert {slot: tuple(held.examples[slot].tolist()) for slot in held.filled.tolist()} == buffer
+    assert (
+        dict(zip(held.filled.tolist(), held.examples[held.filled].tuples(), strict=True)) == buffer
+    )
     assert len(held.filled) == len(buffer) <= life.memory.size
     assert sum(held.seen.values()) == sum(map(len, life.tasks))
 
@@ -157,18 +159,16 @@ def test_the_first_step_of_the_first_task_replays_nothing_and_the_first_of_the_s
     assert {task for _, task, _ in steps[1].drawn} == {0}
 
 
-@pytest.mark.parametrize(
-    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
-)
-def test_every_held_example_is_drawn_equally_often(policy):
+@pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "at-end" not in policy))
+def test_every_stored_example_is_drawn_equally_often(policy):
     memory, steps = POLICIES[policy](9, 4), 9000
     (arrivals,) = arrivals_of([[0, 1, 2] * 12])
     before = np.full(steps, len(arrivals))
     draws, held = memory.replay(
         memory.empty(), arrivals, before, Groups(1, 3), np.random.default_rng(3)
     )
-    count = Counter(draws.examples[..., 0].ravel().tolist())
-    assert set(count) == set(held.examples[:, 0].tolist())
+    count = Counter(draws.examples.row.ravel().tolist())
+    assert set(count) == set(held.examples.row.tolist())
     assert fits(np.array([*count.values()]), 4 / 9 * steps, 4 / 9)
 
 
@@ -216,7 +216,7 @@ def test_a_ring_holds_the_last_examples_of_each_class_of_each_task_in_equal_shar
     expected = []
     for arrivals in arrivals_of(tasks):
         for unit in range(CLASSES):
-            expected += map(tuple, arrivals[arrivals[:, 2] == unit][-share:].tolist())
+            expected += arrivals[arrivals.y == unit][-share:].tuples()
     assert sorted(kept(Ring(groups + spare, 1), tasks, groups, np.random.default_rng(0))) == sorted(
         expected
     )
@@ -225,19 +225,19 @@ def test_a_ring_holds_the_last_examples_of_each_class_of_each_task_in_equal_shar
 def test_a_ring_goes_on_where_it_was_when_a_class_of_a_task_comes_again():
     memory, held = Ring(6, 1), Ring(6, 1).empty()
     for start, units in ((0, [1, 0, 0, 0]), (4, [1, 1, 1, 0])):
-        arrivals = np.array([[start + n, 0, unit] for n, unit in enumerate(units)])
+        arrivals = Rows.of(start + np.arange(len(units)), 0, np.array(units))
         _, held = memory.replay(
             held, arrivals, np.array([0]), Groups(1, 2), np.random.default_rng(0)
         )
     found = {
-        unit: sorted(row for row, _, u in held.examples.tolist() if u == unit) for unit in (0, 1)
+        unit: sorted(row for row, _, u in held.examples.tuples() if u == unit) for unit in (0, 1)
     }
     assert found == {0: [2, 3, 7], 1: [4, 5, 6]}
 
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_ring_smaller_than_the_number_of_groups_is_refused(size):
-    with pytest.raises(UserError, match=f"here 6; memory={size}"):
+    with pytest.raises(UserError, match=f"here 6; buffer_size={size}"):
         Ring(size, 1).check(Groups(2, 6))
 
 
@@ -288,37 +288,38 @@ def test_a_balanced_memory_is_uniform_within_each_class(tasks):
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_replaying_leaves_what_was_held_before_untouched(policy):
+def test_replaying_leaves_the_earlier_state_of_the_memory_untouched(policy):
     memory = POLICIES[policy](6, 3)
     first, second = arrivals_of([[0, 1, 2] * 4] * 2)
     _, held = memory.replay(
         memory.empty(), first, np.array([0]), Groups(2, 6), np.random.default_rng(0)
     )
-    before = held.examples.copy(), held.filled.copy(), Counter(held.seen)
+    before = held.examples.array.copy(), held.filled.copy(), Counter(held.seen)
     memory.replay(held, second, np.array([0, 6]), Groups(2, 6), np.random.default_rng(1))
-    assert all(np.array_equal(a, b) for a, b in zip(before[:2], held[:2], strict=True))
+    assert np.array_equal(before[0], held.examples.array)
+    assert np.array_equal(before[1], held.filled)
     assert held.seen == before[2]
 
 
 @settings(max_examples=30)
 @given(LIVES)
-def test_what_is_drawn_does_not_depend_on_what_arrives_later(life):
+def test_replayed_examples_do_not_depend_on_later_incoming_ones(life):
     first = life.memory.empty()
     (arrivals, *_) = arrivals_of(life.tasks)
     half = len(arrivals) // 2
-    other = arrivals.copy()
-    other[half:, 0] += 1000
+    later = np.arange(len(arrivals)) >= half
+    other = Rows.of(arrivals.row + 1000 * later, arrivals.task, arrivals.y)
     both = [
         life.memory.replay(
             first, a, np.array([0, half]), life.groups, np.random.default_rng(life.seed)
         )[0]
         for a in (arrivals, other)
     ]
-    assert np.array_equal(both[0].examples, both[1].examples)
+    assert np.array_equal(both[0].examples.array, both[1].examples.array)
     assert np.array_equal(both[0].real, both[1].real)
 
 
-def test_a_late_memory_replays_earlier_tasks_alone():
+def test_a_memory_that_is_filled_at_task_ends_replays_earlier_tasks_alone():
     life = Life("ring-at-end", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
     tasks = [{task for _, task, _ in step.drawn} for step in lived(life)[0]]
     assert tasks[:4] == [set()] * 4
@@ -326,11 +327,9 @@ def test_a_late_memory_replays_earlier_tasks_alone():
     assert set().union(*tasks[8:]) == {0, 1}
 
 
-@pytest.mark.parametrize(
-    "policy", sorted(policy for policy in POLICIES if "ring-at-end" not in policy)
-)
+@pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "at-end" not in policy))
 @pytest.mark.parametrize(("draw", "rounds"), [(4, 1), (9, 1), (12, 1), (3, 2)])
-def test_every_example_held_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
+def test_every_stored_example_is_equally_likely_at_every_place_of_a_draw(policy, draw, rounds):
     memory, steps, (arrivals,) = (
         POLICIES[policy](9, draw, rounds=rounds),
         6000,
@@ -377,7 +376,7 @@ def test_rounds_are_drawn_independently():
     draws, _ = memory.replay(
         memory.empty(), arrivals, np.full(5000, 8), Groups(1, 1), np.random.default_rng(0)
     )
-    first, second = np.split(draws.examples[..., 0], 2, axis=1)
+    first, second = np.split(draws.examples.row, 2, axis=1)
     both = (first[:, :, None] == second[:, None]).sum((1, 2))
     assert all(len(set(row)) == 3 for row in first.tolist() + second.tolist())
     assert both.mean() == pytest.approx(9 / 8, abs=0.05)
@@ -395,33 +394,32 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
             life.groups,
             np.random.default_rng(life.seed),
         )
-        assert np.array_equal(
-            draws.examples[0][draws.real[0]], before[draws.slot[0][draws.real[0]]]
-        )
-        now = before if memory.late else held.examples
-        assert np.array_equal(draws.examples[1][draws.real[1]], now[draws.slot[1][draws.real[1]]])
+        first, second = draws.real
+        assert draws.examples[0][first].tuples() == before[draws.slots[0][first]].tuples()
+        now = before if memory.at_task_end else held.examples
+        assert draws.examples[1][second].tuples() == now[draws.slots[1][second]].tuples()
 
 
-@pytest.mark.parametrize("ring-at-end", [False, True])
-def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(late):
-    memory, held, found = TaskRing(7, 7, late=late), TaskRing(7, 7).empty(), []
+@pytest.mark.parametrize("at_task_end", [False, True])
+def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(at_task_end):
+    memory, held, found = TaskRing(7, 7, at_task_end=at_task_end), TaskRing(7, 7).empty(), []
     for arrivals in arrivals_of([[0, 1, 2, 0], [1, 1], [2, 0, 1, 2]]):
         draws, held = memory.replay(
             held, arrivals, np.array([0, 1]), Groups(3, 9), np.random.default_rng(0)
         )
-        found += np.where(draws.real, draws.examples[..., 0], -1).tolist()
+        found += np.where(draws.real, draws.examples.row, -1).tolist()
     none = [-1] * 7
     assert found[0] == none
-    assert found[1] == (none if late else [0, *none[1:]])
+    assert found[1] == (none if at_task_end else [0, *none[1:]])
     assert found[4] == [2, 3, 4, 5, -1, -1, -1]
-    assert found[5] == (found[4] if late else [2, 3, 4, 5, 6, -1, -1])
+    assert found[5] == (found[4] if at_task_end else [2, 3, 4, 5, 6, -1, -1])
 
 
 def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():
     memory, held = ExemplarMemory(7, 0), ExemplarMemory(7, 0).empty()
     first, second = arrivals_of([[0, 1] * 4, [2, 2, 2]])
     held = memory.store_ranked(held, first, np.array([3, 0, 2, 1, 1, 2, 0, 3.0]))
-    assert held.examples[held.filled, 0].tolist() == [6, 4, 2, 1, 3, 5]
+    assert held.examples.row[held.filled].tolist() == [6, 4, 2, 1, 3, 5]
     held = memory.store_ranked(held, second, np.array([0.0, 2, 1]))
-    assert held.examples[held.filled, 0].tolist() == [6, 4, 1, 3, 8, 10]
-    assert held.examples[6].tolist() == [0, 0, 0]
+    assert held.examples.row[held.filled].tolist() == [6, 4, 1, 3, 8, 10]
+    assert held.examples[6:].tuples() == [(0, 0, 0)]

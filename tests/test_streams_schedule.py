@@ -1,4 +1,4 @@
-"""Schedules: which examples are trained on at every step, and which are replayed beside them."""
+"""Schedules: the incoming and the replayed examples of every step."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,12 @@ from hypothesis import given, strategies as st
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import POLICIES, ExemplarMemory, Reservoir
+from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import (
     Schedule,
     all_rows,
     chunks,
-    held_rows,
+    memory_rows,
     stack_replicates,
     test_rows,
     train_rows,
@@ -32,7 +33,7 @@ def dataset(sizes=(7, 5, 6, 4, 9, 3), test=2):
 
 
 def benchmark_of(batch=4, epochs=1, **settings):
-    return Split(tasks=3, batch=batch, epochs=epochs, **settings)
+    return Split(tasks=3, batch_size=batch, epochs=epochs, **settings)
 
 
 def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, scenario="class"):
@@ -51,9 +52,13 @@ def triples(examples, task):
 
 
 def real(rows):
-    """The triples of weight 1, in order."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    return [*map(tuple, flat[flat[:, 3] == 1, :3].tolist())]
+    """The examples of weight 1, in order."""
+    return rows[rows.real].examples.tuples()
+
+
+def parts(rows, count):
+    """Rows in parts of one length, such as epochs."""
+    return rows.reshape(count, -1, *rows.shape[1:])
 
 
 @given(SHAPES)
@@ -61,8 +66,8 @@ def test_every_example_of_the_task_comes_once_in_every_epoch(shape):
     batch, epochs, number, seed = shape
     new, replayed, held = rows_of(number, batch=batch, epochs=epochs, seed=seed)
     expected = sorted(triples(Split(tasks=3).stream(dataset(), seed).tasks[number].train, number))
-    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
-    assert (replayed.size, held) == (0, None)
+    assert [sorted(real(epoch)) for epoch in parts(new, epochs)] == [expected] * epochs
+    assert (replayed.shape, held) == ((len(new), 0), None)
 
 
 @given(SHAPES)
@@ -71,14 +76,14 @@ def test_a_joint_pool_is_all_tasks_so_far_once_in_every_epoch(shape):
     new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, schedule=ALL)
     tasks = Split(tasks=3).stream(dataset(), seed).tasks[: number + 1]
     expected = sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
-    assert [sorted(real(epoch)) for epoch in np.split(new, epochs)] == [expected] * epochs
+    assert [sorted(real(epoch)) for epoch in parts(new, epochs)] == [expected] * epochs
 
 
 @given(SHAPES)
 def test_only_the_last_batch_of_an_epoch_is_ragged_and_its_padding_comes_last(shape):
     batch, epochs, number, seed = shape
     new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed)
-    weight = np.stack(np.split(new[..., 3], epochs)).reshape(epochs, -1)
+    weight = new.weight.reshape(epochs, -1)
     assert (np.diff(weight, axis=1) <= 0).all()
     assert (weight.shape[1] - weight.sum(axis=1) < batch).all()
 
@@ -93,10 +98,10 @@ def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_pa
     batch, _, number, seed = shape
     made = benchmark_of(batch, steps=3)
     rows, _ = train_rows(made.stream(dataset(), seed), number, made, WIDENING, None, None, seed)
-    assert rows.shape[:2] == (3, 3 * batch)
-    assert not rows[:, (number + 1) * batch :, 3].any()
+    assert rows.shape == (3, 3 * batch)
+    assert not rows[:, (number + 1) * batch :].real.any()
     for step in rows:
-        assert set(map(tuple, step[:, :3].tolist())) == set(real(step))
+        assert set(step.examples.tuples()) == set(real(step))
         assert len(real(step)) > 0
 
 
@@ -119,15 +124,13 @@ def test_steps_that_widen_are_as_many_for_every_task():
 
 def test_a_batch_larger_than_the_task_is_one_padded_step():
     new, _, _ = rows_of(0, batch=50)
-    assert new.shape == (1, 50, 5)
+    assert new.shape == (1, 50)
     assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).tasks[0].train.row)
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own():
     epochs = [
-        real(epoch)
-        for seed in range(3)
-        for epoch in np.split(rows_of(1, epochs=3, seed=seed)[0], 3)
+        real(epoch) for seed in range(3) for epoch in parts(rows_of(1, epochs=3, seed=seed)[0], 3)
     ]
     assert len(set(map(tuple, epochs))) == 9
 
@@ -142,26 +145,28 @@ def test_tasks_of_one_size_are_shuffled_differently():
 
 @pytest.mark.parametrize("schedule", [Schedule(), ALL])
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_the_arrivals_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
+def test_incoming_examples_come_in_the_same_order_with_and_without_a_memory(policy, schedule):
     for number in range(3):
         plain, _, _ = rows_of(number, epochs=2, schedule=schedule)
         beside, replayed, _ = rows_of(
             number, epochs=2, schedule=schedule, memory=POLICIES[policy](12, 5)
         )
-        assert np.array_equal(plain[..., :4], beside[..., :4])
-        assert replayed.shape == (len(plain), 5, 5)
+        assert plain.examples.tuples() == beside.examples.tuples()
+        assert np.array_equal(plain.weight, beside.weight)
+        assert replayed.shape == (len(plain), 5)
 
 
-def test_the_arrivals_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
+def test_the_incoming_examples_of_a_task_do_not_depend_on_the_earlier_tasks_having_been_scheduled():
     made = benchmark_of()
     alone, _ = train_rows(made.stream(dataset(), 5), 2, made, Schedule(), None, None, 5)
-    assert np.array_equal(alone, rows_of(2, seed=5)[0])
+    assert alone.tuples() == rows_of(2, seed=5)[0].tuples()
 
 
 def test_the_scenario_changes_neither_order_nor_rows():
     by_class, by_domain = (rows_of(1, scenario=scenario)[0] for scenario in ("class", "domain"))
-    assert np.array_equal(by_class[..., [0, 1, 3]], by_domain[..., [0, 1, 3]])
-    assert not np.array_equal(by_class, by_domain)
+    for name in ("row", "task", "weight"):
+        assert np.array_equal(getattr(by_class, name), getattr(by_domain, name))
+    assert not np.array_equal(by_class.y, by_domain.y)
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -174,35 +179,36 @@ def test_only_the_first_epoch_adds_to_the_memory(policy):
     assert once.seen.total() == arrived
 
 
-def test_the_first_epochs_arrivals_are_what_a_large_memory_holds():
+def test_a_large_memory_stores_the_examples_of_the_first_epoch():
     new, _, held = rows_of(0, epochs=3, memory=Reservoir(1000, 2))
-    assert [*map(tuple, held.examples[held.filled].tolist())] == real(np.split(new, 3)[0])
+    assert held.examples[held.filled].tuples() == real(parts(new, 3)[0])
 
 
 @given(SHAPES, st.sampled_from(sorted(POLICIES)))
-def test_what_is_replayed_arrived_in_an_earlier_step(shape, policy):
+def test_replayed_examples_were_incoming_in_an_earlier_step(shape, policy):
     batch, epochs, number, seed = shape
     new, replayed, _ = rows_of(
         number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4)
     )
     past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
-    for arrivals, old in zip(new, replayed, strict=True):
+    for incoming, old in zip(new, replayed, strict=True):
         assert set(real(old)) <= past
-        past |= set(real(arrivals))
+        past |= set(real(incoming))
 
 
 def test_later_epochs_replay_from_the_whole_of_the_task():
     new, replayed, held = rows_of(0, epochs=40, memory=Reservoir(1000, 3))
     later = {triple for step in replayed[len(new) // 40 :] for triple in real(step)}
-    assert later == {*map(tuple, held.examples[held.filled].tolist())}
+    assert later == {*held.examples[held.filled].tuples()}
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_the_rows_of_a_seed_are_the_same_whichever_other_seeds_were_scheduled(policy):
     alone = rows_of(2, seed=3, memory=POLICIES[policy](9, 4))
     others = [rows_of(2, seed=seed, memory=POLICIES[policy](9, 4)) for seed in (2, 3, 4)]
-    assert all(np.array_equal(a, b) for a, b in zip(alone[:2], others[1][:2], strict=True))
-    assert not any(np.array_equal(alone[0], other[0]) for other in (others[0], others[2]))
+    for mine, again in zip(alone[:2], others[1][:2], strict=True):
+        assert mine.tuples() == again.tuples()
+    assert all(alone[0].tuples() != other[0].tuples() for other in (others[0], others[2]))
 
 
 def test_test_rows_are_the_tests_of_all_tasks_in_order():
@@ -211,7 +217,7 @@ def test_test_rows_are_the_tests_of_all_tasks_in_order():
     assert real(rows) == [
         triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)
     ]
-    assert rows.shape == (12, 4)
+    assert rows.shape == (12,)
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -224,40 +230,46 @@ def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
-    rows = [np.random.default_rng(n).integers(1, 9, (count, 3, 4)) for n, count in enumerate(steps)]
-    copies = [r.copy() for r in rows]
+    rows = [
+        Rows(np.random.default_rng(n).integers(1, 9, (count, 3, 4)))
+        for n, count in enumerate(steps)
+    ]
+    copies = [replicate.tuples() for replicate in rows]
     stacked = stack_replicates(rows)
-    assert stacked.shape == (max(steps), len(steps), 3, 4)
-    for number, (count, given_rows) in enumerate(zip(steps, copies, strict=True)):
-        assert np.array_equal(stacked[:count, number], given_rows)
-        assert (stacked[count:, number, :, 3] == 0).all()
-        assert np.array_equal(rows[number], given_rows)
+    assert stacked.shape == (max(steps), len(steps), 3)
+    for number, (count, before) in enumerate(zip(steps, copies, strict=True)):
+        assert stacked[:count, number].tuples() == before
+        assert not stacked[count:, number].real.any()
+        assert rows[number].tuples() == before
 
 
 def test_padding_names_rows_that_exist():
     short, long = (rows_of(number)[0] for number in (0, 2))
     assert len(short) != len(long)
     stacked = stack_replicates([short, long])
-    assert ((stacked[..., 0] >= 0) & (stacked[..., 0] < len(dataset().y_train))).all()
-    assert (stacked[len(short) :, 0, :, 3] == 0).all()
+    assert ((stacked.row >= 0) & (stacked.row < len(dataset().y_train))).all()
+    assert not stacked[len(short) :, 0].real.any()
 
 
 @given(st.integers(1, 20), st.integers(1, 8))
 def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
-    rows = np.concatenate(
-        [np.arange(3 * count).reshape(count, 3), np.ones((count, 1), int)], axis=1
-    )
-    copy = rows.copy()
+    rows = Rows(np.arange(3 * count).reshape(count, 3)).weighted(np.ones(count, dtype=bool))
+    before = rows.tuples()
     cut = chunks(rows, size)
-    assert cut.shape == (-(-count // size), size, 4)
-    assert np.array_equal(cut.reshape(-1, 4)[:count], copy)
-    assert (cut.reshape(-1, 4)[count:, 3] == 0).all()
-    assert np.array_equal(rows, copy)
+    assert cut.shape == (-(-count // size), size)
+    assert cut.reshape(-1)[:count].tuples() == before
+    assert not cut.reshape(-1)[count:].real.any()
+    assert rows.tuples() == before
+
+
+def weighted(rows):
+    """The examples of rows with their weights, in order."""
+    return rows.examples.weighted(rows.real).tuples()
 
 
 @pytest.mark.parametrize("memory", [None, Reservoir(5, 3)])
-def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
-    made, glanced = (benchmark_of(4, 2, glances=glances) for glances in (1, 3))
+def test_every_batch_is_trained_on_as_often_as_there_are_updates(memory):
+    made, glanced = (benchmark_of(4, 2, updates_per_batch=updates) for updates in (1, 3))
     once, again = (
         train_rows(
             made_.stream(dataset(), 0), 0, made_, Schedule(), memory, memory and memory.empty(), 0
@@ -265,21 +277,16 @@ def test_every_batch_is_trained_on_as_often_as_there_are_glances(memory):
         for made_ in (made, glanced)
     )
     assert len(again) == 3 * len(once)
-    once, again = (
-        once[..., :4],
-        again[..., :4],
-    )  # without the slots, which are written at the last glance
-    assert np.array_equal(again[::3], once)
-    for glance in (1, 2):
-        assert all(
-            sorted(map(tuple, a)) == sorted(map(tuple, b))
-            for a, b in zip(again[glance::3], once, strict=True)
-        )
-    assert not np.array_equal(again[1::3], once)
+    # Without the slots, which are written at the last update.
+    assert weighted(again[::3]) == weighted(once)
+    for update in (1, 2):
+        for other, first in zip(again[update::3], once, strict=True):
+            assert sorted(weighted(other)) == sorted(weighted(first))
+    assert weighted(again[1::3]) != weighted(once)
 
 
-def test_nothing_is_replayed_before_the_last_glance_at_it():
-    made = benchmark_of(4, glances=3)
+def test_nothing_is_replayed_before_the_last_update_on_it():
+    made = benchmark_of(4, updates_per_batch=3)
     rows, _ = train_rows(
         made.stream(dataset(), 0),
         0,
@@ -290,13 +297,13 @@ def test_nothing_is_replayed_before_the_last_glance_at_it():
         0,
     )
     for step in range(len(rows)):
-        seen = {tuple(row[:3]) for row in rows[: step // 3 * 3, :4].reshape(-1, 5)}
-        assert {tuple(row[:3]) for row in rows[step, 4:] if row[3]} <= seen
-    assert rows[3, 4:, 3].all()
+        seen = set(rows[: step // 3 * 3, :4].examples.tuples())
+        assert set(real(rows[step, 4:])) <= seen
+    assert rows[3, 4:].real.all()
 
 
 def test_a_strategy_may_set_the_pace_itself():
-    made = benchmark_of(4, glances=3)
+    made = benchmark_of(4, updates_per_batch=3)
     rows, _ = train_rows(
         made.stream(dataset(), 0),
         0,
@@ -306,32 +313,33 @@ def test_a_strategy_may_set_the_pace_itself():
         None,
         0,
     )
-    assert rows.shape[1:] == (1, 5)
-    assert np.array_equal(rows[::2], rows[1::2])
+    assert rows.shape[1:] == (1,)
+    assert rows[::2].tuples() == rows[1::2].tuples()
 
 
 @given(SHAPES, st.integers(1, 3), st.sampled_from(sorted(POLICIES)))
 def test_what_lies_beside_the_slots_is_what_was_written_for_the_examples_replayed(
-    shape, glances, policy
+    shape, updates, policy
 ):
-    """As DER does it: every step first reads at the slots drawn, then writes at the slots of its arrivals."""
+    """As DER does it: every step first reads at the replayed slots, then writes at the incoming ones."""
     batch, epochs, _, seed = shape
-    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, glances=glances)
+    memory, made = POLICIES[policy](9, 4), benchmark_of(batch, epochs, updates_per_batch=updates)
     stream, held, beside = made.stream(dataset(), seed), memory.empty(), np.full(10, -1)
     for number in range(3):
         rows, held = train_rows(stream, number, made, Schedule(), memory, held, seed)
         for step in rows:
             new, old = step[:batch], step[batch:]
-            assert (beside[old[:, 4]] == old[:, 0])[old[:, 3] == 1].all()
-            beside[new[:, 4]] = new[:, 0]
+            assert (beside[old.slot] == old.row)[old.real].all()
+            beside[new.slot] = new.row
         finished = all_rows(stream, number, held)
-        beside[finished[finished[:, 4] < 9, 4]] = finished[finished[:, 4] < 9, 0]
-    assert np.array_equal(beside[held.filled], held.examples[held.filled, 0])
+        stored = finished[finished.slot < 9]
+        beside[stored.slot] = stored.row
+    assert np.array_equal(beside[held.filled], held.examples.row[held.filled])
 
 
-def test_no_two_arrivals_of_a_step_are_written_to_one_slot():
+def test_no_two_incoming_examples_of_a_step_are_written_to_one_slot():
     rows, _, _ = rows_of(0, batch=13, memory=Reservoir(3, 1))
-    written = rows[..., 4][rows[..., 4] < 3]
+    written = rows.slot[rows.slot < 3]
     assert len(set(written.tolist())) == len(written) == 3
 
 
@@ -343,7 +351,7 @@ def test_a_task_may_take_a_number_of_steps_whatever_its_examples(number):
     joint, _ = train_rows(stream, number, made, ALL, None, None, 0)
     assert (len(rows), len(joint)) == (7, 7 * (number + 1))
     whole, _ = train_rows(stream, number, benchmark_of(4, 3), Schedule(), None, None, 0)
-    assert np.array_equal(rows, whole[:7])
+    assert rows.tuples() == whole[:7].tuples()
 
 
 def test_what_was_not_trained_on_does_not_enter_the_memory():
@@ -351,40 +359,37 @@ def test_what_was_not_trained_on_does_not_enter_the_memory():
     rows, held = train_rows(
         made.stream(dataset(), 0), 0, made, Schedule(), memory, memory.empty(), 0
     )
-    assert sorted(map(tuple, held.examples[held.filled].tolist())) == sorted(real(rows[:, :4]))
+    assert sorted(held.examples[held.filled].tuples()) == sorted(real(rows[:, :4]))
 
 
 def test_a_memory_alone_is_trained_on_in_so_many_epochs():
     alone = Schedule("memory", batch_size=3, epochs=2)
     rows, _, held = rows_of(2, batch=3, schedule=alone, memory=POLICIES["balanced"](8, 0))
-    kept = sorted(map(tuple, held.examples[held.filled].tolist()))
-    assert [sorted(real(epoch)) for epoch in np.split(rows, 2)] == [kept] * 2
+    kept = sorted(held.examples[held.filled].tuples())
+    assert [sorted(real(epoch)) for epoch in parts(rows, 2)] == [kept] * 2
     assert len(kept) == 8
 
 
-def test_arrivals_may_be_mixed_with_what_is_held():
+def test_incoming_examples_may_be_mixed_with_the_memory():
     memory, made = ExemplarMemory(6, 0), benchmark_of(4)
     stream = made.stream(dataset(), 0)
-    triples_of = [
-        np.stack([t.train.row, np.full(len(t.train.row), n), t.train.y], 1)
-        for n, t in enumerate(stream.tasks)
-    ]
-    held = memory.store_ranked(
-        memory.empty(), triples_of[0], np.arange(len(triples_of[0])).astype(float)
+    first, second, _ = (
+        Rows.of(task.train.row, number, task.train.y) for number, task in enumerate(stream.tasks)
     )
+    held = memory.store_ranked(memory.empty(), first, np.arange(len(first)).astype(float))
     rows, after = train_rows(stream, 1, made, Schedule("incoming and memory"), memory, held, 0)
     kept = held.examples[held.filled]
-    assert sorted(real(rows)) == sorted(map(tuple, np.concatenate([triples_of[1], kept]).tolist()))
-    assert np.array_equal(after.examples, held.examples)
+    assert sorted(real(rows)) == sorted(second.tuples() + kept.tuples())
+    assert after.examples.tuples() == held.examples.tuples()
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_a_finished_task_says_where_its_examples_are_held(policy):
+def test_the_rows_of_a_finished_task_have_the_slots_of_its_examples(policy):
     held = rows_of(1, memory=POLICIES[policy](8, 2))[2]
     stream = benchmark_of().stream(dataset(), 0)
-    rows = np.concatenate([all_rows(stream, number, held) for number in range(2)])
-    inside = rows[rows[:, 4] < 8]
-    assert sorted(inside[:, 4].tolist()) == sorted(held.filled.tolist())
-    assert np.array_equal(inside[:, :3], held.examples[inside[:, 4]])
-    slots = held_rows(held)
-    assert np.array_equal(slots[slots[:, 3] == 1, 4], np.sort(held.filled))
+    rows = Rows.concat([all_rows(stream, number, held) for number in range(2)])
+    inside = rows[rows.slot < 8]
+    assert sorted(inside.slot.tolist()) == sorted(held.filled.tolist())
+    assert inside.examples.tuples() == held.examples[inside.slot].tuples()
+    slots = memory_rows(held)
+    assert np.array_equal(slots.slot[slots.real], np.sort(held.filled))

@@ -26,51 +26,51 @@ class Counts(Finetune):
 
 
 def stepping(change):
-    """A strategy whose step returns what this makes of the right state, the state before and the arrival."""
+    """A strategy whose step returns what this makes of the right state, the state before and the data."""
 
     class Stepping(Counts):
-        def step(self, net, state, arrival):
+        def step(self, net, state, data):
             return change(
-                net.descend(state, net.grad(state.params, arrival.new), self.lr), state, arrival
+                net.update(state, net.grad(state.params, data.incoming), self.lr), state, data
             )
 
     return Stepping()
 
 
 STEPS = {
-    "nothing": (lambda _after, _state, _arrival: None, "gives a State; it gave None"),
-    "a pair": (lambda after, _state, _arrival: (after, {}), "gives a State; it gave a tuple of 2"),
+    "nothing": (lambda _after, _state, _data: None, "gives a State; it gave None"),
+    "a pair": (lambda after, _state, _data: (after, {}), "gives a State; it gave a tuple of 2"),
     "a missing key": (
-        lambda after, _state, _arrival: after.replace(extra={}),
+        lambda after, _state, _data: after.replace(extra={}),
         r"extra\['seen'\] is missing",
     ),
     "a key too many": (
-        lambda after, state, _arrival: after.replace(extra={**state.extra, "n": torch.ones(1)}),
+        lambda after, state, _data: after.replace(extra={**state.extra, "n": torch.ones(1)}),
         "is new",
     ),
     "a shape that broadcasts": (
-        lambda after, _state, _arrival: after.replace(extra={"seen": torch.zeros(1)}),
+        lambda after, _state, _data: after.replace(extra={"seen": torch.zeros(1)}),
         r"extra\['seen'\] has shape \(1,\), wanted \(\)",
     ),
     "another dtype": (
-        lambda after, state, _arrival: after.replace(extra={"seen": state.extra["seen"].double()}),
+        lambda after, state, _data: after.replace(extra={"seen": state.extra["seen"].double()}),
         "float64",
     ),
     "a number": (
-        lambda after, _state, _arrival: after._replace(extra={"seen": 1.0}),
+        lambda after, _state, _data: after._replace(extra={"seen": 1.0}),
         "is a float, no tensor",
     ),
     "a missing parameter": (
-        lambda after, _state, _arrival: after.replace(params=dict(list(after.params.items())[1:])),
+        lambda after, _state, _data: after.replace(params=dict(list(after.params.items())[1:])),
         r"params\['1\.weight'\] is missing",
     ),
     "a state changed in place": (
-        lambda after, state, _arrival: (state.extra["seen"].add_(1), after)[1],
+        lambda after, state, _data: (state.extra["seen"].add_(1), after)[1],
         r"changes state.extra\['seen'\] in place",
     ),
-    "an arrival changed in place": (
-        lambda after, _state, arrival: (arrival.new.x.mul_(2), after)[1],
-        "arrival.new.x",
+    "an data changed in place": (
+        lambda after, _state, data: (data.incoming.x.mul_(2), after)[1],
+        "data.incoming.x",
     ),
 }
 
@@ -183,7 +183,7 @@ class RanksAll(Finetune):
     [
         (EndsInPlace(), "end_task .* in place"),
         (EndsWithLess(), r"end_task .* extra\['seen'\] is missing"),
-        (RanksAll(), r"choose .* a number for each example; it gave \(1,\), wanted"),
+        (RanksAll(), r"rank_exemplars .* a number for each example; it gave \(1,\), wanted"),
     ],
 )
 def test_a_hook_of_the_end_of_a_task_is_refused_there(part, why):
@@ -199,7 +199,7 @@ class BroadcastLoss(MAML):
 
 class InnerInPlace(MAML):
     def inner_step(self, net, learned, fast, support, step):
-        after = super().inner(net, learned, fast, support, step)
+        after = super().inner_step(net, learned, fast, support, step)
         support.y.mul_(2)
         return after
 
@@ -214,7 +214,7 @@ class MetaStepLess(MAML):
     ("part", "why"),
     [
         (BroadcastLoss(), r"task_loss .* gives one number.*; it gave \(1,\), wanted \(\)"),
-        (InnerInPlace(), "inner .* changes support.y in place"),
+        (InnerInPlace(), "inner_step .* changes support.y in place"),
         (MetaStepLess(), r"meta_step .* is missing"),
     ],
 )

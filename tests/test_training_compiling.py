@@ -14,21 +14,21 @@ from torch.utils import _pytree as pytree
 from retrograde.data.sources import load
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 class Flags(Registry().find("strategies", "er")):
     def init(self, net, params):
         nought = torch.zeros(())
         return {"on": nought, "off": nought}
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.uniform(3)[0] * net.uniform(2, name="more")[1])
-        return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
+        return net.update(state, net.grad(state.params, data.combined), rate)
     def end_task(self, net, state, finished):
         return state.replace(extra=state.extra | {"on": torch.ones(())})
 
 def trained(benchmark, strategy, mode):
     streams = [benchmark.stream(data, seed) for seed in seeds]
-    backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+    backend = StreamReplicas(benchmark, strategy, streams, seeds, torch.device("cpu"))
     backend.warm_up(mode)
     assert backend.compiled == (mode == "on")
     for task in range(3):
@@ -94,27 +94,27 @@ from torch.utils import _pytree as pytree
 from retrograde.data.sources import load
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 class Constant(Registry().find("strategies", "er")):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         rate = torch.full_like(next(iter(state.params.values())), self.lr).mean()
-        return net.descend(state, net.grad(state.params, arrival.with_memory), rate)
+        return net.update(state, net.grad(state.params, data.combined), rate)
 
 class Doubling(Registry().find("strategies", "er")):
     def init(self, net, params):
         return {"scale": torch.ones(())}
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         scale = state.extra["scale"] * (1 - self.lr)
-        after = net.descend(state, net.grad(state.params, arrival.with_memory), scale / 10)
+        after = net.update(state, net.grad(state.params, data.combined), scale / 10)
         return after.replace(extra={"scale": scale})
 
 class Derived(Registry().find("strategies", "er")):
     @cached_property
     def half(self):
         return self.lr / 2
-    def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.with_memory), self.half)
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.combined), self.half)
 
 OWN = {"constant": Constant, "doubling": Doubling, "derived": Derived}
 parts, seeds = Registry(), [0, 1]
@@ -127,7 +127,7 @@ for spec in sys.argv[1:]:
     strategy = OWN[name].configured(given) if name in OWN else parts.get("strategies", name, given)
     states = []
     for mode in ("off", "on"):
-        backend = Vectorised(benchmark, strategy, streams, seeds, torch.device("cpu"))
+        backend = StreamReplicas(benchmark, strategy, streams, seeds, torch.device("cpu"))
         backend.warm_up(mode)
         for task in range(3):
             backend.learn(task, lambda _: None)
@@ -219,14 +219,14 @@ def net(shape, outputs):
 EPISODES = """
 import sys, torch
 from pathlib import Path
-from retrograde.training.episode_replicas import Episodes
+from retrograde.training.episode_replicas import EpisodeReplicas
 from retrograde.data.sources import load
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 
 def trained(benchmark, strategy, mode):
-    sources = [benchmark.stream(load("digits", Path()), seed) for seed in (0, 1)]
-    episodes = Episodes(benchmark, strategy, sources, [0, 1], torch.device("cpu"))
+    sources = [benchmark.distribution(load("digits", Path()), seed) for seed in (0, 1)]
+    episodes = EpisodeReplicas(benchmark, strategy, sources, [0, 1], torch.device("cpu"))
     start = episodes.state.params
     episodes.warm_up(mode)
     assert episodes.compiled == (mode == "on")
@@ -272,17 +272,17 @@ LESSONS = """
 import sys, torch
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.training.clocks import Clocks
-from retrograde.training.pretraining import prepare
+from retrograde.training.pretraining import pretrain
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 def prepared(part, mode):
-    benchmark, seeds = Blobs(held=4, model=part.tried_on), [0, 1]
+    benchmark, seeds = Blobs(held=4, model=part.contract_model), [0, 1]
     streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
-    backend = Vectorised(benchmark, part, streams, seeds, torch.device("cpu"))
+    backend = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
     start = backend.state.params
-    assert prepare(backend, Clocks(backend.device), mode) is None
+    assert pretrain(backend, Clocks(backend.device), mode) is None
     return start, backend.state.params
 
 def furthest(one, other):
@@ -314,7 +314,7 @@ from torch.utils import _pytree as pytree
 from retrograde.data.sources import load
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.training.stream_replicas import Vectorised
+from retrograde.training.stream_replicas import StreamReplicas
 
 parts, data = Registry(), load("digits", Path())
 benchmark = parts.get("benchmarks", "split", {"tasks": "3", "model": "mlp-8"})
@@ -323,7 +323,7 @@ def ready(cell, mode):
     spec, _, replicates = cell.partition("*")
     seeds = list(range(int(replicates)))
     strategy = parts.get("strategies", *parse(spec))
-    backend = Vectorised(benchmark, strategy, [benchmark.stream(data, seed) for seed in seeds], seeds, torch.device("cpu"))
+    backend = StreamReplicas(benchmark, strategy, [benchmark.stream(data, seed) for seed in seeds], seeds, torch.device("cpu"))
     backend.warm_up(mode)
     assert backend.compiled == (mode == "on")
     return backend

@@ -1,4 +1,4 @@
-"""The episode loop: when it looks, what at, and what it leaves of each replicate."""
+"""The episode loop: when and on which tasks it evaluates, and the outcome of each replicate."""
 
 from pathlib import Path
 
@@ -22,22 +22,28 @@ CPU = torch.device("cpu")
 PARTS = Registry()
 DIGITS = load("digits", Path())
 FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
-LINES = {"iterations": 6, "tasks": 3, "test_tasks": 6, "test_queries": 6, "checks": 2}
+LINES = {
+    "iterations": 6,
+    "meta_batch_size": 3,
+    "test_tasks": 6,
+    "test_queries": 6,
+    "evaluations": 2,
+}
 DIGITS_OF = {
     "model": "mlp-8",
     "ways": 2,
     "iterations": 6,
-    "tasks": 3,
+    "meta_batch_size": 3,
     "test_tasks": 6,
     "test_queries": 6,
-    "checks": 2,
+    "evaluations": 2,
 }
 
 
 @pytest.fixture(autouse=True)
-def watched(monkeypatch):
-    """Checks measure few tasks, as time goes."""
-    monkeypatch.setattr(episode_loop, "WATCHED", 5)
+def few_tasks(monkeypatch):
+    """Evaluations measure few tasks, to save time."""
+    monkeypatch.setattr(episode_loop, "PROBE_TASKS", 5)
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def kept(monkeypatch):
     found = []
     monkeypatch.setattr(
         episode_loop,
-        "Episodes",
+        "EpisodeReplicas",
         lambda *arguments: found.append(EpisodeReplicas(*arguments)) or found[-1],
     )
     return found
@@ -64,7 +70,7 @@ def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **se
 
 
 @pytest.mark.parametrize(
-    ("iterations", "checks", "expected"),
+    ("iterations", "evaluations", "expected"),
     [
         (6, 1, [0, 6]),
         (6, 2, [0, 3, 6]),
@@ -73,17 +79,18 @@ def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **se
         (1, 1, [0, 1]),
     ],
 )
-def test_checks_come_before_meta_training_evenly_along_it_and_at_its_end(
-    iterations, checks, expected
+def test_evaluations_come_before_meta_training_evenly_along_it_and_at_its_end(
+    iterations, evaluations, expected
 ):
-    (outcome,) = run(strategy("maml"), iterations=iterations, checks=checks)
+    (outcome,) = run(strategy("maml"), iterations=iterations, evaluations=evaluations)
     assert [each.iteration for each in outcome.adaptation.evaluations] == expected
 
 
 @pytest.mark.parametrize("data", [None, DIGITS], ids=["lines", "digits"])
-def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(data, kept):
+def test_how_often_meta_training_is_evaluated_does_not_change_what_comes_of_it(data, kept):
     once, often = (
-        run(strategy("maml"), (0, 1), data, iterations=7, checks=checks) for checks in (1, 7)
+        run(strategy("maml"), (0, 1), data, iterations=7, evaluations=evaluations)
+        for evaluations in (1, 7)
     )
     for name, value in kept[0].state.params.items():
         assert torch.equal(value, kept[1].state.params[name])
@@ -98,16 +105,16 @@ def test_how_often_meta_training_is_looked_at_does_not_change_what_comes_of_it(d
         )
 
 
-def test_progress_is_told_every_iteration():
+def test_progress_counts_every_iteration():
     told = []
-    run(strategy("maml"), (0, 1), iterations=7, checks=3, progress=told.append)
+    run(strategy("maml"), (0, 1), iterations=7, evaluations=3, progress=told.append)
     assert told == [1] * 7
 
 
 class Watching(TaskDistribution):
     """Lines that note which tasks were drawn for what."""
 
-    shape, outputs, facts = (1,), 1, 1
+    shape, outputs, parameters = (1,), 1, 1
 
     def __init__(self):
         self.asked = []
@@ -185,9 +192,9 @@ def test_a_model_that_keeps_running_statistics_is_refused_before_meta_training(t
 
 
 def test_a_wave_leaves_its_first_test_tasks_as_curves():
-    bench = Sinusoid(model="mlp-8", iterations=2, tasks=2, checks=1, test_tasks=4)
+    bench = Sinusoid(model="mlp-8", iterations=2, meta_batch_size=2, evaluations=1, test_tasks=4)
     (outcome,) = meta_train(
-        bench, strategy("maml", test_steps=3), [bench.stream(None, 0)], [0], CPU, "off"
+        bench, strategy("maml", test_steps=3), [bench.distribution(None, 0)], [0], CPU, "off"
     )
     assert [np.shape(fit.predicted) for fit in outcome.adaptation.fits] == [(4, 51)] * 2
 
@@ -199,9 +206,9 @@ FAILED = "The loss of 6 test tasks became non-finite after 1 inner step."
 @pytest.mark.parametrize(
     ("part", "fault"),
     [
-        (strategy("maml", lr=1e30), LOST),
+        (strategy("maml", inner_lr=1e30), LOST),
         (strategy("maml", meta_lr=1e30), LOST),
-        (strategy("scratch", lr=1e30), FAILED),
+        (strategy("scratch", inner_lr=1e30), FAILED),
     ],
     ids=["inner rate", "outer rate", "inner rate at test"],
 )
@@ -214,7 +221,9 @@ def test_what_becomes_non_finite_is_a_fault_and_leaves_no_number(part, fault):
 
 def test_meta_training_ends_at_the_check_that_finds_no_replicate_sound():
     told = []
-    (outcome,) = run(strategy("maml", meta_lr=1e30), iterations=50, checks=10, progress=told.append)
+    (outcome,) = run(
+        strategy("maml", meta_lr=1e30), iterations=50, evaluations=10, progress=told.append
+    )
     assert len(told) == outcome.counts["steps"] == 5
 
 
@@ -225,14 +234,14 @@ def test_the_first_step_after_which_any_test_task_is_lost_is_told_with_the_numbe
         torch.zeros(3),
     )
     assert (
-        episode_loop._tested_fault(loss, cosine)
+        episode_loop._test_divergence(loss, cosine)
         == "The loss of 1 test task became non-finite after 1 inner step."
     )
     assert (
-        episode_loop._tested_fault(loss[[0, 0, 2]], cosine)
+        episode_loop._test_divergence(loss[[0, 0, 2]], cosine)
         == "The loss of 3 test tasks became non-finite after 2 inner steps."
     )
-    assert episode_loop._tested_fault(loss[:1], cosine[:1]) == ""
+    assert episode_loop._test_divergence(loss[:1], cosine[:1]) == ""
 
 
 class Wild(Slopes):
@@ -276,13 +285,13 @@ def test_a_check_without_a_number_is_left_out_and_no_fault():
     assert [each.iteration for each in tame.adaptation.evaluations] == [0, 3, 6]
 
 
-def test_an_oracle_is_refused_where_there_are_no_facts():
+def test_an_oracle_is_refused_where_tasks_have_no_parameters():
     with pytest.raises(
         UserError,
-        match="Oracle is told the facts of each task, and FewShot has none. Leave it out.",
+        match="Oracle sees the parameters of each task, and tasks of FewShot have none. Leave it out.",
     ):
-        check(bench := FewShot(), strategy("oracle"), bench.stream(DIGITS, 0))
-    check(bench := Sinusoid(), strategy("oracle"), bench.stream(None, 0))
+        check(bench := FewShot(), strategy("oracle"), bench.distribution(DIGITS, 0))
+    check(bench := Sinusoid(), strategy("oracle"), bench.distribution(None, 0))
 
 
 MISFITS = {
@@ -301,7 +310,7 @@ def test_a_model_that_does_not_fit_is_refused_before_meta_training(misfit):
     model, name, rule = MISFITS[misfit]
     bench = FewShot(model=model)
     with pytest.raises(UserError) as refusal:
-        check(bench, PARTS.get("strategies", *parse(name)), bench.stream(DIGITS, 0))
+        check(bench, PARTS.get("strategies", *parse(name)), bench.distribution(DIGITS, 0))
     assert rule in str(refusal.value)
 
 
@@ -309,15 +318,15 @@ def test_scratch_takes_no_steps_and_is_looked_at_once():
     told = []
     (outcome,) = run(strategy("scratch", test_steps=3), progress=told.append)
     assert [each.iteration for each in outcome.adaptation.evaluations] == [0]
-    assert outcome.counts == {"steps": 0, "new": 0, "replayed": 0}
+    assert outcome.counts == {"steps": 0, "incoming": 0, "replayed": 0}
     assert (outcome.how["steps"], outcome.how["compiled"], told) == (0, False, [])
     assert np.shape(outcome.adaptation.loss) == (4, 6)
 
 
 def test_scratch_adapts_the_models_first_weights(kept):
-    (outcome,) = run(strategy("scratch", lr=0.05, test_steps=3))
+    (outcome,) = run(strategy("scratch", inner_lr=0.05, test_steps=3))
     fresh = EpisodeReplicas(
-        Lines(**LINES), strategy("maml", lr=0.05, test_steps=3), [Slopes()], [0], CPU
+        Lines(**LINES), strategy("maml", inner_lr=0.05, test_steps=3), [Slopes()], [0], CPU
     )
     assert np.allclose(
         outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
@@ -331,11 +340,11 @@ def test_scratch_adapts_the_models_first_weights(kept):
 )  # fmt: skip
 def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, backward):
     (outcome,) = run(
-        PARTS.get("strategies", *parse(name)), iterations=4, tasks=3, shots=5, queries=7
+        PARTS.get("strategies", *parse(name)), iterations=4, meta_batch_size=3, shots=5, queries=7
     )
     assert {key: outcome.counts[key] for key in ("steps", "incoming", "replayed")} == {
         "steps": 4,
-        "new": 4 * 3 * 12,
+        "incoming": 4 * 3 * 12,
         "replayed": 0,
     }
     assert outcome.counts["forward"] == 4 * 3 * forward
@@ -344,7 +353,9 @@ def test_counts_are_exact_and_leave_out_the_outer_backward_pass(name, forward, b
 
 
 def test_the_rows_of_images_are_counted_for_every_way():
-    (outcome,) = run(strategy("maml"), data=DIGITS, iterations=4, tasks=3, shots=1, queries=2)
+    (outcome,) = run(
+        strategy("maml"), data=DIGITS, iterations=4, meta_batch_size=3, shots=1, queries=2
+    )
     assert (outcome.counts["incoming"], outcome.counts["forward"]) == (4 * 3 * 2 * 3, 4 * 3 * 2 * 3)
 
 

@@ -26,7 +26,7 @@ PARTS = Registry()
 DIGITS = load("digits", Path())
 FewShot, Sinusoid = (PARTS.find("benchmarks", name) for name in ("fewshot", "sinusoid"))
 MAML = PARTS.find("strategies", "maml")
-SMALL = {"tasks": 3, "iterations": 7, "test_queries": 4}
+SMALL = {"meta_batch_size": 3, "iterations": 7, "test_queries": 4}
 
 
 class Case(NamedTuple):
@@ -40,8 +40,8 @@ class Case(NamedTuple):
     def ready(self, strategy=None, seeds=(0, 1), learnt=2):
         """Replicates that have met some meta-batches."""
         part, sources = (
-            strategy or MAML(lr=self.lr, test_steps=3),
-            [self.benchmark.stream(DIGITS, seed) for seed in seeds],
+            strategy or MAML(inner_lr=self.lr, test_steps=3),
+            [self.benchmark.distribution(DIGITS, seed) for seed in seeds],
         )
         episodes = EpisodeReplicas(self.benchmark, part, sources, list(seeds), CPU)
         episodes.learn(learnt, lambda _: None)
@@ -72,8 +72,8 @@ class Plain:
             tasks.x[replicate, task].float() * episodes.sources[0].scale,
             tasks.y[replicate, task],
         )
-        if episodes.strategy.told:
-            x = torch.stack([torch.cat([row, tasks.truth[replicate, task]]) for row in x])
+        if episodes.strategy.sees_task_parameters:
+            x = torch.stack([torch.cat([row, tasks.parameters[replicate, task]]) for row in x])
         self.support, self.query, self.loss = (
             (x[: case.cut], y[: case.cut]),
             (x[case.cut :], y[case.cut :]),
@@ -87,7 +87,7 @@ class Plain:
 
     def after(self, part, look):
         """What `look` gives after 0, 1, ... steps of the inner optimiser."""
-        optimizer = make_optimizer(part.optimizer, self.module, part.lr)
+        optimizer = make_optimizer(part.inner_optimizer, self.module, part.inner_lr)
         seen = [look(self)]
         for _ in range(part.test_steps):
             optimizer.zero_grad()
@@ -133,7 +133,7 @@ def ties(plain):
 
 
 def query_loss_alone(plain):
-    """The mean loss of queries of which each passes beside the support and no other."""
+    """The mean loss of queries that pass one by one, each with the support."""
     outputs = [plain.module(torch.cat([plain.support[0], x[None]]))[-1] for x in plain.query[0]]
     return plain.loss_of(torch.stack(outputs))
 
@@ -154,7 +154,9 @@ def close(a, b, tolerance=1e-4):
 @pytest.mark.parametrize("optimizer", RATES)
 @every_case
 def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case, optimizer):
-    episodes = case.ready(MAML(optimizer=optimizer, lr=case.lr * RATES[optimizer], test_steps=3))
+    episodes = case.ready(
+        MAML(inner_optimizer=optimizer, inner_lr=case.lr * RATES[optimizer], test_steps=3)
+    )
     tasks = episodes.draw("test", 3, "test")
     measured, expected = episodes.measure(tasks), plainly(case, episodes, tasks, query_loss)
     assert expected.shape == (2, 4, 3)
@@ -165,16 +167,16 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
     assert (expected[:, 3] - expected[:, 0]).abs().mean() > 0.01
 
 
-def test_an_inner_step_is_told_its_number():
+def test_an_inner_step_gets_its_number():
     episodes = WAVES.ready(
-        part := PARTS.find("strategies", "reptile")(lr=0.02, batch=3, test_steps=3)
+        part := PARTS.find("strategies", "reptile")(inner_lr=0.02, inner_batch=3, test_steps=3)
     )
     tasks = episodes.draw("test", 3, "test")
     measured = episodes.measure(tasks).loss
     for i, t in ((0, 0), (1, 2)):
         learned = {name: value[i] for name, value in episodes.state.params.items()}
         episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
-        adapted = part.adapted(
+        adapted = part.adapt(
             episodes.net, learned, episode.support, 3
         )  # each step takes the next three examples
         assert close(measured[i, 3, t], episodes.net.loss(adapted, episode.query))
@@ -226,7 +228,7 @@ def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
 
 
 @every_case
-def test_queries_measured_each_beside_the_support_alone_equal_a_loop_over_them(case):
+def test_queries_measured_each_with_the_support_alone_equal_a_loop_over_them(case):
     episodes, apart = case.ready(), case._replace(benchmark=alone(case.benchmark)).ready()
     tasks = episodes.draw("test", 3, "test")
     together = episodes.measure(tasks).loss
@@ -378,8 +380,10 @@ class Notes(MetaStrategy):
 
 
 def noted(iterations=10, block=4, learn=(10,)):
-    """Meta-train in blocks and in as many calls as told; the source, and what was noted."""
-    benchmark = Sinusoid(model="mlp-2", tasks=3, shots=2, queries=1, iterations=iterations)
+    """Meta-train in blocks and in that many calls; the source, and what was noted."""
+    benchmark = Sinusoid(
+        model="mlp-2", meta_batch_size=3, shots=2, queries=1, iterations=iterations
+    )
     episodes = EpisodeReplicas(benchmark, Notes(), [source := Coded()], [0], CPU)
     start = source.number
     for count in learn:
@@ -393,7 +397,7 @@ def noted(iterations=10, block=4, learn=(10,)):
 
 def test_every_block_of_meta_training_draws_tasks_of_its_own(monkeypatch):
     monkeypatch.setattr(episode_replicas, "BLOCK", 2)
-    batches = [tasks.truth for tasks in WAVES.ready(learnt=0).batches]
+    batches = [tasks.parameters for tasks in WAVES.ready(learnt=0).batches]
     assert len(batches) == 8  # those of four blocks, of which 7 iterations take all but one
     assert len({float(truth) for truth in torch.stack(batches)[..., 0].flatten()}) == 8 * 2 * 3
 
@@ -413,11 +417,11 @@ def test_progress_is_the_share_of_the_iterations_that_are_over():
     assert np.allclose(found["when"][:30], np.repeat(np.arange(10) / 10, 3))
 
 
-def test_one_replicate_that_is_not_finite_is_unsound_and_the_others_are_not():
+def test_one_replicate_that_diverged_leaves_the_others_finite():
     episodes = WAVES.ready(seeds=(0, 1, 2))
     name = next(iter(episodes.state.params))
     episodes.state.params[name][1].view(-1)[-1] = torch.inf
-    assert episodes.sound().tolist() == [True, False, True]
+    assert episodes.finite().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -430,7 +434,7 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
 ):
     benchmark = Sinusoid(model="mlp-8", optimizer=optimizer)
     episodes = EpisodeReplicas(
-        benchmark, PARTS.get("strategies", name), [benchmark.stream(None, 0)] * 2, [0, 1], CPU
+        benchmark, PARTS.get("strategies", name), [benchmark.distribution(None, 0)] * 2, [0, 1], CPU
     )
     assert (
         sum(value[0].numel() for value in episodes.net.model_params(episodes.state.params).values())
@@ -440,26 +444,26 @@ def test_the_state_beside_the_parameters_is_learned_rates_and_the_slots_of_who_d
 
 
 def wave(plain):
-    """A module's predictions on the grid, with the facts beside every input where it was told them."""
+    """A module's predictions on the grid, with the parameters of the task in every input if it sees them."""
     grid = torch.linspace(-5, 5, 51)[:, None]
     facts = plain.support[0][:1, 1:].expand(51, -1)
     return plain.module(torch.cat([grid, facts], 1))[:, 0].tolist()
 
 
-class Told(MAML):
-    """MAML that is told the facts of each task."""
+class SeesParameters(MAML):
+    """MAML that sees the parameters of each task."""
 
     sees_task_parameters = True
 
 
-@pytest.mark.parametrize("part", [MAML, Told])
+@pytest.mark.parametrize("part", [MAML, SeesParameters])
 def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_step(part):
-    episodes = WAVES.ready(part(lr=0.02, test_steps=3))
+    episodes = WAVES.ready(part(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 5, "test")
     fits, predicted = episodes.fits(tasks), plainly(WAVES, episodes, tasks, wave)
     assert [len(own) for own in fits] == [2, 2]
     for i, t in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        fit, (amplitude, phase) = fits[i][t], tasks.truth[i, t].tolist()
+        fit, (amplitude, phase) = fits[i][t], tasks.parameters[i, t].tolist()
         assert np.allclose(fit.y, amplitude * np.sin(np.array(fit.x) - phase), rtol=2e-3, atol=2e-3)
         assert np.allclose(fit.support_x, tasks.x[i, t, :4, 0], rtol=1e-3)
         assert np.allclose(fit.support_y, tasks.y[i, t, :4, 0], rtol=1e-3)
@@ -471,12 +475,12 @@ def test_tasks_that_are_no_curves_leave_no_fits():
     assert episodes.fits(episodes.draw("test", 3, "test")) == [[], []]
 
 
-def test_a_strategy_that_is_told_sees_the_facts_of_the_task_beside_every_input():
-    episodes = WAVES.ready(Told(lr=0.02, test_steps=3))
+def test_a_strategy_that_sees_task_parameters_has_them_in_every_input():
+    episodes = WAVES.ready(SeesParameters(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(WAVES, episodes, tasks, query_loss)
     assert close(episodes.measure(tasks).loss, expected)
-    other = tasks._replace(truth=tasks.truth.flip(1))
+    other = tasks._replace(parameters=tasks.parameters.flip(1))
     assert not close(episodes.measure(other).loss, expected)
 
 

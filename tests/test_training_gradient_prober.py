@@ -21,6 +21,7 @@ from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.cuts import split_classes
+from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule, probe_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.clocks import Clocks
@@ -91,11 +92,12 @@ class ByHand:
         outputs = self.stream.units.shape[1]
         self.model = build(benchmark.model, data.shape, outputs, torch_seed(seed, "weights"))
         self.backend = StreamReplicas(benchmark, finetune(), [self.stream], [seed], CPU)
-        self.rows = probe_rows(self.stream, benchmark.probe, seed)
+        self.rows = probe_rows(self.stream, benchmark.probe_examples, seed)
 
     def steps(self, number):
-        for row, _, y, *_ in (step[step[:, 3] > 0].T for step in self.backend.rows(number)[:, 0]):
-            descend(self.model.parameters(), self.loss(self.data.x_train, row, y))
+        for step in self.backend.rows(number)[:, 0]:
+            used = step[step.real]
+            descend(self.model.parameters(), self.loss(self.data.x_train, used.row, used.y))
             yield flat([p.detach().clone() for p in self.model.parameters()])
 
     def loss(self, x, row, y):
@@ -104,15 +106,15 @@ class ByHand:
     def see(self, tasks):
         halves, losses, whole = [], [], []
         for of_task in self.rows[:tasks]:
-            real = [half[half[:, 3] > 0] for half in of_task]
+            real = [half[half.real] for half in of_task]
             halves.append(torch.stack([self.gradient(half)[1] for half in real]))
-            loss, gradient = self.gradient(np.concatenate(real))
+            loss, gradient = self.gradient(Rows.concat(real))
             losses.append(loss)
             whole.append(gradient)
         return Seen(torch.stack(losses), torch.stack(halves), torch.stack(whole))
 
     def gradient(self, rows):
-        loss = self.loss(self.data.x_test, rows[:, 0], rows[:, 2])
+        loss = self.loss(self.data.x_test, rows.row, rows.y)
         return loss.detach(), flat(torch.autograd.grad(loss, [*self.model.parameters()]))
 
     def put(self, params):
@@ -188,7 +190,7 @@ class Bowls:
         return {"p": self.place[None]}
 
     def examples(self, rows):
-        task = torch.from_numpy(rows[..., 1])
+        task = torch.from_numpy(rows.task)
         return Batch(task[..., None].float(), task, task, torch.ones(task.shape))
 
     def gradients(self, params, parts):
@@ -346,7 +348,7 @@ def test_windows_are_so_many_steps_long_and_the_last_one_ends_with_the_task():
 
 def test_a_strategy_with_a_pace_of_its_own_has_windows_of_as_many_arrivals():
     part = PARTS.find("strategies", "mer")(
-        batches=2, draw=3, memory=20
+        batches=2, replay_batch=3, buffer_size=20
     )  # two steps for each example
     outcome = run(Blobs(probe_every=3, batch_size=5, updates_per_batch=2), part, blobs())[0]
     assert outcome.counts["steps"] == 3 * 46 * 2
@@ -400,7 +402,7 @@ def test_a_replicate_that_diverged_has_neither_probes_nor_accounts():
 
 
 def test_a_single_probe_example_is_refused():
-    with pytest.raises(UserError, match="probe=1"):
+    with pytest.raises(UserError, match="probe_examples=1"):
         check(Blobs(probe_examples=1), finetune(), Blobs().stream(blobs(), 0), CPU)
 
 
@@ -538,18 +540,17 @@ def test_a_learners_model_may_be_one_that_function_transforms_do_not_take():
 def test_probe_examples_are_test_examples_of_the_task_and_padding_follows():
     stream = PARTS.get("benchmarks", "split").stream(load("digits", Path()), 0)
     few, many = (probe_rows(stream, count, 0)[1] for count in (10, 2000))
-    real = many[many[..., 3] > 0]
-    assert few.shape == (2, 5, 4)
-    assert sorted(real[:, 0]) == sorted(stream.tasks[1].test.row)
+    assert few.shape == (2, 5)
+    assert sorted(many[many.real].row) == sorted(stream.tasks[1].test.row)
     for mine, more in zip(few, many, strict=True):
-        assert np.array_equal(mine, more[:5])
-        assert (np.diff(more[:, 3]) <= 0).all()
+        assert mine.tuples() == more[:5].tuples()
+        assert (np.diff(more.weight) <= 0).all()
 
 
 def test_no_two_halves_share_an_example_though_tasks_do():
     stream = PARTS.get("benchmarks", "permuted").stream(load("digits", Path()), 0)
     rows = probe_rows(stream, 400, 0)
-    first, second = (set(half[half[..., 3] > 0][:, 0]) for half in (rows[:, 0], rows[:, 1]))
+    first, second = (set(half[half.real].row) for half in (rows[:, 0], rows[:, 1]))
     assert first.isdisjoint(second)
     assert len(first) + len(second) > 400  # tasks have examples of their own, too
 

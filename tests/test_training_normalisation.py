@@ -16,6 +16,7 @@ from retrograde.metrics.online import stability_gap
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
+from retrograde.streams.rows import Rows
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import check, train
 from retrograde.training.stream_replicas import StreamReplicas
@@ -161,14 +162,14 @@ def in_any_company(scores, rows):
 def test_a_prediction_does_not_depend_on_the_other_test_examples(model, users):
     backend = vectorised(model.replace("FILE", str(users)), strategy("er"))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
 
 
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
-    backend = vectorised(model, strategy("icarl", memory=12))
+    backend = vectorised(model, strategy("icarl", buffer_size=12))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0]))
+    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
 
 
 @pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
@@ -177,7 +178,8 @@ def test_neither_does_that_of_a_learner(model, users):
     backend = OpaqueReplica(benchmark, SGD(), benchmark.stream(images(), 0), 0, CPU)
     backend.learn(0, lambda _: None)
     in_any_company(
-        lambda rows: backend.scores(rows.numpy()), torch.from_numpy(backend.test_rows[0, 0])
+        lambda rows: backend.scores(Rows(rows.numpy())),
+        torch.from_numpy(backend.test_rows[0, 0].array),
     )
 
 
@@ -215,7 +217,7 @@ def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
     "model", [*SHIPPED, "FILE:mlpbn", "FILE:conv4", "FILE:gated_mlpbn", "FILE:gated_conv4"]
 )
 def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
-    course = run(model.replace("FILE", str(users)), part, test_every=1).online_accuracy
+    course = run(model.replace("FILE", str(users)), part, eval_every=1).online_accuracy
     assert stability_gap(course) == 0
     assert [row[0] for row in course.correct] == [course.correct[0][0]] * len(course.correct)
 
@@ -224,14 +226,14 @@ def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, 
 @pytest.mark.parametrize("part", [strategy("finetune", lr=NOTHING), Slow()], ids=["pure", "opaque"])
 def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(model, part, users):
     model = model.replace("FILE", str(users))
-    course = run(model, part, test_every=1).online_accuracy
+    course = run(model, part, eval_every=1).online_accuracy
     stream = Blobs(model=model).stream(images(), 0)
     module = build(model, (1, 8, 8), 6, torch_seed(0, "weights"), running=True)
     backend = vectorised(model, strategy("finetune"), (0,))
     expected = [right(module, stream, 1)]
     for number in range(3):
         for row in backend.rows(number)[:, 0]:
-            module.train()(torch.from_numpy(images().x_train[row[:, 0]]))
+            module.train()(torch.from_numpy(images().x_train[row.row]))
             expected.append(right(module, stream, number + 1))
         expected[-1] = right(module, stream, min(number + 2, 3))
     assert course.correct == expected
@@ -252,7 +254,7 @@ def right(module, stream, tasks):
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 @pytest.mark.parametrize(
     "part",
-    [strategy("finetune", lr=0.01), strategy("er", lr=0.01, memory=15)],
+    [strategy("finetune", lr=0.01), strategy("er", lr=0.01, buffer_size=15)],
     ids=["finetune", "er"],
 )
 def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
@@ -270,35 +272,35 @@ def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
 
 
 def plain_loop(model, part, seed):
-    """One training-mode pass a step, over arrivals and replay, padding included; padding has no loss."""
+    """One training-mode pass a step, over incoming and replayed examples, padding included; padding has no loss."""
     module = build(model, (1, 8, 8), 6, torch_seed(seed, "weights"), running=True).train()
     optimizer, rows = (
         torch.optim.SGD(module.parameters(), lr=part.lr),
         vectorised(model, part, (seed,)).rows,
     )
     for number in range(3):
-        for row, _, y, weight, _ in rows(number)[:, 0].swapaxes(1, 2):
+        for step in rows(number)[:, 0]:
             losses = cross_entropy(
-                module(torch.from_numpy(images().x_train[row])),
-                torch.from_numpy(y),
+                module(torch.from_numpy(images().x_train[step.row])),
+                torch.from_numpy(step.y.copy()),
                 reduction="none",
             )
             optimizer.zero_grad()
-            losses[weight > 0].mean().backward()
+            losses[step.real].mean().backward()
             optimizer.step()
     return module
 
 
-def arrivals(module, x, y, state, lr):
+def incoming(module, x, y, state, lr):
     return x[:10]
 
 
-def arrivals_and_all_held(module, x, y, state, lr):
+def incoming_and_all_stored(module, x, y, state, lr):
     return torch.cat([x[:10], state.extra["x"][0]])
 
 
-def arrivals_and_most_harmed(module, x, y, state, lr):
-    """Of the candidates those two whose loss a step on the arrivals raises most."""
+def incoming_and_most_harmed(module, x, y, state, lr):
+    """Of the candidates those two whose loss a step on the incoming examples raises most."""
     before = cross_entropy(module(x[10:]), y[10:], reduction="none")
     gradients = torch.autograd.grad(cross_entropy(module(x[:10]), y[:10]), [*module.parameters()])
     with torch.no_grad():
@@ -309,11 +311,14 @@ def arrivals_and_most_harmed(module, x, y, state, lr):
 
 
 FOLLOWED = {
-    "finetune": (strategy("finetune", lr=0.05), arrivals),
-    "gem": (strategy("gem", lr=0.05, memory=30), arrivals),
-    "agem": (strategy("agem", lr=0.05, memory=30, draw=12), arrivals),
-    "gss": (strategy("gss", lr=0.05, memory=4, draw=4), arrivals_and_all_held),
-    "mir": (strategy("mir", lr=0.05, memory=30, candidates=10, draw=2), arrivals_and_most_harmed),
+    "finetune": (strategy("finetune", lr=0.05), incoming),
+    "gem": (strategy("gem", lr=0.05, buffer_size=30), incoming),
+    "agem": (strategy("agem", lr=0.05, buffer_size=30, replay_batch=12), incoming),
+    "gss": (strategy("gss", lr=0.05, buffer_size=4, replay_batch=4), incoming_and_all_stored),
+    "mir": (
+        strategy("mir", lr=0.05, buffer_size=30, candidates=10, replay_batch=2),
+        incoming_and_most_harmed,
+    ),
 }
 
 
@@ -329,7 +334,7 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
             backend.state, backend.buffers = step(state, buffers)
             if number == 0:  # the memory fills
                 continue
-            x, y = torch.from_numpy(images().x_train[row[:, 0]]), torch.from_numpy(row[:, 2])
+            x, y = torch.from_numpy(images().x_train[row.row]), torch.from_numpy(row.y.copy())
             trained = expected(loaded(model, state, {}), x, y, state, part.lr)
             module = loaded(model, state, buffers)
             module(trained)
@@ -349,10 +354,10 @@ def loaded(model, state, buffers):
 
 def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_examples(users):
     model = f"{users}:halved"
-    backend = vectorised(model, strategy("gss", memory=30, draw=10), (0,))
+    backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))
     step = next(backend._steps(backend.rows(0), 0))
     _, after = step(backend.state, backend.buffers)
-    arrived = images().x_train[backend.rows(0)[0, 0, :, 0]]
+    arrived = images().x_train[backend.rows(0)[0, 0].row]
     module = loaded(model, backend.state, backend.buffers)
     module(torch.from_numpy(np.concatenate([arrived, arrived])))
     for name, value in module.named_buffers():

@@ -1,4 +1,4 @@
-"""Tests amid tasks: what is counted, against plain predictions; and that nothing is disturbed."""
+"""Evaluation within tasks, against plain predictions; and that nothing is disturbed."""
 
 import random
 from dataclasses import dataclass
@@ -24,7 +24,11 @@ from retrograde.training.stream_replicas import StreamReplicas
 test_rows.__test__ = False  # a function of the suite, no test
 CPU = torch.device("cpu")
 PARTS = Registry()
-PROBE_TASKS = {"test_every": 3, "test_examples": 7, "batch": 5}  # ten steps to each of three tasks
+WITHIN_TASKS = {
+    "eval_every": 3,
+    "eval_examples": 7,
+    "batch_size": 5,
+}  # ten steps to each of three tasks
 
 
 @dataclass
@@ -74,7 +78,7 @@ def run(part, seeds=(0,), **settings):
 @pytest.mark.parametrize("scenario", ["class", "domain", "task"])
 @pytest.mark.parametrize("name", ["finetune", "er"])
 def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(name, scenario):
-    course = run(strategy(name), scenario=scenario, **PROBE_TASKS)[0].online_accuracy
+    course = run(strategy(name), scenario=scenario, **WITHIN_TASKS)[0].online_accuracy
     benchmark = Blobs(scenario=scenario, batch_size=5)
     backend = StreamReplicas(benchmark, strategy(name), [benchmark.stream(blobs(), 0)], [0], CPU)
     places, found = chosen_tests(backend.streams[0], 7, 0), []
@@ -92,7 +96,7 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
 
 @pytest.mark.parametrize("part", [strategy("finetune"), Careless()], ids=["pure", "opaque"])
 def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part):
-    course = run(part, **PROBE_TASKS)[0].online_accuracy
+    course = run(part, **WITHIN_TASKS)[0].online_accuracy
     assert course.step == [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29, 30]
     assert course.task == [0] * 5 + [1] * 4 + [2] * 4
     assert [len(right) for right in course.correct] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]
@@ -101,7 +105,7 @@ def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part)
 
 @pytest.mark.parametrize("part", [strategy("er"), Careless()], ids=["pure", "opaque"])
 def test_on_all_examples_the_counts_at_task_ends_are_those_of_the_whole_test(part):
-    outcome = run(part, test_every=4)[0]
+    outcome = run(part, eval_every=4)[0]
     ends = [outcome.online_accuracy.correct[end] for end in outcome.online_accuracy.ends]
     assert outcome.online_accuracy.correct[0] == outcome.correct[0][:1]
     assert ends == [row[: min(number + 2, 3)] for number, row in enumerate(outcome.correct[1:])]
@@ -116,14 +120,14 @@ LEARNERS = [
 
 
 @pytest.mark.parametrize(("part", "model"), LEARNERS, ids=str)
-def test_watching_changes_no_result(part, model):
-    watched, not_watched = (
-        run(part, model=model, batch=5, test_every=every)[0] for every in (1, 0)
+def test_evaluating_changes_no_result(part, model):
+    evaluated, without = (
+        run(part, model=model, batch_size=5, eval_every=every)[0] for every in (1, 0)
     )
-    assert watched.online_accuracy
-    assert not_watched.online_accuracy is None
+    assert evaluated.online_accuracy
+    assert without.online_accuracy is None
     for what in ("correct", "correct_given_task", "gradients", "accounts", "counts", "memory"):
-        assert getattr(watched, what) == getattr(not_watched, what)
+        assert getattr(evaluated, what) == getattr(without, what)
 
 
 def test_how_a_learner_is_tested_does_not_change_what_it_learns():
@@ -134,7 +138,7 @@ def test_how_a_learner_is_tested_does_not_change_what_it_learns():
             self.model.train()
             return scores
 
-    careless, tidy = (run(part, batch=5)[0] for part in (Careless(), Tidy()))
+    careless, tidy = (run(part, batch_size=5)[0] for part in (Careless(), Tidy()))
     assert careless.correct == tidy.correct
 
 
@@ -151,10 +155,10 @@ def test_a_test_leaves_parameters_buffers_modes_and_generators_alone():
     assert all(torch.equal(value, kept[name]) for name, value in backend.model.state_dict().items())
 
 
-def test_replicates_are_watched_as_they_are_alone():
+def test_replicates_are_evaluated_as_they_are_alone():
     together, alone = (
-        run(strategy("er"), (0, 1), **PROBE_TASKS),
-        run(strategy("er"), (1,), **PROBE_TASKS),
+        run(strategy("er"), (0, 1), **WITHIN_TASKS),
+        run(strategy("er"), (1,), **WITHIN_TASKS),
     )
     assert together[1].online_accuracy == alone[0].online_accuracy
     assert together[0].online_accuracy != together[1].online_accuracy
@@ -162,8 +166,8 @@ def test_replicates_are_watched_as_they_are_alone():
 
 @pytest.mark.parametrize("name", ["finetune", "er", "joint"])
 def test_a_course_does_not_depend_on_the_company_whose_tasks_are_longer(name):
-    together = run(strategy(name), (0, 1, 2), uneven=True, **PROBE_TASKS)
-    alone = [run(strategy(name), (seed,), uneven=True, **PROBE_TASKS)[0] for seed in range(3)]
+    together = run(strategy(name), (0, 1, 2), uneven=True, **WITHIN_TASKS)
+    alone = [run(strategy(name), (seed,), uneven=True, **WITHIN_TASKS)[0] for seed in range(3)]
     assert [outcome.online_accuracy for outcome in together] == [
         outcome.online_accuracy for outcome in alone
     ]
@@ -172,30 +176,28 @@ def test_a_course_does_not_depend_on_the_company_whose_tasks_are_longer(name):
 
 
 def test_a_replicate_that_diverged_has_no_course():
-    outcome = run(PARTS.find("strategies", "finetune")(lr=1e30), **PROBE_TASKS)[0]
+    outcome = run(PARTS.find("strategies", "finetune")(lr=1e30), **WITHIN_TASKS)[0]
     assert outcome.divergence
     assert outcome.online_accuracy is None
 
 
-def test_watching_has_a_clock_of_its_own():
-    watched, not_watched = (
-        run(strategy("finetune"), test_every=every)[0].clocks for every in (1, 0)
-    )
-    assert watched["watch"] > 0
-    assert "watch" not in not_watched
+def test_evaluating_within_tasks_has_a_clock_of_its_own():
+    evaluated, without = (run(strategy("finetune"), eval_every=every)[0].clocks for every in (1, 0))
+    assert evaluated["online"] > 0
+    assert "online" not in without
 
 
 def test_the_chosen_examples_are_the_tasks_own_and_the_same_for_one_seed():
     stream = PARTS.get("benchmarks", "split").stream(load("digits", Path()), 0)
     few, again, other = (chosen_tests(stream, 5, seed) for seed in (0, 0, 1))
-    assert [set(test_rows(stream)[place, 1]) for place in few] == [{0}, {1}, {2}, {3}, {4}]
+    assert [set(test_rows(stream).task[place]) for place in few] == [{0}, {1}, {2}, {3}, {4}]
     assert np.array_equal(few, again)
     assert not np.array_equal(few, other)
     assert np.concatenate(chosen_tests(stream, 0, 0)).tolist() == [*range(len(test_rows(stream)))]
 
 
 def test_a_course_survives_its_record():
-    outcome = run(strategy("er"), **PROBE_TASKS)[0]
+    outcome = run(strategy("er"), **WITHIN_TASKS)[0]
     cell = CellSpec(PartSpec("blobs", {}), PartSpec("er", {}), "digest")
     record = Record(
         cell,

@@ -1,4 +1,4 @@
-"""Preparation: lessons of other classes before a stream, the same for all strategies."""
+"""Pretraining on other classes before a stream, the same for all strategies."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,14 @@ from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")
 PARTS = Registry()
-PREPARED = ["oml", "anml", "maml_init", "pretrained"]
-DIGITS = {"dataset": "digits", "split": (5, 1, 4), "after": (1, 3), "model": "mlp-8", "lessons": 60}
+PRETRAINED = ["oml", "anml", "maml_init", "pretrained"]
+DIGITS = {
+    "dataset": "digits",
+    "split": (5, 1, 4),
+    "test_after": (1, 3),
+    "model": "mlp-8",
+    "pretraining_steps": 60,
+}
 
 
 def sequence(**settings):
@@ -35,24 +41,24 @@ def strategy(name, **settings):
 
 
 def backend(part, seeds=(0, 1), **settings):
-    benchmark = Blobs(model=part.tried_on, held=4, batch_size=1, **settings)
+    benchmark = Blobs(model=part.contract_model, held=4, batch_size=1, **settings)
     streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
     return StreamReplicas(benchmark, part, streams, list(seeds), CPU)
 
 
-def every_lesson(stream, seed=0):
-    return [*pretraining_rows(stream.preparation, seed)]
+def every_episode(stream, seed=0):
+    return [*pretraining_rows(stream.pretraining, seed)]
 
 
 @over(st.integers(0, 50), st.sampled_from(["test", "validation"]))
-def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_of):
-    benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), after=(1, 2))
+def test_episodes_have_training_examples_of_held_out_classes_only(seed, classes_of):
+    benchmark, data = sequence(classes_of=classes_of, split=(5, 2, 3), test_after=(1, 2))
     stream = benchmark.stream(data, seed)
     taught = {
         data.y_train[row]
-        for lesson in every_lesson(stream, seed)
-        for part in lesson
-        for row in part[:, 0]
+        for episode in every_episode(stream, seed)
+        for part in episode
+        for row in part.row
     }
     tested = {data.y_train[row] for task in stream.tasks for row in task.train.row}
     assert taught == {0, 1, 2, 3, 4}
@@ -60,34 +66,34 @@ def test_lessons_have_training_examples_of_held_out_classes_only(seed, classes_o
 
 
 def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes():
-    benchmark, data = sequence(trajectory=2, shots=3, queries=2, rehearsed=7)
-    for trajectory, query, rehearsed in every_lesson(benchmark.stream(data, 0)):
-        assert np.array_equal(trajectory[:, 2], np.repeat(trajectory[::3, 2], 3))
-        assert np.array_equal(query[::2, 2], trajectory[::3, 2])
+    benchmark, data = sequence(trajectory_classes=2, shots=3, queries=2, remember_examples=7)
+    for trajectory, query, remember_set in every_episode(benchmark.stream(data, 0)):
+        assert np.array_equal(trajectory.y, np.repeat(trajectory.y[::3], 3))
+        assert np.array_equal(query.y[::2], trajectory.y[::3])
         assert (
-            len({*trajectory[:, 0], *query[:, 0]}) == 2 * 5
+            len({*trajectory.row, *query.row}) == 2 * 5
         )  # no example is learned from and asked for
-        assert [len(part) for part in (trajectory, query, rehearsed)] == [6, 4, 7]
-        assert np.array_equal(data.y_train[trajectory[:, 0]], trajectory[:, 2])
+        assert [len(part) for part in (trajectory, query, remember_set)] == [6, 4, 7]
+        assert np.array_equal(data.y_train[trajectory.row], trajectory.y)
 
 
-def test_lessons_follow_from_the_seed_alone():
+def test_episodes_follow_from_the_seed_alone():
     benchmark, data = sequence()
-    one, again, other = (every_lesson(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
+    one, again, other = (every_episode(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
     assert len(one) == 60
     assert all(
-        np.array_equal(a, b)
+        a.tuples() == b.tuples()
         for mine, its in zip(one, again, strict=True)
         for a, b in zip(mine, its, strict=True)
     )
-    assert not np.array_equal(one[0].remember_set, other[0].remember_set)
+    assert one[0].remember_set.tuples() != other[0].remember_set.tuples()
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
-    benchmark, data = sequence(after=(2, 3))
+    benchmark, data = sequence(test_after=(2, 3))
     stream = benchmark.stream(data, 0)
     units = np.concatenate(
-        [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0][:, 0, 2] for n in range(2)]
+        [train_rows(stream, n, benchmark, Schedule(), None, None, 0)[0].y[:, 0] for n in range(2)]
     )
     assert (np.diff(units) >= 0).all()
     assert set(units) == {0, 1, 2}
@@ -98,11 +104,11 @@ def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
     rows, _ = train_rows(
         benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0
     )
-    assert (np.diff(rows[:, 0, 2]) < 0).any()
+    assert (np.diff(rows.y[:, 0]) < 0).any()
 
 
-@pytest.mark.parametrize("name", PREPARED)
-def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_slots(name):
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretraining_changes_the_features_and_leaves_a_blank_head_and_fresh_slots(name):
     at_work = backend(strategy(name, optimizer="momentum"))
     before = at_work.state.params
     pretrain(at_work, Clocks(CPU))
@@ -115,10 +121,10 @@ def test_a_preparation_changes_the_features_and_leaves_a_blank_head_and_fresh_sl
     )
 
 
-@pytest.mark.parametrize(("moves", "others"), [("head", False), ("all", True)])
-@pytest.mark.parametrize("name", PREPARED)
-def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves, others):
-    at_work = backend(strategy(name, moves=moves))
+@pytest.mark.parametrize(("trainable", "others"), [("head", False), ("all", True)])
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, trainable, others):
+    at_work = backend(strategy(name, trainable=trainable))
     pretrain(at_work, Clocks(CPU))
     before = at_work.state.params
     at_work.learn(0, lambda _: None)
@@ -127,25 +133,26 @@ def test_along_the_stream_the_head_moves_alone_unless_all_is_to_move(name, moves
     assert any(not key.startswith("head") for key in moved) == others
 
 
-def test_the_loop_has_a_clock_for_the_preparation_and_tells_of_every_lesson():
-    benchmark, data = sequence(examples=5)
-    streams, told = [benchmark.stream(data, 0)], []
-    outcome = train(benchmark, strategy("oml"), streams, [0], CPU, "off", told.append)[0]
-    assert outcome.clocks["prepare"] > 0
-    assert sum(told) == expected_steps(benchmark, strategy("oml"), streams[0]) == 60 + 10
+def test_the_loop_has_a_clock_for_pretraining_and_reports_every_step():
+    benchmark, data = sequence(train_examples=5)
+    streams, counts = [benchmark.stream(data, 0)], []
+    outcome = train(benchmark, strategy("oml"), streams, [0], CPU, "off", counts.append)[0]
+    assert outcome.clocks["pretrain"] > 0
+    assert sum(counts) == expected_steps(benchmark, strategy("oml"), streams[0]) == 60 + 10
     assert outcome.counts["steps"] == 10
 
 
-def test_a_strategy_that_does_not_prepare_is_given_no_lesson():
-    benchmark, data = sequence(examples=5)
+def test_a_strategy_that_does_not_pretrain_is_given_no_episode():
+    benchmark, data = sequence(train_examples=5)
     stream = benchmark.stream(data, 0)
     assert (
-        "prepare" not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
+        "pretrain"
+        not in train(benchmark, strategy("finetune"), [stream], [0], CPU, "off")[0].clocks
     )
     assert expected_steps(benchmark, strategy("finetune"), stream) == 10
 
 
-def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anything_trains():
+def test_without_pretraining_data_a_strategy_that_pretrains_is_refused_before_anything_trains():
     benchmark = Blobs()
     with pytest.raises(
         UserError,
@@ -158,9 +165,9 @@ def test_without_a_preparation_a_strategy_that_prepares_is_refused_before_anythi
     ("settings", "rule"),
     [
         ({"split": (5, 5, 5)}, "three numbers of classes"),
-        ({"after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
-        ({"after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
-        ({"trajectory": 6}, "different ones of 5"),
+        ({"test_after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
+        ({"test_after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
+        ({"trajectory_classes": 6}, "different ones of 5"),
     ],
 )
 def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
@@ -169,10 +176,10 @@ def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):
         benchmark.stream(data, 0)
 
 
-def test_lessons_that_want_more_examples_than_a_class_has_are_refused():
+def test_episodes_that_want_more_examples_than_a_class_has_are_refused():
     benchmark, data = sequence(shots=900)
     with pytest.raises(
-        UserError, match=r"different examples, .* shots \+ queries is 90\d. Lower one of them"
+        UserError, match=r"different examples .* shots \+ queries is 90\d. Lower one of them"
     ):
         check(benchmark, strategy("oml"), benchmark.stream(data, 0), CPU)
 
@@ -184,12 +191,12 @@ def test_anml_refuses_a_model_without_a_gate():
 
 
 def test_anmls_gate_stands_still_along_the_stream():
-    anml = PARTS.get("strategies", "anml", {"moves": "all"})
+    anml = PARTS.get("strategies", "anml", {"trainable": "all"})
     assert not anml.learns("gated.gate.1.weight")
     assert anml.learns("gated.features.1.weight")
 
 
-def test_what_follows_a_preparation_with_fresh_weights_starts_from_what_was_prepared():
+def test_a_schedule_that_reinitialises_starts_from_the_pretrained_state():
     at_work = backend(strategy("pretrained"))
     pretrain(at_work, Clocks(CPU))
     assert at_work.initial[0] is at_work.state

@@ -41,19 +41,20 @@ PARTS_DATA = blobs()
 
 def plain_loop(benchmark, part, seed):
     """The same training with nn.Module, autograd and torch.optim: real rows only, one replicate."""
-    stream, memory, schedule = benchmark.stream(PARTS_DATA, seed), part.remember(), part.schedule()
+    stream, memory, schedule = benchmark.stream(PARTS_DATA, seed), part.memory(), part.schedule()
     held = memory.empty() if memory else None
     model = build(
         benchmark.model, PARTS_DATA.shape, stream.units.shape[1], torch_seed(seed, "weights")
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for number in range(len(stream.tasks)):
-        if number == 0 or schedule.fresh:
+        if number == 0 or schedule.reinitialise:
             model.load_state_dict(start)
             optimizer = make_optimizer(benchmark.optimizer, model, part.lr)
         rows, held = train_rows(stream, number, benchmark, schedule, memory, held, seed)
         for step in rows:
-            row, task, y, *_ = step[step[:, 3] > 0].T
+            used = step[step.real]
+            row, task, y = used.row, used.task, used.y.copy()
             logits = model(torch.from_numpy(PARTS_DATA.x_train[row]))
             if benchmark.scenario == "task":
                 logits = logits.masked_fill(~torch.from_numpy(stream.units[task]), -torch.inf)
@@ -85,7 +86,7 @@ def test_training_equals_a_plain_pytorch_loop(name, optimizer, scenario):
 
 def test_replicates_with_fewer_steps_equal_their_own_run():
     data, split = PARTS.find("benchmarks", "split"), PARTS.find("strategies", "er")
-    benchmark, part = data(tasks=3, optimizer="adam", batch=32), split(lr=0.01)
+    benchmark, part = data(tasks=3, optimizer="adam", batch_size=32), split(lr=0.01)
     from retrograde.data.sources import load
 
     digits = load("digits", Path())
@@ -101,7 +102,12 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
 def test_counts_are_exact():
     benchmark = Blobs(batch_size=10, epochs=2)
     outcome = train(
-        benchmark, strategy("er", memory=15, draw=10), streams(benchmark, [0]), [0], CPU, "off"
+        benchmark,
+        strategy("er", buffer_size=15, replay_batch=10),
+        streams(benchmark, [0]),
+        [0],
+        CPU,
+        "off",
     )[0]
     assert outcome.counts["steps"] == 3 * 2 * 5
     assert outcome.counts["incoming"] == 3 * 2 * 46
@@ -126,7 +132,7 @@ def test_row_zero_is_before_training_and_every_row_counts_every_task():
     assert np.array(outcome.correct).shape == np.array(outcome.correct_given_task).shape == (4, 3)
 
 
-def test_the_told_counts_are_what_a_masked_argmax_gives():
+def test_the_counts_with_the_task_given_are_what_a_masked_argmax_gives():
     benchmark = Blobs()
     own = streams(benchmark, [0])
     backend = StreamReplicas(benchmark, strategy("finetune"), own, [0], CPU)
@@ -140,7 +146,7 @@ def test_the_told_counts_are_what_a_masked_argmax_gives():
     assert backend.evaluate(backend.test_rows).correct_given_task[0, :60].sum() == expected.sum()
 
 
-def test_a_run_that_becomes_non_finite_is_unsound_and_keeps_its_rows_so_far():
+def test_a_run_that_becomes_non_finite_has_diverged_and_keeps_its_rows_so_far():
     benchmark = Blobs(epochs=20)
     outcomes = train(
         benchmark, strategy("finetune", lr=1e30), streams(benchmark, [0, 1]), [0, 1], CPU, "off"
@@ -167,8 +173,10 @@ def test_a_scenario_that_a_strategy_declares_out_is_refused():
 
 def test_a_ring_smaller_than_its_groups_is_refused_before_training():
     benchmark = Blobs()
-    with pytest.raises(UserError, match="memory=5"):
-        check(benchmark, strategy("er", memory=5, policy="ring"), streams(benchmark, [0])[0], CPU)
+    with pytest.raises(UserError, match="buffer_size=5"):
+        check(
+            benchmark, strategy("er", buffer_size=5, policy="ring"), streams(benchmark, [0])[0], CPU
+        )
 
 
 def test_an_opaque_learner_that_does_the_same_gets_the_same_record():
@@ -198,7 +206,7 @@ class PlainSGD(Learner):
         return self.model(x)
 
 
-def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_the_order_of_arrival_and_tells_what_it_replays():
+def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_order_and_reports_what_it_replays():
     class OwnLoop(PlainSGD):
         def receive(self, terms):
             self.terms = terms
@@ -260,7 +268,11 @@ def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
     backends = []
     for data in (PARTS_DATA, blobs(scramble_last=True)):
         backend = StreamReplicas(
-            benchmark, strategy("er", memory=30, draw=10), streams(benchmark, [0], data), [0], CPU
+            benchmark,
+            strategy("er", buffer_size=30, replay_batch=10),
+            streams(benchmark, [0], data),
+            [0],
+            CPU,
         )
         backend.learn(0, lambda _: None)
         backends.append(backend)
@@ -275,9 +287,9 @@ def test_the_loss_is_finite_at_every_step_while_the_memory_fills(scenario):
         def init(self, net, params):
             return {"worst": torch.zeros(())}
 
-        def step(self, net, state, arrival):
-            after = super().step(net, state, arrival)
-            worst = torch.maximum(state.extra["worst"], net.loss(state.params, arrival.with_memory))
+        def step(self, net, state, data):
+            after = super().step(net, state, data)
+            worst = torch.maximum(state.extra["worst"], net.loss(state.params, data.combined))
             return after.replace(extra={"worst": worst})
 
     benchmark = Blobs(scenario=scenario, batch_size=7)
@@ -354,7 +366,7 @@ def test_hal_starts_with_it_for_its_first_centre_is_of_the_running_statistics():
 class Notes(PARTS.find("strategies", "finetune")):
     """Notes what it draws by chance, and what the memory holds at the end of each task."""
 
-    def remember(self):
+    def memory(self):
         return Reservoir(5, 2)
 
     def init(self, net, params):
@@ -366,15 +378,15 @@ class Notes(PARTS.find("strategies", "finetune")):
             "own": torch.zeros(6),
         }
 
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
-        return super().step(net, state, arrival).replace(extra=state.extra | {"drawn": drawn})
+        return super().step(net, state, data).replace(extra=state.extra | {"drawn": drawn})
 
     def end_task(self, net, state, finished):
         held = torch.cat(
             [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
         )
-        own = torch.zeros(6).index_put((finished.slot,), finished.examples.y.float())
+        own = torch.zeros(6).index_put((finished.slots,), finished.examples.y.float())
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
         return state.replace(extra=state.extra | {"held": held, "own": own, "drawn": drawn})
 
@@ -408,16 +420,16 @@ def test_numbers_at_the_end_of_a_task_do_not_depend_on_how_long_others_take():
 def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
     backend = noted([0, 1])
     for i, held in enumerate(backend.held):
-        assert backend.state.extra["held"][i].tolist() == [*held.examples[:, 2].tolist(), 5]
-        assert backend.state.extra["own"][i, :5].tolist() == held.examples[:, 2].tolist()
+        assert backend.state.extra["held"][i].tolist() == [*held.examples.y.tolist(), 5]
+        assert backend.state.extra["own"][i, :5].tolist() == held.examples.y.tolist()
 
 
 def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
     class Chooses(PARTS.find("strategies", "finetune")):
-        def remember(self):
+        def memory(self):
             return ExemplarMemory(4, 0)
 
-        def choose(self, net, state, examples, share):
+        def rank_exemplars(self, net, state, examples, share):
             return examples.x[:, 0]
 
     backend = StreamReplicas(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
@@ -428,10 +440,10 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
         expected = [
             row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]
         ]
-        assert held.examples[held.filled, 0].tolist() == expected
+        assert held.examples.row[held.filled].tolist() == expected
 
 
-def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
+def test_incoming_examples_mixed_with_a_memory_that_takes_them_at_once_are_refused():
     class Mixes(PARTS.find("strategies", "er")):
         def schedule(self):
             return Schedule("incoming and memory")
@@ -442,14 +454,17 @@ def test_arrivals_mixed_with_a_memory_that_takes_them_at_once_are_refused():
 
 
 def test_fewer_exemplars_than_classes_are_refused():
-    with pytest.raises(UserError, match="here of 6; memory=5"):
+    with pytest.raises(UserError, match="here of 6; buffer_size=5"):
         check(
-            Blobs(), PARTS.find("strategies", "icarl")(memory=5), Blobs().stream(PARTS_DATA, 0), CPU
+            Blobs(),
+            PARTS.find("strategies", "icarl")(buffer_size=5),
+            Blobs().stream(PARTS_DATA, 0),
+            CPU,
         )
 
 
 @pytest.mark.parametrize("held", [0, 2])
-def test_arrivals_that_weigh_a_part_have_it_whatever_their_number(held):
+def test_incoming_examples_that_weigh_a_part_have_it_whatever_their_number(held):
     new, old = torch.tensor([1.0, 1, 1, 0]), (torch.arange(3) < held).float()
     found = share_weight(new, old, torch.tensor(0.25))
     assert (found[:4].sum() / found.sum()).item() == pytest.approx(0.25 if held else 1)
@@ -462,11 +477,11 @@ def test_weighting_by_tasks_weighs_the_past_more_at_every_task():
         def init(self, net, params):
             return {"now": torch.zeros(()), "past": torch.zeros(()), "share": torch.zeros(())}
 
-        def step(self, net, state, arrival):
-            weight = arrival.with_memory.weight
-            share = weight[: len(arrival.new.x)].sum() / weight.sum()
-            extra = {"now": arrival.now, "past": arrival.past, "share": share}
-            return super().step(net, state, arrival).replace(extra=extra)
+        def step(self, net, state, data):
+            weight = data.combined.weight
+            share = weight[: len(data.incoming.x)].sum() / weight.sum()
+            extra = {"now": data.incoming_weight, "past": data.replay_weight, "share": share}
+            return super().step(net, state, data).replace(extra=extra)
 
     benchmark = Blobs(weighting="tasks")
     backend, found = StreamReplicas(benchmark, Weighs(), streams(benchmark, [0]), [0], CPU), []
@@ -479,7 +494,7 @@ def test_weighting_by_tasks_weighs_the_past_more_at_every_task():
 class Silent(PARTS.find("strategies", "finetune")):
     """Replays, and does not say whether it weighs that."""
 
-    def remember(self):
+    def memory(self):
         return Reservoir(5, 2)
 
 
@@ -513,21 +528,23 @@ class CountsReplay(PARTS.find("strategies", "gss")):
     def init(self, net, params):
         return super().init(net, params) | {"count": torch.zeros(())}
 
-    def step(self, net, state, arrival):
-        drawn = self._drawn(state, net.uniform(self.memory, name="again"), self.draw, arrival.new)
-        count = state.extra["count"] + drawn.weight.sum() * (arrival.new.weight.sum() > 0)
+    def step(self, net, state, data):
+        drawn = self._drawn(
+            state, net.uniform(self.buffer_size, name="again"), self.replay_batch, data.incoming
+        )
+        count = state.extra["count"] + drawn.weight.sum() * (data.incoming.weight.sum() > 0)
         after = super().step(
             net,
             state.replace(extra={k: v for k, v in state.extra.items() if k != "count"}),
-            arrival,
+            data,
         )
         return after.replace(extra=after.extra | {"count": count})
 
 
 @pytest.mark.parametrize("memory", [13, 200])
-def test_examples_that_a_strategy_holds_itself_count_as_held_and_as_replayed(memory):
+def test_examples_that_a_strategy_holds_itself_count_as_stored_and_as_replayed(memory):
     benchmark, seeds = Blobs(uneven=True, epochs=2), [0, 1, 2]
-    part = CountsReplay(memory=memory, draw=8)
+    part = CountsReplay(buffer_size=memory, replay_batch=8)
     backend = StreamReplicas(benchmark, part, streams(benchmark, seeds), seeds, CPU)
     replayed = sum(backend.learn(number, lambda _: None).replayed for number in range(3))
     assert replayed.tolist() == backend.state.extra["count"].tolist()
@@ -536,7 +553,7 @@ def test_examples_that_a_strategy_holds_itself_count_as_held_and_as_replayed(mem
 
 
 def test_bytes_of_examples_in_the_state_are_those_of_examples_and_of_nothing_else():
-    part = PARTS.find("strategies", "gss")(memory=20)
+    part = PARTS.find("strategies", "gss")(buffer_size=20)
     outcome = train(Blobs(), part, streams(Blobs(), [0]), [0], CPU)[0]
     one = PARTS_DATA.x_train[0].nbytes + 8
     assert outcome.memory == {
@@ -545,7 +562,7 @@ def test_bytes_of_examples_in_the_state_are_those_of_examples_and_of_nothing_els
         "state_bytes": 20 * 4,
     }  # a score of each
     replay = train(
-        Blobs(), PARTS.find("strategies", "er")(memory=20), streams(Blobs(), [0]), [0], CPU
+        Blobs(), PARTS.find("strategies", "er")(buffer_size=20), streams(Blobs(), [0]), [0], CPU
     )[0]
     assert replay.memory == {"examples": 20, "bytes": 20 * one, "state_bytes": 0}
 
@@ -559,23 +576,23 @@ def test_classes_are_known_ahead_only_where_some_are_to_come(scenario, known):
 
 
 @pytest.mark.parametrize(
-    ("name", "warmed"), [("er", ["warm_up"]), ("oml", ["lesson_step", "warm_up"])]
+    ("name", "warmed"), [("er", ["warm_up"]), ("oml", ["pretraining_step", "warm_up"])]
 )
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warmed):
     """Clocks wait for a device where they start and where they stop."""
     told = []
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
-    warm_up, lesson_step = StreamReplicas.warm_up, pretraining.pretraining_step
+    warm_up, pretraining_step = StreamReplicas.warm_up, pretraining.pretraining_step
     monkeypatch.setattr(
         StreamReplicas, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
     )
     monkeypatch.setattr(
         pretraining,
-        "lesson_step",
-        lambda *given: (told.append("lesson_step"), lesson_step(*given))[1],
+        "pretraining_step",
+        lambda *given: (told.append("pretraining_step"), pretraining_step(*given))[1],
     )
     part = PARTS.get("strategies", name)
-    benchmark = Blobs(batch_size=1, held=4, model=part.tried_on)
+    benchmark = Blobs(batch_size=1, held=4, model=part.contract_model)
     (outcome,) = train(benchmark, part, streams(benchmark, [0], blobs(held=4)), [0], CPU)
     found = [told[place - 1 : place + 2] for place, word in enumerate(told) if word != "wait"]
     assert found == [["wait", word, "wait"] for word in warmed]

@@ -39,7 +39,7 @@ class Reservoir:
         return self.random.sample(self.kept, min(count, len(self.kept)))
 
     def keep(self, rows: list[int]) -> None:
-        """Offer rows in the order of their arrival."""
+        """Offer rows in order."""
         for row in rows:
             self.seen += 1
             if len(self.kept) < self.size:
@@ -49,12 +49,12 @@ class Reservoir:
 
 
 def learn(rows: list[int], memory: Reservoir, update: Update) -> int:
-    """Train one epoch on the rows of a task, each batch beside rows from memory; returns the number of steps."""
+    """Train one epoch on the rows of a task, each batch with rows from memory; returns the number of steps."""
     order = memory.random.sample(rows, len(rows))
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    for arrivals in batches:
-        update(torch.tensor(arrivals + memory.draw(DRAWN)))
-        memory.keep(arrivals)
+    for incoming in batches:
+        update(torch.tensor(incoming + memory.draw(DRAWN)))
+        memory.keep(incoming)
     return len(batches)
 
 

@@ -62,7 +62,7 @@ def order(stream: Stream) -> list[int]:
 
 
 def strategy(lr: float) -> Any:
-    """Replay from a reservoir, ten arrivals and ten replayed examples a step."""
+    """Replay from a reservoir, ten incoming and ten replayed examples a step."""
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.models import SimpleMLP
     from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin

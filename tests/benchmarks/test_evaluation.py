@@ -82,31 +82,31 @@ def test_probing(measure, mnist, replicates):
     backend = ready(mnist, replicates)
     prober = GradientProber(backend, backend.streams, backend.seeds, Clocks(CPU))
 
-    def look():
-        prober._keep(prober._look(prober.tasks))
+    def probe():
+        prober._keep(prober._gradients(prober.tasks))
 
     against = dict.fromkeys(["bare loop over the tasks' gradients"])
     measure(
         ours("probe of five tasks, 100 examples each", False, replicates),
-        look,
+        probe,
         against,
         things=replicates,
     )
 
 
 def test_the_bare_probe(measure, mnist, model):
-    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe, 0).reshape(-1, SPLIT.probe // 2, 4)
-    batches = [
-        (pixels(mnist.x_test[own[:, 0]]), torch.from_numpy(own[:, 2].copy())) for own in halves
-    ]
+    halves = probe_rows(SPLIT.stream(mnist, 0), SPLIT.probe_examples, 0).reshape(
+        -1, SPLIT.probe_examples // 2
+    )
+    batches = [(pixels(mnist.x_test[half.row]), torch.from_numpy(half.y.copy())) for half in halves]
     params = list(model.parameters())
 
-    def look():
+    def probe():
         found = (torch.autograd.grad(cross_entropy(model(x), y), params) for x, y in batches)
         gradients = torch.stack([torch.cat([each.flatten() for each in own]) for own in found])
         (gradients @ gradients.T).tolist()
 
-    measure("bare loop over the tasks' gradients", look)
+    measure("bare loop over the tasks' gradients", probe)
 
 
 @pytest.mark.timeout(600)
@@ -124,7 +124,7 @@ def test_the_account(state, mnist, replicates):
 
 
 def test_the_schedule(measure, mnist):
-    stream, memory = SPLIT.stream(mnist, 0), ER.remember()
+    stream, memory = SPLIT.stream(mnist, 0), ER.memory()
 
     def rows():
         train_rows(stream, 0, SPLIT, ER.schedule(), memory, memory.empty(), 0)

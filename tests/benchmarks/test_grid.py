@@ -71,11 +71,10 @@ def test_planning_storing_and_skipping(staged, store, make_record):
         for job, correct in zip(jobs, rows * -(-CELLS // len(rows)), strict=False):
             path = store.path(job.cell, 0)
             path.parent.mkdir(parents=True)
-            record = replace(
-                pattern, cell=job.cell, source=job.code.source, sources=job.code.sources
-            )
+            record = replace(pattern, cell=job.cell, sources=job.sources)
             path.write_text(
-                replace(record, correct=correct, correct_told=correct).to_json(), encoding="utf-8"
+                replace(record, correct=correct, correct_given_task=correct).to_json(),
+                encoding="utf-8",
             )
 
     staged(f"simulate {CELLS:,} records", write)

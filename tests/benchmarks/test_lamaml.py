@@ -1,7 +1,7 @@
 """La-MAML's meta-update.
 
 Ours against the authors' way, a Python loop of `torch.autograd.grad` over lists of parameters: MLP 784-100-100-10, ten
-arrivals, ten replayed, ten inner steps on single examples and the meta-loss after each, on ten made-up characters that both
+incoming examples, ten replayed, ten inner steps on single examples and the meta-loss after each, on ten made-up characters that both
 sides learn. An eager figure is of a tenth of the updates.
 """
 
@@ -17,7 +17,7 @@ from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import StreamReplicas
 
 UPDATES = 300
-SETTINGS = {"rate": "0.15", "rate_lr": "0.3", "floor": "true"}
+SETTINGS = {"inner_lr": "0.15", "hyper_lr": "0.3", "nonnegative_lr": "true"}
 
 
 def characters():
@@ -41,13 +41,15 @@ def test_ours(measure, floors, compiled, replicates, order):
     parts, seeds = Registry(), list(range(replicates))
     x, y = (part.numpy() for part in characters())
     data = Dataset("characters", x, y, x[:100], y[:100])
-    stream = parts.get("benchmarks", "permuted", {"tasks": "1", "examples": str(10 * UPDATES)})
+    stream = parts.get(
+        "benchmarks", "permuted", {"tasks": "1", "train_examples": str(10 * UPDATES)}
+    )
     lamaml = parts.get("strategies", "lamaml", SETTINGS | {"first_order": str(order == "first")})
     backend = StreamReplicas(
         stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU
     )
     assert backend.warm_up("on" if compiled else "off") is None
-    rows = torch.from_numpy(backend.rows(0))
+    rows = torch.from_numpy(backend.rows(0).array)
     assert len(rows) == UPDATES
     taken = rows if compiled else rows[: UPDATES // 10]
 
@@ -101,7 +103,7 @@ def test_the_authors_way(measure, floor, order):
 
 
 def meta_update(model, weights, rates, batch, second_order):
-    """The first ten examples arrive, the others are replayed."""
+    """The first ten examples are incoming, the others are replayed."""
     (x, y), losses, fast = batch, [], list(weights.values())
     for i in range(10):
         loss = cross_entropy(called(model, weights, fast, x[i : i + 1]), y[i : i + 1])

@@ -31,11 +31,11 @@ def ready(name, replicates, strategy="maml"):
     y = np.repeat(np.arange(30), 2)
     data = Dataset("noise", *[np.random.default_rng(0).random((60, 1, 28, 28), np.float32), y] * 2)
     bench = PARTS.get("benchmarks", name, {"split": "10,10,10"} if name == "omniglot" else {})
-    sources = [bench.stream(data, seed) for seed in range(replicates)]
+    sources = [bench.distribution(data, seed) for seed in range(replicates)]
     episodes = EpisodeReplicas(
         bench, PARTS.get("strategies", strategy), sources, list(range(replicates)), CPU
     )
-    return episodes, episodes.draw("train", bench.tasks, "probe")
+    return episodes, episodes.draw("train", bench.meta_batch_size, "probe")
 
 
 def stepping(episodes, tasks, steps):

@@ -1,8 +1,8 @@
-"""A step of replay, beside loops in plain PyTorch.
+"""A step of replay, and loops in plain PyTorch.
 
-Split MNIST, MLP 784-100-100-10, SGD at a rate of 0.01, ten arrivals and ten examples from a
+Split MNIST, MLP 784-100-100-10, SGD at a rate of 0.01, ten incoming and ten examples from a
 reservoir of 200 in every step: 100 steps of the third task. All sides take turns, and every round
-begins with what two tasks left. A time includes the order of the arrivals, the upkeep of the
+begins with what two tasks left. A time includes the order of the examples, the upkeep of the
 memory, drawing and gathering examples, the gradient and the step of SGD; reading files and
 evaluation are left out. That the plain loops and ours end with the same parameters after the same
 batches is tested in tests/test_plain_replay.py. Under torch.compile the loop's whole step is one
@@ -25,9 +25,11 @@ from retrograde.running.cell import CPU
 from retrograde.training.stream_replicas import StreamReplicas
 
 STEPS, LR = 100, 0.01
-SPLIT = Registry().get("benchmarks", "split", {"dataset": "mnist", "examples": str(10 * STEPS)})
-ER = Registry().get("strategies", "er", {"lr": str(LR), "memory": str(SIZE)})
-WAYS = [(compiled, replicates) for compiled in (True, False) for replicates in (1, 5)]
+SPLIT = Registry().get(
+    "benchmarks", "split", {"dataset": "mnist", "train_examples": str(10 * STEPS)}
+)
+ER = Registry().get("strategies", "er", {"lr": str(LR), "buffer_size": str(SIZE)})
+MODES = [(compiled, replicates) for compiled in (True, False) for replicates in (1, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_a_step_of_replay(take_turns, data):
     stream, arrays = SPLIT.stream(data, 0), mnist()
     theirs = {avalanches("replay", source): source for source in (TENSORS, FILES)}
     against = (*UPDATES, *theirs)
-    sides = {ours("er", *way): of_ours(data, *way, against) for way in WAYS}
+    sides = {ours("er", *way): of_ours(data, *way, against) for way in MODES}
     sides |= {name: of_a_loop(stream, arrays, update) for name, update in UPDATES.items()}
     with quiet():
         sides |= {name: of_avalanche(stream, source) for name, source in theirs.items()}

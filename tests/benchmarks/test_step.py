@@ -1,8 +1,8 @@
 """The training step of every strategy.
 
-Split MNIST, ten arrivals a step, MLP 784-100-100-10, every strategy with its defaults: the time of
-the third task, with its schedule and its end, over its mini-batches of arrivals. So penalties,
-projections and memories are at work, and all that a strategy does for ten arrivals counts.
+Split MNIST, ten incoming examples a step, MLP 784-100-100-10, every strategy with its defaults: the time of
+the third task, with its schedule and its end, over its mini-batches of incoming examples. So penalties,
+projections and memories are at work, and all that a strategy does for ten examples counts.
 Avalanche's classes learn the same tasks, with memories of the same size. How replay compares with
 loops in plain PyTorch is a section of its own.
 """
@@ -73,7 +73,7 @@ def split(scenario="class"):
     return PARTS.get(
         "benchmarks",
         "split",
-        {"dataset": "mnist", "examples": str(BATCH * STEPS), "scenario": scenario},
+        {"dataset": "mnist", "train_examples": str(BATCH * STEPS), "scenario": scenario},
     )
 
 
@@ -95,11 +95,11 @@ def test_the_bare_loop(measure, floor, mnist, examples):
 
 
 STREAMED = [(name, True, 1) for name, strategy in PURE.items() if not pretrains(strategy)]
-OTHER_WAYS = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False, 5)]
+OTHER_MODES = [("finetune", True, 5), ("finetune", False, 1), ("finetune", False, 5)]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "compiled", "replicates"), [*STREAMED, *OTHER_WAYS])
+@pytest.mark.parametrize(("name", "compiled", "replicates"), [*STREAMED, *OTHER_MODES])
 def test_a_step(measure, floors, mnist, name, compiled, replicates):
     benchmark = split("class" if "class" in PURE[name].scenarios else "task")
     seeds = list(range(replicates))
@@ -128,7 +128,7 @@ def test_a_step(measure, floors, mnist, name, compiled, replicates):
 
 
 def against(name):
-    """The bare loop on as many arrivals, fine-tuning, and Avalanche's equivalent."""
+    """The bare loop on as many examples, fine-tuning, and Avalanche's equivalent."""
     names = ["bare loop, 10 examples"]
     if name != "finetune":
         names.append(ours("finetune", True, 1))
@@ -173,14 +173,20 @@ def test_avalanches(measure, mnist, name, source):
 @pytest.mark.parametrize(
     "name", ["finetune", *(name for name, strategy in PURE.items() if pretrains(strategy))]
 )
-def test_a_lesson_and_a_step_after_it(state, name):
+def test_a_pretraining_step_and_a_step_after_it(state, name):
     """On noise of Omniglot's size, for its content takes no time."""
     random = np.random.default_rng(0)
     noise = Dataset(
         "noise",
         *[random.integers(0, 255, (600, 1, 28, 28), np.uint8), np.repeat(np.arange(60), 10)] * 2,
     )
-    settings = {"split": "40,10,10", "after": "10", "lessons": "20", "tests": "1", "probe": "0"}
+    settings = {
+        "split": "40,10,10",
+        "test_after": "10",
+        "pretraining_steps": "20",
+        "test_examples": "1",
+        "probe_examples": "0",
+    }
     settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
     benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
     (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train(
@@ -191,9 +197,9 @@ def test_a_lesson_and_a_step_after_it(state, name):
     )
     if pretrains(PURE[name]):
         state(
-            a_lesson(name),
-            outcome.clocks["prepare"] / benchmark.lessons,
-            {a_lesson("pretrained"): None},
+            a_pretraining_step(name),
+            outcome.clocks["pretrain"] / benchmark.pretraining_steps,
+            {a_pretraining_step("pretrained"): None},
         )
 
 
@@ -201,5 +207,5 @@ def a_step(name):
     return ours(f"{name}, a step on Omniglot", False, 1)
 
 
-def a_lesson(name):
-    return ours(f"{name}, a lesson before Omniglot", False, 1)
+def a_pretraining_step(name):
+    return ours(f"{name}, a pretraining step before Omniglot", False, 1)

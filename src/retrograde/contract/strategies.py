@@ -41,6 +41,7 @@ from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Scenario, Stream
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
+from retrograde.training.columns import Columns
 from retrograde.training.compiling import signature
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import episodes, pretrain
@@ -181,7 +182,7 @@ def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor
     backend = StreamReplicas(benchmark, part, streams, [0, 1], CPU)
     pretrain(backend, Clocks(CPU))
     backend.learn(0, lambda _: None)
-    return backend, torch.from_numpy(backend.rows(1))
+    return backend, torch.from_numpy(backend.rows(1).array)
 
 
 def is_pure(part: Part) -> None:
@@ -275,13 +276,13 @@ def _ignores_padding(part: Strategy) -> None:
     """Raise `Broken` if a step depends on the examples that padding repeats."""
     backend, rows = _ready(part, batch_size=7)
     last = rows[-1]
-    padding = last[..., 3] == 0
+    columns = Columns.of(last)
+    padding = columns.weight == 0
     if not padding.any():
         raise Broken("no batch was ragged, so padding was not checked")
-    example = last[..., 0]
-    other = last.clone()
-    another = (example + 1) % len(backend.train_x)
-    other[..., 0] = torch.where(padding, another, example)
+    another = (columns.row + 1) % len(backend.train_x)
+    row = torch.where(padding, another, columns.row)
+    other = columns._replace(row=row).stacked()
 
     def after(rows: torch.Tensor) -> list[torch.Tensor]:
         result = backend.step_all(
@@ -336,8 +337,7 @@ def _replays_few(part: Strategy, memory: Memory) -> None:
         content = after or content
         # The replayed rows of the last step, without padding; an example may occur in two rounds.
         replayed = rows[-1, incoming:]
-        replayed = replayed[replayed[:, 3] > 0, :3]
-        distinct = {tuple(row) for row in replayed.tolist()}
+        distinct = set(replayed[replayed.real].examples.tuples())
         most = max(len(content.filled), len(distinct))
         if most > memory.size:
             raise Broken(f"{most} examples are stored, more than buffer_size={memory.size}")
@@ -396,7 +396,7 @@ def predicts_examples_apart(part: Part) -> None:
         _predicts_apart(part)
         return
     backend, _ = _ready(part)
-    rows = torch.from_numpy(backend.test_rows[0])
+    rows = torch.from_numpy(backend.test_rows[0].array)
     some = spread(rows.shape[1])
     together = backend.scores(rows)[:, some]
     each_alone = [backend.scores(rows[:, [place]]) for place in some.tolist()]

@@ -247,8 +247,7 @@ def _only(text: str) -> dict[str, str]:
     for key in wanted:
         if key not in known or not wanted[key]:
             raise UserError(
-                f"only is benchmark=NAME,strategy=NAME; it was {shown(text)}. "
-                f"{nearest(key, known)}"
+                f"only is benchmark=NAME,strategy=NAME; it was {shown(text)}. {nearest(key, known)}"
             )
     return wanted
 

@@ -86,7 +86,7 @@ def _check_rows(data: Dataset, count: int) -> None:
     needed = 2 * 8 * count * (len(data.y_train) + len(data.y_test))
     if needed > physical_bytes():
         raise UserError(
-            f"The rows of all tasks are held in memory, here {gigabytes(physical_bytes())}; "
+            f"The rows of all tasks are kept in memory, here {gigabytes(physical_bytes())}; "
             f"tasks={count} with all examples of {data.name} take about {gigabytes(needed)}. "
             "Lower it."
         )

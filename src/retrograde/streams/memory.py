@@ -1,6 +1,6 @@
-"""Memories as index schedules, which follow from the order of arrival alone.
+"""Memories as index schedules, which follow from the order of the incoming examples alone.
 
-An example is a triple (row of the dataset, task, output unit).
+Examples are `Rows` with the three columns of an example: row of the dataset, task, output unit.
 """
 
 from abc import ABC, abstractmethod
@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Int64
 
 from retrograde.errors import UserError
 from retrograde.randomness import distinct, shuffled
-
-Triples = Int64[np.ndarray, "n 3"]
+from retrograde.streams.rows import Rows
 
 
 class MemoryState(NamedTuple):
@@ -25,10 +24,10 @@ class MemoryState(NamedTuple):
     Args:
         examples: The example in each slot.
         filled: The slots that hold one, in the order in which they were first filled.
-        seen: The number of examples that have arrived so far, by (task, unit).
+        seen: The number of incoming examples so far, by (task, unit).
     """
 
-    examples: Int64[np.ndarray, "slot 3"]
+    examples: Int64[Rows, " slot"]
     filled: Int64[np.ndarray, " filled"]
     seen: Counter[tuple[int, int]]
 
@@ -49,16 +48,16 @@ class ReplayPlan(NamedTuple):
     """The replayed examples of every step.
 
     Args:
-        examples: The examples that are drawn.
-        real: False for a draw for which the memory held too little.
-        slot: The slot that each one is drawn from.
-        placed: The slot into which each arrival is written; -1 if it is not kept.
+        examples: The replayed examples.
+        real: False for padding, if the memory holds fewer examples than are to be drawn.
+        slots: The slot that each replayed example comes from.
+        incoming_slots: The slot into which each incoming example is written; -1 for none.
     """
 
-    examples: Int64[np.ndarray, "step draw 3"]
+    examples: Int64[Rows, "step draw"]
     real: Bool[np.ndarray, "step draw"]
     slots: Int64[np.ndarray, "step draw"]
-    incoming_slots: Int64[np.ndarray, " arrival"]
+    incoming_slots: Int64[np.ndarray, " incoming"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Memory(ABC):
         size: The number of examples that are kept.
         draw: The number of examples that a round draws at each step, without replacement.
         rounds: The number of independent rounds at each step.
-        late: If True, the examples of a task are stored when the task ends, so that only earlier
-            tasks are replayed.
+        at_task_end: If True, the examples of a task are stored when the task ends, so that only
+            earlier tasks are replayed.
     """
 
     # True if what is kept depends on the number of tasks or classes of the whole stream.
@@ -88,9 +87,9 @@ class Memory(ABC):
 
     def empty(self) -> MemoryState:
         """The content of the memory before the first task."""
-        examples = np.zeros((self.size, 3), np.int64)
+        zeros = np.zeros(self.size, np.int64)
         filled = np.zeros(0, np.int64)
-        return MemoryState(examples, filled, Counter())
+        return MemoryState(Rows.of(zeros, 0, zeros), filled, Counter())
 
     def check(self, groups: Groups) -> None:
         """Raise `UserError` if the memory is too small for the tasks and classes of a stream."""
@@ -98,27 +97,27 @@ class Memory(ABC):
     @abstractmethod
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> Int64[np.ndarray, " n"]:
-        """Place the arrivals of a task.
+        """Choose the slots of the incoming examples of a task.
 
         Args:
-            held: The content of the memory before the task.
-            arrivals: The examples in the order of arrival.
+            state: The content of the memory before the task.
+            incoming: The incoming examples, in order.
             groups: The tasks and classes of the whole stream.
             random: The generator of the memory's choices.
 
         Returns:
-            The slot into which each arrival is written; -1 if it is not kept.
+            The slot into which each incoming example is written; -1 if it is not stored.
         """
 
     def replay(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         before: Int64[np.ndarray, " step"],
         groups: Groups,
         random: np.random.Generator,
@@ -126,29 +125,27 @@ class Memory(ABC):
         """Draw the replayed examples of every step of a task.
 
         Args:
-            held: The content of the memory before the task.
-            arrivals: The examples in the order of arrival.
-            before: The number of arrivals that came before each step.
+            state: The content of the memory before the task.
+            incoming: The incoming examples, in order.
+            before: The number of incoming examples that came before each step.
             groups: The tasks and classes of the whole stream.
             random: The generator of the memory's choices.
 
         Returns:
-            The draws, and the content of the memory after the task.
+            The replayed examples, and the content of the memory after the task.
         """
         if self.at_task_end:
-            # To the draws of this task, none of its examples has arrived.
+            # Its own examples cannot be replayed during this task.
             before = np.zeros_like(before)
-        slots = self.slots_for(held, arrivals, groups, random)
+        slots = self.slots_for(state, incoming, groups, random)
         kept = np.flatnonzero(slots >= 0)
-        opening = _opening(held, slots, kept)
-        filled = np.concatenate([held.filled, slots[opening]])
-        available = len(held.filled) + np.searchsorted(opening, before)
+        opening = _opening(state, slots, kept)
+        filled = np.concatenate([state.filled, slots[opening]])
+        available = len(state.filled) + np.searchsorted(opening, before)
         drawn, real = self._drawn(filled, available, random)
-        replayed = _contents(held, arrivals, slots, drawn, before)
-        examples = held.examples.copy()
-        examples[slots[kept]] = arrivals[kept]  # of several writes to a slot, NumPy keeps the last
-        pairs = map(tuple, arrivals[:, 1:].tolist())
-        seen = held.seen + Counter(pairs)
+        replayed = _contents(state, incoming, slots, drawn, before)
+        examples = state.examples.replaced(slots[kept], incoming[kept])
+        seen = state.seen + Counter(_pairs(incoming))
         return ReplayPlan(replayed, real, drawn, slots), MemoryState(examples, filled, seen)
 
     def _drawn(
@@ -176,42 +173,47 @@ class Memory(ABC):
         return filled[ranks] if len(filled) else ranks, real
 
 
+def _pairs(examples: Int64[Rows, " n"]) -> list[tuple[int, int]]:
+    """The task and the output unit of each example."""
+    return [*zip(examples.task.tolist(), examples.y.tolist(), strict=True)]
+
+
 def _opening(
-    held: MemoryState,
+    state: MemoryState,
     slots: Int64[np.ndarray, " n"],
     kept: Int64[np.ndarray, " kept"],
 ) -> Int64[np.ndarray, " opening"]:
-    """The arrivals that are the first to fill a slot, in the order of arrival."""
+    """The incoming examples that are the first to fill a slot, in order."""
     _, first = np.unique(slots[kept], return_index=True)
     writers = kept[np.sort(first)]
-    return writers[~np.isin(slots[writers], held.filled)]
+    return writers[~np.isin(slots[writers], state.filled)]
 
 
 def _contents(
-    held: MemoryState,
-    arrivals: Triples,
+    state: MemoryState,
+    incoming: Int64[Rows, " n"],
     slots: Int64[np.ndarray, " n"],
     drawn: np.ndarray,
     before: np.ndarray,
-) -> Int64[np.ndarray, "step draw 3"]:
+) -> Int64[Rows, "step draw"]:
     """The content of each drawn slot at its step.
 
     It is the last example that was written to the slot before the step; without any, it is the
-    example that the slot held before the task.
+    example that was stored there before the task.
     """
     kept = np.flatnonzero(slots >= 0)
     if not len(kept):
-        return np.asarray(held.examples[drawn])
-    # One number for (slot, arrival) makes a binary search of the writes sorted by both.
-    stride = len(arrivals) + 1
+        return state.examples[drawn]
+    # One number for (slot, incoming example) makes a binary search of the writes sorted by both.
+    stride = len(incoming) + 1
     writes = slots[kept] * stride + kept
     order = np.argsort(writes)
     writes = writes[order]
     moments = drawn * stride + before[:, None]
     last = np.searchsorted(writes, moments) - 1
     written = (last >= 0) & (writes[last] // stride == drawn)
-    newest = arrivals[kept[order][last]]
-    return np.asarray(np.where(written[..., None], newest, held.examples[drawn]))
+    newest = incoming[kept[order][last]]
+    return Rows.where(written, newest, state.examples[drawn])
 
 
 class Reservoir(Memory):
@@ -219,13 +221,13 @@ class Reservoir(Memory):
 
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.place`."""
-        index = held.seen.total() + np.arange(len(arrivals))
+        """See `Memory.slots_for`."""
+        index = state.seen.total() + np.arange(len(incoming))
         slot = random.integers(0, index + 1)
         replaced = np.where(slot < self.size, slot, -1)
         return np.where(index < self.size, index, replaced)
@@ -250,21 +252,21 @@ class Ring(Memory):
 
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.place`."""
+        """See `Memory.slots_for`."""
         share = self.size // groups.pairs
-        group = {pair: number for number, pair in enumerate(held.seen)}
-        slots = np.empty(len(arrivals), np.int64)
-        pairs = arrivals[:, 1:]
-        # Groups get their slots in the order of arrival.
-        for pair in dict.fromkeys(map(tuple, pairs.tolist())):
-            members = np.flatnonzero((pairs == pair).all(axis=1))
+        group = {pair: number for number, pair in enumerate(state.seen)}
+        slots = np.empty(len(incoming), np.int64)
+        # Groups get their slots in the order in which they come.
+        for pair in dict.fromkeys(_pairs(incoming)):
+            task, unit = pair
+            members = np.flatnonzero((incoming.task == task) & (incoming.y == unit))
             base = group.setdefault(pair, len(group)) * share
-            turn = held.seen[pair] + np.arange(len(members))
+            turn = state.seen[pair] + np.arange(len(members))
             slots[members] = base + turn % share
         return slots
 
@@ -289,14 +291,14 @@ class TaskRing(Memory):
 
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.place`."""
+        """See `Memory.slots_for`."""
         share = self.size // groups.tasks
-        return arrivals[:, 1] * share + np.arange(len(arrivals)) % share
+        return incoming.task * share + np.arange(len(incoming)) % share
 
     def _drawn(
         self,
@@ -315,7 +317,7 @@ class TaskRing(Memory):
 
 
 class ExemplarMemory(Memory):
-    """The examples of each class that the strategy's `choose` ranks first (iCaRL).
+    """The examples of each class that the strategy's `rank_exemplars` ranks first (iCaRL).
 
     The classes so far have equal shares of the memory.
     """
@@ -330,28 +332,28 @@ class ExemplarMemory(Memory):
 
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.place`: nothing is kept on arrival."""
-        return np.full(len(arrivals), -1)
+        """See `Memory.slots_for`: nothing is stored during a task."""
+        return np.full(len(incoming), -1)
 
-    def share(self, held: MemoryState, examples: Triples) -> int:
+    def share(self, state: MemoryState, examples: Int64[Rows, " n"]) -> int:
         """The number of exemplars that are kept of each class.
 
         Args:
-            held: The content of the memory before the end of a task.
+            state: The content of the memory before the end of a task.
             examples: The examples of the task.
         """
-        units = np.union1d(held.examples[held.filled, 2], examples[:, 2])
+        units = np.union1d(state.examples.y[state.filled], examples.y)
         return self.size // len(units)
 
     def store_ranked(
         self,
-        held: MemoryState,
-        examples: Triples,
+        state: MemoryState,
+        examples: Int64[Rows, " n"],
         rank: Float[np.ndarray, " n"],
     ) -> MemoryState:
         """Store the examples of a task that rank lowest.
@@ -359,7 +361,7 @@ class ExemplarMemory(Memory):
         As the share of a class gets smaller, its last exemplars are dropped.
 
         Args:
-            held: The content of the memory before the end of the task.
+            state: The content of the memory before the end of the task.
             examples: The examples of the task.
             rank: The rank of each example.
 
@@ -367,15 +369,15 @@ class ExemplarMemory(Memory):
             The content of the memory after the task.
         """
         ranked = examples[np.argsort(rank, kind="stable")]
-        # Exemplars that are held come first of their class, in the order of their own ranks.
-        offered = np.concatenate([held.examples[held.filled], ranked])
-        units = offered[:, 2]
-        share = self.share(held, examples)
+        # Stored exemplars come first of their class, in the order of their own ranks.
+        offered = Rows.concat([state.examples[state.filled], ranked])
+        units = offered.y
+        share = self.share(state, examples)
         by_class = [offered[units == unit] for unit in np.unique(units)]
-        kept = np.concatenate([examples[:share] for examples in by_class])
-        slots = np.zeros_like(held.examples)
-        slots[: len(kept)] = kept
-        return MemoryState(slots, np.arange(len(kept)), held.seen)
+        kept = Rows.concat([examples[:share] for examples in by_class])
+        filled = np.arange(len(kept))
+        empty = self.empty().examples
+        return MemoryState(empty.replaced(filled, kept), filled, state.seen)
 
 
 class ClassBalanced(Memory):
@@ -387,19 +389,19 @@ class ClassBalanced(Memory):
 
     def slots_for(
         self,
-        held: MemoryState,
-        arrivals: Triples,
+        state: MemoryState,
+        incoming: Int64[Rows, " n"],
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.place`."""
-        by_class = _slots_by_class(held)
-        seen = _seen_by_class(held)
-        # All chances are drawn ahead, so that each arrival uses up the same number of them.
-        chances = random.random((len(arrivals), 2))
-        slots = np.full(len(arrivals), -1)
-        free = len(held.filled)
-        for n, unit in enumerate(arrivals[:, 2].tolist()):
+        """See `Memory.slots_for`."""
+        by_class = _slots_by_class(state)
+        seen = _seen_by_class(state)
+        # All random numbers are drawn ahead, so that each example takes the same number of them.
+        random_numbers = random.random((len(incoming), 2))
+        slots = np.full(len(incoming), -1)
+        free = len(state.filled)
+        for n, unit in enumerate(incoming.y.tolist()):
             mine = by_class.setdefault(unit, [])
             lost = len(mine) < seen[unit]
             seen[unit] += 1
@@ -410,23 +412,23 @@ class ClassBalanced(Memory):
                 continue
             largest = max(by_class.values(), key=len)
             if not lost and len(mine) < len(largest):
-                slots[n] = largest.pop(int(chances[n, 1] * len(largest)))
+                slots[n] = largest.pop(int(random_numbers[n, 1] * len(largest)))
                 mine.append(int(slots[n]))
-            elif chances[n, 0] * seen[unit] < len(mine):
-                slots[n] = mine[int(chances[n, 1] * len(mine))]
+            elif random_numbers[n, 0] * seen[unit] < len(mine):
+                slots[n] = mine[int(random_numbers[n, 1] * len(mine))]
         return slots
 
 
-def _slots_by_class(held: MemoryState) -> dict[int, list[int]]:
+def _slots_by_class(state: MemoryState) -> dict[int, list[int]]:
     slots: dict[int, list[int]] = {}
-    for slot in held.filled.tolist():
-        slots.setdefault(int(held.examples[slot, 2]), []).append(slot)
+    for slot in state.filled.tolist():
+        slots.setdefault(int(state.examples.y[slot]), []).append(slot)
     return slots
 
 
-def _seen_by_class(held: MemoryState) -> Counter[int]:
+def _seen_by_class(state: MemoryState) -> Counter[int]:
     seen: Counter[int] = Counter()
-    for (_, unit), count in held.seen.items():
+    for (_, unit), count in state.seen.items():
         seen[unit] += count
     return seen
 

@@ -1,4 +1,4 @@
-"""The incoming and replayed examples of every step of a task, as index arrays."""
+"""The incoming and replayed examples of every step of a task, as rows."""
 
 from typing import Literal, NamedTuple
 
@@ -7,16 +7,9 @@ from jaxtyping import Bool, Int64
 
 from retrograde.randomness import generator
 from retrograde.streams.budget import TrainingBudget
-from retrograde.streams.memory import Groups, Memory, MemoryState, ReplayPlan, Triples
+from retrograde.streams.memory import Groups, Memory, MemoryState, ReplayPlan
+from retrograde.streams.rows import Rows
 from retrograde.streams.stream import Examples, Stream, Task
-
-Rows = Int64[np.ndarray, "... _ _"]
-"""Examples in the order in which they are used.
-
-The columns are: row of the dataset, task, output unit, 1 (or 0 for padding). Training examples have
-a fifth column, a slot of the memory. An incoming example is written into it after the step, and a
-replayed example comes from it; the memory's size stands for none.
-"""
 
 CHUNK = 1000
 """The number of test examples per replicate that are predicted at once."""
@@ -28,12 +21,12 @@ class Schedule(NamedTuple):
     Args:
         examples: The task's own examples ("incoming"), these mixed with the memory's content, the
             memory's content alone, or the examples of all tasks so far.
-        fresh: If True, every task starts from the initial weights.
-        batch: Examples per step; None: as the benchmark says.
-        glances: Consecutive steps on each mini-batch; None: as the benchmark says.
+        reinitialise: If True, every task starts from the initial weights.
+        batch_size: Examples per step; None: as the benchmark says.
+        updates_per_batch: Consecutive steps on each mini-batch; None: as the benchmark says.
         epochs: Passes over the examples; None: as the benchmark says.
-        widening: If True, a step takes `batch` examples for each task so far, and no task takes
-            more steps than another.
+        batch_per_task: If True, a step takes `batch_size` examples for each task so far, and no
+            task takes more steps than another.
     """
 
     examples: Literal["incoming", "incoming and memory", "memory", "all so far"] = "incoming"
@@ -64,12 +57,12 @@ class Schedule(NamedTuple):
         budget: TrainingBudget,
         steps: int,
     ) -> int:
-        """The number of steps that see as many arrivals as `steps` at the benchmark's pace.
+        """The number of steps with as many incoming examples as `steps` at the benchmark's pace.
 
         It is at least 1 unless `steps` is 0.
         """
-        size, glances = self.pace(budget)
-        same = round(steps * budget.batch_size * glances / (size * budget.updates_per_batch))
+        size, updates = self.pace(budget)
+        same = round(steps * budget.batch_size * updates / (size * budget.updates_per_batch))
         return max(same, min(steps, 1))
 
     def length(
@@ -85,13 +78,14 @@ class Schedule(NamedTuple):
             examples: The number of examples to train on.
             tasks: The number of tasks so far, the present one included.
         """
-        size, glances = self.pace(budget, tasks)
-        epoch = glances * -(-examples // size)
+        size, updates = self.pace(budget, tasks)
+        epoch = updates * -(-examples // size)
         if self.epochs or not budget.steps:
             epochs = self.epochs or budget.epochs
             return epochs, epochs * epoch
         steps = budget.steps
-        # Joint training gets the steps of all tasks so far, in number or, if it widens, in size.
+        # Joint training gets the steps of all tasks so far. With `batch_per_task` its steps get
+        # larger instead.
         if self.examples == "all so far" and not self.batch_per_task:
             steps *= tasks
         return -(-steps // epoch), steps
@@ -103,12 +97,12 @@ def train_rows(
     budget: TrainingBudget,
     schedule: Schedule,
     memory: Memory | None,
-    held: MemoryState | None,
+    state: MemoryState | None,
     seed: int,
-) -> tuple[Rows, MemoryState | None]:
+) -> tuple[Int64[Rows, "step row"], MemoryState | None]:
     """The rows of every step of a task, for one replicate.
 
-    An example enters the memory once, in the first epoch, after the last glance at it. Padding
+    An example enters the memory once, in the first epoch, after the last update on it. Padding
     repeats real rows of its own step, so that nothing else is ever seen, even by a model in which
     rows see each other.
 
@@ -118,49 +112,50 @@ def train_rows(
         budget: The training budget of the benchmark.
         schedule: The schedule of the strategy.
         memory: The memory of the strategy, if it has one.
-        held: The content of the memory before the task.
+        state: The content of the memory before the task.
         seed: The seed of the replicate.
 
     Returns:
-        Rows of shape (step, row, 5), the incoming ones before the replayed ones, and the content of
+        Rows of shape (step, row), the incoming ones before the replayed ones, and the content of
         the memory after the task.
     """
     random = generator(seed, "order", number)
-    chance = generator(seed, "memory", number)
-    arrivals = _triples(stream.tasks[number].train, number)
-    alone = schedule.examples == "memory"
-    if memory and held and alone:
+    of_memory = generator(seed, "memory", number)
+    incoming = _examples(stream.tasks[number].train, number)
+    memory_alone = schedule.examples == "memory"
+    if memory and state and memory_alone:
         # The task enters the memory before training, which then sees nothing else.
-        mixed = arrivals[random.permutation(len(arrivals))]
+        mixed = incoming[random.permutation(len(incoming))]
         no_steps = np.zeros(0, np.int64)
-        _, held = memory.replay(held, mixed, no_steps, groups(stream), chance)
-    pool = _pool(stream, number, arrivals, schedule, held)
-    epochs, steps = schedule.length(budget, len(pool), number + 1)
-    size, glances = schedule.pace(budget, number + 1)
+        _, state = memory.replay(state, mixed, no_steps, groups(stream), of_memory)
+    candidates = _candidates(stream, number, incoming, schedule, state)
+    epochs, steps = schedule.length(budget, len(candidates), number + 1)
+    size, updates = schedule.pace(budget, number + 1)
     as_given = stream.ordered and schedule.examples == "incoming"
-    orders = _orders(len(pool), epochs, None if as_given else random)
+    orders = _orders(len(candidates), epochs, None if as_given else random)
     index, real = _epochs(orders, size)
-    if glances > 1:
-        index, real = _glanced(index, real, glances, generator(seed, "glances", number))
+    if updates > 1:
+        index, real = _repeated(index, real, updates, generator(seed, "glances", number))
     # The steps of all tasks have one width, so that the compiled step fits each of them.
     widest, _ = schedule.pace(budget, len(stream.tasks))
     index, real = _widened(index[:steps], real[:steps], widest - size)
-    incoming = _weighted(pool[index], real)
-    if memory is None or held is None or alone:
-        return _with_slot(incoming, memory.size if memory else 0), held
-    entered = orders[0][: -(-steps // glances) * size]
-    entered = entered[entered < len(arrivals)]  # of a mixed pool they come first
-    # A mini-batch has arrived once the last glance at it is over.
-    batches = np.arange(len(index)) // glances
+    trained_on = candidates[index].weighted(real)
+    if memory is None or state is None or memory_alone:
+        return trained_on.with_slots(memory.size if memory else 0), state
+    entered = orders[0][: -(-steps // updates) * size]
+    # Of candidates that are mixed with the memory, the incoming ones come first.
+    entered = entered[entered < len(incoming)]
+    # A mini-batch enters the memory once the last update on it is over.
+    batches = np.arange(len(index)) // updates
     before = np.minimum(batches * size, len(entered))
-    draws, held = memory.replay(held, pool[entered], before, groups(stream), chance)
+    plan, state = memory.replay(state, candidates[entered], before, groups(stream), of_memory)
     if memory.at_task_end:
-        written = np.full_like(index, memory.size)
+        slots = np.full_like(index, memory.size)
     else:
-        written = _written(draws.incoming_slots, entered, index, (size, glances, memory.size))
-    written = np.where(real, written, memory.size)
-    parts = [_with_slot(incoming, written), _replayed(draws, incoming, size)]
-    return np.concatenate(parts, axis=1), held
+        slots = _written(plan.incoming_slots, entered, index, (size, updates, memory.size))
+    slots = np.where(real, slots, memory.size)
+    parts = [trained_on.with_slots(slots), _replayed(plan, trained_on, size)]
+    return Rows.concat(parts, axis=1), state
 
 
 def groups(stream: Stream) -> Groups:
@@ -168,25 +163,25 @@ def groups(stream: Stream) -> Groups:
     return Groups(len(stream.tasks), int(stream.units.sum()))
 
 
-def _pool(
+def _candidates(
     stream: Stream,
     number: int,
-    arrivals: Triples,
+    incoming: Int64[Rows, " n"],
     schedule: Schedule,
-    held: MemoryState | None,
-) -> Int64[np.ndarray, "pool 3"]:
+    state: MemoryState | None,
+) -> Int64[Rows, " candidate"]:
     """The examples to train on during a task."""
     if schedule.examples == "all so far":
         so_far = stream.tasks[: number + 1]
-        tasks = [_triples(task.train, place) for place, task in enumerate(so_far)]
-        return np.concatenate(tasks)
-    kept = held.examples[held.filled] if held else arrivals[:0]
+        tasks = [_examples(task.train, place) for place, task in enumerate(so_far)]
+        return Rows.concat(tasks)
+    stored = state.examples[state.filled] if state else incoming[:0]
     parts = {
-        "incoming": [arrivals],
-        "incoming and memory": [arrivals, kept],
-        "memory": [kept],
+        "incoming": [incoming],
+        "incoming and memory": [incoming, stored],
+        "memory": [stored],
     }
-    return np.concatenate(parts[schedule.examples])
+    return Rows.concat(parts[schedule.examples])
 
 
 def _orders(
@@ -221,58 +216,62 @@ def _widened(
     return np.pad(index, more, mode="wrap"), np.pad(real, more)
 
 
-def _replayed(draws: ReplayPlan, incoming: Rows, size: int) -> Rows:
+def _replayed(
+    plan: ReplayPlan,
+    incoming: Int64[Rows, "step row"],
+    size: int,
+) -> Int64[Rows, "step draw"]:
     """The rows of replayed examples; those that are not real repeat incoming examples."""
-    places = np.arange(draws.slots.shape[1]) % size
-    spare = incoming[:, places, :3]
-    examples = np.where(draws.real[..., None], draws.examples, spare)
-    return _with_slot(_weighted(examples, draws.real), draws.slots)
+    places = np.arange(plan.slots.shape[1]) % size
+    spare = incoming[:, places].examples
+    examples = Rows.where(plan.real, plan.examples, spare)
+    return examples.weighted(plan.real).with_slots(plan.slots)
 
 
 def _written(
-    placed: Int64[np.ndarray, " arrival"],
-    entered: Int64[np.ndarray, " arrival"],
+    incoming_slots: Int64[np.ndarray, " incoming"],
+    entered: Int64[np.ndarray, " incoming"],
     index: Int64[np.ndarray, "step row"],
     sizes: tuple[int, int, int],
 ) -> Int64[np.ndarray, "step row"]:
     """The slot into which each row of each step is written.
 
-    An example is written at the last glance of the first epoch. Of the arrivals of one step that
-    are written to the same slot, the last one counts.
+    An example is written at the last update on it in the first epoch. Of the examples of one step
+    that are written to the same slot, the last one counts.
 
     Args:
-        placed: The slot of each arrival; -1 if it is not kept.
-        entered: The place of each arrival in the pool.
-        index: The places in the pool that each step takes.
-        sizes: The size of a mini-batch, the number of glances, and the size of the memory, which
-            stands for no slot.
+        incoming_slots: The slot of each incoming example; -1 if it is not stored.
+        entered: The place of each incoming example among the candidates.
+        index: The places among the candidates that each step takes.
+        sizes: The size of a mini-batch, the number of updates on it, and the size of the memory,
+            which stands for no slot.
     """
-    size, glances, none = sizes
-    # One number for (mini-batch, slot). Reversed, `unique` finds the last arrival of each.
-    turn = np.arange(len(placed)) // size * (none + 1) + placed
+    size, updates, none = sizes
+    # One number for (mini-batch, slot). Reversed, `unique` finds the last example of each.
+    turn = np.arange(len(incoming_slots)) // size * (none + 1) + incoming_slots
     _, place = np.unique(turn[::-1], return_index=True)
-    last = len(placed) - 1 - place
+    last = len(incoming_slots) - 1 - place
     slot = np.full(index.max() + 1, none)
-    slot[entered[last]] = np.where(placed[last] >= 0, placed[last], none)
+    slot[entered[last]] = np.where(incoming_slots[last] >= 0, incoming_slots[last], none)
     steps = np.arange(len(index))
-    is_last_glance = steps % glances == glances - 1
-    is_first_epoch = steps // glances * size < len(placed)
-    writes = is_last_glance & is_first_epoch
+    is_last_update = steps % updates == updates - 1
+    is_first_epoch = steps // updates * size < len(incoming_slots)
+    writes = is_last_update & is_first_epoch
     return np.where(writes[:, None], slot[index], none)
 
 
-def _glanced(
+def _repeated(
     index: np.ndarray,
     real: np.ndarray,
-    glances: int,
+    updates: int,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat every batch `glances` times in a row, from the second time on in another order."""
-    steps = len(index) * glances
+    """Repeat every batch `updates` times in a row, from the second time on in another order."""
+    steps = len(index) * updates
     order = np.tile(np.arange(index.shape[1]), (steps, 1))
-    for glance in range(1, glances):
-        order[glance::glances] = random.permuted(order[glance::glances], axis=1)
-    again = np.arange(len(order))[:, None] // glances
+    for update in range(1, updates):
+        order[update::updates] = random.permuted(order[update::updates], axis=1)
+    again = np.arange(len(order))[:, None] // updates
     return index[again, order], real[again, order]
 
 
@@ -280,7 +279,7 @@ def probe_rows(
     stream: Stream,
     count: int,
     seed: int,
-) -> Int64[np.ndarray, "task half row 4"]:
+) -> Int64[Rows, "task half row"]:
     """The test examples of each task for its gradient probe, drawn once per replicate.
 
     The test set is cut in two once, so that a first half and a second half never share an example,
@@ -288,37 +287,38 @@ def probe_rows(
 
     Args:
         stream: The stream of the replicate.
-        count: The number of examples of each task, both halves together.
+        count: The number of examples of each task, both halves combined.
         seed: The seed of the replicate.
     """
     tests = len(stream.data.y_test)
     half = min(count // 2, -(-tests // 2))
     first = generator(seed, "probe").permutation(tests) % 2 == 0
 
-    def halves(number: int, task: Task) -> list[Rows]:
-        examples = _triples(task.test, number)
-        return [
+    def halves(number: int, task: Task) -> Rows:
+        examples = _examples(task.test, number)
+        drawn = [
             _probed(examples, chosen, half, generator(seed, "probe", number))
             for chosen in (first, ~first)
         ]
+        return Rows.stack(drawn)
 
-    return np.array([halves(number, task) for number, task in enumerate(stream.tasks)])
+    return Rows.stack([halves(number, task) for number, task in enumerate(stream.tasks)])
 
 
 def _probed(
-    examples: Triples,
+    examples: Int64[Rows, " n"],
     chosen: Bool[np.ndarray, " row"],
     count: int,
     random: np.random.Generator,
-) -> Rows:
+) -> Int64[Rows, " count"]:
     """Draw `count` of a task's examples from those that are chosen; padding follows if need be."""
-    eligible = examples[chosen[examples[:, 0]]]
+    eligible = examples[chosen[examples.row]]
     order = random.permutation(len(eligible))
     real = np.arange(count) < len(order)
     if not len(eligible):
         # Any example serves as padding.
-        return _weighted(examples[np.zeros(count, np.int64)], real)
-    return _weighted(eligible[np.resize(order, count)], real)
+        return examples[np.zeros(count, np.int64)].weighted(real)
+    return eligible[np.resize(order, count)].weighted(real)
 
 
 def chosen_tests(
@@ -343,14 +343,14 @@ def chosen_tests(
     return chosen
 
 
-def test_rows(stream: Stream) -> Rows:
+def test_rows(stream: Stream) -> Int64[Rows, " n"]:
     """The test examples of all tasks, in order."""
-    tasks = [_triples(task.test, number) for number, task in enumerate(stream.tasks)]
-    examples = np.concatenate(tasks)
-    return _weighted(examples, np.ones(len(examples), dtype=bool))
+    tasks = [_examples(task.test, number) for number, task in enumerate(stream.tasks)]
+    examples = Rows.concat(tasks)
+    return examples.weighted(np.ones(len(examples), dtype=bool))
 
 
-def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row 4"]:
+def test_chunks(streams: list[Stream]) -> Int64[Rows, "chunk replicate row"]:
     """The test examples of all replicates in chunks of one size, the last one padded."""
     replicates = [test_rows(stream) for stream in streams]
     size = min(CHUNK, len(replicates[0]))
@@ -360,30 +360,28 @@ def test_chunks(streams: list[Stream]) -> Int64[np.ndarray, "chunk replicate row
 def all_rows(
     stream: Stream,
     number: int,
-    held: MemoryState | None = None,
-) -> Rows:
-    """All training examples of a task, in order, with the memory slots that hold them."""
-    examples = _triples(stream.tasks[number].train, number)
-    rows = _weighted(examples, np.ones(len(examples), dtype=bool))
-    if held is None:
-        return _with_slot(rows, 0)
-    none = len(held.examples)
+    state: MemoryState | None = None,
+) -> Int64[Rows, " n"]:
+    """All training examples of a task, in order, with the memory slots in which they are stored."""
+    examples = _examples(stream.tasks[number].train, number)
+    rows = examples.weighted(np.ones(len(examples), dtype=bool))
+    if state is None:
+        return rows.with_slots(0)
+    none = len(state.examples)
     slot = np.full(len(stream.data.y_train), none)
-    of_task = held.filled[held.examples[held.filled, 1] == number]
-    slot[held.examples[of_task, 0]] = of_task
-    return _with_slot(rows, slot[examples[:, 0]])
+    of_task = state.filled[state.examples.task[state.filled] == number]
+    slot[state.examples.row[of_task]] = of_task
+    return rows.with_slots(slot[examples.row])
 
 
-def held_rows(held: MemoryState) -> Rows:
+def memory_rows(state: MemoryState) -> Int64[Rows, " slot"]:
     """The content of a memory, slot by slot; slots that are not filled are padding."""
-    slots = np.arange(len(held.examples))
-    rows = _weighted(held.examples, np.isin(slots, held.filled))
-    return _with_slot(rows, slots)
+    slots = np.arange(len(state.examples))
+    return state.examples.weighted(np.isin(slots, state.filled)).with_slots(slots)
 
 
-def _triples(examples: Examples, task: int) -> Int64[np.ndarray, "n 3"]:
-    tasks = np.full(len(examples.row), task)
-    return np.stack([examples.row, tasks, examples.y], axis=1)
+def _examples(examples: Examples, task: int) -> Int64[Rows, " n"]:
+    return Rows.of(examples.row, task, examples.y)
 
 
 def _batches(
@@ -404,34 +402,25 @@ def _batches(
     return order[wrapped].reshape(steps, size), real.reshape(steps, size)
 
 
-def _weighted(
-    examples: Int64[np.ndarray, "*step row 3"],
-    real: Bool[np.ndarray, "*step row"],
-) -> Rows:
-    weight = real[..., None].astype(np.int64)
-    return np.concatenate([examples, weight], axis=-1)
+def stack_replicates(rows: list[Rows]) -> Rows:
+    """Stack the rows of replicates; those with fewer steps end in steps of padding.
 
+    Args:
+        rows: The rows of each replicate, of shape (step, *row).
 
-def _with_slot(rows: Rows, slot: int | Int64[np.ndarray, "*step row"]) -> Rows:
-    column = np.broadcast_to(slot, rows.shape[:-1])[..., None]
-    return np.concatenate([rows, column], axis=-1)
-
-
-def stack_replicates(rows: list[Rows]) -> Int64[np.ndarray, "step replicate *row _"]:
-    """Stack the rows of replicates; those with fewer steps end in steps of padding."""
+    Returns:
+        Rows of shape (step, replicate, *row).
+    """
     steps = max(len(replicate) for replicate in rows)
 
     def padded(replicate: Rows) -> Rows:
-        padding = np.repeat(replicate[:1], steps - len(replicate), axis=0)
-        padding[..., 3] = 0
-        return np.concatenate([replicate, padding])
+        padding = replicate[np.zeros(steps - len(replicate), np.int64)].masked(False)
+        return Rows.concat([replicate, padding])
 
-    return np.stack([padded(replicate) for replicate in rows], axis=1)
+    return Rows.stack([padded(replicate) for replicate in rows], axis=1)
 
 
-def chunks(rows: Rows, size: int) -> Int64[np.ndarray, "chunk size _"]:
+def chunks(rows: Int64[Rows, " n"], size: int) -> Int64[Rows, "chunk size"]:
     """Cut rows into chunks of one size, the last one padded."""
     index, real = _batches(np.arange(len(rows)), size)
-    cut = rows[index]
-    cut[..., 3] *= real
-    return np.asarray(cut)
+    return rows[index].masked(real)

@@ -43,11 +43,11 @@ class Pretraining(NamedTuple):
 
     Args:
         examples: Training examples of the held-out classes.
-        lessons: The number of pretraining steps.
-        classes: The number of classes of one step, which come one after the other.
+        steps: The number of pretraining steps, each on one episode.
+        trajectory_classes: The number of classes of an episode, which come one after the other.
         shots: The number of examples of each of these to learn from.
         queries: The number of other examples of each.
-        rehearsed: The number of examples of any held-out class.
+        remember_examples: The number of examples of any held-out class.
     """
 
     examples: Examples

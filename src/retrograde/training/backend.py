@@ -15,16 +15,17 @@ from retrograde.records.account import Account
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
-from retrograde.streams.schedule import Rows, Schedule
+from retrograde.streams.rows import Rows
+from retrograde.streams.schedule import Schedule
 
 
 class Predictions(NamedTuple):
     """Correctness of the prediction for each test example.
 
     Attributes:
-        hit: True if the prediction is correct under the rule of the scenario.
-        told: True if the prediction is correct when the task is given at test.
-        sound: True if no score was NaN and every parameter was finite.
+        correct: True if the prediction is correct under the rule of the scenario.
+        correct_given_task: True if the prediction is correct with the task given.
+        finite: True if no score was NaN and every parameter was finite.
     """
 
     correct: Bool[np.ndarray, "replicate row"]
@@ -37,19 +38,19 @@ class Outcome:
     """Results of training one replicate.
 
     Attributes:
-        fault: The kind of number that became non-finite, and when; empty if none did.
+        divergence: The kind of number that became non-finite, and when; empty if none did.
         clocks: Seconds by the name of the clock.
         counts: Steps, examples and passes through the model.
-        memory: Examples held at the end, and the bytes of these and of other state.
+        memory: Examples stored at the end, and the bytes of these and of other state.
         how: How the replicate was trained: backend, compilation, replicates at once.
-        tests: Number of test examples of each task of a stream.
+        test_examples: Number of test examples of each task of a stream.
         correct: Correct predictions on each task of a stream: row 0 before training, then a row
             after each task.
-        correct_told: The same counts with the task given at test.
+        correct_given_task: The same counts with the task given.
         adaptation: Few-shot adaptation to test tasks, for meta-strategies.
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
-        course: Accuracy while the stream was learned, if the benchmark asks for it.
+        online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
     """
 
     divergence: str
@@ -85,7 +86,7 @@ class Backend(Protocol):
     backend: str
     benchmark: Benchmark
     tally: dict[str, int]
-    test_rows: Rows
+    test_rows: Int64[Rows, "chunk replicate row"]
     schedule: Schedule
 
     @property
@@ -111,7 +112,7 @@ class Backend(Protocol):
         """
         ...
 
-    def evaluate(self, chunks: Rows) -> Predictions:
+    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
         """Predict test examples without changing the learner.
 
         Args:
@@ -123,7 +124,7 @@ class Backend(Protocol):
         """The parameters of the models, stacked over replicates; empty if they are unreachable."""
         ...
 
-    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+    def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """Test examples as the model receives them, in parts of one size."""
         ...
 
@@ -139,7 +140,7 @@ class Backend(Protocol):
         ...
 
     def held_examples(self) -> list[int]:
-        """Number of past examples that each replicate holds."""
+        """Number of past examples that each replicate stores."""
         ...
 
     def state_bytes(self) -> int:
@@ -148,20 +149,18 @@ class Backend(Protocol):
 
 
 def correct_per_task(
-    hit: Bool[np.ndarray, " row"],
-    rows: Rows,
+    correct: Bool[np.ndarray, " row"],
+    rows: Int64[Rows, "chunk row"],
     tasks: int,
 ) -> list[int]:
     """Number of correct predictions on each task.
 
     Args:
-        hit: True for each row whose prediction is correct.
+        correct: True for each row whose prediction is correct.
         rows: The rows of one replicate, in chunks; padding has weight 0 and is not counted.
         tasks: Number of tasks of the stream.
     """
-    flat = rows.reshape(-1, 4)
-    task = flat[:, 1]
-    real = flat[:, 3] > 0
-    counts = np.bincount(task, weights=hit & real, minlength=tasks)
-    right: list[int] = counts.astype(int).tolist()
-    return right
+    flat = rows.reshape(-1)
+    counts = np.bincount(flat.task, weights=correct & flat.real, minlength=tasks)
+    by_task: list[int] = counts.astype(int).tolist()
+    return by_task

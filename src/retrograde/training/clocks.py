@@ -48,7 +48,7 @@ class Clocks:
     def each(self, calls: Iterable[Callable[[], object]]) -> float:
         """Median seconds per call, after one warm-up call.
 
-        At most 20 calls are timed, or those that begin within `ENOUGH` seconds.
+        At most 20 calls are timed, or those that begin within `TIMING_SECONDS` seconds.
         """
         taken: list[float] = []
         for call in islice(calls, 21):

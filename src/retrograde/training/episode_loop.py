@@ -1,4 +1,4 @@
-"""The episode loop: meta-train, check on validation tasks along the way, and test on new tasks."""
+"""The episode loop: meta-train, evaluate on validation tasks, and test on new tasks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,7 +29,7 @@ def meta_train(
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Meta-train replicates of one cell, check them along the way, and test them.
+    """Meta-train replicates of one cell, evaluate them along the way, and test them.
 
     Args:
         benchmark: The benchmark of the cell.
@@ -50,18 +50,18 @@ def meta_train(
         with clocks("ready"):
             note = episodes.warm_up(mode)
         clocks.rename("ready", "compile" if episodes.compiled else "warm_up")
-    checks: list[list[MetaEvaluation]] = []
-    faults = [""] * len(seeds)
+    evaluations: list[list[MetaEvaluation]] = []
+    divergences = [""] * len(seeds)
     for end in _ends(benchmark, strategy):
         with clocks("train"):
             episodes.learn(end - episodes.done, progress)
-        checks.append(_check(episodes, clocks))
-        # The first fault of a replicate stays.
-        for i in np.flatnonzero(~episodes.sound()):
-            faults[i] = faults[i] or _LOST.format(end)
-        if all(faults):
+        evaluations.append(_evaluate(episodes, clocks))
+        # The first divergence of a replicate stays.
+        for i in np.flatnonzero(~episodes.finite()):
+            divergences[i] = divergences[i] or _LOST.format(end)
+        if all(divergences):
             break
-    return _outcomes(episodes, checks, faults, clocks, note)
+    return _outcomes(episodes, evaluations, divergences, clocks, note)
 
 
 def pace(
@@ -85,18 +85,18 @@ _LOST = "A parameter became non-finite by meta-iteration {}."
 
 
 def _ends(benchmark: EpisodicBenchmark, strategy: MetaStrategy) -> list[int]:
-    """The iterations after which meta-training is checked; 0 alone if nothing is meta-learned."""
-    checks = min(benchmark.evaluations, benchmark.iterations) if strategy.meta_trains else 0
+    """The iterations after which replicates are evaluated; 0 alone if nothing is meta-learned."""
+    evaluations = min(benchmark.evaluations, benchmark.iterations) if strategy.meta_trains else 0
     ends = {0}
-    for number in range(1, checks + 1):
+    for number in range(1, evaluations + 1):
         # Two minus signs round up.
-        ends.add(-(-benchmark.iterations * number // checks))
+        ends.add(-(-benchmark.iterations * number // evaluations))
     return sorted(ends)
 
 
-def _check(episodes: EpisodeReplicas, clocks: Clocks) -> list[MetaEvaluation]:
+def _evaluate(episodes: EpisodeReplicas, clocks: Clocks) -> list[MetaEvaluation]:
     """Measure all replicates on tasks of meta-validation."""
-    # Tasks are drawn by axes without an index, so that every check sees the same ones.
+    # Tasks are drawn by axes without an index, so that every evaluation sees the same ones.
     with clocks("evaluate"):
         tasks = episodes.draw("validation", PROBE_TASKS, "validation")
         measured = episodes.measure(tasks)
@@ -108,17 +108,17 @@ def _check(episodes: EpisodeReplicas, clocks: Clocks) -> list[MetaEvaluation]:
     accuracy = measured.correct.float().mean(2) / episodes.queries_per_task()
     cosine = rounded(cosines[:, 0])
     cosine_seen = rounded(seen_cosines[:, 0])
-    checks = []
+    evaluations = []
     for i in range(len(episodes.seeds)):
-        check = MetaEvaluation(
+        evaluation = MetaEvaluation(
             iteration=episodes.done,
             loss=rounded(loss[i]),
             accuracy=[] if episodes.regression else rounded(accuracy[i]),
             cosine=cosine[i],
             cosine_seen=cosine_seen[i],
         )
-        checks.append(check)
-    return checks
+        evaluations.append(evaluation)
+    return evaluations
 
 
 class _Tested(NamedTuple):
@@ -136,16 +136,16 @@ def _test(episodes: EpisodeReplicas, clocks: Clocks) -> _Tested:
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
         measured = episodes.measure(tasks)
     with clocks("probe"):
-        watched = Tasks(*(part[:, :PROBE_TASKS] for part in tasks))
-        cosines = episodes.alignment(watched, steps)
-        booked = episodes.account(watched, steps)
+        probed = Tasks(*(part[:, :PROBE_TASKS] for part in tasks))
+        cosines = episodes.alignment(probed, steps)
+        booked = episodes.account(probed, steps)
     return _Tested(measured, cosines, booked, episodes.fits(tasks))
 
 
 def _outcomes(
     episodes: EpisodeReplicas,
-    checks: list[list[MetaEvaluation]],
-    faults: list[str],
+    evaluations: list[list[MetaEvaluation]],
+    divergences: list[str],
     clocks: Clocks,
     note: str | None,
 ) -> list[Outcome]:
@@ -169,29 +169,29 @@ def _outcomes(
     outcomes = []
     for i in range(replicates):
         loss = tested.measured.loss[i]
-        fault = faults[i] or _tested_fault(loss, tested.cosines[i])
+        divergence = divergences[i] or _test_divergence(loss, tested.cosines[i])
         # Numbers of a replicate that diverged are not kept.
-        adaptation = None if fault else _adaptation(episodes, checks, tested, i)
+        adaptation = None if divergence else _adaptation(episodes, evaluations, tested, i)
         seconds = dict(clocks.seconds)
-        outcomes.append(Outcome(fault, seconds, counts, memory, how, adaptation=adaptation))
+        outcomes.append(Outcome(divergence, seconds, counts, memory, how, adaptation=adaptation))
     return outcomes
 
 
 def _adaptation(
     episodes: EpisodeReplicas,
-    checks: list[list[MetaEvaluation]],
+    evaluations: list[list[MetaEvaluation]],
     tested: _Tested,
     replicate: int,
 ) -> Adaptation:
     """Few-shot adaptation of one replicate, whose measurements are finite."""
     measured = tested.measured
-    of_replicate = [check[replicate] for check in checks]
+    of_replicate = [of_all[replicate] for of_all in evaluations]
     return Adaptation(
         loss=[rounded(step) for step in measured.loss[replicate]],
         correct=[] if episodes.regression else measured.correct[replicate].tolist(),
         queries=episodes.queries_per_task(),
         cosine=rounded(tested.cosines[replicate]),
-        evaluations=[check for check in of_replicate if check.finite()],
+        evaluations=[evaluation for evaluation in of_replicate if evaluation.finite()],
         fits=tested.fits[replicate],
         accounts=_accounts(tested.booked, replicate),
     )
@@ -206,7 +206,7 @@ def _accounts(booked: Booked, replicate: int) -> list[InnerAccount]:
     return [InnerAccount(*step) for step in steps]
 
 
-def _tested_fault(
+def _test_divergence(
     loss: Float[Tensor, "step task"],
     cosine: Float[Tensor, " step"],
 ) -> str:
@@ -219,10 +219,10 @@ def _tested_fault(
     # `argmax` of ones and zeros is the first one.
     step = int(lost.int().argmax())
     tasks = int(lost_loss[step].sum())
-    what = "cosine between the gradients on test tasks"
+    number = "cosine between the gradients on test tasks"
     if tasks:
-        what = f"loss of {_counted(tasks, 'test task')}"
-    return f"The {what} became non-finite after {_counted(step, 'inner step')}."
+        number = f"loss of {_counted(tasks, 'test task')}"
+    return f"The {number} became non-finite after {_counted(step, 'inner step')}."
 
 
 def _counted(number: int, thing: str) -> str:
@@ -254,13 +254,13 @@ def check(
     """Check that a cell can be meta-trained, by a trial step.
 
     Raises:
-        UserError: If the strategy needs facts of tasks that have none, the model or a head does
-            not fit, or a hook breaks a rule.
+        UserError: If the strategy needs the parameters of tasks that have none, the model or a head
+            does not fit, or a hook breaks a rule.
     """
     if strategy.sees_task_parameters and not source.parameters:
         raise UserError(
-            f"{type(strategy).__name__} is told the facts of each task, and "
-            f"{type(benchmark).__name__} has none. Leave it out."
+            f"{type(strategy).__name__} sees the parameters of each task, "
+            f"and tasks of {type(benchmark).__name__} have none. Leave it out."
         )
     device = torch.device("cpu")
     episodes = EpisodeReplicas(benchmark, strategy, [source], [0], device)

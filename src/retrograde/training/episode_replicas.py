@@ -50,12 +50,12 @@ class Tasks(NamedTuple):
     Attributes:
         x: Examples of each task, the support first.
         y: Labels, or targets in regression.
-        truth: The facts (parameters) of each task.
+        parameters: The parameters of each task, such as amplitude and phase.
     """
 
     x: Tensor
     y: Tensor
-    truth: Tensor
+    parameters: Tensor
 
 
 class Measured(NamedTuple):
@@ -148,7 +148,7 @@ class EpisodeReplicas:
 
     def _initial(self, params: Params, buffers: Params) -> State:
         learned = self.strategy.meta_params(replace(self.net, buffers=buffers), params)
-        boundary.check_own(self.strategy, "learned", learned)
+        boundary.check_own(self.strategy, "meta_params", learned)
         slots = self.net.optimizer.init(learned) if self.strategy.uses_meta_optimizer else {}
         return State(learned, slots, {})
 
@@ -198,14 +198,14 @@ class EpisodeReplicas:
         self,
         x: Tensor,
         y: Tensor,
-        truth: Tensor,
+        parameters: Tensor,
     ) -> Float[Tensor, "example *shape"]:
-        """Inputs of the model for one task, with its facts if the strategy sees them."""
+        """Inputs of the model for one task, with its parameters if the strategy sees them."""
         x = x.float() * self.sources[0].scale
         if not self.strategy.sees_task_parameters:
             return x
-        facts = truth.expand(len(x), -1)
-        return torch.cat([x, facts], dim=1)
+        repeated = parameters.expand(len(x), -1)
+        return torch.cat([x, repeated], dim=1)
 
     def _episode(self, tasks: Tasks, test: bool) -> Episode:
         """One task, split into support and query."""
@@ -255,7 +255,7 @@ class EpisodeReplicas:
         tasks = self.draw("train", 1, "check")
         first = Tasks(*(part[:, 0] for part in tasks))
         marks = vmap(self._tried_adapting)(self.state, self.buffers, first)
-        boundary.check_unchanged(self.strategy, "inner", marks)
+        boundary.check_unchanged(self.strategy, "inner_step", marks)
         if self.strategy.meta_trains:
             marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
             boundary.check_unchanged(self.strategy, "meta_step", marks)
@@ -276,7 +276,7 @@ class EpisodeReplicas:
         given = {"learned": learned, "fast": fast, "support": support}
         before = boundary.copied(given)
         after = self.strategy.inner_step(net, learned, fast, support, 0)
-        boundary.check_state(self.strategy, "inner", after, fast)
+        boundary.check_state(self.strategy, "inner_step", after, fast)
         marks = boundary.changed(given, before)
         if type(self.strategy).task_loss is not MetaStrategy.task_loss:
             loss = self.strategy.task_loss(net, learned, episode, self._progress())
@@ -370,7 +370,7 @@ class EpisodeReplicas:
     def _adapting(
         self,
         tasks: Tasks,
-        look: Callable[[Net, Params, Episode], Any],
+        measurement: Callable[[Net, Params, Episode], Any],
         steps: int,
         test: bool = True,
         rows: int = 0,
@@ -379,13 +379,14 @@ class EpisodeReplicas:
 
         Args:
             tasks: The tasks to adapt to.
-            look: Takes the net, the adapted parameters and the episode; gives any tree of tensors.
+            measurement: Takes the net, the adapted parameters and the episode; gives any tree of
+                tensors.
             steps: Number of inner steps.
             test: True if the tasks have the shots and queries of testing.
             rows: See `_of_tasks`.
 
         Returns:
-            The tree of `look`, with leading axes (replicate, task, step).
+            The tree of `measurement`, with leading axes (replicate, task, step).
         """
 
         def adapt(
@@ -396,11 +397,11 @@ class EpisodeReplicas:
             net = replace(self.net, buffers=buffers)
             episode = self._episode(tasks, test)
             fast = self.strategy.start_adaptation(net, learned)
-            seen = [look(net, fast.params, episode)]
+            found = [measurement(net, fast.params, episode)]
             for step in range(steps):
                 fast = self.strategy.inner_step(net, learned, fast, episode.support, step)
-                seen.append(look(net, fast.params, episode))
-            return pytree.tree_map(lambda *steps: torch.stack(steps), *seen)
+                found.append(measurement(net, fast.params, episode))
+            return pytree.tree_map(lambda *steps: torch.stack(steps), *found)
 
         return self._of_tasks(adapt, tasks, rows)
 
@@ -446,13 +447,13 @@ class EpisodeReplicas:
             # Each query is passed with the whole support.
             support = tasks.x.shape[2] - queries
             rows = queries * (support + 1)
-        seen = self._adapting(
+        found = self._adapting(
             tasks,
             self._score,
             self.strategy.test_steps,
             rows=rows,
         )
-        return Measured(*(part.transpose(1, 2).cpu() for part in seen))
+        return Measured(*(part.transpose(1, 2).cpu() for part in found))
 
     def _score(
         self,
@@ -463,8 +464,8 @@ class EpisodeReplicas:
         """Mean loss on the queries, and the number that is classified correctly."""
         query = episode.query
         outputs = self._outputs(net, params, episode)
-        right = _right(outputs, query)
-        return net.losses(outputs, query.y).mean(), right.sum()
+        correct = _correct(outputs, query)
+        return net.losses(outputs, query.y).mean(), correct.sum()
 
     def _outputs(
         self,
@@ -472,7 +473,7 @@ class EpisodeReplicas:
         params: Params,
         episode: Episode,
     ) -> Float[Tensor, "row unit"]:
-        """Outputs for the queries, passed together if the benchmark is transductive."""
+        """Outputs for the queries, in one pass if the benchmark is transductive."""
         if self.benchmark.transductive:
             return net.logits(params, episode.query.x)
         return self._alone(net, params, episode)
@@ -491,8 +492,8 @@ class EpisodeReplicas:
         queries = episode.query.x
 
         def outputs(x: Tensor) -> Tensor:
-            together = torch.cat([support, x[None]])
-            return net.logits(params, together)[-1]
+            rows = torch.cat([support, x[None]])
+            return net.logits(params, rows)[-1]
 
         passes = self._at_once(support.numel() + queries[0].numel())
         return vmap(outputs, chunk_size=passes)(queries)
@@ -508,7 +509,7 @@ class EpisodeReplicas:
             test: True if the tasks have the shots and queries of testing.
         """
 
-        def look(
+        def align(
             net: Net,
             params: Params,
             episode: Episode,
@@ -517,8 +518,8 @@ class EpisodeReplicas:
             query = net.grad(params, episode.query)
             return cosine(support, query)
 
-        seen: Tensor = self._adapting(tasks, look, steps, test)
-        return seen.mean(1).cpu()
+        cosines: Tensor = self._adapting(tasks, align, steps, test)
+        return cosines.mean(1).cpu()
 
     def account(self, tasks: Tasks, steps: int) -> Booked:
         """Account of the query loss along the first inner steps on the support: see `InnerAccount`.
@@ -567,7 +568,7 @@ class EpisodeReplicas:
         total = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
         return total // len(self.seeds)
 
-    def sound(self) -> np.ndarray:
+    def finite(self) -> np.ndarray:
         """For each replicate, True if every learned number is finite."""
         return np.asarray(finite(self.state.params).cpu().numpy())
 
@@ -578,41 +579,41 @@ class EpisodeReplicas:
             A list for each replicate, with a fit for each task; empty if tasks are no curves.
         """
         first = Tasks(*(part[:, :CURVES] for part in tasks))
-        curve = self.sources[0].curve(first.truth[0].cpu().numpy())
+        curve = self.sources[0].curve(first.parameters[0].cpu().numpy())
         if curve is None:
             return [[] for _ in self.seeds]
         grid = torch.from_numpy(curve[0]).to(self.device)
 
-        def look(
+        def predict(
             net: Net,
             params: Params,
             episode: Episode,
         ) -> tuple[Tensor, Tensor, Tensor]:
             support = episode.support
-            # Columns beyond the grid's are the facts of the task, the same in every row.
-            facts = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
-            inputs = torch.cat([grid, facts], 1)
+            # Columns beyond the grid's are the parameters of the task, the same in every row.
+            parameters = support.x[:1, grid.shape[1] :].expand(len(grid), -1)
+            inputs = torch.cat([grid, parameters], 1)
             predicted = net.logits(params, inputs)
             return predicted[:, 0], support.x[:, 0], support.y[:, 0]
 
-        predicted, x, y = self._adapting(first, look, self.strategy.test_steps)
+        predicted, x, y = self._adapting(first, predict, self.strategy.test_steps)
         fits: list[list[Fit]] = []
-        for i, truths in enumerate(self._truths(first)):
+        for i, curves in enumerate(self._curves(first)):
             fits.append([])
-            for task, truth in enumerate(truths):
+            for task, values in enumerate(curves):
                 # The support is the same after every step.
                 support = (x[i, task, 0], y[i, task, 0])
-                fits[i].append(_fit(grid, truth, support, predicted[i, task]))
+                fits[i].append(_fit(grid, values, support, predicted[i, task]))
         return fits
 
-    def _truths(self, tasks: Tasks) -> list[Tensor]:
+    def _curves(self, tasks: Tasks) -> list[Tensor]:
         """Values of the true curves on the grid, for each replicate: (task, point, 1)."""
         source = self.sources[0]
-        curves = (source.curve(truth.cpu().numpy()) for truth in tasks.truth)
+        curves = (source.curve(of_replicate.cpu().numpy()) for of_replicate in tasks.parameters)
         return [torch.from_numpy(curve[1]) for curve in curves if curve is not None]
 
 
-def _right(outputs: Tensor, query: Batch) -> Tensor:
+def _correct(outputs: Tensor, query: Batch) -> Tensor:
     """True for each query that is classified correctly; 0 in regression."""
     if query.y.is_floating_point():
         return torch.zeros_like(query.task)
@@ -621,7 +622,7 @@ def _right(outputs: Tensor, query: Batch) -> Tensor:
 
 def _fit(
     grid: Tensor,
-    truth: Tensor,
+    values: Tensor,
     support: tuple[Tensor, Tensor],
     predicted: Tensor,
 ) -> Fit:
@@ -629,14 +630,14 @@ def _fit(
 
     Args:
         grid: Inputs of the curve, of shape (point, 1).
-        truth: Values of the curve, of shape (point, 1).
+        values: Values of the curve, of shape (point, 1).
         support: Inputs and values of the support.
         predicted: Predictions on the grid, of shape (step, point).
     """
     support_x, support_y = support
     return Fit(
         x=rounded(grid[:, 0]),
-        y=rounded(truth[:, 0]),
+        y=rounded(values[:, 0]),
         support_x=rounded(support_x),
         support_y=rounded(support_y),
         predicted=[rounded(after) for after in predicted],

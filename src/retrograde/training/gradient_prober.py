@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +11,7 @@ from retrograde.interface.batch import Batch
 from retrograde.optim import Params
 from retrograde.records.account import Account
 from retrograde.records.gradient_probe import GradientProbe, rounded
+from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import probe_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend
@@ -42,7 +42,7 @@ class ProbeGradients(NamedTuple):
     params: Params
 
     def of(self, tasks: int) -> "ProbeGradients":
-        """The look at the first tasks alone."""
+        """The losses and gradients of the first tasks alone."""
         halves = {name: gradient[:, : 2 * tasks] for name, gradient in self.halves.items()}
         return ProbeGradients(
             self.loss[:, :tasks],
@@ -53,7 +53,7 @@ class ProbeGradients(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """Contributions of one window, from look to look, to the account; see `Account`.
+    """Contributions of one window, between two probes, to the account; see `Account`.
 
     Attributes:
         length: Length of the displacement of the parameters.
@@ -148,7 +148,7 @@ class GradientProber:
         self.every = backend.schedule.steps_like(benchmark, benchmark.probe_every)
         self.probes: list[list[GradientProbe]] = [[] for _ in streams]
         self.accounts: list[list[Account]] = [[] for _ in streams]
-        self.sound = [True for _ in streams]  # every loss and gradient was finite so far
+        self.finite = [True for _ in streams]  # every loss and gradient was finite so far
         self.tasks = len(streams[0].tasks) if benchmark.probe_examples else 0
         self.task = 0
         self.step = 0  # steps since the stream began
@@ -164,15 +164,12 @@ class GradientProber:
         seeds: list[int],
     ) -> None:
         per_task = self.backend.benchmark.probe_examples
-        rows = np.stack(
-            [
-                probe_rows(stream, per_task, seed)
-                for stream, seed in zip(streams, seeds, strict=True)
-            ]
-        )
-        replicates = len(rows)
-        halves = rows.reshape(replicates, -1, *rows.shape[3:])
-        self.examples = self.backend.examples(halves)
+        of_replicates = [
+            probe_rows(stream, per_task, seed) for stream, seed in zip(streams, seeds, strict=True)
+        ]
+        rows = Rows.stack(of_replicates)
+        replicates, _, _, size = rows.shape
+        self.examples = self.backend.examples(rows.reshape(replicates, -1, size))
         weight = self.examples.weight.sum(-1)
         count = weight.reshape(replicates, self.tasks, 2)
         # Halves of an odd number of examples differ in size, and so in their share of the loss.
@@ -185,25 +182,25 @@ class GradientProber:
         # The first task has no earlier ones.
         if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
-                self._book(self._look(self.task))
+                self._book(self._gradients(self.task))
 
     def end_task(self) -> None:
         """End a task: probe the tasks so far and the next one, and close the task's account."""
         with self.clocks("probe"):
             # After the last task there is no next one.
-            look = self._look(min(self.task + 2, self.tasks))
-            self._book(look and look.of(self.task))
+            probed = self._gradients(min(self.task + 2, self.tasks))
+            self._book(probed and probed.of(self.task))
             self._close()
-            if look:
-                self._keep(look)
-            self.last = look
+            if probed:
+                self._keep(probed)
+            self.last = probed
             self.task += 1
             self.within = 0
             self.books = None
-            if look and not self.backend.keeps_statistics:
-                self.books = _Books(look.of(self.task))
+            if probed and not self.backend.keeps_statistics:
+                self.books = _Books(probed.of(self.task))
 
-    def _look(self, tasks: int) -> ProbeGradients | None:
+    def _gradients(self, tasks: int) -> ProbeGradients | None:
         """Losses and gradients of the first tasks; None without probes or parameters."""
         params = self.backend.parameters() if self.tasks else {}
         # A learner may train another model than the one that it was given.
@@ -224,20 +221,20 @@ class GradientProber:
         share = self.share[:, :tasks]
         return (of_halves.reshape(share.shape) * share).sum(-1)
 
-    def _book(self, look: ProbeGradients | None) -> None:
-        """Add the window since the last look to the account.
+    def _book(self, probed: ProbeGradients | None) -> None:
+        """Add the window since the last probe to the account.
 
-        Without a look the account ends, since a piece of the path is unknown.
+        Without gradients the account ends, since a piece of the path is unknown.
         """
-        if look and self.last and self.books:
+        if probed and self.last and self.books:
             start = self.last.of(self.task)
-            self.books.book(self._window(start, look))
-        self.last = look
-        if look is None:
+            self.books.book(self._window(start, probed))
+        self.last = probed
+        if probed is None:
             self.books = None
 
     def _window(self, start: ProbeGradients, end: ProbeGradients) -> _Window:
-        """Integrate gradients along the straight line between two looks, by Simpson's rule."""
+        """Integrate gradients along the straight line between two probes, by Simpson's rule."""
         displacement = {}
         middle = {}
         for name, now in end.params.items():
@@ -262,7 +259,7 @@ class GradientProber:
         )
 
     def _whole_tasks(self) -> Batch:
-        """The examples of the earlier tasks, both halves of each together."""
+        """The examples of the earlier tasks, both halves of each combined."""
         tasks = self.task
         rows = 2 * self.examples.weight.shape[2]
         columns = []
@@ -277,13 +274,13 @@ class GradientProber:
         if not self.books or not self.task:
             return
         for i, accounts in enumerate(self.accounts):
-            self.sound[i] &= self.books.finite(i)
-            if self.sound[i]:
+            self.finite[i] &= self.books.finite(i)
+            if self.finite[i]:
                 accounts.append(self.books.account(self.task, i))
 
-    def _keep(self, look: ProbeGradients) -> None:
+    def _keep(self, probed: ProbeGradients) -> None:
         """Keep the inner products of all gradients."""
-        by_layer = _by_layer(look.halves)
+        by_layer = _by_layer(probed.halves)
         grams = {layer: _gram(gradients) for layer, gradients in by_layer.items()}
         gram = _total([*grams.values()])
         inner = _between_halves(gram)
@@ -293,15 +290,15 @@ class GradientProber:
         if self.task == self.tasks - 1:
             layers = {layer: _between_halves(of_layer) for layer, of_layer in grams.items()}
         for i, probes in enumerate(self.probes):
-            finite = look.loss[i].isfinite().all() and gram[i].isfinite().all()
-            self.sound[i] &= bool(finite)
+            finite = probed.loss[i].isfinite().all() and gram[i].isfinite().all()
+            self.finite[i] &= bool(finite)
             # A replicate that diverged once has no further probes.
-            if not self.sound[i]:
+            if not self.finite[i]:
                 continue
             probe = GradientProbe(
                 self.task,
                 self.step,
-                rounded(look.loss[i]),
+                rounded(probed.loss[i]),
                 rounded(ceiling[i]),
                 _triangle(inner[i]),
                 {layer: _triangle(of_layer[i]) for layer, of_layer in layers.items()},

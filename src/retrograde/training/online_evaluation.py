@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, stack_replicates, test_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend, Predictions, correct_per_task
@@ -29,7 +30,7 @@ class Evaluation(NamedTuple):
 class OnlineEvaluator:
     """Counts correct predictions on the tasks so far, if the benchmark asks for it.
 
-    They are counted every `test_every` steps of a task and at its end. Counts at the end of a task
+    They are counted every `eval_every` steps of a task and at its end. Counts at the end of a task
     come from the evaluation on all tasks, which takes place in any case. A replicate that ends a
     task before others of its batch is not counted while it waits for them.
     """
@@ -53,7 +54,7 @@ class OnlineEvaluator:
         ]
         self.rows = []
         for task in range(len(streams[0].tasks)):
-            of_task = [places[task] for places in self.sampled_rows]
+            of_task = [sampled[task] for sampled in self.sampled_rows]
             self.rows.append(_chunks(streams, of_task))
         self.histories: list[list[Evaluation]] = [[] for _ in streams]
         # Evaluations within the task: its steps so far, and the counts of each replicate.
@@ -73,13 +74,13 @@ class OnlineEvaluator:
     def _counts(self) -> list[list[int]]:
         """Correct predictions of each replicate on the tasks so far."""
         evaluated = self.rows[: self.training + 1]
-        hits = [self.backend.evaluate(rows).correct for rows in evaluated]
+        correct = [self.backend.evaluate(rows).correct for rows in evaluated]
         tasks = len(self.rows)
         # A list for each replicate, with a count for each task.
         counts: list[list[int]] = [[] for _ in self.histories]
-        for task, (hit, rows) in enumerate(zip(hits, evaluated, strict=True)):
+        for task, (of_task, rows) in enumerate(zip(correct, evaluated, strict=True)):
             for i, of_replicate in enumerate(counts):
-                by_task = correct_per_task(hit[i], rows[:, i], tasks)
+                by_task = correct_per_task(of_task[i], rows[:, i], tasks)
                 of_replicate.append(by_task[task])
         return counts
 
@@ -100,16 +101,16 @@ class OnlineEvaluator:
         if not self.every:
             return
         with self.clocks("online"):
-            for i, way in enumerate(self.histories):
-                before = way[-1].step if way else 0
+            for i, history in enumerate(self.histories):
+                before = history[-1].step if history else 0
                 # A batch takes as many steps as its longest replicate does; the rest is padding.
                 within = [(step, counts[i]) for step, counts in self.mid_task if step < steps[i]]
-                way += [Evaluation(number, before + step, right) for step, right in within]
-                places = self.sampled_rows[i][: number + 2]
-                right = [int(found.correct[i, place].sum()) for place in places]
+                history += [Evaluation(number, before + step, correct) for step, correct in within]
+                sampled = self.sampled_rows[i][: number + 2]
+                correct = [int(found.correct[i, of_task].sum()) for of_task in sampled]
                 # The evaluation before the first task counts as one of that task.
                 task = max(number, 0)
-                way.append(Evaluation(task, before + int(steps[i]), right))
+                history.append(Evaluation(task, before + int(steps[i]), correct))
         self.mid_task = []
         self.step = 0
         self.training = number + 1
@@ -118,16 +119,16 @@ class OnlineEvaluator:
         """The evaluations of one replicate; None if the benchmark does not ask for them."""
         if not self.every:
             return None
-        task, step, right = zip(*self.histories[replicate], strict=True)
-        tests = [len(place) for place in self.sampled_rows[replicate]]
-        return OnlineAccuracy(tests, list(task), list(step), list(right))
+        task, step, correct = zip(*self.histories[replicate], strict=True)
+        test_examples = [len(of_task) for of_task in self.sampled_rows[replicate]]
+        return OnlineAccuracy(test_examples, list(task), list(step), list(correct))
 
 
 def _chunks(
     streams: list[Stream],
-    places: list[Int64[np.ndarray, " n"]],
-) -> Int64[np.ndarray, "chunk replicate row 4"]:
+    sampled: list[Int64[np.ndarray, " n"]],
+) -> Int64[Rows, "chunk replicate row"]:
     """Some test examples of each replicate, in chunks of one size."""
-    rows = [test_rows(stream)[place] for stream, place in zip(streams, places, strict=True)]
+    rows = [test_rows(stream)[chosen] for stream, chosen in zip(streams, sampled, strict=True)]
     size = min(CHUNK, len(rows[0]))
     return stack_replicates([chunks(chosen, size) for chosen in rows])

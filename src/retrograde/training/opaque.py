@@ -21,10 +21,12 @@ from retrograde.networks.checks import agree, check_rows_apart
 from retrograde.optim import Params
 from retrograde.parts.author_code import located
 from retrograde.randomness import seeded, torch_seed
-from retrograde.streams.schedule import Rows, Schedule, test_chunks, train_rows
+from retrograde.streams.rows import Rows
+from retrograde.streams.schedule import Schedule, test_chunks, train_rows
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Predictions, TaskCost
 from retrograde.training.boundary import check_scores
+from retrograde.training.columns import Columns
 from retrograde.training.replicas import spread
 
 
@@ -51,7 +53,7 @@ class OpaqueReplica:
         self.device = device
         self.learner = copy.deepcopy(learner)
         self._build_model()
-        terms = StreamInfo(
+        info = StreamInfo(
             benchmark.scenario,
             stream.units,
             benchmark.epochs,
@@ -59,7 +61,7 @@ class OpaqueReplica:
             benchmark.optimizer,
             benchmark.weighting,
         )
-        self.learner.receive(terms)
+        self.learner.receive(info)
         self.learner.setup(self.model)
         self.test_rows = test_chunks([stream])
         self.schedule = Schedule()
@@ -127,20 +129,21 @@ class OpaqueReplica:
         self.learner.end_task()
         # Once trained, a learner may predict in another way than at the start.
         self.unproven = number == 0
-        new = int(rows[..., 3].sum())
+        incoming = int(rows.weight.sum())
         # Examples of the learner's steps beyond those of the schedule are replayed ones.
-        replayed = max(0, sum(taken) - new)
+        replayed = max(0, sum(taken) - incoming)
         return TaskCost(
             steps=np.array([len(taken)]),
-            incoming=np.array([new]),
+            incoming=np.array([incoming]),
             replayed=np.array([replayed]),
         )
 
-    def _experience(self, rows: Rows, number: int) -> Experience:
+    def _experience(self, rows: Int64[Rows, "step row"], number: int) -> Experience:
         """The examples of a task, each once, and their indices for each step."""
-        real = rows[..., 3] > 0
+        real = rows.real
+        used = rows[real]
         pairs, first, inverse = np.unique(
-            rows[real][:, [0, 2]],
+            np.stack([used.row, used.y], axis=1),
             axis=0,
             return_index=True,
             return_inverse=True,
@@ -158,7 +161,7 @@ class OpaqueReplica:
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
         return Experience(x, labels, number, batches)
 
-    def evaluate(self, chunks: Rows) -> Predictions:
+    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
@@ -166,11 +169,11 @@ class OpaqueReplica:
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0]) for rows in chunks]
         fields = zip(*parts, strict=True)
-        hit, told, sound = (np.concatenate(chunks) for chunks in fields)
+        correct, correct_given_task, finite = (np.concatenate(chunks) for chunks in fields)
         return Predictions(
-            correct=hit[None],
-            correct_given_task=told[None],
-            finite=np.array([sound.all()]),
+            correct=correct[None],
+            correct_given_task=correct_given_task[None],
+            finite=np.array([finite.all()]),
         )
 
     def check_predictions(self) -> None:
@@ -181,9 +184,9 @@ class OpaqueReplica:
         """
         self.unproven = False
         tests = self.test_rows[0, 0]
-        of_first_task = tests[tests[:, 1] == 0]
+        of_first_task = tests[tests.task == 0]
         rows = of_first_task[spread(len(of_first_task)).numpy()]
-        together = self._undisturbed(rows)
+        combined = self._undisturbed(rows)
         try:
             alone = torch.cat([self._undisturbed(row[None]) for row in rows])
         except Exception as error:
@@ -191,7 +194,7 @@ class OpaqueReplica:
             raise UserError(
                 f"{self._refusal()} It cannot predict one example alone: {why}. {_REMEDY}"
             ) from error
-        if not agree(together, alone):
+        if not agree(combined, alone):
             why = "Its scores of an example alone and with others differ."
             raise UserError(f"{self._refusal()} {why} {_REMEDY}")
 
@@ -202,40 +205,41 @@ class OpaqueReplica:
             "a score may not depend on the other examples that are predicted."
         )
 
-    def _undisturbed(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
+    def _undisturbed(self, rows: Int64[Rows, " row"]) -> Float[Tensor, "row unit"]:
         with undisturbed(self.model, self.seed):
             return self.scores(rows)
 
-    def scores(self, rows: np.ndarray) -> Float[Tensor, "row unit"]:
+    def scores(self, rows: Int64[Rows, " row"]) -> Float[Tensor, "row unit"]:
         """The learner's scores of test examples; the highest is its answer.
 
         Args:
-            rows: Rows of shape (row, 4); padding has weight 0, and scores of 0.
+            rows: Test examples; padding has scores of 0.
         """
         units = self.units.shape[1]
         scores = torch.zeros(len(rows), units)
         # A learner predicts one task at a time, since its examples may look different in each.
-        for task in np.unique(rows[:, 1]).tolist():
-            real = rows[:, 3] > 0
-            of_task = (rows[:, 1] == task) & real
-            x = self._x(self.stream.data.x_test, rows[of_task, 0], task)
+        for task in np.unique(rows.task).tolist():
+            of_task = (rows.task == task) & rows.real
+            x = self._x(self.stream.data.x_test, rows.row[of_task], task)
             with torch.no_grad():
-                told = task if self.benchmark.scenario == "task" else None
-                given = self.learner.predict(x, told)
-                check_scores(self.learner, "predict", given, len(x), units)
-                scores[torch.from_numpy(of_task)] = given.float().cpu()
+                given_task = task if self.benchmark.scenario == "task" else None
+                found = self.learner.predict(x, given_task)
+                check_scores(self.learner, "predict", found, len(x), units)
+                scores[torch.from_numpy(of_task)] = found.float().cpu()
         return scores
 
-    def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The fields of `Hits` for each row."""
+    def _predict(self, rows: Int64[Rows, " row"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The fields of `Predictions` for each row."""
         units = self.units.cpu()
         scores = self.scores(rows)
-        y = torch.from_numpy(rows[:, 2].copy())
-        within_task = scores.masked_fill(~units[rows[:, 1]], -torch.inf)
-        told = within_task.argmax(-1) == y
-        hit = told if self.benchmark.scenario == "task" else scores.argmax(-1) == y
+        y = torch.from_numpy(rows.y.copy())
+        within_task = scores.masked_fill(~units[rows.task], -torch.inf)
+        correct_given_task = within_task.argmax(-1) == y
+        correct = correct_given_task
+        if self.benchmark.scenario != "task":
+            correct = scores.argmax(-1) == y
         finite = ~scores.isnan().any(-1)
-        return hit.numpy(), told.numpy(), finite.numpy()
+        return correct.numpy(), correct_given_task.numpy(), finite.numpy()
 
     def parameters(self) -> Params:
         """See `Backend.parameters`.
@@ -251,17 +255,16 @@ class OpaqueReplica:
             return {}
         return {name: now[name][None].clone() for name in self.learnt}
 
-    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+    def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
         images = []
         for part in rows[0]:
             # A part is of one task.
-            task = int(part[0, 1])
-            images.append(self._x(self.stream.data.x_test, part[:, 0], task))
+            task = int(part.task[0])
+            images.append(self._x(self.stream.data.x_test, part.row, task))
         x = torch.stack(images)
-        on_device = torch.from_numpy(rows).to(self.device)
-        _, tasks, y, weight = on_device.unbind(-1)
-        return Batch(x[None], y, tasks, weight.float())
+        columns = Columns.of(torch.from_numpy(rows.array).to(self.device))
+        return Batch(x[None], columns.y, columns.task, columns.weight.float())
 
     def gradients(
         self, params: Params, parts: Batch
@@ -290,7 +293,7 @@ class OpaqueReplica:
         return loss.detach(), torch.autograd.grad(loss, learnt)
 
     def held_examples(self) -> list[int]:
-        """Always 0: examples that a learner keeps count in `state_bytes`."""
+        """Always 0: examples that a learner stores count in `state_bytes`."""
         return [0]
 
     def state_bytes(self) -> int:

@@ -11,6 +11,7 @@ from retrograde.errors import UserError
 from retrograde.interface.state import State
 from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.streams.pretraining import pretraining_rows
+from retrograde.streams.rows import Rows
 from retrograde.streams.stream import Stream
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiling import Compile, compile_or_reason, compile_step
@@ -18,7 +19,7 @@ from retrograde.training.stream_replicas import StreamReplicas
 
 
 def pretraining_steps(strategy: Strategy, stream: Stream) -> int:
-    """Number of pretraining steps (lessons) before the stream."""
+    """Number of pretraining steps before the stream."""
     if pretrains(strategy) and stream.pretraining:
         return stream.pretraining.steps
     return 0
@@ -29,7 +30,7 @@ def check_pretraining(backend: StreamReplicas) -> None:
 
     Raises:
         UserError: If the stream has no classes for it, the model keeps running statistics, or the
-            hook breaks a rule on one lesson.
+            hook breaks a rule on one episode.
     """
     strategy = backend.strategy
     benchmark = backend.benchmark
@@ -39,11 +40,11 @@ def check_pretraining(backend: StreamReplicas) -> None:
         raise UserError(
             f"{type(strategy).__name__} learns from other classes before the stream begins, and "
             f"{type(benchmark).__name__} has none to give. "
-            "Choose a benchmark that has a preparation."
+            "Choose a benchmark with pretraining data, such as omniglot_sequence."
         )
     if backend.refresh:
         raise UserError(
-            "A preparation takes models whose buffers training leaves alone; "
+            "Pretraining takes models whose buffers training leaves alone; "
             f"model={benchmark.model} keeps running statistics. "
             "Choose one without batch normalisation, such as plainconv-32."
         )
@@ -61,8 +62,8 @@ def _check_episodes(streams: list[Stream]) -> None:
         drawn = offer.shots + offer.queries
         if drawn > smallest:
             raise UserError(
-                "Shots and queries of a lesson's class are different examples, "
-                f"of which a class has {smallest}; shots + queries is {drawn}. "
+                "Shots and queries of a class are different examples of a pretraining episode; "
+                f"a class has {smallest} examples, and shots + queries is {drawn}. "
                 "Lower one of them."
             )
 
@@ -85,7 +86,7 @@ def pretrain(
         Why compiling failed; None if it did not.
 
     Raises:
-        UserError: As `check_preparation` does.
+        UserError: As `check_pretraining` does.
     """
     if not pretrains(backend.strategy):
         return None
@@ -136,12 +137,12 @@ def seconds_per_pretraining_step(
 
 
 def episodes(backend: StreamReplicas) -> Iterator[tuple[Tensor, ...]]:
-    """The rows of every lesson in order, stacked over replicates: trajectory, query, rehearsed."""
+    """The rows of every pretraining episode in order, as `EpisodeRows` stacked over replicates."""
     of_replicates = [
         pretraining_rows(stream.pretraining, seed)
         for stream, seed in zip(backend.streams, backend.seeds, strict=True)
         if stream.pretraining
     ]
-    for lesson in zip(*of_replicates, strict=True):
-        stacked = [np.stack(part) for part in zip(*lesson, strict=True)]
-        yield tuple(torch.from_numpy(rows).to(backend.device) for rows in stacked)
+    for episode in zip(*of_replicates, strict=True):
+        stacked = [Rows.stack(part) for part in zip(*episode, strict=True)]
+        yield tuple(torch.from_numpy(rows.array).to(backend.device) for rows in stacked)

@@ -64,11 +64,11 @@ def train(
         ]
     clocks = Clocks(device)
     backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
-    unprepared = pretrain(backend, clocks, mode, progress)
+    pretraining_note = pretrain(backend, clocks, mode, progress)
     with clocks("ready"):
         note = backend.warm_up(mode)
     clocks.rename("ready", "compile" if backend.compiled else "warm_up")
-    return _run(backend, streams, seeds, clocks, progress, note or unprepared)
+    return _run(backend, streams, seeds, clocks, progress, note or pretraining_note)
 
 
 def pace(
@@ -117,7 +117,7 @@ def _train_opaque(
         return outcome
 
 
-class _Tests:
+class _Evaluations:
     """Correct predictions on all tasks, a row for each evaluation.
 
     The rows of a replicate end where it diverges.
@@ -132,25 +132,25 @@ class _Tests:
         self.rows = backend.test_rows
         self.by_class = backend.benchmark.scenario == "class"
         self.tasks = tasks
-        self.hits: list[list[list[int]]] = [[] for _ in range(replicates)]
-        self.told: list[list[list[int]]] = [[] for _ in range(replicates)]
-        self.sound = np.ones(replicates, dtype=bool)
+        self.correct: list[list[list[int]]] = [[] for _ in range(replicates)]
+        self.correct_given_task: list[list[list[int]]] = [[] for _ in range(replicates)]
+        self.finite = np.ones(replicates, dtype=bool)
 
     def add(self, found: Predictions) -> None:
         """Count the correct predictions of one evaluation."""
-        self.sound &= found.finite
-        for i in np.flatnonzero(self.sound):
+        self.finite &= found.finite
+        for i in np.flatnonzero(self.finite):
             rows = self.rows[:, i]
-            hits = correct_per_task(found.correct[i], rows, self.tasks)
-            self.hits[i].append(hits)
+            correct = correct_per_task(found.correct[i], rows, self.tasks)
+            self.correct[i].append(correct)
             # In the other scenarios the task changes nothing, or is given anyway.
             if self.by_class:
-                told = correct_per_task(found.correct_given_task[i], rows, self.tasks)
-                self.told[i].append(told)
+                given_task = correct_per_task(found.correct_given_task[i], rows, self.tasks)
+                self.correct_given_task[i].append(given_task)
 
-    def fault(self, replicate: int) -> str:
-        """When a replicate diverged; empty if it did not."""
-        return _fault(self.hits[replicate], self.tasks)
+    def divergence(self, replicate: int) -> str:
+        """The moment at which a replicate diverged; empty if it did not."""
+        return _divergence(self.correct[replicate], self.tasks)
 
 
 def _run(
@@ -164,12 +164,12 @@ def _run(
     replicates = len(streams)
     tasks = len(streams[0].tasks)
     prober = GradientProber(backend, streams, seeds, clocks)
-    watcher = OnlineEvaluator(backend, streams, seeds, clocks)
-    tests = _Tests(backend, replicates, tasks)
+    online = OnlineEvaluator(backend, streams, seeds, clocks)
+    evaluations = _Evaluations(backend, replicates, tasks)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
-        watcher.advance(steps)
+        online.advance(steps)
         progress(steps)
 
     used = np.zeros((3, replicates), np.int64)
@@ -183,30 +183,30 @@ def _run(
         used += taken
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
-        watcher.end_task(number, found, taken[0])
-        tests.add(found)
+        online.end_task(number, found, taken[0])
+        evaluations.add(found)
     shared = _shared(backend, streams, used, dict(clocks.seconds), note)
-    return [_outcome(i, shared[i], tests, prober, watcher) for i in range(replicates)]
+    return [_outcome(i, shared[i], evaluations, prober, online) for i in range(replicates)]
 
 
 def _outcome(
     replicate: int,
     shared: dict[str, Any],
-    tests: _Tests,
+    evaluations: _Evaluations,
     prober: GradientProber,
-    watcher: OnlineEvaluator,
+    online: OnlineEvaluator,
 ) -> Outcome:
-    fault = tests.fault(replicate)
+    divergence = evaluations.divergence(replicate)
     # Numbers of a replicate that diverged are not kept, nor gradients that were not finite.
-    probed = prober.sound[replicate] and not fault
+    probed = prober.finite[replicate] and not divergence
     return Outcome(
-        fault,
+        divergence,
         **shared,
-        correct=tests.hits[replicate],
-        correct_given_task=tests.told[replicate],
+        correct=evaluations.correct[replicate],
+        correct_given_task=evaluations.correct_given_task[replicate],
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
-        online_accuracy=None if fault else watcher.online_accuracy(replicate),
+        online_accuracy=None if divergence else online.online_accuracy(replicate),
     )
 
 
@@ -223,7 +223,7 @@ def _shared(
         backend: The replicates after training.
         streams: The stream of each replicate.
         used: Steps, incoming and replayed examples of each replicate.
-        seconds: Seconds by clock, of all replicates together.
+        seconds: Seconds by clock, of all replicates combined.
         note: Why the step is not compiled, if that was tried.
     """
     how = {
@@ -235,13 +235,13 @@ def _shared(
         "steps": int(used[0].max()),
     }
     shared = []
-    held = backend.held_examples()
+    stored = backend.held_examples()
     for i, stream in enumerate(streams):
-        steps, new, replayed = map(int, used[:, i])
+        steps, incoming, replayed = map(int, used[:, i])
         fields = {
             "clocks": seconds,
-            "counts": _counts(backend, steps, new, replayed),
-            "memory": _memory(backend, stream, held[i]),
+            "counts": _counts(backend, steps, incoming, replayed),
+            "memory": _memory(backend, stream, stored[i]),
             "how": how,
             "test_examples": [len(task.test.row) for task in stream.tasks],
         }
@@ -249,38 +249,38 @@ def _shared(
     return shared
 
 
-def _fault(
-    hits: list[list[int]],
+def _divergence(
+    correct: list[list[int]],
     tasks: int,
 ) -> str:
-    if len(hits) > tasks:
+    if len(correct) > tasks:
         return ""
-    when = f"while training task {len(hits)}" if hits else "before training"
+    when = f"while training task {len(correct)}" if correct else "before training"
     return f"A parameter or a score became non-finite {when}."
 
 
 def _counts(
     backend: Backend,
     steps: int,
-    new: int,
+    incoming: int,
     replayed: int,
 ) -> dict[str, int]:
     """Steps, examples used, and rows that passed forward and backward, padding included."""
     passes = {name: steps * rows for name, rows in backend.tally.items()}
-    return {"steps": steps, "incoming": new, "replayed": replayed, **passes}
+    return {"steps": steps, "incoming": incoming, "replayed": replayed, **passes}
 
 
 def _memory(
     backend: Backend,
     stream: Stream,
-    held: int,
+    stored: int,
 ) -> dict[str, int]:
-    """Examples held at the end, their bytes as stored with a label, and bytes of other state."""
+    """Examples stored at the end, their bytes with a label, and bytes of other state."""
     example = stream.data.x_train[0]
     label_bytes = 8
     return {
-        "examples": held,
-        "bytes": held * (example.nbytes + label_bytes),
+        "examples": stored,
+        "bytes": stored * (example.nbytes + label_bytes),
         "state_bytes": backend.state_bytes(),
     }
 
@@ -292,7 +292,7 @@ def total_steps(
 ) -> int:
     """Number of steps of a whole run: those of the replicate that takes the most.
 
-    An upper bound if the strategy trains on the examples that its memory holds.
+    An upper bound if the strategy trains on the content of its memory.
     """
     return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
 
@@ -304,7 +304,7 @@ def task_steps(
 ) -> list[int]:
     """Number of steps of each task for one replicate.
 
-    An upper bound if the strategy trains on the examples that its memory holds.
+    An upper bound if the strategy trains on the content of its memory.
     """
     schedule = Schedule()
     capacity = 0
@@ -324,14 +324,14 @@ def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[in
     sizes = [len(task.train.row) for task in stream.tasks]
     incoming = np.array(sizes)
     so_far = np.cumsum(incoming)
-    held_before = np.minimum(so_far - incoming, capacity)
-    pools = {
+    stored_before = np.minimum(so_far - incoming, capacity)
+    candidates = {
         "incoming": incoming,
-        "incoming and memory": incoming + held_before,
+        "incoming and memory": incoming + stored_before,
         "memory": np.minimum(so_far, capacity),
         "all so far": so_far,
     }
-    examples: list[int] = pools[schedule.examples].tolist()
+    examples: list[int] = candidates[schedule.examples].tolist()
     return examples
 
 
@@ -389,8 +389,8 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
         )
     if benchmark.probe_examples == 1:
         raise UserError(
-            "Gradients are compared between two halves of the probe examples; probe=1 has one. "
-            "Give 0, or 2 and more."
+            "Gradients are compared between two halves of the probe examples; "
+            "probe_examples=1 has one. Give 0, or 2 and more."
         )
 
 
@@ -417,10 +417,10 @@ def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None
     """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
     if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refused":
         raise UserError(
-            "weighting=tasks weighs losses on arrivals and on past examples 1 to t - 1 at task t; "
+            "weighting=tasks weighs losses on incoming and on past examples 1 to t - 1 at task t; "
             f"{type(strategy).__name__} has no such losses or does not weigh them so. "
-            "Give the benchmark weighting=examples, or let the strategy follow the weights of its "
-            "arrivals and declare that its weighing is 'heeds'."
+            "Give the benchmark weighting=examples, or let the strategy use the weights of its "
+            'StepData and declare task_weighting = "applied".'
         )
 
 
@@ -429,9 +429,12 @@ def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
     if strategy.schedule().examples != "incoming and memory":
         return
     # A memory that is filled during a task would offer its examples twice.
-    filled_late = isinstance(memory, ExemplarMemory) or (memory is not None and memory.at_task_end)
-    if not filled_late:
+    filled_at_end = isinstance(memory, ExemplarMemory) or (
+        memory is not None and memory.at_task_end
+    )
+    if not filled_at_end:
         raise UserError(
-            "Arrivals are mixed with a memory that is filled when a task ends; "
-            f"{type(strategy).__name__} has {memory}. Give it at_task_end=True, or Exemplars."
+            "Incoming examples are mixed with a memory that is filled when a task ends; "
+            f"{type(strategy).__name__} has {memory}. "
+            "Give it at_task_end=True, or use an ExemplarMemory."
         )

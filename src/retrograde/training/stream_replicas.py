@@ -28,10 +28,10 @@ from retrograde.networks.head import headless
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory, MemoryState
+from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import (
-    Rows,
     all_rows,
-    held_rows,
+    memory_rows,
     stack_replicates,
     test_chunks,
     train_rows,
@@ -40,6 +40,7 @@ from retrograde.streams.stream import Stream
 from retrograde.training import boundary
 from retrograde.training.backend import Predictions, TaskCost
 from retrograde.training.clocks import Clocks
+from retrograde.training.columns import Columns
 from retrograde.training.compiling import (
     Compile,
     compile_or_reason,
@@ -52,7 +53,10 @@ from retrograde.training.replicas import counted, finite, replicated, spread
 _Step = Callable[..., tuple[State, Params]]
 
 _AXES = (0, 0, 0, 0, None)
-"""Axes of `vmap` over state, buffers, rows, tables and a pool, which all replicates share."""
+"""Axes of `vmap` over state, buffers, rows, a replicate's tensors, and the rows of a dataset.
+
+All replicates share the last one.
+"""
 
 
 class StreamReplicas:
@@ -81,13 +85,13 @@ class StreamReplicas:
         self.memory = strategy.memory()
         tasks = len(streams[0].tasks)
         self.batch, _ = self.schedule.pace(benchmark, tasks)
-        data = streams[0].data
-        self.shape = data.shape
-        self.scale = data.scale
-        self.train_x = self._dataset_rows(data.x_train)
-        self.test_x = self._dataset_rows(data.x_test)
+        dataset = streams[0].data
+        self.shape = dataset.shape
+        self.scale = dataset.scale
+        self.train_x = self._dataset_rows(dataset.x_train)
+        self.test_x = self._dataset_rows(dataset.x_test)
         # Tensors that differ between replicates, other than state.
-        self.per_replicate = self._tables()
+        self.per_replicate = self._own_tensors()
         self._build_net()
         self.held: list[MemoryState | None] = [None for _ in seeds]
         if self.memory:
@@ -97,7 +101,7 @@ class StreamReplicas:
         self._graph: _Step | None = None
         self.tally: dict[str, int] = {}
         # Incoming examples of each replicate so far.
-        self.arrived = np.zeros(len(seeds), np.int64)
+        self.incoming = np.zeros(len(seeds), np.int64)
 
     def _dataset_rows(self, x: np.ndarray) -> Tensor:
         """All examples as rows of stored values, with a black pixel at the end."""
@@ -105,18 +109,18 @@ class StreamReplicas:
         padded = np.pad(flat, ((0, 0), (0, 1)))
         return torch.from_numpy(padded).to(self.device)
 
-    def _tables(self) -> Params:
+    def _own_tensors(self) -> Params:
         arrays = {"units": [stream.units for stream in self.streams]}
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
         if pixels:
             arrays["pixels"] = pixels
-        tables = {
+        tensors = {
             name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
             for name, of_replicates in arrays.items()
         }
         # This is the key of `init`; every later hook gets another one.
         (key,) = self._keys("init", 0, 1)
-        return tables | key
+        return tensors | key
 
     def _keys(
         self,
@@ -124,7 +128,7 @@ class StreamReplicas:
         number: int,
         count: int,
     ) -> list[Params]:
-        """Random keys of the replicates, each as an entry of `tables`.
+        """Random keys of the replicates, each as an entry of `per_replicate`.
 
         Args:
             axis: The axis of randomness.
@@ -173,9 +177,9 @@ class StreamReplicas:
         self,
         params: Params,
         buffers: Params,
-        tables: Params,
+        own: Params,
     ) -> State:
-        net = self._net(self.net, buffers, tables)
+        net = self._net(self.net, buffers, own)
         extra = self.strategy.init(net, params)
         boundary.check_own(self.strategy, "init", extra)
         return State(params, self.net.optimizer.init(params), extra)
@@ -184,15 +188,15 @@ class StreamReplicas:
         self,
         net: Net,
         buffers: Params,
-        tables: Params,
+        own: Params,
     ) -> Net:
         """The net of one replicate, for one call of a hook."""
-        units = tables["units"] if self.benchmark.scenario == "task" else None
+        units = own["units"] if self.benchmark.scenario == "task" else None
         return replace(
             net,
             buffers=buffers,
             units=units,
-            key=tables["key"],
+            key=own["key"],
             axes=set(),
         )
 
@@ -206,14 +210,13 @@ class StreamReplicas:
 
     def _batch(
         self,
-        rows: Int64[Tensor, "row _"],
-        tables: Params,
-        pool: Tensor,
+        columns: Columns,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> Batch:
-        """The examples of rows whose first columns are row of the pool, task, label and weight."""
-        row, task, y, weight = rows[:, :4].unbind(-1)
-        images = self._images(pool[row], tables.get("pixels"), task)
-        return Batch(images, y, task, weight.float())
+        """The examples of some rows."""
+        images = self._images(dataset_rows[columns.row], own.get("pixels"), columns.task)
+        return Batch(images, columns.y, columns.task, columns.weight.float())
 
     def _ragged(self) -> bool:
         """True if replicates may differ in their number of steps, so that some are padded."""
@@ -230,49 +233,58 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: Tensor,
-        tables: Params,
-        pool: Tensor,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> tuple[State, Params]:
-        net, arrival = self._given(buffers, rows, tables, pool)
-        after = self.strategy.step(net, state, arrival)
-        return self._settled(state, after, buffers, arrival, tables)
+        net, data = self._given(buffers, rows, own, dataset_rows)
+        after = self.strategy.step(net, state, data)
+        return self._settled(state, after, buffers, data, own)
 
     def _given(
-        self, buffers: Params, rows: Tensor, tables: Params, pool: Tensor
+        self, buffers: Params, rows: Tensor, own: Params, dataset_rows: Tensor
     ) -> tuple[Net, StepData]:
         """The net of one replicate, and the incoming and replayed examples of one step."""
-        together = self._batch(rows, tables, pool)
-        new = together.at(slice(self.batch))
-        old = together.at(slice(self.batch, None))
-        now = new.weight.new_ones(())
-        past = now
+        columns = Columns.of(rows)
+        combined = self._batch(columns, own, dataset_rows)
+        incoming = combined.at(slice(self.batch))
+        replayed = combined.at(slice(self.batch, None))
+        incoming_weight = incoming.weight.new_ones(())
+        replay_weight = incoming_weight
         share = None
         if self.benchmark.weighting == "tasks":
-            now = 1 / (1 + new.task.max())
-            past = 1 - now
-            share = now
-            together = together._replace(weight=share_weight(new.weight, old.weight, now))
-        written = rows[: self.batch, 4]
-        drawn = rows[self.batch :, 4]
-        arrival = StepData(new, old, together, written, drawn, now, past, share)
-        return self._net(self.net, buffers, tables), arrival
+            incoming_weight = 1 / (1 + incoming.task.max())
+            replay_weight = 1 - incoming_weight
+            share = incoming_weight
+            weight = share_weight(incoming.weight, replayed.weight, share)
+            combined = combined._replace(weight=weight)
+        data = StepData(
+            incoming,
+            replayed,
+            combined,
+            columns.slot[: self.batch],
+            columns.slot[self.batch :],
+            incoming_weight,
+            replay_weight,
+            share,
+        )
+        return self._net(self.net, buffers, own), data
 
     def _settled(
         self,
         state: State,
         after: State,
         buffers: Params,
-        arrival: StepData,
-        tables: Params,
+        data: StepData,
+        own: Params,
     ) -> tuple[State, Params]:
         """The state and the buffers after a step; unchanged if all of its rows are padding."""
-        fresh = self._followed(state, buffers, arrival, tables) if self.refresh else buffers
+        refreshed = self._followed(state, buffers, data, own) if self.refresh else buffers
         if not self.ragged:
-            return after, fresh
+            return after, refreshed
         # Under `vmap` a step cannot be left out for some replicates, so it is undone.
-        real = arrival.incoming.weight.sum() > 0
+        real = data.incoming.weight.sum() > 0
         kept: tuple[State, Params] = pytree.tree_map(
-            lambda now, before: torch.where(real, now, before), (after, fresh), (state, buffers)
+            lambda now, before: torch.where(real, now, before), (after, refreshed), (state, buffers)
         )
         return kept
 
@@ -280,13 +292,13 @@ class StreamReplicas:
         self,
         state: State,
         buffers: Params,
-        arrival: StepData,
-        tables: Params,
+        data: StepData,
+        own: Params,
     ) -> Params:
         """The buffers after a pass over the examples of a step; the pass is not counted."""
         # The strategy sees the net of its steps; the other one keeps running statistics.
-        plain, tracking = (self._net(net, buffers, tables) for net in self.following)
-        batch = self.strategy.trained_on(plain, state, arrival)
+        plain, tracking = (self._net(net, buffers, own) for net in self.following)
+        batch = self.strategy.trained_on(plain, state, data)
         return tracking.refreshed_buffers(state.params, batch.x)
 
     def step_all(
@@ -294,23 +306,23 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: Tensor,
-        tables: Params,
-        pool: Tensor,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> tuple[State, Params]:
         """One step of all replicates, as a pure function.
 
         Args:
             state: The state of each replicate.
             buffers: The buffers of each replicate's model.
-            rows: Rows of the step for each replicate: row of the pool, task, label, weight, slot.
-            tables: The other tensors that differ between replicates.
-            pool: All training examples.
+            rows: The rows of the step for each replicate, as `Columns` takes them apart.
+            own: The other tensors that differ between replicates.
+            dataset_rows: All training examples.
 
         Returns:
             The state and the buffers after the step.
         """
         step = vmap(self._one_step, in_dims=_AXES)
-        after = step(state, buffers, rows, tables, pool)
+        after = step(state, buffers, rows, own, dataset_rows)
         # A compiled step takes its inputs with contiguous strides alone.
         whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)
         return whole
@@ -320,21 +332,21 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: Tensor,
-        tables: Params,
-        pool: Tensor,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
         """Take one step, check its result, and mark the inputs that it changed in place."""
-        net, arrival = self._given(buffers, rows, tables, pool)
-        given = {"state": state, "data": arrival, "net.buffers": buffers}
+        net, data = self._given(buffers, rows, own, dataset_rows)
+        given = {"state": state, "data": data, "net.buffers": buffers}
         before = boundary.copied(given)
-        after = self.strategy.step(net, state, arrival)
+        after = self.strategy.step(net, state, data)
         boundary.check_state(self.strategy, "step", after, state)
         marks = boundary.changed(given, before)
         if self.refresh:
-            plain = self._net(self.following[0], buffers, tables)
-            batch = self.strategy.trained_on(plain, state, arrival)
+            plain = self._net(self.following[0], buffers, own)
+            batch = self.strategy.trained_on(plain, state, data)
             boundary.check_batch(self.strategy, "trained_on", batch, self.shape)
-        return self._settled(state, after, buffers, arrival, tables), marks
+        return self._settled(state, after, buffers, data, own), marks
 
     def try_step(self, rows: Tensor) -> None:
         """Take one step without keeping it.
@@ -352,7 +364,7 @@ class StreamReplicas:
         Raises:
             UserError: If scores have another shape, or predicting changes the state.
         """
-        rows = torch.from_numpy(self.test_rows[0]).to(self.device)
+        rows = torch.from_numpy(self.test_rows[0].array).to(self.device)
         given = {"state": self.state, "net.buffers": self.buffers}
         before = boundary.copied(given)
         some = spread(rows.shape[1]).to(self.device)
@@ -365,40 +377,43 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: tuple[Tensor, ...],
-        pool: Tensor,
+        dataset_rows: Tensor,
     ) -> State:
         """One pretraining step of all replicates, as a pure function.
 
         Args:
             state: The state of each replicate.
             buffers: The buffers of each replicate's model.
-            rows: The rows of each part of a lesson, for each replicate.
-            pool: All training examples.
+            rows: The rows of each part of a pretraining episode, for each replicate.
+            dataset_rows: All training examples.
         """
 
-        def prepare(
+        def pretrain_step(
             state: State,
             buffers: Params,
             rows: tuple[Tensor, ...],
-            pool: Tensor,
+            dataset_rows: Tensor,
         ) -> State:
             net = replace(self.net, buffers=buffers)
-            return self.strategy.pretrain_step(net, state, self._pretraining_episode(rows, pool))
+            return self.strategy.pretrain_step(
+                net, state, self._pretraining_episode(rows, dataset_rows)
+            )
 
-        return vmap(prepare, in_dims=(0, 0, 0, None))(
+        return vmap(pretrain_step, in_dims=(0, 0, 0, None))(
             state,
             buffers,
             rows,
-            pool,
+            dataset_rows,
         )
 
     def _pretraining_episode(
         self,
         rows: tuple[Tensor, ...],
-        pool: Tensor,
+        dataset_rows: Tensor,
     ) -> PretrainingEpisode:
-        # Without tables, since pretraining examples are those of no task.
-        return PretrainingEpisode(*(self._batch(part, {}, pool) for part in rows))
+        # Without tensors of the replicate, since pretraining examples are those of no task.
+        parts = (self._batch(Columns.of(part), {}, dataset_rows) for part in rows)
+        return PretrainingEpisode(*parts)
 
     def try_pretraining(self, rows: tuple[Tensor, ...]) -> None:
         """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
@@ -411,36 +426,36 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: tuple[Tensor, ...],
-        pool: Tensor,
+        dataset_rows: Tensor,
     ) -> dict[str, Tensor]:
         """Take one pretraining step, check its result, and mark the inputs that it changed."""
-        lesson = self._pretraining_episode(rows, pool)
-        given = {"state": state, "episode": lesson, "net.buffers": buffers}
+        episode = self._pretraining_episode(rows, dataset_rows)
+        given = {"state": state, "episode": episode, "net.buffers": buffers}
         before = boundary.copied(given)
         net = replace(self.net, buffers=buffers)
-        after = self.strategy.pretrain_step(net, state, lesson)
+        after = self.strategy.pretrain_step(net, state, episode)
         boundary.check_state(self.strategy, "pretrain_step", after, state)
         return boundary.changed(given, before)
 
     def end_pretraining(self) -> None:
         """End the pretraining of all replicates."""
 
-        def begin(
+        def end(
             state: State,
             buffers: Params,
-            tables: Params,
+            own: Params,
         ) -> State:
-            net = self._net(self.net, buffers, tables)
-            begun = self.strategy.after_pretraining(net, state)
-            boundary.check_kind(self.strategy, "after_pretraining", begun, State)
-            return begun
+            net = self._net(self.net, buffers, own)
+            after = self.strategy.after_pretraining(net, state)
+            boundary.check_kind(self.strategy, "after_pretraining", after, State)
+            return after
 
         (key,) = self._keys("begin", 0, 1)
-        begun = vmap(begin)(self.state, self.buffers, self.per_replicate | key)
-        self.state = unaliased(begun)
+        after = vmap(end)(self.state, self.buffers, self.per_replicate | key)
+        self.state = unaliased(after)
         self.initial = self.state, self.buffers
 
-    def rows(self, number: int) -> Rows:
+    def rows(self, number: int) -> Int64[Rows, "step replicate row"]:
         """The rows of a task for all replicates.
 
         The memories are updated to their contents at the end of the task.
@@ -466,12 +481,12 @@ class StreamReplicas:
             Why compiling failed; None if it did not.
         """
         width = self.batch + (self.memory.replayed if self.memory else 0)
-        shape = (len(self.seeds), width, 5)
-        rows = torch.zeros(shape, dtype=torch.long, device=self.device)
+        shape = (len(self.seeds), width)
+        zeros = torch.zeros(shape, dtype=torch.long, device=self.device)
         # Real examples of the first task, with one of its classes as label.
         first_units = self.per_replicate["units"][:, 0]
-        rows[..., 2] = first_units.long().argmax(-1, keepdim=True)
-        rows[..., 3] = 1
+        y = first_units.long().argmax(-1, keepdim=True).expand(shape)
+        rows = Columns(zeros, zeros, y, torch.ones_like(zeros), zeros).stacked()
         self._count(rows)
         return compile_or_reason(mode, lambda: self._compile(rows))
 
@@ -543,22 +558,21 @@ class StreamReplicas:
         self._end_task(number)
         return self._used(rows)
 
-    def _used(self, rows: Rows) -> TaskCost:
+    def _used(self, rows: Int64[Rows, "step replicate row"]) -> TaskCost:
         """Steps and examples of a task, with those that the strategy replays from its own state."""
-        weight = rows[..., 3]
-        incoming, replayed = np.split(weight, [self.batch], axis=2)
-        arrivals = incoming.sum(2)
-        real = incoming.any(2)
+        weight, replay_weight = np.split(rows.weight, [self.batch], axis=2)
+        incoming = weight.sum(2)
+        real = weight.any(2)
         own_replay = []
-        for start, sizes in zip(self.arrived, arrivals.T, strict=True):
+        for start, sizes in zip(self.incoming, incoming.T, strict=True):
             before = start + sizes.cumsum() - sizes
             own_replay.append(self._own_replay(before))
         # Steps of padding replay nothing.
         own = np.stack(own_replay) * real.T
-        new = arrivals.sum(0)
-        self.arrived = self.arrived + new
-        from_memory = replayed.sum((0, 2))
-        return TaskCost(real.sum(0), new, from_memory + own.sum(1))
+        in_task = incoming.sum(0)
+        self.incoming = self.incoming + in_task
+        from_memory = replay_weight.sum((0, 2))
+        return TaskCost(real.sum(0), in_task, from_memory + own.sum(1))
 
     def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         own = self.strategy.own_replay(before)
@@ -567,13 +581,14 @@ class StreamReplicas:
 
     def _steps(
         self,
-        rows: Rows,
+        rows: Int64[Rows, "step replicate row"],
         number: int,
     ) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
         """The steps of a task, each a function of state and buffers."""
-        on_device = torch.from_numpy(rows).to(self.device)
-        drawn = self._keys("chance", number, len(rows))
-        for step, key in zip(on_device, drawn, strict=True):
+        # One transfer for all steps of the task.
+        on_device = torch.from_numpy(rows.array).to(self.device)
+        step_keys = self._keys("chance", number, len(rows))
+        for step, key in zip(on_device, step_keys, strict=True):
             yield partial(self._advance, step, key)
 
     def _advance(
@@ -593,13 +608,13 @@ class StreamReplicas:
         # Without a hook its inputs, all examples of the task, need not be gathered.
         if type(self.strategy).end_task is Strategy.end_task:
             return
-        rows = [self._finished(number)]
-        memories = [held_rows(held) for held in self.held if held]
+        rows = [self._on_device(self._finished(number))]
+        memories = [memory_rows(state) for state in self.held if state]
         if memories:
-            rows.append(self._stacked(memories))
+            rows.append(self._on_device(_by_replicate(memories)))
         (key,) = self._keys("end", number, 1)
         inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
-        # Verifying takes a copy of all inputs, and one task is enough to find a fault.
+        # Verifying takes a copy of all inputs, and one task is enough to find a mistake.
         end = partial(self._ended, number == 0)
         after, marks = vmap(end, in_dims=_AXES)(*inputs)
         boundary.check_unchanged(self.strategy, "end_task", marks)
@@ -611,8 +626,8 @@ class StreamReplicas:
         state: State,
         buffers: Params,
         rows: list[Tensor],
-        tables: Params,
-        pool: Tensor,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> tuple[State, dict[str, Tensor]]:
         """End a task for one replicate.
 
@@ -621,15 +636,15 @@ class StreamReplicas:
             state: The state after the last step of the task.
             buffers: The buffers of the model.
             rows: The rows of the task, and those of the memory if there is one.
-            tables: The other tensors of the replicate.
-            pool: All training examples.
+            own: The other tensors of the replicate.
+            dataset_rows: All training examples.
         """
-        examples, *memory = (self._batch(part, tables, pool) for part in rows)
-        slot = rows[0][:, 4]
-        finished = TaskEnd(examples, slot, memory[0] if memory else None)
+        columns = [Columns.of(part) for part in rows]
+        examples, *memory = (self._batch(part, own, dataset_rows) for part in columns)
+        finished = TaskEnd(examples, columns[0].slot, memory[0] if memory else None)
         given = {"state": state, "net.buffers": buffers}
         before = boundary.copied(given) if verify else {}
-        net = self._net(self.net, buffers, tables)
+        net = self._net(self.net, buffers, own)
         after = self.strategy.end_task(net, state, finished)
         # A compiled step would misread a state of another form, so every task is checked for that.
         boundary.check_state(self.strategy, "end_task", after, state)
@@ -638,26 +653,21 @@ class StreamReplicas:
     def _choose(self, memory: ExemplarMemory, number: int) -> None:
         """Fill a memory of exemplars with the examples of a task that the strategy ranks first."""
         rows = self._finished(number)
-        held = [of_replicate for of_replicate in self.held if of_replicate]
-        real = []
-        offered = []
-        for of_replicate in rows.cpu().numpy():
-            unpadded = of_replicate[:, 3] > 0
-            real.append(unpadded)
-            offered.append(of_replicate[unpadded, :3])
+        before = [state for state in self.held if state]
+        offered = [of_replicate[of_replicate.real].examples for of_replicate in rows]
         # Under `vmap` all replicates rank as many exemplars as the one that keeps the most.
-        share = max(memory.share(*pair) for pair in zip(held, offered, strict=True))
-        ranks = self._ranks(rows, number, share)
+        share = max(memory.share(*pair) for pair in zip(before, offered, strict=True))
+        ranks = self._ranks(self._on_device(rows), number, share)
         self.held = [
-            memory.store_ranked(before, examples, of_replicate[unpadded])
-            for before, examples, of_replicate, unpadded in zip(
-                held, offered, ranks, real, strict=True
+            memory.store_ranked(state, examples, rank[of_replicate.real])
+            for state, examples, rank, of_replicate in zip(
+                before, offered, ranks, rows, strict=True
             )
         ]
 
     def _ranks(
         self,
-        rows: Int64[Tensor, "replicate row 5"],
+        rows: Int64[Tensor, "replicate row _"],
         number: int,
         share: int,
     ) -> np.ndarray:
@@ -667,11 +677,11 @@ class StreamReplicas:
             state: State,
             buffers: Params,
             rows: Tensor,
-            tables: Params,
-            pool: Tensor,
+            own: Params,
+            dataset_rows: Tensor,
         ) -> Tensor:
-            net = self._net(self.net, buffers, tables)
-            examples = self._batch(rows, tables, pool)
+            net = self._net(self.net, buffers, own)
+            examples = self._batch(Columns.of(rows), own, dataset_rows)
             ranks = self.strategy.rank_exemplars(net, state, examples, share)
             boundary.check_ranks(self.strategy, "rank_exemplars", ranks, len(rows))
             return ranks
@@ -681,62 +691,60 @@ class StreamReplicas:
         ranks: Tensor = vmap(rank, in_dims=_AXES)(*inputs)
         return np.asarray(ranks.cpu().numpy())
 
-    def _finished(self, number: int) -> Int64[Tensor, "replicate row 5"]:
-        """All examples of a task, with the slots of the memory that hold them."""
+    def _finished(self, number: int) -> Int64[Rows, "replicate row"]:
+        """All examples of a task, with the slots of the memory in which they are stored."""
         pairs = zip(self.streams, self.held, strict=True)
-        return self._stacked([all_rows(stream, number, held) for stream, held in pairs])
+        return _by_replicate([all_rows(stream, number, state) for stream, state in pairs])
 
-    def _stacked(self, rows: list[Rows]) -> Int64[Tensor, "replicate row 5"]:
-        by_replicate = stack_replicates(rows).swapaxes(0, 1)
-        return torch.from_numpy(np.ascontiguousarray(by_replicate)).to(self.device)
+    def _on_device(self, rows: Int64[Rows, "replicate row"]) -> Int64[Tensor, "replicate row _"]:
+        return torch.from_numpy(rows.array).to(self.device)
 
-    def evaluate(self, chunks: Rows) -> Predictions:
+    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
         """See `Backend.evaluate`; predicting is pure."""
-        shape = chunks.shape[:3]
-        hit = torch.empty(shape, dtype=torch.bool, device=self.device)
-        told = torch.empty(shape, dtype=torch.bool, device=self.device)
-        sound = finite(self.state.params)
+        shape = chunks.shape
+        correct = torch.empty(shape, dtype=torch.bool, device=self.device)
+        given_task = torch.empty(shape, dtype=torch.bool, device=self.device)
+        all_finite = finite(self.state.params)
         # Results go into place: small ones kept apart would fragment the heap.
         for chunk, rows in enumerate(chunks):
-            on_device = torch.from_numpy(rows).to(self.device)
-            hit[chunk], told[chunk], no_nan = self._predict(on_device)
-            sound &= no_nan
-        hit = hit.transpose(0, 1).flatten(1)
-        told = told.transpose(0, 1).flatten(1)
-        return Predictions(*(value.cpu().numpy() for value in (hit, told, sound)))
+            correct[chunk], given_task[chunk], no_nan = self._predict(self._on_device(rows))
+            all_finite &= no_nan
+        correct = correct.transpose(0, 1).flatten(1)
+        given_task = given_task.transpose(0, 1).flatten(1)
+        return Predictions(*(value.cpu().numpy() for value in (correct, given_task, all_finite)))
 
-    def _predict(self, rows: Int64[Tensor, "replicate row 4"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The fields of `Hits` for one chunk."""
+    def _predict(self, rows: Int64[Tensor, "replicate row _"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The fields of `Predictions` for one chunk."""
         scores = self.scores(rows)
-        _, task, y, _ = rows.unbind(-1)
-        tables = zip(self.per_replicate["units"], task, strict=True)
-        units = torch.stack([units_of_task[tasks] for units_of_task, tasks in tables])
+        columns = Columns.of(rows)
+        pairs = zip(self.per_replicate["units"], columns.task, strict=True)
+        units = torch.stack([units_by_task[task] for units_by_task, task in pairs])
         # Units of other tasks are out of the question if the task is given.
-        best_told = scores.masked_fill(~units, -torch.inf).argmax(-1)
-        best = best_told if self.benchmark.scenario == "task" else scores.argmax(-1)
+        best_of_task = scores.masked_fill(~units, -torch.inf).argmax(-1)
+        best = best_of_task if self.benchmark.scenario == "task" else scores.argmax(-1)
         no_nan = ~scores.isnan().flatten(1).any(1)
-        return best == y, best_told == y, no_nan
+        return best == columns.y, best_of_task == columns.y, no_nan
 
-    def scores(self, rows: Int64[Tensor, "replicate row 4"]) -> Float[Tensor, "replicate row unit"]:
+    def scores(self, rows: Int64[Tensor, "replicate row _"]) -> Float[Tensor, "replicate row unit"]:
         """The strategy's scores of test examples; the highest is its answer."""
-        told = self.benchmark.scenario == "task"
+        task_is_given = self.benchmark.scenario == "task"
         outputs = self.net.outputs
 
         def predict(
             state: State,
             buffers: Params,
             rows: Tensor,
-            tables: Params,
-            pool: Tensor,
+            own: Params,
+            dataset_rows: Tensor,
         ) -> Tensor:
-            batch = self._batch(rows, tables, pool)
+            batch = self._batch(Columns.of(rows), own, dataset_rows)
             # Without a key, since predictions are not random.
-            net = replace(self._net(self.eval_net, buffers, tables), key=None)
+            net = replace(self._net(self.eval_net, buffers, own), key=None)
             scores = self.strategy.predict(
                 net,
                 state,
                 batch.x,
-                batch.task if told else None,
+                batch.task if task_is_given else None,
             )
             boundary.check_scores(self.strategy, "predict", scores, len(rows), outputs)
             return scores
@@ -751,14 +759,15 @@ class StreamReplicas:
         params: Params = self.state.params
         return params
 
-    def examples(self, rows: Int64[np.ndarray, "replicate part row 4"]) -> Batch:
+    def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
-        on_device = torch.from_numpy(rows).to(self.device)
-        flat = on_device.flatten(1, 2)
-        make_batch = vmap(self._batch, in_dims=(0, 0, None))
-        batch = make_batch(flat, self.per_replicate, self.test_x)
-        parts = rows.shape[:3]
-        return Batch(*(column.reshape(*parts, *column.shape[2:]) for column in batch))
+
+        def of_replicate(rows: Tensor, own: Params, dataset_rows: Tensor) -> Batch:
+            return self._batch(Columns.of(rows), own, dataset_rows)
+
+        flat = self._on_device(rows.reshape(len(rows), -1))
+        batch = vmap(of_replicate, in_dims=(0, 0, None))(flat, self.per_replicate, self.test_x)
+        return Batch(*(value.reshape(*rows.shape, *value.shape[2:]) for value in batch))
 
     def gradients(
         self, params: Params, parts: Batch
@@ -766,9 +775,9 @@ class StreamReplicas:
         """See `Backend.gradients`."""
 
         def of_replicate(
-            params: Params, buffers: Params, tables: Params, parts: Batch
+            params: Params, buffers: Params, own: Params, parts: Batch
         ) -> tuple[Params, Tensor]:
-            net = self._net(self.eval_net, buffers, tables)
+            net = self._net(self.eval_net, buffers, own)
             of_part = partial(grad_and_value(net.loss), params)
             over_parts: tuple[Params, Tensor] = vmap(of_part)(parts)
             return over_parts
@@ -785,11 +794,11 @@ class StreamReplicas:
         own = self._own_examples()
         if own:
             of_state = (own.weight > 0).sum(1).tolist()
-        of_memory = [len(held.filled) if held else 0 for held in self.held]
-        return [kept + more for kept, more in zip(of_memory, of_state, strict=True)]
+        of_memory = [len(state.filled) if state else 0 for state in self.held]
+        return [stored + more for stored, more in zip(of_memory, of_state, strict=True)]
 
     def _own_examples(self) -> Batch | None:
-        """The examples that the strategy's state holds, stacked over replicates."""
+        """The examples in the strategy's own state, stacked over replicates."""
         if type(self.strategy).own_examples is Strategy.own_examples:
             return None
         own: Batch | None = vmap(self.strategy.own_examples)(self.state)
@@ -801,6 +810,12 @@ class StreamReplicas:
         # Examples in the state count as examples, as those of a memory do.
         examples = _bytes(self._own_examples())
         return (kept - examples) // len(self.seeds)
+
+
+def _by_replicate(rows: list[Rows]) -> Int64[Rows, "replicate row"]:
+    """The rows of replicates, padded to one number."""
+    by_row = stack_replicates(rows)
+    return by_row.transposed()
 
 
 def _train_size(stream: Stream) -> int:
