@@ -143,8 +143,20 @@ def test_an_odd_suite_is_refused_or_has_what_its_schema_says(tmp_path_factory, c
         assert cells.strategies
 
 
-TINY = {"examples": "12", "tests": "6", "probe": "0", "model": "mlp-4", "tasks": "2"}
-FEW = {"tasks": "2", "iterations": "2", "test_tasks": "2", "checks": "1", "model": "mlp-4"}
+TINY = {
+    "train_examples": "12",
+    "test_examples": "6",
+    "probe_examples": "0",
+    "model": "mlp-4",
+    "tasks": "2",
+}
+FEW = {
+    "meta_batch_size": "2",
+    "iterations": "2",
+    "test_tasks": "2",
+    "evaluations": "1",
+    "model": "mlp-4",
+}
 BENCHMARKS = {
     "split": TINY,
     "permuted": TINY,
@@ -178,7 +190,7 @@ def cells(draw):
     """A small cell with some settings replaced; the name and the settings of its benchmark and its strategy."""
     found = []
     benchmark = draw(st.sampled_from(list(BENCHMARKS)))
-    strategy = draw(st.sampled_from(STRATEGIES["examples" in BENCHMARKS[benchmark]]))
+    strategy = draw(st.sampled_from(STRATEGIES["train_examples" in BENCHMARKS[benchmark]]))
     for name in (benchmark, strategy):
         odd = draw(
             st.dictionaries(st.sampled_from(KNOWN[name]) | st.text(max_size=3), WORDS, max_size=1)

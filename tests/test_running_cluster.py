@@ -46,7 +46,7 @@ from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Broken(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 
     def end_task(self, net, state, finished):
@@ -118,7 +118,7 @@ def both(cluster, one_thread, tmp_path_factory):
     ]
     requests = [
         Request(benchmarks[0], "broken"),
-        *(Request(each, "waiting:memory=20") for each in benchmarks),
+        *(Request(each, "waiting:buffer_size=20") for each in benchmarks),
     ]
     registry, steps_here, steps = Registry(context.plugins), [], []
     jobs = plan(requests, 2, registry, context, Store(folder / "store"))

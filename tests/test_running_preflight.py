@@ -20,7 +20,7 @@ class Picky(Strategy):
     lr: Rate = 0.1
     pull: float = 0.5
     many: int = 3
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         if {fault}:
             raise RuntimeError("on purpose")
         return state
@@ -68,7 +68,7 @@ def test_cells_that_differ_in_the_size_of_a_number_are_checked_at_its_ends(plann
     assert [strategy.lr for strategy in checked] == [0.3, 0.1, 0.5]
 
 
-@pytest.mark.parametrize("settings", ["memory=11", "policy=balanced", "lr=1", "lr=2"])
+@pytest.mark.parametrize("settings", ["buffer_size=11", "policy=balanced", "lr=1", "lr=2"])
 def test_cells_that_differ_in_anything_else_or_across_1_are_checked_each(planned, settings):
     _, checked = planned("er:lr=0.1,buffer_size=10", f"er:{settings}")
     assert len(checked) == 2
@@ -106,7 +106,7 @@ def test_a_memory_that_follows_from_a_number_is_compared(planned, picky):
         .read_text()
         .replace(
             "    def step",
-            "    def remember(self): return Reservoir(int(10 * self.lr), 1)\n    def step",
+            "    def memory(self): return Reservoir(int(10 * self.lr), 1)\n    def step",
         )
     )
     plugins[0].write_text("from retrograde.streams.memory import Reservoir\n" + text)
@@ -134,7 +134,7 @@ from retrograde.interface.learner import Learner
 @dataclass
 class Free(Learner):
     lr: float = 0.1
-    def begin(self, model): self.model = model
+    def setup(self, model): self.model = model
     def observe(self, x, y, task): pass
     def predict(self, x, task): return self.model(x)
 """

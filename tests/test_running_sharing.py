@@ -31,7 +31,7 @@ from retrograde.strategies.er import ER
 class Logged(ER):
     def end_task(self, net, state, finished):
         with open("log", "a") as file:
-            file.write(f"{os.getpid()} {self.memory}\\n")
+            file.write(f"{os.getpid()} {self.buffer_size}\\n")
         return super().end_task(net, state, finished)
 """
 SERVER = """
@@ -307,7 +307,7 @@ def commands(tmp_path):
         server.stdin.close()
 
 
-LONG = [f"--strategy logged:memory={memory}" for memory in range(10, 10 + CELLS)]
+LONG = [f"--strategy logged:buffer_size={size}" for size in range(10, 10 + CELLS)]
 RUN = f"run --plugin logged.py --benchmark split:tasks=2,train_examples=60,test_examples=20 {' '.join(LONG)} --seeds 3 --compile off --jobs 1"
 
 

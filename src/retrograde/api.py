@@ -1,5 +1,6 @@
 """The Python API: one function for each command of the command line."""
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from retrograde.running.suite import Request, Suite, check_cells, read_suite
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
 Recorded = str | Path | Sequence[Record]
-"""A folder of records, or records."""
+"""A folder of records, or the records themselves."""
 
 
 class Records(tuple[Record, ...]):
@@ -90,8 +91,8 @@ def run(
         progress: show a bar, and warnings, while the replicates train.
 
     Returns:
-        The records, cell by cell. Those that diverged or failed say so in `status` and `reason`,
-        and a warning names the first.
+        The records, cell by cell. `status` and `reason` tell those that diverged or failed, and a
+        warning names the first.
 
     Raises:
         UserError: something cannot be run; raised before anything trains.
@@ -111,7 +112,7 @@ def run(
     )
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
-    with _folder(store) as folder:
+    with _folder(store) as folder, _in_python_words():
         stored: list[Stored] = [(folder, requests, replicates)]
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
@@ -221,6 +222,32 @@ def _folder(store: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
+_FLAG = re.compile(r"--([a-z]+)(?: (auto|on|off|rerun|keep|stop|cpu|cuda)\b)?")
+"""An option of the command line in an error, with its value if it has one."""
+_PARAMETERS = {"benchmark": "benchmarks", "out": "store", "strategy": "strategies"}
+"""Parameters of `run` that the command line calls otherwise."""
+
+
+@contextmanager
+def _in_python_words() -> Iterator[None]:
+    """Let errors of a run name the parameters of `run` in place of command-line options."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (_parameters_of(str(error)),)
+        raise
+
+
+def _parameters_of(text: str) -> str:
+    """Return a text with `changed="keep"` in place of `--changed keep`, and so on."""
+
+    def parameter(option: re.Match[str]) -> str:
+        name = _PARAMETERS.get(option[1], option[1])
+        return f'{name}="{option[2]}"' if option[2] else name
+
+    return _FLAG.sub(parameter, text)
+
+
 def _records_of(planned: Planned, troubles: list[Record]) -> Records:
     """Return the records of all replicates of a run, those that were there before too."""
     # A store keeps the record of an older version if a new one fails; this run's is what counts.
@@ -239,7 +266,7 @@ def _warn(records: Records) -> None:
     troubles = [record for record in records if record.status != "done"]
     if troubles:
         first = troubles[0]
-        reason = first.reason.partition("\n")[0]
+        reason = _parameters_of(first.reason.partition("\n")[0])
         # Level 3 is the line that called `run`.
         warnings.warn(
             f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.spec}, "
@@ -485,7 +512,7 @@ def compare(a: Recorded, b: Recorded) -> Table:
         b: those after it.
 
     Returns:
-        A table that says what really changed, what changed within noise, and what is identical.
+        A table with a verdict for each cell: changed, changed within noise, or identical.
 
     Raises:
         UserError: they share no replicate.

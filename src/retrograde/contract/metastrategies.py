@@ -59,15 +59,15 @@ class Lines(EpisodicBenchmark):
     model: str = "mlp-16"
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """See `Episodic.losses`."""
+        """See `EpisodicBenchmark.losses`."""
         return squared_errors(outputs, y)
 
     def distribution(
         self,
-        data: Dataset | None,
-        seed: int,
+        data: Dataset | None = None,
+        seed: int = 0,
     ) -> TaskDistribution:
-        """See `Episodic.stream`."""
+        """See `EpisodicBenchmark.distribution`."""
         return Slopes()
 
 

@@ -219,7 +219,7 @@ def write(
             paths.append(path)
     except OSError as error:
         raise UserError(
-            f"Tables and figures are written to --out, and {folder} cannot be written: {error}."
+            f"Tables and figures are written to a folder; {folder} cannot be written: {error}."
         ) from error
     return paths
 

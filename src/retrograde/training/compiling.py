@@ -41,7 +41,7 @@ def compile_or_reason(
         compile_()
     except Exception as error:
         if mode == "on":
-            raise UserError(f"--compile on: the step cannot be compiled: {error}") from error
+            raise UserError(f"compile=on: the step cannot be compiled: {error}") from error
         return str(error).strip().partition("\n")[0]
     return None
 
