@@ -263,7 +263,7 @@ def _outcome(part: Part, benchmark: Blobs) -> Outcome:
 def takes_any_batch(part: Part) -> None:
     """Ragged and size-1 batches are learnt from, and padding changes nothing."""
     for batch in (1, 7):
-        benchmark = _benchmark(part, batch=batch)
+        benchmark = _benchmark(part, batch_size=batch)
         if not _outcome(part, benchmark).finite:
             raise Broken(f"a parameter or a score became non-finite with batch={batch}")
     if isinstance(part, Strategy) and part.schedule().batch_size != 1:
@@ -272,7 +272,7 @@ def takes_any_batch(part: Part) -> None:
 
 def _ignores_padding(part: Strategy) -> None:
     """Raise `Broken` if a step depends on the examples that padding repeats."""
-    backend, rows = _ready(part, batch=7)
+    backend, rows = _ready(part, batch_size=7)
     last = rows[-1]
     padding = last[..., 3] == 0
     if not padding.any():
@@ -440,7 +440,7 @@ def knows_no_length(part: Part) -> None:
     """Learning is the same in a longer stream with the same first tasks and as many outputs."""
     if "length" in part.knows_ahead():
         raise Declared("it knows ahead how many tasks or classes the whole stream has")
-    benchmark = _benchmark(part, tasks=LONG, examples=16)
+    benchmark = _benchmark(part, tasks=LONG, train_examples=16)
     # The short one keeps the dataset, and so the output units, of the long one.
     long = benchmark.stream(_data(part, LONG), 0)
     short = replace(
