@@ -90,7 +90,7 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
     )
     assert call("run", *words)[0] == 0
     records = {
-        record.cell.strategy.overrides: record.knows_ahead
+        record.cell.strategy.pairs: record.knows_ahead
         for record in Store(tmp_path / "runs" / "cells")
     }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
@@ -474,8 +474,8 @@ MISTAKES = {
     ),
     "an unknown strategy": (["--benchmark", "split", "--strategy", "ewr"], "no strategy 'ewr'"),
     "an unknown setting": (
-        ["--benchmark", "split", "--strategy", "er:memroy=5"],
-        "Did you mean memory?",
+        ["--benchmark", "split", "--strategy", "er:buffer_szie=5"],
+        "Did you mean buffer_size?",
     ),
     "a value out of range": (
         ["--benchmark", "split", "--strategy", "er:lr=-1"],

@@ -182,7 +182,7 @@ def takes_any_task(part: MetaStrategy) -> None:
     """A meta-batch may be one task, with one example to learn from and one to be judged by."""
     if not part.meta_trains:
         return
-    episodes = ready(part, [0], tasks=1, shots=1, queries=1)
+    episodes = ready(part, [0], meta_batch_size=1, shots=1, queries=1)
     episodes.learn(1, lambda _: None)
     if not episodes.sound().all():
         raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
