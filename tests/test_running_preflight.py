@@ -77,7 +77,7 @@ def test_cells_that_differ_in_anything_else_or_across_1_are_checked_each(planned
 def test_meta_strategies_share_checks_too(planned):
     sinusoid = "sinusoid:iterations=4,meta_batch_size=2,test_tasks=3,evaluations=1,model=mlp-4"
     _, checked = planned(*(f"maml:inner_lr={lr}" for lr in (0.01, 0.02, 0.03)), benchmark=sinusoid)
-    assert [strategy.lr for strategy in checked] == [0.01, 0.03]
+    assert [strategy.inner_lr for strategy in checked] == [0.01, 0.03]
 
 
 FAULTS = {

@@ -185,7 +185,7 @@ def takes_any_task(part: MetaStrategy) -> None:
     episodes = ready(part, [0], meta_batch_size=1, shots=1, queries=1)
     episodes.learn(1, lambda _: None)
     if not episodes.sound().all():
-        raise Broken("a parameter became non-finite with tasks=1, shots=1, queries=1")
+        raise Broken("a parameter became non-finite with meta_batch_size=1, shots=1, queries=1")
 
 
 def learns(part: MetaStrategy) -> None:

@@ -265,7 +265,7 @@ def takes_any_batch(part: Part) -> None:
     for batch in (1, 7):
         benchmark = _benchmark(part, batch_size=batch)
         if not _outcome(part, benchmark).finite:
-            raise Broken(f"a parameter or a score became non-finite with batch={batch}")
+            raise Broken(f"a parameter or a score became non-finite with batch_size={batch}")
     if isinstance(part, Strategy) and part.schedule().batch_size != 1:
         _ignores_padding(part)
 
