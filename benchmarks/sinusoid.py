@@ -42,7 +42,7 @@ class Sinusoid(EpisodicBenchmark):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         return squared_errors(outputs, y)
 
-    def distribution(self, data: Dataset | None, seed: int) -> TaskDistribution:
+    def distribution(self, data: Dataset | None = None, seed: int = 0) -> TaskDistribution:
         return Waves()
 
 

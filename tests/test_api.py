@@ -1,5 +1,6 @@
 """The Python API: what the command line does, in calls."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ class Halving(rg.Strategy):
 
     lr: rg.Rate = 0.2
 
-    def step(self, net, state, arrival):
-        return net.update(state, net.grad(state.params, arrival.incoming), self.lr / 2)
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.incoming), self.lr / 2)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def records():
 
 
 def test_text_and_objects_run_alike(records):
-    assert [record.cell.strategy.text for record in records] == ["er:buffer_size=20"] * 2 + [
+    assert [record.cell.strategy.spec for record in records] == ["er:buffer_size=20"] * 2 + [
         "halving:lr=0.1"
     ] * 2
     assert {record.status for record in records} == {"done"}
@@ -71,7 +72,9 @@ def test_scores_are_those_of_the_matrix(records):
     assert own["ACC"] == records[2].R[-1].mean()
     assert bare.to_dict() == own[bare.index].to_dict()
     assert (
-        rg.scores(records[2].correct, tests=records[2].tests).set_index("metric").value.to_dict()
+        rg.scores(records[2].correct, tests=records[2].test_examples)
+        .set_index("metric")
+        .value.to_dict()
         == bare.to_dict()
     )
 
@@ -160,6 +163,27 @@ def test_what_cannot_be_run_is_one_error(change, why):
         rg.run(**{"benchmarks": SPLIT, "strategies": "er", "seeds": 1, "progress": False} | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"device": "tpu"}, "^device takes"),
+        ({"compile": "fast"}, "^compile takes"),
+        ({"changed": "perhaps"}, "^changed takes"),
+    ],
+)
+def test_errors_name_the_parameters_of_python(change, why):
+    with pytest.raises(rg.UserError, match=why) as refusal:
+        rg.run(SPLIT, "er", seeds=1, progress=False, **change)
+    assert "--" not in str(refusal.value)
+
+
+def test_an_edited_strategy_is_refused_in_the_words_of_python(tmp_path):
+    run_alone(factored(1), store=tmp_path)
+    with pytest.raises(rg.UserError, match=r'changed="rerun" to .* changed="keep"') as refusal:
+        run_alone(factored(0.5), store=tmp_path, changed="stop")
+    assert "--" not in str(refusal.value)
+
+
 def test_a_class_may_not_bear_the_name_of_another():
     taken = type("ER", (Halving,), {"__doc__": "Another."})
     with pytest.raises(rg.UserError, match="would be called er, as another one is"):
@@ -175,8 +199,8 @@ def factored(factor):
 
         lr: rg.Rate = 0.1
 
-        def step(self, net, state, arrival):
-            gradient = net.grad(state.params, arrival.incoming)
+        def step(self, net, state, data):
+            gradient = net.grad(state.params, data.incoming)
             return net.update(state, gradient, factor * self.lr)
 
     return Factored()
@@ -219,8 +243,8 @@ def scaled(lr):
 class Mine(rg.Strategy):
     lr: rg.Rate = 0.1
 
-    def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), scaled(self.lr))
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.incoming), scaled(self.lr))
 
 records = rg.run("SPLIT", Mine(), seeds=1, jobs=int(sys.argv[2]), store="store", compile="off", progress=False)
 print(records[0].sources["strategy"], records[0].correct[-1])
@@ -258,9 +282,16 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path):
         lambda: rg.check([]),
         lambda: rg.load(5),
         lambda: rg.suite(5),
-        lambda: rg.benchmark("split").distribution(0),
-        lambda: rg.benchmark("split").distribution(seed=-1),
+        lambda: rg.benchmark("split").stream(0),
+        lambda: rg.benchmark("split").stream(seed=-1),
+        lambda: rg.benchmark("fewshot").distribution(0),
+        lambda: rg.benchmark("fewshot").distribution(seed="one"),
         lambda: rg.benchmark(3),
+        lambda: rg.Suite(title="one"),
+        lambda: rg.Suite("quick"),
+        lambda: rg.Suite(title="one", cells=[]),
+        lambda: rg.Suite(title="one", cells=[{"benchmarks": ["split"], "strategies": "er"}]),
+        lambda: rg.Suite(title=3, seeds=-1, cells="many", part=""),
         lambda: rg.report([]),
         lambda: rg.scores([[0.5]], convention=["own"]),
     ],
@@ -289,7 +320,7 @@ def test_own_data_comes_as_arrays():
 
 
 def test_a_stream_is_gone_through_task_by_task():
-    stream = rg.benchmark("split:tasks=5,scenario=task").distribution(seed=3)
+    stream = rg.benchmark("split:tasks=5,scenario=task").stream(seed=3)
     tasks = list(stream)
     assert len(stream) == len(tasks) == 5
     assert all(set(task.y_train) == set(task.outputs) for task in tasks)
@@ -297,6 +328,20 @@ def test_a_stream_is_gone_through_task_by_task():
     train, test = tasks[0].datasets()
     assert (len(train), len(test)) == (len(tasks[0].x_train), len(tasks[0].x_test))
     assert torch.equal(train[0][0], torch.from_numpy(tasks[0].x_train[0]))
+
+
+def test_a_stream_and_a_distribution_need_no_data_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("RETROGRADE_DATA", str(tmp_path))
+    waves = rg.benchmark("sinusoid").distribution()
+    digits = rg.benchmark("fewshot").distribution()
+    assert (waves.shape, digits.shape) == ((1,), (1, 8, 8))
+    assert len(rg.benchmark("split").stream()) == 5
+
+
+def test_a_suite_is_made_of_cells():
+    cells = [{"benchmarks": [SPLIT], "strategies": ["finetune"]}]
+    (request,) = rg.Suite(title="One cell", cells=cells).requests()
+    assert request.strategy == "finetune"
 
 
 def test_a_report_is_made_of_records_or_of_a_store(records, tmp_path):
@@ -354,6 +399,13 @@ def test_every_public_name_is_there_and_its_classes_and_functions_are_documented
             assert value.__doc__
 
 
+def test_every_public_name_is_in_the_table_of_the_documentation():
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \|", page.partition("## Public names")[2], re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(names) == sorted(rg.__all__)
+
+
 SCRIPT = '''
 from dataclasses import dataclass
 import retrograde as rg
@@ -364,8 +416,8 @@ class Mine(rg.Strategy):
 
     lr: rg.Rate = 0.1
 
-    def step(self, net, state, arrival):
-        return net.descend(state, net.grad(state.params, arrival.new), self.lr)
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)
 
 if __name__ == "__main__":
     records = rg.run(["SPLIT", "SPLIT,epochs=2"], Mine(), seeds=2, jobs=2, store="store", compile="off", progress=False)

@@ -52,7 +52,7 @@ def test_list_names_every_kind_of_part_and_the_suites(call):
             "omniglot",
         )
     )
-    assert "lr=0.1,memory=200,draw=10,policy=reservoir" in out
+    assert "lr=0.1,buffer_size=200,replay_batch=10,policy=reservoir" in out
 
 
 def test_list_of_one_kind_names_no_other(call):
@@ -64,15 +64,15 @@ def test_list_of_one_kind_names_no_other(call):
 def test_list_tells_what_strategies_know_ahead_and_their_answer_to_weighting(call):
     _, out, _ = call("list", "strategies")
     lines = [line.strip() for line in out.splitlines()]
-    told = {
+    declared = {
         lines[i - 2].split()[0]: line
         for i, line in enumerate(lines)
         if line.startswith("knows ahead")
     }
-    assert told["agem"] == "knows ahead: length, classes; weighting=tasks: has nothing to weigh"
-    assert told["mer"] == "knows ahead: classes; weighting=tasks: refuses"
-    assert told["lwf"] == "knows ahead: nothing; weighting=tasks: heeds"
-    assert "maml" not in told
+    assert declared["agem"] == "knows ahead: length, classes; weighting=tasks: not needed"
+    assert declared["mer"] == "knows ahead: classes; weighting=tasks: refused"
+    assert declared["lwf"] == "knows ahead: nothing; weighting=tasks: applied"
+    assert "maml" not in declared
 
 
 def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path):
@@ -90,7 +90,7 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
     )
     assert call("run", *words)[0] == 0
     records = {
-        record.cell.strategy.overrides: record.knows_ahead
+        record.cell.strategy.pairs: record.knows_ahead
         for record in Store(tmp_path / "runs" / "cells")
     }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
@@ -108,7 +108,7 @@ def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
     assert len(records) == 4
     code, out, _ = call("report", "runs/cells", "--format", "md,tex", "--out", "tables")
     assert code == 0
-    assert "| er memory=10 " in out
+    assert "| er buffer_size=10 " in out
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
         f"{table}.{form}"
         for table in ("account", "alignment", "scores", "significance", "tasks", "timing")
@@ -170,7 +170,7 @@ from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Broken(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 
     def end_task(self, net, state, finished):
@@ -230,7 +230,7 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
 )
 def test_a_scaffold_of_a_model_or_a_dataset_runs_and_stands_in_the_tables(call, kind, setting):
     assert f"split:{kind}=my_own" in call("new", kind, "my_own")[1]
-    words = ("--plugin", "my_own.py", "--benchmark", f"split:tasks=2,examples=20,{setting}")
+    words = ("--plugin", "my_own.py", "--benchmark", f"split:tasks=2,train_examples=20,{setting}")
     assert call("run", *words, "--strategy", "finetune")[0] == 0
     assert setting in call("report", "runs/cells")[1]
     assert "my_own" in call("list", f"{kind}s", "--plugin", "my_own.py")[1]
@@ -272,7 +272,7 @@ class MyStrategy(Strategy):
     """A strategy."""
     lr: Rate = 0.1
     def step(self, net, state, data):
-        return net.descend(state, net.grad(state.params, data.new), self.lr)
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)
 '''
 
 
@@ -295,7 +295,7 @@ def test_one_plugin_file_may_define_a_model_a_dataset_a_benchmark_and_a_strategy
 def test_after_an_edit_of_a_model_of_a_plugin_a_replicate_is_measured_anew(call, tmp_path):
     (tmp_path / "mine.py").write_text(WHOLE)
     words = ("run", "--plugin", "mine.py", "--strategy", "finetune", "--benchmark")
-    words += ("split:tasks=2,examples=9,model=mine-8,dataset=mine",)
+    words += ("split:tasks=2,train_examples=9,model=mine-8,dataset=mine",)
     assert call(*words)[0] == 0
     assert "1 done already" in call(*words)[1]
     edit(tmp_path / "mine.py")
@@ -474,8 +474,8 @@ MISTAKES = {
     ),
     "an unknown strategy": (["--benchmark", "split", "--strategy", "ewr"], "no strategy 'ewr'"),
     "an unknown setting": (
-        ["--benchmark", "split", "--strategy", "er:memroy=5"],
-        "Did you mean memory?",
+        ["--benchmark", "split", "--strategy", "er:buffer_szie=5"],
+        "Did you mean buffer_size?",
     ),
     "a value out of range": (
         ["--benchmark", "split", "--strategy", "er:lr=-1"],
@@ -500,7 +500,7 @@ MISTAKES = {
     ),
     "a number too large": (
         ["--benchmark", "split:batch_size=99999999999999999999", "--strategy", "er"],
-        "batch=",
+        "batch_size=",
     ),
     "a layer without units": (
         ["--benchmark", "split:model=mlp-0", "--strategy", "er"],
@@ -513,7 +513,7 @@ MISTAKES = {
     "an unknown model": (["--benchmark", "split:model=vgg", "--strategy", "er"], "A model is NAME"),
     "a ring too small": (
         ["--benchmark", "split", "--strategy", "er:policy=ring,buffer_size=3"],
-        "memory=3",
+        "buffer_size=3",
     ),
     "a strategy on episodes": (
         ["--benchmark", "sinusoid", "--strategy", "er"],
@@ -533,7 +533,7 @@ MISTAKES = {
     ),
     "another inner optimiser": (
         ["--benchmark", "sinusoid", "--strategy", "metasgd:inner_optimizer=adam"],
-        "optimizer='adam'",
+        "inner_optimizer='adam'",
     ),
     "a strategy without a benchmark": (["--strategy", "er"], "both --benchmark and --strategy"),
     "nothing": ([], "nothing to run"),
@@ -571,9 +571,9 @@ MISTAKES = {
         ["--benchmark", "split:steps=5,epochs=3", "--strategy", "er"],
         "with steps=5, epochs=3 has none",
     ),
-    "test examples without tests": (
+    "examples of evaluations without evaluations": (
         ["--benchmark", "split:eval_examples=5", "--strategy", "er"],
-        "test_examples=5 has none",
+        "eval_examples=5 has none",
     ),
     "probes of nothing": (
         ["--benchmark", "split:probe_examples=0,probe_every=5", "--strategy", "er"],
@@ -698,7 +698,7 @@ OWN = (
     "--jobs",
     1,
 )
-OWN += ("--benchmark", "mine_stream:tasks=2,examples=20,tests=20,model=net.py:make")
+OWN += ("--benchmark", "mine_stream:tasks=2,train_examples=20,test_examples=20,model=net.py:make")
 
 
 @pytest.fixture
@@ -803,7 +803,7 @@ def test_a_check_that_takes_too_long_is_stopped_with_its_name_and_line(call, tmp
     )
 
 
-STEP = "    def step(self, net, state, arrival): return state\n"
+STEP = "    def step(self, net, state, data): return state\n"
 PLUGINS = {
     "a setting without a default": (
         "from retrograde.parts.fields import Rate",

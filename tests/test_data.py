@@ -144,7 +144,7 @@ def test_mnist_is_read_from_its_own_files_without_asking_the_network(tmp_path, o
 
 
 def test_missing_mnist_names_the_folder_looked_in_and_the_remedy(tmp_path, offline):
-    with pytest.raises(UserError, match=r"no network here.*--data or RETROGRADE_DATA") as refusal:
+    with pytest.raises(UserError, match=r"no network here.*set RETROGRADE_DATA") as refusal:
         load("mnist", tmp_path)
     assert str(tmp_path / "MNIST" / "raw") in str(refusal.value)
     assert len(offline) == 1

@@ -17,7 +17,6 @@ from retrograde.parts.registry import Registry
 from retrograde.records.record import SCHEMA
 from retrograde.records.store import Store
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "migrate_from_0_1.py"
 DIGITS = load("digits", Path()).digest
@@ -274,7 +273,7 @@ FEW_SHOT_SPEC = (
 )
 def test_a_run_of_the_same_cell_finds_nothing_to_do(new, plugin, learned, strategy):
     registry = Registry((plugin,))
-    (job,) = plan([Request(learned, strategy)], 1, registry, Context((plugin,)), Store(new))
+    (job,) = plan([(learned, strategy)], 1, registry, Context((plugin,)), Store(new))
     assert job.seeds == (0,)
     assert job.missing == ()
     assert job.outdated == {}

@@ -29,7 +29,7 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.records.store import Store
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request, read_suite
+from retrograde.running.suite import read_suite
 
 
 def bounded(examples):
@@ -143,8 +143,20 @@ def test_an_odd_suite_is_refused_or_has_what_its_schema_says(tmp_path_factory, c
         assert cells.strategies
 
 
-TINY = {"examples": "12", "tests": "6", "probe": "0", "model": "mlp-4", "tasks": "2"}
-FEW = {"tasks": "2", "iterations": "2", "test_tasks": "2", "checks": "1", "model": "mlp-4"}
+TINY = {
+    "train_examples": "12",
+    "test_examples": "6",
+    "probe_examples": "0",
+    "model": "mlp-4",
+    "tasks": "2",
+}
+FEW = {
+    "meta_batch_size": "2",
+    "iterations": "2",
+    "test_tasks": "2",
+    "evaluations": "1",
+    "model": "mlp-4",
+}
 BENCHMARKS = {
     "split": TINY,
     "permuted": TINY,
@@ -178,7 +190,7 @@ def cells(draw):
     """A small cell with some settings replaced; the name and the settings of its benchmark and its strategy."""
     found = []
     benchmark = draw(st.sampled_from(list(BENCHMARKS)))
-    strategy = draw(st.sampled_from(STRATEGIES["examples" in BENCHMARKS[benchmark]]))
+    strategy = draw(st.sampled_from(STRATEGIES["train_examples" in BENCHMARKS[benchmark]]))
     for name in (benchmark, strategy):
         odd = draw(
             st.dictionaries(st.sampled_from(KNOWN[name]) | st.text(max_size=3), WORDS, max_size=1)
@@ -195,7 +207,7 @@ def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(
     tmp_path_factory, texts
 ):
     store = Store(tmp_path_factory.getbasetemp() / "none")
-    jobs = outcome(lambda: plan([Request(*texts)], 1, Registry(), Context(), store))
+    jobs = outcome(lambda: plan([tuple(texts)], 1, Registry(), Context(), store))
     for text, of in zip(texts, ("benchmark", "strategy"), strict=True):
         for key, written in parse(text)[1].items() if jobs else ():
             value = getattr(jobs[0].cell, of).settings.get(key)

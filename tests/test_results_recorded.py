@@ -63,10 +63,8 @@ def replicates(suite, part):
             str(own.settings()),
             seed,
         )
-        for request in suite.requests(part=part)
-        for (benchmark, chosen), (strategy, given) in [
-            (parse(request.benchmark), parse(request.strategy))
-        ]
+        for pair in suite.pairs(part=part)
+        for (benchmark, chosen), (strategy, given) in [map(parse, pair)]
         for own in [PARTS.get("strategies", strategy, given)]
         for seed in range(suite.seeds)
     }

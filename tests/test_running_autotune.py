@@ -17,7 +17,6 @@ from retrograde.running import autotune, console, jobs
 from retrograde.running.autotune import ExecutionMode, Timing, TunedMode, fastest_mode
 from retrograde.running.jobs import run_job, shared
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 from retrograde.training import clocks, stream_loop
 from retrograde.training.clocks import Throughput
 
@@ -171,11 +170,11 @@ def test_no_way_is_chosen_that_was_slower_than_the_plain_one(eager5, eager1, com
 
 
 def test_the_steps_of_groups_count_as_those_of_one_batch():
-    told = []
-    advance = shared(told.append, 3)
+    advances = []
+    advance = shared(advances.append, 3)
     for _ in range(3 * 10):
         advance(1)
-    assert sum(told) == 10
+    assert sum(advances) == 10
 
 
 @pytest.mark.parametrize(
@@ -183,7 +182,7 @@ def test_the_steps_of_groups_count_as_those_of_one_batch():
 )
 def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_path, monkeypatch):
     registry, context, steps = Registry(), Context(), []
-    (job,) = plan([Request(*cell)], 2, registry, context, Store(tmp_path))
+    (job,) = plan([tuple(cell)], 2, registry, context, Store(tmp_path))
     records = {}
     for together in (2, 1):
         choice = TunedMode(
@@ -191,7 +190,7 @@ def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_pat
             None,
             [Timing(ExecutionMode(together, 1, False), 0.1, 0.2)] * 2,
         )
-        monkeypatch.setattr(jobs, "choose", lambda *_, choice=choice: choice)
+        monkeypatch.setattr(jobs, "fastest_mode", lambda *_, choice=choice: choice)
         records[together] = run_job(job, registry, context, steps.append)
         assert sum(steps) == job.steps
         steps.clear()
@@ -203,10 +202,19 @@ def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_pat
             1,
         )
         assert (
-            other.how["trial"]
-            == [{"together": 1, "threads": 1, "compiled": False, "ready": 0.1, "rest": 0.2}] * 2
+            other.how["timings"]
+            == [
+                {
+                    "replicates": 1,
+                    "threads": 1,
+                    "compiled": False,
+                    "warm_up": 0.1,
+                    "training": 0.2,
+                }
+            ]
+            * 2
         )
-        if one.tests:
+        if one.test_examples:
             assert one.correct == other.correct
         else:
             assert np.array(one.adaptation.loss) == pytest.approx(
@@ -214,15 +222,16 @@ def test_replicates_one_by_one_leave_the_records_of_those_together(cell, tmp_pat
             )
 
 
-@pytest.mark.parametrize(("name", "lessons"), [("er", 0), ("oml", 20)])
-def test_the_pace_is_of_all_that_is_trained_and_leaves_no_trace(name, lessons):
+@pytest.mark.parametrize(("name", "pretraining_steps"), [("er", 0), ("oml", 20)])
+def test_the_pace_is_of_all_that_is_trained_and_leaves_no_trace(name, pretraining_steps):
     benchmark, part, seeds = Blobs(held=4), Registry().get("strategies", name), [0, 1]
     streams = [benchmark.stream(blobs(held=4), seed) for seed in seeds]
     state = torch.random.get_rng_state()
     pace = stream_loop.pace(benchmark, part, streams, seeds, CPU, "off")
     steps = stream_loop.total_steps(benchmark, part, streams)
     assert streams[0].pretraining.steps == 20
-    assert min(lessons, steps) * pace.step <= pace.training <= max(lessons, steps) * pace.step
+    fewest, most = sorted([pretraining_steps, steps])
+    assert fewest * pace.step <= pace.training <= most * pace.step
     assert pace.warm_up > 0
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -250,7 +259,7 @@ def test_there_are_as_many_processes_as_have_a_core_memory_and_work(
     monkeypatch.setattr(console, "usable_cores", lambda: cores)
     monkeypatch.setattr(console, "physical_bytes", lambda: gigabytes << 30)
     (job,) = plan(
-        [Request("split:tasks=2,train_examples=40", "finetune")],
+        [("split:tasks=2,train_examples=40", "finetune")],
         1,
         Registry(),
         Context(),

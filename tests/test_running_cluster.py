@@ -17,7 +17,6 @@ from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running.jobs import run_here
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 
 CELL = ("--benchmark", "split:tasks=2,train_examples=30,test_examples=20", "--strategy", "finetune")
 GATED = """
@@ -46,7 +45,7 @@ from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Broken(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 
     def end_task(self, net, state, finished):
@@ -117,8 +116,8 @@ def both(cluster, one_thread, tmp_path_factory):
         "rotated:tasks=2,train_examples=30",
     ]
     requests = [
-        Request(benchmarks[0], "broken"),
-        *(Request(each, "waiting:memory=20") for each in benchmarks),
+        (benchmarks[0], "broken"),
+        *((each, "waiting:buffer_size=20") for each in benchmarks),
     ]
     registry, steps_here, steps = Registry(context.plugins), [], []
     jobs = plan(requests, 2, registry, context, Store(folder / "store"))
@@ -210,7 +209,7 @@ def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(
         (_written(tmp_path / "killer.py", KILLER),), compile="off", cluster=cluster.address
     )
     jobs = plan(
-        [Request(CELL[1], "killer")],
+        [(CELL[1], "killer")],
         2,
         Registry(context.plugins),
         context,
@@ -233,7 +232,7 @@ def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cl
         cluster=cluster.address,
     )
     jobs = plan(
-        [Request(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store")
+        [(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store")
     )
     [(_, [record])] = run_on_cluster(jobs, context, lambda _: None)
     assert record.status == "failed"
@@ -297,11 +296,9 @@ def test_jobs_and_cluster_exclude_each_other(call):
 @pytest.mark.parametrize(
     "cell",
     [
-        Request("split:tasks=2,train_examples=30", "er:buffer_size=20"),
-        Request("rotated:tasks=2,train_examples=30", "gdumb:buffer_size=20"),
-        Request(
-            "fewshot:iterations=2,meta_batch_size=2,test_tasks=2,evaluations=1,model=mlp-8", "maml"
-        ),
+        ("split:tasks=2,train_examples=30", "er:buffer_size=20"),
+        ("rotated:tasks=2,train_examples=30", "gdumb:buffer_size=20"),
+        ("fewshot:iterations=2,meta_batch_size=2,test_tasks=2,evaluations=1,model=mlp-8", "maml"),
     ],
 )
 def test_data_that_nobody_may_write_to_trains_as_any_other(cell, tmp_path):

@@ -30,7 +30,7 @@ from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Bad(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 
     def end_task(self, net, state, finished):
@@ -221,7 +221,7 @@ time.time = lambda: random.uniform(-1e9, 1e10)
 
 @dataclass(frozen=True)
 class Jumps(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 """
 

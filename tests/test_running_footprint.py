@@ -12,14 +12,13 @@ from retrograde.records.store import Store
 from retrograde.running.cell import dataset
 from retrograde.running.footprint import Need, check_memory, memory_of
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 from retrograde.streams.schedule import probe_rows
 
 CPU = torch.device("cpu")
 
 
 def planned(benchmark, strategy="finetune"):
-    return plan([Request(benchmark, strategy)], 5, Registry(), Context(), Store(Path("none")))
+    return plan([(benchmark, strategy)], 5, Registry(), Context(), Store(Path("none")))
 
 
 @pytest.mark.parametrize(

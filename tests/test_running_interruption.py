@@ -29,7 +29,7 @@ from retrograde.interface.strategy import Strategy
 
 @dataclass(frozen=True)
 class Killer(Strategy):
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         return state
 
     def end_task(self, net, state, finished):

@@ -5,9 +5,8 @@ import pytest
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
-from retrograde.running.cell import OnEpisodes, OnStream
+from retrograde.running.cell import EpisodeCell, StreamCell
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 
 STREAM = "split:tasks=2,train_examples=20,test_examples=20,model=mlp-4"
 PICKY = """
@@ -20,7 +19,7 @@ class Picky(Strategy):
     lr: Rate = 0.1
     pull: float = 0.5
     many: int = 3
-    def step(self, net, state, arrival):
+    def step(self, net, state, data):
         if {fault}:
             raise RuntimeError("on purpose")
         return state
@@ -31,20 +30,20 @@ class Picky(Strategy):
 def planned(tmp_path, monkeypatch):
     """Plan strategies on one benchmark; returns the jobs and what was checked."""
     checked = []
-    for kind in (OnStream, OnEpisodes):
+    for kind in (StreamCell, EpisodeCell):
         whole = kind.check
         monkeypatch.setattr(
             kind,
             "check",
-            lambda trial, device, whole=whole: (
-                checked.append(trial.strategy),
-                whole(trial, device),
+            lambda cell, data, device, whole=whole: (
+                checked.append(cell.strategy),
+                whole(cell, data, device),
             )[1],
         )
 
     def planned(*strategies, benchmark=STREAM, plugins=()):
-        requests = [Request(benchmark, each) for each in strategies]
-        return plan(requests, 1, Registry(plugins), Context(), Store(tmp_path / "store")), checked
+        pairs = [(benchmark, each) for each in strategies]
+        return plan(pairs, 1, Registry(plugins), Context(), Store(tmp_path / "store")), checked
 
     return planned
 
@@ -64,11 +63,11 @@ def picky(tmp_path):
 def test_cells_that_differ_in_the_size_of_a_number_are_checked_at_its_ends(planned):
     rates = (0.3, 0.1, 0.5, 0.2, 0.4)
     jobs, checked = planned(*(f"er:lr={lr},buffer_size=10" for lr in rates))
-    assert [job.cell.strategy.settings["lr"] for job in jobs] == list(rates)
+    assert [job.spec.strategy.settings["lr"] for job in jobs] == list(rates)
     assert [strategy.lr for strategy in checked] == [0.3, 0.1, 0.5]
 
 
-@pytest.mark.parametrize("settings", ["memory=11", "policy=balanced", "lr=1", "lr=2"])
+@pytest.mark.parametrize("settings", ["buffer_size=11", "policy=balanced", "lr=1", "lr=2"])
 def test_cells_that_differ_in_anything_else_or_across_1_are_checked_each(planned, settings):
     _, checked = planned("er:lr=0.1,buffer_size=10", f"er:{settings}")
     assert len(checked) == 2
@@ -77,7 +76,7 @@ def test_cells_that_differ_in_anything_else_or_across_1_are_checked_each(planned
 def test_meta_strategies_share_checks_too(planned):
     sinusoid = "sinusoid:iterations=4,meta_batch_size=2,test_tasks=3,evaluations=1,model=mlp-4"
     _, checked = planned(*(f"maml:inner_lr={lr}" for lr in (0.01, 0.02, 0.03)), benchmark=sinusoid)
-    assert [strategy.lr for strategy in checked] == [0.01, 0.03]
+    assert [strategy.inner_lr for strategy in checked] == [0.01, 0.03]
 
 
 FAULTS = {
@@ -106,7 +105,7 @@ def test_a_memory_that_follows_from_a_number_is_compared(planned, picky):
         .read_text()
         .replace(
             "    def step",
-            "    def remember(self): return Reservoir(int(10 * self.lr), 1)\n    def step",
+            "    def memory(self): return Reservoir(int(10 * self.lr), 1)\n    def step",
         )
     )
     plugins[0].write_text("from retrograde.streams.memory import Reservoir\n" + text)
@@ -134,7 +133,7 @@ from retrograde.interface.learner import Learner
 @dataclass
 class Free(Learner):
     lr: float = 0.1
-    def begin(self, model): self.model = model
+    def setup(self, model): self.model = model
     def observe(self, x, y, task): pass
     def predict(self, x, task): return self.model(x)
 """

@@ -31,7 +31,7 @@ from retrograde.strategies.er import ER
 class Logged(ER):
     def end_task(self, net, state, finished):
         with open("log", "a") as file:
-            file.write(f"{os.getpid()} {self.memory}\\n")
+            file.write(f"{os.getpid()} {self.buffer_size}\\n")
         return super().end_task(net, state, finished)
 """
 SERVER = """
@@ -100,7 +100,7 @@ def ended(share, job, records):
             next(
                 record
                 for record in records.values()
-                if (record.cell, record.seed) == (job.cell, seed)
+                if (record.cell, record.seed) == (job.spec, seed)
             ),
         )
     share.done(job)
@@ -218,7 +218,7 @@ def drive(folder, jobs, records, log):
     store = Store(folder)
     store.begin()
     missing = [
-        tuple(seed for seed in job.missing if store.finished(job.cell, seed) is None)
+        tuple(seed for seed in job.missing if store.finished(job.spec, seed) is None)
         for job in jobs
     ]
     todo = [replace(job, missing=left) for job, left in zip(jobs, missing, strict=True) if left]
@@ -227,10 +227,10 @@ def drive(folder, jobs, records, log):
             if job is None:
                 time.sleep(0.01)
                 continue
-            os.write(log, f"{os.getpid()} begins {job.cell.path}\n".encode())
+            os.write(log, f"{os.getpid()} begins {job.spec.path}\n".encode())
             time.sleep(0.01)
             ended(share, job, records)
-            os.write(log, f"{os.getpid()} ends {job.cell.path}\n".encode())
+            os.write(log, f"{os.getpid()} ends {job.spec.path}\n".encode())
 
 
 def forked(run):
@@ -307,7 +307,7 @@ def commands(tmp_path):
         server.stdin.close()
 
 
-LONG = [f"--strategy logged:memory={memory}" for memory in range(10, 10 + CELLS)]
+LONG = [f"--strategy logged:buffer_size={size}" for size in range(10, 10 + CELLS)]
 RUN = f"run --plugin logged.py --benchmark split:tasks=2,train_examples=60,test_examples=20 {' '.join(LONG)} --seeds 3 --compile off --jobs 1"
 
 

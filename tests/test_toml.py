@@ -9,7 +9,7 @@ from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running.plan import REPLICATES, Context, plan
-from retrograde.running.suite import CELLS, Request, read_suite
+from retrograde.running.suite import CELLS, read_suite
 
 CELL = '[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]\n'
 SUITE = f'title = "t"\nseeds = 2\n{CELL}'
@@ -126,11 +126,11 @@ def test_a_suite_has_no_more_cells_than_a_run_plans(tmp_path):
     with pytest.raises(
         UserError, match=rf"at most {CELLS} cells; benchmarks times strategies are {CELLS + 1000}"
     ):
-        suite.requests()
+        suite.pairs()
 
 
 def test_a_run_has_no_more_replicates_than_it_can_plan(tmp_path):
-    requests = [Request("split", "er")] * 101
+    requests = [("split", "er")] * 101
     with pytest.raises(
         UserError, match=rf"at most {REPLICATES} replicates; 101 cells of 10000 seeds are 1010000"
     ):

@@ -364,13 +364,14 @@ def test_replicates_of_a_net_that_leaves_the_cache_train_one_after_the_other(
     monkeypatch, more, together
 ):
     bench, numbers = FewShot(**DIGITS_OF), (64 * 8 + 8 + 8 * 2 + 2) * 3
-    cell = cells.OnEpisodes(bench, strategy("metasgd"), DIGITS)
     monkeypatch.setattr(cells, "CACHED", numbers + more)
-    assert cell.together(CPU) == together
-    assert cell.together(torch.device("cuda")) == 32
-    assert [
-        cells.OnEpisodes(bench, strategy(name), DIGITS).steps() for name in ("maml", "scratch")
-    ] == [6, 0]
+
+    def cell(name):
+        return cells.EpisodeCell(None, bench, strategy(name))
+
+    assert cell("metasgd").at_once(DIGITS, CPU) == together
+    assert cell("metasgd").at_once(DIGITS, torch.device("cuda")) == 32
+    assert [cell(name).steps(DIGITS) for name in ("maml", "scratch")] == [6, 0]
 
 
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch):

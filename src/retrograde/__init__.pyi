@@ -128,15 +128,9 @@ from .records.online_accuracy import (
 from .records.record import (
     Record as Record,
 )
-from .records.store import (
-    Store as Store,
-)
 from .reporting.result import (
     FigureResult as FigureResult,
     TableResult as TableResult,
-)
-from .running.cell import (
-    AnyStrategy as AnyStrategy,
 )
 from .running.suite import (
     Suite as Suite,
@@ -166,5 +160,4 @@ from .streams.stream import (
     Scenario as Scenario,
     Stream as Stream,
     Task as Task,
-    TaskData as TaskData,
 )

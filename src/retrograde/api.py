@@ -35,7 +35,7 @@ from retrograde.running.suite import Pair, Suite, check_count, read_suite
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
 Recorded = str | Path | Sequence[Record]
-"""A folder of records, or records."""
+"""A folder of records, or the records themselves."""
 
 
 class Records(tuple[Record, ...]):
@@ -90,8 +90,8 @@ def run(
         progress: show a bar, and warnings, while the replicates train.
 
     Returns:
-        The records, cell by cell. Those that diverged or failed say so in `status` and `reason`,
-        and a warning names the first.
+        The records, cell by cell. `status` and `reason` tell those that diverged or failed, and a
+        warning names the first.
 
     Raises:
         UserError: something cannot be run; raised before anything trains.
@@ -239,7 +239,7 @@ def _warn(records: Records) -> None:
     troubles = [record for record in records if record.status != "done"]
     if troubles:
         first = troubles[0]
-        reason = first.reason.partition("\n")[0]
+        reason = _parameters_of(first.reason.partition("\n")[0])
         # Level 3 is the line that called `run`.
         warnings.warn(
             f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.spec}, "
@@ -485,7 +485,7 @@ def compare(a: Recorded, b: Recorded) -> Table:
         b: those after it.
 
     Returns:
-        A table that says what really changed, what changed within noise, and what is identical.
+        A table with a verdict for each cell: changed, changed within noise, or identical.
 
     Raises:
         UserError: they share no replicate.

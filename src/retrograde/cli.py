@@ -51,7 +51,7 @@ Traceback = Annotated[
     bool,
     typer.Option(
         "--traceback",
-        help="Show the whole traceback of an error, not its line in the author's file alone.",
+        help="Show the whole traceback of an error, not only its line in the author's file.",
     ),
 ]
 NO_PATHS: list[Path] = []
@@ -168,13 +168,14 @@ def run(
     benchmark: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME[:key=value,...]", help="With --strategy: cells without a suite."
+            metavar="NAME[:key=value,...]", help="Together with --strategy: cells without a suite."
         ),
     ] = NO_TEXT,
     strategy: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME[:key=value,...]", help="Alone: added to every benchmark of the suites."
+            metavar="NAME[:key=value,...]",
+            help="Without --benchmark: added to every benchmark of the suites.",
         ),
     ] = NO_TEXT,
     out_: Annotated[
@@ -210,17 +211,17 @@ def run(
             min=1,
             max=LONGEST_TIMEOUT,
             metavar="SECONDS",
-            help="What takes longer is stopped and has failed. [default: never]",
+            help="Stop replicates that take longer, and record them as failed. [default: never]",
         ),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(metavar="benchmark=NAME,strategy=NAME", help="A part of the cells."),
+        typer.Option(metavar="benchmark=NAME,strategy=NAME", help="Run only these cells."),
     ] = None,
     part: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Cells of the suites that run only where they are asked for."
+            metavar="NAME", help="Run the cells of this part, which run only if they are asked for."
         ),
     ] = "",
     compile_: Annotated[
@@ -228,15 +229,15 @@ def run(
         typer.Option(
             "--compile",
             metavar="auto|on|off",
-            help="Compile the training step; auto: what a trial finds faster.",
+            help="Compile the training step; auto: the fastest mode that was measured.",
         ),
     ] = "auto",
     changed: Annotated[
         str,
         typer.Option(
             metavar="rerun|keep|stop",
-            help="Records of other versions of a part's files: measured anew, kept as they are, "
-            "or an error.",
+            help="Treatment of records that other versions of a part's files made: measure them "
+            "anew, keep them, or stop with an error.",
         ),
     ] = "rerun",
     plugin: Plugins = NO_PATHS,
@@ -333,14 +334,14 @@ def report(
         ),
     ] = "md",
     out_: Annotated[
-        Path | None, typer.Option("--out", help="Where they go. [default: DIR/tables]")
+        Path | None, typer.Option("--out", help="Folder for the files. [default: STORE/tables]")
     ] = None,
     as_: Annotated[
         str,
         typer.Option(
             "--as",
             metavar="avalanche|gem|lamaml|mammoth",
-            help="Whose forgetting and transfer `scores` has: of Avalanche 0.6.0, of the code of "
+            help="Definitions of forgetting and transfer: those of Avalanche 0.6.0, of the code of "
             "GEM (2017) or La-MAML (2020), or of Mammoth's first release (2020).",
         ),
     ] = "own",
@@ -417,11 +418,11 @@ def compare(
         bool,
         typer.Option(
             "--fail-on-change",
-            help="Exit code 1 if anything really changed; below five seeds only a status does.",
+            help="Exit code 1 if a status changed or a score did significantly (from five seeds).",
         ),
     ] = False,
 ) -> None:
-    """Test two stores cell by cell: what really changed, changed within noise, or is identical."""
+    """Test two stores cell by cell: changed, changed within noise, or identical."""
     from retrograde.reporting.comparison import compare as compared
     from retrograde.reporting.formats import markdown
 
@@ -446,7 +447,12 @@ def score(
         ),
     ] = "",
     as_: Annotated[
-        str, typer.Option("--as", metavar="avalanche|gem|lamaml|mammoth", help="Whose definitions.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="avalanche|gem|lamaml|mammoth",
+            help="Definitions of forgetting and transfer.",
+        ),
     ] = "own",
 ) -> None:
     """Score an accuracy matrix that other code has made, with every metric it suffices for."""

@@ -18,7 +18,6 @@ from retrograde.parts.registry import Registry
 from retrograde.records.store import Store
 from retrograde.running.cell import CPU
 from retrograde.running.plan import Context, plan
-from retrograde.running.suite import Request
 
 CELLS = int(os.environ.get("GRID", "100000"))
 BENCHMARKS = 50
@@ -50,7 +49,7 @@ def grid(folder):
     """Every rate on every stream."""
     rates = [f"er:lr={0.01 + n / CELLS:.6f}" for n in range(CELLS // BENCHMARKS)]
     requests = [
-        Request(f"split:tasks=5,train_examples={20 + n}", rate)
+        (f"split:tasks=5,train_examples={20 + n}", rate)
         for n in range(BENCHMARKS)
         for rate in rates
     ]
@@ -69,9 +68,9 @@ def test_planning_storing_and_skipping(staged, store, make_record):
 
     def write():
         for job, correct in zip(jobs, rows * -(-CELLS // len(rows)), strict=False):
-            path = store.path(job.cell, 0)
+            path = store.path(job.spec, 0)
             path.parent.mkdir(parents=True)
-            record = replace(pattern, cell=job.cell, sources=job.sources)
+            record = replace(pattern, cell=job.spec, sources=job.sources)
             path.write_text(
                 replace(record, correct=correct, correct_given_task=correct).to_json(),
                 encoding="utf-8",
@@ -95,7 +94,7 @@ def test_storing(staged, make_record, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_cells_that_share_no_check(staged, tmp_path):
-    requests = [Request("split:tasks=5", f"er:buffer_size={20 + n}") for n in range(ALONE)]
+    requests = [("split:tasks=5", f"er:buffer_size={20 + n}") for n in range(ALONE)]
     jobs = staged(
         f"plan {ALONE} cells that share no check",
         lambda: plan(requests, 1, Registry(), Context(), Store(tmp_path)),

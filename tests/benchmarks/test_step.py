@@ -21,7 +21,8 @@ from retrograde.interface.learner import StreamInfo
 from retrograde.interface.strategy import Strategy, pretrains
 from retrograde.models._mlp import mlp
 from retrograde.parts.registry import Registry
-from retrograde.running.cell import CPU, trial
+from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.running.cell import CPU, StreamCell
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -189,9 +190,8 @@ def test_a_pretraining_step_and_a_step_after_it(state, name):
     }
     settings |= {"model": "gated-plainconv-32"} if name == "anml" else {}
     benchmark = PARTS.get("benchmarks", "omniglot_sequence", settings)
-    (outcome,) = trial(benchmark, PURE[name], {"omniglot": noise}).train(
-        [0], CPU, "off", lambda _: None
-    )
+    cell = StreamCell(CellSpec(PartSpec("", {}), PartSpec("", {}), ""), benchmark, PURE[name])
+    (outcome,) = cell.train(noise, [0], CPU, "off", lambda _: None)
     state(
         a_step(name), outcome.clocks["train"] / outcome.counts["steps"], {a_step("finetune"): None}
     )

@@ -62,11 +62,7 @@ class Lines(EpisodicBenchmark):
         """See `EpisodicBenchmark.losses`."""
         return squared_errors(outputs, y)
 
-    def distribution(
-        self,
-        data: Dataset | None,
-        seed: int,
-    ) -> TaskDistribution:
+    def distribution(self, data: Dataset | None = None, seed: int = 0) -> TaskDistribution:
         """See `EpisodicBenchmark.distribution`."""
         return Slopes()
 

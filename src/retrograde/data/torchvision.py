@@ -27,8 +27,8 @@ def not_had(
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(
         f"{what} could not be had. Looked in {folder.resolve() / inside}, then tried to download "
-        f"it there: {reason} Put {files} there, or name the folder that holds {inside} "
-        "with --data or RETROGRADE_DATA."
+        f"it there: {reason} Put {files} there, or set "
+        f"RETROGRADE_DATA to the folder that holds {inside}."
     )
 
 

@@ -77,7 +77,7 @@ class Benchmark(Part):
         data: Dataset | None = None,
         seed: int = 0,
     ) -> Stream:
-        """The stream of one replicate, with at most `train_examples` and `test_examples` per task.
+        """The stream of one replicate, with no more examples per task than the settings allow.
 
         Args:
             data: The dataset to cut; None: the benchmark's `dataset`, from the data folder.
@@ -86,13 +86,7 @@ class Benchmark(Part):
         Raises:
             UserError: The dataset is not available, or cannot be cut as the settings say.
         """
-        if data is not None and not isinstance(data, Dataset):
-            raise UserError(
-                f"A stream is cut from an rg.Dataset; data was {shown(data)}. "
-                "Give a seed by its name: stream(seed=0)."
-            )
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
+        check_given(data, seed, "stream")
         data = load(self.dataset, data_folder()) if data is None else data
         self._check_tasks(data)
         stream = self.cut(data, seed)
@@ -123,6 +117,17 @@ class Benchmark(Part):
                 f"tasks={tasks} take about {gigabytes(tasks * table)}. "
                 "Lower it, or take smaller examples."
             )
+
+
+def check_given(data: object, seed: object, method: str) -> None:
+    """Raise `UserError` unless `method` of a benchmark was given a dataset or None, and a seed."""
+    if data is not None and not isinstance(data, Dataset):
+        raise UserError(
+            f"Examples come from an rg.Dataset; data was {shown(data)}. "
+            f"Give a seed by its name: {method}(seed=0)."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
 
 
 def _sample(

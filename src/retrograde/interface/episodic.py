@@ -2,15 +2,17 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
 
 from retrograde.data.dataset import Dataset
+from retrograde.data.sources import data_folder, load
 from retrograde.episodes.distribution import PARTITIONS, Partition, TaskDistribution
 from retrograde.episodes.images import Images
 from retrograde.errors import UserError
+from retrograde.interface.benchmark import check_given
 from retrograde.losses import cross_entropies
 from retrograde.parts.fields import Count, Ints, Limit
 from retrograde.parts.part import Part
@@ -53,12 +55,15 @@ class EpisodicBenchmark(Part):
     @abstractmethod
     def distribution(
         self,
-        data: Dataset | None,
-        seed: int,
+        data: Dataset | None = None,
+        seed: int = 0,
     ) -> TaskDistribution:
         """The distribution of one replicate.
 
-        Every random choice comes from `generator(seed, axis)`.
+        Args:
+            data: The dataset to draw from; None: the benchmark's `dataset`, if it has one, from the
+                data folder.
+            seed: The seed of the replicate. Every random choice comes from `generator(seed, axis)`.
         """
 
 
@@ -77,11 +82,12 @@ class ClassEpisodes(EpisodicBenchmark):
 
     def distribution(
         self,
-        data: Dataset | None,
-        seed: int,
+        data: Dataset | None = None,
+        seed: int = 0,
     ) -> TaskDistribution:
         """See `EpisodicBenchmark.distribution`."""
-        data = cast("Dataset", data)
+        check_given(data, seed, "distribution")
+        data = load(self.dataset, data_folder()) if data is None else data
         partitions: dict[str, tuple[Partition, ...]]
         partitions = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
         rotated = partitions[self.rotations]

@@ -43,7 +43,7 @@ class Store:
                 pass
         except OSError as error:
             raise UserError(
-                f"Records go to a folder that can be written; {self.folder} cannot: {error}."
+                f"Records are written to a store, and {self.folder} cannot be written: {error}."
             ) from error
 
     def begin(self) -> None:
@@ -265,7 +265,7 @@ def takes_no_more(
         unwritten: a sentence on records that could not be written, with a space at its end.
     """
     return UserError(
-        f"Records go to {folder}, which takes no more: {error}. "
+        f"Records are written to a store, and {folder} takes no more: {error}. "
         f"What was written before is kept. {unwritten}"
         "Make room, or put right who may write; then the same command goes on."
     )

@@ -219,7 +219,7 @@ def write(
             paths.append(path)
     except OSError as error:
         raise UserError(
-            f"Tables and figures go to a folder that can be written; {folder} cannot: {error}."
+            f"Tables and figures are written to a folder; {folder} cannot be written: {error}."
         ) from error
     return paths
 

@@ -40,6 +40,22 @@ class Suite(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=SEEDS)] = 5
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
+    def __init__(self, *unnamed: object, **given: Any) -> None:
+        """Make a suite of `title`, `seeds` and `cells`, as in its TOML file.
+
+        Raises:
+            UserError: they are not those of a suite.
+        """
+        if unnamed:
+            raise UserError(
+                f"A Suite is made of title=, seeds= and cells=; it was given {shown(unnamed[0])}. "
+                "For a suite by its name or file, call rg.suite."
+            )
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise UserError(_suite_faults(error)) from None
+
     def pairs(self, added: Sequence[str | Part] = (), part: str = "") -> list[Pair]:
         """Return the benchmarks and strategies to pair, of a part of the suite.
 
@@ -103,12 +119,18 @@ def read_suite(name: str) -> Suite:
             f"There is no suite {shown(name)}, neither shipped nor as a file. "
             f"{nearest(name, shipped)}"
         )
+    given = read_toml(path, "The suite")
     try:
-        return Suite.model_validate(read_toml(path, "The suite"))
-    except ValidationError as error:
-        faults = [_suite_fault(fault) for fault in sorted(error.errors(), key=_suite_order)]
-        more = f" And {len(faults) - FEW} more." if len(faults) > FEW else ""
-        raise UserError(f"The suite {path}: {' '.join(faults[:FEW])}{more}") from None
+        return Suite(**given)
+    except UserError as error:
+        raise UserError(f"The suite {path}: {error}") from None
+
+
+def _suite_faults(error: ValidationError) -> str:
+    """Return the first faults of a suite, one sentence for each."""
+    faults = [_suite_fault(fault) for fault in sorted(error.errors(), key=_suite_order)]
+    more = f" And {len(faults) - FEW} more." if len(faults) > FEW else ""
+    return " ".join(faults[:FEW]) + more
 
 
 def _suite_order(error: Any) -> int:
