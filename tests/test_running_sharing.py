@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from retrograde import benchmark, strategy
-from retrograde.parts.provenance import Code
 from retrograde.records.store import Store
 from retrograde.running.cell import Job
 from retrograde.running.sharing import Heard, Share
@@ -195,7 +194,7 @@ def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(
 def test_a_record_that_another_run_made_with_other_files_is_not_taken_for_ones_own(
     share, jobs, records
 ):
-    job = replace(jobs[0], missing=(0,), code=Code({"strategy": {"mine.py": "1" * 12}}, "", "mine"))
+    job = replace(jobs[0], missing=(0,), sources={"strategy": {"mine.py": "1" * 12}})
     mine = share([job])
     keeping = share([job], any_version=True)
     time.sleep(0.02)  # a tick of the file system's clock
