@@ -239,7 +239,7 @@ def _warn(records: Records) -> None:
     troubles = [record for record in records if record.status != "done"]
     if troubles:
         first = troubles[0]
-        reason = _parameters_of(first.reason.partition("\n")[0])
+        reason = first.reason.partition("\n")[0]
         # Level 3 is the line that called `run`.
         warnings.warn(
             f"{len(troubles)} of {len(records)} replicates are not done; {first.cell.spec}, "
