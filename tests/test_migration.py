@@ -171,7 +171,7 @@ from retrograde import Strategy
 class Mine(Strategy):
     """A strategy of the user's own, whose file is the same in both versions."""
 
-    memory: int = 10
+    size: int = 10
 
     def step(self, net, state, data):
         return state
@@ -216,8 +216,8 @@ def of_plugin(plugin):
     record = copy.deepcopy(ON_STREAM)
     record["cell"]["strategy"] = {
         "name": "mine",
-        "settings": {"memory": 7},
-        "changed": "memory=7",
+        "settings": {"size": 7},
+        "changed": "size=7",
     }
     record["sources"] = {"strategy": files(plugin), "benchmark": {"split.py": "2" * 12}}
     return record
@@ -267,7 +267,7 @@ FEW_SHOT_SPEC = (
     ("learned", "strategy"),
     [
         (STREAM_SPEC, "er:lr=0.05,buffer_size=100,policy=ring-at-end"),
-        (STREAM_SPEC, "mine:memory=7"),
+        (STREAM_SPEC, "mine:size=7"),
         (FEW_SHOT_SPEC, "maml:inner_optimizer=momentum,inner_lr=0.1,test_steps=2,inner_steps=3"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_shipped_part_has_the_digests_of_its_present_files_and_a_plugin_keeps_
     records = by_strategy(new)
     assert "1" * 12 not in records["er"].sources["strategy"].values()
     assert records["mine"].sources["strategy"] == files(plugin)
-    assert records["mine"].cell.strategy.overrides == {"memory": 7}
+    assert records["mine"].cell.strategy.overrides == {"size": 7}
 
 
 def test_a_record_of_a_plugin_that_does_not_know_its_files_stays_so(tmp_path, of_plugin):
