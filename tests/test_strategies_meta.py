@@ -96,7 +96,7 @@ class Problem(NamedTuple):
         }
 
 
-def problem(kind, inner_optimizer="sgd", tasks=4):
+def problem(kind, optimizer="sgd", tasks=4):
     random = torch.Generator().manual_seed(1)
     module, shape = model(kind)
     for p in module.double().parameters():
