@@ -14,6 +14,7 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.running import cell as cells
 from retrograde.training import episode_loop
+from retrograde.training.adaptation import mean_cosines, measure
 from retrograde.training.clocks import Clocks
 from retrograde.training.episode_loop import check, meta_train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
@@ -138,13 +139,13 @@ def test_the_loop_meta_trains_on_training_tasks_watches_validation_tasks_and_is_
 def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data, kept):
     for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data, test_shots=3)):
         last, new = outcome.adaptation.evaluations[-1], kept[0].draw("validation", 5, "validation")
-        measured = kept[0].measure(new)
+        measured = measure(kept[0], new)
         assert np.allclose(last.loss, measured.loss[i].mean(1), rtol=1e-3)
         assert np.allclose(
             last.accuracy, measured.correct[i].double().mean(1) / 12 if data else [], rtol=1e-3
         )
-        assert np.isclose(last.cosine, kept[0].alignment(new, 0)[i, 0], rtol=1e-3)
-        seen = kept[0].alignment(kept[0].draw("train", 5, "probe"), 0, test=False)
+        assert np.isclose(last.cosine, mean_cosines(kept[0], new, 0)[i, 0], rtol=1e-3)
+        seen = mean_cosines(kept[0], kept[0].draw("train", 5, "probe"), 0, test=False)
         assert np.isclose(last.cosine_seen, seen[i, 0], rtol=1e-3)
 
 
@@ -152,12 +153,12 @@ def test_a_check_holds_means_over_validation_tasks_of_what_adapting_brought(data
 def test_what_is_left_is_what_test_tasks_brought_task_by_task_after_every_step(data, kept):
     for i, outcome in enumerate(run(strategy("maml", test_steps=3), (0, 1), data)):
         tasks, left = kept[0].draw("test", 6, "test"), outcome.adaptation
-        measured, first = kept[0].measure(tasks), Tasks(*(part[:, :5] for part in tasks))
+        measured, first = measure(kept[0], tasks), Tasks(*(part[:, :5] for part in tasks))
         assert np.shape(left.loss) == (4, 6)
         assert np.allclose(left.loss, measured.loss[i], rtol=1e-3)
         assert left.correct == (measured.correct[i].tolist() if data else [])
         assert left.queries == (12 if data else 6)
-        assert np.allclose(left.cosine, kept[0].alignment(first, 3)[i], rtol=1e-3)
+        assert np.allclose(left.cosine, mean_cosines(kept[0], first, 3)[i], rtol=1e-3)
         assert left.inconsistency() == ""
 
 
@@ -329,7 +330,7 @@ def test_scratch_adapts_the_models_first_weights(kept):
         Lines(**LINES), strategy("maml", inner_lr=0.05, test_steps=3), [Slopes()], [0], CPU
     )
     assert np.allclose(
-        outcome.adaptation.loss, fresh.measure(fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
+        outcome.adaptation.loss, measure(fresh, fresh.draw("test", 6, "test")).loss[0], rtol=1e-3
     )
 
 

@@ -18,7 +18,8 @@ from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
-from retrograde.training import episode_replicas
+from retrograde.training import adaptation, episode_replicas
+from retrograde.training.adaptation import account_inner_steps, fit_curves, mean_cosines, measure
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
@@ -158,7 +159,7 @@ def test_losses_and_right_answers_after_each_inner_step_equal_plain_pytorch(case
         MAML(inner_optimizer=optimizer, inner_lr=case.lr * RATES[optimizer], test_steps=3)
     )
     tasks = episodes.draw("test", 3, "test")
-    measured, expected = episodes.measure(tasks), plainly(case, episodes, tasks, query_loss)
+    measured, expected = measure(episodes, tasks), plainly(case, episodes, tasks, query_loss)
     assert expected.shape == (2, 4, 3)
     assert close(measured.loss, expected)
     if case is not WAVES:
@@ -172,7 +173,7 @@ def test_an_inner_step_gets_its_number():
         part := PARTS.find("strategies", "reptile")(inner_lr=0.02, inner_batch=3, test_steps=3)
     )
     tasks = episodes.draw("test", 3, "test")
-    measured = episodes.measure(tasks).loss
+    measured = measure(episodes, tasks).loss
     for i, t in ((0, 0), (1, 2)):
         learned = {name: value[i] for name, value in episodes.state.params.items()}
         episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
@@ -216,7 +217,9 @@ def booked(plain, part):
 def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
     episodes = case.ready()
     tasks = episodes.draw("test", 3, "test")
-    account = torch.stack([*episodes.account(tasks, 3)], -1)  # (replicate, step, number)
+    account = torch.stack(
+        [*account_inner_steps(episodes, tasks, 3)], -1
+    )  # (replicate, step, number)
     for replicate in range(2):
         plain = [
             booked(Plain(case, episodes, tasks, replicate, task), episodes.strategy)
@@ -231,9 +234,9 @@ def test_the_account_of_inner_steps_is_that_of_plain_pytorch(case):
 def test_queries_measured_each_with_the_support_alone_equal_a_loop_over_them(case):
     episodes, apart = case.ready(), case._replace(benchmark=alone(case.benchmark)).ready()
     tasks = episodes.draw("test", 3, "test")
-    together = episodes.measure(tasks).loss
+    together = measure(episodes, tasks).loss
     expected = plainly(case, apart, tasks, query_loss_alone)
-    assert close(apart.measure(tasks).loss, expected)
+    assert close(measure(apart, tasks).loss, expected)
     assert close(together, expected) is (case in (WAVES, CASES["mlp"]))
 
 
@@ -246,7 +249,7 @@ def test_the_alignment_is_the_mean_over_tasks_of_the_cosine_between_the_gradient
     episodes = case.ready()
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(case, episodes, tasks, angle)
-    assert close(episodes.alignment(tasks, 3), expected.mean(2))
+    assert close(mean_cosines(episodes, tasks, 3), expected.mean(2))
     assert expected.std() > 0.01
 
 
@@ -255,7 +258,7 @@ def test_the_alignment_of_tasks_of_meta_training_cuts_them_as_meta_training_does
     episodes = case.ready()
     tasks = episodes.draw("train", 3, "probe")
     expected = plainly(case._replace(cut=6), episodes, tasks, angle)
-    assert close(episodes.alignment(tasks, 0, test=False), expected.mean(2)[:, :1])
+    assert close(mean_cosines(episodes, tasks, 0, test=False), expected.mean(2)[:, :1])
 
 
 @pytest.mark.parametrize("transductive", [True, False])
@@ -265,9 +268,9 @@ def test_tasks_that_are_measured_in_ragged_chunks_give_the_same_numbers(
 ):
     episodes = few_shot("conv4-4", transductive=transductive).ready()
     tasks = episodes.draw("test", 5, "test")
-    whole = episodes.measure(tasks), episodes.alignment(tasks, 2)
-    monkeypatch.setitem(episode_replicas.NUMBERS, "cpu", numbers)
-    chunked = episodes.measure(tasks), episodes.alignment(tasks, 2)
+    whole = measure(episodes, tasks), mean_cosines(episodes, tasks, 2)
+    monkeypatch.setitem(adaptation.NUMBERS, "cpu", numbers)
+    chunked = measure(episodes, tasks), mean_cosines(episodes, tasks, 2)
     assert close(chunked[0].loss, whole[0].loss, 1e-6)
     assert torch.equal(chunked[0].correct, whole[0].correct)
     assert close(chunked[1], whole[1], 1e-6)
@@ -277,12 +280,12 @@ def test_no_more_tasks_than_the_limit_allows_are_measured_at_once(monkeypatch):
     episodes, seen, new = few_shot("mlp-8").ready(learnt=0), [], Tasks.__new__
     tasks = episodes.draw("test", 5, "test")
     monkeypatch.setitem(
-        episode_replicas.NUMBERS, "cpu", 8_000
+        adaptation.NUMBERS, "cpu", 8_000
     )  # 2 replicates; 21 examples of 64 pixels, 547 parameters adapt
     monkeypatch.setattr(
         Tasks, "__new__", lambda cls, x, *rest: seen.append(x) or new(cls, x, *rest)
     )
-    episodes.measure(tasks)
+    measure(episodes, tasks)
     assert [x.shape[1] for x in seen if isinstance(x, torch.Tensor) and x.ndim == 6] == [2, 2, 1]
 
 
@@ -309,10 +312,10 @@ def test_no_more_numbers_are_at_work_at_once_where_each_query_brings_the_support
     episodes = few_shot("mlp-8", transductive=False).ready(learnt=0)
     tasks = episodes.draw("test", 5, "test")
     monkeypatch.setitem(
-        episode_replicas.NUMBERS, "cpu", numbers
+        adaptation.NUMBERS, "cpu", numbers
     )  # a task has 12 queries, each with a support of 9: 120 rows of 64
     with Largest() as largest:
-        episodes.measure(tasks)
+        measure(episodes, tasks)
     assert largest.numbers <= numbers
 
 
@@ -460,7 +463,7 @@ class SeesParameters(MAML):
 def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_step(part):
     episodes = WAVES.ready(part(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 5, "test")
-    fits, predicted = episodes.fits(tasks), plainly(WAVES, episodes, tasks, wave)
+    fits, predicted = fit_curves(episodes, tasks), plainly(WAVES, episodes, tasks, wave)
     assert [len(own) for own in fits] == [2, 2]
     for i, t in ((0, 0), (0, 1), (1, 0), (1, 1)):
         fit, (amplitude, phase) = fits[i][t], tasks.parameters[i, t].tolist()
@@ -472,16 +475,16 @@ def test_fits_hold_the_truth_the_support_and_the_predictions_after_each_inner_st
 
 def test_tasks_that_are_no_curves_leave_no_fits():
     episodes = few_shot("mlp-8").ready(learnt=0)
-    assert episodes.fits(episodes.draw("test", 3, "test")) == [[], []]
+    assert fit_curves(episodes, episodes.draw("test", 3, "test")) == [[], []]
 
 
 def test_a_strategy_that_sees_task_parameters_has_them_in_every_input():
     episodes = WAVES.ready(SeesParameters(inner_lr=0.02, test_steps=3))
     tasks = episodes.draw("test", 3, "test")
     expected = plainly(WAVES, episodes, tasks, query_loss)
-    assert close(episodes.measure(tasks).loss, expected)
+    assert close(measure(episodes, tasks).loss, expected)
     other = tasks._replace(parameters=tasks.parameters.flip(1))
-    assert not close(episodes.measure(other).loss, expected)
+    assert not close(measure(episodes, other).loss, expected)
 
 
 def test_a_model_from_a_file_and_a_loss_of_the_benchmarks_own_are_what_is_adapted(tmp_path):
@@ -498,8 +501,8 @@ def test_a_model_from_a_file_and_a_loss_of_the_benchmarks_own_are_what_is_adapte
     case = Case(Absolute(model=f"{tmp_path / 'nets.py'}:tanh", shots=4, **SMALL), 4, l1_loss, 0.02)
     episodes = case.ready()
     tasks = episodes.draw("test", 3, "test")
-    assert close(episodes.measure(tasks).loss, plainly(case, episodes, tasks, query_loss))
-    assert close(episodes.alignment(tasks, 3), plainly(case, episodes, tasks, angle).mean(2))
+    assert close(measure(episodes, tasks).loss, plainly(case, episodes, tasks, query_loss))
+    assert close(mean_cosines(episodes, tasks, 3), plainly(case, episodes, tasks, angle).mean(2))
 
 
 def test_frozen_parameters_stay_where_they_are(tmp_path):
@@ -514,4 +517,4 @@ def test_frozen_parameters_stay_where_they_are(tmp_path):
     episodes.learn(2, lambda _: None)
     assert sorted(episodes.state.params) == ["2.bias", "2.weight"]
     assert torch.equal(episodes.buffers["0.weight"], start)
-    assert episodes.measure(episodes.draw("test", 2, "test")).loss.isfinite().all()
+    assert measure(episodes, episodes.draw("test", 2, "test")).loss.isfinite().all()

@@ -16,6 +16,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.losses import squared_errors
 from retrograde.randomness import seeded
+from retrograde.training.adaptation import measure
 from retrograde.training.compiling import signature
 from retrograde.training.episode_loop import meta_train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
@@ -85,7 +86,7 @@ def learned(part: MetaStrategy, seeds: list[int]) -> list[Tensor]:
 def leaves(episodes: EpisodeReplicas) -> list[Tensor]:
     """Every tensor of the state, and the losses on new tasks while adapting to them."""
     tasks = episodes.draw("test", 5, "test")
-    return [*pytree.tree_leaves(episodes.state), episodes.measure(tasks).loss]
+    return [*pytree.tree_leaves(episodes.state), measure(episodes, tasks).loss]
 
 
 def _step(episodes: EpisodeReplicas, tasks: Tasks) -> list[Tensor]:

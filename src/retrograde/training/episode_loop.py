@@ -14,10 +14,18 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.records.few_shot import PROBE_TASKS, Adaptation, Fit, InnerAccount, MetaEvaluation
 from retrograde.records.gradient_probe import rounded
+from retrograde.training.adaptation import (
+    Booked,
+    Measured,
+    account_inner_steps,
+    fit_curves,
+    mean_cosines,
+    measure,
+)
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiling import Compile
-from retrograde.training.episode_replicas import Booked, EpisodeReplicas, Measured, Tasks
+from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 
 def meta_train(
@@ -99,11 +107,11 @@ def _evaluate(episodes: EpisodeReplicas, clocks: Clocks) -> list[MetaEvaluation]
     # Tasks are drawn by axes without an index, so that every evaluation sees the same ones.
     with clocks("evaluate"):
         tasks = episodes.draw("validation", PROBE_TASKS, "validation")
-        measured = episodes.measure(tasks)
+        measured = measure(episodes, tasks)
     with clocks("probe"):
-        cosines = episodes.alignment(tasks, 0)
+        cosines = mean_cosines(episodes, tasks, 0)
         seen_tasks = episodes.draw("train", PROBE_TASKS, "probe")
-        seen_cosines = episodes.alignment(seen_tasks, 0, test=False)
+        seen_cosines = mean_cosines(episodes, seen_tasks, 0, test=False)
     loss = measured.loss.mean(2)
     accuracy = measured.correct.float().mean(2) / episodes.queries_per_task()
     cosine = rounded(cosines[:, 0])
@@ -134,12 +142,12 @@ def _test(episodes: EpisodeReplicas, clocks: Clocks) -> _Tested:
     steps = episodes.strategy.test_steps
     with clocks("evaluate"):
         tasks = episodes.draw("test", episodes.benchmark.test_tasks, "test")
-        measured = episodes.measure(tasks)
+        measured = measure(episodes, tasks)
     with clocks("probe"):
         probed = Tasks(*(part[:, :PROBE_TASKS] for part in tasks))
-        cosines = episodes.alignment(probed, steps)
-        booked = episodes.account(probed, steps)
-    return _Tested(measured, cosines, booked, episodes.fits(tasks))
+        cosines = mean_cosines(episodes, probed, steps)
+        booked = account_inner_steps(episodes, probed, steps)
+    return _Tested(measured, cosines, booked, fit_curves(episodes, tasks))
 
 
 def _outcomes(
