@@ -7,7 +7,7 @@ import torch
 
 from retrograde import Batch, Count, Net, Params, Policy, Rate, State, StepData, TaskWeighting, dot
 
-from ._replay import Replay
+from ._buffer_settings import Replay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from retrograde import Net, NonNegative, Params, Rate, State, StepData
 
+from ._buffer_settings import Replay
 from ._distillation import empty_logits, logit_distance, store_at
-from ._replay import Replay
 
 
 @dataclass(frozen=True, kw_only=True)

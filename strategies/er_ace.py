@@ -8,8 +8,8 @@ from torch import Tensor
 
 from retrograde import FutureFact, Losses, Net, Params, Rate, State, StepData, cross_entropies
 
+from ._buffer_settings import Replay
 from ._distillation import seen_classes
-from ._replay import Replay
 
 
 @dataclass(frozen=True, kw_only=True)

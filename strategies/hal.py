@@ -23,8 +23,8 @@ from retrograde import (
     sgd,
 )
 
+from ._buffer_settings import Replay
 from ._distillation import seen_classes
-from ._replay import Replay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retrograde import POLICIES, Batch, Count, Memory, Net, Params, Rate, State, StepData, sgd
 
-from ._replay import Replay
+from ._buffer_settings import Replay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,9 @@ IMPORTS = {
     "import deep.other": {"deep/__init__.py", "deep/inner.py", "deep/other.py", "aid.py"},
     "from deep import other": {"deep/__init__.py", "deep/inner.py", "deep/other.py", "aid.py"},
     "from bare import leaf": {"bare/leaf.py"},
-    "from retrograde.strategies._replay import Replay": {"retrograde/strategies/_replay.py"},
+    "from retrograde.strategies._buffer_settings import Replay": {
+        "retrograde/strategies/_buffer_settings.py"
+    },
     "import torch, retrograde.interface.strategy": set(),
     "from ..elsewhere import gone": set(),
 }
@@ -94,7 +96,7 @@ def test_the_digests_of_a_built_in_part_cover_its_helpers_and_not_the_engine():
     registry = Registry()
     assert list(registry.digests(source_of(registry.find("strategies", "agem")))) == [
         "agem.py",
-        "_replay.py",
+        "_buffer_settings.py",
     ]
     assert list(registry.digests(source_of(registry.find("benchmarks", "split")))) == ["split.py"]
 

@@ -268,7 +268,7 @@ def test_a_record_says_what_the_strategy_knew_ahead(whole):
 
 
 def test_a_record_has_the_digests_of_its_files(whole):
-    record = replace(whole, sources={"strategy": {"er.py": "abc", "_replay.py": "def"}})
+    record = replace(whole, sources={"strategy": {"er.py": "abc", "_buffer_settings.py": "def"}})
     assert Record.from_json(record.to_json()) == record
 
 

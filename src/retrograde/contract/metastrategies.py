@@ -17,7 +17,7 @@ from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.losses import squared_errors
 from retrograde.randomness import seeded
 from retrograde.training.adaptation import measure
-from retrograde.training.compiling import signature
+from retrograde.training.compiled_step import signature
 from retrograde.training.episode_loop import meta_train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 

@@ -42,7 +42,7 @@ from retrograde.streams.stream import Scenario, Stream
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
-from retrograde.training.compiling import signature
+from retrograde.training.compiled_step import signature
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import episodes, pretrain
 from retrograde.training.replicas import spread

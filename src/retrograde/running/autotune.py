@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from retrograde.data.cache import cache_folder, keep
 from retrograde.parts.spec import digest
 from retrograde.training.clocks import Throughput
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
 
 WORTH_TIMING = 10.0, 100
 """Seconds and steps of training above which more ways than the plain one are tried.

@@ -21,7 +21,7 @@ from retrograde.running import footprint
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
 
 Source = Path | Mapping[str, Dataset]
 """The source of datasets: a folder, or datasets that are already loaded, by name."""

@@ -38,7 +38,7 @@ from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
 from retrograde.running.workers import run_in_workers
-from retrograde.training.compiling import Compile, check_compiler
+from retrograde.training.compiled_step import Compile, check_compiler
 
 WORTH_A_PROCESS = 2000
 """Least steps of a batch of replicates for a process of its own.

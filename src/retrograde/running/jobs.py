@@ -20,7 +20,7 @@ from retrograde.running.cell import Job, data_of
 from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
 
 Progress = Callable[[int], None]
 

@@ -20,7 +20,7 @@ from retrograde.records.store import Store
 from retrograde.running.cell import Cell, Job, Source, data_of, make_cell, mismatch
 from retrograde.running.preflight import check_cells
 from retrograde.running.suite import Pair
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
 
 Changed = Literal["rerun", "keep", "stop"]
 """The treatment of finished records that other versions of a part's files made."""

@@ -1,11 +1,11 @@
-"""The interface between the stream loop and its backends: predictions, costs and outcomes."""
+"""The interface between the stream loop and its backends: costs and outcomes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde.interface.batch import Batch
@@ -17,20 +17,7 @@ from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule
-
-
-class Predictions(NamedTuple):
-    """Correctness of the prediction for each test example.
-
-    Attributes:
-        correct: True if the prediction is correct under the rule of the scenario.
-        correct_given_task: True if the prediction is correct with the task given.
-        finite: True if no score was NaN and every parameter was finite.
-    """
-
-    correct: Bool[np.ndarray, "replicate row"]
-    correct_given_task: Bool[np.ndarray, "replicate row"]
-    finite: Bool[np.ndarray, " replicate"]
+from retrograde.training.evaluation import Predictions
 
 
 @dataclass(frozen=True)
@@ -146,21 +133,3 @@ class Backend(Protocol):
     def state_bytes(self) -> int:
         """Bytes of state besides the parameters and the examples, per replicate."""
         ...
-
-
-def correct_per_task(
-    correct: Bool[np.ndarray, " row"],
-    rows: Int64[Rows, "chunk row"],
-    tasks: int,
-) -> list[int]:
-    """Number of correct predictions on each task.
-
-    Args:
-        correct: True for each row whose prediction is correct.
-        rows: The rows of one replicate, in chunks; padding has weight 0 and is not counted.
-        tasks: Number of tasks of the stream.
-    """
-    flat = rows.reshape(-1)
-    counts = np.bincount(flat.task, weights=correct & flat.real, minlength=tasks)
-    by_task: list[int] = counts.astype(int).tolist()
-    return by_task

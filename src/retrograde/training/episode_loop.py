@@ -24,7 +24,7 @@ from retrograde.training.adaptation import (
 )
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks, Throughput
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 

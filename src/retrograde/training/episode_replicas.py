@@ -24,7 +24,7 @@ from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_or_reason, compile_step, unaliased
+from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step, unaliased
 from retrograde.training.replicas import counted, finite, replicated
 
 BLOCK = 50

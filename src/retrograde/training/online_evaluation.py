@@ -9,8 +9,9 @@ from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import CHUNK, chosen_tests, chunks, stack_replicates, test_rows
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Predictions, correct_per_task
+from retrograde.training.backend import Backend
 from retrograde.training.clocks import Clocks
+from retrograde.training.evaluation import Predictions, correct_per_task
 
 
 class Evaluation(NamedTuple):

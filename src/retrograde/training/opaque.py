@@ -24,9 +24,10 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule, test_chunks, train_rows
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Predictions, TaskCost
+from retrograde.training.backend import TaskCost
 from retrograde.training.boundary import check_scores
 from retrograde.training.columns import Columns
+from retrograde.training.evaluation import Predictions, compare
 from retrograde.training.replicas import spread
 
 
@@ -230,16 +231,10 @@ class OpaqueReplica:
 
     def _predict(self, rows: Int64[Rows, " row"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The fields of `Predictions` for each row."""
-        units = self.units.cpu()
-        scores = self.scores(rows)
         y = torch.from_numpy(rows.y.copy())
-        within_task = scores.masked_fill(~units[rows.task], -torch.inf)
-        correct_given_task = within_task.argmax(-1) == y
-        correct = correct_given_task
-        if self.benchmark.scenario != "task":
-            correct = scores.argmax(-1) == y
-        finite = ~scores.isnan().any(-1)
-        return correct.numpy(), correct_given_task.numpy(), finite.numpy()
+        units = self.units.cpu()[rows.task]
+        found = compare(self.scores(rows), y, units, self.benchmark.scenario == "task")
+        return found.correct.numpy(), found.correct_given_task.numpy(), found.finite.numpy()
 
     def parameters(self) -> Params:
         """See `Backend.parameters`.

@@ -14,7 +14,7 @@ from retrograde.streams.pretraining import pretraining_rows
 from retrograde.streams.rows import Rows
 from retrograde.streams.stream import Stream
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiling import Compile, compile_or_reason, compile_step
+from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
 from retrograde.training.stream_replicas import StreamReplicas
 
 

@@ -16,10 +16,11 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.backend import Backend, Outcome, Predictions, correct_per_task
+from retrograde.training.backend import Backend, Outcome
 from retrograde.training.boundary import check_kind
 from retrograde.training.clocks import Clocks, Throughput
-from retrograde.training.compiling import Compile
+from retrograde.training.compiled_step import Compile
+from retrograde.training.evaluation import Predictions, correct_per_task
 from retrograde.training.gradient_prober import GradientProber
 from retrograde.training.online_evaluation import OnlineEvaluator
 from retrograde.training.opaque import OpaqueReplica

@@ -38,16 +38,17 @@ from retrograde.streams.schedule import (
 )
 from retrograde.streams.stream import Stream
 from retrograde.training import boundary
-from retrograde.training.backend import Predictions, TaskCost
+from retrograde.training.backend import TaskCost
 from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
-from retrograde.training.compiling import (
+from retrograde.training.compiled_step import (
     Compile,
     compile_or_reason,
     compile_step,
     signature,
     unaliased,
 )
+from retrograde.training.evaluation import Predictions, compare
 from retrograde.training.replicas import counted, finite, replicated, spread
 
 _Step = Callable[..., tuple[State, Params]]
@@ -715,15 +716,12 @@ class StreamReplicas:
 
     def _predict(self, rows: Int64[Tensor, "replicate row _"]) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Predictions` for one chunk."""
-        scores = self.scores(rows)
         columns = Columns.of(rows)
         pairs = zip(self.per_replicate["units"], columns.task, strict=True)
         units = torch.stack([units_by_task[task] for units_by_task, task in pairs])
-        # Units of other tasks are out of the question if the task is given.
-        best_of_task = scores.masked_fill(~units, -torch.inf).argmax(-1)
-        best = best_of_task if self.benchmark.scenario == "task" else scores.argmax(-1)
-        no_nan = ~scores.isnan().flatten(1).any(1)
-        return best == columns.y, best_of_task == columns.y, no_nan
+        task_is_given = self.benchmark.scenario == "task"
+        found = compare(self.scores(rows), columns.y, units, task_is_given)
+        return found.correct, found.correct_given_task, found.finite.all(1)
 
     def scores(self, rows: Int64[Tensor, "replicate row _"]) -> Float[Tensor, "replicate row unit"]:
         """The strategy's scores of test examples; the highest is its answer."""

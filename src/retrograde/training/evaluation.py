@@ -1,0 +1,76 @@
+"""Evaluation: the predictions for test examples, compared with their labels."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from retrograde.streams.rows import Rows
+
+
+class Predictions(NamedTuple):
+    """Correctness of the prediction for each test example.
+
+    Attributes:
+        correct: True if the prediction is correct under the rule of the scenario.
+        correct_given_task: True if the prediction is correct with the task given.
+        finite: True if no score was NaN and every parameter was finite.
+    """
+
+    correct: Bool[np.ndarray, "replicate row"]
+    correct_given_task: Bool[np.ndarray, "replicate row"]
+    finite: Bool[np.ndarray, " replicate"]
+
+
+class Compared(NamedTuple):
+    """The comparison of scores with labels, row by row.
+
+    Attributes:
+        correct: True if the prediction is correct under the rule of the scenario.
+        correct_given_task: True if the prediction is correct with the task given.
+        finite: True if no score is NaN.
+    """
+
+    correct: Bool[Tensor, "*row"]
+    correct_given_task: Bool[Tensor, "*row"]
+    finite: Bool[Tensor, "*row"]
+
+
+def compare(
+    scores: Float[Tensor, "*row unit"],
+    y: Int64[Tensor, "*row"],
+    own_units: Bool[Tensor, "*row unit"],
+    task_is_given: bool,
+) -> Compared:
+    """Compare the unit with the highest score with the right one.
+
+    Args:
+        scores: A score for each output unit.
+        y: The output unit that is right.
+        own_units: True for the output units of the example's task.
+        task_is_given: True if the scenario gives the task at test.
+    """
+    # Units of other tasks are out of the question if the task is given.
+    best_of_task = scores.masked_fill(~own_units, -torch.inf).argmax(-1)
+    best = best_of_task if task_is_given else scores.argmax(-1)
+    return Compared(best == y, best_of_task == y, ~scores.isnan().any(-1))
+
+
+def correct_per_task(
+    correct: Bool[np.ndarray, " row"],
+    rows: Int64[Rows, "chunk row"],
+    tasks: int,
+) -> list[int]:
+    """Number of correct predictions on each task.
+
+    Args:
+        correct: True for each row whose prediction is correct.
+        rows: The rows of one replicate, in chunks; padding has weight 0 and is not counted.
+        tasks: Number of tasks of the stream.
+    """
+    flat = rows.reshape(-1)
+    counts = np.bincount(flat.task, weights=correct & flat.real, minlength=tasks)
+    by_task: list[int] = counts.astype(int).tolist()
+    return by_task
