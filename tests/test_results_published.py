@@ -222,7 +222,7 @@ def informative(make_record, make_published, literature):
             "yes: joint training is unknown",
         ),  # ours goes first
         (
-            [("finetune", 20, {"batch_size": 5})],
+            [("finetune", 20, {"probe_examples": 5})],
             [],
             "yes: joint training is unknown",
         ),  # another stream in the same protocol
