@@ -363,7 +363,7 @@ def test_anil_adapts_the_head_alone_and_still_learns_the_body(optimizer):
 @pytest.mark.parametrize("head", ["nose", "hea"])
 def test_anil_names_the_modules_of_a_model_without_the_head(head):
     p = problem("classification")
-    with pytest.raises(UserError, match=rf"no '{head}'.*\['body', 'head'\]"):
+    with pytest.raises(UserError, match=rf"no module '{head}'.*\['body', 'head'\]"):
         part("anil", head=head).meta_params(p.net, p.params)
 
 
