@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrograde import CEILING, CellSpec, Record, TableResult
+from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
+    CEILING,
     BySeed,
     Key,
     Label,

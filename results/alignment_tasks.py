@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrograde import CellSpec, FigureResult, Record
-from retrograde.metrics import cell_labels, examples, ordered
+from retrograde.metrics import cell_labels, cosines, examples, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def _cosines(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":
     by_cell = defaultdict(list)
     for record in ordered(records):
         if record.status == "done" and record.gradients and len(record.gradients[-1].loss) > 1:
-            by_cell[record.cell].append(record.gradients[-1].cosines)
+            by_cell[record.cell].append(cosines(record.gradients[-1]))
     return {cell: _known_mean(np.array(matrices)) for cell, matrices in by_cell.items()}
 
 

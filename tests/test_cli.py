@@ -205,10 +205,7 @@ def test_a_scaffold_passes_its_check_and_stands_in_the_tables_of_a_suite(call, t
     suite = f'title = "t"\nseeds = 1\n[[cells]]\n{cells}'
     (tmp_path / "s.toml").write_text(suite)
     assert (
-        call(
-            "run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05"
-        )[0]
-        == 0
+        call("run", "s.toml", "--plugin", "my_replay.py", "--strategy", "my_replay:lr=0.05")[0] == 0
     )
     assert "| my_replay lr=0.05 " in call("report", "runs/s")[1]
 

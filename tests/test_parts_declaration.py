@@ -25,7 +25,7 @@ class Text(str, enum.Enum):
     SOFT = "soft"
 
 """
-STEP = "    def step(self, net, state, arrival): return state\n"
+STEP = "    def step(self, net, state, data): return state\n"
 FIELDS = {
     "a path": (
         "where: pathlib.Path = pathlib.Path('x')",

@@ -21,7 +21,7 @@ SOURCE = {
         class Mine(Strategy):
             """Mine."""
             lr: Rate = 0.5
-            def step(self, net, state, arrival):
+            def step(self, net, state, data):
                 return state
         ''',
     "benchmarks": '''

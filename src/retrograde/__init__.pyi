@@ -119,9 +119,6 @@ from .records.few_shot import (
     PROBE_TASKS as PROBE_TASKS,
     Fit as Fit,
 )
-from .records.gradient_probe import (
-    CEILING as CEILING,
-)
 from .records.online_accuracy import (
     OnlineAccuracy as OnlineAccuracy,
 )

@@ -1,6 +1,7 @@
 """The public names of this package."""
 
 from .alignment import (
+    CEILING as CEILING,
     COSTS as COSTS,
     MATCHED as MATCHED,
     NEXT_TASK_MEASURES as NEXT_TASK_MEASURES,
@@ -8,6 +9,7 @@ from .alignment import (
     alignment_frame as alignment_frame,
     between_methods as between_methods,
     complete as complete,
+    cosines as cosines,
     examples as examples,
     layer_frame as layer_frame,
     matched_frame as matched_frame,

@@ -1,10 +1,11 @@
-"""Data frames of the account of forgetting and of the alignment of gradients."""
+"""The alignment of gradients: cosines between tasks, and frames of them and of the account."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from retrograde.metrics.frames import (
     COLUMNS,
@@ -24,6 +25,11 @@ from retrograde.records.cell import CellSpec
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.record import Record
 
+CEILING = 0.2
+"""Minimum cosine between a task's gradients on two halves of its examples (its ceiling).
+
+Below it, the cosines between the task and others are NaN.
+"""
 NEXT_TASK_MEASURES = ("next_task_cosine", "transfer", "conflict_rate")
 """Measures at the end of a task that look ahead to the next one."""
 COSTS = ("observed", "drop")
@@ -52,6 +58,87 @@ ACCOUNT_COLUMNS = (
 MATCHED = ("observed", "alignment", "gradient", "path")
 """Numbers that are compared at a matched old loss."""
 _NAN = float("nan")
+
+
+def cosines(
+    probe: GradientProbe, products: Float[np.ndarray, "task task"] | None = None
+) -> Float[np.ndarray, "task task"]:
+    """The cosines between the gradients of tasks, without a bias from sampling noise.
+
+    They are NaN where a task's ceiling is below `CEILING`.
+
+    Args:
+        probe: The probe.
+        products: The inner products of gradients, such as those of one layer; None: of all
+            parameters.
+    """
+    if products is None:
+        products = probe.products
+    # The product of two halves can be negative by noise; such a gradient has no length.
+    above = np.array(probe.ceiling) >= CEILING
+    squares = np.where(above, products.diagonal(), np.nan)
+    lengths = np.sqrt(np.where(squares > 0, squares, np.nan))
+    values = products / np.outer(lengths, lengths)
+    return np.asarray(values.clip(-1, 1))
+
+
+def mean_pairwise_cosine(probe: GradientProbe) -> float:
+    """The mean cosine over pairs of the tasks so far.
+
+    Pairs without a cosine are left out; the mean is NaN if no pair has one.
+    """
+    seen = probe.task + 1
+    return _mean_pair(cosines(probe)[:seen, :seen])
+
+
+def next_task_cosine(probe: GradientProbe) -> float:
+    """The cosine between the last task's gradient and the mean gradient of the earlier tasks.
+
+    The last task is the last one probed. The cosine is NaN if the ceiling of the last task, or
+    that of the mean, is below `CEILING`.
+    """
+    products = probe.products
+    mean = products[:-1, :-1].mean()
+    last = products[-1, -1]
+    ceiling = min(probe.ceiling[-1], _ceiling_of_mean(probe))
+    if ceiling < CEILING or min(mean, last) <= 0:
+        return _NAN
+    cosine = transfer(probe) / np.sqrt(mean * last)
+    return float(np.clip(cosine, -1, 1))
+
+
+def _ceiling_of_mean(probe: GradientProbe) -> float:
+    """The cosine between the mean gradients of the earlier tasks on the two halves.
+
+    The noise of different tasks is independent. Therefore the squared length of the mean
+    gradient on one half differs from the product of both halves only by the noise of each task
+    with itself. A task's inner product with itself, divided by its ceiling, is the squared
+    length of its gradient on one half.
+    """
+    between = probe.products[:-1, :-1]
+    ceiling = np.array(probe.ceiling[:-1])
+    across_halves = between.diagonal()
+    divisor = np.where(ceiling != 0, ceiling, 1)
+    on_one_half = np.where(ceiling != 0, across_halves / divisor, 0.0)
+    square = between.sum() + (on_one_half - across_halves).sum()
+    return float(between.sum() / square) if square > 0 else 0.0
+
+
+def transfer(probe: GradientProbe) -> float:
+    """The inner product of the last task's gradient with the mean gradient of the earlier ones.
+
+    The last task is the last one probed.
+    """
+    return float(probe.products[-1, :-1].mean())
+
+
+def conflict_rate(probe: GradientProbe) -> float:
+    """The share of earlier tasks with gradients that conflict with the last task probed.
+
+    Two gradients conflict if their inner product is negative.
+    """
+    with_last = probe.products[-1, :-1]
+    return float((with_last < 0).mean())
 
 
 @cached_per_report
@@ -130,7 +217,7 @@ def _next_task_measures(end: GradientProbe | None) -> tuple[float, ...]:
     # a probe is optional at the end of a task
     if not end:
         return (_NAN,) * len(NEXT_TASK_MEASURES)
-    return (end.next_task_cosine(), end.transfer(), end.conflict_rate())
+    return (next_task_cosine(end), transfer(end), conflict_rate(end))
 
 
 def _ratio(above: float, below: float) -> float:
@@ -253,12 +340,12 @@ def _alignments(probe: GradientProbe) -> dict[str, float]:
     so_far = probe.ceiling[: probe.task + 1]
     values = {"ceiling": float(np.mean(so_far))}
     if probe.has_next_task:
-        values["next_task_cosine"] = probe.next_task_cosine()
-        values["conflict_rate"] = probe.conflict_rate()
+        values["next_task_cosine"] = next_task_cosine(probe)
+        values["conflict_rate"] = conflict_rate(probe)
         values["ceiling_next"] = probe.ceiling[-1]
     # after the first task there is no pair yet
     if probe.task:
-        values["mean_pairwise_cosine"] = probe.mean_pairwise_cosine()
+        values["mean_pairwise_cosine"] = mean_pairwise_cosine(probe)
     return values
 
 
@@ -298,7 +385,7 @@ def _layer_cosines(probe: GradientProbe) -> Iterator[tuple[str, float]]:
     if len(probe.loss) < 2:
         return
     for layer in probe.layers:
-        yield layer, _mean_pair(probe.cosines_of(layer))
+        yield layer, _mean_pair(cosines(probe, probe.layer_products(layer)))
 
 
 def _mean_pair(cosines: np.ndarray) -> float:

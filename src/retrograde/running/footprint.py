@@ -22,7 +22,7 @@ from retrograde.machine import physical_bytes
 from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
 from retrograde.streams.memory import Memory
-from retrograde.streams.pretraining import BLOCK as LESSONS
+from retrograde.streams.pretraining import BLOCK as EPISODES
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
 from retrograde.training.episode_replicas import BLOCK
@@ -117,7 +117,7 @@ def check_stream(
         UserError: not even one replicate fits, or it takes too many steps.
     """
     steps = expected_steps(benchmark, strategy, stream)
-    check_steps(steps, "epochs, steps, glances or lessons, or raise batch")
+    check_steps(steps, "epochs, steps, updates_per_batch or pretraining_steps, or raise batch_size")
     memory = strategy.memory() if isinstance(strategy, Strategy) else None
     longest = max(task_steps(benchmark, strategy, stream))
     if memory:
@@ -168,7 +168,7 @@ def _of_steps(longest: int, width: int, stream: Stream, model: Extent) -> list[N
     step = COPIES * NUMBER * width * (pixels + model.activations)
     # Without gradients, only a layer and the next one are in memory.
     test = NUMBER * CHUNK * (pixels + 2 * model.widest)
-    row_settings = "epochs, steps, glances, batch, or what the strategy draws"
+    row_settings = "epochs, steps, updates_per_batch, batch_size, or what the strategy draws"
     step_settings = "batch, what the strategy draws, or the model's sizes"
     return [
         Need(rows, "the rows of all steps of a task", row_settings),
@@ -217,8 +217,14 @@ def _of_pretraining(strategy: Strategy | Learner, stream: Stream, model: Extent)
     rows = offer.trajectory_classes * (offer.shots + offer.queries) + offer.remember_examples
     numbers = prod(stream.data.shape) + model.activations
     # Pretraining episodes are drawn in blocks, but trained on one by one.
-    needed = rows * COPIES * (LESSONS * 4 * INDEX + NUMBER * numbers)
-    return [Need(needed, "the examples of lessons", "trajectory, shots, queries or rehearsed")]
+    needed = rows * COPIES * (EPISODES * 4 * INDEX + NUMBER * numbers)
+    return [
+        Need(
+            needed,
+            "the examples of pretraining",
+            "trajectory_classes, shots, queries or remember_examples",
+        )
+    ]
 
 
 def check_episodes(
