@@ -23,6 +23,7 @@ from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
 from retrograde.streams.memory import Memory
 from retrograde.streams.pretraining import BLOCK as EPISODES
+from retrograde.streams.rows import COLUMNS
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
 from retrograde.training.episode_replicas import BLOCK
@@ -145,7 +146,7 @@ def _check_drawing(memory: Memory, steps: int) -> None:
     if memory.draw <= memory.size and comparisons > DRAWN:
         raise UserError(
             f"To draw {memory.draw} different examples at each of {steps} steps takes too long. "
-            "Lower draw or what multiplies steps, such as epochs."
+            "Lower replay_batch or what multiplies steps, such as epochs."
         )
 
 
@@ -159,17 +160,17 @@ def _of_tables(stream: Stream) -> list[Need]:
     # Counts of every task after every task, as Python's integers.
     results = INDEX * INDEX * tasks**2
     needed = pixels + training + testing + stream.units.nbytes + results
-    return [Need(needed, "the tables of the tasks", "tasks, examples or tests")]
+    return [Need(needed, "the tables of the tasks", "tasks, train_examples or test_examples")]
 
 
 def _of_steps(longest: int, width: int, stream: Stream, model: Extent) -> list[Need]:
-    rows = longest * (COPIES * 5 * INDEX * width + OBJECTS)
+    rows = longest * (COPIES * len(COLUMNS) * INDEX * width + OBJECTS)
     pixels = prod(stream.data.shape)
     step = COPIES * NUMBER * width * (pixels + model.activations)
     # Without gradients, only a layer and the next one are in memory.
     test = NUMBER * CHUNK * (pixels + 2 * model.widest)
     row_settings = "epochs, steps, updates_per_batch, batch_size, or what the strategy draws"
-    step_settings = "batch, what the strategy draws, or the model's sizes"
+    step_settings = "batch_size, what the strategy draws, or the model's sizes"
     return [
         Need(rows, "the rows of all steps of a task", row_settings),
         Need(step, "the examples of one step", step_settings),
@@ -201,13 +202,13 @@ def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need
 
 def _of_memory(memory: Memory | None) -> list[Need]:
     slots = memory.size if memory else 0
-    return [Need(COPIES * 5 * INDEX * slots, "the slots of the memory", "memory")]
+    return [Need(COPIES * len(COLUMNS) * INDEX * slots, "the slots of the memory", "buffer_size")]
 
 
 def _of_tests(benchmark: Benchmark, stream: Stream, steps: int) -> list[Need]:
     tests = steps // benchmark.eval_every if benchmark.eval_every else 0
     needed = COPIES * INDEX * tests * len(stream.tasks)
-    return [Need(needed, "the results of tests amid tasks", "how often: raise test_every")]
+    return [Need(needed, "the results of tests during tasks", "how often: raise eval_every")]
 
 
 def _of_pretraining(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
@@ -274,7 +275,7 @@ def _of_tasks(
     tested = COPIES * max(benchmark.test_tasks, PROBE_TASKS) * task
     test_settings = "test_tasks, test_shots, test_queries or test_steps"
     return [
-        Need(drawn, f"the tasks of {BLOCK} meta-iterations", "tasks, shots or queries"),
+        Need(drawn, f"the tasks of {BLOCK} meta-iterations", "meta_batch_size, shots or queries"),
         Need(tested, "the tasks that are tested", test_settings),
     ]
 
@@ -289,7 +290,7 @@ def _of_adaptation(
     numbers = inner * (COPIES * model.parameters + COPIES * examples * model.activations)
     training = benchmark.meta_batch_size * NUMBER * numbers
     testing = COPIES * _test_examples(benchmark, classes) * NUMBER * model.activations
-    settings = "tasks, steps, shots, queries or the model's sizes"
+    settings = "meta_batch_size, inner_steps, shots, queries or the model's sizes"
     test_settings = "test_shots, test_queries or the model's sizes"
     return [
         Need(training, "one meta-iteration", settings),
