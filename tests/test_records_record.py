@@ -236,7 +236,7 @@ def test_a_record_whose_online_accuracy_does_not_fit_its_stream_is_damaged(whole
     history = OnlineAccuracy(
         [7, 7], [0, 0, 1], [0, 5, whole.counts["steps"]], [[1], [7, 2], [5, 6]]
     )
-    with pytest.raises(Damaged, match="not after its last step"):
+    with pytest.raises(Damaged, match="not after the last step"):
         Record.from_json(replace(whole, online_accuracy=replace(history, step=[0, 5, 6])).to_json())
     assert (
         Record.from_json(replace(whole, online_accuracy=history).to_json()).online_accuracy
@@ -244,7 +244,7 @@ def test_a_record_whose_online_accuracy_does_not_fit_its_stream_is_damaged(whole
     )
     for tests, fault in (
         ([7, 8], "not among those of its tasks"),
-        ([4, 7], "above the number of tests"),
+        ([4, 7], "above the number of test examples"),
     ):
         with pytest.raises(Damaged, match=fault):
             Record.from_json(

@@ -486,7 +486,12 @@ def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_reco
 
 @pytest.mark.parametrize(
     "elsewhere",
-    [{"benchmark": "rotated"}, {"data": "other"}, {"task_size": 5}, {"status": "diverged"}],
+    [
+        {"benchmark": "rotated"},
+        {"data": "other"},
+        {"benchmark_overrides": {"task_size": 5}},
+        {"status": "diverged"},
+    ],
     ids=str,
 )
 def test_there_is_no_intransigence_without_an_upper_bound_on_the_same_stream(
@@ -533,7 +538,9 @@ def test_a_score_over_fewer_replicates_than_its_row_says_over_how_many(ending):
     assert column(table, "intransigence")["joint †"].text == "0.00 ± 0.00"
 
 
-@pytest.mark.parametrize("other", [{"data": "other"}, {"task_size": 5}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"data": "other"}, {"benchmark_overrides": {"task_size": 5}}], ids=str
+)
 def test_strategies_that_were_run_on_different_streams_do_not_compete(ending, other):
     table = scores([*ending("er", 90, 91, 92), *ending("sgd", 50, 52, 51, **other)])
     marked = [
