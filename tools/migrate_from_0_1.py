@@ -147,10 +147,9 @@ def migrated_sources(record: dict[str, Any], registry: Registry) -> dict[str, An
     # Some known files and some unknown ones would count as a change of the latter.
     if not sources and (len(shipped) < len(ROLES) or own_model):
         return {}
-    if record["status"] != "failed":
-        for role in shipped:
-            cls = registry.find(ROLES[role], cell[role]["name"])
-            sources[role] = registry.code(cls)
+    for role in shipped:
+        cls = registry.find(ROLES[role], cell[role]["name"])
+        sources[role] = registry.code(cls)
     return sources
 
 
