@@ -62,7 +62,7 @@ SILENT = Heard(lambda *_: None, lambda *_: None, lambda *_: None)
 def records(make_record):
     """Records of several cells, by their cell's memory and their seed."""
     return {
-        (memory, seed): make_record(memory=memory, seed=seed)
+        (memory, seed): make_record(buffer_size=memory, seed=seed)
         for memory in range(CELLS)
         for seed in range(SEEDS)
     }
