@@ -122,7 +122,9 @@ def run(
 
 
 def _pairs(
-    benchmarks: Parts | Suite, strategies: Parts, seeds: int | None
+    benchmarks: Parts | Suite,
+    strategies: Parts,
+    seeds: int | None,
 ) -> tuple[list[Pair], int]:
     """Return the benchmarks and strategies to pair, and the number of replicates of each cell."""
     if isinstance(benchmarks, Suite):
@@ -287,7 +289,10 @@ def _recorded(given: Recorded) -> Records:
 
 
 def scores(
-    given: object, *, tests: Sequence[int] | None = None, convention: str = "own"
+    given: object,
+    *,
+    tests: Sequence[int] | None = None,
+    convention: str = "own",
 ) -> pd.DataFrame:
     """Compute every metric of every replicate.
 

@@ -268,7 +268,10 @@ def run(
 
 
 def _check_run(
-    suite: list[str] | None, benchmark: list[str], strategy: list[str], part: str
+    suite: list[str] | None,
+    benchmark: list[str],
+    strategy: list[str],
+    part: str,
 ) -> None:
     """Raise `UserError` if the arguments of `run` do not fit together."""
     if bool(benchmark) != bool(strategy) and (benchmark or not suite):
@@ -295,7 +298,11 @@ def _traced(wanted: bool) -> Iterator[None]:
 
 
 def _suites(
-    names: list[str], added: list[str], part: str, seeds: int | None, folder: Path | None
+    names: list[str],
+    added: list[str],
+    part: str,
+    seeds: int | None,
+    folder: Path | None,
 ) -> "list[Stored]":
     """Requests of suites; strategies without a benchmark are added to each suite."""
     from retrograde.running.suite import read_suite
@@ -309,7 +316,10 @@ def _suites(
 
 
 def _cells(
-    benchmarks: list[str], strategies: list[str], seeds: int | None, folder: Path | None
+    benchmarks: list[str],
+    strategies: list[str],
+    seeds: int | None,
+    folder: Path | None,
 ) -> "list[Stored]":
     """Requests of cells without a suite: every benchmark with every strategy."""
     from retrograde.running.suite import Pair, check_count

@@ -11,14 +11,16 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropies(
-    logits: Float[Tensor, "row unit"], y: Int64[Tensor, " row"]
+    logits: Float[Tensor, "row unit"],
+    y: Int64[Tensor, " row"],
 ) -> Float[Tensor, " row"]:
     """The cross-entropy of each row, in nats."""
     return cross_entropy(logits, y, reduction="none")
 
 
 def squared_errors(
-    outputs: Float[Tensor, "row value"], y: Float[Tensor, "row value"]
+    outputs: Float[Tensor, "row value"],
+    y: Float[Tensor, "row value"],
 ) -> Float[Tensor, " row"]:
     """The squared error of each row, averaged over its values."""
     return ((outputs - y) ** 2).mean(-1)

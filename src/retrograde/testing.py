@@ -108,7 +108,10 @@ def toy_batch(
 
 
 def toy_step(
-    incoming: Batch, replayed: Batch | None = None, *, share: float | None = None
+    incoming: Batch,
+    replayed: Batch | None = None,
+    *,
+    share: float | None = None,
 ) -> StepData:
     """The data of one training step.
 

@@ -63,7 +63,8 @@ class TaskDistribution(ABC):
         return shots
 
     def curve(
-        self, parameters: Float[np.ndarray, "task parameter"]
+        self,
+        parameters: Float[np.ndarray, "task parameter"],
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The graphs of tasks that are functions of one number; None for other tasks.
 

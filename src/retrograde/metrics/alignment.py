@@ -61,7 +61,8 @@ _NAN = float("nan")
 
 
 def cosines(
-    probe: GradientProbe, products: Float[np.ndarray, "task task"] | None = None
+    probe: GradientProbe,
+    products: Float[np.ndarray, "task task"] | None = None,
 ) -> Float[np.ndarray, "task task"]:
     """The cosines between the gradients of tasks, without a bias from sampling noise.
 

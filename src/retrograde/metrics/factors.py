@@ -154,7 +154,9 @@ def _comparison(numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, against: 
 
 
 def _parts(
-    numbers: Mapping[str, Mapping[Key, BySeed]], key: Key, seeds: Sequence[int]
+    numbers: Mapping[str, Mapping[Key, BySeed]],
+    key: Key,
+    seeds: Sequence[int],
 ) -> Float[np.ndarray, "seed part"]:
     """The factors of one strategy's interference on some seeds."""
     rows = [[numbers[metric][key][seed] for metric in PARTS] for seed in seeds]

@@ -149,7 +149,8 @@ def _changed_settings(cell: CellSpec) -> str:
 
 
 def _told_apart(
-    texts: Mapping[CellSpec, tuple[str, ...]], identity: Callable[[CellSpec], str]
+    texts: Mapping[CellSpec, tuple[str, ...]],
+    identity: Callable[[CellSpec], str],
 ) -> dict[CellSpec, str]:
     """The last word of each text, with the identity where several identities share the text."""
     sharing = defaultdict(list)
@@ -174,7 +175,9 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 
 
 def score_frame(
-    records: Sequence[Record], label: Mapping[CellSpec, Label], metrics: Sequence[Metric] = METRICS
+    records: Sequence[Record],
+    label: Mapping[CellSpec, Label],
+    metrics: Sequence[Metric] = METRICS,
 ) -> pd.DataFrame:
     """Every metric of every replicate that is done, with the columns `COLUMNS`.
 
@@ -186,7 +189,9 @@ def score_frame(
 
 @cached_per_report
 def _scored(
-    records: Sequence[Record], label: Mapping[CellSpec, Label], metrics: tuple[Metric, ...]
+    records: Sequence[Record],
+    label: Mapping[CellSpec, Label],
+    metrics: tuple[Metric, ...],
 ) -> pd.DataFrame:
     done = [
         record for record in ordered(records) if record.status == "done" and record.test_examples
@@ -247,7 +252,8 @@ def _values(metric: Metric, inputs: Sequence[Mapping[str, Any]]) -> Float[np.nda
 
 
 def _groups_by_shape(
-    metric: Metric, inputs: Sequence[Mapping[str, Any]]
+    metric: Metric,
+    inputs: Sequence[Mapping[str, Any]],
 ) -> dict[Any, list[tuple[int, list[Any]]]]:
     """The replicates that have every input of a metric, as place and arguments.
 

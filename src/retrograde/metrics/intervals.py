@@ -43,7 +43,8 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
 
 
 def t_intervals(
-    values: Float[np.ndarray, " values"], n: Int[np.ndarray, " groups"]
+    values: Float[np.ndarray, " values"],
+    n: Int[np.ndarray, " groups"],
 ) -> Float[np.ndarray, "numbers=3 groups"]:
     """Student's t-intervals of many means at once.
 
@@ -123,7 +124,11 @@ def bootstrap_interval(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray,
 
 
 def difference(
-    values: Float[np.ndarray, " n"], other: float, error: float, m: int, level: float = LEVEL
+    values: Float[np.ndarray, " n"],
+    other: float,
+    error: float,
+    m: int,
+    level: float = LEVEL,
 ) -> Interval:
     """The mean of some values less another mean, with its two-sided interval (Welch 1947).
 

@@ -120,7 +120,9 @@ def _exact_p(doubled: Int[np.ndarray, "benchmarks strategies"]) -> float | None:
 
 
 def _merged(
-    sums: Sums, share: Float[np.ndarray, " states"], most: int
+    sums: Sums,
+    share: Float[np.ndarray, " states"],
+    most: int,
 ) -> tuple[Int[np.ndarray, "merged strategies"], Float[np.ndarray, " merged"]]:
     """The distinct sets of sums, none above `most`, each with the share of all that have it."""
     ordered = np.sort(sums, axis=1)
@@ -159,7 +161,8 @@ def critical_difference(strategies: int, benchmarks: int, level: float = LEVEL) 
 
 
 def tied_groups(
-    average: Float[np.ndarray, " strategies"], critical: float
+    average: Float[np.ndarray, " strategies"],
+    critical: float,
 ) -> list[tuple[float, float]]:
     """The largest groups of average ranks that are closer than the critical difference.
 

@@ -199,7 +199,9 @@ def compared(a: Sequence[Record], b: Sequence[Record]) -> list[CellPair]:
 
 
 def _paired(
-    a: Sequence[Record], b: Sequence[Record], label: Mapping[CellSpec, Label]
+    a: Sequence[Record],
+    b: Sequence[Record],
+    label: Mapping[CellSpec, Label],
 ) -> Iterator[CellPair]:
     """Every cell of two stores by the versions of its files, without scores."""
     versions_a = _versions(a)
@@ -236,7 +238,10 @@ def _versions(records: Sequence[Record]) -> Versions:
 
 
 def _apart(
-    a: By, b: By, versions_a: Versions, versions_b: Versions
+    a: By,
+    b: By,
+    versions_a: Versions,
+    versions_b: Versions,
 ) -> Iterator[tuple[By, By, str]]:
     """The records of a cell by the versions in A and in B, so that no mean is over two.
 

@@ -59,7 +59,9 @@ def _percent(mean: float, low: float, n: int) -> str:
 
 
 def score_cells(
-    values: Mapping[Key, BySeed], higher_is_better: bool, done: Mapping[Key, int]
+    values: Mapping[Key, BySeed],
+    higher_is_better: bool,
+    done: Mapping[Key, int],
 ) -> dict[Key, Entry]:
     """The entry of each strategy: the text of `percent`, bold for leaders among those that compete.
 
@@ -99,7 +101,8 @@ def format_score(value: float, metric: str, sign: str = "") -> str:
 
 
 def notes_on_knowledge(
-    records: Sequence[Record], label: Mapping[CellSpec, Label]
+    records: Sequence[Record],
+    label: Mapping[CellSpec, Label],
 ) -> tuple[str, ...]:
     """Notes on the strategies' knowledge of the stream ahead, where the records state it."""
     ahead = {

@@ -99,7 +99,8 @@ def _rendered(shown: Mapping[str, object]) -> str:
 
 
 def _about_everything(
-    tables: Sequence[Table], benchmarks: Sequence[str]
+    tables: Sequence[Table],
+    benchmarks: Sequence[str],
 ) -> tuple[list[Table], list[Table]]:
     """The tables about no single benchmark, and such sections of the other tables."""
     overall = []
@@ -191,7 +192,9 @@ def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
 
 
 def _strategy(
-    group: Group, label: Mapping[CellSpec, Label], registry: Registry
+    group: Group,
+    label: Mapping[CellSpec, Label],
+    registry: Registry,
 ) -> dict[str, object]:
     """The description and source of a strategy, and its settings in every cell.
 
@@ -227,7 +230,9 @@ def _of_strategy(files: Files) -> Sources:
 
 
 def _described(
-    name: str, cell: CellSpec, registry: Registry
+    name: str,
+    cell: CellSpec,
+    registry: Registry,
 ) -> tuple[str, dict[str, str], Path | None]:
     """The description of a strategy, its declarations and its file.
 
@@ -283,7 +288,8 @@ def _seconds(replicates: Sequence[Record]) -> str:
 
 
 def _scores(
-    records: Sequence[Record], label: Mapping[CellSpec, Label]
+    records: Sequence[Record],
+    label: Mapping[CellSpec, Label],
 ) -> dict[Label, tuple[str, str]]:
     """The metric and the score of each cell.
 

@@ -85,7 +85,10 @@ def looks(label: Mapping[CellSpec, Label]) -> dict[str, Look]:
 
 
 def legend_lines(
-    look: Mapping[str, Look], shown: Iterable[str], *, dashed: bool = False
+    look: Mapping[str, Look],
+    shown: Iterable[str],
+    *,
+    dashed: bool = False,
 ) -> list[Line2D]:
     """The entries of a legend: a line for each strategy among some titles, once for each name.
 
@@ -123,7 +126,11 @@ def style() -> Iterator[None]:
 
 
 def lines(
-    frame: pd.DataFrame, x: str, title: str, x_label: str, look: Mapping[str, Look]
+    frame: pd.DataFrame,
+    x: str,
+    title: str,
+    x_label: str,
+    look: Mapping[str, Look],
 ) -> Figure:
     """A row of panels for each benchmark, one for each of its quantities, with lines of strategies.
 
@@ -236,7 +243,8 @@ def _set_heading(axis: Axes, group: str, *, named: bool) -> None:
 
 
 def by_benchmark(
-    cells: Iterable[CellSpec], label: Mapping[CellSpec, Label]
+    cells: Iterable[CellSpec],
+    label: Mapping[CellSpec, Label],
 ) -> tuple[Figure, dict[CellSpec, Axes]]:
     """A figure with a panel for each cell, in the order of labels, grouped by benchmark.
 
@@ -268,7 +276,9 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
 
 
 def panels(
-    titles: Sequence[str], wide: int = PANELS_PER_ROW, height: float = 2.5
+    titles: Sequence[str],
+    wide: int = PANELS_PER_ROW,
+    height: float = 2.5,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of panels, one for each title, `wide` in a row of `height` inches."""
     tall = _ceil(len(titles), wide)

@@ -119,7 +119,9 @@ def _table(part: type[TableResult], settings: dict[str, str], records: Sequence[
 
 
 def figures(
-    records: Sequence[Record], registry: Registry, faults: Faults | None = None
+    records: Sequence[Record],
+    registry: Registry,
+    faults: Faults | None = None,
 ) -> "Iterator[tuple[str, Figure]]":
     """The figures by name; `faults` as in `report`."""
     for name, part in _found(registry, faults).items():
@@ -225,7 +227,10 @@ def write(
 
 
 def _contents(
-    asked: Sequence[str], made: Report, registry: Registry, faults: Faults | None
+    asked: Sequence[str],
+    made: Report,
+    registry: Registry,
+    faults: Faults | None,
 ) -> Iterator[tuple[str, bytes]]:
     """The names and contents of all files."""
     for name, table in made.tables.items():
@@ -265,7 +270,11 @@ def _page(
 
 
 def _rendered(
-    name: str, table: Table, form: str, registry: Registry, faults: Faults | None
+    name: str,
+    table: Table,
+    form: str,
+    registry: Registry,
+    faults: Faults | None,
 ) -> bytes | None:
     """A table as the content of a file; None where that failed."""
     with _guarded(name, registry.find("results", name), faults):

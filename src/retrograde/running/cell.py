@@ -99,7 +99,11 @@ class Cell(ABC):
 
     @abstractmethod
     def measure(
-        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
     ) -> Throughput | None:
         """Measure how fast replicates train together; None if there is no choice."""
 
@@ -146,7 +150,11 @@ class StreamCell(Cell):
         )
 
     def measure(
-        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
     ) -> Throughput | None:
         if isinstance(self.strategy, Learner):
             return None
@@ -194,7 +202,11 @@ class EpisodeCell(Cell):
         )
 
     def measure(
-        self, data: Dataset | None, seeds: list[int], device: torch.device, mode: Compile
+        self,
+        data: Dataset | None,
+        seeds: list[int],
+        device: torch.device,
+        mode: Compile,
     ) -> Throughput | None:
         if not self.strategy.meta_trains:
             return None

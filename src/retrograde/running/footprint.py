@@ -104,7 +104,10 @@ def check_steps(steps: int, settings: str) -> None:
 
 
 def check_stream(
-    benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream, device: torch.device | None
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+    device: torch.device | None,
 ) -> int:
     """Return how many replicates of a cell on a stream fit into memory.
 
@@ -260,7 +263,10 @@ def check_episodes(
 
 
 def _of_tasks(
-    benchmark: EpisodicBenchmark, strategy: MetaStrategy, classes: int, numbers: int
+    benchmark: EpisodicBenchmark,
+    strategy: MetaStrategy,
+    classes: int,
+    numbers: int,
 ) -> list[Need]:
     """Needs of drawn tasks, given the classes of a task and the numbers of an example."""
     example = numbers * NUMBER + 2 * INDEX
@@ -281,7 +287,10 @@ def _of_tasks(
 
 
 def _of_adaptation(
-    benchmark: EpisodicBenchmark, strategy: MetaStrategy, classes: int, model: Extent
+    benchmark: EpisodicBenchmark,
+    strategy: MetaStrategy,
+    classes: int,
+    model: Extent,
 ) -> list[Need]:
     """Needs of the inner steps of a meta-batch, and of a test."""
     examples = _training_examples(benchmark, classes)

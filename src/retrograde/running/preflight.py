@@ -19,7 +19,11 @@ Extent = tuple[int, int]
 
 
 def check_cells(
-    cells: Sequence[Cell], source: Source, device: torch.device, *, elsewhere: bool = False
+    cells: Sequence[Cell],
+    source: Source,
+    device: torch.device,
+    *,
+    elsewhere: bool = False,
 ) -> list[Extent]:
     """Check that cells can be trained, and return their extents.
 

@@ -116,7 +116,10 @@ def _alone(
 
 
 def mean_cosines(
-    replicas: EpisodeReplicas, tasks: Tasks, steps: int, test: bool = True
+    replicas: EpisodeReplicas,
+    tasks: Tasks,
+    steps: int,
+    test: bool = True,
 ) -> Float[Tensor, "replicate step"]:
     """Mean cosine between the gradients on support and query, after 0 to `steps` inner steps.
 

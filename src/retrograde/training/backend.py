@@ -116,7 +116,9 @@ class Backend(Protocol):
         ...
 
     def gradients(
-        self, params: Params, parts: Batch
+        self,
+        params: Params,
+        parts: Batch,
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """Mean losses of the model's outputs on each part, and their gradients.
 

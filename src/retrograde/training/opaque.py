@@ -262,7 +262,9 @@ class OpaqueReplica:
         return Batch(x[None], columns.y, columns.task, columns.weight.float())
 
     def gradients(
-        self, params: Params, parts: Batch
+        self,
+        params: Params,
+        parts: Batch,
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
         values = {name: value[0] for name, value in params.items()}

@@ -202,7 +202,10 @@ class StreamReplicas:
         )
 
     def _images(
-        self, x: Tensor, pixels: Tensor | None, task: Tensor
+        self,
+        x: Tensor,
+        pixels: Tensor | None,
+        task: Tensor,
     ) -> Float[Tensor, "row *shape"]:
         """Images from rows of stored values; `pixels` selects the values of each task."""
         # Only `pixels` refers to the black pixel at the end.
@@ -242,7 +245,11 @@ class StreamReplicas:
         return self._settled(state, after, buffers, data, own)
 
     def _given(
-        self, buffers: Params, rows: Tensor, own: Params, dataset_rows: Tensor
+        self,
+        buffers: Params,
+        rows: Tensor,
+        own: Params,
+        dataset_rows: Tensor,
     ) -> tuple[Net, StepData]:
         """The net of one replicate, and the incoming and replayed examples of one step."""
         columns = Columns.of(rows)
@@ -593,7 +600,11 @@ class StreamReplicas:
             yield partial(self._advance, step, key)
 
     def _advance(
-        self, rows: Tensor, key: Params, state: State, buffers: Params
+        self,
+        rows: Tensor,
+        key: Params,
+        state: State,
+        buffers: Params,
     ) -> tuple[State, Params]:
         return self._step(state, buffers, rows, self.per_replicate | key, self.train_x)
 
@@ -768,12 +779,17 @@ class StreamReplicas:
         return Batch(*(value.reshape(*rows.shape, *value.shape[2:]) for value in batch))
 
     def gradients(
-        self, params: Params, parts: Batch
+        self,
+        params: Params,
+        parts: Batch,
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
 
         def of_replicate(
-            params: Params, buffers: Params, own: Params, parts: Batch
+            params: Params,
+            buffers: Params,
+            own: Params,
+            parts: Batch,
         ) -> tuple[Params, Tensor]:
             net = self._net(self.eval_net, buffers, own)
             of_part = partial(grad_and_value(net.loss), params)
