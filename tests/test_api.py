@@ -153,9 +153,9 @@ def test_a_matrix_that_is_none_is_refused(given, tests, why):
         ({"store": 5}, "store is a path"),
         ({"data": {"mine": np.zeros(3)}}, "rg.Dataset by name"),
         ({"strategies": type("a/b", (Halving,), {})()}, "called 'a/b'"),
-        ({"device": "tpu"}, "takes cpu or cuda"),
-        ({"compile": "fast"}, "takes auto, on, off"),
-        ({"changed": "perhaps"}, "takes rerun, keep, stop"),
+        ({"device": "tpu"}, "device is cpu or cuda"),
+        ({"compile": "fast"}, "compile is one of auto, on, off"),
+        ({"changed": "perhaps"}, "changed is one of rerun, keep, stop"),
     ],
 )
 def test_what_cannot_be_run_is_one_error(change, why):
@@ -166,9 +166,9 @@ def test_what_cannot_be_run_is_one_error(change, why):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"device": "tpu"}, "^device takes"),
-        ({"compile": "fast"}, "^compile takes"),
-        ({"changed": "perhaps"}, "^changed takes"),
+        ({"device": "tpu"}, "^device is"),
+        ({"compile": "fast"}, "^compile is"),
+        ({"changed": "perhaps"}, "^changed is"),
     ],
 )
 def test_errors_name_the_parameters_of_python(change, why):
@@ -179,7 +179,7 @@ def test_errors_name_the_parameters_of_python(change, why):
 
 def test_an_edited_strategy_is_refused_in_the_words_of_python(tmp_path):
     run_alone(factored(1), store=tmp_path)
-    with pytest.raises(rg.UserError, match=r'changed="rerun" to .* changed="keep"') as refusal:
+    with pytest.raises(rg.UserError, match="changed=rerun to .* changed=keep") as refusal:
         run_alone(factored(0.5), store=tmp_path, changed="stop")
     assert "--" not in str(refusal.value)
 

@@ -539,7 +539,7 @@ MISTAKES = {
     "nothing": ([], "nothing to run"),
     "an unknown fate of changed records": (
         [*CELL, "--changed", "ask"],
-        "--changed takes rerun, keep, stop; it was 'ask'",
+        "changed is one of rerun, keep, stop; it was 'ask'",
     ),
     "an unknown suite": (["quik"], "no suite 'quik'"),
     "an unknown device": ([*CELL, "--device", "tpu"], "cpu or cuda"),

@@ -210,7 +210,7 @@ def test_an_odd_cell_is_refused_or_planned_with_the_values_that_were_written(
     jobs = outcome(lambda: plan([tuple(texts)], 1, Registry(), Context(), store))
     for text, of in zip(texts, ("benchmark", "strategy"), strict=True):
         for key, written in parse(text)[1].items() if jobs else ():
-            value = getattr(jobs[0].cell, of).settings.get(key)
+            value = getattr(jobs[0].spec, of).settings.get(key)
             json.dumps(value, allow_nan=False)
             if isinstance(value, int | float) and not isinstance(value, bool):
                 assert math.isclose(value, Decimal(written))

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from retrograde.errors import UserError
-from retrograde.networks.build import model_file
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.records.record import SCHEMA, Damaged, Record
@@ -121,10 +120,10 @@ def migrated_part(
     shipped = name in registry.names(kind)
     names = new_names(name, role, few_shot)
     settings = renamed(old["settings"], names)
-    for key, values in VALUES.items():
-        if key in settings:
-            settings[key] = values.get(settings[key], settings[key])
     if shipped:
+        for key, values in VALUES.items():
+            if key in settings:
+                settings[key] = values.get(settings[key], settings[key])
         part = registry.get(kind, name, settings)
         # Settings that were younger than the record come in with their defaults.
         return {
@@ -143,7 +142,11 @@ def migrated_sources(record: dict[str, Any], registry: Registry) -> dict[str, An
     cell = record["cell"]
     sources = dict(record.get("sources", {}))
     shipped = [role for role, kind in ROLES.items() if cell[role]["name"] in registry.names(kind)]
-    own_model = model_file(str(cell["benchmark"]["settings"].get("model", "")))
+    own_model = ":" in str(cell["benchmark"]["settings"].get("model", ""))
+    if not sources and "strategy" not in shipped and record.get("source"):
+        # All that old records know of a plugin. Its file has another digest now, so that the
+        # replicate is measured anew.
+        return {"strategy": {f"{cell['strategy']['name']}.py": record["source"]}}
     # Some known files and some unknown ones would count as a change of the latter.
     if not sources and (len(shipped) < len(ROLES) or own_model):
         return {}

@@ -96,7 +96,7 @@ def run(
     Raises:
         UserError: something cannot be run; raised before anything trains.
     """
-    pairs, replicates = _pairs(benchmarks, strategies, seeds)
+    pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
     at_once = _at_least_one("jobs", jobs)
     options = Options(
         plugins=(),
@@ -112,7 +112,7 @@ def run(
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
-        stored: list[Stored] = [(folder, pairs, replicates)]
+        stored = [Stored(folder, pairs, replicates, added)]
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
         work(planned, options, quiet, shows, troubles)
@@ -125,11 +125,11 @@ def _pairs(
     benchmarks: Parts | Suite,
     strategies: Parts,
     seeds: int | None,
-) -> tuple[list[Pair], int]:
-    """Return the benchmarks and strategies to pair, and the number of replicates of each cell."""
+) -> tuple[list[Pair], int, list[str | Part]]:
+    """Return the pairs, the number of replicates of each, and the strategies added to a suite."""
     if isinstance(benchmarks, Suite):
         added = _several("strategies", strategies)
-        return benchmarks.pairs(added), _replicates(seeds, benchmarks.seeds)
+        return benchmarks.pairs(added), _replicates(seeds, benchmarks.seeds), added
     streams = _several("benchmarks", benchmarks)
     methods = _several("strategies", strategies)
     if not (streams and methods):
@@ -138,7 +138,7 @@ def _pairs(
         )
     check_count(len(streams) * len(methods))
     pairs = [(stream, method) for stream in streams for method in methods]
-    return pairs, _replicates(seeds, 5)
+    return pairs, _replicates(seeds, 5), []
 
 
 def _several(what: str, given: object) -> list[str | Part]:

@@ -305,12 +305,13 @@ def _suites(
     folder: Path | None,
 ) -> "list[Stored]":
     """Requests of suites; strategies without a benchmark are added to each suite."""
+    from retrograde.running.console import Stored
     from retrograde.running.suite import read_suite
 
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     found = [(Path(name).stem, read_suite(name)) for name in names]
     return [
-        (folder or Path("runs") / name, suite.pairs(added, part), seeds or suite.seeds)
+        Stored(folder or Path("runs") / name, suite.pairs(added, part), seeds or suite.seeds, added)
         for name, suite in found
     ]
 
@@ -322,13 +323,14 @@ def _cells(
     folder: Path | None,
 ) -> "list[Stored]":
     """Requests of cells without a suite: every benchmark with every strategy."""
+    from retrograde.running.console import Stored
     from retrograde.running.suite import Pair, check_count
 
     check_count(len(benchmarks) * len(strategies))
     pairs: list[Pair] = [
         (benchmark, strategy) for benchmark in benchmarks for strategy in strategies
     ]
-    return [(folder or Path("runs/cells"), pairs, seeds or 1)]
+    return [Stored(folder or Path("runs/cells"), pairs, seeds or 1)]
 
 
 @app.command()

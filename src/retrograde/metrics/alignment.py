@@ -160,7 +160,7 @@ def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) ->
     - alignment: -interference / exposure.
     - gradient: exposure / path.
     - drop: the fall of the earlier tasks' test accuracy.
-    - next_task_cosine, transfer, conflict_rate: as in `GradientProbe`, at the end of the task
+    - next_task_cosine, transfer, conflict_rate: as in the functions above, at the end of the task
       before.
     """
     rows = [

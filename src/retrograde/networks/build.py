@@ -19,7 +19,7 @@ from retrograde.errors import UserError, nearest, shown
 from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
-from retrograde.parts.registry import load_file, loaded, source_of
+from retrograde.parts.registry import is_built_in, load_file, loaded, source_of
 
 MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
@@ -211,13 +211,22 @@ def model(spec: str) -> Model:
 
 def _part(spec: str) -> type[Model] | None:
     """The class of a model that has a name; None for an import path and for an unknown name."""
-    name = spec.partition("-")[0]
-    registry = loaded()
-    if not name.isidentifier() or not registry.knows("models", name):
+    try:
+        cls = _named(spec.partition("-")[0])
+    except LookupError:
         return None
-    cls = cast("type[Model]", registry.find("models", name))
     # A path may begin like a name: it is the model's if that is built around another.
     return cls if ":" not in spec or is_around(cls) else None
+
+
+# A search in every folder and package takes milliseconds, and every replicate asks for its model.
+@cache
+def _named(name: str) -> type[Model]:
+    """The class of a model's name; raises `LookupError` if there is none, which is not kept."""
+    registry = loaded()
+    if not name.isidentifier() or not registry.knows("models", name):
+        raise LookupError(name)
+    return cast("type[Model]", registry.find("models", name))
 
 
 def _check_name(spec: str) -> None:
@@ -225,7 +234,7 @@ def _check_name(spec: str) -> None:
     inner = spec
     if spec.count("-") <= MAX_LAYERS:
         for _ in range(MAX_NESTED + 1):
-            inner = _inner(inner)
+            inner = inner and _inner(inner)
     if inner:
         raise UserError(
             f"A model has at most {MAX_NESTED} others inside each other and {MAX_LAYERS} layers; "
@@ -263,6 +272,7 @@ def _file(path: Path) -> ModuleType:
 def forget_files() -> None:
     """Import files of models anew the next time that they are needed."""
     _file.cache_clear()
+    _named.cache_clear()
     extent.cache_clear()
 
 
@@ -277,7 +287,7 @@ def model_file(spec: str) -> Path | None:
 def _file_of(spec: str) -> Path | None:
     cls = _part(spec)
     inner = _inner(spec)
-    if cls is not None and not loaded().is_built_in(cls):
+    if cls is not None and not is_built_in(cls):
         return source_of(cls)
     if inner:
         return _file_of(inner)

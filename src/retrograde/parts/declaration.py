@@ -33,9 +33,54 @@ def check_class(part: type[Part]) -> None:
                 f"{_called(part)}: {name} is a method of every part, which the class replaces by "
                 f"{value!r:.60}. Give it another name."
             )
+    _check_retired(part)
     check_annotations(part, _called(part))
     for name, kind in _constants(part).items():
         _check_constant(part, name, kind)
+
+
+RETIRED = {
+    "Strategy": {
+        "remember": "memory",
+        "choose": "rank_exemplars",
+        "prepare": "pretrain_step",
+        "begin": "after_pretraining",
+        "knows": "knows_ahead",
+        "weighs": "handles_weighting",
+        "weighing": "task_weighting",
+        "tried_on": "contract_model",
+    },
+    "MetaStrategy": {
+        "begin": "start_adaptation",
+        "inner": "inner_step",
+        "learned": "meta_params",
+        "told": "sees_task_parameters",
+        "trains": "meta_trains",
+        "descends": "uses_meta_optimizer",
+    },
+    "Learner": {
+        "begin": "setup",
+        "agree": "receive",
+        "knows": "knows_ahead",
+        "weighs": "handles_weighting",
+        "weighing": "task_weighting",
+    },
+}
+"""Names that the engine used in 0.1, by family, with those that it uses now.
+
+A class that still defines one would train without it, and nothing would say so.
+"""
+
+
+def _check_retired(part: type[Part]) -> None:
+    """Raise `UserError` if a class defines a method or a constant of 0.1."""
+    for base in (cls for cls in part.__mro__ if not _is_engine(cls)):
+        for name, now in RETIRED.get(_family(part), {}).items():
+            if name in vars(base):
+                raise UserError(
+                    f"{_called(part)}: {name} is called {now} since 0.2, and {name} would never be "
+                    "used. Rename it; if it is a method of your own, give it another name."
+                )
 
 
 def _check_dataclass(part: type[Part]) -> None:
@@ -115,7 +160,7 @@ def _check_constant(
             f"Write {name}: ClassVar[...] = ..."
         )
     try:
-        TypeAdapter(kind).validate_python(value)
+        TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
         rule = error.errors()[0]["msg"]
         raise UserError(

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.fields import Bound, Count
-from retrograde.parts.spec import as_pairs, literal
+from retrograde.parts.spec import as_json, as_pairs, literal
 
 P = TypeVar("P", bound="Part")
 
@@ -24,8 +24,8 @@ class Part(ABC):
     """A dataclass with settings as its fields, as a file of a kind's folder defines it."""
 
     kind: ClassVar[str] = "part"
-    # Raised when the same settings come to mean something else: records of before are then of
-    # another cell.
+    # Of a benchmark or a strategy: raised when the same settings come to mean something else.
+    # Records of before are then of another cell.
     version: ClassVar[Count] = 1
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Part(ABC):
         ]
         if missing:
             raise UserError(
-                f"{cls.__name__} needs {', '.join(missing)}, which have no default. Give them."
+                f"{cls.__name__} has no default for {', '.join(missing)}. Give a value."
             )
         abstract = sorted(getattr(cls, "__abstractmethods__", ()))
         if abstract:
@@ -101,7 +101,7 @@ class Part(ABC):
         return {
             name: _as_json(value)
             for name, value in _values(self).items()
-            if value != defaults[name]
+            if not _same(value, defaults[name])
         }
 
     @classmethod
@@ -137,6 +137,17 @@ class OpenPart(Part):
 
     name: str
     arguments: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` if an argument has the name of a setting, which would hide it."""
+        super().__post_init__()
+        own = {"class", *(field.name for field in _fields(type(self)))}
+        hidden = sorted(own & self.arguments.keys())
+        if hidden:
+            raise UserError(
+                f"{type(self).__name__}: {hidden[0]} is a setting of its own, not one of the "
+                f"arguments. Give it as {hidden[0]}=..."
+            )
 
     @classmethod
     def configured(cls: type[Opened], given: Mapping[str, object]) -> Opened:
@@ -175,6 +186,13 @@ class OpenPart(Part):
 # Not a method, so that no name of an author's class hides it.
 def _values(part: Part) -> dict[str, Any]:
     return {field.name: getattr(part, field.name) for field in _fields(type(part))}
+
+
+def _same(value: object, default: object) -> bool:
+    """True if a setting has its default, which JSON tells from one of another type."""
+    if default is dataclasses.MISSING:
+        return False
+    return as_json(_as_json(value)) == as_json(_as_json(default))
 
 
 def _as_json(value: object) -> object:

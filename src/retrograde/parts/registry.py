@@ -178,7 +178,7 @@ class Registry:
 
     def registered(self, cls: type[Part]) -> str:
         """The name by which a text finds a class; empty if none does."""
-        if self.is_built_in(cls):
+        if is_built_in(cls):
             return cls.__module__.rpartition(".")[2]
         plugins = [name for name, own in self.own.items() if own.__name__ == cls.__module__]
         points = [
@@ -187,11 +187,6 @@ class Registry:
             if point.value in (cls.__module__, f"{cls.__module__}:{cls.__qualname__}")
         ]
         return next(iter([*plugins, *points]), "")
-
-    def is_built_in(self, cls: type[Part]) -> bool:
-        """True if a class is a part that ships with the suite."""
-        package, _, module = cls.__module__.rpartition(".")
-        return package == f"retrograde.{cls.kind}" and module in _built_in(cls.kind)
 
     def code(self, cls: type[Part]) -> Files:
         """The digests of a part's files.
@@ -211,6 +206,12 @@ class Registry:
         if key not in self.read:
             self.read[key] = files(key)
         return self.read[key]
+
+
+def is_built_in(cls: type[Part]) -> bool:
+    """True if a class is a part that ships with the suite."""
+    package, _, module = cls.__module__.rpartition(".")
+    return package == f"retrograde.{cls.kind}" and not module.startswith("_")
 
 
 def loaded() -> Registry:

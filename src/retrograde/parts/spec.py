@@ -75,6 +75,11 @@ def write(name: str, settings: Mapping[str, object]) -> str:
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
+def as_json(value: object) -> str:
+    """The one text of a JSON value."""
+    return _JSON.encode(value)
+
+
 def digest(value: object) -> str:
     """Twelve hexadecimal digits that identify a JSON value."""
-    return hashlib.sha256(_JSON.encode(value).encode()).hexdigest()[:12]
+    return hashlib.sha256(as_json(value).encode()).hexdigest()[:12]

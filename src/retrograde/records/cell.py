@@ -55,8 +55,21 @@ class PartSpec:
         return [self.version, self.overrides, *filter(None, [self.files])]
 
     def titled(self, text: str) -> str:
-        """A text about the part, with its files where a report distinguishes several."""
-        return f"{text} ({self.files})".strip() if self.files else text
+        """A text about the part, with its version after the first, and files that differ."""
+        version = f"version {self.version}" if self.version > 1 else ""
+        remarks = ", ".join(filter(None, [version, self.files]))
+        return f"{text} ({remarks})".strip() if remarks else text
+
+    def differing(self, other: "PartSpec") -> list[tuple[str, Any, Any]]:
+        """The settings that both have with different values: name, value here, value there."""
+        if any("…/" in str(value) for value in self.settings.values()):
+            # A file without its folder has the same digest, and another text.
+            return []
+        return [
+            (name, value, other.settings[name])
+            for name, value in self.settings.items()
+            if name in other.settings and other.settings[name] != value
+        ]
 
     @property
     def public(self) -> "PartSpec":

@@ -1,4 +1,4 @@
-"""Gradient probes: inner products and cosines of tasks' gradients at the end of a task."""
+"""Gradient probes: inner products of the gradients of tasks at the end of a task."""
 
 from dataclasses import dataclass, field
 from itertools import chain

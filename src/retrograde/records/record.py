@@ -10,6 +10,8 @@ from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import shown
+from retrograde.parts.provenance import Change, Sources, changes
+from retrograde.parts.spec import as_text
 from retrograde.records.account import Account
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.few_shot import Adaptation
@@ -112,6 +114,23 @@ class Record:
         return (
             _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
         )
+
+    def outdated_by(self, cell: CellSpec, sources: Sources) -> list[Change]:
+        """The files and the defaults that changed since the record was made.
+
+        Args:
+            cell: the cell as it is now; its path is that of the record's.
+            sources: its files now.
+        """
+        differing = [
+            *self.cell.benchmark.differing(cell.benchmark),
+            *self.cell.strategy.differing(cell.strategy),
+        ]
+        defaults = [
+            Change("the default of", name, name, as_text(before), as_text(now))
+            for name, before, now in differing
+        ]
+        return changes(self.sources, sources) + defaults
 
     @property
     def machine(self) -> str:

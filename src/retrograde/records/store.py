@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from retrograde.errors import UserError
-from retrograde.parts.provenance import changes, version_digest
+from retrograde.parts.provenance import version_digest
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Damaged, OtherSchema, Record
 
@@ -228,7 +228,7 @@ def _stays(finished: Record | None, record: Record) -> bool:
     """True if a finished record keeps its place when another is written."""
     if finished is None:
         return False
-    return record.status == "failed" or not changes(finished.sources, record.sources)
+    return record.status == "failed" or not finished.outdated_by(record.cell, record.sources)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -1,1 +1,1 @@
-"""The path from a request to records: planning, checks, worker processes and output."""
+"""The path from pairs of parts to records: planning, checks, worker processes and output."""

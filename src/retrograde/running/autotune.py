@@ -33,7 +33,7 @@ class ExecutionMode(NamedTuple):
     """A way to train replicates.
 
     Args:
-        together: replicates that train together.
+        replicates: replicates that train together.
         threads: threads of PyTorch.
         compiled: True if the step is compiled.
     """
@@ -48,8 +48,8 @@ class Timing(NamedTuple):
 
     Args:
         way: the way.
-        ready: time until the first step.
-        rest: time that all steps of all replicates would take.
+        warm_up: time until the first step.
+        training: time that all steps of all replicates would take.
     """
 
     way: ExecutionMode

@@ -275,6 +275,11 @@ def data_of(benchmark: AnyBenchmark, source: Source) -> Dataset | None:
     return dataset(benchmark.dataset, source) if benchmark.dataset else None
 
 
+def forget_datasets() -> None:
+    """Load datasets anew the next time that they are needed."""
+    _LOADED.forget()
+
+
 def dataset(name: str, source: Source) -> Dataset:
     """Return a dataset, which is loaded once per process, and again if its file is another."""
     if isinstance(source, Mapping):
@@ -292,6 +297,10 @@ class _Loaded:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, Path], tuple[_State, Dataset]] = {}
+
+    def forget(self) -> None:
+        """Load datasets anew the next time that they are needed."""
+        self._held.clear()
 
     def get(self, name: str, folder: Path) -> Dataset:
         state = _state(name)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
@@ -25,13 +25,14 @@ from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
 from retrograde.metrics.intervals import t_interval
 from retrograde.networks.build import forget_files
+from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
 from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
-from retrograde.running.cell import Job, Source
+from retrograde.running.cell import Job, Source, forget_datasets
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, plan, since
@@ -84,8 +85,20 @@ class Options(NamedTuple):
     traceback: bool = False
 
 
-Stored = tuple[Path, list[Pair], int]
-"""The folder of a store, the cells whose records go there, and the number of seeds."""
+class Stored(NamedTuple):
+    """The records that a run is to make in one store.
+
+    Args:
+        folder: the folder of the store.
+        pairs: the benchmarks and strategies to pair.
+        seeds: the number of seeds.
+        added: strategies that were added to a suite, and run only on the benchmarks that they fit.
+    """
+
+    folder: Path
+    pairs: list[Pair]
+    seeds: int
+    added: Sequence[str | Part] = ()
 
 
 class Planned(NamedTuple):
@@ -114,16 +127,20 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     Raises:
         UserError: an option is not possible, a cell cannot be trained, or a store takes no records.
     """
-    forget_files()  # of a run before this one in the same process
+    # Files may have been edited since a run before this one in the same process.
+    forget_files()
+    forget_datasets()
     context = _context(options)
     changed = _changed(options)
     registry = Registry(options.plugins)
     planned = []
-    for folder, pairs, seeds in stores:
-        store = Store(folder)
+    for wanted in stores:
+        store = Store(wanted.folder)
         store.begin()
-        chosen = _chosen(pairs, options.only)
-        jobs = plan(chosen, seeds, registry, context, store, changed)
+        chosen = _chosen(wanted.pairs, options.only)
+        jobs = plan(
+            chosen, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
+        )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
     for store, _ in planned:

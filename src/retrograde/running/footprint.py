@@ -196,7 +196,7 @@ def _of_probes(benchmark: Benchmark, stream: Stream, model: Extent) -> list[Need
     numbers = prod(stream.data.shape) + model.activations
     examples = rows * (4 * INDEX + 2 * NUMBER * numbers)
     gradients = COPIES * 2 * tasks * NUMBER * model.parameters
-    settings = "probe (0: not at all), tasks or the model's sizes"
+    settings = "probe_examples (0: not at all), tasks or the model's sizes"
     return [
         Need(examples, "the examples of the probes", settings),
         Need(gradients, "the gradients of the probes", settings),

@@ -11,7 +11,7 @@ import torch
 from retrograde.errors import UserError
 from retrograde.networks.build import model_file
 from retrograde.parts.part import Part
-from retrograde.parts.provenance import Change, Files, Sources, changes
+from retrograde.parts.provenance import Change, Files, Sources
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.process import uncollected
@@ -58,19 +58,22 @@ def plan(
     registry: Registry,
     context: Context,
     store: Store,
+    *,
     changed: Changed = "rerun",
+    added: Sequence[str | Part] = (),
 ) -> list[Job]:
     """Resolve and check every cell, before anything trains.
 
     Args:
-        pairs: benchmarks and strategies to pair, as texts or as objects. A strategy runs on the
-            benchmarks that it fits. A pair that is given twice is planned once.
+        pairs: benchmarks and strategies to pair, as texts or as objects. A pair that is given
+            twice is planned once.
         seeds: replicates of each cell.
         registry: the registry that knows the parts.
         context: the settings of the run.
         store: the store whose finished records are not made again.
         changed: rerun: finished records that another version of a part's files made are missing;
             keep: they are done; stop: they are an error.
+        added: strategies that run only on the benchmarks that they fit.
 
     Returns:
         One job per batch of replicates; its `missing` is empty if all of its records exist.
@@ -80,7 +83,7 @@ def plan(
             and a part's files have changed.
     """
     _check_replicates(len(pairs), seeds)
-    cells = _cells(pairs, registry, context)
+    cells = _cells(pairs, registry, context, added)
     sources = _sources(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
     extents = check_cells(cells, context.data, device, elsewhere=bool(context.cluster))
@@ -185,11 +188,16 @@ def _check_replicates(cells: int, seeds: int) -> None:
 
 
 @uncollected()
-def _cells(pairs: Sequence[Pair], registry: Registry, context: Context) -> list[Cell]:
-    """Make the cells of all pairs that fit together, each once.
+def _cells(
+    pairs: Sequence[Pair],
+    registry: Registry,
+    context: Context,
+    added: Sequence[str | Part],
+) -> list[Cell]:
+    """Make the cells of all pairs, each once.
 
     Raises:
-        UserError: a strategy fits none of the benchmarks that it is to run on.
+        UserError: a strategy does not fit its benchmark, or one that was added fits none.
     """
     parts = _Parts(registry)
     cells: dict[CellSpec, Cell] = {}
@@ -200,6 +208,8 @@ def _cells(pairs: Sequence[Pair], registry: Registry, context: Context) -> list[
         strategy = parts("strategies", given_strategy)
         name = strategy[0].spec
         reason = mismatch(benchmark[1], strategy[1], context.data)
+        if reason and given_strategy not in added:
+            raise UserError(reason)
         if reason:
             unfit.setdefault(name, reason)
             continue
@@ -208,7 +218,7 @@ def _cells(pairs: Sequence[Pair], registry: Registry, context: Context) -> list[
         cells.setdefault(cell.spec, cell)
     for name, reason in unfit.items():
         if name not in used:
-            raise UserError(reason)
+            raise UserError(f"{name} was added, and no benchmark of the suite takes it: {reason}")
     return list(cells.values())
 
 
@@ -247,7 +257,7 @@ def _batch(job: Job, seeds: range, store: Store, changed: Changed) -> Job:
     # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.spec, seed) for seed in seeds}
     changed_since = {
-        seed: changes(record.sources, job.sources)
+        seed: record.outdated_by(job.spec, job.sources)
         for seed, record in finished.items()
         if record is not None
     }

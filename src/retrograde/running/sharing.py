@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from retrograde.parts.provenance import changes
 from retrograde.records.claims import Claims, Holder
 from retrograde.records.record import Record
 from retrograde.records.store import Store, takes_no_more
@@ -144,6 +143,6 @@ class Share:
             return None
         record = self.store.read(path)
         # A record of other files does not count: this run makes its own.
-        if record and not self.any_version and changes(record.sources, job.sources):
+        if record and not self.any_version and record.outdated_by(job.spec, job.sources):
             return None
         return record

@@ -75,9 +75,9 @@ class Throughput(NamedTuple):
     """Expected seconds of training.
 
     Attributes:
-        ready: Seconds until the first step, compilation included.
+        warm_up: Seconds until the first step, compilation included.
         step: Seconds for one step of each kind.
-        rest: Seconds for all steps.
+        training: Seconds for all steps.
         note: Why the step is not compiled, if compiling was tried.
     """
 
