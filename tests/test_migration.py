@@ -322,12 +322,24 @@ def test_a_shipped_part_has_the_digests_of_its_present_files_and_a_plugin_keeps_
     assert records["mine"].cell.strategy.overrides == {"size": 7}
 
 
-def test_a_record_of_a_plugin_that_does_not_know_its_files_stays_so(tmp_path, of_plugin):
+def test_a_record_of_a_plugin_that_does_not_know_its_files_keeps_the_digest_of_its_source(
+    tmp_path, of_plugin
+):
     del of_plugin["sources"]
     old = lay(tmp_path / "old", of_plugin | {"schema": 5})
     script().main([str(old), str(tmp_path / "new")])
     (record,) = Store(tmp_path / "new")
-    assert record.sources == {}
+    assert record.sources == {"strategy": {"mine.py": of_plugin["source"]}}
+
+
+def test_a_setting_of_a_plugin_keeps_its_value(tmp_path, of_plugin):
+    strategy = of_plugin["cell"]["strategy"]
+    strategy["settings"] |= {"policy": "late", "among": [1, 2]}
+    old = lay(tmp_path / "old", of_plugin)
+    script().main([str(old), str(tmp_path / "new")])
+    (record,) = Store(tmp_path / "new")
+    assert record.cell.strategy.settings["policy"] == "late"
+    assert record.cell.strategy.settings["among"] == [1, 2]
 
 
 def test_settings_that_a_plugin_inherits_have_their_new_names(tmp_path):

@@ -104,7 +104,7 @@ def test_what_a_record_cannot_hold_or_the_engine_cannot_call_is_refused(made, fa
     assert "\n" not in str(refusal.value)
 
 
-LEARNER = "    def begin(self, model): pass\n    def observe(self, x, y, task): pass\n    def predict(self, x, task): pass\n"
+LEARNER = "    def setup(self, model): pass\n    def observe(self, x, y, task): pass\n    def predict(self, x, task): pass\n"
 CLASSES = {
     "a frozen learner": (
         "@dataclass(frozen=True)\nclass Mine(Learner):\n    lr: Rate = 0.1\n",
@@ -128,6 +128,26 @@ def test_the_rule_of_a_dataclass_is_said(made, fault):
         made(text + (STEP if "Strategy" in text else LEARNER))
 
 
+RETIRED = [
+    ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "remember", "memory"),
+    ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "begin", "after_pretraining"),
+    ("class Mine(Learner):\n", LEARNER, "begin", "setup"),
+]
+
+
+@pytest.mark.parametrize(("head", "body", "name", "now"), RETIRED)
+def test_a_hook_of_0_1_is_refused_with_its_name_of_today(made, head, body, name, now):
+    """Else the class would train without it, and nothing would say so."""
+    with pytest.raises(UserError, match=f"{name} is called {now} since 0.2"):
+        made(f"{head}    def {name}(self): return None\n{body}")
+
+
+@pytest.mark.parametrize("version", ["'2'", "2.0", "0", "True"])
+def test_a_version_that_no_record_can_hold_is_refused(made, version):
+    with pytest.raises(UserError, match="version = .* is not possible"):
+        made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    version = {version}\n{STEP}")
+
+
 def test_settings_of_every_kind_that_json_has_are_taken(made):
     body = "of: Any = (None, True, 2, 0.5, 'x', (1, 2))\n    other: ClassVar[set] = {1}\n"
     part = made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    {body}{STEP}")
@@ -138,6 +158,12 @@ def test_settings_that_are_other_ones_after_being_read_back_fail_the_contract(ma
     body = "lr: float = 0.1\n    def __post_init__(self): object.__setattr__(self, 'lr', 2 * self.lr)\n"
     part = made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    {body}{STEP}")
     assert "a part made of them has" in verdict(part, is_recorded).why
+
+
+def test_an_argument_for_avalanche_may_not_hide_a_setting():
+    avalanche = Registry().find("strategies", "avalanche")
+    with pytest.raises(UserError, match="lr is a setting of its own"):
+        avalanche(arguments={"lr": 3})
 
 
 @pytest.mark.parametrize("value", ["b'x'", "{1,2}", "1j", "...", "[b'x']", "{1: 2}"])

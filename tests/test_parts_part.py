@@ -154,6 +154,14 @@ def test_overrides_are_the_settings_that_differ_from_their_defaults():
     assert Some(order=(3, 1), flag=True, rate=0.1).overrides() == {"order": [3, 1], "flag": True}
 
 
+def test_a_value_that_equals_the_default_but_is_of_another_type_is_an_override():
+    @dataclass(frozen=True)
+    class Either(Part):
+        on: int | bool = 1
+
+    assert (Either(on=1).overrides(), Either(on=True).overrides()) == ({}, {"on": True})
+
+
 def test_settings_that_are_no_fields_of_the_initialiser_are_not_listed():
     assert list(Some().settings()) == [
         "rate",

@@ -340,3 +340,13 @@ def test_a_setting_at_its_default_changes_no_path():
 
 def test_a_cell_reads_as_the_command_line_takes_it():
     assert CELL.spec == "split:task_size=2  er:buffer_size=500"
+
+
+def test_a_record_is_outdated_by_another_default(whole):
+    """Its path has its overrides alone, so that a cell with another default would share it."""
+    assert whole.outdated_by(whole.cell, whole.sources) == []
+    strategy = replace(whole.cell.strategy, settings=whole.cell.strategy.settings | {"lr": 0.2})
+    now = replace(whole.cell, strategy=strategy)
+    assert now.path == whole.cell.path
+    (change,) = whole.outdated_by(now, whole.sources)
+    assert (change.what, change.digests) == ("the default of lr", "0.1 -> 0.2")

@@ -142,3 +142,17 @@ class Free(Learner):
 def test_the_steps_of_a_cell_are_those_of_the_cells_like_it(planned):
     jobs, _ = planned("joint:lr=0.1", "joint:lr=0.2", "joint:lr=0.3", "finetune")
     assert [job.steps for job in jobs] == [6, 6, 6, 4]
+
+
+def test_a_strategy_that_does_not_fit_is_an_error_unless_it_was_added_to_a_suite(tmp_path):
+    few_shot = "fewshot:iterations=1,test_tasks=1,evaluations=1"
+    pairs = [(STREAM, "finetune"), (few_shot, "maml"), (STREAM, "maml")]
+
+    def planned(pairs, added=()):
+        return plan(pairs, 1, Registry(), Context(), Store(tmp_path), added=added)
+
+    with pytest.raises(UserError, match="MAML learns from episodes"):
+        planned(pairs)
+    assert len(planned(pairs, added=["maml"])) == 2
+    with pytest.raises(UserError, match="maml was added, and no benchmark of the suite takes it"):
+        planned([(STREAM, "finetune"), (STREAM, "maml")], added=["maml"])
