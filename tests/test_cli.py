@@ -95,7 +95,7 @@ def test_the_record_and_the_tables_say_what_a_strategy_knew_ahead(call, tmp_path
     }
     assert records == {"policy=ring": ["length", "classes"], "": ["classes"]}
     call("report", "runs/cells", "--format", "md", "--out", "tables")
-    note = "Told ahead how many tasks or classes the whole stream has, by which a memory is shared: er policy=ring."
+    note = "tasks or classes of the whole stream, which they know ahead: er policy=ring."
     assert note in (tmp_path / "tables" / "scores.md").read_text()
 
 
@@ -218,10 +218,13 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
     assert (code, out.count("passed"), "FAILED" in out) == (0, 10, False)
     (tmp_path / "s.toml").write_text(MIXED)
     assert (
-        call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support=0.5")[0] == 0
+        call("run", "s.toml", "--plugin", "my_maml.py", "--strategy", "my_maml:support_weight=0.5")[
+            0
+        ]
+        == 0
     )
     assert (
-        call("report", "runs/s")[1].count("| my_maml support=0.5 ") == 8
+        call("report", "runs/s")[1].count("| my_maml support_weight=0.5 ") == 8
     )  # adaptation, its account, significance and timing of two benchmarks
 
 
