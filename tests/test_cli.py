@@ -895,10 +895,10 @@ def test_a_scaffold_replaces_no_file(call, tmp_path):
 
 UNKNOWN = """
 from dataclasses import dataclass
-from retrograde.reporting.result import Result
+from retrograde.reporting.result import TableResult
 
 @dataclass(frozen=True)
-class Odd(Result):
+class Odd(TableResult):
     def table(self, records):
         raise ValueError("so\\x1b[2J\\nmuch")
 """

@@ -253,8 +253,8 @@ def mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> 
         tasks = cast("EpisodicBenchmark", benchmark).distribution(data_of(benchmark, source), 0)
         if not tasks.parameters:
             return (
-                f"{type(strategy).__name__} is given the parameters of a task, and tasks of "
-                f"{type(benchmark).__name__} have none. Choose another strategy."
+                f"{type(strategy).__name__} is given the parameters of each task, and "
+                f"{type(benchmark).__name__} has none. Leave it out, or choose another benchmark."
             )
     return ""
 
