@@ -143,7 +143,7 @@ def test_a_matrix_that_is_none_is_refused(given, tests, why):
         ({"strategies": rg.benchmark("split")}, "is none of them"),
         ({"strategies": (name for name in ["er"])}, "is none of them"),
         ({"strategies": []}, "one of the two is empty"),
-        ({"strategies": "maml"}, "learns from episodes"),
+        ({"strategies": "maml"}, "learns from few-shot tasks"),
         ({"seeds": 0}, "from 1 to"),
         ({"seeds": -1}, "from 1 to"),
         ({"seeds": 2.5}, "from 1 to"),

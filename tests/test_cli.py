@@ -520,11 +520,11 @@ MISTAKES = {
     ),
     "a strategy on episodes": (
         ["--benchmark", "sinusoid", "--strategy", "er"],
-        "ER learns from a stream, and Sinusoid is",
+        "ER learns from a stream, and Sinusoid has",
     ),
     "a meta-strategy on a stream": (
         ["--benchmark", "split", "--strategy", "maml"],
-        "MAML learns from episodes, and Split",
+        "MAML learns from few-shot tasks, and Split",
     ),
     "an oracle without facts": (
         ["--benchmark", "fewshot:ways=2", "--strategy", "oracle"],

@@ -151,7 +151,7 @@ def test_a_strategy_that_does_not_fit_is_an_error_unless_it_was_added_to_a_suite
     def planned(pairs, added=()):
         return plan(pairs, 1, Registry(), Context(), Store(tmp_path), added=added)
 
-    with pytest.raises(UserError, match="MAML learns from episodes"):
+    with pytest.raises(UserError, match="MAML learns from few-shot tasks"):
         planned(pairs)
     assert len(planned(pairs, added=["maml"])) == 2
     with pytest.raises(UserError, match="maml was added, and no benchmark of the suite takes it"):

@@ -193,9 +193,10 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read as a record ({error!r}). Take it out of the old store."
         ) from error
-    if not 0 < schema < SCHEMA:
+    if not 0 < schema <= SCHEMA:
         raise UserError(
-            f"A record of retrograde 0.1 has a schema from 1 to {SCHEMA - 1}; {path} has {schema}."
+            f"A record of retrograde 0.1 or 0.2 has a schema from 1 to {SCHEMA}; {path} has "
+            f"{schema}. Take it out of the old store."
         )
     return record
 
@@ -214,7 +215,10 @@ def migrate(old: Path, new: Path) -> int:
             continue
         document = read(path)
         try:
-            record = Record.from_json(json.dumps(migrated(document, registry)))
+            # A run of 0.2 may have written into the old store.
+            done = document["schema"] == SCHEMA
+            now = document if done else migrated(document, registry)
+            record = Record.from_json(json.dumps(now))
         except (UserError, Damaged, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} cannot be moved: {error}.") from error
         place = store.path(record.cell, record.seed)

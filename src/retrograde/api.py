@@ -157,9 +157,12 @@ def _asked(what: str, given: object) -> str | Part:
             f"Make one of it: {given.__name__}()."
         )
     raise UserError(
-        f"{what} are given as text, such as 'er:lr=0.1', as objects, or as a list of these; "
-        f"{shown(given)} is none of them."
+        f"{what} are given as text, such as '{_EXAMPLES[what]}', as objects, or as a list of these "
+        f"(list(...) makes one of a generator); {shown(given)} is none of them."
     )
+
+
+_EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
 
 
 def _replicates(seeds: object, default: int) -> int:
@@ -202,6 +205,11 @@ def _path(what: str, given: object) -> Path:
 def _data(given: object) -> Path | Mapping[str, Dataset] | None:
     if given is None:
         return None
+    if isinstance(given, Dataset):
+        raise UserError(
+            f"A dataset is given by its name, data={{'{given.name}': dataset}}, and the benchmark "
+            f"names it, dataset={given.name}; data was the dataset itself."
+        )
     if not isinstance(given, Mapping):
         return _path("data", given)
     for name, dataset in given.items():
@@ -283,6 +291,8 @@ def _recorded(given: Recorded) -> Records:
     """Return records, read from a folder if one is given; raise `UserError` for anything else."""
     if isinstance(given, str | Path):
         return load(given)
+    if isinstance(given, Record):
+        return Records([given])
     if isinstance(given, list | tuple) and _are_records(given):
         return Records(given)
     raise UserError(f"Records are those of a run or a store's folder; it was {shown(given)}.")
@@ -327,6 +337,8 @@ def _is_store(given: object) -> bool:
     """True for records and for a store's folder, false for a matrix or its file."""
     if isinstance(given, str | Path):
         return Path(given).suffix.lower() != ".csv"
+    if isinstance(given, Record):
+        return True
     # An empty list is no store: as a matrix, its error says what a matrix looks like.
     return isinstance(given, list | tuple) and bool(given) and _are_records(given)
 

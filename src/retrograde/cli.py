@@ -215,7 +215,7 @@ def run(
         ),
     ] = None,
     only: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="benchmark=NAME,strategy=NAME", help="Run only these cells."),
     ] = None,
     part: Annotated[
@@ -251,7 +251,16 @@ def run(
     from retrograde.running.console import Options, run_all
 
     options = Options(
-        tuple(plugin), data, device, compile_, jobs, only, cluster, timeout, changed, traceback
+        tuple(plugin),
+        data,
+        device,
+        compile_,
+        jobs,
+        ",".join(only or []) or None,
+        cluster,
+        timeout,
+        changed,
+        traceback,
     )
     _check_run(suite, benchmark, strategy, part)
     # With --benchmark, strategies make cells of their own, and none is added to the suites.

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from retrograde.errors import UserError
+from retrograde.errors import UserError, shown
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -80,6 +80,12 @@ def _check_part(
     y: np.ndarray,
     name: str,
 ) -> None:
+    for array, of in ((x, "x"), (y, "y")):
+        if not isinstance(array, np.ndarray):
+            raise UserError(
+                f"The examples and labels of a dataset are NumPy arrays; {of}_{part} of {name} is "
+                f"{shown(array)}. Give np.asarray of it."
+            )
     if not x.size:
         raise UserError(
             f"There are examples, of at least one number each; x_{part} of {name} "

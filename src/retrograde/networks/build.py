@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,7 +151,8 @@ def _check_callable(make: object, spec: str) -> None:
     if inspect.isclass(make) and issubclass(make, Model):
         raise UserError(
             f"{_CALLED}; {make.__name__} of model={spec} is a part, which has a name. "
-            "Give its file with --plugin, and the file's name without .py as the model."
+            "Give its file with --plugin and the file's name without .py as the model, or name a "
+            "function or an nn.Module of the file: model=FILE.py:net."
         )
     module = str(getattr(make, "__module__", ""))
     try:
@@ -212,7 +214,7 @@ def model(spec: str) -> Model:
 def _part(spec: str) -> type[Model] | None:
     """The class of a model that has a name; None for an import path and for an unknown name."""
     try:
-        cls = _named(spec.partition("-")[0])
+        cls = _named(spec.partition("-")[0], len(sys.modules))
     except LookupError:
         return None
     # A path may begin like a name: it is the model's if that is built around another.
@@ -221,8 +223,13 @@ def _part(spec: str) -> type[Model] | None:
 
 # A search in every folder and package takes milliseconds, and every replicate asks for its model.
 @cache
-def _named(name: str) -> type[Model]:
-    """The class of a model's name; raises `LookupError` if there is none, which is not kept."""
+def _named(name: str, _modules: int) -> type[Model]:
+    """The class of a model's name; raises `LookupError` if there is none, which is not kept.
+
+    Args:
+        name: The name.
+        _modules: The number of imported modules: another plugin file may have brought the name.
+    """
     registry = loaded()
     if not name.isidentifier() or not registry.knows("models", name):
         raise LookupError(name)

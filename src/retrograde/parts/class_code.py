@@ -13,7 +13,7 @@ from typing import Any
 GENERATED = {
     "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__",
     "__static_attributes__", "__abstractmethods__", "_abc_impl", "__dataclass_fields__",
-    "__dataclass_params__", "__match_args__", "__annotations__", "__parameters__",
+    "__dataclass_params__", "__match_args__", "__annotations__", "__parameters__", "__slotnames__",
 }  # fmt: skip
 
 

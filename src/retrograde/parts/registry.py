@@ -191,14 +191,15 @@ class Registry:
     def code(self, cls: type[Part]) -> Files:
         """The digests of a part's files.
 
-        A class that no text finds may have been edited since its file was imported, or lie in no
-        file: the digest of its compiled code stands beside those of its files.
+        A class that no text finds lies in a script or a notebook, which changes without it: the
+        digest of its compiled code stands in place of that of the file.
         """
         path = source_of(cls)
         found = self.digests(path)
-        if self.registered(cls):
-            return found
-        return {**found, f"class {cls.__name__}": code_digest(cls)}
+        if path is None or self.registered(cls):
+            return found or {f"class {cls.__name__}": code_digest(cls)}
+        others = {name: text for name, text in found.items() if name != path.name}
+        return {f"class {cls.__name__}": code_digest(cls), **others}
 
     def digests(self, path: Path | None) -> Files:
         """The digests of a part's files, as of the first call."""

@@ -46,6 +46,12 @@ class Store:
                 f"Records are written to a store, and {self.folder} cannot be written: {error}."
             ) from error
 
+    def check_layout(self) -> None:
+        """Raise `UserError` if another version of retrograde made the first record of the store."""
+        first = next(self.folder.glob("*/*/*/seed-*.json"), None)
+        if first is not None:
+            self.read(first)
+
     def begin(self) -> None:
         """Note the time by the clock of the server that keeps the store, for `newer`."""
         # Without a store, all records will be newer; `check_writable` reports one that fails.

@@ -242,12 +242,14 @@ class Job:
 
 def mismatch(benchmark: AnyBenchmark, strategy: AnyStrategy, source: Source) -> str:
     """The reason why a strategy cannot run on a benchmark; empty if it can."""
-    episodes = isinstance(benchmark, EpisodicBenchmark)
-    if isinstance(strategy, MetaStrategy) != episodes:
-        needed, offered = ("a stream", "episodes") if episodes else ("episodes", "a stream")
+    few_shot = isinstance(benchmark, EpisodicBenchmark)
+    if isinstance(strategy, MetaStrategy) != few_shot:
+        needed, offered = "few-shot tasks", "a stream"
+        if few_shot:
+            needed, offered = offered, needed
         return (
-            f"{type(strategy).__name__} learns from {needed}, and {type(benchmark).__name__} is "
-            f"{offered}. Choose another strategy."
+            f"{type(strategy).__name__} learns from {needed}, and {type(benchmark).__name__} has "
+            f"{offered}. Streams take strategies, and few-shot benchmarks take meta-strategies."
         )
     if isinstance(strategy, MetaStrategy) and strategy.sees_task_parameters:
         tasks = cast("EpisodicBenchmark", benchmark).distribution(data_of(benchmark, source), 0)

@@ -136,6 +136,7 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     planned = []
     for wanted in stores:
         store = Store(wanted.folder)
+        store.check_layout()
         store.begin()
         chosen = _chosen(wanted.pairs, options.only)
         jobs = plan(

@@ -195,6 +195,12 @@ _MEMORY = (
 )
 
 
+_GUARD = (
+    ' A script that starts several processes does so under `if __name__ == "__main__":`, since '
+    "each of them imports it; with jobs=1 there is but one."
+)
+
+
 def _stop(worker: _Worker) -> None:
     # Workers ignore signals that ask them to end: see `leave_to_driver`.
     worker.process.kill()
@@ -207,7 +213,8 @@ def _died(task: _Task, context: Context) -> list[Record]:
     reason = (
         f"The worker process died with exit code {code}, as the one before it had in the first try."
     )
-    return failed(task.job, reason + (_MEMORY if code == _KILLED else ""), context)
+    hint = {_KILLED: _MEMORY, 1: _GUARD}.get(code or 0, "")
+    return failed(task.job, reason + hint, context)
 
 
 def _receive(worker: _Worker) -> int | list[Record] | None:
