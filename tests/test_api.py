@@ -1,5 +1,6 @@
 """The Python API: what the command line does, in calls."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import retrograde as rg
+from retrograde.parts.class_code import code_digest
 
 SPLIT = "split:tasks=2,train_examples=30,test_examples=20"
 
@@ -182,6 +184,14 @@ def test_an_edited_strategy_is_refused_in_the_words_of_python(tmp_path):
     with pytest.raises(rg.UserError, match="changed=rerun to .* changed=keep") as refusal:
         run_alone(factored(0.5), store=tmp_path, changed="stop")
     assert "--" not in str(refusal.value)
+
+
+def test_pickling_a_class_does_not_change_what_identifies_it():
+    """Python notes the names of its slots on a class that it pickles."""
+    before = code_digest(Halving)
+    copy.copy(Halving())
+    assert "__slotnames__" in vars(Halving)
+    assert code_digest(Halving) == before
 
 
 def test_a_class_may_not_bear_the_name_of_another():
@@ -430,7 +440,7 @@ def test_a_script_runs_its_own_class_in_two_processes(tmp_path):
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == (
-        "['done', 'done', 'done', 'done'] ['script.py', 'class Mine']\n",
+        "['done', 'done', 'done', 'done'] ['class Mine']\n",
         "",
     )
 

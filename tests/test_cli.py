@@ -811,7 +811,7 @@ PLUGINS = {
     "a setting without a default": (
         "from retrograde.parts.fields import Rate",
         "    lr: Rate\n",
-        "needs lr",
+        "has no default for lr",
     ),
     "no step": ("", "    pass\n", "Define step"),
     "an init that raises": (

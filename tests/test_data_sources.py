@@ -67,7 +67,7 @@ def test_a_dataset_of_an_entry_point_is_loaded(folder, monkeypatch):
 
 def test_an_unknown_dataset_is_refused_with_the_nearest_names_and_the_forms(folder):
     Registry((plugin(folder),))
-    with pytest.raises(UserError, match=r"path to a \.npz.*'my_dta'.*Did you mean my_data\?"):
+    with pytest.raises(UserError, match=r"path to a \.npz.*'my_dta'.*Did you mean.* my_data\b"):
         load("my_dta", folder)
 
 

@@ -385,7 +385,7 @@ def test_arguments_that_are_not_two_folders_are_refused(tmp_path, old):
     ("text", "reason"),
     [
         ("{", "cannot be read as a record"),
-        ('{"schema": 7}', "has 7"),
+        ('{"schema": 8}', "has 8"),
         ('{"schema": 6}', "cannot be moved"),
     ],
 )

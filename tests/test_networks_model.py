@@ -95,7 +95,11 @@ def test_the_words_of_a_name_are_the_settings_in_their_order(spec, part):
 @pytest.mark.parametrize(
     ("cls", "spec", "rule"),
     [
-        (Mixed, "mixed", "It is written mixed-DEPTH-RATE-HIDDEN-HIDDEN...; Mixed needs depth"),
+        (
+            Mixed,
+            "mixed",
+            "It is written mixed-DEPTH-RATE-HIDDEN-HIDDEN...; Mixed has no default for depth",
+        ),
         (Mixed, "mixed-", "'mixed-' is not possible"),
         (Mixed, "mixed-x", "depth='x' is not possible"),
         (Mixed, "mixed-3-0.25-", "'mixed-3-0.25-' is not possible"),
@@ -103,7 +107,7 @@ def test_the_words_of_a_name_are_the_settings_in_their_order(spec, part):
         (Mixed, "mixed-3-0.25-0", "at least 1"),
         (Mixed, "mixed-03", "here mixed-3: each model has one name. Write that"),
         (Mixed, "mixed-3-0.250", "here mixed-3-0.25: each model has one name"),
-        (Around, "around-2", "Around needs inside"),
+        (Around, "around-2", "Around has no default for inside"),
     ],
 )
 def test_a_name_with_other_words_is_refused_with_its_form(cls, spec, rule):

@@ -277,7 +277,7 @@ def test_a_record_can_be_read_by_everyone_whom_the_folder_lets_in(store, make_re
 @pytest.mark.parametrize("below", ["", "cells"])
 def test_a_folder_that_cannot_be_written_is_the_users_to_put_right(tmp_path, below):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="--out"):
+    with pytest.raises(UserError, match="are written to a store"):
         Store(tmp_path / "file" / below).check_writable()
 
 

@@ -96,13 +96,13 @@ def test_a_table_written_again_replaces_the_old_one(made, tmp_path):
 @pytest.mark.parametrize("below", ["", "tables"])
 def test_a_folder_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path, below):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="--out"):
+    with pytest.raises(UserError, match="are written to a folder"):
         write(tmp_path / "file" / below, ["csv"], made, PARTS)
 
 
 def test_a_table_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path):
     (tmp_path / "scores.csv").mkdir()
-    with pytest.raises(UserError, match="--out"):
+    with pytest.raises(UserError, match="are written to a folder"):
         write(tmp_path, ["csv"], only_scores(made), PARTS)
 
 
