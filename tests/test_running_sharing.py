@@ -15,7 +15,7 @@ import pytest
 
 from retrograde import benchmark, strategy
 from retrograde.records.store import Store
-from retrograde.running.cell import Job
+from retrograde.running.cell import Job, StreamCell
 from retrograde.running.sharing import Heard, Share
 
 CELLS, SEEDS = 8, 3
@@ -72,7 +72,8 @@ def records(make_record):
 def jobs(records):
     """A job for each cell."""
     parts, seeds = (benchmark("split"), strategy("er")), tuple(range(SEEDS))
-    return [Job(records[memory, 0].cell, *parts, seeds, seeds, 10) for memory in range(CELLS)]
+    cells = [StreamCell(records[memory, 0].cell, *parts) for memory in range(CELLS)]
+    return [Job(cell, seeds, seeds, 10) for cell in cells]
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_two_runs_get_different_jobs_and_each_hears_what_the_other_made(share, j
     )
     ours, theirs = iter(one), iter(other)
     first, second = next(ours), next(theirs)
-    assert first.cell != second.cell
+    assert first.spec != second.spec
     ended(other, second, records)
     ended(one, first, records)
     assert list(ours) == []
@@ -155,7 +156,7 @@ def test_what_failed_or_was_damaged_before_is_tried_once_by_all_runs_together(
     share, jobs, records, before
 ):
     store = Store(share(()).store.folder)
-    path = store.path(jobs[0].cell, 0)
+    path = store.path(jobs[0].spec, 0)
     path.parent.mkdir(parents=True)
     path.write_text(
         replace(records[0, 0], status="failed", reason="x").to_json() if before == "failed" else "{"
@@ -175,7 +176,7 @@ def test_a_record_that_was_being_written_as_this_run_began_is_not_trained_again(
     share, jobs, records, monkeypatch, before
 ):
     other, fsync, late = share([replace(jobs[0], missing=(0,))]), os.fsync, []
-    path = other.store.path(jobs[0].cell, 0)
+    path = other.store.path(jobs[0].spec, 0)
     path.parent.mkdir(parents=True)
     path.write_text(before or "{")
     before or path.unlink()
@@ -274,7 +275,7 @@ def compete(folder, jobs, records, random, kills):
 def test_four_drivers_with_kills_train_each_replicate_once_and_set_nothing_good_aside(
     jobs, records, tmp_path, seed, kills
 ):
-    path = Store(tmp_path / "store").path(jobs[0].cell, 1)
+    path = Store(tmp_path / "store").path(jobs[0].spec, 1)
     path.parent.mkdir(parents=True)
     path.write_text("{")
     killed, log = compete(tmp_path, jobs, records, np.random.default_rng(seed), kills)

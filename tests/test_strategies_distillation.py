@@ -15,6 +15,7 @@ from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.schedule import train_rows
 from retrograde.testing import toy_step
+from retrograde.training.columns import Columns
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS, DATA, CPU = Registry(), blobs(), torch.device("cpu")
@@ -229,8 +230,9 @@ def ready(part, scenario, task):
     net = backend._net(
         backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()}
     )
-    rows = torch.from_numpy(backend.rows(task))[0, 0, :10]
-    batch = backend._batch(rows, {}, backend.train_x)
+    rows = backend.rows(task)[0, 0, :10]
+    columns = Columns.of(torch.from_numpy(rows.array))
+    batch = backend._batch(columns, {}, backend.train_x)
     data = toy_step(batch)
     return net, tree_map(lambda leaf: leaf[0], backend.state), data
 

@@ -14,8 +14,10 @@ from retrograde.parts.registry import Registry
 from retrograde.strategies._herding import class_means, herding_rounds
 from retrograde.streams.cuts import split_classes
 from retrograde.streams.memory import ExemplarMemory
+from retrograde.streams.rows import Rows
 from retrograde.streams.stream import Scenario
 from retrograde.testing import flat, start, toy_batch, toy_net, toy_step
+from retrograde.training.columns import Columns
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -175,7 +177,7 @@ def train_two_tasks(name, spoil=False, **settings):
 def test_icarl_stores_equal_shares_and_trains_on_them_beside_the_incoming_examples():
     backend, used = train_two_tasks("icarl", buffer_size=12)
     for memory in backend.held:
-        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
+        assert np.unique(memory.examples[memory.filled].y, return_counts=True)[1].tolist() == [
             3,
             3,
             3,
@@ -200,7 +202,7 @@ def unit_features(backend, replicate, rows):
     params = {name: value[replicate] for name, value in backend.state.params.items()}
     triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
     features = net.features(
-        params, backend._batch(torch.from_numpy(triples), {}, backend.train_x).x
+        params, backend._batch(Columns.of(torch.from_numpy(triples)), {}, backend.train_x).x
     )
     return torch.nn.functional.normalize(features)
 
@@ -238,7 +240,9 @@ def by_direction(rows, many):
 
 def test_the_share_counts_the_classes_so_far_and_nothing_else():
     memory = ExemplarMemory(60, 0)
-    first, second = (np.array([[row, 0, row % 2 + start] for row in range(8)]) for start in (0, 2))
+    first, second = (
+        Rows(np.array([[row, 0, row % 2 + start] for row in range(8)])) for start in (0, 2)
+    )
     assert memory.share(memory.empty(), first) == 30
     content = memory.store_ranked(memory.empty(), first, np.arange(8.0))
     assert memory.share(content, second) == 15
@@ -250,7 +254,7 @@ def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
         for spoil in (False, True)
     )
     for memory in backend.held:
-        assert np.unique(memory.examples[memory.filled, 2], return_counts=True)[1].tolist() == [
+        assert np.unique(memory.examples[memory.filled].y, return_counts=True)[1].tolist() == [
             3,
             3,
             3,

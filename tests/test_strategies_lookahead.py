@@ -9,6 +9,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
 from retrograde.parts.registry import Registry
 from retrograde.testing import start, toy_batch, toy_net, toy_step
+from retrograde.training.columns import Columns
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -20,6 +21,11 @@ RULES = {
     "printed": {"first_order": False, "trajectory": False, "nonnegative_lr": False},
     "first order": {"first_order": True, "trajectory": False, "nonnegative_lr": False},
 }
+
+
+def batch_of(backend, rows):
+    """The examples of some rows, as a strategy receives them."""
+    return backend._batch(Columns.of(torch.from_numpy(rows.array)), {}, backend.train_x)
 
 
 def make_net(seed=0, inputs=6):
@@ -171,9 +177,9 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
     references = [Reference(part, "lamaml", backend.net, params) for params in starts]
     again = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
     for task in range(3):
-        for step in torch.from_numpy(again.rows(task)):
+        for step in again.rows(task):
             for reference, rows in zip(references, step, strict=True):
-                both = again._batch(rows, {}, again.train_x)
+                both = batch_of(again, rows)
                 reference.step(toy_step(both.at(slice(4)), both.at(slice(4, None))))
         backend.learn(task, lambda _: None)
     for i, reference in enumerate(references):
@@ -290,9 +296,11 @@ def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps
     )
     expected = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     for task in range(3):
-        for example in torch.from_numpy(again.rows(task)).split(3):
+        steps_of_task = again.rows(task)
+        for start in range(0, len(steps_of_task), 3):
             for i in seeds:
-                batches = [again._batch(rows, {}, again.train_x) for rows in example[:, i]]
+                of_example = steps_of_task[start : start + 3, i]
+                batches = [batch_of(again, rows) for rows in of_example]
                 steps = [toy_step(both) for both in batches]
                 expected[i] = algorithm_1(backend.net, expected[i], steps, part)
         backend.learn(task, lambda _: None)
