@@ -297,9 +297,9 @@ def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps
     expected = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     for task in range(3):
         steps_of_task = again.rows(task)
-        for start in range(0, len(steps_of_task), 3):
+        for place in range(0, len(steps_of_task), 3):
             for i in seeds:
-                of_example = steps_of_task[start : start + 3, i]
+                of_example = steps_of_task[place : place + 3, i]
                 batches = [batch_of(again, rows) for rows in of_example]
                 steps = [toy_step(both) for both in batches]
                 expected[i] = algorithm_1(backend.net, expected[i], steps, part)
