@@ -26,12 +26,12 @@ def planned(benchmark, strategy="finetune"):
     [
         ("split:steps=999999", "finetune", "Lower epochs, steps"),
         ("split:batch_size=1000000000", "finetune", "Lower batch"),
-        ("split", "er:buffer_size=1000000000", "Lower memory"),
+        ("split", "er:buffer_size=1000000000", "Lower buffer_size"),
         ("split", "agem:replay_batch=10000000", "what the strategy draws"),
         ("split:model=mlp-1000000-1000000", "finetune", "the model's sizes"),
         ("split:model=conv4-1000000,probe_examples=0", "er", "the model's sizes"),
         ("permuted:tasks=1000,train_examples=1,probe_examples=0", "finetune", "Lower tasks"),
-        ("sinusoid:meta_batch_size=1000000000", "maml", "Lower tasks"),
+        ("sinusoid:meta_batch_size=1000000000", "maml", "Lower meta_batch_size"),
         ("sinusoid:shots=1000000000", "maml", "shots, queries"),
         ("sinusoid:test_tasks=1000000000", "maml", "Lower test_tasks"),
         ("sinusoid:test_queries=1000000000", "maml", "test_queries"),
@@ -84,8 +84,8 @@ def test_the_tables_of_tasks_are_estimated_before_they_are_made(monkeypatch):
     for module in ("interface.benchmark", "streams.cuts"):
         monkeypatch.setattr(f"retrograde.{module}.physical_bytes", lambda: 10**6)
     for tasks, rule in (
-        (2000, "Tables of all tasks are held"),
-        (100, "The rows of all tasks are held"),
+        (2000, "The pixel tables of all tasks are in memory"),
+        (100, "The rows of all tasks are kept in memory"),
     ):
         with pytest.raises(UserError, match=rule):
             Registry().get("benchmarks", "permuted", {"tasks": tasks}).stream(
@@ -123,7 +123,7 @@ def test_probes_beyond_the_test_examples_take_them_all():
     data = dataset("digits", Path())
     stream = Registry().get("benchmarks", "split").stream(data, 0)
     rows = probe_rows(stream, 10**9, 0)
-    assert rows.shape == (5, 2, len(data.y_test) // 2, 4)
+    assert rows.shape == (5, 2, len(data.y_test) // 2)
     assert [set(part[part.real].row) for part in rows] == [
         set(task.test.row) for task in stream.tasks
     ]
