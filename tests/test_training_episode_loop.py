@@ -301,7 +301,7 @@ MISFITS = {
     "a model without a head": (
         "conv",
         "anil:head=top",
-        "the model has no 'top'. Set head to one of",
+        "the model has no module 'top'. Set head to one of",
     ),
 }
 

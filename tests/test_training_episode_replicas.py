@@ -176,7 +176,7 @@ def test_an_inner_step_gets_its_number():
     measured = measure(episodes, tasks).loss
     for i, t in ((0, 0), (1, 2)):
         learned = {name: value[i] for name, value in episodes.state.params.items()}
-        episode = episodes._episode(Tasks(*(each[i, t] for each in tasks)), test=True)
+        episode = episodes.episode(Tasks(*(each[i, t] for each in tasks)), test=True)
         adapted = part.adapt(
             episodes.net, learned, episode.support, 3
         )  # each step takes the next three examples

@@ -167,7 +167,7 @@ def test_without_pretraining_data_a_strategy_that_pretrains_is_refused_before_an
         ({"split": (5, 5, 5)}, "three numbers of classes"),
         ({"test_after": (3, 2)}, "rising numbers of classes, here at most the 4 for test"),
         ({"test_after": (2,), "classes_of": "validation"}, "at most the 1 for validation"),
-        ({"trajectory_classes": 6}, "different ones of 5"),
+        ({"trajectory_classes": 6}, "at most the 5 for pretraining"),
     ],
 )
 def test_a_sequence_that_cannot_be_cut_is_refused_with_the_rule(settings, rule):

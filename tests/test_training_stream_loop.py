@@ -529,7 +529,7 @@ class CountsReplay(PARTS.find("strategies", "gss")):
         return super().init(net, params) | {"count": torch.zeros(())}
 
     def step(self, net, state, data):
-        drawn = self._drawn(
+        drawn = self._draw(
             state, net.uniform(self.buffer_size, name="again"), self.replay_batch, data.incoming
         )
         count = state.extra["count"] + drawn.weight.sum() * (data.incoming.weight.sum() > 0)
