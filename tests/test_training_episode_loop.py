@@ -16,7 +16,7 @@ from retrograde.running import cell as cells
 from retrograde.training import episode_loop
 from retrograde.training.adaptation import mean_cosines, measure
 from retrograde.training.clocks import Clocks
-from retrograde.training.episode_loop import check, meta_train
+from retrograde.training.episode_loop import check, train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ def run(part, seeds=(0,), data=None, sources=None, progress=lambda _: None, **se
     """Meta-train without compiling, on lines or, if there is data, on digits."""
     bench = FewShot(**{**DIGITS_OF, **settings}) if data else Lines(**{**LINES, **settings})
     sources = sources or [bench.distribution(data, seed) for seed in seeds]
-    return meta_train(bench, part, sources, list(seeds), CPU, "off", progress)
+    return train(bench, part, sources, list(seeds), CPU, "off", progress)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_model_that_keeps_running_statistics_is_refused_before_meta_training(t
 
 def test_a_wave_leaves_its_first_test_tasks_as_curves():
     bench = Sinusoid(model="mlp-8", iterations=2, meta_batch_size=2, evaluations=1, test_tasks=4)
-    (outcome,) = meta_train(
+    (outcome,) = train(
         bench, strategy("maml", test_steps=3), [bench.distribution(None, 0)], [0], CPU, "off"
     )
     assert [np.shape(fit.predicted) for fit in outcome.adaptation.fits] == [(4, 51)] * 2

@@ -18,7 +18,7 @@ from retrograde.losses import squared_errors
 from retrograde.randomness import seeded
 from retrograde.training.adaptation import measure
 from retrograde.training.compiled_step import signature
-from retrograde.training.episode_loop import meta_train
+from retrograde.training.episode_loop import train
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 CPU = torch.device("cpu")
@@ -189,7 +189,7 @@ def learns(part: MetaStrategy) -> None:
     """After meta-training and adapting, the loss on new tasks is lower than it was."""
     benchmark = Lines()
     distribution = benchmark.distribution(None, 0)
-    outcomes = meta_train(benchmark, part, [distribution], [0], CPU, "off")
+    outcomes = train(benchmark, part, [distribution], [0], CPU, "off")
     adaptation = outcomes[0].adaptation
     if adaptation is None:
         raise Broken(outcomes[0].divergence)

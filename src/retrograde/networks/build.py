@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from retrograde.errors import UserError, nearest, shown
 from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
-from retrograde.parts.registry import PLUGIN, is_built_in, load_file, loaded, source_of
+from retrograde.parts.registry import is_built_in, load_file, loaded, plugin_modules, source_of
 
 MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
@@ -214,21 +213,16 @@ def model(spec: str) -> Model:
 def _part(spec: str) -> type[Model] | None:
     """The class of a model that has a name; None for an import path and for an unknown name."""
     try:
-        cls = _named(spec.partition("-")[0], _plugins())
+        cls = _named(spec.partition("-")[0], plugin_modules())
     except LookupError:
         return None
     # A path may begin like a name: it is the model's if that is built around another.
     return cls if ":" not in spec or is_around(cls) else None
 
 
-def _plugins() -> tuple[int, ...]:
-    """The modules of the plugin files that are loaded, in order."""
-    return tuple(id(sys.modules[name]) for name in tuple(sys.modules) if name.startswith(PLUGIN))
-
-
 # A search in every folder and package takes milliseconds, and every replicate asks for its model.
 @cache
-def _named(name: str, _plugins: tuple[int, ...]) -> type[Model]:
+def _named(name: str, _plugins: tuple[ModuleType, ...]) -> type[Model]:
     """The class of a model's name; raises `LookupError` if there is none, which is not kept.
 
     Args:

@@ -196,9 +196,9 @@ class Registry:
         """
         path = source_of(cls)
         found = self.digests(path)
-        if path is None or self.registered(cls):
-            return found or {f"class {cls.__name__}": code_digest(cls)}
-        others = {name: text for name, text in found.items() if name != path.name}
+        if self.registered(cls):
+            return found
+        others = {name: text for name, text in found.items() if path and name != path.name}
         return {f"class {cls.__name__}": code_digest(cls), **others}
 
     def digests(self, path: Path | None) -> Files:
@@ -221,11 +221,15 @@ def loaded() -> Registry:
     It is for code that is handed no registry. Of two files of one name, the one loaded last counts.
     """
     registry = Registry()
-    for name, module in sys.modules.copy().items():
-        # A module that was sent to this process may have a second name.
-        if name.startswith(PLUGIN) and module.__name__ == name and module.__file__:
-            registry.own[Path(module.__file__).stem] = module
+    registry.own = {Path(str(module.__file__)).stem: module for module in plugin_modules()}
     return registry
+
+
+def plugin_modules() -> tuple[ModuleType, ...]:
+    """The modules of all plugin files that this process has loaded, in that order."""
+    plugins = [item for item in sys.modules.copy().items() if item[0].startswith(PLUGIN)]
+    # A module that was sent to this process may have a second name.
+    return tuple(module for name, module in plugins if module.__name__ == name and module.__file__)
 
 
 def _snake_case(name: str) -> str:

@@ -51,6 +51,8 @@ class Store:
         first = next(self.folder.glob("*/*/*/seed-*.json"), None)
         if first is not None:
             self.read(first)
+            # Damage matters only to a run that needs this record.
+            self.damaged.pop(first, None)
 
     def begin(self) -> None:
         """Note the time by the clock of the server that keeps the store, for `newer`."""

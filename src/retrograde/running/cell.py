@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import torch
 
 from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
+from retrograde.episodes.distribution import TaskDistribution
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
@@ -18,6 +20,7 @@ from retrograde.interface.strategy import Strategy, facts_used
 from retrograde.parts.provenance import Change, Sources
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running import footprint
+from retrograde.streams.stream import Stream
 from retrograde.training import episode_loop, stream_loop
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
@@ -55,6 +58,20 @@ class Cell(ABC):
     benchmark: AnyBenchmark
     strategy: AnyStrategy
 
+    @property
+    @abstractmethod
+    def loop(self) -> ModuleType:
+        """The module of the loop that trains the cell, with `train` and `pace`."""
+
+    @property
+    @abstractmethod
+    def has_modes(self) -> bool:
+        """True if there is a choice of execution modes, whose speed can be measured."""
+
+    @abstractmethod
+    def draw(self, data: Dataset | None, seed: int) -> Stream | TaskDistribution:
+        """The stream or the distribution of tasks of one replicate."""
+
     @abstractmethod
     def check(self, data: Dataset | None, device: torch.device | None) -> int:
         """Check that the cell can be trained, and return how many replicates fit into memory.
@@ -75,7 +92,6 @@ class Cell(ABC):
     def at_once(self, data: Dataset | None, device: torch.device) -> int:
         """Most replicates that train together on a device."""
 
-    @abstractmethod
     def train(
         self,
         data: Dataset | None,
@@ -96,8 +112,12 @@ class Cell(ABC):
         Returns:
             One outcome per seed, in their order.
         """
+        sources = [self.draw(data, seed) for seed in seeds]
+        outcomes: list[Outcome] = self.loop.train(
+            self.benchmark, self.strategy, sources, seeds, device, mode, progress
+        )
+        return outcomes
 
-    @abstractmethod
     def measure(
         self,
         data: Dataset | None,
@@ -106,6 +126,13 @@ class Cell(ABC):
         mode: Compile,
     ) -> Throughput | None:
         """Measure how fast replicates train together; None if there is no choice."""
+        if not self.has_modes:
+            return None
+        sources = [self.draw(data, seed) for seed in seeds]
+        measured: Throughput = self.loop.pace(
+            self.benchmark, self.strategy, sources, seeds, device, mode
+        )
+        return measured
 
     @property
     def facts_used(self) -> list[str]:
@@ -120,8 +147,15 @@ class StreamCell(Cell):
     benchmark: Benchmark
     strategy: Strategy | Learner
 
+    @property
+    def loop(self) -> ModuleType:
+        return stream_loop
+
+    def draw(self, data: Dataset | None, seed: int) -> Stream:
+        return self.benchmark.stream(data, seed)
+
     def check(self, data: Dataset | None, device: torch.device | None) -> int:
-        stream = self.benchmark.stream(data, 0)
+        stream = self.draw(data, 0)
         # The estimate comes first: it allocates nothing of the size that it may refuse.
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
         # One step, on the CPU: the GPU may be on another machine.
@@ -129,37 +163,16 @@ class StreamCell(Cell):
         return fitting
 
     def steps(self, data: Dataset | None) -> int:
-        stream = self.benchmark.stream(data, 0)
+        stream = self.draw(data, 0)
         return stream_loop.expected_steps(self.benchmark, self.strategy, stream)
 
     def at_once(self, data: Dataset | None, device: torch.device) -> int:
         # A learner is opaque Python code, which cannot be vmapped over replicates.
         return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
 
-    def train(
-        self,
-        data: Dataset | None,
-        seeds: list[int],
-        device: torch.device,
-        mode: Compile,
-        progress: Callable[[int], None],
-    ) -> list[Outcome]:
-        streams = [self.benchmark.stream(data, seed) for seed in seeds]
-        return stream_loop.train(
-            self.benchmark, self.strategy, streams, seeds, device, mode, progress
-        )
-
-    def measure(
-        self,
-        data: Dataset | None,
-        seeds: list[int],
-        device: torch.device,
-        mode: Compile,
-    ) -> Throughput | None:
-        if isinstance(self.strategy, Learner):
-            return None
-        streams = [self.benchmark.stream(data, seed) for seed in seeds]
-        return stream_loop.pace(self.benchmark, self.strategy, streams, seeds, device, mode)
+    @property
+    def has_modes(self) -> bool:
+        return not isinstance(self.strategy, Learner)
 
     @property
     def facts_used(self) -> list[str]:
@@ -173,8 +186,15 @@ class EpisodeCell(Cell):
     benchmark: EpisodicBenchmark
     strategy: MetaStrategy
 
+    @property
+    def loop(self) -> ModuleType:
+        return episode_loop
+
+    def draw(self, data: Dataset | None, seed: int) -> TaskDistribution:
+        return self.benchmark.distribution(data, seed)
+
     def check(self, data: Dataset | None, device: torch.device | None) -> int:
-        tasks = self.benchmark.distribution(data, 0)
+        tasks = self.draw(data, 0)
         fitting = footprint.check_episodes(self.benchmark, self.strategy, tasks, device)
         episode_loop.check(self.benchmark, self.strategy, tasks)
         return fitting
@@ -183,35 +203,14 @@ class EpisodeCell(Cell):
         return self.benchmark.iterations if self.strategy.meta_trains else 0
 
     def at_once(self, data: Dataset | None, device: torch.device) -> int:
-        tasks = self.benchmark.distribution(data, 0)
+        tasks = self.draw(data, 0)
         parameters = episode_loop.parameters(self.benchmark, self.strategy, tasks)
         adapted = parameters * self.benchmark.meta_batch_size
         return 1 if device.type == "cpu" and adapted > CACHED else REPLICATES[device.type]
 
-    def train(
-        self,
-        data: Dataset | None,
-        seeds: list[int],
-        device: torch.device,
-        mode: Compile,
-        progress: Callable[[int], None],
-    ) -> list[Outcome]:
-        tasks = [self.benchmark.distribution(data, seed) for seed in seeds]
-        return episode_loop.meta_train(
-            self.benchmark, self.strategy, tasks, seeds, device, mode, progress
-        )
-
-    def measure(
-        self,
-        data: Dataset | None,
-        seeds: list[int],
-        device: torch.device,
-        mode: Compile,
-    ) -> Throughput | None:
-        if not self.strategy.meta_trains:
-            return None
-        tasks = [self.benchmark.distribution(data, seed) for seed in seeds]
-        return episode_loop.pace(self.benchmark, self.strategy, tasks, seeds, device, mode)
+    @property
+    def has_modes(self) -> bool:
+        return self.strategy.meta_trains
 
 
 @dataclass(frozen=True)

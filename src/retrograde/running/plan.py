@@ -206,14 +206,14 @@ def _cells(
     for given_benchmark, given_strategy in pairs:
         benchmark = parts("benchmarks", given_benchmark)
         strategy = parts("strategies", given_strategy)
-        name = strategy[0].spec
         reason = mismatch(benchmark[1], strategy[1], context.data)
         if reason and given_strategy not in added:
             raise UserError(reason)
         if reason:
-            unfit.setdefault(name, reason)
+            unfit.setdefault(strategy[0].spec, reason)
             continue
-        used.add(name)
+        if added:
+            used.add(strategy[0].spec)
         cell = make_cell(benchmark, strategy, data_of(benchmark[1], context.data))
         cells.setdefault(cell.spec, cell)
     for name, reason in unfit.items():

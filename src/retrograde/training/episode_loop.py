@@ -28,7 +28,7 @@ from retrograde.training.compiled_step import Compile
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 
 
-def meta_train(
+def train(
     benchmark: EpisodicBenchmark,
     strategy: MetaStrategy,
     sources: list[TaskDistribution],
