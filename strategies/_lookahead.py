@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad
 from torch.nn.functional import relu
 
 from retrograde import (
@@ -94,11 +93,11 @@ class LookAhead(Strategy):
     ) -> tuple[Params, Params]:
         """The gradients of the meta-loss with respect to parameters and rates, clipped by norm."""
 
-        def loss(params: Params, rates: Params) -> Tensor:
-            return self.meta_loss(net, params, rates, data)
+        def loss(learned: dict[str, Params]) -> Tensor:
+            return self.meta_loss(net, learned["params"], learned["rates"], data)
 
-        params_gradient, rates_gradient = grad(loss, argnums=(0, 1))(params, rates)
-        return clipped(params_gradient, self.clip), clipped(rates_gradient, self.clip)
+        gradients = net.grad_of_loss(loss, {"params": params, "rates": rates})
+        return clipped(gradients["params"], self.clip), clipped(gradients["rates"], self.clip)
 
 
 def step_at_rates(params: Params, rates: Params, gradient: Params) -> Params:

@@ -2,41 +2,57 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad
+from torch.utils import _pytree as pytree
 
 from retrograde import (
     INNER,
+    Episode,
+    MetaStrategy,
     Net,
     Params,
-    PretrainingEpisode,
     Rate,
     State,
     StepData,
     Strategy,
     of_head,
+    reset_head,
 )
 
-from ._head import reset_head
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory(MetaStrategy):
+    """Meta-learning on one trajectory at a time, whose loss is `task_loss`.
+
+    If `resets_rows`, a step first sets the head's rows of the trajectory's classes to zero,
+    permanently. Otherwise the features could come to fit these rows, and nothing would be left to
+    learn. Javed and White's code does so too, with random rows.
+    """
+
+    resets_rows: bool = True
+
+    def meta_step(self, net: Net, state: State, episodes: Episode, progress: Tensor) -> State:
+        episode: Episode = pytree.tree_map(lambda value: value[0], episodes)
+        params = state.params
+        if self.resets_rows:
+            params = reset_head(params, episode.support.y)
+        gradient = net.grad_of_loss(
+            lambda params: self.task_loss(net, params, episode, progress), params
+        )
+        # The reset is kept: the outer step starts from the parameters after it.
+        return net.update(state.replace(params=params), gradient, self.meta_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadPretraining(Strategy):
-    """Minimise `pretraining_loss` before the stream, then reset the head.
+    """Learn features before the stream, and along the stream a head that starts from zero.
 
     Pretraining uses the benchmark's optimiser. The stream is learned with an optimiser of the
     strategy's own, since features that were pretrained for plain steps may do best with them.
-
-    If `resets_rows`, a pretraining step first sets the head's rows of the trajectory's classes to
-    zero, permanently. Otherwise the features could come to fit these rows, and nothing would be
-    left to learn. Javed and White's code does so too, with random rows.
     """
-
-    resets_rows: ClassVar[bool] = True
 
     optimizer: Literal["sgd", "momentum", "adam"] = "adam"  # along the stream
     lr: Rate = 0.001  # along the stream
@@ -44,23 +60,11 @@ class HeadPretraining(Strategy):
     trainable: Literal["head", "all"] = "head"  # the parameters that the stream changes
 
     @abstractmethod
-    def pretraining_loss(
-        self, net: Net, params: Params, episode: PretrainingEpisode
-    ) -> Float[Tensor, ""]:
-        """The loss of one pretraining episode, after any reset."""
+    def pretraining(self) -> MetaStrategy: ...
 
-    def pretrain_step(self, net: Net, state: State, episode: PretrainingEpisode) -> State:
-        params = (
-            reset_head(state.params, episode.trajectory.y) if self.resets_rows else state.params
-        )
-        gradient = grad(lambda params: self.pretraining_loss(net, params, episode))(params)
-        # The reset is kept: the outer step starts from the parameters after it.
-        return net.update(state.replace(params=params), gradient, self.meta_lr)
-
-    def after_pretraining(self, net: Net, state: State) -> State:
-        params = reset_head(state.params)
-        slots = INNER[self.optimizer].init(params)
-        return state.replace(params=params, slots=slots)
+    def start(self, net: Net, params: Params) -> State:
+        params = reset_head(params)
+        return State(params, INNER[self.optimizer].init(params), {})
 
     def learns(self, name: str) -> bool:
         """True if the stream changes the parameter of that name."""

@@ -5,9 +5,18 @@ from typing import ClassVar
 
 import torch
 
-from retrograde import Batch, Count, Net, Params, Policy, Rate, State, StepData, TaskWeighting, dot
-
-from ._buffer_settings import Replay
+from retrograde import (
+    Count,
+    Net,
+    Params,
+    Policy,
+    Rate,
+    Replay,
+    State,
+    StepData,
+    TaskWeighting,
+    dot,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +40,10 @@ class AGEM(Replay):
         is_earlier = replayed.task < data.incoming.task.max()
         # Examples of the current task are drawn too, and count as padding here.
         earlier = replayed._replace(weight=replayed.weight * is_earlier)
-        reference = net.grad(state.params, earlier)
+        # It only constrains the step, so running statistics do not follow it.
+        reference = net.without_statistics().grad(state.params, earlier)
         gradient = net.grad(state.params, data.incoming)
         return net.update(state, project(gradient, reference), self.lr)
-
-    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
-        return data.incoming  # the drawn examples only constrain the step
 
 
 def project(gradient: Params, reference: Params) -> Params:

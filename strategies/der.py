@@ -4,10 +4,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from retrograde import Net, NonNegative, Params, Rate, State, StepData
-
-from ._buffer_settings import Replay
-from ._distillation import empty_logits, logit_distance, store_at
+from retrograde import (
+    POLICIES,
+    Memory,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    Replay,
+    State,
+    StepData,
+    logit_distance,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,25 +28,18 @@ class DER(Replay):
     lr: Rate = 0.1
     alpha: NonNegative = 0.5  # the weight of the squared distance to the stored logits
 
-    def init(self, net: Net, params: Params) -> Params:
-        return {"logits": empty_logits(net, params, self.buffer_size)}
+    def memory(self) -> Memory:
+        return POLICIES[self.policy](self.buffer_size, self.replay_batch, keep=("logits",))
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        stored = state.extra["logits"]
+        replayed = data.replayed
 
         def loss(params: Params) -> tuple[Tensor, Tensor]:
             # One forward pass over both: it also gives the logits to store.
-            logits = net.logits(params, data.combined.x)
-            incoming_logits = logits[: len(data.incoming.x)]
-            replayed_logits = logits[len(data.incoming.x) :]
-            distance = logit_distance(
-                replayed_logits, stored[data.replayed_slots], data.replayed.weight
-            )
-            incoming = data.incoming_weight * net.loss_from_logits(incoming_logits, data.incoming)
-            replayed = data.replay_weight * self.alpha * distance
-            return incoming + replayed, incoming_logits
+            logits, old_logits = data.parts(net.logits(params, data.combined.x))
+            distance = logit_distance(old_logits, replayed.kept["logits"], replayed.weight)
+            incoming = net.loss_from_logits(logits, data.incoming)
+            return data.weighted(incoming, self.alpha * distance), logits
 
         gradient, logits = net.grad_and_aux(loss, state.params)
-        after = net.update(state, gradient, self.lr)
-        updated = store_at(stored, data.incoming_slots, logits)
-        return after.replace(extra={"logits": updated})
+        return net.update(state, gradient, self.lr).keep(logits=logits)

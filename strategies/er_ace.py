@@ -6,10 +6,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from retrograde import FutureFact, Losses, Net, Params, Rate, State, StepData, cross_entropies
-
-from ._buffer_settings import Replay
-from ._distillation import seen_classes
+from retrograde import (
+    FutureFact,
+    Losses,
+    Net,
+    Params,
+    Rate,
+    Replay,
+    State,
+    StepData,
+    cross_entropies,
+    seen_classes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from retrograde import (
     Count,
+    ExperienceEnd,
     Memory,
     Net,
     NonNegative,
@@ -17,12 +18,9 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     TaskWeighting,
     mean,
 )
-
-from ._distillation import empty_logits, store_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +41,10 @@ class FDR(Strategy):
     separate_step: bool = True
 
     def memory(self) -> Memory:
-        return Reservoir(self.buffer_size, self.replay_batch, at_task_end=True)
-
-    def init(self, net: Net, params: Params) -> Params:
-        return {"logits": empty_logits(net, params, self.buffer_size)}
+        return Reservoir(self.buffer_size, self.replay_batch, at_end=True, keep=("logits",))
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        target = state.extra["logits"][data.replayed_slots].softmax(-1)
+        target = data.replayed.kept["logits"].softmax(-1)
 
         def distance(params: Params) -> Tensor:
             probabilities = net.logits(params, data.replayed.x).softmax(-1)
@@ -68,7 +63,5 @@ class FDR(Strategy):
         state = net.update(state, net.grad_of_loss(loss, state.params), self.lr)
         return net.update(state, net.grad_of_loss(distance, state.params), self.lr)
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        logits = net.logits(state.params, task_end.examples.x)
-        updated = store_at(state.extra["logits"], task_end.slots, logits)
-        return state.replace(extra={"logits": updated})
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
+        return state.keep(logits=net.logits(state.params, end.examples.x))

@@ -43,7 +43,7 @@ class GEM(Strategy):
     ridge: Rate = 1e-3  # on the diagonal of the gradients' inner products
 
     def memory(self) -> Memory:
-        return TaskRing(self.buffer_size, self.buffer_size, at_task_end=True)
+        return TaskRing(self.buffer_size, self.buffer_size, at_end=True)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
@@ -56,10 +56,7 @@ class GEM(Strategy):
         # The last task's share is never replayed.
         earlier = max(1, net.tasks - 1)
         used = replayed.at(slice(share * earlier))
-        return Batch(*(part.reshape(earlier, share, *part.shape[1:]) for part in used))
-
-    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
-        return data.incoming  # the memory only constrains the step
+        return used.map(lambda column: column.reshape(earlier, share, *column.shape[1:]))
 
     def project(self, gradient: Params, earlier: Params) -> Params:
         """Add to the gradient the multiple of each earlier one that solves the dual problem.

@@ -1,7 +1,7 @@
 """GSS: a memory of examples whose gradients point in different directions."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,17 +28,12 @@ class GSS(Strategy):
     replay_batch: Count = 10  # examples replayed per step
     compared: Count = 10  # stored examples whose gradients an incoming one is compared with
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Any]:
         like = next(iter(params.values()))
         integers = torch.zeros(self.buffer_size, dtype=torch.long, device=like.device)
         zeros = like.new_zeros(self.buffer_size)
-        return {
-            "x": like.new_zeros(self.buffer_size, *net.shape),
-            "y": integers,
-            "task": integers,
-            "weight": zeros,
-            "score": zeros,
-        }
+        x = like.new_zeros(self.buffer_size, *net.shape)
+        return {"memory": Batch(x, integers, integers, zeros), "score": zeros}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         incoming = data.incoming
@@ -48,14 +43,8 @@ class GSS(Strategy):
         after = net.update(state, gradient, self.lr)
         compared = self._draw(state, draw_keys[1], self.compared, incoming)
         scores = self._scores(net, after.params, incoming, compared)
-        memory = self._offer(state.extra, incoming, scores, decisions)
-        return after.replace(extra=memory)
-
-    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
-        # The same numbers as in `step`, and so the same examples.
-        draw_keys, _ = self._random_numbers(net, data.incoming)
-        replayed = self._draw(state, draw_keys[0], self.replay_batch, data.incoming)
-        return data.combine(replayed)
+        memory, score = self._offer(state, incoming, scores, decisions)
+        return after.replace(extra={"memory": memory, "score": score})
 
     def _random_numbers(
         self, net: Net, incoming: Batch
@@ -70,7 +59,8 @@ class GSS(Strategy):
         return random[:, : self.buffer_size], random[:, self.buffer_size :]
 
     def own_examples(self, state: State) -> Batch:
-        return Batch(*(state.extra[name] for name in Batch._fields))
+        stored: Batch = state.extra["memory"]
+        return stored
 
     def own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         # Every incoming example is stored until the memory is full.
@@ -119,22 +109,23 @@ class GSS(Strategy):
 
     def _offer(
         self,
-        memory: Params,
+        state: State,
         incoming: Batch,
         scores: Float[Tensor, " row"],
         decisions: Float[Tensor, "2 row"],
-    ) -> Params:
-        """The memory after the incoming examples have been offered one by one.
+    ) -> tuple[Batch, Float[Tensor, " slot"]]:
+        """The memory and its scores after the incoming examples have been offered one by one.
 
         Args:
-            memory: the memory before.
+            state: the state, with the stored examples.
             incoming: the incoming examples.
             scores: their scores.
             decisions: for each, a number that chooses the stored example to replace, and one that
                 decides about the replacement.
         """
-        score = memory["score"]
-        count = memory["weight"].sum()
+        stored = self.own_examples(state)
+        score = state.extra["score"]
+        count = stored.weight.sum()
         slots = torch.arange(self.buffer_size, device=score.device)
         # The incoming row that ends up in each slot; -1: the slot keeps its example.
         source = torch.full((self.buffer_size,), -1, device=score.device)
@@ -152,19 +143,19 @@ class GSS(Strategy):
             source = torch.where(here, row, source)
             score = torch.where(here, own_score, score)
             count = count + (here & ~full).sum()
-        rows = incoming.at(source.clamp(min=0))._asdict()
-        after = {
-            name: torch.where(_broadcastable(source >= 0, row), row, memory[name])
-            for name, row in rows.items()
-        }
-        return after | {"score": score}
+        offered = incoming.at(source.clamp(min=0))
+        columns = [
+            torch.where(_broadcastable(source >= 0, new), new, old)
+            for new, old in zip(offered[:4], stored[:4], strict=True)
+        ]
+        return Batch(*columns), score
 
 
 def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "row _"]]:
     """The gradient of each row, layer by layer."""
     # Every row is a batch of one, padding included, whose gradient would be 0 by its weight.
     weighted = batch._replace(weight=torch.ones_like(batch.weight))
-    single = Batch(*(part[:, None] for part in weighted))
+    single = weighted.map(lambda column: column[:, None])
     gradients = net.grad_each(params, single)
     return [gradient.flatten(1) for gradient in gradients.values()]
 

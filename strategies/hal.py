@@ -10,21 +10,20 @@ from torch.func import grad
 from retrograde import (
     Batch,
     Count,
+    ExperienceEnd,
     Net,
     NonNegative,
     Params,
     Rate,
+    Replay,
     Share,
     State,
     StepData,
-    TaskEnd,
     added,
     mean,
+    seen_classes,
     sgd,
 )
-
-from ._buffer_settings import Replay
-from ._distillation import seen_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,8 @@ class HAL(Replay):
             change = net.logits(params, anchors) - target
             return self.strength * mean((change**2).mean(-1), has_anchor)
 
-        penalty = net.grad_of_loss(anchor_loss, state.params)
+        # Anchors are no examples, so running statistics do not follow them.
+        penalty = net.without_statistics().grad_of_loss(anchor_loss, state.params)
         total = added(gradient, penalty)
         after = net.update(state, total, self.lr)
         mean_feature = self._mean_feature(
@@ -89,14 +89,14 @@ class HAL(Replay):
         batch_mean = total / count
         return self.decay * before + (1 - self.decay) * batch_mean
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        task = task_end.examples.task.max()
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         none = torch.zeros_like(state.extra["has_anchor"][0])
-        classes = seen_classes(none, task_end.examples)
-        anchors = self._anchors(net, state, task_end, task, classes)
+        classes = seen_classes(none, end.examples)
+        here = torch.arange(net.tasks, device=none.device) == net.experience
+        anchors = self._anchors(net, state, end, classes)
         task_anchors = {"anchors": anchors, "has_anchor": classes}
         all_anchors = {
-            name: state.extra[name].index_put((task[None],), value[None])
+            name: torch.where(here.reshape(-1, *[1] * value.ndim), value, state.extra[name])
             for name, value in task_anchors.items()
         }
         mean_feature = torch.zeros_like(state.extra["mean_feature"])
@@ -106,13 +106,13 @@ class HAL(Replay):
         self,
         net: Net,
         state: State,
-        task_end: TaskEnd,
-        task: Tensor,
+        end: ExperienceEnd,
         classes: Float[Tensor, " unit"],
     ) -> Float[Tensor, "unit *shape"]:
         """The anchors of a finished task; 0 for units that are not among its classes."""
         params = state.params
-        tuned = self._tune(net, params, task_end)
+        tuned = self._tune(net, params, end)
+        task = end.examples.task[0]
         units = torch.arange(net.outputs, device=task.device)
 
         def cost(anchors: Float[Tensor, "unit *shape"]) -> Float[Tensor, ""]:
@@ -131,11 +131,11 @@ class HAL(Replay):
         mask = classes.reshape(-1, *[1] * len(net.shape))
         return torch.where(mask > 0, anchors, 0.0)
 
-    def _tune(self, net: Net, params: Params, task_end: TaskEnd) -> Params:
+    def _tune(self, net: Net, params: Params, end: ExperienceEnd) -> Params:
         """The parameters after one pass of plain SGD over the memory."""
-        if task_end.memory is None:
+        if end.memory is None:
             return params
-        for start in range(0, len(task_end.memory.x), self.replay_batch):
-            batch = task_end.memory.at(slice(start, start + self.replay_batch))
+        for start in range(0, len(end.memory.x), self.replay_batch):
+            batch = end.memory.at(slice(start, start + self.replay_batch))
             params = sgd(params, net.grad(params, batch), self.lr)
         return params

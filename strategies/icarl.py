@@ -1,7 +1,7 @@
 """iCaRL: exemplars chosen by herding, distillation, and a nearest-mean classifier."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,6 +12,7 @@ from retrograde import (
     Batch,
     Count,
     ExemplarMemory,
+    ExperienceEnd,
     FutureFact,
     Memory,
     Net,
@@ -22,13 +23,10 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     TaskWeighting,
+    class_means,
+    herding_rounds,
 )
-
-from ._head import head_layer
-from ._herding import class_means, herding_rounds
-from ._importance import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,15 @@ class ICaRL(Strategy):
         # Nothing is drawn at a step: the schedule mixes the exemplars in.
         return ExemplarMemory(self.buffer_size, 0)
 
-    def init(self, net: Net, params: Params) -> Params:
-        weight, bias = head_layer(params)
-        no_class = torch.zeros_like(bias)
-        means = torch.zeros_like(weight)
-        return pack(teacher=params) | {"means": means, "seen": no_class, "earlier": no_class}
+    def init(self, net: Net, params: Params) -> dict[str, Any]:
+        no_class = next(iter(params.values())).new_zeros(net.outputs)
+        return {"teacher": params | net.buffers, "seen": no_class, "earlier": no_class}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         batch = data.incoming  # incoming examples and exemplars, by the schedule
         labels = one_hot_classes(net, batch).to(state.extra["seen"].dtype)
         seen = torch.maximum(state.extra["seen"], labels.amax(0))
-        teacher_logits = net.logits(unpack(state.extra, "teacher"), batch.x)
+        teacher_logits = net.in_eval_mode().logits(state.extra["teacher"], batch.x)
         taught = (teacher_logits / self.temperature).sigmoid()
         target = torch.where(state.extra["earlier"] > 0, taught, labels)
 
@@ -96,15 +92,16 @@ class ICaRL(Strategy):
         rounds = min(share, len(examples.x))
         return herding_rounds(features, members, means, rounds).to(features.dtype)
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        if task_end.memory is None:
-            return state
-        # In evaluation mode, as in `predict`.
-        features = self._features(net.in_eval_mode(), state, task_end.memory.x)
-        means = self._means(features, one_hot_classes(net, task_end.memory))
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         seen = state.extra["seen"]
-        classes = {"means": means, "seen": seen, "earlier": seen}
-        return state.replace(extra=pack(teacher=state.params) | classes)
+        return state.replace(extra={"teacher": state.model, "seen": seen, "earlier": seen})
+
+    def before_evaluation(self, net: Net, state: State, memory: Batch | None) -> State:
+        if memory is None:
+            return state
+        features = self._features(net, state, memory.x)
+        means = self._means(features, one_hot_classes(net, memory))
+        return state.replace(extra=state.extra | {"means": means})
 
     def predict(
         self,

@@ -1,12 +1,13 @@
 """LwF: distil the last task's network on incoming examples."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from retrograde import (
+    ExperienceEnd,
     FutureFact,
     Net,
     NonNegative,
@@ -15,12 +16,10 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     TaskWeighting,
+    distillation_loss,
+    seen_classes,
 )
-
-from ._distillation import distillation_loss, seen_classes
-from ._importance import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +44,16 @@ class LwF(Strategy):
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         return () if self.among == "seen" else super().knows_ahead()
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Any]:
         like = next(iter(params.values()))
         no_class = like.new_zeros(net.outputs)
-        return pack(teacher=params) | {"earlier": no_class, "seen": no_class}
+        return {"teacher": params | net.buffers, "earlier": no_class, "seen": no_class}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         incoming = data.incoming
         seen = seen_classes(state.extra["seen"], incoming)
-        teacher = unpack(state.extra, "teacher")
-        target = net.logits(teacher, incoming.x) / self.temperature
+        teacher = net.in_eval_mode().logits(state.extra["teacher"], incoming.x)
+        target = teacher / self.temperature
         groups = self._groups(net, state.extra["earlier"])
 
         def loss(params: Params) -> Tensor:
@@ -65,8 +64,8 @@ class LwF(Strategy):
             student = logits / self.temperature
             distilled = distillation_loss(groups, student, target, incoming.weight)
             squares = sum((value**2).sum() for value in params.values())
-            data_loss = data.incoming_weight * net.loss_from_logits(label_logits, incoming)
-            return data_loss + data.replay_weight * self.alpha * distilled + self.decay * squares
+            data_loss = net.loss_from_logits(label_logits, incoming)
+            return data.weighted(data_loss, self.alpha * distilled) + self.decay * squares
 
         gradient = net.grad_of_loss(loss, state.params)
         after = net.update(state, gradient, self.lr)
@@ -80,7 +79,6 @@ class LwF(Strategy):
         distilled = earlier.amax().expand_as(earlier) if self.among == "all" else earlier
         return distilled[None]
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         seen = state.extra["seen"]
-        classes = {"earlier": seen, "seen": seen}
-        return state.replace(extra=pack(teacher=state.params) | classes)
+        return state.replace(extra={"teacher": state.model, "earlier": seen, "seen": seen})

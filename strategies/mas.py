@@ -7,6 +7,8 @@ from torch import Tensor
 
 from retrograde import (
     Batch,
+    Directions,
+    ExperienceEnd,
     Net,
     NonNegative,
     Params,
@@ -14,12 +16,12 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     added,
+    anchored_penalty_gradient,
+    check_rows,
+    mean_powers,
+    no_penalty,
 )
-
-from ._importance import no_penalty, pack, state_penalty_gradient, unpack
-from ._per_example import Directions, check_rows, mean_powers
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,19 @@ class MAS(Strategy):
     lr: Rate = 0.1
     strength: NonNegative = 0.1  # lambda, without a half
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Params]:
         check_rows(net)
         return no_penalty(params)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        penalty = state_penalty_gradient(state, self.strength)
+        penalty = anchored_penalty_gradient(state, self.strength)
         return net.update(state, added(gradient, penalty), self.lr)
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        earlier = unpack(state.extra, "importance")
-        sensitivity = output_sensitivity(net, state.params, task_end.examples)
-        importance = added(earlier, sensitivity)
-        return state.replace(extra=pack(anchor=state.params, importance=importance))
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
+        sensitivity = output_sensitivity(net, state.params, end.examples)
+        importance = added(state.extra["importance"], sensitivity)
+        return state.replace(extra={"anchor": state.params, "importance": importance})
 
 
 def output_sensitivity(net: Net, params: Params, examples: Batch) -> Params:

@@ -1,13 +1,14 @@
 """Meta-experience replay: Reptile over steps on single incoming and replayed examples."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from retrograde import (
     POLICIES,
     Count,
+    ExperienceEnd,
     Memory,
     Net,
     Params,
@@ -17,7 +18,6 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     TaskWeighting,
     sgd,
 )
@@ -54,28 +54,26 @@ class MER(Strategy):
     def memory(self) -> Memory:
         return POLICIES[self.policy](self.buffer_size, self.replay_batch)
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Any]:
         count = next(iter(params.values())).new_zeros(())
-        start = {f"start.{name}": value.clone() for name, value in params.items()}
-        return {"count": count, **start}
+        return {"count": count, "start": params}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         # The number of the batch is data, so both branches are computed and one is selected.
         batch = state.extra["count"]
-        start = _where(batch == 0, state.params, _start(state))
+        start = _where(batch == 0, state.params, state.extra["start"])
         end = self._after_batch(net, state.params, data)
         params = _interpolate(state.params, end, self.beta)
         outer = _interpolate(start, params, self.gamma)
         params = _where(batch == self.batches - 1, outer, params)
-        stored_start = {f"start.{name}": value for name, value in start.items()}
         count = (batch + 1) % self.batches
-        return state.replace(params=params, extra={"count": count, **stored_start})
+        return state.replace(params=params, extra={"count": count, "start": start})
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         # The benchmark's number of steps may cut the last example's batches short: the next task
         # must not continue with them.
         count = state.extra["count"]
-        outer = _interpolate(_start(state), state.params, self.gamma)
+        outer = _interpolate(state.extra["start"], state.params, self.gamma)
         params = _where(count > 0, outer, state.params)
         extra = state.extra | {"count": torch.zeros_like(count)}
         return state.replace(params=params, extra=extra)
@@ -90,11 +88,6 @@ class MER(Strategy):
             example = data.combined.at(slice(row, row + 1))
             params = sgd(params, net.grad(params, example), self.lr)
         return params
-
-
-def _start(state: State) -> Params:
-    """The parameters before the first batch of the example."""
-    return {name: state.extra[f"start.{name}"] for name in state.params}
 
 
 def _interpolate(start: Params, end: Params, share: float) -> Params:

@@ -6,9 +6,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrograde import POLICIES, Batch, Count, Memory, Net, Params, Rate, State, StepData, sgd
-
-from ._buffer_settings import Replay
+from retrograde import (
+    POLICIES,
+    Batch,
+    Count,
+    Memory,
+    Net,
+    Params,
+    Rate,
+    Replay,
+    State,
+    StepData,
+    sgd,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +36,17 @@ class MIR(Replay):
         return POLICIES[self.policy](self.buffer_size, self.candidates)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        examples = self.trained_on(net, state, data)
-        return net.update(state, net.grad(state.params, examples), self.lr)
-
-    def trained_on(self, net: Net, state: State, data: StepData) -> Batch:
         replayed = data.replayed
-        gradient = net.grad(state.params, data.incoming)
+        # The tentative step is not taken, so running statistics do not follow it.
+        gradient = net.without_statistics().grad(state.params, data.incoming)
         tentative = sgd(state.params, gradient, self.lr)
         after = self._losses(net, tentative, replayed)
         before = self._losses(net, state.params, replayed)
         # Padding is chosen only if there are too few examples.
         interference = torch.where(replayed.weight > 0, after - before, -torch.inf)
         chosen = interference.topk(min(self.replay_batch, self.candidates)).indices
-        return data.combine(replayed.at(chosen))
+        examples = data.combine(replayed.at(chosen))
+        return net.update(state, net.grad(state.params, examples), self.lr)
 
     def _losses(self, net: Net, params: Params, batch: Batch) -> Float[Tensor, " row"]:
         return net.row_losses(net.logits(params, batch.x), batch)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from retrograde import (
+    ExperienceEnd,
+    Fisher,
     Limit,
     Net,
     NonNegative,
@@ -12,13 +14,12 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     added,
+    anchored_penalty_gradient,
+    check_rows,
+    fisher_information,
+    no_penalty,
 )
-
-from ._fisher import Fisher, fisher_information
-from ._importance import no_penalty, pack, state_penalty_gradient, unpack
-from ._per_example import check_rows
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,20 @@ class OnlineEWC(Strategy):
     fisher: Fisher = "exact"
     fisher_examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Params]:
         check_rows(net)
         return no_penalty(params)
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        penalty = state_penalty_gradient(state, self.strength / 2)
+        penalty = anchored_penalty_gradient(state, self.strength / 2)
         return net.update(state, added(gradient, penalty), self.lr)
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         fisher = fisher_information(
-            net, state.params, task_end.examples, self.fisher, self.fisher_examples
+            net, state.params, end.examples, self.fisher, self.fisher_examples
         )
-        earlier = unpack(state.extra, "importance")
+        earlier = state.extra["importance"]
         decayed = {name: self.gamma * value for name, value in earlier.items()}
         importance = added(decayed, fisher)
-        return state.replace(extra=pack(anchor=state.params, importance=importance))
+        return state.replace(extra={"anchor": state.params, "importance": importance})

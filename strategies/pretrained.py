@@ -1,20 +1,29 @@
 """Features pretrained by classification of the held-out classes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from retrograde import Net, Params, PretrainingEpisode
+from retrograde import Episode, MetaStrategy, Net, Params
 
-from ._pretraining import HeadPretraining
+from ._pretraining import HeadPretraining, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Classification(Trajectory):
+    """The loss on random examples of all held-out classes."""
+
+    resets_rows: bool = False
+
+    def task_loss(
+        self, net: Net, meta_params: Params, episode: Episode, progress: Tensor
+    ) -> Tensor:
+        return net.loss(meta_params, episode.remembered)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(HeadPretraining):
     """Train on random examples of all held-out classes together, then learn the stream."""
 
-    resets_rows: ClassVar[bool] = False
-
-    def pretraining_loss(self, net: Net, params: Params, episode: PretrainingEpisode) -> Tensor:
-        return net.loss(params, episode.remember_set)
+    def pretraining(self) -> MetaStrategy:
+        return _Classification(meta_lr=self.meta_lr)

@@ -1,12 +1,14 @@
 """RWalk: penalise moving parameters that predictions depend on or that lowered past losses."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import relu
 
 from retrograde import (
     Count,
+    ExperienceEnd,
     Net,
     NonNegative,
     Params,
@@ -15,11 +17,10 @@ from retrograde import (
     State,
     StepData,
     Strategy,
-    TaskEnd,
     added,
+    anchored_penalty_gradient,
+    zeros_like,
 )
-
-from ._importance import pack, state_penalty_gradient, unpack, zeros_like
 
 
 @dataclass(frozen=True)
@@ -39,47 +40,48 @@ class RWalk(Strategy):
     update_every: Count = 10  # steps between updates of the score; the rest at a task's end is lost
     damping: Rate = 0.001  # epsilon, added to the distance
 
-    def init(self, net: Net, params: Params) -> Params:
-        groups = dict.fromkeys(
-            ("importance", "fisher", "past_score", "score", "path"), zeros_like(params)
-        )
+    def init(self, net: Net, params: Params) -> dict[str, Any]:
+        zeros = zeros_like(params)
+        walk = {"fisher": zeros, "score": zeros, "path": zeros, "start": params}
         steps = next(iter(params.values())).new_zeros(())
-        return pack(anchor=params, start=params, count={"steps": steps}, **groups)
+        past = {"anchor": params, "importance": zeros, "past_score": zeros}
+        return {"steps": steps, "walk": walk, **past}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        penalty = state_penalty_gradient(state, self.strength)
+        penalty = anchored_penalty_gradient(state, self.strength)
         after = net.update(state, added(gradient, penalty), self.lr)
-        extra = dict(state.extra)
-        extra["count.steps"] = extra["count.steps"] + 1
-        due = extra["count.steps"] % self.update_every == 0
+        steps = state.extra["steps"] + 1
+        due = steps % self.update_every == 0
+        walk = state.extra["walk"]
+        walked: dict[str, Params] = {name: {} for name in walk}
         for name, value in after.params.items():
             # Minus the gradient times the step approximates the decrease of the loss.
-            step = value - state.params[name]
-            path = extra[f"path.{name}"] - gradient[name] * step
+            path = walk["path"][name] - gradient[name] * (value - state.params[name])
             square = gradient[name] ** 2
-            fisher = self.alpha * square + (1 - self.alpha) * extra[f"fisher.{name}"]
-            start = extra[f"start.{name}"]
-            score = extra[f"score.{name}"]
+            fisher = self.alpha * square + (1 - self.alpha) * walk["fisher"][name]
+            start = walk["start"][name]
+            score = walk["score"][name]
             distance = fisher * (value - start) ** 2 / 2 + self.damping
-            extra[f"fisher.{name}"] = fisher
-            extra[f"score.{name}"] = torch.where(due, score + relu(path) / distance, score)
-            extra[f"path.{name}"] = torch.where(due, 0.0, path)
-            extra[f"start.{name}"] = torch.where(due, value, start)
-        return after.replace(extra=extra)
+            walked["fisher"][name] = fisher
+            walked["score"][name] = torch.where(due, score + relu(path) / distance, score)
+            walked["path"][name] = torch.where(due, 0.0, path)
+            walked["start"][name] = torch.where(due, value, start)
+        return after.replace(extra=state.extra | {"steps": steps, "walk": walked})
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        fisher = unpack(state.extra, "fisher")
-        past_score = unpack(state.extra, "past_score")
-        score = unpack(state.extra, "score")
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
+        walk = state.extra["walk"]
         # The first task has no earlier scores to be averaged with.
-        share = torch.where(task_end.examples.task[0] == 0, 1.0, 0.5)
+        share = torch.where(net.experience == 0, 1.0, 0.5)
         past_score = {
-            name: value + share * (score[name] - value) for name, value in past_score.items()
+            name: value + share * (walk["score"][name] - value)
+            for name, value in state.extra["past_score"].items()
         }
+        fisher = walk["fisher"]
         importance = added(divided_by_largest(fisher), divided_by_largest(past_score))
-        updated = pack(importance=importance, fisher=fisher, past_score=past_score)
-        return state.replace(extra=self.init(net, state.params) | updated)
+        extra = self.init(net, state.params)
+        extra["walk"] = extra["walk"] | {"fisher": fisher}
+        return state.replace(extra=extra | {"importance": importance, "past_score": past_score})
 
 
 def divided_by_largest(values: Params) -> Params:

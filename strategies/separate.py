@@ -7,19 +7,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.func import vmap
-from torch.utils import _pytree as pytree
 
 from retrograde import (
+    ExperienceEnd,
     FutureFact,
     Net,
     Params,
     Rate,
     Scenario,
-    Slots,
     State,
     StepData,
     Strategy,
-    UserError,
 )
 
 
@@ -38,39 +36,30 @@ class Separate(Strategy):
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         return ()  # every task has its network from the start, which no other task uses
 
-    def init(self, net: Net, params: Params) -> Params:
-        if any(True for _ in net.module.buffers()):
-            raise UserError(
-                "The networks of all tasks would share the model's buffers, such as running "
-                "statistics. Choose a model without buffers."
-            )
-        return {name: torch.stack([value] * net.tasks) for name, value in params.items()}
+    def init(self, net: Net, params: Params) -> dict[str, Params]:
+        initial = params | net.buffers
+        networks = {name: torch.stack([value] * net.tasks) for name, value in initial.items()}
+        return {"initial": initial, "networks": networks}
+
+    def begin_experience(self, net: Net, state: State) -> State:
+        initial = state.extra["initial"]
+        params = {name: initial[name] for name in state.params}
+        buffers = {name: initial[name] for name in state.buffers}
+        return state.replace(params=params, buffers=buffers, slots=net.optimizer.init(params))
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        task = data.incoming.task[0]
-        is_current = torch.arange(net.tasks, device=task.device) == task
-        params = {name: networks[task] for name, networks in state.extra.items()}
-        slots = self._slots(net, state, params)
-        gradient = net.grad(params, data.incoming)
-        after = net.update(State(params, slots, {}), gradient, self.lr)
-        networks = {
-            name: torch.where(_broadcastable(is_current, values), after.params[name], values)
-            for name, values in state.extra.items()
+        return net.update(state, net.grad(state.params, data.incoming), self.lr)
+
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
+        return state.replace(extra=state.extra | {"networks": self._networks(net, state)})
+
+    def _networks(self, net: Net, state: State) -> Params:
+        """The networks of all tasks, stacked; that of the present task is the model."""
+        present = torch.arange(net.tasks, device=net.experience.device) == net.experience
+        return {
+            name: torch.where(_broadcastable(present, networks), state.model[name], networks)
+            for name, networks in state.extra["networks"].items()
         }
-        return after.replace(extra=networks)
-
-    def _slots(self, net: Net, state: State, params: Params) -> Slots:
-        """The optimiser's slots, initialised again at the first step of a task."""
-        # At a task's first step, the state still has the parameters of the task before.
-        unchanged = [(params[name] == value).all() for name, value in state.params.items()]
-        is_same_task = torch.stack(unchanged).all()
-        initial = net.optimizer.init(params)
-
-        def select(before: Tensor, after: Tensor) -> Tensor:
-            return torch.where(is_same_task, before, after)
-
-        slots: Slots = pytree.tree_map(select, state.slots, initial)
-        return slots
 
     def predict(
         self,
@@ -79,11 +68,11 @@ class Separate(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        def logits(params: Params) -> Float[Tensor, "row unit"]:
-            return net.logits(params, x, task)
+        def logits(network: Params) -> Float[Tensor, "row unit"]:
+            return net.logits(network, x, task)
 
         # All networks predict all rows, since the rows may be of different tasks.
-        outputs = vmap(logits)(state.extra)
+        outputs = vmap(logits)(self._networks(net, state))
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 

@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch.nn.functional import relu
 
-from retrograde import Net, NonNegative, Params, Rate, State, StepData, Strategy, TaskEnd, added
-
-from ._importance import pack, penalty_gradient, unpack, zeros_like
+from retrograde import (
+    ExperienceEnd,
+    Net,
+    NonNegative,
+    Params,
+    Rate,
+    State,
+    StepData,
+    Strategy,
+    added,
+    anchored_penalty_gradient,
+    zeros_like,
+)
 
 
 @dataclass(frozen=True)
@@ -28,32 +37,28 @@ class SI(Strategy):
     # True: the gradient summed includes the penalty's: in van de Ven's code, not in the paper.
     penalised: bool = False
 
-    def init(self, net: Net, params: Params) -> Params:
+    def init(self, net: Net, params: Params) -> dict[str, Params]:
         zeros = zeros_like(params)
-        return pack(anchor=params, importance=zeros, path=zeros)
+        return {"anchor": params, "importance": zeros, "path": zeros}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         gradient = net.grad(state.params, data.incoming)
-        anchor = unpack(state.extra, "anchor")
-        importance = unpack(state.extra, "importance")
-        path = unpack(state.extra, "path")
-        penalty = penalty_gradient(state.params, anchor, importance, self.strength)
+        penalty = anchored_penalty_gradient(state, self.strength)
         total = added(gradient, penalty)
         after = net.update(state, total, self.lr)
         path_gradient = total if self.penalised else gradient
         path = {
             name: value - path_gradient[name] * (after.params[name] - state.params[name])
-            for name, value in path.items()
+            for name, value in state.extra["path"].items()
         }
-        return after.replace(extra=pack(anchor=anchor, importance=importance, path=path))
+        return after.replace(extra=state.extra | {"path": path})
 
-    def end_task(self, net: Net, state: State, task_end: TaskEnd) -> State:
-        anchor = unpack(state.extra, "anchor")
-        importance = unpack(state.extra, "importance")
-        path = unpack(state.extra, "path")
+    def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
+        extra = state.extra
+        importance = {}
         for name, value in state.params.items():
-            distance = (value - anchor[name]) ** 2
-            grown = importance[name] + path[name] / (distance + self.damping)
+            distance = (value - extra["anchor"][name]) ** 2
+            grown = extra["importance"][name] + extra["path"][name] / (distance + self.damping)
             importance[name] = relu(grown) if self.nonnegative else grown
-            path[name] = torch.zeros_like(value)
-        return state.replace(extra=pack(anchor=state.params, importance=importance, path=path))
+        path = zeros_like(state.params)
+        return state.replace(extra={"anchor": state.params, "importance": importance, "path": path})

@@ -62,8 +62,7 @@ class XdG(Strategy):
         return random.argsort(1) < count
 
     def step(self, net: Net, state: State, data: StepData) -> State:
-        task = data.incoming.task[0]
-        gates = {name: gate[task] for name, gate in state.extra.items()}
+        gates = {name: gate[net.experience] for name, gate in state.extra.items()}
         gradient = net.grad(gated(gates, state.params), data.incoming)
         # The gradient of an inactive unit's column is not 0, though the column counts as 0.
         return net.update(state, gated(gates, gradient), self.lr)

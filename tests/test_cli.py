@@ -173,7 +173,7 @@ class Broken(Strategy):
     def step(self, net, state, data):
         return state
 
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         raise ValueError("on purpose")
 """
 
@@ -184,7 +184,10 @@ def test_a_failed_cell_gives_exit_code_1_its_reason_and_spares_the_others(call, 
     code, out, err = call(*words)
     assert code == 1
     assert "seeds 0: broken.py:11: ValueError: on purpose (--traceback shows all of it)" in err
-    assert ("in end_task" in err, "in end_task" in call(*words, "--traceback")[2]) == (False, True)
+    assert ("in end_experience" in err, "in end_experience" in call(*words, "--traceback")[2]) == (
+        False,
+        True,
+    )
     assert not any(
         folder in err for folder in (str(tmp_path), sys.prefix, "site-packages")
     )  # records leave the machine
@@ -762,7 +765,7 @@ def test_an_edit_that_fails_leaves_the_record_of_the_version_that_did_not(call, 
     text = (project / "mine.py").read_text()
     (path,) = project.rglob("seed-0.json")
     old = path.read_bytes()
-    broken = "    def end_task(self, net, state, finished): raise ValueError('on purpose')\n"
+    broken = "    def end_experience(self, net, state, finished): raise ValueError('on purpose')\n"
     (project / "mine.py").write_text(text.replace(" pass", f"\n{broken}"))
     assert call(*OWN)[0] == 1
     assert [each.read_bytes() for each in project.rglob("seed-*")] == [old]

@@ -81,7 +81,7 @@ def test_a_strategy_that_diverged_is_in_the_table_with_its_count(records, watche
     ]
 
 
-def test_records_that_were_tested_at_task_ends_alone_are_left_out(make_record, make_adapted):
+def test_records_that_were_tested_at_ends_alone_are_left_out(make_record, make_adapted):
     others = [make_record(), make_adapted()]
     assert table(others).sections == ()
     assert draw(others) is None

@@ -29,13 +29,13 @@ from retrograde.strategies.er import ER
 
 @dataclass(frozen=True)
 class Gated(ER):
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         if ray.is_initialized():
             node = ray.get_runtime_context().get_node_id()
             Path({folder!r}, "at-" + node).touch()
             while not Path({folder!r}, "go-" + node).exists():
                 time.sleep(0.05)
-        return super().end_task(net, state, finished)
+        return super().end_experience(net, state, finished)
 """
 BROKEN = """
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Broken(Strategy):
     def step(self, net, state, data):
         return state
 
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         raise UserError("On purpose.")
 """
 KILLER = BROKEN.replace("Broken", "Killer").replace(

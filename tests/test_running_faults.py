@@ -33,7 +33,7 @@ class Bad(Strategy):
     def step(self, net, state, data):
         return state
 
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         {fault}
         return state
 """

@@ -32,7 +32,7 @@ class Killer(Strategy):
     def step(self, net, state, data):
         return state
 
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -28,10 +28,10 @@ from retrograde.strategies.er import ER
 
 @dataclass(frozen=True)
 class Logged(ER):
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         with open("log", "a") as file:
             file.write(f"{os.getpid()} {self.buffer_size}\\n")
-        return super().end_task(net, state, finished)
+        return super().end_experience(net, state, finished)
 """
 SERVER = """
 import os, sys

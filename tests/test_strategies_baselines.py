@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.strategy import TaskEnd
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.parts.registry import Registry
 from retrograde.testing import flat, followed, start, toy_batch, toy_net, toy_step
 
@@ -159,7 +159,7 @@ class Zenke:
         self.path = self.path + 0.2 * total * (total if self.penalised else own)
         self.weights = self.weights - 0.2 * total
 
-    def end_task(self):
+    def end_experience(self):
         self.importance = self.importance + self.path / ((self.weights - self.anchor) ** 2 + 0.02)
         self.negative |= bool((self.importance < 0).any())
         self.importance = self.importance.clamp(min=0) if self.nonnegative else self.importance
@@ -185,8 +185,10 @@ def test_si_follows_the_papers_equations(nonnegative, penalised):
             reference.step(flat(gradients(net, state.params, of_rows(data.incoming, slice(3)))))
             state = part.step(net, state, data)
             assert_close(flat(state.params), reference.weights)
-        reference.end_task()
-        state = part.end_task(net, state, TaskEnd(data.incoming, data.incoming_slots, None))
+        reference.end_experience()
+        state = part.end_experience(
+            net, state, ExperienceEnd(data.incoming, data.incoming_slots, None)
+        )
     assert reference.negative
 
 

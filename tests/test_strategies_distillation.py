@@ -48,7 +48,7 @@ class Loop:
                     step[self.benchmark.batch_size :],
                 )
                 self.step(incoming[incoming.real], replayed)
-            self.end_task(task)
+            self.end_experience(task)
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
     def descend(self, loss):
@@ -73,7 +73,7 @@ class Loop:
     def target(self, replayed):
         return torch.stack([self.stored[row] for row in replayed.row.tolist()])
 
-    def end_task(self, task):
+    def end_experience(self, task):
         pass
 
 
@@ -123,7 +123,7 @@ class FDR(Loop):
             gap = self.model(X[replayed.row]).softmax(1) - self.target(replayed).softmax(1)
             self.descend(replay_weight * self.part.strength * gap.norm(dim=1).mean())
 
-    def end_task(self, task):
+    def end_experience(self, task):
         rows = torch.from_numpy(task.train.row)
         self.store(rows, self.model(X[rows]))
 
@@ -151,7 +151,7 @@ class LwF(Loop):
         decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
         self.descend(self.weighted(label_loss, past, incoming) + decay)
 
-    def end_task(self, task):
+    def end_experience(self, task):
         self.teacher, self.earlier = copy.deepcopy(self.model), set(self.seen)
 
 
@@ -227,12 +227,10 @@ def ready(part, scenario, task):
     backend = StreamReplicas(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
     for number in range(task):
         backend.learn(number, lambda _: None)
-    net = backend._net(
-        backend.net, {}, {name: value[0] for name, value in backend.per_replicate.items()}
-    )
+    net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.own.items()})
     rows = backend.rows(task)[0, 0, :10]
     columns = Columns.of(torch.from_numpy(rows.array))
-    batch = backend._batch(columns, {}, backend.train_x)
+    batch = backend._batch(columns, {}, backend.examples_of.train)
     data = toy_step(batch)
     return net, tree_map(lambda leaf: leaf[0], backend.state), data
 

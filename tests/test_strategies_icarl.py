@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.strategy import TaskEnd
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.parts.registry import Registry
 from retrograde.strategies._herding import class_means, herding_rounds
 from retrograde.streams.cuts import split_classes
@@ -129,7 +129,7 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_earlier_ones(te
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), expected)
-        state = part.end_task(net, state, TaskEnd(batch, batch.y, batch))
+        state = part.end_experience(net, state, ExperienceEnd(batch, batch.y, batch))
         before, earlier = state.params, seen
 
 
@@ -142,7 +142,7 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
         make_batch(random, [1, 3], 9),
         torch.randn(40, 6, generator=random, dtype=torch.float64),
     )
-    state = part.end_task(net, state, TaskEnd(memory, memory.y, memory))
+    state = part.end_experience(net, state, ExperienceEnd(memory, memory.y, memory))
 
     def lengthened(rows):
         return rows / rows.norm(dim=1, keepdim=True) if normalised else rows
@@ -202,7 +202,8 @@ def unit_features(backend, replicate, rows):
     params = {name: value[replicate] for name, value in backend.state.params.items()}
     triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
     features = net.features(
-        params, backend._batch(Columns.of(torch.from_numpy(triples)), {}, backend.train_x).x
+        params,
+        backend._batch(Columns.of(torch.from_numpy(triples)), {}, backend.examples_of.train).x,
     )
     return torch.nn.functional.normalize(features)
 

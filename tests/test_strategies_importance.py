@@ -11,7 +11,7 @@ from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import TaskEnd
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.optim import plain
 from retrograde.parts.registry import Registry
 from retrograde.strategies._fisher import fisher_information
@@ -57,7 +57,7 @@ def follow(part, penalties, steps=4):
             assert_close(flat(state.params), expected)
         examples = make_batch(random, task, rows=6)
         ended.append((state.params, examples))
-        state = part.end_task(net, state, TaskEnd(examples, examples.y, None))
+        state = part.end_experience(net, state, ExperienceEnd(examples, examples.y, None))
 
 
 @pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
@@ -112,8 +112,8 @@ def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(ta
     )
     examples = make_batch(torch.Generator().manual_seed(0))._replace(weight=torch.ones(4).double())
     part = make("mas")
-    after = part.end_task(
-        net, State(params, {}, part.init(net, params)), TaskEnd(examples, examples.y, None)
+    after = part.end_experience(
+        net, State(params, {}, part.init(net, params)), ExperienceEnd(examples, examples.y, None)
     )
     outputs = module(examples.x).detach().abs() * torch.tensor(
         [1, 1, not task_given, not task_given]
@@ -154,7 +154,7 @@ class Walk:
             )
             self.path, self.start = torch.zeros_like(own), after
 
-    def end_task(self, theta):
+    def end_experience(self, theta):
         self.past = (self.past + self.score) / 2 if self.tasks else self.score
         self.tasks += 1
         self.anchor, self.importance = (
@@ -183,8 +183,8 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), flat(before) - 0.1 * (own + penalty))
             walk.step(own, flat(before), flat(state.params))
-        state = part.end_task(net, state, TaskEnd(batch, batch.y, None))
-        walk.end_task(flat(state.params))
+        state = part.end_experience(net, state, ExperienceEnd(batch, batch.y, None))
+        walk.end_experience(flat(state.params))
     assert walk.negative
 
 

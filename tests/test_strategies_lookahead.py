@@ -25,7 +25,7 @@ RULES = {
 
 def batch_of(backend, rows):
     """The examples of some rows, as a strategy receives them."""
-    return backend._batch(Columns.of(torch.from_numpy(rows.array)), {}, backend.train_x)
+    return backend._batch(Columns.of(torch.from_numpy(rows.array)), {}, backend.examples_of.train)
 
 
 def make_net(seed=0, inputs=6):

@@ -7,7 +7,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.testing import assert_close
 
 from retrograde.interface.state import State
-from retrograde.interface.strategy import TaskEnd
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.parts.registry import Registry
 from retrograde.testing import toy_batch, toy_net, toy_step
 
@@ -188,7 +188,9 @@ def test_hals_anchors_would_be_forgotten_first():
     )
     batch, memory = make_batch(random, 6), make_batch(random, 9, real=6)
     batch = batch._replace(y=batch.y.clamp(min=2))
-    after = part.end_task(net, state, TaskEnd(batch, torch.zeros(6).long(), memory)).extra
+    after = part.end_experience(
+        net, state, ExperienceEnd(batch, torch.zeros(6).long(), memory)
+    ).extra
     expected = anchored(part, net, state, batch, memory)
     assert after["has_anchor"].tolist() == [
         [0] * 4,

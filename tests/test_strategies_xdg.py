@@ -11,7 +11,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
-from retrograde.interface.strategy import TaskEnd
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.optim import adam, plain
 from retrograde.parts.registry import Registry
 from retrograde.testing import flat, toy_batch, toy_net, toy_step
@@ -35,7 +35,7 @@ def follow(part, net, state, task, random):
     for _ in range(3):
         batch = make_batch(random, task)
         state = part.step(net, state, toy_step(batch))
-    return part.end_task(net, state, TaskEnd(batch, batch.y, None))
+    return part.end_experience(net, state, ExperienceEnd(batch, batch.y, None))
 
 
 def test_every_task_has_the_network_that_it_would_have_alone():

@@ -96,7 +96,7 @@ def lived(life):
         )
         written = 0
         for upto, examples, real in zip(
-            before * (not memory.at_task_end), draws.examples, draws.real, strict=True
+            before * (not memory.at_end), draws.examples, draws.real, strict=True
         ):
             written = write(buffer, seen, arrivals, slots, written, upto)
             steps.append(Step(dict(buffer), set(seen), examples[real].tuples()))
@@ -319,7 +319,7 @@ def test_replayed_examples_do_not_depend_on_later_incoming_ones(life):
     assert np.array_equal(both[0].real, both[1].real)
 
 
-def test_a_memory_that_is_filled_at_task_ends_replays_earlier_tasks_alone():
+def test_a_memory_that_is_filled_at_ends_replays_earlier_tasks_alone():
     life = Life("ring-at-end", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
     tasks = [{task for _, task, _ in step.drawn} for step in lived(life)[0]]
     assert tasks[:4] == [set()] * 4
@@ -396,13 +396,13 @@ def test_a_slot_that_is_drawn_holds_what_is_replayed(life):
         )
         first, second = draws.real
         assert draws.examples[0][first].tuples() == before[draws.slots[0][first]].tuples()
-        now = before if memory.at_task_end else held.examples
+        now = before if memory.at_end else held.examples
         assert draws.examples[1][second].tuples() == now[draws.slots[1][second]].tuples()
 
 
-@pytest.mark.parametrize("at_task_end", [False, True])
-def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(at_task_end):
-    memory, held, found = TaskRing(7, 7, at_task_end=at_task_end), TaskRing(7, 7).empty(), []
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(at_end):
+    memory, held, found = TaskRing(7, 7, at_end=at_end), TaskRing(7, 7).empty(), []
     for arrivals in arrivals_of([[0, 1, 2, 0], [1, 1], [2, 0, 1, 2]]):
         draws, held = memory.replay(
             held, arrivals, np.array([0, 1]), Groups(3, 9), np.random.default_rng(0)
@@ -410,9 +410,9 @@ def test_a_memory_that_is_drawn_whole_comes_slot_by_slot_and_by_task(at_task_end
         found += np.where(draws.real, draws.examples.row, -1).tolist()
     none = [-1] * 7
     assert found[0] == none
-    assert found[1] == (none if at_task_end else [0, *none[1:]])
+    assert found[1] == (none if at_end else [0, *none[1:]])
     assert found[4] == [2, 3, 4, 5, -1, -1, -1]
-    assert found[5] == (found[4] if at_task_end else [2, 3, 4, 5, 6, -1, -1])
+    assert found[5] == (found[4] if at_end else [2, 3, 4, 5, 6, -1, -1])
 
 
 def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():

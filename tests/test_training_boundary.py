@@ -159,13 +159,13 @@ def test_so_is_every_other_hook_on_the_way_to_the_first_test(part, why):
 
 
 class EndsInPlace(Counts):
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         state.extra["seen"].add_(1)
         return state
 
 
 class EndsWithLess(Counts):
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         return state.replace(extra={})
 
 
@@ -181,8 +181,8 @@ class RanksAll(Finetune):
 @pytest.mark.parametrize(
     ("part", "why"),
     [
-        (EndsInPlace(), "end_task .* in place"),
-        (EndsWithLess(), r"end_task .* extra\['seen'\] is missing"),
+        (EndsInPlace(), "end_experience .* in place"),
+        (EndsWithLess(), r"end_experience .* extra\['seen'\] is missing"),
         (RanksAll(), r"rank_exemplars .* a number for each example; it gave \(1,\), wanted"),
     ],
 )

@@ -23,7 +23,7 @@ class Flags(Registry().find("strategies", "er")):
     def step(self, net, state, data):
         rate = self.lr * (1 + state.extra["on"] - state.extra["off"] + net.uniform(3)[0] * net.uniform(2, name="more")[1])
         return net.update(state, net.grad(state.params, data.combined), rate)
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         return state.replace(extra=state.extra | {"on": torch.ones(())})
 
 def trained(benchmark, strategy, mode):
@@ -33,7 +33,7 @@ def trained(benchmark, strategy, mode):
     assert backend.compiled == (mode == "on")
     for task in range(3):
         backend.learn(task, lambda _: None)
-    return pytree.tree_leaves((backend.state, backend.buffers))
+    return pytree.tree_leaves((backend.state, backend.state.buffers))
 
 parts, seeds, data = Registry(), [0, 1, 2], load("digits", Path())
 for cell in sys.argv[1:]:

@@ -208,7 +208,7 @@ class Bowls:
             for place in places:
                 self.place = place
                 prober.advance(1)
-            prober.end_task()
+            prober.end_experience()
         return prober.accounts[0]
 
 
@@ -323,16 +323,17 @@ def test_probing_leaves_parameters_buffers_and_generators_alone():
     backend = StreamReplicas(benchmark, finetune(), [benchmark.stream(blobs(), 0)], [0], CPU)
     prober = GradientProber(backend, backend.streams, [0], Clocks(CPU))
     kept = {
-        name: value.clone() for name, value in {**backend.state.params, **backend.buffers}.items()
+        name: value.clone()
+        for name, value in {**backend.state.params, **backend.state.buffers}.items()
     }
     generator = torch.get_rng_state()
     prober.advance(1)
-    prober.end_task()
+    prober.end_experience()
     prober.advance(1)
     assert len(prober.probes[0]) == 1
     assert all(
         torch.equal(value, kept[name])
-        for name, value in {**backend.state.params, **backend.buffers}.items()
+        for name, value in {**backend.state.params, **backend.state.buffers}.items()
     )
     assert torch.equal(generator, torch.get_rng_state())
 
@@ -460,7 +461,7 @@ class LongerAtLast(Plain):
 
     ended: int = 0
 
-    def end_task(self):
+    def end_experience(self):
         self.ended += 1
         if self.ended == 3:
             self.model.append(nn.Linear(6, 6))

@@ -264,7 +264,7 @@ def test_running_statistics_are_those_of_a_plain_pytorch_loop(part, model):
     for replicate, seed in enumerate((0, 3)):
         module = plain_loop(model, part, seed)
         for name, value in module.named_buffers():
-            assert_close(backend.buffers[name][replicate], value, rtol=1e-5, atol=1e-6)
+            assert_close(backend.state.buffers[name][replicate], value, rtol=1e-5, atol=1e-6)
         for name, value in module.named_parameters():
             assert_close(
                 backend.state.params[name][replicate], value.detach(), rtol=1e-4, atol=1e-5
@@ -330,8 +330,8 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
     for number in range(3):
         rows = backend.rows(number)
         for step, row in zip(backend._steps(rows, number), rows[:, 0], strict=True):
-            state, buffers = backend.state, backend.buffers
-            backend.state, backend.buffers = step(state, buffers)
+            state, buffers = backend.state, backend.state.buffers
+            backend.state, backend.state.buffers = step(state, buffers)
             if number == 0:  # the memory fills
                 continue
             x, y = torch.from_numpy(images().x_train[row.row]), torch.from_numpy(row.y.copy())
@@ -339,7 +339,7 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
             module = loaded(model, state, buffers)
             module(trained)
             for key, value in module.named_buffers():
-                assert_close(backend.buffers[key][0], value, rtol=1e-5, atol=1e-6)
+                assert_close(backend.state.buffers[key][0], value, rtol=1e-5, atol=1e-6)
         backend._end_task(number)
 
 
@@ -356,9 +356,9 @@ def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_example
     model = f"{users}:halved"
     backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))
     step = next(backend._steps(backend.rows(0), 0))
-    _, after = step(backend.state, backend.buffers)
+    _, after = step(backend.state, backend.state.buffers)
     arrived = images().x_train[backend.rows(0)[0, 0].row]
-    module = loaded(model, backend.state, backend.buffers)
+    module = loaded(model, backend.state, backend.state.buffers)
     module(torch.from_numpy(np.concatenate([arrived, arrived])))
     for name, value in module.named_buffers():
         assert_close(after[name][0], value, rtol=1e-5, atol=1e-6)

@@ -95,7 +95,7 @@ def test_counts_are_those_of_the_whole_test_on_the_chosen_examples_step_by_step(
 
 
 @pytest.mark.parametrize("part", [strategy("finetune"), Careless()], ids=["pure", "opaque"])
-def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part):
+def test_tests_come_before_the_stream_every_so_many_steps_and_at_ends(part):
     course = run(part, **WITHIN_TASKS)[0].online_accuracy
     assert course.step == [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29, 30]
     assert course.task == [0] * 5 + [1] * 4 + [2] * 4
@@ -104,7 +104,7 @@ def test_tests_come_before_the_stream_every_so_many_steps_and_at_task_ends(part)
 
 
 @pytest.mark.parametrize("part", [strategy("er"), Careless()], ids=["pure", "opaque"])
-def test_on_all_examples_the_counts_at_task_ends_are_those_of_the_whole_test(part):
+def test_on_all_examples_the_counts_at_ends_are_those_of_the_whole_test(part):
     outcome = run(part, eval_every=4)[0]
     ends = [outcome.online_accuracy.correct[end] for end in outcome.online_accuracy.ends]
     assert outcome.online_accuracy.correct[0] == outcome.correct[0][:1]

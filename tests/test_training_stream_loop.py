@@ -244,7 +244,7 @@ def test_end_task_gets_every_example_of_the_task_once():
         def init(self, net, params):
             return {"rows": torch.zeros(()), "labels": torch.zeros(())}
 
-        def end_task(self, net, state, finished):
+        def end_experience(self, net, state, finished):
             rows, labels = state.extra["rows"], state.extra["labels"]
             labels = labels + (finished.examples.y * finished.examples.weight).sum()
             return state.replace(
@@ -306,10 +306,10 @@ def test_frozen_parameters_stay_where_they_are(tmp_path):
     )
     benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
     backend = StreamReplicas(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
-    start = backend.buffers["0.weight"].clone()
+    start = backend.state.buffers["0.weight"].clone()
     backend.learn(0, lambda _: None)
     assert sorted(backend.state.params) == ["2.bias", "2.weight"]
-    assert torch.equal(backend.buffers["0.weight"], start)
+    assert torch.equal(backend.state.buffers["0.weight"], start)
 
 
 def test_an_end_task_that_changes_a_dtype_is_refused():
@@ -317,7 +317,7 @@ def test_an_end_task_that_changes_a_dtype_is_refused():
         def init(self, net, params):
             return {"n": torch.zeros(())}
 
-        def end_task(self, net, state, finished):
+        def end_experience(self, net, state, finished):
             return state.replace(extra={"n": state.extra["n"].double()})
 
     benchmark = Blobs()
@@ -382,7 +382,7 @@ class Notes(PARTS.find("strategies", "finetune")):
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
         return super().step(net, state, data).replace(extra=state.extra | {"drawn": drawn})
 
-    def end_task(self, net, state, finished):
+    def end_experience(self, net, state, finished):
         held = torch.cat(
             [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
         )
@@ -448,7 +448,7 @@ def test_incoming_examples_mixed_with_a_memory_that_takes_them_at_once_are_refus
         def schedule(self):
             return Schedule("incoming and memory")
 
-    with pytest.raises(UserError, match="Give it at_task_end=True"):
+    with pytest.raises(UserError, match="Give it at_end=True"):
         check(Blobs(), Mixes(), Blobs().stream(PARTS_DATA, 0), CPU)
     check(Blobs(), Mixes(policy="ring-at-end"), Blobs().stream(PARTS_DATA, 0), CPU)
 

@@ -56,11 +56,10 @@ from .interface.state import (
     State as State,
 )
 from .interface.strategy import (
+    ExperienceEnd as ExperienceEnd,
     FutureFact as FutureFact,
-    PretrainingEpisode as PretrainingEpisode,
     StepData as StepData,
     Strategy as Strategy,
-    TaskEnd as TaskEnd,
     TaskWeighting as TaskWeighting,
 )
 from .losses import (
@@ -68,6 +67,38 @@ from .losses import (
     cross_entropies as cross_entropies,
     mean as mean,
     squared_errors as squared_errors,
+)
+from .methods.distillation import (
+    distillation_loss as distillation_loss,
+    logit_distance as logit_distance,
+    seen_classes as seen_classes,
+)
+from .methods.fisher import (
+    Fisher as Fisher,
+    fisher_information as fisher_information,
+)
+from .methods.head import (
+    head_after_steps as head_after_steps,
+    head_layer as head_layer,
+    reset_head as reset_head,
+)
+from .methods.herding import (
+    class_means as class_means,
+    herding_rounds as herding_rounds,
+)
+from .methods.importance import (
+    anchored_penalty_gradient as anchored_penalty_gradient,
+    no_penalty as no_penalty,
+    penalty_gradient as penalty_gradient,
+    zeros_like as zeros_like,
+)
+from .methods.per_example import (
+    Directions as Directions,
+    check_rows as check_rows,
+    mean_powers as mean_powers,
+)
+from .methods.replay import (
+    Replay as Replay,
 )
 from .networks.build import (
     model as model,
@@ -141,6 +172,7 @@ from .streams.cuts import (
 from .streams.memory import (
     POLICIES as POLICIES,
     ClassBalanced as ClassBalanced,
+    Column as Column,
     ExemplarMemory as ExemplarMemory,
     Memory as Memory,
     Policy as Policy,

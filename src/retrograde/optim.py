@@ -9,6 +9,9 @@ from torch import Tensor
 Params = dict[str, Tensor]
 Slots = dict[str, Params]
 
+NO_TENSORS: Params = {}
+"""The default of fields that are seldom filled; nothing writes to it."""
+
 
 class Optimizer(NamedTuple):
     """A pair of pure functions: `init` makes the slots, `update` takes one step.

@@ -71,6 +71,20 @@ def uniform(
     return ((bits >> 8).float() / 2**24).reshape(shape)
 
 
+def normal(
+    key: Int64[Tensor, ""],
+    *shape: int,
+) -> Float[Tensor, "*_"]:
+    """Random numbers of the standard normal distribution that depend on the key alone.
+
+    Each is made of two uniform numbers (Box and Muller 1958).
+    """
+    first, second = uniform(key, 2, *shape)
+    # 1 - first is above 0, whose logarithm is infinite.
+    radius = (-2 * torch.log1p(-first)).sqrt()
+    return radius * (2 * math.pi * second).cos()
+
+
 def _mixed(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     bits = _product(bits ^ (bits >> 16), 0x7FEB352D)
     bits = _product(bits ^ (bits >> 15), 0x846CA68B)

@@ -55,8 +55,8 @@ def test_ours(measure, floors, compiled, replicates, order):
 
     def updates():
         for step in taken:
-            backend.state, backend.buffers = backend._step(
-                backend.state, backend.buffers, step, backend.per_replicate, backend.train_x
+            backend.state, backend.state.buffers = backend._step(
+                backend.state, backend.state.buffers, step, backend.own, backend.examples_of.train
             )
 
     against = (

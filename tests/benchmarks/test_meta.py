@@ -43,7 +43,7 @@ def stepping(episodes, tasks, steps):
 
     def step():
         for _ in range(steps):
-            episodes.state = episodes._step(episodes.state, episodes.buffers, tasks, progress)
+            episodes.state = episodes._step(episodes.state, episodes.own, tasks, progress)
 
     return step
 

@@ -110,10 +110,10 @@ def test_a_step(measure, floors, mnist, name, compiled, replicates):
     backend.warm_up("on" if compiled else "off")
     for number in range(2):
         backend.learn(number, lambda _: None)
-    state, buffers, held = backend.state, backend.buffers, list(backend.held)
+    state, buffers, held = backend.state, backend.state.buffers, list(backend.held)
 
     def start():
-        backend.state, backend.buffers, backend.held = state, buffers, list(held)
+        backend.state, backend.state.buffers, backend.held = state, buffers, list(held)
 
     def learn():
         backend.learn(2, lambda _: None)

@@ -94,7 +94,8 @@ def _step(episodes: EpisodeReplicas, tasks: Tasks) -> list[Tensor]:
     if not episodes.strategy.meta_trains:
         return []
     progress = torch.tensor(0.0)
-    state = episodes.step_all(episodes.state, episodes.buffers, tasks, progress)
+    own, shared = episodes.own, episodes.shared
+    state = episodes.step_all(episodes.state, tasks, progress, own, shared)
     after: list[Tensor] = pytree.tree_leaves(state)
     return after
 

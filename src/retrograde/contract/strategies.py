@@ -30,7 +30,7 @@ from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy, pretrains
+from retrograde.interface.strategy import Strategy
 from retrograde.networks.checks import agree
 from retrograde.networks.head import HEAD, of_head
 from retrograde.parts.author_code import whole
@@ -44,7 +44,7 @@ from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import signature
 from retrograde.training.opaque import OpaqueReplica
-from retrograde.training.pretraining import episodes, pretrain
+from retrograde.training.pretraining import pretrain, pretrained_replicas
 from retrograde.training.replicas import spread
 from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
@@ -164,7 +164,7 @@ def _benchmark(part: Part, **changes: Any) -> Blobs:
 
 def _held_out(part: Part) -> int:
     """The number of clusters that are held out for pretraining."""
-    return 4 if isinstance(part, Strategy) and pretrains(part) else 0
+    return 4 if isinstance(part, Strategy) and part.pretraining() else 0
 
 
 def _data(
@@ -182,7 +182,7 @@ def _ready(part: Strategy, **changes: Any) -> tuple[StreamReplicas, torch.Tensor
     backend = StreamReplicas(benchmark, part, streams, [0, 1], CPU)
     pretrain(backend, Clocks(CPU))
     backend.learn(0, lambda _: None)
-    return backend, torch.from_numpy(backend.rows(1).array)
+    return backend, torch.from_numpy(backend.memories.rows(1).array)
 
 
 def is_pure(part: Part) -> None:
@@ -191,12 +191,12 @@ def is_pure(part: Part) -> None:
         return
     need_frozen(part)
     backend, rows = _ready(part)
-    inputs = (backend.state, backend.buffers, rows[0], backend.per_replicate, backend.train_x)
+    inputs = (backend.carried, rows[0], backend.own, backend.shared)
     _same_again(backend.step_all, "step", *inputs)
-    if pretrains(part):
-        episode = next(episodes(backend))
-        pretraining_inputs = (backend.state, backend.buffers, episode, backend.train_x)
-        _same_again(backend.pretrain_all, "pretrain_step", *pretraining_inputs)
+    replicas = pretrained_replicas(backend)
+    if replicas:
+        inputs = replicas.trial_inputs()
+        _same_again(replicas.step_all, "meta_step", replicas.carried, *inputs)
     backend.try_prediction()
 
 
@@ -234,10 +234,10 @@ def does_not_depend_on_other_replicates(part: Part) -> None:
 
 def keeps_its_shapes(part: Part) -> None:
     """The state keeps its structure, shapes and dtypes."""
-    if not isinstance(part, Strategy):
+    if not isinstance(part, Strategy) or part.grows:
         return
     backend, _ = _ready(part)
-    before = signature(backend.initial[0])
+    before = signature(backend.initial)
     after = signature(backend.state)
     if before != after:
         raise Broken(f"the state was {before} and became {after}")
@@ -280,14 +280,12 @@ def _ignores_padding(part: Strategy) -> None:
     padding = columns.weight == 0
     if not padding.any():
         raise Broken("no batch was ragged, so padding was not checked")
-    another = (columns.row + 1) % len(backend.train_x)
+    another = (columns.row + 1) % len(backend.examples_of.train)
     row = torch.where(padding, another, columns.row)
     other = columns._replace(row=row).stacked()
 
     def after(rows: torch.Tensor) -> list[torch.Tensor]:
-        result = backend.step_all(
-            backend.state, backend.buffers, rows, backend.per_replicate, backend.train_x
-        )
+        result = backend.step_all(backend.carried, rows, backend.own, backend.shared)
         leaves: list[torch.Tensor] = pytree.tree_leaves(result)
         return leaves
 
@@ -398,8 +396,9 @@ def predicts_examples_apart(part: Part) -> None:
     backend, _ = _ready(part)
     rows = torch.from_numpy(backend.test_rows[0].array)
     some = spread(rows.shape[1])
-    together = backend.scores(rows)[:, some]
-    each_alone = [backend.scores(rows[:, [place]]) for place in some.tolist()]
+    state = backend.for_prediction()
+    together = backend.scores(state, rows)[:, some]
+    each_alone = [backend.scores(state, rows[:, [place]]) for place in some.tolist()]
     alone = torch.cat(each_alone, dim=1)
     if not agree(together.flatten(0, 1), alone.flatten(0, 1)):
         raise Broken(
@@ -558,9 +557,7 @@ def _without_last(
     later_units = torch.from_numpy(stream.units[-1])
     params = backend.parameters()
     params = params | {BIAS: params[BIAS] + raised * later_units}
-    backend.state = backend.state.replace(params=params)
-    # Strategies that start every task afresh start from here.
-    backend.initial = (backend.state, backend.buffers)
+    backend.start_from(params)
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
     learned = backend.parameters()

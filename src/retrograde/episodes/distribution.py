@@ -17,7 +17,7 @@ class TaskBatch(NamedTuple):
     """Tasks with their examples.
 
     Args:
-        x: The examples of each task, the support before the query.
+        x: The examples of each task, the support before the query, and others after it.
         y: Their labels or, in regression, their values.
         parameters: The parameters of each task, which an oracle is given; empty if there are none.
     """
@@ -38,6 +38,8 @@ class TaskDistribution(ABC):
     """The number of parameters of a task that an oracle is given."""
     scale: float = 1.0
     """The factor from a stored value to the value that a model sees."""
+    remembered: int = 0
+    """The number of a task's last examples that belong to neither support nor query."""
 
     @abstractmethod
     def draw(

@@ -122,7 +122,7 @@ class Learner(Part):
             self.observe(experience.x[batch], experience.y[batch], experience.task)
             on_step(len(batch))
 
-    def end_task(self) -> None:
+    def end_experience(self) -> None:
         """Consolidate after a task."""
 
     @abstractmethod

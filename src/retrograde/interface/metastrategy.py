@@ -21,14 +21,20 @@ class Episode(NamedTuple):
     Args:
         support: The examples to adapt to.
         query: The examples to evaluate the adapted parameters on.
+        remembered: In the pretraining of a stream, examples of any class; elsewhere no examples.
     """
 
     support: Batch
     query: Batch
+    remembered: Batch
 
     def combined(self) -> Batch:
         """The support and the query of one task as one batch."""
         return self.support.concat(self.query)
+
+    def meta_query(self) -> Batch:
+        """The query and the remembered examples as one batch."""
+        return self.query.concat(self.remembered)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,57 +1,91 @@
 """The model, its loss and the optimiser as pure functions of tensors."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from retrograde import randomness
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.state import State
 from retrograde.losses import Losses, cross_entropies, mean
-from retrograde.networks.head import HEAD, without_head
+from retrograde.networks.functional import BODY, MODEL, Networks, called
+from retrograde.networks.head import HEAD
 from retrograde.optim import Optimizer, Params
+
+
+@dataclass
+class Notes:
+    """What a hook does beside its result, noted while it runs.
+
+    Args:
+        draws: The names of the random draws so far; None: repeated names are not detected.
+        statistics: The buffers as the training passes so far have left them.
+        gradients: The number of gradients that are being taken, one inside the other.
+        updates: The number of steps of the optimiser so far.
+        forward: The rows that have passed through the model.
+        backward: Those of them through which a gradient of `Net` went back.
+    """
+
+    draws: set[str] | None = None
+    statistics: Params = field(default_factory=dict)
+    gradients: int = 0
+    updates: int = 0
+    forward: int = 0
+    backward: int = 0
 
 
 @dataclass(frozen=True)
 class Net:
     """A model, its loss and its optimiser; all methods are pure and written for one replicate.
 
+    Running statistics, such as those of batch normalisation, follow the passes in training mode
+    through which `grad`, `grad_of_loss` or `grad_and_aux` takes a gradient at parameters without
+    statistics of their own. All other passes leave them alone.
+
     Args:
-        module: The model.
+        networks: The model, and the modules of the strategy's own.
         optimizer: The optimiser of the benchmark.
         units: True for the output units of each task; None if the task is not given at test.
-        buffers: The model's buffers, such as running statistics.
+        buffers: The buffers of the state, such as running statistics.
+        fixed: The tensors of the modules that training leaves alone.
         losses: The loss of each row.
-        body: The model without its head, if it has one.
         shape: The shape of one example.
         outputs: The number of output units.
         tasks: The number of tasks of the whole stream.
+        experience: The number of the present experience, from 0.
         key: The key of the random numbers of this step.
-        axes: The names of the draws so far, empty when a hook is called; None: repeated names are
-            not detected.
+        evaluating: True in evaluation mode, in which batch normalisation uses its running
+            statistics.
+        notes: What the hook has done so far.
     """
 
-    module: nn.Module
+    networks: Networks
     optimizer: Optimizer
     units: Bool[Tensor, "task unit"] | None = None
-    buffers: Params | None = None
+    buffers: Params = field(default_factory=dict)
+    fixed: Params = field(default_factory=dict)
     losses: Losses = cross_entropies
-    body: nn.Module | None = None
     shape: tuple[int, ...] = ()
     outputs: int = 0
     tasks: int = 1
+    experience: Int64[Tensor, ""] = field(default_factory=lambda: torch.tensor(0))
     key: Int64[Tensor, ""] | None = None
-    axes: set[str] | None = None
+    evaluating: bool = False
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model, whose own tensors are not used."""
+        return self.networks.model
 
     def uniform(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
-        """Draw uniform numbers in [0, 1), new ones for every step and every end of a task.
+        """Draw uniform numbers in [0, 1), new ones for every step and every other hook.
 
         Draws of different names are independent, so a second draw needs a name. A name gives the
         same numbers again, so it may be used once. Numbers that are used twice, as in a loss whose
@@ -64,20 +98,29 @@ class Net:
         Raises:
             UserError: The name was used before, or the caller has no random numbers.
         """
+        return randomness.uniform(self._named_key(name), *shape)
+
+    def normal(self, *shape: int, name: str = "") -> Float[Tensor, "*_"]:
+        """Draw numbers of the standard normal distribution; see `uniform`."""
+        return randomness.normal(self._named_key(name), *shape)
+
+    def _named_key(self, name: str) -> Int64[Tensor, ""]:
+        """The key of a draw, whose name is noted."""
         if self.key is None:
             raise UserError(
-                "Random numbers exist only in init, step, rank_exemplars and end_task, on streams. "
-                "Draw them there."
+                "Random numbers exist only on streams, in init, begin_experience, step, "
+                "rank_exemplars and end_experience. Draw them there."
             )
-        if self.axes is not None and name in self.axes:
+        draws = self.notes.draws
+        if draws is not None and name in draws:
             raise UserError(
                 f"Each draw of a step has a name of its own; {name!r} is drawn twice, which would "
                 "give the same numbers. Draw once and use the numbers twice, or name the draws: "
                 "net.uniform(3, name='noise')."
             )
-        if self.axes is not None:
-            self.axes.add(name)
-        return randomness.uniform(randomness.named(self.key, name), *shape)
+        if draws is not None:
+            draws.add(name)
+        return randomness.named(self.key, name)
 
     def features(
         self,
@@ -89,14 +132,12 @@ class Net:
         Raises:
             UserError: The model has no module named head.
         """
-        if self.body is None:
+        if not self.networks.has_body:
             raise UserError(
                 f"The model has no module named {HEAD} that gives its outputs. "
                 "Choose another model."
             )
-        tensors = (without_head(params), without_head(self._own_buffers()))
-        features: Tensor = functional_call(self.body, tensors, (x,))
-        return features
+        return self.call(BODY, params, x)
 
     def logits(
         self,
@@ -107,19 +148,47 @@ class Net:
         """The model's outputs.
 
         Args:
-            params: The parameters.
+            params: The parameters. A whole model, as `State.model` gives it, brings its own running
+                statistics, which this call does not change.
             x: The examples.
             task: The task of each. If the scenario gives the task, the outputs of other tasks'
                 units are minus infinity.
         """
-        tensors = (params, self._own_buffers())
-        logits: Tensor = functional_call(self.module, tensors, (x,))
-        return self.mask_tasks(logits, task)
+        self.notes.forward += len(x)
+        return self.mask_tasks(self.call(MODEL, params, x), task)
 
-    def _own_buffers(self) -> Params:
-        """A copy of the buffers, which a module may write to."""
-        buffers = self.buffers or {}
-        return {name: value.clone() for name, value in buffers.items()}
+    def call(self, name: str, params: Params, *inputs: Tensor) -> Tensor:
+        """Call a module of the strategy's own.
+
+        Args:
+            name: Its name in `Strategy.modules`.
+            params: The parameters of all modules, such as `state.params`.
+            *inputs: The inputs of the module.
+
+        Raises:
+            UserError: There is no module of that name.
+        """
+        networks = self.networks
+        if name not in networks.names:
+            known = ", ".join(networks.own) or "none"
+            raise UserError(
+                f"A module of the strategy's own is one that modules() gives, here {known}; "
+                f"net.call was given {name!r}."
+            )
+        own_statistics = self.evaluating or any(key in params for key in self.buffers)
+        follows = networks.statistics and self.notes.gradients > 0 and not own_statistics
+        modules = networks.tracking if follows else networks.training
+        module = networks.evaluating[name] if self.evaluating else modules[name]
+        buffers = self.notes.statistics if follows else self.buffers
+        # A module may write to its buffers.
+        copies = {key: params.get(key, value).clone() for key, value in buffers.items()}
+        tensors = self.fixed | params | copies
+        outputs, used = called(module, networks.names[name], tensors, inputs)
+        if follows:
+            written = {full: used[key] for key, full in networks.names[name].items()}
+            after = {key: written.get(key, value) for key, value in buffers.items()}
+            self.notes.statistics = after
+        return outputs
 
     def mask_tasks(
         self,
@@ -175,7 +244,7 @@ class Net:
             constant: If True, the gradient is a constant, without a derivative of its own.
         """
         chosen = {name: value for name, value in params.items() if only is None or only(name)}
-        gradient: Params = grad(lambda chosen: self.loss(params | chosen, batch))(chosen)
+        gradient = self.grad_of_loss(lambda chosen: self.loss(params | chosen, batch), chosen)
         return _detached(gradient) if constant else gradient
 
     def grad_of_loss(
@@ -201,21 +270,34 @@ class Net:
         Returns:
             The gradient, and the second value of `loss`.
         """
-        with_tensors: tuple[Params, Any] = grad(loss, has_aux=True)(params)
-        return with_tensors
+        notes = self.notes
+        forward, backward = notes.forward, notes.backward
+
+        def noted(params: Params) -> Any:
+            notes.gradients += 1
+            value, aux = loss(params)
+            notes.gradients -= 1
+            return value, (aux, notes.statistics)
+
+        # Statistics leave the gradient beside the other tensors, as tensors of the outside.
+        gradient: Params
+        gradient, (aux, notes.statistics) = grad(noted, has_aux=True)(params)
+        # A gradient of inner steps has counted their rows.
+        if notes.backward == backward:
+            notes.backward += notes.forward - forward
+        return gradient, aux
 
     def grad_each(self, params: Params, batches: Batch) -> Params:
-        """The gradient of `loss` on each of several batches, which are stacked."""
+        """The gradient of `loss` on each of several batches, which are stacked.
 
-        def batch_grad(
-            x: Tensor,
-            y: Tensor,
-            task: Tensor,
-            weight: Tensor,
-        ) -> Params:
-            return self.grad(params, Batch(x, y, task, weight))
-
-        gradients: Params = vmap(batch_grad)(*batches)
+        Running statistics do not follow these passes, which have no order.
+        """
+        # Under `vmap` one batch is counted, whatever their number.
+        notes = Notes()
+        of_one = replace(self.without_statistics(), notes=notes)
+        gradients: Params = vmap(lambda batch: of_one.grad(params, batch))(batches)
+        self.notes.forward += notes.forward * len(batches.x)
+        self.notes.backward += notes.backward * len(batches.x)
         return gradients
 
     def model_params(self, meta_params: Params) -> Params:
@@ -230,24 +312,17 @@ class Net:
         lr: float,
     ) -> State:
         """Take one step of the benchmark's optimiser against the gradient."""
+        self.notes.updates += 1
         params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
         return state.replace(params=params, slots=slots)
 
     def in_eval_mode(self) -> "Net":
         """The net in evaluation mode, in which batch normalisation uses its running statistics."""
-        body = None if self.body is None else copy.deepcopy(self.body).eval()
-        return replace(self, module=copy.deepcopy(self.module).eval(), body=body)
+        return replace(self, evaluating=True)
 
-    def refreshed_buffers(
-        self,
-        params: Params,
-        x: Float[Tensor, "row *shape"],
-    ) -> Params:
-        """The buffers after a training-mode pass over `x`, such as running statistics."""
-        buffers = self._own_buffers()
-        # The module writes to these, and its outputs are not needed.
-        functional_call(self.module, (params, buffers), (x,))
-        return buffers
+    def without_statistics(self) -> "Net":
+        """The net whose running statistics no pass changes, for gradients that are not followed."""
+        return replace(self, networks=self.networks.without_statistics())
 
 
 def _detached(gradient: Params) -> Params:

@@ -1,14 +1,15 @@
 """The interface of a strategy: a frozen dataclass of pure functions, written for one replicate."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from retrograde.interface.batch import Batch
+from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.optim import Params
@@ -34,13 +35,15 @@ since their outputs are in the loss. A head always has a unit for every class of
 
 
 _HOOKS = (
-    "pretrain_step",
-    "after_pretraining",
+    "pretraining",
+    "modules",
     "init",
+    "start",
+    "begin_experience",
     "step",
-    "trained_on",
     "rank_exemplars",
-    "end_task",
+    "end_experience",
+    "before_evaluation",
     "predict",
 )
 """The methods that a strategy may define, as `declares` lists them."""
@@ -51,26 +54,43 @@ class StepData(NamedTuple):
 
     Args:
         incoming: The mini-batch of the stream.
-        replayed: The mini-batch drawn from memory.
+        replayed: The mini-batch drawn from memory, all of its rounds one after the other.
         combined: Incoming and then replayed examples, with the weights of the benchmark's
             `weighting`.
-        incoming_slots: The memory slot in which each incoming example is stored after this step;
-            the memory's size means none.
-        replayed_slots: The memory slot of each replayed example.
         incoming_weight: The weight of a loss on incoming examples.
         replay_weight: The weight of a loss on past examples that is added to it.
         incoming_share: The share of incoming examples in the combined loss; None: all examples have
             the same weight.
+        rounds: The number of rounds that the memory draws.
     """
 
     incoming: Batch
     replayed: Batch
     combined: Batch
-    incoming_slots: Int64[Tensor, " incoming"]
-    replayed_slots: Int64[Tensor, " replayed"]
     incoming_weight: Float[Tensor, ""]
     replay_weight: Float[Tensor, ""]
     incoming_share: Float[Tensor, ""] | None = None
+    rounds: int = 1
+
+    @property
+    def draws(self) -> list[Batch]:
+        """The replayed examples of each round of the memory."""
+        size = len(self.replayed.x) // self.rounds
+        return [
+            self.replayed.at(slice(number * size, (number + 1) * size))
+            for number in range(self.rounds)
+        ]
+
+    def parts(self, values: Float[Tensor, "row *_"]) -> list[Tensor]:
+        """Values of the combined examples, taken apart: incoming, then each of `draws`."""
+        size = len(self.replayed.x) // self.rounds
+        return list(values.split([len(self.incoming.x), *[size] * self.rounds]))
+
+    def weighted(
+        self, incoming: Float[Tensor, ""], replayed: Float[Tensor, ""]
+    ) -> Float[Tensor, ""]:
+        """The sum of a loss on incoming and one on past examples, with the benchmark's weights."""
+        return self.incoming_weight * incoming + self.replay_weight * replayed
 
     def combine(self, replayed: Batch) -> Batch:
         """The incoming and other replayed examples as one batch, with the benchmark's weights."""
@@ -102,36 +122,16 @@ def share_weight(
     return (incoming.sum() + replayed.sum()) * torch.cat([incoming_part, replayed_part])
 
 
-class TaskEnd(NamedTuple):
-    """A finished task.
+class ExperienceEnd(NamedTuple):
+    """A finished experience.
 
     Args:
         examples: All of its training examples.
-        slots: The memory slot of each of them; the memory's size means none.
         memory: The content of the memory, slot by slot; empty slots are padding. None: no memory.
     """
 
     examples: Batch
-    slots: Int64[Tensor, " row"]
     memory: Batch | None
-
-
-class PretrainingEpisode(NamedTuple):
-    """The examples of one pretraining step, all of held-out classes.
-
-    Args:
-        trajectory: Examples of a few classes, one class after the other.
-        query: Other examples of these classes.
-        remember_set: Examples of any held-out class.
-    """
-
-    trajectory: Batch
-    query: Batch
-    remember_set: Batch
-
-    def meta_query(self) -> Batch:
-        """The query and the remember set as one batch."""
-        return self.query.concat(self.remember_set)
 
 
 class Strategy(Part):
@@ -141,6 +141,8 @@ class Strategy(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     # True: a reference for the others, which is not ranked with them.
     upper_bound: ClassVar[bool] = False
+    # True: `begin_experience` may give a state of another form, such as a larger network.
+    grows: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
     contract_model: ClassVar[str] = "mlp-16"
     # None: "refused" if examples are replayed, otherwise "not needed".
@@ -190,9 +192,45 @@ class Strategy(Part):
         """The memory of past examples; None: no memory."""
         return None
 
-    def init(self, net: Net, params: Params) -> Params:
+    def pretraining(self) -> MetaStrategy | None:
+        """What is learned on held-out classes before the stream begins; None: nothing.
+
+        The stream starts from the model parameters that this meta-strategy learns with the
+        benchmark's optimiser. Its episodes are trajectories: the support has a few classes, one
+        after the other, the query other examples of these, and `remembered` examples of any class.
+        """
+        return None
+
+    def modules(self, shape: tuple[int, ...], outputs: int) -> dict[str, nn.Module]:
+        """Modules of the strategy's own, by name, such as a projector or a generator.
+
+        They are built and seeded as the model is. Their parameters are in `state.params` as
+        `NAME.parameter`, so that the optimiser updates them with the model's; `net.call` calls
+        them.
+
+        Args:
+            shape: The shape of one example.
+            outputs: The number of output units.
+        """
+        return {}
+
+    def init(self, net: Net, params: Params) -> Any:
         """The tensors of the strategy's own that `state.extra` holds from the start."""
         return {}
+
+    def start(self, net: Net, params: Params) -> State:
+        """The state at the start of the stream, from the parameters of the modules.
+
+        After pretraining, those of the model are the ones that it has learned.
+        """
+        return State(params, net.optimizer.init(params), self.init(net, params))
+
+    def begin_experience(self, net: Net, state: State) -> State:
+        """Update the state before an experience; `net.experience` is its number.
+
+        If the class says `grows = True`, the tensors may have other names and shapes than before.
+        """
+        return state
 
     def own_examples(self, state: State) -> Batch | None:
         """The past examples in `state.extra`, if any; a slot without an example has weight 0.
@@ -208,22 +246,6 @@ class Strategy(Part):
             before: The number of incoming examples before each step.
         """
         return np.zeros_like(before)
-
-    def pretrain_step(
-        self,
-        net: Net,
-        state: State,
-        episode: PretrainingEpisode,
-    ) -> State:
-        """Take one pretraining step. Defining it requires a stream with pretraining data."""
-        return state
-
-    def after_pretraining(self, net: Net, state: State) -> State:
-        """The state at the start of the stream, after pretraining.
-
-        By default the parameters are kept, and the optimiser is initialised again.
-        """
-        return state.replace(slots=net.optimizer.init(state.params))
 
     @abstractmethod
     def step(
@@ -243,20 +265,6 @@ class Strategy(Part):
             The state after the step.
         """
 
-    def trained_on(
-        self,
-        net: Net,
-        state: State,
-        data: StepData,
-    ) -> Batch:
-        """The examples that a step from `state` trains on.
-
-        The running statistics of a model are updated with these examples: in every step by one pass
-        in training mode, at the parameters before the step. Override the method if some of the
-        replayed examples are not trained on, or if the strategy replays examples of its own.
-        """
-        return data.combined
-
     def rank_exemplars(
         self,
         net: Net,
@@ -264,20 +272,38 @@ class Strategy(Part):
         examples: Batch,
         share: int,
     ) -> Float[Tensor, " row"]:
-        """Rank a finished task's examples for `ExemplarMemory`.
+        """Rank a finished experience's examples for `ExemplarMemory`.
 
         The memory stores the lowest ranks of each class, at most `share` examples; the order of the
         others does not matter.
         """
         return net.uniform(len(examples.x))
 
-    def end_task(
+    def end_experience(
         self,
         net: Net,
         state: State,
-        task_end: TaskEnd,
+        end: ExperienceEnd,
     ) -> State:
-        """Update the state after a task."""
+        """Update the state after an experience."""
+        return state
+
+    def before_evaluation(
+        self,
+        net: Net,
+        state: State,
+        memory: Batch | None,
+    ) -> State:
+        """The state that `predict` gets: compute here what predictions need once, as class means.
+
+        It is used for this evaluation alone; training goes on from the state before.
+
+        Args:
+            net: The model in evaluation mode.
+            state: The state.
+            memory: The content of the memory, slot by slot; empty slots are padding. None: no
+                memory.
+        """
         return state
 
     def predict(
@@ -304,8 +330,3 @@ def facts_used(scenario: Scenario, ahead: tuple[FutureFact, ...]) -> list[str]:
     Only class-incremental streams have later classes.
     """
     return [fact for fact in ahead if fact != "classes" or scenario == "class"]
-
-
-def pretrains(strategy: Strategy) -> bool:
-    """True if the strategy pretrains on held-out classes before the stream begins."""
-    return type(strategy).pretrain_step is not Strategy.pretrain_step

@@ -19,6 +19,7 @@ from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number
+from retrograde.records.statistics import Statistics
 
 SCHEMA = 7
 """The version of the layout; that of retrograde 0.1 was 6 or lower."""
@@ -69,6 +70,7 @@ class Record:
         gradients: gradient probes at task ends.
         accounts: one for each task after the first.
         online_accuracy: accuracy along the stream.
+        statistics: what the strategy logs of its own steps; None if it logs nothing.
         clocks: seconds by activity, shared by the replicates of a batch.
         counts: numbers of steps and of incoming and replayed examples.
         memory: sizes of the memory and of the state, and peak memory.
@@ -91,6 +93,7 @@ class Record:
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
+    statistics: Statistics | None = None
     clocks: dict[str, Seconds] = field(default_factory=dict)
     counts: dict[str, Whole] = field(default_factory=dict)
     memory: dict[str, Whole] = field(default_factory=dict)
@@ -224,6 +227,8 @@ def _inconsistencies(record: Record) -> Iterator[str]:
     if record.adaptation:
         yield record.adaptation.inconsistency()
     yield from _misplaced(record)
+    if record.statistics:
+        yield record.statistics.inconsistency(len(record.test_examples))
     if record.online_accuracy:
         yield record.online_accuracy.inconsistency(record.test_examples)
         last = record.online_accuracy.step[-1]

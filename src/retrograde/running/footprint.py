@@ -17,12 +17,11 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
-from retrograde.interface.strategy import Strategy, pretrains
+from retrograde.interface.strategy import Strategy
 from retrograde.machine import physical_bytes
 from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
 from retrograde.streams.memory import Memory
-from retrograde.streams.pretraining import BLOCK as EPISODES
 from retrograde.streams.rows import COLUMNS
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
@@ -216,12 +215,13 @@ def _of_tests(benchmark: Benchmark, stream: Stream, steps: int) -> list[Need]:
 
 def _of_pretraining(strategy: Strategy | Learner, stream: Stream, model: Extent) -> list[Need]:
     offer = stream.pretraining
-    if offer is None or not isinstance(strategy, Strategy) or not pretrains(strategy):
+    if offer is None or not isinstance(strategy, Strategy) or not strategy.pretraining():
         return []
     rows = offer.trajectory_classes * (offer.shots + offer.queries) + offer.remember_examples
     numbers = prod(stream.data.shape) + model.activations
+    stored = stream.data.x_train[0].nbytes
     # Pretraining episodes are drawn in blocks, but trained on one by one.
-    needed = rows * COPIES * (EPISODES * 4 * INDEX + NUMBER * numbers)
+    needed = rows * COPIES * (BLOCK * stored + NUMBER * numbers)
     return [
         Need(
             needed,

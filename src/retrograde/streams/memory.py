@@ -60,6 +60,18 @@ class ReplayPlan(NamedTuple):
     incoming_slots: Int64[np.ndarray, " incoming"]
 
 
+class Column(NamedTuple):
+    """Values that a strategy keeps with the examples in memory.
+
+    Args:
+        name: Their name.
+        shape: The shape of the value of one example; None: a number for each output unit.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Memory(ABC):
     """A memory of past examples.
@@ -68,8 +80,10 @@ class Memory(ABC):
         size: The number of examples that are kept.
         draw: The number of examples that a round draws at each step, without replacement.
         rounds: The number of independent rounds at each step.
-        at_task_end: If True, the examples of a task are stored when the task ends, so that only
+        at_end: If True, the examples of a task are stored when the task ends, so that only
             earlier tasks are replayed.
+        keep: The values that the strategy keeps with each example by `State.keep`. A name alone
+            stands for a number for each output unit, as logits are.
     """
 
     # True if what is kept depends on the number of tasks or classes of the whole stream.
@@ -78,7 +92,15 @@ class Memory(ABC):
     size: int
     draw: int
     rounds: int = 1
-    at_task_end: bool = False
+    at_end: bool = False
+    keep: tuple[str | Column, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The values that are kept with each example."""
+        return tuple(
+            column if isinstance(column, Column) else Column(column) for column in self.keep
+        )
 
     @property
     def replayed(self) -> int:
@@ -134,7 +156,7 @@ class Memory(ABC):
         Returns:
             The replayed examples, and the content of the memory after the task.
         """
-        if self.at_task_end:
+        if self.at_end:
             # Its own examples cannot be replayed during this task.
             before = np.zeros_like(before)
         slots = self.slots_for(state, incoming, groups, random)
@@ -440,8 +462,8 @@ POLICIES: dict[Policy, Callable[..., Memory]] = {
     "reservoir": Reservoir,
     "ring": Ring,
     "balanced": ClassBalanced,
-    "ring-at-end": partial(Ring, at_task_end=True),
-    "reservoir-at-end": partial(Reservoir, at_task_end=True),
+    "ring-at-end": partial(Ring, at_end=True),
+    "reservoir-at-end": partial(Reservoir, at_end=True),
 }
 """Memories by the name of a setting.
 

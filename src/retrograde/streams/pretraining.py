@@ -1,21 +1,17 @@
 """The examples of pretraining as rows, which are the same for every strategy."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde.randomness import distinct, generator
+from retrograde.randomness import distinct
 from retrograde.streams.rows import Rows
 from retrograde.streams.stream import Pretraining
 
-BLOCK = 50
-"""The number of pretraining steps that are drawn at once."""
-
 
 class EpisodeRows(NamedTuple):
-    """The rows of one pretraining step or of several, in the order of `PretrainingEpisode`.
+    """The rows of one pretraining step or of several, in the order of an `Episode`.
 
     Their task is 0.
     """
@@ -23,16 +19,6 @@ class EpisodeRows(NamedTuple):
     trajectory: Int64[Rows, "... n"]
     query: Int64[Rows, "... n"]
     remember_set: Int64[Rows, "... n"]
-
-
-def pretraining_rows(pretraining: Pretraining, seed: int) -> Iterator[EpisodeRows]:
-    """The rows of every pretraining step of one replicate, in order."""
-    for block in range(-(-pretraining.steps // BLOCK)):
-        # Always a whole block, so that a longer pretraining begins with the same examples.
-        drawn = draw(pretraining, BLOCK, generator(seed, "lessons", block))
-        left = pretraining.steps - block * BLOCK
-        for number in range(min(BLOCK, left)):
-            yield EpisodeRows(*(part[number] for part in drawn))
 
 
 def draw(

@@ -149,7 +149,7 @@ def train_rows(
     batches = np.arange(len(index)) // updates
     before = np.minimum(batches * size, len(entered))
     plan, state = memory.replay(state, candidates[entered], before, groups(stream), of_memory)
-    if memory.at_task_end:
+    if memory.at_end:
         slots = np.full_like(index, memory.size)
     else:
         slots = _written(plan.incoming_slots, entered, index, (size, updates, memory.size))

@@ -1,7 +1,6 @@
 """Adaptation to new tasks: the inner steps at test, and measurements after each of them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,10 +14,12 @@ from retrograde.gradients import cosine, dot, simpson
 from retrograde.interface.batch import Batch
 from retrograde.interface.metastrategy import Episode
 from retrograde.interface.net import Net
+from retrograde.interface.state import State
 from retrograde.optim import Params
 from retrograde.records.few_shot import Fit
 from retrograde.records.gradient_probe import rounded
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
+from retrograde.training.replicas import Tree
 
 CURVES = 2
 """Number of test tasks whose fits are kept, if tasks are curves."""
@@ -180,12 +181,7 @@ def account_inner_steps(replicas: EpisodeReplicas, tasks: Tasks, steps: int) -> 
         Numbers of shape (replicate, step).
     """
 
-    def book(
-        learned: Params,
-        buffers: Params,
-        tasks: Tasks,
-    ) -> Booked:
-        net = replace(replicas.net, buffers=buffers)
+    def book(net: Net, learned: Params, tasks: Tasks) -> Booked:
         episode = replicas.episode(tasks, test=True)
         fast = replicas.strategy.start_adaptation(net, learned)
         windows = []
@@ -268,12 +264,7 @@ def _after_each_step(
         The tree of `measurement`, with leading axes (replicate, task, step).
     """
 
-    def adapt(
-        learned: Params,
-        buffers: Params,
-        tasks: Tasks,
-    ) -> Any:
-        net = replace(replicas.net, buffers=buffers)
+    def adapt(net: Net, learned: Params, tasks: Tasks) -> Any:
         episode = replicas.episode(tasks, test)
         fast = replicas.strategy.start_adaptation(net, learned)
         found = [measurement(net, fast.params, episode)]
@@ -287,7 +278,7 @@ def _after_each_step(
 
 def _of_tasks(
     replicas: EpisodeReplicas,
-    one: Callable[[Params, Params, Tasks], Any],
+    one: Callable[[Net, Params, Tasks], Any],
     tasks: Tasks,
     rows: int = 0,
 ) -> Any:
@@ -295,14 +286,18 @@ def _of_tasks(
 
     Args:
         replicas: The replicates that adapt.
-        one: A function of the learned parameters, the buffers and one task.
+        one: A function of the net, the learned parameters and one task.
         tasks: The tasks of each replicate.
         rows: Number of a task's rows that `one` passes at once; 0 for all of them.
 
     Returns:
         The tree of `one`, with leading axes (replicate, task).
     """
-    over_tasks = vmap(one, in_dims=(None, None, 0))
+
+    def of_replicate(state: State, own: Tree, tasks: Tasks) -> Any:
+        net = replicas.net_of(state, own, replicas.shared)
+        return vmap(lambda task: one(net, state.params, task))(tasks)
+
     params = replicas.net.model_params(replicas.state.params)
     adapted_numbers = sum(value[0].numel() for value in params.values())
     rows = rows or tasks.x.shape[2]
@@ -312,7 +307,7 @@ def _of_tasks(
     with torch.no_grad():
         for start in range(0, tasks.x.shape[1], size):
             some = Tasks(*(part[:, start : start + size] for part in tasks))
-            parts.append(vmap(over_tasks)(replicas.state.params, replicas.buffers, some))
+            parts.append(vmap(of_replicate)(replicas.state, replicas.own, some))
     return pytree.tree_map(lambda *chunks: torch.cat(chunks, dim=1), *parts)
 
 

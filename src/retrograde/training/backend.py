@@ -15,8 +15,10 @@ from retrograde.records.account import Account
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.statistics import Statistics
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule
+from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Predictions
 
 
@@ -38,6 +40,7 @@ class Outcome:
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
         online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
+        statistics: What the strategy logs of its own steps, if anything.
     """
 
     divergence: str
@@ -52,6 +55,7 @@ class Outcome:
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
+    statistics: Statistics | None = None
 
     @property
     def finite(self) -> bool:
@@ -86,6 +90,30 @@ class Backend(Protocol):
         """True if training changes buffers of the model, such as running statistics."""
         ...
 
+    def begin(self, number: int) -> bool:
+        """Begin an experience.
+
+        Args:
+            number: The number of the experience, from 0.
+
+        Returns:
+            True if the step has to be made ready by `warm_up`: at first, and if the state has
+            another form than before.
+        """
+        ...
+
+    def warm_up(self, mode: Compile) -> str | None:
+        """Try the step, and compile it unless that is off.
+
+        Returns:
+            Why compiling failed; None if it did not.
+        """
+        ...
+
+    def statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
+        """The sum of each statistic that steps have logged so far, and the number of its values."""
+        ...
+
     def learn(
         self,
         number: int,
@@ -99,11 +127,14 @@ class Backend(Protocol):
         """
         ...
 
-    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
+    def evaluate(
+        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+    ) -> Predictions:
         """Predict test examples without changing the learner.
 
         Args:
             chunks: Rows of test examples, in chunks of one size.
+            during: True in the middle of an experience.
         """
         ...
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
 from retrograde.interface.state import State
+from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 
 MOST = 3
@@ -76,12 +76,12 @@ def _check_shape(
         raise UserError(f"{name} gives {what}; it gave {shape}, wanted {wanted}.")
 
 
-def check_own(
+def check_tensors(
     part: object,
     method: str,
     found: Any,
 ) -> None:
-    """Raise `UserError` unless a hook gives a dictionary of tensors."""
+    """Raise `UserError` unless a hook gives a dictionary of tensors, of any nesting."""
     rule = f"{hook(part, method)} gives a dictionary of tensors by name"
     if not isinstance(found, dict):
         raise UserError(f"{rule}; it gave {_called(found)}.")
@@ -91,6 +91,41 @@ def check_own(
                 f"{rule}; it gave {_called(value)} for {name}. "
                 "Make it a tensor, such as torch.zeros(())."
             )
+
+
+def check_kept(
+    part: object,
+    method: str,
+    found: State,
+    columns: Params,
+    rows: int,
+) -> None:
+    """Check what a hook keeps with the examples in memory.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        found: The state that the hook gave.
+        columns: The columns of the memory, slot by slot.
+        rows: The number of examples that the hook was given.
+
+    Raises:
+        UserError: If the memory has no such column, or values have another shape.
+    """
+    for name, value in found.to_keep.items():
+        if name not in columns:
+            raise UserError(
+                f"{hook(part, method)} keeps {name!r}, and the memory has no such column. "
+                f"Declare it: Reservoir(..., keep=({name!r},))."
+            )
+        wanted = (rows, *columns[name].shape[1:])
+        _check_shape(part, method, value, wanted, f"a value of {name!r} to keep for each example")
+
+
+def check_logged(part: object, method: str, found: State) -> None:
+    """Raise `UserError` unless each statistic that a hook logs is a single number."""
+    for name, value in found.to_log.items():
+        _check_shape(part, method, value, (), f"one number as its statistic {name!r}")
 
 
 def check_state(
@@ -106,7 +141,8 @@ def check_state(
     """
     check_kind(part, method, found, State)
     before = _leaves(given)
-    after = _leaves(found)
+    # What is kept and logged is of this step alone.
+    after = _leaves(found.replace(to_keep={}, to_log={}))
     missing = [f"{name} is missing" for name in before if name not in after]
     added = [f"{name} is new" for name in after if name not in before]
     kept = [name for name in before if name in after]
@@ -140,43 +176,6 @@ def _misfit(
     if found.dtype != wanted.dtype:
         return f"{name} is {found.dtype}, wanted {wanted.dtype}"
     return ""
-
-
-def check_batch(
-    part: object,
-    method: str,
-    found: Any,
-    shape: tuple[int, ...],
-) -> None:
-    """Check that a hook gives a batch of examples.
-
-    Args:
-        part: The strategy whose hook it is.
-        method: The name of the hook.
-        found: The value that the hook gave.
-        shape: The shape of one example.
-
-    Raises:
-        UserError: If it is no batch, or labels, tasks and weights are not as many as examples.
-    """
-    name = hook(part, method)
-    if not isinstance(found, Batch):
-        raise UserError(f"{name} gives a Batch of examples; it gave {_called(found)}.")
-    shapes = [_shape(value) for value in found]
-    # Without an axis in front there are no rows, and no shape fits.
-    rows = len(found.x) if shapes[0] else 0
-    column = (rows,)
-    if shapes != [(rows, *shape), column, column, column]:
-        fields = zip(Batch._fields, shapes, strict=True)
-        gave = ", ".join(f"{field} {size}" for field, size in fields)
-        raise UserError(
-            f"{name} gives a Batch of examples of shape {shape}, as many y, task and weight; "
-            f"it gave {gave}."
-        )
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
 def check_counts(

@@ -67,7 +67,7 @@ def compile_step(
     cells has a graph of its own.
 
     Args:
-        backend: The replicates to train. Its strategy and its state take part in the graph.
+        backend: The replicates to train. Its strategy and what it carries take part in the graph.
         step: The unbound method of the backend's class.
         twice: Calls a step with the inputs for which it is compiled.
 
@@ -179,9 +179,7 @@ def _check_shared(backend: Any, after: Any) -> None:
     leaves = pytree.tree_leaves(after)
     if any(leaf.isnan().any() for leaf in leaves):
         raise _NotShared
-    # A meta-step gives the state alone, a step of a stream the buffers as well.
-    state = backend.state
-    if signature(after) not in (signature(state), signature((state, backend.buffers))):
+    if signature(after) != signature(backend.carried):
         raise _NotShared
 
 
@@ -209,7 +207,7 @@ def _constants(
     strategy = backend.strategy
     settings = strategy.settings().items()
     fixed = {name: value for name, value in settings if name not in sizes}
-    state = signature((backend.state, backend.buffers))
+    state = signature(backend.carried)
     # Kernels for the CPU are compiled for a number of threads.
     threads = torch.get_num_threads()
     values = (benchmark.settings(), fixed, backend.constants(), state, threads)

@@ -1,31 +1,28 @@
 """Meta-steps of all replicates and tasks at once, and measurements of adapting to new tasks."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
-from torch.utils import _pytree as pytree
 
 from retrograde.episodes.distribution import Partition, TaskDistribution
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import Episode, MetaStrategy
-from retrograde.interface.net import Net
+from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
-from retrograde.training.clocks import Clocks
-from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step, unaliased
-from retrograde.training.replicas import counted, finite, replicated
+from retrograde.training.compiled_step import signature, unaliased
+from retrograde.training.replicas import Replicas, Tree, finite, stacked
 
 BLOCK = 50
 """Number of meta-iterations whose tasks are drawn at once."""
@@ -47,8 +44,17 @@ class Tasks(NamedTuple):
     parameters: Tensor
 
 
-class EpisodeReplicas:
-    """Replicates of one cell that meta-learn side by side."""
+class EpisodeReplicas(Replicas):
+    """Replicates of one cell that meta-learn side by side.
+
+    Args:
+        benchmark: The benchmark of the cell.
+        strategy: The meta-strategy of the cell.
+        sources: The distribution over tasks of each replicate.
+        seeds: The seed of each replicate.
+        device: The device to train on.
+        axis: The axis of randomness of the meta-batches.
+    """
 
     def __init__(
         self,
@@ -57,12 +63,11 @@ class EpisodeReplicas:
         sources: list[TaskDistribution],
         seeds: list[int],
         device: torch.device,
+        axis: str = "tasks",
     ) -> None:
-        self.benchmark = benchmark
-        self.strategy = strategy
+        super().__init__(benchmark, strategy, seeds, device)
         self.sources = sources
-        self.seeds = seeds
-        self.device = device
+        self.axis = axis
         # By whether tasks are those of a test or of meta-training.
         self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
@@ -70,28 +75,33 @@ class EpisodeReplicas:
         drawn = Tasks(*(part[0, 0].cpu() for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn)
-        replicas = replicated(benchmark.model, probe, sources[0].outputs, seeds, device)
-        if replicas.refresh:
+        models = stacked(benchmark.model, probe, sources[0].outputs, seeds, device)
+        if models.networks.statistics:
             raise UserError(
                 "Meta-learning takes models whose buffers training leaves alone; "
                 f"model={benchmark.model} keeps running statistics. "
                 "Build its normalisation with track_running_stats=False."
             )
-        self.buffers = replicas.buffers
         optimizer = OPTIMIZERS[benchmark.optimizer]()
-        self.net = Net(replicas.module, optimizer, losses=benchmark.losses)
-        initial = vmap(self._initial)(replicas.params, self.buffers)
-        self.state = unaliased(initial)
+        self.net = Net(models.networks, optimizer, losses=benchmark.losses)
+        self.own = {"fixed": models.own}
+        self.shared = {"fixed": models.shared}
+        initial = vmap(self._initial, in_dims=(0, 0, None))(models.params, self.own, self.shared)
+        self.carried = unaliased(initial)
         self.batches = self._batches()
         self.done = 0  # meta-iterations
         self.seen = 0  # examples in these
-        self._step: Callable[..., State] = self.step_all
-        self.compiled = False
-        self.tally: dict[str, int] = {}
 
-    def _initial(self, params: Params, buffers: Params) -> State:
-        learned = self.strategy.meta_params(replace(self.net, buffers=buffers), params)
-        boundary.check_own(self.strategy, "meta_params", learned)
+    @property
+    def state(self) -> State:
+        """The state of every replicate, stacked."""
+        state: State = self.carried
+        return state
+
+    def _initial(self, params: Params, own: Tree, shared: Tree) -> State:
+        net = self.net_of(State(params, {}, {}), own, shared)
+        learned = self.strategy.meta_params(net, params)
+        boundary.check_tensors(self.strategy, "meta_params", learned)
         slots = self.net.optimizer.init(learned) if self.strategy.uses_meta_optimizer else {}
         return State(learned, slots, {})
 
@@ -129,7 +139,7 @@ class EpisodeReplicas:
         count = self.benchmark.meta_batch_size
         blocks = -(-self.benchmark.iterations // BLOCK)
         for block in range(blocks):
-            drawn = self.draw("train", BLOCK * count, "tasks", block)
+            drawn = self.draw("train", BLOCK * count, self.axis, block)
             by_iteration = []
             for part in drawn:
                 batches = part.reshape(len(part), BLOCK, count, *part.shape[2:])
@@ -151,43 +161,37 @@ class EpisodeReplicas:
         return torch.cat([x, repeated], dim=1)
 
     def episode(self, tasks: Tasks, test: bool) -> Episode:
-        """One task, split into support and query."""
+        """One task, split into support, query and remembered examples."""
         x = self._inputs(*tasks)
         # A model of episodes has no tasks to tell apart, and every example counts.
         task = torch.zeros(len(x), dtype=torch.long, device=x.device)
         weight = torch.ones(len(x), device=x.device)
         batch = Batch(x, tasks.y, task, weight)
         cut = self.sources[0].support(self.shots[test])
-        support = batch.at(slice(cut))
-        query = batch.at(slice(cut, None))
-        return Episode(support, query)
+        others = len(x) - self.sources[0].remembered
+        query = batch.at(slice(cut, others))
+        return Episode(batch.at(slice(cut)), query, batch.at(slice(others, None)))
 
     def step_all(
-        self,
-        state: State,
-        buffers: Params,
-        tasks: Tasks,
-        progress: Tensor,
+        self, carried: State, tasks: Tasks, progress: Tensor, own: Tree, shared: Tree
     ) -> State:
         """One meta-step of all replicates, as a pure function.
 
         Args:
-            state: The state of each replicate.
-            buffers: The buffers of each replicate's model.
+            carried: The state of each replicate.
             tasks: The meta-batch of each replicate.
             progress: The share of meta-training that is done, in [0, 1).
+            own: The other tensors that differ between replicates.
+            shared: The tensors that all replicates share.
         """
 
-        def meta_step(
-            state: State,
-            buffers: Params,
-            tasks: Tasks,
-        ) -> State:
+        def meta_step(state: State, tasks: Tasks, own: Tree) -> State:
             episodes = vmap(lambda task: self.episode(task, test=False))(tasks)
-            net = replace(self.net, buffers=buffers)
+            net = self.net_of(state, own, shared)
             return self.strategy.meta_step(net, state, episodes, progress)
 
-        return vmap(meta_step)(state, buffers, tasks)
+        after: State = vmap(meta_step)(carried, tasks, own)
+        return after
 
     def try_out(self) -> None:
         """Adapt to one task and take a meta-step, without keeping either.
@@ -197,20 +201,14 @@ class EpisodeReplicas:
         """
         tasks = self.draw("train", 1, "check")
         first = Tasks(*(part[:, 0] for part in tasks))
-        marks = vmap(self._tried_adapting)(self.state, self.buffers, first)
+        marks = vmap(self._tried_adapting)(self.state, first, self.own)
         boundary.check_unchanged(self.strategy, "inner_step", marks)
         if self.strategy.meta_trains:
-            marks = vmap(self._tried_step)(self.state, self.buffers, tasks)
-            boundary.check_unchanged(self.strategy, "meta_step", marks)
+            self._try_step((tasks, self._progress(), self.own, self.shared))
 
-    def _tried_adapting(
-        self,
-        state: State,
-        buffers: Params,
-        task: Tasks,
-    ) -> dict[str, Tensor]:
+    def _tried_adapting(self, state: State, task: Tasks, own: Tree) -> dict[str, Tensor]:
         """Take one inner step, check its result, and mark the inputs that it changed in place."""
-        net = replace(self.net, buffers=buffers)
+        net = self.net_of(state, own, self.shared)
         episode = self.episode(task, test=False)
         learned = state.params
         support = episode.support
@@ -226,62 +224,51 @@ class EpisodeReplicas:
             boundary.check_loss(self.strategy, "task_loss", loss)
         return marks
 
-    def _tried_step(
-        self,
-        state: State,
-        buffers: Params,
-        tasks: Tasks,
-    ) -> dict[str, Tensor]:
-        """Take one meta-step, check its result, and mark the inputs that it changed in place."""
-        episodes = vmap(lambda task: self.episode(task, test=False))(tasks)
-        given = {"state": state, "episodes": episodes}
-        before = boundary.copied(given)
-        net = replace(self.net, buffers=buffers)
-        after = self.strategy.meta_step(net, state, episodes, self._progress())
-        boundary.check_state(self.strategy, "meta_step", after, state)
-        return boundary.changed(given, before)
+    def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
+        """Take one meta-step without keeping it.
 
-    def warm_up(self, mode: Compile) -> str | None:
-        """Take one meta-step without keeping it, count its passes, and compile unless that is off.
-
-        Returns:
-            Why compiling failed; None if it did not.
+        Raises:
+            UserError: If the step gives no state of the same form, or changes its inputs.
         """
-        tasks = self.draw("train", self.benchmark.meta_batch_size, "probe")
-        inputs = (self.buffers, tasks, self._progress())
-        plain = self.net
-        counting = counted(plain)
-        self.net = counting
-        try:
-            self.step_all(self.state, *inputs)
-        finally:
-            self.net = plain
+        tasks, progress, own, shared = inputs
+        noted: list[Notes] = []
+
+        def tried(state: State, tasks: Tasks, own: Tree) -> dict[str, Tensor]:
+            episodes = vmap(lambda task: self.episode(task, test=False))(tasks)
+            given = {"state": state, "episodes": episodes}
+            before = boundary.copied(given)
+            net = self.net_of(state, own, shared)
+            after = self.strategy.meta_step(net, state, episodes, progress)
+            boundary.check_state(self.strategy, "meta_step", after, state)
+            noted.append(net.notes)
+            return boundary.changed(given, before)
+
+        marks = vmap(tried)(self.state, tasks, own)
+        boundary.check_unchanged(self.strategy, "meta_step", marks)
         # Under `vmap` the counts are those of a single task.
-        tasks_per_step = self.benchmark.meta_batch_size
-        self.tally = {name: rows * tasks_per_step for name, rows in counting.tally.items()}
+        tasks_per_step = tasks.x.shape[1]
+        counts = noted[0]
+        counts.forward *= tasks_per_step
+        counts.backward *= tasks_per_step
+        return counts
 
-        def twice(step: Callable[..., State]) -> State:
-            first = step(self.state, *inputs)
-            return step(first, *inputs)
+    def trial_inputs(self) -> tuple[Tasks, Tensor, Tree, Tree]:
+        tasks = self.draw("train", self.benchmark.meta_batch_size, "probe")
+        return tasks, self._progress(), self.own, self.shared
 
-        def compile_() -> None:
-            self._step = compile_step(self, EpisodeReplicas.step_all, twice)
-            self.compiled = True
+    def _trial_steps(self) -> Iterator[Callable[[], object]]:
+        return (partial(self._advanced, tasks) for tasks in self._batches())
 
-        return compile_or_reason(mode, compile_)
-
-    def seconds_a_step(self, clocks: Clocks) -> float:
-        """Median seconds of a meta-step; the timed steps change no state."""
-        calls = (
-            partial(self._step, self.state, self.buffers, tasks, self._progress())
-            for tasks in self._batches()
-        )
-        return clocks.each(calls)
+    def _advanced(self, tasks: Tasks) -> State:
+        """The state after a meta-step on a meta-batch."""
+        after: State = self._step(self.state, tasks, self._progress(), self.own, self.shared)
+        return after
 
     def constants(self) -> tuple[object, ...]:
         """Constants of a compiled step other than settings and the form of the state."""
         source = self.sources[0]
-        return source.shape, source.outputs, source.parameters, source.scale
+        fixed = signature((self.own, self.shared))
+        return source.shape, source.outputs, source.parameters, source.scale, fixed
 
     def _progress(self) -> Float[Tensor, ""]:
         # A tensor, since a number would become a constant of a compiled step.
@@ -299,12 +286,7 @@ class EpisodeReplicas:
             progress: Called with 1 after each.
         """
         for tasks in islice(self.batches, iterations):
-            self.state = self._step(
-                self.state,
-                self.buffers,
-                tasks,
-                self._progress(),
-            )
+            self.carried = self._advanced(tasks)
             self.done += 1
             # Axes are replicate, task and example.
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
@@ -320,9 +302,7 @@ class EpisodeReplicas:
         model = self.net.model_params(self.state.params)
         learned = self.state.params.items()
         others = {name: value for name, value in learned if name not in model}
-        leaves: list[Tensor] = pytree.tree_leaves((self.state.slots, others))
-        total = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
-        return total // len(self.seeds)
+        return self.bytes_per_replicate((self.state.slots, others))
 
     def finite(self) -> np.ndarray:
         """For each replicate, True if every learned number is finite."""

@@ -184,7 +184,7 @@ class GradientProber:
             with self.clocks("probe"):
                 self._book(self._gradients(self.task))
 
-    def end_task(self) -> None:
+    def end_experience(self) -> None:
         """End a task: probe the tasks so far and the next one, and close the task's account."""
         with self.clocks("probe"):
             # After the last task there is no next one.
@@ -206,7 +206,7 @@ class GradientProber:
         # A learner may train another model than the one that it was given.
         if not params:
             return None
-        parts = Batch(*(column[:, : 2 * tasks] for column in self.examples))
+        parts = self.examples.map(lambda column: column[:, : 2 * tasks])
         losses, gradients = self.backend.gradients(params, parts)
         halves = {name: gradient.flatten(2) for name, gradient in gradients.items()}
         loss = self._mean(losses, tasks)
@@ -262,12 +262,11 @@ class GradientProber:
         """The examples of the earlier tasks, both halves of each combined."""
         tasks = self.task
         rows = 2 * self.examples.weight.shape[2]
-        columns = []
-        for column in self.examples:
-            earlier = column[:, : 2 * tasks]
-            shape = (len(column), tasks, rows, *column.shape[3:])
-            columns.append(earlier.reshape(shape))
-        return Batch(*columns)
+        return self.examples.map(
+            lambda column: column[:, : 2 * tasks].reshape(
+                len(column), tasks, rows, *column.shape[3:]
+            )
+        )
 
     def _close(self) -> None:
         """Keep the account of the task, if there are earlier tasks."""

@@ -75,7 +75,7 @@ class OnlineEvaluator:
     def _counts(self) -> list[list[int]]:
         """Correct predictions of each replicate on the tasks so far."""
         evaluated = self.rows[: self.training + 1]
-        correct = [self.backend.evaluate(rows).correct for rows in evaluated]
+        correct = [self.backend.evaluate(rows, during=True).correct for rows in evaluated]
         tasks = len(self.rows)
         # A list for each replicate, with a count for each task.
         counts: list[list[int]] = [[] for _ in self.histories]
@@ -85,7 +85,7 @@ class OnlineEvaluator:
                 of_replicate.append(by_task[task])
         return counts
 
-    def end_task(
+    def end_experience(
         self,
         number: int,
         found: Predictions,

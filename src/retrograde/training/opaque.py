@@ -27,6 +27,7 @@ from retrograde.streams.stream import Stream
 from retrograde.training.backend import TaskCost
 from retrograde.training.boundary import check_scores
 from retrograde.training.columns import Columns
+from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Predictions, compare
 from retrograde.training.replicas import spread
 
@@ -106,6 +107,17 @@ class OpaqueReplica:
         images = self.stream.images(x, row, task)
         return torch.from_numpy(images).to(self.device)
 
+    def begin(self, number: int) -> bool:
+        """See `Backend.begin`: there is no step to make ready."""
+        return False
+
+    def warm_up(self, mode: Compile) -> None:
+        """See `Backend.warm_up`: a learner has no step that is compiled."""
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """See `Backend.statistics`: a learner logs nothing."""
+        return {}
+
     def learn(
         self,
         number: int,
@@ -127,7 +139,7 @@ class OpaqueReplica:
             progress(1)
 
         self.learner.learn(self._experience(rows, number), stepped)
-        self.learner.end_task()
+        self.learner.end_experience()
         # Once trained, a learner may predict in another way than at the start.
         self.unproven = number == 0
         incoming = int(rows.weight.sum())
@@ -162,7 +174,9 @@ class OpaqueReplica:
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
         return Experience(x, labels, number, batches)
 
-    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
+    def evaluate(
+        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+    ) -> Predictions:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
@@ -269,8 +283,8 @@ class OpaqueReplica:
         """See `Backend.gradients`."""
         values = {name: value[0] for name, value in params.items()}
         self.twin.load_state_dict(self.model.state_dict() | values)
-        columns = (column[0] for column in parts)
-        batches = [Batch(*part) for part in zip(*columns, strict=True)]
+        of_replicate = parts.map(lambda column: column[0])
+        batches = [of_replicate.at(number) for number in range(len(of_replicate.x))]
         losses, gradients = zip(*map(self._gradient, batches), strict=True)
         # One entry per part, and a leading axis for the one replicate.
         by_parameter = zip(*gradients, strict=True)

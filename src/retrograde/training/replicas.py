@@ -1,105 +1,165 @@
-"""Replicas: one computation for all of them, and the rows that a net is given."""
+"""Replicas: the replicates of one cell, whose states are stacked and learn side by side."""
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.func import stack_module_state
+from torch.utils import _pytree as pytree
 
-from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
+from retrograde.errors import UserError
+from retrograde.interface.net import Net, Notes
+from retrograde.interface.state import State
+from retrograde.interface.strategy import Strategy
 from retrograde.networks.build import build
 from retrograde.networks.checks import check_module, check_rows_apart
+from retrograde.networks.functional import BODY, MODEL, Networks
 from retrograde.optim import Params
+from retrograde.parts.author_code import hook
 from retrograde.randomness import torch_seed
+from retrograde.training.clocks import Clocks
+from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
 
 TRIED = 8
 """Number of examples on which a model is tried before training."""
 
-
-@dataclass(frozen=True)
-class CountedNet(Net):
-    """A net that counts the examples that pass forward and backward.
-
-    Backward passes are those of the gradients that it gives; an outer backward pass is not counted.
-    """
-
-    tally: Counter[str] = field(default_factory=Counter)
-
-    def logits(
-        self,
-        params: Params,
-        x: Tensor,
-        task: Tensor | None = None,
-    ) -> Tensor:
-        self.tally["forward"] += len(x)
-        return super().logits(params, x, task)
-
-    def grad(
-        self,
-        params: Params,
-        batch: Batch,
-        *,
-        only: Callable[[str], bool] | None = None,
-        constant: bool = False,
-    ) -> Params:
-        self.tally["backward"] += len(batch.x)
-        return super().grad(params, batch, only=only, constant=constant)
-
-    def grad_and_aux(
-        self,
-        loss: Callable[[Params], tuple[Tensor, Any]],
-        params: Params,
-    ) -> tuple[Params, Any]:
-        before = self.tally["forward"]
-        found = super().grad_and_aux(loss, params)
-        self.tally["backward"] += self.tally["forward"] - before
-        return found
-
-    def grad_each(self, params: Params, batches: Batch) -> Params:
-        # Under `vmap` one batch is counted, whatever their number.
-        of_one = replace(self, tally=Counter())
-        found = super(CountedNet, of_one).grad_each(params, batches)
-        batch_count = len(batches.x)
-        self.tally.update({name: rows * batch_count for name, rows in of_one.tally.items()})
-        return found
+Tree = dict[str, Any]
+"""Tensors by name, of any nesting."""
 
 
-def counted(net: Net) -> CountedNet:
-    """The same net with counts."""
-    values = {entry.name: getattr(net, entry.name) for entry in fields(net)}
-    return CountedNet(**values)
-
-
-class StackedModel(NamedTuple):
-    """One model for each seed.
+class StackedModels(NamedTuple):
+    """The networks of every replicate.
 
     Attributes:
-        module: The module that all of them share, in training mode, as it was built.
+        networks: The modules that all of them share.
         params: The trainable parameters, stacked over replicates.
-        buffers: The buffers and the frozen parameters, stacked over replicates.
-        refresh: True if training changes the buffers.
+        buffers: The buffers that training changes, stacked over replicates.
+        own: The other tensors that differ between replicates, stacked.
+        shared: The other tensors that all replicates have in common, not stacked.
     """
 
-    module: nn.Module
+    networks: Networks
     params: Params
     buffers: Params
-    refresh: bool
+    own: Params
+    shared: Params
 
 
-def replicated(
+class Replicas(ABC):
+    """Replicates of one cell with stacked states; `vmap` runs a hook for all of them at once.
+
+    A function for one replicate takes what steps change (`carried`), other tensors of the replicate
+    (`own`), and tensors that all replicates share (`shared`).
+
+    Args:
+        benchmark: The benchmark of the cell.
+        strategy: The strategy of the cell.
+        seeds: The seed of each replicate.
+        device: The device to train on.
+    """
+
+    net: Net
+    own: Tree
+    shared: Tree
+    carried: Any
+
+    def __init__(
+        self, benchmark: Any, strategy: Any, seeds: list[int], device: torch.device
+    ) -> None:
+        self.benchmark = benchmark
+        self.strategy = strategy
+        self.seeds = seeds
+        self.device = device
+        self._graph: Callable[..., Any] | None = None
+        # Rows that pass through the model in a step.
+        self.tally: dict[str, int] = {}
+
+    @property
+    def compiled(self) -> bool:
+        """True if the step is compiled."""
+        return self._graph is not None
+
+    @property
+    def _step(self) -> Callable[..., Any]:
+        return self._graph or self.step_all
+
+    @abstractmethod
+    def step_all(self, carried: Any, *inputs: Any) -> Any:
+        """One step of all replicates, as a pure function of what it changes and other tensors."""
+
+    @abstractmethod
+    def trial_inputs(self) -> tuple[Any, ...]:
+        """Inputs of `step_all` besides `carried`, for a step that is not kept."""
+
+    @abstractmethod
+    def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
+        """Take one step without keeping it, and return what one replicate's net noted."""
+
+    @abstractmethod
+    def constants(self) -> tuple[object, ...]:
+        """Constants of a compiled step other than settings and the form of the state."""
+
+    def warm_up(self, mode: Compile) -> str | None:
+        """Take one step without keeping it, count its passes, and compile unless that is off.
+
+        Returns:
+            Why compiling failed; None if it did not.
+        """
+        inputs = self.trial_inputs()
+        notes = self._try_step(inputs)
+        self.tally = {
+            name: count
+            for name, count in (("backward", notes.backward), ("forward", notes.forward))
+            if count
+        }
+        self._graph = None
+
+        def twice(step: Callable[..., Any]) -> Any:
+            first = step(self.carried, *inputs)
+            return step(first, *inputs)
+
+        def compile_() -> None:
+            self._graph = compile_step(self, type(self).step_all, twice)
+
+        return compile_or_reason(mode, compile_)
+
+    def net_of(self, state: State, own: Tree, shared: Tree) -> Net:
+        """The net of one replicate, for one call of a hook."""
+        return replace(
+            self.net,
+            buffers=state.buffers,
+            fixed=own["fixed"] | shared["fixed"],
+            notes=Notes(statistics=state.buffers),
+        )
+
+    @abstractmethod
+    def _trial_steps(self) -> Iterator[Callable[[], object]]:
+        """Steps that change no state, one after the other."""
+
+    def seconds_a_step(self, clocks: Clocks) -> float:
+        """Median seconds of a step; the timed steps change no state."""
+        return clocks.each(self._trial_steps())
+
+    def bytes_per_replicate(self, tree: Any) -> int:
+        """Bytes of all tensors in a structure with a leading axis for the replicates."""
+        tensors = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+        return sum(leaf.numel() * leaf.element_size() for leaf in tensors) // len(self.seeds)
+
+
+def stacked(
     model: str,
     probe: Float[Tensor, "row *shape"],
     outputs: int,
     seeds: list[int],
     device: torch.device,
+    strategy: Strategy | None = None,
     rows_apart: bool = False,
-) -> StackedModel:
-    """Build a model for each seed.
+) -> StackedModels:
+    """Build the networks of every replicate.
 
     Args:
         model: The name of the model.
@@ -107,6 +167,7 @@ def replicated(
         outputs: Number of output units.
         seeds: The seeds of the replicates, from which the initial weights are drawn.
         device: The device of the parameters.
+        strategy: The strategy, if it may have modules of its own.
         rows_apart: True if batch normalisation keeps running statistics, and predictions have to be
             independent of the other examples of a batch.
 
@@ -114,19 +175,68 @@ def replicated(
         UserError: If the model cannot take the examples, or predictions depend on other examples.
     """
     shape = tuple(probe.shape[1:])
-    modules = []
-    for seed in seeds:
-        weights = torch_seed(seed, "weights")
-        modules.append(build(model, shape, outputs, weights, running=rows_apart))
-    refresh = check_module(modules[0], probe, outputs)
+    models = [
+        build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart)
+        for seed in seeds
+    ]
+    changes = check_module(models[0], probe, outputs)
     if rows_apart:
-        check_rows_apart(modules[0], probe, model)
-    modules = [module.train().to(device) for module in modules]
-    params, buffers = stack_module_state(modules)
-    # Frozen parameters have no optimiser slots, and no gradient is taken for them.
-    buffers |= {name: params.pop(name).detach() for name in _frozen(modules[0])}
-    trainable = {name: value.detach() for name, value in params.items()}
-    return StackedModel(modules[0], trainable, buffers, refresh)
+        check_rows_apart(models[0], probe, model)
+    others = [_own_modules(strategy, shape, outputs, seed) for seed in seeds]
+    params: Params = {}
+    buffers: Params = {}
+    fixed: Params = {}
+    # The model's tensors have their own names, those of other modules a prefix.
+    groups = {"": [module.train().to(device) for module in models]}
+    for name in others[0]:
+        groups[f"{name}."] = [modules[name].train().to(device) for modules in others]
+    for prefix, modules in groups.items():
+        trained, kept = stack_module_state(modules)
+        statistics = changes if not prefix else bool(kept)
+        frozen = {name: trained.pop(name).detach() for name in _frozen(modules[0])}
+        params |= {prefix + name: value.detach() for name, value in trained.items()}
+        written, constant = (kept, {}) if statistics else ({}, kept)
+        buffers |= {prefix + name: value for name, value in written.items()}
+        fixed |= {prefix + name: value for name, value in (constant | frozen).items()}
+    networks = Networks(models[0], others[0], bool(buffers))
+    alike = {name for name, value in fixed.items() if bool((value == value[:1]).all())}
+    return StackedModels(
+        networks,
+        params,
+        buffers,
+        {name: value for name, value in fixed.items() if name not in alike},
+        {name: fixed[name][0].clone() for name in alike},
+    )
+
+
+def _own_modules(
+    strategy: Strategy | None,
+    shape: tuple[int, ...],
+    outputs: int,
+    seed: int,
+) -> dict[str, nn.Module]:
+    """The modules of the strategy's own for one replicate.
+
+    Raises:
+        UserError: If it gives anything else than modules by name.
+    """
+    if strategy is None:
+        return {}
+    # Modules draw their initial weights from the global generator, which is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "modules"))
+        modules: object = strategy.modules(shape, outputs)
+    rule = f"{hook(strategy, 'modules')} gives a dictionary of nn.Modules by name"
+    if not isinstance(modules, dict):
+        raise UserError(f"{rule}; it gave a {type(modules).__name__}.")
+    for name, module in modules.items():
+        if not isinstance(module, nn.Module):
+            raise UserError(f"{rule}; it gave a {type(module).__name__} for {name!r}.")
+        if not str(name).isidentifier() or name in (MODEL, BODY):
+            raise UserError(
+                f"{rule}; a name is an identifier other than {MODEL} and {BODY}, not {name!r}."
+            )
+    return modules
 
 
 def _frozen(module: nn.Module) -> set[str]:

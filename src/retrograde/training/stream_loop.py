@@ -1,5 +1,6 @@
 """The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from jaxtyping import Int64
 from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
-from retrograde.interface.strategy import Strategy, pretrains
+from retrograde.interface.strategy import Strategy
 from retrograde.parts.author_code import described
 from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
@@ -27,10 +28,10 @@ from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import (
     check_pretraining,
     pretrain,
-    pretraining_step,
+    pretrained_replicas,
     pretraining_steps,
-    seconds_per_pretraining_step,
 )
+from retrograde.training.statistics_log import StatisticsLog
 from retrograde.training.stream_replicas import StreamReplicas
 
 
@@ -65,11 +66,8 @@ def train(
         ]
     clocks = Clocks(device)
     backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
-    pretraining_note = pretrain(backend, clocks, mode, progress)
-    with clocks("ready"):
-        note = backend.warm_up(mode)
-    clocks.rename("ready", "compile" if backend.compiled else "warm_up")
-    return _run(backend, streams, seeds, clocks, progress, note or pretraining_note)
+    note = pretrain(backend, clocks, mode, progress)
+    return _run(backend, streams, seeds, clocks, progress, note, mode)
 
 
 def pace(
@@ -89,12 +87,13 @@ def pace(
     before = 0.0
     with clocks("ready"):
         backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
-    if pretrains(strategy):
+        replicas = pretrained_replicas(backend)
+    if replicas:
         with clocks("ready"):
-            step, note = pretraining_step(backend, mode)
-        before = seconds_per_pretraining_step(backend, step, clocks)
-        backend.end_pretraining()
+            note = replicas.warm_up(mode)
+        before = replicas.seconds_a_step(clocks)
     with clocks("ready"):
+        backend.begin(0)
         note = backend.warm_up(mode) or note
     along = backend.seconds_a_step(clocks)
     pretraining = before * pretraining_steps(strategy, streams[0])
@@ -161,33 +160,53 @@ def _run(
     clocks: Clocks,
     progress: Callable[[int], None],
     note: str | None,
+    mode: Compile = "off",
 ) -> list[Outcome]:
     replicates = len(streams)
     tasks = len(streams[0].tasks)
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
+    log = StatisticsLog(backend, replicates)
     evaluations = _Evaluations(backend, replicates, tasks)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
         online.advance(steps)
+        log.advance(steps)
         progress(steps)
 
     used = np.zeros((3, replicates), np.int64)
+    passes: list[Counter[str]] = [Counter() for _ in streams]
     # Number -1 is the evaluation before the first task.
     for number in range(-1, tasks):
         taken = np.zeros_like(used)
         if number >= 0:
+            note = _begin(backend, number, clocks, mode) or note
             with clocks("train"):
                 taken = np.stack(backend.learn(number, advance))
-            prober.end_task()
+            for counter, steps in zip(passes, taken[0], strict=True):
+                counter.update({name: int(steps) * rows for name, rows in backend.tally.items()})
+            prober.end_experience()
+            log.end_experience()
         used += taken
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
-        online.end_task(number, found, taken[0])
+        online.end_experience(number, found, taken[0])
         evaluations.add(found)
-    shared = _shared(backend, streams, used, dict(clocks.seconds), note)
-    return [_outcome(i, shared[i], evaluations, prober, online) for i in range(replicates)]
+    shared = _shared(backend, streams, used, passes, dict(clocks.seconds), note)
+    return [_outcome(i, shared[i], evaluations, prober, online, log) for i in range(replicates)]
+
+
+def _begin(backend: Backend, number: int, clocks: Clocks, mode: Compile) -> str | None:
+    """Begin an experience; returns why compiling the step failed, if that was tried."""
+    with clocks("train"):
+        new_form = backend.begin(number)
+    if not new_form:
+        return None
+    with clocks("ready"):
+        note = backend.warm_up(mode)
+    clocks.rename("ready", "compile" if backend.compiled else "warm_up")
+    return note
 
 
 def _outcome(
@@ -196,6 +215,7 @@ def _outcome(
     evaluations: _Evaluations,
     prober: GradientProber,
     online: OnlineEvaluator,
+    log: StatisticsLog,
 ) -> Outcome:
     divergence = evaluations.divergence(replicate)
     # Numbers of a replicate that diverged are not kept, nor gradients that were not finite.
@@ -208,6 +228,7 @@ def _outcome(
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
         online_accuracy=None if divergence else online.online_accuracy(replicate),
+        statistics=log.statistics(replicate),
     )
 
 
@@ -215,6 +236,7 @@ def _shared(
     backend: Backend,
     streams: list[Stream],
     used: Int64[np.ndarray, "3 replicate"],
+    passes: list[Counter[str]],
     seconds: dict[str, float],
     note: str | None,
 ) -> list[dict[str, Any]]:
@@ -224,6 +246,7 @@ def _shared(
         backend: The replicates after training.
         streams: The stream of each replicate.
         used: Steps, incoming and replayed examples of each replicate.
+        passes: Rows that passed forward and backward for each replicate, padding included.
         seconds: Seconds by clock, of all replicates combined.
         note: Why the step is not compiled, if that was tried.
     """
@@ -241,7 +264,7 @@ def _shared(
         steps, incoming, replayed = map(int, used[:, i])
         fields = {
             "clocks": seconds,
-            "counts": _counts(backend, steps, incoming, replayed),
+            "counts": {"steps": steps, "incoming": incoming, "replayed": replayed, **passes[i]},
             "memory": _memory(backend, stream, stored[i]),
             "how": how,
             "test_examples": [len(task.test.row) for task in stream.tasks],
@@ -258,17 +281,6 @@ def _divergence(
         return ""
     when = f"while training task {len(correct)}" if correct else "before training"
     return f"A parameter or a score became non-finite {when}."
-
-
-def _counts(
-    backend: Backend,
-    steps: int,
-    incoming: int,
-    replayed: int,
-) -> dict[str, int]:
-    """Steps, examples used, and rows that passed forward and backward, padding included."""
-    passes = {name: steps * rows for name, rows in backend.tally.items()}
-    return {"steps": steps, "incoming": incoming, "replayed": replayed, **passes}
 
 
 def _memory(
@@ -408,8 +420,7 @@ def _check_memory(strategy: Strategy, stream: Stream) -> None:
 def _check_hooks(backend: StreamReplicas) -> None:
     """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
     check_pretraining(backend)
-    if pretrains(backend.strategy):
-        backend.end_pretraining()
+    backend.begin(0)
     backend.warm_up("off")
     backend.try_prediction()
 
@@ -430,12 +441,10 @@ def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
     if strategy.schedule().examples != "incoming and memory":
         return
     # A memory that is filled during a task would offer its examples twice.
-    filled_at_end = isinstance(memory, ExemplarMemory) or (
-        memory is not None and memory.at_task_end
-    )
+    filled_at_end = isinstance(memory, ExemplarMemory) or (memory is not None and memory.at_end)
     if not filled_at_end:
         raise UserError(
             "Incoming examples are mixed with a memory that is filled when a task ends; "
             f"{type(strategy).__name__} has {memory}. "
-            "Give it at_task_end=True, or use an ExemplarMemory."
+            "Give it at_end=True, or use an ExemplarMemory."
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,57 +14,47 @@ from torch.utils import _pytree as pytree
 
 from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.net import Net
+from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
-from retrograde.interface.strategy import (
-    PretrainingEpisode,
-    StepData,
-    Strategy,
-    TaskEnd,
-    share_weight,
-)
-from retrograde.networks.checks import untracked
-from retrograde.networks.head import headless
+from retrograde.interface.strategy import ExperienceEnd, StepData, Strategy, share_weight
 from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import keys
-from retrograde.streams.memory import ExemplarMemory, MemoryState
+from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.rows import Rows
-from retrograde.streams.schedule import (
-    all_rows,
-    memory_rows,
-    stack_replicates,
-    test_chunks,
-    train_rows,
-)
+from retrograde.streams.schedule import test_chunks
 from retrograde.streams.stream import Stream
 from retrograde.training import boundary
 from retrograde.training.backend import TaskCost
-from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
-from retrograde.training.compiled_step import (
-    Compile,
-    compile_or_reason,
-    compile_step,
-    signature,
-    unaliased,
-)
+from retrograde.training.compiled_step import signature, unaliased
 from retrograde.training.evaluation import Predictions, compare
-from retrograde.training.replicas import counted, finite, replicated, spread
+from retrograde.training.example_rows import ExampleRows
+from retrograde.training.memories import Memories
+from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 
-_Step = Callable[..., tuple[State, Params]]
-
-_AXES = (0, 0, 0, 0, None)
-"""Axes of `vmap` over state, buffers, rows, a replicate's tensors, and the rows of a dataset.
-
-All replicates share the last one.
-"""
+_AXES = (0, 0, 0, None)
+"""Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
 
 
-class StreamReplicas:
+class Carried(NamedTuple):
+    """What a step changes, for all replicates.
+
+    Attributes:
+        state: The strategy's state.
+        columns: What is kept with the examples in memory, slot by slot.
+        totals: For each statistic that steps log, the sum of its values and their number.
+    """
+
+    state: State
+    columns: Params
+    totals: Params
+
+
+class StreamReplicas(Replicas):
     """Replicates of one cell that learn their streams side by side.
 
-    Their states are stacked, and hooks of the strategy run under `vmap`. All replicates take as
-    many steps as the longest one; the others end tasks in steps of padding, which change nothing.
+    All replicates take as many steps as the longest one; the others end experiences in steps of
+    padding, which change nothing.
     """
 
     backend = "pure"
@@ -77,63 +67,92 @@ class StreamReplicas:
         seeds: list[int],
         device: torch.device,
     ) -> None:
-        self.benchmark = benchmark
-        self.strategy = strategy
+        super().__init__(benchmark, strategy, seeds, device)
         self.streams = streams
-        self.seeds = seeds
-        self.device = device
-        self.schedule = strategy.schedule()
-        self.memory = strategy.memory()
-        tasks = len(streams[0].tasks)
-        self.batch, _ = self.schedule.pace(benchmark, tasks)
-        dataset = streams[0].data
-        self.shape = dataset.shape
-        self.scale = dataset.scale
-        self.train_x = self._dataset_rows(dataset.x_train)
-        self.test_x = self._dataset_rows(dataset.x_test)
-        # Tensors that differ between replicates, other than state.
-        self.per_replicate = self._own_tensors()
-        self._build_net()
-        self.held: list[MemoryState | None] = [None for _ in seeds]
-        if self.memory:
-            self.held = [self.memory.empty() for _ in seeds]
-        self.ragged = self._ragged()
+        self.memories = Memories(benchmark, strategy, streams, seeds)
+        self.schedule = self.memories.schedule
+        self.memory = self.memories.memory
+        self.batch = self.memories.batch
+        self.examples_of = ExampleRows(streams[0].data, device)
+        self.ragged = self.memories.ragged
         self.test_rows = test_chunks(streams)
-        self._graph: _Step | None = None
-        self.tally: dict[str, int] = {}
         # Incoming examples of each replicate so far.
         self.incoming = np.zeros(len(seeds), np.int64)
+        # The number of the experience that was begun, and of its steps so far.
+        self.begun = -1
+        self.step_number = 0
+        self.carried = self._build()
+        self.initial = self.state
 
-    def _dataset_rows(self, x: np.ndarray) -> Tensor:
-        """All examples as rows of stored values, with a black pixel at the end."""
-        flat = x.reshape(len(x), -1)
-        padded = np.pad(flat, ((0, 0), (0, 1)))
-        return torch.from_numpy(padded).to(self.device)
+    @property
+    def state(self) -> State:
+        """The strategy's state of every replicate, stacked."""
+        state: State = self.carried.state
+        return state
 
-    def _own_tensors(self) -> Params:
+    def _build(self) -> Carried:
+        """Build the net, and the state before the first experience."""
+        streams = self.streams
+        outputs = streams[0].units.shape[1]
+        stored = self.examples_of.train
+        some = stored[spread(len(stored))]
+        first_task = torch.zeros(len(some), dtype=torch.long)
+        probe = self.examples_of.images(some, first_task).cpu()
+        models = stacked(
+            self.benchmark.model,
+            probe,
+            outputs,
+            self.seeds,
+            self.device,
+            self.strategy,
+            rows_apart=True,
+        )
+        self.net = Net(
+            models.networks,
+            OPTIMIZERS[self.benchmark.optimizer](),
+            shape=self.examples_of.shape,
+            outputs=outputs,
+            tasks=len(streams[0].tasks),
+        )
+        # The key is that of `init`; every later hook gets another one.
+        self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
+        self.own |= self._experience(0)
+        self.shared = {"fixed": models.shared, "dataset": stored}
+        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
+            models.params, models.buffers, self.own, self.shared
+        )
+        columns = {
+            column.name: self._empty_column(outputs if column.shape is None else column.shape)
+            for column in (self.memory.columns if self.memory else ())
+        }
+        return Carried(unaliased(initial), columns, {})
+
+    def _empty_column(self, shape: int | tuple[int, ...]) -> Tensor:
+        size = self.memory.size if self.memory else 0
+        each = (shape,) if isinstance(shape, int) else shape
+        return torch.zeros(len(self.seeds), size, *each, device=self.device)
+
+    def _experience(self, number: int) -> Tree:
+        """The number of an experience, as an entry of the tensors of a replicate."""
+        # As a tensor, since a number would become a constant of a compiled step.
+        return {"experience": torch.full((len(self.seeds),), number, device=self.device)}
+
+    def _own_tensors(self) -> Tree:
         arrays = {"units": [stream.units for stream in self.streams]}
         pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
         if pixels:
             arrays["pixels"] = pixels
-        tensors = {
+        return {
             name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
             for name, of_replicates in arrays.items()
         }
-        # This is the key of `init`; every later hook gets another one.
-        (key,) = self._keys("init", 0, 1)
-        return tensors | key
 
-    def _keys(
-        self,
-        axis: str,
-        number: int,
-        count: int,
-    ) -> list[Params]:
-        """Random keys of the replicates, each as an entry of `per_replicate`.
+    def _keys(self, axis: str, number: int, count: int) -> list[Tree]:
+        """Random keys of the replicates, each as an entry of the tensors of a replicate.
 
         Args:
             axis: The axis of randomness.
-            number: The place along the axis, such as the number of a task.
+            number: The place along the axis, such as the number of an experience.
             count: Number of keys per replicate. A longer request starts with the same keys.
         """
         by_seed = [keys(seed, axis, number, count) for seed in self.seeds]
@@ -141,121 +160,70 @@ class StreamReplicas:
         on_device = torch.from_numpy(drawn).to(self.device)
         return [{"key": key} for key in on_device]
 
-    def _build_net(self) -> None:
-        outputs = self.streams[0].units.shape[1]
-        some = self.train_x[spread(len(self.train_x))]
-        first_task = torch.zeros(len(some), dtype=torch.long)
-        probe = self._images(some, None, first_task).cpu()
-        model = self.benchmark.model
-        replicas = replicated(
-            model,
-            probe,
-            outputs,
-            self.seeds,
-            self.device,
-            rows_apart=True,
-        )
-        self.buffers = replicas.buffers
-        self.refresh = replicas.refresh
-        # Steps use batch statistics; running statistics are refreshed in a pass of their own.
-        module = untracked(replicas.module)
-        self.net = Net(
-            module,
-            OPTIMIZERS[self.benchmark.optimizer](),
-            body=headless(module),
-            shape=self.shape,
-            outputs=outputs,
-            tasks=len(self.streams[0].tasks),
-        )
-        self.eval_net = self.net.in_eval_mode()
-        # Running statistics follow on a net of the module as it was built.
-        self.following = self.net, replace(self.net, module=replicas.module)
-        initial = vmap(self._initial)(replicas.params, self.buffers, self.per_replicate)
-        self.state = unaliased(initial)
-        self.initial = self.state, self.buffers
+    def _key(self, axis: str, number: int) -> Tree:
+        (key,) = self._keys(axis, number, 1)
+        return key
 
-    def _initial(
-        self,
-        params: Params,
-        buffers: Params,
-        own: Params,
-    ) -> State:
-        net = self._net(self.net, buffers, own)
-        extra = self.strategy.init(net, params)
-        boundary.check_own(self.strategy, "init", extra)
-        return State(params, self.net.optimizer.init(params), extra)
+    def _initial(self, params: Params, buffers: Params, own: Tree, shared: Tree) -> State:
+        net = self.net_of(State(params, {}, {}, buffers), own, shared)
+        state = self.strategy.start(net, params)
+        boundary.check_kind(self.strategy, "start", state, State)
+        boundary.check_tensors(self.strategy, "init", state.extra)
+        return state.replace(buffers=buffers)
 
-    def _net(
-        self,
-        net: Net,
-        buffers: Params,
-        own: Params,
-    ) -> Net:
+    def net_of(self, state: State, own: Tree, shared: Tree) -> Net:
         """The net of one replicate, for one call of a hook."""
-        units = own["units"] if self.benchmark.scenario == "task" else None
         return replace(
-            net,
-            buffers=buffers,
-            units=units,
-            key=own["key"],
-            axes=set(),
+            super().net_of(state, own, shared),
+            units=own["units"] if self.benchmark.scenario == "task" else None,
+            key=own.get("key"),
+            experience=own["experience"],
+            notes=Notes(set(), state.buffers),
         )
 
-    def _images(
-        self,
-        x: Tensor,
-        pixels: Tensor | None,
-        task: Tensor,
-    ) -> Float[Tensor, "row *shape"]:
-        """Images from rows of stored values; `pixels` selects the values of each task."""
-        # Only `pixels` refers to the black pixel at the end.
-        flat = x[:, :-1] if pixels is None else x.gather(1, pixels[task])
-        return (flat * self.scale).reshape(-1, *self.shape)
+    def _unrandom(self, state: State, own: Tree, shared: Tree) -> Net:
+        """The net of one replicate for predictions, which are not random."""
+        return replace(self.net_of(state, own, shared).in_eval_mode(), key=None)
 
-    def _batch(
-        self,
-        columns: Columns,
-        own: Params,
-        dataset_rows: Tensor,
-    ) -> Batch:
-        """The examples of some rows."""
-        images = self._images(dataset_rows[columns.row], own.get("pixels"), columns.task)
-        return Batch(images, columns.y, columns.task, columns.weight.float())
+    def start_from(self, params: Params) -> None:
+        """Start the stream from parameters that pretraining has learned."""
+        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
+            params, self.state.buffers, self.own, self.shared
+        )
+        self.initial = unaliased(initial)
+        self.carried = self.carried._replace(state=self.initial)
 
-    def _ragged(self) -> bool:
-        """True if replicates may differ in their number of steps, so that some are padded."""
-        # Memories of different seeds may hold different numbers of examples.
-        if "memory" in self.schedule.examples:
-            return len(self.seeds) > 1
-        sizes = set()
-        for stream in self.streams:
-            sizes.add(tuple(len(task.train.row) for task in stream.tasks))
-        return len(sizes) > 1
+    # Steps.
 
-    def _one_step(
-        self,
-        state: State,
-        buffers: Params,
-        rows: Tensor,
-        own: Params,
-        dataset_rows: Tensor,
-    ) -> tuple[State, Params]:
-        net, data = self._given(buffers, rows, own, dataset_rows)
-        after = self.strategy.step(net, state, data)
-        return self._settled(state, after, buffers, data, own)
+    def step_all(self, carried: Carried, rows: Tensor, own: Tree, shared: Tree) -> Carried:
+        """One step of all replicates, as a pure function.
+
+        Args:
+            carried: What the step changes.
+            rows: The rows of the step for each replicate, as `Columns` takes them apart.
+            own: The other tensors that differ between replicates.
+            shared: The tensors that all replicates share, among them all training examples.
+        """
+        after = vmap(self._one_step, in_dims=_AXES)(carried, rows, own, shared)
+        # A compiled step takes its inputs with contiguous strides alone.
+        whole: Carried = pytree.tree_map(torch.Tensor.contiguous, after)
+        return whole
+
+    def _one_step(self, carried: Carried, rows: Tensor, own: Tree, shared: Tree) -> Carried:
+        net, data = self._given(carried, rows, own, shared)
+        after = self.strategy.step(net, carried.state, data)
+        return self._settled(carried, after, net, data, rows)
 
     def _given(
-        self,
-        buffers: Params,
-        rows: Tensor,
-        own: Params,
-        dataset_rows: Tensor,
+        self, carried: Carried, rows: Tensor, own: Tree, shared: Tree
     ) -> tuple[Net, StepData]:
         """The net of one replicate, and the incoming and replayed examples of one step."""
         columns = Columns.of(rows)
-        combined = self._batch(columns, own, dataset_rows)
+        combined = self.examples_of.batch(columns, own, shared["dataset"])
         incoming = combined.at(slice(self.batch))
-        replayed = combined.at(slice(self.batch, None))
+        slots = columns.slot[self.batch :]
+        kept = {name: column[slots] for name, column in carried.columns.items()}
+        replayed = combined.at(slice(self.batch, None))._replace(kept=kept)
         incoming_weight = incoming.weight.new_ones(())
         replay_weight = incoming_weight
         share = None
@@ -265,309 +233,133 @@ class StreamReplicas:
             share = incoming_weight
             weight = share_weight(incoming.weight, replayed.weight, share)
             combined = combined._replace(weight=weight)
-        data = StepData(
-            incoming,
-            replayed,
-            combined,
-            columns.slot[: self.batch],
-            columns.slot[self.batch :],
-            incoming_weight,
-            replay_weight,
-            share,
-        )
-        return self._net(self.net, buffers, own), data
+        rounds = self.memory.rounds if self.memory else 1
+        data = StepData(incoming, replayed, combined, incoming_weight, replay_weight, share, rounds)
+        return self.net_of(carried.state, own, shared), data
 
     def _settled(
-        self,
-        state: State,
-        after: State,
-        buffers: Params,
-        data: StepData,
-        own: Params,
-    ) -> tuple[State, Params]:
-        """The state and the buffers after a step; unchanged if all of its rows are padding."""
-        refreshed = self._followed(state, buffers, data, own) if self.refresh else buffers
+        self, carried: Carried, after: State, net: Net, data: StepData, rows: Tensor
+    ) -> Carried:
+        """What is carried after a step; unchanged if all of its rows are padding."""
+        slots = Columns.of(rows).slot[: self.batch]
+        buffers = net.notes.statistics if net.networks.statistics else after.buffers
+        totals = dict(carried.totals)
+        for name, value in after.to_log.items():
+            total = totals.get(name, value.new_zeros(2))
+            totals[name] = total + torch.stack([value.detach(), torch.ones_like(value)])
+        settled = Carried(
+            after.replace(buffers=buffers, to_keep={}, to_log={}),
+            _stored(carried.columns, slots, after.to_keep),
+            totals,
+        )
         if not self.ragged:
-            return after, refreshed
+            return settled
         # Under `vmap` a step cannot be left out for some replicates, so it is undone.
         real = data.incoming.weight.sum() > 0
-        kept: tuple[State, Params] = pytree.tree_map(
-            lambda now, before: torch.where(real, now, before), (after, refreshed), (state, buffers)
+        kept: Carried = pytree.tree_map(
+            lambda now, before: torch.where(real, now, before), settled, carried
         )
         return kept
 
-    def _followed(
-        self,
-        state: State,
-        buffers: Params,
-        data: StepData,
-        own: Params,
-    ) -> Params:
-        """The buffers after a pass over the examples of a step; the pass is not counted."""
-        # The strategy sees the net of its steps; the other one keeps running statistics.
-        plain, tracking = (self._net(net, buffers, own) for net in self.following)
-        batch = self.strategy.trained_on(plain, state, data)
-        return tracking.refreshed_buffers(state.params, batch.x)
+    def trial_inputs(self) -> tuple[Tensor, Tree, Tree]:
+        width = self.batch + (self.memory.replayed if self.memory else 0)
+        shape = (len(self.seeds), width)
+        zeros = torch.zeros(shape, dtype=torch.long, device=self.device)
+        # Real examples of the first task, with one of its classes as label.
+        first_units = self.own["units"][:, 0]
+        y = first_units.long().argmax(-1, keepdim=True).expand(shape)
+        rows = Columns(zeros, zeros, y, torch.ones_like(zeros), zeros).stacked()
+        return rows, self.own, self.shared
 
-    def step_all(
-        self,
-        state: State,
-        buffers: Params,
-        rows: Tensor,
-        own: Params,
-        dataset_rows: Tensor,
-    ) -> tuple[State, Params]:
-        """One step of all replicates, as a pure function.
-
-        Args:
-            state: The state of each replicate.
-            buffers: The buffers of each replicate's model.
-            rows: The rows of the step for each replicate, as `Columns` takes them apart.
-            own: The other tensors that differ between replicates.
-            dataset_rows: All training examples.
-
-        Returns:
-            The state and the buffers after the step.
-        """
-        step = vmap(self._one_step, in_dims=_AXES)
-        after = step(state, buffers, rows, own, dataset_rows)
-        # A compiled step takes its inputs with contiguous strides alone.
-        whole: tuple[State, Params] = pytree.tree_map(torch.Tensor.contiguous, after)
-        return whole
-
-    def _tried_step(
-        self,
-        state: State,
-        buffers: Params,
-        rows: Tensor,
-        own: Params,
-        dataset_rows: Tensor,
-    ) -> tuple[tuple[State, Params], dict[str, Tensor]]:
-        """Take one step, check its result, and mark the inputs that it changed in place."""
-        net, data = self._given(buffers, rows, own, dataset_rows)
-        given = {"state": state, "data": data, "net.buffers": buffers}
-        before = boundary.copied(given)
-        after = self.strategy.step(net, state, data)
-        boundary.check_state(self.strategy, "step", after, state)
-        marks = boundary.changed(given, before)
-        if self.refresh:
-            plain = self._net(self.following[0], buffers, own)
-            batch = self.strategy.trained_on(plain, state, data)
-            boundary.check_batch(self.strategy, "trained_on", batch, self.shape)
-        return self._settled(state, after, buffers, data, own), marks
-
-    def try_step(self, rows: Tensor) -> None:
+    def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
         """Take one step without keeping it.
 
         Raises:
             UserError: If the step gives no state of the same form, or changes its inputs.
         """
-        inputs = (self.state, self.buffers, rows, self.per_replicate, self.train_x)
-        _, marks = vmap(self._tried_step, in_dims=_AXES)(*inputs)
+        noted: list[Notes] = []
+
+        def tried(
+            carried: Carried, rows: Tensor, own: Tree, shared: Tree
+        ) -> tuple[Params, dict[str, Tensor]]:
+            net, data = self._given(carried, rows, own, shared)
+            given = {"state": carried.state, "data": data}
+            before = boundary.copied(given)
+            after = self.strategy.step(net, carried.state, data)
+            boundary.check_state(self.strategy, "step", after, carried.state)
+            boundary.check_kept(self.strategy, "step", after, carried.columns, self.batch)
+            boundary.check_logged(self.strategy, "step", after)
+            noted.append(net.notes)
+            return after.to_log, boundary.changed(given, before)
+
+        logged, marks = vmap(tried, in_dims=_AXES)(self.carried, *inputs)
         boundary.check_unchanged(self.strategy, "step", marks)
-
-    def try_prediction(self) -> None:
-        """Predict a few test examples.
-
-        Raises:
-            UserError: If scores have another shape, or predicting changes the state.
-        """
-        rows = torch.from_numpy(self.test_rows[0].array).to(self.device)
-        given = {"state": self.state, "net.buffers": self.buffers}
-        before = boundary.copied(given)
-        some = spread(rows.shape[1]).to(self.device)
-        self.scores(rows[:, some])
-        marks = boundary.changed(given, before)
-        boundary.check_unchanged(self.strategy, "predict", marks)
-
-    def pretrain_all(
-        self,
-        state: State,
-        buffers: Params,
-        rows: tuple[Tensor, ...],
-        dataset_rows: Tensor,
-    ) -> State:
-        """One pretraining step of all replicates, as a pure function.
-
-        Args:
-            state: The state of each replicate.
-            buffers: The buffers of each replicate's model.
-            rows: The rows of each part of a pretraining episode, for each replicate.
-            dataset_rows: All training examples.
-        """
-
-        def pretrain_step(
-            state: State,
-            buffers: Params,
-            rows: tuple[Tensor, ...],
-            dataset_rows: Tensor,
-        ) -> State:
-            net = replace(self.net, buffers=buffers)
-            return self.strategy.pretrain_step(
-                net, state, self._pretraining_episode(rows, dataset_rows)
-            )
-
-        return vmap(pretrain_step, in_dims=(0, 0, 0, None))(
-            state,
-            buffers,
-            rows,
-            dataset_rows,
-        )
-
-    def _pretraining_episode(
-        self,
-        rows: tuple[Tensor, ...],
-        dataset_rows: Tensor,
-    ) -> PretrainingEpisode:
-        # Without tensors of the replicate, since pretraining examples are those of no task.
-        parts = (self._batch(Columns.of(part), {}, dataset_rows) for part in rows)
-        return PretrainingEpisode(*parts)
-
-    def try_pretraining(self, rows: tuple[Tensor, ...]) -> None:
-        """Take one pretraining step without keeping it; raises `UserError` as `try_step` does."""
-        inputs = (self.state, self.buffers, rows, self.train_x)
-        marks = vmap(self._tried_pretraining, in_dims=(0, 0, 0, None))(*inputs)
-        boundary.check_unchanged(self.strategy, "pretrain_step", marks)
-
-    def _tried_pretraining(
-        self,
-        state: State,
-        buffers: Params,
-        rows: tuple[Tensor, ...],
-        dataset_rows: Tensor,
-    ) -> dict[str, Tensor]:
-        """Take one pretraining step, check its result, and mark the inputs that it changed."""
-        episode = self._pretraining_episode(rows, dataset_rows)
-        given = {"state": state, "episode": episode, "net.buffers": buffers}
-        before = boundary.copied(given)
-        net = replace(self.net, buffers=buffers)
-        after = self.strategy.pretrain_step(net, state, episode)
-        boundary.check_state(self.strategy, "pretrain_step", after, state)
-        return boundary.changed(given, before)
-
-    def end_pretraining(self) -> None:
-        """End the pretraining of all replicates."""
-
-        def end(
-            state: State,
-            buffers: Params,
-            own: Params,
-        ) -> State:
-            net = self._net(self.net, buffers, own)
-            after = self.strategy.after_pretraining(net, state)
-            boundary.check_kind(self.strategy, "after_pretraining", after, State)
-            return after
-
-        (key,) = self._keys("begin", 0, 1)
-        after = vmap(end)(self.state, self.buffers, self.per_replicate | key)
-        self.state = unaliased(after)
-        self.initial = self.state, self.buffers
-
-    def rows(self, number: int) -> Int64[Rows, "step replicate row"]:
-        """The rows of a task for all replicates.
-
-        The memories are updated to their contents at the end of the task.
-        """
-        rows = []
-        for i, stream in enumerate(self.streams):
-            of_replicate, self.held[i] = train_rows(
-                stream,
-                number,
-                self.benchmark,
-                self.schedule,
-                self.memory,
-                self.held[i],
-                self.seeds[i],
-            )
-            rows.append(of_replicate)
-        return stack_replicates(rows)
-
-    def warm_up(self, mode: Compile) -> str | None:
-        """Take one step without keeping it, count its passes, and compile unless that is off.
-
-        Returns:
-            Why compiling failed; None if it did not.
-        """
-        width = self.batch + (self.memory.replayed if self.memory else 0)
-        shape = (len(self.seeds), width)
-        zeros = torch.zeros(shape, dtype=torch.long, device=self.device)
-        # Real examples of the first task, with one of its classes as label.
-        first_units = self.per_replicate["units"][:, 0]
-        y = first_units.long().argmax(-1, keepdim=True).expand(shape)
-        rows = Columns(zeros, zeros, y, torch.ones_like(zeros), zeros).stacked()
-        self._count(rows)
-        return compile_or_reason(mode, lambda: self._compile(rows))
-
-    def _count(self, rows: Tensor) -> None:
-        # The counts are those of one replicate, since `vmap` calls a step once.
-        plain = self.net
-        counting = counted(plain)
-        self.net = counting
-        try:
-            self.try_step(rows)
-        finally:
-            self.net = plain
-        self.tally = dict(counting.tally)
-
-    def _compile(self, rows: Tensor) -> None:
-        inputs = (rows, self.per_replicate, self.train_x)
-
-        def twice(step: _Step) -> tuple[State, Params]:
-            state, buffers = step(self.state, self.buffers, *inputs)
-            return step(state, buffers, *inputs)
-
-        self._graph = compile_step(self, StreamReplicas.step_all, twice)
-
-    @property
-    def keeps_statistics(self) -> bool:
-        """See `Backend.keeps_statistics`."""
-        return self.refresh
-
-    @property
-    def compiled(self) -> bool:
-        """True if the step is compiled."""
-        return self._graph is not None
-
-    @property
-    def _step(self) -> _Step:
-        return self._graph or self.step_all
+        new = {name: torch.stack([value] * 2, 1) for name, value in logged.items()}
+        totals = {name: torch.zeros_like(value) for name, value in new.items()}
+        self.carried = self.carried._replace(totals=totals | self.carried.totals)
+        return noted[0]
 
     def constants(self) -> tuple[object, ...]:
         """Constants of a compiled step other than settings and the form of the state."""
         return (
             self.ragged,
-            self.refresh,
-            self.scale,
+            self.net.networks.statistics,
+            self.examples_of.scale,
             self.memory,
             self.schedule,
-            self.shape,
+            self.examples_of.shape,
             self.batch,
-            signature((self.per_replicate, self.train_x)),
+            signature((self.own, self.shared)),
         )
 
-    def learn(
-        self,
-        number: int,
-        progress: Callable[[int], None],
-    ) -> TaskCost:
-        """Learn one task.
+    def begin(self, number: int) -> bool:
+        """See `Backend.begin`."""
+        self.begun = number
+        self.own = self.own | self._experience(number)
+        # A fresh schedule starts every experience from the initial state.
+        if self.schedule.reinitialise:
+            self.carried = self.carried._replace(state=self.initial)
+        if not self.defines("begin_experience"):
+            return number == 0
+        before = signature(self.carried)
+
+        def begun(carried: Carried, own: Tree, shared: Tree) -> State:
+            net = self.net_of(carried.state, own, shared)
+            after = self.strategy.begin_experience(net, carried.state)
+            boundary.check_kind(self.strategy, "begin_experience", after, State)
+            if not self.strategy.grows:
+                boundary.check_state(self.strategy, "begin_experience", after, carried.state)
+            return after
+
+        own = self.own | self._key("begin", number)
+        after = vmap(begun, in_dims=(0, 0, None))(self.carried, own, self.shared)
+        self.carried = self.carried._replace(state=unaliased(after))
+        return number == 0 or signature(self.carried) != before
+
+    def defines(self, hook: str) -> bool:
+        """True if the strategy defines a hook, whose inputs need not be made otherwise."""
+        return getattr(type(self.strategy), hook) is not getattr(Strategy, hook)
+
+    def learn(self, number: int, progress: Callable[[int], None]) -> TaskCost:
+        """Learn one experience, which is begun if it was not.
 
         Args:
-            number: The number of the task, from 0.
+            number: The number of the experience, from 0.
             progress: Called with 1 after each step.
         """
-        rows = self.rows(number)
-        # A fresh schedule starts every task from the initial state.
-        if self.schedule.reinitialise:
-            self.state, self.buffers = self.initial
+        if number != self.begun:
+            self.begin(number)
+        rows = self.memories.rows(number)
+        self.step_number = 0
         for step in self._steps(rows, number):
-            self.state, self.buffers = step(self.state, self.buffers)
+            self.carried = step(self.carried)
+            self.step_number += 1
             progress(1)
-        self._end_task(number)
+        self._end(number)
         return self._used(rows)
 
     def _used(self, rows: Int64[Rows, "step replicate row"]) -> TaskCost:
-        """Steps and examples of a task, with those that the strategy replays from its own state."""
+        """Costs of an experience, with the examples that are replayed from the strategy's state."""
         weight, replay_weight = np.split(rows.weight, [self.batch], axis=2)
         incoming = weight.sum(2)
         real = weight.any(2)
@@ -588,180 +380,203 @@ class StreamReplicas:
         return own
 
     def _steps(
-        self,
-        rows: Int64[Rows, "step replicate row"],
-        number: int,
-    ) -> Iterator[Callable[[State, Params], tuple[State, Params]]]:
-        """The steps of a task, each a function of state and buffers."""
-        # One transfer for all steps of the task.
+        self, rows: Int64[Rows, "step replicate row"], number: int
+    ) -> Iterator[Callable[[Carried], Carried]]:
+        """The steps of an experience, each a function of what they change."""
+        # One transfer for all steps of the experience.
         on_device = torch.from_numpy(rows.array).to(self.device)
         step_keys = self._keys("chance", number, len(rows))
         for step, key in zip(on_device, step_keys, strict=True):
             yield partial(self._advance, step, key)
 
-    def _advance(
-        self,
-        rows: Tensor,
-        key: Params,
-        state: State,
-        buffers: Params,
-    ) -> tuple[State, Params]:
-        return self._step(state, buffers, rows, self.per_replicate | key, self.train_x)
+    def _advance(self, rows: Tensor, key: Tree, carried: Carried) -> Carried:
+        after: Carried = self._step(carried, rows, self.own | key, self.shared)
+        return after
 
-    def seconds_a_step(self, clocks: Clocks) -> float:
-        """Median seconds of a step of the first task; the timed steps change no state."""
+    def _trial_steps(self) -> Iterator[Callable[[], object]]:
         # The rows move the memories on: a backend that is timed is not trained.
-        steps = self._steps(self.rows(0), 0)
-        return clocks.each(partial(step, self.state, self.buffers) for step in steps)
+        steps = self._steps(self.memories.rows(0), 0)
+        return (partial(step, self.carried) for step in steps)
 
-    def _end_task(self, number: int) -> None:
+    def _end(self, number: int) -> None:
         if isinstance(self.memory, ExemplarMemory):
-            self._choose(self.memory, number)
-        # Without a hook its inputs, all examples of the task, need not be gathered.
-        if type(self.strategy).end_task is Strategy.end_task:
+            self.memories.choose(self.memory, number, partial(self._ranks, number))
+        # Without a hook its inputs, all examples of the experience, need not be gathered.
+        if not self.defines("end_experience"):
             return
-        rows = [self._on_device(self._finished(number))]
-        memories = [memory_rows(state) for state in self.held if state]
-        if memories:
-            rows.append(self._on_device(_by_replicate(memories)))
-        (key,) = self._keys("end", number, 1)
-        inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
-        # Verifying takes a copy of all inputs, and one task is enough to find a mistake.
+        rows = [self._on_device(self.memories.finished(number))]
+        content = self.memories.content()
+        if content is not None:
+            rows.append(self._on_device(content))
+        # Verifying takes a copy of all inputs, and one experience is enough to find a mistake.
         end = partial(self._ended, number == 0)
-        after, marks = vmap(end, in_dims=_AXES)(*inputs)
-        boundary.check_unchanged(self.strategy, "end_task", marks)
-        self.state = unaliased(after)
+        own = self.own | self._key("end", number)
+        after, marks = vmap(end, in_dims=_AXES)(self.carried, rows, own, self.shared)
+        boundary.check_unchanged(self.strategy, "end_experience", marks)
+        self.carried = unaliased(after)
 
     def _ended(
-        self,
-        verify: bool,
-        state: State,
-        buffers: Params,
-        rows: list[Tensor],
-        own: Params,
-        dataset_rows: Tensor,
-    ) -> tuple[State, dict[str, Tensor]]:
-        """End a task for one replicate.
+        self, verify: bool, carried: Carried, rows: list[Tensor], own: Tree, shared: Tree
+    ) -> tuple[Carried, dict[str, Tensor]]:
+        """End an experience for one replicate.
 
         Args:
             verify: True to mark the inputs that the hook changes in place.
-            state: The state after the last step of the task.
-            buffers: The buffers of the model.
-            rows: The rows of the task, and those of the memory if there is one.
+            carried: What is carried after the last step of the experience.
+            rows: The rows of the experience, and those of the memory if there is one.
             own: The other tensors of the replicate.
-            dataset_rows: All training examples.
+            shared: The tensors that all replicates share.
         """
-        columns = [Columns.of(part) for part in rows]
-        examples, *memory = (self._batch(part, own, dataset_rows) for part in columns)
-        finished = TaskEnd(examples, columns[0].slot, memory[0] if memory else None)
-        given = {"state": state, "net.buffers": buffers}
-        before = boundary.copied(given) if verify else {}
-        net = self._net(self.net, buffers, own)
-        after = self.strategy.end_task(net, state, finished)
-        # A compiled step would misread a state of another form, so every task is checked for that.
-        boundary.check_state(self.strategy, "end_task", after, state)
-        return after, boundary.changed(given, before) if before else {}
-
-    def _choose(self, memory: ExemplarMemory, number: int) -> None:
-        """Fill a memory of exemplars with the examples of a task that the strategy ranks first."""
-        rows = self._finished(number)
-        before = [state for state in self.held if state]
-        offered = [of_replicate[of_replicate.real].examples for of_replicate in rows]
-        # Under `vmap` all replicates rank as many exemplars as the one that keeps the most.
-        share = max(memory.share(*pair) for pair in zip(before, offered, strict=True))
-        ranks = self._ranks(self._on_device(rows), number, share)
-        self.held = [
-            memory.store_ranked(state, examples, rank[of_replicate.real])
-            for state, examples, rank, of_replicate in zip(
-                before, offered, ranks, rows, strict=True
-            )
+        first, *stored = (Columns.of(part) for part in rows)
+        examples = self.examples_of.batch(first, own, shared["dataset"])
+        memory = [
+            self.examples_of.batch(part, own, shared["dataset"], carried.columns) for part in stored
         ]
+        end = ExperienceEnd(examples, memory[0] if memory else None)
+        given = {"state": carried.state}
+        before = boundary.copied(given) if verify else {}
+        net = self.net_of(carried.state, own, shared)
+        after = self.strategy.end_experience(net, carried.state, end)
+        # A compiled step would misread a state of another form, so every experience is checked.
+        boundary.check_state(self.strategy, "end_experience", after, carried.state)
+        boundary.check_kept(
+            self.strategy, "end_experience", after, carried.columns, len(examples.x)
+        )
+        columns = _stored(carried.columns, first.slot, after.to_keep)
+        state = after.replace(to_keep={}, to_log={})
+        marks = boundary.changed(given, before) if before else {}
+        return carried._replace(state=state, columns=columns), marks
 
     def _ranks(
-        self,
-        rows: Int64[Tensor, "replicate row _"],
-        number: int,
-        share: int,
-    ) -> np.ndarray:
-        """The strategy's ranks of the examples of a task; those of padding mean nothing."""
+        self, number: int, rows: Int64[Rows, "replicate row"], share: int
+    ) -> Float[np.ndarray, "replicate row"]:
+        """The strategy's ranks of the examples of an experience; those of padding mean nothing."""
 
-        def rank(
-            state: State,
-            buffers: Params,
-            rows: Tensor,
-            own: Params,
-            dataset_rows: Tensor,
-        ) -> Tensor:
-            net = self._net(self.net, buffers, own)
-            examples = self._batch(Columns.of(rows), own, dataset_rows)
-            ranks = self.strategy.rank_exemplars(net, state, examples, share)
+        def rank(carried: Carried, rows: Tensor, own: Tree, shared: Tree) -> Tensor:
+            net = self.net_of(carried.state, own, shared)
+            examples = self.examples_of.batch(Columns.of(rows), own, shared["dataset"])
+            ranks = self.strategy.rank_exemplars(net, carried.state, examples, share)
             boundary.check_ranks(self.strategy, "rank_exemplars", ranks, len(rows))
             return ranks
 
-        (key,) = self._keys("choose", number, 1)
-        inputs = (self.state, self.buffers, rows, self.per_replicate | key, self.train_x)
+        own = self.own | self._key("choose", number)
+        inputs = (self.carried, self._on_device(rows), own, self.shared)
         ranks: Tensor = vmap(rank, in_dims=_AXES)(*inputs)
         return np.asarray(ranks.cpu().numpy())
-
-    def _finished(self, number: int) -> Int64[Rows, "replicate row"]:
-        """All examples of a task, with the slots of the memory in which they are stored."""
-        pairs = zip(self.streams, self.held, strict=True)
-        return _by_replicate([all_rows(stream, number, state) for stream, state in pairs])
 
     def _on_device(self, rows: Int64[Rows, "replicate row"]) -> Int64[Tensor, "replicate row _"]:
         return torch.from_numpy(rows.array).to(self.device)
 
-    def evaluate(self, chunks: Int64[Rows, "chunk replicate row"]) -> Predictions:
+    # Measurements.
+
+    def evaluate(
+        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+    ) -> Predictions:
         """See `Backend.evaluate`; predicting is pure."""
         shape = chunks.shape
         correct = torch.empty(shape, dtype=torch.bool, device=self.device)
         given_task = torch.empty(shape, dtype=torch.bool, device=self.device)
+        state = self.for_prediction(during)
         all_finite = finite(self.state.params)
         # Results go into place: small ones kept apart would fragment the heap.
         for chunk, rows in enumerate(chunks):
-            correct[chunk], given_task[chunk], no_nan = self._predict(self._on_device(rows))
+            found = self._predict(state, self._on_device(rows))
+            correct[chunk], given_task[chunk], no_nan = found
             all_finite &= no_nan
         correct = correct.transpose(0, 1).flatten(1)
         given_task = given_task.transpose(0, 1).flatten(1)
         return Predictions(*(value.cpu().numpy() for value in (correct, given_task, all_finite)))
 
-    def _predict(self, rows: Int64[Tensor, "replicate row _"]) -> tuple[Tensor, Tensor, Tensor]:
+    def for_prediction(self, during: bool = False) -> State:
+        """The state of every replicate as `before_evaluation` makes it ready to predict.
+
+        Args:
+            during: True in the middle of an experience.
+        """
+        if not self.defines("before_evaluation"):
+            return self.state
+        content = self.memories.content(self.step_number if during else None)
+        rows = [] if content is None else [self._on_device(content)]
+
+        def ready(carried: Carried, rows: list[Tensor], own: Tree, shared: Tree) -> State:
+            net = self._unrandom(carried.state, own, shared)
+            stored = [
+                self.examples_of.batch(Columns.of(part), own, shared["dataset"], carried.columns)
+                for part in rows
+            ]
+            memory = stored[0] if stored else None
+            state = self.strategy.before_evaluation(net, carried.state, memory)
+            boundary.check_kind(self.strategy, "before_evaluation", state, State)
+            return state
+
+        with torch.no_grad():
+            found: State = vmap(ready, in_dims=_AXES)(self.carried, rows, self.own, self.shared)
+        return found
+
+    def _predict(
+        self, state: State, rows: Int64[Tensor, "replicate row _"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Predictions` for one chunk."""
         columns = Columns.of(rows)
-        pairs = zip(self.per_replicate["units"], columns.task, strict=True)
+        pairs = zip(self.own["units"], columns.task, strict=True)
         units = torch.stack([units_by_task[task] for units_by_task, task in pairs])
         task_is_given = self.benchmark.scenario == "task"
-        found = compare(self.scores(rows), columns.y, units, task_is_given)
+        scores = self.scores(state, rows)
+        found = compare(scores, columns.y, units, task_is_given)
         return found.correct, found.correct_given_task, found.finite.all(1)
 
-    def scores(self, rows: Int64[Tensor, "replicate row _"]) -> Float[Tensor, "replicate row unit"]:
-        """The strategy's scores of test examples; the highest is its answer."""
-        task_is_given = self.benchmark.scenario == "task"
-        outputs = self.net.outputs
+    def scores(
+        self, state: State, rows: Int64[Tensor, "replicate row _"]
+    ) -> Float[Tensor, "replicate row unit"]:
+        """The strategy's scores of test examples; the highest is its answer.
 
-        def predict(
-            state: State,
-            buffers: Params,
-            rows: Tensor,
-            own: Params,
-            dataset_rows: Tensor,
-        ) -> Tensor:
-            batch = self._batch(Columns.of(rows), own, dataset_rows)
-            # Without a key, since predictions are not random.
-            net = replace(self._net(self.eval_net, buffers, own), key=None)
-            scores = self.strategy.predict(
-                net,
-                state,
-                batch.x,
-                batch.task if task_is_given else None,
-            )
-            boundary.check_scores(self.strategy, "predict", scores, len(rows), outputs)
+        Args:
+            state: The state of every replicate, as `for_prediction` gives it.
+            rows: The rows of the test examples.
+        """
+        task_is_given = self.benchmark.scenario == "task"
+
+        def predict(state: State, rows: Tensor, own: Tree, shared: Tree) -> Tensor:
+            batch = self.examples_of.batch(Columns.of(rows), own, shared["dataset"])
+            net = self._unrandom(state, own, shared)
+            task = batch.task if task_is_given else None
+            scores = self.strategy.predict(net, state, batch.x, task)
+            shape = len(rows), net.outputs
+            boundary.check_scores(self.strategy, "predict", scores, *shape)
             return scores
 
-        inputs = (self.state, self.buffers, rows, self.per_replicate, self.test_x)
+        shared = self.shared | {"dataset": self.examples_of.test}
         with torch.no_grad():
-            scores: Tensor = vmap(predict, in_dims=_AXES)(*inputs)
+            scores: Tensor = vmap(predict, in_dims=_AXES)(state, rows, self.own, shared)
         return scores
+
+    def try_prediction(self) -> None:
+        """Predict a few test examples.
+
+        Raises:
+            UserError: If scores have another shape, or predicting changes the state.
+        """
+        rows = torch.from_numpy(self.test_rows[0].array).to(self.device)
+        given = {"state": self.state}
+        before = boundary.copied(given)
+        some = spread(rows.shape[1]).to(self.device)
+        state = self.for_prediction()
+        marks = boundary.changed(given, before)
+        boundary.check_unchanged(self.strategy, "before_evaluation", marks)
+        given = {"state": state}
+        before = boundary.copied(given)
+        self.scores(state, rows[:, some])
+        marks = boundary.changed(given, before)
+        boundary.check_unchanged(self.strategy, "predict", marks)
+
+    def statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
+        """See `Backend.statistics`."""
+        return {name: total.cpu().numpy() for name, total in self.carried.totals.items()}
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """See `Backend.keeps_statistics`."""
+        return self.net.networks.statistics
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
@@ -771,32 +586,31 @@ class StreamReplicas:
     def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
 
-        def of_replicate(rows: Tensor, own: Params, dataset_rows: Tensor) -> Batch:
-            return self._batch(Columns.of(rows), own, dataset_rows)
+        def of_replicate(rows: Tensor, own: Tree, dataset: Tensor) -> Batch:
+            return self.examples_of.batch(Columns.of(rows), own, dataset)
 
         flat = self._on_device(rows.reshape(len(rows), -1))
-        batch = vmap(of_replicate, in_dims=(0, 0, None))(flat, self.per_replicate, self.test_x)
-        return Batch(*(value.reshape(*rows.shape, *value.shape[2:]) for value in batch))
+        batch: Batch = vmap(of_replicate, in_dims=(0, 0, None))(
+            flat, self.own, self.examples_of.test
+        )
+        return batch.map(lambda value: value.reshape(*rows.shape, *value.shape[2:]))
 
     def gradients(
-        self,
-        params: Params,
-        parts: Batch,
+        self, params: Params, parts: Batch
     ) -> tuple[Float[Tensor, "replicate part"], Params]:
         """See `Backend.gradients`."""
 
         def of_replicate(
-            params: Params,
-            buffers: Params,
-            own: Params,
-            parts: Batch,
+            params: Params, state: State, own: Tree, shared: Tree, parts: Batch
         ) -> tuple[Params, Tensor]:
-            net = self._net(self.eval_net, buffers, own)
+            net = self.net_of(state, own, shared).in_eval_mode()
             of_part = partial(grad_and_value(net.loss), params)
             over_parts: tuple[Params, Tensor] = vmap(of_part)(parts)
             return over_parts
 
-        gradients, losses = vmap(of_replicate)(params, self.buffers, self.per_replicate, parts)
+        axes = (0, 0, 0, None, 0)
+        inputs = (params, self.state, self.own, self.shared, parts)
+        gradients, losses = vmap(of_replicate, in_dims=axes)(*inputs)
         return losses, gradients
 
     def held_examples(self) -> list[int]:
@@ -808,35 +622,43 @@ class StreamReplicas:
         own = self._own_examples()
         if own:
             of_state = (own.weight > 0).sum(1).tolist()
-        of_memory = [len(state.filled) if state else 0 for state in self.held]
-        return [stored + more for stored, more in zip(of_memory, of_state, strict=True)]
+        pairs = zip(self.memories.counts(), of_state, strict=True)
+        return [stored + more for stored, more in pairs]
 
     def _own_examples(self) -> Batch | None:
         """The examples in the strategy's own state, stacked over replicates."""
-        if type(self.strategy).own_examples is Strategy.own_examples:
+        if not self.defines("own_examples"):
             return None
         own: Batch | None = vmap(self.strategy.own_examples)(self.state)
         return own
 
     def state_bytes(self) -> int:
         """Bytes of the optimiser's and the strategy's state per replicate, without examples."""
-        kept = _bytes((self.state.slots, self.state.extra))
+        state = self.state
+        kept = self.bytes_per_replicate((state.slots, state.extra, self.carried.columns))
         # Examples in the state count as examples, as those of a memory do.
-        examples = _bytes(self._own_examples())
-        return (kept - examples) // len(self.seeds)
+        return kept - self.bytes_per_replicate(self._own_examples())
 
 
-def _by_replicate(rows: list[Rows]) -> Int64[Rows, "replicate row"]:
-    """The rows of replicates, padded to one number."""
-    by_row = stack_replicates(rows)
-    return by_row.transposed()
+def _stored(columns: Params, slots: Int64[Tensor, " row"], values: Params) -> Params:
+    """The columns of a memory after values have been written to their slots.
+
+    Args:
+        columns: The columns, slot by slot.
+        slots: The slot of each row; one past the last slot discards the row.
+        values: A value for each row, by the name of the column.
+    """
+
+    def written(column: Tensor, rows: Tensor) -> Tensor:
+        # One more slot takes the discarded rows: no branch depends on data.
+        padded = torch.cat([column, column[:1]])
+        return padded.index_put((slots,), rows.to(column.dtype))[:-1]
+
+    return {
+        name: written(column, values[name]) if name in values else column
+        for name, column in columns.items()
+    }
 
 
 def _train_size(stream: Stream) -> int:
     return sum(len(task.train.row) for task in stream.tasks)
-
-
-def _bytes(tree: Any) -> int:
-    """Bytes of all tensors in a structure; 0 for None."""
-    tensors = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -7,9 +7,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from retrograde import Batch, Net, Params
-
-from ._per_example import Directions, mean_powers
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.methods.per_example import Directions, mean_powers
+from retrograde.optim import Params
 
 Fisher = Literal["exact", "sampled", "empirical", "weighted"]
 """The estimator: the class whose log-likelihood has its gradient squared.

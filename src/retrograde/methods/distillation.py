@@ -1,33 +1,11 @@
-"""Distillation losses, and the storage of logits next to a replay memory."""
+"""Distillation losses, and the classes seen so far."""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from retrograde import Batch, Net, Params, mean
-
-
-def empty_logits(net: Net, params: Params, buffer_size: int) -> Float[Tensor, "slot unit"]:
-    """Zeros for the logits of all examples in memory, in the dtype of the parameters."""
-    like = next(iter(params.values()))
-    return like.new_zeros(buffer_size, net.outputs)
-
-
-def store_at(
-    stored: Float[Tensor, "slot unit"],
-    slots: Int64[Tensor, " row"],
-    outputs: Float[Tensor, "row unit"],
-) -> Float[Tensor, "slot unit"]:
-    """Store outputs at their slots.
-
-    Args:
-        stored: the outputs stored so far.
-        slots: the slot of each row; one past the last slot discards the row.
-        outputs: the outputs to store.
-    """
-    # One more slot takes the discarded rows: no branch depends on data.
-    padded = torch.cat([stored, stored[:1]])
-    return padded.index_put((slots,), outputs)[:-1]
+from retrograde.interface.batch import Batch
+from retrograde.losses import mean
 
 
 def logit_distance(

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 from torch.nn.functional import linear
 
-from retrograde import Batch, Net, Params, UserError, added
-
-from ._importance import zeros_like
+from retrograde.errors import UserError
+from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
+from retrograde.methods.importance import zeros_like
+from retrograde.optim import Params, added
 
 MAX_NUMBERS = 2**20
 """The most numbers of per-example gradients in memory at once."""

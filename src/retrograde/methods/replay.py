@@ -1,9 +1,11 @@
-"""Replay from memory at every step: the common part of its strategies."""
+"""Replay from memory at every step: the settings that its strategies share."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrograde import POLICIES, Count, Memory, Policy, Strategy, TaskWeighting
+from retrograde.interface.strategy import Strategy, TaskWeighting
+from retrograde.parts.fields import Count
+from retrograde.streams.memory import POLICIES, Memory, Policy
 
 
 @dataclass(frozen=True, kw_only=True)

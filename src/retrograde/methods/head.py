@@ -5,7 +5,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from retrograde import HEAD, Params, UserError
+from retrograde.errors import UserError
+from retrograde.networks.head import HEAD
+from retrograde.optim import Params
 
 WEIGHT = f"{HEAD}.weight"
 BIAS = f"{HEAD}.bias"

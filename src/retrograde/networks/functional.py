@@ -1,0 +1,110 @@
+"""Modules as functions of their tensors: the model, its body, and modules of the strategy's own."""
+
+import copy
+from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from retrograde.networks.checks import untracked
+from retrograde.networks.head import headless
+from retrograde.optim import Params
+
+MODEL = "model"
+"""The name of the benchmark's model; its tensors have the names that they have in the module."""
+BODY = "body"
+"""The name of the model without its head."""
+
+
+class Tensors(NamedTuple):
+    """The tensors of modules, by name.
+
+    Attributes:
+        params: The trainable parameters.
+        buffers: The buffers that training changes, such as running statistics.
+        fixed: All others: frozen parameters and constant buffers.
+    """
+
+    params: Params
+    buffers: Params
+    fixed: Params
+
+
+class Networks:
+    """Modules that are called with given tensors and keep none of their own.
+
+    Args:
+        model: The model.
+        own: Modules of the strategy's own, by name. The tensors of `own["gate"]` are named
+            `gate.NAME`, as if they were part of the model.
+        statistics: True if training changes buffers of the modules.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        own: dict[str, nn.Module] | None = None,
+        statistics: bool = False,
+    ) -> None:
+        own = own or {}
+        modules = {MODEL: model, **own}
+        body = headless(model)
+        if body is not None:
+            modules[BODY] = body
+        self.own = tuple(own)
+        self.statistics = statistics
+        self.names = {name: _names(name, module, own) for name, module in modules.items()}
+        # Without a gradient a pass may be within any `vmap`, where it is an error to write to
+        # running statistics that are shared.
+        self.training = {name: untracked(module).train() for name, module in modules.items()}
+        self.tracking = {
+            name: copy.deepcopy(module).train() for name, module in modules.items() if statistics
+        }
+        self.evaluating = {name: untracked(module).eval() for name, module in modules.items()}
+
+    def without_statistics(self) -> "Networks":
+        """The same modules, of which no pass changes running statistics."""
+        twin = copy.copy(self)
+        twin.statistics = False
+        return twin
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in training mode."""
+        return self.training[MODEL]
+
+    @property
+    def has_body(self) -> bool:
+        """True if the model has a head, and so features."""
+        return BODY in self.names
+
+
+def _names(name: str, module: nn.Module, own: Iterable[str]) -> dict[str, str]:
+    """For each tensor of a module, by its name there, the name among all tensors."""
+    prefix = f"{name}." if name in own else ""
+    named = chain(module.named_parameters(), module.named_buffers())
+    return {key: prefix + key for key, _ in named}
+
+
+def called(
+    module: nn.Module,
+    names: dict[str, str],
+    tensors: Params,
+    inputs: tuple[Tensor, ...],
+) -> tuple[Tensor, Params]:
+    """Call a module with given tensors.
+
+    Args:
+        module: The module.
+        names: The name of each of its tensors among `tensors`.
+        tensors: Tensors by name; the module may write to them.
+        inputs: The inputs of the module.
+
+    Returns:
+        The outputs, and the tensors that the module was called with, by their own names.
+    """
+    given = {key: tensors[name] for key, name in names.items()}
+    outputs: Tensor = functional_call(module, given, inputs)
+    return outputs, given
