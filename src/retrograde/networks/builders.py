@@ -44,6 +44,11 @@ def builder(make: object, spec: str) -> Builder:
             "Give its file with --plugin and the file's name without .py as the model, or name a "
             "function or an nn.Module of the file: model=FILE.py:net."
         )
+    return _adapted(make, spec)
+
+
+def _adapted(make: Callable[..., Any], spec: str) -> Builder:
+    """The builder that calls a function or class with the arguments that it takes."""
     try:
         signature = inspect.signature(make)
     except ValueError:  # it has no signature: called, it says whether it takes them
@@ -86,7 +91,7 @@ def _takes_classes(signature: inspect.Signature, foreign: bool) -> bool:
 
 
 def _by_classes(
-    make: Callable[..., nn.Module],
+    make: Callable[..., Any],
     signature: inspect.Signature,
     alone: bool,
 ) -> Builder:
@@ -103,7 +108,8 @@ def _by_classes(
     def build(shape: tuple[int, ...], outputs: int) -> nn.Module:
         # timm's models are for three channels, unless told.
         more = {"in_chans": shape[0]} if channels and len(shape) == 3 and shape[0] != 3 else {}
-        return make(**{_CLASSES: outputs}, **fixed, **more)
+        module: nn.Module = make(**{_CLASSES: outputs}, **fixed, **more)
+        return module
 
     return build
 
