@@ -112,6 +112,9 @@ from .networks.model import (
     Model as Model,
     ModelName as ModelName,
 )
+from .networks.weights import (
+    load_weights as load_weights,
+)
 from .optim import (
     INNER as INNER,
     Optimizer as Optimizer,
