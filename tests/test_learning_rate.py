@@ -39,7 +39,7 @@ def cosine_after_warm_up(optimizer):
 PAIRS = {
     "constant": (RateSchedule(), lambda o: theirs.ConstantLR(o, 1.0)),
     "step": (
-        RateSchedule("step", milestones=(20, 30), decay=0.2),
+        RateSchedule("step", milestones=(20.0, 30.0), decay=0.2),
         lambda o: theirs.MultiStepLR(o, [20, 30], 0.2),
     ),
     "step at shares": (
@@ -50,7 +50,7 @@ PAIRS = {
     "warm-up": (RateSchedule(warm_up=7), lambda o: warm(o, 7)),
     "warm-up of one step": (RateSchedule(warm_up=1), lambda o: warm(o, 1)),
     "step after warm-up": (
-        RateSchedule("step", milestones=(20, 30), decay=0.2, warm_up=7),
+        RateSchedule("step", milestones=(20.0, 30.0), decay=0.2, warm_up=7),
         step_after_warm_up,
     ),
     "cosine after warm-up": (RateSchedule("cosine", warm_up=7), cosine_after_warm_up),
@@ -100,13 +100,17 @@ def test_the_rate_rises_in_the_warm_up_and_never_after_it(course, warm_up, count
         (RateSchedule(warm_up=40, over="stream"), [30, 10], "the stream takes 40 steps. Change"),
         (RateSchedule("cosine", warm_up=50), [50], "Change warm_up, or train with schedule_over"),
         (
-            RateSchedule("step", milestones=(30,)),
+            RateSchedule("step", milestones=(30.0,)),
             [31, 30],
             "after 30 steps, and experience 2 takes",
         ),
-        (RateSchedule("step", milestones=(40,), over="stream"), [30, 10], "the stream takes 40"),
+        (RateSchedule("step", milestones=(40.0,), over="stream"), [30, 10], "the stream takes 40"),
         (RateSchedule("step", milestones=(0.5,)), [1], "milestone 0.5 comes after 0 steps"),
-        (RateSchedule("step", milestones=(4, 9), warm_up=5), [20], "after the warm-up of 5 steps"),
+        (
+            RateSchedule("step", milestones=(4.0, 9.0), warm_up=5),
+            [20],
+            "after the warm-up of 5 steps",
+        ),
     ],
 )
 def test_a_schedule_that_is_longer_than_the_run_is_refused(schedule, steps, message):
@@ -118,10 +122,10 @@ def test_a_schedule_that_is_longer_than_the_run_is_refused(schedule, steps, mess
     ("milestones", "message"),
     [
         ((), "none is given. Give such as milestones=0.5,0.75"),
-        ((0.5, 100), "not both; milestones=0.5,100"),
+        ((0.5, 100.0), "not both; milestones=0.5,100"),
         ((1.5,), "which are whole; milestones=1.5"),
         ((0.75, 0.5), "Milestones rise; milestones=0.75,0.5"),
-        ((10, 10), "give each once"),
+        ((10.0, 10.0), "give each once"),
     ],
 )
 def test_milestones_that_make_no_sense_are_refused(milestones, message):
@@ -130,7 +134,7 @@ def test_milestones_that_make_no_sense_are_refused(milestones, message):
 
 
 def test_a_milestone_within_the_run_is_accepted_up_to_the_last_step():
-    schedule = RateSchedule("step", milestones=(29,), decay=0.5)
+    schedule = RateSchedule("step", milestones=(29.0,), decay=0.5)
     schedule.check()
     assert factors(schedule, [30])[0].tolist() == [1.0] * 29 + [0.5]
 

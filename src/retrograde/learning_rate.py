@@ -101,11 +101,11 @@ def _span(
             f"{_remedy(schedule, 'warm_up')}"
         )
     step = np.arange(count)
-    factor = np.minimum((step + 1) / (warm + 1), 1.0)
+    factor: Float64[np.ndarray, " step"] = np.minimum((step + 1) / (warm + 1), 1.0)
     if schedule.course == "cosine":
         # Before the cosine begins, it stands at its maximum.
         done = np.maximum(step - warm, 0) / max(count - warm, 1)
-        return factor * (1 + np.cos(np.pi * done)) / 2
+        factor *= (1 + np.cos(np.pi * done)) / 2
     for milestone in schedule.milestones:
         place = _place(schedule, float(milestone), count, takes)
         factor[place:] *= schedule.decay
