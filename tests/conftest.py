@@ -7,7 +7,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "networks.checks", "networks.head", "optim", "randomness", "streams",
+    "augmentation", "bridges", "data", "episodes", "gradients", "interface", "learning_rate", "losses", "metrics", "models", "networks.checks", "networks.head", "optim", "randomness", "streams",
     "training.backend", "training.episode_replicas", "training.opaque", "training.replicas", "training.stream_replicas",
     "benchmarks", "strategies",
 )  # fmt: skip

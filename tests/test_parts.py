@@ -124,7 +124,7 @@ def test_every_label_of_every_task_is_one_of_its_units(name, scenario):
     settings = {"scenario": scenario, **ON_DIGITS.get(name, {})}
     stream = PARTS.get("benchmarks", name, settings).stream(load("digits", Path()), 0)
     for task, units in zip(stream.tasks, stream.units, strict=True):
-        for part in task:
+        for part in (task.train, task.test):
             assert set(np.unique(part.y)) == set(np.flatnonzero(units))
     shared = stream.units.sum(axis=0).max()
     assert shared == (len(stream.tasks) if scenario == "domain" else 1)

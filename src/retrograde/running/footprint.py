@@ -18,6 +18,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
+from retrograde.learning_rate import factors
 from retrograde.machine import physical_bytes
 from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
@@ -38,7 +39,7 @@ INDEX = 8
 """Bytes of an index or a count."""
 COPIES = 3
 """Copies of a value at one time: the value, its source, and its result."""
-SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
 """Copies of the parameters that an optimiser keeps."""
 OBJECTS = 200
 """Bytes of the Python objects that stand for a step."""
@@ -117,12 +118,16 @@ def check_stream(
         device: the device to train on; None if its memory is unknown, and any number fits.
 
     Raises:
-        UserError: not even one replicate fits, or it takes too many steps.
+        UserError: not even one replicate fits, it takes too many steps, or the schedule of the
+            learning rate is longer than the run.
     """
     steps = expected_steps(benchmark, strategy, stream)
     check_steps(steps, "epochs, steps, updates_per_batch or pretraining_steps, or raise batch_size")
     memory = strategy.memory() if isinstance(strategy, Strategy) else None
-    longest = max(task_steps(benchmark, strategy, stream))
+    of_tasks = task_steps(benchmark, strategy, stream)
+    if benchmark.rate_schedule.changes:
+        factors(benchmark.rate_schedule, of_tasks)
+    longest = max(of_tasks)
     if memory:
         _check_drawing(memory, longest)
     model = extent(benchmark.model, stream.data.shape, stream.units.shape[1])
