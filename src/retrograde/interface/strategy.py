@@ -62,6 +62,8 @@ class StepData(NamedTuple):
         incoming_share: The share of incoming examples in the combined loss; None: all examples have
             the same weight.
         rounds: The number of rounds that the memory draws.
+        other_views: The images of the combined examples, augmented in other ways, one tensor for
+            each of the strategy's `views` beyond the first.
     """
 
     incoming: Batch
@@ -71,6 +73,7 @@ class StepData(NamedTuple):
     replay_weight: Float[Tensor, ""]
     incoming_share: Float[Tensor, ""] | None = None
     rounds: int = 1
+    other_views: tuple[Float[Tensor, "row *shape"], ...] = ()
 
     @property
     def draws(self) -> list[Batch]:
@@ -84,7 +87,8 @@ class StepData(NamedTuple):
     def parts(self, values: Float[Tensor, "row *_"]) -> list[Tensor]:
         """Values of the combined examples, taken apart: incoming, then each of `draws`."""
         size = len(self.replayed.x) // self.rounds
-        return list(values.split([len(self.incoming.x), *[size] * self.rounds]))
+        sizes = [len(self.incoming.x), *[size] * self.rounds]
+        return list(torch.split(values, sizes))
 
     def weighted(
         self, incoming: Float[Tensor, ""], replayed: Float[Tensor, ""]
@@ -141,6 +145,8 @@ class Strategy(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     # True: a reference for the others, which is not ranked with them.
     upper_bound: ClassVar[bool] = False
+    # The number of augmented views of the examples of a step.
+    views: ClassVar[int] = 1
     # True: `begin_experience` may give a state of another form, such as a larger network.
     grows: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.

@@ -27,7 +27,8 @@ from retrograde.streams.rows import COLUMNS
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
 from retrograde.training.episode_replicas import BLOCK
-from retrograde.training.stream_loop import expected_steps, task_steps
+from retrograde.training.step_counts import task_steps
+from retrograde.training.stream_loop import expected_steps
 
 STEPS = 100_000_000
 """Most steps of a replicate: at a tenth of a millisecond, three hours."""

@@ -360,7 +360,15 @@ def _rows_of_tasks(parts: list[Examples]) -> Int64[Rows, " n"]:
 
 def test_chunks(streams: list[Stream]) -> Int64[Rows, "chunk replicate row"]:
     """The test examples of all replicates in chunks of one size, the last one padded."""
-    replicates = [test_rows(stream) for stream in streams]
+    return _chunked([test_rows(stream) for stream in streams])
+
+
+def validation_chunks(streams: list[Stream]) -> Int64[Rows, "chunk replicate row"]:
+    """The validation examples of all replicates; see `test_chunks`."""
+    return _chunked([validation_rows(stream) for stream in streams])
+
+
+def _chunked(replicates: list[Rows]) -> Int64[Rows, "chunk replicate row"]:
     size = min(CHUNK, len(replicates[0]))
     return stack_replicates([chunks(rows, size) for rows in replicates])
 

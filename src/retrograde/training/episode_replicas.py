@@ -22,6 +22,7 @@ from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
 from retrograde.training.compiled_step import signature, unaliased
+from retrograde.training.example_rows import normaliser
 from retrograde.training.replicas import Replicas, Tree, finite, stacked
 
 BLOCK = 50
@@ -56,6 +57,10 @@ class EpisodeReplicas(Replicas):
         axis: The axis of randomness of the meta-batches.
     """
 
+    benchmark: EpisodicBenchmark
+    strategy: MetaStrategy
+    carried: State
+
     def __init__(
         self,
         benchmark: EpisodicBenchmark,
@@ -68,13 +73,14 @@ class EpisodeReplicas(Replicas):
         super().__init__(benchmark, strategy, seeds, device)
         self.sources = sources
         self.axis = axis
+        self.normalised = normaliser(sources[0].channels, device)
         # By whether tasks are those of a test or of meta-training.
         self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
         batch = self.draw("train", 1, "probe")
-        drawn = Tasks(*(part[0, 0].cpu() for part in batch))
+        drawn = Tasks(*(part[0, 0] for part in batch))
         self.regression = drawn.y.is_floating_point()
-        probe = self._inputs(*drawn)
+        probe = self._inputs(*drawn).cpu()
         models = stacked(benchmark.model, probe, sources[0].outputs, seeds, device)
         if models.networks.statistics:
             raise UserError(
@@ -95,8 +101,7 @@ class EpisodeReplicas(Replicas):
     @property
     def state(self) -> State:
         """The state of every replicate, stacked."""
-        state: State = self.carried
-        return state
+        return self.carried
 
     def _initial(self, params: Params, own: Tree, shared: Tree) -> State:
         net = self.net_of(State(params, {}, {}), own, shared)
@@ -154,7 +159,7 @@ class EpisodeReplicas(Replicas):
         parameters: Tensor,
     ) -> Float[Tensor, "example *shape"]:
         """Inputs of the model for one task, with its parameters if the strategy sees them."""
-        x = x.float() * self.sources[0].scale
+        x = self.normalised(x.float() * self.sources[0].scale)
         if not self.strategy.sees_task_parameters:
             return x
         repeated = parameters.expand(len(x), -1)

@@ -25,14 +25,16 @@ class Trajectories(TaskDistribution):
     of them. Examples of any held-out class follow.
 
     Args:
-        dataset: The dataset.
-        offer: The held-out classes, and the numbers of examples.
+        stream: The stream.
+        offer: Its held-out classes, and the numbers of examples.
         outputs: The number of output units of the stream.
     """
 
-    def __init__(self, dataset: Dataset, offer: Pretraining, outputs: int) -> None:
+    def __init__(self, stream: Stream, offer: Pretraining, outputs: int) -> None:
+        dataset = stream.data
         self.dataset = dataset
         self.offer = offer
+        self.channels = stream.channels
         self.shape = dataset.shape
         self.outputs = outputs
         self.scale = dataset.scale
@@ -103,7 +105,7 @@ def pretrained_replicas(backend: StreamReplicas) -> EpisodeReplicas | None:
         optimizer=benchmark.optimizer,
     )
     sources: list[TaskDistribution] = [
-        Trajectories(stream.data, offer, backend.net.outputs)
+        Trajectories(stream, offer, backend.net.outputs)
         for stream, offer in zip(backend.streams, offers, strict=True)
     ]
     # The axis of randomness keeps the name that it had when results were recorded.

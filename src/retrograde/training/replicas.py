@@ -77,6 +77,8 @@ class Replicas(ABC):
         self._graph: Callable[..., Any] | None = None
         # Rows that pass through the model in a step.
         self.tally: dict[str, int] = {}
+        # Steps of the optimiser in a step of the strategy.
+        self.updates = 0
 
     @property
     def compiled(self) -> bool:
@@ -116,6 +118,7 @@ class Replicas(ABC):
             for name, count in (("backward", notes.backward), ("forward", notes.forward))
             if count
         }
+        self.updates = notes.updates
         self._graph = None
 
         def twice(step: Callable[..., Any]) -> Any:
@@ -157,6 +160,7 @@ def stacked(
     seeds: list[int],
     device: torch.device,
     strategy: Strategy | None = None,
+    weights: str = "",
     rows_apart: bool = False,
 ) -> StackedModels:
     """Build the networks of every replicate.
@@ -168,6 +172,7 @@ def stacked(
         seeds: The seeds of the replicates, from which the initial weights are drawn.
         device: The device of the parameters.
         strategy: The strategy, if it may have modules of its own.
+        weights: The path of the model's initial weights; empty: they are drawn from the seed.
         rows_apart: True if batch normalisation keeps running statistics, and predictions have to be
             independent of the other examples of a batch.
 
@@ -176,7 +181,7 @@ def stacked(
     """
     shape = tuple(probe.shape[1:])
     models = [
-        build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart)
+        build(model, shape, outputs, torch_seed(seed, "weights"), rows_apart, weights)
         for seed in seeds
     ]
     changes = check_module(models[0], probe, outputs)
