@@ -195,8 +195,8 @@ def is_pure(part: Part) -> None:
     _same_again(backend.step_all, "step", *inputs)
     replicas = pretrained_replicas(backend)
     if replicas:
-        inputs = replicas.trial_inputs()
-        _same_again(replicas.step_all, "meta_step", replicas.carried, *inputs)
+        trial = replicas.trial_inputs()
+        _same_again(replicas.step_all, "meta_step", replicas.carried, *trial)
     backend.try_prediction()
 
 

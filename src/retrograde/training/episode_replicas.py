@@ -18,7 +18,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import Episode, MetaStrategy
 from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
-from retrograde.optim import OPTIMIZERS, Params
+from retrograde.optim import OPTIMIZERS, Optimizer, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
 from retrograde.training.compiled_step import signature, unaliased
@@ -54,6 +54,7 @@ class EpisodeReplicas(Replicas):
         sources: The distribution over tasks of each replicate.
         seeds: The seed of each replicate.
         device: The device to train on.
+        optimizer: The optimiser of the meta-steps; None: that of the benchmark.
         axis: The axis of randomness of the meta-batches.
     """
 
@@ -68,6 +69,7 @@ class EpisodeReplicas(Replicas):
         sources: list[TaskDistribution],
         seeds: list[int],
         device: torch.device,
+        optimizer: Optimizer | None = None,
         axis: str = "tasks",
     ) -> None:
         super().__init__(benchmark, strategy, seeds, device)
@@ -88,7 +90,7 @@ class EpisodeReplicas(Replicas):
                 f"model={benchmark.model} keeps running statistics. "
                 "Build its normalisation with track_running_stats=False."
             )
-        optimizer = OPTIMIZERS[benchmark.optimizer]()
+        optimizer = optimizer or OPTIMIZERS[benchmark.optimizer]()
         self.net = Net(models.networks, optimizer, losses=benchmark.losses)
         self.own = {"fixed": models.own}
         self.shared = {"fixed": models.shared}

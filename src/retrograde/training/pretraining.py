@@ -102,14 +102,21 @@ def pretrained_replicas(backend: StreamReplicas) -> EpisodeReplicas | None:
         iterations=offers[0].steps,
         meta_batch_size=1,
         model=benchmark.model,
-        optimizer=benchmark.optimizer,
     )
     sources: list[TaskDistribution] = [
         Trajectories(stream, offer, backend.net.outputs)
         for stream, offer in zip(backend.streams, offers, strict=True)
     ]
-    # The axis of randomness keeps the name that it had when results were recorded.
-    return EpisodeReplicas(episodes, meta, sources, backend.seeds, backend.device, "lessons")
+    return EpisodeReplicas(
+        episodes,
+        meta,
+        sources,
+        backend.seeds,
+        backend.device,
+        optimizer=benchmark.build_optimizer(),
+        # The axis keeps the name that it had when results were recorded.
+        axis="lessons",
+    )
 
 
 def _check_sizes(offer: Pretraining) -> None:
