@@ -18,7 +18,6 @@ from retrograde.networks.functional import BODY, MODEL, Networks, called
 from retrograde.networks.head import HEAD
 from retrograde.optim import Optimizer, Params
 
-
 Tree = TypeVar("Tree")
 
 
