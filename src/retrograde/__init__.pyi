@@ -68,6 +68,9 @@ from .losses import (
     mean as mean,
     squared_errors as squared_errors,
 )
+from .methods.contrastive import (
+    contrastive_loss as contrastive_loss,
+)
 from .methods.distillation import (
     distillation_loss as distillation_loss,
     logit_distance as logit_distance,

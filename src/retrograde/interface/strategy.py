@@ -147,6 +147,9 @@ class Strategy(Part):
     upper_bound: ClassVar[bool] = False
     # The number of augmented views of the examples of a step.
     views: ClassVar[int] = 1
+    # False: predictions are not the outputs of the model at `state.params`, so that their gradients
+    # are not probed.
+    probes: ClassVar[bool] = True
     # True: `begin_experience` may give a state of another form, such as a larger network.
     grows: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
@@ -207,7 +210,9 @@ class Strategy(Part):
         """
         return None
 
-    def modules(self, shape: tuple[int, ...], outputs: int) -> dict[str, nn.Module]:
+    def modules(
+        self, shape: tuple[int, ...], outputs: int, features: int | None
+    ) -> dict[str, nn.Module]:
         """Modules of the strategy's own, by name, such as a projector or a generator.
 
         They are built and seeded as the model is. Their parameters are in `state.params` as
@@ -217,6 +222,7 @@ class Strategy(Part):
         Args:
             shape: The shape of one example.
             outputs: The number of output units.
+            features: The number of inputs of the model's head; None: it has no head.
         """
         return {}
 
@@ -231,10 +237,15 @@ class Strategy(Part):
         """
         return State(params, net.optimizer.init(params), self.init(net, params))
 
-    def begin_experience(self, net: Net, state: State) -> State:
-        """Update the state before an experience; `net.experience` is its number.
+    def begin_experience(self, net: Net, state: State, number: int) -> State:
+        """Update the state before an experience.
 
         If the class says `grows = True`, the tensors may have other names and shapes than before.
+
+        Args:
+            net: The model, its loss and the optimiser.
+            state: The state.
+            number: The number of the experience, from 0, the same for all replicates.
         """
         return state
 

@@ -36,7 +36,7 @@ class ExampleRows:
     ) -> None:
         self.shape = dataset.shape
         self.scale = dataset.scale
-        self.augment = augment
+        self.augment: Augment = augment
         self.normalised = normaliser(channels, device)
         self.train = _rows(dataset.x_train, device)
         self.test = _rows(dataset.x_test, device)

@@ -341,6 +341,8 @@ def check(
             breaks a rule.
     """
     _check_settings(benchmark, strategy)
+    if isinstance(strategy, Learner):
+        _check_learner(benchmark, strategy)
     _check_weighting(benchmark, strategy)
     if isinstance(strategy, Learner):
         with seeded(torch_seed(0, "opaque")):
@@ -398,19 +400,36 @@ def _check_hooks(backend: StreamReplicas) -> None:
 
 def _check_protocol(backend: StreamReplicas) -> None:
     """Raise `UserError` if the strategy takes steps of its own, and settings would do nothing."""
-    benchmark = backend.benchmark
+    ignored = _of_the_step(backend.benchmark)
+    if ignored and not backend.updates:
+        raise UserError(
+            "The benchmark's protocol applies to steps by net.update; "
+            f"{type(backend.strategy).__name__} takes steps of its own, for which "
+            f"{', '.join(ignored)} would have no effect. Leave the settings out for this strategy."
+        )
+
+
+def _of_the_step(benchmark: Benchmark) -> list[str]:
+    """The settings of the benchmark that change the optimiser's step."""
     given = {
         "weight_decay": benchmark.weight_decay > 0,
         "clip": benchmark.clip > 0,
         "schedule": benchmark.rate_schedule.changes,
         "momentum": benchmark.momentum is not None,
     }
-    ignored = [name for name, is_set in given.items() if is_set]
-    if ignored and not backend.updates:
+    return [name for name, is_set in given.items() if is_set]
+
+
+def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
+    """Raise `UserError` if settings would do nothing, since a learner takes its own steps."""
+    ignored = _of_the_step(benchmark)
+    if benchmark.augment != "none":
+        ignored.append("augment")
+    if ignored:
         raise UserError(
-            "The benchmark's protocol applies to steps by net.update; "
-            f"{type(backend.strategy).__name__} takes steps of its own, for which "
-            f"{', '.join(ignored)} would have no effect. Leave the settings out for this strategy."
+            f"{type(learner).__name__} is a learner, which gets every example once and takes steps "
+            f"of its own; {', '.join(ignored)} would have no effect. Leave the settings out, and "
+            "do the same in the learner."
         )
 
 

@@ -340,7 +340,7 @@ class StreamReplicas(Replicas):
 
         def begun(carried: Carried, own: Tree, shared: Tree) -> State:
             net = self.net_of(carried.state, own, shared)
-            after = self.strategy.begin_experience(net, carried.state)
+            after = self.strategy.begin_experience(net, carried.state, number)
             boundary.check_kind(self.strategy, "begin_experience", after, State)
             if not self.strategy.grows:
                 boundary.check_state(self.strategy, "begin_experience", after, carried.state)
@@ -623,8 +623,7 @@ class StreamReplicas(Replicas):
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
-        params: Params = self.state.params
-        return params
+        return self.state.params if self.strategy.probes else {}
 
     def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
