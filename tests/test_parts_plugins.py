@@ -31,7 +31,7 @@ def lay(folder, main, name="mine.py"):
     """A plugin's folder with a helper that says which folder it is of."""
     (folder / "tools").mkdir(parents=True)
     (folder / "augment.py").write_text(f"WHO = {folder.name!r}\n")
-    (folder / "tools" / "deep.py").write_text(f"from ..augment import WHO\n")
+    (folder / "tools" / "deep.py").write_text("from ..augment import WHO\n")
     (folder / "relay.py").write_text("from augment import WHO\n")
     (folder / name).write_text(main)
     return folder / name
@@ -73,6 +73,13 @@ def test_a_bug_in_a_helper_is_reported_with_its_line(tmp_path):
     (path.parent / "broken.py").write_text("x = 1\n1 / 0\n")
     with pytest.raises(UserError, match=r"mine\.py cannot be imported: broken\.py:2: ZeroDivision"):
         load_file(path)
+
+
+def test_a_file_may_import_torchvision_whose_operators_do_not_load(tmp_path):
+    text = "import sys, torchvision.transforms as T\nfound = T.CenterCrop(2)"
+    path = lay(tmp_path / "one", text)
+    code = f"from pathlib import Path; from retrograde.parts.plugins import load_file; load_file(Path({str(path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_helper_that_is_missing_is_named(tmp_path):

@@ -9,6 +9,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from retrograde._torchvision import import_torchvision
 from retrograde.errors import UserError
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
@@ -48,8 +50,8 @@ def load_file(path: Path, prefix: str = PLUGIN) -> ModuleType:
     # A module that is loaded again becomes the last one.
     sys.modules.pop(name, None)
     loader = _Loader(name, str(path), package, named=True)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None  # of a file with a loader there is always one
+    spec = ModuleSpec(name, loader, origin=str(path))
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     with guarded(f"{path} cannot be imported"), within("import", str(path)):
@@ -188,19 +190,22 @@ class _Siblings(ast.NodeTransformer):
         self.package = package.__name__
         self.folder = Path(package.__path__[0])
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:  # noqa: N802 - ast's name
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         """Rewrite `from helper import x`."""
-        if not node.level and node.module and self._is_sibling(node.module):
-            node.module = f"{self.package}.{node.module}"
+        if not node.level and node.module:
+            _prepare(node.module)
+            if self._is_sibling(node.module):
+                node.module = f"{self.package}.{node.module}"
         return node
 
-    def visit_Import(self, node: ast.Import) -> list[Any]:  # noqa: N802 - ast's name
+    def visit_Import(self, node: ast.Import) -> list[Any]:
         """Rewrite `import helper`, `import helper as h` and `import folder.helper`."""
         new = [statement for alias in node.names for statement in self._imports(alias)]
         placed = [ast.copy_location(statement, node) for statement in new]
         return [ast.fix_missing_locations(statement) for statement in placed]
 
     def _imports(self, alias: ast.alias) -> Iterator[ast.stmt]:
+        _prepare(alias.name)
         if not self._is_sibling(alias.name):
             yield ast.Import([alias])
             return
@@ -219,6 +224,14 @@ class _Siblings(ast.NodeTransformer):
         here = self.folder / first
         exists = here.with_name(f"{first}.py").is_file() or here.is_dir()
         return exists and not _is_library(first)
+
+
+def _prepare(name: str) -> None:
+    """Import torchvision with our remedy before a file imports it without."""
+    if name.partition(".")[0] == "torchvision":
+        # The file's own import raises the error that its author sees.
+        with suppress(ImportError):
+            import_torchvision()
 
 
 # Imports of a file name the same few libraries again and again.
