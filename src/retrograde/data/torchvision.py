@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from retrograde._torchvision import import_torchvision as import_torchvision
+from retrograde._torchvision import import_torchvision
 from retrograde.errors import UserError
+
+__all__ = ["import_torchvision", "not_had"]
 
 
 def not_had(
