@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     stopped: str = ""
 
 
-def claim_of(check: Callable[[Any], None]) -> str:
+def claim_of(check: Callable[..., None]) -> str:
     """The claim that a check tries, which is its docstring."""
     return (check.__doc__ or check.__name__).strip()
 
@@ -147,6 +147,11 @@ def need_frozen(part: Part) -> None:
     options = getattr(type(part), "__dataclass_params__", None)
     if not (options and options.frozen):
         raise Broken("its dataclass is not frozen; write @dataclass(frozen=True)")
+
+
+def is_frozen(part: Part) -> None:
+    """It is a frozen dataclass."""
+    need_frozen(part)
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:

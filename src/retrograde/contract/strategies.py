@@ -630,7 +630,7 @@ def _held_out(part: Part) -> int:
     return 4 if isinstance(part, Strategy) and pretrains(part) else 0
 
 
-def tried_on(check: Callable[[Part, Ground], None], ground: Ground) -> Callable[[Any], None]:
+def tried_on(check: Callable[..., None], ground: Ground) -> Callable[[Any], None]:
     """A check of a part on a ground."""
     return update_wrapper(partial(check, on=ground), check)
 
@@ -657,14 +657,18 @@ TRIED_TASKS = 2
 """The number of tasks of a benchmark that are tried."""
 
 
-def _trains_on(part: Part, benchmark: Benchmark, stream: Stream) -> None:
-    """It trains on the benchmark."""
-    small = replace(
-        benchmark,
-        **{name: value for name, value in _ONE_EPOCH.items() if name in _names(benchmark)},
-    )
-    check(small, part, stream, CPU)
-    (outcome,) = train(small, part, [stream], [0], CPU, "off")
+def train_briefly(part: Part, benchmark: Benchmark, stream: Stream) -> None:
+    """Train for one epoch on a few examples of the first tasks of a stream.
+
+    Raises:
+        UserError: The part and the benchmark do not go together.
+        Broken: A number became non-finite.
+    """
+    few = {name: value for name, value in _ONE_EPOCH.items() if name in _names(benchmark)}
+    small = replace(benchmark, **few)
+    some = _first_rows(stream)
+    check(small, part, some, CPU)
+    (outcome,) = train(small, part, [some], [0], CPU, "off")
     if not outcome.finite:
         raise Broken(f"a parameter or a score became non-finite: {outcome.divergence}")
 
@@ -736,8 +740,7 @@ def _outcomes(
     if benchmark is not None:
         stream = benchmark.stream(data, 0)
         ground = replace(like(benchmark, stream), held=ground.held)
-        some = _first_rows(stream)
-        trial = partial(_trains_on, benchmark=benchmark, stream=some)
+        trial = partial(train_briefly, benchmark=benchmark, stream=stream)
         claim = f"It trains on {type(benchmark).__name__} of {stream.data.name}."
         yield claim, partial(verdict, part, trial, claim)
     for bound in checks_of(part, ground):
