@@ -29,7 +29,7 @@ from retrograde.reporting.result import FigureResult, TableResult
 
 def verdicts(
     part: Part,
-    benchmark: Benchmark | None = None,
+    benchmark: Part | None = None,
     folder: Path | None = None,
 ) -> Iterator[Verdict]:
     """Try the whole contract of a part, check by check.
@@ -44,18 +44,32 @@ def verdicts(
         UserError: There is no dataset, or the benchmark is given with a part of another kind.
     """
     place = data_folder(folder)
+    strategy = isinstance(part, Strategy | Learner | MetaStrategy)
+    ground = _ground(part, benchmark, strategy)
     if isinstance(part, Strategy | Learner | MetaStrategy):
-        data = load(benchmark.dataset, place) if benchmark and benchmark.dataset else None
-        return strategies.verdicts(part, benchmark, data)
-    if benchmark is not None:
-        raise UserError(
-            f"Strategies are checked on a benchmark; {type(part).__name__} is none. "
-            "Leave the benchmark out."
-        )
+        data = load(ground.dataset, place) if ground and ground.dataset else None
+        return strategies.verdicts(part, ground, data)
     outcomes = [
         (claim, partial(verdict, part, check, claim)) for claim, check in _checks(part, place)
     ]
     return tried_in_time(type(part).__name__, iter(outcomes))
+
+
+def _ground(part: Part, benchmark: Part | None, strategy: bool) -> Benchmark | None:
+    """The benchmark, if it is one of streams and the part is a strategy."""
+    if benchmark is None:
+        return None
+    if not strategy:
+        raise UserError(
+            f"Strategies are checked on a benchmark; {type(part).__name__} is none. "
+            "Leave the benchmark out."
+        )
+    if not isinstance(benchmark, Benchmark):
+        raise UserError(
+            "A strategy is checked on a benchmark of streams; "
+            f"{type(benchmark).__name__} has few-shot tasks. Leave it out."
+        )
+    return benchmark
 
 
 def _checks(part: Part, folder: Path) -> list[tuple[str, Callable[[Any], None]]]:
