@@ -92,9 +92,9 @@ def blobs(
     """
     random = generator(0, "blobs")
     size = math.prod(shape)
-    centres = 2 * random.standard_normal((classes * tasks, size))
+    centres = _centres(classes * tasks, shape, random)
     # A generator of their own: the tasks are the same with and without held-out clusters.
-    further = 2 * generator(0, "held").standard_normal((held, size))
+    further = _centres(held, shape, generator(0, "held"))
     centres = np.concatenate([centres, further])
     # Images have the norm of vectors: with a larger one, a model would diverge at the usual rates.
     scale = math.sqrt(math.prod(VECTOR) / size)
@@ -111,6 +111,24 @@ def blobs(
     x_train, y_train = part(train)
     x_test, y_test = part(10)
     return Dataset("blobs", x_train, y_train, x_test, y_test)
+
+
+def _centres(
+    count: int,
+    shape: tuple[int, ...],
+    random: np.random.Generator,
+) -> np.ndarray:
+    """The centres of clusters, one to a row.
+
+    Images are coarse and symmetric: a flip or a small crop leaves them in their cluster.
+    """
+    if len(shape) != 3:
+        return 2 * random.standard_normal((count, math.prod(shape)))
+    channels, height, width = shape
+    coarse = 2 * random.standard_normal((count, channels, 4, 4))
+    symmetric = (coarse + coarse[..., ::-1] + coarse[..., ::-1, :] + coarse[..., ::-1, ::-1]) / 2
+    row, column = (np.arange(sides) * 4 // sides for sides in (height, width))
+    return symmetric[..., row, :][..., column].reshape(count, math.prod(shape))
 
 
 @dataclass(frozen=True)
@@ -137,11 +155,12 @@ class Ground:
     def data(
         self,
         tasks: int = 3,
-        train: int = 23,
+        train: int | None = None,
         scramble_last: bool = False,
     ) -> Dataset:
         """The toy dataset; see `blobs`."""
-        return blobs(tasks, train, scramble_last, self.held, self.shape, self.classes)
+        of_cluster = train or ROWS // self.classes
+        return blobs(tasks, of_cluster, scramble_last, self.held, self.shape, self.classes)
 
 
 CARRIED = ("model", "optimizer", "weighting", "augment", "normalise", "weight_decay", "clip")
@@ -149,8 +168,10 @@ CARRIED = ("model", "optimizer", "weighting", "augment", "normalise", "weight_de
 
 Amounts are not among them: the toys are small.
 """
-MOST_CLASSES = 10
+MOST_CLASSES = 5
 """The largest number of classes of a toy task."""
+ROWS = 46
+"""About the number of training examples of a toy task, unless a check needs more."""
 
 
 def like(benchmark: Benchmark, stream: Stream) -> Ground:
