@@ -13,7 +13,8 @@ from retrograde.errors import UserError
 from retrograde.networks.build import build, extent, forget_files, model, model_file
 from retrograde.networks.model import Model, ModelName, from_words, inner_name, is_around, usage
 from retrograde.parts.fields import Count, Rate, Size, Sizes
-from retrograde.parts.registry import Registry, load_file
+from retrograde.parts.plugins import load_file
+from retrograde.parts.registry import Registry
 
 NET = '''
 from dataclasses import dataclass

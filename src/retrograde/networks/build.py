@@ -20,7 +20,8 @@ from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.networks.weights import load_weights
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
-from retrograde.parts.registry import is_built_in, load_file, loaded, plugin_modules, source_of
+from retrograde.parts.plugins import MODEL, load_file, plugin_modules
+from retrograde.parts.registry import is_built_in, loaded, source_of
 
 MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
@@ -266,7 +267,7 @@ def _package(path: str) -> str:
 @cache
 def _file(path: Path) -> ModuleType:
     """The module of a file, imported once: the replicates that are stacked must be of one class."""
-    return load_file(path, "retrograde_model_")
+    return load_file(path, MODEL)
 
 
 def forget_files() -> None:
