@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -17,6 +17,9 @@ from retrograde.losses import Losses, cross_entropies, mean
 from retrograde.networks.functional import BODY, MODEL, Networks, called
 from retrograde.networks.head import HEAD
 from retrograde.optim import Optimizer, Params
+
+Tree = TypeVar("Tree")
+"""Tensors in dictionaries of any nesting, such as `Params`."""
 
 
 @dataclass
@@ -249,23 +252,28 @@ class Net:
 
     def grad_of_loss(
         self,
-        loss: Callable[[Params], Tensor],
-        params: Params,
-    ) -> Params:
-        """The gradient of a loss of the strategy's own with respect to the parameters."""
+        loss: Callable[[Tree], Tensor],
+        params: Tree,
+    ) -> Tree:
+        """The gradient of a loss of the strategy's own with respect to the parameters.
+
+        Args:
+            loss: Returns the loss, given the parameters.
+            params: The parameters, or several sets of them by name.
+        """
         gradient, _ = self.grad_and_aux(lambda params: (loss(params), ()), params)
         return gradient
 
     def grad_and_aux(
         self,
-        loss: Callable[[Params], tuple[Tensor, Any]],
-        params: Params,
-    ) -> tuple[Params, Any]:
+        loss: Callable[[Tree], tuple[Tensor, Any]],
+        params: Tree,
+    ) -> tuple[Tree, Any]:
         """The gradient of a loss of the strategy's own, and other tensors that the loss computes.
 
         Args:
             loss: Returns the loss and the other tensors, given the parameters.
-            params: The parameters.
+            params: The parameters, or several sets of them by name.
 
         Returns:
             The gradient, and the second value of `loss`.
@@ -273,14 +281,14 @@ class Net:
         notes = self.notes
         forward, backward = notes.forward, notes.backward
 
-        def noted(params: Params) -> Any:
+        def noted(params: Tree) -> Any:
             notes.gradients += 1
             value, aux = loss(params)
             notes.gradients -= 1
             return value, (aux, notes.statistics)
 
         # Statistics leave the gradient beside the other tensors, as tensors of the outside.
-        gradient: Params
+        gradient: Tree
         gradient, (aux, notes.statistics) = grad(noted, has_aux=True)(params)
         # A gradient of inner steps has counted their rows.
         if notes.backward == backward:
