@@ -37,12 +37,12 @@ class GenerativeReplay(Strategy):
     with the highest output; if the task is given, there is one for each earlier task. As in van de
     Ven's code, the autoencoder (Kingma and Welling 2014, arXiv 1312.6114) has its reconstruction
     error and divergence divided by the number of pixels, and the softmax is over seen classes.
-    Pixels are in [0, 1], without normalisation.
+    The generator takes pixels in [0, 1], and cuts others off: leave out `normalise`.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
-    lr: Rate = 0.001
+    lr: Rate = 0.1
     hidden: Sizes = (400, 400)  # hidden units of the encoder; the decoder has them in reverse
     latent: Count = 100  # latent variables
 
@@ -109,7 +109,7 @@ class GenerativeReplay(Strategy):
         centre, log_variance = code.split(self.latent, 1)
         latent = centre + (log_variance / 2).exp() * noise
         decoded = net.call("decoder", params, latent)
-        target = x.flatten(1)
+        target = x.flatten(1).clamp(0, 1)
         error = binary_cross_entropy_with_logits(decoded, target, reduction="none").mean(1)
         spread = log_variance.exp() + centre**2 - 1 - log_variance
         return error + spread.sum(1) / 2 / target.shape[1]

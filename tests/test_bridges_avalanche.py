@@ -16,6 +16,7 @@ from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.interface.state import State
+from retrograde.networks.functional import Networks
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_pairs, parse
@@ -94,7 +95,7 @@ def test_finetune_follows_naive_over_more_than_100_steps(scenario, optimizer):
 
 def test_er_follows_replay_over_more_than_100_steps_on_the_batches_that_replay_drew(taken):
     backend = opaque("avalanche:class=Replay,mem_size=50,lr=0.1", split())
-    er, net = strategy("er:lr=0.1"), Net(backend.twin.train(), OPTIMIZERS["sgd"]())
+    er, net = strategy("er:lr=0.1"), Net(Networks(backend.twin), OPTIMIZERS["sgd"]())
     state = State(dict(backend.start), {}, {})
     for number in range(2):
         backend.learn(number, lambda _: None)

@@ -130,8 +130,10 @@ def test_the_rule_of_a_dataclass_is_said(made, fault):
 
 RETIRED = [
     ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "remember", "memory"),
-    ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "begin", "after_pretraining"),
+    ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "begin", "start"),
+    ("@dataclass(frozen=True)\nclass Mine(Strategy):\n", STEP, "end_task", "end_experience"),
     ("class Mine(Learner):\n", LEARNER, "begin", "setup"),
+    ("class Mine(Learner):\n", LEARNER, "end_task", "end_experience"),
 ]
 
 
@@ -140,6 +142,19 @@ def test_a_hook_of_0_1_is_refused_with_its_name_of_today(made, head, body, name,
     """Else the class would train without it, and nothing would say so."""
     with pytest.raises(UserError, match=f"{name} is called {now} since 0.2"):
         made(f"{head}    def {name}(self): return None\n{body}")
+
+
+REPLACED = {
+    "trained_on": "Running statistics follow .* Remove it",
+    "pretrain_step": r"Return a MetaStrategy from pretraining\(\)",
+    "after_pretraining": r"Define start\(net, params\)",
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_hook_that_is_gone_is_refused_with_what_to_do_instead(made, name):
+    with pytest.raises(UserError, match=f"{name} is gone since 0.2.*{REPLACED[name]}"):
+        made(f"@dataclass(frozen=True)\nclass Mine(Strategy):\n    def {name}(self): pass\n{STEP}")
 
 
 @pytest.mark.parametrize("version", ["'2'", "2.0", "0", "True"])

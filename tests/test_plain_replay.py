@@ -25,7 +25,7 @@ def ours_and_its_rows():
     benchmark = Registry().get("benchmarks", "split", {"tasks": "5", "model": "mlp-100-100"})
     er = Registry().get("strategies", "er", {"lr": str(LR)})
     backend = StreamReplicas(benchmark, er, [benchmark.stream(DIGITS, 0)], [0], torch.device("cpu"))
-    steps = copy.deepcopy(backend).rows(0)[:, 0]
+    steps = copy.deepcopy(backend.memories).rows(0)[:, 0]
     backend.learn(0, lambda _: None)
     return backend, [torch.from_numpy(step[step.real].row) for step in steps]
 

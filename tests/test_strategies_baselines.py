@@ -174,11 +174,9 @@ def test_si_follows_the_papers_equations(nonnegative, penalised):
         lr=0.2, strength=1.5, damping=0.02, nonnegative=nonnegative, penalised=penalised
     )
     state, reference = start(part, net, params), Zenke(flat(params), nonnegative, penalised)
-    up = {
-        name: value - 0.001 if name.startswith("path.") else value
-        for name, value in state.extra.items()
-    }
-    state = state.replace(extra=up)  # as if steps had led up, so that some importance is negative
+    # As if steps had led up, so that some importance is negative.
+    up = {name: value - 0.001 for name, value in state.extra["path"].items()}
+    state = state.replace(extra=state.extra | {"path": up})
     for _ in range(3):
         for _ in range(5):
             data = make_step(random)
@@ -186,9 +184,7 @@ def test_si_follows_the_papers_equations(nonnegative, penalised):
             state = part.step(net, state, data)
             assert_close(flat(state.params), reference.weights)
         reference.end_experience()
-        state = part.end_experience(
-            net, state, ExperienceEnd(data.incoming, data.incoming_slots, None)
-        )
+        state = part.end_experience(net, state, ExperienceEnd(data.incoming, None))
     assert reference.negative
 
 
@@ -200,7 +196,7 @@ def test_sis_path_integral_is_the_fall_of_the_loss():
     for _ in range(500):
         state = part.step(net, state, data)
     fell = net.loss(params, data.incoming) - net.loss(state.params, data.incoming)
-    integral = sum(value.sum() for name, value in state.extra.items() if name.startswith("path."))
+    integral = sum(value.sum() for value in state.extra["path"].values())
     assert fell > 0.05
     assert_close(integral, fell, rtol=0.01, atol=0)
 

@@ -1,6 +1,7 @@
 """DER, DER++, FDR and LwF against loops written from the papers, and the limits in which they are fine-tuning or replay."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.utils._pytree import tree_map
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
+from retrograde.interface.net import Notes
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
@@ -227,12 +229,13 @@ def ready(part, scenario, task):
     backend = StreamReplicas(benchmark, part, [benchmark.stream(DATA, 0)], [0], CPU)
     for number in range(task):
         backend.learn(number, lambda _: None)
-    net = backend._net(backend.net, {}, {name: value[0] for name, value in backend.own.items()})
-    rows = backend.rows(task)[0, 0, :10]
-    columns = Columns.of(torch.from_numpy(rows.array))
-    batch = backend._batch(columns, {}, backend.examples_of.train)
-    data = toy_step(batch)
-    return net, tree_map(lambda leaf: leaf[0], backend.state), data
+    backend.begin(task)
+    state, own = tree_map(lambda leaf: leaf[0], (backend.state, backend.own))
+    net = replace(backend.net_of(state, own, backend.shared), notes=Notes())
+    rows = backend.memories.rows(task)[0, 0, :10]
+    examples = backend.examples_of
+    batch = examples.batch(Columns.of(torch.from_numpy(rows.array)), {}, examples.train)
+    return net, state, toy_step(batch)
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
@@ -255,22 +258,12 @@ def test_fdr_in_one_step_adds_the_distance_to_the_loss():
         torch.Generator().manual_seed(0),
     )
     net, state, data = ready(part, "class", 1)
-    logits = torch.randn(6, 6, generator=random)
-    replayed, slots = (
-        data.incoming.at(slice(3, 7))._replace(weight=torch.tensor([1.0, 1, 1, 0])),
-        torch.tensor([4, 0, 2, 1]),
-    )
-    state, data = (
-        state.replace(extra={"logits": logits}),
-        data._replace(
-            replayed=replayed,
-            replayed_slots=slots,
-            incoming_weight=torch.tensor(0.25),
-            replay_weight=torch.tensor(0.75),
-        ),
-    )
+    logits = torch.randn(4, 6, generator=random)
+    replayed = data.incoming.at(slice(3, 7))
+    replayed = replayed._replace(weight=torch.tensor([1.0, 1, 1, 0]), kept={"logits": logits})
+    data = toy_step(data.incoming, replayed, share=0.25)
     weights = {name: value.clone().requires_grad_() for name, value in state.params.items()}
-    gap = net.logits(weights, replayed.x[:3]).softmax(1) - logits[slots[:3]].softmax(1)
+    gap = net.logits(weights, replayed.x[:3]).softmax(1) - logits[:3].softmax(1)
     incoming_loss = cross_entropy(net.logits(weights, data.incoming.x), data.incoming.y)
     loss = 0.25 * incoming_loss + 0.75 * 0.7 * gap.norm(dim=1).mean()
     expected = torch.autograd.grad(loss, list(weights.values()))

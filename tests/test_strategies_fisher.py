@@ -8,10 +8,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
+from retrograde.methods import per_example
+from retrograde.methods.fisher import fisher_information
 from retrograde.parts.registry import Registry
-from retrograde.strategies import _per_example
-from retrograde.strategies._fisher import fisher_information
 from retrograde.testing import toy_batch, toy_net
 
 KINDS = ["exact", "empirical", "weighted"]
@@ -42,6 +41,10 @@ def with_statistics():
 def make_batch(rows=7, shape=(6,), padding=0, seed=0):
     batch = toy_batch(rows, shape, outputs=2, task=1, padding=padding, seed=seed)
     return batch._replace(y=batch.y + 2)
+
+
+def many_times(batch):
+    return batch.map(lambda column: torch.cat([column] * 20_000))
 
 
 def by_hand(net, params, batch, kind):
@@ -85,12 +88,12 @@ def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, tas
 )
 def test_matrix_products_give_what_single_examples_give(model):
     (net, params), batch = make_net(model), make_batch(padding=2)
-    assert _per_example._is_chain(net, params)
+    assert per_example._is_chain(net, params)
     directions = torch.randn(3, 7, 4, dtype=torch.float64)
     for power in (1, 2):
         found = [
             find(net, params, batch, slice(None), lambda *_: directions, power)
-            for find in (_per_example._powers_of_chain, _per_example._powers_of_any)
+            for find in (per_example._powers_of_chain, per_example._powers_of_any)
         ]
         assert_close(*found)
 
@@ -115,7 +118,7 @@ class Squaring(nn.Linear):
 )
 def test_layers_used_twice_or_otherwise_are_not_taken_for_a_plain_chain(model):
     (net, params), batch = make_net(model), make_batch()
-    assert not _per_example._is_chain(net, params)
+    assert not per_example._is_chain(net, params)
     assert_close(
         fisher_information(net, params, batch, "exact", 0), by_hand(net, params, batch, "exact")
     )
@@ -135,7 +138,7 @@ def test_that_of_a_linear_softmax_model_is_its_closed_form(task_given):
 @pytest.mark.parametrize("task_given", [False, True])
 def test_drawn_classes_give_the_exact_information_on_average(task_given):
     (net, params), batch = make_net(linear_softmax(), task_given=task_given), make_batch(rows=3)
-    many = Batch(*(torch.cat([part] * 20_000) for part in batch))
+    many = many_times(batch)
     exact, sampled = (
         fisher_information(net, params, many, kind, 0) for kind in ("exact", "sampled")
     )
@@ -145,7 +148,7 @@ def test_drawn_classes_give_the_exact_information_on_average(task_given):
 
 def test_that_of_labels_drawn_from_the_prediction_is_the_exact_one_on_average():
     (net, params), batch = make_net(linear_softmax()), make_batch(rows=3)
-    many = Batch(*(torch.cat([part] * 20_000) for part in batch))
+    many = many_times(batch)
     drawn = torch.multinomial(
         net.logits(params, many.x).softmax(-1), 1, generator=torch.Generator().manual_seed(0)
     )[:, 0]
@@ -161,8 +164,8 @@ def test_the_chunks_in_which_examples_are_taken_change_nothing(model, monkeypatc
         make_batch(rows=2300 if shape == (6,) else 9, shape=shape),
     )
     whole = fisher_information(net, params, batch, "sampled", 0)
-    monkeypatch.setattr(_per_example, "MAX_NUMBERS", 100)
-    monkeypatch.setattr(_per_example, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(per_example, "MAX_NUMBERS", 100)
+    monkeypatch.setattr(per_example, "CHUNK_ROWS", 7)
     assert_close(fisher_information(net, params, batch, "sampled", 0), whole)
 
 
@@ -179,9 +182,7 @@ def test_padding_changes_nothing_and_is_never_drawn(kind, count):
 def test_so_many_examples_are_drawn_anew_and_never_twice():
     (net, params), batch = make_net(linear_softmax()), make_batch(rows=4)
     single = [
-        fisher_information(net, params, Batch(*(part[i : i + 1] for part in batch)), "exact", 0)[
-            "1.bias"
-        ]
+        fisher_information(net, params, batch.at(slice(i, i + 1)), "exact", 0)["1.bias"]
         for i in range(4)
     ]
     pairs = torch.stack([(single[i] + single[j]) / 2 for i in range(4) for j in range(i)])

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.errors import UserError
-from retrograde.strategies._head import head_after_steps, head_layer, reset_head
+from retrograde.methods.head import head_after_steps, head_layer, reset_head
 
 RATE = 0.3
 

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.strategy import ExperienceEnd
+from retrograde.methods.herding import class_means, herding_rounds
 from retrograde.parts.registry import Registry
-from retrograde.strategies._herding import class_means, herding_rounds
 from retrograde.streams.cuts import split_classes
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.rows import Rows
@@ -129,7 +129,7 @@ def test_icarl_learns_labels_of_new_classes_and_keeps_outputs_of_earlier_ones(te
             expected = flat(state.params) - 0.5 * flat(slope)
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), expected)
-        state = part.end_experience(net, state, ExperienceEnd(batch, batch.y, batch))
+        state = part.end_experience(net, state, ExperienceEnd(batch, batch))
         before, earlier = state.params, seen
 
 
@@ -142,7 +142,8 @@ def test_icarl_predicts_the_class_of_the_nearest_mean_of_exemplars(normalised):
         make_batch(random, [1, 3], 9),
         torch.randn(40, 6, generator=random, dtype=torch.float64),
     )
-    state = part.end_experience(net, state, ExperienceEnd(memory, memory.y, memory))
+    state = part.end_experience(net, state, ExperienceEnd(memory, memory))
+    state = part.before_evaluation(net.in_eval_mode(), state, memory)
 
     def lengthened(rows):
         return rows / rows.norm(dim=1, keepdim=True) if normalised else rows
@@ -168,15 +169,15 @@ def train_two_tasks(name, spoil=False, **settings):
     )
     backend.learn(0, lambda _: None)
     if spoil:
-        backend.state = backend.state.replace(
-            params={name: value + 1 for name, value in backend.state.params.items()}
-        )
+        params = {name: value + 1 for name, value in backend.state.params.items()}
+        state = backend.state.replace(params=params)
+        backend.carried = backend.carried._replace(state=state)
     return backend, backend.learn(1, lambda _: None)
 
 
 def test_icarl_stores_equal_shares_and_trains_on_them_beside_the_incoming_examples():
     backend, used = train_two_tasks("icarl", buffer_size=12)
-    for memory in backend.held:
+    for memory in backend.memories.held:
         assert np.unique(memory.examples[memory.filled].y, return_counts=True)[1].tolist() == [
             3,
             3,
@@ -201,11 +202,9 @@ def unit_features(backend, replicate, rows):
     net = backend.net
     params = {name: value[replicate] for name, value in backend.state.params.items()}
     triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
-    features = net.features(
-        params,
-        backend._batch(Columns.of(torch.from_numpy(triples)), {}, backend.examples_of.train).x,
-    )
-    return torch.nn.functional.normalize(features)
+    examples = backend.examples_of
+    batch = examples.batch(Columns.of(torch.from_numpy(triples)), {}, examples.train)
+    return torch.nn.functional.normalize(net.features(params, batch.x))
 
 
 @pytest.mark.parametrize("buffer_size", [40, 61, 400])
@@ -216,7 +215,9 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_chosen_by_herdin
     backend = StreamReplicas(benchmark, part, streams, [0, 1], torch.device("cpu"))
     for number, so_far in enumerate((2, 10)):
         backend.learn(number, lambda _: None)
-        for replicate, (stream, memory) in enumerate(zip(streams, backend.held, strict=True)):
+        for replicate, (stream, memory) in enumerate(
+            zip(streams, backend.memories.held, strict=True)
+        ):
             train = stream.tasks[number].train
             for unit in np.unique(train.y):
                 rows = train.row[train.y == unit]
@@ -254,7 +255,7 @@ def test_gdumb_trains_on_its_memory_alone_from_the_initial_weights():
         train_two_tasks("gdumb", spoil, buffer_size=12, epochs=2, batch_size=5)
         for spoil in (False, True)
     )
-    for memory in backend.held:
+    for memory in backend.memories.held:
         assert np.unique(memory.examples[memory.filled].y, return_counts=True)[1].tolist() == [
             3,
             3,

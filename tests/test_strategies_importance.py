@@ -1,5 +1,6 @@
 """EWC, online EWC, MAS and RWalk against loops written from the papers, closed forms, and the limits of their strength."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,13 +10,10 @@ from torch.testing import assert_close
 
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.net import Net
-from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd
-from retrograde.optim import plain
+from retrograde.methods.fisher import fisher_information
 from retrograde.parts.registry import Registry
-from retrograde.strategies._fisher import fisher_information
-from retrograde.testing import flat, toy_batch, toy_net, toy_step
+from retrograde.testing import flat, start, toy_batch, toy_net, toy_step
 
 PARTS = Registry()
 NAMES = ["ewc", "online_ewc", "mas", "rwalk"]
@@ -48,8 +46,9 @@ def follow(part, penalties, steps=4):
     It is given the parameters and examples of every finished task.
     """
     random, (net, params) = torch.Generator().manual_seed(0), make_net()
-    state, ended = State(params, {}, part.init(net, params)), []
+    state, ended = start(part, net, params), []
     for task in range(3):
+        net = replace(net, experience=torch.tensor(task))
         for _ in range(steps):
             batch, before = make_batch(random, task), state.params
             state = part.step(net, state, toy_step(batch))
@@ -57,7 +56,7 @@ def follow(part, penalties, steps=4):
             assert_close(flat(state.params), expected)
         examples = make_batch(random, task, rows=6)
         ended.append((state.params, examples))
-        state = part.end_experience(net, state, ExperienceEnd(examples, examples.y, None))
+        state = part.end_experience(net, state, ExperienceEnd(examples, None))
 
 
 @pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
@@ -103,23 +102,17 @@ def test_mas_sums_the_mean_absolute_gradients_of_the_outputs_length():
 
 @pytest.mark.parametrize("task_given", [False, True])
 def test_the_importance_of_mas_for_a_linear_model_is_twice_output_times_input(task_given):
-    net, _ = make_net()
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4)).double()
-    units = torch.tensor([[1, 1, 0, 0]]).bool() if task_given else None
-    net, params = (
-        Net(module, plain(), units=units),
-        {name: value.detach() for name, value in module.named_parameters()},
-    )
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4))
+    net, params = toy_net(module, units=[[1, 1, 0, 0]] if task_given else None)
     examples = make_batch(torch.Generator().manual_seed(0))._replace(weight=torch.ones(4).double())
     part = make("mas")
-    after = part.end_experience(
-        net, State(params, {}, part.init(net, params)), ExperienceEnd(examples, examples.y, None)
-    )
+    after = part.end_experience(net, start(part, net, params), ExperienceEnd(examples, None))
+    importance = after.extra["importance"]
     outputs = module(examples.x).detach().abs() * torch.tensor(
         [1, 1, not task_given, not task_given]
     )
-    assert_close(after.extra["importance.1.weight"], 2 * outputs.T @ examples.x.abs() / 4)
-    assert_close(after.extra["importance.1.bias"], 2 * outputs.mean(0))
+    assert_close(importance["1.weight"], 2 * outputs.T @ examples.x.abs() / 4)
+    assert_close(importance["1.bias"], 2 * outputs.mean(0))
 
 
 class Walk:
@@ -170,12 +163,13 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
         make("rwalk", lr=0.1, strength=0.4, alpha=0.5, update_every=3, damping=0.01),
         Walk(flat(params)),
     )
-    up = {
-        name: value - 0.001 if name.startswith("path.") else value
-        for name, value in part.init(net, params).items()
-    }
-    state, walk.path = State(params, {}, up), walk.path - 0.001  # as if a step had led up
+    state = start(part, net, params)
+    # As if a step had led up.
+    up = {name: value - 0.001 for name, value in state.extra["walk"]["path"].items()}
+    state = state.replace(extra=state.extra | {"walk": state.extra["walk"] | {"path": up}})
+    walk.path = walk.path - 0.001
     for task in range(3):
+        net = replace(net, experience=torch.tensor(task))
         for _ in range(7):  # the last of which is no whole way
             batch, before = make_batch(random, task), state.params
             own = gradient(net, before, lambda _: 0, batch)
@@ -183,7 +177,7 @@ def test_rwalk_follows_the_papers_score_and_running_fisher():
             state = part.step(net, state, toy_step(batch))
             assert_close(flat(state.params), flat(before) - 0.1 * (own + penalty))
             walk.step(own, flat(before), flat(state.params))
-        state = part.end_experience(net, state, ExperienceEnd(batch, batch.y, None))
+        state = part.end_experience(net, state, ExperienceEnd(batch, None))
         walk.end_experience(flat(state.params))
     assert walk.negative
 

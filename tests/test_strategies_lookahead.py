@@ -6,7 +6,6 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
-from retrograde.interface.batch import Batch
 from retrograde.parts.registry import Registry
 from retrograde.testing import start, toy_batch, toy_net, toy_step
 from retrograde.training.columns import Columns
@@ -25,7 +24,8 @@ RULES = {
 
 def batch_of(backend, rows):
     """The examples of some rows, as a strategy receives them."""
-    return backend._batch(Columns.of(torch.from_numpy(rows.array)), {}, backend.examples_of.train)
+    examples = backend.examples_of
+    return examples.batch(Columns.of(torch.from_numpy(rows.array)), {}, examples.train)
 
 
 def make_net(seed=0, inputs=6):
@@ -177,7 +177,7 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
     references = [Reference(part, "lamaml", backend.net, params) for params in starts]
     again = StreamReplicas(benchmark, part, streams, seeds, torch.device("cpu"))
     for task in range(3):
-        for step in again.rows(task):
+        for step in again.memories.rows(task):
             for reference, rows in zip(references, step, strict=True):
                 both = batch_of(again, rows)
                 reference.step(toy_step(both.at(slice(4)), both.at(slice(4, None))))
@@ -234,7 +234,7 @@ def test_inner_steps_go_through_the_incoming_batch_in_parts(inner_batch):
     )
     ahead = params
     for first in range(0, 4, inner_batch):
-        own = Batch(*(each[first : first + inner_batch] for each in data.incoming))
+        own = data.incoming.at(slice(first, first + inner_batch))
         ahead = {name: value - 0.3 * net.grad(ahead, own)[name] for name, value in ahead.items()}
     assert_close(
         part.meta_loss(net, params, part.rates(params), data),
@@ -253,7 +253,7 @@ def algorithm_1(net, params, steps, part):
             else range(1 + part.replay_batch)
         )
         for row in (row for row in rows if data.combined.weight[row] > 0):
-            one = Batch(*(each[row : row + 1] for each in data.combined))
+            one = data.combined.at(slice(row, row + 1))
             gradient = net.grad(params, one)
             params = {name: value - part.lr * gradient[name] for name, value in params.items()}
         params = {
@@ -296,7 +296,7 @@ def test_mer_closes_the_batches_of_a_tasks_last_example_when_the_task_ends(steps
     )
     expected = [{name: value[i] for name, value in backend.state.params.items()} for i in seeds]
     for task in range(3):
-        steps_of_task = again.rows(task)
+        steps_of_task = again.memories.rows(task)
         for place in range(0, len(steps_of_task), 3):
             for i in seeds:
                 of_example = steps_of_task[place : place + 3, i]
@@ -314,7 +314,7 @@ def test_mer_with_one_batch_and_full_steps_is_plain_sgd_on_its_examples():
     part = PARTS.find("strategies", "mer")(replay_batch=3, batches=1, beta=1.0, gamma=1.0)
     expected = params
     for row in range(4):
-        gradient = net.grad(expected, Batch(*(each[row : row + 1] for each in data.combined)))
+        gradient = net.grad(expected, data.combined.at(slice(row, row + 1)))
         expected = {name: value - part.lr * gradient[name] for name, value in expected.items()}
     assert_close(part.step(net, start(part, net, params), data).params, expected)
 

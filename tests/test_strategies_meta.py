@@ -24,6 +24,7 @@ from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.losses import cross_entropies, squared_errors
 from retrograde.networks.build import build
+from retrograde.networks.functional import Networks
 from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.randomness import generator, torch_seed
@@ -66,6 +67,12 @@ FIRST_ORDER = [
 
 def part(name, **given) -> Any:
     return PARTS.get("strategies", name, {"inner_lr": 0.3, **given})
+
+
+def joined(*batches):
+    """The rows of several batches as one."""
+    columns = zip(*(batch[:4] for batch in batches), strict=True)
+    return Batch(*(torch.cat(column) for column in columns))
 
 
 def at(progress):
@@ -116,9 +123,9 @@ def problem(kind, optimizer="sgd", tasks=4):
     losses, loss = (squared_errors, mse_loss) if regression else (cross_entropies, cross_entropy)
     params = {name: p.detach().clone() for name, p in module.named_parameters()}
     return Problem(
-        Net(module, OPTIMIZERS[optimizer](), losses=losses),
+        Net(Networks(module), OPTIMIZERS[optimizer](), losses=losses),
         params,
-        Episode(batch(6), batch(4)),
+        Episode(batch(6), batch(4), batch(0)),
         loss,
     )
 
@@ -399,7 +406,8 @@ def test_without_inner_steps_meta_learning_is_joint_training_on_the_query(name):
 @pytest.mark.parametrize("name", ["pretrain", "oracle"])
 def test_pretraining_is_joint_training_on_support_and_query(name):
     p = problem("classification")
-    together = Batch(*(torch.cat(both) for both in zip(*p.task(), strict=True)))
+    support, query, _ = p.task()
+    together = joined(support, query)
     expected = slope(p, p.net.module, together)
     assert_close(meta_gradient(part(name), p, p.params), expected, rtol=1e-12, atol=1e-12)
 
@@ -532,9 +540,7 @@ def test_reptile_with_one_step_of_sgd_is_joint_training():
         problem("classification"),
     )
     tasks = [p.task(number).combined() for number in range(4)]
-    together = slope(
-        p, p.net.module, Batch(*(torch.cat(parts) for parts in zip(*tasks, strict=True)))
-    )
+    together = slope(p, p.net.module, joined(*tasks))
     expected = {own: value - 0.5 * 0.6 * 0.3 * together[own] for own, value in p.params.items()}
     after = rule.meta_step(p.net, p.state(rule), p.episodes, at(0.4)).params
     assert_close(after, expected, rtol=1e-12, atol=1e-12)

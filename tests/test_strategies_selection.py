@@ -1,5 +1,7 @@
 """MIR, GSS and HAL against loops written from the papers, in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.func import functional_call
@@ -146,10 +148,9 @@ def test_gss_follows_the_greedy_algorithm(share):
         state = part.step(net, state, toy_step(incoming, share=share))
         replaced += sum(one is not other for one, other in zip(before, greedy.stored, strict=False))
         assert_close(state.params, start)
-        assert int(state.extra["weight"].sum()) == len(greedy.stored)
-        assert_close(
-            state.extra["x"][: len(greedy.stored)], torch.stack([x for x, _ in greedy.stored])
-        )
+        memory = state.extra["memory"]
+        assert int(memory.weight.sum()) == len(greedy.stored)
+        assert_close(memory.x[: len(greedy.stored)], torch.stack([x for x, _ in greedy.stored]))
         assert_close(
             state.extra["score"][: len(greedy.stored)],
             torch.tensor(greedy.scores, dtype=torch.float64),
@@ -179,6 +180,7 @@ def anchored(part, net, state, batch, memory):
 
 def test_hals_anchors_would_be_forgotten_first():
     random, (net, params) = torch.Generator().manual_seed(0), make_net(5)
+    net = replace(net, experience=torch.tensor(1))
     part = PARTS.find("strategies", "hal")(
         lr=0.1, closeness=0.2, anchor_steps=7, buffer_size=9, replay_batch=4
     )
@@ -188,9 +190,7 @@ def test_hals_anchors_would_be_forgotten_first():
     )
     batch, memory = make_batch(random, 6), make_batch(random, 9, real=6)
     batch = batch._replace(y=batch.y.clamp(min=2))
-    after = part.end_experience(
-        net, state, ExperienceEnd(batch, torch.zeros(6).long(), memory)
-    ).extra
+    after = part.end_experience(net, state, ExperienceEnd(batch, memory)).extra
     expected = anchored(part, net, state, batch, memory)
     assert after["has_anchor"].tolist() == [
         [0] * 4,

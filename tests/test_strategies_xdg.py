@@ -1,5 +1,7 @@
 """Separate networks for tasks, and context-dependent gating of hidden units."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,12 +11,11 @@ from torch.testing import assert_close
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
-from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd
 from retrograde.optim import adam, plain
 from retrograde.parts.registry import Registry
-from retrograde.testing import flat, toy_batch, toy_net, toy_step
+from retrograde.testing import flat, start, toy_batch, toy_net, toy_step
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -32,25 +33,28 @@ def make_batch(random, task):
 
 def follow(part, net, state, task, random):
     """Three steps on a task, and its end."""
+    net = replace(net, experience=torch.tensor(task))
+    state = part.begin_experience(net, state)
     for _ in range(3):
         batch = make_batch(random, task)
         state = part.step(net, state, toy_step(batch))
-    return part.end_experience(net, state, ExperienceEnd(batch, batch.y, None))
+    return part.end_experience(net, state, ExperienceEnd(batch, None))
 
 
 def test_every_task_has_the_network_that_it_would_have_alone():
     (net, params), part = make_net(adam), PARTS.find("strategies", "separate")(lr=0.01)
-    state = State(params, net.optimizer.init(params), part.init(net, params))
+    state = start(part, net, params)
     alone = PARTS.find("strategies", "finetune")(lr=0.01)
     own = []
     for task in (0, 1):
         state = follow(part, net, state, task, torch.Generator().manual_seed(task))
-        start = State(params, net.optimizer.init(params), {})
-        own.append(follow(alone, net, start, task, torch.Generator().manual_seed(task)).params)
+        first = start(alone, net, params)
+        own.append(follow(alone, net, first, task, torch.Generator().manual_seed(task)).params)
     x, task = (
         torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(9)),
         torch.tensor([0, 1, 1, 0, 1, 0]),
     )
+    net = replace(net, experience=torch.tensor(1))
     expected = torch.stack(
         [net.logits(own[t], x[i : i + 1], task[i : i + 1])[0] for i, t in enumerate(task.tolist())]
     )
@@ -71,6 +75,7 @@ def test_xdg_learns_with_some_units_of_each_hidden_layer_switched_off():
     gates = part.init(net, params)
     state = State(params, {}, gates)
     for task in (0, 1):
+        net = replace(net, experience=torch.tensor(task))
         on = [gate[task] for gate in gates.values()]
         assert [gate.sum() for gate in on] == [4, 4]
         batch = make_batch(random, task)
@@ -119,7 +124,6 @@ def test_xdg_with_all_units_on_is_fine_tuning():
 
 
 def test_xdg_refuses_a_model_without_hidden_linear_layers():
-    module = nn.Linear(6, 4)
-    net = Net(module, plain(), tasks=2, key=torch.tensor(5))
+    net, params = toy_net(nn.Linear(6, 4), tasks=2, key=5)
     with pytest.raises(UserError, match="Choose an mlp"):
-        PARTS.get("strategies", "xdg").init(net, dict(module.named_parameters()))
+        PARTS.get("strategies", "xdg").init(net, params)

@@ -12,19 +12,19 @@ A test of an update rule takes one step in double precision and compares it with
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from retrograde.contract.parts import verdicts
 from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
-from retrograde.interface.net import Net
+from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.interface.strategy import StepData, Strategy
 from retrograde.networks.build import build
-from retrograde.networks.head import headless
-from retrograde.optim import Optimizer, Params, plain
+from retrograde.networks.functional import Networks
+from retrograde.optim import NO_TENSORS, Optimizer, Params, plain
 
 __all__ = [
     "Blobs",
@@ -50,8 +50,12 @@ def toy_net(
     units: Sequence[Sequence[int]] | None = None,
     optimizer: Callable[[], Optimizer] = plain,
     key: int = 0,
+    modules: dict[str, nn.Module] | None = None,
 ) -> tuple[Net, Params]:
     """A small network in double precision, and its parameters.
+
+    The net takes names of random draws twice, so that it serves for several steps. The running
+    statistics after a step are in `net.notes.statistics`.
 
     Args:
         model: as in the setting `model`, or a module.
@@ -62,21 +66,30 @@ def toy_net(
         units: 1 for the output units of each task, if the task is given at test; None: it is not.
         optimizer: makes the optimiser.
         key: the key of the random numbers of a step.
+        modules: modules of the strategy's own, such as `strategy.modules(shape, outputs)`.
     """
     module = model if isinstance(model, nn.Module) else build(model, shape, outputs, seed)
-    module = module.double()
+    own = modules or {}
+    # The model's tensors have their own names, those of other modules a prefix.
+    named = {"": module.double()} | {f"{name}.": each.double() for name, each in own.items()}
+    params: Params = {}
+    buffers: Params = {}
+    for prefix, each in named.items():
+        trained = each.named_parameters()
+        params |= {prefix + name: value.detach().clone() for name, value in trained}
+        buffers |= {prefix + name: value.clone() for name, value in each.named_buffers()}
     net = Net(
-        module,
+        Networks(module, own, statistics=bool(buffers)),
         optimizer(),
         units=None if units is None else torch.tensor(units).bool(),
-        buffers=dict(module.named_buffers()),
-        body=headless(module),
+        buffers=buffers,
         shape=shape,
         outputs=outputs,
         tasks=tasks,
         key=torch.tensor(key),
+        notes=Notes(statistics=buffers),
     )
-    return net, {name: value.detach().clone() for name, value in module.named_parameters()}
+    return net, params
 
 
 def toy_batch(
@@ -88,6 +101,7 @@ def toy_batch(
     task: int | Sequence[int] = 0,
     padding: int = 0,
     seed: int | torch.Generator = 0,
+    kept: Params = NO_TENSORS,
 ) -> Batch:
     """Random examples in double precision.
 
@@ -99,13 +113,14 @@ def toy_batch(
         task: the task of each example, or of all.
         padding: the number of rows at the end that are padding.
         seed: a seed, or a generator, which is advanced.
+        kept: what the strategy kept with the examples, if they come from memory, by name.
     """
     random = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     x = torch.randn(rows, *shape, generator=random, dtype=torch.float64)
     drawn = torch.randint(outputs, (rows,), generator=random)
     tasks = torch.full((rows,), task) if isinstance(task, int) else torch.tensor(task)
     weight = (torch.arange(rows) < rows - padding).double()
-    return Batch(x, drawn if y is None else torch.tensor(y), tasks, weight)
+    return Batch(x, drawn if y is None else torch.tensor(y), tasks, weight, kept)
 
 
 def toy_step(
@@ -113,34 +128,35 @@ def toy_step(
     replayed: Batch | None = None,
     *,
     share: float | None = None,
+    rounds: int = 1,
 ) -> StepData:
     """The data of one training step.
 
     Args:
-        incoming: the incoming examples. Row i is stored in slot i of the memory.
-        replayed: the replayed examples, from the slots that follow. None: no examples.
+        incoming: the incoming examples.
+        replayed: the replayed examples, with what was kept with them. None: no examples.
         share: the share of the incoming examples in the loss, for `weighting=tasks`; None: all
             examples have the same weight.
+        rounds: the number of rounds that the memory draws.
     """
     if replayed is None:
         replayed = incoming.at(slice(0))
-    slots: Int64[Tensor, " row"] = torch.arange(len(incoming.x) + len(replayed.x))
     one = torch.ones(())
     data = StepData(
         incoming=incoming,
         replayed=replayed,
-        combined=incoming.concat(replayed),
-        incoming_slots=slots[: len(incoming.x)],
-        replayed_slots=slots[len(incoming.x) :],
+        combined=incoming,
         incoming_weight=one if share is None else torch.tensor(share),
         replay_weight=one if share is None else torch.tensor(1 - share),
+        incoming_share=None if share is None else torch.tensor(share).double(),
+        rounds=rounds,
     )
-    return data if share is None else data._replace(incoming_share=torch.tensor(share).double())
+    return data._replace(combined=data.combine(replayed))
 
 
 def start(strategy: Strategy, net: Net, params: Params) -> State:
     """The initial state of a strategy at given parameters."""
-    return State(params, net.optimizer.init(params), strategy.init(net, params))
+    return strategy.start(net, params).replace(buffers=net.buffers)
 
 
 def followed(strategy: Strategy, net: Net, params: Params, data: StepData, lr: float) -> Params:

@@ -135,10 +135,10 @@ def test_the_schedule(measure, mnist):
 def test_the_training_that_it_feeds(measure, mnist):
     backend = ready(mnist, 1)
     backend.warm_up("on")
-    state, buffers, held = backend.state, backend.state.buffers, list(backend.held)
+    carried, held = backend.carried, list(backend.memories.held)
 
     def start():
-        backend.state, backend.state.buffers, backend.held = state, buffers, list(held)
+        backend.carried, backend.memories.held = carried, list(held)
 
     def learn():
         backend.learn(0, lambda _: None)

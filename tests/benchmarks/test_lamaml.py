@@ -49,15 +49,13 @@ def test_ours(measure, floors, compiled, replicates, order):
         stream, lamaml, [stream.stream(data, seed) for seed in seeds], seeds, CPU
     )
     assert backend.warm_up("on" if compiled else "off") is None
-    rows = torch.from_numpy(backend.rows(0).array)
+    rows = torch.from_numpy(backend.memories.rows(0).array)
     assert len(rows) == UPDATES
     taken = rows if compiled else rows[: UPDATES // 10]
 
     def updates():
         for step in taken:
-            backend.state, backend.state.buffers = backend._step(
-                backend.state, backend.state.buffers, step, backend.own, backend.examples_of.train
-            )
+            backend.carried = backend._step(backend.carried, step, backend.own, backend.shared)
 
     against = (
         {textbook(order): 1 / 4} | floors(textbook(order)) if compiled else {textbook(order): None}

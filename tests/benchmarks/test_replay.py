@@ -44,10 +44,10 @@ def of_ours(data, compiled, replicates, against):
     backend.warm_up("on" if compiled else "off")
     for number in range(2):
         backend.learn(number, lambda _: None)
-    state, buffers, held = backend.state, backend.state.buffers, list(backend.held)
+    carried, held = backend.carried, list(backend.memories.held)
 
     def start():
-        backend.state, backend.state.buffers, backend.held = state, buffers, list(held)
+        backend.carried, backend.memories.held = carried, list(held)
 
     def work(_):
         backend.learn(2, lambda _: None)

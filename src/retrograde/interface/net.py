@@ -19,6 +19,7 @@ from retrograde.networks.head import HEAD
 from retrograde.optim import Optimizer, Params
 
 Tree = TypeVar("Tree")
+"""Tensors in dictionaries of any nesting, such as `Params`."""
 
 
 @dataclass
@@ -274,7 +275,9 @@ class Net:
     ) -> Tree:
         """The gradient of a loss of the strategy's own with respect to the parameters.
 
-        Parameters may be dictionaries of any nesting, such as a model's and learned rates.
+        Args:
+            loss: Returns the loss, given the parameters.
+            params: The parameters, or several sets of them by name.
         """
         gradient, _ = self.grad_and_aux(lambda params: (loss(params), ()), params)
         return gradient
@@ -288,7 +291,7 @@ class Net:
 
         Args:
             loss: Returns the loss and the other tensors, given the parameters.
-            params: The parameters.
+            params: The parameters, or several sets of them by name.
 
         Returns:
             The gradient, and the second value of `loss`.

@@ -43,8 +43,9 @@ RETIRED = {
     "Strategy": {
         "remember": "memory",
         "choose": "rank_exemplars",
-        "prepare": "pretrain_step",
-        "begin": "after_pretraining",
+        "prepare": "pretraining",
+        "begin": "start",
+        "end_task": "end_experience",
         "knows": "knows_ahead",
         "weighs": "handles_weighting",
         "weighing": "task_weighting",
@@ -61,6 +62,7 @@ RETIRED = {
     "Learner": {
         "begin": "setup",
         "agree": "receive",
+        "end_task": "end_experience",
         "knows": "knows_ahead",
         "weighs": "handles_weighting",
         "weighing": "task_weighting",
@@ -71,16 +73,34 @@ RETIRED = {
 A class that still defines one would train without it, and nothing would say so.
 """
 
+REPLACED = {
+    "Strategy": {
+        "trained_on": (
+            "Running statistics follow the examples whose gradient net.grad takes. Remove it."
+        ),
+        "pretrain_step": "Return a MetaStrategy from pretraining() instead.",
+        "after_pretraining": "Define start(net, params) instead, which returns the first State.",
+    },
+}
+"""Names that no other name replaces, by family, with what to do."""
+
 
 def _check_retired(part: type[Part]) -> None:
-    """Raise `UserError` if a class defines a method or a constant of 0.1."""
-    for base in (cls for cls in part.__mro__ if not _is_engine(cls)):
-        for name, now in RETIRED.get(_family(part), {}).items():
-            if name in vars(base):
-                raise UserError(
-                    f"{_called(part)}: {name} is called {now} since 0.2, and {name} would never be "
-                    "used. Rename it; if it is a method of your own, give it another name."
-                )
+    """Raise `UserError` if a class defines a method or a constant of an earlier interface."""
+    family = _family(part)
+    own = {name for cls in part.__mro__ if not _is_engine(cls) for name in vars(cls)}
+    for name, now in RETIRED.get(family, {}).items():
+        if name in own:
+            raise UserError(
+                f"{_called(part)}: {name} is called {now} since 0.2, and {name} would never be "
+                "used. Rename it; if it is a method of your own, give it another name."
+            )
+    for name, remedy in REPLACED.get(family, {}).items():
+        if name in own:
+            raise UserError(
+                f"{_called(part)}: {name} is gone since 0.2, and would never be used. {remedy} "
+                "If it is a method of your own, give it another name."
+            )
 
 
 def _check_dataclass(part: type[Part]) -> None:
