@@ -147,12 +147,12 @@ def test_a_gradient_of_inner_steps_follows_every_pass_on_the_way():
 
 def test_running_statistics_under_vmap_are_those_of_each_replicate():
     net, params, _ = normalised()
-    x = torch.stack([batch().x, other_batch().x])
+    x, rows = torch.stack([batch().x, other_batch().x]), batch()
     buffers = {name: torch.stack([value] * 2) for name, value in net.buffers.items()}
 
     def mean_after(buffers, x):
         own = replace(net, buffers=buffers, notes=Notes(statistics=buffers))
-        own.grad(params, batch()._replace(x=x))
+        own.grad(params, rows._replace(x=x))
         return statistics(own)
 
     found = vmap(mean_after)(buffers, x)
