@@ -400,7 +400,9 @@ class StreamReplicas(Replicas):
 
     def _end(self, number: int) -> None:
         if isinstance(self.memory, ExemplarMemory):
-            self.memories.choose(self.memory, number, partial(self._ranks, number))
+            origins = self.memories.choose(self.memory, number, partial(self._ranks, number))
+            columns = _moved(self.carried.columns, torch.from_numpy(origins).to(self.device))
+            self.carried = self.carried._replace(columns=columns)
         # Without a hook its inputs, all examples of the experience, need not be gathered.
         if not self.defines("end_experience"):
             return
@@ -658,6 +660,12 @@ def _stored(columns: Params, slots: Int64[Tensor, " row"], values: Params) -> Pa
         name: written(column, values[name]) if name in values else column
         for name, column in columns.items()
     }
+
+
+def _moved(columns: Params, origins: Int64[Tensor, "replicate slot"]) -> Params:
+    """The columns of memories whose examples have moved, given the slot that each comes from."""
+    replicates = torch.arange(len(origins), device=origins.device)[:, None]
+    return {name: column[replicates, origins] for name, column in columns.items()}
 
 
 def _train_size(stream: Stream) -> int:
