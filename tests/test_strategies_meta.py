@@ -187,7 +187,7 @@ def shares(part, progress):
 
 
 def query_loss(part, problem, meta_params, progress):
-    support, query = problem.task()
+    support, query, _ = problem.task()
     modules = islice(trained(part, problem, meta_params, support), part.inner_steps + 1)
     losses = [problem.loss(module(query.x), query.y).item() for module in modules]
     return float(np.dot(shares(part, progress), losses))
@@ -260,7 +260,7 @@ def test_adams_inner_steps_have_a_derivative_where_a_gradient_vanishes():
 )
 def test_on_a_linear_model_the_meta_gradient_is_the_closed_form(name, given, curved, steps):
     rule, p = part(name, inner_steps=steps, **given), problem("linear")
-    (x, y), (x_query, y_query) = ((batch.x, batch.y[:, 0]) for batch in p.task())
+    (x, y), (x_query, y_query) = ((batch.x, batch.y[:, 0]) for batch in p.task()[:2])
     theta, hessian = p.params["weight"][0], 2 / len(x) * x.T @ x
     for _ in range(steps):
         theta = theta - 0.3 * 2 / len(x) * x.T @ (x @ theta - y)
@@ -276,7 +276,7 @@ def on_the_way(rule, p, meta_params):
     """The support's and the query's gradients before the first inner step and after each."""
     modules = islice(trained(rule, p, meta_params, p.task().support), rule.inner_steps + 1)
     return zip(
-        *[[slope(p, module, batch) for batch in p.task()] for module in modules], strict=True
+        *[[slope(p, module, batch) for batch in p.task()[:2]] for module in modules], strict=True
     )
 
 

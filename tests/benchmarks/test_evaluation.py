@@ -138,7 +138,7 @@ def test_the_training_that_it_feeds(measure, mnist):
     carried, held = backend.carried, list(backend.memories.held)
 
     def start():
-        backend.carried, backend.memories.held = carried, list(held)
+        backend.carried, backend.memories.held, backend.begun = carried, list(held), -1
 
     def learn():
         backend.learn(0, lambda _: None)

@@ -43,7 +43,8 @@ def stepping(episodes, tasks, steps):
 
     def step():
         for _ in range(steps):
-            episodes.state = episodes._step(episodes.state, episodes.own, tasks, progress)
+            inputs = tasks, progress, episodes.own, episodes.shared
+            episodes.carried = episodes._step(episodes.carried, *inputs)
 
     return step
 

@@ -47,7 +47,7 @@ def of_ours(data, compiled, replicates, against):
     carried, held = backend.carried, list(backend.memories.held)
 
     def start():
-        backend.carried, backend.memories.held = carried, list(held)
+        backend.carried, backend.memories.held, backend.begun = carried, list(held), 1
 
     def work(_):
         backend.learn(2, lambda _: None)

@@ -113,8 +113,11 @@ class Backend(Protocol):
         """
         ...
 
-    def statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
-        """The sum of each statistic that steps have logged so far, and the number of its values."""
+    def take_statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
+        """The sum of each statistic that steps have logged since the last call, and their number.
+
+        A number that is not finite spoils this sum and no later one.
+        """
         ...
 
     def learn(

@@ -110,13 +110,18 @@ class Memories:
         memory: ExemplarMemory,
         number: int,
         rank: Callable[[Int64[Rows, "replicate row"], int], np.ndarray],
-    ) -> None:
+    ) -> Int64[np.ndarray, "replicate slot"]:
         """Fill the memories with the examples of an experience that the strategy ranks first.
+
+        Exemplars that stay may get other slots.
 
         Args:
             memory: The memory, one of exemplars.
             number: The number of the experience.
             rank: Gives the ranks of examples, of which so many of each class are kept at most.
+
+        Returns:
+            For each slot, the one that its example was in before; its own if the example is new.
         """
         rows = self.finished(number)
         before = [state for state in self.held if state]
@@ -124,12 +129,22 @@ class Memories:
         # Under `vmap` all replicates rank as many exemplars as the one that keeps the most.
         share = max(memory.share(*pair) for pair in zip(before, offered, strict=True))
         ranks = rank(rows, share)
-        self.held = [
+        after = [
             memory.store_ranked(state, examples, of_rows[of_replicate.real])
             for state, examples, of_rows, of_replicate in zip(
                 before, offered, ranks, rows, strict=True
             )
         ]
+        self.held = [*after]
+        return np.stack([_origins(*pair) for pair in zip(before, after, strict=True)])
+
+
+def _origins(before: MemoryState, after: MemoryState) -> Int64[np.ndarray, " slot"]:
+    """For each slot, the one that its example was in before; its own if the example is new."""
+    stored = before.examples[before.filled].tuples()
+    slot_of = dict(zip(stored, before.filled.tolist(), strict=True))
+    origins = [slot_of.get(example, slot) for slot, example in enumerate(after.examples.tuples())]
+    return np.array(origins, np.int64)
 
 
 def _by_replicate(rows: list[Rows]) -> Int64[Rows, "replicate row"]:

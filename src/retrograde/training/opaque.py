@@ -114,8 +114,8 @@ class OpaqueReplica:
     def warm_up(self, mode: Compile) -> None:
         """See `Backend.warm_up`: a learner has no step that is compiled."""
 
-    def statistics(self) -> dict[str, np.ndarray]:
-        """See `Backend.statistics`: a learner logs nothing."""
+    def take_statistics(self) -> dict[str, np.ndarray]:
+        """See `Backend.take_statistics`: a learner logs nothing."""
         return {}
 
     def learn(

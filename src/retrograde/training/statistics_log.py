@@ -1,15 +1,24 @@
 """The statistics that a strategy logs, as means over windows of steps."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int64
 
 from retrograde.records.statistics import Statistics
 from retrograde.training.backend import Backend
 
 DIGITS = 6
 """Significant digits of a mean."""
+
+
+class _Window(NamedTuple):
+    """Means over steps of one experience, and the steps since the stream began."""
+
+    experience: int
+    step: int
+    means: dict[str, float | None]
 
 
 class StatisticsLog:
@@ -23,50 +32,59 @@ class StatisticsLog:
     def __init__(self, backend: Backend, replicates: int) -> None:
         self.backend = backend
         self.every = backend.benchmark.log_every
-        self.before: dict[str, Float[np.ndarray, "replicate 2"]] = {}
         # For each replicate, the windows so far.
-        self.windows: list[list[tuple[int, int, dict[str, float | None]]]] = [
-            [] for _ in range(replicates)
-        ]
+        self.windows: list[list[_Window]] = [[] for _ in range(replicates)]
         self.experience = 0
-        self.steps = 0
+        # The steps of each replicate before this experience, and those of the longest one in it.
+        self.steps = [0] * replicates
         self.within = 0
 
     def advance(self, steps: int) -> None:
         """Count steps of the experience, and end a window if that is due."""
-        self.steps += steps
         self.within += steps
         if self.every and self.within % self.every == 0:
             self._end_window()
 
-    def end_experience(self) -> None:
-        """End the last window of an experience."""
+    def end_experience(self, steps: Int64[np.ndarray, " replicate"]) -> None:
+        """End the last window of an experience.
+
+        Args:
+            steps: Steps of the experience for each replicate. All take as many as the longest one
+                does; the rest is padding.
+        """
         self._end_window()
+        for i, windows in enumerate(self.windows):
+            last = self.steps[i] + int(steps[i])
+            windows[:] = [window._replace(step=min(window.step, last)) for window in windows]
+            self.steps[i] = last
         self.experience += 1
         self.within = 0
 
     def _end_window(self) -> None:
-        totals = self.backend.statistics()
+        totals = self.backend.take_statistics()
         for replicate, windows in enumerate(self.windows):
             means = {}
             for name, total in totals.items():
-                before = self.before.get(name)
-                value, count = total[replicate] - (0.0 if before is None else before[replicate])
+                value, count = total[replicate].tolist()
                 # A replicate that waits for others takes no steps.
                 if count:
                     means[name] = _rounded(value / count)
             if means:
-                windows.append((self.experience, self.steps, means))
-        self.before = totals
+                step = self.steps[replicate] + self.within
+                windows.append(_Window(self.experience, step, means))
 
     def statistics(self, replicate: int) -> Statistics | None:
         """The windows of one replicate; None if its strategy logs nothing."""
         windows = self.windows[replicate]
         if not windows:
             return None
-        experience, step, means = zip(*windows, strict=True)
-        by_name = {name: [window[name] for window in means] for name in means[0]}
-        return Statistics(list(experience), list(step), by_name)
+        # A strategy that grows may log others in later experiences.
+        names = dict.fromkeys(name for window in windows for name in window.means)
+        return Statistics(
+            [window.experience for window in windows],
+            [window.step for window in windows],
+            {name: [window.means.get(name) for window in windows] for name in names},
+        )
 
 
 def _rounded(value: float) -> float | None:

@@ -200,7 +200,7 @@ def _run(
             for counter, steps in zip(passes, taken[0], strict=True):
                 counter.update({name: int(steps) * rows for name, rows in backend.tally.items()})
             prober.end_experience()
-            log.end_experience()
+            log.end_experience(taken[0])
         used += taken
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)

@@ -44,7 +44,8 @@ class Carried(NamedTuple):
     Attributes:
         state: The strategy's state.
         columns: What is kept with the examples in memory, slot by slot.
-        totals: For each statistic that steps log, the sum of its values and their number.
+        totals: For each statistic that steps log, the sum of its values and their number, in
+            double precision: sums of many steps are long.
     """
 
     state: State
@@ -178,7 +179,7 @@ class StreamReplicas(Replicas):
         state = self.strategy.start(net, params)
         boundary.check_kind(self.strategy, "start", state, State)
         boundary.check_tensors(self.strategy, "init", state.extra)
-        return state.replace(buffers=buffers)
+        return state.replace(buffers=buffers, to_keep={}, to_log={})
 
     def net_of(self, state: State, own: Tree, shared: Tree) -> Net:
         """The net of one replicate, for one call of a hook."""
@@ -259,8 +260,9 @@ class StreamReplicas(Replicas):
         buffers = net.notes.statistics if net.networks.statistics else after.buffers
         totals = dict(carried.totals)
         for name, value in after.to_log.items():
-            total = totals.get(name, value.new_zeros(2))
-            totals[name] = total + torch.stack([value.detach(), torch.ones_like(value)])
+            number = value.detach().double()
+            total = totals.get(name, number.new_zeros(2))
+            totals[name] = total + torch.stack([number, torch.ones_like(number)])
         settled = Carried(
             after.replace(buffers=buffers, to_keep={}, to_log={}),
             _stored(carried.columns, slots, after.to_keep),
@@ -308,8 +310,10 @@ class StreamReplicas(Replicas):
 
         logged, marks = vmap(tried, in_dims=_AXES)(self.carried, *inputs)
         boundary.check_unchanged(self.strategy, "step", marks)
-        new = {name: torch.stack([value] * 2, 1) for name, value in logged.items()}
-        totals = {name: torch.zeros_like(value) for name, value in new.items()}
+        totals = {
+            name: torch.zeros(len(self.seeds), 2, dtype=torch.double, device=self.device)
+            for name in logged
+        }
         self.carried = self.carried._replace(totals=totals | self.carried.totals)
         return noted[0]
 
@@ -344,7 +348,8 @@ class StreamReplicas(Replicas):
             boundary.check_kind(self.strategy, "begin_experience", after, State)
             if not self.strategy.grows:
                 boundary.check_state(self.strategy, "begin_experience", after, carried.state)
-            return after
+            # Only steps log, and keep values with examples.
+            return after.replace(to_keep={}, to_log={})
 
         own = self.own | self._key("begin", number)
         after = vmap(begun, in_dims=(0, 0, None))(self.carried, own, self.shared)
@@ -437,7 +442,9 @@ class StreamReplicas(Replicas):
 
     def _end(self, number: int) -> None:
         if isinstance(self.memory, ExemplarMemory):
-            self.memories.choose(self.memory, number, partial(self._ranks, number))
+            origins = self.memories.choose(self.memory, number, partial(self._ranks, number))
+            columns = _moved(self.carried.columns, torch.from_numpy(origins).to(self.device))
+            self.carried = self.carried._replace(columns=columns)
         # Without a hook its inputs, all examples of the experience, need not be gathered.
         if not self.defines("end_experience"):
             return
@@ -612,9 +619,12 @@ class StreamReplicas(Replicas):
         marks = boundary.changed(given, before)
         boundary.check_unchanged(self.strategy, "predict", marks)
 
-    def statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
-        """See `Backend.statistics`."""
-        return {name: total.cpu().numpy() for name, total in self.carried.totals.items()}
+    def take_statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
+        """See `Backend.take_statistics`."""
+        totals = self.carried.totals
+        zeros = {name: torch.zeros_like(total) for name, total in totals.items()}
+        self.carried = self.carried._replace(totals=zeros)
+        return {name: total.cpu().numpy() for name, total in totals.items()}
 
     @property
     def keeps_statistics(self) -> bool:
@@ -700,6 +710,12 @@ def _stored(columns: Params, slots: Int64[Tensor, " row"], values: Params) -> Pa
         name: written(column, values[name]) if name in values else column
         for name, column in columns.items()
     }
+
+
+def _moved(columns: Params, origins: Int64[Tensor, "replicate slot"]) -> Params:
+    """The columns of memories whose examples have moved, given the slot that each comes from."""
+    replicates = torch.arange(len(origins), device=origins.device)[:, None]
+    return {name: column[replicates, origins] for name, column in columns.items()}
 
 
 def _train_size(stream: Stream) -> int:
