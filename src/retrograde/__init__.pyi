@@ -131,10 +131,12 @@ from .optim import (
 from .parts.fields import (
     Bound as Bound,
     Count as Count,
+    Decay as Decay,
     Ints as Ints,
     Limit as Limit,
     NonNegative as NonNegative,
     Rate as Rate,
+    Rates as Rates,
     Share as Share,
     Size as Size,
     Sizes as Sizes,
