@@ -101,7 +101,7 @@ class CLSER(Replay):
 
 
 def moved(average: Params, model: Params, decay: Tensor, moves: Tensor) -> Params:
-    """decay * average + (1 - decay) * model where it moves, else the average."""
+    """The average after an update, decay * average + (1 - decay) * model; itself if not `moves`."""
     after = {}
     for name, value in average.items():
         mixed = decay * value + (1 - decay) * model[name]
