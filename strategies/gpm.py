@@ -119,4 +119,5 @@ def extended(
     significant = lengths > torch.finfo(lengths.dtype).eps * total
     chosen = (held_without < threshold * total) & significant
     added = directions * chosen
-    return projection + added @ added.T
+    grown: Tensor = projection + added @ added.T
+    return grown

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.func import vmap
 
 from retrograde import (
     Count,
     ExperienceEnd,
     Fraction,
+    FutureFact,
     Limit,
     Net,
     Params,
@@ -51,15 +51,17 @@ class PackNet(Strategy):
     retrain_lr: Rate = 0.01
     retrain_batch: Count = 10
 
+    def knows_ahead(self) -> tuple[FutureFact, ...]:
+        return ()  # later tasks have no part in the loss, nor in what is pruned
+
     def init(self, net: Net, params: Params) -> Params:
         head = [value for name, value in params.items() if of_head(name)]
         pruned = [name for name, value in params.items() if value.ndim > 1 and not of_head(name)]
-        one_layer = head and all(len(value) == net.outputs for value in head)
-        if net.buffers or not one_layer or not pruned:
+        if net.buffers or not pruned or {len(value) for value in head} != {net.outputs}:
             raise UserError(
-                "PackNet prunes the weights before the head, which is one linear layer; every task "
-                f"would change running statistics. The model has {len(pruned)} such weights and "
-                f"{len(net.buffers)} running statistics. Choose one such as mlp-100-100."
+                "PackNet prunes the weights before a linear head; all tasks would change running "
+                f"statistics. The model has {len(pruned)} such weights and {len(net.buffers)} "
+                "running statistics. Choose one such as mlp-100-100."
             )
         return {name: torch.full_like(params[name], FREE) for name in pruned}
 
@@ -77,12 +79,12 @@ class PackNet(Strategy):
         return pruned.replace(params=self._retrained(net, pruned, end))
 
     def _retrained(self, net: Net, state: State, end: ExperienceEnd) -> Params:
-        """The parameters after more epochs on what the task keeps."""
+        """The parameters after more epochs on what the task keeps; padding has no gradient."""
         params = state.params
         for epoch in range(self.retrain_epochs):
             random = net.uniform(len(end.examples.x), name=f"epoch {epoch}")
-            # The gradient of a batch of padding is 0.
-            for rows in shuffled_rows(random, end.examples.weight).split(self.retrain_batch):
+            order = shuffled_rows(random, end.examples.weight)
+            for rows in torch.split(order, self.retrain_batch):
                 after = sgd(params, net.grad(params, end.examples.at(rows)), self.retrain_lr)
                 params = trained(net, state, net.experience, after, params)
         return params
@@ -94,37 +96,35 @@ class PackNet(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        def logits(number: Int64[Tensor, ""]) -> Float[Tensor, "row unit"]:
+        def logits(number: int) -> Float[Tensor, "row unit"]:
             # Free weights belong to the present task, until it ends, and to those to come.
-            latest = torch.where(number < net.experience, number, FREE)
+            latest = torch.where(net.experience > number, number, FREE)
             masks = {name: owner <= latest for name, owner in state.extra.items()}
             used = {name: state.params[name] * mask for name, mask in masks.items()}
             return net.logits(state.params | used, x, task)
 
         # The networks of all tasks predict all rows, since the rows may be of different tasks.
-        outputs = vmap(logits)(torch.arange(net.tasks, device=x.device))
+        outputs = torch.stack([logits(number) for number in range(net.tasks)])
         return outputs[task, torch.arange(len(x), device=x.device)]
 
 
 def kept(weight: Tensor, owner: Tensor, task: Tensor, pruned_share: float) -> Tensor:
     """The owners of weights after a task has kept the largest of the free ones."""
     is_free = owner == FREE
-    sizes = torch.where(is_free, weight.abs(), torch.inf)
-    rank = sizes.flatten().argsort().argsort().reshape(owner.shape)
+    sizes = torch.where(is_free, weight.abs(), torch.inf).flatten()
+    rank = sizes.argsort().argsort().reshape(owner.shape)
     count = (pruned_share * is_free.sum()).round()
     return torch.where(is_free & (rank >= count), task.to(owner.dtype), owner)
 
 
 def trained(net: Net, state: State, owner: Tensor | float, after: Params, before: Params) -> Params:
     """The values after a step for weights of this owner and what else is trained, else before."""
+    units = net.mask_tasks(net.experience.new_zeros(1, net.outputs).float(), net.experience[None])
     params = {}
     for name, value in after.items():
-        if name in state.extra:
-            is_trained = state.extra[name] == owner
-        elif of_head(name):
-            # Other tasks' outputs have no gradient, but momentum or weight decay would move them.
-            is_trained = net.units[net.experience].reshape(-1, *[1] * (value.ndim - 1))
-        else:
-            is_trained = net.experience == 0
+        # Other tasks' outputs have no gradient, but momentum or weight decay would move them.
+        rows = units.isfinite().reshape(-1, *[1] * (value.ndim - 1))
+        own = rows if of_head(name) else net.experience == 0
+        is_trained = state.extra[name] == owner if name in state.extra else own
         params[name] = torch.where(is_trained, value, before[name])
     return params

@@ -113,8 +113,8 @@ def _parameter(layer: str, kind: str) -> str:
 def _has_inputs(layer: nn.Module) -> bool:
     """True for the layers whose inputs are known."""
     if isinstance(layer, nn.Conv2d):
-        given = not isinstance(layer.padding, str) and layer.padding_mode == "zeros"
-        return layer.groups == 1 and given
+        zeros = layer.padding_mode == "zeros" and layer.padding != "same"
+        return zeros and layer.groups == 1
     return isinstance(layer, nn.Linear)
 
 
@@ -130,5 +130,7 @@ def _noting(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], Non
 
 def _patches(layer: nn.Conv2d, x: Float[Tensor, "row channel height width"]) -> Tensor:
     """The patches under the kernel of a convolution, as rows."""
-    patches = unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    # As text, it is "valid".
+    padding = 0 if isinstance(layer.padding, str) else layer.padding
+    patches = unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
