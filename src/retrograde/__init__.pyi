@@ -95,6 +95,12 @@ from .methods.importance import (
     penalty_gradient as penalty_gradient,
     zeros_like as zeros_like,
 )
+from .methods.layer_inputs import (
+    layer_inputs as layer_inputs,
+    layer_matrix as layer_matrix,
+    of_layer_matrix as of_layer_matrix,
+    weighted_layers as weighted_layers,
+)
 from .methods.per_example import (
     Directions as Directions,
     check_rows as check_rows,
@@ -102,6 +108,9 @@ from .methods.per_example import (
 )
 from .methods.replay import (
     Replay as Replay,
+)
+from .methods.sampling import (
+    shuffled_rows as shuffled_rows,
 )
 from .networks.build import (
     model as model,
@@ -131,10 +140,13 @@ from .optim import (
 from .parts.fields import (
     Bound as Bound,
     Count as Count,
+    Decay as Decay,
+    Fraction as Fraction,
     Ints as Ints,
     Limit as Limit,
     NonNegative as NonNegative,
     Rate as Rate,
+    Rates as Rates,
     Share as Share,
     Size as Size,
     Sizes as Sizes,
