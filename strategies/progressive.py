@@ -94,7 +94,7 @@ def _layers(net: Net) -> list[str]:
 
 def _xavier(net: Net, like: Tensor, name: str) -> Tensor:
     """Initial weights of the shape of others (Glorot and Bengio 2010), as those of an mlp."""
-    bound = (6 / sum(like.shape)) ** 0.5
+    bound: float = (6 / sum(like.shape)) ** 0.5
     return bound * (2 * net.uniform(*like.shape, name=name).to(like.dtype) - 1)
 
 

@@ -163,9 +163,9 @@ def tests_on_new_examples(trial: Trial) -> None:
 
 def _shared(stream: Stream, number: int) -> int:
     """The number of test examples of a task whose numbers are those of a training example."""
-    train, test = stream.tasks[number]
-    known = {stream.data.x_train[row].tobytes() for row in np.unique(train.row)}
-    return sum(stream.data.x_test[row].tobytes() in known for row in np.unique(test.row))
+    task = stream.tasks[number]
+    known = {stream.data.x_train[row].tobytes() for row in np.unique(task.train.row)}
+    return sum(stream.data.x_test[row].tobytes() in known for row in np.unique(task.test.row))
 
 
 @dataclass(frozen=True)
