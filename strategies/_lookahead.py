@@ -1,7 +1,7 @@
 """Look-ahead meta-gradients: inner steps on the incoming batch, meta-loss on the combined one."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -93,7 +93,8 @@ class LookAhead(Strategy):
     ) -> tuple[Params, Params]:
         """The gradients of the meta-loss with respect to parameters and rates, clipped by norm."""
 
-        def loss(learned: dict[str, Params]) -> Tensor:
+        # The compiler reads annotations, and knows no dictionaries of dictionaries.
+        def loss(learned: Any) -> Tensor:
             return self.meta_loss(net, learned["params"], learned["rates"], data)
 
         gradients = net.grad_of_loss(loss, {"params": params, "rates": rates})
