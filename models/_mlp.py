@@ -14,6 +14,7 @@ def mlp(
     *hidden: int,
     normalised: bool = False,
     running: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Fully connected ReLU layers, with Xavier's uniform initial weights and biases of 0.
 
@@ -25,6 +26,7 @@ def mlp(
         *hidden: The sizes of the hidden layers.
         normalised: If True, batch normalisation comes before every ReLU.
         running: If True, batch normalisation keeps running statistics.
+        dropout: The probability that a hidden unit is dropped.
     """
     sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
@@ -33,5 +35,7 @@ def mlp(
         if normalised:
             layers.append(nn.BatchNorm1d(units, track_running_stats=running))
         layers.append(nn.ReLU())
+        if dropout:
+            layers.append(nn.Dropout(dropout))
     head = xavier(nn.Linear(sizes[-1], outputs))
     return with_head(layers, head)

@@ -144,11 +144,11 @@ class GSS(Strategy):
             score = torch.where(here, own_score, score)
             count = count + (here & ~full).sum()
         offered = incoming.at(source.clamp(min=0))
-        columns = [
+        x, y, task, weight = (
             torch.where(_broadcastable(source >= 0, new), new, old)
             for new, old in zip(offered[:4], stored[:4], strict=True)
-        ]
-        return Batch(*columns), score
+        )
+        return Batch(x, y, task, weight), score
 
 
 def _gradients(net: Net, params: Params, batch: Batch) -> list[Float[Tensor, "row _"]]:

@@ -41,7 +41,7 @@ class Separate(Strategy):
         networks = {name: torch.stack([value] * net.tasks) for name, value in initial.items()}
         return {"initial": initial, "networks": networks}
 
-    def begin_experience(self, net: Net, state: State) -> State:
+    def begin_experience(self, net: Net, state: State, number: int) -> State:
         initial = state.extra["initial"]
         params = {name: initial[name] for name in state.params}
         buffers = {name: initial[name] for name in state.buffers}

@@ -1,13 +1,11 @@
 """Tests live in a stricter world: shapes and types in annotations are checked at every call."""
 
-import sys
-
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "bridges", "data", "episodes", "gradients", "interface", "losses", "metrics", "models", "networks.checks", "networks.head", "optim", "randomness", "streams",
+    "augmentation", "bridges", "data", "episodes", "gradients", "interface", "learning_rate", "losses", "metrics", "models", "networks.checks", "networks.head", "optim", "randomness", "streams",
     "training.backend", "training.episode_replicas", "training.opaque", "training.replicas", "training.stream_replicas",
     "benchmarks", "strategies",
 )  # fmt: skip
@@ -21,12 +19,6 @@ def pytest_configure(config):
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
-
-
-@pytest.fixture(autouse=True)
-def same_path(monkeypatch):
-    """Take away again the folders of plugins, from which these import."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def _spec(name, settings, overrides):

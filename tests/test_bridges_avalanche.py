@@ -274,8 +274,8 @@ def test_a_stream_comes_back_from_avalanche_as_it_went(scenario):
         for x, y, part, again in zip(
             (DIGITS.x_train, DIGITS.x_test),
             (back.data.x_train, back.data.x_test),
-            task,
-            same,
+            task[:2],
+            same[:2],
             strict=True,
         ):
             assert np.array_equal(part.y, again.y)

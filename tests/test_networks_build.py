@@ -172,7 +172,12 @@ class Named(Pair):
 class Typo(Pair):
     def forward(self, x): return self.heads(x)
 
-def lazy(shape, outputs): return nn.LazyLinear(outputs)
+class Unused(nn.Linear):
+    def __init__(self, shape, outputs):
+        super().__init__(shape[0], outputs)
+        self.extra = nn.LazyLinear(3)
+
+def wide(shape, outputs, *, width): return nn.Linear(width, outputs)
 def builder(*, weights=None, **more): raise AssertionError("it would load weights")
 def breaks(shape, outputs): return {}[shape]
 three = 3
@@ -181,9 +186,10 @@ ODD = {
     "Pair": r"a row of 2 outputs for each example; Pair\.forward \(nets\.py:7\) gave a tuple. Return the outputs alone",
     "Named": r"Named\.forward \(nets\.py:10\) gave a dict",
     "Typo": r"cannot take examples of shape \(3,\): nets\.py:13: AttributeError: 'Typo' object has no attribute 'heads'",
-    "lazy": "has lazy layers. Give them the size of their input",
+    "Unused": "those of extra.weight in model=.* have none: forward never uses it",
+    "wide": r"takes other arguments \(required: shape, outputs, width\). Write a file with a function",
     "builder": r"A model is called with the shape of one example.*takes other arguments. Write a file with a function",
-    "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:17: KeyError",
+    "breaks": r"could not be built for shape \(3,\) and 2 outputs: nets\.py:22: KeyError",
     "three": "is 3, which cannot be called",
 }
 

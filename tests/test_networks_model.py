@@ -13,7 +13,8 @@ from retrograde.errors import UserError
 from retrograde.networks.build import build, extent, forget_files, model, model_file
 from retrograde.networks.model import Model, ModelName, from_words, inner_name, is_around, usage
 from retrograde.parts.fields import Count, Rate, Size, Sizes
-from retrograde.parts.registry import Registry, load_file
+from retrograde.parts.plugins import load_file
+from retrograde.parts.registry import Registry
 
 NET = '''
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ class Around(Model):
         ("mixed-3", Mixed(depth=3)),
         ("mixed-3-0.25", Mixed(depth=3, rate=0.25)),
         ("mixed-3-0.25-8", Mixed(depth=3, rate=0.25, hidden=(8,))),
+        ("mixed-3-0.5-8", Mixed(depth=3, hidden=(8,))),
         ("mixed-3-0.25-8-9-10", Mixed(depth=3, rate=0.25, hidden=(8, 9, 10))),
         ("around-2-mlp-100-100", Around(times=2, inside="mlp-100-100")),
     ],
@@ -107,6 +109,7 @@ def test_the_words_of_a_name_are_the_settings_in_their_order(spec, part):
         (Mixed, "mixed-3-0.25-0", "at least 1"),
         (Mixed, "mixed-03", "here mixed-3: each model has one name. Write that"),
         (Mixed, "mixed-3-0.250", "here mixed-3-0.25: each model has one name"),
+        (Mixed, "mixed-3-0.5", "here mixed-3: each model has one name"),
         (Around, "around-2", "Around has no default for inside"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retrograde.parts.author_code import begins, described, guarded, located, place, stops, whole
-from retrograde.parts.registry import load_file
+from retrograde.parts.plugins import load_file
 
 SOURCE = """
 import json

@@ -54,13 +54,13 @@ def test_the_readme_shows_a_committed_leaderboard_and_figures_that_are_there():
 
 
 def replicates(suite, part):
-    """The replicates of a part of a suite as it stands."""
+    """The replicates of a part of a suite as it stands, by the settings that identify them."""
     return {
         (
             benchmark,
-            str(PARTS.get("benchmarks", benchmark, chosen).settings()),
+            str(PARTS.get("benchmarks", benchmark, chosen).overrides()),
             strategy,
-            str(own.settings()),
+            str(own.overrides()),
             seed,
         )
         for pair in suite.pairs(part=part)
@@ -76,9 +76,9 @@ def test_the_committed_records_are_those_of_the_suite_as_it_stands_and_of_whole_
     found = {
         (
             c.benchmark.name,
-            str(c.benchmark.settings),
+            str(c.benchmark.overrides),
             c.strategy.name,
-            str(c.strategy.settings),
+            str(c.strategy.overrides),
             r.seed,
         )
         for r in records

@@ -72,6 +72,9 @@ def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(
             "finetune",
             "at most 4 others inside each other and 1000 layers",
         ),
+        ("split:warm_up=100", "finetune", "warm_up=100, and experience 1 takes 27 steps"),
+        ("split:warm_up=200,schedule_over=stream", "finetune", "the stream takes 1.. steps"),
+        ("split:schedule=step,milestones=5,30", "er", "milestone 30 comes after 30 steps"),
         (f"split:model=mlp-1{20 * '0'}", "finetune", "could not be built"),
     ],
 )

@@ -68,6 +68,9 @@ from .losses import (
     mean as mean,
     squared_errors as squared_errors,
 )
+from .methods.contrastive import (
+    contrastive_loss as contrastive_loss,
+)
 from .methods.distillation import (
     distillation_loss as distillation_loss,
     logit_distance as logit_distance,
@@ -92,6 +95,12 @@ from .methods.importance import (
     penalty_gradient as penalty_gradient,
     zeros_like as zeros_like,
 )
+from .methods.layer_inputs import (
+    layer_inputs as layer_inputs,
+    layer_matrix as layer_matrix,
+    of_layer_matrix as of_layer_matrix,
+    weighted_layers as weighted_layers,
+)
 from .methods.per_example import (
     Directions as Directions,
     check_rows as check_rows,
@@ -99,6 +108,9 @@ from .methods.per_example import (
 )
 from .methods.replay import (
     Replay as Replay,
+)
+from .methods.sampling import (
+    shuffled_rows as shuffled_rows,
 )
 from .networks.build import (
     model as model,
@@ -111,6 +123,9 @@ from .networks.head import (
 from .networks.model import (
     Model as Model,
     ModelName as ModelName,
+)
+from .networks.weights import (
+    load_weights as load_weights,
 )
 from .optim import (
     INNER as INNER,
@@ -125,10 +140,13 @@ from .optim import (
 from .parts.fields import (
     Bound as Bound,
     Count as Count,
+    Decay as Decay,
+    Fraction as Fraction,
     Ints as Ints,
     Limit as Limit,
     NonNegative as NonNegative,
     Rate as Rate,
+    Rates as Rates,
     Share as Share,
     Size as Size,
     Sizes as Sizes,

@@ -511,22 +511,45 @@ def compare(a: Recorded, b: Recorded) -> Table:
     return table
 
 
-def check(strategy: str | Part) -> list[Verdict]:
-    """Run the contract on a strategy.
+def check(
+    part: str | Part,
+    benchmark: str | Part | None = None,
+    *,
+    data: str | Path | None = None,
+) -> list[Verdict]:
+    """Run the contract on a strategy, or on a part of another kind.
 
     Args:
-        strategy: the strategy, as text or as an object.
+        part: the strategy, as text or as an object; another part as an object.
+        benchmark: a benchmark of streams, as text or as an object. The strategy is then tried on
+            a few of its examples, and on toy examples of their shape, with as many classes per
+            task and the benchmark's scenario, model and optimiser. None: on toy vectors, or on
+            images if the strategy's `contract_model` needs them.
+        data: the data folder.
 
     Returns:
-        A verdict, with the claim and the reason, for each check.
+        A verdict, with the claim and the reason, for each check. An error is reported once: checks
+        that stop at the same line are `not reached`.
+
+    Raises:
+        UserError: a part is unknown or cannot be a part, or there is no dataset.
     """
     # The contract's checks are slow to import, and only this call needs them.
-    from retrograde.contract.strategies import verdicts
+    from retrograde.contract.parts import verdicts
 
-    given = _asked("strategies", strategy)
-    part = _part("strategies", given) if isinstance(given, str) else given
+    given = _object("strategies", part)
+    ground = None if benchmark is None else _object("benchmarks", benchmark)
+    folder = None if data is None else _path("data", data)
+    return list(verdicts(given, ground, folder))
+
+
+def _object(kind: str, given: object) -> Part:
+    """Return a part that is given as text or as an object, with a class that can be one."""
+    other = isinstance(given, Part) and kind == "strategies"
+    asked = given if other else _asked(kind, given)
+    part = _part(kind, asked) if isinstance(asked, str) else cast("Part", asked)
     Registry().name_of(part)  # raises for a class that cannot be a part
-    return list(verdicts(cast("Any", part)))
+    return part
 
 
 def benchmark(text: str) -> AnyBenchmark:

@@ -1,13 +1,17 @@
 """Optimisers as pairs of pure functions, and arithmetic on gradients."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]
 Slots = dict[str, Params]
+LearningRate = float | Tensor
+"""A step size: a number, or a tensor without axes, as a schedule gives it."""
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw"]
+"""The optimisers of a benchmark."""
 
 NO_TENSORS: Params = {}
 """The default of fields that are seldom filled; nothing writes to it."""
@@ -22,13 +26,13 @@ class Optimizer(NamedTuple):
     """
 
     init: Callable[[Params], Slots]
-    update: Callable[[Params, Params, Slots, float], tuple[Params, Slots]]
+    update: Callable[[Params, Params, Slots, LearningRate], tuple[Params, Slots]]
 
 
 def sgd(
     params: Params,
     gradient: Params,
-    lr: float | Tensor,
+    lr: LearningRate,
 ) -> Params:
     """One step of gradient descent, params - lr * gradient."""
     return {name: value - lr * gradient[name] for name, value in params.items()}
@@ -62,7 +66,7 @@ def plain() -> Optimizer:
         params: Params,
         gradient: Params,
         slots: Slots,
-        lr: float,
+        lr: LearningRate,
     ) -> tuple[Params, Slots]:
         return sgd(params, gradient, lr), slots
 
@@ -79,10 +83,29 @@ def momentum(decay: float = 0.9) -> Optimizer:
         params: Params,
         gradient: Params,
         slots: Slots,
-        lr: float,
+        lr: LearningRate,
     ) -> tuple[Params, Slots]:
         velocity = {name: decay * v + gradient[name] for name, v in slots["velocity"].items()}
         return sgd(params, velocity, lr), {"velocity": velocity}
+
+    return Optimizer(lambda params: {"velocity": _zeros(params)}, update)
+
+
+def nesterov(decay: float = 0.9) -> Optimizer:
+    """SGD with Nesterov momentum: the step is gradient + decay * v, with v as in `momentum`.
+
+    The same as `torch.optim.SGD` with `nesterov=True` (Sutskever et al. 2013, section 3).
+    """
+
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: LearningRate,
+    ) -> tuple[Params, Slots]:
+        velocity = {name: decay * v + gradient[name] for name, v in slots["velocity"].items()}
+        ahead = {name: gradient[name] + decay * v for name, v in velocity.items()}
+        return sgd(params, ahead, lr), {"velocity": velocity}
 
     return Optimizer(lambda params: {"velocity": _zeros(params)}, update)
 
@@ -102,7 +125,7 @@ def adam(
         params: Params,
         gradient: Params,
         slots: Slots,
-        lr: float,
+        lr: LearningRate,
     ) -> tuple[Params, Slots]:
         count = slots["step"]["count"] + 1
         first = {
@@ -122,6 +145,84 @@ def adam(
         return sgd(params, direction, lr), slots
 
     return Optimizer(init, update)
+
+
+def build_optimizer(
+    name: OptimizerName,
+    decay: float | None = None,
+    weight_decay: float = 0.0,
+    clip: float = 0.0,
+) -> Optimizer:
+    """The optimiser of a training protocol: it clips the gradient, then decays the weights.
+
+    Without weight decay and clipping, it is the named optimiser itself, to the last bit.
+
+    Args:
+        name: The optimiser. AdamW is Adam whose weight decay bypasses the moments.
+        decay: The decay of the velocity of `momentum` and `nesterov`; None: 0.9.
+        weight_decay: The coefficient of the weights, of all parameters alike. With `adamw`, weights
+            shrink by lr * weight_decay before the step (Loshchilov and Hutter 2019, arXiv
+            1711.05101); with others, weight_decay * weights is added to the gradient, as in
+            `torch.optim`.
+        clip: Maximum of the gradient's norm over all parameters together; 0: no bound.
+    """
+    rate = 0.9 if decay is None else decay
+    makers: dict[OptimizerName, Callable[[], Optimizer]] = {
+        "sgd": plain,
+        "momentum": lambda: momentum(rate),
+        "nesterov": lambda: nesterov(rate),
+        "adam": adam,
+        "adamw": adam,
+    }
+    bare = makers[name]()
+    if weight_decay:
+        decayed = _decoupled if name == "adamw" else _coupled
+        bare = decayed(bare, weight_decay)
+    return _clipping(bare, clip) if clip else bare
+
+
+def _coupled(optimizer: Optimizer, weight_decay: float) -> Optimizer:
+    """The optimiser of the loss plus weight_decay / 2 times the squared norm of the weights."""
+
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: LearningRate,
+    ) -> tuple[Params, Slots]:
+        pulled = {name: value + weight_decay * params[name] for name, value in gradient.items()}
+        return optimizer.update(params, pulled, slots, lr)
+
+    return Optimizer(optimizer.init, update)
+
+
+def _decoupled(optimizer: Optimizer, weight_decay: float) -> Optimizer:
+    """The optimiser with weights that first shrink by lr * weight_decay."""
+
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: LearningRate,
+    ) -> tuple[Params, Slots]:
+        shrunk = {name: value * (1 - lr * weight_decay) for name, value in params.items()}
+        return optimizer.update(shrunk, gradient, slots, lr)
+
+    return Optimizer(optimizer.init, update)
+
+
+def _clipping(optimizer: Optimizer, bound: float) -> Optimizer:
+    """The optimiser with gradients of a norm of at most `bound`."""
+
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: LearningRate,
+    ) -> tuple[Params, Slots]:
+        return optimizer.update(params, clipped(gradient, bound), slots, lr)
+
+    return Optimizer(optimizer.init, update)
 
 
 def _zeros(params: Params) -> Params:

@@ -82,7 +82,8 @@ def normal(
     first, second = uniform(key, 2, *shape)
     # 1 - first is above 0, whose logarithm is infinite.
     radius = (-2 * torch.log1p(-first)).sqrt()
-    return radius * (2 * math.pi * second).cos()
+    drawn: Tensor = radius * (2 * math.pi * second).cos()
+    return drawn
 
 
 def _mixed(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:

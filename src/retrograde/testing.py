@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from retrograde.contract.strategies import trace, verdicts
+from retrograde.contract.parts import verdicts
+from retrograde.contract.strategies import trace
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net, Notes

@@ -230,9 +230,8 @@ def for_scenario(stream: Stream, scenario: Scenario) -> Stream:
         task_units[label[label >= 0]] = True
     tasks = []
     for task, label in zip(stream.tasks, labels, strict=True):
-        train = Examples(task.train.row, label[task.train.y])
-        test = Examples(task.test.row, label[task.test.y])
-        tasks.append(Task(train, test))
+        parts = [Examples(part.row, label[part.y]) for part in task]
+        tasks.append(Task(*parts))
     return replace(stream, tasks=tuple(tasks), units=units)
 
 

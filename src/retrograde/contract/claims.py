@@ -2,15 +2,16 @@
 
 import json
 import pickle
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from retrograde.errors import UserError
-from retrograde.parts.author_code import located, stops, whole
-from retrograde.parts.deadline import Late
+from retrograde.parts.author_code import located, place, stops, whole
+from retrograde.parts.deadline import Late, limit, within
 from retrograde.parts.declaration import check_class, check_recorded
 from retrograde.parts.part import Part
 
@@ -28,18 +29,21 @@ class Verdict(NamedTuple):
 
     Args:
         claim: The claim that was tried.
-        outcome: "declared" if the part declares that it does not satisfy the claim.
-        why: The reason, unless the check passed.
+        outcome: "declared" if the part declares that it does not satisfy the claim; "not reached"
+            if the check stopped at an error that an earlier one has reported.
+        why: The reason of a failure, or the declaration.
         trace: The whole traceback, if an author's code raised an exception.
+        stopped: The place and the kind of that exception, such as `mine.py:23: KeyError`.
     """
 
     claim: str
-    outcome: Literal["passed", "failed", "declared"]
+    outcome: Literal["passed", "failed", "declared", "not reached"]
     why: str = ""
     trace: str = ""
+    stopped: str = ""
 
 
-def claim_of(check: Callable[[Any], None]) -> str:
+def claim_of(check: Callable[..., None]) -> str:
     """The claim that a check tries, which is its docstring."""
     return (check.__doc__ or check.__name__).strip()
 
@@ -66,13 +70,53 @@ def verdict(
     except Late:  # ends the whole contract, not this check alone
         raise
     except UserError as error:
-        return Verdict(text, "failed", str(error), whole(error))
+        return Verdict(text, "failed", str(error), whole(error), _stop(error, part))
     except BaseException as error:
         # An author's code may raise even `SystemExit`; an interruption is not its failure.
         if stops(error):
             raise
-        return Verdict(text, "failed", f"it raised {located(error, part)}", whole(error))
+        why = f"it raised {located(error, part)}"
+        return Verdict(text, "failed", why, whole(error), _stop(error, part))
     return Verdict(text, "passed")
+
+
+def _stop(error: BaseException, part: Part) -> str:
+    """The place and the kind of an exception; its whole text if no line of an author is known."""
+    where = place(error, part)
+    return f"{where}: {type(error).__name__}" if where else located(error, part)
+
+
+def tried_in_time(
+    name: str,
+    outcomes: Iterator[tuple[str, Callable[[], Verdict]]],
+) -> Iterator[Verdict]:
+    """Try claims one after the other.
+
+    An error is reported once: later checks that stop at the same line are "not reached". If the
+    time of all checks together is over, the last verdict is a failure that says so.
+
+    Args:
+        name: The name of the part's class.
+        outcomes: Each claim, and a call that tries it.
+    """
+    until = time.monotonic() + limit("check")
+    reported: set[str] = set()
+    for claim, outcome in outcomes:
+        # A check that begins late gets a moment, since a limit of 0 would be none.
+        left = max(0.001, until - time.monotonic())
+        try:
+            with within("check", name, left):
+                tried = outcome()
+        except Late as error:
+            why = f"{error} The claims after it were not tried."
+            yield Verdict(claim, "failed", why, whole(error))
+            return
+        if tried.stopped in reported:
+            yield Verdict(claim, "not reached", f"it stopped at {tried.stopped}")
+            continue
+        if tried.stopped:
+            reported.add(tried.stopped)
+        yield tried
 
 
 def pickles(part: Part) -> None:
@@ -103,6 +147,11 @@ def need_frozen(part: Part) -> None:
     options = getattr(type(part), "__dataclass_params__", None)
     if not (options and options.frozen):
         raise Broken("its dataclass is not frozen; write @dataclass(frozen=True)")
+
+
+def is_frozen(part: Part) -> None:
+    """It is a frozen dataclass."""
+    need_frozen(part)
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:

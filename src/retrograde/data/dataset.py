@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from retrograde.data.channels import Channels, measured
 from retrograde.errors import UserError, shown
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -60,6 +61,30 @@ class Dataset:
             sha.update(repr((name, array.shape, array.dtype.str)).encode())
             sha.update(array.tobytes())
         return sha.hexdigest()[:12]
+
+    @cached_property
+    def channels(self) -> Channels:
+        """The mean and standard deviation of each channel of the training images.
+
+        As in the literature, they are of the whole training set, all pixels alike. A learner thus
+        knows from the start the mean colour of classes that come later, as of validation examples.
+
+        Raises:
+            UserError: The examples are not images, or a channel has one value alone.
+        """
+        if len(self.shape) != 3:
+            raise UserError(
+                f"Images alone have channels to normalise; the examples of {self.name} have shape "
+                f"{self.shape}. Leave out normalise=channels."
+            )
+        lowest = self.x_train.min((0, 2, 3))
+        constant = np.flatnonzero(lowest == self.x_train.max((0, 2, 3)))
+        if len(constant):
+            raise UserError(
+                f"A channel that is normalised has several values; channel {constant[0]} of "
+                f"{self.name} is {lowest[constant[0]]:g} everywhere. Leave out normalise=channels."
+            )
+        return measured(self.x_train, self.scale)
 
 
 def _check_examples(data: Dataset) -> None:

@@ -1,11 +1,11 @@
 """Datasets that torchvision downloads."""
 
-import importlib
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+from retrograde._torchvision import import_torchvision
 from retrograde.errors import UserError
+
+__all__ = ["import_torchvision", "not_had"]
 
 
 def not_had(
@@ -30,17 +30,3 @@ def not_had(
         f"it there: {reason} Put {files} there, or set "
         f"RETROGRADE_DATA to the folder that holds {inside}."
     )
-
-
-def import_torchvision() -> ModuleType:
-    """Import torchvision, even if its wheel's operators do not load with a CPU-only torch."""
-    import torch
-
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        # Its Python code registers fake versions of these operators, which must exist by then.
-        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("torchvision")

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
+from retrograde.data.channels import Channels
+
 Partition = Literal["train", "validation", "test"]
 """Tasks for meta-training, for validation during it, and for the test; they share no class."""
 
@@ -38,6 +40,8 @@ class TaskDistribution(ABC):
     """The number of parameters of a task that an oracle is given."""
     scale: float = 1.0
     """The factor from a stored value to the value that a model sees."""
+    channels: Channels | None = None
+    """The mean and standard deviation with which images are normalised; None: not at all."""
     remembered: int = 0
     """The number of a task's last examples that belong to neither support nor query."""
 

@@ -40,4 +40,5 @@ class Batch(NamedTuple):
     def concat(self, other: "Batch") -> "Batch":
         """These rows, followed by those of another batch; what was kept is left out."""
         columns = zip(self[:4], other[:4], strict=True)
-        return Batch(*(torch.cat(column) for column in columns))
+        x, y, task, weight = (torch.cat(column) for column in columns)
+        return Batch(x, y, task, weight)

@@ -7,14 +7,29 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from retrograde.augmentation import Augment, check_augmentation
+from retrograde.data.channels import Channels
 from retrograde.data.dataset import Dataset
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes, shown
+from retrograde.learning_rate import Course, RateSchedule, Span
 from retrograde.machine import physical_bytes
-from retrograde.parts.fields import Count, Limit
+from retrograde.optim import Optimizer, OptimizerName, build_optimizer
+from retrograde.parts.fields import (
+    Bound,
+    Count,
+    Decay,
+    Fraction,
+    Limit,
+    MaybeDecay,
+    NonNegative,
+    Numbers,
+    Rates,
+)
 from retrograde.parts.part import Part
 from retrograde.randomness import generator
 from retrograde.streams.stream import Examples, Scenario, Stream, Task
+from retrograde.streams.validation import held_out
 
 TASKS = 10_000
 """The largest number of tasks of a stream, since all of them are evaluated after each."""
@@ -51,16 +66,71 @@ class Benchmark(Part):
     # Steps between two means of the statistics that a strategy logs; 0: one for each experience.
     log_every: Limit = 0
     model: str = "mlp-100-100"
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    # The path of the model's initial weights; empty: drawn from the seed.
+    weights: str = ""
+    optimizer: OptimizerName = "sgd"
+    # The decay of the velocity of `momentum` and `nesterov`; None: 0.9.
+    momentum: MaybeDecay = None
+    # Added to the gradient, times the weights; with `adamw`, weights shrink apart from it.
+    weight_decay: NonNegative = 0.0
+    # Maximum of the gradient's norm, before weight decay; 0: no bound.
+    clip: Bound = 0.0
+    # The course of the factor on the strategy's learning rate.
+    schedule: Course = "constant"
+    # Of `schedule=step`: shares of the steps, below 1, or numbers of steps.
+    milestones: Rates = ()
+    # Of `schedule=step`: the factor at each milestone.
+    decay: Decay = 0.1
+    # Steps in which the learning rate rises linearly at first; 0: none.
+    warm_up: Limit = 0
+    # The steps over which the schedule runs: it begins anew with each experience, or does not.
+    schedule_over: Span = "experience"
+    # Random changes of training images, of incoming and replayed ones alike.
+    augment: Augment = "none"
+    # Images less the mean of each channel, over its standard deviation.
+    normalise: Literal["none", "channels"] = "none"
+    # The means and standard deviations of the channels; empty: of the whole training set.
+    channel_means: Numbers = ()
+    channel_stds: Rates = ()
+    # The share of each class of a task's training examples that is held out for validation.
+    validation: Fraction = 0.0
 
     def __post_init__(self) -> None:
-        """Raise `UserError` if a setting has no effect because of another one."""
+        """Raise `UserError` if settings do not fit together."""
         super().__post_init__()
+        self._check_ignored()
+        self.rate_schedule.check()
+        if self.momentum and self.optimizer not in ("momentum", "nesterov"):
+            raise UserError(
+                f"Momentum belongs to optimizer=momentum or nesterov; momentum={self.momentum:g} "
+                f"was given with optimizer={self.optimizer}. Change the optimizer or leave it out."
+            )
+        if self.optimizer == "adamw" and not self.weight_decay:
+            raise UserError(
+                "AdamW is Adam with weight decay apart from the gradient; weight_decay=0 leaves "
+                "Adam. Give such as weight_decay=0.01, or optimizer=adam."
+            )
+        if len(self.channel_means) != len(self.channel_stds):
+            raise UserError(
+                "Each channel has a mean and a standard deviation; channel_means and channel_stds "
+                f"have {len(self.channel_means)} and {len(self.channel_stds)} numbers. "
+                "Give as many of each."
+            )
+
+    def _check_ignored(self) -> None:
+        """Raise `UserError` if a setting has no effect because of another one."""
         default = {field.name: field.default for field in fields(self)}
+        without_steps = self.schedule != "step"
+        without_channels = self.normalise == "none"
         ignored = [
             ("epochs", "steps", self.steps > 0),
             ("probe_every", "probe_examples", not self.probe_examples),
             ("eval_examples", "eval_every", not self.eval_every),
+            ("milestones", "schedule", without_steps),
+            ("decay", "schedule", without_steps),
+            ("schedule_over", "schedule", not self.rate_schedule.changes),
+            ("channel_means", "normalise", without_channels),
+            ("channel_stds", "normalise", without_channels),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)
@@ -69,6 +139,21 @@ class Benchmark(Part):
                     f"Every setting must have an effect; with {decides}={getattr(self, decides)}, "
                     f"{name}={value} has none. Leave one of them out."
                 )
+
+    @property
+    def rate_schedule(self) -> RateSchedule:
+        """The schedule of the learning rate."""
+        return RateSchedule(
+            self.schedule,
+            self.milestones,
+            self.decay,
+            self.warm_up,
+            self.schedule_over,
+        )
+
+    def build_optimizer(self) -> Optimizer:
+        """The optimiser, with weight decay and clipping."""
+        return build_optimizer(self.optimizer, self.momentum, self.weight_decay, self.clip)
 
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
@@ -91,9 +176,30 @@ class Benchmark(Part):
         check_given(data, seed, "stream")
         data = load(self.dataset, data_folder()) if data is None else data
         self._check_tasks(data)
+        check_augmentation(self.augment, data.shape, data.name)
+        channels = self._channels(data)
         stream = self.cut(data, seed)
         tasks = [self._limited(task, number, seed) for number, task in enumerate(stream.tasks)]
-        return replace(stream, tasks=tuple(tasks))
+        if self.validation:
+            turns = generator(seed, "validation").random(len(data.y_train))
+            tasks = [
+                held_out(task, self.validation, turns, number) for number, task in enumerate(tasks)
+            ]
+        return replace(stream, tasks=tuple(tasks), channels=channels)
+
+    def _channels(self, data: Dataset) -> Channels | None:
+        """The mean and standard deviation of each channel; None without normalisation."""
+        if self.normalise == "none":
+            return None
+        if not self.channel_means:
+            return data.channels
+        if len(data.shape) != 3 or len(self.channel_means) != data.shape[0]:
+            raise UserError(
+                "Each channel of the images has a mean and a standard deviation; the examples of "
+                f"{data.name} have shape {data.shape}, and channel_means has "
+                f"{len(self.channel_means)}. Give as many as there are channels."
+            )
+        return Channels(np.array(self.channel_means), np.array(self.channel_stds))
 
     def _limited(
         self,
@@ -104,7 +210,7 @@ class Benchmark(Part):
         """The task with no more examples than the settings allow."""
         train = _sample(task.train, self.train_examples, generator(seed, "train", number))
         test = _sample(task.test, self.test_examples, generator(seed, "test", number))
-        return Task(train, test)
+        return task._replace(train=train, test=test)
 
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""

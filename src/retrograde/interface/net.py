@@ -31,6 +31,7 @@ class Notes:
         statistics: The buffers as the training passes so far have left them.
         gradients: The number of gradients that are being taken, one inside the other.
         updates: The number of steps of the optimiser so far.
+        calls: The number of passes through dropout layers so far.
         forward: The rows that have passed through the model.
         backward: Those of them through which a gradient of `Net` went back.
     """
@@ -39,6 +40,7 @@ class Notes:
     statistics: Params = field(default_factory=dict)
     gradients: int = 0
     updates: int = 0
+    calls: int = 0
     forward: int = 0
     backward: int = 0
 
@@ -63,6 +65,7 @@ class Net:
         tasks: The number of tasks of the whole stream.
         experience: The number of the present experience, from 0.
         key: The key of the random numbers of this step.
+        rate: The factor on the learning rate of this step, if the benchmark has a schedule.
         evaluating: True in evaluation mode, in which batch normalisation uses its running
             statistics.
         notes: What the hook has done so far.
@@ -79,6 +82,7 @@ class Net:
     tasks: int = 1
     experience: Int64[Tensor, ""] = field(default_factory=lambda: torch.tensor(0))
     key: Int64[Tensor, ""] | None = None
+    rate: Float[Tensor, ""] | None = None
     evaluating: bool = False
     notes: Notes = field(default_factory=Notes)
 
@@ -160,6 +164,19 @@ class Net:
         self.notes.forward += len(x)
         return self.mask_tasks(self.call(MODEL, params, x), task)
 
+    def _dropout_keys(self, layers: list[str]) -> Params:
+        """New keys for the dropout layers of a module, other ones for every call."""
+        if not layers:
+            return {}
+        if self.key is None:
+            raise UserError(
+                "Dropout layers draw random numbers, which exist in the training of streams alone. "
+                "Choose a model without dropout."
+            )
+        self.notes.calls += 1
+        of_call = randomness.named(self.key, f"dropout {self.notes.calls}")
+        return {layer: randomness.named(of_call, layer) for layer in layers}
+
     def call(self, name: str, params: Params, *inputs: Tensor) -> Tensor:
         """Call a module of the strategy's own.
 
@@ -186,7 +203,8 @@ class Net:
         # A module may write to its buffers.
         copies = {key: params.get(key, value).clone() for key, value in buffers.items()}
         tensors = self.fixed | params | copies
-        outputs, used = called(module, networks.names[name], tensors, inputs)
+        keys = {} if self.evaluating else self._dropout_keys(networks.random[name])
+        outputs, used = called(module, networks.names[name], tensors, inputs, keys)
         if follows:
             written = {full: used[key] for key, full in networks.names[name].items()}
             after = {key: written.get(key, value) for key, value in buffers.items()}
@@ -281,7 +299,7 @@ class Net:
         notes = self.notes
         forward, backward = notes.forward, notes.backward
 
-        def noted(params: Tree) -> Any:
+        def noted(params: Any) -> Any:
             notes.gradients += 1
             value, aux = loss(params)
             notes.gradients -= 1
@@ -319,9 +337,13 @@ class Net:
         gradient: Params,
         lr: float,
     ) -> State:
-        """Take one step of the benchmark's optimiser against the gradient."""
+        """Take one step of the benchmark's optimiser against the gradient.
+
+        The benchmark's protocol applies: clipping, weight decay, and the schedule of the rate.
+        """
         self.notes.updates += 1
-        params, slots = self.optimizer.update(state.params, gradient, state.slots, lr)
+        rate = lr if self.rate is None else lr * self.rate
+        params, slots = self.optimizer.update(state.params, gradient, state.slots, rate)
         return state.replace(params=params, slots=slots)
 
     def in_eval_mode(self) -> "Net":

@@ -62,6 +62,8 @@ class StepData(NamedTuple):
         incoming_share: The share of incoming examples in the combined loss; None: all examples have
             the same weight.
         rounds: The number of rounds that the memory draws.
+        other_views: The images of the combined examples, augmented in other ways, one tensor for
+            each of the strategy's `views` beyond the first.
     """
 
     incoming: Batch
@@ -71,6 +73,7 @@ class StepData(NamedTuple):
     replay_weight: Float[Tensor, ""]
     incoming_share: Float[Tensor, ""] | None = None
     rounds: int = 1
+    other_views: tuple[Float[Tensor, "row *shape"], ...] = ()
 
     @property
     def draws(self) -> list[Batch]:
@@ -84,7 +87,8 @@ class StepData(NamedTuple):
     def parts(self, values: Float[Tensor, "row *_"]) -> list[Tensor]:
         """Values of the combined examples, taken apart: incoming, then each of `draws`."""
         size = len(self.replayed.x) // self.rounds
-        return list(values.split([len(self.incoming.x), *[size] * self.rounds]))
+        sizes = [len(self.incoming.x), *[size] * self.rounds]
+        return list(torch.split(values, sizes))
 
     def weighted(
         self, incoming: Float[Tensor, ""], replayed: Float[Tensor, ""]
@@ -141,6 +145,11 @@ class Strategy(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     # True: a reference for the others, which is not ranked with them.
     upper_bound: ClassVar[bool] = False
+    # The number of augmented views of the examples of a step.
+    views: ClassVar[int] = 1
+    # False: predictions are not the outputs of the model at `state.params`, so that their gradients
+    # are not probed.
+    probes: ClassVar[bool] = True
     # True: `begin_experience` may give a state of another form, such as a larger network.
     grows: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
@@ -201,7 +210,9 @@ class Strategy(Part):
         """
         return None
 
-    def modules(self, shape: tuple[int, ...], outputs: int) -> dict[str, nn.Module]:
+    def modules(
+        self, shape: tuple[int, ...], outputs: int, features: int | None
+    ) -> dict[str, nn.Module]:
         """Modules of the strategy's own, by name, such as a projector or a generator.
 
         They are built and seeded as the model is. Their parameters are in `state.params` as
@@ -211,6 +222,7 @@ class Strategy(Part):
         Args:
             shape: The shape of one example.
             outputs: The number of output units.
+            features: The number of inputs of the model's head; None: it has no head.
         """
         return {}
 
@@ -225,10 +237,15 @@ class Strategy(Part):
         """
         return State(params, net.optimizer.init(params), self.init(net, params))
 
-    def begin_experience(self, net: Net, state: State) -> State:
-        """Update the state before an experience; `net.experience` is its number.
+    def begin_experience(self, net: Net, state: State, number: int) -> State:
+        """Update the state before an experience.
 
         If the class says `grows = True`, the tensors may have other names and shapes than before.
+
+        Args:
+            net: The model, its loss and the optimiser.
+            state: The state.
+            number: The number of the experience, from 0, the same for all replicates.
         """
         return state
 

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from retrograde.interface.batch import Batch
 from retrograde.interface.net import Net
 from retrograde.methods.per_example import Directions, mean_powers
+from retrograde.methods.sampling import shuffled_rows
 from retrograde.optim import Params
 
 Fisher = Literal["exact", "sampled", "empirical", "weighted"]
@@ -38,9 +39,7 @@ def fisher_information(
     """
     random = net.uniform(len(examples.x), 1 + net.outputs)
     if count:
-        # Padding comes last: random numbers are below 1.
-        keys = torch.where(examples.weight > 0, random[:, 0], 2.0)
-        chosen = keys.argsort()[:count]
+        chosen = shuffled_rows(random[:, 0], examples.weight)[:count]
         examples = examples.at(chosen)
         random = random[chosen]
 

@@ -2,8 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -15,11 +13,15 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from retrograde.data.torchvision import import_torchvision
 from retrograde.errors import UserError, nearest, shown
+from retrograde.networks.builders import CALLED, OTHERS, Builder, builder
 from retrograde.networks.model import Model, from_words, inner_name, is_around
+from retrograde.networks.weights import load_weights
 from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
-from retrograde.parts.registry import is_built_in, load_file, loaded, plugin_modules, source_of
+from retrograde.parts.plugins import MODEL, load_file, plugin_modules
+from retrograde.parts.registry import is_built_in, loaded, source_of
 
 MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
@@ -35,22 +37,27 @@ def build(
     outputs: int,
     seed: int,
     running: bool = False,
+    weights: str | Path | None = None,
 ) -> nn.Module:
-    """Build a model with initial weights drawn from a seed.
+    """Build a model with initial weights drawn from a seed, or read from a file.
 
     Args:
         spec: A name such as `mlp-100-100`, `conv4-64` or `package.module:attribute`. An attribute,
             of a module or of `FILE.py`, is called with the shape of one example and the number of
-            outputs, and returns an `nn.Module`.
+            outputs, or with `num_classes` alone if that is what it takes, and returns an
+            `nn.Module`. Those of torchvision and timm load no weights.
         shape: The shape of one example.
         outputs: The number of output units.
         seed: The seed of the initial weights.
         running: If True, batch normalisation in models that have a name keeps running statistics
             and uses them in evaluation mode, as a stream needs it. If False, it always normalises
             a batch by itself, as MAML does in episodes.
+        weights: A file of weights, as `load_weights` takes it; those that it leaves out keep their
+            initial values.
 
     Raises:
-        UserError: The model does not exist, cannot be built, or is no module of known shapes.
+        UserError: The model does not exist, cannot be built, or is no module of known shapes; or
+            the weights do not fit.
     """
     part = model(spec)
     # Modules draw their initial weights from the global generator, which is put back afterwards.
@@ -59,18 +66,40 @@ def build(
         with guarded(
             f"model={spec} could not be built for shape {shape} and {outputs} outputs",
             part,
-            more=f"{_CALLED}.",
+            more=f"{CALLED}.",
         ):
             module: object = part.build(shape, outputs, running)
+            if isinstance(module, nn.Module) and _lazy(module):
+                _initialise(module, shape)
     if not isinstance(module, nn.Module):
         raise UserError(f"A model is an nn.Module; model={spec} gave a {type(module).__name__}.")
-    tensors = (*module.parameters(), *module.buffers())
-    if any(map(is_lazy, tensors)):
+    if names := _lazy(module):
         raise UserError(
-            f"A model's parameters have their shapes from the start; model={spec} has lazy layers. "
-            "Give them the size of their input, which follows from the shape of one example."
+            f"A model's parameters have shapes when an example has passed; those of {names[0]} in "
+            f"model={spec} have none: forward never uses it. Remove it, or give it its sizes."
         )
+    if weights is not None:
+        load_weights(module, weights)
     return module
+
+
+def _lazy(module: nn.Module) -> list[str]:
+    """The names of parameters and buffers that get their shapes from the first examples."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return [name for name, value in tensors if is_lazy(value)]
+
+
+def _initialise(module: nn.Module, shape: tuple[int, ...]) -> None:
+    """Give lazy layers their shapes and initial weights, by a pass in evaluation mode.
+
+    In training mode, running statistics would change.
+    """
+    training = {layer: layer.training for layer in module.modules()}
+    module.eval()
+    with torch.no_grad():
+        module(torch.zeros(2, *shape))
+    for layer, mode in training.items():
+        layer.training = mode
 
 
 class Extent(NamedTuple):
@@ -95,10 +124,10 @@ def extent(
 ) -> Extent:
     """The size of a model; 0 if it cannot be built, which is for `build` to report.
 
-    Models that have a name are measured without memory for their parameters. The activations of
-    one of an import path are not counted.
+    Models that have a name are measured without memory for their parameters, and so are those of
+    torchvision. The activations of one of another import path are not counted.
     """
-    if ":" not in spec:
+    if ":" not in spec or _package(spec) in OTHERS:
         # A user's own layers may compute with contents, which a model on this device lacks.
         with suppress(Exception):
             return _measured(spec, shape, outputs)
@@ -134,50 +163,11 @@ def _numbers(module: nn.Module) -> int:
     return sum(value.numel() for value in module.parameters())
 
 
-_CALLED = (
-    "A model is called with the shape of one example, such as (1, 28, 28), "
-    "and the number of outputs"
-)
-
-
-def _check_callable(make: object, spec: str) -> None:
-    """Raise `UserError` if shape and outputs are not the first two arguments of a builder.
-
-    In torchvision's builders, for one, they would be taken for other arguments.
-    """
-    if not callable(make):
-        raise UserError(f"{_CALLED}; model={spec} is {make!r:.60}, which cannot be called.")
-    if inspect.isclass(make) and issubclass(make, Model):
-        raise UserError(
-            f"{_CALLED}; {make.__name__} of model={spec} is a part, which has a name. "
-            "Give its file with --plugin and the file's name without .py as the model, or name a "
-            "function or an nn.Module of the file: model=FILE.py:net."
-        )
-    module = str(getattr(make, "__module__", ""))
-    try:
-        inspect.signature(make).bind((1, 28, 28), 10)
-        fits = module.partition(".")[0] not in _OTHERS
-    except TypeError:
-        fits = False
-    except ValueError:  # it has no signature: called, it says whether it takes them
-        fits = True
-    if not fits:
-        raise UserError(
-            f"{_CALLED}; {spec.rpartition(':')[2]} of {module} takes other arguments. "
-            "Write a file with a function that calls it, "
-            "def net(shape, outputs): return ...(num_classes=outputs), and give model=FILE.py:net."
-        )
-
-
-_OTHERS = ("torchvision", "timm", "transformers")
-"""Packages whose builders take weights, a number of classes or a configuration first."""
-
-
 @dataclass(frozen=True)
 class _Called(Model):
     """A function or class of the user's, which is called with a shape and a number of outputs."""
 
-    make: Callable[..., nn.Module]
+    make: Builder
 
     def build(
         self,
@@ -254,25 +244,30 @@ def _inner(spec: str) -> str:
     return "" if cls is None else inner_name(cls, spec)
 
 
-def _imported(spec: str) -> Callable[..., nn.Module]:
+def _imported(spec: str) -> Builder:
     # The last colon counts: a path may have others.
     path, _, attribute = spec.rpartition(":")
     with guarded(f"model={spec} cannot be imported"), within("import", f"model={spec}"):
-        make: Callable[..., nn.Module] = getattr(_module(path), attribute)
-    _check_callable(make, spec)
-    return make
+        make: object = getattr(_module(path), attribute)
+    return builder(make, spec)
 
 
 def _module(path: str) -> ModuleType:
     if path.endswith(".py"):
         return _file(Path(path).resolve())
+    if _package(path) == "torchvision":
+        import_torchvision()
     return importlib.import_module(path)
+
+
+def _package(path: str) -> str:
+    return path.partition(":")[0].partition(".")[0]
 
 
 @cache
 def _file(path: Path) -> ModuleType:
     """The module of a file, imported once: the replicates that are stacked must be of one class."""
-    return load_file(path, "retrograde_model_")
+    return load_file(path, MODEL)
 
 
 def forget_files() -> None:
@@ -302,5 +297,7 @@ def _file_of(spec: str) -> Path | None:
         return None
     if path.endswith(".py"):
         return Path(path).resolve()
+    if _package(path) == "torchvision":
+        import_torchvision()
     module = importlib.util.find_spec(path)
     return Path(module.origin) if module and module.origin else None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from retrograde.errors import UserError
+from retrograde.networks.dropout import keyed
 from retrograde.parts.author_code import hook, located
 
 
@@ -19,7 +20,7 @@ def check_module(
     """Check that a module can be trained.
 
     If rows see each other, as in batch normalisation, they see padding too, which repeats real rows
-    of the same step.
+    of the same step. The numbers of dropout layers follow from keys, as `keyed` makes them.
 
     Args:
         module: The module.
@@ -30,37 +31,53 @@ def check_module(
         True if training changes the module's buffers.
 
     Raises:
-        UserError: The module fails, has outputs of another shape, or is random while training.
+        UserError: The module fails, has outputs of another shape, changes its input, or is random
+            while training, other than in dropout layers.
     """
-    twin = copy.deepcopy(module).train()
-    # The second call shows random outputs, and state that one call leaves for the next.
+    twin = keyed(module).train()
     before = {name: value.clone() for name, value in twin.named_buffers()}
+    given = x.clone()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            first = twin(x)
-            second = twin(x)
+            first = twin(given)
+            # The second call shows random outputs, and state that one call leaves for the next.
+            second = twin(x.clone())
         except Exception as error:
             raise UserError(
                 f"The model cannot take examples of shape {tuple(x.shape[1:])}: {located(error)}."
             ) from error
-    if not isinstance(first, Tensor):
+    _check_outputs(module, first, (len(x), outputs))
+    if not torch.equal(given, x):
         raise UserError(
-            f"The model gives a tensor, a row of {outputs} outputs for each example; "
-            f"{hook(module, 'forward')} gave a {type(first).__name__}. Return the outputs alone."
-        )
-    if tuple(first.shape) != (len(x), outputs):
-        raise UserError(
-            f"The model must give {outputs} outputs for each example; it gave shape "
-            f"{tuple(first.shape)}, wanted {(len(x), outputs)}."
+            "A model leaves its input as it is, since a strategy may use the examples again; "
+            f"{hook(module, 'forward')} changes it in place. Begin with a layer that "
+            "is not in place, such as nn.ReLU(inplace=False)."
         )
     if not torch.equal(first, second):
         raise UserError(
             "The model gives other outputs when it is called again while training: it draws random "
-            "numbers (dropout?), which replicates cannot share, or keeps something between two "
-            "calls. Remove that."
+            "numbers, which replicates cannot share, or keeps something between two calls. Drop "
+            "with modules (nn.Dropout instead of functional.dropout), whose numbers follow from "
+            "the seed; remove the rest."
         )
     after = twin.named_buffers()
     return any(not torch.equal(before[name], value) for name, value in after)
+
+
+def _check_outputs(module: nn.Module, given: object, shape: tuple[int, int]) -> None:
+    """Raise `UserError` if outputs are no tensor of a shape (row, unit)."""
+    if not isinstance(given, Tensor):
+        raise UserError(
+            f"The model gives a tensor, a row of {shape[1]} outputs for each example; "
+            f"{hook(module, 'forward')} gave a {type(given).__name__}. Return the outputs alone; "
+            "if the code is another package's, from a module of your own around it: "
+            "model=FILE.py:NAME."
+        )
+    if tuple(given.shape) != shape:
+        raise UserError(
+            f"The model must give {shape[1]} outputs for each example; it gave shape "
+            f"{tuple(given.shape)}, wanted {shape}."
+        )
 
 
 ROUNDING = 1e-3, 1e-5

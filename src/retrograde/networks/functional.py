@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from retrograde.networks.checks import untracked
+from retrograde.networks.dropout import key_names, keyed
 from retrograde.networks.head import headless
 from retrograde.optim import Params
 
@@ -56,6 +57,8 @@ class Networks:
         self.own = tuple(own)
         self.statistics = statistics
         self.names = {name: _names(name, module, own) for name, module in modules.items()}
+        modules = {name: keyed(module) for name, module in modules.items()}
+        self.random = {name: key_names(module) for name, module in modules.items()}
         # Without a gradient a pass may be within any `vmap`, where it is an error to write to
         # running statistics that are shared.
         self.training = {name: untracked(module).train() for name, module in modules.items()}
@@ -93,6 +96,7 @@ def called(
     names: dict[str, str],
     tensors: Params,
     inputs: tuple[Tensor, ...],
+    keys: Params,
 ) -> tuple[Tensor, Params]:
     """Call a module with given tensors.
 
@@ -101,10 +105,11 @@ def called(
         names: The name of each of its tensors among `tensors`.
         tensors: Tensors by name; the module may write to them.
         inputs: The inputs of the module.
+        keys: The keys of its dropout layers, by their own names.
 
     Returns:
         The outputs, and the tensors that the module was called with, by their own names.
     """
     given = {key: tensors[name] for key, name in names.items()}
-    outputs: Tensor = functional_call(module, given, inputs)
+    outputs: Tensor = functional_call(module, given | keys, inputs)
     return outputs, given

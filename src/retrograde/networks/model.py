@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, get_type_hints
 
@@ -67,10 +68,19 @@ def from_words(
         part = cls.configured(given)
     except UserError as error:
         raise UserError(f"{form}; {error}") from error
-    written = "-".join(_word(getattr(part, setting)) for setting in given)
-    if written != rest:
-        raise UserError(f"{form}, here {name}-{written}: each model has one name. Write that.")
+    written = "-".join([name, *_words(part, given)])
+    if written != spec:
+        raise UserError(f"{form}, here {written}: each model has one name. Write that.")
     return part
+
+
+def _words(part: Model, given: Iterable[str]) -> list[str]:
+    """The settings as they stand in the name of a model; the last ones only if no default."""
+    values = {setting: getattr(part, setting) for setting in given}
+    fields = {field.name: field for field in dataclasses.fields(part)}
+    while values and values[last := next(reversed(values))] == fields[last].default:
+        del values[last]
+    return [_word(value) for value in values.values()]
 
 
 def usage(cls: type[Model], name: str) -> str:

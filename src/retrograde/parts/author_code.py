@@ -12,6 +12,7 @@ from types import CodeType, FrameType
 
 from retrograde.errors import UserError
 from retrograde.parts.kinds import KINDS
+from retrograde.parts.vmap_errors import translated
 
 MAX_LENGTH = 400
 """Maximum number of characters of an error's text that are shown; some quote whole arrays."""
@@ -79,9 +80,17 @@ def located(error: BaseException, part: object = None) -> str:
     where = place(error, part)
     if not where and _package(part):
         where = begins(part, _wrongly_called(error))
-    rule = _FROZEN if isinstance(error, dataclasses.FrozenInstanceError) else ""
     prefix = f"{where}: " if where else ""
-    return prefix + described(error) + rule
+    return prefix + _in_words(error)
+
+
+def _in_words(error: BaseException) -> str:
+    """The text of an exception; of those that PyTorch raises under `vmap`, its rule and remedy."""
+    said = described(error)
+    if isinstance(error, dataclasses.FrozenInstanceError):
+        return said + _FROZEN
+    own_text = said.partition(": ")[2]
+    return translated(own_text) or said
 
 
 _WRONG_CALL = re.compile(r"[\w.]*\.(\w+)\(\) (?:takes|missing|got)")

@@ -61,12 +61,39 @@ Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 """A number above 0, at most 1."""
 
 
+Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+"""A number, at least 0 and below 1."""
+
+
+Decay = Annotated[float, BeforeValidator(_number), Field(gt=0, lt=1)]
+"""A number above 0 and below 1: the share of a value that remains."""
+
+
+def _none(value: object) -> object:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+MaybeDecay = Annotated[Decay | None, BeforeValidator(_none)]
+"""A number above 0 and below 1, or None."""
+
+
 Whole = Annotated[int, BeforeValidator(_number), Field(ge=-MOST, le=MOST)]
 """A whole number of either sign."""
 
 
 Ints = Annotated[tuple[Whole, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
+
+
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_split)]
+"""Finite numbers above 0; as text, separated by commas."""
+
+
+Numbers = Annotated[
+    tuple[Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)], ...],
+    BeforeValidator(_split),
+]
+"""Finite numbers; as text, separated by commas."""
 
 
 def _split_sizes(value: object) -> object:

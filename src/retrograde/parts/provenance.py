@@ -43,6 +43,17 @@ def files(path: Path | None) -> Files:
     return {name: hashlib.sha256(text).hexdigest()[:12] for name, text in named}
 
 
+def beside(path: Path) -> dict[str, bytes]:
+    """The contents of a Python file and of those that it imports from its folder, by their paths.
+
+    Paths are relative to the folder. Files outside of it, such as the suite's, are left out.
+    """
+    main = path.absolute()
+    contents = _contents(main)
+    inside = [file for file in contents if file.is_relative_to(main.parent)]
+    return {file.relative_to(main.parent).as_posix(): contents[file] for file in inside}
+
+
 def _contents(main: Path) -> dict[Path, bytes]:
     """The contents of a file and of all that it imports from its folder, with Unix line ends."""
     contents: dict[Path, bytes] = {}

@@ -1,7 +1,6 @@
 """The registry of parts by name: built in, from entry points, and from files of the user's."""
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -18,12 +17,10 @@ from retrograde.parts.deadline import within
 from retrograde.parts.declaration import check_class, check_recorded
 from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part
+from retrograde.parts.plugins import load_file, plugin_modules
 from retrograde.parts.provenance import Files, files
-from retrograde.parts.spec import digest
 
 P = TypeVar("P", bound=Part)
-PLUGIN = "retrograde_plugin_"
-"""The beginning of the name of a module that is made of a plugin file."""
 
 
 class Registry:
@@ -225,13 +222,6 @@ def loaded() -> Registry:
     return registry
 
 
-def plugin_modules() -> tuple[ModuleType, ...]:
-    """The modules of all plugin files that this process has loaded, in that order."""
-    plugins = [item for item in sys.modules.copy().items() if item[0].startswith(PLUGIN)]
-    # A module that was sent to this process may have a second name.
-    return tuple(module for name, module in plugins if module.__name__ == name and module.__file__)
-
-
 def _snake_case(name: str) -> str:
     # An underscore goes before a capital that follows a small letter or precedes one: `gem_v2`.
     boundary = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
@@ -295,40 +285,6 @@ def _from_entry_point(kind: str, name: str) -> type[Part]:
     if not (inspect.isclass(found) and issubclass(found, Part) and found.kind == kind):
         raise UserError(f"{what} is no part of {kind}; it is {found!r}.")
     return found
-
-
-def module_name(path: Path, prefix: str = PLUGIN) -> str:
-    """The name of the module that is made of a user's file."""
-    return f"{prefix}{path.stem}_{digest(str(path.resolve()))}"
-
-
-def load_file(path: Path, prefix: str = PLUGIN) -> ModuleType:
-    """Import a user's Python file, which may import others from its folder.
-
-    Args:
-        path: the file.
-        prefix: the beginning of the module's name; parts of a plugin are found by it.
-
-    Raises:
-        UserError: there is no such file, it is no Python file, or its import fails.
-    """
-    if not path.is_file():
-        raise UserError(f"A Python file is wanted; there is none at {path}.")
-    name = module_name(path, prefix)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"A Python file (.py) is wanted; {path} is none.")
-    module = importlib.util.module_from_spec(spec)
-    # A module that is loaded again becomes the last one.
-    sys.modules.pop(name, None)
-    sys.modules[name] = module
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        # Last, so that none of its files hides a library's.
-        sys.path.append(folder)
-    with guarded(f"{path} cannot be imported"), within("import", str(path)):
-        spec.loader.exec_module(module)
-    return module
 
 
 def _parts_of(module: ModuleType) -> list[type[Part]]:

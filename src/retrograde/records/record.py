@@ -20,6 +20,7 @@ from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number
 from retrograde.records.statistics import Statistics
+from retrograde.records.validation import Validation
 
 SCHEMA = 7
 """The version of the layout; that of retrograde 0.1 was 6 or lower."""
@@ -70,6 +71,7 @@ class Record:
         gradients: gradient probes at task ends.
         accounts: one for each task after the first.
         online_accuracy: accuracy along the stream.
+        validation: correct answers on validation examples, if the benchmark holds some out.
         statistics: what the strategy logs of its own steps; None if it logs nothing.
         clocks: seconds by activity, shared by the replicates of a batch.
         counts: numbers of steps and of incoming and replayed examples.
@@ -93,6 +95,7 @@ class Record:
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
+    validation: Validation | None = None
     statistics: Statistics | None = None
     clocks: dict[str, Seconds] = field(default_factory=dict)
     counts: dict[str, Whole] = field(default_factory=dict)
@@ -227,8 +230,8 @@ def _inconsistencies(record: Record) -> Iterator[str]:
     if record.adaptation:
         yield record.adaptation.inconsistency()
     yield from _misplaced(record)
-    if record.statistics:
-        yield record.statistics.inconsistency(len(record.test_examples))
+    for own in (record.validation, record.statistics):
+        yield own.inconsistency(len(record.test_examples)) if own else ""
     if record.online_accuracy:
         yield record.online_accuracy.inconsistency(record.test_examples)
         last = record.online_accuracy.step[-1]

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +16,9 @@ import torch
 
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
-from retrograde.parts.registry import Registry, module_name
+from retrograde.parts.plugins import known_as, module_name
+from retrograde.parts.provenance import beside
+from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.running.cell import Job, dataset
 from retrograde.running.interruption import kept
@@ -67,13 +68,14 @@ class _Shared(NamedTuple):
 
     Args:
         context: the settings of the run, without plugins and data.
-        plugins: text of each plugin, by the name of its file.
+        plugins: by the name of each plugin's file, the contents of that file and of those that it
+            imports from its folder, by their paths in the folder.
         modules: module name of each plugin on the driver, by the name of its file.
         board: the actor that counts steps.
     """
 
     context: Context
-    plugins: dict[str, str]
+    plugins: dict[str, dict[str, bytes]]
     modules: dict[str, str]
     board: Any
 
@@ -89,7 +91,7 @@ class _Crew:
         )
         self._task = remote(_work)
         self._board = _board()
-        plugins = {path.name: path.read_text(encoding="utf-8") for path in context.plugins}
+        plugins = {path.name: beside(path) for path in context.plugins}
         modules = {path.name: module_name(path) for path in context.plugins}
         sent = context._replace(plugins=(), data={})
         # Plugins and each dataset go into the object store, from where a node has them once.
@@ -211,11 +213,11 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
     board.begin.remote(number)
     steps = Throttled(lambda taken: board.add.remote(number, taken))
     with tempfile.TemporaryDirectory() as folder:
-        plugins = tuple(_written(name, text, folder) for name, text in shared.plugins.items())
+        plugins = tuple(_written(name, files, folder) for name, files in shared.plugins.items())
         registry = Registry(plugins)
         # Unpickling looks for the parts of the job in the modules that they have on the driver.
         for path in plugins:
-            sys.modules[shared.modules[path.name]] = registry.own[path.stem]
+            known_as(registry.own[path.stem], shared.modules[path.name])
         job: Job = cloudpickle.loads(packed)
         datasets = {job.spec.benchmark.settings["dataset"]: data} if data else {}
         at_once = _together(shared.context.device)
@@ -241,10 +243,14 @@ def _as_sent(record: Record, job: Job, plugins: Collection[str]) -> Record:
     return replace(record, sources=record.sources | of_plugins)
 
 
-def _written(name: str, text: str, folder: str) -> Path:
-    path = Path(folder, name)
-    path.write_text(text, encoding="utf-8")
-    return path
+def _written(name: str, files: dict[str, bytes], folder: str) -> Path:
+    """Write a plugin and the files that it imports into a folder of their own."""
+    own = Path(folder, Path(name).stem)
+    for file, content in files.items():
+        path = own / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return own / name
 
 
 def _together(device: str) -> int:

@@ -18,6 +18,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy
+from retrograde.learning_rate import factors
 from retrograde.machine import physical_bytes
 from retrograde.networks.build import Extent, extent
 from retrograde.records.few_shot import PROBE_TASKS
@@ -26,7 +27,8 @@ from retrograde.streams.rows import COLUMNS
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
 from retrograde.training.episode_replicas import BLOCK
-from retrograde.training.stream_loop import expected_steps, task_steps
+from retrograde.training.step_counts import task_steps
+from retrograde.training.stream_loop import expected_steps
 
 STEPS = 100_000_000
 """Most steps of a replicate: at a tenth of a millisecond, three hours."""
@@ -38,7 +40,7 @@ INDEX = 8
 """Bytes of an index or a count."""
 COPIES = 3
 """Copies of a value at one time: the value, its source, and its result."""
-SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
 """Copies of the parameters that an optimiser keeps."""
 OBJECTS = 200
 """Bytes of the Python objects that stand for a step."""
@@ -117,12 +119,16 @@ def check_stream(
         device: the device to train on; None if its memory is unknown, and any number fits.
 
     Raises:
-        UserError: not even one replicate fits, or it takes too many steps.
+        UserError: not even one replicate fits, it takes too many steps, or the schedule of the
+            learning rate is longer than the run.
     """
     steps = expected_steps(benchmark, strategy, stream)
     check_steps(steps, "epochs, steps, updates_per_batch or pretraining_steps, or raise batch_size")
     memory = strategy.memory() if isinstance(strategy, Strategy) else None
-    longest = max(task_steps(benchmark, strategy, stream))
+    of_tasks = task_steps(benchmark, strategy, stream)
+    if benchmark.rate_schedule.changes:
+        factors(benchmark.rate_schedule, of_tasks)
+    longest = max(of_tasks)
     if memory:
         _check_drawing(memory, longest)
     model = extent(benchmark.model, stream.data.shape, stream.units.shape[1])

@@ -165,6 +165,7 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         gradients=outcome.gradients,
         accounts=outcome.accounts,
         online_accuracy=outcome.online_accuracy,
+        validation=outcome.validation,
         statistics=outcome.statistics,
         clocks=outcome.clocks | measured.clocks,
         counts=outcome.counts,

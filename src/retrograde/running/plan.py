@@ -10,6 +10,7 @@ import torch
 
 from retrograde.errors import UserError
 from retrograde.networks.build import model_file
+from retrograde.networks.weights import weights_digest
 from retrograde.parts.part import Part
 from retrograde.parts.provenance import Change, Files, Sources
 from retrograde.parts.registry import Registry
@@ -111,8 +112,15 @@ def sources_of(cell: Cell, registry: Registry, planned: Sources | None = None) -
         "strategy": _files_of("strategy", type(cell.strategy), registry, planned),
         "benchmark": _files_of("benchmark", type(cell.benchmark), registry, planned),
         "model": registry.digests(model_file(_model(cell.spec))),
+        "weights": _weights(cell.benchmark),
     }
     return {role: files for role, files in by_role.items() if files}
+
+
+def _weights(benchmark: object) -> Files:
+    """Return the file of a model's initial weights, by the digest of its tensors."""
+    path = getattr(benchmark, "weights", "")
+    return {Path(path).name: weights_digest(path)} if path else {}
 
 
 def _files_of(role: str, cls: type[Part], registry: Registry, planned: Sources | None) -> Files:

@@ -345,14 +345,30 @@ def chosen_tests(
 
 def test_rows(stream: Stream) -> Int64[Rows, " n"]:
     """The test examples of all tasks, in order."""
-    tasks = [_examples(task.test, number) for number, task in enumerate(stream.tasks)]
-    examples = Rows.concat(tasks)
+    return _rows_of_tasks([task.test for task in stream.tasks])
+
+
+def validation_rows(stream: Stream) -> Int64[Rows, " n"]:
+    """The validation examples of all tasks, in order: rows of the training examples."""
+    return _rows_of_tasks([task.validation for task in stream.tasks])
+
+
+def _rows_of_tasks(parts: list[Examples]) -> Int64[Rows, " n"]:
+    examples = Rows.concat([_examples(part, number) for number, part in enumerate(parts)])
     return examples.weighted(np.ones(len(examples), dtype=bool))
 
 
 def test_chunks(streams: list[Stream]) -> Int64[Rows, "chunk replicate row"]:
     """The test examples of all replicates in chunks of one size, the last one padded."""
-    replicates = [test_rows(stream) for stream in streams]
+    return _chunked([test_rows(stream) for stream in streams])
+
+
+def validation_chunks(streams: list[Stream]) -> Int64[Rows, "chunk replicate row"]:
+    """The validation examples of all replicates; see `test_chunks`."""
+    return _chunked([validation_rows(stream) for stream in streams])
+
+
+def _chunked(replicates: list[Rows]) -> Int64[Rows, "chunk replicate row"]:
     size = min(CHUNK, len(replicates[0]))
     return stack_replicates([chunks(rows, size) for rows in replicates])
 

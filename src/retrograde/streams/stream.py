@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from retrograde.data.channels import Channels
 from retrograde.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -31,11 +32,26 @@ class Examples(NamedTuple):
     y: Int64[np.ndarray, " n"]
 
 
+def _none() -> Examples:
+    """No examples, as arrays that nobody can change."""
+    empty = np.zeros(0, np.int64)
+    empty.flags.writeable = False
+    return Examples(empty, empty)
+
+
 class Task(NamedTuple):
-    """The training and test examples of one task."""
+    """The examples of one task.
+
+    Args:
+        train: The examples to train on, rows of the dataset's training examples.
+        test: The test examples, rows of the dataset's test examples.
+        validation: Other rows of the training examples, which are never trained on; none unless
+            the benchmark's `validation` says so.
+    """
 
     train: Examples
     test: Examples
+    validation: Examples = _none()
 
 
 class Pretraining(NamedTuple):
@@ -59,7 +75,11 @@ class Pretraining(NamedTuple):
 
 
 class TaskData(NamedTuple):
-    """The examples of one task as a model sees them, and the output units of its classes."""
+    """The examples of one task as a model sees them, and the output units of its classes.
+
+    They are normalised, but not augmented. Those for validation, `x_val` and `y_val`, are none
+    unless the benchmark's `validation` says so.
+    """
 
     number: int
     x_train: Float[np.ndarray, "train *shape"]
@@ -67,15 +87,23 @@ class TaskData(NamedTuple):
     x_test: Float[np.ndarray, "test *shape"]
     y_test: Int64[np.ndarray, " test"]
     outputs: Int64[np.ndarray, " _"]
+    x_val: Float[np.ndarray, "val *shape"]
+    y_val: Int64[np.ndarray, " val"]
 
     def datasets(self) -> "tuple[TensorDataset, TensorDataset]":
         """The training and the test examples, each for a `DataLoader` of PyTorch."""
-        import torch
-        from torch.utils.data import TensorDataset
+        return _tensors(self.x_train, self.y_train), _tensors(self.x_test, self.y_test)
 
-        train = TensorDataset(torch.from_numpy(self.x_train), torch.from_numpy(self.y_train))
-        test = TensorDataset(torch.from_numpy(self.x_test), torch.from_numpy(self.y_test))
-        return train, test
+    def validation_dataset(self) -> "TensorDataset":
+        """The validation examples for a `DataLoader` of PyTorch."""
+        return _tensors(self.x_val, self.y_val)
+
+
+def _tensors(x: np.ndarray, y: np.ndarray) -> "TensorDataset":
+    import torch
+    from torch.utils.data import TensorDataset
+
+    return TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
 
 
 @dataclass(frozen=True)
@@ -97,6 +125,8 @@ class Stream:
     ordered: bool = False
     """If True, examples arrive in the order of `Task.train`; if False, they are shuffled."""
     pretraining: Pretraining | None = None
+    channels: Channels | None = None
+    """The mean and standard deviation with which images are normalised; None: not at all."""
 
     def __len__(self) -> int:
         """The number of tasks."""
@@ -107,11 +137,28 @@ class Stream:
         return (self._task(number) for number in range(len(self.tasks)))
 
     def _task(self, number: int) -> "TaskData":
-        train, test = self.tasks[number]
-        units = np.flatnonzero(self.units[number])
-        x_train = self.images(self.data.x_train, train.row, number)
-        x_test = self.images(self.data.x_test, test.row, number)
-        return TaskData(number, x_train, train.y.copy(), x_test, test.y.copy(), units)
+        train, test, validation = self.tasks[number]
+        return TaskData(
+            number,
+            x_train=self._seen(self.data.x_train, train, number),
+            y_train=train.y.copy(),
+            x_test=self._seen(self.data.x_test, test, number),
+            y_test=test.y.copy(),
+            outputs=np.flatnonzero(self.units[number]),
+            x_val=self._seen(self.data.x_train, validation, number),
+            y_val=validation.y.copy(),
+        )
+
+    def _seen(self, x: np.ndarray, examples: Examples, task: int) -> np.ndarray:
+        return self.normalised(self.images(x, examples.row, task))
+
+    def normalised(self, images: np.ndarray) -> np.ndarray:
+        """Images with each channel normalised, if the stream has `channels`.
+
+        Args:
+            images: The result of `images`, which may have been augmented.
+        """
+        return images if self.channels is None else self.channels.normalised(images)
 
     def images(
         self,
@@ -119,7 +166,7 @@ class Stream:
         row: Int64[np.ndarray, " n"],
         task: int,
     ) -> np.ndarray:
-        """The examples of a task as a model sees them, for learners that are not pure.
+        """The examples of a task before augmentation and normalisation.
 
         Args:
             x: The examples of the dataset, as they are stored.

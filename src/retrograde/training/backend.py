@@ -16,6 +16,7 @@ from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.statistics import Statistics
+from retrograde.records.validation import Validation
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule
 from retrograde.training.compiled_step import Compile
@@ -40,6 +41,7 @@ class Outcome:
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
         online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
+        validation: Correct predictions on validation examples, if the benchmark has some.
         statistics: What the strategy logs of its own steps, if anything.
     """
 
@@ -55,6 +57,7 @@ class Outcome:
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
+    validation: Validation | None = None
     statistics: Statistics | None = None
 
     @property
@@ -131,13 +134,17 @@ class Backend(Protocol):
         ...
 
     def evaluate(
-        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+        self,
+        chunks: Int64[Rows, "chunk replicate row"],
+        during: bool = False,
+        validation: bool = False,
     ) -> Predictions:
-        """Predict test examples without changing the learner.
+        """Predict examples without changing the learner.
 
         Args:
             chunks: Rows of test examples, in chunks of one size.
             during: True in the middle of an experience.
+            validation: True if they are validation examples, rows of the training examples.
         """
         ...
 

@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch.utils import _pytree as pytree
 
 from retrograde import randomness
 from retrograde.errors import UserError
-from retrograde.interface.state import State
 from retrograde.process import keep_memory
 
 Compile = Literal["auto", "on", "off"]
@@ -233,13 +232,16 @@ def _options(device: torch.device) -> dict[str, Any]:
     return options
 
 
-def unaliased(state: State) -> State:
-    """The state with contiguous tensors that share no storage.
+Tree = TypeVar("Tree")
+
+
+def unaliased(tree: Tree) -> Tree:
+    """The same structure with contiguous tensors that share no storage.
 
     A compiled step keeps the strides of its inputs, and takes tensors that were one for one.
     """
-    copied: State = pytree.tree_map(
-        lambda value: value.clone(memory_format=torch.contiguous_format), state
+    copied: Tree = pytree.tree_map(
+        lambda value: value.clone(memory_format=torch.contiguous_format), tree
     )
     return copied
 
@@ -247,7 +249,7 @@ def unaliased(state: State) -> State:
 _Signature = tuple[str, tuple[int, ...], str]
 
 
-def signature(state: State | tuple[Any, ...]) -> list[_Signature]:
+def signature(state: Any) -> list[_Signature]:
     """The name, shape and dtype of every tensor of a state, or of several."""
     forms = []
     for path, leaf in pytree.tree_flatten_with_path(state)[0]:

@@ -18,10 +18,11 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import Episode, MetaStrategy
 from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
-from retrograde.optim import OPTIMIZERS, Params
+from retrograde.optim import OPTIMIZERS, Optimizer, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
 from retrograde.training.compiled_step import signature, unaliased
+from retrograde.training.example_rows import normaliser
 from retrograde.training.replicas import Replicas, Tree, finite, stacked
 
 BLOCK = 50
@@ -53,8 +54,13 @@ class EpisodeReplicas(Replicas):
         sources: The distribution over tasks of each replicate.
         seeds: The seed of each replicate.
         device: The device to train on.
+        optimizer: The optimiser of the meta-steps; None: that of the benchmark.
         axis: The axis of randomness of the meta-batches.
     """
+
+    benchmark: EpisodicBenchmark
+    strategy: MetaStrategy
+    carried: State
 
     def __init__(
         self,
@@ -63,18 +69,20 @@ class EpisodeReplicas(Replicas):
         sources: list[TaskDistribution],
         seeds: list[int],
         device: torch.device,
+        optimizer: Optimizer | None = None,
         axis: str = "tasks",
     ) -> None:
         super().__init__(benchmark, strategy, seeds, device)
         self.sources = sources
         self.axis = axis
+        self.normalised = normaliser(sources[0].channels, device)
         # By whether tasks are those of a test or of meta-training.
         self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
         self.queries = {False: benchmark.queries, True: benchmark.test_queries}
         batch = self.draw("train", 1, "probe")
-        drawn = Tasks(*(part[0, 0].cpu() for part in batch))
+        drawn = Tasks(*(part[0, 0] for part in batch))
         self.regression = drawn.y.is_floating_point()
-        probe = self._inputs(*drawn)
+        probe = self._inputs(*drawn).cpu()
         models = stacked(benchmark.model, probe, sources[0].outputs, seeds, device)
         if models.networks.statistics:
             raise UserError(
@@ -82,7 +90,7 @@ class EpisodeReplicas(Replicas):
                 f"model={benchmark.model} keeps running statistics. "
                 "Build its normalisation with track_running_stats=False."
             )
-        optimizer = OPTIMIZERS[benchmark.optimizer]()
+        optimizer = optimizer or OPTIMIZERS[benchmark.optimizer]()
         self.net = Net(models.networks, optimizer, losses=benchmark.losses)
         self.own = {"fixed": models.own}
         self.shared = {"fixed": models.shared}
@@ -95,8 +103,7 @@ class EpisodeReplicas(Replicas):
     @property
     def state(self) -> State:
         """The state of every replicate, stacked."""
-        state: State = self.carried
-        return state
+        return self.carried
 
     def _initial(self, params: Params, own: Tree, shared: Tree) -> State:
         net = self.net_of(State(params, {}, {}), own, shared)
@@ -154,7 +161,7 @@ class EpisodeReplicas(Replicas):
         parameters: Tensor,
     ) -> Float[Tensor, "example *shape"]:
         """Inputs of the model for one task, with its parameters if the strategy sees them."""
-        x = x.float() * self.sources[0].scale
+        x = self.normalised(x.float() * self.sources[0].scale)
         if not self.strategy.sees_task_parameters:
             return x
         repeated = parameters.expand(len(x), -1)

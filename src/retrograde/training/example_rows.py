@@ -1,5 +1,6 @@
 """Rows become examples: the dataset on the device, and batches of its rows as a model sees them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from retrograde.augmentation import Augment, augmented
+from retrograde.data.channels import Channels
 from retrograde.data.dataset import Dataset
 from retrograde.interface.batch import Batch
-from retrograde.optim import Params
+from retrograde.optim import NO_TENSORS, Params
+from retrograde.randomness import named
 from retrograde.training.columns import Columns
 
 
@@ -19,11 +23,21 @@ class ExampleRows:
     Args:
         dataset: The dataset.
         device: The device.
+        channels: The mean and standard deviation with which images are normalised, if they are.
+        augment: The random changes of the images that are trained on.
     """
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: torch.device,
+        channels: Channels | None = None,
+        augment: Augment = "none",
+    ) -> None:
         self.shape = dataset.shape
         self.scale = dataset.scale
+        self.augment: Augment = augment
+        self.normalised = normaliser(channels, device)
         self.train = _rows(dataset.x_train, device)
         self.test = _rows(dataset.x_test, device)
 
@@ -43,9 +57,9 @@ class ExampleRows:
         columns: Columns,
         own: dict[str, Any],
         dataset: Tensor,
-        kept: Params | None = None,
+        kept: Params = NO_TENSORS,
     ) -> Batch:
-        """The examples of some rows of one replicate.
+        """The examples of some rows of one replicate as they are.
 
         Args:
             columns: The rows.
@@ -54,7 +68,51 @@ class ExampleRows:
             kept: What was kept with each of them.
         """
         images = self.images(dataset[columns.row], columns.task, own.get("pixels"))
-        return Batch(images, columns.y, columns.task, columns.weight.float(), kept or {})
+        return self._batch(columns, self.normalised(images), kept)
+
+    def _batch(self, columns: Columns, x: Tensor, kept: Params = NO_TENSORS) -> Batch:
+        return Batch(x, columns.y, columns.task, columns.weight.float(), kept)
+
+    def views(
+        self,
+        columns: Columns,
+        own: dict[str, Any],
+        dataset: Tensor,
+        count: int,
+    ) -> list[Batch]:
+        """The examples of some rows to train on, augmented; see `batch`.
+
+        Args:
+            columns: The rows.
+            own: The tensors of the replicate, among them the key of the step.
+            dataset: All examples.
+            count: The number of views, each with random changes of its own.
+        """
+        images = self.images(dataset[columns.row], columns.task, own.get("pixels"))
+        batches = []
+        for number in range(count):
+            view = images
+            if self.augment != "none":
+                key = named(own["key"], f"view {number}")
+                view = augmented(images, key, self.augment)
+            batches.append(self._batch(columns, self.normalised(view)))
+        return batches
+
+
+def normaliser(
+    channels: Channels | None,
+    device: torch.device,
+) -> Callable[[Tensor], Tensor]:
+    """A function that normalises each channel of images; without channels, it changes nothing.
+
+    Args:
+        channels: The mean and the standard deviation of each channel.
+        device: The device of the images.
+    """
+    if channels is None:
+        return lambda images: images
+    mean, std = (torch.from_numpy(values).float().to(device)[:, None, None] for values in channels)
+    return lambda images: (images - mean) / std
 
 
 def _rows(x: np.ndarray, device: torch.device) -> Tensor:

@@ -104,7 +104,7 @@ class OpaqueReplica:
         task: int,
     ) -> Tensor:
         """Some rows of a dataset as the model sees them in a task."""
-        images = self.stream.images(x, row, task)
+        images = self.stream.normalised(self.stream.images(x, row, task))
         return torch.from_numpy(images).to(self.device)
 
     def begin(self, number: int) -> bool:
@@ -175,14 +175,17 @@ class OpaqueReplica:
         return Experience(x, labels, number, batches)
 
     def evaluate(
-        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+        self,
+        chunks: Int64[Rows, "chunk replicate row"],
+        during: bool = False,
+        validation: bool = False,
     ) -> Predictions:
         """See `Backend.evaluate`."""
         if self.unproven:
             self.check_predictions()
         # Learners may switch modes or draw random numbers while they predict.
         with undisturbed(self.model, self.seed):
-            parts = [self._predict(rows[0]) for rows in chunks]
+            parts = [self._predict(rows[0], validation) for rows in chunks]
         fields = zip(*parts, strict=True)
         correct, correct_given_task, finite = (np.concatenate(chunks) for chunks in fields)
         return Predictions(
@@ -224,18 +227,23 @@ class OpaqueReplica:
         with undisturbed(self.model, self.seed):
             return self.scores(rows)
 
-    def scores(self, rows: Int64[Rows, " row"]) -> Float[Tensor, "row unit"]:
-        """The learner's scores of test examples; the highest is its answer.
+    def scores(
+        self, rows: Int64[Rows, " row"], validation: bool = False
+    ) -> Float[Tensor, "row unit"]:
+        """The learner's scores of examples; the highest is its answer.
 
         Args:
             rows: Test examples; padding has scores of 0.
+            validation: True if they are validation examples, rows of the training examples.
         """
         units = self.units.shape[1]
+        data = self.stream.data
+        dataset = data.x_train if validation else data.x_test
         scores = torch.zeros(len(rows), units)
         # A learner predicts one task at a time, since its examples may look different in each.
         for task in np.unique(rows.task).tolist():
             of_task = (rows.task == task) & rows.real
-            x = self._x(self.stream.data.x_test, rows.row[of_task], task)
+            x = self._x(dataset, rows.row[of_task], task)
             with torch.no_grad():
                 given_task = task if self.benchmark.scenario == "task" else None
                 found = self.learner.predict(x, given_task)
@@ -243,11 +251,13 @@ class OpaqueReplica:
                 scores[torch.from_numpy(of_task)] = found.float().cpu()
         return scores
 
-    def _predict(self, rows: Int64[Rows, " row"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _predict(
+        self, rows: Int64[Rows, " row"], validation: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The fields of `Predictions` for each row."""
         y = torch.from_numpy(rows.y.copy())
         units = self.units.cpu()[rows.task]
-        found = compare(self.scores(rows), y, units, self.benchmark.scenario == "task")
+        found = compare(self.scores(rows, validation), y, units, self.benchmark.scenario == "task")
         return found.correct.numpy(), found.correct_given_task.numpy(), found.finite.numpy()
 
     def parameters(self) -> Params:

@@ -25,14 +25,16 @@ class Trajectories(TaskDistribution):
     of them. Examples of any held-out class follow.
 
     Args:
-        dataset: The dataset.
-        offer: The held-out classes, and the numbers of examples.
+        stream: The stream.
+        offer: Its held-out classes, and the numbers of examples.
         outputs: The number of output units of the stream.
     """
 
-    def __init__(self, dataset: Dataset, offer: Pretraining, outputs: int) -> None:
+    def __init__(self, stream: Stream, offer: Pretraining, outputs: int) -> None:
+        dataset = stream.data
         self.dataset = dataset
         self.offer = offer
+        self.channels = stream.channels
         self.shape = dataset.shape
         self.outputs = outputs
         self.scale = dataset.scale
@@ -100,14 +102,21 @@ def pretrained_replicas(backend: StreamReplicas) -> EpisodeReplicas | None:
         iterations=offers[0].steps,
         meta_batch_size=1,
         model=benchmark.model,
-        optimizer=benchmark.optimizer,
     )
     sources: list[TaskDistribution] = [
-        Trajectories(stream.data, offer, backend.net.outputs)
+        Trajectories(stream, offer, backend.net.outputs)
         for stream, offer in zip(backend.streams, offers, strict=True)
     ]
-    # The axis of randomness keeps the name that it had when results were recorded.
-    return EpisodeReplicas(episodes, meta, sources, backend.seeds, backend.device, "lessons")
+    return EpisodeReplicas(
+        episodes,
+        meta,
+        sources,
+        backend.seeds,
+        backend.device,
+        optimizer=benchmark.build_optimizer(),
+        # The axis keeps the name that it had when results were recorded.
+        axis="lessons",
+    )
 
 
 def _check_sizes(offer: Pretraining) -> None:

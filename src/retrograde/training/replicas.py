@@ -18,6 +18,7 @@ from retrograde.interface.strategy import Strategy
 from retrograde.networks.build import build
 from retrograde.networks.checks import check_module, check_rows_apart
 from retrograde.networks.functional import BODY, MODEL, Networks
+from retrograde.networks.head import headless
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 from retrograde.randomness import torch_seed
@@ -66,6 +67,8 @@ class Replicas(ABC):
     own: Tree
     shared: Tree
     carried: Any
+    step_all: Callable[..., Any]
+    """One step of all replicates, as a pure function of what it changes and other tensors."""
 
     def __init__(
         self, benchmark: Any, strategy: Any, seeds: list[int], device: torch.device
@@ -77,6 +80,8 @@ class Replicas(ABC):
         self._graph: Callable[..., Any] | None = None
         # Rows that pass through the model in a step.
         self.tally: dict[str, int] = {}
+        # Steps of the optimiser in a step of the strategy.
+        self.updates = 0
 
     @property
     def compiled(self) -> bool:
@@ -86,10 +91,6 @@ class Replicas(ABC):
     @property
     def _step(self) -> Callable[..., Any]:
         return self._graph or self.step_all
-
-    @abstractmethod
-    def step_all(self, carried: Any, *inputs: Any) -> Any:
-        """One step of all replicates, as a pure function of what it changes and other tensors."""
 
     @abstractmethod
     def trial_inputs(self) -> tuple[Any, ...]:
@@ -116,6 +117,7 @@ class Replicas(ABC):
             for name, count in (("backward", notes.backward), ("forward", notes.forward))
             if count
         }
+        self.updates = notes.updates
         self._graph = None
 
         def twice(step: Callable[..., Any]) -> Any:
@@ -157,6 +159,7 @@ def stacked(
     seeds: list[int],
     device: torch.device,
     strategy: Strategy | None = None,
+    weights: str = "",
     rows_apart: bool = False,
 ) -> StackedModels:
     """Build the networks of every replicate.
@@ -168,6 +171,7 @@ def stacked(
         seeds: The seeds of the replicates, from which the initial weights are drawn.
         device: The device of the parameters.
         strategy: The strategy, if it may have modules of its own.
+        weights: The path of the model's initial weights; empty: they are drawn from the seed.
         rows_apart: True if batch normalisation keeps running statistics, and predictions have to be
             independent of the other examples of a batch.
 
@@ -176,13 +180,14 @@ def stacked(
     """
     shape = tuple(probe.shape[1:])
     models = [
-        build(model, shape, outputs, torch_seed(seed, "weights"), running=rows_apart)
+        build(model, shape, outputs, torch_seed(seed, "weights"), rows_apart, weights or None)
         for seed in seeds
     ]
     changes = check_module(models[0], probe, outputs)
     if rows_apart:
         check_rows_apart(models[0], probe, model)
-    others = [_own_modules(strategy, shape, outputs, seed) for seed in seeds]
+    features = _feature_count(models[0], probe)
+    others = [_own_modules(strategy, (shape, outputs, features), seed) for seed in seeds]
     params: Params = {}
     buffers: Params = {}
     fixed: Params = {}
@@ -209,10 +214,19 @@ def stacked(
     )
 
 
+def _feature_count(model: nn.Module, probe: Float[Tensor, "row *shape"]) -> int | None:
+    """The number of inputs of the model's head; None if it has no head."""
+    body = headless(model)
+    if body is None:
+        return None
+    with torch.no_grad():
+        features: Tensor = body.eval()(probe)
+    return features.shape[-1]
+
+
 def _own_modules(
     strategy: Strategy | None,
-    shape: tuple[int, ...],
-    outputs: int,
+    sizes: tuple[tuple[int, ...], int, int | None],
     seed: int,
 ) -> dict[str, nn.Module]:
     """The modules of the strategy's own for one replicate.
@@ -225,7 +239,7 @@ def _own_modules(
     # Modules draw their initial weights from the global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "modules"))
-        modules: object = strategy.modules(shape, outputs)
+        modules: object = strategy.modules(*sizes)
     rule = f"{hook(strategy, 'modules')} gives a dictionary of nn.Modules by name"
     if not isinstance(modules, dict):
         raise UserError(f"{rule}; it gave a {type(modules).__name__}.")

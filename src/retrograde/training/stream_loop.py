@@ -14,8 +14,10 @@ from retrograde.interface.learner import Learner
 from retrograde.interface.strategy import Strategy
 from retrograde.parts.author_code import described
 from retrograde.randomness import seeded, torch_seed
+from retrograde.records.validation import Validation
 from retrograde.streams.memory import ExemplarMemory, Memory
-from retrograde.streams.schedule import Schedule, groups
+from retrograde.streams.rows import Rows
+from retrograde.streams.schedule import Schedule, groups, validation_chunks
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend, Outcome
 from retrograde.training.boundary import check_kind
@@ -32,6 +34,7 @@ from retrograde.training.pretraining import (
     pretraining_steps,
 )
 from retrograde.training.statistics_log import StatisticsLog
+from retrograde.training.step_counts import total_steps
 from retrograde.training.stream_replicas import StreamReplicas
 
 
@@ -126,10 +129,11 @@ class _Evaluations:
     def __init__(
         self,
         backend: Backend,
-        replicates: int,
+        rows: Int64[Rows, "chunk replicate row"],
         tasks: int,
     ) -> None:
-        self.rows = backend.test_rows
+        replicates = rows.shape[1]
+        self.rows = rows
         self.by_class = backend.benchmark.scenario == "class"
         self.tasks = tasks
         self.correct: list[list[list[int]]] = [[] for _ in range(replicates)]
@@ -147,6 +151,12 @@ class _Evaluations:
             if self.by_class:
                 given_task = correct_per_task(found.correct_given_task[i], rows, self.tasks)
                 self.correct_given_task[i].append(given_task)
+
+    def validation(self, replicate: int) -> Validation:
+        """The counts of one replicate, of validation examples."""
+        rows = self.rows[:, replicate].reshape(-1)
+        examples: list[int] = np.bincount(rows.task[rows.real], minlength=self.tasks).tolist()
+        return Validation(examples, self.correct[replicate], self.correct_given_task[replicate])
 
     def divergence(self, replicate: int) -> str:
         """The moment at which a replicate diverged; empty if it did not."""
@@ -167,7 +177,10 @@ def _run(
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    evaluations = _Evaluations(backend, replicates, tasks)
+    evaluations = _Evaluations(backend, backend.test_rows, tasks)
+    validations = None
+    if backend.benchmark.validation:
+        validations = _Evaluations(backend, validation_chunks(streams), tasks)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
@@ -192,10 +205,15 @@ def _run(
         used += taken
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
+            if validations:
+                validations.add(backend.evaluate(validations.rows, validation=True))
         online.end_experience(number, found, taken[0])
         evaluations.add(found)
     shared = _shared(backend, streams, used, passes, dict(clocks.seconds), note)
-    return [_outcome(i, shared[i], evaluations, prober, online, log) for i in range(replicates)]
+    return [
+        _outcome(i, shared[i], evaluations, validations, prober, online, log)
+        for i in range(replicates)
+    ]
 
 
 def _begin(backend: Backend, number: int, clocks: Clocks, mode: Compile) -> str | None:
@@ -214,6 +232,7 @@ def _outcome(
     replicate: int,
     shared: dict[str, Any],
     evaluations: _Evaluations,
+    validations: _Evaluations | None,
     prober: GradientProber,
     online: OnlineEvaluator,
     log: StatisticsLog,
@@ -229,6 +248,7 @@ def _outcome(
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
         online_accuracy=None if divergence else online.online_accuracy(replicate),
+        validation=validations.validation(replicate) if validations else None,
         statistics=log.statistics(replicate),
     )
 
@@ -299,56 +319,6 @@ def _memory(
     }
 
 
-def total_steps(
-    benchmark: Benchmark,
-    strategy: Strategy | Learner,
-    streams: list[Stream],
-) -> int:
-    """Number of steps of a whole run: those of the replicate that takes the most.
-
-    An upper bound if the strategy trains on the content of its memory.
-    """
-    return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
-
-
-def task_steps(
-    benchmark: Benchmark,
-    strategy: Strategy | Learner,
-    stream: Stream,
-) -> list[int]:
-    """Number of steps of each task for one replicate.
-
-    An upper bound if the strategy trains on the content of its memory.
-    """
-    schedule = Schedule()
-    capacity = 0
-    if isinstance(strategy, Strategy):
-        schedule = strategy.schedule()
-        memory = strategy.memory()
-        capacity = memory.size if memory else 0
-    steps = []
-    for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
-        _, of_task = schedule.length(benchmark, examples, task + 1)
-        steps.append(of_task)
-    return steps
-
-
-def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
-    """Number of examples that each task trains on, if the memory is as full as it can be."""
-    sizes = [len(task.train.row) for task in stream.tasks]
-    incoming = np.array(sizes)
-    so_far = np.cumsum(incoming)
-    stored_before = np.minimum(so_far - incoming, capacity)
-    candidates = {
-        "incoming": incoming,
-        "incoming and memory": incoming + stored_before,
-        "memory": np.minimum(so_far, capacity),
-        "all so far": so_far,
-    }
-    examples: list[int] = candidates[schedule.examples].tolist()
-    return examples
-
-
 def expected_steps(
     benchmark: Benchmark,
     strategy: Strategy | Learner,
@@ -372,6 +342,8 @@ def check(
             breaks a rule.
     """
     _check_settings(benchmark, strategy)
+    if isinstance(strategy, Learner):
+        _check_learner(benchmark, strategy)
     _check_weighting(benchmark, strategy)
     if isinstance(strategy, Learner):
         with seeded(torch_seed(0, "opaque")):
@@ -423,7 +395,43 @@ def _check_hooks(backend: StreamReplicas) -> None:
     check_pretraining(backend)
     backend.begin(0)
     backend.warm_up("off")
+    _check_protocol(backend)
     backend.try_prediction()
+
+
+def _check_protocol(backend: StreamReplicas) -> None:
+    """Raise `UserError` if the strategy takes steps of its own, and settings would do nothing."""
+    ignored = _of_the_step(backend.benchmark)
+    if ignored and not backend.updates:
+        raise UserError(
+            "The benchmark's protocol applies to steps by net.update; "
+            f"{type(backend.strategy).__name__} takes steps of its own, for which "
+            f"{', '.join(ignored)} would have no effect. Leave the settings out for this strategy."
+        )
+
+
+def _of_the_step(benchmark: Benchmark) -> list[str]:
+    """The settings of the benchmark that change the optimiser's step."""
+    given = {
+        "weight_decay": benchmark.weight_decay > 0,
+        "clip": benchmark.clip > 0,
+        "schedule": benchmark.rate_schedule.changes,
+        "momentum": benchmark.momentum is not None,
+    }
+    return [name for name, is_set in given.items() if is_set]
+
+
+def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
+    """Raise `UserError` if settings would do nothing, since a learner takes its own steps."""
+    ignored = _of_the_step(benchmark)
+    if benchmark.augment != "none":
+        ignored.append("augment")
+    if ignored:
+        raise UserError(
+            f"{type(learner).__name__} is a learner, which gets every example once and takes steps "
+            f"of its own; {', '.join(ignored)} would have no effect. Leave the settings out, and "
+            "do the same in the learner."
+        )
 
 
 def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:

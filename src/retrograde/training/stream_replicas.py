@@ -17,7 +17,8 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd, StepData, Strategy, share_weight
-from retrograde.optim import OPTIMIZERS, Params
+from retrograde.learning_rate import factors
+from retrograde.optim import Params
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.rows import Rows
@@ -31,6 +32,7 @@ from retrograde.training.evaluation import Predictions, compare
 from retrograde.training.example_rows import ExampleRows
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
+from retrograde.training.step_counts import task_steps
 
 _AXES = (0, 0, 0, None)
 """Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
@@ -59,6 +61,9 @@ class StreamReplicas(Replicas):
     """
 
     backend = "pure"
+    benchmark: Benchmark
+    strategy: Strategy
+    carried: Carried
 
     def __init__(
         self,
@@ -74,7 +79,10 @@ class StreamReplicas(Replicas):
         self.schedule = self.memories.schedule
         self.memory = self.memories.memory
         self.batch = self.memories.batch
-        self.examples_of = ExampleRows(streams[0].data, device)
+        self.examples_of = ExampleRows(
+            streams[0].data, device, streams[0].channels, benchmark.augment
+        )
+        self.rates = self._rates()
         self.ragged = self.memories.ragged
         self.test_rows = test_chunks(streams)
         # Incoming examples of each replicate so far.
@@ -88,8 +96,7 @@ class StreamReplicas(Replicas):
     @property
     def state(self) -> State:
         """The strategy's state of every replicate, stacked."""
-        state: State = self.carried.state
-        return state
+        return self.carried.state
 
     def _build(self) -> Carried:
         """Build the net, and the state before the first experience."""
@@ -98,7 +105,8 @@ class StreamReplicas(Replicas):
         stored = self.examples_of.train
         some = stored[spread(len(stored))]
         first_task = torch.zeros(len(some), dtype=torch.long)
-        probe = self.examples_of.images(some, first_task).cpu()
+        images = self.examples_of.images(some, first_task)
+        probe = self.examples_of.normalised(images).cpu()
         models = stacked(
             self.benchmark.model,
             probe,
@@ -106,11 +114,12 @@ class StreamReplicas(Replicas):
             self.seeds,
             self.device,
             self.strategy,
+            weights=self.benchmark.weights,
             rows_apart=True,
         )
         self.net = Net(
             models.networks,
-            OPTIMIZERS[self.benchmark.optimizer](),
+            self.benchmark.build_optimizer(),
             shape=self.examples_of.shape,
             outputs=outputs,
             tasks=len(streams[0].tasks),
@@ -178,6 +187,7 @@ class StreamReplicas(Replicas):
             super().net_of(state, own, shared),
             units=own["units"] if self.benchmark.scenario == "task" else None,
             key=own.get("key"),
+            rate=own.get("rate"),
             experience=own["experience"],
             notes=Notes(set(), state.buffers),
         )
@@ -220,7 +230,8 @@ class StreamReplicas(Replicas):
     ) -> tuple[Net, StepData]:
         """The net of one replicate, and the incoming and replayed examples of one step."""
         columns = Columns.of(rows)
-        combined = self.examples_of.batch(columns, own, shared["dataset"])
+        views = self.examples_of.views(columns, own, shared["dataset"], self.strategy.views)
+        combined = views[0]
         incoming = combined.at(slice(self.batch))
         slots = columns.slot[self.batch :]
         kept = {name: column[slots] for name, column in carried.columns.items()}
@@ -235,7 +246,10 @@ class StreamReplicas(Replicas):
             weight = share_weight(incoming.weight, replayed.weight, share)
             combined = combined._replace(weight=weight)
         rounds = self.memory.rounds if self.memory else 1
-        data = StepData(incoming, replayed, combined, incoming_weight, replay_weight, share, rounds)
+        others = tuple(view.x for view in views[1:])
+        data = StepData(
+            incoming, replayed, combined, incoming_weight, replay_weight, share, rounds, others
+        )
         return self.net_of(carried.state, own, shared), data
 
     def _settled(
@@ -271,7 +285,7 @@ class StreamReplicas(Replicas):
         first_units = self.own["units"][:, 0]
         y = first_units.long().argmax(-1, keepdim=True).expand(shape)
         rows = Columns(zeros, zeros, y, torch.ones_like(zeros), zeros).stacked()
-        return rows, self.own, self.shared
+        return rows, self.own | self._rate(0, 0), self.shared
 
     def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
         """Take one step without keeping it.
@@ -309,6 +323,7 @@ class StreamReplicas(Replicas):
             self.ragged,
             self.net.networks.statistics,
             self.examples_of.scale,
+            repr(self.streams[0].channels),
             self.memory,
             self.schedule,
             self.examples_of.shape,
@@ -329,7 +344,7 @@ class StreamReplicas(Replicas):
 
         def begun(carried: Carried, own: Tree, shared: Tree) -> State:
             net = self.net_of(carried.state, own, shared)
-            after = self.strategy.begin_experience(net, carried.state)
+            after = self.strategy.begin_experience(net, carried.state, number)
             boundary.check_kind(self.strategy, "begin_experience", after, State)
             if not self.strategy.grows:
                 boundary.check_state(self.strategy, "begin_experience", after, carried.state)
@@ -391,8 +406,30 @@ class StreamReplicas(Replicas):
         # One transfer for all steps of the experience.
         on_device = torch.from_numpy(rows.array).to(self.device)
         step_keys = self._keys("chance", number, len(rows))
-        for step, key in zip(on_device, step_keys, strict=True):
-            yield partial(self._advance, step, key)
+        for place, (step, key) in enumerate(zip(on_device, step_keys, strict=True)):
+            yield partial(self._advance, step, key | self._rate(number, place))
+
+    def _rates(self) -> list[Float[Tensor, "step replicate"]]:
+        """The factors on the learning rate, for each experience; none without a schedule."""
+        schedule = self.benchmark.rate_schedule
+        if not schedule.changes:
+            return []
+        of_replicates = [
+            factors(schedule, task_steps(self.benchmark, self.strategy, stream))
+            for stream in self.streams
+        ]
+        experiences = []
+        for of_experience in zip(*of_replicates, strict=True):
+            longest = max(map(len, of_experience))
+            # Steps of padding change nothing, whatever their rate.
+            padded = [np.pad(each, (0, longest - len(each))) for each in of_experience]
+            steps = torch.from_numpy(np.stack(padded, axis=1))
+            experiences.append(steps.float().to(self.device))
+        return experiences
+
+    def _rate(self, number: int, step: int) -> Tree:
+        """The factor on the learning rate, as an entry of the tensors of a replicate."""
+        return {"rate": self.rates[number][step]} if self.rates else {}
 
     def _advance(self, rows: Tensor, key: Tree, carried: Carried) -> Carried:
         after: Carried = self._step(carried, rows, self.own | key, self.shared)
@@ -477,17 +514,21 @@ class StreamReplicas(Replicas):
     # Measurements.
 
     def evaluate(
-        self, chunks: Int64[Rows, "chunk replicate row"], during: bool = False
+        self,
+        chunks: Int64[Rows, "chunk replicate row"],
+        during: bool = False,
+        validation: bool = False,
     ) -> Predictions:
         """See `Backend.evaluate`; predicting is pure."""
         shape = chunks.shape
         correct = torch.empty(shape, dtype=torch.bool, device=self.device)
         given_task = torch.empty(shape, dtype=torch.bool, device=self.device)
         state = self.for_prediction(during)
+        dataset = self.examples_of.train if validation else self.examples_of.test
         all_finite = finite(self.state.params)
         # Results go into place: small ones kept apart would fragment the heap.
         for chunk, rows in enumerate(chunks):
-            found = self._predict(state, self._on_device(rows))
+            found = self._predict(state, self._on_device(rows), dataset)
             correct[chunk], given_task[chunk], no_nan = found
             all_finite &= no_nan
         correct = correct.transpose(0, 1).flatten(1)
@@ -521,25 +562,26 @@ class StreamReplicas(Replicas):
         return found
 
     def _predict(
-        self, state: State, rows: Int64[Tensor, "replicate row _"]
+        self, state: State, rows: Int64[Tensor, "replicate row _"], dataset: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The fields of `Predictions` for one chunk."""
         columns = Columns.of(rows)
         pairs = zip(self.own["units"], columns.task, strict=True)
         units = torch.stack([units_by_task[task] for units_by_task, task in pairs])
         task_is_given = self.benchmark.scenario == "task"
-        scores = self.scores(state, rows)
+        scores = self.scores(state, rows, dataset)
         found = compare(scores, columns.y, units, task_is_given)
         return found.correct, found.correct_given_task, found.finite.all(1)
 
     def scores(
-        self, state: State, rows: Int64[Tensor, "replicate row _"]
+        self, state: State, rows: Int64[Tensor, "replicate row _"], dataset: Tensor | None = None
     ) -> Float[Tensor, "replicate row unit"]:
-        """The strategy's scores of test examples; the highest is its answer.
+        """The strategy's scores of examples; the highest is its answer.
 
         Args:
             state: The state of every replicate, as `for_prediction` gives it.
-            rows: The rows of the test examples.
+            rows: The rows of the examples.
+            dataset: All examples; None: the test examples.
         """
         task_is_given = self.benchmark.scenario == "task"
 
@@ -552,7 +594,8 @@ class StreamReplicas(Replicas):
             boundary.check_scores(self.strategy, "predict", scores, *shape)
             return scores
 
-        shared = self.shared | {"dataset": self.examples_of.test}
+        dataset = self.examples_of.test if dataset is None else dataset
+        shared = self.shared | {"dataset": dataset}
         with torch.no_grad():
             scores: Tensor = vmap(predict, in_dims=_AXES)(state, rows, self.own, shared)
         return scores
@@ -590,8 +633,7 @@ class StreamReplicas(Replicas):
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
-        params: Params = self.state.params
-        return params
+        return self.state.params if self.strategy.probes else {}
 
     def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""

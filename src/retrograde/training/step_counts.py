@@ -1,0 +1,59 @@
+"""The number of steps of every task, which is known before anything trains."""
+
+import numpy as np
+
+from retrograde.interface.benchmark import Benchmark
+from retrograde.interface.learner import Learner
+from retrograde.interface.strategy import Strategy
+from retrograde.streams.schedule import Schedule
+from retrograde.streams.stream import Stream
+
+
+def total_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    streams: list[Stream],
+) -> int:
+    """Number of steps of a whole run: those of the replicate that takes the most.
+
+    An upper bound if the strategy trains on the content of its memory.
+    """
+    return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
+
+
+def task_steps(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+) -> list[int]:
+    """Number of steps of each task for one replicate.
+
+    An upper bound if the strategy trains on the content of its memory.
+    """
+    schedule = Schedule()
+    capacity = 0
+    if isinstance(strategy, Strategy):
+        schedule = strategy.schedule()
+        memory = strategy.memory()
+        capacity = memory.size if memory else 0
+    steps = []
+    for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
+        _, of_task = schedule.length(benchmark, examples, task + 1)
+        steps.append(of_task)
+    return steps
+
+
+def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
+    """Number of examples that each task trains on, if the memory is as full as it can be."""
+    sizes = [len(task.train.row) for task in stream.tasks]
+    incoming = np.array(sizes)
+    so_far = np.cumsum(incoming)
+    stored_before = np.minimum(so_far - incoming, capacity)
+    candidates = {
+        "incoming": incoming,
+        "incoming and memory": incoming + stored_before,
+        "memory": np.minimum(so_far, capacity),
+        "all so far": so_far,
+    }
+    examples: list[int] = candidates[schedule.examples].tolist()
+    return examples

@@ -1,0 +1,313 @@
+"""The contracts of benchmarks, models, results and datasets, and strategies on a benchmark."""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import retrograde as rg
+from retrograde import Benchmark, Dataset, DataSource, Model, TableResult, split_classes
+from retrograde.contract.parts import verdicts
+from retrograde.contract.results import made_up
+from retrograde.contract.toys import IMAGES
+from retrograde.networks.build import model
+from retrograde.parts.registry import Registry
+from retrograde.reporting.table import Entry, Section, Table
+
+PARTS = Registry()
+Split = PARTS.find("benchmarks", "split")
+MLP = PARTS.find("models", "mlp")
+Finetune = PARTS.find("strategies", "finetune")
+ALL = [
+    (kind, name)
+    for kind in ("benchmarks", "results", "models")
+    for name in PARTS.names(kind)
+    if name not in ("avalanche", "omniglot", "omniglot_sequence")
+]
+NAMED = {"conv4": "conv4-4", "plainconv": "plainconv-4", "gated": "gated-mlp-4"}
+
+
+def failures(part, **more):
+    return {v.claim: v.why for v in verdicts(part, **more) if v.outcome == "failed"}
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_part_that_ships_keeps_the_contract_of_its_kind(kind, name):
+    part = model(NAMED.get(name, name)) if kind == "models" else PARTS.get(kind, name)
+    assert failures(part) == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond(Split):
+    def cut(self, data, seed):
+        stream = super().cut(data, seed)
+        stream.tasks[1].train.row[0] = 10**6
+        return stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignLabel(Split):
+    def cut(self, data, seed):
+        stream = super().cut(data, seed)
+        stream.units[0] = ~stream.units[0]
+        return stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Short(Split):
+    def cut(self, data, seed):
+        return split_classes(data, [np.arange(5), np.arange(5, 10)], self.scenario)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restless(Split):
+    def cut(self, data, seed):
+        return super().cut(data, int(np.random.randint(10**6)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaks(Split):
+    def cut(self, data, seed):
+        again = Dataset("again", data.x_train, data.y_train, data.x_train, data.y_train)
+        return super().cut(again, seed)
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (Beyond(), "rows are from 0 to"),
+        (ForeignLabel(), "task 0 has the label"),
+        (Short(), "tasks=5, and the stream has 2"),
+        (Restless(), "two streams of seed 3 differ"),
+        (Restless(), "a global generator moved"),
+        (Leaks(), "test examples of task 0 are training examples too"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Benchmark) else None,
+)
+def test_a_benchmark_that_breaks_a_claim_is_found(part, why):
+    assert any(re.search(why, each) for each in failures(part).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(Split):
+    class_order: tuple[int, ...] = tuple(range(10))
+
+
+def test_a_benchmark_without_random_choices_declares_that():
+    declared = [v.why for v in verdicts(Fixed()) if v.outcome == "declared"]
+    assert declared == ["seeds 0 to 4 give one stream: nothing in it is random"]
+
+
+@dataclass(frozen=True)
+class Pair(MLP):
+    def build(self, shape, outputs, running):
+        return nn.Sequential(super().build(shape, outputs, running), _Twice())
+
+
+class _Twice(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@dataclass(frozen=True)
+class Wide(MLP):
+    def build(self, shape, outputs, running):
+        return super().build(shape, outputs + 1, running)
+
+
+@dataclass(frozen=True)
+class Centred(MLP):
+    def build(self, shape, outputs, running):
+        return nn.Sequential(super().build(shape, outputs, running), _Centre())
+
+
+class _Centre(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+@dataclass(frozen=True)
+class Constant(MLP):
+    def build(self, shape, outputs, running):
+        module = super().build(shape, outputs, running)
+        for value in module.parameters():
+            nn.init.constant_(value, 0.1)
+        return module
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (Pair(), "gave a tuple"),
+        (Wide(), "must give 5 outputs"),
+        (Centred(), "may not depend on the others"),
+        (Constant(), "modules of two seeds have equal weights"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Model) else None,
+)
+def test_a_model_that_breaks_a_claim_is_found(part, why):
+    assert any(why in each for each in failures(part).values())
+
+
+@dataclass(frozen=True)
+class Sums(TableResult):
+    """The last accuracies."""
+
+    def table(self, records):
+        rows = [(Entry(f"{r.R[-1].mean():.2f}"),) for r in records if r.status == "done"]
+        return Table("Sums", (), (Section("all", ("accuracy",), tuple(rows)),), _frame())
+
+
+@dataclass(frozen=True)
+class NeedsAll(Sums):
+    def table(self, records):
+        return Table("One", (), (Section("all", ("R",), ((Entry(str(records[0].R)),),)),), _frame())
+
+
+@dataclass(frozen=True)
+class Sorts(Sums):
+    def table(self, records):
+        records.sort(key=lambda record: -record.seed)
+        return super().table(records)
+
+
+def _frame():
+    import pandas as pd
+
+    return pd.DataFrame()
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (Sums(), "it depends on the order of the records"),
+        (NeedsAll(), "IndexError"),
+        (Sorts(), "it changes the list of records"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, TableResult) else None,
+)
+def test_a_result_that_breaks_a_claim_is_found(part, why):
+    assert any(why in each for each in failures(part).values())
+
+
+def test_a_result_that_imports_what_trains_is_found(tmp_path):
+    text = (
+        "from retrograde.training.clocks import Clocks\n"
+        "from retrograde.results.scores import Scores\n"
+        "class Trains(Scores):\n    pass\n"
+    )
+    path = tmp_path / "trains.py"
+    path.write_text(text)
+    part = Registry((path,)).get("results", "trains")
+    assert failures(part) == {
+        "It imports nothing that trains.": "trains.py imports retrograde.training.clocks; a result "
+        "reads records alone"
+    }
+
+
+def test_the_made_up_store_has_a_replicate_of_every_status():
+    assert {record.status for record in made_up()} == {"done", "diverged", "failed"}
+
+
+@dataclass(frozen=True)
+class Cloud(DataSource):
+    """Another cloud at each load."""
+
+    def load(self, folder):
+        y = np.arange(8) % 2
+        x = np.random.default_rng().normal(size=(8, 2)).astype(np.float32)
+        return Dataset("cloud", x, y, x, y)
+
+
+def test_a_dataset_that_is_another_one_at_each_load_is_found():
+    assert failures(Cloud()) == {
+        "It loads a dataset, the same again.": "two loads give two datasets; draw from "
+        "generator(0, axis)"
+    }
+
+
+@dataclass(frozen=True)
+class Flips(Finetune):
+    """It needs images, which it flips by chance."""
+
+    contract_model: ClassVar[str] = "conv"
+
+    def step(self, net, state, data):
+        _, _, _, width = data.incoming.x.shape
+        chance = net.uniform(len(data.incoming.x), name="flip")[:, None, None, None]
+        x = torch.where(chance < 0.5, data.incoming.x.flip(3), data.incoming.x)
+        assert width == IMAGES[0][2]
+        return net.update(state, net.grad(state.params, data.incoming._replace(x=x)), self.lr)
+
+
+@dataclass(frozen=True)
+class FlipsInSecret(Flips):
+    contract_model: ClassVar[str] = "mlp-16"
+
+
+def test_a_strategy_that_declares_a_model_for_images_is_tried_on_images():
+    assert failures(Flips()) == {}
+
+
+def test_a_strategy_that_needs_images_and_does_not_say_so_is_told_and_reported_once():
+    outcomes = list(verdicts(FlipsInSecret()))
+    failed = [v.why for v in outcomes if v.outcome == "failed"]
+    assert len(failed) == 1
+    assert "not enough values to unpack" in failed[0]
+    assert failed[0].endswith('declare contract_model: ClassVar[str] = "conv".')
+    stopped = [v.why for v in outcomes if v.outcome == "not reached"]
+    assert len(stopped) > 5
+    assert set(stopped) == {stopped[0]}
+
+
+@pytest.mark.parametrize(
+    "benchmark", ["permuted:model=mlpbn-8,tasks=3", "split:model=conv,scenario=task"]
+)
+def test_a_strategy_is_checked_on_the_shape_scenario_and_model_of_a_benchmark(benchmark):
+    seen = []
+
+    @dataclass(frozen=True)
+    class Watching(Finetune):
+        def step(self, net, state, data):
+            seen.append((net.shape, type(net.module[0]).__name__, net.units is not None))
+            return super().step(net, state, data)
+
+    outcomes = rg.check(Watching(), benchmark)
+    assert [v.why for v in outcomes if v.outcome == "failed"] == ["it cannot be pickled: " + _WHY]
+    first = "Conv2d" if "conv" in benchmark else "Flatten"
+    assert set(seen) == {((1, 8, 8), first, "scenario=task" in benchmark)}
+    assert re.match(r"It trains on (Split|Permuted) of digits\.", outcomes[0].claim)
+
+
+_WHY = (
+    "Can't pickle local object "
+    "<class 'test_contract_parts.test_a_strategy_is_checked_on_the_shape_scenario_and_model_of_a_"
+    "benchmark.<locals>.Watching'>"
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "benchmark", "why"),
+    [
+        ("maml", "split", "A meta-strategy is checked on lines"),
+        ("er", "sinusoid", "on a benchmark of streams"),
+        (Split(), "split", "Strategies are checked on a benchmark"),
+        ("er", "splti", "Did you mean split"),
+    ],
+)
+def test_a_benchmark_that_does_not_go_with_a_part_is_refused(part, benchmark, why):
+    with pytest.raises(rg.UserError, match=why):
+        rg.check(part, benchmark)
+
+
+def test_a_strategy_that_does_another_scenario_fails_on_the_benchmark_with_the_reason():
+    class OnlyTask(Finetune):
+        scenarios = ("task",)
+
+    first, *_ = verdicts(OnlyTask(), Split())
+    assert first.outcome == "failed"
+    assert "the benchmark has scenario=class" in first.why

@@ -1,0 +1,68 @@
+"""Checks of models before they train: randomness, state between calls, changed inputs."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import dropout
+
+from retrograde.errors import UserError
+from retrograde.networks.checks import check_module
+
+X = torch.linspace(-1, 1, 20).reshape(4, 5)
+
+
+class Own(nn.Linear):
+    """A layer from 5 numbers to 2, which first applies a function to its input."""
+
+    def __init__(self, before):
+        super().__init__(5, 2)
+        self.before = before
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        """Apply the function, then the layer."""
+        return super().forward(self.before(self, x))
+
+
+def keeps(module, x):
+    module.count += 1
+    return x * module.count
+
+
+def counts(module, x):
+    module.count += 1
+    return x
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Dropout(0.5), nn.Linear(5, 2)),
+        nn.Sequential(nn.Linear(5, 2), nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)),
+    ],
+)
+def test_a_model_with_dropout_layers_can_be_trained_and_stays_as_it_is(module):
+    before = repr(module)
+    assert check_module(module, X, 2) is False
+    assert repr(module) == before
+
+
+def test_a_model_may_count_its_calls():
+    assert check_module(Own(counts), X, 2) is True
+
+
+@pytest.mark.parametrize(
+    ("module", "rule"),
+    [
+        (Own(lambda _, x: dropout(x)), "nn.Dropout instead of functional.dropout"),
+        (Own(lambda _, x: x + torch.rand(x.shape)), "draws random numbers"),
+        (Own(keeps), "keeps something between two calls"),
+        (Own(lambda _, x: x.relu_()), r"Own.forward \(test_networks_checks.py:\d+\) changes it in"),
+        (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 2)), "inplace=False"),
+        (nn.Sequential(nn.RReLU(), nn.Linear(5, 2)), "Use nn.LeakyReLU"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_with_the_remedy(module, rule):
+    with pytest.raises(UserError, match=rule):
+        check_module(module, X, 2)
+    assert torch.equal(X, torch.linspace(-1, 1, 20).reshape(4, 5))

@@ -1,0 +1,116 @@
+"""Validation: what is held out from a task's training examples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from retrograde.data.dataset import Dataset
+from retrograde.errors import UserError
+from retrograde.parts.registry import Registry
+from retrograde.streams.schedule import test_rows as rows_of_tests, validation_rows
+from retrograde.streams.stream import Examples, Task
+from retrograde.streams.validation import held_out
+
+Split, Permuted, Rotated = (
+    Registry().find("benchmarks", name) for name in ("split", "permuted", "rotated")
+)
+
+
+def dataset(sizes=(20, 16, 30, 12, 24)):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    x = np.arange(len(y), dtype=np.float32)[:, None, None, None] + np.zeros((1, 7, 7), np.float32)
+    tests = np.tile(np.arange(len(sizes)), 3)
+    return Dataset("made", x, y, x[: len(tests)], tests)
+
+
+DATA = dataset()
+CUTS = [Split(tasks=2), Split(tasks=2, scenario="domain"), Permuted(tasks=3), Rotated(tasks=2)]
+SHARES = st.floats(0.01, 0.99)
+
+
+def with_validation(cut, share, **settings):
+    return type(cut).configured({**cut.settings(), "validation": share, **settings})
+
+
+def pairs(examples):
+    return list(zip(examples.row.tolist(), examples.y.tolist(), strict=True))
+
+
+@given(st.sampled_from(CUTS), SHARES, st.integers(0, 9), st.sampled_from([0, 80]))
+def test_both_parts_are_disjoint_and_together_the_training_set_in_its_order(
+    cut, share, seed, limit
+):
+    before = with_validation(cut, 0, train_examples=limit).stream(DATA, seed)
+    after = with_validation(cut, share, train_examples=limit).stream(DATA, seed)
+    for old, new in zip(before.tasks, after.tasks, strict=True):
+        train, validation = set(pairs(new.train)), set(pairs(new.validation))
+        assert train.isdisjoint(validation)
+        assert train | validation == set(pairs(old.train))
+        assert pairs(new.train) == [pair for pair in pairs(old.train) if pair in train]
+        assert pairs(new.test) == pairs(old.test)
+
+
+@given(st.sampled_from(CUTS), SHARES, st.integers(0, 9))
+def test_every_class_gives_its_share_and_keeps_an_example_on_both_sides(cut, share, seed):
+    for task in with_validation(cut, share).stream(DATA, seed).tasks:
+        for unit in np.union1d(task.train.y, task.validation.y):
+            left, taken = (int((part.y == unit).sum()) for part in (task.train, task.validation))
+            assert left >= 1
+            assert taken >= 1
+            fair = share * (left + taken)
+            assert abs(taken - fair) <= 0.5 or 1 in (left, taken)
+
+
+@pytest.mark.parametrize("cut", [Permuted(tasks=3), Rotated(tasks=3)])
+def test_tasks_of_the_same_images_hold_out_the_same_ones(cut):
+    tasks = with_validation(cut, 0.2).stream(DATA, 0).tasks
+    assert len({tuple(task.validation.row) for task in tasks}) == 1
+
+
+def test_another_seed_holds_out_other_examples_and_the_same_seed_the_same():
+    cut = Permuted(tasks=1, validation=0.2)
+    held = [cut.stream(DATA, seed).tasks[0].validation.row.tolist() for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+def test_a_class_with_one_example_is_refused():
+    data = dataset((4, 1, 9))
+    with pytest.raises(UserError, match="output 1 of task 1 has 1 training example, and valid"):
+        Permuted(tasks=2, validation=0.1).stream(data, 0)
+
+
+def test_examples_that_a_benchmark_holds_out_itself_stay_held_out():
+    train, own = Examples(np.arange(4), np.zeros(4, int)), Examples(np.array([9]), np.array([0]))
+    after = held_out(Task(train, train, own), 0.25, np.array([3.0, 1.0, 0.0, 2.0]), 0)
+    assert after.validation.row.tolist() == [9, 2]
+    assert after.train.row.tolist() == [0, 1, 3]
+
+
+def test_validation_rows_are_those_of_all_tasks_in_order():
+    stream = Split(tasks=2, validation=0.3).stream(DATA, 0)
+    rows = validation_rows(stream)
+    expected = [
+        (row, number, y, 1)
+        for number, task in enumerate(stream.tasks)
+        for row, y in pairs(task.validation)
+    ]
+    assert rows.tuples() == expected
+    assert rows.array.shape[1] == rows_of_tests(stream).array.shape[1]
+    assert len(validation_rows(Split(tasks=2).stream(DATA, 0))) == 0
+
+
+def test_an_iterated_stream_offers_the_validation_examples_as_a_model_sees_them():
+    stream = Permuted(tasks=2, validation=0.3).stream(DATA, 0)
+    for task, held in zip(stream, stream.tasks, strict=True):
+        assert np.array_equal(task.y_val, held.validation.y)
+        # Every pixel of an image is the number of its row.
+        assert np.array_equal(task.x_val[:, 0, 0, 0], held.validation.row)
+        assert len(task.validation_dataset()) == len(held.validation.row) > 0
+        assert len(task.x_train) + len(task.x_val) == len(DATA.y_train)
+
+
+def test_no_examples_are_for_validation_by_default():
+    (task,) = Permuted(tasks=1).stream(DATA, 0)
+    assert task.x_val.shape == (0, 1, 7, 7)
+    empty = Permuted(tasks=1).stream(DATA, 0).tasks[0].validation
+    assert not empty.row.flags.writeable
