@@ -58,13 +58,14 @@ class Counting(Plain):
 
     def init(self, net, params):
         none = torch.full((4,), -1)
-        return {"begin": none, "step": none, "end": none}
+        return {"begin": none, "step": none, "end": none, "number": torch.tensor(-1)}
 
     def noted(self, hook, net, state):
         calls = torch.cat([state.extra[hook][1:], net.experience[None]])
         return state.replace(extra=state.extra | {hook: calls})
 
-    def begin_experience(self, net, state):
+    def begin_experience(self, net, state, number):
+        state = state.replace(extra=state.extra | {"number": torch.tensor(number)})
         return self.noted("begin", net, state)
 
     def step(self, net, state, data):
@@ -79,6 +80,7 @@ def test_begin_experience_is_called_once_for_each_experience_with_its_number():
     assert calls["begin"].tolist() == [[-1, 0, 1, 2]] * 2
     assert calls["step"].tolist() == [[-1, 0, 1, 2]] * 2
     assert calls["end"].tolist() == [[-1, 0, 1, 2]] * 2
+    assert calls["number"].tolist() == [2, 2]
 
 
 def test_an_experience_that_was_begun_is_not_begun_again_by_learning_it():
@@ -229,7 +231,7 @@ def backend_rows(benchmark):
 class Projecting(Strategy):
     """Train the model through a projector of the strategy's own on its outputs."""
 
-    def modules(self, shape, outputs):
+    def modules(self, shape, outputs, features):
         return {"projector": nn.Sequential(nn.Linear(outputs, 5), nn.ReLU(), nn.Linear(5, outputs))}
 
     def projected(self, net, params, x):
@@ -248,7 +250,7 @@ class Projecting(Strategy):
 def seeded_modules(part, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "modules"))
-        return part.modules((12,), 6)
+        return part.modules((12,), 6, 16)
 
 
 def test_own_modules_are_seeded_by_replicate_and_change_no_other_weight():
@@ -298,7 +300,7 @@ def test_own_modules_are_trained_with_the_model_by_the_benchmarks_optimiser():
 class Normalising(Projecting):
     """A projector that keeps running statistics."""
 
-    def modules(self, shape, outputs):
+    def modules(self, shape, outputs, features):
         return {"projector": nn.BatchNorm1d(outputs)}
 
 
@@ -315,7 +317,7 @@ def test_running_statistics_of_own_modules_follow_the_steps():
 
 def test_a_toy_net_has_modules_of_the_strategys_own():
     part = Projecting()
-    net, params = toy_net(modules=part.modules((6,), 4))
+    net, params = toy_net(modules=part.modules((6,), 4, 8))
     after = part.step(net, start(part, net, params), toy_step(toy_batch()))
     assert not torch.equal(after.params["projector.0.weight"], params["projector.0.weight"])
 
@@ -326,7 +328,7 @@ class Misnaming(Plain):
 
     how: str
 
-    def modules(self, shape, outputs):
+    def modules(self, shape, outputs, features):
         return {
             "a list": [nn.Linear(1, 1)],
             "no module": {"gate": torch.ones(2)},
@@ -349,6 +351,20 @@ def test_modules_that_cannot_be_are_refused(how):
         replicas(Misnaming(how=how))
 
 
+@dataclass(frozen=True, kw_only=True)
+class OfFeatures(Plain):
+    """A module that takes the features of the model."""
+
+    def modules(self, shape, outputs, features):
+        return {"onto": nn.Linear(features, outputs + len(shape))}
+
+
+@pytest.mark.parametrize(("model", "features"), [("mlp-16", 16), ("mlp-9-5", 5)])
+def test_own_modules_are_given_the_number_of_features(model, features):
+    weight = replicas(OfFeatures(), Blobs(model=model)).state.params["onto.weight"]
+    assert weight.shape == (2, 7, features)
+
+
 # Growth.
 
 
@@ -362,8 +378,8 @@ class Growing(Strategy):
         params = params | {"columns": torch.zeros(net.outputs, 0)}
         return State(params, net.optimizer.init(params), {})
 
-    def begin_experience(self, net, state):
-        more = torch.ones(net.outputs, 1) * net.experience
+    def begin_experience(self, net, state, number):
+        more = torch.ones(net.outputs, 1) * number
         columns = torch.cat([state.params["columns"], more], 1)
         params = state.params | {"columns": columns}
         return state.replace(params=params, slots=net.optimizer.init(params))
@@ -450,7 +466,6 @@ def test_shares_weigh_losses_and_rows_alike():
 def test_the_experience_is_an_argument_of_a_toy_net_too():
     net, params = toy_net()
     part = Counting()
-    state = part.begin_experience(
-        replace(net, experience=torch.tensor(2)), start(part, net, params)
-    )
+    later = replace(net, experience=torch.tensor(2))
+    state = part.begin_experience(later, start(part, net, params), 2)
     assert state.extra["begin"].tolist() == [-1, -1, -1, 2]
