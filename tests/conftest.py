@@ -5,8 +5,9 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "augmentation", "bridges", "data", "episodes", "gradients", "interface", "learning_rate", "losses", "metrics", "models", "networks.checks", "networks.head", "optim", "randomness", "streams",
-    "training.backend", "training.episode_replicas", "training.opaque", "training.replicas", "training.stream_replicas",
+    "augmentation", "bridges", "data", "episodes", "gradients", "interface", "learning_rate", "losses", "methods", "metrics", "models", "networks.checks", "networks.functional", "networks.head", "optim", "randomness", "streams",
+    "training.backend", "training.episode_replicas", "training.example_rows", "training.memories", "training.opaque", "training.replicas",
+    "training.stream_replicas",
     "benchmarks", "strategies",
 )  # fmt: skip
 

@@ -34,7 +34,7 @@ def make_batch(random, task):
 def follow(part, net, state, task, random):
     """Three steps on a task, and its end."""
     net = replace(net, experience=torch.tensor(task))
-    state = part.begin_experience(net, state)
+    state = part.begin_experience(net, state, task)
     for _ in range(3):
         batch = make_batch(random, task)
         state = part.step(net, state, toy_step(batch))

@@ -175,6 +175,18 @@ class GradientProber:
         # Halves of an odd number of examples differ in size, and so in their share of the loss.
         self.share = count / count.sum(-1, keepdim=True)
 
+    def begin_experience(self) -> None:
+        """Begin a task's account anew if its parameters have another form than at the last probe.
+
+        No path leads to parameters of other shapes, so that the account begins after the growth.
+        """
+        if self.last is None or _shapes(self.last.params) == _shapes(self.backend.parameters()):
+            return
+        with self.clocks("probe"):
+            self.last = self._gradients(self.task)
+            if self.books:
+                self.books = _Books(self.last) if self.last else None
+
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks if that is due."""
         self.step += steps
@@ -303,6 +315,10 @@ class GradientProber:
                 {layer: _triangle(of_layer[i]) for layer, of_layer in layers.items()},
             )
             probes.append(probe)
+
+
+def _shapes(params: Params) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in params.items()}
 
 
 def _by_layer(halves: Params) -> dict[str, list[Tensor]]:

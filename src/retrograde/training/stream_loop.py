@@ -190,6 +190,7 @@ def _run(
         taken = np.zeros_like(used)
         if number >= 0:
             note = _begin(backend, number, clocks, mode) or note
+            prober.begin_experience()
             with clocks("train"):
                 taken = np.stack(backend.learn(number, advance))
             for counter, steps in zip(passes, taken[0], strict=True):
