@@ -116,8 +116,8 @@ def extended(
     # The longest come last.
     shorter = lengths.clamp(min=0).cumsum(0)
     held_without = total - shorter
-    significant = lengths > torch.finfo(lengths.dtype).eps * total
-    chosen = (held_without < threshold * total) & significant
+    rounding = len(lengths) * torch.finfo(lengths.dtype).eps * total
+    chosen = (held_without < threshold * total) & (lengths > rounding)
     added = directions * chosen
     grown: Tensor = projection + added @ added.T
     return grown
