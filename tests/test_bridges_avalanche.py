@@ -21,8 +21,9 @@ from retrograde.optim import OPTIMIZERS
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_pairs, parse
 from retrograde.testing import toy_step
+from retrograde.training.cell_check import check
 from retrograde.training.opaque import OpaqueReplica
-from retrograde.training.stream_loop import check, train
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 pytestmark = pytest.mark.skipif(not find_spec("avalanche"), reason="avalanche-lib is not installed")

@@ -17,7 +17,8 @@ from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.memory import POLICIES, Column, ExemplarMemory, Reservoir
 from retrograde.streams.schedule import train_rows
-from retrograde.training.stream_loop import check, train
+from retrograde.training.cell_check import check
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 CPU, DATA = torch.device("cpu"), blobs()

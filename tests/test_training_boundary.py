@@ -14,7 +14,8 @@ from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.training import boundary, episode_loop
-from retrograde.training.stream_loop import check, train
+from retrograde.training.cell_check import check
+from retrograde.training.stream_loop import train
 
 CPU = torch.device("cpu")
 Finetune, MAML = (Registry().find("strategies", name) for name in ("finetune", "maml"))

@@ -25,9 +25,10 @@ from retrograde.streams.cuts import split_classes
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule, probe_rows
 from retrograde.streams.stream import Stream
+from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.gradient_prober import GradientProber
-from retrograde.training.stream_loop import check, train
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")

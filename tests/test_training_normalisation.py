@@ -17,8 +17,9 @@ from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.rows import Rows
+from retrograde.training.cell_check import check
 from retrograde.training.opaque import OpaqueReplica
-from retrograde.training.stream_loop import check, train
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")

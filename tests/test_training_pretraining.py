@@ -10,9 +10,10 @@ from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.streams.pretraining import pretraining_rows
 from retrograde.streams.schedule import Schedule, train_rows
+from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.pretraining import pretrain
-from retrograde.training.stream_loop import check, expected_steps, train
+from retrograde.training.stream_loop import expected_steps, train
 from retrograde.training.stream_replicas import StreamReplicas
 
 CPU = torch.device("cpu")

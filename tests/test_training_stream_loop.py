@@ -17,9 +17,10 @@ from retrograde.randomness import torch_seed
 from retrograde.streams.memory import ExemplarMemory, Reservoir
 from retrograde.streams.schedule import Schedule, train_rows
 from retrograde.training import pretraining
+from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.opaque import OpaqueReplica
-from retrograde.training.stream_loop import check, total_steps, train
+from retrograde.training.stream_loop import total_steps, train
 from retrograde.training.stream_replicas import StreamReplicas, share_weight
 
 CPU = torch.device("cpu")

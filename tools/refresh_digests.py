@@ -36,9 +36,9 @@ def main(stores: list[str]) -> None:
             old = json.loads(path.read_text())
             new = refreshed(old, registry)
             if new != old:
-                path.write_text(json.dumps(new, separators=(",", ":"), ensure_ascii=False))
+                path.write_text(json.dumps(new, separators=(",", ":"), ensure_ascii=False) + "\n")
                 changed += 1
-        print(f"{folder}: {changed} records changed")
+        sys.stdout.write(f"{folder}: {changed} records changed\n")
 
 
 if __name__ == "__main__":

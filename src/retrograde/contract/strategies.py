@@ -40,13 +40,14 @@ from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import test_chunks, train_rows
 from retrograde.streams.stream import Examples, Scenario, Stream, Task
 from retrograde.training.backend import Outcome
+from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import signature
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import pretrain, pretrained_replicas
 from retrograde.training.replicas import spread
-from retrograde.training.stream_loop import check, train
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 Part = Strategy | Learner

@@ -21,7 +21,7 @@ from retrograde.parts.provenance import Change, Sources
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running import footprint
 from retrograde.streams.stream import Stream
-from retrograde.training import episode_loop, stream_loop
+from retrograde.training import cell_check, episode_loop, stream_loop
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
 from retrograde.training.compiled_step import Compile
@@ -159,7 +159,7 @@ class StreamCell(Cell):
         # The estimate comes first: it allocates nothing of the size that it may refuse.
         fitting = footprint.check_stream(self.benchmark, self.strategy, stream, device)
         # One step, on the CPU: the GPU may be on another machine.
-        stream_loop.check(self.benchmark, self.strategy, stream, CPU)
+        cell_check.check(self.benchmark, self.strategy, stream, CPU)
         return fitting
 
     def steps(self, data: Dataset | None) -> int:

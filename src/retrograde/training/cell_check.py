@@ -1,0 +1,146 @@
+"""A trial of a cell before anything trains: settings that fit, and hooks that keep the rules."""
+
+import torch
+
+from retrograde.errors import UserError
+from retrograde.interface.benchmark import Benchmark
+from retrograde.interface.learner import Learner
+from retrograde.interface.strategy import Strategy
+from retrograde.parts.author_code import described
+from retrograde.randomness import seeded, torch_seed
+from retrograde.streams.memory import ExemplarMemory, Memory
+from retrograde.streams.schedule import Schedule, groups
+from retrograde.streams.stream import Stream
+from retrograde.training.boundary import check_kind
+from retrograde.training.opaque import OpaqueReplica
+from retrograde.training.pretraining import check_pretraining
+from retrograde.training.stream_replicas import StreamReplicas
+
+
+def check(
+    benchmark: Benchmark,
+    strategy: Strategy | Learner,
+    stream: Stream,
+    device: torch.device,
+) -> None:
+    """Check that a cell can be trained, by a trial step.
+
+    Raises:
+        UserError: If the scenario, the memory, the model or the device does not fit, or a hook
+            breaks a rule.
+    """
+    _check_settings(benchmark, strategy)
+    _check_weighting(benchmark, strategy)
+    if isinstance(strategy, Learner):
+        _check_learner(benchmark, strategy)
+        with seeded(torch_seed(0, "opaque")):
+            OpaqueReplica(benchmark, strategy, stream, 0, device).check_predictions()
+        return
+    _check_memory(strategy, stream)
+    try:
+        _check_hooks(StreamReplicas(benchmark, strategy, [stream], [0], device))
+    except ValueError as error:
+        if _ONE_ROW not in str(error):
+            raise
+        raise UserError(
+            f"{type(strategy).__name__} cannot take a step with model={benchmark.model}: "
+            f"{described(error)}. A model that normalises over the batch needs more than one "
+            "example to every step."
+        ) from error
+
+
+_ONE_ROW = "Expected more than 1 value per channel"
+"""Part of torch's error if batch normalisation gets a batch of one example."""
+
+
+def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` if the scenario does not fit the strategy, or probes are too small."""
+    if benchmark.scenario not in strategy.scenarios:
+        raise UserError(
+            f"{type(strategy).__name__} does {', '.join(strategy.scenarios)}-incremental streams; "
+            f"the benchmark has scenario={benchmark.scenario}."
+        )
+    if benchmark.probe_examples == 1:
+        raise UserError(
+            "Gradients are compared between two halves of the probe examples; "
+            "probe_examples=1 has one. Give 0, or 2 and more."
+        )
+
+
+def _check_memory(strategy: Strategy, stream: Stream) -> None:
+    """Raise `UserError` if the schedule or the memory is none, or does not fit the stream."""
+    memory = strategy.memory()
+    check_kind(strategy, "schedule", strategy.schedule(), Schedule)
+    check_kind(strategy, "memory", memory, Memory, none=True)
+    if memory:
+        memory.check(groups(stream))
+    _check_mixed(strategy, memory)
+
+
+def _check_hooks(backend: StreamReplicas) -> None:
+    """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
+    check_pretraining(backend)
+    backend.begin(0)
+    backend.warm_up("off")
+    _check_protocol(backend)
+    backend.try_prediction()
+
+
+def _check_protocol(backend: StreamReplicas) -> None:
+    """Raise `UserError` if the strategy takes steps of its own, and settings would do nothing."""
+    ignored = _of_the_step(backend.benchmark)
+    if ignored and not backend.updates:
+        raise UserError(
+            "The benchmark's protocol applies to steps by net.update; "
+            f"{type(backend.strategy).__name__} takes steps of its own, for which "
+            f"{', '.join(ignored)} would have no effect. Leave the settings out for this strategy."
+        )
+
+
+def _of_the_step(benchmark: Benchmark) -> list[str]:
+    """The settings of the benchmark that change the optimiser's step."""
+    given = {
+        "weight_decay": benchmark.weight_decay > 0,
+        "clip": benchmark.clip > 0,
+        "schedule": benchmark.rate_schedule.changes,
+        "momentum": benchmark.momentum is not None,
+    }
+    return [name for name, is_set in given.items() if is_set]
+
+
+def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
+    """Raise `UserError` if settings would do nothing, since a learner takes its own steps."""
+    ignored = _of_the_step(benchmark)
+    if benchmark.augment != "none":
+        ignored.append("augment")
+    if ignored:
+        raise UserError(
+            f"{type(learner).__name__} is a learner, which gets every example once and takes steps "
+            f"of its own; {', '.join(ignored)} would have no effect. Leave the settings out, and "
+            "do the same in the learner."
+        )
+
+
+def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
+    if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refused":
+        raise UserError(
+            "weighting=tasks weighs losses on incoming and on past examples 1 to t - 1 at task t; "
+            f"{type(strategy).__name__} has no such losses or does not weigh them so. "
+            "Give the benchmark weighting=examples, or let the strategy use the weights of its "
+            'StepData and declare task_weighting = "applied".'
+        )
+
+
+def _check_mixed(strategy: Strategy, memory: Memory | None) -> None:
+    """Raise `UserError` if incoming examples are mixed with a memory that already holds them."""
+    if strategy.schedule().examples != "incoming and memory":
+        return
+    # A memory that is filled during a task would offer its examples twice.
+    filled_at_end = isinstance(memory, ExemplarMemory) or (memory is not None and memory.at_end)
+    if not filled_at_end:
+        raise UserError(
+            "Incoming examples are mixed with a memory that is filled when a task ends; "
+            f"{type(strategy).__name__} has {memory}. "
+            "Give it at_end=True, or use an ExemplarMemory."
+        )
