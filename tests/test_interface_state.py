@@ -13,6 +13,7 @@ from retrograde.errors import UserError
 from retrograde.interface.state import State
 from retrograde.interface.strategy import Strategy
 from retrograde.networks.build import build
+from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
 from retrograde.streams.memory import POLICIES, Column, ExemplarMemory, Reservoir
 from retrograde.streams.schedule import train_rows
@@ -74,7 +75,8 @@ class Keeping(Strategy):
         extra = state.extra
         read = extra["read"] + data.replayed.weight.sum()
         found = {"read": read, "strange": extra["strange"] + strange(data.replayed).sum()}
-        return self.kept(state.replace(extra=found), data.incoming.x)
+        state = state.replace(extra=found)
+        return state if self.memory().at_end else self.kept(state, data.incoming.x)
 
     def kept(self, state, x):
         name = name_of(x)
@@ -179,6 +181,15 @@ RULES = {
 def test_what_cannot_be_kept_or_logged_is_refused_before_training(how):
     with pytest.raises(UserError, match=RULES[how]):
         check(Blobs(), Wrong(how=how), Blobs().stream(DATA, 0), CPU)
+
+
+@pytest.mark.parametrize("policy", ["ring-at-end", "reservoir-at-end"])
+def test_keeping_in_steps_needs_a_memory_that_takes_examples_in_steps(policy):
+    """Else the values would be lost, and others read back."""
+    for name in ("der", "derpp"):
+        part = Registry().get("strategies", name, {"policy": policy})
+        with pytest.raises(UserError, match="keeps logits .*Keep values in end_experience"):
+            check(Blobs(), part, Blobs().stream(DATA, 0), CPU)
 
 
 def test_an_undeclared_column_at_an_experiences_end_is_refused():

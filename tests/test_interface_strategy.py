@@ -19,7 +19,8 @@ from retrograde.randomness import torch_seed
 from retrograde.streams.memory import Reservoir
 from retrograde.streams.schedule import Schedule, train_rows
 from retrograde.testing import start, toy_batch, toy_net, toy_step
-from retrograde.training.stream_loop import check, train
+from retrograde.training.cell_check import check
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas
 
 CPU, DATA = torch.device("cpu"), blobs()

@@ -132,6 +132,8 @@ class ExperienceEnd(NamedTuple):
     Args:
         examples: All of its training examples.
         memory: The content of the memory, slot by slot; empty slots are padding. None: no memory.
+            What is kept with examples that it took at the end of this experience comes from the
+            hook, so it is not there yet.
     """
 
     examples: Batch

@@ -15,6 +15,7 @@ from retrograde.errors import UserError
 from retrograde.interface.state import State
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
+from retrograde.streams.memory import ExemplarMemory, Memory
 
 MOST = 3
 """Largest number of tensors that an error names; a bug in one line tends to spoil all of them."""
@@ -120,6 +121,22 @@ def check_kept(
             )
         wanted = (rows, *columns[name].shape[1:])
         _check_shape(part, method, value, wanted, f"a value of {name!r} to keep for each example")
+
+
+def check_kept_in_time(part: object, found: State, memory: Memory | None) -> None:
+    """Check that a memory takes examples along the way if steps keep values with them.
+
+    Raises:
+        UserError: If it takes them when an experience ends, when these values are gone.
+    """
+    if not found.to_keep or memory is None:
+        return
+    if memory.at_end or isinstance(memory, ExemplarMemory):
+        raise UserError(
+            f"{hook(part, 'step')} keeps {_listed([*found.to_keep])} with incoming examples, and "
+            "this memory takes them when their experience ends. Keep values in end_experience, or "
+            "choose a memory that takes examples at every step, such as policy=reservoir."
+        )
 
 
 def check_logged(part: object, method: str, found: State) -> None:

@@ -304,6 +304,7 @@ class StreamReplicas(Replicas):
             after = self.strategy.step(net, carried.state, data)
             boundary.check_state(self.strategy, "step", after, carried.state)
             boundary.check_kept(self.strategy, "step", after, carried.columns, self.batch)
+            boundary.check_kept_in_time(self.strategy, after, self.memory)
             boundary.check_logged(self.strategy, "step", after)
             noted.append(net.notes)
             return after.to_log, boundary.changed(given, before)
