@@ -32,8 +32,9 @@ class SCR(Replay):
     Incoming and replayed examples, in two augmented views, are pulled together by class and apart
     otherwise, behind a projector that predictions do not use. The class whose mean feature over the
     memory is nearest is the answer; means and features have norm 1. The authors' first view is the
-    image as it is, and their first step waits for examples in memory; the benchmark's `augment`
-    changes both views here, and the first step is taken.
+    image as it is, their first step waits for examples in memory, and a class without any gets a
+    random mean; here, the benchmark's `augment` changes both views, the first step is taken, and
+    such a class comes last.
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "refused"  # one loss over all examples
