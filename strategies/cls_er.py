@@ -64,9 +64,7 @@ class CLSER(Replay):
 
         gradient = net.grad_of_loss(loss, state.params)
         after = net.update(state, gradient, self.lr)
-        # The running statistics as this step has left them.
-        model = after.params | net.notes.statistics
-        return after.replace(extra=self._averaged(net, state.extra, model))
+        return after.replace(extra=self._averaged(net, state.extra, after.model))
 
     def _target(self, net: Net, state: State, replayed: Batch) -> Float[Tensor, "row unit"]:
         """The logits of the average that gives a row's label the higher probability."""

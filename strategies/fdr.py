@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from retrograde import (
     Count,
@@ -61,7 +62,13 @@ class FDR(Strategy):
             gradient = net.grad_of_loss(total, state.params)
             return net.update(state, gradient, self.lr)
         state = net.update(state, net.grad_of_loss(loss, state.params), self.lr)
-        return net.update(state, net.grad_of_loss(distance, state.params), self.lr)
+        after = net.update(state, net.grad_of_loss(distance, state.params), self.lr)
+        # There is no second step before there is an example to replay.
+        any_past = data.replayed.weight.sum() > 0
+        chosen: State = pytree.tree_map(
+            lambda new, old: torch.where(any_past, new, old), after, state
+        )
+        return chosen
 
     def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
-        return state.keep(logits=net.logits(state.params, end.examples.x))
+        return state.keep(logits=net.in_eval_mode().logits(state.params, end.examples.x))

@@ -21,6 +21,7 @@ from retrograde import (
     StepData,
     Strategy,
     TaskWeighting,
+    UserError,
     cross_entropies,
     mean,
 )
@@ -55,6 +56,11 @@ class GenerativeReplay(Strategy):
         return {"encoder": nn.Sequential(nn.Flatten(), *encoder), "decoder": decoder}
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
+        if net.normalised:
+            raise UserError(
+                "The generator makes pixels in [0, 1]; the benchmark normalises them. "
+                "Leave out normalise=channels."
+            )
         return {"past": params | net.buffers}
 
     def step(self, net: Net, state: State, data: StepData) -> State:
@@ -64,10 +70,10 @@ class GenerativeReplay(Strategy):
         latent = net.normal(count, self.latent, name="latent").to(incoming.x.dtype)
         noise = net.normal(2, count, self.latent, name="noise").to(incoming.x.dtype)
         pixels = net.call("decoder", past, latent).sigmoid()
-        generated = pixels.reshape(incoming.x.shape)
+        any_past = net.experience > 0
+        # In the first experience there is no past, and running statistics must not follow noise.
+        generated = torch.where(any_past, pixels.reshape(incoming.x.shape), incoming.x)
         scores = net.in_eval_mode().logits(past, generated)
-        # In the first experience there is no past.
-        any_past = (net.experience > 0).to(incoming.x.dtype)
 
         def loss(params: Params) -> Tensor:
             solved = net.loss(params, incoming)
@@ -81,13 +87,13 @@ class GenerativeReplay(Strategy):
     def _coding(self, net: Net, params: Params, x: Tensor, noise: Tensor) -> Float[Tensor, " row"]:
         """The negative evidence bound of each image, divided by the number of pixels."""
         code = net.call("encoder", params, x)
-        centre, log_variance = code.split(self.latent, 1)
+        centre, log_variance = code.chunk(2, 1)
         latent = centre + (log_variance / 2).exp() * noise
         decoded = net.call("decoder", params, latent)
         target = x.flatten(1).clamp(0, 1)
-        error = binary_cross_entropy_with_logits(decoded, target, reduction="none").mean(1)
+        error: Tensor = binary_cross_entropy_with_logits(decoded, target, reduction="none")
         spread = log_variance.exp() + centre**2 - 1 - log_variance
-        return error + spread.sum(1) / 2 / target.shape[1]
+        return error.mean(1) + spread.sum(1) / 2 / target.shape[1]
 
     def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         return state.replace(extra={"past": state.model})

@@ -63,7 +63,7 @@ class HAL(Replay):
         anchors = state.extra["anchors"].flatten(0, 1)
         has_anchor = state.extra["has_anchor"].flatten()
         gradient = net.grad(state.params, data.combined)
-        tentative = sgd(state.params, gradient, self.lr)
+        tentative = sgd(state.params, gradient, net.scheduled(self.lr))
         target = net.logits(tentative, anchors)
 
         def anchor_loss(params: Params) -> Tensor:

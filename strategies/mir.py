@@ -39,7 +39,7 @@ class MIR(Replay):
         replayed = data.replayed
         # The tentative step is not taken, so running statistics do not follow it.
         gradient = net.without_statistics().grad(state.params, data.incoming)
-        tentative = sgd(state.params, gradient, self.lr)
+        tentative = sgd(state.params, gradient, net.scheduled(self.lr))
         after = self._losses(net, tentative, replayed)
         before = self._losses(net, state.params, replayed)
         # Padding is chosen only if there are too few examples.

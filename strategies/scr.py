@@ -39,6 +39,7 @@ class SCR(Replay):
 
     task_weighting: ClassVar[TaskWeighting | None] = "refused"  # one loss over all examples
     views: ClassVar[int] = 2
+    probes: ClassVar[bool] = False  # the nearest mean answers, not the head
 
     lr: Rate = 0.1
     replay_batch: Count = 100  # examples drawn per step
@@ -46,7 +47,8 @@ class SCR(Replay):
     projection: Count = 128  # the number of the projector's outputs
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
-        return ()  # the model's outputs are in no loss
+        # The model's outputs are in no loss.
+        return tuple(fact for fact in super().knows_ahead() if fact != "classes")
 
     def modules(
         self, shape: tuple[int, ...], outputs: int, features: int | None

@@ -179,12 +179,14 @@ class Benchmark(Part):
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
-        tasks = [self._limited(task, number, seed) for number, task in enumerate(stream.tasks)]
+        tasks = list(stream.tasks)
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
             tasks = [
-                held_out(task, self.validation, turns, number) for number, task in enumerate(tasks)
+                held_out(task, self.validation, turns, number, self.train_examples)
+                for number, task in enumerate(tasks)
             ]
+        tasks = [self._limited(task, number, seed) for number, task in enumerate(tasks)]
         return replace(stream, tasks=tuple(tasks), channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:
@@ -208,7 +210,10 @@ class Benchmark(Part):
         seed: int,
     ) -> Task:
         """The task with no more examples than the settings allow."""
-        train = _sample(task.train, self.train_examples, generator(seed, "train", number))
+        limit = self.train_examples
+        if limit and self.validation:
+            limit = max(1, round(limit * (1 - self.validation)))
+        train = _sample(task.train, limit, generator(seed, "train", number))
         test = _sample(task.test, self.test_examples, generator(seed, "test", number))
         return task._replace(train=train, test=test)
 

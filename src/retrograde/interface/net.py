@@ -66,6 +66,7 @@ class Net:
         experience: The number of the present experience, from 0.
         key: The key of the random numbers of this step.
         rate: The factor on the learning rate of this step, if the benchmark has a schedule.
+        normalised: True if the benchmark normalises images, so that pixels are not in [0, 1].
         evaluating: True in evaluation mode, in which batch normalisation uses its running
             statistics.
         notes: What the hook has done so far.
@@ -83,6 +84,7 @@ class Net:
     experience: Int64[Tensor, ""] = field(default_factory=lambda: torch.tensor(0))
     key: Int64[Tensor, ""] | None = None
     rate: Float[Tensor, ""] | None = None
+    normalised: bool = False
     evaluating: bool = False
     notes: Notes = field(default_factory=Notes)
 
@@ -144,6 +146,7 @@ class Net:
                 f"The model has no module named {HEAD} that gives its outputs. "
                 "Choose another model."
             )
+        self.notes.forward += len(x)
         return self.call(BODY, params, x)
 
     def logits(
@@ -156,7 +159,7 @@ class Net:
 
         Args:
             params: The parameters. A whole model, as `State.model` gives it, brings its own running
-                statistics, which this call does not change.
+                statistics: `in_eval_mode` uses them, and no call changes them.
             x: The examples.
             task: The task of each. If the scenario gives the task, the outputs of other tasks'
                 units are minus infinity.
@@ -319,17 +322,36 @@ class Net:
         Running statistics do not follow these passes, which have no order.
         """
         # Under `vmap` one batch is counted, whatever their number.
-        notes = Notes()
-        of_one = replace(self.without_statistics(), notes=notes)
-        gradients: Params = vmap(lambda batch: of_one.grad(params, batch))(batches)
-        self.notes.forward += notes.forward * len(batches.x)
-        self.notes.backward += notes.backward * len(batches.x)
+        notes = Notes(calls=self.notes.calls)
+        plain = replace(self.without_statistics(), notes=notes)
+        count = len(batches.x)
+        keys = None
+        if self.key is not None:
+            # Each batch has dropout of its own.
+            names = [f"batch {number}" for number in range(count)]
+            keys = torch.stack([randomness.named(self.key, name) for name in names])
+
+        def of_batch(batch: Batch, key: Tensor | None) -> Params:
+            return replace(plain, key=key).grad(params, batch)
+
+        in_dims = (0, None if keys is None else 0)
+        gradients: Params = vmap(of_batch, in_dims=in_dims)(batches, keys)
+        self.notes.calls = notes.calls
+        self.notes.forward += notes.forward * count
+        self.notes.backward += notes.backward * count
         return gradients
 
     def model_params(self, meta_params: Params) -> Params:
         """The model's parameters among the meta-parameters."""
         parameters = self.module.named_parameters()
         return {name: meta_params[name] for name, _ in parameters if name in meta_params}
+
+    def scheduled(self, lr: float) -> float | Tensor:
+        """The learning rate of this step, by the benchmark's schedule.
+
+        `update` applies it; steps that are tried out or taken in another way need it.
+        """
+        return lr if self.rate is None else lr * self.rate
 
     def update(
         self,
@@ -342,9 +364,10 @@ class Net:
         The benchmark's protocol applies: clipping, weight decay, and the schedule of the rate.
         """
         self.notes.updates += 1
-        rate = lr if self.rate is None else lr * self.rate
+        rate = self.scheduled(lr)
         params, slots = self.optimizer.update(state.params, gradient, state.slots, rate)
-        return state.replace(params=params, slots=slots)
+        buffers = self.notes.statistics if self.networks.statistics else state.buffers
+        return state.replace(params=params, slots=slots, buffers=buffers)
 
     def in_eval_mode(self) -> "Net":
         """The net in evaluation mode, in which batch normalisation uses its running statistics."""

@@ -32,7 +32,8 @@ class State(NamedTuple):
     def model(self) -> Params:
         """The parameters and the running statistics: the whole model at this moment.
 
-        A copy of it in `extra` is a teacher, whose outputs are `net.logits(teacher, x)`.
+        A copy of it in `extra` is a teacher: `net.in_eval_mode().logits(teacher, x)` are its
+        outputs by its own running statistics.
         """
         return self.params | self.buffers
 
@@ -45,13 +46,14 @@ class State(NamedTuple):
 
         Args:
             **columns: One value for each incoming example in `step`, and for each example of the
-                experience in `end_experience`. The memory declares the names.
+                experience in `end_experience`. The memory declares the names; one that stores its
+                examples at the end of an experience takes values in `end_experience` alone.
         """
         return self._replace(to_keep=self.to_keep | columns)
 
     def log(self, **statistics: Float[Tensor, ""]) -> "State":
         """Record statistics of this step, such as `log(penalty=penalty)`, one number each.
 
-        The record holds their means over every experience.
+        The record holds their means over every experience. Only `step` logs.
         """
         return self._replace(to_log=self.to_log | statistics)

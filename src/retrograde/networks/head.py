@@ -4,8 +4,6 @@ import copy
 
 from torch import nn
 
-from retrograde.optim import Params
-
 HEAD = "head"
 """The name of the module that gives a model's outputs, for methods that treat it apart."""
 
@@ -13,11 +11,6 @@ HEAD = "head"
 def of_head(name: str) -> bool:
     """True if a parameter of this name belongs to the head."""
     return name.startswith(f"{HEAD}.")
-
-
-def without_head(params: Params) -> Params:
-    """The parameters that do not belong to the head."""
-    return {name: value for name, value in params.items() if not of_head(name)}
 
 
 def headless(module: nn.Module) -> nn.Module | None:

@@ -142,7 +142,8 @@ def train_rows(
     trained_on = candidates[index].weighted(real)
     if memory is None or state is None or memory_alone:
         return trained_on.with_slots(memory.size if memory else 0), state
-    entered = orders[0][: -(-steps // updates) * size]
+    # Of a mini-batch that the number of steps cuts short, the last update never comes.
+    entered = orders[0][: steps // updates * size]
     # Of candidates that are mixed with the memory, the incoming ones come first.
     entered = entered[entered < len(incoming)]
     # A mini-batch enters the memory once the last update on it is over.

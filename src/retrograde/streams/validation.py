@@ -12,13 +12,13 @@ def held_out(
     share: float,
     turns: Float64[np.ndarray, " row"],
     number: int,
+    limit: int = 0,
 ) -> Task:
     """The task with a share of each class held out from its training examples.
 
     Of a class, examples are held out in the order of their turns. Tasks that show the same rows in
     other ways, such as rotations, thus hold out the same ones: a validation example is not trained
-    on in another task either. If tasks are limited to examples of their own (`train_examples`),
-    this is true of most examples, not of all.
+    on in another task either.
 
     Args:
         task: The task.
@@ -26,12 +26,16 @@ def held_out(
             stays to be trained on.
         turns: A number for each training example of the dataset.
         number: The number of the task, from 0, for an error.
+        limit: The number of the task's examples for training and validation together; 0: all. What
+            is held out beyond its share of them is left out altogether.
 
     Raises:
         UserError: A class has one example alone, which cannot be both.
     """
     train = task.train
     chosen = np.zeros(len(train.y), dtype=bool)
+    used = np.zeros(len(train.y), dtype=bool)
+    kept = min(limit or len(train.y), len(train.y)) / len(train.y)
     for unit in np.unique(train.y):
         place = np.flatnonzero(train.y == unit)
         count = min(max(round(share * len(place)), 1), len(place) - 1)
@@ -41,8 +45,10 @@ def held_out(
                 f"output {unit} of task {number + 1} has {len(place)} training example, and "
                 f"validation={share:g}. Leave out validation, or give more examples."
             )
-        chosen[place[np.argsort(turns[train.row[place]])[:count]]] = True
-    validation = _joined(task.validation, _at(train, chosen))
+        in_turn = place[np.argsort(turns[train.row[place]])]
+        chosen[in_turn[:count]] = True
+        used[in_turn[: max(round(kept * count), 1)]] = True
+    validation = _joined(task.validation, _at(train, used))
     return Task(_at(train, ~chosen), task.test, validation)
 
 

@@ -116,8 +116,9 @@ def check_kept(
     for name, value in found.to_keep.items():
         if name not in columns:
             raise UserError(
-                f"{hook(part, method)} keeps {name!r}, and the memory has no such column. "
-                f"Declare it: Reservoir(..., keep=({name!r},))."
+                f"{hook(part, method)} keeps {name!r}, and the memory takes no such column then. "
+                f"Declare it: Reservoir(..., keep=({name!r},)); for a memory that stores its "
+                "examples at the end of an experience, keep in end_experience."
             )
         wanted = (rows, *columns[name].shape[1:])
         _check_shape(part, method, value, wanted, f"a value of {name!r} to keep for each example")
@@ -136,6 +137,15 @@ def check_kept_in_time(part: object, found: State, memory: Memory | None) -> Non
             f"{hook(part, 'step')} keeps {_listed([*found.to_keep])} with incoming examples, and "
             "this memory takes them when their experience ends. Keep values in end_experience, or "
             "choose a memory that takes examples at every step, such as policy=reservoir."
+        )
+
+
+def check_no_log(part: object, method: str, found: State) -> None:
+    """Raise `UserError` if a hook other than `step` logs statistics."""
+    if found.to_log:
+        raise UserError(
+            f"Statistics are those of steps; {hook(part, method)} logs {_listed([*found.to_log])}. "
+            "Log in step."
         )
 
 

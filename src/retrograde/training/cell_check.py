@@ -83,18 +83,31 @@ def _check_hooks(backend: StreamReplicas) -> None:
     backend.begin(0)
     backend.warm_up("off")
     _check_protocol(backend)
+    if backend.benchmark.log_every and not backend.carried.totals:
+        raise _logs_nothing(backend.benchmark, backend.strategy)
     backend.try_prediction()
 
 
 def _check_protocol(backend: StreamReplicas) -> None:
     """Raise `UserError` if the strategy takes steps of its own, and settings would do nothing."""
     ignored = _of_the_step(backend.benchmark)
+    # Pretraining uses the optimiser.
+    if backend.benchmark.optimizer != "sgd" and not backend.strategy.pretraining():
+        ignored.append("optimizer")
     if ignored and not backend.updates:
         raise UserError(
             "The benchmark's protocol applies to steps by net.update; "
             f"{type(backend.strategy).__name__} takes steps of its own, for which "
             f"{', '.join(ignored)} would have no effect. Leave the settings out for this strategy."
         )
+
+
+def _logs_nothing(benchmark: Benchmark, part: Strategy | Learner) -> UserError:
+    return UserError(
+        "Every setting must have an effect; "
+        f"log_every={benchmark.log_every} has none, since {type(part).__name__} logs no statistics "
+        "of its steps. Leave it out."
+    )
 
 
 def _of_the_step(benchmark: Benchmark) -> list[str]:
@@ -110,6 +123,8 @@ def _of_the_step(benchmark: Benchmark) -> list[str]:
 
 def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
     """Raise `UserError` if settings would do nothing, since a learner takes its own steps."""
+    if benchmark.log_every:
+        raise _logs_nothing(benchmark, learner)
     ignored = _of_the_step(benchmark)
     if benchmark.augment != "none":
         ignored.append("augment")

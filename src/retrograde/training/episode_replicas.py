@@ -14,11 +14,12 @@ from torch.func import vmap
 from retrograde.episodes.distribution import Partition, TaskDistribution
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
+from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import Episode, MetaStrategy
 from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
-from retrograde.optim import OPTIMIZERS, Optimizer, Params
+from retrograde.optim import OPTIMIZERS, Params
 from retrograde.randomness import generator
 from retrograde.training import boundary
 from retrograde.training.compiled_step import signature, unaliased
@@ -54,8 +55,8 @@ class EpisodeReplicas(Replicas):
         sources: The distribution over tasks of each replicate.
         seeds: The seed of each replicate.
         device: The device to train on.
-        optimizer: The optimiser of the meta-steps; None: that of the benchmark.
-        axis: The axis of randomness of the meta-batches.
+        stream: The benchmark of the stream that is learned afterwards, which gives the optimiser
+            and the initial weights; None: there is no stream.
     """
 
     benchmark: EpisodicBenchmark
@@ -69,12 +70,11 @@ class EpisodeReplicas(Replicas):
         sources: list[TaskDistribution],
         seeds: list[int],
         device: torch.device,
-        optimizer: Optimizer | None = None,
-        axis: str = "tasks",
+        stream: Benchmark | None = None,
     ) -> None:
         super().__init__(benchmark, strategy, seeds, device)
         self.sources = sources
-        self.axis = axis
+        self.stream = stream
         self.normalised = normaliser(sources[0].channels, device)
         # By whether tasks are those of a test or of meta-training.
         self.shots = {False: benchmark.shots, True: benchmark.test_shots or benchmark.shots}
@@ -83,14 +83,16 @@ class EpisodeReplicas(Replicas):
         drawn = Tasks(*(part[0, 0] for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn).cpu()
-        models = stacked(benchmark.model, probe, sources[0].outputs, seeds, device)
+        weights = stream.weights if stream else ""
+        outputs = sources[0].outputs
+        models = stacked(benchmark.model, probe, outputs, seeds, device, weights=weights)
         if models.networks.statistics:
             raise UserError(
                 "Meta-learning takes models whose buffers training leaves alone; "
                 f"model={benchmark.model} keeps running statistics. "
                 "Build its normalisation with track_running_stats=False."
             )
-        optimizer = optimizer or OPTIMIZERS[benchmark.optimizer]()
+        optimizer = stream.build_optimizer() if stream else OPTIMIZERS[benchmark.optimizer]()
         self.net = Net(models.networks, optimizer, losses=benchmark.losses)
         self.own = {"fixed": models.own}
         self.shared = {"fixed": models.shared}
@@ -144,9 +146,11 @@ class EpisodeReplicas(Replicas):
     def _batches(self) -> Iterator[Tasks]:
         """The meta-batch of every iteration, in order."""
         count = self.benchmark.meta_batch_size
+        # Pretraining keeps the axis that it had when results were recorded.
+        axis = "lessons" if self.stream else "tasks"
         blocks = -(-self.benchmark.iterations // BLOCK)
         for block in range(blocks):
-            drawn = self.draw("train", BLOCK * count, self.axis, block)
+            drawn = self.draw("train", BLOCK * count, axis, block)
             by_iteration = []
             for part in drawn:
                 batches = part.reshape(len(part), BLOCK, count, *part.shape[2:])
@@ -247,6 +251,7 @@ class EpisodeReplicas(Replicas):
             net = self.net_of(state, own, shared)
             after = self.strategy.meta_step(net, state, episodes, progress)
             boundary.check_state(self.strategy, "meta_step", after, state)
+            boundary.check_no_log(self.strategy, "meta_step", after)
             noted.append(net.notes)
             return boundary.changed(given, before)
 
@@ -274,8 +279,15 @@ class EpisodeReplicas(Replicas):
     def constants(self) -> tuple[object, ...]:
         """Constants of a compiled step other than settings and the form of the state."""
         source = self.sources[0]
-        fixed = signature((self.own, self.shared))
-        return source.shape, source.outputs, source.parameters, source.scale, fixed
+        tasks, *_ = self.trial_inputs()
+        return (
+            source.scale,
+            repr(source.channels),
+            source.support(self.shots[False]),
+            source.remembered,
+            signature((tasks, self.own, self.shared)),
+            self.stream.settings() if self.stream else None,
+        )
 
     def _progress(self) -> Float[Tensor, ""]:
         # A tensor, since a number would become a constant of a compiled step.

@@ -107,16 +107,7 @@ def pretrained_replicas(backend: StreamReplicas) -> EpisodeReplicas | None:
         Trajectories(stream, offer, backend.net.outputs)
         for stream, offer in zip(backend.streams, offers, strict=True)
     ]
-    return EpisodeReplicas(
-        episodes,
-        meta,
-        sources,
-        backend.seeds,
-        backend.device,
-        optimizer=benchmark.build_optimizer(),
-        # The axis keeps the name that it had when results were recorded.
-        axis="lessons",
-    )
+    return EpisodeReplicas(episodes, meta, sources, backend.seeds, backend.device, benchmark)
 
 
 def _check_sizes(offer: Pretraining) -> None:

@@ -192,6 +192,13 @@ def stacked(
     buffers: Params = {}
     fixed: Params = {}
     # The model's tensors have their own names, those of other modules a prefix.
+    taken = {name.partition(".")[0] for name, _ in models[0].named_modules()}
+    clash = taken & set(others[0])
+    if clash:
+        raise UserError(
+            "Modules of the strategy's own have names that the model does not use; both have "
+            f"{min(clash)!r}. Rename the strategy's."
+        )
     groups = {"": [module.train().to(device) for module in models]}
     for name in others[0]:
         groups[f"{name}."] = [modules[name].train().to(device) for modules in others]

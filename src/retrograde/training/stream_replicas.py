@@ -92,6 +92,8 @@ class StreamReplicas(Replicas):
         self.step_number = 0
         self.carried = self._build()
         self.initial = self.state
+        # The state that is ready for predictions, and the one that it was made from.
+        self._ready: tuple[Carried | None, bool, State] = None, False, self.state
 
     @property
     def state(self) -> State:
@@ -123,6 +125,7 @@ class StreamReplicas(Replicas):
             shape=self.examples_of.shape,
             outputs=outputs,
             tasks=len(streams[0].tasks),
+            normalised=streams[0].channels is not None,
         )
         # The key is that of `init`; every later hook gets another one.
         self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
@@ -199,7 +202,7 @@ class StreamReplicas(Replicas):
     def start_from(self, params: Params) -> None:
         """Start the stream from parameters that pretraining has learned."""
         initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
-            params, self.state.buffers, self.own, self.shared
+            self.state.params | params, self.state.buffers, self.own, self.shared
         )
         self.initial = unaliased(initial)
         self.carried = self.carried._replace(state=self.initial)
@@ -303,7 +306,10 @@ class StreamReplicas(Replicas):
             before = boundary.copied(given)
             after = self.strategy.step(net, carried.state, data)
             boundary.check_state(self.strategy, "step", after, carried.state)
-            boundary.check_kept(self.strategy, "step", after, carried.columns, self.batch)
+            # Examples that are stored later have no slot yet.
+            late = isinstance(self.memory, ExemplarMemory) or (self.memory and self.memory.at_end)
+            columns = {} if late else carried.columns
+            boundary.check_kept(self.strategy, "step", after, columns, self.batch)
             boundary.check_kept_in_time(self.strategy, after, self.memory)
             boundary.check_logged(self.strategy, "step", after)
             noted.append(net.notes)
@@ -347,6 +353,7 @@ class StreamReplicas(Replicas):
             net = self.net_of(carried.state, own, shared)
             after = self.strategy.begin_experience(net, carried.state, number)
             boundary.check_kind(self.strategy, "begin_experience", after, State)
+            boundary.check_no_log(self.strategy, "begin_experience", after)
             if not self.strategy.grows:
                 boundary.check_state(self.strategy, "begin_experience", after, carried.state)
             # Only steps log, and keep values with examples.
@@ -484,6 +491,7 @@ class StreamReplicas(Replicas):
         after = self.strategy.end_experience(net, carried.state, end)
         # A compiled step would misread a state of another form, so every experience is checked.
         boundary.check_state(self.strategy, "end_experience", after, carried.state)
+        boundary.check_no_log(self.strategy, "end_experience", after)
         boundary.check_kept(
             self.strategy, "end_experience", after, carried.columns, len(examples.x)
         )
@@ -544,6 +552,10 @@ class StreamReplicas(Replicas):
         """
         if not self.defines("before_evaluation"):
             return self.state
+        # Several calls of `evaluate` may be one evaluation.
+        carried, was_during, ready_state = self._ready
+        if carried is self.carried and was_during == during:
+            return ready_state
         content = self.memories.content(self.step_number if during else None)
         rows = [] if content is None else [self._on_device(content)]
 
@@ -560,6 +572,7 @@ class StreamReplicas(Replicas):
 
         with torch.no_grad():
             found: State = vmap(ready, in_dims=_AXES)(self.carried, rows, self.own, self.shared)
+        self._ready = self.carried, during, found
         return found
 
     def _predict(
@@ -634,7 +647,10 @@ class StreamReplicas(Replicas):
 
     def parameters(self) -> Params:
         """See `Backend.parameters`."""
-        return self.state.params if self.strategy.probes else {}
+        if not self.strategy.probes:
+            return {}
+        # Other modules have no part in the outputs.
+        return self.net.model_params(self.state.params)
 
     def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
