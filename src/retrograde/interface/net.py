@@ -207,7 +207,8 @@ class Net:
         copies = {key: params.get(key, value).clone() for key, value in buffers.items()}
         tensors = self.fixed | params | copies
         keys = {} if self.evaluating else self._dropout_keys(networks.random[name])
-        outputs, used = called(module, networks.names[name], tensors, inputs, keys)
+        given = networks.laid_out(name, inputs)
+        outputs, used = called(module, networks.names[name], tensors, given, keys)
         if follows:
             written = {full: used[key] for key, full in networks.names[name].items()}
             after = {key: written.get(key, value) for key, value in buffers.items()}

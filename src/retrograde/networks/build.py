@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, cast
@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from retrograde.data.torchvision import import_torchvision
 from retrograde.errors import UserError, nearest, shown
 from retrograde.networks.builders import CALLED, OTHERS, Builder, builder
+from retrograde.networks.functional import convolves
 from retrograde.networks.model import Model, from_words, inner_name, is_around
 from retrograde.networks.weights import load_weights
 from retrograde.parts.author_code import guarded
@@ -137,6 +138,26 @@ def extent(
         return Extent(0, 0, 0)
 
 
+@cache
+def convolutional(
+    spec: str,
+    shape: tuple[int, ...],
+    outputs: int,
+) -> bool:
+    """True if a model has layers of convolution; False if it cannot be built, as `extent`."""
+    make = _on_meta if ":" not in spec else partial(build, seed=0)
+    try:
+        return convolves(make(spec, shape, outputs))
+    except Exception:
+        return False
+
+
+def _on_meta(spec: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A model of tensors that have shapes and no content."""
+    with torch.device("meta"):
+        return model(spec).build(shape, outputs, True)
+
+
 def _measured(
     spec: str,
     shape: tuple[int, ...],
@@ -144,7 +165,7 @@ def _measured(
 ) -> Extent:
     """The size of a model, of tensors that have shapes and no content."""
     with torch.device("meta"):
-        module = model(spec).build(shape, outputs, True).eval()
+        module = _on_meta(spec, shape, outputs).eval()
         activations = _activations(module, shape)
     return Extent(_numbers(module), sum(activations), max(activations))
 
@@ -275,6 +296,7 @@ def forget_files() -> None:
     _file.cache_clear()
     _named.cache_clear()
     extent.cache_clear()
+    convolutional.cache_clear()
 
 
 def model_file(spec: str) -> Path | None:

@@ -157,3 +157,27 @@ def untracked(module: nn.Module) -> nn.Module:
         if isinstance(layer, _BatchNorm):
             layer.track_running_stats = False
     return twin
+
+
+def takes_channels_last(module: nn.Module, x: Float[Tensor, "row *shape"]) -> bool:
+    """True if a module takes images whose channels are last in memory, with the same outputs.
+
+    A module that calls `view` on what convolutions give may not.
+    """
+    if x.dim() != 4:
+        return False
+    twin = copy.deepcopy(module)
+    try:
+        found = twin(channels_last(x))
+        found.sum().backward()
+    except Exception:  # of the author's code, which takes the usual format
+        return False
+    with torch.no_grad():
+        return agree(found, twin(x))
+
+
+def channels_last(
+    images: Float[Tensor, "row channel height width"],
+) -> Float[Tensor, "row channel height width"]:
+    """The same images, with channels last in memory; `vmap` has no memory formats, but this."""
+    return images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

@@ -17,6 +17,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.interface.strategy import Strategy, facts_used
+from retrograde.networks.build import convolutional
 from retrograde.parts.provenance import Change, Sources
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running import footprint
@@ -168,7 +169,13 @@ class StreamCell(Cell):
 
     def at_once(self, data: Dataset | None, device: torch.device) -> int:
         # A learner is opaque Python code, which cannot be vmapped over replicates.
-        return 1 if isinstance(self.strategy, Learner) else REPLICATES[device.type]
+        if isinstance(self.strategy, Learner):
+            return 1
+        stream = self.draw(data, 0)
+        model = self.benchmark.model, stream.data.shape, stream.units.shape[1]
+        # `vmap` over replicates makes convolutions on a CPU slower than one after the other.
+        alone = device.type == "cpu" and convolutional(*model)
+        return 1 if alone else REPLICATES[device.type]
 
     @property
     def has_modes(self) -> bool:

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.func import stack_module_state
+from torch.func import stack_module_state, vmap
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
@@ -92,6 +93,30 @@ class Replicas(ABC):
     def _step(self) -> Callable[..., Any]:
         return self._graph or self.step_all
 
+    @property
+    def unmapped(self) -> bool:
+        """True if a single replicate learns and predicts without `vmap`.
+
+        On a CPU, `vmap` makes grouped convolutions and normalises by its own rules: a step takes a
+        tenth longer. Other models keep it, and with it the last bit of their recorded numbers.
+        """
+        alone = len(self.seeds) == 1
+        return alone and self.device.type == "cpu" and self.net.networks.convolves
+
+    def mapped(
+        self, function: Callable[..., Any], in_dims: tuple[int | None, ...]
+    ) -> Callable[..., Any]:
+        """A function of one replicate as a function of all of them, which are stacked.
+
+        Args:
+            function: The function. It has run under `vmap` before, so that what `vmap` refuses is
+                refused for any model and any number of replicates.
+            in_dims: 0 for each input that is stacked, None for one that all replicates share.
+        """
+        if self.unmapped:
+            return partial(_alone, function, in_dims)
+        return vmap(function, in_dims=in_dims)
+
     @abstractmethod
     def trial_inputs(self) -> tuple[Any, ...]:
         """Inputs of `step_all` besides `carried`, for a step that is not kept."""
@@ -150,6 +175,18 @@ class Replicas(ABC):
         """Bytes of all tensors in a structure with a leading axis for the replicates."""
         tensors = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
         return sum(leaf.numel() * leaf.element_size() for leaf in tensors) // len(self.seeds)
+
+
+def _alone(
+    function: Callable[..., Any], in_dims: tuple[int | None, ...], *inputs: Any
+) -> Any:
+    """Call a function of one replicate with the only entry of each stacked input."""
+    entries = [
+        tree if axis is None else pytree.tree_map(lambda value: value[0], tree)
+        for tree, axis in zip(inputs, in_dims, strict=True)
+    ]
+    found = function(*entries)
+    return pytree.tree_map(lambda value: value[None], found)
 
 
 def stacked(

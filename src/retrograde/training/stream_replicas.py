@@ -127,6 +127,8 @@ class StreamReplicas(Replicas):
             tasks=len(streams[0].tasks),
             normalised=streams[0].channels is not None,
         )
+        if self.unmapped:
+            models.networks.prefer_channels_last(probe)
         # The key is that of `init`; every later hook gets another one.
         self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
         self.own |= self._experience(0)
@@ -218,7 +220,7 @@ class StreamReplicas(Replicas):
             own: The other tensors that differ between replicates.
             shared: The tensors that all replicates share, among them all training examples.
         """
-        after = vmap(self._one_step, in_dims=_AXES)(carried, rows, own, shared)
+        after = self.mapped(self._one_step, _AXES)(carried, rows, own, shared)
         # A compiled step takes its inputs with contiguous strides alone.
         whole: Carried = pytree.tree_map(torch.Tensor.contiguous, after)
         return whole
@@ -329,6 +331,7 @@ class StreamReplicas(Replicas):
         return (
             self.ragged,
             self.net.networks.statistics,
+            self.net.networks.channels_last,
             self.examples_of.scale,
             repr(self.streams[0].channels),
             self.memory,
@@ -588,7 +591,11 @@ class StreamReplicas(Replicas):
         return found.correct, found.correct_given_task, found.finite.all(1)
 
     def scores(
-        self, state: State, rows: Int64[Tensor, "replicate row _"], dataset: Tensor | None = None
+        self,
+        state: State,
+        rows: Int64[Tensor, "replicate row _"],
+        dataset: Tensor | None = None,
+        trial: bool = False,
     ) -> Float[Tensor, "replicate row unit"]:
         """The strategy's scores of examples; the highest is its answer.
 
@@ -596,6 +603,7 @@ class StreamReplicas(Replicas):
             state: The state of every replicate, as `for_prediction` gives it.
             rows: The rows of the examples.
             dataset: All examples; None: the test examples.
+            trial: True to predict under `vmap` in any case, which shows what it refuses.
         """
         task_is_given = self.benchmark.scenario == "task"
 
@@ -610,8 +618,9 @@ class StreamReplicas(Replicas):
 
         dataset = self.examples_of.test if dataset is None else dataset
         shared = self.shared | {"dataset": dataset}
+        mapped = vmap(predict, in_dims=_AXES) if trial else self.mapped(predict, _AXES)
         with torch.no_grad():
-            scores: Tensor = vmap(predict, in_dims=_AXES)(state, rows, self.own, shared)
+            scores: Tensor = mapped(state, rows, self.own, shared)
         return scores
 
     def try_prediction(self) -> None:
@@ -629,7 +638,7 @@ class StreamReplicas(Replicas):
         boundary.check_unchanged(self.strategy, "before_evaluation", marks)
         given = {"state": state}
         before = boundary.copied(given)
-        self.scores(state, rows[:, some])
+        self.scores(state, rows[:, some], trial=True)
         marks = boundary.changed(given, before)
         boundary.check_unchanged(self.strategy, "predict", marks)
 
@@ -679,7 +688,7 @@ class StreamReplicas(Replicas):
 
         axes = (0, 0, 0, None, 0)
         inputs = (params, self.state, self.own, self.shared, parts)
-        gradients, losses = vmap(of_replicate, in_dims=axes)(*inputs)
+        gradients, losses = self.mapped(of_replicate, axes)(*inputs)
         return losses, gradients
 
     def held_examples(self) -> list[int]:
