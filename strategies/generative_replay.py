@@ -81,13 +81,14 @@ class GenerativeReplay(Strategy):
     def _coding(self, net: Net, params: Params, x: Tensor, noise: Tensor) -> Float[Tensor, " row"]:
         """The negative evidence bound of each image, divided by the number of pixels."""
         code = net.call("encoder", params, x)
-        centre, log_variance = code.split(self.latent, 1)
+        centre, log_variance = code.chunk(2, 1)
         latent = centre + (log_variance / 2).exp() * noise
         decoded = net.call("decoder", params, latent)
         target = x.flatten(1).clamp(0, 1)
         error = binary_cross_entropy_with_logits(decoded, target, reduction="none").mean(1)
         spread = log_variance.exp() + centre**2 - 1 - log_variance
-        return error + spread.sum(1) / 2 / target.shape[1]
+        bound: Tensor = error + spread.sum(1) / 2 / target.shape[1]
+        return bound
 
     def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         return state.replace(extra={"past": state.model})
