@@ -93,7 +93,8 @@ class GenerativeReplay(Strategy):
         target = x.flatten(1).clamp(0, 1)
         error: Tensor = binary_cross_entropy_with_logits(decoded, target, reduction="none")
         spread = log_variance.exp() + centre**2 - 1 - log_variance
-        return error.mean(1) + spread.sum(1) / 2 / target.shape[1]
+        bound: Tensor = error.mean(1) + spread.sum(1) / 2 / target.shape[1]
+        return bound
 
     def end_experience(self, net: Net, state: State, end: ExperienceEnd) -> State:
         return state.replace(extra={"past": state.model})

@@ -103,6 +103,7 @@ def _outputs(
 ) -> list[Float[Tensor, "row unit"]]:
     """The outputs of every column."""
     read = [x.flatten(1)] * len(columns)
+    written: list[Tensor] = []
     for depth, layer in enumerate(_layers(net)):
         written = []
         for number, column in enumerate(columns):

@@ -66,7 +66,7 @@ def toy_net(
         units: 1 for the output units of each task, if the task is given at test; None: it is not.
         optimizer: makes the optimiser.
         key: the key of the random numbers of a step.
-        modules: modules of the strategy's own, as `strategy.modules` gives them.
+        modules: modules of the strategy's own, such as `part.modules(shape, outputs, features)`.
     """
     module = model if isinstance(model, nn.Module) else build(model, shape, outputs, seed)
     own = modules or {}
