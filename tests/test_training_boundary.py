@@ -11,7 +11,7 @@ from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
-from retrograde.streams.memory import ExemplarMemory, Reservoir
+from retrograde.streams.memory import ExemplarMemory
 from retrograde.training import boundary, episode_loop
 from retrograde.training.cell_check import check
 from retrograde.training.stream_loop import train
@@ -171,21 +171,6 @@ class PreparesInPlace(Counts):
         return state
 
 
-class ModulesInAList(Finetune):
-    def modules(self, shape, outputs, features):
-        return [torch.nn.Linear(1, 1)]
-
-
-class ModuleOfAFunction(Finetune):
-    def modules(self, shape, outputs, features):
-        return {"gate": torch.relu}
-
-
-class ModuleNamedLikeTheModel(Finetune):
-    def modules(self, shape, outputs, features):
-        return {"model": torch.nn.Linear(1, 1)}
-
-
 @pytest.mark.parametrize(
     ("part", "why"),
     [
@@ -201,9 +186,6 @@ class ModuleNamedLikeTheModel(Finetune):
         (BeginsWithNothing(), "begin_experience .* gives a State; it gave None"),
         (PreparesNothing(), "before_evaluation .* gives a State; it gave a dict of 1"),
         (PreparesInPlace(), r"before_evaluation .* changes state.extra\['seen'\] in place"),
-        (ModulesInAList(), "modules .* nn.Modules by name; it gave a list"),
-        (ModuleOfAFunction(), "modules .* for 'gate'"),
-        (ModuleNamedLikeTheModel(), "modules .* other than model and body, not 'model'"),
     ],
 )
 def test_so_is_every_other_hook_on_the_way_to_the_first_test(part, why):
@@ -276,50 +258,6 @@ def test_a_meta_strategy_is_held_to_the_same_rules(part, why):
     benchmark = metastrategies.Lines()
     with pytest.raises(UserError, match=why):
         episode_loop.check(benchmark, part, benchmark.distribution(None, 0))
-
-
-class Keeps(Counts):
-    """Keeps or logs what this makes of the incoming examples."""
-
-    def memory(self):
-        return Reservoir(8, 2, keep=("logits",))
-
-
-KEPT = {
-    "no such column": (
-        lambda after, incoming: after.keep(logit=incoming.x[:, :6]),
-        r"keeps 'logit', and the memory has no such column. .*keep=\('logit',\)",
-    ),
-    "too few units": (
-        lambda after, incoming: after.keep(logits=incoming.x[:, :5]),
-        r"a value of 'logits' to keep for each example; it gave \(10, 5\), wanted \(10, 6\)",
-    ),
-    "too few rows": (
-        lambda after, incoming: after.keep(logits=incoming.x[:9, :6]),
-        r"it gave \(9, 6\), wanted \(10, 6\)",
-    ),
-    "a row of numbers": (
-        lambda after, incoming: after._replace(to_log={"size": incoming.x[:, 0]}),
-        r"one number as its statistic 'size'; it gave \(10,\), wanted \(\)",
-    ),
-    "no tensor": (
-        lambda after, _: after._replace(to_log={"size": 1.0}),
-        "one number as its statistic 'size'; it gave a float",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", KEPT)
-def test_what_a_step_keeps_or_logs_in_another_shape_is_refused(fault):
-    change, why = KEPT[fault]
-
-    class Faulty(Keeps):
-        def step(self, net, state, data):
-            return change(super().step(net, state, data), data.incoming)
-
-    benchmark = Blobs()
-    with pytest.raises(UserError, match=rf"Faulty\.step .*{why}"):
-        check(benchmark, Faulty(), benchmark.stream(blobs(), 0), CPU)
 
 
 def test_counts_of_other_shapes_are_refused():

@@ -403,44 +403,6 @@ def test_running_statistics_follow_the_passes_of_nested_gradients(first_order, t
     assert padded > 0
 
 
-class Projects(PARTS.find("strategies", "finetune")):
-    """Trains a normalised module of its own beside the model, and looks at a copy of both."""
-
-    def modules(self, shape, outputs, features):
-        return {"gate": torch.nn.BatchNorm1d(outputs)}
-
-    def init(self, net, params):
-        return {"teacher": params | net.buffers}
-
-    def step(self, net, state, data):
-        def loss(params):
-            x = data.incoming.x
-            wanted = net.call("gate", state.extra["teacher"], net.logits(params, x))
-            gated = net.call("gate", params, net.logits(params, x))
-            return ((gated - wanted.detach()) ** 2).mean() + net.loss(params, data.incoming)
-
-        return net.update(state, net.grad_of_loss(loss, state.params), self.lr)
-
-
-def test_running_statistics_of_an_own_module_follow_and_those_of_a_teacher_stay():
-    backend = vectorised("mlp-8", Projects(), (0, 1))
-    before = backend.state
-    rows = backend.memories.rows(0)
-    backend.carried = next(backend._steps(rows, 0))(backend.carried)
-    assert set(before.buffers) == {
-        f"gate.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
-    }
-    for replicate in (0, 1):
-        x = torch.from_numpy(images().x_train[rows[0, replicate].row])
-        norm = torch.nn.BatchNorm1d(6)
-        norm(loaded("mlp-8", before.params, replicate)(x))
-        for name, value in norm.named_buffers():
-            found = backend.state.buffers[f"gate.{name}"][replicate]
-            assert_close(found, value, rtol=1e-5, atol=1e-6)
-    for name, value in before.extra["teacher"].items():
-        assert torch.equal(backend.state.extra["teacher"][name], value)
-
-
 def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_examples(users):
     model = f"{users}:halved"
     backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))

@@ -388,7 +388,7 @@ class Notes(PARTS.find("strategies", "finetune")):
     """Notes what it draws by chance, and what the memory holds at the end of each task."""
 
     def memory(self):
-        return Reservoir(5, 2, keep=(Column("now", ()), Column("then", ()), "x"))
+        return Reservoir(5, 2, keep=(Column("label", ()), Column("late", ())))
 
     def init(self, net, params):
         nothing = torch.zeros(40, 2)
@@ -397,27 +397,20 @@ class Notes(PARTS.find("strategies", "finetune")):
             "start": net.uniform(2),
             "held": torch.zeros(6),
             "kept": torch.zeros(5),
-            "wrong": torch.zeros(()),
         }
 
     def step(self, net, state, data):
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
-        old = data.replayed
-        wrong = (old.kept["now"] != old.y) | (old.kept["x"] != old.x[:, :6]).any(1)
-        wrong = state.extra["wrong"] + (wrong * old.weight).sum()
-        after = super().step(net, state, data)
-        extra = state.extra | {"drawn": drawn, "wrong": wrong}
-        labels = data.incoming.y.float()
-        return after.replace(extra=extra).keep(now=labels, x=data.incoming.x[:, :6])
+        after = super().step(net, state, data).keep(label=data.incoming.y.float())
+        return after.replace(extra=state.extra | {"drawn": drawn})
 
     def end_experience(self, net, state, finished):
         held = torch.cat(
             [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
         )
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
-        own = {"held": held, "kept": finished.memory.kept["now"], "drawn": drawn}
-        after = state.replace(extra=state.extra | own)
-        return after.keep(then=finished.examples.y.float() + 10 * net.experience)
+        own = {"held": held, "kept": finished.memory.kept["label"], "drawn": drawn}
+        return state.replace(extra=state.extra | own).keep(late=finished.examples.y.float())
 
 
 def noted(seeds, tasks=1):
@@ -451,22 +444,7 @@ def test_the_end_of_a_task_sees_what_the_memory_holds_and_what_was_kept_with_it(
     for i, held in enumerate(backend.memories.held):
         assert backend.state.extra["held"][i].tolist() == [*held.examples.y.tolist(), 5]
         assert backend.state.extra["kept"][i].tolist() == held.examples.y.tolist()
-
-
-def test_what_steps_and_ends_of_tasks_keep_stays_with_the_examples_in_memory():
-    benchmark, seeds = Blobs(uneven=True, batch_size=7), [0, 1, 2]
-    backend = StreamReplicas(benchmark, Notes(), streams(benchmark, seeds), seeds, CPU)
-    for number in range(3):
-        backend.learn(number, lambda _: None)
-    columns = backend.carried.columns
-    for i, held in enumerate(backend.memories.held):
-        assert len(set(held.examples.task.tolist())) > 1
-        kept = torch.from_numpy(PARTS_DATA.x_train[held.examples.row, :6])
-        assert torch.equal(columns["x"][i], kept)
-        assert columns["now"][i].tolist() == held.examples.y.tolist()
-        then = held.examples.y + 10 * held.examples.task
-        assert columns["then"][i].tolist() == then.tolist()
-    assert backend.state.extra["wrong"].tolist() == [0, 0, 0]
+        assert backend.carried.columns["late"][i].tolist() == held.examples.y.tolist()
 
 
 def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():

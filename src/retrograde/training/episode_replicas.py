@@ -56,6 +56,7 @@ class EpisodeReplicas(Replicas):
         device: The device to train on.
         optimizer: The optimiser of the meta-steps; None: that of the benchmark.
         axis: The axis of randomness of the meta-batches.
+        weights: The path of the model's initial weights; empty: they are drawn from the seed.
     """
 
     benchmark: EpisodicBenchmark
@@ -71,6 +72,7 @@ class EpisodeReplicas(Replicas):
         device: torch.device,
         optimizer: Optimizer | None = None,
         axis: str = "tasks",
+        weights: str = "",
     ) -> None:
         super().__init__(benchmark, strategy, seeds, device)
         self.sources = sources
@@ -83,7 +85,8 @@ class EpisodeReplicas(Replicas):
         drawn = Tasks(*(part[0, 0] for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn).cpu()
-        models = stacked(benchmark.model, probe, sources[0].outputs, seeds, device)
+        outputs = sources[0].outputs
+        models = stacked(benchmark.model, probe, outputs, seeds, device, weights=weights)
         if models.networks.statistics:
             raise UserError(
                 "Meta-learning takes models whose buffers training leaves alone; "

@@ -116,6 +116,7 @@ def pretrained_replicas(backend: StreamReplicas) -> EpisodeReplicas | None:
         optimizer=benchmark.build_optimizer(),
         # The axis keeps the name that it had when results were recorded.
         axis="lessons",
+        weights=benchmark.weights,
     )
 
 
