@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from retrograde.errors import UserError
 from retrograde.models._layers import Halving
 from retrograde.networks.build import build
-from retrograde.training.replicas import replicated
+from retrograde.training.replicas import stacked
 
 
 @pytest.mark.parametrize(
@@ -200,4 +200,4 @@ def test_a_model_of_the_users_that_does_not_fit_is_refused_with_the_rule_and_the
 ):
     (tmp_path / "nets.py").write_text(NETS)
     with pytest.raises(UserError, match=ODD[name]):
-        replicated(f"{tmp_path / 'nets.py'}:{name}", torch.zeros(4, 3), 2, [0], torch.device("cpu"))
+        stacked(f"{tmp_path / 'nets.py'}:{name}", torch.zeros(4, 3), 2, [0], torch.device("cpu"))

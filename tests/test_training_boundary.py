@@ -9,7 +9,6 @@ import torch
 from retrograde.contract import metastrategies
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
-from retrograde.interface.batch import Batch
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import ExemplarMemory
@@ -144,6 +143,34 @@ class NoSchedule(Finetune):
         return "incoming"
 
 
+class StartsWithAPair(Finetune):
+    def start(self, net, params):
+        return params, {}
+
+
+class BeginsInAnotherShape(Counts):
+    def begin_experience(self, net, state, number):
+        return state.replace(extra={"seen": torch.zeros(2)})
+
+
+class BeginsWithNothing(Counts):
+    grows = True
+
+    def begin_experience(self, net, state, number):
+        return None
+
+
+class PreparesNothing(Counts):
+    def before_evaluation(self, net, state, memory):
+        return state.extra
+
+
+class PreparesInPlace(Counts):
+    def before_evaluation(self, net, state, memory):
+        state.extra["seen"].add_(1)
+        return state
+
+
 @pytest.mark.parametrize(
     ("part", "why"),
     [
@@ -151,6 +178,14 @@ class NoSchedule(Finetune):
         (StartsWithANumber(), r"init .* it gave a float for \['n'\]"),
         (StartsWithNothing(), "init .* gives a dictionary of tensors by name; it gave None"),
         (NoSchedule(), "schedule .* gives a Schedule; it gave a str"),
+        (StartsWithAPair(), "start .* gives a State; it gave a tuple of 2"),
+        (
+            BeginsInAnotherShape(),
+            r"begin_experience .* extra\['seen'\] has shape \(2,\), wanted \(\)",
+        ),
+        (BeginsWithNothing(), "begin_experience .* gives a State; it gave None"),
+        (PreparesNothing(), "before_evaluation .* gives a State; it gave a dict of 1"),
+        (PreparesInPlace(), r"before_evaluation .* changes state.extra\['seen'\] in place"),
     ],
 )
 def test_so_is_every_other_hook_on_the_way_to_the_first_test(part, why):
@@ -225,13 +260,8 @@ def test_a_meta_strategy_is_held_to_the_same_rules(part, why):
         episode_loop.check(benchmark, part, benchmark.distribution(None, 0))
 
 
-def test_a_batch_and_counts_of_other_shapes_are_refused():
-    batch = Batch(torch.zeros(2, 3), torch.zeros(2), torch.zeros(2), torch.ones(2))
-    boundary.check_batch(Counts(), "trained_on", batch, (3,))
+def test_counts_of_other_shapes_are_refused():
     boundary.check_counts(Counts(), "own_replay", np.zeros(2, int), np.zeros(2, int))
-    for wrong in (batch.x, batch._replace(y=torch.zeros(3)), batch._replace(x=torch.zeros(2, 4))):
-        with pytest.raises(UserError, match="trained_on .* gives a Batch"):
-            boundary.check_batch(Counts(), "trained_on", wrong, (3,))
     for wrong in (3, np.zeros(3, int), np.zeros(2)):
         with pytest.raises(UserError, match="own_replay .* gives whole numbers"):
             boundary.check_counts(Counts(), "own_replay", wrong, np.zeros(2, int))

@@ -513,8 +513,8 @@ def test_frozen_parameters_stay_where_they_are(tmp_path):
     episodes = WAVES._replace(
         benchmark=Sinusoid(model=f"{tmp_path / 'frozen.py'}:net", **SMALL)
     ).ready(learnt=0)
-    start = episodes.own["0.weight"].clone()
+    start = episodes.own["fixed"]["0.weight"].clone()
     episodes.learn(2, lambda _: None)
     assert sorted(episodes.state.params) == ["2.bias", "2.weight"]
-    assert torch.equal(episodes.own["0.weight"], start)
+    assert torch.equal(episodes.own["fixed"]["0.weight"], start)
     assert measure(episodes, episodes.draw("test", 2, "test")).loss.isfinite().all()

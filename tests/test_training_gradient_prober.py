@@ -97,7 +97,7 @@ class ByHand:
         self.rows = probe_rows(self.stream, benchmark.probe_examples, seed)
 
     def steps(self, number):
-        for step in self.backend.rows(number)[:, 0]:
+        for step in self.backend.memories.rows(number)[:, 0]:
             used = step[step.real]
             descend(self.model.parameters(), self.loss(self.data.x_train, used.row, used.y))
             yield flat([p.detach().clone() for p in self.model.parameters()])

@@ -1,10 +1,11 @@
 """Batch normalisation on streams: examples are predicted apart, and running statistics follow what is trained on."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
@@ -163,14 +164,20 @@ def in_any_company(scores, rows):
 def test_a_prediction_does_not_depend_on_the_other_test_examples(model, users):
     backend = vectorised(model.replace("FILE", str(users)), strategy("er"))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
+    in_any_company(
+        partial(backend.scores, backend.for_prediction()),
+        torch.from_numpy(backend.test_rows[0].array),
+    )
 
 
 @pytest.mark.parametrize("model", ["mlpbn-8", "conv4-4"])
 def test_neither_does_that_of_a_strategy_which_asks_for_features(model):
     backend = vectorised(model, strategy("icarl", buffer_size=12))
     backend.learn(0, lambda _: None)
-    in_any_company(backend.scores, torch.from_numpy(backend.test_rows[0].array))
+    in_any_company(
+        partial(backend.scores, backend.for_prediction()),
+        torch.from_numpy(backend.test_rows[0].array),
+    )
 
 
 @pytest.mark.parametrize("model", [*NORMALISED, "FILE:tracked"])
@@ -233,7 +240,7 @@ def test_where_no_parameter_changes_tests_change_by_running_statistics_alone(mod
     backend = vectorised(model, strategy("finetune"), (0,))
     expected = [right(module, stream, 1)]
     for number in range(3):
-        for row in backend.rows(number)[:, 0]:
+        for row in backend.memories.rows(number)[:, 0]:
             module.train()(torch.from_numpy(images().x_train[row.row]))
             expected.append(right(module, stream, number + 1))
         expected[-1] = right(module, stream, min(number + 2, 3))
@@ -277,7 +284,7 @@ def plain_loop(model, part, seed):
     module = build(model, (1, 8, 8), 6, torch_seed(seed, "weights"), running=True).train()
     optimizer, rows = (
         torch.optim.SGD(module.parameters(), lr=part.lr),
-        vectorised(model, part, (seed,)).rows,
+        vectorised(model, part, (seed,)).memories.rows,
     )
     for number in range(3):
         for step in rows(number)[:, 0]:
@@ -297,7 +304,7 @@ def incoming(module, x, y, state, lr):
 
 
 def incoming_and_all_stored(module, x, y, state, lr):
-    return torch.cat([x[:10], state.extra["x"][0]])
+    return torch.cat([x[:10], state.extra["memory"].x[0]])
 
 
 def incoming_and_most_harmed(module, x, y, state, lr):
@@ -329,37 +336,80 @@ def test_running_statistics_follow_the_examples_that_a_step_trains_on(name, user
     model = f"{users}:halved"
     backend = vectorised(model, part, (0,))
     for number in range(3):
-        rows = backend.rows(number)
+        rows = backend.memories.rows(number)
         for step, row in zip(backend._steps(rows, number), rows[:, 0], strict=True):
-            state, buffers = backend.state, backend.state.buffers
-            backend.state, backend.state.buffers = step(state, buffers)
+            state = backend.state
+            backend.carried = step(backend.carried)
             if number == 0:  # the memory fills
                 continue
             x, y = torch.from_numpy(images().x_train[row.row]), torch.from_numpy(row.y.copy())
-            trained = expected(loaded(model, state, {}), x, y, state, part.lr)
-            module = loaded(model, state, buffers)
+            trained = expected(loaded(model, state.params), x, y, state, part.lr)
+            module = loaded(model, state.model)
             module(trained)
             for key, value in module.named_buffers():
                 assert_close(backend.state.buffers[key][0], value, rtol=1e-5, atol=1e-6)
-        backend._end_task(number)
+        backend._end(number)
 
 
-def loaded(model, state, buffers):
-    """A module in training mode with the parameters and buffers of the first replicate."""
+def loaded(model, tensors, replicate=0):
+    """A module in training mode with the tensors of a replicate."""
     module = build(model, (1, 8, 8), 6, 0, running=True)
-    module.load_state_dict(
-        {name: value[0] for name, value in (state.params | buffers).items()}, strict=False
-    )
+    of_replicate = {name: value[replicate] for name, value in tensors.items()}
+    module.load_state_dict(of_replicate, strict=False)
     return module.train()
+
+
+def look_ahead(module, part, rates, row, incoming):
+    """The passes of a look-ahead step in turn, by a module in training mode."""
+    x, y = torch.from_numpy(images().x_train[row.row]), torch.from_numpy(row.y.copy())
+    real, params = torch.from_numpy(row.real.copy()).float(), dict(module.named_parameters())
+    for start in range(0, incoming, part.inner_batch):
+        some = slice(start, min(start + part.inner_batch, incoming))
+        outputs = functional_call(module, params, x[some])
+        losses = cross_entropy(outputs, y[some], reduction="none") * real[some]
+        loss = losses.sum() / real[some].sum().clamp(min=1)
+        gradients = torch.autograd.grad(loss, [*params.values()])
+        pairs = zip(params.items(), gradients, strict=True)
+        params = {name: value - rates[name] * gradient for (name, value), gradient in pairs}
+        if part.trajectory:
+            functional_call(module, params, x)
+    if not part.trajectory:
+        functional_call(module, params, x)
+
+
+@pytest.mark.parametrize("trajectory", [True, False])
+@pytest.mark.parametrize("first_order", [True, False])
+def test_running_statistics_follow_the_passes_of_nested_gradients(first_order, trajectory):
+    """Batches are padded, and one replicate has steps of padding alone, which change nothing."""
+    settings = {"first_order": first_order, "trajectory": trajectory, "inner_lr": 0.02}
+    part = strategy("lamaml", inner_batch=4, buffer_size=20, **settings)
+    backend = vectorised("mlpbn-8", part, (0, 1), batch_size=7, uneven=True)
+    padded = 0
+    for number in range(2):
+        rows = backend.memories.rows(number)
+        for step, row in zip(backend._steps(rows, number), rows, strict=True):
+            state = backend.state
+            backend.carried = step(backend.carried)
+            for replicate in (0, 1):
+                module = loaded("mlpbn-8", state.model, replicate)
+                if row[replicate, :7].real.any():
+                    rates = {name: rate[replicate] for name, rate in state.extra.items()}
+                    look_ahead(module, part, rates, row[replicate], 7)
+                else:
+                    padded += 1
+                for name, value in module.named_buffers():
+                    found = backend.state.buffers[name][replicate]
+                    assert_close(found, value, rtol=1e-4, atol=1e-5)
+    assert padded > 0
 
 
 def test_a_gss_memory_that_is_not_full_shows_a_normalised_model_no_blank_examples(users):
     model = f"{users}:halved"
     backend = vectorised(model, strategy("gss", buffer_size=30, replay_batch=10), (0,))
-    step = next(backend._steps(backend.rows(0), 0))
-    _, after = step(backend.state, backend.state.buffers)
-    arrived = images().x_train[backend.rows(0)[0, 0].row]
-    module = loaded(model, backend.state, backend.state.buffers)
+    rows = backend.memories.rows(0)
+    after = next(backend._steps(rows, 0))(backend.carried).state.buffers
+    arrived = images().x_train[rows[0, 0].row]
+    module = loaded(model, backend.state.model)
     module(torch.from_numpy(np.concatenate([arrived, arrived])))
     for name, value in module.named_buffers():
         assert_close(after[name][0], value, rtol=1e-5, atol=1e-6)

@@ -4,15 +4,21 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given as over, strategies as st
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
+from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
-from retrograde.streams.pretraining import pretraining_rows
+from retrograde.randomness import generator, torch_seed
+from retrograde.streams.pretraining import EpisodeRows, draw
 from retrograde.streams.schedule import Schedule, train_rows
 from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
-from retrograde.training.pretraining import pretrain
+from retrograde.training.episode_replicas import BLOCK
+from retrograde.training.pretraining import pretrain, pretrained_replicas
 from retrograde.training.stream_loop import expected_steps, train
 from retrograde.training.stream_replicas import StreamReplicas
 
@@ -47,8 +53,11 @@ def backend(part, seeds=(0, 1), **settings):
     return StreamReplicas(benchmark, part, streams, list(seeds), CPU)
 
 
-def every_episode(stream, seed=0):
-    return [*pretraining_rows(stream.pretraining, seed)]
+def every_episode(stream, seed=0, count=None):
+    """The rows of the episodes of a stream, as many as there are steps."""
+    count = count or stream.pretraining.steps
+    drawn = draw(stream.pretraining, count, generator(seed, "lessons", 0))
+    return [EpisodeRows(*(part[number] for part in drawn)) for number in range(count)]
 
 
 @over(st.integers(0, 50), st.sampled_from(["test", "validation"]))
@@ -79,15 +88,22 @@ def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes(
 
 
 def test_episodes_follow_from_the_seed_alone():
+    one, company = (drawn_for(seeds) for seeds in ((1,), (0, 1)))
+    assert len(one) == len(company) >= 60
+    for mine, theirs in zip(one, company, strict=True):
+        assert torch.equal(mine.x[0], theirs.x[1])
+        assert torch.equal(mine.y[0], theirs.y[1])
+        assert not torch.equal(mine.x[0], theirs.x[0])
+    firsts = {tuple(episode.x[0].flatten().tolist()) for episode in one}
+    assert len(firsts) == len(one)
+
+
+def drawn_for(seeds):
+    """The episodes that replicates of these seeds are pretrained on."""
     benchmark, data = sequence()
-    one, again, other = (every_episode(benchmark.stream(data, 0), seed) for seed in (1, 1, 2))
-    assert len(one) == 60
-    assert all(
-        a.tuples() == b.tuples()
-        for mine, its in zip(one, again, strict=True)
-        for a, b in zip(mine, its, strict=True)
-    )
-    assert one[0].remember_set.tuples() != other[0].remember_set.tuples()
+    streams = [benchmark.stream(data, 0) for _ in seeds]
+    at_work = StreamReplicas(benchmark, strategy("oml"), streams, list(seeds), CPU)
+    return [*pretrained_replicas(at_work).batches]
 
 
 def test_the_stream_is_class_after_class_and_its_units_count_up():
@@ -106,6 +122,108 @@ def test_a_joint_pool_of_an_ordered_stream_is_shuffled():
         benchmark.stream(data, 0), 1, benchmark, Schedule("all so far"), None, None, 0
     )
     assert (np.diff(rows.y[:, 0]) < 0).any()
+
+
+def adapted(module, part, batches, learns):
+    """The parameters after inner steps, as functions of the module's own."""
+    params = dict(module.named_parameters())
+    for x, y in batches:
+        moving = {name: value for name, value in params.items() if learns(name)}
+        loss = cross_entropy(functional_call(module, params, x), y)
+        gradient = torch.autograd.grad(loss, [*moving.values()], create_graph=True)
+        pairs = zip(moving.items(), gradient, strict=True)
+        params |= {name: value - part.inner_lr * slope for (name, value), slope in pairs}
+    return params
+
+
+def one_by_one(x, y):
+    return zip(x[:, None], y[:, None], strict=True)
+
+
+def in_head(name):
+    return name.startswith("head")
+
+
+def learned_by_hand(name, module, part, support):
+    """The parameters after the inner steps of an episode."""
+    if name == "oml":
+        return adapted(module, part, one_by_one(*support), in_head)
+    if name == "anml":
+        return adapted(module, part, one_by_one(*support), lambda name: "gate." not in name)
+    if name == "maml_init":
+        return adapted(module, part, [support] * part.inner_steps, in_head)
+    return dict(module.named_parameters())
+
+
+JUDGED = {"oml": (1, 2), "anml": (0, 2), "maml_init": (1, 2), "pretrained": (2,)}
+"""The parts of an episode that the outer loss is taken on: support, query, remembered."""
+
+
+def pretrained_by_hand(name, part, benchmark, stream, seed):
+    """A module after pretraining in plain PyTorch."""
+    data = stream.data
+    module = build(benchmark.model, data.shape, 6, torch_seed(seed, "weights"))
+    momentum = 0.9 if benchmark.optimizer == "momentum" else 0
+    optimizer = torch.optim.SGD(module.parameters(), lr=part.meta_lr, momentum=momentum)
+    for episode in every_episode(stream, seed, BLOCK)[: stream.pretraining.steps]:
+        parts = [
+            (torch.from_numpy(data.x_train[rows.row]), torch.from_numpy(rows.y.copy()))
+            for rows in episode
+        ]
+        support = parts[0]
+        if name != "pretrained":
+            module.head.weight.data[support[1]] = 0
+            module.head.bias.data[support[1]] = 0
+        params = learned_by_hand(name, module, part, support)
+        x, y = (torch.cat(pair) for pair in zip(*(parts[i] for i in JUDGED[name]), strict=True))
+        optimizer.zero_grad()
+        cross_entropy(functional_call(module, params, x), y).backward()
+        optimizer.step()
+    return module
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretraining_is_that_of_a_plain_pytorch_loop_of_meta_steps(name, optimizer):
+    at_work = backend(strategy(name, meta_lr=0.05), optimizer=optimizer)
+    before = at_work.state.params
+    pretrain(at_work, Clocks(CPU))
+    for replicate, stream in enumerate(at_work.streams):
+        part, benchmark = at_work.strategy, at_work.benchmark
+        module = pretrained_by_hand(name, part, benchmark, stream, replicate)
+        for key, value in module.named_parameters():
+            found = at_work.state.params[key][replicate]
+            if in_head(key):
+                assert not found.any()
+            else:
+                assert_close(found, value.detach(), rtol=1e-3, atol=1e-5)
+                assert (found - before[key][replicate]).abs().max() > 1e-3
+
+
+class Gated(PARTS.find("strategies", "pretrained")):
+    """Has a module of its own, which pretraining does not know."""
+
+    def modules(self, shape, outputs, features):
+        return {"gate": torch.nn.Linear(features, 1)}
+
+
+def test_own_modules_start_the_stream_as_they_were_built():
+    at_work = backend(Gated(meta_lr=0.1))
+    before = at_work.state.params
+    pretrain(at_work, Clocks(CPU))
+    assert set(at_work.state.params) == set(before)
+    assert torch.equal(at_work.state.params["gate.weight"], before["gate.weight"])
+    assert not torch.equal(at_work.state.params["1.weight"], before["1.weight"])
+
+
+def test_pretraining_starts_from_given_weights(tmp_path):
+    module = build("mlp-16", (12,), 6, seed=5)
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    part = strategy("pretrained", meta_lr=1e-9)
+    at_work = backend(part, weights=str(tmp_path / "weights.pt"))
+    pretrain(at_work, Clocks(CPU))
+    for found in at_work.state.params["1.weight"]:
+        assert_close(found, module[1].weight.detach(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
@@ -200,4 +318,10 @@ def test_anmls_gate_stands_still_along_the_stream():
 def test_a_schedule_that_reinitialises_starts_from_the_pretrained_state():
     at_work = backend(strategy("pretrained"))
     pretrain(at_work, Clocks(CPU))
-    assert at_work.initial[0] is at_work.state
+    at_work.learn(0, lambda _: None)
+    pretrained, after = at_work.initial, at_work.state
+    assert any(value.any() for key, value in after.params.items() if in_head(key))
+    assert not any(value.any() for key, value in pretrained.params.items() if in_head(key))
+    at_work.schedule = Schedule("all so far", reinitialise=True)
+    at_work.begin(1)
+    assert at_work.state is pretrained

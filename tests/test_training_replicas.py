@@ -1,13 +1,13 @@
 """A single replicate of a convolutional network is trained without vmap, and learns the same."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from retrograde import State, Strategy, UserError
+from retrograde import Strategy, UserError
 from retrograde.data.dataset import Dataset
 from retrograde.networks.build import convolutional
 from retrograde.networks.checks import channels_last, takes_channels_last

@@ -14,13 +14,14 @@ from retrograde.interface.strategy import facts_used as known_in
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
-from retrograde.streams.memory import ExemplarMemory, Reservoir
+from retrograde.streams.memory import Column, ExemplarMemory, Reservoir
 from retrograde.streams.schedule import Schedule, train_rows
-from retrograde.training import pretraining
 from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
 from retrograde.training.opaque import OpaqueReplica
-from retrograde.training.stream_loop import total_steps, train
+from retrograde.training.replicas import Replicas
+from retrograde.training.step_counts import total_steps
+from retrograde.training.stream_loop import train
 from retrograde.training.stream_replicas import StreamReplicas, share_weight
 
 CPU = torch.device("cpu")
@@ -240,7 +241,7 @@ def test_a_whole_task_holds_each_example_once_in_the_order_in_which_it_first_cam
     assert sorted(torch.cat(given[0].batches).tolist()) == sorted([*range(46)] * 2)
 
 
-def test_end_task_gets_every_example_of_the_task_once():
+def test_end_experience_gets_every_example_of_the_task_once():
     class Counts(PARTS.find("strategies", "finetune")):
         def init(self, net, params):
             return {"rows": torch.zeros(()), "labels": torch.zeros(())}
@@ -277,9 +278,9 @@ def test_batch_norm_sees_nothing_but_rows_of_its_own_step(tmp_path):
         )
         backend.learn(0, lambda _: None)
         backends.append(backend)
-    for name, value in (backends[0].state.params | backends[0].buffers).items():
-        assert torch.equal(value, (backends[1].state.params | backends[1].buffers)[name]), name
-    assert backends[0].buffers["1.num_batches_tracked"] == 5
+    for name, value in backends[0].state.model.items():
+        assert torch.equal(value, backends[1].state.model[name]), name
+    assert backends[0].state.buffers["1.num_batches_tracked"] == 5
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
@@ -306,14 +307,33 @@ def test_frozen_parameters_stay_where_they_are(tmp_path):
         f"from torch import nn\ndef net(shape, outputs): return nn.Sequential({layers})"
     )
     benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
-    backend = StreamReplicas(benchmark, strategy("finetune"), streams(benchmark, [0]), [0], CPU)
-    start = backend.state.buffers["0.weight"].clone()
+    part = strategy("finetune")
+    backend = StreamReplicas(benchmark, part, streams(benchmark, [0, 1]), [0, 1], CPU)
+    start = backend.own["fixed"]["0.weight"].clone()
     backend.learn(0, lambda _: None)
     assert sorted(backend.state.params) == ["2.bias", "2.weight"]
-    assert torch.equal(backend.state.buffers["0.weight"], start)
+    assert torch.equal(backend.own["fixed"]["0.weight"], start)
+    for replicate in (0, 1):
+        module = build(benchmark.model, (12,), 6, torch_seed(replicate, "weights"))
+        assert torch.equal(start[replicate], module[0].weight)
 
 
-def test_an_end_task_that_changes_a_dtype_is_refused():
+def test_frozen_parameters_that_all_replicates_have_in_common_are_not_stacked(tmp_path):
+    (tmp_path / "frozen.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, outputs):\n"
+        "    first = nn.Linear(12, 8).requires_grad_(False)\n"
+        "    nn.init.constant_(first.weight, 0.1)\n"
+        "    return nn.Sequential(first, nn.ReLU(), nn.Linear(8, outputs))\n"
+    )
+    benchmark = Blobs(model=f"{tmp_path / 'frozen.py'}:net")
+    part = strategy("finetune")
+    backend = StreamReplicas(benchmark, part, streams(benchmark, [0, 1]), [0, 1], CPU)
+    assert (set(backend.own["fixed"]), set(backend.shared["fixed"])) == ({"0.bias"}, {"0.weight"})
+    assert torch.equal(backend.shared["fixed"]["0.weight"], torch.full((8, 12), 0.1))
+
+
+def test_an_end_of_an_experience_that_changes_a_dtype_is_refused():
     class Doubles(PARTS.find("strategies", "finetune")):
         def init(self, net, params):
             return {"n": torch.zeros(())}
@@ -368,7 +388,7 @@ class Notes(PARTS.find("strategies", "finetune")):
     """Notes what it draws by chance, and what the memory holds at the end of each task."""
 
     def memory(self):
-        return Reservoir(5, 2)
+        return Reservoir(5, 2, keep=(Column("label", ()), Column("late", ())))
 
     def init(self, net, params):
         nothing = torch.zeros(40, 2)
@@ -376,20 +396,21 @@ class Notes(PARTS.find("strategies", "finetune")):
             "drawn": nothing,
             "start": net.uniform(2),
             "held": torch.zeros(6),
-            "own": torch.zeros(6),
+            "kept": torch.zeros(5),
         }
 
     def step(self, net, state, data):
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
-        return super().step(net, state, data).replace(extra=state.extra | {"drawn": drawn})
+        after = super().step(net, state, data).keep(label=data.incoming.y.float())
+        return after.replace(extra=state.extra | {"drawn": drawn})
 
     def end_experience(self, net, state, finished):
         held = torch.cat(
             [finished.memory.y * finished.memory.weight, finished.memory.weight.sum()[None]]
         )
-        own = torch.zeros(6).index_put((finished.slots,), finished.examples.y.float())
         drawn = torch.cat([state.extra["drawn"][1:], net.uniform(2)[None]])
-        return state.replace(extra=state.extra | {"held": held, "own": own, "drawn": drawn})
+        own = {"held": held, "kept": finished.memory.kept["label"], "drawn": drawn}
+        return state.replace(extra=state.extra | own).keep(late=finished.examples.y.float())
 
 
 def noted(seeds, tasks=1):
@@ -418,11 +439,12 @@ def test_numbers_at_the_end_of_a_task_do_not_depend_on_how_long_others_take():
     assert torch.equal(*ends)
 
 
-def test_the_end_of_a_task_sees_what_the_memory_holds_and_where():
+def test_the_end_of_a_task_sees_what_the_memory_holds_and_what_was_kept_with_it():
     backend = noted([0, 1])
-    for i, held in enumerate(backend.held):
+    for i, held in enumerate(backend.memories.held):
         assert backend.state.extra["held"][i].tolist() == [*held.examples.y.tolist(), 5]
-        assert backend.state.extra["own"][i, :5].tolist() == held.examples.y.tolist()
+        assert backend.state.extra["kept"][i].tolist() == held.examples.y.tolist()
+        assert backend.carried.columns["late"][i].tolist() == held.examples.y.tolist()
 
 
 def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
@@ -435,7 +457,7 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
 
     backend = StreamReplicas(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
     backend.learn(0, lambda _: None)
-    for stream, held in zip(backend.streams, backend.held, strict=True):
+    for stream, held in zip(backend.streams, backend.memories.held, strict=True):
         rows, y = stream.tasks[0].train
         by_rank = rows[np.argsort(PARTS_DATA.x_train[rows, 0])]
         expected = [
@@ -577,20 +599,18 @@ def test_classes_are_known_ahead_only_where_some_are_to_come(scenario, known):
 
 
 @pytest.mark.parametrize(
-    ("name", "warmed"), [("er", ["warm_up"]), ("oml", ["pretraining_step", "warm_up"])]
+    ("name", "warmed"),
+    [("er", ["StreamReplicas"]), ("oml", ["EpisodeReplicas", "StreamReplicas"])],
 )
 def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warmed):
     """Clocks wait for a device where they start and where they stop."""
     told = []
     monkeypatch.setattr(Clocks, "_synchronise", lambda _: told.append("wait"))
-    warm_up, pretraining_step = StreamReplicas.warm_up, pretraining.pretraining_step
+    warm_up = Replicas.warm_up
     monkeypatch.setattr(
-        StreamReplicas, "warm_up", lambda *given: (told.append("warm_up"), warm_up(*given))[1]
-    )
-    monkeypatch.setattr(
-        pretraining,
-        "pretraining_step",
-        lambda *given: (told.append("pretraining_step"), pretraining_step(*given))[1],
+        Replicas,
+        "warm_up",
+        lambda self, mode: (told.append(type(self).__name__), warm_up(self, mode))[1],
     )
     part = PARTS.get("strategies", name)
     benchmark = Blobs(batch_size=1, held=4, model=part.contract_model)

@@ -78,7 +78,8 @@ class OpaqueReplica:
         data = self.stream.data
         outputs = self.stream.units.shape[1]
         seed = torch_seed(self.seed, "weights")
-        model = build(name, data.shape, outputs, seed, True, self.benchmark.weights or None)
+        weights = self.benchmark.weights or None
+        model = build(name, data.shape, outputs, seed, running=True, weights=weights)
         some = spread(len(data.x_train)).numpy()
         probe = self._x(data.x_train, some, 0).cpu()
         check_rows_apart(model, probe, name)

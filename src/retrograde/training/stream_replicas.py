@@ -133,6 +133,8 @@ class StreamReplicas(Replicas):
         self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
         self.own |= self._experience(0)
         self.shared = {"fixed": models.shared, "dataset": stored}
+        # Of all modules, as they were built: pretraining learns those of the model alone.
+        self.built = models.params
         initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
             models.params, models.buffers, self.own, self.shared
         )
@@ -204,7 +206,7 @@ class StreamReplicas(Replicas):
     def start_from(self, params: Params) -> None:
         """Start the stream from parameters that pretraining has learned."""
         initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
-            self.state.params | params, self.state.buffers, self.own, self.shared
+            self.built | params, self.state.buffers, self.own, self.shared
         )
         self.initial = unaliased(initial)
         self.carried = self.carried._replace(state=self.initial)
