@@ -116,9 +116,8 @@ def check_kept(
     for name, value in found.to_keep.items():
         if name not in columns:
             raise UserError(
-                f"{hook(part, method)} keeps {name!r}, and the memory takes no such column then. "
-                f"Declare it: Reservoir(..., keep=({name!r},)); for a memory that stores its "
-                "examples at the end of an experience, keep in end_experience."
+                f"{hook(part, method)} keeps {name!r}, and the memory has no such column. "
+                f"Declare it: Reservoir(..., keep=({name!r},))."
             )
         wanted = (rows, *columns[name].shape[1:])
         _check_shape(part, method, value, wanted, f"a value of {name!r} to keep for each example")

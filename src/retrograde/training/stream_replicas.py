@@ -310,10 +310,7 @@ class StreamReplicas(Replicas):
             before = boundary.copied(given)
             after = self.strategy.step(net, carried.state, data)
             boundary.check_state(self.strategy, "step", after, carried.state)
-            # Examples that are stored later have no slot yet.
-            late = isinstance(self.memory, ExemplarMemory) or (self.memory and self.memory.at_end)
-            columns = {} if late else carried.columns
-            boundary.check_kept(self.strategy, "step", after, columns, self.batch)
+            boundary.check_kept(self.strategy, "step", after, carried.columns, self.batch)
             boundary.check_kept_in_time(self.strategy, after, self.memory)
             boundary.check_logged(self.strategy, "step", after)
             noted.append(net.notes)
