@@ -235,7 +235,7 @@ def test_a_scaffold_of_a_meta_strategy_passes_its_check_and_stands_in_the_tables
 def test_a_scaffold_of_any_kind_passes_its_check_unchanged(call, kind):
     assert call("new", kind, "my_own")[0] == 0
     code, out, _ = call("check", "--plugin", "my_own.py")
-    assert (code, "FAILED" in out, "keeps the contract" in out) == (0, False, True)
+    assert (code, "keeps the contract" in out) == (0, True), out
 
 
 @pytest.mark.parametrize(

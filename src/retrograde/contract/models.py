@@ -97,7 +97,8 @@ def leaves_generators_alone(part: Model, shape: tuple[int, ...]) -> None:
 def has_one_gradient(part: Model, shape: tuple[int, ...]) -> None:
     """The gradients of several replicates at once are those of each alone."""
     modules = [untracked(built(part, shape, seed)) for seed in (0, 1)]
-    params, buffers = stack_module_state(modules)
+    stacked, buffers = stack_module_state(modules)
+    params = {name: value.detach() for name, value in stacked.items()}
     x = examples(shape)
 
     def loss(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
