@@ -33,7 +33,7 @@ def trained(benchmark, strategy, mode):
     assert backend.compiled == (mode == "on")
     for task in range(3):
         backend.learn(task, lambda _: None)
-    return pytree.tree_leaves((backend.state, backend.state.buffers))
+    return pytree.tree_leaves(backend.carried)
 
 parts, seeds, data = Registry(), [0, 1, 2], load("digits", Path())
 for cell in sys.argv[1:]:
@@ -71,8 +71,12 @@ for cell in sys.argv[1:]:
             "split:tasks=3,model=mlp-8,updates_per_batch=2 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
             "split:tasks=3,model=mlp-8,train_examples=40 mer:replay_batch=2,batches=2,lr=0.01",
         ),
+        (
+            "split:tasks=3,model=mlpbn-8,train_examples=60 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
+            "split:tasks=3,model=mlp-8 derpp:buffer_size=30,lr=0.01",
+        ),
     ],
-    ids=["models", "regularised", "constrained"],
+    ids=["models", "regularised", "constrained", "statistics and kept values"],
 )
 def test_the_compiled_step_gives_the_numbers_of_the_eager_one(cells):
     run = subprocess.run(

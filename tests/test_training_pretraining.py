@@ -162,7 +162,8 @@ JUDGED = {"oml": (1, 2), "anml": (0, 2), "maml_init": (1, 2), "pretrained": (2,)
 def pretrained_by_hand(name, part, benchmark, stream, seed):
     """A module after pretraining in plain PyTorch."""
     data = stream.data
-    module = build(benchmark.model, data.shape, 6, torch_seed(seed, "weights"))
+    outputs = stream.units.shape[1]
+    module = build(benchmark.model, data.shape, outputs, torch_seed(seed, "weights"))
     momentum = 0.9 if benchmark.optimizer == "momentum" else 0
     optimizer = torch.optim.SGD(module.parameters(), lr=part.meta_lr, momentum=momentum)
     for episode in every_episode(stream, seed, BLOCK)[: stream.pretraining.steps]:
@@ -217,7 +218,7 @@ def test_own_modules_start_the_stream_as_they_were_built():
 
 
 def test_pretraining_starts_from_given_weights(tmp_path):
-    module = build("mlp-16", (12,), 6, seed=5)
+    module = build("mlp-16", (12,), 10, seed=5)
     torch.save(module.state_dict(), tmp_path / "weights.pt")
     part = strategy("pretrained", meta_lr=1e-9)
     at_work = backend(part, weights=str(tmp_path / "weights.pt"))

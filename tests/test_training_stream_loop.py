@@ -208,6 +208,14 @@ class PlainSGD(Learner):
         return self.model(x)
 
 
+def test_a_learner_starts_from_given_weights(tmp_path):
+    module = build("mlp-16", (12,), 6, seed=5)
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    benchmark = Blobs(weights=str(tmp_path / "weights.pt"))
+    backend = OpaqueReplica(benchmark, PlainSGD(), streams(benchmark, [0])[0], 0, CPU)
+    assert torch.equal(backend.learner.model[1].weight, module[1].weight)
+
+
 def test_a_learner_with_a_loop_of_its_own_gets_the_whole_task_in_order_and_reports_what_it_replays():
     class OwnLoop(PlainSGD):
         def receive(self, terms):
