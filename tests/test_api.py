@@ -404,8 +404,10 @@ def test_every_public_name_is_there_and_its_classes_and_functions_are_documented
     for name in rg.__all__:
         value = getattr(rg, name)
         assert name in dir(rg)
-        if isinstance(value, type | FunctionType):
-            assert value.__doc__
+        # the name of a shape is a class to Python, and has no docstring of its own
+        is_shape = isinstance(value, type) and value.__module__ == "jaxtyping"
+        if isinstance(value, type | FunctionType) and not is_shape:
+            assert value.__doc__, name
 
 
 def test_every_public_name_is_in_the_table_of_the_documentation():
