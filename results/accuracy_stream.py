@@ -10,8 +10,9 @@ import pandas as pd
 from retrograde import CellSpec, FigureResult, OnlineAccuracy, Record
 from retrograde.metrics import REPLICATE, Label, cell_labels, ordered
 
+from ._along_stream import by_hundredth, mark_switches
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -29,28 +30,12 @@ class AccuracyStream(FigureResult):
         tests = _frame(records, label)
         if tests.empty:
             return None
-        shown = _thinned(tests)
+        shown = by_hundredth(tests)
         title = "Accuracy along the stream: mean over replicates and 95 % t-interval"
         figure = lines(shown, "trained", title, "tasks trained", looks(label))
         for axis in figure.axes:
-            _mark_switches(axis)
+            mark_switches(axis)
         return figure
-
-
-def _thinned(tests: pd.DataFrame) -> pd.DataFrame:
-    """The means over hundredths of a task."""
-    # a switch stays between two hundredths, and more points would only make the file large
-    hundredths = np.ceil((100 * tests.trained).round(6)) / 100
-    groups = tests.assign(trained=hundredths).groupby(["quantity", *REPLICATE, "trained"])
-    return groups.value.mean().reset_index()
-
-
-def _mark_switches(axis: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for switch in range(1, round(axis.dataLim.xmax)):
-        axis.axvline(switch, color="0.6", linewidth=0.8, zorder=0)
 
 
 def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.DataFrame:

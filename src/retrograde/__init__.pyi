@@ -174,6 +174,9 @@ from .records.online_accuracy import (
 from .records.record import (
     Record as Record,
 )
+from .records.statistics import (
+    Statistics as Statistics,
+)
 from .reporting.result import (
     FigureResult as FigureResult,
     TableResult as TableResult,
