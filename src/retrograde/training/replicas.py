@@ -177,9 +177,7 @@ class Replicas(ABC):
         return sum(leaf.numel() * leaf.element_size() for leaf in tensors) // len(self.seeds)
 
 
-def _alone(
-    function: Callable[..., Any], in_dims: tuple[int | None, ...], *inputs: Any
-) -> Any:
+def _alone(function: Callable[..., Any], in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
     """Call a function of one replicate with the only entry of each stacked input."""
     entries = [
         tree if axis is None else pytree.tree_map(lambda value: value[0], tree)
