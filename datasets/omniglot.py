@@ -1,7 +1,5 @@
 """Omniglot: drawings of characters, decoded once and kept."""
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,14 +9,11 @@ from PIL import Image
 
 from retrograde import Dataset, DataSource, UserError
 from retrograde.data import (
-    ARRAYS,
-    arrays,
-    cache_folder,
     decoded,
+    decoded_once,
     import_torchvision,
     is_file,
     is_image,
-    keep,
     not_had,
 )
 
@@ -43,11 +38,12 @@ class Omniglot(DataSource):
     def load(self, folder: Path) -> Dataset:
         sources = [_source(folder, part) for part, _ in PARTS]
         try:
-            return _kept(sources)
+            data = decoded_once(f"omniglot-{SIZE}", sources, lambda: _decoded(sources))
         except (OSError, UserError) as error:
             raise UserError(
                 f"{error} Put a whole copy there, or delete it to have it downloaded."
             ) from error
+        return replace(data, name="omniglot")
 
 
 def _source(folder: Path, part: str) -> Path:
@@ -64,36 +60,12 @@ def _source(folder: Path, part: str) -> Path:
     return archive if is_file(archive) else extracted
 
 
-def _kept(sources: list[Path]) -> Dataset:
-    """The dataset from the cache folder; if it is not there, it is decoded and kept there."""
-    path = cache_folder() / f"omniglot-{SIZE}-{_digest(sources)}.npz"
-    with suppress(UserError):
-        return replace(arrays(path), name="omniglot")
+def _decoded(sources: list[Path]) -> Dataset:
     halves = [
         _drawings(source, characters)
         for source, (_, characters) in zip(sources, PARTS, strict=True)
     ]
-    data = _cut(np.concatenate(halves))
-    content = {name: getattr(data, name) for name in ARRAYS}
-    keep(path, lambda file: np.savez(file, **content))
-    return data
-
-
-def _digest(sources: list[Path]) -> str:
-    """Twelve digits that identify the bytes of zips, or the names, sizes and times in folders."""
-    sha = hashlib.sha256()
-    for source in sources:
-        sha.update(_listing(source) if source.is_dir() else source.read_bytes())
-    return sha.hexdigest()[:12]
-
-
-def _listing(folder: Path) -> bytes:
-    # Names, sizes and times: the content of 32 460 small files would take long to read.
-    files = []
-    for path in sorted(folder.rglob("*")):
-        stat = path.stat()
-        files.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return repr(files).encode()
+    return _cut(np.concatenate(halves))
 
 
 def _drawings(

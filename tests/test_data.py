@@ -23,6 +23,12 @@ NOWHERE = Path("/nonexistent")
 PNG_HEADER = 33
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of the test's own, for decoded images."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 def arrays(shape=(8, 8), dtype=np.uint8, **changes):
     random = np.random.default_rng(0)
     x = {

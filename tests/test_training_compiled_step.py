@@ -35,9 +35,10 @@ def trained(benchmark, strategy, mode):
         backend.learn(task, lambda _: None)
     return pytree.tree_leaves(backend.carried)
 
-parts, seeds, data = Registry(), [0, 1, 2], load("digits", Path())
+parts, data = Registry(), load("digits", Path())
 for cell in sys.argv[1:]:
-    bench, spec = cell.split()
+    bench, spec, *count = cell.split()
+    seeds = list(range(*map(int, count or ["3"])))
     strategy = Flags(lr=0.01) if spec == "flags" else parts.get("strategies", *parse(spec))
     benchmark = parts.get("benchmarks", *parse(bench))
     states = (trained(benchmark, strategy, mode) for mode in ("off", "on"))
@@ -55,6 +56,7 @@ for cell in sys.argv[1:]:
             "split:tasks=3,batch_size=32,scenario=task,optimizer=momentum er:lr=0.01",
             "rotated:tasks=3,train_examples=200,optimizer=adam joint:lr=0.01",
             "permuted:tasks=3,train_examples=200,model=conv finetune:lr=0.01",
+            "permuted:tasks=3,train_examples=200,model=conv er:lr=0.01 1",
             "split:tasks=3 flags",
             "split:tasks=3,model=mlpbn-8,train_examples=60 mir:lr=0.01",
         ),

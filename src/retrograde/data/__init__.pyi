@@ -1,15 +1,11 @@
 """The public names of this package."""
 
-from .cache import (
-    cache_folder as cache_folder,
-    keep as keep,
-)
-from .dataset import (
-    ARRAYS as ARRAYS,
+from .decoding_cache import (
+    decoded_once as decoded_once,
 )
 from .files import (
-    arrays as arrays,
     decoded as decoded,
+    image_folder as image_folder,
     is_file as is_file,
     is_image as is_image,
 )

@@ -231,7 +231,7 @@ def _check_whole(image: "ImageFile", content: bytes) -> None:
 def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the wanted files of a folder or a zip, sorted by name."""
     if kind(path) == "folder":
-        for file in sorted(_walked(path)):
+        for file in sorted(walked(path)):
             name = file.relative_to(path).as_posix()
             if wanted(name):
                 yield name, read_bytes(file, IMAGE_BYTES)
@@ -262,7 +262,7 @@ def _member(
     return archive.read(name)
 
 
-def _walked(path: Path) -> Iterator[Path]:
+def walked(path: Path) -> Iterator[Path]:
     """The files below a folder, links followed.
 
     Raises:

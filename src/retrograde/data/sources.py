@@ -8,6 +8,7 @@ from typing import ClassVar, cast
 
 from retrograde.data.cache import cache_folder
 from retrograde.data.dataset import Dataset
+from retrograde.data.decoding_cache import decoded_once
 from retrograde.data.files import arrays, image_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.author_code import guarded, hook
@@ -63,7 +64,9 @@ def load(name: str, folder: Path) -> Dataset:
             f"A dataset is one of {', '.join(names)} or a path to a .npz, an image folder or a "
             f"zip of one; {shown(name)} is neither a name nor a file here. {nearest(name, names)}"
         )
-    return arrays(path) if path.suffix == ".npz" else image_folder(path)
+    if path.suffix == ".npz":
+        return arrays(path)
+    return decoded_once(path.stem, [path], lambda: image_folder(path))
 
 
 def _loaded_by(source: DataSource, name: str, folder: Path) -> Dataset:
