@@ -77,8 +77,12 @@ for cell in sys.argv[1:]:
             "split:tasks=3,model=mlpbn-8,train_examples=60 lamaml:inner_batch=5,first_order=false,inner_lr=0.02",
             "split:tasks=3,model=mlp-8 derpp:buffer_size=30,lr=0.01",
         ),
+        (
+            "split:tasks=3,model=mlpbn-8,scenario=class,augment=flip,train_examples=60 scr:projection=4,replay_batch=20,temperature=0.5,lr=0.01",
+            "split:tasks=3,model=mlp-8,scenario=task,weighting=tasks generative_replay:hidden=8,latent=4,lr=0.01",
+        ),
     ],
-    ids=["models", "regularised", "constrained", "statistics and kept values"],
+    ids=["models", "regularised", "constrained", "statistics and kept values", "own modules"],
 )
 def test_the_compiled_step_gives_the_numbers_of_the_eager_one(cells):
     run = subprocess.run(
