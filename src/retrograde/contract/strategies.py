@@ -480,17 +480,21 @@ def _learned(
         stream: The stream to learn from.
         tested: The stream whose tasks are counted and tested.
     """
-    backend = _backend(part, benchmark, stream)
     results = []
-    for number in range(len(tested.tasks)):
-        backend.learn(number, lambda _: None)
-        slots = (
-            pytree.tree_leaves(backend.state.slots) if isinstance(backend, StreamReplicas) else []
-        )
-        correct = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
-        tensors = (*backend.parameters().values(), *slots, correct)
-        # Copies, because a learner trains its parameters in place.
-        results.append([value.clone() for value in tensors])
+    # A learner may draw from the global generators.
+    with seeded(torch_seed(0, "opaque")):
+        backend = _backend(part, benchmark, stream)
+        for number in range(len(tested.tasks)):
+            backend.learn(number, lambda _: None)
+            slots = (
+                pytree.tree_leaves(backend.state.slots)
+                if isinstance(backend, StreamReplicas)
+                else []
+            )
+            correct = torch.from_numpy(backend.evaluate(test_chunks([tested])).correct)
+            tensors = (*backend.parameters().values(), *slots, correct)
+            # Copies, because a learner trains its parameters in place.
+            results.append([value.clone() for value in tensors])
     return results
 
 

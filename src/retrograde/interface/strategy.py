@@ -237,12 +237,13 @@ class Strategy(Part):
 
         After pretraining, those of the model are the ones that it has learned.
         """
-        return State(params, net.optimizer.init(params), self.init(net, params))
+        return State(params, net.optimizer.init(params), self.init(net, params), net.buffers)
 
     def begin_experience(self, net: Net, state: State, number: int) -> State:
-        """Update the state before an experience.
+        """Update the state before an experience; the evaluation before training comes first.
 
         If the class says `grows = True`, the tensors may have other names and shapes than before.
+        The optimiser's state of new parameters starts as at first.
 
         Args:
             net: The model, its loss and the optimiser.

@@ -83,8 +83,6 @@ def _check_hooks(backend: StreamReplicas) -> None:
     backend.begin(0)
     backend.warm_up("off")
     _check_protocol(backend)
-    if backend.benchmark.log_every and not backend.carried.totals:
-        raise _logs_nothing(backend.benchmark, backend.strategy)
     backend.try_prediction()
 
 
@@ -102,14 +100,6 @@ def _check_protocol(backend: StreamReplicas) -> None:
         )
 
 
-def _logs_nothing(benchmark: Benchmark, part: Strategy | Learner) -> UserError:
-    return UserError(
-        "Every setting must have an effect; "
-        f"log_every={benchmark.log_every} has none, since {type(part).__name__} logs no statistics "
-        "of its steps. Leave it out."
-    )
-
-
 def _of_the_step(benchmark: Benchmark) -> list[str]:
     """The settings of the benchmark that change the optimiser's step."""
     given = {
@@ -123,8 +113,6 @@ def _of_the_step(benchmark: Benchmark) -> list[str]:
 
 def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
     """Raise `UserError` if settings would do nothing, since a learner takes its own steps."""
-    if benchmark.log_every:
-        raise _logs_nothing(benchmark, learner)
     ignored = _of_the_step(benchmark)
     if benchmark.augment != "none":
         ignored.append("augment")

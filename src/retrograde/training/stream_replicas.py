@@ -18,7 +18,7 @@ from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd, StepData, Strategy, share_weight
 from retrograde.learning_rate import factors
-from retrograde.optim import Params
+from retrograde.optim import Params, Slots
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.streams.rows import Rows
@@ -279,8 +279,11 @@ class StreamReplicas(Replicas):
             return settled
         # Under `vmap` a step cannot be left out for some replicates, so it is undone.
         real = data.incoming.weight.sum() > 0
+        # What is logged for the first time had no total.
+        none = {name: torch.zeros_like(total) for name, total in totals.items()}
+        before = carried._replace(totals=none | carried.totals)
         kept: Carried = pytree.tree_map(
-            lambda now, before: torch.where(real, now, before), settled, carried
+            lambda now, then: torch.where(real, now, then), settled, before
         )
         return kept
 
@@ -356,7 +359,10 @@ class StreamReplicas(Replicas):
             after = self.strategy.begin_experience(net, carried.state, number)
             boundary.check_kind(self.strategy, "begin_experience", after, State)
             boundary.check_no_log(self.strategy, "begin_experience", after)
-            if not self.strategy.grows:
+            if self.strategy.grows:
+                # The optimiser's state of parameters that are new starts as at first.
+                after = after.replace(slots=_grown(after.slots, net.optimizer.init(after.params)))
+            else:
                 boundary.check_state(self.strategy, "begin_experience", after, carried.state)
             # Only steps log, and keep values with examples.
             return after.replace(to_keep={}, to_log={})
@@ -715,6 +721,21 @@ class StreamReplicas(Replicas):
         kept = self.bytes_per_replicate((state.slots, state.extra, self.carried.columns))
         # Examples in the state count as examples, as those of a memory do.
         return kept - self.bytes_per_replicate(self._own_examples())
+
+
+def _grown(slots: Slots, initial: Slots) -> Slots:
+    """Slots of the optimiser for parameters of which some are new, others gone."""
+
+    def fits(slot: str, name: str) -> bool:
+        old = slots.get(slot, {})
+        return name in old and old[name].shape == initial[slot][name].shape
+
+    return {
+        slot: {
+            name: slots[slot][name] if fits(slot, name) else value for name, value in values.items()
+        }
+        for slot, values in initial.items()
+    }
 
 
 def _stored(columns: Params, slots: Int64[Tensor, " row"], values: Params) -> Params:
