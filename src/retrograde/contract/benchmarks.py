@@ -109,7 +109,7 @@ def has_its_size(trial: Trial) -> None:
         raise Broken(f"tasks={tasks}, and the stream has {len(stream.tasks)}")
     limits = (trial.benchmark.train_examples, trial.benchmark.test_examples)
     for number, task in enumerate(stream.tasks):
-        for examples, most in zip(task, limits, strict=True):
+        for examples, most in zip((task.train, task.test), limits, strict=True):
             if most and len(examples.row) > most:
                 raise Broken(f"task {number} has {len(examples.row)} examples, more than {most}")
 
