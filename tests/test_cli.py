@@ -968,9 +968,9 @@ def test_a_report_goes_on_without_a_result_that_fails_and_ends_with_code_1(
 def test_a_report_names_the_remedy_where_a_strategy_or_a_benchmark_is_not_known(
     call, tmp_path, make_record
 ):
-    Store(tmp_path / "runs").write(make_record("cls_er", benchmark="mine"))
+    Store(tmp_path / "runs").write(make_record("my_er", benchmark="mine"))
     code, _, err = call("report", "runs", "--format", "html")
     assert code == 0
     assert err.count("give that file again with --plugin FILE.py") == 2
     page = (tmp_path / "runs" / "tables" / "report.html").read_text()
-    assert "Not to be had here: no strategy is called &#39;cls_er&#39; here." in page
+    assert "Not to be had here: no strategy is called &#39;my_er&#39; here." in page
