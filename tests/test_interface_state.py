@@ -199,12 +199,9 @@ def test_an_undeclared_column_at_an_experiences_end_is_refused():
 
 @dataclass(frozen=True, kw_only=True)
 class Logging(Strategy):
-    """Fine-tuning that logs its loss and the number of its example; elsewhere nothing counts."""
+    """Fine-tuning that logs its loss and the number of its example."""
 
     broken: bool = False
-
-    def begin_experience(self, net, state, number):
-        return state.log(loss=torch.tensor(1e6))
 
     def step(self, net, state, data):
         loss = net.loss(state.params, data.incoming)
@@ -217,8 +214,23 @@ class Logging(Strategy):
     def init(self, net, params):
         return {"last": torch.zeros((), dtype=torch.double)}
 
+
+@dataclass(frozen=True)
+class LogsEarly(Logging):
+    def begin_experience(self, net, state, number):
+        return state.log(loss=torch.zeros(()))
+
+
+@dataclass(frozen=True)
+class LogsLate(Logging):
     def end_experience(self, net, state, end):
-        return state.log(loss=torch.tensor(1e6))
+        return state.log(loss=torch.zeros(()))
+
+
+@pytest.mark.parametrize("part", [LogsEarly(), LogsLate()])
+def test_statistics_are_those_of_steps(part):
+    with pytest.raises(UserError, match="experience .*logs loss. Log in step"):
+        replicas(part).learn(0, ignore)
 
 
 def by_hand(benchmark, seed):
