@@ -185,7 +185,11 @@ def test_a_model_for_images_refuses_vectors(name):
 
 
 HERE = Path(os.environ.get("RETROGRADE_DATA", "/nowhere"))
-DOWNLOADED = {"mnist": "MNIST/raw/*", "omniglot": "omniglot-py/images_evaluation*"}
+DOWNLOADED = {
+    "mnist": "MNIST/raw/*",
+    "omniglot": "omniglot-py/images_evaluation*",
+    "cifar10_jpeg": "cifar10-jpeg*",
+}
 
 
 @pytest.mark.parametrize("name", PARTS.names("datasets"))
