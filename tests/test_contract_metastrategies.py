@@ -113,7 +113,7 @@ class DrawsAtTest(Scratch):
 @dataclass(frozen=True, kw_only=True)
 class FirstTaskOnly(Quick):
     def meta_step(self, net, state, episodes, progress):
-        first = type(episodes)(*(type(batch)(*(part[:1] for part in batch)) for batch in episodes))
+        first = type(episodes)(*(batch.at(slice(1)) for batch in episodes))
         return super().meta_step(net, state, first, progress)
 
 
@@ -125,9 +125,7 @@ class OneAfterTheOther(Quick):
 
     def meta_step(self, net, state, episodes, progress):
         for n in range(len(episodes.query.x)):
-            one = type(episodes)(
-                *(type(batch)(*(part[n : n + 1] for part in batch)) for batch in episodes)
-            )
+            one = type(episodes)(*(batch.at(slice(n, n + 1)) for batch in episodes))
             state = super().meta_step(net, state, one, progress)
         return state
 

@@ -28,7 +28,12 @@ ALL = [
     for name in PARTS.names(kind)
     if name not in ("avalanche", "omniglot", "omniglot_sequence")
 ]
-NAMED = {"conv4": "conv4-4", "plainconv": "plainconv-4", "gated": "gated-mlp-4"}
+NAMED = {
+    "conv4": "conv4-4",
+    "plainconv": "plainconv-4",
+    "gated": "gated-mlp-4",
+    "mlpdropout": "mlpdropout-0.5-16",
+}
 
 
 def failures(part, **more):

@@ -166,13 +166,14 @@ class HoardsInItsState(GSS):
     buffer_size: int = 5
 
     def init(self, net, params):
-        return {
-            name: torch.cat([value, value]) for name, value in super().init(net, params).items()
-        }
+        extra = super().init(net, params)
+        twice = extra["memory"].map(lambda column: torch.cat([column, column]))
+        return extra | {"memory": twice}
 
     def step(self, net, state, data):
         copies = data.incoming.x.repeat(2, 1)[: 2 * self.buffer_size]
-        return state.replace(extra=state.extra | {"x": copies, "weight": torch.ones(len(copies))})
+        memory = state.extra["memory"]._replace(x=copies, weight=torch.ones(len(copies)))
+        return state.replace(extra=state.extra | {"memory": memory})
 
 
 def tried(part, check):
