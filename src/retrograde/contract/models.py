@@ -19,6 +19,7 @@ from retrograde.contract.claims import (
 from retrograde.contract.toys import IMAGES, VECTOR
 from retrograde.errors import UserError
 from retrograde.networks.checks import check_module, check_rows_apart, untracked
+from retrograde.networks.dropout import keyed
 from retrograde.networks.head import HEAD
 from retrograde.networks.model import Model
 from retrograde.randomness import seeded
@@ -96,7 +97,7 @@ def leaves_generators_alone(part: Model, shape: tuple[int, ...]) -> None:
 
 def has_one_gradient(part: Model, shape: tuple[int, ...]) -> None:
     """The gradients of several replicates at once are those of each alone."""
-    modules = [untracked(built(part, shape, seed)) for seed in (0, 1)]
+    modules = [untracked(keyed(built(part, shape, seed))) for seed in (0, 1)]
     stacked, buffers = stack_module_state(modules)
     params = {name: value.detach() for name, value in stacked.items()}
     x = examples(shape)
