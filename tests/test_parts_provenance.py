@@ -32,8 +32,8 @@ IMPORTS = {
     "import deep.other": {"deep/__init__.py", "deep/inner.py", "deep/other.py", "aid.py"},
     "from deep import other": {"deep/__init__.py", "deep/inner.py", "deep/other.py", "aid.py"},
     "from bare import leaf": {"bare/leaf.py"},
-    "from retrograde.strategies._buffer_settings import Replay": {
-        "retrograde/strategies/_buffer_settings.py"
+    "from retrograde.strategies._lookahead import LookAhead": {
+        "retrograde/strategies/_lookahead.py"
     },
     "import torch, retrograde.interface.strategy": set(),
     "from ..elsewhere import gone": set(),
@@ -94,9 +94,9 @@ def test_an_edit_of_any_of_the_files_changes_its_digest_alone(tmp_path, edited):
 
 def test_the_digests_of_a_built_in_part_cover_its_helpers_and_not_the_engine():
     registry = Registry()
-    assert list(registry.digests(source_of(registry.find("strategies", "agem")))) == [
-        "agem.py",
-        "_buffer_settings.py",
+    assert list(registry.digests(source_of(registry.find("strategies", "lamaml")))) == [
+        "lamaml.py",
+        "_lookahead.py",
     ]
     assert list(registry.digests(source_of(registry.find("benchmarks", "split")))) == ["split.py"]
 
