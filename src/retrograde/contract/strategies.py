@@ -553,12 +553,12 @@ def _without_last(
     backend = _pretrained(part, benchmark, stream)
     # If these units have a part in the loss, a higher bias changes the gradient of all others.
     later_units = torch.from_numpy(stream.units[-1])
-    params = backend.parameters()
+    params = backend.state.params
     params = params | {BIAS: params[BIAS] + raised * later_units}
     backend.start_from(params)
     for number in range(len(stream.tasks) - 1):
         backend.learn(number, lambda _: None)
-    learned = backend.parameters()
+    learned = backend.state.params
     return [value[:, ~later_units] if of_head(name) else value for name, value in learned.items()]
 
 
