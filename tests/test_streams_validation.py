@@ -36,18 +36,31 @@ def pairs(examples):
     return list(zip(examples.row.tolist(), examples.y.tolist(), strict=True))
 
 
-@given(st.sampled_from(CUTS), SHARES, st.integers(0, 9), st.sampled_from([0, 80]))
-def test_both_parts_are_disjoint_and_together_the_training_set_in_its_order(
-    cut, share, seed, limit
-):
-    before = with_validation(cut, 0, train_examples=limit).stream(DATA, seed)
-    after = with_validation(cut, share, train_examples=limit).stream(DATA, seed)
+@given(st.sampled_from(CUTS), SHARES, st.integers(0, 9))
+def test_both_parts_are_disjoint_and_together_the_training_set_in_its_order(cut, share, seed):
+    before = with_validation(cut, 0).stream(DATA, seed)
+    after = with_validation(cut, share).stream(DATA, seed)
     for old, new in zip(before.tasks, after.tasks, strict=True):
         train, validation = set(pairs(new.train)), set(pairs(new.validation))
         assert train.isdisjoint(validation)
         assert train | validation == set(pairs(old.train))
         assert pairs(new.train) == [pair for pair in pairs(old.train) if pair in train]
         assert pairs(new.test) == pairs(old.test)
+
+
+@given(st.sampled_from(CUTS), SHARES, st.integers(0, 9), st.sampled_from([10, 40, 80]))
+def test_no_task_trains_on_a_validation_example_of_any_other(cut, share, seed, limit):
+    """Not even if each task has examples of its own, drawn from the same images."""
+    stream = with_validation(cut, share, train_examples=limit).stream(DATA, seed)
+    trained_on = {row for task in stream.tasks for row in task.train.row.tolist()}
+    held = {row for task in stream.tasks for row in task.validation.row.tolist()}
+    assert held
+    assert not held & trained_on
+    for task in stream.tasks:
+        assert len(task.train.row) <= max(1, round(limit * (1 - share)))
+        # Of each class at least one.
+        classes = len(np.unique(task.validation.y))
+        assert len(task.validation.row) <= share * limit + classes
 
 
 @given(st.sampled_from(CUTS), SHARES, st.integers(0, 9))
