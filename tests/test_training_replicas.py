@@ -14,7 +14,7 @@ from retrograde.networks.checks import channels_last, takes_channels_last
 from retrograde.parts.registry import Registry
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running.cell import CPU, StreamCell
-from retrograde.training import stream_loop
+from retrograde.training import cell_check
 from retrograde.training.replicas import Replicas
 from retrograde.training.stream_replicas import StreamReplicas
 
@@ -56,7 +56,8 @@ def learned(backend):
     rows = torch.from_numpy(backend.test_rows[0].array)
     scores = backend.scores(backend.for_prediction(), rows)
     parts = backend.examples(backend.test_rows[0].reshape(1, 2, -1))
-    return backend.carried, scores, backend.gradients(backend.parameters(), parts)
+    params = backend.net.model_params(backend.state.params)
+    return backend.carried, scores, backend.gradients(params, parts)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def test_a_model_that_cannot_be_built_has_no_convolutions():
 def test_a_branch_on_data_is_refused_without_vmap_too(data):
     split = benchmark("conv")
     with pytest.raises(RuntimeError, match="vmap: .* data-dependent control flow"):
-        stream_loop.check(split, Branches(), split.stream(data, 0), CPU)
+        cell_check.check(split, Branches(), split.stream(data, 0), CPU)
 
 
 class Views(nn.Module):
