@@ -174,30 +174,28 @@ def build_optimizer(
         "adam": adam,
         "adamw": adam,
     }
-    bare = makers[name]()
+
+    def pulled(params: Params, gradient: Params, _: LearningRate) -> tuple[Params, Params]:
+        return params, {name: g + weight_decay * params[name] for name, g in gradient.items()}
+
+    def shrunk(params: Params, gradient: Params, lr: LearningRate) -> tuple[Params, Params]:
+        return {name: p * (1 - lr * weight_decay) for name, p in params.items()}, gradient
+
+    def bounded(params: Params, gradient: Params, _: LearningRate) -> tuple[Params, Params]:
+        return params, clipped(gradient, clip)
+
+    optimizer = makers[name]()
     if weight_decay:
-        decayed = _decoupled if name == "adamw" else _coupled
-        bare = decayed(bare, weight_decay)
-    return _clipping(bare, clip) if clip else bare
+        optimizer = _after(shrunk if name == "adamw" else pulled, optimizer)
+    return _after(bounded, optimizer) if clip else optimizer
 
 
-def _coupled(optimizer: Optimizer, weight_decay: float) -> Optimizer:
-    """The optimiser of the loss plus weight_decay / 2 times the squared norm of the weights."""
-
-    def update(
-        params: Params,
-        gradient: Params,
-        slots: Slots,
-        lr: LearningRate,
-    ) -> tuple[Params, Slots]:
-        pulled = {name: value + weight_decay * params[name] for name, value in gradient.items()}
-        return optimizer.update(params, pulled, slots, lr)
-
-    return Optimizer(optimizer.init, update)
+_Change = Callable[[Params, Params, LearningRate], tuple[Params, Params]]
+"""Changes parameters and gradient before a step at a rate."""
 
 
-def _decoupled(optimizer: Optimizer, weight_decay: float) -> Optimizer:
-    """The optimiser with weights that first shrink by lr * weight_decay."""
+def _after(change: _Change, optimizer: Optimizer) -> Optimizer:
+    """The optimiser whose steps are taken from changed parameters and gradients."""
 
     def update(
         params: Params,
@@ -205,22 +203,8 @@ def _decoupled(optimizer: Optimizer, weight_decay: float) -> Optimizer:
         slots: Slots,
         lr: LearningRate,
     ) -> tuple[Params, Slots]:
-        shrunk = {name: value * (1 - lr * weight_decay) for name, value in params.items()}
-        return optimizer.update(shrunk, gradient, slots, lr)
-
-    return Optimizer(optimizer.init, update)
-
-
-def _clipping(optimizer: Optimizer, bound: float) -> Optimizer:
-    """The optimiser with gradients of a norm of at most `bound`."""
-
-    def update(
-        params: Params,
-        gradient: Params,
-        slots: Slots,
-        lr: LearningRate,
-    ) -> tuple[Params, Slots]:
-        return optimizer.update(params, clipped(gradient, bound), slots, lr)
+        params, gradient = change(params, gradient, lr)
+        return optimizer.update(params, gradient, slots, lr)
 
     return Optimizer(optimizer.init, update)
 
