@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable
 from itertools import chain
-from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,20 +18,6 @@ MODEL = "model"
 """The name of the benchmark's model; its tensors have the names that they have in the module."""
 BODY = "body"
 """The name of the model without its head."""
-
-
-class Tensors(NamedTuple):
-    """The tensors of modules, by name.
-
-    Attributes:
-        params: The trainable parameters.
-        buffers: The buffers that training changes, such as running statistics.
-        fixed: All others: frozen parameters and constant buffers.
-    """
-
-    params: Params
-    buffers: Params
-    fixed: Params
 
 
 class Networks:

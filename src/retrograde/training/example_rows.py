@@ -67,8 +67,12 @@ class ExampleRows:
             dataset: All examples, as `train` or `test`.
             kept: What was kept with each of them.
         """
-        images = self.images(dataset[columns.row], columns.task, own.get("pixels"))
+        images = self._plain(columns, own, dataset)
         return self._batch(columns, self.normalised(images), kept)
+
+    def _plain(self, columns: Columns, own: dict[str, Any], dataset: Tensor) -> Tensor:
+        """The images of some rows before augmentation and normalisation."""
+        return self.images(dataset[columns.row], columns.task, own.get("pixels"))
 
     def _batch(self, columns: Columns, x: Tensor, kept: Params = NO_TENSORS) -> Batch:
         return Batch(x, columns.y, columns.task, columns.weight.float(), kept)
@@ -88,7 +92,7 @@ class ExampleRows:
             dataset: All examples.
             count: The number of views, each with random changes of its own.
         """
-        images = self.images(dataset[columns.row], columns.task, own.get("pixels"))
+        images = self._plain(columns, own, dataset)
         batches = []
         for number in range(count):
             view = images

@@ -464,10 +464,7 @@ class StreamReplicas(Replicas):
         # Without a hook its inputs, all examples of the experience, need not be gathered.
         if not self.defines("end_experience"):
             return
-        rows = [self._on_device(self.memories.finished(number))]
-        content = self.memories.content()
-        if content is not None:
-            rows.append(self._on_device(content))
+        rows = [self._on_device(self.memories.finished(number)), *self._content()]
         # Verifying takes a copy of all inputs, and one experience is enough to find a mistake.
         end = partial(self._ended, number == 0)
         own = self.own | self._key("end", number)
@@ -487,12 +484,9 @@ class StreamReplicas(Replicas):
             own: The other tensors of the replicate.
             shared: The tensors that all replicates share.
         """
-        first, *stored = (Columns.of(part) for part in rows)
+        first, *stored = map(Columns.of, rows)
         examples = self.examples_of.batch(first, own, shared["dataset"])
-        memory = [
-            self.examples_of.batch(part, own, shared["dataset"], carried.columns) for part in stored
-        ]
-        end = ExperienceEnd(examples, memory[0] if memory else None)
+        end = ExperienceEnd(examples, self._memory_batch(stored, carried, own, shared))
         given = {"state": carried.state}
         before = boundary.copied(given) if verify else {}
         net = self.net_of(carried.state, own, shared)
@@ -507,6 +501,19 @@ class StreamReplicas(Replicas):
         state = after.replace(to_keep={}, to_log={})
         marks = boundary.changed(given, before) if before else {}
         return carried._replace(state=state, columns=columns), marks
+
+    def _content(self, step: int | None = None) -> list[Tensor]:
+        """The rows of every memory, which `Memories.content` gives; empty without a memory."""
+        content = self.memories.content(step)
+        return [] if content is None else [self._on_device(content)]
+
+    def _memory_batch(
+        self, stored: list[Columns], carried: Carried, own: Tree, shared: Tree
+    ) -> Batch | None:
+        """The memory of one replicate, from the rows of `_content`."""
+        if not stored:
+            return None
+        return self.examples_of.batch(stored[0], own, shared["dataset"], carried.columns)
 
     def _ranks(
         self, number: int, rows: Int64[Rows, "replicate row"], share: int
@@ -564,16 +571,11 @@ class StreamReplicas(Replicas):
         carried, was_during, ready_state = self._ready
         if carried is self.carried and was_during == during:
             return ready_state
-        content = self.memories.content(self.step_number if during else None)
-        rows = [] if content is None else [self._on_device(content)]
+        rows = self._content(self.step_number if during else None)
 
         def ready(carried: Carried, rows: list[Tensor], own: Tree, shared: Tree) -> State:
             net = self._unrandom(carried.state, own, shared)
-            stored = [
-                self.examples_of.batch(Columns.of(part), own, shared["dataset"], carried.columns)
-                for part in rows
-            ]
-            memory = stored[0] if stored else None
+            memory = self._memory_batch([*map(Columns.of, rows)], carried, own, shared)
             state = self.strategy.before_evaluation(net, carried.state, memory)
             boundary.check_kind(self.strategy, "before_evaluation", state, State)
             return state
