@@ -1,6 +1,6 @@
 """Omniglot, one class after the other, after pretraining on held-out classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,6 @@ from retrograde import (
     Ints,
     Pretraining,
     Stream,
-    Task,
     UserError,
     generator,
     of_classes,
@@ -60,14 +59,15 @@ class OmniglotSequence(Benchmark):
         # Wide enough for the pretraining, in which held-out class c is unit c.
         width = max(len(held_out), len(classes))
         units = np.zeros((len(groups), width), dtype=bool)
-        tasks = []
+        parts = []
         for number, group in enumerate(groups):
             unit = np.arange(len(group)) + self._first_unit(number)
             units[number, unit] = True
-            tasks.append(_task(data, group, unit, generator(seed, "drawings", number)))
+            parts.append(_examples(data, group, unit, generator(seed, "drawings", number)))
         pretraining = self._pretraining(data, held_out)
         # Classes come one after the other, so incoming examples must not be shuffled.
-        return Stream(data, tuple(tasks), units, ordered=True, pretraining=pretraining)
+        stream = Stream.of_tasks(data, parts, units)
+        return replace(stream, ordered=True, pretraining=pretraining)
 
     def _first_unit(self, task: int) -> int:
         """The output unit of a task's first class; domain-incremental tasks share their units."""
@@ -114,17 +114,20 @@ def _listed(numbers: Ints) -> str:
     return ",".join(map(str, numbers))
 
 
-def _task(
+def _examples(
     data: Dataset,
     classes: Int64[np.ndarray, " n"],
     units: Int64[np.ndarray, " n"],
     random: np.random.Generator,
-) -> Task:
-    """A task of given classes and their output units, with the training examples in class order."""
+) -> tuple[Examples, Examples]:
+    """The training examples of some classes, in class order, and the test examples.
+
+    Their labels are the given output units.
+    """
     numbered = _numbered(data, classes, units)
     train = of_classes(data.y_train, numbered)
     test = of_classes(data.y_test, numbered)
-    return Task(_by_class(train, random), test)
+    return _by_class(train, random), test
 
 
 def _numbered(

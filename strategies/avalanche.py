@@ -5,13 +5,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from retrograde import Experience, Learner, OpenPart, Rate, StreamInfo
+from retrograde import Boundaries, Learner, LearnerExperience, OpenPart, Rate, StreamInfo
 
 
 @dataclass
@@ -21,6 +21,8 @@ class Avalanche(OpenPart, Learner):
     The further settings are the arguments of its constructor. Avalanche's object trains task by
     task; the batches of incoming examples, the optimiser and the evaluation are the benchmark's.
     """
+
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     name: str = "Naive"
     lr: Rate = 0.1
@@ -42,7 +44,7 @@ class Avalanche(OpenPart, Learner):
             self.strategy = build(self.name, self.arguments, self.lr, self.info, model)
             self.observer = observed(self.strategy)
 
-    def learn(self, experience: Experience, on_step: Callable[[int], None]) -> None:
+    def learn(self, experience: LearnerExperience, on_step: Callable[[int], None]) -> None:
         batches = [batch.tolist() for batch in experience.batches]
         size = len(batches) // self.info.epochs
         starts = range(0, len(batches), size)
@@ -58,7 +60,7 @@ class Avalanche(OpenPart, Learner):
 
     def observe(self, x: Float[Tensor, "row *shape"], y: Int64[Tensor, " row"], task: int) -> None:
         batches = [torch.arange(len(y))] * self.info.epochs
-        self.learn(Experience(x, y, task, batches), lambda _: None)
+        self.learn(LearnerExperience(x, y, task, batches), lambda _: None)
 
     def predict(
         self, x: Float[Tensor, "row *shape"], task: int | None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from retrograde import (
+    Boundaries,
     Count,
     ExperienceEnd,
     Net,
@@ -42,6 +43,7 @@ class GenerativeReplay(Strategy):
     """
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
     hidden: Sizes = (400, 400)  # hidden units of the encoder; the decoder has them in reverse

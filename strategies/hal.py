@@ -1,6 +1,7 @@
 """HAL: replay, and a penalty that keeps the predictions on learned anchor inputs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch.func import grad
 
 from retrograde import (
     Batch,
+    Boundaries,
     Count,
     ExperienceEnd,
     Net,
@@ -41,6 +43,8 @@ class HAL(Replay):
     The memory is a reservoir unless `policy` says otherwise. Mammoth keeps the last examples of
     each task in equal shares, for which the number of tasks must be known ahead.
     """
+
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
     strength: NonNegative = 0.1  # lambda, the weight of the mean squared change on the anchors

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde import (
+    Boundaries,
     Count,
     ExperienceEnd,
     Fraction,
@@ -44,6 +45,7 @@ class PackNet(Strategy):
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
     pruned_share: Fraction = 0.5  # of the weights that a task has trained in a layer

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from retrograde import (
+    Boundaries,
     FutureFact,
     Net,
     Params,
@@ -32,6 +33,7 @@ class Progressive(Strategy):
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    boundaries: ClassVar[Boundaries | None] = "tasks"
     grows: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # the model is one of several columns
 

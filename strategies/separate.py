@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from retrograde import (
+    Boundaries,
     ExperienceEnd,
     FutureFact,
     Net,
@@ -30,6 +31,7 @@ class Separate(Strategy):
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from retrograde import (
+    Boundaries,
     FutureFact,
     Net,
     Params,
@@ -31,6 +32,7 @@ class XdG(Strategy):
     """
 
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
     active_share: Share = 0.2  # of each hidden layer's units

@@ -41,8 +41,8 @@ from .interface.episodic import (
     EpisodicBenchmark as EpisodicBenchmark,
 )
 from .interface.learner import (
-    Experience as Experience,
     Learner as Learner,
+    LearnerExperience as LearnerExperience,
     StreamInfo as StreamInfo,
 )
 from .interface.metastrategy import (
@@ -56,6 +56,7 @@ from .interface.state import (
     State as State,
 )
 from .interface.strategy import (
+    Boundaries as Boundaries,
     ExperienceEnd as ExperienceEnd,
     FutureFact as FutureFact,
     StepData as StepData,
@@ -206,6 +207,7 @@ from .streams.schedule import (
 )
 from .streams.stream import (
     Examples as Examples,
+    Experience as Experience,
     Pretraining as Pretraining,
     Scenario as Scenario,
     Stream as Stream,

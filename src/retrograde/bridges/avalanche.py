@@ -141,10 +141,11 @@ def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
     def part(name: str) -> Any:
         x = getattr(stream.data, f"x_{name}")
         experiences = []
-        for number, task in enumerate(stream.tasks):
-            row, y = getattr(task, name)
-            images = torch.from_numpy(stream.images(x, row, number))
-            labels = torch.from_numpy(y.copy())
+        parts = stream.experiences if name == "train" else [task.test for task in stream.tasks]
+        for number, examples in enumerate(parts):
+            views = number if examples.view is None else examples.view
+            images = torch.from_numpy(stream.images(x, examples.row, views))
+            labels = torch.from_numpy(examples.y.copy())
             experiences.append(experience(images, labels, number, stream.units, scenario))
         return EagerCLStream(name, experiences)
 
@@ -178,9 +179,10 @@ def from_avalanche(benchmark: Any, data: Dataset | None = None) -> Stream:
     # A single test experience is the test of every task, as in Avalanche's evaluation.
     if len(test) == 1:
         test = test * len(train)
-    pairs = zip(train, test, strict=True)
-    tasks = [Task(Examples(*trained), Examples(*tested)) for trained, tested in pairs]
-    return Stream(data, tuple(tasks), units)
+    pairs = [
+        (Examples(*trained), Examples(*tested)) for trained, tested in zip(train, test, strict=True)
+    ]
+    return Stream.of_tasks(data, pairs, units)
 
 
 def _units(labels: list[np.ndarray], classes: int) -> Bool[np.ndarray, "task unit"]:
@@ -228,11 +230,15 @@ def for_scenario(stream: Stream, scenario: Scenario) -> Stream:
     units = np.zeros((len(labels), labels.max() + 1), dtype=bool)
     for task_units, label in zip(units, labels, strict=True):
         task_units[label[label >= 0]] = True
+    experiences = [
+        experience._replace(y=labels[experience.task, experience.y])
+        for experience in stream.experiences
+    ]
     tasks = []
     for task, label in zip(stream.tasks, labels, strict=True):
-        parts = [Examples(part.row, label[part.y]) for part in task]
+        parts = [part._replace(y=label[part.y]) for part in task]
         tasks.append(Task(*parts))
-    return replace(stream, tasks=tuple(tasks), units=units)
+    return replace(stream, experiences=tuple(experiences), tasks=tuple(tasks), units=units)
 
 
 def _shared_labels(units: Bool[np.ndarray, "task unit"]) -> Int64[np.ndarray, "task unit"]:

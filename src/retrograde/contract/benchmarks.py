@@ -1,6 +1,6 @@
 """The contract of benchmarks of streams and of few-shot tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from retrograde.interface.net import Net
 from retrograde.interface.state import State
 from retrograde.interface.strategy import StepData, Strategy
 from retrograde.randomness import generator, seeded
-from retrograde.streams.stream import Examples, Stream
+from retrograde.streams.stream import Examples, Experience, Stream
 
 SEEDS = range(5)
 """The seeds whose streams are compared."""
@@ -45,20 +45,45 @@ class Trial(NamedTuple):
 
 
 def cuts_its_dataset(trial: Trial) -> None:
-    """Its tasks hold rows of its dataset, and every task has training and test examples."""
+    """Its examples are rows of its dataset; every experience and every task has some."""
     stream = trial.stream()
     if not isinstance(stream, Stream):
         raise Broken(f"cut gives a Stream; it gave {type(stream).__name__}")
-    if not stream.tasks:
-        raise Broken("the stream has no task")
+    if not stream.tasks or not stream.experiences:
+        raise Broken("the stream has no task or no experience")
+    for number, experience in enumerate(stream.experiences):
+        _check_rows(experience, stream.data.x_train, f"experience {number}")
+        _check_tasks(experience, len(stream.tasks), f"experience {number}")
     for number, task in enumerate(stream.tasks):
-        _check_rows(task.train, stream.data.x_train, f"task {number}, training")
         _check_rows(task.test, stream.data.x_test, f"task {number}, test")
+    never = np.flatnonzero(stream.first < 0)
+    if len(never):
+        raise Broken(f"task {never[0]} has no training example in any experience")
+    _check_learned(stream)
     _check_pixels(stream)
 
 
-def _check_rows(examples: Examples, x: np.ndarray, where: str) -> None:
-    row, y = (np.asarray(column) for column in examples)
+def _check_tasks(experience: Experience, tasks: int, where: str) -> None:
+    task = np.asarray(experience.task)
+    if task.shape != np.shape(experience.row) or task.dtype.kind != "i":
+        raise Broken(f"{where}: task is an integer for each example; it is {task.shape}")
+    if task.min() < 0 or task.max() >= tasks:
+        raise Broken(
+            f"{where}: tasks are from 0 to {tasks - 1}; they go from {task.min()} to {task.max()}"
+        )
+
+
+def _check_learned(stream: Stream) -> None:
+    learned = stream.learned
+    if len(learned) != len(stream.tasks) or learned.max() >= len(stream) or learned.min() < 0:
+        raise Broken(
+            f"learned_after has an experience for each task, from 0 to {len(stream) - 1}; "
+            f"it is {learned.tolist()}"
+        )
+
+
+def _check_rows(examples: Examples | Experience, x: np.ndarray, where: str) -> None:
+    row, y = np.asarray(examples.row), np.asarray(examples.y)
     if row.dtype.kind != "i" or y.dtype.kind != "i":
         raise Broken(f"{where}: row and y are integers; they are {row.dtype} and {y.dtype}")
     if row.ndim != 1 or row.shape != y.shape:
@@ -76,12 +101,24 @@ def _check_pixels(stream: Stream) -> None:
     if pixels is None:
         return
     count = int(np.prod(stream.data.shape))
-    wanted = (len(stream.tasks), count)
-    if pixels.shape != wanted:
-        raise Broken(f"pixels has shape (task, pixel), here {wanted}; it has {pixels.shape}")
+    views = 1 + max(_last_views(stream))
+    if len(pixels) < views or pixels.shape[1:] != (count,):
+        raise Broken(
+            f"pixels has shape (view, pixel), here at least ({views}, {count}); "
+            f"it has {pixels.shape}"
+        )
     # The index after the last pixel stands for a black one.
     if pixels.min() < 0 or pixels.max() > count:
         raise Broken(f"pixels are from 0 to {count}; they go from {pixels.min()} to {pixels.max()}")
+
+
+def _last_views(stream: Stream) -> Iterator[int]:
+    """The highest view of each experience and each task's tests."""
+    for experience in stream.experiences:
+        views = experience.task if experience.view is None else experience.view
+        yield int(views.max())
+    for number, task in enumerate(stream.tasks):
+        yield number if task.test.view is None else int(task.test.view.max())
 
 
 def labels_are_units(trial: Trial) -> None:
@@ -95,7 +132,8 @@ def labels_are_units(trial: Trial) -> None:
         )
     for number, task in enumerate(stream.tasks):
         known = set(np.flatnonzero(units[number]))
-        labels = {*task.train.y.tolist(), *task.test.y.tolist()}
+        trained = [each.y[each.task == number] for each in stream.experiences]
+        labels = {*np.concatenate(trained).tolist(), *task.test.y.tolist()}
         if not labels <= known:
             foreign = min(labels - known)
             raise Broken(f"task {number} has the label {foreign}, which is none of its units")
@@ -107,11 +145,15 @@ def has_its_size(trial: Trial) -> None:
     stream = trial.stream()
     if isinstance(tasks, int) and len(stream.tasks) != tasks:
         raise Broken(f"tasks={tasks}, and the stream has {len(stream.tasks)}")
-    limits = (trial.benchmark.train_examples, trial.benchmark.test_examples)
-    for number, task in enumerate(stream.tasks):
-        for examples, most in zip((task.train, task.test), limits, strict=True):
-            if most and len(examples.row) > most:
-                raise Broken(f"task {number} has {len(examples.row)} examples, more than {most}")
+    tests = [task.test for task in stream.tasks]
+    limited = {
+        "experience": (stream.experiences, trial.benchmark.train_examples),
+        "task": (tests, trial.benchmark.test_examples),
+    }
+    for what, (parts, most) in limited.items():
+        largest = max(len(examples.row) for examples in parts)
+        if most and largest > most:
+            raise Broken(f"an {what} has {largest} examples, more than {most}")
 
 
 def repeats_itself(trial: Trial) -> None:
@@ -128,7 +170,9 @@ def varies_with_the_seed(trial: Trial) -> None:
 
 
 def _content(stream: Stream) -> list[bytes]:
-    columns = [column for task in stream.tasks for part in task for column in part]
+    of_tests = [part for task in stream.tasks for part in task]
+    parts = [*stream.experiences, *of_tests]
+    columns = [column for part in parts for column in part if column is not None]
     pixels = [] if stream.pixels is None else [stream.pixels]
     return [array.tobytes() for array in (*columns, *pixels, stream.units)]
 
@@ -163,9 +207,11 @@ def tests_on_new_examples(trial: Trial) -> None:
 
 def _shared(stream: Stream, number: int) -> int:
     """The number of test examples of a task whose numbers are those of a training example."""
-    task = stream.tasks[number]
-    known = {stream.data.x_train[row].tobytes() for row in np.unique(task.train.row)}
-    return sum(stream.data.x_test[row].tobytes() in known for row in np.unique(task.test.row))
+    trained = [each.row[each.task == number] for each in stream.experiences]
+    rows = np.unique(np.concatenate(trained))
+    known = {stream.data.x_train[row].tobytes() for row in rows}
+    tested = np.unique(stream.tasks[number].test.row)
+    return sum(stream.data.x_test[row].tobytes() in known for row in tested)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial, update_wrapper
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from retrograde.networks.head import HEAD, of_head
 from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import Memory
 from retrograde.streams.schedule import test_chunks, train_rows
-from retrograde.streams.stream import Examples, Scenario, Stream, Task
+from retrograde.streams.stream import Examples, Experience, Scenario, Stream
 from retrograde.training.backend import Outcome
 from retrograde.training.cell_check import check
 from retrograde.training.clocks import Clocks
@@ -103,7 +103,7 @@ def trace(
 def _trace_strategy(backend: StreamReplicas) -> Trace:
     results = Trace([], [])
     pretrain(backend, Clocks(CPU))
-    for number in range(len(backend.streams[0].tasks)):
+    for number in range(len(backend.streams[0])):
         backend.learn(number, lambda _: None)
         results.correct.append(backend.evaluate(backend.test_rows).correct)
         leaves = pytree.tree_leaves(backend.state)
@@ -114,7 +114,7 @@ def _trace_strategy(backend: StreamReplicas) -> Trace:
 def _trace_learner(backend: OpaqueReplica) -> list[np.ndarray]:
     """True for test examples that one replicate predicts correctly, after each task."""
     correct = []
-    for number in range(len(backend.stream.tasks)):
+    for number in range(len(backend.stream)):
         backend.learn(number, lambda _: None)
         correct.append(backend.evaluate(backend.test_rows).correct)
     return correct
@@ -322,9 +322,9 @@ def _replays_few(part: Strategy, on: Ground, memory: Memory) -> None:
     benchmark = _benchmark(part, on)
     stream = benchmark.stream(on.data(), 0)
     schedule = part.schedule()
-    incoming, _ = schedule.pace(benchmark, len(stream.tasks))
+    incoming, _ = schedule.pace(benchmark, len(stream))
     content = memory.empty()
-    for number in range(len(stream.tasks)):
+    for number in range(len(stream)):
         rows, after = train_rows(stream, number, benchmark, schedule, memory, content, 0)
         content = after or content
         # The replayed rows of the last step, without padding; an example may occur in two rounds.
@@ -435,6 +435,7 @@ def knows_no_length(part: Part, on: Ground) -> None:
     long = benchmark.stream(on.data(LONG), 0)
     short = replace(
         long,
+        experiences=long.experiences[:SHORT],
         tasks=long.tasks[:SHORT],
         units=long.units[:SHORT],
     )
@@ -665,8 +666,11 @@ def checks_of(
 
 TRIED_ROWS = 20
 """The largest number of training and of test examples of a task of a benchmark that are tried."""
-TRIED_TASKS = 2
-"""The number of tasks of a benchmark that are tried."""
+TRIED_EXPERIENCES = 2
+"""The number of experiences of a benchmark that are tried."""
+
+Some = TypeVar("Some", Examples, Experience)
+"""Test examples of a task, or training examples of an experience."""
 
 
 def train_briefly(part: Part, benchmark: Benchmark, stream: Stream) -> None:
@@ -702,17 +706,19 @@ def _names(benchmark: Benchmark) -> set[str]:
 
 
 def _first_rows(stream: Stream) -> Stream:
-    """The first tasks of a stream, with a few examples of each, evenly spread."""
-    tasks = [Task(_few(task.train), _few(task.test)) for task in stream.tasks[:TRIED_TASKS]]
-    pixels = None if stream.pixels is None else stream.pixels[:TRIED_TASKS]
-    units = stream.units[:TRIED_TASKS]
-    return replace(stream, tasks=tuple(tasks), units=units, pixels=pixels)
+    """The first experiences of a stream and the tasks up to theirs, with a few examples of each."""
+    experiences = tuple(map(_few, stream.experiences[:TRIED_EXPERIENCES]))
+    last = max(int(experience.task.max()) for experience in experiences)
+    tasks = tuple(task._replace(test=_few(task.test)) for task in stream.tasks[: last + 1])
+    units = stream.units[: last + 1]
+    return replace(stream, experiences=experiences, tasks=tasks, units=units, learned_after=None)
 
 
-def _few(examples: Examples) -> Examples:
+def _few(examples: Some) -> Some:
+    """A few of the examples, evenly spread."""
     rows = len(examples.row)
-    some = np.unique(np.linspace(0, rows - 1, min(rows, TRIED_ROWS)).astype(np.int64))
-    return Examples(examples.row[some], examples.y[some])
+    some = np.linspace(0, rows - 1, min(rows, TRIED_ROWS)).astype(np.int64)
+    return examples.at(np.unique(some))
 
 
 def verdicts(

@@ -11,7 +11,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.interface.benchmark import Benchmark
 from retrograde.randomness import generator
 from retrograde.streams.cuts import of_classes, split_classes
-from retrograde.streams.stream import Examples, Pretraining, Stream, Task
+from retrograde.streams.stream import Experience, Pretraining, Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,8 @@ class Blobs(Benchmark):
     held: int = 0
     # If True, the sizes of tasks depend on the seed.
     uneven: bool = False
+    # If True, the examples of all tasks come in one experience, shuffled.
+    mixed: bool = False
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
@@ -33,11 +35,14 @@ class Blobs(Benchmark):
         groups = np.split(classes, self.tasks)
         stream = split_classes(data, groups, self.scenario)
         if self.uneven:
-            tasks = [
-                _shortened(task, 12 * ((seed + number) % 3))
-                for number, task in enumerate(stream.tasks)
+            experiences = [
+                experience.at(slice(12 * ((seed + number) % 3), None))
+                for number, experience in enumerate(stream.experiences)
             ]
-            stream = replace(stream, tasks=tuple(tasks))
+            stream = replace(stream, experiences=tuple(experiences))
+        if self.mixed:
+            columns = [np.concatenate(parts) for parts in zip(*_columns(stream), strict=True)]
+            stream = replace(stream, experiences=(Experience(*columns),))
         if not self.held:
             return stream
         return replace(stream, pretraining=self._pretraining(data, stream))
@@ -61,9 +66,9 @@ class Blobs(Benchmark):
         )
 
 
-def _shortened(task: Task, by: int) -> Task:
-    row, y = task.train
-    return task._replace(train=Examples(row[by:], y[by:]))
+def _columns(stream: Stream) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The row, the output unit and the task of the training examples of each experience."""
+    return [(each.row, each.y, each.task) for each in stream.experiences]
 
 
 VECTOR = (12,)

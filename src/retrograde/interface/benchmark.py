@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -25,11 +25,16 @@ from retrograde.parts.fields import (
     NonNegative,
     Numbers,
     Rates,
+    Share,
 )
 from retrograde.parts.part import Part
 from retrograde.randomness import generator
-from retrograde.streams.stream import Examples, Scenario, Stream, Task
+from retrograde.streams.labels import few_labels, noisy_labels
+from retrograde.streams.stream import Examples, Experience, Scenario, Stream
 from retrograde.streams.validation import held_out
+
+Some = TypeVar("Some", Examples, Experience)
+"""Test examples of a task, or training examples of an experience."""
 
 TASKS = 10_000
 """The largest number of tasks of a stream, since all of them are evaluated after each."""
@@ -43,12 +48,12 @@ class Benchmark(Part):
 
     dataset: str = "digits"
     scenario: Scenario = "class"
-    # Training examples per task; 0: all.
+    # Training examples per experience; 0: all.
     train_examples: Limit = 0
     # Test examples per task; 0: all.
     test_examples: Limit = 0
     epochs: Count = 1
-    # Steps per task, in as many epochs as they take; 0: as many as the epochs take.
+    # Steps per experience, in as many epochs as they take; 0: as many as the epochs take.
     steps: Limit = 0
     batch_size: Count = 10
     # Updates on each mini-batch, one after the other.
@@ -94,6 +99,12 @@ class Benchmark(Part):
     channel_stds: Rates = ()
     # The share of each class of a task's training examples that is held out for validation.
     validation: Fraction = 0.0
+    # If unknown, strategies that need to know where experiences end are refused.
+    boundaries: Literal["known", "unknown"] = "known"
+    # The probability that the label of a training example is replaced by another one of its task.
+    label_noise: Fraction = 0.0
+    # The share of each class of an experience that has labels; the rest is left out.
+    labelled: Share = 1.0
 
     def __post_init__(self) -> None:
         """Raise `UserError` if settings do not fit together."""
@@ -109,6 +120,12 @@ class Benchmark(Part):
             raise UserError(
                 "AdamW is Adam with weight decay apart from the gradient; weight_decay=0 leaves "
                 "Adam. Give such as weight_decay=0.01, or optimizer=adam."
+            )
+        by_experience = self.rate_schedule.changes and self.schedule_over == "experience"
+        if self.boundaries == "unknown" and by_experience:
+            raise UserError(
+                f"schedule={self.schedule} over each experience shows where they end, and "
+                "boundaries=unknown. Give schedule_over=stream."
             )
         if len(self.channel_means) != len(self.channel_stds):
             raise UserError(
@@ -157,7 +174,7 @@ class Benchmark(Part):
 
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
-        """Cut the dataset into tasks; every random choice comes from `generator(seed, axis)`."""
+        """Cut the dataset into a stream; every random choice comes from `generator(seed, axis)`."""
 
     def stream(
         self,
@@ -179,15 +196,15 @@ class Benchmark(Part):
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
-        tasks = list(stream.tasks)
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
-            tasks = [
-                held_out(task, self.validation, turns, number, self.train_examples)
-                for number, task in enumerate(tasks)
-            ]
-        tasks = [self._limited(task, number, seed) for number, task in enumerate(tasks)]
-        return replace(stream, tasks=tuple(tasks), channels=channels)
+            stream = held_out(stream, self.validation, turns, self.train_examples)
+        stream = self._limited(stream, seed)
+        if self.labelled < 1:
+            stream = few_labels(stream, self.labelled, generator(seed, "labelled"))
+        if self.label_noise:
+            stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
+        return replace(stream, channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:
         """The mean and standard deviation of each channel; None without normalisation."""
@@ -203,19 +220,22 @@ class Benchmark(Part):
             )
         return Channels(np.array(self.channel_means), np.array(self.channel_stds))
 
-    def _limited(
-        self,
-        task: Task,
-        number: int,
-        seed: int,
-    ) -> Task:
-        """The task with no more examples than the settings allow."""
+    def _limited(self, stream: Stream, seed: int) -> Stream:
+        """The stream with no more examples than the settings allow."""
         limit = self.train_examples
         if limit and self.validation:
             limit = max(1, round(limit * (1 - self.validation)))
-        train = _sample(task.train, limit, generator(seed, "train", number))
-        test = _sample(task.test, self.test_examples, generator(seed, "test", number))
-        return task._replace(train=train, test=test)
+        experiences = [
+            _sample(experience, limit, generator(seed, "train", number))
+            for number, experience in enumerate(stream.experiences)
+        ]
+        tasks = [
+            task._replace(
+                test=_sample(task.test, self.test_examples, generator(seed, "test", number))
+            )
+            for number, task in enumerate(stream.tasks)
+        ]
+        return replace(stream, experiences=tuple(experiences), tasks=tuple(tasks))
 
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""
@@ -244,12 +264,11 @@ def check_given(data: object, seed: object, method: str) -> None:
 
 
 def _sample(
-    examples: Examples,
+    examples: Some,
     limit: int,
     random: np.random.Generator,
-) -> Examples:
+) -> Some:
     """At most `limit` of the examples, in their order; 0: all."""
     if not limit or limit >= len(examples.row):
         return examples
-    chosen = np.sort(random.permutation(len(examples.row))[:limit])
-    return Examples(examples.row[chosen], examples.y[chosen])
+    return examples.at(np.sort(random.permutation(len(examples.row))[:limit]))

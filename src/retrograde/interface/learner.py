@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from retrograde.interface.strategy import FutureFact, TaskWeighting
+from retrograde.interface.strategy import Boundaries, FutureFact, TaskWeighting
 from retrograde.parts.part import Part
 from retrograde.streams.stream import Scenario
 
@@ -34,13 +34,13 @@ class StreamInfo(NamedTuple):
     weighting: str = "examples"
 
 
-class Experience(NamedTuple):
-    """The examples of one task.
+class LearnerExperience(NamedTuple):
+    """The training examples of one experience.
 
     Args:
         x: The examples in the order of the stream.
         y: The label (output unit) of each.
-        task: The task.
+        task: The number of the experience; it is that of its task if each has one task.
         batches: The indices of the examples of each step, epoch after epoch.
     """
 
@@ -62,6 +62,8 @@ class Learner(Part):
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
     upper_bound: ClassVar[bool] = False
     task_weighting: ClassVar[TaskWeighting] = "refused"
+    # None: of experiences if it defines `learn` or `end_experience`, otherwise none.
+    boundaries: ClassVar[Boundaries | None] = None
 
     def declares(self) -> dict[str, str]:
         """The scenarios, the answer to `weighting=tasks`, and the facts known ahead, as text."""
@@ -70,12 +72,21 @@ class Learner(Part):
             "kind": "opaque learner" + bound,
             "scenarios": ", ".join(self.scenarios),
             "weighting=tasks": self.handles_weighting(),
+            "needs boundaries of": self.needs_boundaries(),
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
         }
 
     def handles_weighting(self) -> TaskWeighting:
         """The answer to `weighting=tasks`."""
         return self.task_weighting
+
+    def needs_boundaries(self) -> Boundaries:
+        """The boundaries of the stream that the learner needs to know."""
+        if self.boundaries is not None:
+            return self.boundaries
+        hooks = ("learn", "end_experience")
+        defined = any(getattr(type(self), hook) is not getattr(Learner, hook) for hook in hooks)
+        return "experiences" if defined else "none"
 
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
@@ -106,15 +117,15 @@ class Learner(Part):
 
     def learn(
         self,
-        experience: Experience,
+        experience: LearnerExperience,
         on_step: Callable[[int], None],
     ) -> None:
-        """Learn a whole task, by default batch by batch.
+        """Learn a whole experience, by default batch by batch.
 
         Override it for code with a loop of its own.
 
         Args:
-            experience: The examples of the task. Order, batches and epochs are those of every other
+            experience: The examples. Order, batches and epochs are those of every other
                 strategy on this seed.
             on_step: To be called after each step, with the number of examples that it took.
         """
@@ -123,7 +134,7 @@ class Learner(Part):
             on_step(len(batch))
 
     def end_experience(self) -> None:
-        """Consolidate after a task."""
+        """Consolidate after an experience."""
 
     @abstractmethod
     def predict(

@@ -34,6 +34,14 @@ since their outputs are in the loss. A head always has a unit for every class of
 """
 
 
+Boundaries = Literal["none", "experiences", "tasks"]
+"""The boundaries of the stream that a strategy needs to know.
+
+`none`: it learns from a stream without any. `experiences`: it is told where each experience ends.
+`tasks`: every experience must also train one task alone.
+"""
+
+
 _HOOKS = (
     "pretraining",
     "modules",
@@ -156,6 +164,8 @@ class Strategy(Part):
     grows: ClassVar[bool] = False
     # A small model that the strategy accepts, for the contract.
     contract_model: ClassVar[str] = "mlp-16"
+    # None: they follow from the hooks, the schedule and the memory; see `needs_boundaries`.
+    boundaries: ClassVar[Boundaries | None] = None
     # None: "refused" if examples are replayed, otherwise "not needed".
     task_weighting: ClassVar[TaskWeighting | None] = None
 
@@ -169,12 +179,32 @@ class Strategy(Part):
             "trains on": self.schedule().examples,
             "memory": str(self.memory() or "none"),
             "weighting=tasks": self.handles_weighting(),
+            "needs boundaries of": self.needs_boundaries(),
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
             "defines": ", ".join(own),
         }
 
     def _defines(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(Strategy, hook)
+
+    def needs_boundaries(self) -> Boundaries:
+        """The boundaries of the stream that the strategy needs to know.
+
+        Those of experiences are needed if a hook runs when one begins or ends, if the examples that
+        are trained on depend on it, or if the memory does. Declare `boundaries = "tasks"` if
+        `net.experience` stands for the task, as in a network for each task.
+        """
+        if self.boundaries is not None:
+            return self.boundaries
+        schedule = self.schedule()
+        memory = self.memory()
+        hooks = ("begin_experience", "rank_exemplars", "end_experience")
+        needed = (
+            schedule.examples != "incoming" or schedule.reinitialise or schedule.batch_per_task,
+            memory is not None and memory.needs_boundaries,
+            *map(self._defines, hooks),
+        )
+        return "experiences" if any(needed) else "none"
 
     def handles_weighting(self) -> TaskWeighting:
         """The answer to `weighting=tasks`."""

@@ -27,7 +27,7 @@ from retrograde.streams.rows import COLUMNS
 from retrograde.streams.schedule import CHUNK, Schedule
 from retrograde.streams.stream import Stream
 from retrograde.training.episode_replicas import BLOCK
-from retrograde.training.step_counts import task_steps
+from retrograde.training.step_counts import experience_steps
 from retrograde.training.stream_loop import expected_steps
 
 STEPS = 100_000_000
@@ -125,7 +125,7 @@ def check_stream(
     steps = expected_steps(benchmark, strategy, stream)
     check_steps(steps, "epochs, steps, updates_per_batch or pretraining_steps, or raise batch_size")
     memory = strategy.memory() if isinstance(strategy, Strategy) else None
-    of_tasks = task_steps(benchmark, strategy, stream)
+    of_tasks = experience_steps(benchmark, strategy, stream)
     if benchmark.rate_schedule.changes:
         factors(benchmark.rate_schedule, of_tasks)
     longest = max(of_tasks)
@@ -133,7 +133,7 @@ def check_stream(
         _check_drawing(memory, longest)
     model = extent(benchmark.model, stream.data.shape, stream.units.shape[1])
     schedule = strategy.schedule() if isinstance(strategy, Strategy) else Schedule()
-    incoming = schedule.pace(benchmark, len(stream.tasks))[0]
+    incoming = schedule.pace(benchmark, len(stream.experiences))[0]
     width = incoming + (memory.replayed if memory else 0)
     needs = [
         *_of_tables(stream),
@@ -160,13 +160,14 @@ def _check_drawing(memory: Memory, steps: int) -> None:
 
 def _of_tables(stream: Stream) -> list[Need]:
     tasks = len(stream.tasks)
-    rows = sum(len(part.row) for task in stream.tasks for part in task)
+    rows = sum(len(experience.row) for experience in stream.experiences)
+    rows += sum(len(part.row) for task in stream.tasks for part in task)
     tests = sum(len(task.test.row) for task in stream.tasks)
     pixels = 0 if stream.pixels is None else COPIES * stream.pixels.nbytes
     training = 2 * INDEX * rows
     testing = COPIES * 4 * INDEX * tests
-    # Counts of every task after every task, as Python's integers.
-    results = INDEX * INDEX * tasks**2
+    # Counts of every task after every experience, as Python's integers.
+    results = INDEX * INDEX * tasks * len(stream.experiences)
     needed = pixels + training + testing + stream.units.nbytes + results
     return [Need(needed, "the tables of the tasks", "tasks, train_examples or test_examples")]
 

@@ -6,7 +6,7 @@ from jaxtyping import Int64
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, gigabytes
 from retrograde.machine import physical_bytes
-from retrograde.streams.stream import Examples, Scenario, Stream, Task
+from retrograde.streams.stream import Examples, Scenario, Stream
 
 
 def split_classes(
@@ -25,15 +25,15 @@ def split_classes(
     domain = scenario == "domain"
     outputs = max(map(len, groups)) if domain else data.classes
     units = np.zeros((len(groups), outputs), dtype=bool)
-    tasks = []
+    parts = []
     for number, group in enumerate(groups):
         unit = np.full(data.classes, -1)
         unit[group] = np.arange(len(group)) if domain else group
         units[number, unit[group]] = True
         train = of_classes(data.y_train, unit)
         test = of_classes(data.y_test, unit)
-        tasks.append(Task(train, test))
-    return Stream(data, tuple(tasks), units)
+        parts.append((train, test))
+    return Stream.of_tasks(data, parts, units)
 
 
 def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
@@ -73,12 +73,8 @@ def same_classes(
     def part(y: np.ndarray, number: int) -> Examples:
         return Examples(np.arange(len(y)), y if shared else y + number * data.classes)
 
-    tasks = []
-    for number in range(count):
-        train = part(data.y_train, number)
-        test = part(data.y_test, number)
-        tasks.append(Task(train, test))
-    return Stream(data, tuple(tasks), units, pixels)
+    parts = [(part(data.y_train, number), part(data.y_test, number)) for number in range(count)]
+    return Stream.of_tasks(data, parts, units, pixels)
 
 
 def _check_rows(data: Dataset, count: int) -> None:

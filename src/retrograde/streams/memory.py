@@ -80,12 +80,14 @@ class Memory(ABC):
         size: The number of examples that are kept.
         draw: The number of examples that a round draws at each step, without replacement.
         rounds: The number of independent rounds at each step.
-        at_end: If True, the examples of a task are stored when the task ends, so that only
-            earlier tasks are replayed.
+        at_end: If True, the examples of an experience are stored when it ends, so that only earlier
+            ones are replayed.
         keep: The values that the strategy keeps with each example by `State.keep`. A name alone
             stands for a number for each output unit, as logits are.
     """
 
+    # True if examples are stored by their tasks.
+    by_task: ClassVar[bool] = False
     # True if what is kept depends on the number of tasks or classes of the whole stream.
     knows_length: ClassVar[bool] = False
 
@@ -103,12 +105,17 @@ class Memory(ABC):
         )
 
     @property
+    def needs_boundaries(self) -> bool:
+        """True if what is stored depends on where experiences end, or on the task of an example."""
+        return self.at_end or self.by_task
+
+    @property
     def replayed(self) -> int:
         """The number of rows that are replayed at each step."""
         return self.draw * self.rounds
 
     def empty(self) -> MemoryState:
-        """The content of the memory before the first task."""
+        """The content of the memory before the first experience."""
         zeros = np.zeros(self.size, np.int64)
         filled = np.zeros(0, np.int64)
         return MemoryState(Rows.of(zeros, 0, zeros), filled, Counter())
@@ -124,10 +131,10 @@ class Memory(ABC):
         groups: Groups,
         random: np.random.Generator,
     ) -> Int64[np.ndarray, " n"]:
-        """Choose the slots of the incoming examples of a task.
+        """Choose the slots of the incoming examples of an experience.
 
         Args:
-            state: The content of the memory before the task.
+            state: The content of the memory before the experience.
             incoming: The incoming examples, in order.
             groups: The tasks and classes of the whole stream.
             random: The generator of the memory's choices.
@@ -144,20 +151,20 @@ class Memory(ABC):
         groups: Groups,
         random: np.random.Generator,
     ) -> tuple[ReplayPlan, MemoryState]:
-        """Draw the replayed examples of every step of a task.
+        """Draw the replayed examples of every step of an experience.
 
         Args:
-            state: The content of the memory before the task.
+            state: The content of the memory before the experience.
             incoming: The incoming examples, in order.
             before: The number of incoming examples that came before each step.
             groups: The tasks and classes of the whole stream.
             random: The generator of the memory's choices.
 
         Returns:
-            The replayed examples, and the content of the memory after the task.
+            The replayed examples, and the content of the memory after the experience.
         """
         if self.at_end:
-            # Its own examples cannot be replayed during this task.
+            # Its own examples cannot be replayed during this experience.
             before = np.zeros_like(before)
         slots = self.slots_for(state, incoming, groups, random)
         kept = np.flatnonzero(slots >= 0)
@@ -221,7 +228,7 @@ def _contents(
     """The content of each drawn slot at its step.
 
     It is the last example that was written to the slot before the step; without any, it is the
-    example that was stored there before the task.
+    example that was stored there before the experience.
     """
     kept = np.flatnonzero(slots >= 0)
     if not len(kept):
@@ -262,6 +269,7 @@ class Ring(Memory):
     ahead (Chaudhry et al. 2019, arXiv 1902.10486).
     """
 
+    by_task: ClassVar[bool] = True
     knows_length: ClassVar[bool] = True
 
     def check(self, groups: Groups) -> None:
@@ -301,6 +309,7 @@ class TaskRing(Memory):
     number of tasks of the whole stream, which must be known ahead.
     """
 
+    by_task: ClassVar[bool] = True
     knows_length: ClassVar[bool] = True
 
     def check(self, groups: Groups) -> None:
@@ -320,7 +329,15 @@ class TaskRing(Memory):
     ) -> np.ndarray:
         """See `Memory.slots_for`."""
         share = self.size // groups.tasks
-        return incoming.task * share + np.arange(len(incoming)) % share
+        seen: Counter[int] = Counter()
+        for (task, _), count in state.seen.items():
+            seen[task] += count
+        slots = np.empty(len(incoming), np.int64)
+        for task in np.unique(incoming.task).tolist():
+            members = np.flatnonzero(incoming.task == task)
+            turn = seen[task] + np.arange(len(members))
+            slots[members] = task * share + turn % share
+        return slots
 
     def _drawn(
         self,
@@ -344,6 +361,11 @@ class ExemplarMemory(Memory):
     The classes so far have equal shares of the memory.
     """
 
+    @property
+    def needs_boundaries(self) -> bool:
+        """See `Memory.needs_boundaries`: exemplars are chosen at the end of an experience."""
+        return True
+
     def check(self, groups: Groups) -> None:
         """See `Memory.check`."""
         if self.size < groups.pairs:
@@ -359,15 +381,15 @@ class ExemplarMemory(Memory):
         groups: Groups,
         random: np.random.Generator,
     ) -> np.ndarray:
-        """See `Memory.slots_for`: nothing is stored during a task."""
+        """See `Memory.slots_for`: nothing is stored during an experience."""
         return np.full(len(incoming), -1)
 
     def share(self, state: MemoryState, examples: Int64[Rows, " n"]) -> int:
         """The number of exemplars that are kept of each class.
 
         Args:
-            state: The content of the memory before the end of a task.
-            examples: The examples of the task.
+            state: The content of the memory before the end of an experience.
+            examples: The examples of the experience.
         """
         units = np.union1d(state.examples.y[state.filled], examples.y)
         return self.size // len(units)
@@ -378,17 +400,17 @@ class ExemplarMemory(Memory):
         examples: Int64[Rows, " n"],
         rank: Float[np.ndarray, " n"],
     ) -> MemoryState:
-        """Store the examples of a task that rank lowest.
+        """Store the examples of an experience that rank lowest.
 
         As the share of a class gets smaller, its last exemplars are dropped.
 
         Args:
-            state: The content of the memory before the end of the task.
-            examples: The examples of the task.
+            state: The content of the memory before the end of the experience.
+            examples: The examples of the experience.
             rank: The rank of each example.
 
         Returns:
-            The content of the memory after the task.
+            The content of the memory after the experience.
         """
         ranked = examples[np.argsort(rank, kind="stable")]
         # Stored exemplars come first of their class, in the order of their own ranks.

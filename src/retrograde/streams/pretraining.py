@@ -37,7 +37,7 @@ def draw(
         Rows of shape (count, example): different examples of a few classes for the trajectory
         and the query, and the remember set of any class.
     """
-    row, y = pretraining.examples
+    row, y, _ = pretraining.examples
     by_class = np.argsort(y, kind="stable")
     units, first, sizes = np.unique(y[by_class], return_index=True, return_counts=True)
     kinds, _ = distinct(np.full(count, len(units)), pretraining.trajectory_classes, random)

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-COLUMNS = ("row", "task", "y", "weight", "slot")
+COLUMNS = ("row", "task", "y", "view", "weight", "slot")
 """The columns of `Rows`, in order."""
-EXAMPLE = 3
-"""The number of columns that say which example it is: row of the dataset, task and output unit."""
+EXAMPLE = 4
+"""The number of columns that say which example it is.
+
+They are the row of the dataset, the task, the output unit and the view.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,7 @@ class Rows:
 
     Args:
         array: Integers whose last axis has the first columns of `COLUMNS`. Examples of a memory
-            have three, test and pretraining examples four, and training examples all five.
+            have four, test and pretraining examples five, and training examples all six.
     """
 
     array: Int64[np.ndarray, "*shape column"]
@@ -33,9 +36,11 @@ class Rows:
         row: Int64[np.ndarray, "*shape"],
         task: int | Int64[np.ndarray, "*shape"],
         y: Int64[np.ndarray, "*shape"],
+        view: Int64[np.ndarray, "*shape"] | None = None,
     ) -> "Rows":
-        """Rows with the three columns of an example."""
-        return cls(np.stack([row, np.broadcast_to(task, row.shape), y], axis=-1))
+        """Rows with the four columns of an example; by default, its view is that of its task."""
+        tasks = np.broadcast_to(task, row.shape)
+        return cls(np.stack([row, tasks, y, tasks if view is None else view], axis=-1))
 
     @classmethod
     def concat(cls, parts: Sequence["Rows"], axis: int = 0) -> "Rows":
@@ -68,9 +73,14 @@ class Rows:
         return self.array[..., 2]
 
     @property
+    def view(self) -> np.ndarray:
+        """The row of `Stream.pixels` by which the example is seen."""
+        return self.array[..., 3]
+
+    @property
     def weight(self) -> np.ndarray:
         """1, or 0 for padding."""
-        return self.array[..., 3]
+        return self.array[..., 4]
 
     @property
     def slot(self) -> np.ndarray:
@@ -78,7 +88,7 @@ class Rows:
 
         An incoming example is written into it after the step; a replayed example comes from it.
         """
-        return self.array[..., 4]
+        return self.array[..., 5]
 
     @property
     def real(self) -> Bool[np.ndarray, "*shape"]:
@@ -145,5 +155,5 @@ class Rows:
     def masked(self, real: bool | Bool[np.ndarray, "*shape"]) -> "Rows":
         """A copy with weight 0 where `real` is False."""
         array = self.array.copy()
-        array[..., 3] *= real
+        array[..., 4] *= real
         return Rows(array)

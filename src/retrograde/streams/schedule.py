@@ -1,4 +1,4 @@
-"""The incoming and replayed examples of every step of a task, as rows."""
+"""The incoming and replayed examples of every step of an experience, as rows."""
 
 from typing import Literal, NamedTuple
 
@@ -16,17 +16,17 @@ CHUNK = 1000
 
 
 class Schedule(NamedTuple):
-    """The examples that a strategy trains on during a task.
+    """The examples that a strategy trains on during an experience.
 
     Args:
-        examples: The task's own examples ("incoming"), these mixed with the memory's content, the
-            memory's content alone, or the examples of all tasks so far.
-        reinitialise: If True, every task starts from the initial weights.
+        examples: The experience's own examples ("incoming"), these mixed with the memory's content,
+            the memory's content alone, or the examples of all experiences so far.
+        reinitialise: If True, every experience starts from the initial weights.
         batch_size: Examples per step; None: as the benchmark says.
         updates_per_batch: Consecutive steps on each mini-batch; None: as the benchmark says.
         epochs: Passes over the examples; None: as the benchmark says.
-        batch_per_task: If True, a step takes `batch_size` examples for each task so far, and no
-            task takes more steps than another.
+        batch_per_task: If True, a step takes `batch_size` examples for each experience so far, and
+            no experience takes more steps than another.
     """
 
     examples: Literal["incoming", "incoming and memory", "memory", "all so far"] = "incoming"
@@ -39,17 +39,17 @@ class Schedule(NamedTuple):
     def pace(
         self,
         budget: TrainingBudget,
-        tasks: int = 1,
+        experiences: int = 1,
     ) -> tuple[int, int]:
         """The size of a mini-batch, and the number of consecutive steps on it.
 
         Args:
             budget: The training budget of the benchmark.
-            tasks: The number of tasks so far, the present one included.
+            experiences: The number of experiences so far, the present one included.
         """
         size = self.batch_size or budget.batch_size
         if self.batch_per_task:
-            size *= tasks
+            size *= experiences
         return size, self.updates_per_batch or budget.updates_per_batch
 
     def steps_like(
@@ -69,16 +69,16 @@ class Schedule(NamedTuple):
         self,
         budget: TrainingBudget,
         examples: int,
-        tasks: int,
+        experiences: int,
     ) -> tuple[int, int]:
-        """The number of epochs and of steps of a task.
+        """The number of epochs and of steps of an experience.
 
         Args:
             budget: The training budget of the benchmark.
             examples: The number of examples to train on.
-            tasks: The number of tasks so far, the present one included.
+            experiences: The number of experiences so far, the present one included.
         """
-        size, updates = self.pace(budget, tasks)
+        size, updates = self.pace(budget, experiences)
         epoch = updates * -(-examples // size)
         if self.epochs or not budget.steps:
             epochs = self.epochs or budget.epochs
@@ -87,7 +87,7 @@ class Schedule(NamedTuple):
         # Joint training gets the steps of all tasks so far. With `batch_per_task` its steps get
         # larger instead.
         if self.examples == "all so far" and not self.batch_per_task:
-            steps *= tasks
+            steps *= experiences
         return -(-steps // epoch), steps
 
 
@@ -100,7 +100,7 @@ def train_rows(
     state: MemoryState | None,
     seed: int,
 ) -> tuple[Int64[Rows, "step row"], MemoryState | None]:
-    """The rows of every step of a task, for one replicate.
+    """The rows of every step of an experience, for one replicate.
 
     An example enters the memory once, in the first epoch, after the last update on it. Padding
     repeats real rows of its own step, so that nothing else is ever seen, even by a model in which
@@ -108,23 +108,23 @@ def train_rows(
 
     Args:
         stream: The stream of the replicate.
-        number: The number of the task.
+        number: The number of the experience.
         budget: The training budget of the benchmark.
         schedule: The schedule of the strategy.
         memory: The memory of the strategy, if it has one.
-        state: The content of the memory before the task.
+        state: The content of the memory before the experience.
         seed: The seed of the replicate.
 
     Returns:
         Rows of shape (step, row), the incoming ones before the replayed ones, and the content of
-        the memory after the task.
+        the memory after the experience.
     """
     random = generator(seed, "order", number)
     of_memory = generator(seed, "memory", number)
-    incoming = _examples(stream.tasks[number].train, number)
+    incoming = _incoming(stream, number)
     memory_alone = schedule.examples == "memory"
     if memory and state and memory_alone:
-        # The task enters the memory before training, which then sees nothing else.
+        # The experience enters the memory before training, which then sees nothing else.
         mixed = incoming[random.permutation(len(incoming))]
         no_steps = np.zeros(0, np.int64)
         _, state = memory.replay(state, mixed, no_steps, groups(stream), of_memory)
@@ -136,8 +136,8 @@ def train_rows(
     index, real = _epochs(orders, size)
     if updates > 1:
         index, real = _repeated(index, real, updates, generator(seed, "glances", number))
-    # The steps of all tasks have one width, so that the compiled step fits each of them.
-    widest, _ = schedule.pace(budget, len(stream.tasks))
+    # The steps of all experiences have one width, so that the compiled step fits each of them.
+    widest, _ = schedule.pace(budget, len(stream.experiences))
     index, real = _widened(index[:steps], real[:steps], widest - size)
     trained_on = candidates[index].weighted(real)
     if memory is None or state is None or memory_alone:
@@ -173,9 +173,7 @@ def _candidates(
 ) -> Int64[Rows, " candidate"]:
     """The examples to train on during a task."""
     if schedule.examples == "all so far":
-        so_far = stream.tasks[: number + 1]
-        tasks = [_examples(task.train, place) for place, task in enumerate(so_far)]
-        return Rows.concat(tasks)
+        return Rows.concat([_incoming(stream, place) for place in range(number + 1)])
     stored = state.examples[state.filled] if state else incoming[:0]
     parts = {
         "incoming": [incoming],
@@ -379,16 +377,16 @@ def all_rows(
     number: int,
     state: MemoryState | None = None,
 ) -> Int64[Rows, " n"]:
-    """All training examples of a task, in order, with the memory slots in which they are stored."""
-    examples = _examples(stream.tasks[number].train, number)
+    """All training examples of an experience, in order, with the memory slots that hold them."""
+    examples = _incoming(stream, number)
     rows = examples.weighted(np.ones(len(examples), dtype=bool))
     if state is None:
         return rows.with_slots(0)
+    stored = state.examples[state.filled].tuples()
+    slot_of = dict(zip(stored, state.filled.tolist(), strict=True))
     none = len(state.examples)
-    slot = np.full(len(stream.data.y_train), none)
-    of_task = state.filled[state.examples.task[state.filled] == number]
-    slot[state.examples.row[of_task]] = of_task
-    return rows.with_slots(slot[examples.row])
+    slots = [slot_of.get(example, none) for example in examples.tuples()]
+    return rows.with_slots(np.array(slots, np.int64))
 
 
 def memory_rows(state: MemoryState) -> Int64[Rows, " slot"]:
@@ -397,8 +395,14 @@ def memory_rows(state: MemoryState) -> Int64[Rows, " slot"]:
     return state.examples.weighted(np.isin(slots, state.filled)).with_slots(slots)
 
 
+def _incoming(stream: Stream, number: int) -> Int64[Rows, " n"]:
+    """The training examples of an experience, in order."""
+    experience = stream.experiences[number]
+    return Rows.of(experience.row, experience.task, experience.y, experience.view)
+
+
 def _examples(examples: Examples, task: int) -> Int64[Rows, " n"]:
-    return Rows.of(examples.row, task, examples.y)
+    return Rows.of(examples.row, task, examples.y, examples.view)
 
 
 def _batches(

@@ -1,7 +1,8 @@
-"""A stream: tasks in order, cut from one dataset."""
+"""A stream: experiences to learn from in order, and the tasks that are tested."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from retrograde.data.dataset import Dataset
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
+Index = Int64[np.ndarray, " _"] | Bool[np.ndarray, " _"] | slice
+"""A choice of examples."""
+
 Scenario = Literal["task", "domain", "class"]
 """Incremental learning of tasks, domains or classes (van de Ven et al. 2022).
 
@@ -21,15 +25,22 @@ Task: the task is given at test. Domain: all tasks have one label set. Class: al
 
 
 class Examples(NamedTuple):
-    """Some examples of a dataset.
+    """Some examples of a dataset that belong to one task.
 
     Args:
         row: Their rows in the dataset.
         y: The output unit that is right for each.
+        view: The row of `Stream.pixels` by which each is seen; None: that of its task.
     """
 
     row: Int64[np.ndarray, " n"]
     y: Int64[np.ndarray, " n"]
+    view: Int64[np.ndarray, " n"] | None = None
+
+    def at(self, index: Index) -> "Examples":
+        """Some of the examples."""
+        view = None if self.view is None else self.view[index]
+        return Examples(self.row[index], self.y[index], view)
 
 
 def _none() -> Examples:
@@ -39,17 +50,41 @@ def _none() -> Examples:
     return Examples(empty, empty)
 
 
-class Task(NamedTuple):
-    """The examples of one task.
+class Experience(NamedTuple):
+    """The training examples of one experience.
 
     Args:
-        train: The examples to train on, rows of the dataset's training examples.
+        row: Their rows of the dataset's training examples.
+        y: The output unit that is right for each.
+        task: The task of each.
+        view: The row of `Stream.pixels` by which each is seen; None: that of its task.
+    """
+
+    row: Int64[np.ndarray, " n"]
+    y: Int64[np.ndarray, " n"]
+    task: Int64[np.ndarray, " n"]
+    view: Int64[np.ndarray, " n"] | None = None
+
+    @classmethod
+    def of(cls, examples: Examples, task: int) -> "Experience":
+        """Training examples that all belong to one task."""
+        return cls(examples.row, examples.y, np.full(len(examples.row), task), examples.view)
+
+    def at(self, index: Index) -> "Experience":
+        """Some of the examples."""
+        view = None if self.view is None else self.view[index]
+        return Experience(self.row[index], self.y[index], self.task[index], view)
+
+
+class Task(NamedTuple):
+    """The examples on which accuracy on one task is measured.
+
+    Args:
         test: The test examples, rows of the dataset's test examples.
-        validation: Other rows of the training examples, which are never trained on; none unless
+        validation: Rows of the dataset's training examples that are never trained on; none unless
             the benchmark's `validation` says so.
     """
 
-    train: Examples
     test: Examples
     validation: Examples = _none()
 
@@ -74,19 +109,22 @@ class Pretraining(NamedTuple):
     remember_examples: int
 
 
-class TaskData(NamedTuple):
-    """The examples of one task as a model sees them, and the output units of its classes.
+class ExperienceData(NamedTuple):
+    """The examples of one experience as a model sees them.
 
-    They are normalised, but not augmented. Those for validation, `x_val` and `y_val`, are none
-    unless the benchmark's `validation` says so.
+    They are normalised, but not augmented. Test and validation examples are those of the tasks that
+    count as learned after the experience; `Stream.test` gives those of any task. Those for
+    validation, `x_val` and `y_val`, are none unless the benchmark's `validation` says so.
     """
 
     number: int
     x_train: Float[np.ndarray, "train *shape"]
     y_train: Int64[np.ndarray, " train"]
+    task_train: Int64[np.ndarray, " train"]
     x_test: Float[np.ndarray, "test *shape"]
     y_test: Int64[np.ndarray, " test"]
     outputs: Int64[np.ndarray, " _"]
+    """The output units of the tasks that the training examples belong to."""
     x_val: Float[np.ndarray, "val *shape"]
     y_val: Int64[np.ndarray, " val"]
 
@@ -108,49 +146,131 @@ def _tensors(x: np.ndarray, y: np.ndarray) -> "TensorDataset":
 
 @dataclass(frozen=True)
 class Stream:
-    """Tasks in order, for one replicate.
+    """Experiences and tasks of one replicate, cut from one dataset.
 
     No pixel is copied: `pixels` is a table of the source of each one.
     """
 
     data: Dataset
+    experiences: tuple[Experience, ...]
+    """The training examples in the order of learning; every experience is evaluated at its end."""
     tasks: tuple[Task, ...]
+    """The tasks in the order in which training examples of them first come."""
     units: Bool[np.ndarray, "task unit"]
     """True for the output units of each task."""
-    pixels: Int64[np.ndarray, "task pixel"] | None = None
-    """For each task, the source of every pixel, channel by channel and row by row.
+    pixels: Int64[np.ndarray, "view pixel"] | None = None
+    """For each view, the source of every pixel, channel by channel and row by row.
 
-    The index after the last pixel stands for a black one.
+    The index after the last pixel stands for a black one. Unless examples say otherwise, a task has
+    one view, with its number.
     """
     ordered: bool = False
-    """If True, examples arrive in the order of `Task.train`; if False, they are shuffled."""
+    """If True, the examples of an experience come in their order; if False, they are shuffled."""
     pretraining: Pretraining | None = None
     channels: Channels | None = None
     """The mean and standard deviation with which images are normalised; None: not at all."""
+    learned_after: tuple[int, ...] | None = None
+    """For each task, the experience after which it counts as learned; None: its last one."""
+
+    @classmethod
+    def of_tasks(
+        cls,
+        data: Dataset,
+        parts: Sequence[tuple[Examples, Examples]],
+        units: Bool[np.ndarray, "task unit"],
+        pixels: Int64[np.ndarray, "task pixel"] | None = None,
+    ) -> "Stream":
+        """A stream in which each experience trains one task.
+
+        Args:
+            data: The dataset.
+            parts: The training and the test examples of each task.
+            units: True for the output units of each task.
+            pixels: The source of every pixel in each task; see `pixels`.
+        """
+        experiences = tuple(Experience.of(train, number) for number, (train, _) in enumerate(parts))
+        tasks = tuple(Task(test) for _, test in parts)
+        return cls(data, experiences, tasks, units, pixels)
 
     def __len__(self) -> int:
-        """The number of tasks."""
-        return len(self.tasks)
+        """The number of experiences."""
+        return len(self.experiences)
 
-    def __iter__(self) -> "Iterator[TaskData]":
-        """The tasks in order, with their examples as arrays, for a loop of one's own."""
-        return (self._task(number) for number in range(len(self.tasks)))
+    def __iter__(self) -> "Iterator[ExperienceData]":
+        """The experiences in order, with their examples as arrays, for a loop of one's own."""
+        return (self._experience(number) for number in range(len(self.experiences)))
 
-    def _task(self, number: int) -> "TaskData":
-        train, test, validation = self.tasks[number]
-        return TaskData(
-            number,
-            x_train=self._seen(self.data.x_train, train, number),
-            y_train=train.y.copy(),
-            x_test=self._seen(self.data.x_test, test, number),
-            y_test=test.y.copy(),
-            outputs=np.flatnonzero(self.units[number]),
-            x_val=self._seen(self.data.x_train, validation, number),
-            y_val=validation.y.copy(),
+    @cached_property
+    def first(self) -> Int64[np.ndarray, " task"]:
+        """For each task, the first experience with training examples of it."""
+        found = np.full(len(self.tasks), -1)
+        for number, experience in reversed([*enumerate(self.experiences)]):
+            found[np.unique(experience.task)] = number
+        return found
+
+    @cached_property
+    def learned(self) -> Int64[np.ndarray, " task"]:
+        """For each task, the experience after which it counts as learned."""
+        if self.learned_after is not None:
+            return np.array(self.learned_after, np.int64)
+        found = np.full(len(self.tasks), -1)
+        for number, experience in enumerate(self.experiences):
+            found[np.unique(experience.task)] = number
+        return found
+
+    def tasks_until(self, experience: int) -> int:
+        """The number of tasks that have come up to an experience, without a gap from the first."""
+        all_before = np.maximum.accumulate(self.first)
+        return int(np.searchsorted(all_before, experience, side="right"))
+
+    @property
+    def task_by_task(self) -> bool:
+        """True if each experience trains one task, the task of its number."""
+        return len(self.experiences) == len(self.tasks) and all(
+            (experience.task == number).all() for number, experience in enumerate(self.experiences)
         )
 
-    def _seen(self, x: np.ndarray, examples: Examples, task: int) -> np.ndarray:
-        return self.normalised(self.images(x, examples.row, task))
+    @property
+    def learns_task_by_task(self) -> bool:
+        """True if after each experience one more task counts as learned, that of its number."""
+        return np.array_equal(self.learned, np.arange(len(self.experiences)))
+
+    def test(self, task: int) -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
+        """The test examples of a task and their labels, as arrays."""
+        return self._seen(self.data.x_test, [task], "test")
+
+    def _experience(self, number: int) -> "ExperienceData":
+        experience = self.experiences[number]
+        views = experience.task if experience.view is None else experience.view
+        images = self.images(self.data.x_train, experience.row, views)
+        learned = np.flatnonzero(self.learned == number).tolist()
+        trained = self.units[np.unique(experience.task)].any(0)
+        x_test, y_test = self._seen(self.data.x_test, learned, "test")
+        x_val, y_val = self._seen(self.data.x_train, learned, "validation")
+        return ExperienceData(
+            number,
+            x_train=self.normalised(images),
+            y_train=experience.y.copy(),
+            task_train=experience.task.copy(),
+            x_test=x_test,
+            y_test=y_test,
+            outputs=np.flatnonzero(trained),
+            x_val=x_val,
+            y_val=y_val,
+        )
+
+    def _seen(
+        self, x: np.ndarray, tasks: Sequence[int], part: Literal["test", "validation"]
+    ) -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
+        """The test or validation examples of some tasks as a model sees them, and their labels."""
+        images = [np.zeros((0, *self.data.shape), np.float32)]
+        labels = [np.zeros(0, np.int64)]
+        for number in tasks:
+            examples: Examples = getattr(self.tasks[number], part)
+            views = number if examples.view is None else examples.view
+            images.append(self.normalised(self.images(x, examples.row, views)))
+            labels.append(examples.y)
+        return np.concatenate(images), np.concatenate(labels)
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """Images with each channel normalised, if the stream has `channels`.
@@ -164,21 +284,24 @@ class Stream:
         self,
         x: np.ndarray,
         row: Int64[np.ndarray, " n"],
-        task: int,
+        view: int | Int64[np.ndarray, " n"],
     ) -> np.ndarray:
-        """The examples of a task before augmentation and normalisation.
+        """Examples before augmentation and normalisation.
 
         Args:
             x: The examples of the dataset, as they are stored.
             row: The rows to take.
-            task: The number of the task.
+            view: The row of `pixels` by which they are seen, or that of each.
 
         Returns:
             An array of shape (n, *shape).
         """
         flat = x.reshape(len(x), -1)[row]
         if self.pixels is not None:
-            black = ((0, 0), (0, 1))
-            flat = np.pad(flat, black)[:, self.pixels[task]]
+            sources = self.pixels[view]
+            flat = np.pad(flat, ((0, 0), (0, 1)))
+            # One view serves all rows, or each has its own.
+            each = sources.ndim > 1
+            flat = np.take_along_axis(flat, sources, 1) if each else flat[:, sources]
         scaled = np.asarray(flat * np.float32(self.data.scale))
         return scaled.reshape(len(row), *self.data.shape)

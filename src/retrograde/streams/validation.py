@@ -1,38 +1,74 @@
-"""A part of a task's training examples that is held out for validation."""
+"""A part of the training examples that is held out for validation."""
+
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from retrograde.errors import UserError
-from retrograde.streams.stream import Examples, Task
+from retrograde.streams.stream import Examples, Experience, Stream, Task
 
 
 def held_out(
-    task: Task,
+    stream: Stream,
     share: float,
     turns: Float64[np.ndarray, " row"],
-    number: int,
     limit: int = 0,
-) -> Task:
-    """The task with a share of each class held out from its training examples.
+) -> Stream:
+    """The stream with a share of each class of each task held out from its training examples.
 
     Of a class, examples are held out in the order of their turns. Tasks that show the same rows in
-    other ways, such as rotations, thus hold out the same ones: a validation example is not trained
-    on in another task either.
+    other ways, such as rotations, thus hold out the same ones. An example that is held out is in no
+    experience.
 
     Args:
-        task: The task.
+        stream: The stream.
         share: The share of each class, above 0; at least one example of it is held out, and one
             stays to be trained on.
         turns: A number for each training example of the dataset.
-        number: The number of the task, from 0, for an error.
-        limit: The number of the task's examples for training and validation together; 0: all. What
+        limit: The number of a task's examples for training and validation together; 0: all. What
             is held out beyond its share of them is left out altogether.
 
     Raises:
-        UserError: A class has one example alone, which cannot be both.
+        UserError: A class has one example alone, which cannot be both, or an experience has no
+            other examples.
     """
-    train = task.train
+    drawn = np.zeros(len(turns), dtype=bool)
+    tasks = []
+    for number, task in enumerate(stream.tasks):
+        train = _of_task(stream, number)
+        chosen, used = _chosen(train, share, turns, number, limit)
+        drawn[train.row[chosen]] = True
+        tasks.append(Task(task.test, _joined(task.validation, train.at(used))))
+    experiences = [experience.at(~drawn[experience.row]) for experience in stream.experiences]
+    _check_experiences(experiences, share)
+    return replace(stream, experiences=tuple(experiences), tasks=tuple(tasks))
+
+
+def _of_task(stream: Stream, number: int) -> Examples:
+    """The training examples of a task, each once, in the order in which they first come."""
+    parts = [
+        experience.at(experience.task == number)
+        for experience in stream.experiences
+        if (experience.task == number).any()
+    ]
+    row = np.concatenate([part.row for part in parts])
+    y = np.concatenate([part.y for part in parts])
+    _, first = np.unique(row, return_index=True)
+    first = np.sort(first)
+    views = [part.view for part in parts if part.view is not None]
+    view = np.concatenate(views)[first] if views else None
+    return Examples(row[first], y[first], view)
+
+
+def _chosen(
+    train: Examples,
+    share: float,
+    turns: Float64[np.ndarray, " row"],
+    number: int,
+    limit: int,
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The examples of a task that are held out, and those of them that are used for validation."""
     chosen = np.zeros(len(train.y), dtype=bool)
     used = np.zeros(len(train.y), dtype=bool)
     kept = min(limit or len(train.y), len(train.y)) / len(train.y)
@@ -48,14 +84,19 @@ def held_out(
         in_turn = place[np.argsort(turns[train.row[place]])]
         chosen[in_turn[:count]] = True
         used[in_turn[: max(round(kept * count), 1)]] = True
-    validation = _joined(task.validation, _at(train, used))
-    return Task(_at(train, ~chosen), task.test, validation)
+    return chosen, used
 
 
-def _at(examples: Examples, chosen: Bool[np.ndarray, " n"]) -> Examples:
-    return Examples(examples.row[chosen], examples.y[chosen])
+def _check_experiences(experiences: list[Experience], share: float) -> None:
+    """Raise `UserError` if nothing is left to train on in an experience."""
+    empty = [number for number, experience in enumerate(experiences, 1) if not len(experience.row)]
+    if empty:
+        raise UserError(
+            "An experience needs examples to train on; all of experience "
+            f"{empty[0]} are held out by validation={share:g}. Lower it."
+        )
 
 
 def _joined(first: Examples, second: Examples) -> Examples:
     row: Int64[np.ndarray, " n"] = np.concatenate([first.row, second.row])
-    return Examples(row, np.concatenate([first.y, second.y]))
+    return Examples(row, np.concatenate([first.y, second.y]), second.view)

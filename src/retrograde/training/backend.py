@@ -35,7 +35,7 @@ class Outcome:
         how: How the replicate was trained: backend, compilation, replicates at once.
         test_examples: Number of test examples of each task of a stream.
         correct: Correct predictions on each task of a stream: row 0 before training, then a row
-            after each task.
+            after each experience.
         correct_given_task: The same counts with the task given.
         adaptation: Few-shot adaptation to test tasks, for meta-strategies.
         gradients: Gradient probes at the end of each task.
@@ -125,10 +125,10 @@ class Backend(Protocol):
         number: int,
         progress: Callable[[int], None],
     ) -> TaskCost:
-        """Learn one task.
+        """Learn one experience.
 
         Args:
-            number: The number of the task, from 0.
+            number: The number of the experience, from 0.
             progress: Called with the number of steps that were just taken.
         """
         ...

@@ -31,6 +31,7 @@ def check(
     """
     _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy)
+    _check_boundaries(benchmark, strategy, stream)
     if isinstance(strategy, Learner):
         _check_learner(benchmark, strategy)
         with seeded(torch_seed(0, "opaque")):
@@ -64,6 +65,32 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
         raise UserError(
             "Gradients are compared between two halves of the probe examples; "
             "probe_examples=1 has one. Give 0, or 2 and more."
+        )
+
+
+def _check_boundaries(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> None:
+    """Raise `UserError` if the strategy needs boundaries that the stream does not give.
+
+    An upper bound is a reference, which may know them.
+    """
+    needed = strategy.needs_boundaries()
+    name = type(strategy).__name__
+    if needed == "tasks" and not stream.task_by_task:
+        raise UserError(
+            f"{name} needs experiences of one task each; {type(benchmark).__name__} mixes tasks or "
+            "brings them back. Choose a strategy that does without, or a stream such as split."
+        )
+    if benchmark.boundaries == "known":
+        return
+    if benchmark.weighting == "tasks":
+        raise UserError(
+            "weighting=tasks counts the tasks so far, and boundaries=unknown. "
+            "Give weighting=examples."
+        )
+    if needed != "none" and not strategy.upper_bound:
+        raise UserError(
+            f"{name} needs to know where {needed} end, and boundaries=unknown. "
+            "Choose a strategy that does without, such as er, or give boundaries=known."
         )
 
 

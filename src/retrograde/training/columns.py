@@ -13,6 +13,7 @@ class Columns(NamedTuple):
         row: The row of the dataset.
         task: The number of the task.
         y: The output unit that is right.
+        view: The row of `Stream.pixels` by which the example is seen.
         weight: 1, or 0 for padding.
         slot: The slot of the memory, a tensor too; None for test and pretraining examples.
     """
@@ -20,6 +21,7 @@ class Columns(NamedTuple):
     row: Tensor
     task: Tensor
     y: Tensor
+    view: Tensor
     weight: Tensor
     slot: Any = None
 

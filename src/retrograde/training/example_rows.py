@@ -44,12 +44,12 @@ class ExampleRows:
     def images(
         self,
         stored: Tensor,
-        task: Tensor,
+        view: Tensor,
         pixels: Tensor | None = None,
     ) -> Float[Tensor, "row *shape"]:
-        """Images from rows of stored values; `pixels` selects the values of each task."""
+        """Images from rows of stored values; `pixels` selects the values of each view."""
         # Only `pixels` refers to the black pixel at the end.
-        flat = stored[:, :-1] if pixels is None else stored.gather(1, pixels[task])
+        flat = stored[:, :-1] if pixels is None else stored.gather(1, pixels[view])
         return (flat * self.scale).reshape(-1, *self.shape)
 
     def batch(
@@ -72,7 +72,7 @@ class ExampleRows:
 
     def _plain(self, columns: Columns, own: dict[str, Any], dataset: Tensor) -> Tensor:
         """The images of some rows before augmentation and normalisation."""
-        return self.images(dataset[columns.row], columns.task, own.get("pixels"))
+        return self.images(dataset[columns.row], columns.view, own.get("pixels"))
 
     def _batch(self, columns: Columns, x: Tensor, kept: Params = NO_TENSORS) -> Batch:
         return Batch(x, columns.y, columns.task, columns.weight.float(), kept)

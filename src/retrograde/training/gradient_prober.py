@@ -149,7 +149,9 @@ class GradientProber:
         self.probes: list[list[GradientProbe]] = [[] for _ in streams]
         self.accounts: list[list[Account]] = [[] for _ in streams]
         self.finite = [True for _ in streams]  # every loss and gradient was finite so far
-        self.tasks = len(streams[0].tasks) if benchmark.probe_examples else 0
+        # Gradients are compared between the tasks that experiences complete one by one.
+        probed = benchmark.probe_examples and all(stream.learns_task_by_task for stream in streams)
+        self.tasks = len(streams[0].tasks) if probed else 0
         self.task = 0
         self.step = 0  # steps since the stream began
         self.within = 0  # steps since the task began

@@ -44,7 +44,7 @@ class Memories:
             self.memory.empty() if self.memory else None for _ in seeds
         ]
         # The number of incoming rows of a step.
-        self.batch, _ = self.schedule.pace(benchmark, len(streams[0].tasks))
+        self.batch, _ = self.schedule.pace(benchmark, len(streams[0].experiences))
         # The memories before the present experience, and its rows.
         self._before = self.held
         self._rows: Rows | None = None
@@ -55,7 +55,10 @@ class Memories:
         # Memories of different seeds may hold different numbers of examples.
         if "memory" in self.schedule.examples:
             return len(self.seeds) > 1
-        sizes = {tuple(len(task.train.row) for task in stream.tasks) for stream in self.streams}
+        sizes = {
+            tuple(len(experience.row) for experience in stream.experiences)
+            for stream in self.streams
+        }
         return len(sizes) > 1
 
     def rows(self, number: int) -> Int64[Rows, "step replicate row"]:

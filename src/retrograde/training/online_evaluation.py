@@ -18,7 +18,7 @@ class Evaluation(NamedTuple):
     """One evaluation of one replicate.
 
     Attributes:
-        task: The task in training.
+        task: The experience in training.
         step: Steps taken since the stream began.
         correct: Correct predictions on each task that was evaluated.
     """
@@ -31,9 +31,9 @@ class Evaluation(NamedTuple):
 class OnlineEvaluator:
     """Counts correct predictions on the tasks so far, if the benchmark asks for it.
 
-    They are counted every `eval_every` steps of a task and at its end. Counts at the end of a task
-    come from the evaluation on all tasks, which takes place in any case. A replicate that ends a
-    task before others of its batch is not counted while it waits for them.
+    They are counted every `eval_every` steps of an experience and at its end. Counts at its end
+    come from the evaluation on all tasks, which takes place in any case. A replicate that ends an
+    experience before others of its batch is not counted while it waits for them.
     """
 
     def __init__(
@@ -58,23 +58,25 @@ class OnlineEvaluator:
             of_task = [sampled[task] for sampled in self.sampled_rows]
             self.rows.append(_chunks(streams, of_task))
         self.histories: list[list[Evaluation]] = [[] for _ in streams]
-        # Evaluations within the task: its steps so far, and the counts of each replicate.
-        self.mid_task: list[tuple[int, list[list[int]]]] = []
+        # Evaluations within the experience: its steps so far, and the counts of each replicate.
+        self.within: list[tuple[int, list[list[int]]]] = []
+        self.streams = streams
         self.training = 0
         self.step = 0
 
     def advance(self, steps: int) -> None:
-        """Count steps of the task, and evaluate if that is due."""
+        """Count steps of the experience, and evaluate if that is due."""
         if not self.every:
             return
         self.step += steps
         if self.step % self.every == 0:
             with self.clocks("online"):
-                self.mid_task.append((self.step, self._counts()))
+                self.within.append((self.step, self._counts()))
 
     def _counts(self) -> list[list[int]]:
         """Correct predictions of each replicate on the tasks so far."""
-        evaluated = self.rows[: self.training + 1]
+        seen = [stream.tasks_until(self.training) for stream in self.streams]
+        evaluated = self.rows[: max(seen)]
         correct = [self.backend.evaluate(rows, during=True).correct for rows in evaluated]
         tasks = len(self.rows)
         # A list for each replicate, with a count for each task.
@@ -83,7 +85,8 @@ class OnlineEvaluator:
             for i, of_replicate in enumerate(counts):
                 by_task = correct_per_task(of_task[i], rows[:, i], tasks)
                 of_replicate.append(by_task[task])
-        return counts
+        # Tasks may come earlier in one replicate than in another.
+        return [of_replicate[:count] for of_replicate, count in zip(counts, seen, strict=True)]
 
     def end_experience(
         self,
@@ -91,12 +94,12 @@ class OnlineEvaluator:
         found: Predictions,
         steps: Int64[np.ndarray, " replicate"],
     ) -> None:
-        """Count correct predictions at the end of a task, on the tasks so far and the next one.
+        """Count correct predictions at the end of an experience, on tasks so far and in the next.
 
         Args:
-            number: The task that ended; -1 before the first one.
+            number: The experience that ended; -1 before the first one.
             found: The evaluation on all tasks.
-            steps: Steps of the task for each replicate. An evaluation within the task that fell
+            steps: Steps of the experience for each replicate. An evaluation within it that fell
                 on its last step gives way to this one.
         """
         if not self.every:
@@ -105,14 +108,13 @@ class OnlineEvaluator:
             for i, history in enumerate(self.histories):
                 before = history[-1].step if history else 0
                 # A batch takes as many steps as its longest replicate does; the rest is padding.
-                within = [(step, counts[i]) for step, counts in self.mid_task if step < steps[i]]
-                history += [Evaluation(number, before + step, correct) for step, correct in within]
-                sampled = self.sampled_rows[i][: number + 2]
+                amid = [(step, counts[i]) for step, counts in self.within if step < steps[i]]
+                history += [Evaluation(number, before + step, correct) for step, correct in amid]
+                sampled = self.sampled_rows[i][: self.streams[i].tasks_until(number + 1)]
                 correct = [int(found.correct[i, of_task].sum()) for of_task in sampled]
-                # The evaluation before the first task counts as one of that task.
-                task = max(number, 0)
-                history.append(Evaluation(task, before + int(steps[i]), correct))
-        self.mid_task = []
+                # The evaluation before the first experience counts as one of that experience.
+                history.append(Evaluation(max(number, 0), before + int(steps[i]), correct))
+        self.within = []
         self.step = 0
         self.training = number + 1
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
-from retrograde.interface.learner import Experience, Learner, StreamInfo
+from retrograde.interface.learner import Learner, LearnerExperience, StreamInfo
 from retrograde.losses import cross_entropies, mean
 from retrograde.networks.build import build
 from retrograde.networks.checks import agree, check_rows_apart
@@ -102,10 +102,10 @@ class OpaqueReplica:
         self,
         x: np.ndarray,
         row: np.ndarray,
-        task: int,
+        view: int | np.ndarray,
     ) -> Tensor:
-        """Some rows of a dataset as the model sees them in a task."""
-        images = self.stream.normalised(self.stream.images(x, row, task))
+        """Some rows of a dataset as the model sees them in a view."""
+        images = self.stream.normalised(self.stream.images(x, row, view))
         return torch.from_numpy(images).to(self.device)
 
     def begin(self, number: int) -> bool:
@@ -124,10 +124,10 @@ class OpaqueReplica:
         number: int,
         progress: Callable[[int], None],
     ) -> TaskCost:
-        """Learn one task; the last batch of an epoch may be smaller.
+        """Learn one experience; the last batch of an epoch may be smaller.
 
         Args:
-            number: The number of the task, from 0.
+            number: The number of the experience, from 0.
             progress: Called with 1 after each step.
         """
         rows, _ = train_rows(
@@ -152,12 +152,12 @@ class OpaqueReplica:
             replayed=np.array([replayed]),
         )
 
-    def _experience(self, rows: Int64[Rows, "step row"], number: int) -> Experience:
-        """The examples of a task, each once, and their indices for each step."""
+    def _experience(self, rows: Int64[Rows, "step row"], number: int) -> LearnerExperience:
+        """The examples of an experience, each once, and their indices for each step."""
         real = rows.real
         used = rows[real]
-        pairs, first, inverse = np.unique(
-            np.stack([used.row, used.y], axis=1),
+        _, first, inverse = np.unique(
+            used.examples.array,
             axis=0,
             return_index=True,
             return_inverse=True,
@@ -168,12 +168,12 @@ class OpaqueReplica:
         index = np.empty(real.shape, dtype=np.int64)
         # The shape of the inverse differs between versions of NumPy.
         index[real] = rank[inverse.reshape(-1)]
-        row, y = pairs[order].T
-        x = self._x(self.stream.data.x_train, row, number)
-        labels = torch.from_numpy(y.copy()).to(self.device)
+        examples = used[first[order]]
+        x = self._x(self.stream.data.x_train, examples.row, examples.view)
+        labels = torch.from_numpy(examples.y.copy()).to(self.device)
         steps = zip(index, real, strict=True)
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
-        return Experience(x, labels, number, batches)
+        return LearnerExperience(x, labels, number, batches)
 
     def evaluate(
         self,
@@ -244,7 +244,7 @@ class OpaqueReplica:
         # A learner predicts one task at a time, since its examples may look different in each.
         for task in np.unique(rows.task).tolist():
             of_task = (rows.task == task) & rows.real
-            x = self._x(dataset, rows.row[of_task], task)
+            x = self._x(dataset, rows.row[of_task], rows.view[of_task])
             with torch.no_grad():
                 given_task = task if self.benchmark.scenario == "task" else None
                 found = self.learner.predict(x, given_task)
@@ -277,12 +277,8 @@ class OpaqueReplica:
 
     def examples(self, rows: Int64[Rows, "replicate part row"]) -> Batch:
         """See `Backend.examples`."""
-        images = []
-        for part in rows[0]:
-            # A part is of one task.
-            task = int(part.task[0])
-            images.append(self._x(self.stream.data.x_test, part.row, task))
-        x = torch.stack(images)
+        x_test = self.stream.data.x_test
+        x = torch.stack([self._x(x_test, part.row, part.view) for part in rows[0]])
         columns = Columns.of(torch.from_numpy(rows.array).to(self.device))
         return Batch(x[None], columns.y, columns.task, columns.weight.float())
 

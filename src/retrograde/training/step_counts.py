@@ -1,4 +1,4 @@
-"""The number of steps of every task, which is known before anything trains."""
+"""The number of steps of every experience, which is known before anything trains."""
 
 import numpy as np
 
@@ -18,15 +18,15 @@ def total_steps(
 
     An upper bound if the strategy trains on the content of its memory.
     """
-    return max(sum(task_steps(benchmark, strategy, stream)) for stream in streams)
+    return max(sum(experience_steps(benchmark, strategy, stream)) for stream in streams)
 
 
-def task_steps(
+def experience_steps(
     benchmark: Benchmark,
     strategy: Strategy | Learner,
     stream: Stream,
 ) -> list[int]:
-    """Number of steps of each task for one replicate.
+    """Number of steps of each experience for one replicate.
 
     An upper bound if the strategy trains on the content of its memory.
     """
@@ -37,15 +37,15 @@ def task_steps(
         memory = strategy.memory()
         capacity = memory.size if memory else 0
     steps = []
-    for task, examples in enumerate(_task_examples(schedule, capacity, stream)):
-        _, of_task = schedule.length(benchmark, examples, task + 1)
-        steps.append(of_task)
+    for experience, examples in enumerate(_candidates(schedule, capacity, stream)):
+        _, of_experience = schedule.length(benchmark, examples, experience + 1)
+        steps.append(of_experience)
     return steps
 
 
-def _task_examples(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
-    """Number of examples that each task trains on, if the memory is as full as it can be."""
-    sizes = [len(task.train.row) for task in stream.tasks]
+def _candidates(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
+    """Number of examples that each experience trains on, if the memory is as full as it can be."""
+    sizes = [len(experience.row) for experience in stream.experiences]
     incoming = np.array(sizes)
     so_far = np.cumsum(incoming)
     stored_before = np.minimum(so_far - incoming, capacity)

@@ -125,12 +125,13 @@ class _Evaluations:
         self,
         backend: Backend,
         rows: Int64[Rows, "chunk replicate row"],
-        tasks: int,
+        stream: Stream,
     ) -> None:
         replicates = rows.shape[1]
         self.rows = rows
         self.by_class = backend.benchmark.scenario == "class"
-        self.tasks = tasks
+        self.tasks = len(stream.tasks)
+        self.experiences = len(stream.experiences)
         self.correct: list[list[list[int]]] = [[] for _ in range(replicates)]
         self.correct_given_task: list[list[list[int]]] = [[] for _ in range(replicates)]
         self.finite = np.ones(replicates, dtype=bool)
@@ -155,7 +156,7 @@ class _Evaluations:
 
     def divergence(self, replicate: int) -> str:
         """The moment at which a replicate diverged; empty if it did not."""
-        return _divergence(self.correct[replicate], self.tasks)
+        return _divergence(self.correct[replicate], self.experiences)
 
 
 def _run(
@@ -168,14 +169,14 @@ def _run(
     mode: Compile = "off",
 ) -> list[Outcome]:
     replicates = len(streams)
-    tasks = len(streams[0].tasks)
+    stream = streams[0]
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    evaluations = _Evaluations(backend, backend.test_rows, tasks)
+    evaluations = _Evaluations(backend, backend.test_rows, stream)
     validations = None
     if backend.benchmark.validation:
-        validations = _Evaluations(backend, validation_chunks(streams), tasks)
+        validations = _Evaluations(backend, validation_chunks(streams), stream)
 
     def advance(steps: int) -> None:
         prober.advance(steps)
@@ -185,8 +186,8 @@ def _run(
 
     used = np.zeros((3, replicates), np.int64)
     passes: list[Counter[str]] = [Counter() for _ in streams]
-    # Number -1 is the evaluation before the first task.
-    for number in range(-1, tasks):
+    # Number -1 is the evaluation before the first experience.
+    for number in range(-1, len(stream)):
         taken = np.zeros_like(used)
         if number >= 0:
             note = _begin(backend, number, clocks, mode) or note
@@ -291,9 +292,9 @@ def _shared(
 
 def _divergence(
     correct: list[list[int]],
-    tasks: int,
+    experiences: int,
 ) -> str:
-    if len(correct) > tasks:
+    if len(correct) > experiences:
         return ""
     when = f"while training task {len(correct)}" if correct else "before training"
     return f"A parameter or a score became non-finite {when}."

@@ -32,7 +32,7 @@ from retrograde.training.evaluation import Predictions, compare
 from retrograde.training.example_rows import ExampleRows
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
-from retrograde.training.step_counts import task_steps
+from retrograde.training.step_counts import experience_steps
 
 _AXES = (0, 0, 0, None)
 """Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
@@ -106,8 +106,8 @@ class StreamReplicas(Replicas):
         outputs = streams[0].units.shape[1]
         stored = self.examples_of.train
         some = stored[spread(len(stored))]
-        first_task = torch.zeros(len(some), dtype=torch.long)
-        images = self.examples_of.images(some, first_task)
+        first_view = torch.zeros(len(some), dtype=torch.long)
+        images = self.examples_of.images(some, first_view)
         probe = self.examples_of.normalised(images).cpu()
         models = stacked(
             self.benchmark.model,
@@ -151,6 +151,8 @@ class StreamReplicas(Replicas):
 
     def _experience(self, number: int) -> Tree:
         """The number of an experience, as an entry of the tensors of a replicate."""
+        # Without boundaries, nothing tells experiences apart.
+        number = number if self.benchmark.boundaries == "known" else 0
         # As a tensor, since a number would become a constant of a compiled step.
         return {"experience": torch.full((len(self.seeds),), number, device=self.device)}
 
@@ -294,7 +296,7 @@ class StreamReplicas(Replicas):
         # Real examples of the first task, with one of its classes as label.
         first_units = self.own["units"][:, 0]
         y = first_units.long().argmax(-1, keepdim=True).expand(shape)
-        rows = Columns(zeros, zeros, y, torch.ones_like(zeros), zeros).stacked()
+        rows = Columns(zeros, zeros, y, zeros, torch.ones_like(zeros), zeros).stacked()
         return rows, self.own | self._rate(0, 0), self.shared
 
     def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
@@ -405,10 +407,10 @@ class StreamReplicas(Replicas):
             own_replay.append(self._own_replay(before))
         # Steps of padding replay nothing.
         own = np.stack(own_replay) * real.T
-        in_task = incoming.sum(0)
-        self.incoming = self.incoming + in_task
+        in_experience = incoming.sum(0)
+        self.incoming = self.incoming + in_experience
         from_memory = replay_weight.sum((0, 2))
-        return TaskCost(real.sum(0), in_task, from_memory + own.sum(1))
+        return TaskCost(real.sum(0), in_experience, from_memory + own.sum(1))
 
     def _own_replay(self, before: Int64[np.ndarray, " step"]) -> Int64[np.ndarray, " step"]:
         own = self.strategy.own_replay(before)
@@ -431,7 +433,7 @@ class StreamReplicas(Replicas):
         if not schedule.changes:
             return []
         of_replicates = [
-            factors(schedule, task_steps(self.benchmark, self.strategy, stream))
+            factors(schedule, experience_steps(self.benchmark, self.strategy, stream))
             for stream in self.streams
         ]
         experiences = []
@@ -767,4 +769,4 @@ def _moved(columns: Params, origins: Int64[Tensor, "replicate slot"]) -> Params:
 
 
 def _train_size(stream: Stream) -> int:
-    return sum(len(task.train.row) for task in stream.tasks)
+    return sum(len(experience.row) for experience in stream.experiences)
