@@ -70,6 +70,17 @@ class Experience(NamedTuple):
         """Training examples that all belong to one task."""
         return cls(examples.row, examples.y, np.full(len(examples.row), task), examples.view)
 
+    @classmethod
+    def concat(cls, parts: Sequence["Experience"]) -> "Experience":
+        """Training examples one after the other."""
+        row = np.concatenate([part.row for part in parts])
+        y = np.concatenate([part.y for part in parts])
+        task = np.concatenate([part.task for part in parts])
+        if all(part.view is None for part in parts):
+            return cls(row, y, task)
+        views = [part.task if part.view is None else part.view for part in parts]
+        return cls(row, y, task, np.concatenate(views))
+
     def at(self, index: Index) -> "Experience":
         """Some of the examples."""
         view = None if self.view is None else self.view[index]
