@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from retrograde import (
     Benchmark,
@@ -19,6 +19,8 @@ from retrograde import (
     need_images,
     same_classes,
 )
+
+from ._rotation import rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,33 +66,3 @@ class Rotated(Benchmark):
                 f"degrees gives an angle for each task; tasks={self.tasks},degrees={given}. "
                 f"Give tasks={len(self.degrees)}."
             )
-
-
-def rotation(channel: int, height: int, width: int, degrees: float) -> Int64[np.ndarray, " pixel"]:
-    """The source of each pixel when an image turns counter-clockwise about its centre.
-
-    Args:
-        channel: the number of channels.
-        height: the height in pixels.
-        width: the width in pixels.
-        degrees: the angle.
-
-    Returns:
-        For each pixel, channel by channel and row by row, the index of its source; one past the
-        last pixel for a source outside the image, which is black.
-    """
-    turn = np.deg2rad(degrees)
-    cos = np.cos(turn)
-    sin = np.sin(turn)
-    y, x = np.mgrid[:height, :width].astype(float)
-    down = y - (height - 1) / 2
-    right = x - (width - 1) / 2
-    # The inverse rotation; adding half the size instead of half of size - 1 rounds to the nearest.
-    source_x = np.floor(cos * right - sin * down + width / 2).astype(int)
-    source_y = np.floor(sin * right + cos * down + height / 2).astype(int)
-    in_width = (source_x >= 0) & (source_x < width)
-    in_height = (source_y >= 0) & (source_y < height)
-    inside = (in_width & in_height).ravel()
-    source = (source_y * width + source_x).ravel()
-    planes = np.arange(channel)[:, None] * height * width + source
-    return np.where(inside, planes, channel * height * width).ravel()

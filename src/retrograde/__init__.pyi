@@ -213,3 +213,7 @@ from .streams.stream import (
     Stream as Stream,
     Task as Task,
 )
+from .streams.stream_file import (
+    save_stream as save_stream,
+    stream_from_file as stream_from_file,
+)

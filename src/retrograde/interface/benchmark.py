@@ -168,6 +168,13 @@ class Benchmark(Part):
             self.schedule_over,
         )
 
+    def input_files(self) -> tuple[str, ...]:
+        """The paths of files, beside the dataset and `weights`, that decide what is learned.
+
+        Records have digests of them, so that a changed file is noticed.
+        """
+        return ()
+
     def build_optimizer(self) -> Optimizer:
         """The optimiser, with weight decay and clipping."""
         return build_optimizer(self.optimizer, self.momentum, self.weight_decay, self.clip)

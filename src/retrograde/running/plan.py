@@ -1,5 +1,6 @@
 """The plan of a run: suites are read, cells resolved and checked, replicates put into batches."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from retrograde.errors import UserError
+from retrograde.errors import UserError, shown
+from retrograde.interface.benchmark import Benchmark
 from retrograde.networks.build import model_file
 from retrograde.networks.weights import weights_digest
 from retrograde.parts.part import Part
@@ -113,6 +115,7 @@ def sources_of(cell: Cell, registry: Registry, planned: Sources | None = None) -
         "benchmark": _files_of("benchmark", type(cell.benchmark), registry, planned),
         "model": registry.digests(model_file(_model(cell.spec))),
         "weights": _weights(cell.benchmark),
+        "input": _input_files(cell.benchmark),
     }
     return {role: files for role, files in by_role.items() if files}
 
@@ -121,6 +124,21 @@ def _weights(benchmark: object) -> Files:
     """Return the file of a model's initial weights, by the digest of its tensors."""
     path = getattr(benchmark, "weights", "")
     return {Path(path).name: weights_digest(path)} if path else {}
+
+
+def _input_files(benchmark: object) -> Files:
+    """Return the other files that a benchmark reads beside its dataset."""
+    if not isinstance(benchmark, Benchmark):
+        return {}
+    paths = map(Path, benchmark.input_files())
+    return {path.name: _file_digest(path) for path in paths}
+
+
+def _file_digest(path: Path) -> str:
+    """Return twelve hexadecimal digits of the content of a file."""
+    if not path.is_file():
+        raise UserError(f"A benchmark reads {shown(str(path))}; there is no such file.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _files_of(role: str, cls: type[Part], registry: Registry, planned: Sources | None) -> Files:
@@ -134,6 +152,12 @@ def _files_of(role: str, cls: type[Part], registry: Registry, planned: Sources |
     return planned.get(role, {})
 
 
+def _paths(benchmark: object) -> tuple[str, ...]:
+    """Return the paths of the files that a benchmark reads beside its dataset."""
+    others = benchmark.input_files() if isinstance(benchmark, Benchmark) else ()
+    return (getattr(benchmark, "weights", ""), *others)
+
+
 def _model(spec: CellSpec) -> str:
     return str(spec.benchmark.settings.get("model", ""))
 
@@ -141,10 +165,10 @@ def _model(spec: CellSpec) -> str:
 def _sources(cells: Iterable[Cell], registry: Registry) -> dict[CellSpec, Sources]:
     """Files of each cell."""
     # Many cells share their code, and to read it takes milliseconds.
-    by_parts: dict[tuple[type, type, str], Sources] = {}
+    by_parts: dict[tuple[object, ...], Sources] = {}
     by_cell = {}
     for cell in cells:
-        parts = type(cell.benchmark), type(cell.strategy), _model(cell.spec)
+        parts = type(cell.benchmark), type(cell.strategy), _model(cell.spec), _paths(cell.benchmark)
         if parts not in by_parts:
             by_parts[parts] = sources_of(cell, registry)
         by_cell[cell.spec] = by_parts[parts]

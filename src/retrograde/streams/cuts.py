@@ -1,7 +1,9 @@
 """Ways to cut a dataset into tasks: by class, or by a rearrangement of pixels."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, gigabytes
@@ -22,18 +24,36 @@ def split_classes(
         scenario: In domain-incremental streams, every task numbers its classes from 0. In others,
             each class has an output unit of its own.
     """
-    domain = scenario == "domain"
-    outputs = max(map(len, groups)) if domain else data.classes
-    units = np.zeros((len(groups), outputs), dtype=bool)
+    unit_of, units = units_of(groups, data.classes, scenario)
     parts = []
-    for number, group in enumerate(groups):
+    for group in groups:
         unit = np.full(data.classes, -1)
-        unit[group] = np.arange(len(group)) if domain else group
-        units[number, unit[group]] = True
+        unit[group] = unit_of[group]
         train = of_classes(data.y_train, unit)
         test = of_classes(data.y_test, unit)
         parts.append((train, test))
     return Stream.of_tasks(data, parts, units)
+
+
+def units_of(
+    groups: Sequence[Int64[np.ndarray, " _"]], classes: int, scenario: Scenario
+) -> tuple[Int64[np.ndarray, " class"], Bool[np.ndarray, "task unit"]]:
+    """The output unit of each class, -1 for classes in no task, and the units of each task.
+
+    Args:
+        groups: The classes of each task.
+        classes: The number of classes of the dataset.
+        scenario: In domain-incremental streams, every task numbers its classes from 0. In others,
+            each class has an output unit of its own.
+    """
+    domain = scenario == "domain"
+    outputs = max(map(len, groups)) if domain else classes
+    units = np.zeros((len(groups), outputs), dtype=bool)
+    unit = np.full(classes, -1)
+    for number, group in enumerate(groups):
+        unit[group] = np.arange(len(group)) if domain else group
+        units[number, unit[group]] = True
+    return unit, units
 
 
 def of_classes(y: np.ndarray, unit: np.ndarray) -> Examples:
