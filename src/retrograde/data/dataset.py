@@ -24,6 +24,8 @@ class Dataset:
         x_test: Test examples, of the shape and dtype of the training examples.
         y_test: Labels of the test examples; every class occurs.
         scale: The factor from a stored value to the value that a model sees.
+        joined: The numbers of classes of the datasets that were joined, in their order; empty for
+            one dataset.
 
     Raises:
         UserError: The arrays do not fit together.
@@ -35,6 +37,7 @@ class Dataset:
     x_test: Shaped[np.ndarray, "test *shape"]
     y_test: Int64[np.ndarray, " test"]
     scale: float = 1.0
+    joined: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise `UserError` if the arrays do not fit together."""

@@ -47,7 +47,8 @@ def load(name: str, folder: Path) -> Dataset:
     """The dataset of a name or at a path.
 
     Args:
-        name: The name of a dataset, or the path of a `.npz`, of an image folder or of a zip of one.
+        name: The name of a dataset, or the path of a `.npz`, of an image folder or of a zip of one;
+            several of them with `+` between them are joined.
         folder: The data folder, for datasets that are downloaded.
 
     Raises:
@@ -58,6 +59,10 @@ def load(name: str, folder: Path) -> Dataset:
         source = cast("DataSource", registry.get("datasets", name))
         return _loaded_by(source, name, folder)
     path = home_path(name)
+    if "+" in name and kind(path) == "nothing":
+        from retrograde.data.joined import joined  # it imports torch, which takes long
+
+        return joined([load(part.strip(), folder) for part in name.split("+")])
     if not name or kind(path) == "nothing":
         names = registry.names("datasets")
         raise UserError(
