@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -64,7 +65,7 @@ class MNIST360(Benchmark):
             turned[members] = _views(360 * np.arange(len(members)) / max(1, len(members)))
         row, views = self._train(data, seed)
         experience = Experience(row, data.y_train[row], np.zeros(len(row), np.int64), views)
-        pixels = np.stack([rotation(*shape, 360 * view / VIEWS) for view in range(VIEWS)])
+        pixels = _turned(shape)
         units = np.ones((1, self.classes), dtype=bool)
         tasks = (Task(Examples(test.row, test.y, turned)),)
         return Stream(data, (experience,), tasks, units, pixels, ordered=True)
@@ -106,6 +107,14 @@ class MNIST360(Benchmark):
         if self.draw == "anew":
             return [random.choice(part, len(part)) for part in parts]
         return [random.permutation(part) for part in parts]
+
+
+@lru_cache(maxsize=1)
+def _turned(shape: tuple[int, int, int]) -> Int64[np.ndarray, "view pixel"]:
+    """The source of every pixel in each view; all replicates share it."""
+    pixels = np.stack([rotation(*shape, 360 * view / VIEWS) for view in range(VIEWS)])
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _in_shares(

@@ -68,6 +68,8 @@ class Benchmark(Part):
     eval_every: Limit = 0
     # Test examples per task for these evaluations; 0: all.
     eval_examples: Limit = 0
+    # Predict each mini-batch before the step that trains on it: the online accuracy.
+    predict_first: bool = False
     # Steps between two means of the statistics that a strategy logs; 0: one for each experience.
     log_every: Limit = 0
     model: str = "mlp-100-100"

@@ -38,6 +38,7 @@ def check(
             OpaqueReplica(benchmark, strategy, stream, 0, device).check_predictions()
         return
     _check_memory(strategy, stream)
+    _check_predicted_first(benchmark, strategy)
     try:
         _check_hooks(StreamReplicas(benchmark, strategy, [stream], [0], device))
     except ValueError as error:
@@ -94,6 +95,27 @@ def _check_boundaries(benchmark: Benchmark, strategy: Strategy | Learner, stream
         )
 
 
+def _check_predicted_first(benchmark: Benchmark, strategy: Strategy) -> None:
+    """Raise `UserError` if examples cannot be predicted before the only step on them."""
+    if not benchmark.predict_first:
+        return
+    name = type(strategy).__name__
+    schedule = strategy.schedule()
+    _, updates = schedule.pace(benchmark)
+    if schedule.examples != "incoming" or (schedule.epochs or benchmark.epochs) > 1 or updates > 1:
+        raise UserError(
+            "predict_first predicts every example of the stream before the only step on it; "
+            f"{name} with epochs={schedule.epochs or benchmark.epochs} and "
+            f"updates_per_batch={updates} trains on {schedule.examples}. Leave out predict_first, "
+            "or train on each example once."
+        )
+    if type(strategy).before_evaluation is not Strategy.before_evaluation:
+        raise UserError(
+            f"predict_first predicts at every step; {name} makes its predictions ready at each "
+            "evaluation. Leave out predict_first."
+        )
+
+
 def _check_memory(strategy: Strategy, stream: Stream) -> None:
     """Raise `UserError` if the schedule or the memory is none, or does not fit the stream."""
     memory = strategy.memory()
@@ -143,6 +165,8 @@ def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
     ignored = _of_the_step(benchmark)
     if benchmark.augment != "none":
         ignored.append("augment")
+    if benchmark.predict_first:
+        ignored.append("predict_first")
     if ignored:
         raise UserError(
             f"{type(learner).__name__} is a learner, which gets every example once and takes steps "

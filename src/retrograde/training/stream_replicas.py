@@ -34,6 +34,9 @@ from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.step_counts import experience_steps
 
+PREDICTED_FIRST = "predicted first"
+"""The name of the total of incoming examples that are predicted before the step on them."""
+
 _AXES = (0, 0, 0, None)
 """Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
 
@@ -142,7 +145,9 @@ class StreamReplicas(Replicas):
             column.name: self._empty_column(outputs if column.shape is None else column.shape)
             for column in (self.memory.columns if self.memory else ())
         }
-        return Carried(unaliased(initial), columns, {})
+        none = torch.zeros(len(self.seeds), 2, dtype=torch.double, device=self.device)
+        totals = {PREDICTED_FIRST: none} if self.benchmark.predict_first else {}
+        return Carried(unaliased(initial), columns, totals)
 
     def _empty_column(self, shape: int | tuple[int, ...]) -> Tensor:
         size = self.memory.size if self.memory else 0
@@ -232,7 +237,24 @@ class StreamReplicas(Replicas):
     def _one_step(self, carried: Carried, rows: Tensor, own: Tree, shared: Tree) -> Carried:
         net, data = self._given(carried, rows, own, shared)
         after = self.strategy.step(net, carried.state, data)
-        return self._settled(carried, after, net, data, rows)
+        settled = self._settled(carried, after, net, data, rows)
+        if not self.benchmark.predict_first:
+            return settled
+        right = carried.totals[PREDICTED_FIRST] + self._predicted(carried, data, own, shared)
+        return settled._replace(totals=settled.totals | {PREDICTED_FIRST: right})
+
+    def _predicted(
+        self, carried: Carried, data: StepData, own: Tree, shared: Tree
+    ) -> Float[Tensor, "2"]:
+        """The number of incoming examples that are predicted rightly before a step, and of all."""
+        batch = data.incoming
+        task_is_given = self.benchmark.scenario == "task"
+        net = self._unrandom(carried.state, own, shared)
+        task = batch.task if task_is_given else None
+        scores = self.strategy.predict(net, carried.state, batch.x, task)
+        found = compare(scores, batch.y, own["units"][batch.task], task_is_given)
+        right = (found.correct * batch.weight).sum()
+        return torch.stack([right, batch.weight.sum()]).detach().double()
 
     def _given(
         self, carried: Carried, rows: Tensor, own: Tree, shared: Tree
