@@ -179,4 +179,9 @@ def _tests(
                 f"The test examples of a task are of its classes; those of task {number} have "
                 f"class {foreign[0]} too."
             )
+        untested = np.setdiff1d(group, data.y_test[rows])
+        if len(untested):
+            raise UserError(
+                f"Every class is tested; class {untested[0]} of task {number} has no test example."
+            )
     return tests
