@@ -1,6 +1,8 @@
 """Streams that are more than a split: laws of which examples come where, and how often."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -294,3 +296,32 @@ def test_a_sequence_has_the_datasets_one_after_the_other():
 def test_a_dataset_comes_once_in_a_sequence():
     with pytest.raises(UserError, match="comes twice"):
         joined([MADE, MADE])
+
+
+def test_the_lists_of_rainbow_memory_become_a_stream(tmp_path):
+    rows = {unit: np.flatnonzero(DIGITS.y_train == unit)[:4].tolist() for unit in range(4)}
+    tests = {unit: np.flatnonzero(DIGITS.y_test == unit)[:2].tolist() for unit in range(4)}
+    paths = []
+    for part, of in (("train", rows), ("test", tests)):
+        for task, units in enumerate(((2, 0), (1, 3))):
+            entries = [
+                {"file_name": f"{part}/{unit}/{row}.png", "klass": unit, "label": 0}
+                for unit in units
+                for row in of[unit]
+            ]
+            paths.append(tmp_path / f"{part}{task}.json")
+            paths[-1].write_text(json.dumps([*entries, entries[0]]))
+    out = tmp_path / "stream.json"
+    script = Path(__file__).parents[1] / "tools" / "rainbow_memory_stream.py"
+    call = [sys.executable, script, out, *paths[:2], "--test", *paths[2:]]
+    subprocess.run(call, check=True)
+    made = stream("stream", file=out)
+    assert [each.row.tolist() for each in made.experiences] == [
+        rows[2] + rows[0],
+        rows[1] + rows[3],
+    ]
+    assert [sorted(task.test.row) for task in made.tasks] == [
+        sorted(tests[0] + tests[2]),
+        sorted(tests[1] + tests[3]),
+    ]
+    assert made.learned.tolist() == [0, 1]

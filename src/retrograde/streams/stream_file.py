@@ -26,11 +26,14 @@ class StreamFile(TypedDict):
         classes: For each task, its classes; without them, the classes that are new in an experience
             make a task.
         test: For each task, the rows of its test examples; without them, all of its classes.
+        learned_after: For each task, the experience after which it counts as learned; without it,
+            the last one with training examples of it.
     """
 
     experiences: list[list[Row]]
     classes: NotRequired[list[list[Row]]]
     test: NotRequired[list[list[Row]]]
+    learned_after: NotRequired[list[Row]]
 
 
 _ADAPTER = TypeAdapter(StreamFile)
@@ -50,6 +53,8 @@ def save_stream(stream: Stream, path: str | Path) -> None:
         "classes": classes,
         "test": [task.test.row.tolist() for task in stream.tasks],
     }
+    if stream.learned_after is not None:
+        content["learned_after"] = list(stream.learned_after)
     Path(path).write_text(json.dumps(content))
 
 
@@ -92,7 +97,21 @@ def stream_from_file(path: str | Path, data: Dataset, scenario: Scenario) -> Str
     )
     tests = _tests(content, groups, data)
     tasks = tuple(Task(Examples(each, unit[data.y_test[each]])) for each in tests)
-    return Stream(data, experiences, tasks, units)
+    learned = _learned_after(content, len(experiences), len(tasks))
+    return Stream(data, experiences, tasks, units, learned_after=learned)
+
+
+def _learned_after(content: StreamFile, experiences: int, tasks: int) -> tuple[int, ...] | None:
+    """For each task, the experience after which it counts as learned, if the file says so."""
+    if "learned_after" not in content:
+        return None
+    learned = content["learned_after"]
+    if len(learned) != tasks or max(learned) >= experiences:
+        raise UserError(
+            f"learned_after has an experience for each of the {tasks} tasks, from 0 to "
+            f"{experiences - 1}; it is {learned}."
+        )
+    return tuple(learned)
 
 
 def _content(path: Path) -> StreamFile:
