@@ -14,9 +14,12 @@ from retrograde.parts.provenance import Change, Sources, changes
 from retrograde.parts.spec import as_text
 from retrograde.records.account import Account
 from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.records.class_counts import ClassCounts
+from retrograde.records.experiences import Experiences
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.prequential import Prequential
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import How, Place, Positive, Reported, Seconds, Whole, odd_number
 from retrograde.records.statistics import Statistics
@@ -65,12 +68,15 @@ class Record:
         upper_bound: True if the strategy does not compete and others are measured against it.
         test_examples: number of test examples of each task.
         correct: number of correct answers on each task; row 0 is before training, row i after the
-            i-th task.
+            i-th experience.
         correct_given_task: the same with the task given at test; empty unless class-incremental.
+        experiences: the experiences of the stream; None if each trains one task, in order.
+        classes: the correct answers by class; None if they were not counted.
         adaptation: adaptation to test tasks.
         gradients: gradient probes at task ends.
         accounts: one for each task after the first.
         online_accuracy: accuracy along the stream.
+        prequential: predictions on incoming examples before they are trained on.
         validation: correct answers on validation examples, if the benchmark holds some out.
         statistics: what the strategy logs of its own steps; None if it logs nothing.
         clocks: seconds by activity, shared by the replicates of a batch.
@@ -91,10 +97,13 @@ class Record:
     test_examples: list[Positive] = field(default_factory=list)
     correct: list[list[Whole]] = field(default_factory=list)
     correct_given_task: list[list[Whole]] = field(default_factory=list)
+    experiences: Experiences | None = None
+    classes: ClassCounts | None = None
     adaptation: Adaptation | None = None
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
+    prequential: Prequential | None = None
     validation: Validation | None = None
     statistics: Statistics | None = None
     clocks: dict[str, Seconds] = field(default_factory=dict)
@@ -108,7 +117,7 @@ class Record:
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
-        """R[i, j]: accuracy on task j after i tasks; row 0 is before any training."""
+        """R[i, j]: accuracy on task j after i experiences; row 0 is before any training."""
         return _rates(self.correct, self.test_examples)
 
     @property
@@ -120,6 +129,11 @@ class Record:
         return (
             _rates(self.correct_given_task, self.test_examples) if self.correct_given_task else None
         )
+
+    @property
+    def timeline(self) -> Experiences:
+        """The experiences of the stream, also where each trains one task."""
+        return self.experiences or Experiences.one_per_task(len(self.test_examples))
 
     def outdated_by(self, cell: CellSpec, sources: Sources) -> list[Change]:
         """The files and the defaults that changed since the record was made.
@@ -226,14 +240,29 @@ def _inconsistencies(record: Record) -> Iterator[str]:
         yield _overrides_error(part)
     if record.status == "done":
         yield from _unfinished(record)
+    if record.experiences:
+        yield record.experiences.inconsistency(len(record.test_examples))
     yield from _unequal(record)
     if record.adaptation:
         yield record.adaptation.inconsistency()
     yield from _misplaced(record)
-    for own in (record.validation, record.statistics):
-        yield own.inconsistency(len(record.test_examples)) if own else ""
+    yield from _odd_along_stream(record)
+
+
+def _odd_along_stream(record: Record) -> Iterator[str]:
+    """Descriptions of inconsistencies in what was measured beside the accuracy on tasks."""
+    experiences = record.timeline
+    if record.classes:
+        yield record.classes.inconsistency(record.test_examples, record.correct, experiences.count)
+    for of_experiences in (record.statistics, record.prequential):
+        yield of_experiences.inconsistency(experiences.count) if of_experiences else ""
+    if record.validation:
+        yield record.validation.inconsistency(len(record.test_examples))
+        rows = len(record.validation.correct)
+        if record.status == "done" and rows != experiences.count + 1:
+            yield f"validation.correct: {rows} rows for {experiences.count} experiences"
     if record.online_accuracy:
-        yield record.online_accuracy.inconsistency(record.test_examples)
+        yield record.online_accuracy.inconsistency(record.test_examples, experiences)
         last = record.online_accuracy.step[-1]
         if record.status == "done" and last != record.counts["steps"]:
             yield "the last online evaluation is not after the last step"
@@ -301,17 +330,21 @@ def _unfinished(record: Record) -> Iterator[str]:
 
 
 def _unequal(record: Record) -> Iterator[str]:
-    """Descriptions of counts of correct answers that do not fit the tasks."""
+    """Descriptions of counts of correct answers that do not fit the tasks and experiences."""
     tasks = len(record.test_examples)
     if not tasks and not record.correct:
         return
+    evaluations = record.timeline.count + 1
     tables = {"correct": record.correct}
     if record.correct_given_task:
         tables["correct_given_task"] = record.correct_given_task
     for name, rows in tables.items():
-        complete = record.status != "done" or len(rows) == tasks + 1
+        complete = record.status != "done" or len(rows) == evaluations
         if not complete or any(len(row) != tasks for row in rows):
-            yield f"{name}: the counts do not fit the number of tasks, {tasks}"
+            yield (
+                f"{name}: the counts do not fit the number of tasks, {tasks}, "
+                f"and of evaluations, {evaluations}"
+            )
         elif any(
             right > most
             for row in rows
@@ -323,6 +356,8 @@ def _unequal(record: Record) -> Iterator[str]:
 def _misplaced(record: Record) -> Iterator[str]:
     """Descriptions of inconsistent probes and accounts, and of tasks outside the stream."""
     tasks = len(record.test_examples)
+    if (record.gradients or record.accounts) and not record.timeline.are_tasks:
+        yield "gradients or accounts: they are of streams in which each experience trains one task"
     yield from _unordered("gradients", record.gradients, tasks)
     yield from _unordered("accounts", record.accounts, tasks)
     for probe in record.gradients:
