@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from hypothesis import given, strategies as st
@@ -41,7 +42,7 @@ def test_a_record_with_counts_by_class_comes_back_as_it_was(counted):
         ({"output": [0, 0, 1]}, "not in order"),
         ({"first": [0, 0, 3]}, "2 experiences"),
         ({"examples": [5, 4, 5]}, "not those of the tasks"),
-        ({"task": [0, 1, 1]}, "not those of the tasks"),
+        ({"task": [0, 0, 0], "output": [0, 1, 2]}, "not those of the tasks"),
         ({"correct": [[3, 0, 0], [5, 4, 1], [4, 3, 4]]}, "not those on the tasks"),
         ({"correct": [[3, 0, 0], [5, 4, 1]]}, "not those on the tasks"),
         ({"correct": [[3, 0, 0], [4, 5, 1], [4, 2, 4]]}, "above the number"),
@@ -61,7 +62,7 @@ def test_inconsistent_counts_by_class_say_why(counted, change, fault):
 def test_a_class_that_never_comes_in_training_is_first_seen_after_all_experiences(sizes):
     pairs = [(task, unit) for task, of_task in enumerate(sizes) for unit in range(len(of_task))]
     task, output = map(list, zip(*pairs, strict=True))
-    examples = sum(sizes, [])
+    examples = [*chain(*sizes)]
     tests = [*map(sum, sizes)]
     counts = ClassCounts(task, output, examples, [len(sizes)] * len(task), [examples], [])
     assert counts.inconsistency(tests, [tests], len(sizes)) == ""

@@ -161,6 +161,7 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         test_examples=outcome.test_examples,
         correct=outcome.correct,
         correct_given_task=outcome.correct_given_task,
+        classes=outcome.classes,
         adaptation=outcome.adaptation,
         gradients=outcome.gradients,
         accounts=outcome.accounts,

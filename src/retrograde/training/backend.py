@@ -12,6 +12,7 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.optim import Params
 from retrograde.records.account import Account
+from retrograde.records.class_counts import ClassCounts
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
@@ -37,6 +38,7 @@ class Outcome:
         correct: Correct predictions on each task of a stream: row 0 before training, then a row
             after each task.
         correct_given_task: The same counts with the task given.
+        classes: Correct predictions by class.
         adaptation: Few-shot adaptation to test tasks, for meta-strategies.
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
@@ -53,6 +55,7 @@ class Outcome:
     test_examples: list[int] = field(default_factory=list)
     correct: list[list[int]] = field(default_factory=list)
     correct_given_task: list[list[int]] = field(default_factory=list)
+    classes: ClassCounts | None = None
     adaptation: Adaptation | None = None
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)

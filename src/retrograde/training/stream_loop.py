@@ -1,7 +1,7 @@
 """The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import validation_chunks
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend, Outcome
+from retrograde.training.class_counter import ClassCounter
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Predictions, correct_per_task
@@ -126,8 +127,10 @@ class _Evaluations:
         backend: Backend,
         rows: Int64[Rows, "chunk replicate row"],
         tasks: int,
+        counters: Sequence[ClassCounter] = (),
     ) -> None:
         replicates = rows.shape[1]
+        self.counters = [*counters]
         self.rows = rows
         self.by_class = backend.benchmark.scenario == "class"
         self.tasks = tasks
@@ -138,7 +141,7 @@ class _Evaluations:
     def add(self, found: Predictions) -> None:
         """Count the correct predictions of one evaluation."""
         self.finite &= found.finite
-        for i in np.flatnonzero(self.finite):
+        for i in np.flatnonzero(self.finite).tolist():
             rows = self.rows[:, i]
             correct = correct_per_task(found.correct[i], rows, self.tasks)
             self.correct[i].append(correct)
@@ -146,6 +149,8 @@ class _Evaluations:
             if self.by_class:
                 given_task = correct_per_task(found.correct_given_task[i], rows, self.tasks)
                 self.correct_given_task[i].append(given_task)
+            if self.counters:
+                self.counters[i].add(found.correct[i], found.predicted[i])
 
     def validation(self, replicate: int) -> Validation:
         """The counts of one replicate, of validation examples."""
@@ -172,7 +177,7 @@ def _run(
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    evaluations = _Evaluations(backend, backend.test_rows, tasks)
+    evaluations = _Evaluations(backend, backend.test_rows, tasks, _class_counters(backend, streams))
     validations = None
     if backend.benchmark.validation:
         validations = _Evaluations(backend, validation_chunks(streams), tasks)
@@ -211,6 +216,12 @@ def _run(
     ]
 
 
+def _class_counters(backend: Backend, streams: list[Stream]) -> list[ClassCounter]:
+    by_class = backend.benchmark.scenario == "class"
+    tests = backend.test_rows
+    return [ClassCounter(stream, tests[:, i], by_class) for i, stream in enumerate(streams)]
+
+
 def _begin(backend: Backend, number: int, clocks: Clocks, mode: Compile) -> str | None:
     """Begin an experience; returns why compiling the step failed, if that was tried."""
     with clocks("train"):
@@ -240,6 +251,7 @@ def _outcome(
         **shared,
         correct=evaluations.correct[replicate],
         correct_given_task=evaluations.correct_given_task[replicate],
+        classes=evaluations.counters[replicate].counts(),
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
         online_accuracy=None if divergence else online.online_accuracy(replicate),
