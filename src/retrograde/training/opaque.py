@@ -190,7 +190,7 @@ class OpaqueReplica:
         fields = zip(*parts, strict=True)
         # The one replicate is a leading axis.
         *by_row, finite = (np.concatenate(chunks)[None] for chunks in fields)
-        return Predictions(*by_row, finite=finite.all(1))
+        return Predictions(*by_row, finite=np.asarray(finite.all(1)))
 
     def check_predictions(self) -> None:
         """Check that scores of an example do not depend on the examples predicted with it.
