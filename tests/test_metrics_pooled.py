@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from retrograde.metrics import pooled
 from retrograde.metrics.frames import cell_labels, score_frame
-from retrograde.metrics.pooled import METRICS
+from retrograde.metrics.pooled import POOLED
 from retrograde.records.class_counts import ClassCounts
 from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
@@ -35,7 +35,7 @@ def counted(make_record):
 
 
 def scores(*records):
-    frame = score_frame(records, cell_labels(records), METRICS)
+    frame = score_frame(records, cell_labels(records), POOLED)
     return frame.set_index("metric").value.to_dict()
 
 
@@ -115,10 +115,10 @@ def test_with_tasks_of_one_size_the_pooled_accuracy_is_the_mean_over_tasks(tasks
 
 
 def test_every_score_has_a_name_of_its_own_a_meaning_and_a_source_with_its_year():
-    assert len({metric.name for metric in METRICS}) == len(METRICS) == 5
-    assert all(metric.what and metric.source[-4:].isdigit() for metric in METRICS)
+    assert len({metric.name for metric in POOLED}) == len(POOLED) == 5
+    assert all(metric.what and metric.source[-4:].isdigit() for metric in POOLED)
 
 
 def test_only_the_bias_is_better_when_lower():
-    lower = {metric.name for metric in METRICS if not metric.higher_is_better}
+    lower = {metric.name for metric in POOLED if not metric.higher_is_better}
     assert lower == {"recency_bias"}

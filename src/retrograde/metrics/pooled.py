@@ -98,7 +98,7 @@ def online_acc(prequential: Prequential) -> float:
     return sum(prequential.correct) / sum(prequential.examples)
 
 
-METRICS = (
+POOLED = (
     Metric(
         "AIA",
         average_incremental_accuracy,
