@@ -67,10 +67,11 @@ def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.Dat
 
 def _at_end(counts: ClassCounts) -> Iterator[tuple[int, float]]:
     """Each class, counted from 1, and the accuracy on its test examples."""
-    examples = np.bincount(counts.output, weights=counts.examples)
-    right = np.bincount(counts.output, weights=counts.correct[-1])
-    for output in np.flatnonzero(examples).tolist():
-        yield output + 1, float(right[output] / examples[output])
+    outputs, pair = np.unique(counts.output, return_inverse=True)
+    examples = np.bincount(pair, weights=counts.examples)
+    right = np.bincount(pair, weights=counts.correct[-1])
+    for output, accuracy in zip(outputs.tolist(), (right / examples).tolist(), strict=True):
+        yield output + 1, accuracy
 
 
 def _section(name: str, frame: pd.DataFrame, done: dict[Key, int]) -> Section:

@@ -64,8 +64,9 @@ class OnlineAccuracy:
         if len(self.test_examples) != tasks or not _within(self.test_examples, test_examples):
             yield "the test examples along the stream are not among those of its tasks"
         same_length = len(self.task) == len(self.step) == len(self.correct)
-        every_one = set(self.task) == set(range(experiences.count))
-        if not same_length or len(self.correct) <= experiences.count or not every_one:
+        # A damaged record may state any number of experiences.
+        few = not same_length or len(self.correct) <= experiences.count
+        if few or set(self.task) != set(range(experiences.count)):
             yield "the evaluations along the stream do not fit its experiences"
         ordered = self.task == sorted(self.task) and self.step == sorted(self.step)
         if not ordered or self.step[0]:
