@@ -8,6 +8,8 @@ from hypothesis import given, strategies as st
 
 from retrograde.records.experiences import Experiences
 from retrograde.records.record import Damaged, Record
+from retrograde.records.statistics import Statistics
+from retrograde.records.validation import Validation
 
 # Four experiences of three tasks: the second task comes back, the third comes last.
 REPEATING = Experiences(4, [0, 1, 1], [0, 3, 2])
@@ -74,3 +76,27 @@ def test_a_record_with_impossible_experiences_is_damaged(repeating):
     record = replace(repeating, experiences=replace(REPEATING, learned=[0, 3, 4]))
     with pytest.raises(Damaged, match=r"experiences\.learned"):
         Record.from_json(record.to_json())
+
+
+def test_gradients_are_of_streams_in_which_each_experience_trains_one_task(make_record, make_probe):
+    probed = make_record(gradients=[make_probe(0, [[1, 0], [0, 1]])])
+    same = replace(probed, experiences=Experiences.one_per_task(2))
+    assert Record.from_json(same.to_json()) == same
+    together = replace(probed, experiences=Experiences(2, [0, 0], [1, 1]))
+    with pytest.raises(Damaged, match="gradients or accounts"):
+        Record.from_json(together.to_json())
+
+
+def test_statistics_are_of_experiences_and_validation_has_a_row_for_each(repeating):
+    statistics = Statistics([0, 1, 2, 3], [1, 2, 3, 4], {"penalty": [0.5] * 4})
+    validation = Validation([7] * 3, [*map(list, COUNTS)], [])
+    whole = replace(repeating, statistics=statistics, validation=validation)
+    assert Record.from_json(whole.to_json()) == whole
+    late = replace(statistics, experience=[0, 1, 2, 4])
+    short = replace(validation, correct=validation.correct[:4])
+    for change, fault in (
+        ({"statistics": late}, "windows of its statistics"),
+        ({"validation": short}, r"validation\.correct: 4 rows for 4 experiences"),
+    ):
+        with pytest.raises(Damaged, match=fault):
+            Record.from_json(replace(whole, **change).to_json())

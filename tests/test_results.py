@@ -8,6 +8,7 @@ from retrograde.metrics.matrix import METRICS
 from retrograde.parts.registry import Registry
 from retrograde.records.cell import PartSpec
 from retrograde.records.class_counts import ClassCounts
+from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Record
 from retrograde.records.store import Store
@@ -642,6 +643,14 @@ def test_each_task_has_its_mean_at_the_end_and_in_the_csv_since_it_was_learned(m
         [2, 1, 0.81],
         [2, 2, 0.9],
     ]
+
+
+def test_the_csv_has_a_task_after_each_experience_since_it_was_first_seen(make_record):
+    rows = ((10, 10), (90, 20), (70, 80), (80, 60))
+    comes_back = Experiences(3, [0, 1], [2, 1])
+    table = part("tasks").table([make_record(correct=rows, experiences=comes_back)])
+    found = table.tidy[["after", "task", "mean"]].to_numpy().tolist()
+    assert found == [[1, 1, 0.9], [2, 1, 0.7], [2, 2, 0.8], [3, 1, 0.8], [3, 2, 0.6]]
 
 
 def test_of_a_hundred_tasks_twenty_have_a_column_and_the_last_is_one(make_record):
