@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from retrograde import CellSpec, FigureResult, OnlineAccuracy, Record
+from retrograde import CellSpec, Experiences, FigureResult, OnlineAccuracy, Record
 from retrograde.metrics import REPLICATE, Label, cell_labels, ordered
 
 from ._along_stream import by_hundredth, mark_switches
@@ -32,7 +32,8 @@ class AccuracyStream(FigureResult):
             return None
         shown = by_hundredth(tests)
         title = "Accuracy along the stream: mean over replicates and 95 % t-interval"
-        figure = lines(shown, "trained", title, "tasks trained", looks(label))
+        step = "experiences" if any(record.experiences for record in records) else "tasks"
+        figure = lines(shown, "trained", title, f"{step} trained", looks(label))
         for axis in figure.axes:
             mark_switches(axis)
         return figure
@@ -44,19 +45,25 @@ def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.Dat
         # only benchmarks with `eval_every` leave online accuracy
         if record.status == "done" and record.online_accuracy:
             replicate = (*label[record.cell], record.seed, record.upper_bound)
-            rows += [(*replicate, *test) for test in _evaluations(record.online_accuracy)]
+            tests = _evaluations(record.online_accuracy, record.timeline)
+            rows += [(*replicate, *test) for test in tests]
     return pd.DataFrame(rows, columns=[*REPLICATE, "trained", "quantity", "value"])
 
 
-def _evaluations(history: OnlineAccuracy) -> Iterator[tuple[float, str, float]]:
-    """Tasks trained, quantity and accuracy at each evaluation; a task in progress is a fraction."""
+def _evaluations(
+    history: OnlineAccuracy, timeline: Experiences
+) -> Iterator[tuple[float, str, float]]:
+    """Experiences trained, quantity and accuracy at each evaluation.
+
+    An experience in progress is a fraction.
+    """
     steps = [0, *(history.step[end] for end in history.ends)]
     evaluations = zip(history.task, history.step, history.accuracy, strict=True)
-    for task, step, accuracy in evaluations:
-        start = steps[task]
-        # a task may have no steps at all
-        length = max(steps[task + 1] - start, 1)
-        trained = task + (step - start) / length
+    for experience, step, accuracy in evaluations:
+        start = steps[experience]
+        # an experience may have no steps at all
+        length = max(steps[experience + 1] - start, 1)
+        trained = experience + (step - start) / length
         yield trained, "accuracy, first task", float(accuracy[0])
-        so_far = float(np.mean(accuracy[: task + 1]))
+        so_far = float(np.mean(accuracy[: timeline.seen(experience)]))
         yield trained, "mean accuracy, tasks so far\nand the present one", so_far

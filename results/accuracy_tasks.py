@@ -34,8 +34,9 @@ class AccuracyTasks(FigureResult):
         shown = [*axes.values()]
         figure.colorbar(shown[0].images[0], ax=shown, label="accuracy %", aspect=30)
         figure.supxlabel("task tested", fontsize="medium")
-        figure.supylabel("tasks trained", fontsize="medium")
-        title = "What is known of each task after each task: mean over replicates"
+        step = "experience" if any(record.experiences for record in records) else "task"
+        figure.supylabel(f"{step}s trained", fontsize="medium")
+        title = f"What is known of each task after each {step}: mean over replicates"
         figure.suptitle(title, fontsize="medium")
         return figure
 
@@ -53,16 +54,19 @@ def _matrices(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":
 
 
 def _draw(axis: "Axes", matrix: np.ndarray) -> None:
-    tasks = len(matrix)
-    # cells are centred on task numbers, which begin at 1; rows run downwards
-    extent = (0.5, tasks + 0.5, tasks + 0.5, 0.5)
+    experiences, tasks = matrix.shape
+    # cells are centred on numbers, which begin at 1; rows run downwards
+    extent = (0.5, tasks + 0.5, experiences + 0.5, 0.5)
     axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100, extent=extent)
-    ticks = range(1, tasks + 1, max(1, tasks // 4))
-    axis.set_xticks(ticks)
-    axis.set_yticks(ticks)
+    axis.set_xticks(_ticks(tasks))
+    axis.set_yticks(_ticks(experiences))
     axis.grid(visible=False)
-    if tasks <= MAX_LEGIBLE_TASKS:
+    if max(matrix.shape) <= MAX_LEGIBLE_TASKS:
         _write(axis, matrix)
+
+
+def _ticks(count: int) -> range:
+    return range(1, count + 1, max(1, count // 4))
 
 
 def _write(axis: "Axes", matrix: np.ndarray) -> None:

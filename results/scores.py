@@ -10,6 +10,7 @@ import pandas as pd
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
+    POOLED,
     VERSIONS,
     Key,
     Label,
@@ -53,7 +54,7 @@ class Scores(TableResult):
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
-        scored = metrics(self.convention)
+        scored = metrics(self.convention) + (POOLED if _pooled(records) else ())
         frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
         for record in records:
@@ -67,7 +68,11 @@ class Scores(TableResult):
             # a benchmark on which everything failed has no frame
             group = frames.get(name, frame[:0])
             sections.append(_section(group, by_benchmark[name], label, scored, published_for))
-        notes = (_compared(), _meaning(self.convention), *notes_on_knowledge(records, label))
+        notes = (
+            _compared(),
+            _meaning(self.convention, scored),
+            *notes_on_knowledge(records, label),
+        )
         return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
 
 
@@ -81,10 +86,14 @@ def _compared() -> str:
     )
 
 
-def _meaning(convention: str) -> str:
+def _pooled(records: Iterable[Record]) -> bool:
+    """True if a record has what pooled scores are for; others would only repeat their ACC."""
+    return any(record.experiences or record.classes or record.prequential for record in records)
+
+
+def _meaning(convention: str, scored: Sequence[Metric]) -> str:
     sentences = [
-        f"{metric.name} (v{metric.version}): {metric.what} ({metric.source})."
-        for metric in metrics(convention)
+        f"{metric.name} (v{metric.version}): {metric.what} ({metric.source})." for metric in scored
     ]
     if convention != "own":
         whose = VERSIONS[convention]

@@ -24,6 +24,7 @@ class Known(NamedTuple):
     label: Label
     upper_bound: bool
     mean: Float[np.ndarray, "after task"]  # of their matrices R
+    first: list[int]  # the experience, from 0, in which a replicate first sees each task
     n: int
 
 
@@ -31,7 +32,7 @@ class Known(NamedTuple):
 class Tasks(TableResult):
     """Accuracy on each task at the end of the stream.
 
-    The CSV has it after every task since it was trained: the lower half of the matrix R.
+    The CSV has it after every experience since the task was first seen.
     """
 
     def table(self, records: Sequence[Record]) -> Table:
@@ -60,7 +61,8 @@ _NOTE = (
 
 def _known(label: Label, replicates: Sequence[Record]) -> Known:
     mean = np.asarray(np.mean([record.R for record in replicates], axis=0))
-    return Known(label, replicates[0].upper_bound, mean, len(replicates))
+    first = np.min([record.timeline.first for record in replicates], axis=0).tolist()
+    return Known(label, replicates[0].upper_bound, mean, first, len(replicates))
 
 
 def _section(name: str, cells: Sequence[Known]) -> Section:
@@ -84,7 +86,8 @@ def _tidy(cells: Sequence[Known]) -> pd.DataFrame:
         # the first row of R is from before training
         after_each = cell.mean.tolist()[1:]
         for after, accuracies in enumerate(after_each, start=1):
-            for task, accuracy in enumerate(accuracies[:after], start=1):
+            seen = sum(first < after for first in cell.first)
+            for task, accuracy in enumerate(accuracies[:seen], start=1):
                 row = (*cell.label, after, task, round(accuracy, 6), cell.n)
                 rows.append(row)
     return pd.DataFrame(rows, columns=TIDY)

@@ -73,12 +73,11 @@ def test_scores_are_those_of_the_matrix(records):
     bare = rg.scores(records[2].R).set_index("metric").value
     assert own["ACC"] == records[2].R[-1].mean()
     assert bare.to_dict() == own[bare.index].to_dict()
-    assert (
-        rg.scores(records[2].correct, tests=records[2].test_examples)
-        .set_index("metric")
-        .value.to_dict()
-        == bare.to_dict()
-    )
+    counted = rg.scores(records[2].correct, tests=records[2].test_examples)
+    of_counts = counted.set_index("metric").value
+    assert of_counts[bare.index].to_dict() == bare.to_dict()
+    assert {*of_counts.index} - {*bare.index} == {"AIA", "ACC_pooled"}
+    assert of_counts.to_dict() == pytest.approx(own[of_counts.index].to_dict())
 
 
 def test_a_matrix_without_the_row_before_training_has_no_forward_transfer():
@@ -87,6 +86,35 @@ def test_a_matrix_without_the_row_before_training_has_no_forward_transfer():
     assert found[0]["FWT"] == pytest.approx(0.1)
     assert found[0].drop("FWT").to_dict() == found[1].to_dict()
     assert found[1]["BWT"] == pytest.approx(-0.2)
+
+
+def test_a_matrix_whose_experiences_are_not_its_tasks_is_scored_with_them():
+    rows = [[0.1, 0.2], [0.9, 0.3], [0.7, 0.8], [0.8, 0.6]]
+    comes_back = rg.Experiences(3, [0, 1], [2, 1])
+    found = [
+        rg.scores(given, experiences=comes_back).set_index("metric").value
+        for given in (rows, rows[1:])
+    ]
+    expected = {"LA": 0.8, "BWT": -0.2, "FWT": 0.1, "forgetting": 0.2}
+    assert found[0][[*expected]].to_dict() == pytest.approx(expected)
+    assert found[0].drop("FWT").to_dict() == found[1].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("experiences", "why"),
+    [
+        (None, r"There are 2 experiences, and its shape is \(4, 2\).*experiences=Experiences"),
+        (rg.Experiences(2, [0, 1], [0, 1]), r"There are 2 experiences"),
+        (rg.Experiences(3, [0], [0]), "fit its 2 tasks"),
+        (rg.Experiences(3, [0, 1], [0, 3]), "after the last of 3"),
+        (rg.Experiences(3, [0, 0.5], [2, 1]), "whole numbers"),
+        ([3, 2], r"experiences is an Experiences.*\[3, 2\]"),
+    ],
+    ids=str,
+)
+def test_experiences_that_do_not_fit_a_matrix_are_refused(experiences, why):
+    with pytest.raises(rg.UserError, match=why):
+        rg.scores(np.full((4, 2), 0.5), experiences=experiences)
 
 
 def test_a_stack_of_matrices_is_of_replicates():

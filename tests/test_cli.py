@@ -111,7 +111,15 @@ def test_a_run_leaves_records_that_a_report_turns_into_tables(call, tmp_path):
     assert "| er buffer_size=10 " in out
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
         f"{table}.{form}"
-        for table in ("account", "alignment", "scores", "significance", "tasks", "timing")
+        for table in (
+            "account",
+            "alignment",
+            "classes",
+            "scores",
+            "significance",
+            "tasks",
+            "timing",
+        )
         for form in ("csv", "md", "tex")
     ]
     assert list(pd.read_csv(tmp_path / "tables" / "scores.csv").columns) == (

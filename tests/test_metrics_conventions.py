@@ -34,6 +34,14 @@ BY_HAND = {  # Mammoth sees task 2's 0.95, one task early, and not task 3's 0.8,
 REPLACED = [(convention, name) for convention, own in CONVENTIONS.items() for name in own]
 
 
+def value(metric, r, first=None, learned=None):
+    """A metric of R; with an experience for each task, unless `first` and `learned` are given."""
+    each = np.arange(r.shape[-1])
+    first, learned = (each if given is None else given for given in (first, learned))
+    inputs = {"R": r, "first": first, "learned": learned}
+    return metric.of(*(inputs[need] for need in metric.needs))
+
+
 def matrices(least: int = 1):
     return st.integers(least, 5).flatmap(
         lambda t: arrays(float, (t + 1, t), elements=st.floats(0, 1))
@@ -44,7 +52,7 @@ def matrices(least: int = 1):
 def test_a_convention_gives_what_its_formula_gives_by_hand_for_two_three_and_four_tasks(
     convention, name
 ):
-    found = [CONVENTIONS[convention][name].of(r) for r in (TWO, THREE, FOUR)]
+    found = [value(CONVENTIONS[convention][name], r) for r in (TWO, THREE, FOUR)]
     assert found == pytest.approx(BY_HAND[convention, name], abs=1e-12)
 
 
@@ -52,7 +60,7 @@ def test_a_convention_gives_what_its_formula_gives_by_hand_for_two_three_and_fou
 def test_a_convention_differs_from_ours_in_the_scores_it_replaces(convention, name):
     (ours,) = [metric for metric in METRICS if metric.name == name]
     theirs = CONVENTIONS[convention][name]
-    assert any(theirs.of(r) != pytest.approx(ours.of(r)) for r in (TWO, THREE, FOUR))
+    assert any(value(theirs, r) != pytest.approx(value(ours, r)) for r in (TWO, THREE, FOUR))
     assert (theirs.name, theirs.higher_is_better) == (f"{name}_{convention}", ours.higher_is_better)
     assert theirs.version >= 1
     assert theirs.source.split(",")[0][-4:].isdigit()
@@ -60,8 +68,31 @@ def test_a_convention_differs_from_ours_in_the_scores_it_replaces(convention, na
 
 @pytest.mark.parametrize(("convention", "name"), REPLACED)
 def test_with_one_task_nothing_is_forgotten_or_transferred(convention, name):
-    value = CONVENTIONS[convention][name].of(np.array([[0.1], [0.7]]))
-    assert np.isnan(value) if name != "BWT" else value == 0
+    found = value(CONVENTIONS[convention][name], np.array([[0.1], [0.7]]))
+    assert np.isnan(found) if name != "BWT" else found == 0
+
+
+# Four experiences of three tasks: the second task comes back, the third comes with the second.
+REPEATING = np.array(
+    [[0.1, 0.2, 0.3], [0.9, 0.4, 0.2], [0.7, 0.8, 0.5], [0.6, 0.5, 0.7], [0.5, 0.9, 0.6]]
+)
+BY_HAND_REPEATING = {
+    ("mammoth", "forgetting"): (0.4 + 0.1) / 2,
+    ("avalanche", "forgetting"): (0.4 + 0.1) / 2,
+    ("gem", "BWT"): (-0.4 - 0.1) / 3,
+    ("gem", "FWT"): (0.2 - 0.1) / 3,
+    ("lamaml", "BWT"): (-0.4 - 0.1) / 3,
+    ("lamaml", "FWT"): (0.2 - 0.1) / 3,
+}
+
+
+@pytest.mark.parametrize(("convention", "name"), REPLACED)
+def test_a_convention_gives_what_its_formula_gives_by_hand_where_a_task_comes_back(
+    convention, name
+):
+    first, learned = np.array([0, 1, 1]), np.array([0, 3, 2])
+    found = value(CONVENTIONS[convention][name], REPEATING, first, learned)
+    assert found == pytest.approx(BY_HAND_REPEATING[convention, name], abs=1e-12)
 
 
 def test_every_other_score_stays_ours_and_in_its_place():
@@ -75,14 +106,15 @@ def test_every_other_score_stays_ours_and_in_its_place():
 @given(matrices(least=2))
 def test_mammoth_never_reports_less_than_no_forgetting_nor_less_than_avalanche(r):
     mammoth, avalanche = (
-        CONVENTIONS[name]["forgetting"].of(r) for name in ("mammoth", "avalanche")
+        value(CONVENTIONS[name]["forgetting"], r) for name in ("mammoth", "avalanche")
     )
     assert mammoth >= max(0, avalanche) - 1e-12
 
 
 @given(matrices(least=2))
 def test_avalanche_reports_the_backward_transfer_with_the_other_sign(r):
-    assert CONVENTIONS["avalanche"]["forgetting"].of(r) == -matrix.bwt(r)
+    each = np.arange(r.shape[-1])
+    assert value(CONVENTIONS["avalanche"]["forgetting"], r) == -matrix.bwt(r, each)
 
 
 def test_every_convention_names_the_code_that_it_follows_with_a_version_or_a_year():

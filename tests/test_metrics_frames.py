@@ -1,7 +1,12 @@
 """Frames are shared by the tables of a report, and never go stale."""
 
+import numpy as np
+import pytest
+
 from retrograde.metrics.frames import cached_per_report, cell_labels, ordered, score_frame, streams
 from retrograde.metrics.matrix import METRICS
+from retrograde.metrics.metric import Metric
+from retrograde.records.experiences import Experiences
 
 
 def test_what_is_made_of_a_tuple_of_records_is_made_once_for_every_argument(make_record):
@@ -48,3 +53,30 @@ def test_records_of_which_all_are_streams_are_those_of_streams(make_record, make
     assert streams(records) is records
     assert streams((*records, make_adapted())) == records
     assert [record.seed for record in ordered(records[::-1])] == [0, 1]
+
+
+def test_a_metric_of_ones_own_that_needs_the_matrix_alone_gets_one_stack(make_record):
+    stacks = []
+
+    def last(r):
+        stacks.append(r.shape)
+        return r[..., -1, -1]
+
+    records = [make_record(seed=0), make_record(seed=1, experiences=Experiences(2, [0, 0], [1, 1]))]
+    found = score_frame(records, cell_labels(records), [Metric("last", last, "", "")])
+    assert found.value.tolist() == [0.9, 0.9]
+    assert stacks == [(2, 3, 2)]
+
+
+def test_replicates_that_learn_their_tasks_at_other_times_are_scored_each_with_its_own(make_record):
+    rows = ((10, 20), (90, 30), (70, 80), (80, 60))
+    orders = [([0, 1], [2, 1]), ([0, 1], [0, 2]), ([0, 0], [2, 2])]
+    records = [
+        make_record(seed=seed, correct=rows, experiences=Experiences(3, first, learned))
+        for seed, (first, learned) in enumerate(orders)
+    ]
+    frame = score_frame(records, cell_labels(records))
+    values = frame.pivot_table(index="metric", columns="seed", values="value")
+    assert values.loc["LA"].tolist() == pytest.approx([0.8, 0.75, 0.7])
+    assert values.loc["BWT"].tolist() == pytest.approx([-0.2, -0.1, np.nan], nan_ok=True)
+    assert values.loc["FWT"].tolist() == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
 
 STREAM = [20, 30]  # test examples of each task
@@ -13,6 +14,12 @@ TWO = OnlineAccuracy(
     [10, 20], [0, 0, 0, 1, 1, 1], [0, 2, 4, 6, 8, 9], [[1], [5], [9, 4], [6, 8], [4, 14], [8, 18]]
 )
 NONE = float("nan")
+PAIR = Experiences.one_per_task(2)
+# Two tasks from the start on, in three experiences.
+BLURRY = OnlineAccuracy(
+    [10, 20], [0, 0, 1, 2, 2], [0, 4, 6, 7, 9], [[1, 0], [9, 4], [6, 8], [4, 14], [8, 18]]
+)
+THREE = Experiences(3, [0, 0], [0, 2])
 
 
 def test_accuracies_are_quotients_where_a_task_was_tested_and_missing_elsewhere():
@@ -20,9 +27,11 @@ def test_accuracies_are_quotients_where_a_task_was_tested_and_missing_elsewhere(
     assert np.array_equal(TWO.accuracy, expected, equal_nan=True)
 
 
-def test_a_task_ends_at_its_last_test():
+def test_an_experience_ends_at_its_last_test():
     assert TWO.ends.tolist() == [2, 5]
-    assert TWO.inconsistency(STREAM) == ""
+    assert TWO.inconsistency(STREAM, PAIR) == ""
+    assert BLURRY.ends.tolist() == [1, 2, 4]
+    assert BLURRY.inconsistency(STREAM, THREE) == ""
 
 
 @pytest.mark.parametrize(
@@ -31,11 +40,11 @@ def test_a_task_ends_at_its_last_test():
         ({"test_examples": [10]}, "not among those"),
         ({"test_examples": [10, 31]}, "not among those"),
         ({"test_examples": [0, 20]}, "not among those"),
-        ({"task": [0, 0, 0, 1, 1]}, "do not fit its tasks"),
-        ({"task": [0] * 6}, "do not fit its tasks"),
-        ({"task": [0, 0, 0, 1, 1, 2]}, "do not fit its tasks"),
-        ({"step": [0, 2, 4, 6, 8]}, "do not fit its tasks"),
-        ({"correct": TWO.correct[1:]}, "do not fit its tasks"),
+        ({"task": [0, 0, 0, 1, 1]}, "do not fit its experiences"),
+        ({"task": [0] * 6}, "do not fit its experiences"),
+        ({"task": [0, 0, 0, 1, 1, 2]}, "do not fit its experiences"),
+        ({"step": [0, 2, 4, 6, 8]}, "do not fit its experiences"),
+        ({"correct": TWO.correct[1:]}, "do not fit its experiences"),
         ({"task": [0, 1, 0, 1, 1, 1]}, "not in order"),
         ({"step": [0, 4, 2, 6, 8, 9]}, "not in order"),
         ({"step": [1, 2, 4, 6, 8, 9]}, "not in order"),
@@ -47,4 +56,12 @@ def test_a_task_ends_at_its_last_test():
     ids=str,
 )
 def test_an_inconsistent_history_says_why(change, reason):
-    assert re.search(reason, replace(TWO, **change).inconsistency(STREAM))
+    assert re.search(reason, replace(TWO, **change).inconsistency(STREAM, PAIR))
+
+
+def test_an_evaluation_covers_the_tasks_seen_so_far():
+    later = Experiences(3, [0, 2], [0, 2])
+    assert "number of tasks" in BLURRY.inconsistency(STREAM, later)
+    prefixes = replace(BLURRY, correct=[[1], [9], [6, 8], [4, 14], [8, 18]])
+    assert prefixes.inconsistency(STREAM, later) == ""
+    assert "number of tasks" in prefixes.inconsistency(STREAM, THREE)

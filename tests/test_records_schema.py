@@ -3,12 +3,16 @@
 import copy
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from retrograde.parts.registry import Registry
+from retrograde.records.class_counts import ClassCounts
+from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.prequential import Prequential
 from retrograde.records.record import Damaged, OtherSchema, Record
 from retrograde.reporting.formats import csv, latex, markdown
 from retrograde.reporting.report import tables
@@ -22,7 +26,10 @@ ANY_VALUE = re.compile(
     r"cell\.(benchmark|strategy)\.(settings|overrides)(\..*)?|environment\.extra|how\.note"
 )
 """Fields that may have any JSON value."""
-MAY_BE_NULL = {"environment.cores", "knows_ahead", "online_accuracy"}
+MAY_BE_NULL = {
+    *("classes", "environment.cores", "experiences", "knows_ahead", "online_accuracy"),
+    "prequential",
+}
 PARTS = Registry()
 NO_NUMBER = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
 
@@ -41,9 +48,21 @@ def documents(make_probed, make_adapted):
         "settings": {"eval_every": 5, "scenario": "class"},
     }
     classified = make_adapted("anil", values=((4, 2), (3, 1)), classified=True)
-    return [
-        json.loads(record.to_json()) for record in (make_probed(**more), make_adapted(), classified)
-    ]
+    stream = along_stream(make_probed(**more))
+    return [json.loads(record.to_json()) for record in (stream, make_adapted(), classified)]
+
+
+def along_stream(record):
+    """The record with what is measured along a stream of three experiences, a class in each task."""
+    tests = record.test_examples
+    predicted = [[sum(tests), 0, 0]] * 4
+    each = [0, 1, 2]
+    return replace(
+        record,
+        experiences=Experiences.one_per_task(3),
+        classes=ClassCounts(each, each, tests, each, record.correct, predicted),
+        prequential=Prequential([3, 4, 5], [9, 9, 9]),
+    )
 
 
 def places(value, above=()):

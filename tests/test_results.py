@@ -7,6 +7,8 @@ import pytest
 from retrograde.metrics.matrix import METRICS
 from retrograde.parts.registry import Registry
 from retrograde.records.cell import PartSpec
+from retrograde.records.class_counts import ClassCounts
+from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Record
 from retrograde.records.store import Store
@@ -28,6 +30,7 @@ PARTLY = (
     "alignment",
     "anytime",
     "class_sequence",
+    "classes",
     "compatibility",
 )  # tables of some records only
 OVER = (
@@ -144,7 +147,13 @@ def grown(make_record):
                     settings={"test_after": [1, 3], "scenario": "class"})
         for strategy, size in (("er", 200), ("er", 9)) for s in range(2)
     ]  # fmt: skip
-    return [replace(record, test_examples=[100, 200]) for record in made]
+    return [replace(record, test_examples=[100, 200], classes=by_class(record)) for record in made]
+
+
+def by_class(record):
+    """Counts of three classes: one in the first task and two, with equally many examples, in the second."""
+    rows = [[first, second // 2, second - second // 2] for first, second in record.correct]
+    return ClassCounts([0, 1, 1], [0, 1, 2], [100] * 3, [0, 1, 1], rows, [[300, 0, 0]] * 3)
 
 
 @pytest.fixture
@@ -221,7 +230,7 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
 def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)
     streams, episodes = {"rotated", "split"}, {"few-rotated", "few-split"}
-    if name == "class_sequence":
+    if name in ("class_sequence", "classes"):
         table, streams = part(name).table(grown), {"sequence"}
     headings = {
         section.heading.split()[0] for section in table.sections if section.columns[0] == "strategy"
@@ -634,6 +643,14 @@ def test_each_task_has_its_mean_at_the_end_and_in_the_csv_since_it_was_learned(m
         [2, 1, 0.81],
         [2, 2, 0.9],
     ]
+
+
+def test_the_csv_has_a_task_after_each_experience_since_it_was_first_seen(make_record):
+    rows = ((10, 10), (90, 20), (70, 80), (80, 60))
+    comes_back = Experiences(3, [0, 1], [2, 1])
+    table = part("tasks").table([make_record(correct=rows, experiences=comes_back)])
+    found = table.tidy[["after", "task", "mean"]].to_numpy().tolist()
+    assert found == [[1, 1, 0.9], [2, 1, 0.7], [2, 2, 0.8], [3, 1, 0.8], [3, 2, 0.6]]
 
 
 def test_of_a_hundred_tasks_twenty_have_a_column_and_the_last_is_one(make_record):

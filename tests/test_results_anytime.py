@@ -3,6 +3,7 @@
 import pytest
 
 from retrograde.parts.registry import Registry
+from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.reporting.formats import FORMATS as RENDERED
 from retrograde.reporting.plotting import FORMATS
@@ -101,6 +102,15 @@ def test_the_figure_has_the_first_task_and_the_mean_so_far_with_a_mark_at_the_sw
     assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([0.1, 0.5, 0.9, 0.5, 0.55, 0.85])
     assert first.lines[0].get_xydata()[:, 0] == pytest.approx([0, 0.5, 1, 1.34, 1.67, 2])
     assert [line.get_xdata() for line in first.lines if len(line.get_xdata()) == 2] == [[1, 1]]
+
+
+def test_the_figure_has_the_mean_over_tasks_that_are_seen_together(make_record):
+    rows = [[1, 2], [6, 4], [3, 5]]
+    history = OnlineAccuracy([10, 10], [0, 0, 1], [0, 5, 10], rows)
+    both = Experiences(2, [0, 0], [1, 1])
+    _, so_far = draw([make_record(online_accuracy=history, experiences=both)]).axes
+    assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([0.15, 0.5, 0.4])
+    assert so_far.lines[0].get_xydata()[:, 0].tolist() == [0, 1, 2]
 
 
 def test_what_the_tests_took_is_in_the_timings_where_there_were_any(make_record):

@@ -6,6 +6,7 @@ import pytest
 
 from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
+from retrograde.records.experiences import Experiences
 from retrograde.reporting.plotting import FORMATS, grouped, legend_lines, looks, style
 from retrograde.reporting.report import figures
 from retrograde.reporting.result import FigureResult
@@ -120,6 +121,18 @@ def test_the_heat_map_has_the_means_after_each_task(records):
     axis = next(axis for axis in draw("accuracy_tasks", records).axes if axis.get_title() == "er")
     assert axis.images[0].get_array().round(6).tolist() == [[90, 20], [81, 89]]
     assert [text.get_text() for text in axis.texts] == ["90", "20", "81", "89"]
+
+
+def test_the_heat_map_has_a_row_for_each_experience(make_record):
+    rows = ((10, 10), (90, 20), (70, 80), (80, 60))
+    figure = draw(
+        "accuracy_tasks", [make_record(correct=rows, experiences=Experiences(3, [0, 1], [2, 1]))]
+    )
+    axis = figure.axes[0]
+    assert axis.images[0].get_array().round(6).tolist() == [[90, 20], [70, 80], [80, 60]]
+    assert [text.get_text() for text in axis.texts] == ["90", "20", "70", "80", "80", "60"]
+    assert axis.get_ylim() == (3.5, 0.5)
+    assert figure.get_supylabel() == "experiences trained"
 
 
 def test_forgetting_has_a_mark_for_every_strategy_the_most_accurate_highest(records):

@@ -15,6 +15,7 @@ from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.randomness import seeded
 from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.records.experiences import Experiences
 from retrograde.records.record import Record
 from retrograde.streams.schedule import chosen_tests, test_rows
 from retrograde.training.opaque import OpaqueReplica
@@ -23,6 +24,7 @@ from retrograde.training.stream_replicas import StreamReplicas
 
 test_rows.__test__ = False  # a function of the suite, no test
 CPU = torch.device("cpu")
+EACH = Experiences.one_per_task(3)
 PARTS = Registry()
 WITHIN_TASKS = {
     "eval_every": 3,
@@ -100,7 +102,7 @@ def test_tests_come_before_the_stream_every_so_many_steps_and_at_ends(part):
     assert course.step == [0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29, 30]
     assert course.task == [0] * 5 + [1] * 4 + [2] * 4
     assert [len(right) for right in course.correct] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]
-    assert (course.test_examples, course.inconsistency([20] * 3)) == ([7] * 3, "")
+    assert (course.test_examples, course.inconsistency([20] * 3, EACH)) == ([7] * 3, "")
 
 
 @pytest.mark.parametrize("part", [strategy("er"), Careless()], ids=["pure", "opaque"])

@@ -165,12 +165,21 @@ from .randomness import (
 from .records.cell import (
     CellSpec as CellSpec,
 )
+from .records.class_counts import (
+    ClassCounts as ClassCounts,
+)
+from .records.experiences import (
+    Experiences as Experiences,
+)
 from .records.few_shot import (
     PROBE_TASKS as PROBE_TASKS,
     Fit as Fit,
 )
 from .records.online_accuracy import (
     OnlineAccuracy as OnlineAccuracy,
+)
+from .records.prequential import (
+    Prequential as Prequential,
 )
 from .records.record import (
     Record as Record,

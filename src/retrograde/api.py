@@ -5,9 +5,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -16,12 +15,14 @@ from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, shown
 from retrograde.metrics.conventions import metrics
 from retrograde.metrics.frames import cell_labels, score_frame
-from retrograde.metrics.metric import Metric
+from retrograde.metrics.matrix_input import score_matrix
+from retrograde.metrics.pooled import POOLED
 from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.paths import home_path
+from retrograde.records.experiences import Experiences
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 from retrograde.records.versions import told_apart
@@ -302,16 +303,19 @@ def scores(
     given: object,
     *,
     tests: Sequence[int] | None = None,
+    experiences: Experiences | None = None,
     convention: str = "own",
 ) -> pd.DataFrame:
     """Compute every metric of every replicate.
 
     Args:
         given: records; a store's folder; or an accuracy matrix that other code has made: an array,
-            nested lists or a CSV file without a heading. It has a row after each of T tasks, or one
-            more before the first, and T columns: the accuracy on task j after training task i,
+            nested lists or a CSV file without a heading. It has a row after each of E experiences,
+            or one more before the first, and T columns: the accuracy on task j after experience i,
             from 0 to 1. In a stack of matrices, each is of a replicate.
         tests: the number of test examples of each task, if the matrix has counts of right answers.
+        experiences: the experiences of the matrix; None if each trains one task, in order, so that
+            E = T.
         convention: the definitions of forgetting and transfer: own, avalanche, gem, lamaml or
             mammoth.
 
@@ -324,13 +328,15 @@ def scores(
     """
     if not isinstance(convention, str):
         raise UserError(f"convention is a name, such as avalanche; it was {shown(convention)}.")
-    wanted = metrics(convention)
+    wanted = metrics(convention) + POOLED
     if _is_store(given):
         if tests is not None:
             raise UserError("Records know their numbers of test examples. Leave tests out.")
+        if experiences is not None:
+            raise UserError("Records know their experiences. Leave experiences out.")
         records, _ = told_apart(_recorded(cast("Recorded", given)))
         return score_frame(records, cell_labels(records), wanted)
-    return _scored(_matrix(given, tests), wanted)
+    return score_matrix(given, tests, experiences, wanted)
 
 
 def _is_store(given: object) -> bool:
@@ -341,115 +347,6 @@ def _is_store(given: object) -> bool:
         return True
     # An empty list is no store: as a matrix, its error says what a matrix looks like.
     return isinstance(given, list | tuple) and bool(given) and _are_records(given)
-
-
-def _matrix(given: object, tests: Sequence[int] | None) -> np.ndarray:
-    """Return accuracies, (replicate, T + 1, T); the first row is NaN if the matrix has none."""
-    matrix = _stack(given)
-    replicates, rows, tasks = matrix.shape
-    if tests is not None:
-        if not (matrix == np.round(matrix)).all():
-            raise UserError(
-                "With tests, a matrix has counts of right answers, which are whole numbers; "
-                "leave tests out for accuracies."
-            )
-        matrix = matrix / _counts(tests, tasks)
-    _check_accuracies(matrix)
-    if rows > tasks:
-        return matrix
-    before = np.full((replicates, 1, tasks), np.nan)
-    return np.concatenate([before, matrix], axis=1)
-
-
-def _stack(given: object) -> np.ndarray:
-    """Return numbers, (replicate, T or T + 1, T); raise `UserError` for any other shape."""
-    if isinstance(given, str | Path):
-        given = _read(Path(given))
-    try:
-        matrix = _as_floats(given)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(
-            f"An accuracy matrix holds numbers, as many in each row; it was {shown(given)}."
-        ) from error
-    if matrix.ndim == 2:
-        matrix = matrix[None]
-    shape = matrix.shape
-    if matrix.ndim != 3 or 0 in shape or shape[1] - shape[2] not in (0, 1):
-        # A single matrix is shown without the axis of replicates, which it was given without.
-        seen = shape[1:] if matrix.ndim == 3 and shape[0] == 1 else shape
-        raise UserError(
-            "An accuracy matrix has a row after each of T tasks, or one more before the first, and "
-            f"T columns; its shape is {seen}."
-        )
-    return matrix
-
-
-def _as_floats(given: Any) -> np.ndarray:
-    # NumPy would drop a mask without a word, and an imaginary part with a warning.
-    if np.ma.isMaskedArray(given) or np.iscomplexobj(given):
-        raise TypeError("masked or complex")
-    return np.asarray(given, dtype=float)
-
-
-def _check_accuracies(matrix: np.ndarray) -> None:
-    """Raise `UserError` if some number is not an accuracy."""
-    if np.isnan(matrix).any():
-        raise UserError(
-            "An accuracy matrix is full; this one has NaN. Test every task after every task, or "
-            "put 0 for tasks that were not trained yet and leave the row before training out: only "
-            "forward transfer asks for them."
-        )
-    least = matrix.min()
-    greatest = matrix.max()
-    if least < 0 or greatest > 1:
-        raise UserError(
-            f"Accuracies lie between 0 and 1; these go from {least:g} to {greatest:g}. Divide "
-            "percentages by 100; with counts of right answers, give tests, the number of test "
-            "examples of each task."
-        )
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        # A spreadsheet may put a byte-order mark before the numbers.
-        text = path.read_text(encoding="utf-8-sig")
-        if not text.strip():
-            raise ValueError("it is empty")
-        return np.loadtxt(text.splitlines(), delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "An accuracy matrix is read from a CSV file of numbers without a heading; "
-            f"{path}: {error}."
-        ) from error
-
-
-def _counts(tests: Sequence[int], tasks: int) -> np.ndarray:
-    """Return the test examples of each task; raise `UserError` if they are not such numbers."""
-    try:
-        counts = np.asarray(tests, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"tests has the number of test examples of each task; it was {shown(tests)}."
-        ) from error
-    whole = np.isfinite(counts) & (counts == np.round(counts))
-    if counts.shape != (tasks,) or not (whole & (counts >= 1)).all():
-        raise UserError(
-            f"tests has a number, at least 1, for each of {tasks} tasks; it was {shown(tests)}."
-        )
-    return counts
-
-
-def _scored(matrix: np.ndarray, wanted: Sequence[Metric]) -> pd.DataFrame:
-    """Compute the metrics that need nothing but accuracies."""
-    values = {metric.name: metric.of(matrix) for metric in wanted if metric.needs == ("R",)}
-    rows = [
-        (seed, name, float(value))
-        for name, of_seeds in values.items()
-        for seed, value in enumerate(of_seeds)
-    ]
-    frame = pd.DataFrame(rows, columns=["seed", "metric", "value"])
-    # Without a row before training, metrics of forward transfer are NaN.
-    return frame.dropna().reset_index(drop=True)
 
 
 def report(

@@ -85,6 +85,9 @@ from .paired import (
     p_text as p_text,
     sign_flip_p as sign_flip_p,
 )
+from .pooled import (
+    POOLED as POOLED,
+)
 from .ranking import (
     Competitions as Competitions,
     Ranking as Ranking,

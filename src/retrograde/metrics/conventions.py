@@ -3,53 +3,60 @@
 import numpy as np
 
 from retrograde.errors import UserError, nearest
-from retrograde.metrics.matrix import METRICS, bti, bwt, fwt
-from retrograde.metrics.metric import Metric, R, Score
+from retrograde.metrics.matrix import METRICS, before_last, bti, bwt, fwt
+from retrograde.metrics.metric import Metric, OfTasks, R, Score
 
 
-def mammoth_forgetting(r: R) -> Score:
+def mammoth_forgetting(r: R, first: OfTasks, learned: OfTasks) -> Score:
     """Mammoth's mean forgetting: 1/(T-1) sum_{j<T} (max_{j-1<=l<=T} R[l, j] - R[T, j]).
 
     The maximum includes the last row, so that forgetting is at least 0. A task is tested once
     before it is trained, after the task before it (`utils/training.py` of Mammoth's first release).
+    It is the mean over the tasks learned before the last experience; NaN if there is none.
     """
-    tasks = r.shape[-1]
-    if tasks < 2:
+    early = before_last(r, learned)
+    if not early.any():
         return np.full(r.shape[:-2], np.nan)
+    rows = np.arange(1, r.shape[-2])[:, None]
     # accuracies before a task is tested become 0
-    tested = r[..., 1:, :] * np.tri(tasks, k=1)
+    tested = r[..., 1:, :] * (rows >= first)
     drops = tested.max(axis=-2) - r[..., -1, :]
-    return np.asarray(drops[..., :-1].mean(axis=-1))
+    return np.asarray(np.compress(early, drops, axis=-1).mean(axis=-1))
 
 
-def avalanche_forgetting(r: R) -> Score:
+def avalanche_forgetting(r: R, learned: OfTasks) -> Score:
     """Avalanche's mean forgetting: 1/(T-1) sum_{j<T} (R[j, j] - R[T, j]).
 
-    The first accuracy on a task less the last.
+    The accuracy on a task when it was learned less the last.
     """
-    return np.asarray(-bwt(r))
+    return np.asarray(-bwt(r, learned))
 
 
-def gem_fwt(r: R) -> Score:
+def gem_fwt(r: R, first: OfTasks) -> Score:
     """GEM's forward transfer: 1/T sum_{i>1} (R[i-1, i] - R[0, i]).
 
-    The term of the first task is 0.
+    The terms of tasks that are seen in the first experience are 0.
     """
-    tasks = r.shape[-1]
-    return np.asarray(fwt(r) * (tasks - 1) / tasks)
+    later = int((first > 0).sum())
+    return np.asarray(fwt(r, first) * later / r.shape[-1])
 
 
 def _over_all_tasks(name: str, source: str) -> dict[str, Metric]:
     """Transfer over T tasks instead of T-1, as the code of GEM and its descendants computes it."""
     return {
         "BWT": Metric(
-            f"BWT_{name}", bti, "backward transfer, over T tasks, as in the released code", source
+            f"BWT_{name}",
+            bti,
+            "backward transfer, over T tasks, as in the released code",
+            source,
+            ("R", "learned"),
         ),
         "FWT": Metric(
             f"FWT_{name}",
             gem_fwt,
             "forward transfer, over T tasks, as in the released code",
             source,
+            ("R", "first"),
         ),
     }
 
@@ -62,6 +69,7 @@ CONVENTIONS = {
             avalanche_forgetting,
             "mean drop from the accuracy right after learning",
             "Lomonaco et al. 2021, released code, version 0.6.0",
+            ("R", "learned"),
             higher_is_better=False,
         )
     },
@@ -73,6 +81,7 @@ CONVENTIONS = {
             mammoth_forgetting,
             "mean drop from a task's best accuracy, at the end or earlier",
             "Buzzega et al. 2020, Mammoth's first release",
+            ("R", "first", "learned"),
             higher_is_better=False,
         )
     },

@@ -13,6 +13,7 @@ from retrograde.errors import UserError, on_one_line
 from retrograde.metrics.intervals import BySeed, t_interval, t_intervals
 from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
+from retrograde.metrics.pooled import seen_accuracy
 from retrograde.parts.spec import digest
 from retrograde.records.cell import CellSpec
 from retrograde.records.few_shot import PROBE_TASKS, Adaptation, InnerAccount, MetaEvaluation
@@ -209,13 +210,25 @@ def _scored(
     return frame.assign(metric=names, value=values[replicate, metric])
 
 
+ONE_PER_STACK = ("first", "learned")
+"""The inputs that a metric gets once, since all matrices of a stack share them."""
+
+
 def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, Any]:
     """The inputs that metrics may need, by name; None for one that a record does not have."""
+    timeline = record.timeline
     return {
         "R": record.R,
         "R_task_aware": record.R_task_aware,
-        "online_accuracy": record.online_accuracy,
         "joint": bounds.get((record.cell.stream, record.seed)),
+        "first": np.array(timeline.first),
+        "learned": np.array(timeline.learned),
+        "examples": np.array(record.test_examples),
+        "seen": seen_accuracy(record),
+        "online_accuracy": record.online_accuracy,
+        "timeline": timeline,
+        "classes": record.classes,
+        "prequential": record.prequential,
     }
 
 
@@ -241,7 +254,7 @@ def _values(metric: Metric, inputs: Sequence[Mapping[str, Any]]) -> Float[np.nda
     """A metric of each replicate; NaN where an input that it needs is missing."""
     groups = _groups_by_shape(metric, inputs)
     values = np.full(len(inputs), np.nan)
-    for shape, group in groups.items():
+    for (shape, *_), group in groups.items():
         places = [place for place, _ in group]
         arguments = [given for _, given in group]
         if isinstance(shape, tuple):
@@ -257,21 +270,25 @@ def _groups_by_shape(
 ) -> dict[Any, list[tuple[int, list[Any]]]]:
     """The replicates that have every input of a metric, as place and arguments.
 
-    Matrices of one shape form one group, which a metric takes as one stack. An input without a
-    shape, such as online accuracy, forms its own group, with its place as key.
+    Matrices of one shape, with the same `ONE_PER_STACK`, form one group, which a metric takes as
+    one stack. An input without a shape, such as online accuracy, forms its own group, with its
+    place as key.
     """
     groups = defaultdict(list)
     for place, available in enumerate(inputs):
         given = [available[need] for need in metric.needs]
         if all(value is not None for value in given):
             shape = getattr(given[0], "shape", place)
-            groups[shape].append((place, given))
+            shared = [tuple(available[need]) for need in metric.needs if need in ONE_PER_STACK]
+            key = (shape, *shared)
+            groups[key].append((place, given))
     return groups
 
 
 def _stacked(metric: Metric, arguments: Sequence[Sequence[Any]]) -> np.ndarray:
     """A metric of several replicates at once, whose matrices have one shape."""
-    stacks = map(np.array, zip(*arguments, strict=True))
+    inputs = zip(metric.needs, zip(*arguments, strict=True), strict=True)
+    stacks = [given[0] if need in ONE_PER_STACK else np.array(given) for need, given in inputs]
     value = np.asarray(metric.of(*stacks))
     if value.shape != (len(arguments),):
         raise UserError(

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Float, Int64
 
+from retrograde.records.experiences import Experiences
 from retrograde.records.schema import Positive, Whole
 
 
@@ -14,16 +15,17 @@ from retrograde.records.schema import Positive, Whole
 class OnlineAccuracy:
     """Counts of correct answers at evaluations along a stream, stored by column to be compact.
 
-    Evaluations take place before the stream, every `Benchmark.eval_every` steps, and at each task's
-    end. They use the same `Benchmark.eval_examples` test examples of a task every time.
+    Evaluations take place before the stream, every `Benchmark.eval_every` steps, and at each
+    experience's end. They use the same `Benchmark.eval_examples` test examples of a task every
+    time.
 
     Attributes:
         test_examples: number of test examples of each task.
-        task: for each evaluation, the task in training, counted from 0; a task's last evaluation is
-            at its end.
+        task: for each evaluation, the experience in training, counted from 0; an experience's last
+            evaluation is at its end.
         step: for each evaluation, the training steps so far, of the whole stream.
-        correct: for each evaluation, the correct answers in each task so far; at a task's end, also
-            those in the next task.
+        correct: for each evaluation, the correct answers in each task seen so far; at an
+            experience's end, also those in the tasks first seen in the next one.
     """
 
     test_examples: list[Positive]
@@ -42,35 +44,38 @@ class OnlineAccuracy:
         return rates
 
     @property
-    def ends(self) -> Int64[np.ndarray, " task"]:
-        """The index of the evaluation at each task's end; evaluation 0 is before the first task."""
-        tasks = range(len(self.test_examples))
-        return np.searchsorted(self.task, tasks, side="right") - 1
+    def ends(self) -> Int64[np.ndarray, " experience"]:
+        """The index of the evaluation at each experience's end; evaluation 0 is before them."""
+        experiences = range(self.task[-1] + 1)
+        return np.searchsorted(self.task, experiences, side="right") - 1
 
-    def inconsistency(self, test_examples: list[int]) -> str:
+    def inconsistency(self, test_examples: list[int], experiences: Experiences) -> str:
         """Description of the first inconsistency; empty if there is none.
 
         Args:
             test_examples: number of test examples of each task of the stream.
+            experiences: the experiences of the stream.
         """
-        return next(filter(None, self._inconsistencies(test_examples)), "")
+        return next(self._inconsistencies(test_examples, experiences), "")
 
-    def _inconsistencies(self, test_examples: list[int]) -> Iterator[str]:
+    def _inconsistencies(self, test_examples: list[int], experiences: Experiences) -> Iterator[str]:
         """The inconsistencies, in the order below; later ones rely on earlier ones."""
         tasks = len(test_examples)
         if len(self.test_examples) != tasks or not _within(self.test_examples, test_examples):
             yield "the test examples along the stream are not among those of its tasks"
         same_length = len(self.task) == len(self.step) == len(self.correct)
-        every_task = set(self.task) == set(range(tasks))
-        if not same_length or len(self.correct) <= tasks or not every_task:
-            yield "the evaluations along the stream do not fit its tasks"
+        # A damaged record may state any number of experiences.
+        few = not same_length or len(self.correct) <= experiences.count
+        if few or set(self.task) != set(range(experiences.count)):
+            yield "the evaluations along the stream do not fit its experiences"
         ordered = self.task == sorted(self.task) and self.step == sorted(self.step)
         if not ordered or self.step[0]:
             yield "the evaluations along the stream are not in order"
-        # An evaluation covers the tasks so far, and at most one more: the next one.
+        # An evaluation covers the tasks so far, and at most those of the next experience.
+        seen = [experiences.seen(number) for number in range(experiences.count + 1)]
         if any(
-            not task < len(counts) <= min(task + 2, tasks)
-            for task, counts in zip(self.task, self.correct, strict=True)
+            not seen[number] <= len(counts) <= seen[number + 1]
+            for number, counts in zip(self.task, self.correct, strict=True)
         ):
             yield "an evaluation along the stream does not fit the number of tasks"
         pairs = chain.from_iterable(

@@ -22,17 +22,17 @@ class Statistics:
     step: list[Whole]
     means: dict[str, list[float | None]]
 
-    def inconsistency(self, tasks: int) -> str:
+    def inconsistency(self, experiences: int) -> str:
         """Description of the first inconsistency; empty if there is none.
 
         Args:
-            tasks: number of tasks of the stream.
+            experiences: number of experiences of the stream.
         """
         windows = len(self.experience)
         lengths = {len(self.step), *(len(means) for means in self.means.values())}
         if lengths != {windows}:
             return "the windows of its statistics differ in number"
         ordered = self.experience == sorted(self.experience) and self.step == sorted(self.step)
-        if not ordered or any(number >= tasks for number in self.experience):
+        if not ordered or any(number >= experiences for number in self.experience):
             return "the windows of its statistics do not fit the stream"
         return ""

@@ -15,7 +15,7 @@ class Validation:
     Attributes:
         examples: number of validation examples of each task.
         correct: number of correct answers on each task; row 0 is before training, row i after the
-            i-th task.
+            i-th experience.
         correct_given_task: the same with the task given at test; empty unless class-incremental.
     """
 
@@ -25,7 +25,7 @@ class Validation:
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
-        """R[i, j]: accuracy on the validation examples of task j after i tasks."""
+        """R[i, j]: accuracy on the validation examples of task j after i experiences."""
         return np.asarray(np.array(self.correct) / np.array(self.examples))
 
     def inconsistency(self, tasks: int) -> str:

@@ -12,9 +12,12 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.optim import Params
 from retrograde.records.account import Account
+from retrograde.records.class_counts import ClassCounts
+from retrograde.records.experiences import Experiences
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.prequential import Prequential
 from retrograde.records.statistics import Statistics
 from retrograde.records.validation import Validation
 from retrograde.streams.rows import Rows
@@ -37,9 +40,12 @@ class Outcome:
         correct: Correct predictions on each task of a stream: row 0 before training, then a row
             after each experience.
         correct_given_task: The same counts with the task given.
+        experiences: The experiences of a stream; None if each trains one task, in order.
+        classes: Correct predictions by class.
         adaptation: Few-shot adaptation to test tasks, for meta-strategies.
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
+        prequential: Predictions of incoming examples before the steps on them.
         online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
         validation: Correct predictions on validation examples, if the benchmark has some.
         statistics: What the strategy logs of its own steps, if anything.
@@ -53,9 +59,12 @@ class Outcome:
     test_examples: list[int] = field(default_factory=list)
     correct: list[list[int]] = field(default_factory=list)
     correct_given_task: list[list[int]] = field(default_factory=list)
+    experiences: Experiences | None = None
+    classes: ClassCounts | None = None
     adaptation: Adaptation | None = None
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
+    prequential: Prequential | None = None
     online_accuracy: OnlineAccuracy | None = None
     validation: Validation | None = None
     statistics: Statistics | None = None
@@ -64,6 +73,10 @@ class Outcome:
     def finite(self) -> bool:
         """True if training finished without diverging."""
         return not self.divergence
+
+
+PREDICTED_FIRST = "predicted first"
+"""The name, among statistics, of incoming examples that are predicted before the step on them."""
 
 
 class TaskCost(NamedTuple):

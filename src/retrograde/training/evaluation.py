@@ -11,14 +11,16 @@ from retrograde.streams.rows import Rows
 
 
 class Predictions(NamedTuple):
-    """Correctness of the prediction for each test example.
+    """The prediction for each test example, and its correctness.
 
     Attributes:
+        predicted: The output unit that is predicted under the rule of the scenario.
         correct: True if the prediction is correct under the rule of the scenario.
         correct_given_task: True if the prediction is correct with the task given.
         finite: True if no score was NaN and every parameter was finite.
     """
 
+    predicted: Int64[np.ndarray, "replicate row"]
     correct: Bool[np.ndarray, "replicate row"]
     correct_given_task: Bool[np.ndarray, "replicate row"]
     finite: Bool[np.ndarray, " replicate"]
@@ -28,11 +30,13 @@ class Compared(NamedTuple):
     """The comparison of scores with labels, row by row.
 
     Attributes:
+        predicted: The output unit that is predicted under the rule of the scenario.
         correct: True if the prediction is correct under the rule of the scenario.
         correct_given_task: True if the prediction is correct with the task given.
         finite: True if no score is NaN.
     """
 
+    predicted: Int64[Tensor, "*row"]
     correct: Bool[Tensor, "*row"]
     correct_given_task: Bool[Tensor, "*row"]
     finite: Bool[Tensor, "*row"]
@@ -55,7 +59,7 @@ def compare(
     # Units of other tasks are out of the question if the task is given.
     best_of_task = scores.masked_fill(~own_units, -torch.inf).argmax(-1)
     best = best_of_task if task_is_given else scores.argmax(-1)
-    return Compared(best == y, best_of_task == y, ~scores.isnan().any(-1))
+    return Compared(best, best == y, best_of_task == y, ~scores.isnan().any(-1))
 
 
 def correct_per_task(

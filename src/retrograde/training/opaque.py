@@ -188,12 +188,9 @@ class OpaqueReplica:
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0], validation) for rows in chunks]
         fields = zip(*parts, strict=True)
-        correct, correct_given_task, finite = (np.concatenate(chunks) for chunks in fields)
-        return Predictions(
-            correct=correct[None],
-            correct_given_task=correct_given_task[None],
-            finite=np.array([finite.all()]),
-        )
+        # The one replicate is a leading axis.
+        *by_row, finite = (np.concatenate(chunks)[None] for chunks in fields)
+        return Predictions(*by_row, finite=np.asarray(finite.all(1)))
 
     def check_predictions(self) -> None:
         """Check that scores of an example do not depend on the examples predicted with it.
@@ -252,14 +249,12 @@ class OpaqueReplica:
                 scores[torch.from_numpy(of_task)] = found.float().cpu()
         return scores
 
-    def _predict(
-        self, rows: Int64[Rows, " row"], validation: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _predict(self, rows: Int64[Rows, " row"], validation: bool) -> tuple[np.ndarray, ...]:
         """The fields of `Predictions` for each row."""
         y = torch.from_numpy(rows.y.copy())
         units = self.units.cpu()[rows.task]
         found = compare(self.scores(rows, validation), y, units, self.benchmark.scenario == "task")
-        return found.correct.numpy(), found.correct_given_task.numpy(), found.finite.numpy()
+        return tuple(column.numpy() for column in found)
 
     def parameters(self) -> Params:
         """See `Backend.parameters`.

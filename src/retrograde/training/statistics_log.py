@@ -4,10 +4,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
+from retrograde.records.prequential import Prequential
 from retrograde.records.statistics import Statistics
-from retrograde.training.backend import Backend
+from retrograde.training.backend import PREDICTED_FIRST, Backend
 
 DIGITS = 6
 """Significant digits of a mean."""
@@ -34,6 +35,8 @@ class StatisticsLog:
         self.every = backend.benchmark.log_every
         # For each replicate, the windows so far.
         self.windows: list[list[_Window]] = [[] for _ in range(replicates)]
+        # For each replicate, right predictions before the steps, and all, by experience.
+        self.predicted: list[list[tuple[int, int]]] = [[] for _ in range(replicates)]
         self.experience = 0
         # The steps of each replicate before this experience, and those of the longest one in it.
         self.steps = [0] * replicates
@@ -62,6 +65,9 @@ class StatisticsLog:
 
     def _end_window(self) -> None:
         totals = self.backend.take_statistics()
+        first = totals.pop(PREDICTED_FIRST, None)
+        if first is not None:
+            self._count(first)
         for replicate, windows in enumerate(self.windows):
             means = {}
             for name, total in totals.items():
@@ -72,6 +78,22 @@ class StatisticsLog:
             if means:
                 step = self.steps[replicate] + self.within
                 windows.append(_Window(self.experience, step, means))
+
+    def _count(self, totals: Float[np.ndarray, "replicate 2"]) -> None:
+        """Add right predictions, and all, to those of the experience."""
+        for by_experience, total in zip(self.predicted, totals, strict=True):
+            right, examples = map(round, total.tolist())
+            if len(by_experience) == self.experience:
+                by_experience.append((0, 0))
+            before_right, before = by_experience[-1]
+            by_experience[-1] = before_right + right, before + examples
+
+    def prequential(self, replicate: int) -> Prequential | None:
+        """The predictions before the steps of one replicate; None if there are none."""
+        pairs = self.predicted[replicate]
+        if not pairs:
+            return None
+        return Prequential([right for right, _ in pairs], [examples for _, examples in pairs])
 
     def statistics(self, replicate: int) -> Statistics | None:
         """The windows of one replicate; None if its strategy logs nothing."""

@@ -1,7 +1,7 @@
 """The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.strategy import Strategy
 from retrograde.randomness import seeded, torch_seed
+from retrograde.records.experiences import Experiences
 from retrograde.records.validation import Validation
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import validation_chunks
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Backend, Outcome
+from retrograde.training.class_counter import ClassCounter
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Predictions, correct_per_task
@@ -126,8 +128,10 @@ class _Evaluations:
         backend: Backend,
         rows: Int64[Rows, "chunk replicate row"],
         stream: Stream,
+        counters: Sequence[ClassCounter] = (),
     ) -> None:
         replicates = rows.shape[1]
+        self.counters = [*counters]
         self.rows = rows
         self.by_class = backend.benchmark.scenario == "class"
         self.tasks = len(stream.tasks)
@@ -139,7 +143,7 @@ class _Evaluations:
     def add(self, found: Predictions) -> None:
         """Count the correct predictions of one evaluation."""
         self.finite &= found.finite
-        for i in np.flatnonzero(self.finite):
+        for i in np.flatnonzero(self.finite).tolist():
             rows = self.rows[:, i]
             correct = correct_per_task(found.correct[i], rows, self.tasks)
             self.correct[i].append(correct)
@@ -147,6 +151,8 @@ class _Evaluations:
             if self.by_class:
                 given_task = correct_per_task(found.correct_given_task[i], rows, self.tasks)
                 self.correct_given_task[i].append(given_task)
+            if self.counters:
+                self.counters[i].add(found.correct[i], found.predicted[i])
 
     def validation(self, replicate: int) -> Validation:
         """The counts of one replicate, of validation examples."""
@@ -173,7 +179,8 @@ def _run(
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    evaluations = _Evaluations(backend, backend.test_rows, stream)
+    counters = _class_counters(backend, streams)
+    evaluations = _Evaluations(backend, backend.test_rows, stream, counters)
     validations = None
     if backend.benchmark.validation:
         validations = _Evaluations(backend, validation_chunks(streams), stream)
@@ -212,6 +219,12 @@ def _run(
     ]
 
 
+def _class_counters(backend: Backend, streams: list[Stream]) -> list[ClassCounter]:
+    by_class = backend.benchmark.scenario == "class"
+    tests = backend.test_rows
+    return [ClassCounter(stream, tests[:, i], by_class) for i, stream in enumerate(streams)]
+
+
 def _begin(backend: Backend, number: int, clocks: Clocks, mode: Compile) -> str | None:
     """Begin an experience; returns why compiling the step failed, if that was tried."""
     with clocks("train"):
@@ -241,8 +254,10 @@ def _outcome(
         **shared,
         correct=evaluations.correct[replicate],
         correct_given_task=evaluations.correct_given_task[replicate],
+        classes=evaluations.counters[replicate].counts(),
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
+        prequential=log.prequential(replicate),
         online_accuracy=None if divergence else online.online_accuracy(replicate),
         validation=validations.validation(replicate) if validations else None,
         statistics=log.statistics(replicate),
@@ -285,9 +300,17 @@ def _shared(
             "memory": _memory(backend, stream, stored[i]),
             "how": how,
             "test_examples": [len(task.test.row) for task in stream.tasks],
+            "experiences": _experiences(stream),
         }
         shared.append(fields)
     return shared
+
+
+def _experiences(stream: Stream) -> Experiences | None:
+    """The experiences of a stream; None if each trains one task, in order."""
+    if stream.task_by_task:
+        return None
+    return Experiences(len(stream), stream.first.tolist(), stream.learned.tolist())
 
 
 def _divergence(

@@ -25,17 +25,14 @@ from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import test_chunks
 from retrograde.streams.stream import Stream
 from retrograde.training import boundary
-from retrograde.training.backend import TaskCost
+from retrograde.training.backend import PREDICTED_FIRST, TaskCost
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import signature, unaliased
-from retrograde.training.evaluation import Predictions, compare
+from retrograde.training.evaluation import Compared, Predictions, compare
 from retrograde.training.example_rows import ExampleRows
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.step_counts import experience_steps
-
-PREDICTED_FIRST = "predicted first"
-"""The name of the total of incoming examples that are predicted before the step on them."""
 
 _AXES = (0, 0, 0, None)
 """Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
@@ -569,19 +566,20 @@ class StreamReplicas(Replicas):
     ) -> Predictions:
         """See `Backend.evaluate`; predicting is pure."""
         shape = chunks.shape
-        correct = torch.empty(shape, dtype=torch.bool, device=self.device)
-        given_task = torch.empty(shape, dtype=torch.bool, device=self.device)
+        predicted = torch.empty(shape, dtype=torch.int64, device=self.device)
+        correct, given_task = torch.empty(2, *shape, dtype=torch.bool, device=self.device)
         state = self.for_prediction(during)
         dataset = self.examples_of.train if validation else self.examples_of.test
         all_finite = finite(self.state.params)
         # Results go into place: small ones kept apart would fragment the heap.
         for chunk, rows in enumerate(chunks):
             found = self._predict(state, self._on_device(rows), dataset)
-            correct[chunk], given_task[chunk], no_nan = found
-            all_finite &= no_nan
-        correct = correct.transpose(0, 1).flatten(1)
-        given_task = given_task.transpose(0, 1).flatten(1)
-        return Predictions(*(value.cpu().numpy() for value in (correct, given_task, all_finite)))
+            predicted[chunk] = found.predicted
+            correct[chunk] = found.correct
+            given_task[chunk] = found.correct_given_task
+            all_finite &= found.finite.all(1)
+        by_row = [value.transpose(0, 1).flatten(1) for value in (predicted, correct, given_task)]
+        return Predictions(*(value.cpu().numpy() for value in (*by_row, all_finite)))
 
     def for_prediction(self, during: bool = False) -> State:
         """The state of every replicate as `before_evaluation` makes it ready to predict.
@@ -611,15 +609,14 @@ class StreamReplicas(Replicas):
 
     def _predict(
         self, state: State, rows: Int64[Tensor, "replicate row _"], dataset: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The fields of `Predictions` for one chunk."""
+    ) -> Compared:
+        """The predictions for one chunk."""
         columns = Columns.of(rows)
         pairs = zip(self.own["units"], columns.task, strict=True)
         units = torch.stack([units_by_task[task] for units_by_task, task in pairs])
         task_is_given = self.benchmark.scenario == "task"
         scores = self.scores(state, rows, dataset)
-        found = compare(scores, columns.y, units, task_is_given)
-        return found.correct, found.correct_given_task, found.finite.all(1)
+        return compare(scores, columns.y, units, task_is_given)
 
     def scores(
         self,
