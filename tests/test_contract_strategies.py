@@ -2,7 +2,7 @@
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from retrograde.contract import strategies, toys
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import Reservoir
+from retrograde.streams.stream import Experience
 
 Finetune, ER, GSS = (Registry().find("strategies", name) for name in ("finetune", "er", "gss"))
 CALLS = []
@@ -306,14 +307,11 @@ def test_a_strategy_that_reads_the_future_is_found(monkeypatch):
 
     def peeking(self, data, seed):
         stream = honest(self, data, seed)
-        first, *rest = stream.tasks
-        rows, y = (
-            np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True)
-        )
-        object.__setattr__(
-            stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest)
-        )
-        return stream
+        first, *rest = stream.experiences
+        last = rest[-1]
+        row, y = np.concatenate([first.row, last.row]), np.concatenate([first.y, last.y])
+        both = Experience(row, y, np.zeros_like(row))
+        return replace(stream, experiences=(both, *rest))
 
     monkeypatch.setattr(toys.Blobs, "cut", peeking)
     assert "scrambled last task" in why(part, strategies.sees_no_future)
