@@ -282,6 +282,62 @@ def test_a_learner_is_weighed_by_the_bytes_of_its_tensors_and_arrays():
     assert "it grew by" in why(KeepsMore(), strategies.stays_within_its_memory)
 
 
+@dataclass(frozen=True)
+class ReadsExperience(Finetune):
+    """A smaller rate in later experiences, which it does not declare."""
+
+    def step(self, net, state, data):
+        grads = net.grad(state.params, data.incoming)
+        return net.update(state, grads, self.lr / (1 + net.experience))
+
+
+class DeclaresExperience(ReadsExperience):
+    boundaries = "experiences"
+
+
+class ReadsTask(Plain):
+    """A learner that skips the second experience, which it does not declare."""
+
+    def observe(self, x, y, task):
+        if task != 1:
+            super().observe(x, y, task)
+
+
+@pytest.mark.parametrize("part", [ReadsExperience(), ReadsTask()])
+def test_a_part_that_reads_the_experience_undeclared_is_found(part):
+    found = why(part, strategies.learns_the_same_without_boundaries)
+    assert 'declare boundaries = "experiences"' in found
+
+
+def test_a_strategy_that_declares_its_boundaries_need_not_do_without():
+    outcome = tried(DeclaresExperience(), strategies.learns_the_same_without_boundaries)
+    assert (outcome.outcome, outcome.why) == (
+        "declared",
+        "it needs to know the boundaries of experiences",
+    )
+
+
+@dataclass(frozen=True)
+class FailsOnMixed(Finetune):
+    """Diverges if a mini-batch has examples of several tasks."""
+
+    def step(self, net, state, data):
+        task = data.incoming.task
+        rate = torch.where(task.min() == task.max(), self.lr, torch.inf)
+        return net.update(state, net.grad(state.params, data.incoming), rate)
+
+
+@pytest.mark.parametrize("part", [Finetune(), ER(), Plain()])
+def test_parts_without_need_of_boundaries_learn_the_same_without_them(part):
+    check = strategies.learns_the_same_without_boundaries
+    assert tried(part, check).outcome == "passed"
+
+
+def test_a_strategy_that_fails_on_mixed_tasks_is_found():
+    found = why(FailsOnMixed(), strategies.learns_the_same_without_boundaries)
+    assert "non-finite in an experience of mixed tasks" in found
+
+
 class Ranks(Plain):
     def predict(self, x, task):
         return super().predict(x, task).argsort(0).float()
