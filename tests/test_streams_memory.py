@@ -424,3 +424,22 @@ def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():
     held = memory.store_ranked(held, second, np.array([0.0, 2, 1]))
     assert held.examples.row[held.filled].tolist() == [6, 4, 1, 3, 8, 10]
     assert held.examples[6:].tuples() == [(0, 0, 0, 0)]
+
+
+@given(UNITS, st.integers(0, 5), st.integers(0, 9))
+def test_a_task_ring_keeps_the_last_examples_of_each_task_also_of_mixed_experiences(
+    mixed, spare, seed
+):
+    """The numbers stand for tasks here, of which every experience has any."""
+    memory = TaskRing(CLASSES + spare, 1)
+    held, came = memory.empty(), []
+    for number, tasks in enumerate(mixed):
+        row = 100 * number + np.arange(len(tasks))
+        arrivals = Rows.of(row, np.array(tasks), np.array(tasks) + row % 2)
+        came += arrivals.tuples()
+        random = np.random.default_rng(seed)
+        _, held = memory.replay(held, arrivals, np.array([0]), Groups(CLASSES, 6), random)
+    share = memory.size // CLASSES
+    of_tasks = [[each for each in came if each[1] == task] for task in range(CLASSES)]
+    expected = [each for members in of_tasks for each in members[-share:]]
+    assert sorted(held.examples[held.filled].tuples()) == sorted(expected)
