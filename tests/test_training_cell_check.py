@@ -5,8 +5,8 @@ import torch
 
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
-from retrograde.parts.spec import parse
 from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
 from retrograde.training.cell_check import check
 
 PARTS = Registry()
