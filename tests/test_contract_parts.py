@@ -50,7 +50,7 @@ def test_every_part_that_ships_keeps_the_contract_of_its_kind(kind, name):
 class Beyond(Split):
     def cut(self, data, seed):
         stream = super().cut(data, seed)
-        stream.tasks[1].train.row[0] = 10**6
+        stream.experiences[1].row[0] = 10**6
         return stream
 
 

@@ -2,7 +2,7 @@
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from retrograde.contract import strategies, toys
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import Reservoir
+from retrograde.streams.stream import Experience
 
 Finetune, ER, GSS = (Registry().find("strategies", name) for name in ("finetune", "er", "gss"))
 CALLS = []
@@ -281,6 +282,64 @@ def test_a_learner_is_weighed_by_the_bytes_of_its_tensors_and_arrays():
     assert "it grew by" in why(KeepsMore(), strategies.stays_within_its_memory)
 
 
+@dataclass(frozen=True)
+class ReadsExperience(Finetune):
+    """A smaller rate in later experiences, which it does not declare."""
+
+    def step(self, net, state, data):
+        grads = net.grad(state.params, data.incoming)
+        smaller = {name: g / (1 + net.experience) for name, g in grads.items()}
+        return net.update(state, smaller, self.lr)
+
+
+class DeclaresExperience(ReadsExperience):
+    boundaries = "experiences"
+
+
+class ReadsTask(Plain):
+    """A learner that skips the second experience, which it does not declare."""
+
+    def observe(self, x, y, task):
+        if task != 1:
+            super().observe(x, y, task)
+
+
+@pytest.mark.parametrize("part", [ReadsExperience(), ReadsTask()])
+def test_a_part_that_reads_the_experience_undeclared_is_found(part):
+    found = why(part, strategies.learns_the_same_without_boundaries)
+    assert 'declare boundaries = "experiences"' in found
+
+
+def test_a_strategy_that_declares_its_boundaries_need_not_do_without():
+    outcome = tried(DeclaresExperience(), strategies.learns_the_same_without_boundaries)
+    assert (outcome.outcome, outcome.why) == (
+        "declared",
+        "it needs to know the boundaries of experiences",
+    )
+
+
+@dataclass(frozen=True)
+class FailsOnMixed(Finetune):
+    """Diverges if a mini-batch has examples of several tasks."""
+
+    def step(self, net, state, data):
+        task = data.incoming.task
+        factor = torch.where(task.min() == task.max(), 1.0, torch.inf)
+        grads = net.grad(state.params, data.incoming)
+        return net.update(state, {name: factor * g for name, g in grads.items()}, self.lr)
+
+
+@pytest.mark.parametrize("part", [Finetune(), ER(), Plain()])
+def test_parts_without_need_of_boundaries_learn_the_same_without_them(part):
+    check = strategies.learns_the_same_without_boundaries
+    assert tried(part, check).outcome == "passed"
+
+
+def test_a_strategy_that_fails_on_mixed_tasks_is_found():
+    found = why(FailsOnMixed(), strategies.learns_the_same_without_boundaries)
+    assert "non-finite in an experience of mixed tasks" in found
+
+
 class Ranks(Plain):
     def predict(self, x, task):
         return super().predict(x, task).argsort(0).float()
@@ -306,14 +365,11 @@ def test_a_strategy_that_reads_the_future_is_found(monkeypatch):
 
     def peeking(self, data, seed):
         stream = honest(self, data, seed)
-        first, *rest = stream.tasks
-        rows, y = (
-            np.concatenate([a, b]) for a, b in zip(first.train, stream.tasks[-1].train, strict=True)
-        )
-        object.__setattr__(
-            stream, "tasks", (first._replace(train=type(first.train)(rows, y)), *rest)
-        )
-        return stream
+        first, *rest = stream.experiences
+        last = rest[-1]
+        row, y = np.concatenate([first.row, last.row]), np.concatenate([first.y, last.y])
+        both = Experience(row, y, np.zeros_like(row))
+        return replace(stream, experiences=(both, *rest))
 
     monkeypatch.setattr(toys.Blobs, "cut", peeking)
     assert "scrambled last task" in why(part, strategies.sees_no_future)

@@ -37,19 +37,30 @@ DATA = dataset()
 
 def indices(stream):
     """Every index array of a stream, in one list."""
-    parts = [array for task in stream.tasks for part in task for array in part]
-    return [*parts, stream.units, *([] if stream.pixels is None else [stream.pixels])]
+    parts = [*stream.experiences, *(part for task in stream.tasks for part in task)]
+    columns = [array for part in parts for array in part if array is not None]
+    return [*columns, stream.units, *([] if stream.pixels is None else [stream.pixels])]
 
 
 def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(indices(one), indices(other), strict=True))
 
 
-def groups(stream, labels="y_train", part=0):
-    """The classes of the dataset that each task holds."""
-    return [
-        sorted(set(getattr(stream.data, labels)[task[part].row].tolist())) for task in stream.tasks
-    ]
+def groups(stream):
+    """The classes of the dataset that each experience trains."""
+    y = stream.data.y_train
+    return [sorted(set(y[experience.row].tolist())) for experience in stream.experiences]
+
+
+def classes_in_tests(stream):
+    """The classes of the dataset on which each task is tested."""
+    y = stream.data.y_test
+    return [sorted(set(y[task.test.row].tolist())) for task in stream.tasks]
+
+
+def examples_for_test(stream):
+    """The test examples of each task."""
+    return [task.test for task in stream.tasks]
 
 
 @given(st.integers(1, 7), st.permutations(range(7)), st.sampled_from(SCENARIOS))
@@ -61,24 +72,23 @@ def test_a_split_cuts_the_class_order_into_equal_tasks_and_the_last_takes_the_re
     expected = [
         sorted(order[n * size : (n + 1) * size if n < tasks - 1 else 7]) for n in range(tasks)
     ]
-    assert groups(stream) == groups(stream, "y_test", 1) == expected
+    assert groups(stream) == classes_in_tests(stream) == expected
 
 
 @given(st.integers(1, 7), st.integers(0, 99), st.sampled_from(SCENARIOS))
 def test_a_split_gives_every_example_to_exactly_one_task(tasks, seed, scenario):
     stream = Split(tasks=tasks, scenario=scenario).stream(DATA, seed)
-    for part, y in ((0, DATA.y_train), (1, DATA.y_test)):
-        assert np.array_equal(
-            np.sort(np.concatenate([task[part].row for task in stream.tasks])), np.arange(len(y))
-        )
+    for parts, y in ((stream.experiences, DATA.y_train), (examples_for_test(stream), DATA.y_test)):
+        rows = np.concatenate([part.row for part in parts])
+        assert np.array_equal(np.sort(rows), np.arange(len(y)))
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
 def test_a_split_keeps_the_class_as_output_unit(scenario):
     stream = Split(tasks=3, class_order=(3, 1, 4, 0, 5, 2, 6), scenario=scenario).stream(DATA, 0)
-    for task in stream.tasks:
-        assert np.array_equal(task.train.y, DATA.y_train[task.train.row])
-        assert np.array_equal(task.test.y, DATA.y_test[task.test.row])
+    for experience, test in zip(stream.experiences, examples_for_test(stream), strict=True):
+        assert np.array_equal(experience.y, DATA.y_train[experience.row])
+        assert np.array_equal(test.y, DATA.y_test[test.row])
     assert [np.flatnonzero(units).tolist() for units in stream.units] == [[1, 3], [0, 4], [2, 5, 6]]
 
 
@@ -86,8 +96,8 @@ def test_a_domain_split_numbers_the_classes_of_a_task_in_their_order():
     order = (3, 1, 4, 0, 5, 2, 6)
     stream = Split(tasks=3, class_order=order, scenario="domain").stream(DATA, 0)
     assert stream.units.tolist() == [[True, True, False], [True, True, False], [True, True, True]]
-    for start, task in zip((0, 2, 4), stream.tasks, strict=True):
-        assert np.array_equal(np.array(order)[start + task.train.y], DATA.y_train[task.train.row])
+    for start, experience in zip((0, 2, 4), stream.experiences, strict=True):
+        assert np.array_equal(np.array(order)[start + experience.y], DATA.y_train[experience.row])
 
 
 @given(
@@ -98,8 +108,9 @@ def test_a_domain_split_numbers_the_classes_of_a_task_in_their_order():
 )
 def test_every_label_is_one_of_its_tasks_output_units(tasks, seed, scenario, part):
     stream = part(tasks=tasks, scenario=scenario).stream(DATA, seed)
-    for units, task in zip(stream.units, stream.tasks, strict=True):
-        assert set(task.train.y) == set(task.test.y) == set(np.flatnonzero(units))
+    parts = zip(stream.units, stream.experiences, examples_for_test(stream), strict=True)
+    for units, experience, test in parts:
+        assert set(experience.y) == set(test.y) == set(np.flatnonzero(units))
 
 
 def test_the_class_order_is_drawn_from_the_seed_unless_given():
@@ -139,9 +150,9 @@ def test_permuted_and_rotated_tasks_hold_all_examples_with_classes_of_their_own_
     stream = part(tasks=3, scenario=scenario).stream(DATA, 0)
     step = 0 if scenario == "domain" else 7
     assert stream.units.shape == (3, 7 if scenario == "domain" else 21)
-    for number, (task, units) in enumerate(zip(stream.tasks, stream.units, strict=True)):
-        assert np.array_equal(task.train.row, np.arange(len(DATA.y_train)))
-        assert np.array_equal(task.test.y, DATA.y_test + number * step)
+    for number, units in enumerate(stream.units):
+        assert np.array_equal(stream.experiences[number].row, np.arange(len(DATA.y_train)))
+        assert np.array_equal(stream.tasks[number].test.y, DATA.y_test + number * step)
         assert np.flatnonzero(units).tolist() == [*range(number * step, number * step + 7)]
 
 
@@ -287,8 +298,11 @@ def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(
         )
         .stream(DATA, 1)
     )
-    for all_of, some in zip(whole.tasks, limited.tasks, strict=True):
-        for limit, full, part in zip((train_examples, test_examples), all_of, some, strict=False):
+    for limit, all_of, some in (
+        (train_examples, whole.experiences, limited.experiences),
+        (test_examples, examples_for_test(whole), examples_for_test(limited)),
+    ):
+        for full, part in zip(all_of, some, strict=True):
             pairs = [*zip(part.row.tolist(), part.y.tolist(), strict=True)]
             assert len(pairs) == len(set(pairs)) == min(limit or 10**9, len(full.row))
             assert set(pairs) <= {*zip(full.row.tolist(), full.y.tolist(), strict=True)}
@@ -296,7 +310,7 @@ def test_the_limits_hold_for_every_task_and_take_from_what_the_task_had(
 
 def test_limited_tasks_take_other_examples_for_other_tasks_and_seeds():
     streams = [Permuted(tasks=4, train_examples=10).stream(DATA, seed) for seed in range(4)]
-    assert len({tuple(task.train.row) for stream in streams for task in stream.tasks}) == 16
+    assert len({tuple(each.row) for stream in streams for each in stream.experiences}) == 16
 
 
 def test_the_limit_on_test_examples_does_not_change_the_training_examples():
@@ -305,8 +319,8 @@ def test_the_limit_on_test_examples_does_not_change_the_training_examples():
         for test_examples in (0, 5)
     )
     assert all(
-        np.array_equal(a.train.row, b.train.row)
-        for a, b in zip(plain.tasks, limited.tasks, strict=True)
+        np.array_equal(a.row, b.row)
+        for a, b in zip(plain.experiences, limited.experiences, strict=True)
     )
 
 

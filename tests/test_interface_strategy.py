@@ -136,7 +136,7 @@ class Nearest(Plain):
 def nearest_by_hand(benchmark, seed, experience, steps):
     """Correct answers on the tasks so far after some steps of an experience, by NumPy."""
     stream = benchmark.stream(DATA, seed)
-    seen = [stream.tasks[number].train for number in range(experience)]
+    seen = stream.experiences[:experience]
     x, y = (
         np.concatenate([DATA.x_train[:0], *[DATA.x_train[each.row] for each in seen]]),
         np.concatenate([np.zeros(0, int), *[each.y for each in seen]]),

@@ -40,7 +40,7 @@ class Loop:
     def run(self):
         memory = self.part.memory()
         stored = memory.empty() if memory else None
-        for number, task in enumerate(self.stream.tasks):
+        for number, experience in enumerate(self.stream.experiences):
             rows, stored = train_rows(
                 self.stream, number, self.benchmark, self.part.schedule(), memory, stored, self.seed
             )
@@ -50,7 +50,7 @@ class Loop:
                     step[self.benchmark.batch_size :],
                 )
                 self.step(incoming[incoming.real], replayed)
-            self.end_experience(task)
+            self.end_experience(experience)
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
     def descend(self, loss):
@@ -75,7 +75,7 @@ class Loop:
     def target(self, replayed):
         return torch.stack([self.stored[row] for row in replayed.row.tolist()])
 
-    def end_experience(self, task):
+    def end_experience(self, experience):
         pass
 
 
@@ -125,8 +125,8 @@ class FDR(Loop):
             gap = self.model(X[replayed.row]).softmax(1) - self.target(replayed).softmax(1)
             self.descend(replay_weight * self.part.strength * gap.norm(dim=1).mean())
 
-    def end_experience(self, task):
-        rows = torch.from_numpy(task.train.row)
+    def end_experience(self, experience):
+        rows = torch.from_numpy(experience.row)
         self.store(rows, self.model(X[rows]))
 
 
@@ -153,7 +153,7 @@ class LwF(Loop):
         decay = self.part.decay * sum((value**2).sum() for value in self.model.parameters())
         self.descend(self.weighted(label_loss, past, incoming) + decay)
 
-    def end_experience(self, task):
+    def end_experience(self, experience):
         self.teacher, self.earlier = copy.deepcopy(self.model), set(self.seen)
 
 

@@ -201,9 +201,10 @@ def unit_features(backend, replicate, rows):
     """The features of some training examples at the end of a task, each of length 1."""
     net = backend.net
     params = {name: value[replicate] for name, value in backend.state.params.items()}
-    triples = np.stack([rows, 0 * rows, 0 * rows, 0 * rows], axis=1)
+    none = np.zeros_like(rows)
+    weighted = Rows.of(rows, 0, none).weighted(np.zeros(len(rows), dtype=bool))
     examples = backend.examples_of
-    batch = examples.batch(Columns.of(torch.from_numpy(triples)), {}, examples.train)
+    batch = examples.batch(Columns.of(torch.from_numpy(weighted.array)), {}, examples.train)
     return torch.nn.functional.normalize(net.features(params, batch.x))
 
 
@@ -218,7 +219,7 @@ def test_all_exemplars_of_tasks_of_two_and_of_eight_classes_are_chosen_by_herdin
         for replicate, (stream, memory) in enumerate(
             zip(streams, backend.memories.held, strict=True)
         ):
-            train = stream.tasks[number].train
+            train = stream.experiences[number]
             for unit in np.unique(train.y):
                 rows = train.row[train.y == unit]
                 features = unit_features(backend, replicate, rows)
@@ -242,9 +243,7 @@ def by_direction(rows, many):
 
 def test_the_share_counts_the_classes_so_far_and_nothing_else():
     memory = ExemplarMemory(60, 0)
-    first, second = (
-        Rows(np.array([[row, 0, row % 2 + start] for row in range(8)])) for start in (0, 2)
-    )
+    first, second = (Rows.of(np.arange(8), 0, np.arange(8) % 2 + start) for start in (0, 2))
     assert memory.share(memory.empty(), first) == 30
     content = memory.store_ranked(memory.empty(), first, np.arange(8.0))
     assert memory.share(content, second) == 15

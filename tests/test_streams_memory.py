@@ -115,7 +115,7 @@ def write(buffer, seen, arrivals, slots, start, stop):
 
 
 def kept(memory, tasks, groups, random):
-    """What a memory holds after some tasks, as triples."""
+    """What a memory holds after some tasks, as tuples of row, task, unit and view."""
     held = memory.empty()
     for arrivals in arrivals_of(tasks):
         _, held = memory.replay(
@@ -156,7 +156,7 @@ def test_all_but_a_ring_fill_every_slot_before_they_lose_anything(life):
 def test_the_first_step_of_the_first_task_replays_nothing_and_the_first_of_the_second_does(policy):
     steps, _, _ = lived(Life(policy, 4, 5, 4, 1, [[0, 1, 2, 0]] * 2, 0))
     assert [len(step.drawn) for step in steps] == [0, min(5, len(steps[1].buffer))]
-    assert {task for _, task, _ in steps[1].drawn} == {0}
+    assert {task for _, task, *_ in steps[1].drawn} == {0}
 
 
 @pytest.mark.parametrize("policy", sorted(policy for policy in POLICIES if "at-end" not in policy))
@@ -181,7 +181,7 @@ def fits(count, expected, probability):
 def times_kept(memory, tasks, groups, trials=TRIALS):
     """How often each row is held at the end."""
     random = np.random.default_rng(5)
-    rows = [row for _ in range(trials) for row, _, _ in kept(memory, tasks, groups, random)]
+    rows = [row for _ in range(trials) for row, *_ in kept(memory, tasks, groups, random)]
     return np.bincount(rows, minlength=sum(map(len, tasks)))
 
 
@@ -230,7 +230,7 @@ def test_a_ring_goes_on_where_it_was_when_a_class_of_a_task_comes_again():
             held, arrivals, np.array([0]), Groups(1, 2), np.random.default_rng(0)
         )
     found = {
-        unit: sorted(row for row, _, u in held.examples.tuples() if u == unit) for unit in (0, 1)
+        unit: sorted(row for row, _, u, _ in held.examples.tuples() if u == unit) for unit in (0, 1)
     }
     assert found == {0: [2, 3, 7], 1: [4, 5, 6]}
 
@@ -252,7 +252,7 @@ def test_one_slot_is_enough_for_a_reservoir_and_one_per_group_for_a_ring():
 def test_balanced_classes_that_offer_plenty_differ_by_at_most_one(size, tasks, blocked, seed):
     tasks = [sorted(units) if blocked else list(units) for units in tasks]
     held = kept(ClassBalanced(size, 1), tasks, 0, np.random.default_rng(seed))
-    count = Counter(unit for _, _, unit in held)
+    count = Counter(unit for _, _, unit, _ in held)
     assert max(count.values()) - min(count[unit] for unit in range(4)) <= 1
 
 
@@ -262,7 +262,8 @@ def test_a_balanced_memory_keeps_all_of_a_class_that_offers_no_more_than_its_sha
 ):
     offered = Counter(unit for units in tasks for unit in units)
     count = Counter(
-        unit for _, _, unit in kept(ClassBalanced(size, 1), tasks, 0, np.random.default_rng(seed))
+        unit
+        for _, _, unit, _ in kept(ClassBalanced(size, 1), tasks, 0, np.random.default_rng(seed))
     )
     rare = [unit for unit, number in offered.items() if number <= size // len(offered)]
     assert {unit: count[unit] for unit in rare} == {unit: offered[unit] for unit in rare}
@@ -321,7 +322,7 @@ def test_replayed_examples_do_not_depend_on_later_incoming_ones(life):
 
 def test_a_memory_that_is_filled_at_ends_replays_earlier_tasks_alone():
     life = Life("ring-at-end", 2, 4, 3, 2, [[0, 1, 2, 0]] * 3, 0)
-    tasks = [{task for _, task, _ in step.drawn} for step in lived(life)[0]]
+    tasks = [{task for _, task, *_ in step.drawn} for step in lived(life)[0]]
     assert tasks[:4] == [set()] * 4
     assert all(drawn <= {0} for drawn in tasks[4:8])
     assert set().union(*tasks[8:]) == {0, 1}
@@ -422,4 +423,23 @@ def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():
     assert held.examples.row[held.filled].tolist() == [6, 4, 2, 1, 3, 5]
     held = memory.store_ranked(held, second, np.array([0.0, 2, 1]))
     assert held.examples.row[held.filled].tolist() == [6, 4, 1, 3, 8, 10]
-    assert held.examples[6:].tuples() == [(0, 0, 0)]
+    assert held.examples[6:].tuples() == [(0, 0, 0, 0)]
+
+
+@given(UNITS, st.integers(0, 5), st.integers(0, 9))
+def test_a_task_ring_keeps_the_last_examples_of_each_task_also_of_mixed_experiences(
+    mixed, spare, seed
+):
+    """The numbers stand for tasks here, of which every experience has any."""
+    memory = TaskRing(CLASSES + spare, 1)
+    held, came = memory.empty(), []
+    for number, tasks in enumerate(mixed):
+        row = 100 * number + np.arange(len(tasks))
+        arrivals = Rows.of(row, np.array(tasks), np.array(tasks) + row % 2)
+        came += arrivals.tuples()
+        random = np.random.default_rng(seed)
+        _, held = memory.replay(held, arrivals, np.array([0]), Groups(CLASSES, 6), random)
+    share = memory.size // CLASSES
+    of_tasks = [[each for each in came if each[1] == task] for task in range(CLASSES)]
+    expected = [each for members in of_tasks for each in members[-share:]]
+    assert sorted(held.examples[held.filled].tuples()) == sorted(expected)

@@ -9,8 +9,8 @@ from retrograde.training.columns import Columns
 
 def rows_of(*shape):
     """Training rows of which every column has numbers of its own."""
-    count = int(np.prod(shape))
-    return Rows(np.arange(5 * count).reshape(*shape, 5))
+    count, width = int(np.prod(shape)), len(COLUMNS)
+    return Rows(np.arange(width * count).reshape(*shape, width))
 
 
 def test_names_are_those_of_the_columns_in_order():

@@ -45,10 +45,14 @@ def rows_of(number, *, batch=4, epochs=1, seed=0, schedule=None, memory=None, sc
     return rows[:, :batch], rows[:, batch:], held
 
 
-def triples(examples, task):
-    return [
-        (row, task, y) for row, y in zip(examples.row.tolist(), examples.y.tolist(), strict=True)
-    ]
+def examples_of(part, task):
+    """Examples of a task as tuples, each seen as its task is."""
+    return Rows.of(part.row, task, part.y).tuples()
+
+
+def trained_on(stream, number):
+    """The training examples of an experience that trains the task of its number."""
+    return examples_of(stream.experiences[number], number)
 
 
 def real(rows):
@@ -65,7 +69,7 @@ def parts(rows, count):
 def test_every_example_of_the_task_comes_once_in_every_epoch(shape):
     batch, epochs, number, seed = shape
     new, replayed, held = rows_of(number, batch=batch, epochs=epochs, seed=seed)
-    expected = sorted(triples(Split(tasks=3).stream(dataset(), seed).tasks[number].train, number))
+    expected = sorted(trained_on(Split(tasks=3).stream(dataset(), seed), number))
     assert [sorted(real(epoch)) for epoch in parts(new, epochs)] == [expected] * epochs
     assert (replayed.shape, held) == ((len(new), 0), None)
 
@@ -74,8 +78,8 @@ def test_every_example_of_the_task_comes_once_in_every_epoch(shape):
 def test_a_joint_pool_is_all_tasks_so_far_once_in_every_epoch(shape):
     batch, epochs, number, seed = shape
     new, _, _ = rows_of(number, batch=batch, epochs=epochs, seed=seed, schedule=ALL)
-    tasks = Split(tasks=3).stream(dataset(), seed).tasks[: number + 1]
-    expected = sorted(triple for n, task in enumerate(tasks) for triple in triples(task.train, n))
+    stream = Split(tasks=3).stream(dataset(), seed)
+    expected = sorted(example for n in range(number + 1) for example in trained_on(stream, n))
     assert [sorted(real(epoch)) for epoch in parts(new, epochs)] == [expected] * epochs
 
 
@@ -108,11 +112,10 @@ def test_steps_that_widen_take_as_many_examples_for_each_task_so_far_and_then_pa
 def test_steps_that_widen_use_all_so_far_once_in_an_epoch():
     made = benchmark_of(epochs=1)
     for number in range(3):
-        rows, _ = train_rows(made.stream(dataset(), 0), number, made, WIDENING, None, None, 0)
-        tasks = made.stream(dataset(), 0).tasks[: number + 1]
-        assert sorted(real(rows)) == sorted(
-            triple for n, task in enumerate(tasks) for triple in triples(task.train, n)
-        )
+        stream = made.stream(dataset(), 0)
+        rows, _ = train_rows(stream, number, made, WIDENING, None, None, 0)
+        expected = [example for n in range(number + 1) for example in trained_on(stream, n)]
+        assert sorted(real(rows)) == sorted(expected)
         assert WIDENING.length(made, len(real(rows)), number + 1) == (1, len(rows))
 
 
@@ -125,7 +128,7 @@ def test_steps_that_widen_are_as_many_for_every_task():
 def test_a_batch_larger_than_the_task_is_one_padded_step():
     new, _, _ = rows_of(0, batch=50)
     assert new.shape == (1, 50)
-    assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).tasks[0].train.row)
+    assert len(real(new)) == len(Split(tasks=3).stream(dataset(), 0).experiences[0].row)
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own():
@@ -139,7 +142,7 @@ def test_tasks_of_one_size_are_shuffled_differently():
     made, data = benchmark_of(), dataset(sizes=(6,) * 6)
     stream = made.stream(data, 0)
     rows = [real(train_rows(stream, n, made, Schedule(), None, None, 0)[0]) for n in range(3)]
-    orders = [tuple(np.argsort([row for row, _, _ in task])) for task in rows]
+    orders = [tuple(np.argsort([row for row, *_ in task])) for task in rows]
     assert len(set(orders)) == 3
 
 
@@ -174,7 +177,8 @@ def test_only_the_first_epoch_adds_to_the_memory(policy):
     once, thrice = (
         rows_of(1, epochs=epochs, memory=POLICIES[policy](8, 3))[2] for epochs in (1, 3)
     )
-    arrived = sum(len(task.train.row) for task in Split(tasks=3).stream(dataset(), 0).tasks[:2])
+    stream = Split(tasks=3).stream(dataset(), 0)
+    arrived = sum(len(experience.row) for experience in stream.experiences[:2])
     assert once.seen == thrice.seen
     assert once.seen.total() == arrived
 
@@ -190,7 +194,9 @@ def test_replayed_examples_were_incoming_in_an_earlier_step(shape, policy):
     new, replayed, _ = rows_of(
         number, batch=batch, epochs=epochs, seed=seed, memory=POLICIES[policy](9, 4)
     )
-    past = {triple for n in range(number) for triple in real(rows_of(n, batch=batch, seed=seed)[0])}
+    past = {
+        example for n in range(number) for example in real(rows_of(n, batch=batch, seed=seed)[0])
+    }
     for incoming, old in zip(new, replayed, strict=True):
         assert set(real(old)) <= past
         past |= set(real(incoming))
@@ -198,7 +204,7 @@ def test_replayed_examples_were_incoming_in_an_earlier_step(shape, policy):
 
 def test_later_epochs_replay_from_the_whole_of_the_task():
     new, replayed, held = rows_of(0, epochs=40, memory=Reservoir(1000, 3))
-    later = {triple for step in replayed[len(new) // 40 :] for triple in real(step)}
+    later = {example for step in replayed[len(new) // 40 :] for example in real(step)}
     assert later == {*held.examples[held.filled].tuples()}
 
 
@@ -215,7 +221,7 @@ def test_test_rows_are_the_tests_of_all_tasks_in_order():
     stream = benchmark_of().stream(dataset(), 1)
     rows = test_rows(stream)
     assert real(rows) == [
-        triple for n, task in enumerate(stream.tasks) for triple in triples(task.test, n)
+        example for n, task in enumerate(stream.tasks) for example in examples_of(task.test, n)
     ]
     assert rows.shape == (12,)
 
@@ -224,14 +230,14 @@ def test_test_rows_are_the_tests_of_all_tasks_in_order():
 def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
     stream = benchmark_of().stream(dataset(), 1)
     rows = all_rows(stream, number)
-    assert real(rows) == triples(stream.tasks[number].train, number)
-    assert len(rows) == len(stream.tasks[number].train.row)
+    assert real(rows) == trained_on(stream, number)
+    assert len(rows) == len(stream.experiences[number].row)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_replicates_side_by_side_keep_their_rows_and_end_in_padding(steps):
     rows = [
-        Rows(np.random.default_rng(n).integers(1, 9, (count, 3, 4)))
+        Rows(np.random.default_rng(n).integers(1, 9, (count, 3, 5)))
         for n, count in enumerate(steps)
     ]
     copies = [replicate.tuples() for replicate in rows]
@@ -253,7 +259,7 @@ def test_padding_names_rows_that_exist():
 
 @given(st.integers(1, 20), st.integers(1, 8))
 def test_chunks_hold_every_row_once_in_order_and_pad_only_the_last(count, size):
-    rows = Rows(np.arange(3 * count).reshape(count, 3)).weighted(np.ones(count, dtype=bool))
+    rows = Rows(np.arange(4 * count).reshape(count, 4)).weighted(np.ones(count, dtype=bool))
     before = rows.tuples()
     cut = chunks(rows, size)
     assert cut.shape == (-(-count // size), size)
@@ -374,7 +380,7 @@ def test_incoming_examples_may_be_mixed_with_the_memory():
     memory, made = ExemplarMemory(6, 0), benchmark_of(4)
     stream = made.stream(dataset(), 0)
     first, second, _ = (
-        Rows.of(task.train.row, number, task.train.y) for number, task in enumerate(stream.tasks)
+        Rows.of(experience.row, experience.task, experience.y) for experience in stream.experiences
     )
     held = memory.store_ranked(memory.empty(), first, np.arange(len(first)).astype(float))
     rows, after = train_rows(stream, 1, made, Schedule("incoming and memory"), memory, held, 0)

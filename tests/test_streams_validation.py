@@ -8,7 +8,7 @@ from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.streams.schedule import test_rows as rows_of_tests, validation_rows
-from retrograde.streams.stream import Examples, Task
+from retrograde.streams.stream import Examples, Experience, Stream, Task
 from retrograde.streams.validation import held_out
 
 Split, Permuted, Rotated = (
@@ -40,24 +40,24 @@ def pairs(examples):
 def test_both_parts_are_disjoint_and_together_the_training_set_in_its_order(cut, share, seed):
     before = with_validation(cut, 0).stream(DATA, seed)
     after = with_validation(cut, share).stream(DATA, seed)
-    for old, new in zip(before.tasks, after.tasks, strict=True):
-        train, validation = set(pairs(new.train)), set(pairs(new.validation))
+    for number, (old, new) in enumerate(zip(before.experiences, after.experiences, strict=True)):
+        train, validation = set(pairs(new)), set(pairs(after.tasks[number].validation))
         assert train.isdisjoint(validation)
-        assert train | validation == set(pairs(old.train))
-        assert pairs(new.train) == [pair for pair in pairs(old.train) if pair in train]
-        assert pairs(new.test) == pairs(old.test)
+        assert train | validation == set(pairs(old))
+        assert pairs(new) == [pair for pair in pairs(old) if pair in train]
+        assert pairs(after.tasks[number].test) == pairs(before.tasks[number].test)
 
 
 @given(st.sampled_from(CUTS), SHARES, st.integers(0, 9), st.sampled_from([10, 40, 80]))
 def test_no_task_trains_on_a_validation_example_of_any_other(cut, share, seed, limit):
     """Not even if each task has examples of its own, drawn from the same images."""
     stream = with_validation(cut, share, train_examples=limit).stream(DATA, seed)
-    trained_on = {row for task in stream.tasks for row in task.train.row.tolist()}
+    trained_on = {row for experience in stream.experiences for row in experience.row.tolist()}
     held = {row for task in stream.tasks for row in task.validation.row.tolist()}
     assert held
     assert not held & trained_on
-    for task in stream.tasks:
-        assert len(task.train.row) <= max(1, round(limit * (1 - share)))
+    for experience, task in zip(stream.experiences, stream.tasks, strict=True):
+        assert len(experience.row) <= max(1, round(limit * (1 - share)))
         # Of each class at least one.
         classes = len(np.unique(task.validation.y))
         assert len(task.validation.row) <= share * limit + classes
@@ -65,9 +65,10 @@ def test_no_task_trains_on_a_validation_example_of_any_other(cut, share, seed, l
 
 @given(st.sampled_from(CUTS), SHARES, st.integers(0, 9))
 def test_every_class_gives_its_share_and_keeps_an_example_on_both_sides(cut, share, seed):
-    for task in with_validation(cut, share).stream(DATA, seed).tasks:
-        for unit in np.union1d(task.train.y, task.validation.y):
-            left, taken = (int((part.y == unit).sum()) for part in (task.train, task.validation))
+    stream = with_validation(cut, share).stream(DATA, seed)
+    for experience, task in zip(stream.experiences, stream.tasks, strict=True):
+        for unit in np.union1d(experience.y, task.validation.y):
+            left, taken = (int((part.y == unit).sum()) for part in (experience, task.validation))
             assert left >= 1
             assert taken >= 1
             fair = share * (left + taken)
@@ -94,16 +95,18 @@ def test_a_class_with_one_example_is_refused():
 
 def test_examples_that_a_benchmark_holds_out_itself_stay_held_out():
     train, own = Examples(np.arange(4), np.zeros(4, int)), Examples(np.array([9]), np.array([0]))
-    after = held_out(Task(train, train, own), 0.25, np.array([3.0, 1.0, 0.0, 2.0]), 0)
-    assert after.validation.row.tolist() == [9, 2]
-    assert after.train.row.tolist() == [0, 1, 3]
+    units = np.ones((1, 1), dtype=bool)
+    stream = Stream(DATA, (Experience.of(train, 0),), (Task(train, own),), units)
+    after = held_out(stream, 0.25, np.array([3.0, 1.0, 0.0, 2.0]))
+    assert after.tasks[0].validation.row.tolist() == [9, 2]
+    assert after.experiences[0].row.tolist() == [0, 1, 3]
 
 
 def test_validation_rows_are_those_of_all_tasks_in_order():
     stream = Split(tasks=2, validation=0.3).stream(DATA, 0)
     rows = validation_rows(stream)
     expected = [
-        (row, number, y, 1)
+        (row, number, y, number, 1)
         for number, task in enumerate(stream.tasks)
         for row, y in pairs(task.validation)
     ]

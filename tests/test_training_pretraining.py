@@ -70,9 +70,9 @@ def test_episodes_have_training_examples_of_held_out_classes_only(seed, classes_
         for part in episode
         for row in part.row
     }
-    tested = {data.y_train[row] for task in stream.tasks for row in task.train.row}
+    trained = {data.y_train[row] for each in stream.experiences for row in each.row}
     assert taught == {0, 1, 2, 3, 4}
-    assert tested <= ({5, 6} if classes_of == "validation" else {7, 8, 9})
+    assert trained <= ({5, 6} if classes_of == "validation" else {7, 8, 9})
 
 
 def test_a_trajectory_is_class_after_class_and_its_query_is_of_the_same_classes():

@@ -93,7 +93,7 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
 
     digits = load("digits", Path())
     own = [benchmark.stream(digits, seed) for seed in (0, 1)]
-    assert len({len(stream.tasks[0].train.row) for stream in own}) == 2
+    assert len({len(stream.experiences[0].row) for stream in own}) == 2
     both = train(benchmark, part, own, [0, 1], CPU, "off")
     for seed in (0, 1):
         alone = train(benchmark, part, [own[seed]], [seed], CPU, "off")[0]
@@ -466,7 +466,7 @@ def test_a_memory_of_exemplars_holds_what_the_strategy_ranks_first():
     backend = StreamReplicas(Blobs(), Chooses(), streams(Blobs(), [0, 1]), [0, 1], CPU)
     backend.learn(0, lambda _: None)
     for stream, held in zip(backend.streams, backend.memories.held, strict=True):
-        rows, y = stream.tasks[0].train
+        rows, y, *_ = stream.experiences[0]
         by_rank = rows[np.argsort(PARTS_DATA.x_train[rows, 0])]
         expected = [
             row for unit in np.unique(y) for row in by_rank[np.isin(by_rank, rows[y == unit])][:2]
@@ -579,7 +579,10 @@ def test_examples_that_a_strategy_holds_itself_count_as_stored_and_as_replayed(m
     backend = StreamReplicas(benchmark, part, streams(benchmark, seeds), seeds, CPU)
     replayed = sum(backend.learn(number, lambda _: None).replayed for number in range(3))
     assert replayed.tolist() == backend.state.extra["count"].tolist()
-    arrivals = [2 * sum(len(task.train.row) for task in stream.tasks) for stream in backend.streams]
+    arrivals = [
+        2 * sum(len(experience.row) for experience in stream.experiences)
+        for stream in backend.streams
+    ]
     assert backend.held_examples() == [min(memory, count) for count in arrivals]
 
 

@@ -50,8 +50,9 @@ def _parts(folder: Any, stream: Stream) -> list[Any]:
     from avalanche.benchmarks.datasets.external_datasets.mnist import get_mnist_dataset
 
     parts = get_mnist_dataset(folder)
-    for part, name in zip(parts, ("train", "test"), strict=True):
-        rows = torch.from_numpy(np.concatenate([getattr(task, name).row for task in stream.tasks]))
+    tests = [task.test for task in stream.tasks]
+    for part, examples in zip(parts, (stream.experiences, tests), strict=True):
+        rows = torch.from_numpy(np.concatenate([each.row for each in examples]))
         part.data, part.targets = part.data[rows], part.targets[rows]
     return parts
 

@@ -76,7 +76,7 @@ def of_a_loop(stream, network):
     """A loop in plain PyTorch."""
     x = torch.from_numpy(stream.data.x_train).float() / 255
     y = torch.from_numpy(stream.data.y_train)
-    first, second = (task.train.row.tolist() for task in stream.tasks[:2])
+    first, second = (each.row.tolist() for each in stream.experiences[:2])
     memory, step = Reservoir(), plain(network.train(), x, y, LR)
     learn(first, memory, step)
     weights = {name: value.clone() for name, value in network.state_dict().items()}

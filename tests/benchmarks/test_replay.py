@@ -59,7 +59,7 @@ def of_a_loop(stream, arrays, update):
     """A loop in plain PyTorch."""
     x, y, *_ = arrays
     model = mlp((784,), 10, 100, 100)
-    first, second, third = (task.train.row.tolist() for task in stream.tasks[:3])
+    first, second, third = (each.row.tolist() for each in stream.experiences[:3])
     memory, step = Reservoir(), update(model, x, y, LR)
     for rows in (first, second):
         learn(rows, memory, step)

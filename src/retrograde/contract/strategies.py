@@ -585,6 +585,28 @@ def applies_weighting_as_declared(part: Part, on: Ground) -> None:
         )
 
 
+def learns_the_same_without_boundaries(part: Part, on: Ground) -> None:
+    """It learns the same without boundaries, also from mixed tasks, unless it needs them."""
+    needed = part.needs_boundaries()
+    if needed != "none":
+        raise Declared(f"it needs to know the boundaries of {needed}")
+    # Weights by tasks count experiences, and so need to know where they end.
+    known = _benchmark(part, on, weighting="examples")
+    unknown = replace(known, boundaries="unknown")
+    stream = known.stream(on.data(), 0)
+    with_them = _learned(part, known, stream, stream)
+    without = _learned(part, unknown, stream, stream)
+    pairs = zip(with_them, without, strict=True)
+    if not all(same(mine, other) for mine, other in pairs):
+        raise Broken(
+            "boundaries=unknown changes the result; do without the number of the experience, or "
+            'declare boundaries = "experiences"'
+        )
+    mixed = replace(unknown, mixed=True)
+    if not _outcome(part, on, mixed).finite:
+        raise Broken("a parameter or a score became non-finite in an experience of mixed tasks")
+
+
 CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     is_pure,
     repeats_itself,
@@ -599,6 +621,7 @@ CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     knows_no_length,
     ignores_later_classes,
     applies_weighting_as_declared,
+    learns_the_same_without_boundaries,
 )
 
 

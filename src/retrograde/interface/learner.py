@@ -40,7 +40,8 @@ class LearnerExperience(NamedTuple):
     Args:
         x: The examples in the order of the stream.
         y: The label (output unit) of each.
-        task: The number of the experience; it is that of its task if each has one task.
+        task: The number of the experience, which is that of its task if each has one task; 0 if
+            the benchmark's `boundaries` are unknown.
         batches: The indices of the examples of each step, epoch after epoch.
     """
 

@@ -173,7 +173,9 @@ class OpaqueReplica:
         labels = torch.from_numpy(examples.y.copy()).to(self.device)
         steps = zip(index, real, strict=True)
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
-        return LearnerExperience(x, labels, number, batches)
+        # Without boundaries, nothing tells experiences apart.
+        known = number if self.benchmark.boundaries == "known" else 0
+        return LearnerExperience(x, labels, known, batches)
 
     def evaluate(
         self,
