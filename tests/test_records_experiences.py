@@ -24,15 +24,18 @@ def repeating(make_record):
 def test_the_tasks_seen_so_far_are_those_first_seen_in_an_experience_or_before():
     assert [REPEATING.seen(number) for number in range(4)] == [1, 3, 3, 3]
     assert Experiences.one_per_task(2).seen(0) == 1
+    # Task 2 comes before task 1: tasks so far are those without a gap.
+    gap = Experiences(3, [0, 2, 1], [2, 2, 2])
+    assert [gap.seen(number) for number in range(3)] == [1, 1, 3]
 
 
 @given(st.integers(1, 9))
 def test_with_one_experience_a_task_each_task_is_learned_where_it_is_first_seen(tasks):
     experiences = Experiences.one_per_task(tasks)
     assert experiences.first == experiences.learned == [*range(tasks)]
-    assert experiences.are_tasks
+    assert experiences.complete_tasks
     assert experiences.inconsistency(tasks) == ""
-    assert not replace(experiences, count=tasks + 1).are_tasks
+    assert not replace(experiences, count=tasks + 1).complete_tasks
 
 
 @pytest.mark.parametrize(
@@ -40,8 +43,7 @@ def test_with_one_experience_a_task_each_task_is_learned_where_it_is_first_seen(
     [
         ({"first": [0, 1]}, "numbers of tasks"),
         ({"learned": [0, 1, 1, 1]}, "numbers of tasks"),
-        ({"first": [0, 2, 1]}, "not in the order"),
-        ({"first": [1, 1, 1]}, "not in the order"),
+        ({"first": [1, 1, 1]}, "no task comes in the first"),
         ({"learned": [0, 0, 3]}, "before it is first seen"),
         ({"learned": [0, 3, 4]}, "after the last of 4"),
     ],

@@ -182,8 +182,8 @@ def _unequal(record: "Record") -> Iterator[str]:
 def _misplaced(record: "Record") -> Iterator[str]:
     """Descriptions of inconsistent probes and accounts, and of tasks outside the stream."""
     tasks = len(record.test_examples)
-    if (record.gradients or record.accounts) and not record.timeline.are_tasks:
-        yield "gradients or accounts: they are of streams in which each experience trains one task"
+    if (record.gradients or record.accounts) and not record.timeline.complete_tasks:
+        yield "gradients or accounts: in their streams, each experience completes one task"
     yield from _unordered("gradients", record.gradients, tasks)
     yield from _unordered("accounts", record.accounts, tasks)
     for probe in record.gradients:

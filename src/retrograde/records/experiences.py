@@ -27,9 +27,9 @@ class Experiences:
         return cls(tasks, [*range(tasks)], [*range(tasks)])
 
     @property
-    def are_tasks(self) -> bool:
-        """True if each experience trains one task, in order."""
-        return self == self.one_per_task(len(self.first))
+    def complete_tasks(self) -> bool:
+        """True if each experience completes one task, in order."""
+        return self.learned == [*range(self.count)]
 
     def seen(self, experience: int) -> int:
         """The number of tasks that have come up to an experience, without a gap from the first."""
