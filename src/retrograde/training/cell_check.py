@@ -31,13 +31,15 @@ def check(
     """
     _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy)
+    if isinstance(strategy, Strategy):
+        # The boundaries that are needed follow from the schedule and the memory.
+        _check_memory(strategy, stream)
     _check_boundaries(benchmark, strategy, stream)
     if isinstance(strategy, Learner):
         _check_learner(benchmark, strategy)
         with seeded(torch_seed(0, "opaque")):
             OpaqueReplica(benchmark, strategy, stream, 0, device).check_predictions()
         return
-    _check_memory(strategy, stream)
     _check_predicted_first(benchmark, strategy)
     try:
         _check_hooks(StreamReplicas(benchmark, strategy, [stream], [0], device))
