@@ -29,7 +29,7 @@ class ClassGroups(Benchmark):
         """
         return split_classes(data, self._groups(data, seed), self.scenario)
 
-    def _groups(self, data: Dataset, seed: int) -> list[Int64[np.ndarray, " class"]]:
+    def _groups(self, data: Dataset, seed: int) -> list[Int64[np.ndarray, " _"]]:
         """The classes of each task."""
         classes = data.classes
         if self.class_order and sorted(self.class_order) != list(range(classes)):

@@ -49,8 +49,8 @@ class Blurry(ClassGroups):
 
 
 def _own_first(
-    stream: Stream, places: list[Int64[np.ndarray, " n"]], number: int
-) -> list[tuple[Experience, Int64[np.ndarray, " n"]]]:
+    stream: Stream, places: list[Int64[np.ndarray, " _"]], number: int
+) -> list[tuple[Experience, Int64[np.ndarray, " _"]]]:
     """The experiences of the split stream with the places of their examples, one of them first."""
     pairs = list(zip(stream.experiences, places, strict=True))
     return [pairs[number], *pairs[:number], *pairs[number + 1 :]]

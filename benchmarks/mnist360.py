@@ -88,9 +88,7 @@ class MNIST360(Benchmark):
             degrees[come] = 60 * (digit - 1) + step * np.arange(len(come))
         return row, _views(degrees)
 
-    def _stretches(
-        self, data: Dataset, digit: int, seed: int
-    ) -> list[Int64[np.ndarray, " stretch"]]:
+    def _stretches(self, data: Dataset, digit: int, seed: int) -> list[Int64[np.ndarray, " _"]]:
         """The rows of a digit for each pair that it is in, in the order of the authors."""
         rows = np.flatnonzero(data.y_train == digit)
         count = 2 * self.rounds
@@ -117,9 +115,7 @@ def _turned(shape: tuple[int, int, int]) -> Int64[np.ndarray, "view pixel"]:
     return pixels
 
 
-def _in_shares(
-    pair: list[Int64[np.ndarray, " stretch"]], size: int
-) -> Iterator[Int64[np.ndarray, " _"]]:
+def _in_shares(pair: list[Int64[np.ndarray, " _"]], size: int) -> Iterator[Int64[np.ndarray, " _"]]:
     """The rows of two classes in batches, in shares of what is left, until one class is over."""
     first, second = pair
     while len(first) and len(second):

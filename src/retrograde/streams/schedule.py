@@ -187,7 +187,7 @@ def _orders(
     count: int,
     epochs: int,
     random: np.random.Generator | None,
-) -> list[Int64[np.ndarray, " n"]]:
+) -> list[Int64[np.ndarray, " _"]]:
     """The order of the examples in each epoch; without a generator, they stay as they are."""
     if random is None:
         return [np.arange(count) for _ in range(epochs)]
@@ -195,7 +195,7 @@ def _orders(
 
 
 def _epochs(
-    orders: list[Int64[np.ndarray, " n"]],
+    orders: list[Int64[np.ndarray, " _"]],
     size: int,
 ) -> tuple[Int64[np.ndarray, "step size"], Bool[np.ndarray, "step size"]]:
     """The batches of all epochs, one epoch after the other; and True for rows that are real."""
@@ -324,7 +324,7 @@ def chosen_tests(
     stream: Stream,
     count: int,
     seed: int,
-) -> list[Int64[np.ndarray, " n"]]:
+) -> list[Int64[np.ndarray, " _"]]:
     """The indices of the rows of `test_rows` that are tested during tasks too.
 
     Args:

@@ -129,7 +129,7 @@ def _content(path: Path) -> StreamFile:
 
 
 def _check_rows(
-    parts: Sequence[Int64[np.ndarray, " n"]], y: Int64[np.ndarray, " row"], what: str, of: str
+    parts: Sequence[Int64[np.ndarray, " _"]], y: Int64[np.ndarray, " row"], what: str, of: str
 ) -> None:
     """Raise `UserError` if a part is empty, or has rows out of range or twice."""
     if not parts:
@@ -152,8 +152,8 @@ def _check_rows(
 
 
 def _groups(
-    content: StreamFile, rows: Sequence[Int64[np.ndarray, " n"]], data: Dataset
-) -> list[Int64[np.ndarray, " class"]]:
+    content: StreamFile, rows: Sequence[Int64[np.ndarray, " _"]], data: Dataset
+) -> list[Int64[np.ndarray, " _"]]:
     """The classes of each task."""
     seen = [np.unique(data.y_train[each]) for each in rows]
     if "classes" not in content:
@@ -180,8 +180,8 @@ def _groups(
 
 
 def _tests(
-    content: StreamFile, groups: list[Int64[np.ndarray, " class"]], data: Dataset
-) -> list[Int64[np.ndarray, " n"]]:
+    content: StreamFile, groups: list[Int64[np.ndarray, " _"]], data: Dataset
+) -> list[Int64[np.ndarray, " _"]]:
     """The rows of the test examples of each task."""
     if "test" not in content:
         return [np.flatnonzero(np.isin(data.y_test, group)) for group in groups]
