@@ -69,9 +69,15 @@ def test_list_tells_what_strategies_know_ahead_and_their_answer_to_weighting(cal
         for i, line in enumerate(lines)
         if line.startswith("knows ahead")
     }
-    assert declared["agem"] == "knows ahead: length, classes; weighting=tasks: not needed"
-    assert declared["mer"] == "knows ahead: classes; weighting=tasks: refused"
-    assert declared["lwf"] == "knows ahead: nothing; weighting=tasks: applied"
+    assert declared["agem"] == (
+        "knows ahead: length, classes; weighting=tasks: not needed; needs boundaries: tasks"
+    )
+    assert declared["mer"] == (
+        "knows ahead: classes; weighting=tasks: refused; needs boundaries: experiences"
+    )
+    assert declared["lwf"] == (
+        "knows ahead: nothing; weighting=tasks: applied; needs boundaries: experiences"
+    )
     assert "maml" not in declared
 
 

@@ -146,12 +146,13 @@ def _listed_suites() -> list[tuple[str, ...]]:
 
 
 def _fairness(part: type[Part]) -> str:
-    """Facts that a strategy knows ahead by default, and its answer to `weighting=tasks`."""
+    """Facts that a strategy knows ahead by default, and other needs that it declares."""
     try:
         declared = part.configured({}).declares()
     except UserError:  # a setting has no default
         return ""
-    shown_keys = [key for key in ("knows ahead", "weighting=tasks") if key in declared]
+    keys = ("knows ahead", "weighting=tasks", "needs boundaries")
+    shown_keys = [key for key in keys if key in declared]
     return "; ".join(f"{key}: {declared[key]}" for key in shown_keys)
 
 

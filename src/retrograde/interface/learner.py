@@ -73,7 +73,7 @@ class Learner(Part):
             "kind": "opaque learner" + bound,
             "scenarios": ", ".join(self.scenarios),
             "weighting=tasks": self.handles_weighting(),
-            "needs boundaries of": self.needs_boundaries(),
+            "needs boundaries": self.needs_boundaries(),
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
         }
 

@@ -179,7 +179,7 @@ class Strategy(Part):
             "trains on": self.schedule().examples,
             "memory": str(self.memory() or "none"),
             "weighting=tasks": self.handles_weighting(),
-            "needs boundaries of": self.needs_boundaries(),
+            "needs boundaries": self.needs_boundaries(),
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
             "defines": ", ".join(own),
         }
