@@ -2,35 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
-
-from retrograde import Dataset, DataSource, UserError
-from retrograde.data import import_torchvision, is_file, not_had
+from ._with_torchvision import WithTorchvision
 
 
 @dataclass(frozen=True)
-class MNIST(DataSource):
+class MNIST(WithTorchvision):
     """MNIST (LeCun et al. 1998): 60 000 training and 10 000 test digits of 28 x 28 pixels."""
 
-    def load(self, folder: Path) -> Dataset:
-        try:
-            x_train, y_train = _read(folder, train=True)
-            x_test, y_test = _read(folder, train=False)
-        except UserError:
-            raise
-        except Exception as error:
-            raise not_had("MNIST", folder, "MNIST/raw", "the four *-ubyte files", error) from error
-        return Dataset("mnist", x_train, y_train, x_test, y_test, scale=1 / 255)
+    licence: ClassVar[str] = "CC BY-SA 3.0"
+    name: ClassVar[str] = "mnist"
+    title: ClassVar[str] = "MNIST"
+    inside: ClassVar[str] = "MNIST/raw"
+    files: ClassVar[str] = "the four *-ubyte files"
 
-
-def _read(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    for file in (folder / "MNIST" / "raw").glob("*-ubyte*"):
-        is_file(file)  # a pipe would be waited for
-    mnist = import_torchvision().datasets.MNIST
-    try:
-        part = mnist(folder, train=train, download=False)
-    except RuntimeError:  # torchvision's way to say that the files are not there
-        part = mnist(folder, train=train, download=True)
-    x = part.data.numpy()[:, None]
-    return x, part.targets.numpy().astype(np.int64)
+    def part(self, datasets: Any, folder: Path, train: bool, download: bool) -> Any:
+        return datasets.MNIST(folder, train=train, download=download)

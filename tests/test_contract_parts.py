@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +15,11 @@ from retrograde import Benchmark, Dataset, DataSource, Model, TableResult, split
 from retrograde.contract.parts import verdicts
 from retrograde.contract.results import made_up
 from retrograde.contract.toys import IMAGES
+from retrograde.data.sources import load
 from retrograde.networks.build import model
 from retrograde.parts.registry import Registry
 from retrograde.reporting.table import Entry, Section, Table
+from retrograde.streams.stream_file import save_stream
 
 PARTS = Registry()
 Split = PARTS.find("benchmarks", "split")
@@ -26,7 +29,7 @@ ALL = [
     (kind, name)
     for kind in ("benchmarks", "results", "models")
     for name in PARTS.names(kind)
-    if name not in ("avalanche", "omniglot", "omniglot_sequence")
+    if name not in ("avalanche", "omniglot", "omniglot_sequence", "sequence", "stream")
 ]
 NAMED = {
     "conv4": "conv4-4",
@@ -42,7 +45,20 @@ def failures(part, **more):
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_part_that_ships_keeps_the_contract_of_its_kind(kind, name):
-    part = model(NAMED.get(name, name)) if kind == "models" else PARTS.get(kind, name)
+    given = {"dataset": "digits"} if name == "mnist360" else None
+    part = model(NAMED.get(name, name)) if kind == "models" else PARTS.get(kind, name, given)
+    assert failures(part) == {}
+
+
+def test_benchmarks_of_several_datasets_and_of_files_keep_the_contract(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(40) % 4
+    np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
+    joined = f"digits+{tmp_path / 'other.npz'}"
+    assert failures(PARTS.get("benchmarks", "sequence", {"dataset": joined})) == {}
+    stream = PARTS.get("benchmarks", "blurry").stream(load("digits", Path()), 0)
+    save_stream(stream, tmp_path / "stream.json")
+    part = PARTS.get("benchmarks", "stream", {"file": str(tmp_path / "stream.json")})
     assert failures(part) == {}
 
 

@@ -48,15 +48,22 @@ def at_hand(name):
 
 
 STRATEGIES = [name for name in PARTS.names("strategies") if at_hand(name)]
+ELSEWHERE = ("sequence", "stream")
+"""Benchmarks that need more than the digits: several datasets, or a file."""
 STREAMS = [
     name
     for name in PARTS.names("benchmarks")
-    if issubclass(PARTS.find("benchmarks", name), Benchmark) and at_hand(name)
+    if issubclass(PARTS.find("benchmarks", name), Benchmark)
+    and at_hand(name)
+    and name not in ELSEWHERE
 ]
 SCENARIOS = get_args(Scenario)
 BRIEF = {"mer": {"batches": 2, "replay_batch": 2}}
 """Settings of a slow strategy in these tests: MER takes a step for every replayed example."""
-ON_DIGITS = {"omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)}}
+ON_DIGITS = {
+    "omniglot_sequence": {"split": (5, 1, 4), "test_after": (2, 4)},
+    "mnist360": {"rounds": 2},
+}
 """Settings of a benchmark that has ten classes only."""
 
 
@@ -189,6 +196,13 @@ def test_a_model_for_images_refuses_vectors(name):
 HERE = Path(os.environ.get("RETROGRADE_DATA", "/nowhere"))
 DOWNLOADED = {
     "mnist": "MNIST/raw/*",
+    "fashion_mnist": "FashionMNIST/raw/*",
+    "kmnist": "KMNIST/raw/*",
+    "emnist": "EMNIST/raw/*",
+    "svhn": "*_32x32.mat",
+    "cifar10": "cifar-10-batches-py/*",
+    "cifar100": "cifar-100-python/*",
+    "stl10": "stl10_binary/*",
     "omniglot": "omniglot-py/images_evaluation*",
     "cifar10_jpeg": "cifar10-jpeg*",
 }

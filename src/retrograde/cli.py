@@ -151,7 +151,7 @@ def _fairness(part: type[Part]) -> str:
         declared = part.configured({}).declares()
     except UserError:  # a setting has no default
         return ""
-    keys = ("knows ahead", "weighting=tasks", "needs boundaries")
+    keys = ("knows ahead", "weighting=tasks", "needs boundaries", "licence")
     shown_keys = [key for key in keys if key in declared]
     return "; ".join(f"{key}: {declared[key]}" for key in shown_keys)
 

@@ -24,6 +24,7 @@ class Dataset:
         x_test: Test examples, of the shape and dtype of the training examples.
         y_test: Labels of the test examples; every class occurs.
         scale: The factor from a stored value to the value that a model sees.
+        class_names: The names of the classes, in the order of their labels; empty: they have none.
         joined: The numbers of classes of the datasets that were joined, in their order; empty for
             one dataset.
 
@@ -37,12 +38,14 @@ class Dataset:
     x_test: Shaped[np.ndarray, "test *shape"]
     y_test: Int64[np.ndarray, " test"]
     scale: float = 1.0
+    class_names: tuple[str, ...] = ()
     joined: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise `UserError` if the arrays do not fit together."""
         _check_examples(self)
         _check_classes(self)
+        _check_names(self)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -142,6 +145,15 @@ def _check_classes(data: Dataset) -> None:
         raise UserError(
             f"Every class has training and test examples; of {data.name}, "
             f"y_train holds {_few(trained)}, y_test {_few(tested)}."
+        )
+
+
+def _check_names(data: Dataset) -> None:
+    names = data.class_names
+    if names and (len(names) != data.classes or len(set(names)) != len(names)):
+        raise UserError(
+            f"Each class has one name of its own; {data.name} has {data.classes} classes, and "
+            f"class_names has {len(set(names))} different ones of {len(names)}."
         )
 
 

@@ -42,8 +42,16 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
         np.concatenate([_resized(data.x_test, data, shape) for data in datasets]),
         np.concatenate([data.y_test + start for data, start in pairs]),
         scale=1 / 255,
+        class_names=_names(datasets),
         joined=tuple(data.classes for data in datasets),
     )
+
+
+def _names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """The names of all classes, each with that of its dataset; none if a dataset has none."""
+    if not all(data.class_names for data in datasets):
+        return ()
+    return tuple(f"{data.name} {name}" for data in datasets for name in data.class_names)
 
 
 def _resized(

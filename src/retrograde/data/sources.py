@@ -22,6 +22,12 @@ class DataSource(Part):
     """A dataset by name; its file defines `load`."""
 
     kind: ClassVar[str] = "datasets"
+    # The licence of the data, in words.
+    licence: ClassVar[str] = ""
+
+    def declares(self) -> dict[str, str]:
+        """The licence, if it is stated."""
+        return {"licence": self.licence} if self.licence else {}
 
     @abstractmethod
     def load(self, folder: Path) -> Dataset:
