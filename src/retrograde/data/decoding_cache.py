@@ -10,7 +10,7 @@ import numpy as np
 
 from retrograde.data.cache import cache_folder, keep
 from retrograde.data.dataset import ARRAYS, Dataset
-from retrograde.data.files import arrays, walked
+from retrograde.data.files import NAMES, arrays, walked
 from retrograde.errors import UserError
 from retrograde.paths import kind
 
@@ -41,6 +41,8 @@ def decoded_once(name: str, sources: list[Path], decode: Callable[[], Dataset]) 
         return replace(arrays(path), name=name)
     data = replace(decode(), name=name)
     content = {array: getattr(data, array) for array in ARRAYS}
+    if data.class_names:
+        content[NAMES] = np.array(data.class_names)
     keep(path, lambda file: np.savez(file, **content))
     _forget_others(path, start)
     return data

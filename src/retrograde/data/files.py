@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 from retrograde.data.dataset import ARRAYS, Dataset
+
+NAMES = "class_names"
+"""The member of a `.npz` with the names of the classes, if they have any."""
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
 
@@ -44,8 +48,9 @@ def arrays(path: Path) -> Dataset:
 
     Args:
         path: A file with `x_train`, `y_train`, `x_test` and `y_test`, as `np.savez` writes it.
-            Examples are (n, features), (n, height, width) or (n, channels, height, width), and
-            labels are whole numbers. Bytes are scaled by 1 / 255.
+            Examples are (n, features), (n, height, width) or (n, channels, height, width), or have
+            their channels last. Labels are 0, 1, 2, ..., or 1, 2, 3, ... or texts, which are
+            numbered in their order and name the classes. Bytes are scaled by 1 / 255.
 
     Raises:
         UserError: The file is missing, damaged or unusable.
@@ -64,8 +69,37 @@ def arrays(path: Path) -> Dataset:
         loaded[name] = _as_examples(loaded[name], f"{name} of {path}")
     for name in ("y_train", "y_test"):
         loaded[name] = _as_labels(loaded[name], f"{name} of {path}")
+    names = _number_labels(loaded, path)
     scale = 1 / 255 if loaded["x_train"].dtype == np.uint8 else 1.0
-    return Dataset(path.stem, **loaded, scale=scale)
+    return Dataset(path.stem, **loaded, scale=scale, class_names=names)
+
+
+def _number_labels(loaded: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Number the labels in place, and return the names of the classes; none if they have none.
+
+    Raises:
+        UserError: A test label is none of the training labels.
+    """
+    given = loaded.pop(NAMES, None)
+    if loaded["y_train"].dtype.kind != loaded["y_test"].dtype.kind:
+        raise UserError(
+            "Labels are whole numbers or texts, in training and in test alike; those of "
+            f"{path} are {loaded['y_train'].dtype} and {loaded['y_test'].dtype}."
+        )
+    labels = np.unique(loaded["y_train"])
+    from_one = len(labels) > 0 and np.array_equal(labels, np.arange(1, len(labels) + 1))
+    # Other whole numbers are as they should be, or `Dataset` refuses them.
+    if labels.dtype.kind != "U" and not from_one:
+        return () if given is None else tuple(map(str, given))
+    stray = np.setdiff1d(loaded["y_test"], labels)
+    if len(stray):
+        raise UserError(
+            f"Every label has training examples; y_test of {path} holds {stray[0]!s}, and y_train "
+            "does not."
+        )
+    for name in ("y_train", "y_test"):
+        loaded[name] = np.searchsorted(labels, loaded[name]).astype(np.int64)
+    return tuple(map(str, labels))
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -73,7 +107,14 @@ def _read_npz(path: Path) -> dict[str, Any]:
     try:
         kind(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
-            present = [name for name in ARRAYS if name in members.files]
+            present = [name for name in (*ARRAYS, NAMES) if name in members.files]
+            unread = sorted(set(members.files) - set(present))
+            if unread and set(ARRAYS) <= set(present):
+                warnings.warn(
+                    f"{path.name} has arrays that are not read: {', '.join(unread)}. A dataset is "
+                    f"{', '.join(ARRAYS)}.",
+                    stacklevel=2,
+                )
             unpacked = sum(member.file_size for member in members.zip.infolist())
             _check_bytes(path, unpacked, physical_bytes())
             return {name: members[name] for name in present}
@@ -92,11 +133,7 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
     if _has_channels_last(x):
-        array = where.partition(" ")[0]
-        raise UserError(
-            f"Images are (n, channels, height, width); {where} is {x.shape}, whose channels seem "
-            f"to come last. Save it with {array} = {array}.transpose(0, 3, 1, 2)."
-        )
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     x = x[:, None] if x.ndim == 3 else x
     if x.dtype == np.uint8:
         return x
@@ -114,11 +151,12 @@ def _has_channels_last(x: np.ndarray) -> bool:
 
 
 def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
-    if y.ndim != 1 or y.dtype.kind not in "ui":
+    if y.ndim != 1 or y.dtype.kind not in "uiU":
         raise UserError(
-            f"Labels are whole numbers of shape (n,); {where} is {y.dtype} of shape {y.shape}."
+            "Labels are whole numbers or texts of shape (n,); "
+            f"{where} is {y.dtype} of shape {y.shape}."
         )
-    return y.astype(np.int64)
+    return y if y.dtype.kind == "U" else y.astype(np.int64)
 
 
 def image_folder(path: Path) -> Dataset:
@@ -142,7 +180,8 @@ def image_folder(path: Path) -> Dataset:
         )
     x_train, y_train = _stack(path, groups, "train", labels)
     x_test, y_test = _stack(path, groups, "test", labels)
-    return Dataset(path.stem, x_train, y_train, x_test, y_test, scale=1 / 255)
+    names = tuple(labels)
+    return Dataset(path.stem, x_train, y_train, x_test, y_test, scale=1 / 255, class_names=names)
 
 
 def _read_groups(path: Path) -> _Groups:

@@ -16,6 +16,15 @@ from retrograde.parts.part import Part
 from retrograde.parts.registry import loaded
 from retrograde.paths import home_path, kind
 
+CONVERTED = {
+    ".pt": "content = torch.load('{}'); x_train = content['x_train'].numpy(), ...",
+    ".csv": "table = pd.read_csv('{}'); x_train = table.drop(columns='label').to_numpy(), ...",
+    ".parquet": (
+        "table = pd.read_parquet('{}'); x_train = table.drop(columns='label').to_numpy(), ..."
+    ),
+}
+"""Lines that read files of other kinds, by their endings."""
+
 
 @dataclass(frozen=True)
 class DataSource(Part):
@@ -77,6 +86,12 @@ def load(name: str, folder: Path) -> Dataset:
         )
     if path.suffix == ".npz":
         return arrays(path)
+    if path.suffix in CONVERTED:
+        raise UserError(
+            f"A dataset is a .npz, an image folder or a zip of one; {shown(name)} ends in "
+            f"{path.suffix}. Convert it: {CONVERTED[path.suffix].format(path.name)}; "
+            "np.savez('data.npz', x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)"
+        )
     return decoded_once(path.stem, [path], lambda: image_folder(path))
 
 
