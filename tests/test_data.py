@@ -285,7 +285,9 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
 def test_files_of_other_kinds_say_how_to_convert_them(ending, tmp_path):
     path = tmp_path / f"own{ending}"
     path.write_bytes(b"content")
-    with pytest.raises(UserError, match=rf"ends in \{ending}. Convert it: .*own\{ending}.*np.savez"):
+    with pytest.raises(
+        UserError, match=rf"ends in \{ending}. Convert it: .*own\{ending}.*np.savez"
+    ):
         load(str(path), NOWHERE)
 
 

@@ -69,6 +69,10 @@ from .losses import (
     mean as mean,
     squared_errors as squared_errors,
 )
+from .methods.class_statistics import (
+    class_indicators as class_indicators,
+    class_sums as class_sums,
+)
 from .methods.contrastive import (
     contrastive_loss as contrastive_loss,
 )
