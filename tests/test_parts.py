@@ -148,6 +148,7 @@ SHAPES = {"vector": (7,), "image": (1, 12, 10)}
 MODELS = [
     (name, shape)
     for name in PARTS.names("models")
+    if name != "efficientnet_lite0"  # a package of its own has it
     for shape in SHAPES
     if shape == "image" or name not in IMAGES_ALONE
 ]

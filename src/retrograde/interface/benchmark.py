@@ -73,6 +73,10 @@ class Benchmark(Part):
     # Steps between two means of the statistics that a strategy logs; 0: one for each experience.
     log_every: Limit = 0
     model: str = "mlp-100-100"
+    # A network whose features take the place of the images, such as efficientnet_lite0.
+    features: str = ""
+    # The path of that network's weights; empty: those that it is built with.
+    features_weights: str = ""
     # The path of the model's initial weights; empty: drawn from the seed.
     weights: str = ""
     optimizer: OptimizerName = "sgd"
@@ -150,6 +154,7 @@ class Benchmark(Part):
             ("schedule_over", "schedule", not self.rate_schedule.changes),
             ("channel_means", "normalise", without_channels),
             ("channel_stds", "normalise", without_channels),
+            ("features_weights", "features", not self.features),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)
@@ -201,6 +206,10 @@ class Benchmark(Part):
         """
         check_given(data, seed, "stream")
         data = load(self.dataset, data_folder()) if data is None else data
+        if self.features:
+            from retrograde.networks.features import embedded  # it imports torch
+
+            data = embedded(data, self.features, self.features_weights)
         self._check_tasks(data)
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)

@@ -70,9 +70,15 @@ def _head(module: nn.Module) -> set[str]:
     """The names of the parameters of the module that gives the outputs."""
     names = [name for name, _ in module.named_parameters()]
     named = {name for name in names if of_head(name)}
-    # The last layer, for models whose authors call it otherwise: fc, classifier.6.
-    layer = names[-1].rpartition(".")[0] if names else ""
+    # Authors may call the last layer otherwise: fc, classifier.6.
+    layer = last_layer(module)
     return named or {name for name in names if name.rpartition(".")[0] == layer}
+
+
+def last_layer(module: nn.Module) -> str:
+    """The name of the last layer with parameters; empty if there is none."""
+    names = [name for name, _ in module.named_parameters()]
+    return names[-1].rpartition(".")[0] if names else ""
 
 
 def _fits(own: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> bool:

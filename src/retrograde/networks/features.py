@@ -1,0 +1,136 @@
+"""Features of a frozen network: a dataset of images becomes one of vectors, once."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from retrograde.data.cache import cache_folder, keep
+from retrograde.data.dataset import ARRAYS, Dataset
+from retrograde.data.files import NAMES, arrays
+from retrograde.errors import UserError
+from retrograde.networks.build import build
+from retrograde.networks.head import headless
+from retrograde.networks.weights import last_layer
+from retrograde.parts.author_code import guarded
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""The mean and standard deviation of ImageNet's channels, for which networks were trained."""
+
+SIDE = 224
+"""The sides of the images that a network gets, in pixels."""
+
+CHUNK = 32
+"""The number of images that are embedded at once."""
+
+
+def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
+    """The dataset with the features of every example in place of its image.
+
+    Images are resized to 224 x 224 pixels and normalised as those of ImageNet; grey ones get three
+    equal channels. The features are kept in the user's cache folder.
+
+    Args:
+        data: The dataset of images.
+        model: The network, as `retrograde.model` takes it; its features are the inputs of its last
+            layer, in evaluation mode.
+        weights: The path of its weights; empty: those that it is built with.
+
+    Raises:
+        UserError: The examples are no images, or the network cannot be built or called.
+    """
+    if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+        raise UserError(
+            "Features are those of images with one or three channels; the examples of "
+            f"{data.name} have shape {data.shape}, and features={model}. Leave out features."
+        )
+    body = _body(model, weights)
+    path = cache_folder() / f"features-{data.digest}-{_digest(body)}.npz"
+    # A file that is not there, or damaged.
+    with suppress(UserError):
+        return replace(_read(path), name=data.name)
+    found = _computed(data, body, model)
+    content = {array: getattr(found, array) for array in ARRAYS}
+    if data.class_names:
+        content[NAMES] = np.array(data.class_names)
+    keep(path, lambda file: np.savez(file, **content))
+    with suppress(UserError):
+        return replace(_read(path), name=data.name)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> Dataset:
+    """The features of a file of the cache, which all replicates share."""
+    return arrays(path)
+
+
+def _body(model: str, weights: str) -> nn.Module:
+    """The network without its last layer, in evaluation mode."""
+    module = build(model, (3, SIDE, SIDE), outputs=2, seed=0, running=True, weights=weights or None)
+    body = headless(module)
+    if body is None:
+        body = module
+        # Networks of other libraries call their last layer otherwise: fc, classifier.6.
+        body.set_submodule(last_layer(body), nn.Identity())
+    return body.eval()
+
+
+def _digest(body: nn.Module) -> str:
+    """Twelve hexadecimal digits of the tensors of a network."""
+    content = hashlib.sha256()
+    for name, value in sorted(body.state_dict().items()):
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        content.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return content.hexdigest()[:12]
+
+
+def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
+    """The features of all examples, with progress on the terminal."""
+    total = len(data.x_train) + len(data.x_test)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(f"{data.name} through {model}", total=total)
+
+        def features(x: np.ndarray) -> Float32[np.ndarray, "n feature"]:
+            blocks = []
+            for start in range(0, len(x), CHUNK):
+                blocks.append(_features(body, x[start : start + CHUNK], data.scale, model))
+                progress.advance(bar, CHUNK)
+            return np.concatenate(blocks)
+
+        x_train, x_test = features(data.x_train), features(data.x_test)
+    return Dataset(
+        data.name,
+        x_train,
+        data.y_train,
+        x_test,
+        data.y_test,
+        class_names=data.class_names,
+        joined=data.joined,
+    )
+
+
+def _features(
+    body: nn.Module, x: np.ndarray, scale: float, model: str
+) -> Float32[np.ndarray, "n feature"]:
+    """The features of some images."""
+    images = torch.from_numpy(x * np.float32(scale)).expand(-1, 3, -1, -1)
+    images = interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    with torch.no_grad(), guarded(f"features={model} cannot be taken of images"):
+        found: object = body((images - mean) / std)
+    if not isinstance(found, Tensor):
+        raise UserError(
+            f"A network gives its features as a tensor; features={model} gave a "
+            f"{type(found).__name__}."
+        )
+    return found.flatten(1).float().numpy()
