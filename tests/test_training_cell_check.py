@@ -56,6 +56,11 @@ def test_weights_by_tasks_are_refused_without_boundaries():
         check_on("er", weighting="tasks", boundaries="unknown")
 
 
+def test_weights_by_tasks_are_refused_where_experiences_mix_tasks():
+    with pytest.raises(UserError, match="Blobs mixes tasks or brings them back. Give weighting=ex"):
+        check_on("er", weighting="tasks", mixed=True)
+
+
 def test_a_schedule_of_each_experience_is_refused_without_boundaries():
     settings = {"schedule": "cosine", "boundaries": "unknown"}
     with pytest.raises(UserError, match="schedule=cosine over each experience shows where they"):
