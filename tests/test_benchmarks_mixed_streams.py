@@ -199,15 +199,22 @@ def test_examples_drawn_anew_come_several_times_or_never():
     assert (seen == 0).any()
 
 
-def test_a_stream_that_was_saved_is_read_again(tmp_path):
-    made = stream("blurry", 4, share=0.2)
+@pytest.mark.parametrize("name", ["blurry", "gradual", "online"])
+def test_a_stream_that_was_saved_is_read_again(name, tmp_path):
+    made = stream(name, 4)
     save_stream(made, tmp_path / "stream.json")
     again = stream_from_file(tmp_path / "stream.json", DIGITS, "class")
     assert examples(again.experiences) == examples(made.experiences)
     assert np.array_equal(again.units, made.units)
+    assert again.ordered == made.ordered
     assert [task.test.row.tolist() for task in again.tasks] == [
         task.test.row.tolist() for task in made.tasks
     ]
+
+
+def test_a_stream_is_not_saved_where_nobody_can_write(tmp_path):
+    with pytest.raises(UserError, match="must be writable"):
+        save_stream(stream("split"), tmp_path / "nowhere" / "stream.json")
 
 
 @pytest.mark.parametrize("name", ["permuted", "rotated"])
@@ -225,6 +232,9 @@ def test_a_stream_that_changes_pixels_is_not_saved(name, tmp_path):
         ({"experiences": [[99_999]]}, "experience 1 has 99999"),
         ({"experiences": [[-1]]}, "greater than or equal to 0"),
         ({"experiences": [[0.5]]}, "no stream file"),
+        ({"experiences": [[10**30]]}, "less than or equal to"),
+        ({"experiences": [[0]], "clases": [[0]]}, "clases: Extra inputs"),
+        ({"experiences": [[0], [1]], "learned_after": [0, 0]}, "none up to experience 1, after"),
         ({"tasks": [[0]]}, "Field required"),
         ({"experiences": [[*range(99)]], "classes": [[1], [1]]}, "a class has one task"),
         ({"experiences": [[*range(99)]], "classes": [[1]]}, "are in one of them alone"),
@@ -258,10 +268,13 @@ def test_without_classes_the_new_ones_of_each_experience_are_a_task(tmp_path):
         ("split", {"sizes": "5,5", "tasks": 3}, "Leave out tasks"),
         ("split", {"sizes": "10,0"}, "at least 1"),
         ("blurry", {"tasks": 1}, "Raise tasks"),
+        ("blurry", {"share": 0.9, "train_examples": 3}, "none up to experience"),
+        ("online", {"train_examples": 2}, "has none. Give more"),
         ("repeating", {"rounds": 300}, "Lower rounds"),
         ("imbalanced", {"profile": "one-large", "large": 5}, "large=5"),
         ("mnist360", {"classes": 2}, "classes=2"),
         ("mnist360", {"rounds": 999}, "Lower rounds"),
+        ("mnist360", {"rounds": 20, "dataset": "digits"}, "40 pairs; class 0"),
         ("stream", {}, "stream:file=PATH"),
         ("stream", {"file": "nowhere.json"}, "there is none at"),
         ("sequence", {"dataset": "digits"}, "dataset=digits is one"),

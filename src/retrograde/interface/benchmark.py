@@ -213,6 +213,7 @@ class Benchmark(Part):
             stream = few_labels(stream, self.labelled, generator(seed, "labelled"))
         if self.label_noise:
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
+        _check_learned(stream)
         return replace(stream, channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:
@@ -270,6 +271,19 @@ def check_given(data: object, seed: object, method: str) -> None:
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
+
+
+def _check_learned(stream: Stream) -> None:
+    """Raise `UserError` unless each task comes before it counts as learned."""
+    first = np.where(stream.first < 0, len(stream), stream.first)
+    late = np.flatnonzero((first > stream.learned) | (stream.learned < 0))
+    if len(late):
+        after = stream.learned[late[0]]
+        when = "" if after < 0 else f" up to experience {after + 1}, after which it does"
+        raise UserError(
+            "A task counts as learned once training examples of it have come; task "
+            f"{late[0] + 1} has none{when}. Give more training examples, or another stream."
+        )
 
 
 def _sample(
