@@ -12,8 +12,8 @@ from retrograde.training.cell_check import check
 PARTS = Registry()
 DATA = blobs()
 CPU = torch.device("cpu")
-OF_TASKS = ("separate", "xdg", "hal", "packnet", "progressive", "generative_replay")
-"""Strategies for which an experience stands for its task."""
+OF_TASKS = ("separate", "xdg", "hal", "packnet", "progressive", "generative_replay", "gem")
+"""Strategies for which an experience stands for its task, or tasks come once."""
 
 
 def check_on(text, **settings):
