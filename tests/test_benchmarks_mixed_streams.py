@@ -16,6 +16,7 @@ from retrograde.data.joined import joined
 from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
+from retrograde.randomness import generator
 from retrograde.streams.stream_file import save_stream, stream_from_file
 
 PARTS = Registry()
@@ -64,6 +65,14 @@ def test_every_training_example_comes_exactly_once(name, given, seed):
     for each in made.experiences:
         assert np.array_equal(each.y, DIGITS.y_train[each.row])
         assert made.units[each.task, each.y].all()
+
+
+def test_a_long_tail_follows_a_class_order_that_is_given():
+    order = [9, 3, 5, 0, 1, 2, 4, 8, 7, 6]
+    made = stream("imbalanced", 0, ratio=0.1, tasks=2, class_order=",".join(map(str, order)))
+    kept = np.bincount(np.concatenate([each.y for each in made.experiences]))
+    found = kept / np.bincount(DIGITS.y_train)
+    assert np.allclose(found[order], 0.1 ** (np.arange(10) / 9), atol=1 / 100)
 
 
 @given(seed=SEEDS)
@@ -134,14 +143,21 @@ def test_tasks_come_back_once_a_round_after_a_first_round_in_order(rounds, seed)
     assert made.learned.tolist() == [len(tasks) - 1 - tasks[::-1].index(task) for task in range(5)]
 
 
+def test_few_examples_of_a_task_that_comes_back_are_the_same_ones():
+    settings = {"rounds": 3, "examples": "same", "train_examples": 20}
+    made = stream("repeating", 1, **settings, labelled=0.5, label_noise=0.3, validation=0.2)
+    seen = times_seen(made)
+    assert set(seen.tolist()) == {0, 3}
+    assert len(made.experiences[0].row) in range(6, 11)
+
+
 @given(st.floats(0.01, 1), st.sampled_from(["ordered", "shuffled"]), SEEDS)
 @settings(max_examples=10)
 def test_class_counts_of_a_long_tail_follow_the_stated_law(ratio, order, seed):
     made = stream("imbalanced", seed, ratio=ratio, order=order)
-    plain = stream("split", seed)
     kept = np.bincount(np.concatenate([each.y for each in made.experiences]))
     of_rank = ratio ** (np.arange(10) / 9)
-    classes = np.concatenate([np.unique(each.y) for each in plain.experiences])
+    classes = generator(seed, "classes").permutation(10)
     found = kept / np.bincount(DIGITS.y_train)
     found = found[classes] if order == "ordered" else np.sort(found)[::-1]
     assert np.allclose(found, of_rank, atol=1 / 100)

@@ -1,7 +1,9 @@
 """The interface of a benchmark of streams."""
 
+import hashlib
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, TypeVar
 
@@ -237,7 +239,9 @@ class Benchmark(Part):
             limit = max(1, round(limit * (1 - self.validation)))
         experiences = [
             _sample(experience, limit, generator(seed, "train", number))
-            for number, experience in enumerate(stream.experiences)
+            for number, experience in zip(
+                _first_alike(stream.experiences), stream.experiences, strict=True
+            )
         ]
         tasks = [
             task._replace(
@@ -284,6 +288,19 @@ def _check_learned(stream: Stream) -> None:
             "A task counts as learned once training examples of it have come; task "
             f"{late[0] + 1} has none{when}. Give more training examples, or another stream."
         )
+
+
+def _first_alike(experiences: Iterable[Experience]) -> list[int]:
+    """For each experience, the number of the first one with the same examples.
+
+    Experiences that repeat others thus repeat their samples.
+    """
+    first: dict[bytes, int] = {}
+    numbers = []
+    for number, experience in enumerate(experiences):
+        content = hashlib.sha256(experience.row.tobytes() + experience.task.tobytes())
+        numbers.append(first.setdefault(content.digest(), number))
+    return numbers
 
 
 def _sample(
