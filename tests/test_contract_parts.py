@@ -1,7 +1,7 @@
 """The contracts of benchmarks, models, results and datasets, and strategies on a benchmark."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +26,7 @@ ALL = [
     (kind, name)
     for kind in ("benchmarks", "results", "models")
     for name in PARTS.names(kind)
-    if name not in ("avalanche", "omniglot", "omniglot_sequence")
+    if name not in ("avalanche", "omniglot", "omniglot_sequence", "stream")
 ]
 NAMED = {
     "conv4": "conv4-4",
@@ -44,6 +44,18 @@ def failures(part, **more):
 def test_every_part_that_ships_keeps_the_contract_of_its_kind(kind, name):
     part = model(NAMED.get(name, name)) if kind == "models" else PARTS.get(kind, name)
     assert failures(part) == {}
+
+
+def test_a_stream_of_a_file_keeps_the_contract(tmp_path):
+    path = tmp_path / "stream.json"
+    rg.save_stream(PARTS.get("benchmarks", "gradual").stream(seed=1), path)
+    assert failures(PARTS.get("benchmarks", "stream", {"file": str(path)})) == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late(Split):
+    def cut(self, data, seed):
+        return replace(super().cut(data, seed), learned_after=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +98,7 @@ class Leaks(Split):
     [
         (Beyond(), "rows are from 0 to"),
         (ForeignLabel(), "task 0 has the label"),
+        (Late(), "each of the 5 tasks; it is"),
         (Short(), "tasks=5, and the stream has 2"),
         (Restless(), "two streams of seed 3 differ"),
         (Restless(), "a global generator moved"),

@@ -279,6 +279,11 @@ def check_given(data: object, seed: object, method: str) -> None:
 
 def _check_learned(stream: Stream) -> None:
     """Raise `UserError` unless each task comes before it counts as learned."""
+    if len(stream.learned) != len(stream.tasks):
+        raise UserError(
+            f"learned_after has an experience for each of the {len(stream.tasks)} tasks; "
+            f"it is {stream.learned_after}."
+        )
     first = np.where(stream.first < 0, len(stream), stream.first)
     late = np.flatnonzero((first > stream.learned) | (stream.learned < 0))
     if len(late):
