@@ -27,10 +27,10 @@ class ClassGroups(Benchmark):
         Raises:
             UserError: The settings do not fit the classes of the dataset.
         """
-        return split_classes(data, self._groups(data, seed), self.scenario)
+        return split_classes(data, self.groups(data, seed), self.scenario)
 
-    def _groups(self, data: Dataset, seed: int) -> list[Int64[np.ndarray, " _"]]:
-        """The classes of each task."""
+    def groups(self, data: Dataset, seed: int) -> list[Int64[np.ndarray, " _"]]:
+        """The classes of each task, in the order of the stream."""
         classes = data.classes
         if self.class_order and sorted(self.class_order) != list(range(classes)):
             raise UserError(

@@ -37,26 +37,25 @@ class Imbalanced(ClassGroups):
                 f"large is the number of a task, from 0 to {len(stream.tasks) - 1}; "
                 f"large={self.large}."
             )
-        shares = self._shares(stream, data, seed)
+        shares = self._shares(self.groups(data, seed), seed)
         experiences = tuple(
             _thinned(each, data.y_train, shares, generator(seed, "imbalance", number))
             for number, each in enumerate(stream.experiences)
         )
         return replace(stream, experiences=experiences)
 
-    def _shares(self, stream: Stream, data: Dataset, seed: int) -> np.ndarray:
-        """The share of each class of the dataset that is kept."""
-        groups = [np.unique(data.y_train[each.row]) for each in stream.experiences]
+    def _shares(self, groups: list[Int64[np.ndarray, " _"]], seed: int) -> np.ndarray:
+        """The share of each class of the dataset that is kept, from the classes of each task."""
+        order = np.concatenate(groups)
         if self.profile == "one-large":
-            shares = np.full(data.classes, self.ratio)
+            shares = np.full(len(order), self.ratio)
             shares[groups[self.large]] = 1
             return shares
-        order = np.concatenate(groups)
         if self.order == "shuffled":
             order = generator(seed, "tail").permutation(order)
-        rank = np.empty(data.classes)
-        rank[order] = np.arange(data.classes)
-        return np.asarray(self.ratio ** (rank / max(1, data.classes - 1)))
+        rank = np.empty(len(order))
+        rank[order] = np.arange(len(order))
+        return np.asarray(self.ratio ** (rank / max(1, len(order) - 1)))
 
 
 def _thinned(

@@ -12,6 +12,8 @@ class StreamOfFile(Benchmark):
     The file is a JSON object: `experiences` has a list of rows for each experience. `classes`, the
     classes of each task, and `test`, the rows of each task's test examples, are optional: by
     default, the classes that are new in an experience make a task, which is tested on all of them.
+    So are `learned_after`, the experience after which each task counts as learned, and `ordered`,
+    true if examples come in the order of the file.
     `rg.save_stream` writes such a file.
     """
 

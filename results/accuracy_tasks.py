@@ -10,6 +10,8 @@ import numpy as np
 from retrograde import CellSpec, FigureResult, Record
 from retrograde.metrics import cell_labels, ordered
 
+from ._matrices import mean_matrix
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -50,7 +52,7 @@ def _matrices(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":
     for record in ordered(records):
         if record.status == "done" and len(record.test_examples) > 1:
             by_cell[record.cell].append(record.R[1:])
-    return {cell: np.mean(matrices, axis=0) for cell, matrices in by_cell.items()}
+    return {cell: mean_matrix(matrices) for cell, matrices in by_cell.items()}
 
 
 def _draw(axis: "Axes", matrix: np.ndarray) -> None:

@@ -43,8 +43,9 @@ class Classes(TableResult):
 
 _NOTE = (
     "Percent of each class's test examples after the last experience: the mean over n replicates ± "
-    "half of the 95 % t-interval. A class is an output unit, counted from 1: where classes come in "
-    f"an order of each seed, its number is a place in this order. {BOLD} The CSV has every class."
+    "half of the 95 % t-interval. A class is an output unit, counted from 1. It is one class of "
+    "the dataset in every replicate, unless tasks share their units or classes are drawn for each "
+    f"seed: then its number is a place. {BOLD} The CSV has every class."
 )
 
 

@@ -13,6 +13,8 @@ from retrograde import Record, TableResult
 from retrograde.metrics import Label, cell_labels, ordered
 from retrograde.reporting import Entry, Section, Table, row_title
 
+from ._matrices import mean_matrix
+
 MAX_COLUMNS = 20
 """Largest number of columns; with more tasks, every second, third, ... has one, and the last."""
 TIDY = ["benchmark", "strategy", "settings", "after", "task", "mean", "n"]
@@ -60,7 +62,7 @@ _NOTE = (
 
 
 def _known(label: Label, replicates: Sequence[Record]) -> Known:
-    mean = np.asarray(np.mean([record.R for record in replicates], axis=0))
+    mean = mean_matrix([record.R for record in replicates])
     first = np.min([record.timeline.first for record in replicates], axis=0).tolist()
     return Known(label, replicates[0].upper_bound, mean, first, len(replicates))
 

@@ -7,6 +7,7 @@ import torch
 
 from retrograde import (
     Batch,
+    Boundaries,
     Count,
     Memory,
     Net,
@@ -35,6 +36,8 @@ class GEM(Strategy):
 
     # Gradients on replayed examples constrain the step; their losses are not minimised.
     task_weighting: ClassVar[TaskWeighting | None] = "not needed"
+    # The last task's memory constrains no step, and a task that comes back would be an earlier one.
+    boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1
     buffer_size: Count = 200  # examples kept, in equal shares of the tasks

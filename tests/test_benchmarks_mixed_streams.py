@@ -16,6 +16,7 @@ from retrograde.data.joined import joined
 from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
+from retrograde.randomness import generator
 from retrograde.streams.stream_file import save_stream, stream_from_file
 
 PARTS = Registry()
@@ -64,6 +65,14 @@ def test_every_training_example_comes_exactly_once(name, given, seed):
     for each in made.experiences:
         assert np.array_equal(each.y, DIGITS.y_train[each.row])
         assert made.units[each.task, each.y].all()
+
+
+def test_a_long_tail_follows_a_class_order_that_is_given():
+    order = [9, 3, 5, 0, 1, 2, 4, 8, 7, 6]
+    made = stream("imbalanced", 0, ratio=0.1, tasks=2, class_order=",".join(map(str, order)))
+    kept = np.bincount(np.concatenate([each.y for each in made.experiences]))
+    found = kept / np.bincount(DIGITS.y_train)
+    assert np.allclose(found[order], 0.1 ** (np.arange(10) / 9), atol=1 / 100)
 
 
 @given(seed=SEEDS)
@@ -134,14 +143,21 @@ def test_tasks_come_back_once_a_round_after_a_first_round_in_order(rounds, seed)
     assert made.learned.tolist() == [len(tasks) - 1 - tasks[::-1].index(task) for task in range(5)]
 
 
+def test_few_examples_of_a_task_that_comes_back_are_the_same_ones():
+    settings = {"rounds": 3, "examples": "same", "train_examples": 20}
+    made = stream("repeating", 1, **settings, labelled=0.5, label_noise=0.3, validation=0.2)
+    seen = times_seen(made)
+    assert set(seen.tolist()) == {0, 3}
+    assert len(made.experiences[0].row) in range(6, 11)
+
+
 @given(st.floats(0.01, 1), st.sampled_from(["ordered", "shuffled"]), SEEDS)
 @settings(max_examples=10)
 def test_class_counts_of_a_long_tail_follow_the_stated_law(ratio, order, seed):
     made = stream("imbalanced", seed, ratio=ratio, order=order)
-    plain = stream("split", seed)
     kept = np.bincount(np.concatenate([each.y for each in made.experiences]))
     of_rank = ratio ** (np.arange(10) / 9)
-    classes = np.concatenate([np.unique(each.y) for each in plain.experiences])
+    classes = generator(seed, "classes").permutation(10)
     found = kept / np.bincount(DIGITS.y_train)
     found = found[classes] if order == "ordered" else np.sort(found)[::-1]
     assert np.allclose(found, of_rank, atol=1 / 100)
@@ -199,15 +215,22 @@ def test_examples_drawn_anew_come_several_times_or_never():
     assert (seen == 0).any()
 
 
-def test_a_stream_that_was_saved_is_read_again(tmp_path):
-    made = stream("blurry", 4, share=0.2)
+@pytest.mark.parametrize("name", ["blurry", "gradual", "online"])
+def test_a_stream_that_was_saved_is_read_again(name, tmp_path):
+    made = stream(name, 4)
     save_stream(made, tmp_path / "stream.json")
     again = stream_from_file(tmp_path / "stream.json", DIGITS, "class")
     assert examples(again.experiences) == examples(made.experiences)
     assert np.array_equal(again.units, made.units)
+    assert again.ordered == made.ordered
     assert [task.test.row.tolist() for task in again.tasks] == [
         task.test.row.tolist() for task in made.tasks
     ]
+
+
+def test_a_stream_is_not_saved_where_nobody_can_write(tmp_path):
+    with pytest.raises(UserError, match="must be writable"):
+        save_stream(stream("split"), tmp_path / "nowhere" / "stream.json")
 
 
 @pytest.mark.parametrize("name", ["permuted", "rotated"])
@@ -225,6 +248,9 @@ def test_a_stream_that_changes_pixels_is_not_saved(name, tmp_path):
         ({"experiences": [[99_999]]}, "experience 1 has 99999"),
         ({"experiences": [[-1]]}, "greater than or equal to 0"),
         ({"experiences": [[0.5]]}, "no stream file"),
+        ({"experiences": [[10**30]]}, "less than or equal to"),
+        ({"experiences": [[0]], "clases": [[0]]}, "clases: Extra inputs"),
+        ({"experiences": [[0], [1]], "learned_after": [0, 0]}, "none up to experience 1, after"),
         ({"tasks": [[0]]}, "Field required"),
         ({"experiences": [[*range(99)]], "classes": [[1], [1]]}, "a class has one task"),
         ({"experiences": [[*range(99)]], "classes": [[1]]}, "are in one of them alone"),
@@ -258,10 +284,13 @@ def test_without_classes_the_new_ones_of_each_experience_are_a_task(tmp_path):
         ("split", {"sizes": "5,5", "tasks": 3}, "Leave out tasks"),
         ("split", {"sizes": "10,0"}, "at least 1"),
         ("blurry", {"tasks": 1}, "Raise tasks"),
+        ("blurry", {"share": 0.9, "train_examples": 3}, "none up to experience"),
+        ("online", {"train_examples": 2}, "has none. Give more"),
         ("repeating", {"rounds": 300}, "Lower rounds"),
         ("imbalanced", {"profile": "one-large", "large": 5}, "large=5"),
         ("mnist360", {"classes": 2}, "classes=2"),
         ("mnist360", {"rounds": 999}, "Lower rounds"),
+        ("mnist360", {"rounds": 20, "dataset": "digits"}, "40 pairs; class 0"),
         ("stream", {}, "stream:file=PATH"),
         ("stream", {"file": "nowhere.json"}, "there is none at"),
         ("sequence", {"dataset": "digits"}, "dataset=digits is one"),

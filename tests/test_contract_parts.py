@@ -1,8 +1,7 @@
 """The contracts of benchmarks, models, results and datasets, and strategies on a benchmark."""
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,11 +14,9 @@ from retrograde import Benchmark, Dataset, DataSource, Model, TableResult, split
 from retrograde.contract.parts import verdicts
 from retrograde.contract.results import made_up
 from retrograde.contract.toys import IMAGES
-from retrograde.data.sources import load
 from retrograde.networks.build import model
 from retrograde.parts.registry import Registry
 from retrograde.reporting.table import Entry, Section, Table
-from retrograde.streams.stream_file import save_stream
 
 PARTS = Registry()
 Split = PARTS.find("benchmarks", "split")
@@ -58,16 +55,24 @@ def test_every_part_that_ships_keeps_the_contract_of_its_kind(kind, name):
     assert failures(part) == {}
 
 
-def test_benchmarks_of_several_datasets_and_of_files_keep_the_contract(tmp_path):
+def test_a_benchmark_of_several_datasets_keeps_the_contract(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
     y = np.arange(40) % 4
     np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
     joined = f"digits+{tmp_path / 'other.npz'}"
     assert failures(PARTS.get("benchmarks", "sequence", {"dataset": joined})) == {}
-    stream = PARTS.get("benchmarks", "blurry").stream(load("digits", Path()), 0)
-    save_stream(stream, tmp_path / "stream.json")
-    part = PARTS.get("benchmarks", "stream", {"file": str(tmp_path / "stream.json")})
-    assert failures(part) == {}
+
+
+def test_a_stream_of_a_file_keeps_the_contract(tmp_path):
+    path = tmp_path / "stream.json"
+    rg.save_stream(PARTS.get("benchmarks", "gradual").stream(seed=1), path)
+    assert failures(PARTS.get("benchmarks", "stream", {"file": str(path)})) == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late(Split):
+    def cut(self, data, seed):
+        return replace(super().cut(data, seed), learned_after=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,7 @@ class Leaks(Split):
     [
         (Beyond(), "rows are from 0 to"),
         (ForeignLabel(), "task 0 has the label"),
+        (Late(), "each of the 5 tasks; it is"),
         (Short(), "tasks=5, and the stream has 2"),
         (Restless(), "two streams of seed 3 differ"),
         (Restless(), "a global generator moved"),

@@ -81,6 +81,11 @@ def test_the_area_under_the_curve_is_that_of_its_trapezoids():
     assert pooled.area_under_curve(prefixed, both) == pytest.approx(others)
 
 
+def test_a_stream_of_one_experience_has_no_newest_classes_and_no_recency_bias():
+    whole = replace(COUNTS, first=[0, 0, 0, 1], correct=COUNTS.correct[:2])
+    assert math.isnan(pooled.recency_bias(whole, Experiences(1, [0, 0], [0, 0])))
+
+
 @given(st.integers(0, 10), st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_the_area_under_a_level_curve_is_its_level(right, gaps):
     step = np.cumsum([0, *gaps]).tolist()

@@ -426,6 +426,15 @@ def test_exemplars_are_the_first_of_each_class_in_shares_that_shrink():
     assert held.examples[6:].tuples() == [(0, 0, 0, 0)]
 
 
+def test_exemplars_of_a_class_that_comes_back_are_kept_once():
+    memory = ExemplarMemory(8, 0)
+    first, more = arrivals_of([[0, 0, 1], [0, 0]])
+    held = memory.store_ranked(memory.empty(), first, np.array([1.0, 0, 2]))
+    again = Rows.concat([first, more])
+    held = memory.store_ranked(held, again, np.array([0.0, 1, 2, 4, 3]))
+    assert held.examples.row[held.filled].tolist() == [1, 0, 4, 3, 2]
+
+
 @given(UNITS, st.integers(0, 5), st.integers(0, 9))
 def test_a_task_ring_keeps_the_last_examples_of_each_task_also_of_mixed_experiences(
     mixed, spare, seed

@@ -1,12 +1,14 @@
 """Schedules: the incoming and the replayed examples of every step."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
-from retrograde.streams.memory import POLICIES, ExemplarMemory, Reservoir
+from retrograde.streams.memory import POLICIES, ExemplarMemory, MemoryState, Reservoir
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import (
     Schedule,
@@ -232,6 +234,15 @@ def test_all_rows_are_the_training_examples_of_one_task_in_order(number):
     rows = all_rows(stream, number)
     assert real(rows) == trained_on(stream, number)
     assert len(rows) == len(stream.experiences[number].row)
+
+
+def test_an_example_that_is_stored_again_is_in_its_new_slot():
+    stream = benchmark_of().stream(dataset(), 1)
+    example, other = all_rows(stream, 0)[:2].examples
+    before = MemoryState(Rows.stack([other, example, other]), np.array([0, 1]), Counter())
+    after = before._replace(examples=Rows.stack([example, example, other]))
+    assert all_rows(stream, 0, after, before).slot[:2].tolist() == [0, 3]
+    assert all_rows(stream, 0, before, before).slot[:2].tolist() == [1, 0]
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4))

@@ -12,8 +12,8 @@ from retrograde.training.cell_check import check
 PARTS = Registry()
 DATA = blobs()
 CPU = torch.device("cpu")
-OF_TASKS = ("separate", "xdg", "hal", "packnet", "progressive", "generative_replay")
-"""Strategies for which an experience stands for its task."""
+OF_TASKS = ("separate", "xdg", "hal", "packnet", "progressive", "generative_replay", "gem")
+"""Strategies for which an experience stands for its task, or tasks come once."""
 
 
 def check_on(text, **settings):
@@ -54,6 +54,11 @@ def test_weights_by_tasks_are_refused_without_boundaries():
     check_on("er", weighting="tasks")
     with pytest.raises(UserError, match=r"boundaries=unknown\. Give weighting=examples"):
         check_on("er", weighting="tasks", boundaries="unknown")
+
+
+def test_weights_by_tasks_are_refused_where_experiences_mix_tasks():
+    with pytest.raises(UserError, match="Blobs mixes tasks or brings them back. Give weighting=ex"):
+        check_on("er", weighting="tasks", mixed=True)
 
 
 def test_a_schedule_of_each_experience_is_refused_without_boundaries():

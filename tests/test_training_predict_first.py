@@ -81,6 +81,7 @@ def test_windows_of_statistics_leave_the_counts_whole():
     ("name", "changes", "error"),
     [
         ("finetune", {"epochs": 2}, "epochs=2"),
+        ("finetune", {"steps": 1000}, "epochs="),
         ("er", {"updates_per_batch": 2}, "updates_per_batch=2"),
         ("joint", {}, "trains on all so far"),
         ("gdumb", {}, "trains on memory"),

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from retrograde.contract.toys import Blobs, blobs
+from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
 from retrograde.interface.strategy import facts_used as known_in
@@ -630,3 +631,17 @@ def test_a_device_is_awaited_before_and_after_warming_up(monkeypatch, name, warm
     assert found == [["wait", word, "wait"] for word in warmed]
     assert outcome.clocks["warm_up"] > 0
     assert "ready" not in outcome.clocks
+
+
+def test_replicates_with_unequally_many_experiences_learn_as_they_do_alone():
+    benchmark = PARTS.get("benchmarks", "repeating", {"probability": "0.4", "train_examples": "9"})
+    part = strategy("er", buffer_size=20)
+    data = load("digits", Path())
+    seeds = [0, 1, 2]
+    three = streams(benchmark, seeds, data)
+    assert [len(stream) for stream in three] == [11, 7, 11]
+    together = train(benchmark, part, three, seeds, CPU)
+    for stream, seed, outcome in zip(three, seeds, together, strict=True):
+        (alone,) = train(benchmark, part, [stream], [seed], CPU)
+        assert outcome.correct == alone.correct
+        assert len(outcome.correct) == len(stream) + 1

@@ -599,8 +599,8 @@ def learns_the_same_without_boundaries(part: Part, on: Ground) -> None:
     pairs = zip(with_them, without, strict=True)
     if not all(same(mine, other) for mine, other in pairs):
         raise Broken(
-            "boundaries=unknown changes the result; do without the number of the experience, or "
-            'declare boundaries = "experiences"'
+            "boundaries=unknown changes the result; do without the number of the experience and "
+            'the tasks of examples, or declare boundaries = "experiences"'
         )
     mixed = replace(unknown, mixed=True)
     if not _outcome(part, on, mixed).finite:

@@ -16,7 +16,8 @@ class Batch(NamedTuple):
     Args:
         x: The examples.
         y: Their labels (output units) or, in regression, their values.
-        task: The task of each.
+        task: The task of each; 0 if the benchmark's `boundaries` are unknown, unless the scenario
+            gives the task.
         weight: The weight of each in a loss; 0 for padding.
         kept: What the strategy kept with each of them in memory, such as logits, by name.
     """

@@ -1,7 +1,9 @@
 """The interface of a benchmark of streams."""
 
+import hashlib
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, TypeVar
 
@@ -222,6 +224,7 @@ class Benchmark(Part):
             stream = few_labels(stream, self.labelled, generator(seed, "labelled"))
         if self.label_noise:
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
+        _check_learned(stream)
         return replace(stream, channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:
@@ -245,7 +248,9 @@ class Benchmark(Part):
             limit = max(1, round(limit * (1 - self.validation)))
         experiences = [
             _sample(experience, limit, generator(seed, "train", number))
-            for number, experience in enumerate(stream.experiences)
+            for number, experience in zip(
+                _first_alike(stream.experiences), stream.experiences, strict=True
+            )
         ]
         tasks = [
             task._replace(
@@ -279,6 +284,37 @@ def check_given(data: object, seed: object, method: str) -> None:
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
+
+
+def _check_learned(stream: Stream) -> None:
+    """Raise `UserError` unless each task comes before it counts as learned."""
+    if len(stream.learned) != len(stream.tasks):
+        raise UserError(
+            f"learned_after has an experience for each of the {len(stream.tasks)} tasks; "
+            f"it is {stream.learned_after}."
+        )
+    first = np.where(stream.first < 0, len(stream), stream.first)
+    late = np.flatnonzero((first > stream.learned) | (stream.learned < 0))
+    if len(late):
+        after = stream.learned[late[0]]
+        when = "" if after < 0 else f" up to experience {after + 1}, after which it does"
+        raise UserError(
+            "A task counts as learned once training examples of it have come; task "
+            f"{late[0] + 1} has none{when}. Give more training examples, or another stream."
+        )
+
+
+def _first_alike(experiences: Iterable[Experience]) -> list[int]:
+    """For each experience, the number of the first one with the same examples.
+
+    Experiences that repeat others thus repeat their samples.
+    """
+    first: dict[bytes, int] = {}
+    numbers = []
+    for number, experience in enumerate(experiences):
+        content = hashlib.sha256(experience.row.tobytes() + experience.task.tobytes())
+        numbers.append(first.setdefault(content.digest(), number))
+    return numbers
 
 
 def _sample(

@@ -77,7 +77,8 @@ def recency_bias(classes: ClassCounts, timeline: Experiences) -> float:
     """Share of the predictions at the end that are newest classes, less their share of tests.
 
     Classes that never came in training are left out of both. The newest classes are those that
-    come first in the last experience. NaN if there are none, or predictions were not counted.
+    come first in the last experience. NaN if there are none or no others, or if predictions were
+    not counted.
     """
     if not classes.predicted:
         return float("nan")
@@ -87,7 +88,8 @@ def recency_bias(classes: ClassCounts, timeline: Experiences) -> float:
     np.minimum.at(first, classes.output, classes.first)
     newest = first == timeline.count - 1
     seen = first < timeline.count
-    if not newest.any() or not predicted[seen].any():
+    # in one experience, all classes are equally new
+    if not newest.any() or newest.sum() == seen.sum() or not predicted[seen].any():
         return float("nan")
     share = predicted[newest].sum() / predicted[seen].sum()
     return float(share - tests[newest].sum() / tests[seen].sum())

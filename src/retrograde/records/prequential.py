@@ -7,7 +7,7 @@ from retrograde.records.schema import Whole
 
 @dataclass(frozen=True)
 class Prequential:
-    """Predictions on each incoming example when it first comes, before it is trained on.
+    """Predictions on each incoming example, each time that it comes, before the step on it.
 
     Attributes:
         correct: number of correct predictions in each experience.

@@ -1,6 +1,6 @@
 """Memories as index schedules, which follow from the order of the incoming examples alone.
 
-Examples are `Rows` with the three columns of an example: row of the dataset, task, output unit.
+Examples are `Rows` with the columns of an example: row of the dataset, task, output unit, view.
 """
 
 from abc import ABC, abstractmethod
@@ -402,7 +402,8 @@ class ExemplarMemory(Memory):
     ) -> MemoryState:
         """Store the examples of an experience that rank lowest.
 
-        As the share of a class gets smaller, its last exemplars are dropped.
+        As the share of a class gets smaller, its last exemplars are dropped. Those of a class that
+        comes back stay, and new ones fill up its share.
 
         Args:
             state: The content of the memory before the end of the experience.
@@ -415,6 +416,9 @@ class ExemplarMemory(Memory):
         ranked = examples[np.argsort(rank, kind="stable")]
         # Stored exemplars come first of their class, in the order of their own ranks.
         offered = Rows.concat([state.examples[state.filled], ranked])
+        # An example that comes back is kept once.
+        _, first = np.unique(offered.array, axis=0, return_index=True)
+        offered = offered[np.sort(first)]
         units = offered.y
         share = self.share(state, examples)
         by_class = [offered[units == unit] for unit in np.unique(units)]

@@ -376,14 +376,29 @@ def all_rows(
     stream: Stream,
     number: int,
     state: MemoryState | None = None,
+    before: MemoryState | None = None,
 ) -> Int64[Rows, " n"]:
-    """All training examples of an experience, in order, with the memory slots that hold them."""
+    """All training examples of an experience, in order, with the memory slots that hold them.
+
+    Args:
+        stream: The stream of the replicate.
+        number: The number of the experience.
+        state: The content of the memory; None without one.
+        before: Its content before the experience, if that is known. Of an example that was stored
+            then and is stored again, the new slot is given.
+    """
     examples = _incoming(stream, number)
     rows = examples.weighted(np.ones(len(examples), dtype=bool))
     if state is None:
         return rows.with_slots(0)
-    stored = state.examples[state.filled].tuples()
-    slot_of = dict(zip(stored, state.filled.tolist(), strict=True))
+    filled = state.filled
+    if before:
+        changed = (state.examples.array != before.examples.array).any(-1)
+        new = changed | ~np.isin(np.arange(len(changed)), before.filled)
+        # Of several slots of an example, the last one counts.
+        filled = filled[np.argsort(new[filled], kind="stable")]
+    stored = state.examples[filled].tuples()
+    slot_of = dict(zip(stored, filled.tolist(), strict=True))
     none = len(state.examples)
     slots = [slot_of.get(example, none) for example in examples.tuples()]
     return rows.with_slots(np.array(slots, np.int64))

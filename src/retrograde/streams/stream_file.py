@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
 from retrograde.data.dataset import Dataset
@@ -15,7 +15,7 @@ from retrograde.errors import UserError, shown
 from retrograde.streams.cuts import units_of
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream, Task
 
-Row = Annotated[int, Field(ge=0)]
+Row = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class StreamFile(TypedDict):
@@ -28,12 +28,18 @@ class StreamFile(TypedDict):
         test: For each task, the rows of its test examples; without them, all of its classes.
         learned_after: For each task, the experience after which it counts as learned; without it,
             the last one with training examples of it.
+        ordered: True if the examples of an experience come in the order of the file; otherwise,
+            and without it, they are shuffled.
     """
+
+    # A misspelled name is an error.
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
     experiences: list[list[Row]]
     classes: NotRequired[list[list[Row]]]
     test: NotRequired[list[list[Row]]]
     learned_after: NotRequired[list[Row]]
+    ordered: NotRequired[bool]
 
 
 _ADAPTER = TypeAdapter(StreamFile)
@@ -42,10 +48,12 @@ _ADAPTER = TypeAdapter(StreamFile)
 def save_stream(stream: Stream, path: str | Path) -> None:
     """Write a stream of classes to a file, which `stream:file=PATH` reads.
 
-    Examples are written as rows of the dataset, with which the file must be used again.
+    Examples are written as rows of the dataset, with which the file must be used again. Those held
+    out for validation are left out.
 
     Raises:
-        UserError: The stream changes labels or pixels, which a list of rows does not tell.
+        UserError: The stream changes labels or pixels, which a list of rows does not tell; or the
+            file cannot be written.
     """
     classes = _classes_of_tasks(stream)
     content: StreamFile = {
@@ -55,7 +63,15 @@ def save_stream(stream: Stream, path: str | Path) -> None:
     }
     if stream.learned_after is not None:
         content["learned_after"] = list(stream.learned_after)
-    Path(path).write_text(json.dumps(content))
+    if stream.ordered:
+        content["ordered"] = True
+    try:
+        Path(path).write_text(json.dumps(content))
+    except OSError as error:
+        raise UserError(
+            f"A stream file must be writable; {shown(str(path))} is not: {error.strerror}. "
+            "Give another path."
+        ) from error
 
 
 def _classes_of_tasks(stream: Stream) -> list[list[int]]:
@@ -77,7 +93,7 @@ def stream_from_file(path: str | Path, data: Dataset, scenario: Scenario) -> Str
     """Read the stream of a file.
 
     Args:
-        path: The file: a JSON object with `experiences`, and `classes` and `test` if need be.
+        path: The file: a JSON object with `experiences`, and the rest of `StreamFile` if need be.
         data: The dataset whose rows it lists.
         scenario: In domain-incremental streams, every task numbers its classes from 0.
 
@@ -98,7 +114,8 @@ def stream_from_file(path: str | Path, data: Dataset, scenario: Scenario) -> Str
     tests = _tests(content, groups, data)
     tasks = tuple(Task(Examples(each, unit[data.y_test[each]])) for each in tests)
     learned = _learned_after(content, len(experiences), len(tasks))
-    return Stream(data, experiences, tasks, units, learned_after=learned)
+    ordered = content.get("ordered", False)
+    return Stream(data, experiences, tasks, units, ordered=ordered, learned_after=learned)
 
 
 def _learned_after(content: StreamFile, experiences: int, tasks: int) -> tuple[int, ...] | None:

@@ -30,7 +30,7 @@ def check(
             breaks a rule.
     """
     _check_settings(benchmark, strategy)
-    _check_weighting(benchmark, strategy)
+    _check_weighting(benchmark, strategy, stream)
     if isinstance(strategy, Strategy):
         # The boundaries that are needed follow from the schedule and the memory.
         _check_memory(strategy, stream)
@@ -40,7 +40,7 @@ def check(
         with seeded(torch_seed(0, "opaque")):
             OpaqueReplica(benchmark, strategy, stream, 0, device).check_predictions()
         return
-    _check_predicted_first(benchmark, strategy)
+    _check_predicted_first(benchmark, strategy, stream)
     try:
         _check_hooks(StreamReplicas(benchmark, strategy, [stream], [0], device))
     except ValueError as error:
@@ -85,11 +85,6 @@ def _check_boundaries(benchmark: Benchmark, strategy: Strategy | Learner, stream
         )
     if benchmark.boundaries == "known":
         return
-    if benchmark.weighting == "tasks":
-        raise UserError(
-            "weighting=tasks counts the tasks so far, and boundaries=unknown. "
-            "Give weighting=examples."
-        )
     if needed != "none" and not strategy.upper_bound:
         raise UserError(
             f"{name} needs to know where {needed} end, and boundaries=unknown. "
@@ -97,19 +92,21 @@ def _check_boundaries(benchmark: Benchmark, strategy: Strategy | Learner, stream
         )
 
 
-def _check_predicted_first(benchmark: Benchmark, strategy: Strategy) -> None:
+def _check_predicted_first(benchmark: Benchmark, strategy: Strategy, stream: Stream) -> None:
     """Raise `UserError` if examples cannot be predicted before the only step on them."""
     if not benchmark.predict_first:
         return
     name = type(strategy).__name__
     schedule = strategy.schedule()
     _, updates = schedule.pace(benchmark)
-    if schedule.examples != "incoming" or (schedule.epochs or benchmark.epochs) > 1 or updates > 1:
+    sizes = [len(experience.row) for experience in stream.experiences]
+    # With `steps`, the number of epochs follows from the sizes of experiences.
+    epochs = max(schedule.length(benchmark, size, 1)[0] for size in sizes)
+    if schedule.examples != "incoming" or epochs > 1 or updates > 1:
         raise UserError(
             "predict_first predicts every example of the stream before the only step on it; "
-            f"{name} with epochs={schedule.epochs or benchmark.epochs} and "
-            f"updates_per_batch={updates} trains on {schedule.examples}. Leave out predict_first, "
-            "or train on each example once."
+            f"{name} with epochs={epochs} and updates_per_batch={updates} trains on "
+            f"{schedule.examples}. Leave out predict_first, or train on each example once."
         )
     if type(strategy).before_evaluation is not Strategy.before_evaluation:
         raise UserError(
@@ -177,9 +174,21 @@ def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
         )
 
 
-def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
-    """Raise `UserError` if losses are weighted by the number of tasks and the strategy refuses."""
-    if benchmark.weighting == "tasks" and strategy.handles_weighting() == "refused":
+def _check_weighting(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> None:
+    """Raise `UserError` if losses cannot be weighted by the number of tasks so far."""
+    if benchmark.weighting != "tasks":
+        return
+    if benchmark.boundaries == "unknown":
+        raise UserError(
+            "weighting=tasks counts the tasks so far, and boundaries=unknown. "
+            "Give weighting=examples."
+        )
+    if not stream.task_by_task:
+        raise UserError(
+            "weighting=tasks weighs losses by the number t of the task that an experience trains; "
+            f"{type(benchmark).__name__} mixes tasks or brings them back. Give weighting=examples."
+        )
+    if strategy.handles_weighting() == "refused":
         raise UserError(
             "weighting=tasks weighs losses on incoming and on past examples 1 to t - 1 at task t; "
             f"{type(strategy).__name__} has no such losses or does not weigh them so. "

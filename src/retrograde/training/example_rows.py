@@ -25,6 +25,7 @@ class ExampleRows:
         device: The device.
         channels: The mean and standard deviation with which images are normalised, if they are.
         augment: The random changes of the images that are trained on.
+        tells_task: If False, every example says that its task is 0.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class ExampleRows:
         device: torch.device,
         channels: Channels | None = None,
         augment: Augment = "none",
+        tells_task: bool = True,
     ) -> None:
         self.shape = dataset.shape
         self.scale = dataset.scale
         self.augment: Augment = augment
+        self.tells_task = tells_task
         self.normalised = normaliser(channels, device)
         self.train = _rows(dataset.x_train, device)
         self.test = _rows(dataset.x_test, device)
@@ -75,7 +78,8 @@ class ExampleRows:
         return self.images(dataset[columns.row], columns.view, own.get("pixels"))
 
     def _batch(self, columns: Columns, x: Tensor, kept: Params = NO_TENSORS) -> Batch:
-        return Batch(x, columns.y, columns.task, columns.weight.float(), kept)
+        task = columns.task if self.tells_task else torch.zeros_like(columns.task)
+        return Batch(x, columns.y, task, columns.weight.float(), kept)
 
     def views(
         self,

@@ -77,8 +77,10 @@ class Memories:
 
     def finished(self, number: int) -> Int64[Rows, "replicate row"]:
         """All examples of an experience, with the slots of the memory in which they are stored."""
-        pairs = zip(self.streams, self.held, strict=True)
-        return _by_replicate([all_rows(stream, number, state) for stream, state in pairs])
+        replicates = zip(self.streams, self.held, self._before, strict=True)
+        return _by_replicate(
+            [all_rows(stream, number, state, before) for stream, state, before in replicates]
+        )
 
     def content(self, step: int | None = None) -> Int64[Rows, "replicate slot"] | None:
         """The content of every memory, slot by slot; None without a memory.

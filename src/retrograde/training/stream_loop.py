@@ -1,6 +1,6 @@
 """The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +49,8 @@ def train(
     Args:
         benchmark: The benchmark of the cell.
         strategy: The strategy of the cell. A `Learner` trains one replicate after the other.
-        streams: The stream of each replicate.
+        streams: The stream of each replicate. Those with equally many experiences are learned
+            together.
         seeds: The seed of each replicate.
         device: The device to train on.
         mode: Compilation of the step; a `Learner` is not compiled.
@@ -64,10 +65,24 @@ def train(
             _train_opaque(benchmark, strategy, stream, seed, device, progress)
             for stream, seed in zip(streams, seeds, strict=True)
         ]
-    clocks = Clocks(device)
-    backend = StreamReplicas(benchmark, strategy, streams, seeds, device)
-    note = pretrain(backend, clocks, mode, progress)
-    return _run(backend, streams, seeds, clocks, progress, note, mode)
+    outcomes: dict[int, Outcome] = {}
+    for places in _of_equal_length(streams):
+        clocks = Clocks(device)
+        some = [streams[place] for place in places]
+        of_some = [seeds[place] for place in places]
+        backend = StreamReplicas(benchmark, strategy, some, of_some, device)
+        note = pretrain(backend, clocks, mode, progress)
+        trained = _run(backend, some, of_some, clocks, progress, note, mode)
+        outcomes.update(zip(places, trained, strict=True))
+    return [outcomes[place] for place in range(len(streams))]
+
+
+def _of_equal_length(streams: list[Stream]) -> list[list[int]]:
+    """The places of the streams with equally many experiences, which can be learned together."""
+    by_length: defaultdict[int, list[int]] = defaultdict(list)
+    for place, stream in enumerate(streams):
+        by_length[len(stream)].append(place)
+    return [*by_length.values()]
 
 
 def pace(
@@ -80,8 +95,12 @@ def pace(
 ) -> Throughput:
     """Expected seconds of training replicates of one cell, from a few timed steps.
 
-    Pretraining is included; the ends of tasks and evaluation are not.
+    Pretraining is included; the ends of tasks and evaluation are not. Those with as many
+    experiences as the first one are timed.
     """
+    places = _of_equal_length(streams)[0]
+    streams = [streams[place] for place in places]
+    seeds = [seeds[place] for place in places]
     clocks = Clocks(device)
     note = None
     before = 0.0

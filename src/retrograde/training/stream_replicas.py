@@ -79,8 +79,10 @@ class StreamReplicas(Replicas):
         self.schedule = self.memories.schedule
         self.memory = self.memories.memory
         self.batch = self.memories.batch
+        # Without boundaries, tasks would tell where one ends, unless the scenario gives them.
+        tells_task = benchmark.boundaries == "known" or benchmark.scenario == "task"
         self.examples_of = ExampleRows(
-            streams[0].data, device, streams[0].channels, benchmark.augment
+            streams[0].data, device, streams[0].channels, benchmark.augment, tells_task
         )
         self.rates = self._rates()
         self.ragged = self.memories.ragged
@@ -249,6 +251,7 @@ class StreamReplicas(Replicas):
         net = self._unrandom(carried.state, own, shared)
         task = batch.task if task_is_given else None
         scores = self.strategy.predict(net, carried.state, batch.x, task)
+        # The units of a task count only if the scenario gives it, and then it is known.
         found = compare(scores, batch.y, own["units"][batch.task], task_is_given)
         right = (found.correct * batch.weight).sum()
         return torch.stack([right, batch.weight.sum()]).detach().double()
