@@ -381,6 +381,8 @@ def test_protocol_settings_at_their_defaults_change_neither_a_cells_identity_nor
         ({"schedule": "cosine", "decay": 0.5}, "with schedule=cosine, decay=0.5 has none"),
         ({"schedule": "step"}, "none is given. Give such as milestones=0.5,0.75"),
         ({"schedule": "step", "milestones": (0.5, 20)}, "not both"),
+        ({"boundaries": "unknown", "schedule": "cosine"}, "schedule=cosine over each experience"),
+        ({"boundaries": "unknown", "warm_up": 5}, "warm_up=5 over each experience shows where"),
         ({"schedule_over": "stream"}, "with schedule=constant, schedule_over=stream has none"),
         ({"channel_means": (0.5,), "channel_stds": (0.2,)}, "with normalise=none, channel_means"),
         ({"normalise": "channels", "channel_means": (0.5,)}, "have 1 and 0 numbers"),

@@ -131,9 +131,12 @@ class Benchmark(Part):
             )
         by_experience = self.rate_schedule.changes and self.schedule_over == "experience"
         if self.boundaries == "unknown" and by_experience:
+            course = f"schedule={self.schedule}"
+            if self.schedule == "constant":
+                course = f"warm_up={self.warm_up}"
             raise UserError(
-                f"schedule={self.schedule} over each experience shows where they end, and "
-                "boundaries=unknown. Give schedule_over=stream."
+                f"{course} over each experience shows where they end, and boundaries=unknown. "
+                "Give schedule_over=stream."
             )
         if len(self.channel_means) != len(self.channel_stds):
             raise UserError(
