@@ -103,7 +103,7 @@ def test_a_matrix_whose_experiences_are_not_its_tasks_is_scored_with_them():
 @pytest.mark.parametrize(
     ("experiences", "why"),
     [
-        (None, r"There are 2 experiences, and its shape is \(4, 2\).*experiences=Experiences"),
+        (None, r"There are 2 experiences, and its shape is \(4, 2\).*experiences=rg.Experiences"),
         (rg.Experiences(2, [0, 1], [0, 1]), r"There are 2 experiences"),
         (rg.Experiences(3, [0], [0]), "fit its 2 tasks"),
         (rg.Experiences(3, [0, 1], [0, 3]), "after the last of 3"),

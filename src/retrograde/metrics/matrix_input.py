@@ -80,8 +80,8 @@ def _timeline(matrix: Stack, experiences: object) -> Experiences:
         raise UserError(
             "An accuracy matrix has a row after each experience, or one more before the first, and "
             f"a column for each task. There are {timeline.count} experiences, and its shape is "
-            f"{_shape(matrix)}. If its experiences are not its tasks, say which task comes when: "
-            "experiences=Experiences(count, first, learned)."
+            f"{_shape(matrix)}. If its experiences are not its tasks, say in Python which task "
+            "comes when: rg.scores(matrix, experiences=rg.Experiences(count, first, learned))."
         )
     return timeline
 
