@@ -102,6 +102,16 @@ def test_replicates_with_fewer_steps_equal_their_own_run():
         assert alone.counts == both[seed].counts
 
 
+def test_a_task_that_counts_as_learned_later_is_recorded_so():
+    benchmark = PARTS.get("benchmarks", "split", {"tasks": "3", "train_examples": "20"})
+    stream = benchmark.stream(load("digits", Path()), 0)
+    later = replace(stream, learned_after=(2, 1, 2))
+    part = PARTS.get("strategies", "finetune", {})
+    (outcome,) = train(benchmark, part, [later], [0], CPU, "off")
+    assert outcome.experiences.learned == [2, 1, 2]
+    assert train(benchmark, part, [stream], [0], CPU, "off")[0].experiences is None
+
+
 def test_counts_are_exact():
     benchmark = Blobs(batch_size=10, epochs=2)
     outcome = train(

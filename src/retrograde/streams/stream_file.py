@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -113,22 +114,26 @@ def stream_from_file(path: str | Path, data: Dataset, scenario: Scenario) -> Str
     )
     tests = _tests(content, groups, data)
     tasks = tuple(Task(Examples(each, unit[data.y_test[each]])) for each in tests)
-    learned = _learned_after(content, len(experiences), len(tasks))
     ordered = content.get("ordered", False)
-    return Stream(data, experiences, tasks, units, ordered=ordered, learned_after=learned)
-
-
-def _learned_after(content: StreamFile, experiences: int, tasks: int) -> tuple[int, ...] | None:
-    """For each task, the experience after which it counts as learned, if the file says so."""
+    stream = Stream(data, experiences, tasks, units, ordered=ordered)
     if "learned_after" not in content:
-        return None
-    learned = content["learned_after"]
-    if len(learned) != tasks or max(learned) >= experiences:
+        return stream
+    _check_learned_after(content["learned_after"], stream)
+    return replace(stream, learned_after=tuple(content["learned_after"]))
+
+
+def _check_learned_after(learned: Sequence[int], stream: Stream) -> None:
+    """Raise `UserError` unless each task is learned in the stream, once it has been seen."""
+    if len(learned) != len(stream.tasks) or max(learned) >= len(stream):
         raise UserError(
-            f"learned_after has an experience for each of the {tasks} tasks, from 0 to "
-            f"{experiences - 1}; it is {learned}."
+            f"learned_after has an experience for each of the {len(stream.tasks)} tasks, from 0 to "
+            f"{len(stream) - 1}; it is {learned}."
         )
-    return tuple(learned)
+    if (np.array(learned) < stream.first).any():
+        raise UserError(
+            "A task is learned after an experience in which it has come; tasks first come in "
+            f"{stream.first.tolist()}, and learned_after is {learned}."
+        )
 
 
 def _content(path: Path) -> StreamFile:

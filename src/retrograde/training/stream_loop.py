@@ -326,8 +326,8 @@ def _shared(
 
 
 def _experiences(stream: Stream) -> Experiences | None:
-    """The experiences of a stream; None if each trains one task, in order."""
-    if stream.task_by_task:
+    """The experiences of a stream; None if each trains and completes one task, in order."""
+    if stream.task_by_task and stream.learns_task_by_task:
         return None
     return Experiences(len(stream), stream.first.tolist(), stream.learned.tolist())
 
