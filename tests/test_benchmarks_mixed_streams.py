@@ -287,7 +287,7 @@ def test_without_classes_the_new_ones_of_each_experience_are_a_task(tmp_path):
         ("split", {"sizes": "10,0"}, "at least 1"),
         ("blurry", {"tasks": 1}, "Raise tasks"),
         ("blurry", {"share": 0.9, "train_examples": 3}, "none up to experience"),
-        ("online", {"train_examples": 2}, "has none. Give more"),
+        ("online", {"train_examples": 2, "order": "mixed"}, "has none. Give more"),
         ("repeating", {"rounds": 300}, "Lower rounds"),
         ("imbalanced", {"profile": "one-large", "large": 5}, "large=5"),
         ("mnist360", {"classes": 2}, "classes=2"),
