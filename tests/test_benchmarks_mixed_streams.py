@@ -255,7 +255,6 @@ def test_a_stream_that_changes_pixels_is_not_saved(name, tmp_path):
         ({"experiences": [[*range(99)]], "classes": [[1], [1]]}, "a class has one task"),
         ({"experiences": [[*range(99)]], "classes": [[1]]}, "are in one of them alone"),
         ({"experiences": [[*range(99)]], "learned_after": [1]}, "from 0 to 0; it is"),
-        ({"experiences": [[0], [1]], "learned_after": [0, 0]}, "tasks first come in"),
         ({"experiences": [[*range(99)]], "test": [[]]}, "task 1 has none"),
         ({"experiences": [[*range(99)]], "test": []}, "it has 0 lists"),
         ({"experiences": [[*range(99)]], "test": [[0]]}, "no test example"),
