@@ -6,7 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from retrograde.contract.claims import verdict
-from retrograde.contract.strategies import checks_of, works_in
+from retrograde.contract.strategies import checks_of, train_briefly, works_in
 from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.metastrategy import MetaStrategy
+from retrograde.interface.strategy import Strategy
 from retrograde.networks.build import build, extent
 from retrograde.networks.checks import check_module
 from retrograde.parts.kinds import KINDS
@@ -89,6 +90,38 @@ def test_every_strategy_keeps_the_contract(name, check):
 def test_every_strategy_works_in_a_scenario_or_declares_that_it_does_not(name, scenario):
     outcome = works_in(strategy_of(name), scenario)
     assert outcome.outcome != "failed", outcome.why
+
+
+UNBOUND = [
+    name
+    for name in STRATEGIES
+    if not issubclass(PARTS.find("strategies", name), MetaStrategy)
+    and strategy_of(name).needs_boundaries() == "none"
+    # These streams have no other classes to learn from before.
+    and not (isinstance(strategy_of(name), Strategy) and strategy_of(name).pretraining())
+]
+"""The strategies that claim to need no boundary."""
+BOUNDARY_FREE = [
+    name
+    for name in STREAMS
+    if PARTS.get("benchmarks", name, ON_DIGITS.get(name, {})).boundaries == "unknown"
+]
+
+
+@pytest.mark.parametrize("stream", BOUNDARY_FREE)
+@pytest.mark.parametrize("name", UNBOUND)
+def test_strategies_that_need_no_boundary_train_on_every_stream_without(name, stream):
+    data = load("digits", Path())
+    benchmark = PARTS.get("benchmarks", stream, ON_DIGITS.get(stream, {}))
+    strategy = strategy_of(name)
+    if strategy.contract_model != "mlp-16" or strategy.views > 1:
+        benchmark = replace(benchmark, model="conv")
+    train_briefly(strategy, benchmark, benchmark.stream(data, 0))
+
+
+def test_there_are_strategies_and_streams_without_boundaries():
+    assert {"er", "derpp", "gss", "lamaml"} <= set(UNBOUND)
+    assert {"gradual", "online", "mnist360"} == set(BOUNDARY_FREE)
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
