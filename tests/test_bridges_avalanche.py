@@ -189,7 +189,7 @@ def test_a_loss_that_is_no_number_is_a_divergence():
         [0],
         CPU,
     )[0]
-    assert "non-finite while training task 1" in outcome.divergence
+    assert "non-finite in experience 1" in outcome.divergence
 
 
 @pytest.mark.parametrize(

@@ -267,3 +267,13 @@ def test_there_are_as_many_processes_as_have_a_core_memory_and_work(
     )
     jobs = [replace(job, steps=each) for each in steps]
     assert console._workers([*jobs, replace(job, missing=(), steps=10**6)]) == workers
+
+
+def test_a_record_that_contradicts_itself_is_a_failure_with_its_reason(tmp_path, monkeypatch):
+    registry, context = Registry(), Context(compile="off")
+    pair = ("split:tasks=2,train_examples=40", "finetune")
+    (job,) = plan([pair], 1, registry, context, Store(tmp_path))
+    monkeypatch.setattr(jobs, "inconsistency", lambda record: "one row too many")
+    (record,) = run_job(job, registry, context, lambda _: None)
+    assert record.status == "failed"
+    assert "the record contradicts itself. one row too many" in record.reason

@@ -13,6 +13,7 @@ from retrograde.machine import peak_bytes, reset_peak
 from retrograde.parts.author_code import located, stops
 from retrograde.parts.provenance import Sources
 from retrograde.parts.registry import Registry
+from retrograde.records.consistency import inconsistency
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
 from retrograde.running.autotune import ExecutionMode, TunedMode, fastest_mode, on_threads
@@ -152,7 +153,7 @@ class _Measured(NamedTuple):
 def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources: Sources) -> Record:
     status: Status = "done" if outcome.finite else "diverged"
     reason = "" if outcome.finite else f"{outcome.divergence} A smaller lr may help."
-    return Record(
+    record = Record(
         job.spec,
         seed,
         status,
@@ -178,6 +179,11 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         knows_ahead=job.cell.facts_used,
         sources=sources,
     )
+    fault = inconsistency(record)
+    if fault:
+        # A store would take it for damaged, and the replicate for missing.
+        raise RuntimeError(f"A fault of retrograde: the record contradicts itself. {fault}.")
+    return record
 
 
 def _choice(job: Job, data: Dataset | None, context: Context, sources: Sources) -> TunedMode:

@@ -338,7 +338,7 @@ def _divergence(
 ) -> str:
     if len(correct) > experiences:
         return ""
-    when = f"while training task {len(correct)}" if correct else "before training"
+    when = f"in experience {len(correct)}" if correct else "before training"
     return f"A parameter or a score became non-finite {when}."
 
 
