@@ -273,7 +273,7 @@ def test_a_record_that_contradicts_itself_is_a_failure_with_its_reason(tmp_path,
     registry, context = Registry(), Context(compile="off")
     pair = ("split:tasks=2,train_examples=40", "finetune")
     (job,) = plan([pair], 1, registry, context, Store(tmp_path))
-    monkeypatch.setattr(jobs, "inconsistency", lambda record: "one row too many")
+    monkeypatch.setattr(jobs, "inconsistency", lambda _: "one row too many")
     (record,) = run_job(job, registry, context, lambda _: None)
     assert record.status == "failed"
     assert "the record contradicts itself. one row too many" in record.reason
