@@ -10,7 +10,6 @@ from torch.nn.functional import cross_entropy
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.interface.learner import Learner
 from retrograde.parts.registry import Registry
-from retrograde.streams.stream import Examples
 from retrograde.training.class_counter import ClassCounter
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.stream_loop import train
@@ -88,14 +87,11 @@ def test_replicates_that_train_together_predict_as_each_alone():
 
 def test_a_class_without_training_examples_is_first_seen_after_all_experiences():
     (stream,) = streams(Blobs(scenario="class"), [0])
-    last = stream.tasks[-1]
-    kept = last.train.y == last.train.y[0]
-    fewer = last._replace(train=Examples(last.train.row[kept], last.train.y[kept]))
-    stream = replace(stream, tasks=(*stream.tasks[:-1], fewer))
+    last = stream.experiences[-1]
+    kept = last.at(last.y == last.y[0])
+    stream = replace(stream, experiences=(*stream.experiences[:-1], kept))
     rows = StreamReplicas(Blobs(scenario="class"), pure(), [stream], [0], CPU).test_rows
     counts = ClassCounter(stream, rows[:, 0], counts_predictions=True).counts()
     first = dict(zip(counts.output, counts.first, strict=True))
-    of_last = sorted(set(last.test.y.tolist()))
-    assert [first[unit] for unit in of_last] == [
-        2 if unit == last.train.y[0] else 3 for unit in of_last
-    ]
+    of_last = sorted(set(stream.tasks[-1].test.y.tolist()))
+    assert [first[unit] for unit in of_last] == [2 if unit == last.y[0] else 3 for unit in of_last]
