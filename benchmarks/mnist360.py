@@ -75,7 +75,7 @@ class MNIST360(Benchmark):
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """The rows and the views of the training examples in order."""
         stretches = [self._stretches(data, digit, seed) for digit in range(self.classes)]
-        pieces = []
+        pieces: list[Int64[np.ndarray, " _"]] = []
         for turn in range(self.rounds * self.classes):
             pair = [stretches[(turn + place) % self.classes].pop(0) for place in (0, 1)]
             pieces += _in_shares(pair, self.batch_size)

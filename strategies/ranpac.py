@@ -82,4 +82,5 @@ class RanPAC(Strategy):
 
 def _projected(state: State, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row feature"]:
     """The random features of examples, in double precision."""
-    return (x.flatten(1) @ state.extra["matrix"]).relu().double()
+    projected: Tensor = (x.flatten(1) @ state.extra["matrix"]).relu()
+    return projected.double()

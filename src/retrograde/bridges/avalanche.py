@@ -141,7 +141,8 @@ def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
     def part(name: str) -> Any:
         x = getattr(stream.data, f"x_{name}")
         experiences = []
-        parts = stream.experiences if name == "train" else [task.test for task in stream.tasks]
+        tests = [task.test for task in stream.tasks]
+        parts: list[Any] = [*stream.experiences] if name == "train" else tests
         for number, examples in enumerate(parts):
             views = number if examples.view is None else examples.view
             images = torch.from_numpy(stream.images(x, examples.row, views))

@@ -145,13 +145,13 @@ def has_its_size(trial: Trial) -> None:
     stream = trial.stream()
     if isinstance(tasks, int) and len(stream.tasks) != tasks:
         raise Broken(f"tasks={tasks}, and the stream has {len(stream.tasks)}")
-    tests = [task.test for task in stream.tasks]
+    trained = [len(each.row) for each in stream.experiences]
+    tested = [len(task.test.row) for task in stream.tasks]
     limited = {
-        "experience": (stream.experiences, trial.benchmark.train_examples),
-        "task": (tests, trial.benchmark.test_examples),
+        "experience": (max(trained), trial.benchmark.train_examples),
+        "task": (max(tested), trial.benchmark.test_examples),
     }
-    for what, (parts, most) in limited.items():
-        largest = max(len(examples.row) for examples in parts)
+    for what, (largest, most) in limited.items():
         if most and largest > most:
             raise Broken(f"an {what} has {largest} examples, more than {most}")
 

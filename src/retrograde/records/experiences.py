@@ -49,7 +49,7 @@ class Experiences:
         if not len(self.first) == len(self.learned) == tasks:
             yield f"experiences: the numbers of tasks do not fit the stream's, {tasks}"
             return
-        if self.first and min(self.first):
+        if self.first and 0 not in self.first:
             yield f"experiences.first={self.first}: no task comes in the first experience"
         pairs = zip(self.first, self.learned, strict=True)
         if not all(first <= learned < self.count for first, learned in pairs):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import NotRequired, TypedDict
 
 from retrograde.data.dataset import Dataset
@@ -19,6 +19,7 @@ from retrograde.streams.stream import Examples, Experience, Scenario, Stream, Ta
 Row = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
+@with_config(ConfigDict(extra="forbid"))  # a misspelled name is an error
 class StreamFile(TypedDict):
     """The content of a file.
 
@@ -32,9 +33,6 @@ class StreamFile(TypedDict):
         ordered: True if the examples of an experience come in the order of the file; otherwise,
             and without it, they are shuffled.
     """
-
-    # A misspelled name is an error.
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
     experiences: list[list[Row]]
     classes: NotRequired[list[list[Row]]]

@@ -46,9 +46,14 @@ class ClassCounter:
     def counts(self) -> ClassCounts:
         """The counts of all evaluations so far."""
         task, output = np.divmod(self.pairs, self.units)
-        columns = (task, output, self.examples, self.first)
-        of_pairs: list[list[int]] = [column.tolist() for column in columns]
-        return ClassCounts(*of_pairs, correct=self.correct, predicted=self.predicted)
+        return ClassCounts(
+            task.tolist(),
+            output.tolist(),
+            self.examples.tolist(),
+            self.first.tolist(),
+            self.correct,
+            self.predicted,
+        )
 
 
 def _first(stream: Stream, pairs: Int64[np.ndarray, " pair"]) -> Int64[np.ndarray, " pair"]:

@@ -189,10 +189,10 @@ class OpaqueReplica:
         # Learners may switch modes or draw random numbers while they predict.
         with undisturbed(self.model, self.seed):
             parts = [self._predict(rows[0], validation) for rows in chunks]
-        fields = zip(*parts, strict=True)
         # The one replicate is a leading axis.
-        *by_row, finite = (np.concatenate(chunks)[None] for chunks in fields)
-        return Predictions(*by_row, finite=np.asarray(finite.all(1)))
+        columns = [np.concatenate(chunks)[None] for chunks in zip(*parts, strict=True)]
+        predicted, correct, given_task, finite = columns
+        return Predictions(predicted, correct, given_task, np.asarray(finite.all(1)))
 
     def check_predictions(self) -> None:
         """Check that scores of an example do not depend on the examples predicted with it.
