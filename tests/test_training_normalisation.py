@@ -17,6 +17,7 @@ from retrograde.metrics.online import stability_gap
 from retrograde.networks.build import build
 from retrograde.parts.registry import Registry
 from retrograde.randomness import torch_seed
+from retrograde.records.experiences import Experiences
 from retrograde.streams.rows import Rows
 from retrograde.training.cell_check import check
 from retrograde.training.opaque import OpaqueReplica
@@ -226,7 +227,8 @@ def test_a_learner_that_does_so_once_it_has_learned_something_ends_there():
 )
 def test_where_nothing_changes_no_test_within_a_task_or_at_its_end_falls(model, part, users):
     course = run(model.replace("FILE", str(users)), part, eval_every=1).online_accuracy
-    assert stability_gap(course) == 0
+    timeline = Experiences.one_per_task(len(course.test_examples))
+    assert stability_gap(course, timeline) == 0
     assert [row[0] for row in course.correct] == [course.correct[0][0]] * len(course.correct)
 
 

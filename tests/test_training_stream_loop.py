@@ -1,5 +1,6 @@
 """The loop and the vectorised step, against a plain PyTorch loop written for one replicate."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
