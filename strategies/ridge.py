@@ -18,6 +18,7 @@ from retrograde import (
     StepData,
     Strategy,
     class_indicators,
+    ridge_head,
 )
 
 
@@ -58,9 +59,7 @@ class Ridge(Strategy):
         return state.replace(extra=extra)
 
     def before_evaluation(self, net: Net, state: State, memory: Batch | None) -> State:
-        products = state.extra["inputs"]
-        penalty = self.strength * torch.eye(len(products), dtype=products.dtype)
-        head = torch.linalg.solve(products + penalty.to(products), state.extra["classes"])
+        head = ridge_head(state.extra["inputs"], state.extra["classes"], self.strength)
         return state.replace(extra=state.extra | {"head": head})
 
     def predict(

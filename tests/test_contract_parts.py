@@ -76,6 +76,12 @@ class Late(Split):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outside(Split):
+    def cut(self, data, seed):
+        return replace(super().cut(data, seed), learned_after=(0, 1, 2, 3, 5))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Beyond(Split):
     def cut(self, data, seed):
         stream = super().cut(data, seed)
@@ -116,6 +122,7 @@ class Leaks(Split):
         (Beyond(), "rows are from 0 to"),
         (ForeignLabel(), "task 0 has the label"),
         (Late(), "each of the 5 tasks; it is"),
+        (Outside(), "from 0 to 4, for each of the 5 tasks; it is"),
         (Short(), "tasks=5, and the stream has 2"),
         (Restless(), "two streams of seed 3 differ"),
         (Restless(), "a global generator moved"),

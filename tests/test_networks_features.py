@@ -1,5 +1,6 @@
 """Frozen features: a dataset of images becomes one of vectors, once, and the same every time."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -83,6 +84,12 @@ def test_features_are_the_inputs_of_the_last_layer_in_evaluation_mode(network, c
     assert np.allclose(found.x_train, by_hand(network, data.x_train), atol=1e-6)
     assert np.allclose(found.x_test, by_hand(network, data.x_test), atol=1e-6)
     assert np.array_equal(found.y_test, data.y_test)
+
+
+def test_datasets_that_were_joined_stay_so(network):
+    data = replace(images(), joined=(1, 3))
+    for _ in range(2):
+        assert embedded(data, f"{network}:headed").joined == (1, 3)
 
 
 def test_features_are_computed_once(network, monkeypatch):

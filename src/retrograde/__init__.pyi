@@ -72,6 +72,7 @@ from .losses import (
 from .methods.class_statistics import (
     class_indicators as class_indicators,
     class_sums as class_sums,
+    ridge_head as ridge_head,
 )
 from .methods.contrastive import (
     contrastive_loss as contrastive_loss,

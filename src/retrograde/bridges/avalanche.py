@@ -19,7 +19,7 @@ from retrograde.data.sources import data_folder
 from retrograde.data.torchvision import import_torchvision
 from retrograde.errors import UserError, nearest
 from retrograde.randomness import seeded, torch_seed
-from retrograde.streams.stream import Examples, Scenario, Stream, Task
+from retrograde.streams.stream import Examples, Experience, Scenario, Stream, Task
 
 try:
     with warnings.catch_warnings():
@@ -141,11 +141,10 @@ def as_avalanche(stream: Stream, scenario: Scenario) -> Any:
     def part(name: str) -> Any:
         x = getattr(stream.data, f"x_{name}")
         experiences = []
-        tests = [task.test for task in stream.tasks]
-        parts: list[Any] = [*stream.experiences] if name == "train" else tests
+        tests = [Experience.of(task.test, number) for number, task in enumerate(stream.tasks)]
+        parts = stream.experiences if name == "train" else tests
         for number, examples in enumerate(parts):
-            views = number if examples.view is None else examples.view
-            images = torch.from_numpy(stream.images(x, examples.row, views))
+            images = torch.from_numpy(stream.images(x, examples.row, examples.views))
             labels = torch.from_numpy(examples.y.copy())
             experiences.append(experience(images, labels, number, stream.units, scenario))
         return EagerCLStream(name, experiences)

@@ -249,19 +249,20 @@ class Benchmark(Part):
         limit = self.train_examples
         if limit and self.validation:
             limit = max(1, round(limit * (1 - self.validation)))
-        experiences = [
-            _sample(experience, limit, generator(seed, "train", number))
-            for number, experience in zip(
-                _first_alike(stream.experiences), stream.experiences, strict=True
+        experiences = stream.experiences
+        if limit:
+            numbers = _first_alike(experiences)
+            experiences = tuple(
+                _sample(experience, limit, generator(seed, "train", number))
+                for number, experience in zip(numbers, experiences, strict=True)
             )
-        ]
         tasks = [
             task._replace(
                 test=_sample(task.test, self.test_examples, generator(seed, "test", number))
             )
             for number, task in enumerate(stream.tasks)
         ]
-        return replace(stream, experiences=tuple(experiences), tasks=tuple(tasks))
+        return replace(stream, experiences=experiences, tasks=tuple(tasks))
 
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""
@@ -291,10 +292,11 @@ def check_given(data: object, seed: object, method: str) -> None:
 
 def _check_learned(stream: Stream) -> None:
     """Raise `UserError` unless each task comes before it counts as learned."""
-    if len(stream.learned) != len(stream.tasks):
+    outside = stream.learned >= len(stream)
+    if len(stream.learned) != len(stream.tasks) or outside.any():
         raise UserError(
-            f"learned_after has an experience for each of the {len(stream.tasks)} tasks; "
-            f"it is {stream.learned_after}."
+            f"learned_after has an experience, from 0 to {len(stream) - 1}, for each of the "
+            f"{len(stream.tasks)} tasks; it is {stream.learned_after}."
         )
     first = np.where(stream.first < 0, len(stream), stream.first)
     late = np.flatnonzero((first > stream.learned) | (stream.learned < 0))

@@ -21,6 +21,23 @@ def class_sums(
     return classes.T @ batch.x.flatten(1).double(), classes.sum(0)
 
 
+def ridge_head(
+    inputs: Float64[Tensor, "feature feature"],
+    classes: Float64[Tensor, "feature unit"],
+    strength: float,
+) -> Float64[Tensor, "feature unit"]:
+    """The head of ridge regression: (X'X + strength I)^-1 X'Y.
+
+    Args:
+        inputs: The products X'X of the inputs.
+        classes: The products X'Y of the inputs and the classes.
+        strength: The penalty on the head's squared length.
+    """
+    identity = torch.eye(len(inputs), dtype=inputs.dtype).to(inputs)
+    head: Tensor = torch.linalg.solve(inputs + strength * identity, classes)
+    return head
+
+
 def class_indicators(batch: Batch, outputs: int) -> Float64[Tensor, "row unit"]:
     """The weight of each example at the output unit of its class, and 0 elsewhere."""
     return one_hot(batch.y, outputs).to(torch.double) * batch.weight[:, None]

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from retrograde.data.cache import cache_folder, keep
 from retrograde.data.dataset import ARRAYS, Dataset
-from retrograde.data.files import NAMES, arrays
+from retrograde.data.files import arrays
 from retrograde.errors import UserError
 from retrograde.networks.build import build
 from retrograde.networks.head import headless
@@ -57,15 +57,18 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
     path = cache_folder() / f"features-{data.digest}-{_digest(body)}.npz"
     # A file that is not there, or damaged.
     with suppress(UserError):
-        return replace(_read(path), name=data.name)
+        return _like(data, _read(path))
     found = _computed(data, body, model)
     content = {array: getattr(found, array) for array in ARRAYS}
-    if data.class_names:
-        content[NAMES] = np.array(data.class_names)
     keep(path, lambda file: np.savez(file, **content))
     with suppress(UserError):
-        return replace(_read(path), name=data.name)
+        return _like(data, _read(path))
     return found
+
+
+def _like(data: Dataset, features: Dataset) -> Dataset:
+    """The dataset with features in place of its examples."""
+    return replace(data, x_train=features.x_train, x_test=features.x_test, scale=1.0)
 
 
 @lru_cache(maxsize=1)
@@ -108,15 +111,7 @@ def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
             return np.concatenate(blocks)
 
         x_train, x_test = features(data.x_train), features(data.x_test)
-    return Dataset(
-        data.name,
-        x_train,
-        data.y_train,
-        x_test,
-        data.y_test,
-        class_names=data.class_names,
-        joined=data.joined,
-    )
+    return replace(data, x_train=x_train, x_test=x_test, scale=1.0)
 
 
 def _features(

@@ -37,6 +37,10 @@ class Examples(NamedTuple):
     y: Int64[np.ndarray, " n"]
     view: Int64[np.ndarray, " n"] | None = None
 
+    def views(self, task: int) -> int | Int64[np.ndarray, " n"]:
+        """The view of each, or the one of their task if they have no others."""
+        return task if self.view is None else self.view
+
     def at(self, index: Index) -> "Examples":
         """Some of the examples."""
         view = None if self.view is None else self.view[index]
@@ -78,8 +82,17 @@ class Experience(NamedTuple):
         task = np.concatenate([part.task for part in parts])
         if all(part.view is None for part in parts):
             return cls(row, y, task)
-        views = [part.task if part.view is None else part.view for part in parts]
-        return cls(row, y, task, np.concatenate(views))
+        return cls(row, y, task, np.concatenate([part.views for part in parts]))
+
+    @property
+    def views(self) -> Int64[np.ndarray, " n"]:
+        """The view of each; that of its task if it has no other."""
+        return self.task if self.view is None else self.view
+
+    @property
+    def tasks(self) -> Int64[np.ndarray, " _"]:
+        """The tasks of its examples, each once."""
+        return np.unique(self.task)
 
     def at(self, index: Index) -> "Experience":
         """Some of the examples."""
@@ -216,7 +229,7 @@ class Stream:
         """For each task, the first experience with training examples of it."""
         found = np.full(len(self.tasks), -1)
         for number, experience in reversed([*enumerate(self.experiences)]):
-            found[np.unique(experience.task)] = number
+            found[experience.tasks] = number
         return found
 
     @cached_property
@@ -226,7 +239,7 @@ class Stream:
             return np.array(self.learned_after, np.int64)
         found = np.full(len(self.tasks), -1)
         for number, experience in enumerate(self.experiences):
-            found[np.unique(experience.task)] = number
+            found[experience.tasks] = number
         return found
 
     def tasks_until(self, experience: int) -> int:
@@ -252,10 +265,9 @@ class Stream:
 
     def _experience(self, number: int) -> "ExperienceData":
         experience = self.experiences[number]
-        views = experience.task if experience.view is None else experience.view
-        images = self.images(self.data.x_train, experience.row, views)
+        images = self.images(self.data.x_train, experience.row, experience.views)
         learned = np.flatnonzero(self.learned == number).tolist()
-        trained = self.units[np.unique(experience.task)].any(0)
+        trained = self.units[experience.tasks].any(0)
         x_test, y_test = self._seen(self.data.x_test, learned, "test")
         x_val, y_val = self._seen(self.data.x_train, learned, "validation")
         return ExperienceData(
@@ -278,8 +290,8 @@ class Stream:
         labels = [np.zeros(0, np.int64)]
         for number in tasks:
             examples: Examples = getattr(self.tasks[number], part)
-            views = number if examples.view is None else examples.view
-            images.append(self.normalised(self.images(x, examples.row, views)))
+            seen = self.images(x, examples.row, examples.views(number))
+            images.append(self.normalised(seen))
             labels.append(examples.y)
         return np.concatenate(images), np.concatenate(labels)
 

@@ -47,18 +47,11 @@ def held_out(
 
 def _of_task(stream: Stream, number: int) -> Examples:
     """The training examples of a task, each once, in the order in which they first come."""
-    parts = [
-        experience.at(experience.task == number)
-        for experience in stream.experiences
-        if (experience.task == number).any()
-    ]
-    row = np.concatenate([part.row for part in parts])
-    y = np.concatenate([part.y for part in parts])
-    _, first = np.unique(row, return_index=True)
-    first = np.sort(first)
-    views = [part.view for part in parts if part.view is not None]
-    view = np.concatenate(views)[first] if views else None
-    return Examples(row[first], y[first], view)
+    parts = [experience.at(experience.task == number) for experience in stream.experiences]
+    whole = Experience.concat(parts)
+    _, first = np.unique(whole.row, return_index=True)
+    once = whole.at(np.sort(first))
+    return Examples(once.row, once.y, once.view)
 
 
 def _chosen(
