@@ -283,6 +283,26 @@ def test_images_of_a_split_are_the_scaled_examples():
     assert np.array_equal(seen, DATA.x_test[rows] * np.float32(1 / 255))
 
 
+def test_a_border_is_black_and_shared_by_all_replicates():
+    made = Split(tasks=3, border=2, normalise="channels")
+    streams = [made.stream(DATA, seed) for seed in range(2)]
+    images = streams[0].data.x_train
+    assert images.shape == (56, 2, 9, 10)
+    assert np.array_equal(images[:, :, 2:-2, 2:-2], DATA.x_train)
+    assert images.sum(dtype=np.int64) == DATA.x_train.sum(dtype=np.int64)
+    assert streams[0].data is streams[1].data
+    # The mean of a channel counts the black pixels.
+    np.testing.assert_allclose(
+        streams[0].channels.mean, DATA.x_train.mean((0, 2, 3)) / 255 * 30 / 90, rtol=1e-6
+    )
+
+
+def test_vectors_have_no_border():
+    vectors = dataset(shape=(3,))
+    with pytest.raises(UserError, match=r"Images alone have a border; .* shape \(3,\)"):
+        Split(tasks=3, border=2).stream(vectors, 0)
+
+
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize(
     ("train_examples", "test_examples"), [(5, 0), (0, 3), (4, 2), (10**6, 10**6)]

@@ -85,6 +85,8 @@ PROTOCOLS = {
         sgd(momentum=0.9, nesterov=True, weight_decay=0.3),
     ),
     "adam decayed": ({"weight_decay": 0.3}, adam(torch.optim.Adam, weight_decay=0.3)),
+    "adagrad": ({}, adam(torch.optim.Adagrad)),
+    "adagrad decayed": ({"weight_decay": 0.3}, adam(torch.optim.Adagrad, weight_decay=0.3)),
     "adamw decayed": ({"weight_decay": 0.3}, adam(torch.optim.AdamW, weight_decay=0.3)),
 }
 

@@ -13,7 +13,7 @@ from retrograde.methods.fisher import fisher_information
 from retrograde.parts.registry import Registry
 from retrograde.testing import toy_batch, toy_net
 
-KINDS = ["exact", "empirical", "weighted"]
+KINDS = ["exact", "predicted", "empirical", "weighted"]
 UNITS = [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 
@@ -55,10 +55,11 @@ def by_hand(net, params, batch, kind):
         logs = torch.log_softmax(
             net.in_eval_mode().logits(weights, batch.x[n : n + 1], batch.task[n : n + 1])[0], -1
         )
-        for unit in range(4) if kind == "exact" else [int(batch.y[n])]:
+        units = {"exact": range(4), "predicted": [int(logs.argmax())]}
+        for unit in units.get(kind, [int(batch.y[n])]):
             if logs[unit].isfinite():
                 found = torch.autograd.grad(logs[unit], list(weights.values()), retain_graph=True)
-                share = 1 if kind == "empirical" else logs[unit].exp().detach()
+                share = 1 if kind in ("empirical", "predicted") else logs[unit].exp().detach()
                 total = {
                     name: total[name] + share * g**2 / len(batch.x)
                     for name, g in zip(weights, found, strict=True)

@@ -59,7 +59,7 @@ def follow(part, penalties, steps=4):
         state = part.end_experience(net, state, ExperienceEnd(examples, None))
 
 
-@pytest.mark.parametrize("kind", ["exact", "sampled", "empirical", "weighted"])
+@pytest.mark.parametrize("kind", ["exact", "sampled", "predicted", "empirical", "weighted"])
 def test_ewc_has_half_the_strength_times_a_parabola_for_each_past_task(kind):
     def penalties(net, ended):
         found = [(flat(fisher_information(net, *task, kind, 3)), flat(task[0])) for task in ended]

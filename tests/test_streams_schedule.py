@@ -8,7 +8,13 @@ from hypothesis import given, strategies as st
 
 from retrograde.data.dataset import Dataset
 from retrograde.parts.registry import Registry
-from retrograde.streams.memory import POLICIES, ExemplarMemory, MemoryState, Reservoir
+from retrograde.streams.memory import (
+    POLICIES,
+    ClassBalanced,
+    ExemplarMemory,
+    MemoryState,
+    Reservoir,
+)
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import (
     Schedule,
@@ -202,6 +208,25 @@ def test_replayed_examples_were_incoming_in_an_earlier_step(shape, policy):
     for incoming, old in zip(new, replayed, strict=True):
         assert set(real(old)) <= past
         past |= set(real(incoming))
+
+
+@pytest.mark.parametrize("size", [2, 5, 100])
+def test_a_repeated_memory_takes_as_many_rows_as_it_fits_into_the_incoming_ones(size):
+    rehearsal = Schedule("incoming and memory", repeat_memory=True)
+    memory = ClassBalanced(size, 0, at_end=True)
+    stored = rows_of(0, schedule=rehearsal, memory=memory)[2]
+    incoming = Counter(trained_on(benchmark_of().stream(dataset(), 0), 1))
+    times = max(1, incoming.total() // len(stored.filled))
+    epoch = incoming + Counter(stored.examples[stored.filled].tuples() * times)
+    rows, _, held = rows_of(1, epochs=3, schedule=rehearsal, memory=memory)
+    assert Counter(real(rows)) == epoch + epoch + epoch
+    assert set(held.examples[held.filled].tuples()) <= set(incoming) | set(
+        trained_on(benchmark_of().stream(dataset(), 0), 0)
+    )
+    assert held.seen.total() == stored.seen.total() + incoming.total()
+    # They are mixed: the memory does not come last.
+    last = len(incoming)
+    assert set(real(rows)[:last]) - set(incoming)
 
 
 def test_later_epochs_replay_from_the_whole_of_the_task():

@@ -10,7 +10,7 @@ Params = dict[str, Tensor]
 Slots = dict[str, Params]
 LearningRate = float | Tensor
 """A step size: a number, or a tensor without axes, as a schedule gives it."""
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw"]
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "adagrad"]
 """The optimisers of a benchmark."""
 
 NO_TENSORS: Params = {}
@@ -147,6 +147,27 @@ def adam(
     return Optimizer(init, update)
 
 
+def adagrad(epsilon: float = 1e-10) -> Optimizer:
+    """Adagrad (Duchi et al. 2011, JMLR 12): the step is gradient / root of its sum of squares.
+
+    The same as `torch.optim.Adagrad` without decay.
+    """
+
+    def update(
+        params: Params,
+        gradient: Params,
+        slots: Slots,
+        lr: LearningRate,
+    ) -> tuple[Params, Slots]:
+        squares = {name: s + gradient[name] ** 2 for name, s in slots["squares"].items()}
+        # The root of 0 has no derivative.
+        roots = {name: s.clamp(min=torch.finfo(s.dtype).tiny).sqrt() for name, s in squares.items()}
+        direction = {name: gradient[name] / (root + epsilon) for name, root in roots.items()}
+        return sgd(params, direction, lr), {"squares": squares}
+
+    return Optimizer(lambda params: {"squares": _zeros(params)}, update)
+
+
 def build_optimizer(
     name: OptimizerName,
     decay: float | None = None,
@@ -173,6 +194,7 @@ def build_optimizer(
         "nesterov": lambda: nesterov(rate),
         "adam": adam,
         "adamw": adam,
+        "adagrad": adagrad,
     }
 
     def pulled(params: Params, gradient: Params, _: LearningRate) -> tuple[Params, Params]:

@@ -1,8 +1,8 @@
 """A dataset: training and test examples as arrays."""
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -13,7 +13,7 @@ from retrograde.errors import UserError, shown
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and test examples with their labels.
 
@@ -91,6 +91,26 @@ class Dataset:
                 f"{self.name} is {lowest[constant[0]]:g} everywhere. Leave out normalise=channels."
             )
         return measured(self.x_train, self.scale)
+
+
+@lru_cache(maxsize=1)  # all replicates share it
+def bordered(data: Dataset, pixels: int) -> Dataset:
+    """The dataset with black pixels around every image.
+
+    Args:
+        data: The dataset.
+        pixels: The number of black pixels on each side.
+
+    Raises:
+        UserError: The examples are not images.
+    """
+    if len(data.shape) != 3:
+        raise UserError(
+            f"Images alone have a border; the examples of {data.name} have shape {data.shape}. "
+            "Leave out border."
+        )
+    sides = (0, 0), (0, 0), (pixels, pixels), (pixels, pixels)
+    return replace(data, x_train=np.pad(data.x_train, sides), x_test=np.pad(data.x_test, sides))
 
 
 def _check_examples(data: Dataset) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrograde.augmentation import Augment, check_augmentation
 from retrograde.data.channels import Channels
-from retrograde.data.dataset import Dataset
+from retrograde.data.dataset import Dataset, bordered
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes, shown
 from retrograde.learning_rate import Course, RateSchedule, Span
@@ -74,6 +74,8 @@ class Benchmark(Part):
     predict_first: bool = False
     # Steps between two means of the statistics that a strategy logs; 0: one for each experience.
     log_every: Limit = 0
+    # Black pixels around every image.
+    border: Limit = 0
     model: str = "mlp-100-100"
     # A network whose features take the place of the images, such as efficientnet_lite0.
     features: str = ""
@@ -211,6 +213,8 @@ class Benchmark(Part):
         """
         check_given(data, seed, "stream")
         data = load(self.dataset, data_folder()) if data is None else data
+        if self.border:
+            data = bordered(data, self.border)
         if self.features:
             from retrograde.networks.features import embedded  # it imports torch
 

@@ -13,11 +13,12 @@ from retrograde.methods.per_example import Directions, mean_powers
 from retrograde.methods.sampling import shuffled_rows
 from retrograde.optim import Params
 
-Fisher = Literal["exact", "sampled", "empirical", "weighted"]
+Fisher = Literal["exact", "sampled", "predicted", "empirical", "weighted"]
 """The estimator: the class whose log-likelihood has its gradient squared.
 
 - `exact`: every class, weighted by its predicted probability.
 - `sampled`: one class, drawn with that probability.
+- `predicted`: the most probable class (as in the code of Hsu et al. 2018, arXiv 1810.12488).
 - `empirical`: the label.
 - `weighted`: the label, weighted by its predicted probability (as in Mammoth).
 """
@@ -48,7 +49,8 @@ def fisher_information(
         # The first of competing exponential clocks is a draw from their normalised rates.
         clocks = -random[rows, 1:].log()
         drawn = (probabilities / clocks).argmax(-1)
-        y = drawn if kind == "sampled" else examples.y[rows]
+        chosen = {"sampled": drawn, "predicted": probabilities.argmax(-1)}
+        y = chosen.get(kind, examples.y[rows])
         return _directions(probabilities, y, kind)
 
     return mean_powers(net, params, examples, directions, power=2)

@@ -40,7 +40,7 @@ INDEX = 8
 """Bytes of an index or a count."""
 COPIES = 3
 """Copies of a value at one time: the value, its source, and its result."""
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "adagrad": 1}
 """Copies of the parameters that an optimiser keeps."""
 OBJECTS = 200
 """Bytes of the Python objects that stand for a step."""

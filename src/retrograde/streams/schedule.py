@@ -27,6 +27,8 @@ class Schedule(NamedTuple):
         epochs: Passes over the examples; None: as the benchmark says.
         batch_per_task: If True, a step takes `batch_size` examples for each experience so far, and
             no experience takes more steps than another.
+        repeat_memory: If True, the memory's content is mixed in as many times as it fits into the
+            number of incoming examples, at least once.
     """
 
     examples: Literal["incoming", "incoming and memory", "memory", "all so far"] = "incoming"
@@ -35,6 +37,7 @@ class Schedule(NamedTuple):
     updates_per_batch: int | None = None
     epochs: int | None = None
     batch_per_task: bool = False
+    repeat_memory: bool = False
 
     def pace(
         self,
@@ -175,9 +178,12 @@ def _candidates(
     if schedule.examples == "all so far":
         return Rows.concat([_incoming(stream, place) for place in range(number + 1)])
     stored = state.examples[state.filled] if state else incoming[:0]
+    times = 1
+    if schedule.repeat_memory and len(stored):
+        times = max(1, len(incoming) // len(stored))
     parts = {
         "incoming": [incoming],
-        "incoming and memory": [incoming, stored],
+        "incoming and memory": [incoming, *[stored] * times],
         "memory": [stored],
     }
     return Rows.concat(parts[schedule.examples])

@@ -49,9 +49,12 @@ def _candidates(schedule: Schedule, capacity: int, stream: Stream) -> list[int]:
     incoming = np.array(sizes)
     so_far = np.cumsum(incoming)
     stored_before = np.minimum(so_far - incoming, capacity)
+    times = np.ones_like(incoming)
+    if schedule.repeat_memory:
+        times = np.maximum(1, incoming // np.maximum(1, stored_before))
     candidates = {
         "incoming": incoming,
-        "incoming and memory": incoming + stored_before,
+        "incoming and memory": incoming + times * stored_before,
         "memory": np.minimum(so_far, capacity),
         "all so far": so_far,
     }
