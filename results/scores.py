@@ -72,6 +72,7 @@ class Scores(TableResult):
             _compared(),
             _meaning(self.convention, scored),
             *notes_on_knowledge(records, label),
+            *_chosen(records, label),
         )
         return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
 
@@ -84,6 +85,15 @@ def _compared() -> str:
         "with ± as the source gives it; unverified ones were never read in the source or a copy "
         "of it."
     )
+
+
+def _chosen(records: Sequence[Record], label: dict[CellSpec, Label]) -> list[str]:
+    """How settings were chosen, where records say it."""
+    cells: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        if chosen := record.how.get("chosen"):
+            cells[chosen][row_title((record.upper_bound, *label[record.cell][1:]))] = None
+    return [f"Settings {chosen}: {'; '.join(rows)}." for chosen, rows in cells.items()]
 
 
 def _pooled(records: Iterable[Record]) -> bool:

@@ -11,6 +11,7 @@ from .api import (
     scores as scores,
     strategy as strategy,
     suite as suite,
+    tune as tune,
 )
 from .data.dataset import (
     Dataset as Dataset,

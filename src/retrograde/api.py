@@ -17,7 +17,7 @@ from retrograde.metrics.conventions import metrics
 from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.metrics.matrix_input import score_matrix
 from retrograde.metrics.pooled import POOLED
-from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
+from retrograde.parts.fields import LONGEST_TIMEOUT
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
@@ -30,8 +30,10 @@ from retrograde.reporting import comparison
 from retrograde.reporting.report import Report, formats, report as made_of, write
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
-from retrograde.running.console import Options, Planned, Stored, plan_all, work
-from retrograde.running.suite import Pair, Suite, check_count, read_suite
+from retrograde.running.console import Options, Stored, plan_all, records_of, work
+from retrograde.running.seeds import seeds_of
+from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
+from retrograde.running.tuning import Search, Tuned, tune as tuned
 
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
@@ -60,7 +62,7 @@ class Records(tuple[Record, ...]):
 def run(
     benchmarks: Parts | Suite,
     strategies: Parts = (),
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     *,
     store: str | Path | None = None,
     data: str | Path | Mapping[str, Dataset] | None = None,
@@ -77,7 +79,8 @@ def run(
         benchmarks: one or several, as text or as objects; or a `Suite`, to which `strategies` are
             added.
         strategies: one or several, as text or as objects.
-        seeds: replicates of every cell, at least 1. Default: 5, or as many as the suite says.
+        seeds: replicates of every cell, at least 1, or the list of their seeds. Default: 5, or as
+            many as the suite says.
         store: a folder that keeps the records, and whose finished records are not made again;
             None: nothing is kept.
         data: the data folder, or datasets by name, for a benchmark's setting `dataset`.
@@ -97,49 +100,115 @@ def run(
     Raises:
         UserError: something cannot be run; raised before anything trains.
     """
-    pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
-    at_once = _at_least_one("jobs", jobs)
-    options = Options(
+    by_choice, replicates, added = _pairs(benchmarks, strategies, seeds)
+    options = _options(data, jobs, compile, device, timeout, changed)
+    quiet = Console(quiet=True)
+    shows = Console(stderr=True, quiet=not progress)
+    with _folder(store) as folder:
+        stored = [
+            Stored(folder, pairs, replicates, added, chosen) for chosen, pairs in by_choice.items()
+        ]
+        planned = plan_all(stored, options, shows)
+        troubles: list[Record] = []
+        work(planned, options, quiet, shows, troubles)
+        records = Records(records_of(planned, troubles))  # before a temporary folder is removed
+    _warn(records)
+    return records
+
+
+def tune(
+    benchmarks: Parts,
+    strategies: str | Sequence[str],
+    *,
+    search: str = "grid",
+    protocol: str = "within",
+    trials: int = 20,
+    seeds: int = 1,
+    fresh: str | Sequence[int] = "100-104",
+    metric: str = "ACC",
+    store: str | Path | None = None,
+    data: str | Path | Mapping[str, Dataset] | None = None,
+    jobs: int = 1,
+    compile: str = "auto",  # noqa: A002 - the command line's word
+    progress: bool = True,
+) -> list[Tuned]:
+    """Choose settings on validation examples, and measure them on fresh seeds.
+
+    Args:
+        benchmarks: one stream or several, as text or as objects.
+        strategies: one or several as text, with the settings to choose from:
+            `er:lr=0.01|0.1|1,buffer_size=50|200`, or `er:lr=0.001..1` for any rate between.
+        search: grid; random; or tpe, which needs the extra `tune`.
+        protocol: the examples that settings are chosen on: within, first:N, other-order or
+            other-dataset:NAME; see `docs/tuning.md`.
+        trials: settings that random and tpe try.
+        seeds: seeds of each trial.
+        fresh: seeds on which the chosen settings are measured.
+        metric: the score to choose by.
+        store: a folder that keeps the records, so that the same call goes on; None: nothing is
+            kept.
+        data: the data folder, or datasets by name.
+        jobs: processes that train at a time.
+        compile: auto, on or off.
+        progress: show a bar while the replicates train.
+
+    Returns:
+        The chosen settings of each strategy on each benchmark, with every trial and the records of
+        the fresh seeds.
+
+    Raises:
+        UserError: a search is not possible; raised before anything trains.
+    """
+    streams = _several("benchmarks", benchmarks)
+    methods = _several("strategies", strategies)
+    wanted = Search(search, protocol, trials, seeds, fresh, metric)
+    options = _options(data, jobs, compile)
+    quiet = Console(quiet=True)
+    shows = Console(stderr=True, quiet=not progress)
+    pairs = [(stream, method) for stream in streams for method in methods]
+    with _folder(store) as folder:
+        return tuned(pairs, wanted, folder, options, quiet, shows)
+
+
+def _options(
+    data: object,
+    jobs: object,
+    compile: str,  # noqa: A002 - the command line's word
+    device: str = "cpu",
+    timeout: object = None,
+    changed: str = "rerun",
+) -> Options:
+    """Return the options of a run; raise `UserError` if one is not possible."""
+    return Options(
         plugins=(),
         data=_data(data),
         device=device,
         compile=compile,
-        jobs=at_once,
+        jobs=_at_least_one("jobs", jobs),
         only=None,
         cluster="",
         timeout=_seconds(timeout),
         changed=changed,
     )
-    quiet = Console(quiet=True)
-    shows = Console(stderr=True, quiet=not progress)
-    with _folder(store) as folder:
-        stored = [Stored(folder, pairs, replicates, added)]
-        planned = plan_all(stored, options, shows)
-        troubles: list[Record] = []
-        work(planned, options, quiet, shows, troubles)
-        records = _records_of(planned, troubles)  # before a temporary folder is removed
-    _warn(records)
-    return records
 
 
 def _pairs(
     benchmarks: Parts | Suite,
     strategies: Parts,
-    seeds: int | None,
-) -> tuple[list[Pair], int, list[str | Part]]:
-    """Return the pairs, the number of replicates of each, and the strategies added to a suite."""
+    seeds: int | Sequence[int] | None,
+) -> tuple[dict[str, list[Pair]], Sequence[int], list[str | Part]]:
+    """Return the pairs by how they were chosen, their seeds, and the strategies of a suite."""
     if isinstance(benchmarks, Suite):
-        added = _several("strategies", strategies)
-        return benchmarks.pairs(added), _replicates(seeds, benchmarks.seeds), added
+        added = grids(_several("strategies", strategies))
+        replicates = seeds_of(benchmarks.seeds if seeds is None else seeds)
+        return benchmarks.pairs_by_choice(added), replicates, added
     streams = _several("benchmarks", benchmarks)
     methods = _several("strategies", strategies)
     if not (streams and methods):
         raise UserError(
             "A run has at least one benchmark and one strategy; one of the two is empty. Name both."
         )
-    check_count(len(streams) * len(methods))
-    pairs = [(stream, method) for stream in streams for method in methods]
-    return pairs, _replicates(seeds, 5), []
+    return {"": all_pairs(streams, methods)}, seeds_of(5 if seeds is None else seeds), []
 
 
 def _several(what: str, given: object) -> list[str | Part]:
@@ -164,19 +233,6 @@ def _asked(what: str, given: object) -> str | Part:
 
 
 _EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
-
-
-def _replicates(seeds: object, default: int) -> int:
-    """Return the number of replicates; raise `UserError` if it is not possible."""
-    if seeds is None:
-        return default
-    # In Python, True is an int: it would pass for one replicate.
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= SEEDS:
-        raise UserError(
-            f"seeds is the number of replicates of a cell, from 1 to {SEEDS}; "
-            f"it was {shown(seeds)}."
-        )
-    return seeds
 
 
 def _at_least_one(name: str, value: object) -> int:
@@ -230,19 +286,6 @@ def _folder(store: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="retrograde-") as folder:
         yield Path(folder)
-
-
-def _records_of(planned: Planned, troubles: list[Record]) -> Records:
-    """Return the records of all replicates of a run, those that were there before too."""
-    # A store keeps the record of an older version if a new one fails; this run's is what counts.
-    failed = {(record.cell, record.seed): record for record in troubles}
-    read = [
-        failed.get((job.spec, seed)) or store.read(store.path(job.spec, seed))
-        for store, jobs in planned.stores
-        for job in jobs
-        for seed in job.seeds
-    ]
-    return Records(record for record in read if record is not None)
 
 
 def _warn(records: Records) -> None:

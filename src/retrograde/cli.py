@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from retrograde.errors import UserError, nearest, on_one_line, shown
 from retrograde.parts.author_code import guarded, whole
-from retrograde.parts.fields import LONGEST_TIMEOUT, SEEDS
+from retrograde.parts.fields import LONGEST_TIMEOUT
 from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry, missing
@@ -55,6 +55,7 @@ Traceback = Annotated[
 ]
 NO_PATHS: list[Path] = []
 NO_TEXT: list[str] = []
+TUNED = Path("runs/tuned")
 ERROR = 2000
 """Most characters of an error that are printed."""
 
@@ -135,12 +136,13 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
 
 
 def _listed_suites() -> list[tuple[str, ...]]:
+    from retrograde.running.seeds import seeds_of
     from retrograde.running.suite import read_suite, suites
 
     rows: list[tuple[str, ...]] = []
     for name in suites():
         suite = read_suite(name)
-        size = f"{len(suite.pairs())} cells, {suite.seeds} seeds{_parts(suite)}"
+        size = f"{len(suite.pairs())} cells, {len(seeds_of(suite.seeds))} seeds{_parts(suite)}"
         rows.append((name, suite.title, size))
     return rows
 
@@ -182,11 +184,12 @@ def run(
         Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")
     ] = None,
     seeds: Annotated[
-        int | None,
+        str,
         typer.Option(
-            min=1, max=SEEDS, help="Replicates of every cell. [default: the suite's, or 1]"
+            metavar="N|A-B|A,B,C",
+            help="Replicates of every cell, or their seeds. [default: the suite's, or 1]",
         ),
-    ] = None,
+    ] = "",
     data: Annotated[
         Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
     ] = None,
@@ -310,36 +313,108 @@ def _suites(
     names: list[str],
     added: list[str],
     part: str,
-    seeds: int | None,
+    seeds: str,
     folder: Path | None,
 ) -> "list[Stored]":
     """Requests of suites; strategies without a benchmark are added to each suite."""
     from retrograde.running.console import Stored
-    from retrograde.running.suite import read_suite
+    from retrograde.running.seeds import seeds_of
+    from retrograde.running.suite import grids, read_suite
 
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     found = [(Path(name).stem, read_suite(name)) for name in names]
+    methods = grids(added)
     return [
-        Stored(folder or Path("runs") / name, suite.pairs(added, part), seeds or suite.seeds, added)
+        Stored(
+            folder or Path("runs") / name,
+            pairs,
+            seeds_of(seeds or suite.seeds),
+            methods,
+            chosen,
+        )
         for name, suite in found
+        for chosen, pairs in suite.pairs_by_choice(methods, part).items()
     ]
 
 
 def _cells(
     benchmarks: list[str],
     strategies: list[str],
-    seeds: int | None,
+    seeds: str,
     folder: Path | None,
 ) -> "list[Stored]":
     """Requests of cells without a suite: every benchmark with every strategy."""
     from retrograde.running.console import Stored
-    from retrograde.running.suite import Pair, check_count
+    from retrograde.running.seeds import seeds_of
+    from retrograde.running.suite import all_pairs
 
-    check_count(len(benchmarks) * len(strategies))
-    pairs: list[Pair] = [
-        (benchmark, strategy) for benchmark in benchmarks for strategy in strategies
-    ]
-    return [Stored(folder or Path("runs/cells"), pairs, seeds or 1)]
+    pairs = all_pairs(benchmarks, strategies)
+    return [Stored(folder or Path("runs/cells"), pairs, seeds_of(seeds or 1))]
+
+
+@app.command()
+def tune(
+    benchmark: Annotated[
+        list[str],
+        typer.Option(metavar="NAME[:key=value,...]", help="The stream to choose settings for."),
+    ],
+    strategy: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME:key=A|B|C,...",
+            help="The settings to choose from: lr=0.01|0.1|1, or lr=0.001..1 for any between.",
+        ),
+    ],
+    search: Annotated[
+        str, typer.Option(metavar="grid|random|tpe", help="tpe needs the extra tune.")
+    ] = "grid",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="within|first:N|other-order|other-dataset:NAME",
+            help="The examples that settings are chosen on; never test examples.",
+        ),
+    ] = "within",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of random and tpe.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 1,
+    fresh: Annotated[
+        str,
+        typer.Option(metavar="A-B|A,B,C", help="Seeds on which the chosen settings are measured."),
+    ] = "100-104",
+    metric: Annotated[str, typer.Option(help="The score to choose by.")] = "ACC",
+    out_: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = TUNED,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes of one thread each; 1: here.")
+    ] = None,
+    compile_: Annotated[str, typer.Option("--compile", metavar="auto|on|off")] = "auto",
+    timeout: Annotated[
+        float | None, typer.Option(min=1, max=LONGEST_TIMEOUT, metavar="SECONDS")
+    ] = None,
+    plugin: Plugins = NO_PATHS,
+    traceback: Traceback = False,
+) -> None:
+    """Choose settings on validation examples, and measure them on fresh seeds.
+
+    Every strategy gets the same search. OUT/tuned.toml is a suite of the chosen settings, and
+    OUT/measured has the records of the fresh seeds. The same command goes on after an interruption.
+    """
+    from retrograde.running.console import Options
+    from retrograde.running.interruption import orderly
+    from retrograde.running.tuning import Search, tune as tuned
+
+    wanted = Search(search, protocol, trials, seeds, fresh, metric)
+    options = Options(
+        tuple(plugin), data, "cpu", compile_, jobs, None, "", timeout, traceback=traceback
+    )
+    pairs = [(stream, method) for stream in benchmark for method in strategy]
+    with _traced(traceback), orderly():
+        found = tuned(pairs, wanted, out_, options, out, err)
+    out.print(f"Chosen settings: {out_}/tuned.toml. Tables: retrograde report {out_}/measured")
+    statuses = [record.status for each in found for record in each.records]
+    sys.exit(1 if "failed" in statuses else 0)
 
 
 @app.command()

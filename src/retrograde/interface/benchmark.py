@@ -32,6 +32,7 @@ from retrograde.parts.fields import (
 from retrograde.parts.part import Part
 from retrograde.randomness import generator
 from retrograde.streams.labels import few_labels, noisy_labels
+from retrograde.streams.selection import judged_by_validation, some_experiences
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
 from retrograde.streams.validation import held_out
 
@@ -109,6 +110,12 @@ class Benchmark(Part):
     channel_stds: Rates = ()
     # The share of each class of a task's training examples that is held out for validation.
     validation: Fraction = 0.0
+    # What every score is of; validation: those held out, and the test examples are not used at all.
+    evaluate_on: Literal["test", "validation"] = "test"
+    # The stream ends after this experience; 0: it does not.
+    first_experiences: Limit = 0
+    # The stream begins after this experience.
+    skip_experiences: Limit = 0
     # If unknown, strategies that need to know where experiences end are refused.
     boundaries: Literal["known", "unknown"] = "known"
     # The probability that the label of a training example is replaced by another one of its task.
@@ -162,6 +169,7 @@ class Benchmark(Part):
             ("channel_means", "normalise", without_channels),
             ("channel_stds", "normalise", without_channels),
             ("features_weights", "features", not self.features),
+            ("evaluate_on", "validation", not self.validation),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)
@@ -226,6 +234,10 @@ class Benchmark(Part):
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
             stream = held_out(stream, self.validation, turns, self.train_examples)
+        if self.first_experiences or self.skip_experiences:
+            stream = some_experiences(stream, self.skip_experiences, self.first_experiences)
+        if self.evaluate_on == "validation":
+            stream = judged_by_validation(stream)
         stream = self._limited(stream, seed)
         if self.labelled < 1:
             stream = few_labels(stream, self.labelled, generator(seed, "labelled"))

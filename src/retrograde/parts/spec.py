@@ -1,6 +1,7 @@
 """A part and its settings as text, `NAME:key=value,...`, and digests of settings."""
 
 import hashlib
+import itertools
 import json
 import re
 from ast import literal_eval
@@ -59,6 +60,26 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
             raise UserError(f"A setting is given once; {shown(spec)} has {shown(key)} twice.")
         settings[key] = value.strip()
     return name.strip(), settings
+
+
+def expanded(spec: str) -> list[str]:
+    """All parts of a grid, such as `er:lr=0.1|1,buffer_size=50|200`; the last setting goes first.
+
+    Raises:
+        UserError: see `parse`; or a value between bars is empty.
+    """
+    name, settings = parse(spec)
+    choices = {
+        key: [choice.strip() for choice in text.split("|")] for key, text in settings.items()
+    }
+    for key, several in choices.items():
+        if len(several) > 1 and not all(several):
+            raise UserError(
+                f"The values of a grid are written {key}=A|B|C; {shown(spec)} has "
+                f"{key}={settings[key]}."
+            )
+    cells = itertools.product(*choices.values())
+    return [write(name, dict(zip(choices, values, strict=True))) for values in cells]
 
 
 def as_pairs(settings: Mapping[str, object]) -> str:

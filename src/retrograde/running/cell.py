@@ -231,6 +231,7 @@ class Job:
         steps: training steps of one replicate.
         outdated: files that changed since a finished record was made, by seed.
         sources: the files of the parts at the time the run was planned.
+        chosen: how the settings were chosen, such as `tuned (within, 15 trials)`; empty: unsaid.
     """
 
     cell: Cell
@@ -239,6 +240,7 @@ class Job:
     steps: int = 0
     outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
     sources: Sources = field(default_factory=dict, hash=False)
+    chosen: str = ""
 
     @property
     def spec(self) -> CellSpec:

@@ -91,14 +91,16 @@ class Stored(NamedTuple):
     Args:
         folder: the folder of the store.
         pairs: the benchmarks and strategies to pair.
-        seeds: the number of seeds.
+        seeds: the seeds.
         added: strategies that were added to a suite, and run only on the benchmarks that they fit.
+        chosen: how the settings were chosen, for the records.
     """
 
     folder: Path
     pairs: list[Pair]
-    seeds: int
+    seeds: Sequence[int]
     added: Sequence[str | Part] = ()
+    chosen: str = ""
 
 
 class Planned(NamedTuple):
@@ -140,7 +142,14 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
         store.begin()
         chosen = _chosen(wanted.pairs, options.only)
         jobs = plan(
-            chosen, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
+            chosen,
+            wanted.seeds,
+            registry,
+            context,
+            store,
+            changed=changed,
+            added=wanted.added,
+            chosen=wanted.chosen,
         )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
@@ -174,6 +183,24 @@ def work(
         if troubles is not None:
             troubles += found
     return max(codes)
+
+
+def records_of(planned: Planned, troubles: list[Record]) -> list[Record]:
+    """Return the records of all replicates of a run, those that were there before too.
+
+    Args:
+        planned: the jobs of the run.
+        troubles: the records of this run that are not done.
+    """
+    # A store keeps the record of an older version if a new one fails; this run's is what counts.
+    failed = {(record.cell, record.seed): record for record in troubles}
+    read = [
+        failed.get((job.spec, seed)) or store.read(store.path(job.spec, seed))
+        for store, jobs in planned.stores
+        for job in jobs
+        for seed in job.seeds
+    ]
+    return [record for record in read if record is not None]
 
 
 def _changed(options: Options) -> Changed:

@@ -141,6 +141,10 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     ]
 
 
+def _said(chosen: str) -> dict[str, str]:
+    return {"chosen": chosen} if chosen else {}
+
+
 class _Measured(NamedTuple):
     """Values that the records of a job share: its execution, clocks, memory and environment."""
 
@@ -174,7 +178,7 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         clocks=outcome.clocks | measured.clocks,
         counts=outcome.counts,
         memory=outcome.memory | measured.memory,
-        how=outcome.how | measured.choice.as_record(outcome.how),
+        how=outcome.how | measured.choice.as_record(outcome.how) | _said(job.chosen),
         environment=measured.where,
         knows_ahead=job.cell.facts_used,
         sources=sources,

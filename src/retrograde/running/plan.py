@@ -22,6 +22,7 @@ from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.store import Store
 from retrograde.running.cell import Cell, Job, Source, data_of, make_cell, mismatch
 from retrograde.running.preflight import check_cells
+from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair
 from retrograde.training.compiled_step import Compile
 
@@ -57,26 +58,28 @@ class Context(NamedTuple):
 
 def plan(
     pairs: Sequence[Pair],
-    seeds: int,
+    seeds: int | Sequence[int],
     registry: Registry,
     context: Context,
     store: Store,
     *,
     changed: Changed = "rerun",
     added: Sequence[str | Part] = (),
+    chosen: str = "",
 ) -> list[Job]:
     """Resolve and check every cell, before anything trains.
 
     Args:
         pairs: benchmarks and strategies to pair, as texts or as objects. A pair that is given
             twice is planned once.
-        seeds: replicates of each cell.
+        seeds: the number of replicates of each cell, or their seeds.
         registry: the registry that knows the parts.
         context: the settings of the run.
         store: the store whose finished records are not made again.
         changed: rerun: finished records that another version of a part's files made are missing;
             keep: they are done; stop: they are an error.
         added: strategies that run only on the benchmarks that they fit.
+        chosen: how the settings were chosen, for the records.
 
     Returns:
         One job per batch of replicates; its `missing` is empty if all of its records exist.
@@ -85,7 +88,8 @@ def plan(
         UserError: a cell cannot be trained, there are too many replicates, or `changed` is stop
             and a part's files have changed.
     """
-    _check_replicates(len(pairs), seeds)
+    numbers = seeds_of(seeds)
+    _check_replicates(len(pairs), len(numbers))
     cells = _cells(pairs, registry, context, added)
     sources = _sources(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
@@ -94,8 +98,8 @@ def plan(
     with uncollected():
         jobs = []
         for cell, (steps, at_once) in zip(cells, extents, strict=True):
-            whole = Job(cell, steps=steps, sources=sources[cell.spec])
-            batches = _batches(seeds, at_once)
+            whole = Job(cell, steps=steps, sources=sources[cell.spec], chosen=chosen)
+            batches = _batches(numbers, at_once)
             jobs += [_batch(whole, batch, store, changed) for batch in batches]
     if changed == "stop":
         _check_unchanged(jobs, store)
@@ -284,7 +288,7 @@ class _Parts:
         return self._registry.get(kind, name, settings), name
 
 
-def _batch(job: Job, seeds: range, store: Store, changed: Changed) -> Job:
+def _batch(job: Job, seeds: Sequence[int], store: Store, changed: Changed) -> Job:
     """Return the job of a cell, narrowed to some seeds and to the records that they lack."""
     # Failed and damaged records are not finished, so that their replicates are tried again.
     finished = {seed: store.finished(job.spec, seed) for seed in seeds}
@@ -299,5 +303,5 @@ def _batch(job: Job, seeds: range, store: Store, changed: Changed) -> Job:
     return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)
 
 
-def _batches(seeds: int, size: int) -> list[range]:
-    return [range(start, min(start + size, seeds)) for start in range(0, seeds, size)]
+def _batches(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]

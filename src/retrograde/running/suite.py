@@ -11,7 +11,9 @@ from retrograde._toml import read_toml
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.fields import SEEDS
 from retrograde.parts.part import Part
+from retrograde.parts.spec import expanded
 from retrograde.paths import kind
+from retrograde.running.seeds import seeds_of
 
 CELLS = 100_000
 """Most cells of a run."""
@@ -30,6 +32,7 @@ class _Cells(BaseModel):
     benchmarks: Annotated[list[str], Field(min_length=1)]
     strategies: Annotated[list[str], Field(min_length=1)]
     part: str = ""  # cells of a named part run only if that part is requested
+    chosen: str = ""  # how the settings were chosen, such as "tuned (within, 15 trials)"
 
 
 class Suite(BaseModel):
@@ -37,7 +40,7 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     title: str
-    seeds: Annotated[int, Field(ge=1, le=SEEDS)] = 5
+    seeds: Annotated[int, Field(ge=1, le=SEEDS)] | str = 5  # or their seeds, as "100-104"
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
     def __init__(self, *unnamed: object, **given: Any) -> None:
@@ -55,6 +58,7 @@ class Suite(BaseModel):
             super().__init__(**given)
         except ValidationError as error:
             raise UserError(_suite_faults(error)) from None
+        seeds_of(self.seeds)
 
     def pairs(self, added: Sequence[str | Part] = (), part: str = "") -> list[Pair]:
         """Return the benchmarks and strategies to pair, of a part of the suite.
@@ -70,25 +74,49 @@ class Suite(BaseModel):
         Raises:
             UserError: there is no such part, or there are too many cells.
         """
+        by_choice = self.pairs_by_choice(added, part)
+        return [pair for pairs in by_choice.values() for pair in pairs]
+
+    def pairs_by_choice(
+        self, added: Sequence[str | Part] = (), part: str = ""
+    ) -> dict[str, list[Pair]]:
+        """The pairs of `pairs`, by how their settings were chosen."""
         groups = [group for group in self.cells if group.part == part]
         if not groups:
             near = nearest(part, self.parts)
             raise UserError(f"No cells of the suite are of the part {part!r}. {near}")
-        counts = [len(group.benchmarks) * (len(group.strategies) + len(added)) for group in groups]
-        check_count(sum(counts))
-        own: list[Pair] = [
-            (benchmark, strategy)
-            for group in groups
-            for benchmark in group.benchmarks
-            for strategy in group.strategies
-        ]
-        benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
-        return own + [(benchmark, strategy) for benchmark in benchmarks for strategy in added]
+        by_choice: dict[str, list[Pair]] = {}
+        for group in groups:
+            pairs = all_pairs(group.benchmarks, group.strategies)
+            by_choice.setdefault(group.chosen, []).extend(pairs)
+        if added:
+            benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
+            by_choice.setdefault("", []).extend(all_pairs(benchmarks, added))
+        check_count(sum(map(len, by_choice.values())))
+        return by_choice
 
     @property
     def parts(self) -> list[str]:
         """Names of the parts, whose cells run only if they are requested."""
         return sorted({group.part for group in self.cells} - {""})
+
+
+def all_pairs(benchmarks: Sequence[str | Part], strategies: Sequence[str | Part]) -> list[Pair]:
+    """Every benchmark with every strategy; a grid, such as `er:lr=0.1|1`, stands for several.
+
+    Raises:
+        UserError: there are too many cells, or a grid cannot be read.
+    """
+    streams, methods = grids(benchmarks), grids(strategies)
+    check_count(len(streams) * len(methods))
+    return [(stream, method) for stream in streams for method in methods]
+
+
+def grids(parts: Sequence[str | Part]) -> list[str | Part]:
+    """The parts with every grid written out."""
+    return [
+        each for part in parts for each in (expanded(part) if isinstance(part, str) else [part])
+    ]
 
 
 def check_count(count: int) -> None:

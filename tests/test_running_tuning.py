@@ -1,0 +1,251 @@
+"""Tuning: what is chosen, on what, and that no test example takes part."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import retrograde as rg
+from retrograde.running.seeds import seeds_of
+from retrograde.running.suite import Suite, all_pairs
+from retrograde.running.tuning import Span
+
+GROUND = "split:steps=15,probe_examples=0,dataset=made,model=mlp-8"
+
+
+def made(seed=0, classes=6, train=30, test=10):
+    """Classes that are easily told apart, so that a rate decides how much is learned."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(classes, 12))
+
+    def part(count):
+        y = random.permutation(np.repeat(np.arange(classes), count))
+        return (centres[y] + 0.5 * random.normal(size=(len(y), 12))).astype(np.float32), y
+
+    return rg.Dataset("made", *part(train), *part(test))
+
+
+DATA = made()
+
+
+def tuned(data=DATA, strategy="er:lr=0.0001|0.1,buffer_size=20|40", ground=GROUND, **given):
+    given = {"fresh": [7, 8], "compile": "off", "progress": False} | given
+    (found,) = rg.tune(f"{ground},tasks=3", strategy, data={"made": data}, **given)
+    return found
+
+
+def scores_of(found):
+    return dict(zip(found.trials.strategy, found.trials.ACC, strict=True))
+
+
+def test_a_grid_tries_every_setting_and_measures_the_best_on_fresh_seeds(tmp_path):
+    found = tuned(seeds=2, store=tmp_path)
+    tried = scores_of(found)
+    assert set(tried) == {
+        "er:lr=0.0001,buffer_size=20",
+        "er:lr=0.0001,buffer_size=40",
+        "er:buffer_size=20",
+        "er:buffer_size=40",
+    }
+    assert found.strategy == max(tried, key=tried.get)
+    assert found.strategy.startswith("er:buffer")
+    assert [record.seed for record in found.records] == [7, 8]
+    assert {record.cell.strategy.spec for record in found.records} == {found.strategy}
+    assert {record.how["chosen"] for record in found.records} == {
+        "tuned (within, 4 trials of 2 seeds)"
+    }
+    # Without the held-out share, and on test examples.
+    assert "validation" not in found.records[0].cell.benchmark.overrides
+    assert found.records[0].test_examples == [20, 20, 20]
+
+
+def test_a_trials_score_is_the_accuracy_of_its_record_on_held_out_examples(tmp_path):
+    found = tuned(seeds=1, store=tmp_path)
+    trials = rg.load(tmp_path / "trials")
+    assert {record.cell.benchmark.overrides["evaluate_on"] for record in trials} == {"validation"}
+    assert {tuple(record.test_examples) for record in trials} == {(6, 6, 6)}
+    expected = {record.cell.strategy.spec: record.R[-1].mean() for record in trials}
+    assert scores_of(found) == pytest.approx(expected)
+
+
+def test_permuted_test_labels_leave_choice_and_scores_unchanged_and_others_change_them():
+    random = np.random.default_rng(3)
+    permuted = random.permutation(DATA.y_test)
+    choice = tuned()
+    blind = tuned(replace(DATA, y_test=permuted, x_test=np.zeros_like(DATA.x_test)))
+    assert blind.strategy == choice.strategy
+    assert scores_of(blind) == scores_of(choice)
+    # Validation examples are some of the training examples.
+    leaky = tuned(replace(DATA, y_train=random.permutation(DATA.y_train)))
+    assert scores_of(leaky) != scores_of(choice)
+
+
+def test_the_same_call_trains_nothing_again(tmp_path, monkeypatch):
+    first = tuned(store=tmp_path)
+
+    def never(*_):
+        raise AssertionError("a finished replicate was trained again")
+
+    monkeypatch.setattr("retrograde.running.jobs.run_job", never)
+    again = tuned(store=tmp_path)
+    assert scores_of(again) == scores_of(first)
+    assert [record.correct for record in again.records] == [
+        record.correct for record in first.records
+    ]
+
+
+def test_the_suite_that_it_writes_runs_to_the_same_records(tmp_path):
+    found = tuned(store=tmp_path)
+    suite = rg.suite(tmp_path / "tuned.toml")
+    records = rg.run(suite, data={"made": DATA}, compile="off", progress=False)
+    assert [record.correct for record in records] == [record.correct for record in found.records]
+    assert {record.how["chosen"] for record in records} == {found.chosen}
+    notes = rg.report(records).tables["scores"].notes
+    assert f"Settings {found.chosen}: er {found.strategy.partition(':')[2]}." in notes
+
+
+def test_trials_that_cannot_win_get_no_further_seeds():
+    found = tuned(seeds=3, strategy="er:lr=0.000001|0.1|0.05,buffer_size=60", ground=GROUND)
+    seeds = dict(zip(found.trials.strategy, found.trials.seeds, strict=True))
+    tried = scores_of(found)
+    leader = found.strategy
+    assert seeds[leader] == 3
+    for spec, count in seeds.items():
+        if count == 1:
+            # With the best that its other seeds can give, it stays below.
+            assert (tried[spec] + 2) / 3 <= tried[leader]
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_searches_of_a_span_repeat_and_stay_within(search):
+    if search == "tpe":
+        pytest.importorskip("optuna")
+    one, two = (
+        tuned(strategy="er:lr=0.001..0.5,buffer_size=20|40", search=search, trials=4)
+        for _ in range(2)
+    )
+    assert scores_of(one) == scores_of(two)
+    assert 1 < len(one.trials) <= 4
+    rates = [record.cell.strategy.settings["lr"] for record in one.records]
+    assert all(0.001 <= rate <= 0.5 for rate in rates)
+
+
+def test_without_optuna_one_sentence_says_how_to_install_it(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(rg.UserError, match=r"pip install 'retrograde\[tune\]'"):
+        tuned(search="tpe")
+
+
+def test_first_chooses_on_the_first_experiences_and_measures_on_the_others():
+    found = tuned(protocol="first:1")
+    assert [record.test_examples for record in found.records] == [[20, 20], [20, 20]]
+    assert found.records[0].cell.benchmark.overrides["skip_experiences"] == 1
+    assert "within" not in found.chosen
+
+
+def test_other_order_draws_the_class_order_that_the_benchmark_gives():
+    fixed = f"{GROUND},class_order=5,4,3,2,1,0"
+    found = tuned(ground=fixed, protocol="other-order")
+    assert found.records[0].cell.benchmark.overrides["class_order"] == [5, 4, 3, 2, 1, 0]
+    assert scores_of(found) != scores_of(tuned(ground=fixed))
+
+
+def test_another_dataset_may_be_the_one_to_choose_on():
+    (found,) = rg.tune(
+        f"{GROUND},tasks=3",
+        "er:lr=0.0001|0.1",
+        protocol="other-dataset:other",
+        fresh=[3],
+        data={"made": DATA, "other": made(seed=5, train=20)},
+        progress=False,
+    )
+    assert found.records[0].test_examples == [20, 20, 20]
+    assert found.chosen == "tuned (other-dataset:other, 2 trials of 1 seed)"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"strategy": "er:lr=0.1"}, "at least two settings to choose from"),
+        ({"strategy": "er:lr=0.1|"}, "Values to choose from are written lr=A"),
+        ({"strategy": "er:lr=0.01..1"}, "A grid has values"),
+        ({"strategy": "er:rate=0.1|1"}, "rate"),
+        ({"strategy": "er:lr=0.1|-1"}, "lr"),
+        ({"search": "best"}, "A search is grid, random, tpe; it was 'best'"),
+        ({"seeds": 3, "fresh": [2, 3]}, "on seeds that no trial had"),
+        ({"metric": "acc"}, "Did you mean 'ACC'"),
+        ({"protocol": "inside"}, "A protocol is within"),
+        ({"protocol": "first:0"}, "A protocol is within"),
+        ({"protocol": "first:3"}, "At least one experience is left"),
+        ({"protocol": "other-order"}, "draws its own from the seed"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_trains(given, message, monkeypatch):
+    def never(*_):
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr("retrograde.running.jobs.run_job", never)
+    with pytest.raises(rg.UserError, match=message):
+        tuned(**given)
+
+
+def test_few_shot_benchmarks_have_no_validation_examples():
+    with pytest.raises(rg.UserError, match="which streams have"):
+        rg.tune("sinusoid", "maml:lr=0.1|0.01")
+
+
+def test_a_search_in_which_everything_diverges_says_so():
+    with pytest.raises(rg.UserError, match="all 2 diverged or failed. Search lower rates"):
+        tuned(strategy="finetune:lr=1e30|1e31")
+
+
+def test_draws_from_a_span_are_logarithmic_above_zero_and_whole_between_whole_numbers():
+    random = np.random.default_rng(0)
+    rates = np.array([float(Span.read("0.001..10").draw(random)) for _ in range(4000)])
+    assert rates.min() >= 0.001
+    assert rates.max() <= 10
+    np.testing.assert_allclose(
+        np.quantile(np.log10(rates), [0.25, 0.5, 0.75]), [-2, -1, 0], atol=0.1
+    )
+    counts = {Span.read("0..3").draw(random) for _ in range(400)}
+    assert counts == {"0", "1", "2", "3"}
+    assert Span.read("1..0.5") is None
+    assert Span.read("a..b") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (3, [0, 1, 2]),
+        ("3", [0, 1, 2]),
+        ("100-104", [100, 101, 102, 103, 104]),
+        ("3,7,9-10", [3, 7, 9, 10]),
+        ([9, 2], [2, 9]),
+        ("5-5", [5]),
+    ],
+)
+def test_seeds_are_a_number_a_range_or_a_list(given, expected):
+    assert list(seeds_of(given)) == expected
+
+
+@pytest.mark.parametrize(
+    "given", [0, -1, True, 1.0, "", "a", "3-", "5-4", "1,1", [], [1, 1], [-1], "0-99999999", [0.5]]
+)
+def test_other_seeds_are_refused(given):
+    with pytest.raises(rg.UserError, match="seeds is the number of replicates"):
+        seeds_of(given)
+
+
+def test_a_grid_stands_for_several_parts_anywhere():
+    pairs = all_pairs(["split:tasks=2|5"], ["er:lr=0.1|1,buffer_size=5", "finetune"])
+    assert pairs == [
+        (f"split:tasks={tasks}", strategy)
+        for tasks in (2, 5)
+        for strategy in ("er:lr=0.1,buffer_size=5", "er:lr=1,buffer_size=5", "finetune")
+    ]
+    cells = [{"benchmarks": ["split"], "strategies": ["er:lr=0.1|1"]}]
+    assert len(Suite(title="a", cells=cells).pairs()) == 2
+    with pytest.raises(rg.UserError, match="values of a grid are written lr=A"):
+        all_pairs(["split"], ["er:lr=0.1||1"])
