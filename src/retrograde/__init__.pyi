@@ -78,6 +78,7 @@ from .methods.contrastive import (
     contrastive_loss as contrastive_loss,
 )
 from .methods.distillation import (
+    class_weighted_loss as class_weighted_loss,
     distillation_loss as distillation_loss,
     logit_distance as logit_distance,
     seen_classes as seen_classes,
@@ -113,6 +114,7 @@ from .methods.per_example import (
     mean_powers as mean_powers,
 )
 from .methods.replay import (
+    ExemplarReplay as ExemplarReplay,
     Replay as Replay,
 )
 from .methods.sampling import (
