@@ -116,7 +116,8 @@ def proxy_loss(
     real = batch.weight > 0
     # Near to a class: exp(inner product / temperature); first to prototypes, then to examples.
     to_prototypes = (embeddings @ prototypes.T / temperature).exp() * seen
-    own_class = one_hot(batch.y, len(prototypes)).to(embeddings)
+    units = torch.arange(len(prototypes), device=batch.y.device)
+    own_class = (batch.y[:, None] == units).to(embeddings.dtype)
     # For each example and class: the nearness to the prototypes of all other classes.
     other_units = 1 - torch.eye(len(prototypes), dtype=embeddings.dtype, device=real.device)
     to_others = to_prototypes @ other_units
@@ -133,8 +134,8 @@ def proxy_loss(
 
     # Repulsion of each example from each example of another class, and from that one's prototype.
     to_examples = (embeddings @ embeddings.T / temperature).exp()
-    others_of_each = to_others[:, batch.y]
-    of_prototype = to_prototypes[:, batch.y]
+    others_of_each = to_others @ own_class.T
+    of_prototype = to_prototypes @ own_class.T
     # 1 - p, which is not lost in rounding as p gets close to 1.
     rest = others_of_each / (to_examples + others_of_each)
     rest = (rest + others_of_each / (of_prototype + others_of_each)) / 2
