@@ -97,6 +97,39 @@ def test_random_projections_are_followed_by_ridge_regression():
     assert abs(matrix.std() - 1) < 0.2
 
 
+@pytest.mark.parametrize(("power", "rounds"), [(0.5, 2), (1.0, 1)])
+def test_mahalanobis_distances_are_those_of_each_class_in_numpy(power, rounds):
+    backend, x, y = learned("fecam", power=power, rounds=rounds, shrink_covariance=0.5)
+    found, rows = scores(backend)
+    tests = DATA.x_test[rows].astype(float)
+
+    def transformed(values):
+        return np.sign(values) * np.abs(values) ** power
+
+    def lengthened(values):
+        return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+    for unit in range(9):
+        own = x[y == unit]
+        covariance = np.cov(transformed(own).T)
+        off = ~np.eye(len(covariance), dtype=bool)
+        for _ in range(rounds):
+            variance, other = np.diag(covariance).mean(), covariance[off].mean()
+            covariance = covariance + np.where(off, 0.5 * other, variance)
+        deviation = np.sqrt(np.diag(covariance))
+        precision = np.linalg.pinv(covariance / np.outer(deviation, deviation))
+        away = lengthened(transformed(tests)) - lengthened(transformed(own.mean(0)))
+        distance = np.einsum("nd,de,ne->n", away, precision, away)
+        assert np.allclose(found[:, unit], -distance)
+
+
+def test_classes_without_examples_and_with_one_have_distances_too():
+    import retrograde as rg
+
+    (record,) = rg.run("split:train_examples=10,tasks=5", ["fecam"], seeds=1)
+    assert record.R[1:].max() > 0.3
+
+
 @pytest.mark.parametrize("name", ["ncm", "ridge"])
 @given(order=st.permutations(range(10)))
 @settings(max_examples=2, deadline=None)
@@ -111,7 +144,7 @@ def test_the_order_of_the_classes_makes_no_difference(name, order):
     assert sum(one.correct[-1]) == sum(other.correct[-1])
 
 
-@pytest.mark.parametrize("name", ["ncm", "ridge", "slda"])
+@pytest.mark.parametrize("name", ["ncm", "ridge", "slda", "fecam"])
 def test_padding_and_the_size_of_batches_change_nothing(name):
     import retrograde as rg
 

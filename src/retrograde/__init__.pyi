@@ -79,6 +79,7 @@ from .methods.contrastive import (
     contrastive_loss as contrastive_loss,
 )
 from .methods.distillation import (
+    class_weighted_loss as class_weighted_loss,
     distillation_loss as distillation_loss,
     logit_distance as logit_distance,
     seen_classes as seen_classes,
@@ -114,6 +115,7 @@ from .methods.per_example import (
     mean_powers as mean_powers,
 )
 from .methods.replay import (
+    ExemplarReplay as ExemplarReplay,
     Replay as Replay,
 )
 from .methods.sampling import (

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrograde.interface.batch import Batch
+from retrograde.interface.net import Net
 from retrograde.losses import mean
 
 
@@ -56,3 +57,35 @@ def distillation_loss(
     group_means = torch.stack([mean(group, weight) for group in losses.unbind()])
     has_units = (groups > 0).any(-1)
     return mean(group_means, has_units.to(weight.dtype))
+
+
+def class_weighted_loss(
+    net: Net,
+    logits: Float[Tensor, "row unit"],
+    target: Float[Tensor, "row unit"],
+    batch: Batch,
+    classes: tuple[Float[Tensor, " unit"], Float[Tensor, " unit"]],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """A label loss and a distillation loss, weighted by the numbers of new and of earlier classes.
+
+    With n earlier and m new classes, the distillation loss among the earlier ones has the weight
+    n / (n + m), and the cross-entropy of the labels among all n + m the rest (Wu et al. 2019, arXiv
+    1905.13260, section 3). Without a new class, m counts as 1, so that labels are always learned.
+
+    Args:
+        net: The model and its loss.
+        logits: The student's logits.
+        target: The teacher's logits.
+        batch: The examples.
+        classes: 1 for the units of earlier classes, and 1 for those seen so far; else 0.
+        temperature: The divisor of both logits in the distillation loss.
+    """
+    earlier, seen = classes
+    new = (seen - earlier).sum().clamp(min=1)
+    share = earlier.sum() / (earlier.sum() + new)
+    label_loss = net.loss_from_logits(logits.masked_fill(seen == 0, -torch.inf), batch)
+    distilled = distillation_loss(
+        earlier[None], logits / temperature, target / temperature, batch.weight
+    )
+    return (1 - share) * label_loss + share * distilled
