@@ -276,8 +276,8 @@ def test_images_with_their_channels_last_are_turned(tmp_path):
 
 
 def test_arrays_that_are_not_read_are_named(tmp_path):
-    np.savez(tmp_path / "own.npz", **arrays(), x_val=np.zeros(3), note=np.zeros(1))
-    with pytest.warns(UserWarning, match="own.npz has arrays that are not read: note, x_val"):
+    np.savez(tmp_path / "own.npz", **arrays(), x_valid=np.zeros(3), note=np.zeros(1))
+    with pytest.warns(UserWarning, match="own.npz has arrays that are not read: note, x_valid"):
         load(str(tmp_path / "own.npz"), NOWHERE)
 
 
