@@ -33,7 +33,7 @@ from retrograde.parts.part import Part
 from retrograde.randomness import generator
 from retrograde.streams.labels import few_labels, noisy_labels
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
-from retrograde.streams.validation import held_out
+from retrograde.streams.validation import given_validation, held_out
 
 Some = TypeVar("Some", Examples, Experience)
 """Test examples of a task, or training examples of an experience."""
@@ -105,7 +105,8 @@ class Benchmark(Part):
     # The means and standard deviations of the channels; empty: of the whole training set.
     channel_means: Numbers = ()
     channel_stds: Rates = ()
-    # The share of each class of a task's training examples that is held out for validation.
+    # The share of each class of a task's training examples that is held out for validation; 0:
+    # none, unless the dataset has validation examples of its own.
     validation: Fraction = 0.0
     # If unknown, strategies that need to know where experiences end are refused.
     boundaries: Literal["known", "unknown"] = "known"
@@ -216,6 +217,7 @@ class Benchmark(Part):
 
             data = embedded(data, self.features, self.features_weights)
         self._check_tasks(data)
+        self._check_validation(data)
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
@@ -228,6 +230,8 @@ class Benchmark(Part):
         if self.label_noise:
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
+        if data.x_val is not None:
+            stream = given_validation(stream, data, lambda other: self.cut(other, seed))
         return replace(stream, channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:
@@ -263,6 +267,15 @@ class Benchmark(Part):
             for number, task in enumerate(stream.tasks)
         ]
         return replace(stream, experiences=experiences, tasks=tuple(tasks))
+
+    def _check_validation(self, data: Dataset) -> None:
+        """Raise `UserError` if there are two sources of validation examples."""
+        if self.validation and data.x_val is not None:
+            raise UserError(
+                "Validation examples are those of the dataset, or held out from its training "
+                f"examples; {data.name} has {len(data.x_val)} x_val, and "
+                f"validation={self.validation:g}. Leave out one of them."
+            )
 
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""

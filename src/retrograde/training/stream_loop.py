@@ -201,7 +201,7 @@ def _run(
     counters = _class_counters(backend, streams)
     evaluations = _Evaluations(backend, backend.test_rows, stream, counters)
     validations = None
-    if backend.benchmark.validation:
+    if any(len(task.validation.row) for task in stream.tasks):
         validations = _Evaluations(backend, validation_chunks(streams), stream)
 
     def advance(steps: int) -> None:
