@@ -181,7 +181,12 @@ def test_records_score_the_validation_examples_of_the_dataset_and_train_as_witho
     wrong = (digits.y_test[some] + 1) % 10
     own = replace(digits, x_val=digits.x_test[some], y_val=wrong)
     runs = [
-        rg.run("split:tasks=1,dataset=mine,probe_examples=0", ["finetune"], seeds=1, data={"mine": data})[0]
+        rg.run(
+            "split:tasks=1,dataset=mine,probe_examples=0",
+            ["finetune"],
+            seeds=1,
+            data={"mine": data},
+        )[0]
         for data in (digits, own)
     ]
     assert np.array_equal(runs[0].R, runs[1].R)
