@@ -124,7 +124,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
                     stacklevel=2,
                 )
             unpacked = sum(member.file_size for member in members.zip.infolist())
-            _check_bytes(path, unpacked, physical_bytes())
+            check_bytes(path, unpacked)
             return {name: members[name] for name in present}
     except UserError:
         raise
@@ -209,7 +209,7 @@ def _read_groups(path: Path) -> _Groups:
         groups.setdefault((part, label), []).append(image)
         total += image.nbytes
         # Checked while reading: afterwards it would be too late.
-        _check_bytes(path, total, memory)
+        check_bytes(path, total, memory)
     return groups
 
 
@@ -251,18 +251,32 @@ def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, st
     Raises:
         UserError: A file cannot be read as an image of 8 bits per channel.
     """
-    for name, content in _files(path, wanted):
+    for name, content in files(path, wanted):
         part, label = PurePosixPath(name).parts[-3:-1]
-        try:
-            mode, pixels = _decode(content)
-        except Exception as error:
-            raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
-        if mode.startswith(("I", "F")):
-            raise UserError(
-                f"Images have 8 bits per channel; {name} in {path} has mode {mode}. "
-                "Convert it, or use a .npz."
-            )
-        yield part, label, pixels
+        yield part, label, pixels(name, content, path)
+
+
+def pixels(name: str, content: bytes, path: Path) -> np.ndarray:
+    """The (channel, height, width) bytes of an image file: grey, or in colour.
+
+    Args:
+        name: The name of the file in `path`.
+        content: Its content.
+        path: The folder or the zip.
+
+    Raises:
+        UserError: It cannot be read as an image of 8 bits per channel.
+    """
+    try:
+        mode, image = _decode(content)
+    except Exception as error:
+        raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
+    if mode.startswith(("I", "F")):
+        raise UserError(
+            f"Images have 8 bits per channel; {name} in {path} has mode {mode}. "
+            "Convert it, or use a .npz."
+        )
+    return image
 
 
 def _decode(content: bytes) -> tuple[str, np.ndarray]:
@@ -284,7 +298,7 @@ def _check_whole(image: "ImageFile", content: bytes) -> None:
         raise ValueError("it is cut off")
 
 
-def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+def files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the wanted files of a folder or a zip, sorted by name."""
     if kind(path) == "folder":
         for file in sorted(walked(path)):
@@ -301,6 +315,23 @@ def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byt
     except Exception as error:
         raise UserError(
             f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}."
+        ) from error
+
+
+def names(path: Path) -> list[str]:
+    """The names of the files in a folder or a zip, relative to it, with slashes.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if kind(path) == "folder":
+        return [file.relative_to(path).as_posix() for file in walked(path)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name for name in archive.namelist() if not name.endswith("/")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no sound zip: {reason(error)}. Put a whole copy there."
         ) from error
 
 
@@ -347,8 +378,15 @@ def walked(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files)
 
 
-def _check_bytes(path: Path, count: int, memory: int) -> None:
-    """Raise `UserError` if the data and a copy of them do not fit into memory."""
+def check_bytes(path: Path, count: int, memory: int | None = None) -> None:
+    """Raise `UserError` if the data and a copy of them do not fit into memory.
+
+    Args:
+        path: The place of the data.
+        count: The number of their bytes.
+        memory: The number of bytes of memory; None: that of the machine.
+    """
+    memory = physical_bytes() if memory is None else memory
     if 2 * count > memory:
         raise UserError(
             f"Data and a copy of them are held in memory; {path} holds {gigabytes(count)}, "
