@@ -291,6 +291,52 @@ def test_files_of_other_kinds_say_how_to_convert_them(ending, tmp_path):
         load(str(path), NOWHERE)
 
 
+class FakeLibrary:
+    """What the lines for a folder of the library `datasets` call of it; it is not installed."""
+
+    names = ("ant", "bee")
+
+    def load_from_disk(self, path):
+        assert Path(path).is_dir()
+        (part,) = [self] if (Path(path) / "state.json").is_file() else [None]
+        return part or {"train": Column(8), "test": Column(4)}
+
+    def train_test_split(self, share, seed):
+        return {"train": Column(8), "test": Column(4)}
+
+
+class Column:
+    """Eight or four images, whose labels alternate."""
+
+    def __init__(self, count):
+        self.columns = {
+            "image": [Image.fromarray(np.full((6, 5, 3), n, np.uint8)) for n in range(count)],
+            "label": iter([n % 2 for n in range(count)]),
+        }
+        self.features = {"label": self}
+
+    def __getitem__(self, name):
+        return self.columns[name]
+
+    def int2str(self, labels):
+        assert isinstance(labels, list)
+        return [FakeLibrary.names[label] for label in labels]
+
+
+@pytest.mark.parametrize("mark", ["dataset_dict.json", "state.json"])
+def test_the_lines_for_a_folder_of_the_library_datasets_convert_it(mark, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / mark).write_text("{}")
+    with pytest.raises(UserError, match="own is a folder of the library datasets") as refusal:
+        load(str(tmp_path / "own"), NOWHERE)
+    lines = str(refusal.value).partition("the names of its columns: ")[2]
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {"np": np, "datasets": FakeLibrary()})
+    data = load("data.npz", NOWHERE)
+    assert (data.class_names, data.shape) == (("ant", "bee"), (3, 6, 5))
+    assert (data.x_train[:, 0, 0, 0].tolist(), data.y_test.tolist()) == ([*range(8)], [0, 1, 0, 1])
+
+
 def test_the_names_of_classes_outlive_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = tree(tmp_path / "images")
