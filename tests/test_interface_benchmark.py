@@ -1,6 +1,6 @@
 """Streams: how each part cuts a dataset into tasks, and that it copies nothing."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from PIL import Image
 from retrograde.benchmarks.rotated import rotation
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
+from retrograde.interface.benchmark import Benchmark
 from retrograde.learning_rate import RateSchedule
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import digest, parse
@@ -489,3 +490,32 @@ def test_given_channels_normalise_in_place_of_measured_ones():
     task = next(iter(Split(tasks=2, normalise="channels", **settings).stream(DATA, 0)))
     np.testing.assert_allclose(task.x_test[:, 1], (plain.x_test[:, 1] - 0.25) / 0.4, rtol=1e-5)
     np.testing.assert_allclose(task.x_test[:, 0], (plain.x_test[:, 0] - 0.5) / 0.2, rtol=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Benchmark):
+    """A split with too few outputs, or whose second task has no tests."""
+
+    outputs: int = 7
+    tests: bool = True
+
+    def cut(self, data, seed):
+        stream = Split(tasks=2, class_order=tuple(range(7))).stream(data, seed)
+        tasks = stream.tasks
+        if not self.tests:
+            tasks = (tasks[0], tasks[1]._replace(test=tasks[1].test.at(slice(0))))
+        return replace(stream, units=stream.units[:, : self.outputs], tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"outputs": 5}, "from 0 to 4 in this stream of made; experience 2 has label 6"),
+        ({"outputs": 2}, "from 0 to 1 in this stream of made; experience 1 has label 2"),
+        ({"tests": False}, "task 2 of 2 in this stream of made has no test examples. Add some"),
+    ],
+)
+def test_labels_without_an_output_and_tasks_without_tests_are_refused(settings, why):
+    with pytest.raises(UserError, match=why):
+        Wrong(**settings).stream(DATA, 0)
+    assert len(Wrong().stream(DATA, 0)) == 2

@@ -221,6 +221,7 @@ class Benchmark(Part):
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
+        _check_labels(stream)
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
             stream = held_out(stream, self.validation, turns, self.train_examples)
@@ -301,6 +302,27 @@ def check_given(data: object, seed: object, method: str) -> None:
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
+
+
+def _check_labels(stream: Stream) -> None:
+    """Raise `UserError` unless each label is an output unit and each task has test examples."""
+    outputs = stream.units.shape[1]
+    parts = {f"experience {number}": each.y for number, each in enumerate(stream.experiences, 1)}
+    parts |= {
+        f"the test of task {number}": each.test.y for number, each in enumerate(stream.tasks, 1)
+    }
+    for where, y in parts.items():
+        if len(y) and y.max() >= outputs:
+            raise UserError(
+                f"Labels are output units, from 0 to {outputs - 1} in this stream of "
+                f"{stream.data.name}; {where} has label {y.max()}. Give units a column for each."
+            )
+    untested = [number for number, task in enumerate(stream.tasks, 1) if not len(task.test.row)]
+    if untested:
+        raise UserError(
+            f"Every task is tested; task {untested[0]} of {len(stream.tasks)} in this stream of "
+            f"{stream.data.name} has no test examples. Add some, or leave the task out."
+        )
 
 
 def _check_learned(stream: Stream) -> None:
