@@ -56,12 +56,12 @@ def _decoded(source: Prepared) -> Dataset:
     wanted = {(session, one) for session in SESSIONS for one in range(1, OBJECTS + 1)}
     missing = sorted(wanted - {(session, one) for session, one, _ in frames})
     if missing:
-        session, one = missing[0]
-        raise source.broken(f"has no frames in s{session}/o{one}, in {len(missing)} folders in all")
+        first = "s{}/o{}".format(*missing[0])
+        raise source.broken(f"has no frames in {first}, in {len(missing)} folders in all")
     kept = [frame for frame in frames if frame[:2] in wanted]
-    session = np.array([frame[0] for frame in kept])
+    sessions = np.array([frame[0] for frame in kept])
     y = np.array([frame[1] - 1 for frame in kept])
-    is_test = np.isin(session, TEST_SESSIONS)
+    is_test = np.isin(sessions, TEST_SESSIONS)
     names = [frame[2] for frame in kept]
     # Training and test frames apart, so that no more than one copy is in memory.
     x_train, x_test = (
@@ -77,5 +77,5 @@ def _decoded(source: Prepared) -> Dataset:
         y[is_test],
         scale=1 / 255,
         class_names=numbered[:OBJECTS],
-        task_train=session[~is_test],
+        task_train=sessions[~is_test],
     )

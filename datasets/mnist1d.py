@@ -68,7 +68,8 @@ def _templates() -> Float64[np.ndarray, "digit point"]:
     """The digits with unit variance over 36, each beginning at 0."""
     x = np.array(DIGITS, dtype=np.float64)
     x /= x.std(axis=1, keepdims=True)
-    return (x - x[:, :1]) / 6
+    templates: np.ndarray = (x - x[:, :1]) / 6
+    return templates
 
 
 def _example(
@@ -85,7 +86,8 @@ def _example(
     curve = curve + POINT_NOISE * random.standard_normal(length)
     slope = SHEAR * (random.random() - 0.5)
     curve = curve - slope * np.linspace(-0.5, 0.5, length)
-    return _resampled(curve, LENGTH).astype(np.float32)
+    example: np.ndarray = _resampled(curve, LENGTH).astype(np.float32)
+    return example
 
 
 def _resampled(curve: Float64[np.ndarray, " _"], length: int) -> Float64[np.ndarray, " _"]:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -75,7 +76,7 @@ class Dataset:
         return int(self.y_train.max()) + 1
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """The arrays by name: the four of every dataset, and those of the others that it has."""
         given = {name: getattr(self, name) for name in (*ARRAYS, *OPTIONAL)}
         return {name: array for name, array in given.items() if array is not None}

@@ -231,8 +231,7 @@ class Benchmark(Part):
         if self.label_noise:
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
-        if data.x_val is not None:
-            stream = given_validation(stream, data, lambda other: self.cut(other, seed))
+        stream = given_validation(stream, data, lambda other: self.cut(other, seed))
         return replace(stream, channels=channels)
 
     def _channels(self, data: Dataset) -> Channels | None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
                 progress.advance(bar, CHUNK)
             return np.concatenate(blocks)
 
-        found = {name: features(x) for name, x in x_of.items()}
+        found: dict[str, Any] = {name: features(x) for name, x in x_of.items()}
     return _like(data, replace(data, **found, scale=1.0))
 
 

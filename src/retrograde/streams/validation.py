@@ -48,18 +48,20 @@ def held_out(
 
 
 def given_validation(stream: Stream, data: Dataset, cut: Callable[[Dataset], Stream]) -> Stream:
-    """The stream with the validation examples that its dataset has.
+    """The stream with the validation examples that its dataset has, if any.
 
     They belong to tasks as test examples do. Their rows follow those of the training examples.
 
     Args:
         stream: The stream, cut from `data`.
-        data: A dataset with `x_val` and `y_val`.
+        data: The dataset, perhaps with `x_val` and `y_val`.
         cut: Cuts another dataset as `data` was cut.
 
     Raises:
         UserError: The stream has examples of its own, and not those of `data`.
     """
+    if data.x_val is None or data.y_val is None:
+        return stream
     if stream.data is not data:
         raise UserError(
             f"Validation examples are those of the dataset that a stream is cut from; {data.name} "
