@@ -92,7 +92,9 @@ def _example(
 
 def _resampled(curve: Float64[np.ndarray, " _"], length: int) -> Float64[np.ndarray, " _"]:
     """The curve at equal distances from its first point to its last one, linearly interpolated."""
-    return np.interp(np.linspace(0, 1, length), np.linspace(0, 1, len(curve)), curve)
+    places = np.linspace(0, 1, len(curve))
+    resampled: np.ndarray = np.interp(np.linspace(0, 1, length), places, curve)
+    return resampled
 
 
 def _blurred(noise: Float64[np.ndarray, " _"]) -> Float64[np.ndarray, " _"]:
