@@ -5,7 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from retrograde import Benchmark, Count, Dataset, Ints, Stream, UserError, generator, split_classes
+from retrograde import (
+    Benchmark,
+    Classes,
+    Count,
+    Dataset,
+    Ints,
+    Stream,
+    UserError,
+    generator,
+    nearest,
+    split_classes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +28,8 @@ class ClassGroups(Benchmark):
     """
 
     tasks: Count = 5
-    class_order: Ints = ()
+    # Each class once, by its number or its name, such as cat,dog.
+    class_order: Classes = ()
     # The number of classes of each task, such as 50,10,10,10,10,10; empty: as equal as can be.
     sizes: Ints = ()
 
@@ -32,11 +44,12 @@ class ClassGroups(Benchmark):
     def groups(self, data: Dataset, seed: int) -> list[Int64[np.ndarray, " _"]]:
         """The classes of each task, in the order of the stream."""
         classes = data.classes
-        if self.class_order and sorted(self.class_order) != list(range(classes)):
+        given = [_number(each, data) for each in self.class_order]
+        if given and sorted(given) != list(range(classes)):
             raise UserError(
                 f"class_order names each of 0 to {classes - 1} once; it is {self.class_order}."
             )
-        order = np.array(self.class_order or generator(seed, "classes").permutation(classes))
+        order = np.array(given or generator(seed, "classes").permutation(classes))
         if self.sizes:
             self._check_sizes(classes)
             return np.split(order, np.cumsum(self.sizes[:-1]))
@@ -60,3 +73,24 @@ class ClassGroups(Benchmark):
             raise UserError(
                 f"sizes gives {len(self.sizes)} tasks, and tasks={self.tasks}. Leave out tasks."
             )
+
+
+def _number(named: int | str, data: Dataset) -> int:
+    """The number of a class that is given by its number or its name.
+
+    Raises:
+        UserError: No class of the dataset has this name.
+    """
+    if isinstance(named, int):
+        return named
+    if not data.class_names:
+        raise UserError(
+            f"The classes of {data.name} have no names; class_order has {named!r}. Give each of "
+            f"0 to {data.classes - 1} once."
+        )
+    if named not in data.class_names:
+        raise UserError(
+            f"class_order has the names or numbers of classes; {data.name} has no class "
+            f"{named!r}. {nearest(named, data.class_names)}"
+        )
+    return data.class_names.index(named)

@@ -29,6 +29,7 @@ ALL = [
     if name
     not in (
         "avalanche",
+        "given",
         "omniglot",
         "omniglot_sequence",
         "sequence",
@@ -61,6 +62,15 @@ def test_a_benchmark_of_several_datasets_keeps_the_contract(tmp_path):
     np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
     joined = f"digits+{tmp_path / 'other.npz'}"
     assert failures(PARTS.get("benchmarks", "sequence", {"dataset": joined})) == {}
+
+
+def test_a_benchmark_of_given_tasks_keeps_the_contract(tmp_path):
+    data = rg.benchmark("split").stream(seed=0).data
+    parts = {f"task_{part}": data.arrays[f"y_{part}"] % 3 for part in ("train", "test")}
+    scale = {f"x_{part}": data.arrays[f"x_{part}"] * 15 for part in ("train", "test")}
+    np.savez(tmp_path / "mine.npz", **{**data.arrays, **scale}, **parts)
+    given = {"dataset": str(tmp_path / "mine.npz")}
+    assert failures(PARTS.get("benchmarks", "given", given)) == {}
 
 
 def test_a_stream_of_a_file_keeps_the_contract(tmp_path):

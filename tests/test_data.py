@@ -276,8 +276,8 @@ def test_images_with_their_channels_last_are_turned(tmp_path):
 
 
 def test_arrays_that_are_not_read_are_named(tmp_path):
-    np.savez(tmp_path / "own.npz", **arrays(), x_val=np.zeros(3), note=np.zeros(1))
-    with pytest.warns(UserWarning, match="own.npz has arrays that are not read: note, x_val"):
+    np.savez(tmp_path / "own.npz", **arrays(), x_valid=np.zeros(3), note=np.zeros(1))
+    with pytest.warns(UserWarning, match="own.npz has arrays that are not read: note, x_valid"):
         load(str(tmp_path / "own.npz"), NOWHERE)
 
 
@@ -289,6 +289,51 @@ def test_files_of_other_kinds_say_how_to_convert_them(ending, tmp_path):
         UserError, match=rf"ends in \{ending}. Convert it: .*own\{ending}.*np.savez"
     ):
         load(str(path), NOWHERE)
+
+
+class FakeLibrary:
+    """What the lines for a folder of the library `datasets` call of it; it is not installed."""
+
+    names = ("ant", "bee")
+
+    def load_from_disk(self, path):
+        has_parts = (Path(path) / "dataset_dict.json").is_file()
+        return self.train_test_split(0, 0) if has_parts else self
+
+    def train_test_split(self, share, seed):
+        return {"train": Column(8), "test": Column(4)}
+
+
+class Column:
+    """Eight or four images, whose labels alternate."""
+
+    def __init__(self, count):
+        self.columns = {
+            "image": [Image.fromarray(np.full((6, 5, 3), n, np.uint8)) for n in range(count)],
+            "label": iter([n % 2 for n in range(count)]),
+        }
+        self.features = {"label": self}
+
+    def __getitem__(self, name):
+        return self.columns[name]
+
+    def int2str(self, labels):
+        assert isinstance(labels, list)
+        return [FakeLibrary.names[label] for label in labels]
+
+
+@pytest.mark.parametrize("mark", ["dataset_dict.json", "state.json"])
+def test_the_lines_for_a_folder_of_the_library_datasets_convert_it(mark, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / mark).write_text("{}")
+    with pytest.raises(UserError, match="own is a folder of the library datasets") as refusal:
+        load(str(tmp_path / "own"), NOWHERE)
+    lines = str(refusal.value).partition("the names of its columns: ")[2]
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {"np": np, "datasets": FakeLibrary()})
+    data = load("data.npz", NOWHERE)
+    assert (data.class_names, data.shape) == (("ant", "bee"), (3, 6, 5))
+    assert (data.x_train[:, 0, 0, 0].tolist(), data.y_test.tolist()) == ([*range(8)], [0, 1, 0, 1])
 
 
 def test_the_names_of_classes_outlive_the_cache(tmp_path, monkeypatch):

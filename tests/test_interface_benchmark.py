@@ -1,5 +1,7 @@
 """Streams: how each part cuts a dataset into tasks, and that it copies nothing."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from PIL import Image
 from retrograde.benchmarks.rotated import rotation
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
+from retrograde.interface.benchmark import Benchmark
 from retrograde.learning_rate import RateSchedule
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import digest
+from retrograde.parts.spec import digest, parse
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.streams.cuts import need_images
 
@@ -135,6 +138,50 @@ def test_the_class_order_does_not_depend_on_the_scenario():
 def test_a_class_order_that_does_not_name_each_class_once_is_refused(order):
     with pytest.raises(UserError, match="class_order names each of 0 to 6 once"):
         Split(tasks=3, class_order=order).stream(DATA, 0)
+
+
+NAMES = ("cat", "dog", "great white shark", "T-shirt/top", "e", "f", "g")
+
+
+@pytest.mark.parametrize(
+    "name", ["split", "blurry", "imbalanced", "repeating", "gradual", "online"]
+)
+def test_a_class_order_may_have_names(name):
+    named = replace(DATA, class_names=NAMES)
+    orders = ("e,dog,great white shark,cat,f,g,T-shirt/top", "4,1,2,0,5,6,3")
+    by_name, by_number = (
+        Registry().get("benchmarks", *parse(f"{name}:tasks=3,class_order={order}"))
+        for order in orders
+    )
+    assert same(by_name.stream(named, 0), by_number.stream(named, 0))
+
+
+@pytest.mark.parametrize(
+    ("order", "names", "why"),
+    [
+        ("caat,dog", NAMES, "made has no class 'caat'. Did you mean cat"),
+        (
+            "cat,dog",
+            (),
+            "classes of made have no names; class_order has 'cat'. Give each of 0 to 6",
+        ),
+        ("cat,cat,e", NAMES, "class_order names each of 0 to 6 once; it is .*'cat', 'cat'"),
+    ],
+)
+def test_names_that_no_class_has_are_refused(order, names, why):
+    part = Split.configured({"class_order": order, "tasks": "2"})
+    with pytest.raises(UserError, match=why):
+        part.stream(replace(DATA, class_names=names), 0)
+
+
+def test_numbers_in_a_class_order_stay_numbers_in_records():
+    settings = [
+        Split.configured({"class_order": order}).settings()["class_order"]
+        for order in ("2,0,1", "2 0 1", ["2", 0, 1], (2, 0, 1))
+    ]
+    assert settings == [[2, 0, 1]] * 4
+    with pytest.raises(UserError, match="give the number of the class"):
+        Split(class_order=("a, b", "c"))
 
 
 def test_more_split_tasks_than_classes_are_refused():
@@ -463,3 +510,32 @@ def test_given_channels_normalise_in_place_of_measured_ones():
     task = next(iter(Split(tasks=2, normalise="channels", **settings).stream(DATA, 0)))
     np.testing.assert_allclose(task.x_test[:, 1], (plain.x_test[:, 1] - 0.25) / 0.4, rtol=1e-5)
     np.testing.assert_allclose(task.x_test[:, 0], (plain.x_test[:, 0] - 0.5) / 0.2, rtol=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Benchmark):
+    """A split with too few outputs, or whose second task has no tests."""
+
+    outputs: int = 7
+    tests: bool = True
+
+    def cut(self, data, seed):
+        stream = Split(tasks=2, class_order=tuple(range(7))).stream(data, seed)
+        tasks = stream.tasks
+        if not self.tests:
+            tasks = (tasks[0], tasks[1]._replace(test=tasks[1].test.at(slice(0))))
+        return replace(stream, units=stream.units[:, : self.outputs], tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"outputs": 5}, "from 0 to 4 in this stream of made; experience 2 has label 6"),
+        ({"outputs": 2}, "from 0 to 1 in this stream of made; experience 1 has label 2"),
+        ({"tests": False}, "task 2 of 2 in this stream of made has no test examples. Add some"),
+    ],
+)
+def test_labels_without_an_output_and_tasks_without_tests_are_refused(settings, why):
+    with pytest.raises(UserError, match=why):
+        Wrong(**settings).stream(DATA, 0)
+    assert len(Wrong().stream(DATA, 0)) == 2

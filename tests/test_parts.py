@@ -49,8 +49,8 @@ def at_hand(name):
 
 
 STRATEGIES = [name for name in PARTS.names("strategies") if at_hand(name)]
-ELSEWHERE = ("sequence", "stream")
-"""Benchmarks that need more than the digits: several datasets, or a file."""
+ELSEWHERE = ("given", "sequence", "stream")
+"""Benchmarks that need more than the digits: tasks, several datasets, or a file."""
 STREAMS = [
     name
     for name in PARTS.names("benchmarks")
@@ -239,6 +239,11 @@ DOWNLOADED = {
     "stl10": "stl10_binary/*",
     "omniglot": "omniglot-py/images_evaluation*",
     "cifar10_jpeg": "cifar10-jpeg*",
+    "tiny_imagenet": "tiny-imagenet-200*",
+    "cub200": "CUB_200_2011*",
+    "core50": "core50_128x128*",
+    "core50_categories": "core50_128x128*",
+    "imagenet_r": "imagenet-r*",
 }
 
 

@@ -79,5 +79,5 @@ def test_validation_examples_take_the_place_of_test_examples(name):
 
 
 def test_without_validation_examples_nothing_can_be_scored_on_them():
-    with pytest.raises(UserError, match="evaluate_on=validation has none"):
-        benchmark("split", evaluate_on="validation")
+    with pytest.raises(UserError, match="made has none. Give validation=0.1"):
+        benchmark("split", evaluate_on="validation").stream(DATA, 0)

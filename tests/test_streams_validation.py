@@ -1,14 +1,20 @@
 """Validation: what is held out from a task's training examples."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import retrograde as rg
 from retrograde.data.dataset import Dataset
+from retrograde.data.sources import load
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
 from retrograde.streams.schedule import test_rows as rows_of_tests, validation_rows
 from retrograde.streams.stream import Examples, Experience, Stream, Task
+from retrograde.streams.stream_file import stream_from_file
 from retrograde.streams.validation import held_out
 
 Split, Permuted, Rotated = (
@@ -130,3 +136,71 @@ def test_no_examples_are_for_validation_by_default():
     assert task.x_val.shape == (0, 1, 7, 7)
     empty = Permuted(tasks=1).stream(DATA, 0).tasks[0].validation
     assert not empty.row.flags.writeable
+
+
+def with_own_validation(data=DATA):
+    """The dataset with two validation examples of each class: images of 200 and more."""
+    y = np.tile(np.arange(data.classes), 2)
+    x = 200 + np.arange(len(y), dtype=np.float32)[:, None, None, None]
+    return replace(data, x_val=x + np.zeros((1, 7, 7), np.float32), y_val=y)
+
+
+@given(st.sampled_from(CUTS), st.integers(0, 9), st.sampled_from([0, 10]))
+def test_validation_examples_of_the_dataset_belong_to_tasks_as_tests_do(cut, seed, limit):
+    data = with_own_validation()
+    plain = with_validation(cut, 0, train_examples=limit).stream(DATA, seed)
+    stream = with_validation(cut, 0, train_examples=limit).stream(data, seed)
+    for old, new in zip(plain.experiences, stream.experiences, strict=True):
+        assert pairs(old) == pairs(new)
+    for number, task in enumerate(stream.tasks):
+        assert pairs(task.test) == pairs(plain.tasks[number].test)
+        unit_of = dict(zip(data.y_test[task.test.row], task.test.y, strict=True))
+        held = data.y_val[task.validation.row - len(data.y_train)]
+        assert task.validation.y.tolist() == [unit_of[label] for label in held]
+        assert len(held) == 2 * len(unit_of)
+
+
+def test_an_iterated_stream_offers_the_validation_examples_of_the_dataset():
+    data = with_own_validation()
+    (experience,) = Split(tasks=1).stream(data, 0)
+    assert experience.x_val[:, 0, 0, 0].tolist() == [*range(200, 210)]
+    assert experience.y_val.tolist() == data.y_val.tolist()
+    assert len(experience.x_train) == len(data.y_train)
+
+
+def test_all_replicates_share_one_array_of_training_and_validation_examples():
+    data = with_own_validation()
+    first, second = (Split(tasks=2).stream(data, seed) for seed in (0, 1))
+    assert first.data.x_train is second.data.x_train
+
+
+def test_records_score_the_validation_examples_of_the_dataset_and_train_as_without():
+    """The labels of validation are exchanged, so that its scores are not those of the tests."""
+    digits = load("digits", Path())
+    some = slice(0, 200)
+    wrong = (digits.y_test[some] + 1) % 10
+    own = replace(digits, x_val=digits.x_test[some], y_val=wrong)
+    runs = [
+        rg.run(
+            "split:tasks=1,dataset=mine,probe_examples=0",
+            ["finetune"],
+            seeds=1,
+            data={"mine": data},
+        )[0]
+        for data in (digits, own)
+    ]
+    assert np.array_equal(runs[0].R, runs[1].R)
+    assert runs[0].validation is None
+    assert runs[1].validation.examples == [200]
+    assert runs[1].validation.R[-1, 0] < 0.5 < runs[1].R[-1, 0]
+
+
+def test_two_sources_of_validation_are_refused():
+    with pytest.raises(UserError, match=r"has 10 x_val, and validation=0.1. Leave out one"):
+        Split(tasks=2, validation=0.1).stream(with_own_validation(), 0)
+
+
+def test_a_stream_file_with_tests_does_not_say_what_validates(tmp_path):
+    (tmp_path / "s.json").write_text('{"experiences": [[0, 1]], "test": [[0]]}')
+    with pytest.raises(UserError, match=r"and made has x_val. Leave out test in s\.json"):
+        stream_from_file(tmp_path / "s.json", with_own_validation(), "class")

@@ -148,6 +148,7 @@ from .optim import (
 )
 from .parts.fields import (
     Bound as Bound,
+    Classes as Classes,
     Count as Count,
     Decay as Decay,
     Fraction as Fraction,

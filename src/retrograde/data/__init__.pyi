@@ -9,6 +9,10 @@ from .files import (
     is_file as is_file,
     is_image as is_image,
 )
+from .prepared import (
+    Prepared as Prepared,
+    prepared as prepared,
+)
 from .torchvision import (
     import_torchvision as import_torchvision,
     not_had as not_had,

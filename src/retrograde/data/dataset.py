@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -11,6 +12,10 @@ from retrograde.data.channels import Channels, measured
 from retrograde.errors import UserError, shown
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+"""The arrays that every dataset has."""
+
+OPTIONAL = ("x_val", "y_val", "task_train", "task_test", "task_val")
+"""The arrays that a dataset may have besides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,12 @@ class Dataset:
         class_names: The names of the classes, in the order of their labels; empty: they have none.
         joined: The numbers of classes of the datasets that were joined, in their order; empty for
             one dataset.
+        x_val: Examples for validation, which are never trained on; None: there are none.
+        y_val: Their labels; every class occurs.
+        task_train: The number of the task of each training example; None: there are no tasks.
+        task_test: The number of the task of each test example, one of those of `task_train`; None:
+            a task is tested on all test examples of its classes.
+        task_val: The same for `x_val`.
 
     Raises:
         UserError: The arrays do not fit together.
@@ -40,12 +51,19 @@ class Dataset:
     scale: float = 1.0
     class_names: tuple[str, ...] = ()
     joined: tuple[int, ...] = ()
+    x_val: Shaped[np.ndarray, "val *shape"] | None = None
+    y_val: Int64[np.ndarray, " val"] | None = None
+    task_train: Int64[np.ndarray, " train"] | None = None
+    task_test: Int64[np.ndarray, " test"] | None = None
+    task_val: Int64[np.ndarray, " val"] | None = None
 
     def __post_init__(self) -> None:
         """Raise `UserError` if the arrays do not fit together."""
         _check_examples(self)
         _check_classes(self)
         _check_names(self)
+        _check_validation(self)
+        _check_tasks(self)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,12 +75,37 @@ class Dataset:
         """The number of classes."""
         return int(self.y_train.max()) + 1
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The arrays by name: the four of every dataset, and those of the others that it has."""
+        given = {name: getattr(self, name) for name in (*ARRAYS, *OPTIONAL)}
+        return {name: array for name, array in given.items() if array is not None}
+
+    @cached_property
+    def with_validation(self) -> "Dataset":
+        """The dataset with its validation examples after its training examples.
+
+        Streams refer to training and validation examples by their rows in one array.
+        """
+        if self.x_val is None or self.y_val is None:
+            return self
+        return Dataset(
+            self.name,
+            np.concatenate([self.x_train, self.x_val]),
+            np.concatenate([self.y_train, self.y_val]),
+            self.x_test,
+            self.y_test,
+            self.scale,
+            self.class_names,
+            self.joined,
+        )
+
     @cached_property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify the content."""
         sha = hashlib.sha256(repr(self.scale).encode())
-        for name in ARRAYS:
-            array = np.ascontiguousarray(getattr(self, name))
+        for name, values in self.arrays.items():
+            array = np.ascontiguousarray(values)
             # Equal bytes of another shape or type are other data.
             sha.update(repr((name, array.shape, array.dtype.str)).encode())
             sha.update(array.tobytes())
@@ -110,18 +153,23 @@ def bordered(data: Dataset, pixels: int) -> Dataset:
             "Leave out border."
         )
     sides = (0, 0), (0, 0), (pixels, pixels), (pixels, pixels)
-    return replace(data, x_train=np.pad(data.x_train, sides), x_test=np.pad(data.x_test, sides))
+    images = {name: x for name, x in data.arrays.items() if name.startswith("x_")}
+    return replace(data, **{name: np.pad(x, sides) for name, x in images.items()})
 
 
 def _check_examples(data: Dataset) -> None:
     _check_part("train", data.x_train, data.y_train, data.name)
     _check_part("test", data.x_test, data.y_test, data.name)
+    _check_alike(data, data.x_test, "test")
+
+
+def _check_alike(data: Dataset, x: np.ndarray, part: str) -> None:
+    """Raise `UserError` unless examples have the shape and type of the training examples."""
     train = data.x_train
-    test = data.x_test
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+    if train.shape[1:] != x.shape[1:] or train.dtype != x.dtype:
         raise UserError(
-            f"Train and test examples have one shape and type; {data.name} has "
-            f"{train.shape[1:]} {train.dtype} and {test.shape[1:]} {test.dtype}."
+            f"Train and {part} examples have one shape and type; {data.name} has "
+            f"{train.shape[1:]} {train.dtype} and {x.shape[1:]} {x.dtype}."
         )
 
 
@@ -174,6 +222,63 @@ def _check_names(data: Dataset) -> None:
         raise UserError(
             f"Each class has one name of its own; {data.name} has {data.classes} classes, and "
             f"class_names has {len(set(names))} different ones of {len(names)}."
+        )
+
+
+def _check_validation(data: Dataset) -> None:
+    if data.x_val is None and data.y_val is None:
+        return
+    if data.x_val is None or data.y_val is None:
+        missing = "x_val" if data.x_val is None else "y_val"
+        raise UserError(
+            f"Validation examples and their labels come together; {data.name} lacks {missing}."
+        )
+    _check_part("val", data.x_val, data.y_val, data.name)
+    _check_alike(data, data.x_val, "validation")
+    trained, found = np.unique(data.y_train), np.unique(data.y_val)
+    if not np.array_equal(trained, found):
+        raise UserError(
+            f"Every class has validation examples, if there are some; of {data.name}, "
+            f"y_train holds {_few(trained)}, y_val {_few(found)}."
+        )
+
+
+def _check_tasks(data: Dataset) -> None:
+    of_part = {"test": (data.task_test, data.y_test), "val": (data.task_val, data.y_val)}
+    if data.task_train is None:
+        stray = [part for part, (task, _) in of_part.items() if task is not None]
+        if stray:
+            raise UserError(
+                f"Tasks are made of training examples; {data.name} has task_{stray[0]} and no "
+                "task_train. Give task_train."
+            )
+        return
+    _check_column(data, "train", data.task_train, data.y_train)
+    for part, (task, y) in of_part.items():
+        # One that is forgotten would be measured on the examples of all tasks.
+        if y is not None and (task is None) != (data.task_test is None):
+            raise UserError(
+                f"task_test and task_val are both given or both left out; {data.name} has one."
+            )
+        if task is None:
+            continue
+        _check_column(data, part, task, y)
+        trained, found = np.unique(data.task_train), np.unique(task)
+        if not np.array_equal(trained, found):
+            raise UserError(
+                f"Every task has training examples and examples in task_{part}; of {data.name}, "
+                f"task_train holds {_few(trained)}, task_{part} {_few(found)}."
+            )
+
+
+def _check_column(data: Dataset, part: str, task: np.ndarray, y: np.ndarray | None) -> None:
+    """Raise `UserError` unless a column of tasks has a whole number for each example."""
+    count = 0 if y is None else len(y)
+    if not isinstance(task, np.ndarray) or task.dtype.kind not in "iu" or task.shape != (count,):
+        found = f"{task.dtype} of {task.shape}" if isinstance(task, np.ndarray) else shown(task)
+        raise UserError(
+            f"A column of tasks has a whole number for each example; task_{part} of {data.name} is "
+            f"{found}, for {count} examples."
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from retrograde.data.cache import cache_folder, keep
-from retrograde.data.dataset import ARRAYS, Dataset
+from retrograde.data.dataset import Dataset
 from retrograde.data.files import NAMES, arrays, walked
 from retrograde.errors import UserError
 from retrograde.paths import kind
@@ -40,7 +40,7 @@ def decoded_once(name: str, sources: list[Path], decode: Callable[[], Dataset]) 
     with suppress(UserError):
         return replace(arrays(path), name=name)
     data = replace(decode(), name=name)
-    content = {array: getattr(data, array) for array in ARRAYS}
+    content = data.arrays
     if data.class_names:
         content[NAMES] = np.array(data.class_names)
     keep(path, lambda file: np.savez(file, **content))

@@ -17,7 +17,7 @@ from retrograde.paths import kind, read_bytes, reason
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-from retrograde.data.dataset import ARRAYS, Dataset
+from retrograde.data.dataset import ARRAYS, OPTIONAL, Dataset
 
 NAMES = "class_names"
 """The member of a `.npz` with the names of the classes, if they have any."""
@@ -50,7 +50,9 @@ def arrays(path: Path) -> Dataset:
         path: A file with `x_train`, `y_train`, `x_test` and `y_test`, as `np.savez` writes it.
             Examples are (n, features), (n, height, width) or (n, channels, height, width), or have
             their channels last. Labels are 0, 1, 2, ..., or 1, 2, 3, ... or texts, which are
-            numbered in their order and name the classes. Bytes are scaled by 1 / 255.
+            numbered in their order and name the classes. Bytes are scaled by 1 / 255. It may also
+            have `x_val` and `y_val`, and the number of the task of each example in `task_train`,
+            `task_test` and `task_val`; see `Dataset`.
 
     Raises:
         UserError: The file is missing, damaged or unusable.
@@ -60,15 +62,17 @@ def arrays(path: Path) -> Dataset:
     if missing:
         raise UserError(f"A .npz holds {', '.join(ARRAYS)}; {path} lacks {', '.join(missing)}.")
     # A .npz is a zip, and np.load gives any member that is not a .npy as bytes.
-    others = [name for name in ARRAYS if not isinstance(loaded[name], np.ndarray)]
+    others = [name for name in loaded if not isinstance(loaded[name], np.ndarray)]
     if others:
         raise UserError(
             f"A .npz holds arrays, as np.savez writes them; {others[0]} of {path} is none."
         )
-    for name in ("x_train", "x_test"):
+    for name in {"x_train", "x_test", "x_val"} & set(loaded):
         loaded[name] = _as_examples(loaded[name], f"{name} of {path}")
-    for name in ("y_train", "y_test"):
+    for name in {"y_train", "y_test", "y_val"} & set(loaded):
         loaded[name] = _as_labels(loaded[name], f"{name} of {path}")
+    for name in {"task_train", "task_test", "task_val"} & set(loaded):
+        loaded[name] = _as_tasks(loaded[name], f"{name} of {path}")
     names = _number_labels(loaded, path)
     scale = 1 / 255 if loaded["x_train"].dtype == np.uint8 else 1.0
     return Dataset(path.stem, **loaded, scale=scale, class_names=names)
@@ -81,23 +85,26 @@ def _number_labels(loaded: dict[str, Any], path: Path) -> tuple[str, ...]:
         UserError: A test label is none of the training labels.
     """
     given = loaded.pop(NAMES, None)
-    if loaded["y_train"].dtype.kind != loaded["y_test"].dtype.kind:
-        raise UserError(
-            "Labels are whole numbers or texts, in training and in test alike; those of "
-            f"{path} are {loaded['y_train'].dtype} and {loaded['y_test'].dtype}."
-        )
+    for other in ("y_test", "y_val"):
+        if other in loaded and loaded["y_train"].dtype.kind != loaded[other].dtype.kind:
+            raise UserError(
+                "Labels are whole numbers or texts, in training and in test alike; those of "
+                f"{path} are {loaded['y_train'].dtype} and {loaded[other].dtype}."
+            )
     labels = np.unique(loaded["y_train"])
     from_one = len(labels) > 0 and np.array_equal(labels, np.arange(1, len(labels) + 1))
     # Other whole numbers are as they should be, or `Dataset` refuses them.
     if labels.dtype.kind != "U" and not from_one:
         return () if given is None else tuple(map(str, given))
-    stray = np.setdiff1d(loaded["y_test"], labels)
-    if len(stray):
-        raise UserError(
-            f"Every label has training examples; y_test of {path} holds {stray[0]!s}, and y_train "
-            "does not."
-        )
-    for name in ("y_train", "y_test"):
+    for name in ("y_test", "y_val", "y_train"):
+        if name not in loaded:
+            continue
+        stray = np.setdiff1d(loaded[name], labels)
+        if len(stray):
+            raise UserError(
+                f"Every label has training examples; {name} of {path} holds {stray[0]!s}, and "
+                "y_train does not."
+            )
         loaded[name] = np.searchsorted(labels, loaded[name]).astype(np.int64)
     return tuple(map(str, labels))
 
@@ -107,16 +114,17 @@ def _read_npz(path: Path) -> dict[str, Any]:
     try:
         kind(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
-            present = [name for name in (*ARRAYS, NAMES) if name in members.files]
+            known = (*ARRAYS, *OPTIONAL, NAMES)
+            present = [name for name in known if name in members.files]
             unread = sorted(set(members.files) - set(present))
             if unread and set(ARRAYS) <= set(present):
                 warnings.warn(
                     f"{path.name} has arrays that are not read: {', '.join(unread)}. A dataset is "
-                    f"{', '.join(ARRAYS)}.",
+                    f"{', '.join(ARRAYS)}, and may have {', '.join((*OPTIONAL, NAMES))}.",
                     stacklevel=2,
                 )
             unpacked = sum(member.file_size for member in members.zip.infolist())
-            _check_bytes(path, unpacked, physical_bytes())
+            check_bytes(path, unpacked)
             return {name: members[name] for name in present}
     except UserError:
         raise
@@ -159,6 +167,15 @@ def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
     return y if y.dtype.kind == "U" else y.astype(np.int64)
 
 
+def _as_tasks(task: np.ndarray, where: str) -> np.ndarray:
+    if task.ndim != 1 or task.dtype.kind not in "ui":
+        raise UserError(
+            "Tasks are whole numbers of shape (n,), one for each example; "
+            f"{where} is {task.dtype} of shape {task.shape}."
+        )
+    return task.astype(np.int64)
+
+
 def image_folder(path: Path) -> Dataset:
     """The dataset in an image folder, or in a zip of one.
 
@@ -192,7 +209,7 @@ def _read_groups(path: Path) -> _Groups:
         groups.setdefault((part, label), []).append(image)
         total += image.nbytes
         # Checked while reading: afterwards it would be too late.
-        _check_bytes(path, total, memory)
+        check_bytes(path, total, memory)
     return groups
 
 
@@ -234,18 +251,32 @@ def decoded(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, st
     Raises:
         UserError: A file cannot be read as an image of 8 bits per channel.
     """
-    for name, content in _files(path, wanted):
+    for name, content in files(path, wanted):
         part, label = PurePosixPath(name).parts[-3:-1]
-        try:
-            mode, pixels = _decode(content)
-        except Exception as error:
-            raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
-        if mode.startswith(("I", "F")):
-            raise UserError(
-                f"Images have 8 bits per channel; {name} in {path} has mode {mode}. "
-                "Convert it, or use a .npz."
-            )
-        yield part, label, pixels
+        yield part, label, pixels(name, content, path)
+
+
+def pixels(name: str, content: bytes, path: Path) -> np.ndarray:
+    """The (channel, height, width) bytes of an image file: grey, or in colour.
+
+    Args:
+        name: The name of the file in `path`.
+        content: Its content.
+        path: The folder or the zip.
+
+    Raises:
+        UserError: It cannot be read as an image of 8 bits per channel.
+    """
+    try:
+        mode, image = _decode(content)
+    except Exception as error:
+        raise UserError(f"{name} in {path} cannot be read as an image: {error}.") from error
+    if mode.startswith(("I", "F")):
+        raise UserError(
+            f"Images have 8 bits per channel; {name} in {path} has mode {mode}. "
+            "Convert it, or use a .npz."
+        )
+    return image
 
 
 def _decode(content: bytes) -> tuple[str, np.ndarray]:
@@ -267,7 +298,7 @@ def _check_whole(image: "ImageFile", content: bytes) -> None:
         raise ValueError("it is cut off")
 
 
-def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+def files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the wanted files of a folder or a zip, sorted by name."""
     if kind(path) == "folder":
         for file in sorted(walked(path)):
@@ -284,6 +315,23 @@ def _files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, byt
     except Exception as error:
         raise UserError(
             f"{path} is neither a .npz, nor an image folder, nor a sound zip of one: {error}."
+        ) from error
+
+
+def names(path: Path) -> list[str]:
+    """The names of the files in a folder or a zip, relative to it, with slashes.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if kind(path) == "folder":
+        return [file.relative_to(path).as_posix() for file in walked(path)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name for name in archive.namelist() if not name.endswith("/")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no sound zip: {reason(error)}. Put a whole copy there."
         ) from error
 
 
@@ -330,8 +378,15 @@ def walked(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files)
 
 
-def _check_bytes(path: Path, count: int, memory: int) -> None:
-    """Raise `UserError` if the data and a copy of them do not fit into memory."""
+def check_bytes(path: Path, count: int, memory: int | None = None) -> None:
+    """Raise `UserError` if the data and a copy of them do not fit into memory.
+
+    Args:
+        path: The place of the data.
+        count: The number of their bytes.
+        memory: The number of bytes of memory; None: that of the machine.
+    """
+    memory = physical_bytes() if memory is None else memory
     if 2 * count > memory:
         raise UserError(
             f"Data and a copy of them are held in memory; {path} holds {gigabytes(count)}, "

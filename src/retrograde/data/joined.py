@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch.nn.functional import interpolate
 
-from retrograde.data.dataset import Dataset
+from retrograde.data.dataset import ARRAYS, Dataset
 from retrograde.errors import UserError
 
 GREY = (0.299, 0.587, 0.114)
@@ -21,7 +21,7 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
     interpolation, and are stored as bytes.
 
     Raises:
-        UserError: A dataset has no images, or comes twice.
+        UserError: A dataset has no images, comes twice, or has tasks or validation of its own.
     """
     names = [data.name for data in datasets]
     for data in datasets:
@@ -31,7 +31,15 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
                 f"{data.name} have shape {data.shape}."
             )
         if names.count(data.name) > 1:
-            raise UserError(f"Each dataset is joined once; {data.name} comes twice.")
+            raise UserError(
+                f"Each dataset is joined once; {data.name} comes twice. Rename one of the files."
+            )
+        others = sorted(set(data.arrays) - set(ARRAYS))
+        if others:
+            raise UserError(
+                "Datasets that are joined have training and test examples alone; "
+                f"{data.name} has {', '.join(others)} too. Leave them out."
+            )
     shape = datasets[0].shape
     starts = np.cumsum([0, *(data.classes for data in datasets[:-1])])
     pairs = list(zip(datasets, starts, strict=True))

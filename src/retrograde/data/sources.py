@@ -25,6 +25,20 @@ CONVERTED = {
 }
 """Lines that read files of other kinds, by their endings."""
 
+ARROW = (
+    "data = datasets.load_from_disk('{}'); "
+    "x = {{part: np.stack([np.asarray(image) for image in data[part]['image']]) "
+    "for part in ('train', 'test')}}; "
+    "y = {{part: np.array(data[part].features['label'].int2str(list(data[part]['label']))) "
+    "for part in ('train', 'test')}}; "
+    "np.savez('data.npz', x_train=x['train'], y_train=y['train'], x_test=x['test'], "
+    "y_test=y['test'])"
+)
+"""Lines that read a folder of the library `datasets` with training and test examples."""
+
+SPLIT = "data = data.train_test_split(0.2, seed=0); "
+"""A line that makes them, if the folder has one set of examples."""
+
 
 @dataclass(frozen=True)
 class DataSource(Part):
@@ -92,7 +106,20 @@ def load(name: str, folder: Path) -> Dataset:
             f"{path.suffix}. Convert it: {CONVERTED[path.suffix].format(path.name)}; "
             "np.savez('data.npz', x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)"
         )
+    _check_arrow(path)
     return decoded_once(path.stem, [path], lambda: image_folder(path))
+
+
+def _check_arrow(path: Path) -> None:
+    """Raise `UserError` if a folder is one that the library `datasets` has saved."""
+    parts = (path / "dataset_dict.json").is_file()
+    if parts or (path / "state.json").is_file():
+        load_it, _, rest = ARROW.format(path).partition("; ")
+        lines = f"{load_it}; {'' if parts else SPLIT}{rest}"
+        raise UserError(
+            f"A dataset is a .npz, an image folder or a zip of one; {path} is a folder of the "
+            f"library datasets. Convert it, with the names of its columns: {lines}"
+        )
 
 
 def _loaded_by(source: DataSource, name: str, folder: Path) -> Dataset:

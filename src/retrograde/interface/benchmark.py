@@ -34,7 +34,7 @@ from retrograde.randomness import generator
 from retrograde.streams.labels import few_labels, noisy_labels
 from retrograde.streams.selection import judged_by_validation, some_experiences
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
-from retrograde.streams.validation import held_out
+from retrograde.streams.validation import given_validation, held_out
 
 Some = TypeVar("Some", Examples, Experience)
 """Test examples of a task, or training examples of an experience."""
@@ -108,7 +108,8 @@ class Benchmark(Part):
     # The means and standard deviations of the channels; empty: of the whole training set.
     channel_means: Numbers = ()
     channel_stds: Rates = ()
-    # The share of each class of a task's training examples that is held out for validation.
+    # The share of each class of a task's training examples that is held out for validation; 0:
+    # none, unless the dataset has validation examples of its own.
     validation: Fraction = 0.0
     # What every score is of; validation: those held out, and the test examples are not used at all.
     evaluate_on: Literal["test", "validation"] = "test"
@@ -169,7 +170,6 @@ class Benchmark(Part):
             ("channel_means", "normalise", without_channels),
             ("channel_stds", "normalise", without_channels),
             ("features_weights", "features", not self.features),
-            ("evaluate_on", "validation", not self.validation),
         ]
         for name, decides, idle in ignored:
             value = getattr(self, name)
@@ -228,12 +228,15 @@ class Benchmark(Part):
 
             data = embedded(data, self.features, self.features_weights)
         self._check_tasks(data)
+        self._check_validation(data)
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
+        _check_labels(stream)
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
             stream = held_out(stream, self.validation, turns, self.train_examples)
+        stream = given_validation(stream, data, lambda other: self.cut(other, seed))
         if self.first_experiences or self.skip_experiences:
             stream = some_experiences(stream, self.skip_experiences, self.first_experiences)
         if self.evaluate_on == "validation":
@@ -280,6 +283,15 @@ class Benchmark(Part):
         ]
         return replace(stream, experiences=experiences, tasks=tuple(tasks))
 
+    def _check_validation(self, data: Dataset) -> None:
+        """Raise `UserError` if there are two sources of validation examples."""
+        if self.validation and data.x_val is not None:
+            raise UserError(
+                "Validation examples are those of the dataset, or held out from its training "
+                f"examples; {data.name} has {len(data.x_val)} x_val, and "
+                f"validation={self.validation:g}. Leave out one of them."
+            )
+
     def _check_tasks(self, data: Dataset) -> None:
         """Raise `UserError` if there are too many tasks, or their tables exceed physical memory."""
         tasks = int(getattr(self, "tasks", 1))
@@ -304,6 +316,27 @@ def check_given(data: object, seed: object, method: str) -> None:
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(f"A seed is a whole number, at least 0; it was {shown(seed)}.")
+
+
+def _check_labels(stream: Stream) -> None:
+    """Raise `UserError` unless each label is an output unit and each task has test examples."""
+    outputs = stream.units.shape[1]
+    parts = {f"experience {number}": each.y for number, each in enumerate(stream.experiences, 1)}
+    parts |= {
+        f"the test of task {number}": each.test.y for number, each in enumerate(stream.tasks, 1)
+    }
+    for where, y in parts.items():
+        if len(y) and y.max() >= outputs:
+            raise UserError(
+                f"Labels are output units, from 0 to {outputs - 1} in this stream of "
+                f"{stream.data.name}; {where} has label {y.max()}. Give units a column for each."
+            )
+    untested = [number for number, task in enumerate(stream.tasks, 1) if not len(task.test.row)]
+    if untested:
+        raise UserError(
+            f"Every task is tested; task {untested[0]} of {len(stream.tasks)} in this stream of "
+            f"{stream.data.name} has no test examples. Add some, or leave the task out."
+        )
 
 
 def _check_learned(stream: Stream) -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from retrograde.data.cache import cache_folder, keep
-from retrograde.data.dataset import ARRAYS, Dataset
+from retrograde.data.dataset import Dataset
 from retrograde.data.files import arrays
 from retrograde.errors import UserError
 from retrograde.networks.build import build
@@ -59,8 +60,7 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
     with suppress(UserError):
         return _like(data, _read(path))
     found = _computed(data, body, model)
-    content = {array: getattr(found, array) for array in ARRAYS}
-    keep(path, lambda file: np.savez(file, **content))
+    keep(path, lambda file: np.savez(file, **found.arrays))
     with suppress(UserError):
         return _like(data, _read(path))
     return found
@@ -68,7 +68,13 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
 
 def _like(data: Dataset, features: Dataset) -> Dataset:
     """The dataset with features in place of its examples."""
-    return replace(data, x_train=features.x_train, x_test=features.x_test, scale=1.0)
+    return replace(
+        data,
+        x_train=features.x_train,
+        x_test=features.x_test,
+        x_val=features.x_val,
+        scale=1.0,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +105,8 @@ def _digest(body: nn.Module) -> str:
 
 def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
     """The features of all examples, with progress on the terminal."""
-    total = len(data.x_train) + len(data.x_test)
+    x_of = {name: x for name, x in data.arrays.items() if name.startswith("x_")}
+    total = sum(map(len, x_of.values()))
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{data.name} through {model}", total=total)
 
@@ -110,8 +117,8 @@ def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
                 progress.advance(bar, CHUNK)
             return np.concatenate(blocks)
 
-        x_train, x_test = features(data.x_train), features(data.x_test)
-    return replace(data, x_train=x_train, x_test=x_test, scale=1.0)
+        found: dict[str, Any] = {name: features(x) for name, x in x_of.items()}
+    return _like(data, replace(data, **found, scale=1.0))
 
 
 def _features(

@@ -85,6 +85,31 @@ Ints = Annotated[tuple[Whole, ...], BeforeValidator(_split)]
 """Whole numbers; as text, separated by commas."""
 
 
+def _split_classes(value: object) -> object:
+    if isinstance(value, str):
+        words = re.split(r"[,\s]+", value.strip())
+        # A name may hold spaces, and numbers may be separated by them.
+        numbers = all(re.fullmatch("-?[0-9]+", word) for word in words)
+        value = [word.strip() for word in (words if numbers else value.split(","))]
+        value = [word for word in value if word]
+    if not isinstance(value, list | tuple):
+        return value
+    if any(isinstance(word, str) and "," in word for word in value):
+        raise ValueError("A name with a comma is no setting: give the number of the class")
+    return [int(word) if _is_number(word) else word for word in value]
+
+
+def _is_number(word: object) -> bool:
+    return isinstance(word, str) and re.fullmatch("-?[0-9]+", word) is not None
+
+
+Classes = Annotated[tuple[Whole | str, ...], BeforeValidator(_split_classes)]
+"""Classes by their numbers, from 0, or by their names; as text, separated by commas.
+
+A name that looks like a number is a number.
+"""
+
+
 Rates = Annotated[tuple[Rate, ...], BeforeValidator(_split)]
 """Finite numbers above 0; as text, separated by commas."""
 

@@ -79,7 +79,15 @@ def judged_by_validation(stream: Stream) -> Stream:
     """The stream with its validation examples as its test examples.
 
     The test examples of the dataset are not in it at all.
+
+    Raises:
+        UserError: A task has no validation examples.
     """
+    if not all(len(task.validation.row) for task in stream.tasks):
+        raise UserError(
+            "evaluate_on=validation scores on the validation examples of each task, and "
+            f"{stream.data.name} has none. Give validation=0.1, or a dataset with x_val and y_val."
+        )
     tasks = tuple(Task(task.validation) for task in stream.tasks)
     return replace(stream, data=_without_tests(stream.data), tasks=tasks)
 

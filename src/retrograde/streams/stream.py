@@ -106,7 +106,7 @@ class Task(NamedTuple):
     Args:
         test: The test examples, rows of the dataset's test examples.
         validation: Rows of the dataset's training examples that are never trained on; none unless
-            the benchmark's `validation` says so.
+            the benchmark's `validation` says so, or the dataset has validation examples.
     """
 
     test: Examples
@@ -138,7 +138,8 @@ class ExperienceData(NamedTuple):
 
     They are normalised, but not augmented. Test and validation examples are those of the tasks that
     count as learned after the experience; `Stream.test` gives those of any task. Those for
-    validation, `x_val` and `y_val`, are none unless the benchmark's `validation` says so.
+    validation, `x_val` and `y_val`, are none unless the benchmark's `validation` says so, or the
+    dataset has some.
     """
 
     number: int

@@ -100,6 +100,11 @@ def stream_from_file(path: str | Path, data: Dataset, scenario: Scenario) -> Str
         UserError: The file is missing or is none of a stream, or does not fit the dataset.
     """
     content = _content(Path(path))
+    if "test" in content and data.x_val is not None:
+        raise UserError(
+            "A stream file with the rows of test examples says nothing of validation examples, and "
+            f"{data.name} has x_val. Leave out test in {Path(path).name}, or x_val and y_val."
+        )
     rows = [np.array(each, np.int64) for each in content["experiences"]]
     _check_rows(rows, data.y_train, "experience", "training")
     groups = _groups(content, rows, data)

@@ -1,10 +1,12 @@
-"""A part of the training examples that is held out for validation."""
+"""Validation examples: a part of the training examples, or those of the dataset itself."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError
 from retrograde.streams.stream import Examples, Experience, Stream, Task
 
@@ -43,6 +45,48 @@ def held_out(
     experiences = [experience.at(~drawn[experience.row]) for experience in stream.experiences]
     _check_experiences(experiences, share)
     return replace(stream, experiences=tuple(experiences), tasks=tuple(tasks))
+
+
+def given_validation(stream: Stream, data: Dataset, cut: Callable[[Dataset], Stream]) -> Stream:
+    """The stream with the validation examples that its dataset has, if any.
+
+    They belong to tasks as test examples do. Their rows follow those of the training examples.
+
+    Args:
+        stream: The stream, cut from `data`.
+        data: The dataset, perhaps with `x_val` and `y_val`.
+        cut: Cuts another dataset as `data` was cut.
+
+    Raises:
+        UserError: The stream has examples of its own, and not those of `data`.
+    """
+    if data.x_val is None or data.y_val is None:
+        return stream
+    if stream.data is not data:
+        raise UserError(
+            f"Validation examples are those of the dataset that a stream is cut from; {data.name} "
+            "has x_val, and the stream has other data. Leave out x_val and y_val."
+        )
+    # With the validation examples in place of the test examples.
+    other = cut(
+        Dataset(
+            data.name,
+            data.x_train,
+            data.y_train,
+            data.x_val,
+            data.y_val,
+            data.scale,
+            data.class_names,
+            task_train=data.task_train,
+            task_test=data.task_val,
+        )
+    )
+    start = len(data.y_train)
+    tasks = [
+        task._replace(validation=each.test._replace(row=each.test.row + start))
+        for task, each in zip(stream.tasks, other.tasks, strict=True)
+    ]
+    return replace(stream, data=data.with_validation, tasks=tuple(tasks))
 
 
 def _of_task(stream: Stream, number: int) -> Examples:
