@@ -50,9 +50,9 @@ class MNIST1D(DataSource):
     """MNIST-1D (Greydanus and Kobak 2020, arXiv 2011.14439), generated: 4000 and 1000 curves.
 
     A digit is padded, scaled, shifted round, surrounded by blurred noise, and sheared; 40 numbers
-    of the curve are an example, standardised over all. The steps are those of the authors' code; the
-    chance comes from seed 42 of
-    NumPy's `default_rng`, so that the examples are not those of the authors' file.
+    of the curve are an example, standardised over all. The steps are those of the authors' code;
+    the chance comes from seed 42 of NumPy's `default_rng`, so that the examples are not those of
+    the authors' file.
     """
 
     licence: ClassVar[str] = "generated"

@@ -175,7 +175,7 @@ def test_another_dataset_may_be_the_one_to_choose_on():
         ({"strategy": "er:lr=0.1|-1"}, "lr"),
         ({"search": "best"}, "A search is grid, random, tpe; it was 'best'"),
         ({"seeds": 3, "fresh": [2, 3]}, "on seeds that no trial had"),
-        ({"metric": "acc"}, "Did you mean 'ACC'"),
+        ({"metric": "acc"}, "Known: ACC, "),
         ({"protocol": "inside"}, "A protocol is within"),
         ({"protocol": "first:0"}, "A protocol is within"),
         ({"protocol": "first:3"}, "At least one experience is left"),
@@ -189,6 +189,14 @@ def test_what_cannot_be_searched_is_refused_before_anything_trains(given, messag
     monkeypatch.setattr("retrograde.running.jobs.run_job", never)
     with pytest.raises(rg.UserError, match=message):
         tuned(**given)
+
+
+def test_validation_examples_of_the_dataset_are_used_if_it_has_some(tmp_path):
+    own = replace(DATA, x_val=made(seed=9).x_test, y_val=made(seed=9).y_test)
+    tuned(own, store=tmp_path)
+    trials = rg.load(tmp_path / "trials")
+    assert {tuple(record.test_examples) for record in trials} == {(20, 20, 20)}
+    assert {"validation"}.isdisjoint(trials[0].cell.benchmark.overrides)
 
 
 def test_few_shot_benchmarks_have_no_validation_examples():

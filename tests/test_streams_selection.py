@@ -27,27 +27,21 @@ def benchmark(name, **settings):
     return REGISTRY.find("benchmarks", name)(tasks=3, **settings)
 
 
-def shown(stream, number):
-    """The images and labels of an experience, as a model sees them."""
-    each = stream[number]
-    return [each.x_train, each.y_train, each.x_test, each.y_test]
-
-
 @pytest.mark.parametrize("name", ["split", "permuted", "rotated"])
 @pytest.mark.parametrize(("skipped", "first"), [(1, 0), (0, 2), (1, 2), (2, 3)])
 def test_a_part_of_a_stream_shows_the_same_examples(name, skipped, first):
-    whole = benchmark(name).stream(DATA, 4)
+    stream = benchmark(name).stream(DATA, 4)
     part = benchmark(name, skip_experiences=skipped, first_experiences=first).stream(DATA, 4)
+    whole, shown = list(stream), list(part)
     numbers = range(skipped, first or 3)
     assert len(part) == len(part.tasks) == len(numbers)
     for place, number in enumerate(numbers):
-        x_train, y_train, *_ = shown(part, place)
-        np.testing.assert_array_equal(x_train, whole[number].x_train)
-        np.testing.assert_array_equal(y_train, whole[number].y_train)
-        assert set(part[place].task_train) == {place}
-        for ours, theirs in zip(part.test(place), whole.test(number), strict=True):
+        np.testing.assert_array_equal(shown[place].x_train, whole[number].x_train)
+        np.testing.assert_array_equal(shown[place].y_train, whole[number].y_train)
+        assert set(shown[place].task_train) == {place}
+        for ours, theirs in zip(part.test(place), stream.test(number), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(part.units[place], whole.units[number])
+        np.testing.assert_array_equal(part.units[place], stream.units[number])
 
 
 def test_streams_whose_tasks_lie_on_both_sides_are_not_cut():
@@ -68,11 +62,11 @@ def test_validation_examples_take_the_place_of_test_examples(name):
     judged = benchmark(name, validation=0.2, evaluate_on="validation").stream(DATA, 2)
     other = Dataset("made", DATA.x_train, DATA.y_train, 0 * DATA.x_test, DATA.y_test, scale=1 / 255)
     blind = benchmark(name, validation=0.2, evaluate_on="validation").stream(other, 2)
-    for number in range(3):
-        np.testing.assert_array_equal(judged[number].x_train, held[number].x_train)
-        for stream in (judged, blind):
-            np.testing.assert_array_equal(stream[number].x_test, held[number].x_val)
-            np.testing.assert_array_equal(stream[number].y_test, held[number].y_val)
+    for expected, *found in zip(held, judged, blind, strict=True):
+        for each in found:
+            np.testing.assert_array_equal(each.x_train, expected.x_train)
+            np.testing.assert_array_equal(each.x_test, expected.x_val)
+            np.testing.assert_array_equal(each.y_test, expected.y_val)
     again = benchmark(name, validation=0.2, evaluate_on="validation").stream(DATA, 3)
     assert again.data is not held.data
     assert not np.shares_memory(judged.data.x_test, DATA.x_test)

@@ -37,9 +37,9 @@ def _read(text: str) -> int | list[int]:
             return int(text)
         seeds: list[int] = []
         for part in text.split(","):
-            low, _, high = part.partition("-")
+            low, dash, high = part.partition("-")
             # A range that is far too long is cut, and refused as any that is too long.
-            last = min(int(high or low), int(low) + SEEDS)
+            last = min(int(high if dash else low), int(low) + SEEDS)
             seeds += range(int(low), last + 1)
     except ValueError:
         return []

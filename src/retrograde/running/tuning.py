@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.interface.benchmark import Benchmark
 from retrograde.metrics.conventions import metrics
@@ -23,6 +24,7 @@ from retrograde.parts.spec import parse, write
 from retrograde.randomness import generator
 from retrograde.records.cell import PartSpec
 from retrograde.records.record import Record
+from retrograde.running.cell import Source, data_of
 from retrograde.running.console import Options, Stored, plan_all, records_of, work
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair
@@ -36,7 +38,7 @@ How = Literal["grid", "random", "tpe"]
 SHARE = 0.1
 """The share of training examples that is held out, if the benchmark says nothing."""
 
-BOUNDED = ("ACC", "ACC_pooled", "AIA", "LA", "ACC_told")
+BOUNDED = ("ACC", "ACC_pooled", "AIA", "LA", "ACC_task_aware")
 """Scores of at most 1, so that a trial whose other seeds cannot help is known to lose."""
 
 
@@ -138,7 +140,10 @@ def tune(
         UserError: A search is not possible; raised before anything trains.
     """
     registry = Registry(options.plugins)
-    searches = [_of_pair(pair, search, registry) for pair in pairs]
+    searches = [_of_pair(pair, search, registry, options.data) for pair in pairs]
+    for space, *grounds in searches:
+        for part, ground in zip(("trials", "measured"), grounds, strict=True):
+            plan_all([Stored(folder / part, [(ground, space.first)], [0])], options, err)
     tuned = []
     for place, (space, trial_ground, ground) in enumerate(searches):
         trials = _Trials(trial_ground, search, folder / "trials", options, out, err)
@@ -161,7 +166,7 @@ def tune(
 
 
 def _of_pair(
-    pair: Pair, search: Search, registry: Registry
+    pair: Pair, search: Search, registry: Registry, data: Source | Path | None
 ) -> tuple["Space", Benchmark, Benchmark]:
     """The space of a search, the benchmark of its trials, and the one of the measurement."""
     given, strategy = pair
@@ -177,14 +182,17 @@ def _of_pair(
             f"{shown(given)} has none. Take a stream."
         )
     space = Space.read(strategy, search, registry)
-    trial, measured = _grounds(benchmark, search.protocol)
+    source = data_folder(data) if data is None or isinstance(data, Path) else data
+    dataset = data_of(benchmark, source)
+    own = dataset is not None and dataset.x_val is not None
+    share = 0.0 if own else benchmark.validation or SHARE
+    trial, measured = _grounds(benchmark, search.protocol, share)
     return space, trial, measured
 
 
-def _grounds(benchmark: Benchmark, protocol: str) -> tuple[Benchmark, Benchmark]:
-    """The benchmarks of the trials and of the measurement."""
+def _grounds(benchmark: Benchmark, protocol: str, share: float) -> tuple[Benchmark, Benchmark]:
+    """The benchmarks of the trials, which hold out a share, and of the measurement."""
     name, _, argument = protocol.partition(":")
-    share = benchmark.validation or SHARE
     held_out = replace(benchmark, validation=share, evaluate_on="validation")
     if name == "within" and not argument:
         return held_out, benchmark
@@ -302,6 +310,12 @@ class Space:
             pairs = zip(values, ends, strict=True)
             _canonical(space.spec(value or several[0] for value, several in pairs), registry)
         return space
+
+    @property
+    def first(self) -> str:
+        """The strategy with the first value of each setting, or the lower end, as text."""
+        ends = [each.ends if isinstance(each, Span) else each for each in self.choices.values()]
+        return self.spec(several[0] for several in ends)
 
     def grid(self) -> list[str]:
         """Every strategy of the space, if it has no span."""
