@@ -218,7 +218,8 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     """The inputs that metrics may need, by name; None for one that a record does not have."""
     timeline = record.timeline
     return {
-        "R": record.R,
+        "R": None if record.squared_errors else record.R,
+        "MSE": record.MSE,
         "R_task_aware": record.R_task_aware,
         "joint": bounds.get((record.cell.stream, record.seed)),
         "first": np.array(timeline.first),
@@ -246,7 +247,11 @@ def _bounds(done: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[tup
     upper = {record.cell for record in done if record.upper_bound}
     # later entries of the dictionary replace earlier ones, so the preferred cell comes last
     bound = {cell.stream: cell for cell in sorted(upper, key=preference, reverse=True)}
-    chosen = [record for record in done if record.cell == bound.get(record.cell.stream)]
+    chosen = [
+        record
+        for record in done
+        if record.cell == bound.get(record.cell.stream) and not record.squared_errors
+    ]
     return {(record.cell.stream, record.seed): record.R for record in chosen}
 
 
@@ -299,10 +304,18 @@ def _stacked(metric: Metric, arguments: Sequence[Sequence[Any]]) -> np.ndarray:
     return value
 
 
-END_METRICS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
+END_METRICS = {
+    "ACC": True,
+    "forgetting": False,
+    "MSE": False,
+    "MSE_forgetting": False,
+    "accuracy": True,
+    "loss": False,
+}
 """The scores of a replicate at its end; True where more is better.
 
-ACC and forgetting are scores of streams, accuracy and loss of episodes.
+ACC and forgetting are scores of streams, MSE and MSE_forgetting those of streams of regression,
+accuracy and loss of episodes.
 """
 
 
