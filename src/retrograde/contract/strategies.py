@@ -607,6 +607,38 @@ def learns_the_same_without_boundaries(part: Part, on: Ground) -> None:
         raise Broken("a parameter or a score became non-finite in an experience of mixed tasks")
 
 
+LIFTED = 0.5
+"""The scale of toy examples in regression, on which squared errors are steeper."""
+
+
+def learns_values(part: Part, on: Ground) -> None:
+    """It learns a trivial task of regression, unless it needs classes."""
+    if part.needs_classes():
+        raise Declared("it needs classes")
+    if "domain" not in part.scenarios:
+        raise Declared(f"it does {', '.join(part.scenarios)}-incremental only")
+    own_updates = part.schedule().updates_per_batch if isinstance(part, Strategy) else None
+    benchmark = _benchmark(
+        part,
+        on,
+        scenario="domain",
+        regression=True,
+        tasks=1,
+        epochs=max(1, 10 // (own_updates or 1)),
+    )
+    stream = benchmark.stream(replace(on.data(1), scale=LIFTED), 0)
+    (outcome,) = train(benchmark, part, [stream], [0], CPU, "off")
+    if not outcome.finite:
+        raise Broken("a parameter or a value became non-finite")
+    before, after = (sums[0] / outcome.test_examples[0] for sums in outcome.squared_errors)
+    print(type(part).__name__, before, after)
+    if not after < before / 2:
+        raise Broken(
+            f"its mean squared error on separate clusters is {after:.2g} after ten epochs, and was "
+            f"{before:.2g} before; declare classes_only = True if it needs classes"
+        )
+
+
 CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     is_pure,
     repeats_itself,
@@ -622,6 +654,7 @@ CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     ignores_later_classes,
     applies_weighting_as_declared,
     learns_the_same_without_boundaries,
+    learns_values,
 )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.errors import UserError, on_one_line
+from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.intervals import BySeed, t_interval, t_intervals
 from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
@@ -225,7 +226,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
         "first": np.array(timeline.first),
         "learned": np.array(timeline.learned),
         "examples": np.array(record.test_examples),
-        "seen": seen_accuracy(record),
+        "seen": None if record.squared_errors else seen_accuracy(record),
         "online_accuracy": record.online_accuracy,
         "timeline": timeline,
         "classes": record.classes,
@@ -331,7 +332,7 @@ def end_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.
     classified = adapted[adapted.metric == "accuracy"].benchmark.unique()
     measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
     of_episodes = adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]
-    scores = score_frame(records, label)
+    scores = score_frame(records, label, (*METRICS, *ERRORS))
     of_streams = scores[scores.metric.isin(END_METRICS)]
     # an empty frame has columns without a type, which would spread to those of the other
     filled = [frame for frame in (of_streams, of_episodes) if len(frame)]
