@@ -48,7 +48,9 @@ class AlignmentTasks(FigureResult):
 
 def _loss(records: Sequence[Record]) -> str:
     probed = {bool(record.squared_errors) for record in records if record.gradients}
-    return {(False,): "cross-entropy", (True,): "squared error"}.get((*probed,), "loss")
+    if len(probed) > 1:
+        return "loss"
+    return "squared error" if True in probed else "cross-entropy"
 
 
 def _cosines(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":

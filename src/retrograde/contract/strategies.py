@@ -608,7 +608,7 @@ def learns_the_same_without_boundaries(part: Part, on: Ground) -> None:
 
 
 VALUE_SCALE = 0.5
-"""The scale of toy examples in regression, since squared errors are steeper than cross-entropies."""
+"""The scale of toy examples in regression, in which losses are steeper."""
 VALUE_EPOCHS = 4
 """The number of epochs of a toy task of regression."""
 
