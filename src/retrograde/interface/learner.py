@@ -78,7 +78,6 @@ class Learner(Part):
             "scenarios": ", ".join(self.scenarios),
             "weighting=tasks": self.handles_weighting(),
             "needs boundaries": self.needs_boundaries(),
-            "predicts": "classes" if self.needs_classes() else "classes, values",
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
         }
 

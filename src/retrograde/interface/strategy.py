@@ -182,7 +182,6 @@ class Strategy(Part):
             "memory": str(self.memory() or "none"),
             "weighting=tasks": self.handles_weighting(),
             "needs boundaries": self.needs_boundaries(),
-            "predicts": "classes" if self.needs_classes() else "classes, values",
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",
             "defines": ", ".join(own),
         }
