@@ -135,8 +135,8 @@ def _check_targets(stream: Stream, targets: np.ndarray) -> None:
             "targets are float32 numbers, one for each output unit, which all tasks share; they "
             f"are {targets.dtype} of shape {targets.shape}, with {width} units"
         )
-    parts = [*stream.experiences, *(task.test for task in stream.tasks)]
-    y = np.concatenate([part.y for part in parts])
+    trained = [experience.y for experience in stream.experiences]
+    y = np.concatenate([*trained, *(task.test.y for task in stream.tasks)])
     if y.min() < 0 or y.max() >= len(targets):
         raise Broken(
             f"y is a row of the {len(targets)} targets; it goes from {y.min()} to {y.max()}"
