@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,8 @@ class AccountTable(TableResult):
     loss, and correlate alignment with cost within runs.
     """
 
+    regression: ClassVar[bool] = True
+
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
         replicates = replicate_accounts(records, label)
@@ -100,9 +103,18 @@ class AccountTable(TableResult):
             sections += _compared(group)
             sections += _matched(rivals)
             sections += _within(rivals)
-        return Table("Account", NOTES, tuple(sections), _tidy(replicates, accounts))
+        notes = (*NOTES, _REGRESSION) if _errors(records) else NOTES
+        return Table("Account", notes, tuple(sections), _tidy(replicates, accounts))
 
 
+def _errors(records: Sequence[Record]) -> bool:
+    return any(record.squared_errors for record in records)
+
+
+_REGRESSION = (
+    "Of benchmarks with mean squared errors, loss and gradients are of the squared error, and "
+    "'test accuracy' stands for minus that error."
+)
 NOTES = (
     "Mean over n replicates ± half of the 95 % t-interval, of each replicate's mean over the "
     "tasks trained (all but the first) of the mean over the tasks before: the effect of training "
@@ -163,17 +175,20 @@ def _competitors(accounts: pd.DataFrame) -> pd.DataFrame:
 def _account(
     frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
 ) -> Section:
-    values = {metric: of_column(frame, metric) for metric in COLUMNS}
+    columns = {**COLUMNS}
+    if _errors(records):
+        del columns["forgetting"]
+    values = {metric: of_column(frame, metric) for metric in columns}
     entries = _number_rows(values, PERCENT)
     counted = _counted(records, label)
     rows = []
     for key, outcome in outcomes_of(records, label).items():
-        numbers = [entries[metric].get(key, NOTHING) for metric in COLUMNS]
+        numbers = [entries[metric].get(key, NOTHING) for metric in columns]
         n = Entry(_of(counted.get(key, 0), outcome))
         rows.append((Entry(row_title(key)), *numbers, n))
     benchmark = label[records[0].cell].benchmark
     heading = f"{benchmark} — {windows(records)}, {examples(records)} of each task"
-    return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
+    return Section(heading, ("strategy", *columns.values(), "n"), tuple(rows))
 
 
 def _counted(records: Sequence[Record], label: dict[CellSpec, Label]) -> dict[Key, int]:

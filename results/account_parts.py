@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,8 @@ FACTORS = {
 @dataclass(frozen=True)
 class AccountParts(FigureResult):
     """Interference of every strategy as a product of opposed steps, gradient and path length."""
+
+    regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import looks, wrapped

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ BARS = {"slope": "C0", "curvature": "C1", "remainder": "0.55"}
 @dataclass(frozen=True)
 class AccountStream(FigureResult):
     """Change of earlier tasks' losses during each task: slope, curvature and remainder."""
+
+    regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import grouped

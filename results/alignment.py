@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     CEILING,
+    ERRORS,
     BySeed,
     Key,
     Label,
@@ -29,17 +31,24 @@ PERCENT = ("ACC", "forgetting", "conflict_rate")
 COLUMNS = {
     "ACC": "ACC %",
     "forgetting": "forgetting %",
+    "MSE": "MSE",
+    "MSE_forgetting": "MSE forgetting",
     "next_task_cosine": "cos next task",
     "ceiling_next": "ceiling, next task",
     "conflict_rate": "conflict %",
     "mean_pairwise_cosine": "cos among seen",
     "ceiling": "ceiling, among seen",
 }
+ACCURACY = ("ACC", "forgetting")
+ERROR = ("MSE", "MSE_forgetting")
+"""The columns of regression, in place of `ACCURACY`."""
 
 
 @dataclass(frozen=True)
 class Alignment(TableResult):
     """Cosines between the gradients of tasks at task ends, and the ceilings set by noise."""
+
+    regression: ClassVar[bool] = True
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
@@ -52,7 +61,12 @@ class Alignment(TableResult):
         ]
         layers = layer_frame(records, label)
         sections += [_layers(group) for _, group in of_benchmarks(layers)]
-        return Table("Alignment", NOTES, tuple(sections), _tidy(frame))
+        notes = (*NOTES, _REGRESSION) if _errors(records) else NOTES
+        return Table("Alignment", notes, tuple(sections), _tidy(frame))
+
+
+def _errors(records: Sequence[Record]) -> bool:
+    return any(record.squared_errors for record in records)
 
 
 def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFrame:
@@ -61,11 +75,17 @@ def _frame(records: Sequence[Record], label: dict[CellSpec, Label]) -> pd.DataFr
     # without gradient probes, accuracies alone say nothing of alignment
     if not len(probed):
         return probed
-    scores = score_frame(records, label)
-    shown = scores.metric.isin(["ACC", "forgetting"]) & scores.benchmark.isin(probed.benchmark)
-    return pd.concat([scores[shown], probed])
+    scores = [score_frame(records, label)]
+    if _errors(records):
+        scores.append(score_frame(records, label, ERRORS))
+    frames = []
+    for frame in scores:
+        shown = frame.metric.isin([*ACCURACY, *ERROR]) & frame.benchmark.isin(probed.benchmark)
+        frames.append(frame[shown])
+    return pd.concat([*frames, probed])
 
 
+_REGRESSION = "Of benchmarks with mean squared errors, gradients are of the squared error."
 NOTES = (
     "Mean over n replicates of the mean over task ends, ± half of the 95 % t-interval over "
     "replicates. Gradients are of the cross-entropy of the model's outputs, over all parameters "
@@ -88,13 +108,15 @@ NOTES = (
 def _section(
     frame: pd.DataFrame, records: Sequence[Record], label: dict[CellSpec, Label]
 ) -> Section:
-    values = {metric: by_strategy(frame[frame.metric == metric]) for metric in COLUMNS}
+    without = ACCURACY if _errors(records) else ERROR
+    columns = {metric: title for metric, title in COLUMNS.items() if metric not in without}
+    values = {metric: by_strategy(frame[frame.metric == metric]) for metric in columns}
     rows = []
     for key, n in outcomes_of(records, label).items():
-        numbers = (_entry(values[metric], key, metric) for metric in COLUMNS)
+        numbers = (_entry(values[metric], key, metric) for metric in columns)
         rows.append((Entry(row_title(key)), *numbers, Entry(n)))
     heading = f"{label[records[0].cell].benchmark} — gradients on {examples(records)} of each task"
-    return Section(heading, ("strategy", *COLUMNS.values(), "n"), tuple(rows))
+    return Section(heading, ("strategy", *columns.values(), "n"), tuple(rows))
 
 
 def _layers(frame: pd.DataFrame) -> Section:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,8 @@ class AlignmentCost(FigureResult):
 
     Upper bounds are left out.
     """
+
+    regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import legend_lines, looks, panels

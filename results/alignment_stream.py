@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ QUANTITIES = {
 @dataclass(frozen=True)
 class AlignmentStream(FigureResult):
     """Cosine and conflicts of the next task with those so far, and the ceiling set by noise."""
+
+    regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks

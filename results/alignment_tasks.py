@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ MAX_LEGIBLE_TASKS = 6
 class AlignmentTasks(FigureResult):
     """Cosines between the gradients of every two tasks at the end of the stream."""
 
+    regression: ClassVar[bool] = True
+
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import by_benchmark
 
@@ -36,12 +38,19 @@ class AlignmentTasks(FigureResult):
         figure.colorbar(shown[0].collections[0], ax=shown, label="cosine", aspect=30)
         figure.suptitle(
             "Cosines between tasks at the end: "
-            f"gradients of the cross-entropy over all parameters, on {examples(records)}\n"
+            f"gradients of the {_loss(records)} over all parameters, on {examples(records)}\n"
             "of each task, mean over replicates; minus signs mark cosines below 0; "
             "white: hidden by noise",
             fontsize="medium",
         )
         return figure
+
+
+def _loss(records: Sequence[Record]) -> str:
+    probed = {bool(record.squared_errors) for record in records if record.gradients}
+    if len(probed) > 1:
+        return "loss"
+    return "squared error" if True in probed else "cross-entropy"
 
 
 def _cosines(records: Sequence[Record]) -> "dict[CellSpec, np.ndarray]":

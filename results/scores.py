@@ -10,6 +10,7 @@ import pandas as pd
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
+    ERRORS,
     POOLED,
     VERSIONS,
     Key,
@@ -49,12 +50,13 @@ class Scores(TableResult):
     """
 
     order: ClassVar[int] = 1
+    regression: ClassVar[bool] = True
 
     convention: str = "own"
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
-        scored = metrics(self.convention) + (POOLED if _pooled(records) else ())
+        scored = _scored(records, self.convention)
         frame = score_frame(records, label, scored)
         by_benchmark = defaultdict(list)
         for record in records:
@@ -69,7 +71,7 @@ class Scores(TableResult):
             group = frames.get(name, frame[:0])
             sections.append(_section(group, by_benchmark[name], label, scored, published_for))
         notes = (
-            _compared(),
+            _compared(scored),
             _meaning(self.convention, scored),
             *notes_on_knowledge(records, label),
             *_chosen(records, label),
@@ -77,10 +79,24 @@ class Scores(TableResult):
         return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
 
 
-def _compared() -> str:
+def _scored(records: Sequence[Record], convention: str) -> tuple[Metric, ...]:
+    """The metrics that the records may have."""
+    errors = [bool(record.squared_errors) for record in records]
+    scored: tuple[Metric, ...] = ()
+    # an empty store has the metrics of accuracy
+    if not errors or not all(errors):
+        scored += metrics(convention) + (POOLED if _pooled(records) else ())
+    return scored + (ERRORS if any(errors) else ())
+
+
+def _compared(scored: Iterable[Metric]) -> str:
+    kinds = {metric.percent for metric in scored}
+    unit = "Percent, or mean squared error" if len(kinds) > 1 else "Percent"
+    if kinds == {False}:
+        unit = "Mean squared error"
     return (
-        "Percent: the mean over n replicates, or over as many as it states, ± half of the 95 % "
-        f"t-interval. {BOLD} Replicates with the same seed share class order, data order and "
+        f"{unit}: the mean over n replicates, or over as many as it states, ± half of the "
+        f"95 % t-interval. {BOLD} Replicates with the same seed share class order, data order and "
         "initial weights. Published numbers stand under the rows with the same stream and rule, "
         "with ± as the source gives it; unverified ones were never read in the source or a copy "
         "of it."
@@ -144,7 +160,9 @@ def _columns(
     for metric in scored:
         if metric.name in of_metric:
             values = by_strategy(of_metric[metric.name])
-            columns[metric.name] = score_cells(values, metric.higher_is_better, done)
+            columns[metric.name] = score_cells(
+                values, metric.higher_is_better, done, metric.percent
+            )
     return columns
 
 

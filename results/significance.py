@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -108,6 +108,8 @@ class Contest(NamedTuple):
 @dataclass(frozen=True)
 class Significance(TableResult):
     """Each strategy against the best: paired difference and interval, t-test, sign-flip test."""
+
+    regression: ClassVar[bool] = True
 
     def table(self, records: Sequence[Record]) -> Table:
         frame = end_frame(records, cell_labels(records))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
@@ -25,6 +25,8 @@ class LoggedStatistics(FigureResult):
     over replicates, with its interval. A point is the mean over the steps up to it, of an
     experience or of `log_every` steps.
     """
+
+    regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import lines, looks

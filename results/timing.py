@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -38,6 +39,8 @@ class Timing(TableResult):
 
     Times on different machines are never compared.
     """
+
+    regression: ClassVar[bool] = True
 
     def table(self, records: Sequence[Record]) -> Table:
         frame = _frame(records)

@@ -1,6 +1,7 @@
 """ER-ACE: replay in which incoming classes do not push earlier classes away."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -29,6 +30,8 @@ class ERACE(Replay):
     all units, and that of incoming ones also over the units from the highest seen class on.
     Mammoth's code does the same from the second task on, with a cosine classifier.
     """
+
+    classes_only: ClassVar[bool] = True
 
     lr: Rate = 0.1
 

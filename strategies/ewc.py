@@ -37,6 +37,9 @@ class EWC(Strategy):
     fisher: Fisher = "exact"
     fisher_examples: Limit = 0  # examples of each task from which F is estimated; 0: all
 
+    def needs_classes(self) -> bool:
+        return super().needs_classes() or self.fisher in ("sampled", "weighted")
+
     def init(self, net: Net, params: Params) -> dict[str, Params]:
         check_rows(net)
         return no_penalty(params)

@@ -33,6 +33,7 @@ class FDR(Strategy):
     `separate_step=false` it is added to the loss.
     """
 
+    classes_only: ClassVar[bool] = True
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1

@@ -42,6 +42,7 @@ class GenerativeReplay(Strategy):
     `normalise`.
     """
 
+    classes_only: ClassVar[bool] = True
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
     boundaries: ClassVar[Boundaries | None] = "tasks"
 

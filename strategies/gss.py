@@ -21,6 +21,7 @@ class GSS(Strategy):
     scores. It does so with the probability of the stored example's share in the sum of both scores.
     """
 
+    classes_only: ClassVar[bool] = True  # its memory holds labels
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1

@@ -44,6 +44,7 @@ class HAL(Replay):
     each task in equal shares, for which the number of tasks must be known ahead.
     """
 
+    classes_only: ClassVar[bool] = True
     boundaries: ClassVar[Boundaries | None] = "tasks"
 
     lr: Rate = 0.1

@@ -31,6 +31,7 @@ class LwF(Strategy):
     authors' first phase, which trains the new outputs alone, is left out.
     """
 
+    classes_only: ClassVar[bool] = True
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
     lr: Rate = 0.1

@@ -20,6 +20,7 @@ class NCM(Strategy):
     2303.07338). The means do not depend on the order of the stream. The model is not used.
     """
 
+    classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
 
     distance: Literal["cosine", "euclidean"] = "cosine"

@@ -33,6 +33,7 @@ class RanPAC(Strategy):
     model is not used.
     """
 
+    classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
 
     projection: Count = 2000

@@ -31,6 +31,7 @@ class Ridge(Strategy):
     The inputs have a constant besides. The model is not used.
     """
 
+    classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
 
     strength: Rate = 1.0

@@ -37,6 +37,7 @@ class SCR(Replay):
     such a class comes last.
     """
 
+    classes_only: ClassVar[bool] = True
     task_weighting: ClassVar[TaskWeighting | None] = "refused"  # one loss over all examples
     views: ClassVar[int] = 2
     probes: ClassVar[bool] = False  # the nearest mean answers, not the head

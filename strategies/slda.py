@@ -20,6 +20,7 @@ class SLDA(Strategy):
     vectors; the model is not used.
     """
 
+    classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
 
     shrinkage: Decay = 1e-4

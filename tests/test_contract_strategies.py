@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from retrograde.contract import strategies, toys
 from retrograde.interface.learner import Learner
+from retrograde.interface.strategy import Strategy
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import Reservoir
 from retrograde.streams.stream import Experience
@@ -427,3 +428,27 @@ class LearnsByLength(Plain):
 
 def test_a_learner_that_uses_the_length_of_the_stream_in_secret_is_found():
     assert "after task 1 it differs" in why(LearnsByLength(), strategies.knows_no_length)
+
+
+@dataclass(frozen=True)
+class IgnoresValues(Strategy):
+    """Gradient steps towards the first output alone, whatever the targets."""
+
+    def step(self, net, state, data):
+        def loss(params):
+            return net.logits(params, data.incoming.x)[:, 0].mean()
+
+        return net.update(state, net.grad_of_loss(loss, state.params), 0.01)
+
+
+@dataclass(frozen=True)
+class OfClasses(IgnoresValues):
+    """The same, declared to need classes."""
+
+    classes_only: ClassVar[bool] = True
+
+
+def test_a_strategy_that_learns_no_values_is_found_unless_it_declares_so():
+    assert "declare classes_only = True" in why(IgnoresValues(), strategies.learns_values)
+    outcome = tried(OfClasses(), strategies.learns_values)
+    assert (outcome.outcome, outcome.why) == ("declared", "it needs classes")

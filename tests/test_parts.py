@@ -49,8 +49,8 @@ def at_hand(name):
 
 
 STRATEGIES = [name for name in PARTS.names("strategies") if at_hand(name)]
-ELSEWHERE = ("given", "sequence", "stream")
-"""Benchmarks that need more than the digits: tasks, several datasets, or a file."""
+ELSEWHERE = ("given", "sequence", "stream", "waves")
+"""Benchmarks that need more than the digits, or other data: tasks, datasets, a file, or values."""
 STREAMS = [
     name
     for name in PARTS.names("benchmarks")

@@ -203,3 +203,29 @@ def test_a_model_that_normalises_over_the_batch_is_refused_with_the_rule(name):
     net, params = make_net("mlpbn-8")
     with pytest.raises(UserError, match="one example at a time.*Choose a model"):
         Registry().get("strategies", name).init(net, params)
+
+
+@pytest.mark.parametrize("kind", ["exact", "empirical"])
+def test_in_regression_it_is_that_of_normal_distributions(kind):
+    net, params = make_net(linear_softmax())
+    batch = make_batch(padding=2)
+    random = torch.Generator().manual_seed(3)
+    batch = batch._replace(y=torch.randn(7, 4, generator=random).double())
+    found = fisher_information(net, params, batch, kind, 0)
+    # The outputs of a linear model are W x + b. The gradient of minus the mean squared error is
+    # 2 / 4 (y - output), which under the model is normal with variance 2 / 4.
+    (weight, bias) = params
+    x = batch.x[:5]
+    errors = batch.y[:5] - (x @ params[weight].T + params[bias])
+    squares = torch.full_like(errors, 0.5) if kind == "exact" else (errors / 2) ** 2
+    assert_close(found[bias], squares.mean(0))
+    assert_close(found[weight], squares.T @ x**2 / 5)
+
+
+def test_in_regression_a_sample_of_examples_is_of_real_ones():
+    net, params = make_net(linear_softmax())
+    batch = make_batch(padding=5)
+    batch = batch._replace(y=torch.zeros(7, 4).double())
+    some = fisher_information(net, params, batch, "exact", 2)
+    whole = fisher_information(net, params, batch, "exact", 0)
+    assert all(torch.allclose(some[name], whole[name]) for name in whole)

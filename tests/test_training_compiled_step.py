@@ -27,7 +27,7 @@ class Flags(Registry().find("strategies", "er")):
         return state.replace(extra=state.extra | {"on": torch.ones(())})
 
 def trained(benchmark, strategy, mode):
-    streams = [benchmark.stream(data, seed) for seed in seeds]
+    streams = [benchmark.stream(data if benchmark.dataset else None, seed) for seed in seeds]
     backend = StreamReplicas(benchmark, strategy, streams, seeds, torch.device("cpu"))
     backend.warm_up(mode)
     assert backend.compiled == (mode == "on")
@@ -57,6 +57,7 @@ for cell in sys.argv[1:]:
             "rotated:tasks=3,train_examples=200,optimizer=adam joint:lr=0.01",
             "permuted:tasks=3,train_examples=200,model=conv finetune:lr=0.01",
             "permuted:tasks=3,train_examples=200,model=conv er:lr=0.01 1",
+            "waves:tasks=3,batches=5 er:lr=0.01",
             "split:tasks=3 flags",
             "split:tasks=3,model=mlpbn-8,train_examples=60 mir:lr=0.01",
         ),

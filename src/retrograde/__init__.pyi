@@ -206,6 +206,7 @@ from .running.suite import (
 from .streams.cuts import (
     need_images as need_images,
     of_classes as of_classes,
+    regression_tasks as regression_tasks,
     same_classes as same_classes,
     split_classes as split_classes,
 )

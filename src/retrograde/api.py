@@ -14,6 +14,7 @@ from retrograde.contract.claims import Verdict
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, shown
 from retrograde.metrics.conventions import metrics
+from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.metrics.matrix_input import score_matrix
 from retrograde.metrics.pooled import POOLED
@@ -378,7 +379,7 @@ def scores(
         if experiences is not None:
             raise UserError("Records know their experiences. Leave experiences out.")
         records, _ = told_apart(_recorded(cast("Recorded", given)))
-        return score_frame(records, cell_labels(records), wanted)
+        return score_frame(records, cell_labels(records), (*wanted, *ERRORS))
     return score_matrix(given, tests, experiences, wanted)
 
 

@@ -26,6 +26,11 @@ def squared_errors(
     return ((outputs - y) ** 2).mean(-1)
 
 
+def losses_of(regression: bool) -> Losses:
+    """The losses of a stream: squared errors in regression, else cross-entropies."""
+    return squared_errors if regression else cross_entropies
+
+
 def mean(
     values: Float[Tensor, " row"],
     weight: Float[Tensor, " row"],

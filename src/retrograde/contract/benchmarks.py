@@ -108,7 +108,7 @@ def _last_views(stream: Stream) -> Iterator[int]:
 
 
 def labels_are_units(trial: Trial) -> None:
-    """Labels are output units of their tasks, and units are booleans."""
+    """Labels are output units of their tasks, or rows of the targets; units are booleans."""
     stream = trial.stream()
     units = stream.units
     if units.dtype != bool or units.ndim != 2 or len(units) != len(stream.tasks):
@@ -116,6 +116,9 @@ def labels_are_units(trial: Trial) -> None:
             f"units is boolean of shape (task, unit), with {len(stream.tasks)} tasks; "
             f"it is {units.dtype} of shape {units.shape}"
         )
+    if stream.targets is not None:
+        _check_targets(stream, stream.targets)
+        return
     for number, task in enumerate(stream.tasks):
         known = set(np.flatnonzero(units[number]))
         trained = [each.y[each.task == number] for each in stream.experiences]
@@ -123,6 +126,23 @@ def labels_are_units(trial: Trial) -> None:
         if not labels <= known:
             foreign = min(labels - known)
             raise Broken(f"task {number} has the label {foreign}, which is none of its units")
+
+
+def _check_targets(stream: Stream, targets: np.ndarray) -> None:
+    width = stream.units.shape[1]
+    if not stream.units.all() or targets.dtype != np.float32 or targets.shape[1:] != (width,):
+        raise Broken(
+            "targets are float32 numbers, one for each output unit, which all tasks share; they "
+            f"are {targets.dtype} of shape {targets.shape}, with {width} units"
+        )
+    trained = [experience.y for experience in stream.experiences]
+    y = np.concatenate([*trained, *(task.test.y for task in stream.tasks)])
+    if y.min() < 0 or y.max() >= len(targets):
+        raise Broken(
+            f"y is a row of the {len(targets)} targets; it goes from {y.min()} to {y.max()}"
+        )
+    if not np.isfinite(targets).all():
+        raise Broken("targets are finite; some are NaN or infinite")
 
 
 def has_its_size(trial: Trial) -> None:
@@ -160,7 +180,8 @@ def _content(stream: Stream) -> list[bytes]:
     parts = [*stream.experiences, *of_tests]
     columns = [column for part in parts for column in part if column is not None]
     pixels = [] if stream.pixels is None else [stream.pixels]
-    return [array.tobytes() for array in (*columns, *pixels, stream.units)]
+    targets = [] if stream.targets is None else [stream.targets]
+    return [array.tobytes() for array in (*columns, *pixels, *targets, stream.units)]
 
 
 def uses_no_global_randomness(trial: Trial) -> None:
@@ -288,8 +309,11 @@ def checks_of(
     if isinstance(part, EpisodicBenchmark):
         trial, checks = EpisodeTrial(part, data), EPISODE_CHECKS
     else:
-        # A benchmark without a dataset of its own makes one, of whatever it is given.
-        trial = Trial(part, load("digits", folder) if data is None else data)
+        if data is None:
+            generates = type(part).generated is not Benchmark.generated
+            # Another benchmark without a dataset of its own makes one, of whatever it is given.
+            data = part.generated() if generates else load("digits", folder)
+        trial = Trial(part, data)
         checks = STREAM_CHECKS
     own = [(claim_of(check), partial(_with, check, trial)) for check in checks]
     return [*own, *((claim_of(check), check) for check in general)]

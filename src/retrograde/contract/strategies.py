@@ -607,6 +607,39 @@ def learns_the_same_without_boundaries(part: Part, on: Ground) -> None:
         raise Broken("a parameter or a score became non-finite in an experience of mixed tasks")
 
 
+VALUE_SCALE = 0.5
+"""The scale of toy examples in regression, in which losses are steeper."""
+VALUE_EPOCHS = 4
+"""The number of epochs of a toy task of regression."""
+
+
+def learns_values(part: Part, on: Ground) -> None:
+    """It learns a trivial task of regression, unless it needs classes."""
+    if part.needs_classes():
+        raise Declared("it needs classes")
+    if "domain" not in part.scenarios:
+        raise Declared(f"it does {', '.join(part.scenarios)}-incremental only")
+    own_updates = part.schedule().updates_per_batch if isinstance(part, Strategy) else None
+    benchmark = _benchmark(
+        part,
+        on,
+        scenario="domain",
+        regression=True,
+        tasks=1,
+        epochs=max(1, VALUE_EPOCHS // (own_updates or 1)),
+    )
+    stream = benchmark.stream(replace(on.data(1, train=12), scale=VALUE_SCALE), 0)
+    (outcome,) = train(benchmark, part, [stream], [0], CPU, "off")
+    if not outcome.finite:
+        raise Broken("a parameter or a value became non-finite")
+    before, after = (sums[0] / outcome.test_examples[0] for sums in outcome.squared_errors)
+    if not after < before / 2:
+        raise Broken(
+            f"its mean squared error on separate clusters is {after:.2g} after training, and was "
+            f"{before:.2g} before; declare classes_only = True if it needs classes"
+        )
+
+
 CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     is_pure,
     repeats_itself,
@@ -622,6 +655,7 @@ CHECKS: tuple[Callable[[Part, Ground], None], ...] = (
     ignores_later_classes,
     applies_weighting_as_declared,
     learns_the_same_without_boundaries,
+    learns_values,
 )
 
 

@@ -28,6 +28,8 @@ class Blobs(Benchmark):
     uneven: bool = False
     # If True, the examples of all tasks come in one experience, shuffled.
     mixed: bool = False
+    # If True, the values to predict are 1 for an example's class and 0 for the others.
+    regression: bool = False
 
     def cut(self, data: Dataset, seed: int) -> Stream:
         """See `Benchmark.cut`."""
@@ -43,6 +45,9 @@ class Blobs(Benchmark):
         if self.mixed:
             columns = [np.concatenate(parts) for parts in zip(*_columns(stream), strict=True)]
             stream = replace(stream, experiences=(Experience(*columns),))
+        if self.regression:
+            classes = stream.units.shape[1]
+            stream = replace(stream, targets=np.eye(classes, dtype=np.float32))
         if not self.held:
             return stream
         return replace(stream, pretraining=self._pretraining(data, stream))

@@ -201,6 +201,13 @@ class Benchmark(Part):
         """The optimiser, with weight decay and clipping."""
         return build_optimizer(self.optimizer, self.momentum, self.weight_decay, self.clip)
 
+    def generated(self) -> Dataset:
+        """The dataset of a benchmark that generates its own, and has `dataset` empty."""
+        raise UserError(
+            f"The examples of {type(self).__name__} come from a dataset; dataset is empty. "
+            "Give its name, such as dataset=digits, or define generated()."
+        )
+
     @abstractmethod
     def cut(self, data: Dataset, seed: int) -> Stream:
         """Cut the dataset into a stream; every random choice comes from `generator(seed, axis)`."""
@@ -213,14 +220,16 @@ class Benchmark(Part):
         """The stream of one replicate, with no more examples per task than the settings allow.
 
         Args:
-            data: The dataset to cut; None: the benchmark's `dataset`, from the data folder.
+            data: The dataset to cut; None: the benchmark's `dataset`, from the data folder, or the
+                one that it generates.
             seed: The seed of the replicate. Class order, examples and data order follow from it.
 
         Raises:
             UserError: The dataset is not available, or cannot be cut as the settings say.
         """
         check_given(data, seed, "stream")
-        data = load(self.dataset, data_folder()) if data is None else data
+        if data is None:
+            data = load(self.dataset, data_folder()) if self.dataset else self.generated()
         if self.border:
             data = bordered(data, self.border)
         if self.features:
@@ -232,7 +241,10 @@ class Benchmark(Part):
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
         stream = self.cut(data, seed)
-        _check_labels(stream)
+        if stream.regression:
+            self._check_values()
+        else:
+            _check_labels(stream)
         if self.validation:
             turns = generator(seed, "validation").random(len(data.y_train))
             stream = held_out(stream, self.validation, turns, self.train_examples)
@@ -248,6 +260,28 @@ class Benchmark(Part):
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
         return replace(stream, channels=channels)
+
+    def _check_values(self) -> None:
+        """Raise `UserError` if a setting needs classes, since values are to be predicted."""
+        needed = {
+            "label_noise": self.label_noise > 0,
+            "labelled": self.labelled < 1,
+            "validation": self.validation > 0,
+            "predict_first": self.predict_first,
+            "eval_every": self.eval_every > 0,
+        }
+        given = [name for name, is_given in needed.items() if is_given]
+        if given:
+            raise UserError(
+                f"{', '.join(given)} of a stream are about classes and right answers; "
+                f"{type(self).__name__} has values to predict. Leave the settings out."
+            )
+        if self.scenario != "domain":
+            raise UserError(
+                "Tasks of regression share their outputs, as in scenario=domain; "
+                f"{type(self).__name__} has values to predict, and scenario={self.scenario}. "
+                "Leave it out."
+            )
 
     def _channels(self, data: Dataset) -> Channels | None:
         """The mean and standard deviation of each channel; None without normalisation."""

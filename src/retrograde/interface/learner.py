@@ -24,6 +24,7 @@ class StreamInfo(NamedTuple):
         optimizer: The name of the optimiser.
         weighting: The weights of losses on incoming and replayed examples: by their numbers
             ("examples"), or by the number of tasks ("tasks").
+        regression: True if values are to be predicted, one for each output unit, and no classes.
     """
 
     scenario: Scenario
@@ -32,6 +33,7 @@ class StreamInfo(NamedTuple):
     batch_size: int
     optimizer: str
     weighting: str = "examples"
+    regression: bool = False
 
 
 class LearnerExperience(NamedTuple):
@@ -39,14 +41,14 @@ class LearnerExperience(NamedTuple):
 
     Args:
         x: The examples in the order of the stream.
-        y: The label (output unit) of each.
+        y: The label (output unit) of each or, in regression, its values.
         task: The number of the experience, which is that of its task if each has one task; 0 if
             the benchmark's `boundaries` are unknown.
         batches: The indices of the examples of each step, epoch after epoch.
     """
 
     x: Float[Tensor, "row *shape"]
-    y: Int64[Tensor, " row"]
+    y: Int64[Tensor, " row"] | Float[Tensor, "row value"]
     task: int
     batches: list[Int64[Tensor, " _"]]
 
@@ -65,6 +67,8 @@ class Learner(Part):
     task_weighting: ClassVar[TaskWeighting] = "refused"
     # None: of experiences if it defines `learn` or `end_experience`, otherwise none.
     boundaries: ClassVar[Boundaries | None] = None
+    # False: it learns regression too, as `StreamInfo.regression` says.
+    classes_only: ClassVar[bool] = True
 
     def declares(self) -> dict[str, str]:
         """The scenarios, the answer to `weighting=tasks`, and the facts known ahead, as text."""
@@ -89,6 +93,10 @@ class Learner(Part):
         defined = any(getattr(type(self), hook) is not getattr(Learner, hook) for hook in hooks)
         return "experiences" if defined else "none"
 
+    def needs_classes(self) -> bool:
+        """True if the learner is refused on streams of regression."""
+        return self.classes_only
+
     def knows_ahead(self) -> tuple[FutureFact, ...]:
         """The facts of the stream that are used before it has shown them.
 
@@ -111,7 +119,7 @@ class Learner(Part):
     def observe(
         self,
         x: Float[Tensor, "row *shape"],
-        y: Int64[Tensor, " row"],
+        y: Int64[Tensor, " row"] | Float[Tensor, "row value"],
         task: int,
     ) -> None:
         """Learn from one mini-batch."""

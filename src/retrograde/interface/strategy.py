@@ -166,6 +166,8 @@ class Strategy(Part):
     contract_model: ClassVar[str] = "mlp-16"
     # None: they follow from the hooks, the schedule and the memory; see `needs_boundaries`.
     boundaries: ClassVar[Boundaries | None] = None
+    # True: it uses labels as classes beyond the loss of `net`; see `needs_classes`.
+    classes_only: ClassVar[bool] = False
     # None: "refused" if examples are replayed, otherwise "not needed".
     task_weighting: ClassVar[TaskWeighting | None] = None
 
@@ -205,6 +207,17 @@ class Strategy(Part):
             *map(self._defines, hooks),
         )
         return "experiences" if any(needed) else "none"
+
+    def needs_classes(self) -> bool:
+        """True if the strategy is refused on streams of regression, whose targets are values.
+
+        Classes are needed by a memory that keeps them apart and by pretraining on held-out classes.
+        Declare `classes_only = True` if the strategy has a loss of its own over classes, or uses
+        labels in another way than by the loss of `net`, which is the squared error in regression.
+        """
+        memory = self.memory()
+        by_class = memory is not None and memory.by_class
+        return self.classes_only or by_class or self.pretraining() is not None
 
     def handles_weighting(self) -> TaskWeighting:
         """The answer to `weighting=tasks`."""

@@ -1,5 +1,6 @@
 """Fisher information: the sensitivity of the predicted distribution to each parameter."""
 
+import math
 from typing import Literal
 
 import torch
@@ -15,6 +16,9 @@ from retrograde.optim import Params
 
 Fisher = Literal["exact", "sampled", "predicted", "empirical", "weighted"]
 """The estimator: the class whose log-likelihood has its gradient squared.
+
+In regression the squared error is minus a log-likelihood, up to a constant. `exact` is the mean
+over values drawn from the model, and `empirical` takes those of the example; others need classes.
 
 - `exact`: every class, weighted by its predicted probability.
 - `sampled`: one class, drawn with that probability.
@@ -38,6 +42,8 @@ def fisher_information(
         kind: the estimator.
         count: the number of examples, drawn at random; 0: all.
     """
+    if examples.y.is_floating_point():
+        return _of_values(net, params, examples, kind, count)
     random = net.uniform(len(examples.x), 1 + net.outputs)
     if count:
         chosen = shuffled_rows(random[:, 0], examples.weight)[:count]
@@ -52,6 +58,25 @@ def fisher_information(
         chosen = {"sampled": drawn, "predicted": probabilities.argmax(-1)}
         y = chosen.get(kind, examples.y[rows])
         return _directions(probabilities, y, kind)
+
+    return mean_powers(net, params, examples, directions, power=2)
+
+
+def _of_values(net: Net, params: Params, examples: Batch, kind: Fisher, count: int) -> Params:
+    """The information in regression; see `fisher_information`.
+
+    The squared error, averaged over d values, belongs to normal distributions of variance d / 2.
+    """
+    if count:
+        order = shuffled_rows(net.uniform(len(examples.x)), examples.weight)
+        examples = examples.at(order[:count])
+    d = net.outputs
+
+    def directions(outputs: Float[Tensor, "row value"], rows: slice) -> Directions:
+        if kind == "empirical":
+            return 2 / d * (examples.y[rows] - outputs)[None]
+        values = torch.eye(d, dtype=outputs.dtype, device=outputs.device)
+        return math.sqrt(2 / d) * values[:, None].expand(d, *outputs.shape)
 
     return mean_powers(net, params, examples, directions, power=2)
 

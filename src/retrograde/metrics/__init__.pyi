@@ -29,6 +29,9 @@ from .conventions import (
     VERSIONS as VERSIONS,
     metrics as metrics,
 )
+from .errors import (
+    ERRORS as ERRORS,
+)
 from .factors import (
     PARTS as PARTS,
     Factors as Factors,

@@ -159,7 +159,8 @@ def account_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) ->
     - missed, changed: sums over the earlier tasks of the sizes of remainder and observed change.
     - alignment: -interference / exposure.
     - gradient: exposure / path.
-    - drop: the fall of the earlier tasks' test accuracy.
+    - drop: the fall of the earlier tasks' test accuracy or, in regression, the rise of their mean
+      squared error.
     - next_task_cosine, transfer, conflict_rate: as in the functions above, at the end of the task
       before.
     """
@@ -184,11 +185,11 @@ def complete(record: Record) -> bool:
 def _account_rows(record: Record) -> Iterator[tuple[float, ...]]:
     """The values of the columns `ACCOUNT_COLUMNS`, for each account of a record."""
     ends = {probe.task: probe for probe in record.gradients if probe.has_next_task}
-    accuracy = record.R
+    quality = record.R if record.MSE is None else -record.MSE
     for account in record.accounts:
         task = account.task
         # row 0 of the matrix comes before training, so row `task` is the end of the task before
-        drop = (accuracy[task, :task] - accuracy[task + 1, :task]).mean()
+        drop = (quality[task, :task] - quality[task + 1, :task]).mean()
         next_task = _next_task_measures(ends.get(task - 1))
         yield (task, *_numbers(account), float(drop), *next_task)
 

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde.errors import UserError, on_one_line
+from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.intervals import BySeed, t_interval, t_intervals
 from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric, R
@@ -218,13 +219,14 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     """The inputs that metrics may need, by name; None for one that a record does not have."""
     timeline = record.timeline
     return {
-        "R": record.R,
+        "R": None if record.squared_errors else record.R,
+        "MSE": record.MSE,
         "R_task_aware": record.R_task_aware,
         "joint": bounds.get((record.cell.stream, record.seed)),
         "first": np.array(timeline.first),
         "learned": np.array(timeline.learned),
         "examples": np.array(record.test_examples),
-        "seen": seen_accuracy(record),
+        "seen": None if record.squared_errors else seen_accuracy(record),
         "online_accuracy": record.online_accuracy,
         "timeline": timeline,
         "classes": record.classes,
@@ -246,7 +248,11 @@ def _bounds(done: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[tup
     upper = {record.cell for record in done if record.upper_bound}
     # later entries of the dictionary replace earlier ones, so the preferred cell comes last
     bound = {cell.stream: cell for cell in sorted(upper, key=preference, reverse=True)}
-    chosen = [record for record in done if record.cell == bound.get(record.cell.stream)]
+    chosen = [
+        record
+        for record in done
+        if record.cell == bound.get(record.cell.stream) and not record.squared_errors
+    ]
     return {(record.cell.stream, record.seed): record.R for record in chosen}
 
 
@@ -299,10 +305,18 @@ def _stacked(metric: Metric, arguments: Sequence[Sequence[Any]]) -> np.ndarray:
     return value
 
 
-END_METRICS = {"ACC": True, "forgetting": False, "accuracy": True, "loss": False}
+END_METRICS = {
+    "ACC": True,
+    "forgetting": False,
+    "MSE": False,
+    "MSE_forgetting": False,
+    "accuracy": True,
+    "loss": False,
+}
 """The scores of a replicate at its end; True where more is better.
 
-ACC and forgetting are scores of streams, accuracy and loss of episodes.
+ACC and forgetting are scores of streams, MSE and MSE_forgetting those of streams of regression,
+accuracy and loss of episodes.
 """
 
 
@@ -318,7 +332,7 @@ def end_frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.
     classified = adapted[adapted.metric == "accuracy"].benchmark.unique()
     measure = np.where(adapted.benchmark.isin(classified), "accuracy", "loss")
     of_episodes = adapted.loc[(adapted.step == last) & (adapted.metric == measure), list(COLUMNS)]
-    scores = score_frame(records, label)
+    scores = score_frame(records, label, (*METRICS, *ERRORS))
     of_streams = scores[scores.metric.isin(END_METRICS)]
     # an empty frame has columns without a type, which would spread to those of the other
     filled = [frame for frame in (of_streams, of_episodes) if len(frame)]

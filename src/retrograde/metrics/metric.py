@@ -25,12 +25,15 @@ class Metric(NamedTuple):
     order:
 
     - R, R_task_aware, joint: accuracy matrices, alone or in a stack; `joint` is of an upper bound.
+    - MSE: in regression, matrices of mean squared errors, alone or in a stack.
     - first, learned: the experience, from 0, in which each task is first seen, and after which it
       counts as learned; one array for the whole stack.
     - examples: the number of test examples of each task, alone or in a stack.
     - seen: the accuracy on the classes seen so far after each experience, pooled over their test
       examples, alone or in a stack.
     - online_accuracy, timeline, classes, prequential: these fields of one record.
+
+    `percent` is False if the score is no share of 1.
     """
 
     name: str
@@ -40,3 +43,4 @@ class Metric(NamedTuple):
     needs: tuple[str, ...] = ("R",)
     higher_is_better: bool = True
     version: int = 1
+    percent: bool = True

@@ -156,11 +156,14 @@ def _unfinished(record: "Record") -> Iterator[str]:
 
 
 def _unequal(record: "Record") -> Iterator[str]:
-    """Descriptions of counts of correct answers that do not fit the tasks and experiences."""
+    """Descriptions of right answers and errors that do not fit the tasks and experiences."""
     tasks = len(record.test_examples)
-    if not tasks and not record.correct:
+    if not tasks and not record.correct and not record.squared_errors:
         return
     evaluations = record.timeline.count + 1
+    if record.squared_errors:
+        yield from _unequal_errors(record, tasks, evaluations)
+        return
     tables = {"correct": record.correct}
     if record.correct_given_task:
         tables["correct_given_task"] = record.correct_given_task
@@ -177,6 +180,19 @@ def _unequal(record: "Record") -> Iterator[str]:
             for right, most in zip(row, record.test_examples, strict=True)
         ):
             yield f"{name}: a count of correct answers is above the number of test examples"
+
+
+def _unequal_errors(record: "Record", tasks: int, evaluations: int) -> Iterator[str]:
+    """Descriptions of errors that do not fit, or stand beside right answers."""
+    if record.correct or record.correct_given_task or record.classes:
+        yield "squared_errors: it has correct answers too"
+    rows = record.squared_errors
+    complete = record.status != "done" or len(rows) == evaluations
+    if not complete or any(len(row) != tasks for row in rows):
+        yield (
+            f"squared_errors: the sums do not fit the number of tasks, {tasks}, "
+            f"and of evaluations, {evaluations}"
+        )
 
 
 def _misplaced(record: "Record") -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 
+from retrograde.errors import UserError
 from retrograde.parts.provenance import Change, Sources, changes
 from retrograde.parts.spec import as_text
 from retrograde.records.account import Account
@@ -20,7 +21,7 @@ from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.prequential import Prequential
 from retrograde.records.privacy import scrubbed
-from retrograde.records.schema import Positive, Seconds, Whole
+from retrograde.records.schema import Length, Positive, Seconds, Whole
 from retrograde.records.statistics import Statistics
 from retrograde.records.validation import Validation
 
@@ -43,7 +44,8 @@ class OtherSchema(Exception):
 class Record:
     """One replicate of one cell.
 
-    A replicate of a stream has `correct`; one of few-shot tasks has `adaptation`.
+    A replicate of a stream has `correct` or, in regression, `squared_errors`; one of few-shot tasks
+    has `adaptation`.
 
     Attributes:
         cell: benchmark and strategy, with their settings and data.
@@ -55,6 +57,8 @@ class Record:
         correct: number of correct answers on each task; row 0 is before training, row i after the
             i-th experience.
         correct_given_task: the same with the task given at test; empty unless class-incremental.
+        squared_errors: in regression, the sum of the squared errors on each task, in the rows of
+            `correct`; that of an example is averaged over its values.
         experiences: the experiences of the stream; None if each trains one task, in order.
         classes: the correct answers by class; None if they were not counted.
         adaptation: adaptation to test tasks.
@@ -82,6 +86,7 @@ class Record:
     test_examples: list[Positive] = field(default_factory=list)
     correct: list[list[Whole]] = field(default_factory=list)
     correct_given_task: list[list[Whole]] = field(default_factory=list)
+    squared_errors: list[list[Length]] = field(default_factory=list)
     experiences: Experiences | None = None
     classes: ClassCounts | None = None
     adaptation: Adaptation | None = None
@@ -102,8 +107,22 @@ class Record:
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
-        """R[i, j]: accuracy on task j after i experiences; row 0 is before any training."""
+        """R[i, j]: accuracy on task j after i experiences; row 0 is before any training.
+
+        Raises:
+            UserError: the stream is one of regression, which has no right answers.
+        """
+        if self.squared_errors:
+            raise UserError(
+                f"Regression has no accuracy; {self.cell.benchmark.name} has mean squared errors, "
+                "the matrix `MSE` of a record."
+            )
         return _rates(self.correct, self.test_examples)
+
+    @property
+    def MSE(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802 - the field's name for it
+        """The mean squared errors in the layout of `R`; None in classification."""
+        return _rates(self.squared_errors, self.test_examples) if self.squared_errors else None
 
     @property
     def R_task_aware(self) -> Float[np.ndarray, "rows tasks"] | None:  # noqa: N802
@@ -200,10 +219,10 @@ def _check_schema(schema: int) -> None:
 
 
 def _rates(
-    counts: list[list[int]],
+    sums: list[list[int]] | list[list[float]],
     test_examples: list[int],
 ) -> Float[np.ndarray, "rows tasks"]:
-    return np.asarray(np.array(counts) / np.array(test_examples))
+    return np.asarray(np.array(sums) / np.array(test_examples))
 
 
 # The part of a document from which its schema is read.

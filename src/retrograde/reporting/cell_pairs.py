@@ -173,6 +173,7 @@ def _outcome(record: Record) -> tuple[object, ...]:
         record.status,
         record.correct,
         record.correct_given_task,
+        record.squared_errors,
         record.online_accuracy,
         record.adaptation,
     )

@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
+from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.frames import Key, Label, competing
 from retrograde.metrics.intervals import BySeed, over_seeds, t_intervals
 from retrograde.metrics.paired import leading_group
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
 from retrograde.reporting.table import Entry, outcomes
+
+NO_SHARES = ("loss", *(metric.name for metric in ERRORS))
+"""The scores that are no shares of 1, and not shown in percent."""
 
 
 def row_title(key: Key) -> str:
@@ -58,17 +62,32 @@ def _percent(mean: float, low: float, n: int) -> str:
     return f"{text} ± {100 * (mean - low):.2f}" if n > 1 else text
 
 
+def _plain(mean: float, low: float, n: int) -> str:
+    text = _digits(mean)
+    return f"{text} ± {_digits(mean - low)}" if n > 1 else text
+
+
+def _digits(value: float, sign: str = "") -> str:
+    """The text of a number that is no share of 1."""
+    # a strategy that all but diverged has numbers of many digits
+    return f"{value:{sign}.2g}" if abs(value) >= 1000 else f"{value:{sign}.3f}"
+
+
 def score_cells(
     values: Mapping[Key, BySeed],
     higher_is_better: bool,
     done: Mapping[Key, int],
+    percent: bool = True,
 ) -> dict[Key, Entry]:
-    """The entry of each strategy: the text of `percent`, bold for leaders among those that compete.
+    """The entry of each strategy, bold for leaders among those that compete.
+
+    It is the mean with half of its interval.
 
     Args:
         values: the values of one metric on one benchmark.
         higher_is_better: True if the best mean is the highest.
         done: the n of each strategy's row. A mean over fewer replicates states its own n.
+        percent: True if the values are shares of 1, which are shown in percent.
     """
     leading = leading_group(competing(values), higher_is_better)
     n = np.array([*map(len, values.values())], dtype=int)
@@ -79,25 +98,22 @@ def score_cells(
     found = {}
     for key, of_mean, of_low, count in rows:
         fewer = "" if count == done[key] else f" (n = {count})"
-        text = _percent(of_mean, of_low, count) + fewer
+        text = (_percent if percent else _plain)(of_mean, of_low, count) + fewer
         found[key] = Entry(text, key in leading)
     return found
 
 
 def format_score(value: float, metric: str, sign: str = "") -> str:
-    """The text of a score in a table: in percent unless a loss.
+    """The text of a score in a table: in percent unless a loss or a squared error.
 
     Args:
         value: the score.
         metric: its name.
         sign: "+" for a difference, which then has a sign.
     """
-    if metric != "loss":
-        return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
-    # a strategy that all but diverged has a loss of many digits
-    if abs(value) >= 1000:
-        return f"{value:{sign}.2g}"
-    return f"{value:{sign}.3f}"
+    if metric in NO_SHARES:
+        return _digits(value, sign)
+    return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
 
 
 def notes_on_knowledge(

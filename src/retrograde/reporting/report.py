@@ -14,7 +14,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
 from retrograde.reporting.formats import FORMATS
-from retrograde.reporting.result import FigureResult, TableResult
+from retrograde.reporting.result import FigureResult, TableResult, shown_by
 from retrograde.reporting.table import Table, malformed
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def tables(
 
 
 def _table(part: type[TableResult], settings: dict[str, str], records: Sequence[Record]) -> Table:
-    table = part.configured(settings).table(records)
+    table = part.configured(settings).table(shown_by(records, part))
     fault = malformed(table)
     if fault:
         raise TypeError(fault)
@@ -141,7 +141,7 @@ def _figure(part: type[FigureResult], records: Sequence[Record]) -> "Figure | No
     from retrograde.reporting.plotting import style
 
     with style():
-        figure = part.configured({}).figure(records)
+        figure = part.configured({}).figure(shown_by(records, part))
     if not isinstance(figure, Figure | None):
         kind = type(figure).__name__
         raise TypeError(

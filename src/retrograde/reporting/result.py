@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from retrograde.metrics.frames import cached_per_report
 from retrograde.parts.part import Part
 from retrograde.records.record import Record
 
@@ -20,6 +21,8 @@ class TableResult(Part):
     """
 
     kind: ClassVar[str] = "results"
+    # True: it can show regression, whose records have no accuracy; else it gets none of them
+    regression: ClassVar[bool] = False
     # the place among the tables of a report: first 0, for tables about everything; 1 for the scores
     order: ClassVar[int] = 2
 
@@ -35,7 +38,17 @@ class FigureResult(Part):
     """
 
     kind: ClassVar[str] = "results"
+    regression: ClassVar[bool] = False
 
     @abstractmethod
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         """The figure; None where no record has the data that it shows."""
+
+
+@cached_per_report
+def shown_by(
+    records: Sequence[Record], result: type[TableResult] | type[FigureResult]
+) -> Sequence[Record]:
+    """The records that a result is given; `records` itself if these are all."""
+    shown = tuple(record for record in records if result.regression or not record.squared_errors)
+    return records if len(shown) == len(records) else shown

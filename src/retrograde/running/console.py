@@ -498,6 +498,8 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
     The score is accuracy in percent, or the loss in regression.
     """
     adapted = [record.adaptation for record in done if record.adaptation]
+    if not adapted and done[0].MSE is not None:
+        return "MSE", np.array([record.MSE[-1].mean() for record in done if record.MSE is not None])
     if not adapted:
         return "ACC %", 100 * np.array([record.R[-1].mean() for record in done])
     steps = f"after {len(adapted[0].loss) - 1} inner steps"

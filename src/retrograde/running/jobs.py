@@ -166,6 +166,7 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         test_examples=outcome.test_examples,
         correct=outcome.correct,
         correct_given_task=outcome.correct_given_task,
+        squared_errors=outcome.squared_errors,
         experiences=outcome.experiences,
         classes=outcome.classes,
         adaptation=outcome.adaptation,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 
 from retrograde.data.dataset import Dataset
 from retrograde.errors import UserError, gigabytes
@@ -106,6 +106,46 @@ def _check_rows(data: Dataset, count: int) -> None:
             f"tasks={count} with all examples of {data.name} take about {gigabytes(needed)}. "
             "Lower it."
         )
+
+
+def regression_tasks(
+    data: Dataset,
+    train: Float[np.ndarray, "train value"],
+    test: Float[np.ndarray, "test value"],
+) -> Stream:
+    """Cut a dataset of regression, in which the label of an example is its task.
+
+    Args:
+        data: The dataset.
+        train: The values to predict of each training example, at least one.
+        test: Those of each test example.
+
+    Raises:
+        UserError: The values do not fit the examples, or are not finite.
+    """
+    for name, values, examples in (("train", train, data.x_train), ("test", test, data.x_test)):
+        if values.ndim != 2 or len(values) != len(examples) or not values.shape[1]:
+            raise UserError(
+                "Every example has as many values to predict; "
+                f"{data.name} has {len(examples)} {name} examples, and {name} has the shape "
+                f"{values.shape}. Give an array of shape (example, value)."
+            )
+        if not np.isfinite(values).all():
+            raise UserError(f"Values to predict are finite; {name} holds NaN or infinity.")
+    if train.shape[1] != test.shape[1]:
+        raise UserError(
+            "Training and test examples have as many values; they have "
+            f"{train.shape[1]} and {test.shape[1]}."
+        )
+    parts = []
+    for task in range(data.classes):
+        of_train = np.flatnonzero(data.y_train == task)
+        of_test = np.flatnonzero(data.y_test == task)
+        # The targets of test examples follow those of training examples.
+        parts.append((Examples(of_train, of_train), Examples(of_test, len(train) + of_test)))
+    units = np.ones((data.classes, train.shape[1]), dtype=bool)
+    targets = np.concatenate([train, test]).astype(np.float32)
+    return Stream.of_tasks(data, parts, units, targets=targets)
 
 
 def need_images(data: Dataset, what: str) -> tuple[int, int, int]:

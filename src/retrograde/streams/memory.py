@@ -88,6 +88,8 @@ class Memory(ABC):
 
     # True if examples are stored by their tasks.
     by_task: ClassVar[bool] = False
+    # True if examples are stored by their classes.
+    by_class: ClassVar[bool] = False
     # True if what is kept depends on the number of tasks or classes of the whole stream.
     knows_length: ClassVar[bool] = False
 
@@ -270,6 +272,7 @@ class Ring(Memory):
     """
 
     by_task: ClassVar[bool] = True
+    by_class: ClassVar[bool] = True
     knows_length: ClassVar[bool] = True
 
     def check(self, groups: Groups) -> None:
@@ -361,6 +364,8 @@ class ExemplarMemory(Memory):
     The classes so far have equal shares of the memory.
     """
 
+    by_class: ClassVar[bool] = True
+
     @property
     def needs_boundaries(self) -> bool:
         """See `Memory.needs_boundaries`: exemplars are chosen at the end of an experience."""
@@ -434,6 +439,8 @@ class ClassBalanced(Memory):
     When it is full, an example of a class that has lost none yet evicts one of the largest class;
     any other takes part in a reservoir of its own class.
     """
+
+    by_class: ClassVar[bool] = True
 
     def slots_for(
         self,

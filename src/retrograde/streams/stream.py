@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from retrograde.data.channels import Channels
 from retrograde.data.dataset import Dataset
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Index = Int64[np.ndarray, " _"] | Bool[np.ndarray, " _"] | slice
 """A choice of examples."""
+
+Targets = Int64[np.ndarray, " n"] | Float32[np.ndarray, "n value"]
+"""The label (output unit) of each example or, in regression, its values."""
 
 Scenario = Literal["task", "domain", "class"]
 """Incremental learning of tasks, domains or classes (van de Ven et al. 2022).
@@ -29,7 +32,7 @@ class Examples(NamedTuple):
 
     Args:
         row: Their rows in the dataset.
-        y: The output unit that is right for each.
+        y: The output unit that is right for each; in regression, its row of `Stream.targets`.
         view: The row of `Stream.pixels` by which each is seen; None: that of its task.
     """
 
@@ -59,7 +62,7 @@ class Experience(NamedTuple):
 
     Args:
         row: Their rows of the dataset's training examples.
-        y: The output unit that is right for each.
+        y: The output unit that is right for each; in regression, its row of `Stream.targets`.
         task: The task of each.
         view: The row of `Stream.pixels` by which each is seen; None: that of its task.
     """
@@ -136,22 +139,22 @@ class Pretraining(NamedTuple):
 class ExperienceData(NamedTuple):
     """The examples of one experience as a model sees them.
 
-    They are normalised, but not augmented. Test and validation examples are those of the tasks that
-    count as learned after the experience; `Stream.test` gives those of any task. Those for
-    validation, `x_val` and `y_val`, are none unless the benchmark's `validation` says so, or the
-    dataset has some.
+    Targets are labels or, in regression, values. Images are normalised, but not augmented. Test and
+    validation examples are those of the tasks that count as learned after the experience;
+    `Stream.test` gives those of any task. Those for validation, `x_val` and `y_val`, are none
+    unless the benchmark's `validation` says so, or the dataset has some.
     """
 
     number: int
     x_train: Float[np.ndarray, "train *shape"]
-    y_train: Int64[np.ndarray, " train"]
+    y_train: Targets
     task_train: Int64[np.ndarray, " train"]
     x_test: Float[np.ndarray, "test *shape"]
-    y_test: Int64[np.ndarray, " test"]
+    y_test: Targets
     outputs: Int64[np.ndarray, " _"]
     """The output units of the tasks that the training examples belong to."""
     x_val: Float[np.ndarray, "val *shape"]
-    y_val: Int64[np.ndarray, " val"]
+    y_val: Targets
 
     def datasets(self) -> "tuple[TensorDataset, TensorDataset]":
         """The training and the test examples, each for a `DataLoader` of PyTorch."""
@@ -196,6 +199,11 @@ class Stream:
     """The mean and standard deviation with which images are normalised; None: not at all."""
     learned_after: tuple[int, ...] | None = None
     """For each task, the experience after which it counts as learned; None: its last one."""
+    targets: Float32[np.ndarray, "target value"] | None = None
+    """In regression, the values to predict, of which the `y` of an example is a row.
+
+    There is an output unit for each value, the same ones for all tasks. None: classification.
+    """
 
     @classmethod
     def of_tasks(
@@ -204,6 +212,7 @@ class Stream:
         parts: Sequence[tuple[Examples, Examples]],
         units: Bool[np.ndarray, "task unit"],
         pixels: Int64[np.ndarray, "task pixel"] | None = None,
+        targets: Float32[np.ndarray, "target value"] | None = None,
     ) -> "Stream":
         """A stream in which each experience trains one task.
 
@@ -212,10 +221,11 @@ class Stream:
             parts: The training and the test examples of each task.
             units: True for the output units of each task.
             pixels: The source of every pixel in each task; see `pixels`.
+            targets: The values to predict, in regression; see `targets`.
         """
         experiences = tuple(Experience.of(train, number) for number, (train, _) in enumerate(parts))
         tasks = tuple(Task(test) for _, test in parts)
-        return cls(data, experiences, tasks, units, pixels)
+        return cls(data, experiences, tasks, units, pixels, targets=targets)
 
     def __len__(self) -> int:
         """The number of experiences."""
@@ -224,6 +234,11 @@ class Stream:
     def __iter__(self) -> "Iterator[ExperienceData]":
         """The experiences in order, with their examples as arrays, for a loop of one's own."""
         return (self._experience(number) for number in range(len(self.experiences)))
+
+    @property
+    def regression(self) -> bool:
+        """True if values are predicted, and no classes."""
+        return self.targets is not None
 
     @cached_property
     def first(self) -> Int64[np.ndarray, " task"]:
@@ -260,8 +275,8 @@ class Stream:
         """True if after each experience one more task counts as learned, that of its number."""
         return np.array_equal(self.learned, np.arange(len(self.experiences)))
 
-    def test(self, task: int) -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
-        """The test examples of a task and their labels, as arrays."""
+    def test(self, task: int) -> tuple[np.ndarray, Targets]:
+        """The test examples of a task and their targets, as arrays."""
         return self._seen(self.data.x_test, [task], "test")
 
     def _experience(self, number: int) -> "ExperienceData":
@@ -274,7 +289,7 @@ class Stream:
         return ExperienceData(
             number,
             x_train=self.normalised(images),
-            y_train=experience.y.copy(),
+            y_train=self._targets_of(experience.y),
             task_train=experience.task.copy(),
             x_test=x_test,
             y_test=y_test,
@@ -285,8 +300,8 @@ class Stream:
 
     def _seen(
         self, x: np.ndarray, tasks: Sequence[int], part: Literal["test", "validation"]
-    ) -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
-        """The test or validation examples of some tasks as a model sees them, and their labels."""
+    ) -> tuple[np.ndarray, Targets]:
+        """The test or validation examples of some tasks as a model sees them, and their targets."""
         images = [np.zeros((0, *self.data.shape), np.float32)]
         labels = [np.zeros(0, np.int64)]
         for number in tasks:
@@ -294,7 +309,11 @@ class Stream:
             seen = self.images(x, examples.row, examples.views(number))
             images.append(self.normalised(seen))
             labels.append(examples.y)
-        return np.concatenate(images), np.concatenate(labels)
+        return np.concatenate(images), self._targets_of(np.concatenate(labels))
+
+    def _targets_of(self, y: Int64[np.ndarray, " n"]) -> Targets:
+        """The targets of examples, as a copy."""
+        return y.copy() if self.targets is None else self.targets[y]
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """Images with each channel normalised, if the stream has `channels`.

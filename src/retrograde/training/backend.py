@@ -23,7 +23,7 @@ from retrograde.records.validation import Validation
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule
 from retrograde.training.compiled_step import Compile
-from retrograde.training.evaluation import Predictions
+from retrograde.training.evaluation import Errors, Predictions
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Outcome:
             after each experience.
         correct_given_task: The same counts with the task given.
         experiences: The experiences of a stream; None if each trains one task, in order.
+        squared_errors: In regression, the sum of the squared errors on each task of a stream, in
+            place of correct predictions.
         classes: Correct predictions by class.
         adaptation: Few-shot adaptation to test tasks, for meta-strategies.
         gradients: Gradient probes at the end of each task.
@@ -59,6 +61,7 @@ class Outcome:
     test_examples: list[int] = field(default_factory=list)
     correct: list[list[int]] = field(default_factory=list)
     correct_given_task: list[list[int]] = field(default_factory=list)
+    squared_errors: list[list[float]] = field(default_factory=list)
     experiences: Experiences | None = None
     classes: ClassCounts | None = None
     adaptation: Adaptation | None = None
@@ -159,6 +162,10 @@ class Backend(Protocol):
             during: True in the middle of an experience.
             validation: True if they are validation examples, rows of the training examples.
         """
+        ...
+
+    def errors(self, chunks: Int64[Rows, "chunk replicate row"]) -> Errors:
+        """Predict the values of test examples, in regression; see `evaluate`."""
         ...
 
     def parameters(self) -> Params:

@@ -30,6 +30,8 @@ def check(
             breaks a rule.
     """
     _check_settings(benchmark, strategy)
+    if stream.regression:
+        _check_values(benchmark, strategy)
     _check_weighting(benchmark, strategy, stream)
     if isinstance(strategy, Strategy):
         # The boundaries that are needed follow from the schedule and the memory.
@@ -69,6 +71,21 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
             "Gradients are compared between two halves of the probe examples; "
             "probe_examples=1 has one. Give 0, or 2 and more."
         )
+
+
+def _check_values(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
+    """Raise `UserError` if the strategy needs classes, since the stream is one of regression."""
+    if strategy.needs_classes():
+        raise UserError(
+            f"{type(benchmark).__name__} has values to predict, and {type(strategy).__name__} "
+            f"needs classes{_why_classes(strategy)}. "
+            "Choose a strategy that learns by the loss alone, such as finetune or er."
+        )
+
+
+def _why_classes(strategy: Strategy | Learner) -> str:
+    memory = strategy.memory() if isinstance(strategy, Strategy) else None
+    return f", which its {type(memory).__name__} keeps apart" if memory and memory.by_class else ""
 
 
 def _check_boundaries(benchmark: Benchmark, strategy: Strategy | Learner, stream: Stream) -> None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from retrograde.streams.rows import Rows
@@ -23,6 +23,18 @@ class Predictions(NamedTuple):
     predicted: Int64[np.ndarray, "replicate row"]
     correct: Bool[np.ndarray, "replicate row"]
     correct_given_task: Bool[np.ndarray, "replicate row"]
+    finite: Bool[np.ndarray, " replicate"]
+
+
+class Errors(NamedTuple):
+    """The error of the prediction for each test example, in regression.
+
+    Attributes:
+        squared: The squared error, averaged over the values of an example.
+        finite: True if every error and every parameter was finite.
+    """
+
+    squared: Float64[np.ndarray, "replicate row"]
     finite: Bool[np.ndarray, " replicate"]
 
 
@@ -77,4 +89,16 @@ def correct_per_task(
     flat = rows.reshape(-1)
     counts = np.bincount(flat.task, weights=correct & flat.real, minlength=tasks)
     by_task: list[int] = counts.astype(int).tolist()
+    return by_task
+
+
+def error_per_task(
+    squared: Float64[np.ndarray, " row"],
+    rows: Int64[Rows, "chunk row"],
+    tasks: int,
+) -> list[float]:
+    """Sum of the squared errors on each task; see `correct_per_task`."""
+    flat = rows.reshape(-1)
+    sums = np.bincount(flat.task, weights=squared * flat.real, minlength=tasks)
+    by_task: list[float] = sums.tolist()
     return by_task

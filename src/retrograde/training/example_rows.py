@@ -66,20 +66,23 @@ class ExampleRows:
 
         Args:
             columns: The rows.
-            own: The tensors of the replicate, among them `pixels` if the stream has such a table.
+            own: The tensors of the replicate, among them the tables `pixels` and `targets` of the
+                stream if it has them.
             dataset: All examples, as `train` or `test`.
             kept: What was kept with each of them.
         """
         images = self._plain(columns, own, dataset)
-        return self._batch(columns, self.normalised(images), kept)
+        return self._batch(columns, own, self.normalised(images), kept)
 
     def _plain(self, columns: Columns, own: dict[str, Any], dataset: Tensor) -> Tensor:
         """The images of some rows before augmentation and normalisation."""
         return self.images(dataset[columns.row], columns.view, own.get("pixels"))
 
-    def _batch(self, columns: Columns, x: Tensor, kept: Params = NO_TENSORS) -> Batch:
+    def _batch(
+        self, columns: Columns, own: dict[str, Any], x: Tensor, kept: Params = NO_TENSORS
+    ) -> Batch:
         task = columns.task if self.tells_task else torch.zeros_like(columns.task)
-        return Batch(x, columns.y, task, columns.weight.float(), kept)
+        return Batch(x, targets_of(columns, own), task, columns.weight.float(), kept)
 
     def views(
         self,
@@ -103,8 +106,13 @@ class ExampleRows:
             if self.augment != "none":
                 key = named(own["key"], f"view {number}")
                 view = augmented(images, key, self.augment)
-            batches.append(self._batch(columns, self.normalised(view)))
+            batches.append(self._batch(columns, own, self.normalised(view)))
         return batches
+
+
+def targets_of(columns: Columns, own: dict[str, Any]) -> Tensor:
+    """The labels of some rows of one replicate or, in regression, their values."""
+    return own["targets"][columns.y] if "targets" in own else columns.y
 
 
 def normaliser(

@@ -15,7 +15,7 @@ from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner, LearnerExperience, StreamInfo
-from retrograde.losses import cross_entropies, mean
+from retrograde.losses import losses_of, mean, squared_errors
 from retrograde.networks.build import build
 from retrograde.networks.checks import agree, check_rows_apart
 from retrograde.optim import Params
@@ -28,7 +28,8 @@ from retrograde.training.backend import TaskCost
 from retrograde.training.boundary import check_scores
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import Compile
-from retrograde.training.evaluation import Predictions, compare
+from retrograde.training.evaluation import Errors, Predictions, compare
+from retrograde.training.example_rows import targets_of
 from retrograde.training.replicas import spread
 
 
@@ -62,6 +63,7 @@ class OpaqueReplica:
             benchmark.batch_size,
             benchmark.optimizer,
             benchmark.weighting,
+            stream.regression,
         )
         self.learner.receive(info)
         self.learner.setup(self.model)
@@ -72,6 +74,10 @@ class OpaqueReplica:
         self.at_first = kept_bytes(self.learner)
         self.tally: dict[str, int] = {}
         self.units = torch.from_numpy(stream.units).to(device)
+        # The table of targets, in regression.
+        self.own: Params = {}
+        if stream.targets is not None:
+            self.own["targets"] = torch.from_numpy(stream.targets).to(device)
 
     def _build_model(self) -> None:
         name = self.benchmark.model
@@ -170,12 +176,13 @@ class OpaqueReplica:
         index[real] = rank[inverse.reshape(-1)]
         examples = used[first[order]]
         x = self._x(self.stream.data.x_train, examples.row, examples.view)
-        labels = torch.from_numpy(examples.y.copy()).to(self.device)
+        columns = Columns.of(torch.from_numpy(examples.array.copy()).to(self.device))
+        targets = targets_of(columns, self.own)
         steps = zip(index, real, strict=True)
         batches = [torch.from_numpy(of_step[kept]) for of_step, kept in steps]
         # Without boundaries, nothing tells experiences apart.
         known = number if self.benchmark.boundaries == "known" else 0
-        return LearnerExperience(x, labels, known, batches)
+        return LearnerExperience(x, targets, known, batches)
 
     def evaluate(
         self,
@@ -193,6 +200,21 @@ class OpaqueReplica:
         columns = [np.concatenate(chunks)[None] for chunks in zip(*parts, strict=True)]
         predicted, correct, given_task, finite = columns
         return Predictions(predicted, correct, given_task, np.asarray(finite.all(1)))
+
+    def errors(self, chunks: Int64[Rows, "chunk replicate row"]) -> Errors:
+        """See `Backend.errors`."""
+        if self.unproven:
+            self.check_predictions()
+        with undisturbed(self.model, self.seed):
+            parts = [self._squared(rows[0]) for rows in chunks]
+        squared = torch.cat(parts)[None]
+        return Errors(squared.numpy(), squared.isfinite().all(1).numpy())
+
+    def _squared(self, rows: Int64[Rows, " row"]) -> Float[Tensor, " row"]:
+        """The squared error of each row, in double precision."""
+        columns = Columns.of(torch.from_numpy(rows.array).to(self.device))
+        wanted = targets_of(columns, self.own).cpu()
+        return squared_errors(self.scores(rows).double(), wanted.double())
 
     def check_predictions(self) -> None:
         """Check that scores of an example do not depend on the examples predicted with it.
@@ -277,7 +299,8 @@ class OpaqueReplica:
         x_test = self.stream.data.x_test
         x = torch.stack([self._x(x_test, part.row, part.view) for part in rows[0]])
         columns = Columns.of(torch.from_numpy(rows.array).to(self.device))
-        return Batch(x[None], columns.y, columns.task, columns.weight.float())
+        y = targets_of(columns, self.own)
+        return Batch(x[None], y, columns.task, columns.weight.float())
 
     def gradients(
         self,
@@ -302,7 +325,8 @@ class OpaqueReplica:
         logits = self.twin(part.x)
         if self.benchmark.scenario == "task":
             logits = logits.masked_fill(~self.units[part.task], -torch.inf)
-        loss = mean(cross_entropies(logits, part.y), part.weight)
+        losses = losses_of(self.stream.regression)
+        loss = mean(losses(logits, part.y), part.weight)
         named = dict(self.twin.named_parameters())
         learnt = [named[name] for name in self.learnt]
         return loss.detach(), torch.autograd.grad(loss, learnt)

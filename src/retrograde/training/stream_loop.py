@@ -21,7 +21,12 @@ from retrograde.training.backend import Backend, Outcome
 from retrograde.training.class_counter import ClassCounter
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiled_step import Compile
-from retrograde.training.evaluation import Predictions, correct_per_task
+from retrograde.training.evaluation import (
+    Errors,
+    Predictions,
+    correct_per_task,
+    error_per_task,
+)
 from retrograde.training.gradient_prober import GradientProber
 from retrograde.training.online_evaluation import OnlineEvaluator
 from retrograde.training.opaque import OpaqueReplica
@@ -179,9 +184,44 @@ class _Evaluations:
         examples: list[int] = np.bincount(rows.task[rows.real], minlength=self.tasks).tolist()
         return Validation(examples, self.correct[replicate], self.correct_given_task[replicate])
 
+    def fields(self, replicate: int) -> dict[str, Any]:
+        """The fields of the outcome of one replicate."""
+        return {
+            "correct": self.correct[replicate],
+            "correct_given_task": self.correct_given_task[replicate],
+            "classes": self.counters[replicate].counts(),
+        }
+
     def divergence(self, replicate: int) -> str:
         """The moment at which a replicate diverged; empty if it did not."""
         return _divergence(self.correct[replicate], self.experiences)
+
+
+class _Regression:
+    """Squared errors on all tasks, a row for each evaluation; see `_Evaluations`."""
+
+    def __init__(self, backend: Backend, stream: Stream) -> None:
+        self.rows = backend.test_rows
+        self.tasks = len(stream.tasks)
+        self.experiences = len(stream.experiences)
+        replicates = self.rows.shape[1]
+        self.squared: list[list[list[float]]] = [[] for _ in range(replicates)]
+        self.finite = np.ones(replicates, dtype=bool)
+
+    def add(self, found: Errors) -> None:
+        """Add up the errors of one evaluation."""
+        self.finite &= found.finite
+        for i in np.flatnonzero(self.finite).tolist():
+            by_task = error_per_task(found.squared[i], self.rows[:, i], self.tasks)
+            self.squared[i].append(by_task)
+
+    def fields(self, replicate: int) -> dict[str, Any]:
+        """See `_Evaluations.fields`."""
+        return {"squared_errors": self.squared[replicate]}
+
+    def divergence(self, replicate: int) -> str:
+        """See `_Evaluations.divergence`."""
+        return _divergence(self.squared[replicate], self.experiences)
 
 
 def _run(
@@ -198,8 +238,12 @@ def _run(
     prober = GradientProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    counters = _class_counters(backend, streams)
-    evaluations = _Evaluations(backend, backend.test_rows, stream, counters)
+    evaluations: _Evaluations | _Regression
+    if stream.regression:
+        evaluations = _Regression(backend, stream)
+    else:
+        counters = _class_counters(backend, streams)
+        evaluations = _Evaluations(backend, backend.test_rows, stream, counters)
     validations = None
     if any(len(task.validation.row) for task in stream.tasks):
         validations = _Evaluations(backend, validation_chunks(streams), stream)
@@ -225,6 +269,10 @@ def _run(
             prober.end_experience()
             log.end_experience(taken[0])
         used += taken
+        if isinstance(evaluations, _Regression):
+            with clocks("evaluate"):
+                evaluations.add(backend.errors(backend.test_rows))
+            continue
         with clocks("evaluate"):
             found = backend.evaluate(backend.test_rows)
             if validations:
@@ -259,7 +307,7 @@ def _begin(backend: Backend, number: int, clocks: Clocks, mode: Compile) -> str 
 def _outcome(
     replicate: int,
     shared: dict[str, Any],
-    evaluations: _Evaluations,
+    evaluations: _Evaluations | _Regression,
     validations: _Evaluations | None,
     prober: GradientProber,
     online: OnlineEvaluator,
@@ -271,9 +319,7 @@ def _outcome(
     return Outcome(
         divergence,
         **shared,
-        correct=evaluations.correct[replicate],
-        correct_given_task=evaluations.correct_given_task[replicate],
-        classes=evaluations.counters[replicate].counts(),
+        **evaluations.fields(replicate),
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
         prequential=log.prequential(replicate),
@@ -333,12 +379,13 @@ def _experiences(stream: Stream) -> Experiences | None:
 
 
 def _divergence(
-    correct: list[list[int]],
+    rows: Sequence[object],
     experiences: int,
 ) -> str:
-    if len(correct) > experiences:
+    """The moment at which the rows of evaluations end; empty if they do not."""
+    if len(rows) > experiences:
         return ""
-    when = f"in experience {len(correct)}" if correct else "before training"
+    when = f"in experience {len(rows)}" if rows else "before training"
     return f"A parameter or a score became non-finite {when}."
 
 

@@ -18,6 +18,7 @@ from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd, StepData, Strategy, share_weight
 from retrograde.learning_rate import factors
+from retrograde.losses import losses_of, squared_errors
 from retrograde.optim import Params, Slots
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory
@@ -28,8 +29,8 @@ from retrograde.training import boundary
 from retrograde.training.backend import PREDICTED_FIRST, TaskCost
 from retrograde.training.columns import Columns
 from retrograde.training.compiled_step import signature, unaliased
-from retrograde.training.evaluation import Compared, Predictions, compare
-from retrograde.training.example_rows import ExampleRows
+from retrograde.training.evaluation import Compared, Errors, Predictions, compare
+from retrograde.training.example_rows import ExampleRows, targets_of
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.step_counts import experience_steps
@@ -124,6 +125,7 @@ class StreamReplicas(Replicas):
         self.net = Net(
             models.networks,
             self.benchmark.build_optimizer(),
+            losses=losses_of(streams[0].regression),
             shape=self.examples_of.shape,
             outputs=outputs,
             tasks=len(streams[0].tasks),
@@ -162,9 +164,11 @@ class StreamReplicas(Replicas):
 
     def _own_tensors(self) -> Tree:
         arrays = {"units": [stream.units for stream in self.streams]}
-        pixels = [stream.pixels for stream in self.streams if stream.pixels is not None]
-        if pixels:
-            arrays["pixels"] = pixels
+        for name in ("pixels", "targets"):
+            tables = [getattr(stream, name) for stream in self.streams]
+            # The streams of a benchmark have a table, or none of them does.
+            if tables[0] is not None:
+                arrays[name] = tables
         return {
             name: torch.from_numpy(np.stack(of_replicates)).to(self.device)
             for name, of_replicates in arrays.items()
@@ -583,6 +587,20 @@ class StreamReplicas(Replicas):
             all_finite &= found.finite.all(1)
         by_row = [value.transpose(0, 1).flatten(1) for value in (predicted, correct, given_task)]
         return Predictions(*(value.cpu().numpy() for value in (*by_row, all_finite)))
+
+    def errors(self, chunks: Int64[Rows, "chunk replicate row"]) -> Errors:
+        """See `Backend.errors`."""
+        state = self.for_prediction()
+        # In double precision, in which no error of finite values overflows.
+        squared = torch.empty(chunks.shape, dtype=torch.double, device=self.device)
+        for chunk, rows in enumerate(chunks):
+            on_device = self._on_device(rows)
+            values = self.scores(state, on_device)
+            wanted = vmap(lambda rows, own: targets_of(Columns.of(rows), own))(on_device, self.own)
+            squared[chunk] = vmap(squared_errors)(values.double(), wanted.double())
+        by_row = squared.transpose(0, 1).flatten(1)
+        all_finite = finite(self.state.params) & by_row.isfinite().all(1)
+        return Errors(by_row.cpu().numpy(), all_finite.cpu().numpy())
 
     def for_prediction(self, during: bool = False) -> State:
         """The state of every replicate as `before_evaluation` makes it ready to predict.
