@@ -27,13 +27,13 @@ class MLPHe(Model):
         sizes = [math.prod(shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, units in pairwise(sizes):
-            layers += [_he(nn.Linear(inputs, units), "relu"), nn.ReLU()]
-        return with_head(layers, _he(nn.Linear(sizes[-1], outputs), "linear"))
+            layers += [_he(nn.Linear(inputs, units), math.sqrt(2)), nn.ReLU()]
+        return with_head(layers, _he(nn.Linear(sizes[-1], outputs), 1))
 
 
-def _he(layer: nn.Linear, activation: str) -> nn.Linear:
-    """The layer with He's initial weights for the activation after it, and a bias of 0."""
-    bound = nn.init.calculate_gain(activation) * math.sqrt(3 / layer.in_features)
+def _he(layer: nn.Linear, gain: float) -> nn.Linear:
+    """The layer with He's initial weights for the gain of the activation after it; bias 0."""
+    bound = gain * math.sqrt(3 / layer.in_features)
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.zeros_(layer.bias)
     return layer

@@ -1,5 +1,6 @@
 """Frozen features: a dataset of images becomes one of vectors, once, and the same every time."""
 
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -102,6 +103,32 @@ def test_features_are_computed_once(network, monkeypatch):
     assert len(calls) == 1
     embedded(images(seed=1), spec)
     assert len(calls) == 2
+
+
+def test_an_interrupted_computation_goes_on_from_its_last_block(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK", 10)
+    monkeypatch.setattr(features, "CHUNK", 10)
+    name = f"{network}:headed"
+    expected = embedded(images(), name)
+    shutil.rmtree(tmp_path / "cache")
+    plain, calls = features._features, []
+
+    def stopping(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    monkeypatch.setattr(features, "_features", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        embedded(images(), name)
+    found = embedded(images(), name)
+    # Eight blocks in all; the two before the interruption are not computed again.
+    assert len(calls) == 3 + 6
+    np.testing.assert_array_equal(found.x_train, expected.x_train)
+    np.testing.assert_array_equal(found.x_test, expected.x_test)
+    left = [path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert left == [".npz"]
 
 
 def test_a_damaged_file_of_features_is_made_anew(network, tmp_path):

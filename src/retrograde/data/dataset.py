@@ -153,8 +153,10 @@ def bordered(data: Dataset, pixels: int) -> Dataset:
             "Leave out border."
         )
     sides = (0, 0), (0, 0), (pixels, pixels), (pixels, pixels)
-    images = {name: x for name, x in data.arrays.items() if name.startswith("x_")}
-    return replace(data, **{name: np.pad(x, sides) for name, x in images.items()})
+    bordered: dict[str, Any] = {
+        name: np.pad(x, sides) for name, x in data.arrays.items() if name.startswith("x_")
+    }
+    return replace(data, **bordered)
 
 
 def _check_examples(data: Dataset) -> None:

@@ -3,8 +3,9 @@
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,19 @@ STD = (0.229, 0.224, 0.225)
 SIDE = 224
 """The sides of the images that a network gets, in pixels."""
 
-CHUNK = 32
-"""The number of images that are embedded at once."""
+CHUNK = 8
+"""The number of images that are embedded at once; more no longer fit into a core's cache."""
+
+BLOCK = 2000
+"""The number of images whose features are kept together, until all are computed."""
 
 
 def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
     """The dataset with the features of every example in place of its image.
 
     Images are resized to 224 x 224 pixels and normalised as those of ImageNet; grey ones get three
-    equal channels. The features are kept in the user's cache folder.
+    equal channels. The features are kept in the user's cache folder, also those of a part of the
+    images if the computation is interrupted.
 
     Args:
         data: The dataset of images.
@@ -59,8 +64,10 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
     # A file that is not there, or damaged.
     with suppress(UserError):
         return _like(data, _read(path))
-    found = _computed(data, body, model)
+    parts = path.with_suffix("")
+    found = _computed(data, body, model, parts)
     keep(path, lambda file: np.savez(file, **found.arrays))
+    rmtree(parts, ignore_errors=True)
     with suppress(UserError):
         return _like(data, _read(path))
     return found
@@ -91,7 +98,8 @@ def _body(model: str, weights: str) -> nn.Module:
         body = module
         # Networks of other libraries call their last layer otherwise: fc, classifier.6.
         body.set_submodule(last_layer(body), nn.Identity())
-    return body.eval()
+    # Convolutions on a CPU take two thirds of the time with channels last.
+    return body.eval().to(memory_format=torch.channels_last)
 
 
 def _digest(body: nn.Module) -> str:
@@ -103,22 +111,49 @@ def _digest(body: nn.Module) -> str:
     return content.hexdigest()[:12]
 
 
-def _computed(data: Dataset, body: nn.Module, model: str) -> Dataset:
-    """The features of all examples, with progress on the terminal."""
+def _computed(data: Dataset, body: nn.Module, model: str, parts: Path) -> Dataset:
+    """The features of all examples, with progress on the terminal.
+
+    Args:
+        data: The dataset of images.
+        body: The network.
+        model: Its name.
+        parts: The folder for the features of blocks of images.
+    """
     x_of = {name: x for name, x in data.arrays.items() if name.startswith("x_")}
     total = sum(map(len, x_of.values()))
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{data.name} through {model}", total=total)
 
-        def features(x: np.ndarray) -> Float32[np.ndarray, "n feature"]:
-            blocks = []
+        def of_block(x: np.ndarray) -> Float32[np.ndarray, "n feature"]:
+            chunks = []
             for start in range(0, len(x), CHUNK):
-                blocks.append(_features(body, x[start : start + CHUNK], data.scale, model))
+                chunks.append(_features(body, x[start : start + CHUNK], data.scale, model))
                 progress.advance(bar, CHUNK)
+            return np.concatenate(chunks)
+
+        def features(name: str, x: np.ndarray) -> Float32[np.ndarray, "n feature"]:
+            blocks = []
+            for start in range(0, len(x), BLOCK):
+                path = parts / f"{name}-{start}.npy"
+                block = _kept(path)
+                if block is None:
+                    block = of_block(x[start : start + BLOCK])
+                    keep(path, partial(np.save, arr=block))
+                blocks.append(block)
             return np.concatenate(blocks)
 
-        found: dict[str, Any] = {name: features(x) for name, x in x_of.items()}
+        found: dict[str, Any] = {name: features(name, x) for name, x in x_of.items()}
     return _like(data, replace(data, **found, scale=1.0))
+
+
+def _kept(path: Path) -> Float32[np.ndarray, "n feature"] | None:
+    """The features of a block that an interrupted computation has left; None without any."""
+    try:
+        block: np.ndarray = np.load(path)
+    except (OSError, ValueError):  # it is not there, or damaged
+        return None
+    return block
 
 
 def _features(
