@@ -111,6 +111,7 @@ def test_an_interrupted_computation_goes_on_from_its_last_block(network, tmp_pat
     name = f"{network}:headed"
     expected = embedded(images(), name)
     shutil.rmtree(tmp_path / "cache")
+    features._read.cache_clear()
     plain, calls = features._features, []
 
     def stopping(*given):
