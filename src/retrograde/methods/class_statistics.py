@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float64
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from retrograde.interface.batch import Batch
 
@@ -40,4 +39,6 @@ def ridge_head(
 
 def class_indicators(batch: Batch, outputs: int) -> Float64[Tensor, "row unit"]:
     """The weight of each example at the output unit of its class, and 0 elsewhere."""
-    return one_hot(batch.y, outputs).to(torch.double) * batch.weight[:, None]
+    units = torch.arange(outputs, device=batch.y.device)
+    # `one_hot` looks at its input, which a gradient inside `vmap` does not allow.
+    return (batch.y[:, None] == units) * batch.weight[:, None].double()

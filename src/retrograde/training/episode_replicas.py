@@ -93,7 +93,10 @@ class EpisodeReplicas(Replicas):
                 "Build its normalisation with track_running_stats=False."
             )
         optimizer = stream.build_optimizer() if stream else OPTIMIZERS[benchmark.optimizer]()
-        self.net = Net(models.networks, optimizer, losses=benchmark.losses)
+        shape = sources[0].shape
+        self.net = Net(
+            models.networks, optimizer, losses=benchmark.losses, shape=shape, outputs=outputs
+        )
         self.own = {"fixed": models.own}
         self.shared = {"fixed": models.shared}
         initial = vmap(self._initial, in_dims=(0, 0, None))(models.params, self.own, self.shared)
