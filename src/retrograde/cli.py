@@ -2,12 +2,14 @@
 
 import atexit
 import gc
+import inspect
 import io
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,9 +97,70 @@ def _print_whatever() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"retrograde {version('retrograde')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """Continual learning, measured: how much learners forget, why, and what it costs."""
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A benchmark, strategy, result, model or dataset.")],
+    plugin: Plugins = NO_PATHS,
+) -> None:
+    """Show a part: what it is, its settings and their meaning, and its published numbers."""
+    registry = Registry(tuple(plugin))
+    kinds = [kind for kind in KINDS if registry.knows(kind, name)]
+    if not kinds:
+        known = sorted({each for kind in KINDS for each in registry.names(kind)})
+        raise UserError(f"There is no part called {shown(name)} to show. {nearest(name, known)}")
+    for kind in kinds:
+        part = registry.find(kind, name)
+        out.print(f"[bold cyan]{escape(name)}[/], of {kind}\n")
+        out.print(escape(inspect.getdoc(part) or ""))
+        _print_settings(part)
+        if fairness := _fairness(part):
+            out.print(f"\n{escape(fairness)}")
+        if kind == "strategies":
+            _print_published(name)
+
+
+def _print_settings(part: type[Part]) -> None:
+    from retrograde.parts.meaning import settings_of
+
+    settings = settings_of(part)
+    if settings:
+        out.print("\n[bold]Settings[/]")
+    for setting in settings:
+        default = "" if setting.default is None else setting.default
+        words = "; ".join(filter(None, [setting.meaning, setting.values]))
+        out.print(f"  [cyan]{setting.name}[/]={escape(default)}  [dim]{escape(words)}[/]")
+
+
+def _print_published(name: str) -> None:
+    """Print the numbers of the literature that a strategy is compared with."""
+    from retrograde.parts.spec import parse
+    from retrograde.reporting.published import published_numbers
+
+    rows = [each for each in published_numbers() if parse(each.row.strategy)[0] == name]
+    if rows:
+        out.print("\n[bold]Published numbers[/] (the table `published` compares)")
+    for each in rows:
+        numbers = ", ".join(f"{metric} {value}" for metric, value in each.row.values.items())
+        stream = parse(each.benchmark)[0]
+        out.print(f"  {escape(numbers)}  [dim]{escape(f'{stream}: {each.where}')}[/]")
 
 
 @app.command("list")
@@ -250,7 +313,12 @@ def run(
 
     Finished cells are skipped, failed ones are tried again; any interruption can be resumed.
     """
-    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
+    from retrograde.running.suite import read_suite
+
+    _check_run(suite, benchmark, strategy, part)
+    # All are read first: a suite that is wrong is an error before another one's cells are made.
+    suites = [(Path(name).stem, read_suite(name)) for name in suite or []]
+    # PyTorch takes seconds to import, which --help and what is wrong so far need not wait for.
     from retrograde.running.console import Options, run_all
 
     options = Options(
@@ -265,9 +333,8 @@ def run(
         changed,
         traceback,
     )
-    _check_run(suite, benchmark, strategy, part)
     # With --benchmark, strategies make cells of their own, and none is added to the suites.
-    stores = _suites(suite or [], [] if benchmark else strategy, part, seeds, out_)
+    stores = _suites(suites, [] if benchmark else strategy, part, seeds, out_)
     if benchmark:
         stores += _cells(benchmark, strategy, seeds, out_)
     if not stores:
@@ -310,7 +377,7 @@ def _traced(wanted: bool) -> Iterator[None]:
 
 
 def _suites(
-    names: list[str],
+    suites: "list[tuple[str, Suite]]",
     added: list[str],
     part: str,
     seeds: str,
@@ -319,10 +386,8 @@ def _suites(
     """Requests of suites; strategies without a benchmark are added to each suite."""
     from retrograde.running.console import Stored
     from retrograde.running.seeds import seeds_of
-    from retrograde.running.suite import grids, read_suite
+    from retrograde.running.suite import grids
 
-    # All are read first: a suite that is wrong is an error before another one's cells are made.
-    found = [(Path(name).stem, read_suite(name)) for name in names]
     methods = grids(added)
     return [
         Stored(
@@ -332,7 +397,7 @@ def _suites(
             methods,
             chosen,
         )
-        for name, suite in found
+        for name, suite in suites
         for chosen, pairs in suite.pairs_by_choice(methods, part).items()
     ]
 
