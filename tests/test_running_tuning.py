@@ -1,14 +1,19 @@
 """Tuning: what is chosen, on what, and that no test example takes part."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import retrograde as rg
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse
+from retrograde.running.search_space import SearchSpace
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Suite, all_pairs
-from retrograde.running.tuning import Span
+from retrograde.running.trials import Trials
 
 GROUND = "split:steps=15,probe_examples=0,dataset=made,model=mlp-8"
 
@@ -169,12 +174,19 @@ def test_another_dataset_may_be_the_one_to_choose_on():
     ("given", "message"),
     [
         ({"strategy": "er:lr=0.1"}, "at least two settings to choose from"),
+        ({"strategy": "er:lr=0.1|0.10"}, "at least two settings to choose from"),
+        ({"strategy": "er:lr=1..0.1", "search": "tpe"}, "A range is written lr=LOW..HIGH"),
+        ({"trials": 3}, "A grid tries every setting"),
+        ({"search": "random", "trials": 0}, "trials is a whole number"),
+        ({"metric": "intransigence"}, "Settings are chosen by an accuracy"),
+        ({"strategy": "redo:period=1|0"}, "period"),
+        ({"ground": f"{GROUND},validation=0.1,evaluate_on=validation"}, "Leave it out"),
         ({"strategy": "er:lr=0.1|"}, "Values to choose from are written lr=A"),
         ({"strategy": "er:lr=0.01..1"}, "A grid has values"),
         ({"strategy": "er:rate=0.1|1"}, "rate"),
         ({"strategy": "er:lr=0.1|-1"}, "lr"),
         ({"search": "best"}, "A search is grid, random, tpe; it was 'best'"),
-        ({"seeds": 3, "fresh": [2, 3]}, "on seeds that no trial had"),
+        ({"seeds": 3, "fresh": [2, 3]}, "on seeds that no trial had.*Give such as 3-7"),
         ({"metric": "acc"}, "Known: ACC, "),
         ({"protocol": "inside"}, "A protocol is within"),
         ({"protocol": "first:0"}, "A protocol is within"),
@@ -209,18 +221,111 @@ def test_a_search_in_which_everything_diverges_says_so():
         tuned(strategy="finetune:lr=1e30|1e31")
 
 
-def test_draws_from_a_span_are_logarithmic_above_zero_and_whole_between_whole_numbers():
+def test_draws_from_a_range_are_logarithmic_above_zero_and_whole_for_whole_settings():
     random = np.random.default_rng(0)
-    rates = np.array([float(Span.read("0.001..10").draw(random)) for _ in range(4000)])
+
+    def drawn(spec, key, count):
+        space = SearchSpace.read(spec, Registry())
+        return [float(parse(space.draw(random))[1][key]) for _ in range(count)]
+
+    rates = np.array(drawn("er:lr=0.001..10", "lr", 4000))
     assert rates.min() >= 0.001
     assert rates.max() <= 10
     np.testing.assert_allclose(
         np.quantile(np.log10(rates), [0.25, 0.5, 0.75]), [-2, -1, 0], atol=0.1
     )
-    counts = {Span.read("0..3").draw(random) for _ in range(400)}
-    assert counts == {"0", "1", "2", "3"}
-    assert Span.read("1..0.5") is None
-    assert Span.read("a..b") is None
+    assert set(drawn("er:buffer_size=1..3", "buffer_size", 100)) == {1, 2, 3}
+    # Whole ends of a setting that need not be whole.
+    shares = np.array(drawn("lwf:alpha=0..1", "alpha", 400))
+    np.testing.assert_allclose(np.quantile(shares, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.1)
+
+
+@dataclass(frozen=True)
+class FakeCell:
+    spec: str
+
+
+class FakeTrials(Trials):
+    """Trials whose scores are in a table."""
+
+    def __init__(self, table, seeds):
+        super().__init__(self.look_up, "ACC", seeds, Console(quiet=True))
+        self.table = table
+        self.asked = []
+
+    def look_up(self, specs, seeds):
+        self.asked += [(spec, seed) for spec in specs for seed in seeds]
+        return [
+            SimpleNamespace(cell=SimpleNamespace(strategy=FakeCell(spec)), seed=seed)
+            for spec in specs
+            for seed in seeds
+        ]
+
+    def _score(self, record):
+        return self.table[record.cell.strategy.spec][record.seed]
+
+
+def test_a_leader_that_diverges_on_another_seed_leaves_its_place_to_the_next():
+    nan = float("nan")
+    trials = FakeTrials({"a": [0.9, nan], "b": [0.8, 0.8], "c": [nan, 0.9], "d": [0.5, 0.6]}, 2)
+    trials.race(["a", "b", "c", "d"])
+    assert trials.best() == "b"
+    # Neither can one that diverged win, nor one that stays below with 1 on its other seed.
+    assert [seed for spec, seed in trials.asked if spec in "cd"] == [0, 0]
+
+
+def test_a_trial_that_can_still_win_gets_its_seeds():
+    trials = FakeTrials({"a": [0.9, 0.5], "b": [0.8, 0.9]}, 2)
+    trials.race(["a", "b"])
+    assert trials.best() == "b"
+
+
+def test_records_say_how_the_last_search_chose_them(tmp_path):
+    tuned(strategy="er:lr=0.0001|0.1|0.00001", store=tmp_path)
+    found = tuned(strategy="er:lr=0.0001|0.1", store=tmp_path)
+    chosen = {record.how["chosen"] for record in rg.load(tmp_path / "measured")}
+    assert chosen == {found.chosen} == {"tuned (within, 2 trials of 1 seed)"}
+    assert {record.how["chosen"] for record in found.records} == chosen
+
+
+def test_a_cell_in_two_groups_of_a_suite_is_planned_once():
+    cells = [
+        {"benchmarks": ["split:steps=2"], "strategies": ["finetune"]},
+        {"benchmarks": ["split:steps=2"], "strategies": ["finetune"], "chosen": "by hand"},
+    ]
+    records = rg.run(rg.Suite(title="a", seeds=1, cells=cells), compile="off", progress=False)
+    assert [record.how["chosen"] for record in records] == ["by hand"]
+
+
+def test_streams_of_given_tasks_can_be_tuned():
+    tasks = replace(DATA, task_train=DATA.y_train // 2, task_test=DATA.y_test // 2)
+    (found,) = rg.tune(
+        "given:dataset=made,probe_examples=0,model=mlp-8",
+        "er:lr=0.0001|0.1",
+        fresh=[5],
+        data={"made": tasks},
+        progress=False,
+    )
+    assert found.strategy == "er"
+
+
+def test_the_share_to_hold_out_is_that_of_the_dataset_of_the_trials():
+    own = replace(DATA, x_val=DATA.x_test, y_val=DATA.y_test)
+    for first, second in ((own, DATA), (DATA, own)):
+        (found,) = rg.tune(
+            f"{GROUND},tasks=3",
+            "er:lr=0.0001|0.1",
+            protocol="other-dataset:other",
+            fresh=[3],
+            data={"made": first, "other": second},
+            progress=False,
+        )
+        assert found.records[0].status == "done"
+
+
+def test_first_holds_out_nothing_of_tasks_that_are_not_in_it():
+    stream = rg.benchmark("imbalanced:first_experiences=2,validation=0.1").stream(seed=0)
+    assert len(stream) == 2
 
 
 @pytest.mark.parametrize(
@@ -248,7 +353,7 @@ def test_other_seeds_are_refused(given):
 
 def test_a_grid_stands_for_several_parts_anywhere():
     pairs = all_pairs(["split:tasks=2|5"], ["er:lr=0.1|1,buffer_size=5", "finetune"])
-    assert pairs == [
+    assert [pair[:2] for pair in pairs] == [
         (f"split:tasks={tasks}", strategy)
         for tasks in (2, 5)
         for strategy in ("er:lr=0.1,buffer_size=5", "er:lr=1,buffer_size=5", "finetune")

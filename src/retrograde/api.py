@@ -34,7 +34,7 @@ from retrograde.running.cell import AnyBenchmark, AnyStrategy
 from retrograde.running.console import Options, Stored, plan_all, records_of, work
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
-from retrograde.running.tuning import Search, Tuned, tune as tuned
+from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned
 
 Parts = str | Part | Sequence[str | Part]
 """One part or several, each as text, such as `er:buffer_size=500`, or as an object."""
@@ -101,14 +101,12 @@ def run(
     Raises:
         UserError: something cannot be run; raised before anything trains.
     """
-    by_choice, replicates, added = _pairs(benchmarks, strategies, seeds)
+    pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
     options = _options(data, jobs, compile, device, timeout, changed)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
-        stored = [
-            Stored(folder, pairs, replicates, added, chosen) for chosen, pairs in by_choice.items()
-        ]
+        stored = [Stored(folder, pairs, replicates, added)]
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
         work(planned, options, quiet, shows, troubles)
@@ -123,7 +121,7 @@ def tune(
     *,
     search: str = "grid",
     protocol: str = "within",
-    trials: int = 20,
+    trials: int | None = None,
     seeds: int = 1,
     fresh: str | Sequence[int] = "100-104",
     metric: str = "ACC",
@@ -142,7 +140,7 @@ def tune(
         search: grid; random; or tpe, which needs the extra `tune`.
         protocol: the examples that settings are chosen on: within, first:N, other-order or
             other-dataset:NAME; see `docs/tuning.md`.
-        trials: settings that random and tpe try.
+        trials: settings that random and tpe try; None: 20.
         seeds: seeds of each trial.
         fresh: seeds on which the chosen settings are measured.
         metric: the score to choose by.
@@ -168,7 +166,7 @@ def tune(
     shows = Console(stderr=True, quiet=not progress)
     pairs = [(stream, method) for stream in streams for method in methods]
     with _folder(store) as folder:
-        return tuned(pairs, wanted, folder, options, quiet, shows)
+        return tuned(pairs, wanted, Runs(folder, options, quiet, shows))
 
 
 def _options(
@@ -197,19 +195,19 @@ def _pairs(
     benchmarks: Parts | Suite,
     strategies: Parts,
     seeds: int | Sequence[int] | None,
-) -> tuple[dict[str, list[Pair]], Sequence[int], list[str | Part]]:
-    """Return the pairs by how they were chosen, their seeds, and the strategies of a suite."""
+) -> tuple[list[Pair], Sequence[int], list[str | Part]]:
+    """Return the pairs, their seeds, and the strategies that were added to a suite."""
     if isinstance(benchmarks, Suite):
         added = grids(_several("strategies", strategies))
         replicates = seeds_of(benchmarks.seeds if seeds is None else seeds)
-        return benchmarks.pairs_by_choice(added), replicates, added
+        return benchmarks.pairs(added), replicates, added
     streams = _several("benchmarks", benchmarks)
     methods = _several("strategies", strategies)
     if not (streams and methods):
         raise UserError(
             "A run has at least one benchmark and one strategy; one of the two is empty. Name both."
         )
-    return {"": all_pairs(streams, methods)}, seeds_of(5 if seeds is None else seeds), []
+    return all_pairs(streams, methods), seeds_of(5 if seeds is None else seeds), []
 
 
 def _several(what: str, given: object) -> list[str | Part]:

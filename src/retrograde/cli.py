@@ -392,13 +392,11 @@ def _suites(
     return [
         Stored(
             folder or Path("runs") / name,
-            pairs,
+            suite.pairs(methods, part),
             seeds_of(seeds or suite.seeds),
             methods,
-            chosen,
         )
         for name, suite in suites
-        for chosen, pairs in suite.pairs_by_choice(methods, part).items()
     ]
 
 
@@ -440,7 +438,9 @@ def tune(
             help="The examples that settings are chosen on; never test examples.",
         ),
     ] = "within",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of random and tpe.")] = 20,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of random and tpe. [default: 20]")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 1,
     fresh: Annotated[
         str,
@@ -468,7 +468,7 @@ def tune(
     """
     from retrograde.running.console import Options
     from retrograde.running.interruption import orderly
-    from retrograde.running.tuning import Search, tune as tuned
+    from retrograde.running.tuning import Runs, Search, tune as tuned
 
     wanted = Search(search, protocol, trials, seeds, fresh, metric)
     options = Options(
@@ -476,7 +476,7 @@ def tune(
     )
     pairs = [(stream, method) for stream in benchmark for method in strategy]
     with _traced(traceback), orderly():
-        found = tuned(pairs, wanted, out_, options, out, err)
+        found = tuned(pairs, wanted, Runs(out_, options, out, err))
     out.print(f"Chosen settings: {out_}/tuned.toml. Tables: retrograde report {out_}/measured")
     statuses = [record.status for each in found for record in each.records]
     sys.exit(1 if "failed" in statuses else 0)

@@ -245,12 +245,12 @@ class Benchmark(Part):
             self._check_values()
         else:
             _check_labels(stream)
-        if self.validation:
-            turns = generator(seed, "validation").random(len(data.y_train))
-            stream = held_out(stream, self.validation, turns, self.train_examples)
         stream = given_validation(stream, data, lambda other: self.cut(other, seed))
         if self.first_experiences or self.skip_experiences:
             stream = some_experiences(stream, self.skip_experiences, self.first_experiences)
+        if self.validation:
+            turns = generator(seed, "validation").random(len(data.y_train))
+            stream = held_out(stream, self.validation, turns, self.train_examples)
         if self.evaluate_on == "validation":
             stream = judged_by_validation(stream)
         stream = self._limited(stream, seed)

@@ -90,7 +90,7 @@ def _described(
     for node in definition.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        before = []
+        before: list[str] = []
         line = node.lineno - 1
         while line in comments and lines[line - 1].lstrip().startswith("#"):
             before.insert(0, comments[line])
@@ -127,8 +127,9 @@ def _aliases() -> dict[str, str]:
     body = ast.parse(inspect.getsource(fields)).body
     found = {}
     for assigned, described in pairwise(body):
-        named = isinstance(assigned, ast.Assign) and isinstance(assigned.targets[0], ast.Name)
-        if named and isinstance(described, ast.Expr) and isinstance(described.value, ast.Constant):
+        if not isinstance(assigned, ast.Assign) or not isinstance(assigned.targets[0], ast.Name):
+            continue
+        if isinstance(described, ast.Expr) and isinstance(described.value, ast.Constant):
             text = str(described.value.value).partition("\n")[0].rstrip(".")
             found[assigned.targets[0].id] = text[:1].lower() + text[1:]
     return found

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
@@ -93,14 +94,12 @@ class Stored(NamedTuple):
         pairs: the benchmarks and strategies to pair.
         seeds: the seeds.
         added: strategies that were added to a suite, and run only on the benchmarks that they fit.
-        chosen: how the settings were chosen, for the records.
     """
 
     folder: Path
     pairs: list[Pair]
     seeds: Sequence[int]
     added: Sequence[str | Part] = ()
-    chosen: str = ""
 
 
 class Planned(NamedTuple):
@@ -142,14 +141,7 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
         store.begin()
         chosen = _chosen(wanted.pairs, options.only)
         jobs = plan(
-            chosen,
-            wanted.seeds,
-            registry,
-            context,
-            store,
-            changed=changed,
-            added=wanted.added,
-            chosen=wanted.chosen,
+            chosen, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
         )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
@@ -299,7 +291,7 @@ def _only(text: str) -> dict[str, str]:
 
 def _names(pair: Pair) -> dict[str, str]:
     """Names of the benchmark and the strategy of a pair, without their settings."""
-    names = [parse(str(part))[0] for part in pair]
+    names = [parse(str(part))[0] for part in pair[:2]]
     return dict(zip(("benchmark", "strategy"), names, strict=True))
 
 
@@ -316,6 +308,7 @@ def _run(
     missing = sum(len(job.missing) for job in todo)
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {missing} replicates to run, {skipped} done already")
+    _say_chosen(store, jobs)
     outcome = _Outcome(todo, out)
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
@@ -331,6 +324,16 @@ def _run(
                 _write(share, job, records)
                 outcome.add(records)
     return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
+
+
+def _say_chosen(store: Store, jobs: list[Job]) -> None:
+    """Let finished records say how their settings were chosen, if another choice made them."""
+    for job in jobs:
+        finished = set(job.seeds) - set(job.missing) if job.chosen else ()
+        for seed in sorted(finished):
+            record = store.read(store.path(job.spec, seed))
+            if record is not None and record.how.get("chosen") != job.chosen:
+                store.write(replace(record, how=record.how | {"chosen": job.chosen}))
 
 
 class _Outcome:

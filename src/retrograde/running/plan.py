@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -57,7 +58,7 @@ class Context(NamedTuple):
 
 
 def plan(
-    pairs: Sequence[Pair],
+    pairs: Sequence[Pair | tuple[str | Part, str | Part]],
     seeds: int | Sequence[int],
     registry: Registry,
     context: Context,
@@ -65,7 +66,6 @@ def plan(
     *,
     changed: Changed = "rerun",
     added: Sequence[str | Part] = (),
-    chosen: str = "",
 ) -> list[Job]:
     """Resolve and check every cell, before anything trains.
 
@@ -79,7 +79,6 @@ def plan(
         changed: rerun: finished records that another version of a part's files made are missing;
             keep: they are done; stop: they are an error.
         added: strategies that run only on the benchmarks that they fit.
-        chosen: how the settings were chosen, for the records.
 
     Returns:
         One job per batch of replicates; its `missing` is empty if all of its records exist.
@@ -90,7 +89,8 @@ def plan(
     """
     numbers = seeds_of(seeds)
     _check_replicates(len(pairs), len(numbers))
-    cells = _cells(pairs, registry, context, added)
+    chosen: dict[CellSpec, str] = {}
+    cells = _cells(list(starmap(Pair, pairs)), registry, context, added, chosen)
     sources = _sources(cells, registry)  # before a check imports the models
     device = torch.device(context.device)
     extents = check_cells(cells, context.data, device, elsewhere=bool(context.cluster))
@@ -98,7 +98,7 @@ def plan(
     with uncollected():
         jobs = []
         for cell, (steps, at_once) in zip(cells, extents, strict=True):
-            whole = Job(cell, steps=steps, sources=sources[cell.spec], chosen=chosen)
+            whole = Job(cell, steps=steps, sources=sources[cell.spec], chosen=chosen[cell.spec])
             batches = _batches(numbers, at_once)
             jobs += [_batch(whole, batch, store, changed) for batch in batches]
     if changed == "stop":
@@ -229,8 +229,9 @@ def _cells(
     registry: Registry,
     context: Context,
     added: Sequence[str | Part],
+    chosen: dict[CellSpec, str],
 ) -> list[Cell]:
-    """Make the cells of all pairs, each once.
+    """Make the cells of all pairs, each once, and note how the settings of each were chosen.
 
     Raises:
         UserError: a strategy does not fit its benchmark, or one that was added fits none.
@@ -239,7 +240,7 @@ def _cells(
     cells: dict[CellSpec, Cell] = {}
     unfit: dict[str, str] = {}
     used: set[str] = set()
-    for given_benchmark, given_strategy in pairs:
+    for given_benchmark, given_strategy, said in pairs:
         benchmark = parts("benchmarks", given_benchmark)
         strategy = parts("strategies", given_strategy)
         reason = mismatch(benchmark[1], strategy[1], context.data)
@@ -252,6 +253,7 @@ def _cells(
             used.add(strategy[0].spec)
         cell = make_cell(benchmark, strategy, data_of(benchmark[1], context.data))
         cells.setdefault(cell.spec, cell)
+        chosen[cell.spec] = chosen.get(cell.spec) or said
     for name, reason in unfit.items():
         if name not in used:
             raise UserError(f"{name} was added, and no benchmark of the suite takes it: {reason}")

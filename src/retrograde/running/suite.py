@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,8 +23,18 @@ FEW = 3
 """Most faults of a suite that one error names."""
 
 
-Pair = tuple[str | Part, str | Part]
-"""A benchmark and a strategy to run on it, each as text or as an object."""
+class Pair(NamedTuple):
+    """A benchmark and a strategy to run on it, each as text or as an object.
+
+    Args:
+        benchmark: The benchmark.
+        strategy: The strategy.
+        chosen: How their settings were chosen, such as `tuned (within, 15 trials)`; empty: unsaid.
+    """
+
+    benchmark: str | Part
+    strategy: str | Part
+    chosen: str = ""
 
 
 class _Cells(BaseModel):
@@ -74,26 +84,19 @@ class Suite(BaseModel):
         Raises:
             UserError: there is no such part, or there are too many cells.
         """
-        by_choice = self.pairs_by_choice(added, part)
-        return [pair for pairs in by_choice.values() for pair in pairs]
-
-    def pairs_by_choice(
-        self, added: Sequence[str | Part] = (), part: str = ""
-    ) -> dict[str, list[Pair]]:
-        """The pairs of `pairs`, by how their settings were chosen."""
         groups = [group for group in self.cells if group.part == part]
         if not groups:
             near = nearest(part, self.parts)
             raise UserError(f"No cells of the suite are of the part {part!r}. {near}")
-        by_choice: dict[str, list[Pair]] = {}
-        for group in groups:
-            pairs = all_pairs(group.benchmarks, group.strategies)
-            by_choice.setdefault(group.chosen, []).extend(pairs)
-        if added:
-            benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
-            by_choice.setdefault("", []).extend(all_pairs(benchmarks, added))
-        check_count(sum(map(len, by_choice.values())))
-        return by_choice
+        pairs = [
+            pair._replace(chosen=group.chosen)
+            for group in groups
+            for pair in all_pairs(group.benchmarks, group.strategies)
+        ]
+        benchmarks = [benchmark for group in groups for benchmark in group.benchmarks]
+        pairs += all_pairs(benchmarks, added)
+        check_count(len(pairs))
+        return pairs
 
     @property
     def parts(self) -> list[str]:
@@ -109,7 +112,7 @@ def all_pairs(benchmarks: Sequence[str | Part], strategies: Sequence[str | Part]
     """
     streams, methods = grids(benchmarks), grids(strategies)
     check_count(len(streams) * len(methods))
-    return [(stream, method) for stream in streams for method in methods]
+    return [Pair(stream, method) for stream in streams for method in methods]
 
 
 def grids(parts: Sequence[str | Part]) -> list[str | Part]:

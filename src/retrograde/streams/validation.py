@@ -68,19 +68,16 @@ def given_validation(stream: Stream, data: Dataset, cut: Callable[[Dataset], Str
             "has x_val, and the stream has other data. Leave out x_val and y_val."
         )
     # With the validation examples in place of the test examples.
-    other = cut(
-        Dataset(
-            data.name,
-            data.x_train,
-            data.y_train,
-            data.x_val,
-            data.y_val,
-            data.scale,
-            data.class_names,
-            task_train=data.task_train,
-            task_test=data.task_val,
-        )
+    judged = replace(
+        data,
+        x_test=data.x_val,
+        y_test=data.y_val,
+        task_test=data.task_val,
+        x_val=None,
+        y_val=None,
+        task_val=None,
     )
+    other = cut(judged)
     start = len(data.y_train)
     tasks = [
         task._replace(validation=each.test._replace(row=each.test.row + start))
