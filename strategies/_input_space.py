@@ -21,6 +21,9 @@ def main_directions(
     # The parameters of a diverged replicate are not finite, which `eigh` refuses.
     gram = (inputs.T @ inputs).nan_to_num(posinf=0.0, neginf=0.0)
     lengths, directions = torch.linalg.eigh(gram)
+    # The sign of an eigenvector is arbitrary: here its largest entry is positive.
+    largest = directions.abs().argmax(0, keepdim=True)
+    directions = directions * directions.gather(0, largest).sign()
     # The longest come last.
     shorter = lengths.clamp(min=0).cumsum(0)
     held_without = total - shorter
