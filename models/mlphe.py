@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
@@ -31,7 +32,7 @@ class MLPHe(Model):
         return with_head(layers, _he(nn.Linear(sizes[-1], outputs), "linear"))
 
 
-def _he(layer: nn.Linear, activation: str) -> nn.Linear:
+def _he(layer: nn.Linear, activation: Literal["relu", "linear"]) -> nn.Linear:
     """The layer with He's initial weights for the activation after it, and a bias of 0."""
     bound = nn.init.calculate_gain(activation) * math.sqrt(3 / layer.in_features)
     nn.init.uniform_(layer.weight, -bound, bound)
