@@ -117,8 +117,9 @@ class ContinualBackprop(Strategy):
             worth = outgoing / incoming
         size = mean_over_examples(outputs.abs(), examples)
         utility = decay * before["utility"] + (1 - decay) * size * worth
-        mature = (age > self.maturity).to(age).sum()
-        due = before["due"] + self.replacement_rate * mature
+        mature = (age > self.maturity).to(age)
+        # A product by unit keeps the precision if the rate is a tensor of a compiled step.
+        due = before["due"] + (self.replacement_rate * mature).sum()
         return {"age": age, "activation": activation, "utility": utility, "due": due}
 
     def _chosen(self, tested: Params) -> Bool[Tensor, " unit"]:

@@ -26,6 +26,8 @@ from retrograde import (
     weighted_layers,
 )
 
+from ._input_space import main_directions
+
 
 @dataclass(frozen=True)
 class GPM(Strategy):
@@ -105,19 +107,10 @@ def extended(
 
     The residual inputs are those less their projection (equation 8). Its main directions are added
     until memory and directions hold the share `threshold` of the inputs' squared length (equation
-    9). They are eigenvectors of the residual's Gram matrix, whose eigenvalues are the squared
-    singular values.
+    9).
     """
-    total = inputs.square().sum()
     residual = inputs - inputs @ projection
-    # The parameters of a diverged replicate are not finite, which `eigh` refuses.
-    gram = (residual.T @ residual).nan_to_num(posinf=0.0, neginf=0.0)
-    lengths, directions = torch.linalg.eigh(gram)
-    # The longest come last.
-    shorter = lengths.clamp(min=0).cumsum(0)
-    held_without = total - shorter
-    rounding = len(lengths) * torch.finfo(lengths.dtype).eps * total
-    chosen = (held_without < threshold * total) & (lengths > rounding)
+    directions, chosen = main_directions(residual, inputs.square().sum(), threshold)
     added = directions * chosen
     grown: Tensor = projection + added @ added.T
     return grown

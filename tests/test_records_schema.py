@@ -12,6 +12,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.class_counts import ClassCounts
 from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.plasticity import Plasticity
 from retrograde.records.prequential import Prequential
 from retrograde.records.record import Damaged, OtherSchema, Record
 from retrograde.reporting.formats import csv, latex, markdown
@@ -28,7 +29,7 @@ ANY_VALUE = re.compile(
 """Fields that may have any JSON value."""
 MAY_BE_NULL = {
     *("classes", "environment.cores", "experiences", "knows_ahead", "online_accuracy"),
-    "prequential",
+    *("plasticity", "prequential"),
 }
 PARTS = Registry()
 NO_NUMBER = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
@@ -62,6 +63,7 @@ def along_stream(record):
         experiences=Experiences.one_per_task(3),
         classes=ClassCounts(each, each, tests, each, record.correct, predicted),
         prequential=Prequential([3, 4, 5], [9, 9, 9]),
+        plasticity=Plasticity([9, 8, 7], [0.0, 0.25, 0.5], [0.1, 0.2, 0.3]),
     )
 
 

@@ -187,6 +187,48 @@ def test_replicates_side_by_side_in_the_engine_equal_the_papers_algorithm(rule):
         assert_close(mine, [w.detach() for w in reference.weights], rtol=1e-3, atol=1e-4)
 
 
+def storm(part, net, params, steps):
+    """The parameters after steps of equation 4 of Wu et al. (2024), with autograd over lists."""
+    reference = Reference(part, "cmaml", net, params)
+    now = [value.clone().requires_grad_() for value in params.values()]
+    then, direction = now, None
+
+    def meta_gradient(weights, data):
+        fast, losses = weights, []
+        for row in torch.nonzero(data.incoming.weight)[:, 0]:
+            one = data.incoming.at(slice(row, row + 1))
+            inner = torch.autograd.grad(reference.loss(fast, one.x, one.y), fast, create_graph=True)
+            inner = [g.detach() if part.first_order else g for g in inner]
+            fast = [w - part.inner_lr * g for w, g in zip(fast, inner, strict=True)]
+            rows = data.combined.weight > 0
+            losses.append(reference.loss(fast, data.combined.x[rows], data.combined.y[rows]))
+        return clip(torch.autograd.grad(sum(losses) / len(losses), weights), part.clip)
+
+    for data in steps:
+        found = meta_gradient(now, data)
+        if direction is not None:
+            pairs = zip(direction, meta_gradient(then, data), strict=True)
+            kept = [part.momentum * (last - old) for last, old in pairs]
+            found = [g + each for g, each in zip(found, kept, strict=True)]
+        direction, then = found, now
+        pairs = zip(now, direction, strict=True)
+        now = [(w - part.lr * g).detach().requires_grad_() for w, g in pairs]
+    return [value.detach() for value in now]
+
+
+@pytest.mark.parametrize("first_order", [True, False])
+def test_vr_mcl_equals_the_papers_equation(first_order):
+    random, (net, params) = torch.Generator().manual_seed(5), make_net()
+    part = PARTS.find("strategies", "vr_mcl")(
+        first_order=first_order, clip=0.5, lr=0.3, momentum=0.6
+    )
+    steps = [make_step(random, stored=min(step, 3), real=4 - step % 2) for step in range(20)]
+    state = start(part, net, params)
+    for data in steps:
+        state = part.step(net, state, data)
+    assert_close(list(state.params.values()), storm(part, net, params, steps))
+
+
 def test_cmaml_with_one_inner_step_is_replay_from_one_look_ahead():
     (net, params), data = make_net(), make_step(torch.Generator().manual_seed(2), rows=1)
     part = PARTS.find("strategies", "cmaml")(clip=0.0, lr=0.2, inner_lr=0.3)

@@ -187,6 +187,9 @@ from .records.few_shot import (
 from .records.online_accuracy import (
     OnlineAccuracy as OnlineAccuracy,
 )
+from .records.plasticity import (
+    Plasticity as Plasticity,
+)
 from .records.prequential import (
     Prequential as Prequential,
 )

@@ -67,6 +67,8 @@ class Benchmark(Part):
     probe_examples: Limit = 100
     # Steps of the benchmark's own pace between two probes; 0: only at the end of each task.
     probe_every: Limit = 0
+    # Test examples on which hidden units are measured at the end of each experience; 0: none.
+    plasticity_examples: Limit = 0
     # Steps between two evaluations during a task; 0: only at the end of each task.
     eval_every: Limit = 0
     # Test examples per task for these evaluations; 0: all.

@@ -80,7 +80,7 @@ def _odd_along_stream(record: "Record") -> Iterator[str]:
     experiences = record.timeline
     if record.classes:
         yield record.classes.inconsistency(record.test_examples, record.correct, experiences.count)
-    for of_experiences in (record.statistics, record.prequential):
+    for of_experiences in (record.statistics, record.prequential, record.plasticity):
         yield of_experiences.inconsistency(experiences.count) if of_experiences else ""
     if record.validation:
         yield record.validation.inconsistency(len(record.test_examples))

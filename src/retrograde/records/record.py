@@ -19,6 +19,7 @@ from retrograde.records.experiences import Experiences
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.plasticity import Plasticity
 from retrograde.records.prequential import Prequential
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import Length, Positive, Seconds, Whole
@@ -66,6 +67,7 @@ class Record:
         accounts: one for each task after the first.
         online_accuracy: accuracy along the stream.
         prequential: predictions on incoming examples before they are trained on.
+        plasticity: hidden units and weights at the end of each experience, if they are measured.
         validation: correct answers on validation examples, if the benchmark holds some out.
         statistics: what the strategy logs of its own steps; None if it logs nothing.
         clocks: seconds by activity, shared by the replicates of a batch.
@@ -94,6 +96,7 @@ class Record:
     accounts: list[Account] = field(default_factory=list)
     online_accuracy: OnlineAccuracy | None = None
     prequential: Prequential | None = None
+    plasticity: Plasticity | None = None
     validation: Validation | None = None
     statistics: Statistics | None = None
     clocks: dict[str, Seconds] = field(default_factory=dict)

@@ -25,7 +25,14 @@ Two numbers within it count as the same, unless the file states another margin.
 SHARE = 10.0
 """Margin of a loss, in percent of the printed number."""
 OBSERVED = frozenset(
-    {"probe_examples", "probe_every", "eval_every", "eval_examples", "evaluations"}
+    {
+        "probe_examples",
+        "probe_every",
+        "plasticity_examples",
+        "eval_every",
+        "eval_examples",
+        "evaluations",
+    }
 )
 """Settings of a benchmark that select measurements and change no result."""
 

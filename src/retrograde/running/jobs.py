@@ -173,6 +173,7 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         gradients=outcome.gradients,
         accounts=outcome.accounts,
         prequential=outcome.prequential,
+        plasticity=outcome.plasticity,
         online_accuracy=outcome.online_accuracy,
         validation=outcome.validation,
         statistics=outcome.statistics,

@@ -17,6 +17,7 @@ from retrograde.records.experiences import Experiences
 from retrograde.records.few_shot import Adaptation
 from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
+from retrograde.records.plasticity import Plasticity
 from retrograde.records.prequential import Prequential
 from retrograde.records.statistics import Statistics
 from retrograde.records.validation import Validation
@@ -48,6 +49,8 @@ class Outcome:
         gradients: Gradient probes at the end of each task.
         accounts: Accounts of forgetting, one for each task that has earlier ones.
         prequential: Predictions of incoming examples before the steps on them.
+        plasticity: Hidden units and weights at the end of each experience, if the benchmark asks
+            for it.
         online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
         validation: Correct predictions on validation examples, if the benchmark has some.
         statistics: What the strategy logs of its own steps, if anything.
@@ -68,6 +71,7 @@ class Outcome:
     gradients: list[GradientProbe] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     prequential: Prequential | None = None
+    plasticity: Plasticity | None = None
     online_accuracy: OnlineAccuracy | None = None
     validation: Validation | None = None
     statistics: Statistics | None = None

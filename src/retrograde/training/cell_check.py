@@ -6,6 +6,7 @@ from retrograde.errors import UserError
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner
 from retrograde.interface.strategy import Strategy
+from retrograde.networks.hidden_units import check_hidden_units
 from retrograde.parts.author_code import described
 from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
@@ -149,6 +150,19 @@ def _check_hooks(backend: StreamReplicas) -> None:
     backend.warm_up("off")
     _check_protocol(backend)
     backend.try_prediction()
+    if backend.benchmark.plasticity_examples:
+        _check_hidden(backend)
+
+
+def _check_hidden(backend: StreamReplicas) -> None:
+    """Raise `UserError` if the hidden units of the model cannot be measured."""
+    if not backend.strategy.probes:
+        raise UserError(
+            "plasticity_examples measures the model that answers; "
+            f"{type(backend.strategy).__name__} answers by other means, or trains several. "
+            "Leave the setting out."
+        )
+    check_hidden_units(backend.net.networks)
 
 
 def _check_protocol(backend: StreamReplicas) -> None:
@@ -183,6 +197,8 @@ def _check_learner(benchmark: Benchmark, learner: Learner) -> None:
         ignored.append("augment")
     if benchmark.predict_first:
         ignored.append("predict_first")
+    if benchmark.plasticity_examples:
+        ignored.append("plasticity_examples")
     if ignored:
         raise UserError(
             f"{type(learner).__name__} is a learner, which gets every example once and takes steps "

@@ -30,6 +30,7 @@ from retrograde.training.evaluation import (
 from retrograde.training.gradient_prober import GradientProber
 from retrograde.training.online_evaluation import OnlineEvaluator
 from retrograde.training.opaque import OpaqueReplica
+from retrograde.training.plasticity_prober import PlasticityProber
 from retrograde.training.pretraining import (
     pretrain,
     pretrained_replicas,
@@ -236,6 +237,10 @@ def _run(
     replicates = len(streams)
     stream = streams[0]
     prober = GradientProber(backend, streams, seeds, clocks)
+    plasticity = None
+    # A learner's model is not measured.
+    if isinstance(backend, StreamReplicas) and backend.benchmark.plasticity_examples:
+        plasticity = PlasticityProber(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
     evaluations: _Evaluations | _Regression
@@ -267,6 +272,8 @@ def _run(
             for counter, steps in zip(passes, taken[0], strict=True):
                 counter.update({name: int(steps) * rows for name, rows in backend.tally.items()})
             prober.end_experience()
+            if plasticity:
+                plasticity.end_experience(number)
             log.end_experience(taken[0])
         used += taken
         if isinstance(evaluations, _Regression):
@@ -281,7 +288,7 @@ def _run(
         evaluations.add(found)
     shared = _shared(backend, streams, used, passes, dict(clocks.seconds), note)
     return [
-        _outcome(i, shared[i], evaluations, validations, prober, online, log)
+        _outcome(i, shared[i], evaluations, validations, prober, plasticity, online, log)
         for i in range(replicates)
     ]
 
@@ -310,6 +317,7 @@ def _outcome(
     evaluations: _Evaluations | _Regression,
     validations: _Evaluations | None,
     prober: GradientProber,
+    plasticity: PlasticityProber | None,
     online: OnlineEvaluator,
     log: StatisticsLog,
 ) -> Outcome:
@@ -323,6 +331,7 @@ def _outcome(
         gradients=prober.probes[replicate] if probed else [],
         accounts=prober.accounts[replicate] if probed else [],
         prequential=log.prequential(replicate),
+        plasticity=plasticity.measured[replicate] if plasticity and not divergence else None,
         online_accuracy=None if divergence else online.online_accuracy(replicate),
         validation=validations.validation(replicate) if validations else None,
         statistics=log.statistics(replicate),

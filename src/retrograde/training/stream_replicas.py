@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils import _pytree as pytree
@@ -19,6 +19,7 @@ from retrograde.interface.state import State
 from retrograde.interface.strategy import ExperienceEnd, StepData, Strategy, share_weight
 from retrograde.learning_rate import factors
 from retrograde.losses import losses_of, squared_errors
+from retrograde.networks.hidden_units import active_units, relu_outputs
 from retrograde.optim import Params, Slots
 from retrograde.randomness import keys
 from retrograde.streams.memory import ExemplarMemory
@@ -739,6 +740,32 @@ class StreamReplicas(Replicas):
         inputs = (params, self.state, self.own, self.shared, parts)
         gradients, losses = self.mapped(of_replicate, axes)(*inputs)
         return losses, gradients
+
+    def hidden(
+        self, chunks: Int64[Rows, "chunk replicate row"]
+    ) -> tuple[Float[Tensor, "replicate row feature"], Bool[Tensor, "replicate unit"]]:
+        """The outputs of the last hidden layer, and the ReLU units that are above 0 in any row.
+
+        Args:
+            chunks: Rows of test examples, in chunks of one size. The outputs for padding are 0.
+        """
+
+        def of_replicate(
+            state: State, rows: Tensor, own: Tree, shared: Tree
+        ) -> tuple[Tensor, Tensor]:
+            batch = self.examples_of.batch(Columns.of(rows), own, shared["dataset"])
+            net = self._unrandom(state, own, shared)
+            with relu_outputs(net.networks) as outputs:
+                features = net.features(state.params, batch.x)
+            is_real = (batch.weight > 0)[:, None]
+            return features * is_real, active_units(outputs, is_real)
+
+        shared = self.shared | {"dataset": self.examples_of.test}
+        hidden = self.mapped(of_replicate, _AXES)
+        with torch.no_grad():
+            found = [hidden(self.state, self._on_device(rows), self.own, shared) for rows in chunks]
+        features, active = zip(*found, strict=True)
+        return torch.cat(features, 1), torch.stack(active).any(0)
 
     def held_examples(self) -> list[int]:
         """Number of past examples of each replicate, in its memory and in the strategy's state."""
