@@ -1,4 +1,4 @@
-"""Exemplars and distillation: WA and BiC against PyTorch modules and optimisers."""
+"""Exemplars and distillation: WA, BiC and LUCIR against PyTorch modules and optimisers."""
 
 import copy
 
@@ -218,3 +218,77 @@ def test_bic_predicts_without_the_last_correction_while_it_learns_new_classes():
     state = part.step(net, state, toy_step(batches_of(2)[0]))
     assert not torch.allclose(ended, net.logits(params, x)[:, :3])
     assert_close(part.predict(net, state, x, None)[:, :5], net.logits(state.params, x)[:, :5])
+
+
+def test_lucir_refuses_a_model_without_a_head():
+    with pytest.raises(UserError, match="module named head"):
+        make_part("lucir").modules((6,), 5, None)
+
+
+class Cosines(torch.nn.Module):
+    """A body and a cosine head, whose vectors of earlier classes are of no gradient."""
+
+    def __init__(self, body, vectors):
+        super().__init__()
+        self.body = body
+        self.earlier, self.rest = vectors[:0], torch.nn.Parameter(vectors.clone())
+        self.scale = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def freeze(self, earlier):
+        whole = torch.cat([self.earlier, self.rest.detach()])
+        self.earlier, self.rest = whole[:earlier], torch.nn.Parameter(whole[earlier:].clone())
+
+    def forward(self, x):
+        features = self.body(x)
+        vectors = torch.cat([self.earlier, self.rest])
+        lengths = features.norm(dim=1)[:, None] * vectors.norm(dim=1)
+        return features, features @ vectors.T / lengths
+
+
+def lucir_step(module, teacher, optimizer, batch, numbers):
+    """One step on the three losses with PyTorch's own; each exemplar has its rivals one by one."""
+    earlier, seen, rivals = numbers
+    x, y = batch.x[:-1], batch.y[:-1]
+    features, cosines = module(x)
+    loss = cross_entropy(module.scale * cosines[:, :seen], y)
+    if earlier:
+        ones = torch.ones(len(x))
+        distances = torch.nn.CosineEmbeddingLoss()(features, teacher(x)[0].detach(), ones)
+        loss = loss + 5 * (earlier / (seen - earlier)) ** 0.5 * distances
+        pairs = [
+            (cosines[row, label], rival)
+            for row, label in enumerate(y.tolist())
+            if label < earlier
+            for rival in cosines[row, earlier:seen].sort(descending=True).values[:rivals]
+        ]
+        own, other = (torch.stack(each) for each in zip(*pairs, strict=True))
+        loss = loss + torch.nn.MarginRankingLoss(margin=0.5)(own, other, torch.ones(len(pairs)))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("rivals", [1, 2])
+def test_lucir_is_the_papers_algorithm_over_three_experiences(rivals):
+    part = make_part("lucir", rivals=rivals)
+    net, params = toy_net(outputs=6, modules=part.modules((6,), 6, 8))
+    module = Cosines(copy.deepcopy(net.module[:-1]), params["cosine.weight"])
+    state, teacher, earlier = start(part, net, params), None, 0
+    for number in range(3):
+        seen = earlier + len(CLASSES[number])
+        module.freeze(earlier)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+        for batch in batches_of(number):
+            lucir_step(module, teacher, optimizer, batch, (earlier, seen, rivals))
+            state = part.step(net, state, toy_step(batch))
+            for name, value in module.body.named_parameters():
+                assert_close(state.params[name], value.detach())
+            vectors = torch.cat([module.earlier, module.rest.detach()])
+            assert_close(state.params["cosine.weight"], vectors)
+            assert_close(state.params["cosine.scale"], module.scale.detach())
+        state = part.end_experience(net, state, ExperienceEnd(batch, batch))
+        teacher, earlier = copy.deepcopy(module), seen
+    x = toy_batch(7, seed=99).x
+    scores = part.predict(net, state, x, None)
+    assert_close(scores[:, :5], (module.scale * module(x)[1])[:, :5].detach())
+    assert scores[:, 5:].isneginf().all()

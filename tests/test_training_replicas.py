@@ -15,7 +15,7 @@ from retrograde.parts.registry import Registry
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running.cell import CPU, StreamCell
 from retrograde.training import cell_check
-from retrograde.training.replicas import Replicas
+from retrograde.training.replicas import Replicas, finite
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -159,3 +159,10 @@ def test_a_model_that_views_its_features_gets_images_in_the_usual_format():
     assert takes_channels_last(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), x)
     assert torch.equal(channels_last(x), x)
     assert channels_last(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_numbers_are_finite_by_replicate_also_in_a_parameter_of_one_number():
+    params = {"scale": torch.tensor([1.0, torch.nan, 2.0]), "weight": torch.ones(3, 2, 2)}
+    assert finite(params).tolist() == [True, False, True]
+    params["weight"][2, 1, 0] = torch.inf
+    assert finite(params).tolist() == [True, False, False]
