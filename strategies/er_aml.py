@@ -64,7 +64,8 @@ class ERAML(Replay):
 
         def loss(params: Params) -> Tensor:
             features = net.features(params, torch.cat([incoming.x, contrast.x]))
-            anchors, others = normalize(features).split([len(incoming.x), len(contrast.x)])
+            sizes = [len(incoming.x), len(contrast.x)]
+            anchors, others = torch.split(normalize(features), sizes)
             losses = self._contrastive_losses(anchors, incoming.y, others, contrast)
             logits = net.logits(params, replayed.x).masked_fill(seen == 0, -torch.inf)
             return data.weighted(mean(losses, anchored), net.loss_from_logits(logits, replayed))

@@ -61,8 +61,7 @@ class LUCIR(ExemplarReplay):
 
     lr: Rate = 0.1
     scale: Rate = 1.0  # of cosines, at the start
-    # Times the root of the number of earlier classes over that of new ones, as in the code.
-    less_forget: NonNegative = 5.0
+    less_forget: NonNegative = 5.0  # times the root of earlier over new classes, as in the code
     ranking: NonNegative = 1.0  # the weight of the margin ranking loss
     margin: NonNegative = 0.5
     rivals: Count = 2  # new classes that an exemplar's class is ahead of
@@ -86,7 +85,7 @@ class LUCIR(ExemplarReplay):
         earlier = state.extra["earlier"]
         seen = seen_classes(state.extra["seen"], batch)
         new = seen - earlier
-        stability = self.less_forget * (earlier.sum() / new.sum().clamp(min=1)).sqrt()
+        stability: Tensor = self.less_forget * (earlier.sum() / new.sum().clamp(min=1)).sqrt()
         directions = net.in_eval_mode().features(state.extra["teacher"], batch.x)
 
         def loss(params: Params) -> Tensor:
@@ -126,7 +125,6 @@ class LUCIR(ExemplarReplay):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        logits = state.params[SCALE] * net.call(
-            "cosine", state.params, net.features(state.params, x)
-        )
+        cosines = net.call("cosine", state.params, net.features(state.params, x))
+        logits = state.params[SCALE] * cosines
         return net.mask_tasks(logits.masked_fill(state.extra["seen"] == 0, -torch.inf), task)
