@@ -35,9 +35,9 @@ class BiC(ExemplarReplay):
     classes, and earlier classes are distilled from the corrected network at the end of the last
     experience, with weights by the numbers of classes. A part of the training set is held out; on
     it, a scale and a shift of the new classes' logits are fitted, with the same weight for each
-    class. The authors take as many held-out examples of each class, and fit by steps of SGD; here,
-    Newton's method goes to the minimum, which `decay` keeps finite. An exemplar that is held out
-    may have been trained on before, if it was chosen since.
+    class. The authors hold out equally many examples of each class, and fit by gradient steps;
+    here, classes have equal shares, and Newton's method goes to the minimum, which `decay` keeps
+    finite. An exemplar that is held out may have been trained on in an earlier experience.
     """
 
     # Not domain-incremental: there is no new class to correct.
