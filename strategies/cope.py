@@ -114,6 +114,8 @@ def proxy_loss(
         temperature: The divisor of inner products.
     """
     real = batch.weight > 0
+    # Before the first example no class counts, and padding would divide 0 by 0.
+    seen = torch.where(real.any(), seen, 1.0)
     # Near to a class: exp(inner product / temperature); first to prototypes, then to examples.
     to_prototypes = (embeddings @ prototypes.T / temperature).exp() * seen
     units = torch.arange(len(prototypes), device=batch.y.device)

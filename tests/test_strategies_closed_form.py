@@ -8,8 +8,10 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
 
 from retrograde.contract.toys import Blobs, blobs
+from retrograde.interface.strategy import ExperienceEnd
 from retrograde.parts.registry import Registry
 from retrograde.streams.schedule import Schedule, train_rows
+from retrograde.testing import start, toy_batch, toy_net
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -124,10 +126,19 @@ def test_mahalanobis_distances_are_those_of_each_class_in_numpy(power, rounds):
 
 
 def test_classes_without_examples_and_with_one_have_distances_too():
-    import retrograde as rg
-
-    (record,) = rg.run("split:train_examples=10,tasks=5", ["fecam"], seeds=1)
-    assert record.R[1:].max() > 0.3
+    net, params = toy_net(outputs=4)
+    part = PARTS.get("strategies", "fecam", {})
+    examples = toy_batch(8, y=[0, 0, 0, 0, 0, 2, 1, 1], padding=2)
+    end = ExperienceEnd(examples, None)
+    state = part.end_experience(net, start(part, net, params), end)
+    x = toy_batch(5, seed=1).x
+    found = part.predict(net, part.before_evaluation(net, state, None), x, None)
+    assert found[:, 0].isfinite().all()
+    assert found[:, [1, 3]].isneginf().all()
+    # Without a variance, the distance of the class of one example is the Euclidean one.
+    x, own = (each.sign() * each.abs().sqrt() for each in (x, examples.x[5]))
+    away = x / x.norm(dim=1, keepdim=True) - own / own.norm()
+    assert torch.allclose(found[:, 2], -away.square().sum(1))
 
 
 @pytest.mark.parametrize("name", ["ncm", "ridge"])

@@ -95,6 +95,18 @@ def test_cope_is_the_papers_algorithm_over_several_steps(temperature, momentum):
     assert state.extra["seen"].tolist() == [1, 1, 1, 1, 0]
 
 
+def test_cope_learns_nothing_from_padding_alone():
+    part = make_part()
+    net, params = make_net(part)
+    state = start(part, net, params)
+    for batch in (toy_batch(3, padding=3), toy_batch(4, y=[1, 3, 1, 3]), toy_batch(3, padding=3)):
+        before, state = state, part.step(net, state, toy_step(batch))
+        same = [torch.equal(state.params[name], value) for name, value in before.params.items()]
+        assert all(same) == (batch.weight.sum() == 0)
+        assert torch.equal(before.extra["prototypes"], state.extra["prototypes"]) == all(same)
+    assert state.extra["seen"].tolist() == [0, 1, 0, 1, 0]
+
+
 def test_cope_answers_with_the_nearest_prototype_of_the_classes_so_far():
     part = make_part()
     net, params = make_net(part)

@@ -20,6 +20,7 @@ from retrograde.streams.schedule import (
     Schedule,
     all_rows,
     chunks,
+    held_out_rows,
     memory_rows,
     stack_replicates,
     test_rows,
@@ -435,3 +436,58 @@ def test_the_rows_of_a_finished_task_have_the_slots_of_its_examples(policy):
     assert inside.examples.tuples() == held.examples[inside.slot].tuples()
     slots = memory_rows(held)
     assert np.array_equal(slots.slot[slots.real], np.sort(held.filled))
+
+
+HOLDING = Schedule("incoming and memory", held_out=0.25)
+
+
+def held_out_of(number, held, seed=0):
+    stream = benchmark_of().stream(dataset(), seed)
+    return held_out_rows(stream, number, HOLDING, held, seed)
+
+
+@given(seed=st.integers(0, 50), epochs=st.integers(1, 2))
+def test_examples_that_are_held_out_are_those_that_no_step_trains_on(seed, epochs):
+    memory, made = ExemplarMemory(6, 0), benchmark_of(4, epochs)
+    stream = made.stream(dataset(), seed)
+    first, second, _ = (
+        Rows.of(experience.row, experience.task, experience.y) for experience in stream.experiences
+    )
+    held = memory.store_ranked(memory.empty(), first, np.arange(len(first)).astype(float))
+    rows, _ = train_rows(stream, 1, made, HOLDING, memory, held, seed)
+    out = held_out_of(1, held, seed)
+    candidates = Rows.concat([second, held.examples[held.filled]])
+    trained = Counter(real(rows))
+    assert {*out.examples.tuples()}.isdisjoint(trained)
+    assert {*out.examples.tuples(), *trained} == {*candidates.tuples()}
+    assert {*trained.values()} == {epochs}
+    assert len(out) == len(candidates) // 4
+    for unit, count in Counter(candidates.y.tolist()).items():
+        assert abs((out.y == unit).sum() - count / 4) < 1.6
+    length, steps = HOLDING.length(made, len(candidates), 2)
+    assert (length, steps) == (epochs, len(rows))
+
+
+def test_an_example_that_was_held_out_before_is_held_out_first():
+    memory = ExemplarMemory(12, 0)
+    before = held_out_of(0, memory.empty()).examples
+    stream = benchmark_of().stream(dataset(), 0)
+    first = stream.experiences[0]
+    rows = Rows.of(first.row, first.task, first.y)
+    # The memory keeps every example of the first experience.
+    held = memory.store_ranked(memory.empty(), rows, np.zeros(len(rows)))
+    again = held_out_of(1, held).examples
+    assert len(before) == 3
+    assert {*before.tuples()} <= {*again.tuples()}
+
+
+def test_only_examples_that_are_trained_on_enter_a_memory_along_the_way():
+    memory, made = Reservoir(50, 1), benchmark_of(4)
+    schedule = Schedule(held_out=0.25)
+    stream = made.stream(dataset(), 0)
+    rows, after = train_rows(stream, 0, made, schedule, memory, memory.empty(), 0)
+    out = held_out_rows(stream, 0, schedule, None, 0).examples
+    stored = {*after.examples[after.filled].tuples()}
+    assert stored == {*real(rows[:, :4])}
+    assert len(out) == 3
+    assert stored.isdisjoint(out.tuples())

@@ -14,8 +14,10 @@ from retrograde.networks.checks import channels_last, takes_channels_last
 from retrograde.parts.registry import Registry
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.running.cell import CPU, StreamCell
+from retrograde.streams.memory import ExemplarMemory
+from retrograde.streams.schedule import Schedule, held_out_rows
 from retrograde.training import cell_check
-from retrograde.training.replicas import Replicas
+from retrograde.training.replicas import Replicas, finite
 from retrograde.training.stream_replicas import StreamReplicas
 
 PARTS = Registry()
@@ -159,3 +161,47 @@ def test_a_model_that_views_its_features_gets_images_in_the_usual_format():
     assert takes_channels_last(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), x)
     assert torch.equal(channels_last(x), x)
     assert channels_last(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_numbers_are_finite_by_replicate_also_in_a_parameter_of_one_number():
+    params = {"scale": torch.tensor([1.0, torch.nan, 2.0]), "weight": torch.ones(3, 2, 2)}
+    assert finite(params).tolist() == [True, False, True]
+    params["weight"][2, 1, 0] = torch.inf
+    assert finite(params).tolist() == [True, False, False]
+
+
+@dataclass(frozen=True)
+class HoldsOut(Strategy):
+    """Keeps the sum of the examples that the last experience held out, and their number."""
+
+    def schedule(self):
+        return Schedule("incoming and memory", held_out=0.2)
+
+    def memory(self):
+        return ExemplarMemory(16, 0)
+
+    def init(self, net, params):
+        return {"sum": torch.zeros(net.shape), "count": torch.zeros(())}
+
+    def step(self, net, state, data):
+        return state
+
+    def end_experience(self, net, state, end):
+        examples = end.held_out
+        weight = examples.weight.reshape(-1, *[1] * len(net.shape))
+        total = (examples.x * weight).sum(0)
+        return state.replace(extra={"sum": total, "count": examples.weight.sum()})
+
+
+def test_the_end_of_an_experience_gets_the_examples_that_were_held_out(data):
+    backend = replicas(data, HoldsOut(), "mlp-4", seeds=(0, 1))
+    for number in range(2):
+        contents = backend.memories.held
+        backend.learn(number, lambda _: None)
+        for place, content in enumerate(contents):
+            schedule = backend.schedule
+            out = held_out_rows(backend.streams[place], number, schedule, content, place)
+            found = backend.state.extra
+            wanted = data.x_train[out.row].sum(0) / 255
+            assert found["count"][place] == len(out) == (4, 7)[number]
+            assert np.allclose(found["sum"][place].numpy(), wanted.reshape(SHAPE), atol=1e-4)

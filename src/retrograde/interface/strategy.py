@@ -142,10 +142,12 @@ class ExperienceEnd(NamedTuple):
         memory: The content of the memory, slot by slot; empty slots are padding. None: no memory.
             What is kept with examples that it took at the end of this experience comes from the
             hook, so it is not there yet.
+        held_out: The examples that `Schedule.held_out` kept out of training; None: it is 0.
     """
 
     examples: Batch
-    memory: Batch | None
+    memory: Batch | None = None
+    held_out: Batch | None = None
 
 
 class Strategy(Part):
@@ -203,6 +205,7 @@ class Strategy(Part):
         hooks = ("begin_experience", "rank_exemplars", "end_experience")
         needed = (
             schedule.examples != "incoming" or schedule.reinitialise or schedule.batch_per_task,
+            schedule.held_out > 0,
             memory is not None and memory.needs_boundaries,
             *map(self._defines, hooks),
         )

@@ -29,6 +29,8 @@ class Schedule(NamedTuple):
             no experience takes more steps than another.
         repeat_memory: If True, the memory's content is mixed in as many times as it fits into the
             number of incoming examples, at least once.
+        held_out: The share of all these examples that no step trains on, and about the same share
+            of each class. `ExperienceEnd.held_out` has them.
     """
 
     examples: Literal["incoming", "incoming and memory", "memory", "all so far"] = "incoming"
@@ -38,6 +40,7 @@ class Schedule(NamedTuple):
     epochs: int | None = None
     batch_per_task: bool = False
     repeat_memory: bool = False
+    held_out: float = 0.0
 
     def pace(
         self,
@@ -78,9 +81,10 @@ class Schedule(NamedTuple):
 
         Args:
             budget: The training budget of the benchmark.
-            examples: The number of examples to train on.
+            examples: The number of examples to train on, with those that are held out.
             experiences: The number of experiences so far, the present one included.
         """
+        examples -= self.count_held_out(examples)
         size, updates = self.pace(budget, experiences)
         epoch = updates * -(-examples // size)
         if self.epochs or not budget.steps:
@@ -92,6 +96,10 @@ class Schedule(NamedTuple):
         if self.examples == "all so far" and not self.batch_per_task:
             steps *= experiences
         return -(-steps // epoch), steps
+
+    def count_held_out(self, examples: int) -> int:
+        """The number of examples that are held out of so many."""
+        return int(self.held_out * examples)
 
 
 def train_rows(
@@ -133,6 +141,10 @@ def train_rows(
         _, state = memory.replay(state, mixed, no_steps, groups(stream), of_memory)
     candidates = _candidates(stream, number, incoming, schedule, state)
     epochs, steps = schedule.length(budget, len(candidates), number + 1)
+    trained = ~_is_held_out(candidates, schedule, seed)
+    # Of candidates that are mixed with the memory, the incoming ones come first.
+    incoming_trained = trained[: len(incoming)].sum()
+    candidates = candidates[trained]
     size, updates = schedule.pace(budget, number + 1)
     as_given = stream.ordered and schedule.examples == "incoming"
     orders = _orders(len(candidates), epochs, None if as_given else random)
@@ -147,8 +159,7 @@ def train_rows(
         return trained_on.with_slots(memory.size if memory else 0), state
     # Of a mini-batch that the number of steps cuts short, the last update never comes.
     entered = orders[0][: steps // updates * size]
-    # Of candidates that are mixed with the memory, the incoming ones come first.
-    entered = entered[entered < len(incoming)]
+    entered = entered[entered < incoming_trained]
     # A mini-batch enters the memory once the last update on it is over.
     batches = np.arange(len(index)) // updates
     before = np.minimum(batches * size, len(entered))
@@ -160,6 +171,48 @@ def train_rows(
     slots = np.where(real, slots, memory.size)
     parts = [trained_on.with_slots(slots), _replayed(plan, trained_on, size)]
     return Rows.concat(parts, axis=1), state
+
+
+def held_out_rows(
+    stream: Stream,
+    number: int,
+    schedule: Schedule,
+    state: MemoryState | None,
+    seed: int,
+) -> Int64[Rows, " n"]:
+    """The examples that an experience holds out of its training, for one replicate.
+
+    Args:
+        stream: The stream of the replicate.
+        number: The number of the experience.
+        schedule: The schedule of the strategy.
+        state: The content of the memory when training begins.
+        seed: The seed of the replicate.
+    """
+    candidates = _candidates(stream, number, _incoming(stream, number), schedule, state)
+    chosen = candidates[_is_held_out(candidates, schedule, seed)]
+    return chosen.weighted(np.ones(len(chosen), dtype=bool))
+
+
+def _is_held_out(
+    candidates: Int64[Rows, " candidate"], schedule: Schedule, seed: int
+) -> Bool[np.ndarray, " candidate"]:
+    """True for the candidates that are held out.
+
+    Rows of the dataset have one random order in all experiences, and the first of each class are
+    held out. So exemplars that were held out before come first again.
+    """
+    rows = candidates.row.max(initial=-1) + 1
+    priority = generator(seed, "held out").random(rows)[candidates.row]
+    order = np.lexsort((priority, candidates.y))
+    _, start, counts = np.unique(candidates.y[order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(start, counts)
+    # The share of its class that comes before an example.
+    before = (place + 0.5) / np.repeat(counts, counts)
+    first = np.lexsort((priority[order], before))
+    chosen = np.zeros(len(candidates), dtype=bool)
+    chosen[order[first[: schedule.count_held_out(len(candidates))]]] = True
+    return chosen
 
 
 def groups(stream: Stream) -> Groups:

@@ -120,11 +120,13 @@ def _check_predicted_first(benchmark: Benchmark, strategy: Strategy, stream: Str
     sizes = [len(experience.row) for experience in stream.experiences]
     # With `steps`, the number of epochs follows from the sizes of experiences.
     epochs = max(schedule.length(benchmark, size, 1)[0] for size in sizes)
-    if schedule.examples != "incoming" or epochs > 1 or updates > 1:
+    repeats = epochs > 1 or updates > 1
+    if schedule.examples != "incoming" or schedule.held_out or repeats:
         raise UserError(
             "predict_first predicts every example of the stream before the only step on it; "
             f"{name} with epochs={epochs} and updates_per_batch={updates} trains on "
-            f"{schedule.examples}. Leave out predict_first, or train on each example once."
+            f"{schedule.examples}, held_out={schedule.held_out:g}. "
+            "Leave out predict_first, or train on each example once."
         )
     if type(strategy).before_evaluation is not Strategy.before_evaluation:
         raise UserError(

@@ -11,6 +11,7 @@ from retrograde.streams.memory import ExemplarMemory, MemoryState
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import (
     all_rows,
+    held_out_rows,
     memory_rows,
     stack_replicates,
     train_rows,
@@ -48,6 +49,7 @@ class Memories:
         # The memories before the present experience, and its rows.
         self._before = self.held
         self._rows: Rows | None = None
+        self._held_out: list[Rows] = []
 
     @property
     def ragged(self) -> bool:
@@ -72,6 +74,13 @@ class Memories:
             for stream, held, seed in zip(self.streams, self.held, self.seeds, strict=True)
         ]
         self.held = [held for _, held in planned]
+        # Memories that are trained on alone take in an experience before its first step.
+        contents = self.held if self.schedule.examples == "memory" else self._before
+        if self.schedule.held_out:
+            self._held_out = [
+                held_out_rows(stream, number, self.schedule, content, seed)
+                for stream, content, seed in zip(self.streams, contents, self.seeds, strict=True)
+            ]
         self._rows = stack_replicates([rows for rows, _ in planned])
         return self._rows
 
@@ -81,6 +90,10 @@ class Memories:
         return _by_replicate(
             [all_rows(stream, number, state, before) for stream, state, before in replicates]
         )
+
+    def held_out(self) -> Int64[Rows, "replicate row"] | None:
+        """The examples that the present experience holds out; None if the schedule does not."""
+        return _by_replicate(self._held_out) if self.schedule.held_out else None
 
     def content(self, step: int | None = None) -> Int64[Rows, "replicate slot"] | None:
         """The content of every memory, slot by slot; None without a memory.

@@ -307,7 +307,8 @@ def finite(params: Params) -> Bool[Tensor, " replicate"]:
     Args:
         params: Tensors with a leading axis for the replicates.
     """
-    by_tensor = [value.isfinite().flatten(1).all(1) for value in params.values()]
+    # A parameter may be a single number.
+    by_tensor = [value.isfinite().reshape(len(value), -1).all(1) for value in params.values()]
     return torch.stack(by_tensor).all(0)
 
 

@@ -493,7 +493,12 @@ class StreamReplicas(Replicas):
         # Without a hook its inputs, all examples of the experience, need not be gathered.
         if not self.defines("end_experience"):
             return
-        rows = [self._on_device(self.memories.finished(number)), *self._content()]
+        parts = {
+            "examples": self.memories.finished(number),
+            "memory": self.memories.content(),
+            "held_out": self.memories.held_out(),
+        }
+        rows = {name: self._on_device(part) for name, part in parts.items() if part is not None}
         # Verifying takes a copy of all inputs, and one experience is enough to find a mistake.
         end = partial(self._ended, number == 0)
         own = self.own | self._key("end", number)
@@ -502,20 +507,25 @@ class StreamReplicas(Replicas):
         self.carried = unaliased(after)
 
     def _ended(
-        self, verify: bool, carried: Carried, rows: list[Tensor], own: Tree, shared: Tree
+        self, verify: bool, carried: Carried, rows: dict[str, Tensor], own: Tree, shared: Tree
     ) -> tuple[Carried, dict[str, Tensor]]:
         """End an experience for one replicate.
 
         Args:
             verify: True to mark the inputs that the hook changes in place.
             carried: What is carried after the last step of the experience.
-            rows: The rows of the experience, and those of the memory if there is one.
+            rows: The rows of what `ExperienceEnd` has, by name; without those that are None.
             own: The other tensors of the replicate.
             shared: The tensors that all replicates share.
         """
-        first, *stored = map(Columns.of, rows)
-        examples = self.examples_of.batch(first, own, shared["dataset"])
-        end = ExperienceEnd(examples, self._memory_batch(stored, carried, own, shared))
+        parts = {name: Columns.of(part) for name, part in rows.items()}
+        kept = {"memory": carried.columns}
+        end = ExperienceEnd(
+            **{
+                name: self.examples_of.batch(part, own, shared["dataset"], kept.get(name, {}))
+                for name, part in parts.items()
+            }
+        )
         given = {"state": carried.state}
         before = boundary.copied(given) if verify else {}
         net = self.net_of(carried.state, own, shared)
@@ -524,9 +534,9 @@ class StreamReplicas(Replicas):
         boundary.check_state(self.strategy, "end_experience", after, carried.state)
         boundary.check_no_log(self.strategy, "end_experience", after)
         boundary.check_kept(
-            self.strategy, "end_experience", after, carried.columns, len(examples.x)
+            self.strategy, "end_experience", after, carried.columns, len(end.examples.x)
         )
-        columns = _stored(carried.columns, first.slot, after.to_keep)
+        columns = _stored(carried.columns, parts["examples"].slot, after.to_keep)
         state = after.replace(to_keep={}, to_log={})
         marks = boundary.changed(given, before) if before else {}
         return carried._replace(state=state, columns=columns), marks
