@@ -116,8 +116,13 @@ def proxy_loss(
     real = batch.weight > 0
     # Before the first example no class counts, and padding would divide 0 by 0.
     seen = torch.where(real.any(), seen, 1.0)
+
+    def near(inner: Tensor) -> Tensor:
+        # Less the largest inner product, 1: only ratios count, and none overflows.
+        return ((inner - 1) / temperature).exp()
+
     # Near to a class: exp(inner product / temperature); first to prototypes, then to examples.
-    to_prototypes = (embeddings @ prototypes.T / temperature).exp() * seen
+    to_prototypes = near(embeddings @ prototypes.T) * seen
     units = torch.arange(len(prototypes), device=batch.y.device)
     own_class = (batch.y[:, None] == units).to(embeddings.dtype)
     # For each example and class: the nearness to the prototypes of all other classes.
@@ -127,7 +132,7 @@ def proxy_loss(
     others_of_own = (to_others * own_class).sum(1)
 
     # Attraction; pseudo-prototypes are constants to the gradient.
-    constant = (embeddings @ embeddings.detach().T / temperature).exp()
+    constant = near(embeddings @ embeddings.detach().T)
     same = (batch.y[:, None] == batch.y) & real
     pseudo = same & ~torch.eye(len(real), dtype=torch.bool, device=real.device)
     to_pseudo = (constant / (constant + others_of_own[:, None]) * pseudo).sum(1)
@@ -135,7 +140,7 @@ def proxy_loss(
     attraction = torch.where(real, mean_share, 1.0).log()
 
     # Repulsion of each example from each example of another class, and from that one's prototype.
-    to_examples = (embeddings @ embeddings.T / temperature).exp()
+    to_examples = near(embeddings @ embeddings.T)
     others_of_each = to_others @ own_class.T
     of_prototype = to_prototypes @ own_class.T
     # 1 - p, which is not lost in rounding as p gets close to 1.

@@ -1,6 +1,7 @@
 """ER-AML: replay, and a metric loss in which incoming classes push only each other away."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -36,6 +37,8 @@ class ERAML(Replay):
     by cross-entropy, that of replayed examples runs over all units there, and it searches the whole
     memory; here, `candidates` of it.
     """
+
+    classes_only: ClassVar[bool] = True
 
     lr: Rate = 0.1
     candidates: Count = 200  # examples of memory among which positives and negatives are drawn

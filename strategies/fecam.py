@@ -37,6 +37,7 @@ class FeCAM(Strategy):
     keeps its sign. The model is not used.
     """
 
+    classes_only: ClassVar[bool] = True
     probes: ClassVar[bool] = False  # predictions are not those of the model
 
     power: Rate = 0.5  # lambda of Tukey's transform; 1: none

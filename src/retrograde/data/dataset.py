@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from retrograde.data.channels import Channels, measured
-from retrograde.errors import UserError, shown
+from retrograde.errors import UserError, gigabytes, shown
+from retrograde.machine import physical_bytes
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 """The arrays that every dataset has."""
@@ -151,6 +152,14 @@ def bordered(data: Dataset, pixels: int) -> Dataset:
         raise UserError(
             f"Images alone have a border; the examples of {data.name} have shape {data.shape}. "
             "Leave out border."
+        )
+    channels, height, width = data.shape
+    images = len(data.x_train) + len(data.x_test)
+    size = channels * (height + 2 * pixels) * (width + 2 * pixels) * data.x_train.itemsize
+    if images * size > physical_bytes():
+        raise UserError(
+            f"All images are in memory, here {gigabytes(physical_bytes())}; border={pixels} makes "
+            f"them take {gigabytes(images * size)}. Lower it."
         )
     sides = (0, 0), (0, 0), (pixels, pixels), (pixels, pixels)
     bordered: dict[str, Any] = {

@@ -237,18 +237,10 @@ def _run(
     replicates = len(streams)
     stream = streams[0]
     prober = GradientProber(backend, streams, seeds, clocks)
-    plasticity = None
-    # A learner's model is not measured.
-    if isinstance(backend, StreamReplicas) and backend.benchmark.plasticity_examples:
-        plasticity = PlasticityProber(backend, streams, seeds, clocks)
+    plasticity = _plasticity_prober(backend, streams, seeds, clocks)
     online = OnlineEvaluator(backend, streams, seeds, clocks)
     log = StatisticsLog(backend, replicates)
-    evaluations: _Evaluations | _Regression
-    if stream.regression:
-        evaluations = _Regression(backend, stream)
-    else:
-        counters = _class_counters(backend, streams)
-        evaluations = _Evaluations(backend, backend.test_rows, stream, counters)
+    evaluations = _evaluations(backend, streams)
     validations = None
     if any(len(task.validation.row) for task in stream.tasks):
         validations = _Evaluations(backend, validation_chunks(streams), stream)
@@ -291,6 +283,23 @@ def _run(
         _outcome(i, shared[i], evaluations, validations, prober, plasticity, online, log)
         for i in range(replicates)
     ]
+
+
+def _plasticity_prober(
+    backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
+) -> PlasticityProber | None:
+    """The measurement of hidden units; None without any, as for the model of a learner."""
+    if not isinstance(backend, StreamReplicas) or not backend.benchmark.plasticity_examples:
+        return None
+    return PlasticityProber(backend, streams, seeds, clocks)
+
+
+def _evaluations(backend: Backend, streams: list[Stream]) -> "_Evaluations | _Regression":
+    """The counts of right answers or, in regression, the errors, on test examples."""
+    if streams[0].regression:
+        return _Regression(backend, streams[0])
+    counters = _class_counters(backend, streams)
+    return _Evaluations(backend, backend.test_rows, streams[0], counters)
 
 
 def _class_counters(backend: Backend, streams: list[Stream]) -> list[ClassCounter]:
