@@ -28,7 +28,7 @@ class MLPHe(Model):
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, units in pairwise(sizes):
             layers += [_he(nn.Linear(inputs, units), math.sqrt(2)), nn.ReLU()]
-        return with_head(layers, _he(nn.Linear(sizes[-1], outputs), 1))
+        return with_head(layers, _he(nn.Linear(sizes[-1], outputs), 1.0))
 
 
 def _he(layer: nn.Linear, gain: float) -> nn.Linear:

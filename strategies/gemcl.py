@@ -89,7 +89,7 @@ class GeMCL(Strategy):
         x: Float[Tensor, "row *shape"],
         task: Int64[Tensor, " row"] | None,
     ) -> Float[Tensor, "row unit"]:
-        chunks = net.features(state.params, x).tensor_split(range(CHUNK, len(x), CHUNK))
+        chunks = net.features(state.params, x).tensor_split(tuple(range(CHUNK, len(x), CHUNK)))
         scores = [predictive_scores(state.extra, each, self.shape, self.scale) for each in chunks]
         return torch.cat(scores)
 

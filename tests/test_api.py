@@ -378,7 +378,7 @@ def test_a_stream_and_a_distribution_need_no_data_of_their_own(monkeypatch, tmp_
 
 def test_a_suite_is_made_of_cells():
     cells = [{"benchmarks": [SPLIT], "strategies": ["finetune"]}]
-    assert rg.Suite(title="One cell", cells=cells).pairs() == [(SPLIT, "finetune")]
+    assert rg.Suite(title="One cell", cells=cells).pairs() == [(SPLIT, "finetune", "")]
 
 
 def test_a_report_is_made_of_records_or_of_a_store(records, tmp_path):

@@ -1,5 +1,7 @@
 """The benchmark of incremental sine waves: its functions, its inputs and what it refuses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -90,7 +92,7 @@ def test_settings_that_need_classes_images_or_a_dataset_are_refused(settings, ru
 
 def test_another_dataset_is_not_cut():
     with pytest.raises(UserError, match="cut no other dataset; data was digits"):
-        waves().stream(load("digits", "nowhere"))
+        waves().stream(load("digits", Path("nowhere")))
 
 
 SMALL = {"model": "mlp-8", "tasks": 3, "batches": 2, "batch_size": 4, "tests": 4}

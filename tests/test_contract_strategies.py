@@ -366,6 +366,7 @@ def test_a_well_behaved_learner_keeps_the_whole_contract():
     assert [o.why for o in outcomes if o.outcome == "declared"] == [
         "the outputs of later classes are in its loss",
         "it refuses weighting=tasks",
+        "it needs classes",
     ]
     assert len(outcomes) == len(strategies.CHECKS) + 2 + 3
 

@@ -344,7 +344,7 @@ def test_a_setting_of_a_plugin_keeps_its_value(tmp_path, of_plugin):
 
 def test_settings_that_a_plugin_inherits_have_their_new_names(tmp_path):
     record = copy.deepcopy(FEW_SHOT)
-    record["cell"]["benchmark"]["name"] = "waves"
+    record["cell"]["benchmark"]["name"] = "ripples"
     record["cell"]["strategy"]["name"] = "meta_mine"
     old = lay(tmp_path / "old", record)
     script().main([str(old), str(tmp_path / "new")])

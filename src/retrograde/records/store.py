@@ -90,6 +90,14 @@ class Store:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
+    def restate(self, record: Record) -> None:
+        """Replace a record by one with the same results that says more about them."""
+        path = self.path(record.cell, record.seed)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+            whole = Path(folder) / path.name
+            whole.write_text(record.to_json(), encoding="utf-8")
+            whole.replace(path)
+
     def _published(
         self,
         record: Record,

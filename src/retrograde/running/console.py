@@ -333,7 +333,7 @@ def _say_chosen(store: Store, jobs: list[Job]) -> None:
         for seed in sorted(finished):
             record = store.read(store.path(job.spec, seed))
             if record is not None and record.how.get("chosen") != job.chosen:
-                store.write(replace(record, how=record.how | {"chosen": job.chosen}))
+                store.restate(replace(record, how=record.how | {"chosen": job.chosen}))
 
 
 class _Outcome:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from retrograde._toml import read_toml
 from retrograde.errors import UserError, nearest, shown
-from retrograde.parts.fields import SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.spec import expanded
 from retrograde.paths import kind
@@ -37,6 +36,18 @@ class Pair(NamedTuple):
     chosen: str = ""
 
 
+def _number_or_list(value: object) -> object:
+    if isinstance(value, list):
+        raise ValueError("Input should be a number or a text, such as '100-104'")
+    if isinstance(value, str) and value.isdigit():
+        raise ValueError("A number of seeds is written without quotation marks")
+    try:
+        seeds_of(value)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class _Cells(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     benchmarks: Annotated[list[str], Field(min_length=1)]
@@ -50,7 +61,7 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     title: str
-    seeds: Annotated[int, Field(ge=1, le=SEEDS)] | str = 5  # or their seeds, as "100-104"
+    seeds: Annotated[int | str, BeforeValidator(_number_or_list)] = 5  # or such as "100-104"
     cells: Annotated[list[_Cells], Field(min_length=1)]
 
     def __init__(self, *unnamed: object, **given: Any) -> None:
@@ -68,7 +79,6 @@ class Suite(BaseModel):
             super().__init__(**given)
         except ValidationError as error:
             raise UserError(_suite_faults(error)) from None
-        seeds_of(self.seeds)
 
     def pairs(self, added: Sequence[str | Part] = (), part: str = "") -> list[Pair]:
         """Return the benchmarks and strategies to pair, of a part of the suite.
@@ -178,4 +188,5 @@ def _suite_fault(error: Any) -> str:
         model = _Cells if "cells" in error["loc"] else Suite
         near = nearest(str(error["loc"][-1]), model.model_fields)
         return f"there is no key {shown(where)}. {near}"
-    return f"{where}={shown(error['input'])} is not possible. {error['msg']}."
+    why = error["msg"].removeprefix("Value error, ").removesuffix(".")
+    return f"{where}={shown(error['input'])} is not possible. {why}."

@@ -111,7 +111,7 @@ def _check_rows(data: Dataset, count: int) -> None:
 def regression_tasks(
     data: Dataset,
     train: Float[np.ndarray, "train value"],
-    test: Float[np.ndarray, "test value"],
+    test: Float[np.ndarray, "test _"],
 ) -> Stream:
     """Cut a dataset of regression, in which the label of an example is its task.
 

@@ -202,6 +202,9 @@ def _is_held_out(
     Rows of the dataset have one random order in all experiences, and the first of each class are
     held out. So exemplars that were held out before come first again.
     """
+    chosen = np.zeros(len(candidates), dtype=bool)
+    if not schedule.held_out:
+        return chosen
     rows = candidates.row.max(initial=-1) + 1
     priority = generator(seed, "held out").random(rows)[candidates.row]
     order = np.lexsort((priority, candidates.y))
@@ -210,7 +213,6 @@ def _is_held_out(
     # The share of its class that comes before an example.
     before = (place + 0.5) / np.repeat(counts, counts)
     first = np.lexsort((priority[order], before))
-    chosen = np.zeros(len(candidates), dtype=bool)
     chosen[order[first[: schedule.count_held_out(len(candidates))]]] = True
     return chosen
 
