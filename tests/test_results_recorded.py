@@ -78,7 +78,7 @@ def replicates(suite, part):
             seed,
         )
         for pair in suite.pairs(part=part)
-        for (benchmark, chosen), (strategy, given) in [map(parse, pair)]
+        for (benchmark, chosen), (strategy, given) in [map(parse, pair[:2])]
         for own in [PARTS.get("strategies", strategy, given)]
         for seed in range(suite.seeds)
     }
