@@ -36,6 +36,7 @@ def classified(shape, outputs):
 class Pair(nn.Module):
     def __init__(self, shape, outputs):
         super().__init__()
+        torch.manual_seed(3)
         self.body = nn.Linear(2, 2)
         self.head = nn.Linear(2, outputs)
 
@@ -173,6 +174,12 @@ def test_features_that_cannot_be_had_say_why(network, given, error):
     given = {name: value.replace("PATH", str(network)) for name, value in given.items()}
     with pytest.raises(UserError, match=error):
         Registry().get("benchmarks", "split", given).stream(images(), 0)
+
+
+def test_a_network_with_random_weights_is_refused(network):
+    network.write_text(CODE.replace("torch.manual_seed(3)", "pass"))
+    with pytest.raises(UserError, match="random weights. Give features_weights=PATH"):
+        embedded(images(), f"{network}:headed")
 
 
 def test_vectors_have_no_features(network):

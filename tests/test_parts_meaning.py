@@ -39,7 +39,7 @@ def test_meanings_are_the_comments_and_values_those_of_the_type():
         Setting("undocumented", "a", "a | b", ""),
     ]
     (base, _) = settings_of(Base)
-    assert base.meaning == "Before it, on two lines."
+    assert base.meaning == "Before it, on two lines"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import ttest_ind
 
 from retrograde.parts.registry import Registry
+from retrograde.parts.spec import as_text, parse
 from retrograde.reporting.formats import FORMATS
+from retrograde.reporting.published import published_numbers
 
 
 def table(records):
@@ -315,3 +317,13 @@ def test_cells_that_the_literature_has_not_are_not_in_the_table(
     literature("published", make_published())
     assert table([make_record("sgd"), make_record(benchmark="rotated")]).sections == ()
     assert "No records" in FORMATS["md"](table([]))
+
+
+def test_published_rows_write_numbers_as_settings_are_written():
+    """A row with growth=0 would never meet a record with 0.0."""
+    registry = Registry()
+    for entry in published_numbers():
+        for kind, spec in (("benchmarks", entry.benchmark), ("strategies", entry.row.strategy)):
+            name, given = parse(spec)
+            settings = registry.get(kind, name, given).settings()
+            assert {key: as_text(settings[key]) for key in given} == given, spec

@@ -56,8 +56,9 @@ def test_a_grid_tries_every_setting_and_measures_the_best_on_fresh_seeds(tmp_pat
     assert found.strategy.startswith("er:buffer")
     assert [record.seed for record in found.records] == [7, 8]
     assert {record.cell.strategy.spec for record in found.records} == {found.strategy}
+    buffer_size = f"buffer_size={found.records[0].cell.strategy.settings['buffer_size']}"
     assert {record.how["chosen"] for record in found.records} == {
-        "tuned (within, 4 trials of 2 seeds)"
+        f"tuned (within, grid by ACC, 4 trials of 2 seeds: lr=0.1,{buffer_size})"
     }
     # Without the held-out share, and on test examples.
     assert "validation" not in found.records[0].cell.benchmark.overrides
@@ -167,7 +168,7 @@ def test_another_dataset_may_be_the_one_to_choose_on():
         progress=False,
     )
     assert found.records[0].test_examples == [20, 20, 20]
-    assert found.chosen == "tuned (other-dataset:other, 2 trials of 1 seed)"
+    assert found.chosen == "tuned (other-dataset:other, grid by ACC, 2 trials of 1 seed: lr=0.1)"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,18 @@ def test_validation_examples_of_the_dataset_are_used_if_it_has_some(tmp_path):
     trials = rg.load(tmp_path / "trials")
     assert {tuple(record.test_examples) for record in trials} == {(20, 20, 20)}
     assert {"validation"}.isdisjoint(trials[0].cell.benchmark.overrides)
+
+
+def test_one_number_is_one_fresh_seed_and_a_result_prints_on_one_line():
+    found = tuned(strategy="er:lr=0.0001|0.1", fresh="9")
+    assert [record.seed for record in found.records] == [9]
+    assert repr(found).startswith("<er on split")
+    assert len(repr(found)) < 300
+
+
+def test_regression_has_no_accuracy_to_choose_by():
+    with pytest.raises(rg.UserError, match="Waves has values to predict"):
+        rg.tune("waves", "er:lr=0.1|0.01")
 
 
 def test_few_shot_benchmarks_have_no_validation_examples():
@@ -284,7 +297,8 @@ def test_records_say_how_the_last_search_chose_them(tmp_path):
     tuned(strategy="er:lr=0.0001|0.1|0.00001", store=tmp_path)
     found = tuned(strategy="er:lr=0.0001|0.1", store=tmp_path)
     chosen = {record.how["chosen"] for record in rg.load(tmp_path / "measured")}
-    assert chosen == {found.chosen} == {"tuned (within, 2 trials of 1 seed)"}
+    # Of both searches, which chose among three settings together.
+    assert chosen == {found.chosen} == {"tuned (within, grid by ACC, 3 trials of 1 seed: lr=0.1)"}
     assert {record.how["chosen"] for record in found.records} == chosen
 
 

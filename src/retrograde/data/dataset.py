@@ -269,7 +269,9 @@ def _check_tasks(data: Dataset) -> None:
         # One that is forgotten would be measured on the examples of all tasks.
         if y is not None and (task is None) != (data.task_test is None):
             raise UserError(
-                f"task_test and task_val are both given or both left out; {data.name} has one."
+                "Test and validation examples have tasks or neither has; "
+                f"{data.name} lacks {'task_test' if data.task_test is None else 'task_val'}. Give "
+                "the task of each, or leave out both: a task then has all of its classes."
             )
         if task is None:
             continue

@@ -60,6 +60,11 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
             f"{data.name} have shape {data.shape}, and features={model}. Leave out features."
         )
     body = _body(model, weights)
+    if not weights and _digest(_body(model, weights, seed=1)) != _digest(body):
+        raise UserError(
+            f"Features are those of a pretrained network; features={model} is built with random "
+            "weights. Give features_weights=PATH."
+        )
     path = cache_folder() / f"features-{data.digest}-{_digest(body)}.npz"
     # A file that is not there, or damaged.
     with suppress(UserError):
@@ -90,9 +95,16 @@ def _read(path: Path) -> Dataset:
     return arrays(path)
 
 
-def _body(model: str, weights: str) -> nn.Module:
-    """The network without its last layer, in evaluation mode."""
-    module = build(model, (3, SIDE, SIDE), outputs=2, seed=0, running=True, weights=weights or None)
+def _body(model: str, weights: str, seed: int = 0) -> nn.Module:
+    """The network without its last layer, in evaluation mode.
+
+    Args:
+        model: The network.
+        weights: The path of its weights; empty: those that it is built with.
+        seed: The seed of random weights, which a pretrained network has none of.
+    """
+    shape = (3, SIDE, SIDE)
+    module = build(model, shape, outputs=2, seed=seed, running=True, weights=weights or None)
     body = headless(module)
     if body is None:
         body = module

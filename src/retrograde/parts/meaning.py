@@ -101,7 +101,7 @@ def _described(
             if number in comments
         ]
         annotation = ast.unparse(node.annotation)
-        yield node.target.id, annotation, " ".join([*before, *within])
+        yield node.target.id, annotation, " ".join([*before, *within]).rstrip(".")
 
 
 def _comments(source: str) -> dict[int, str]:
@@ -130,6 +130,6 @@ def _aliases() -> dict[str, str]:
         if not isinstance(assigned, ast.Assign) or not isinstance(assigned.targets[0], ast.Name):
             continue
         if isinstance(described, ast.Expr) and isinstance(described.value, ast.Constant):
-            text = str(described.value.value).partition("\n")[0].rstrip(".")
+            text = str(described.value.value).partition("\n")[0].partition(":")[0].rstrip(".")
             found[assigned.targets[0].id] = text[:1].lower() + text[1:]
     return found

@@ -16,10 +16,11 @@ from retrograde.interface.benchmark import Benchmark
 from retrograde.parts.fields import SEEDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
+from retrograde.parts.spec import as_pairs, parse
 from retrograde.randomness import generator
 from retrograde.records.cell import PartSpec
 from retrograde.records.record import Record
+from retrograde.records.store import Store
 from retrograde.running.cell import Source, data_of
 from retrograde.running.console import Options, Stored, plan_all, records_of, work
 from retrograde.running.search_space import SearchSpace, ValueRange, canonical
@@ -86,12 +87,18 @@ class Search:
                 "Settings are chosen by an accuracy; "
                 f"{shown(self.metric)} is none. {nearest(self.metric, CHOSEN_BY)}"
             )
-        if any(seed < self.seeds for seed in seeds_of(self.fresh)):
+        if any(seed < self.seeds for seed in self.fresh_seeds):
             raise UserError(
                 "Chosen settings are measured on seeds that no trial had; trials have 0 to "
                 f"{self.seeds - 1}, and fresh is {shown(self.fresh)}. Give such as "
                 f"{self.seeds}-{self.seeds + 4}."
             )
+
+    @property
+    def fresh_seeds(self) -> Sequence[int]:
+        """The seeds on which the chosen settings are measured; one number is one seed."""
+        single = str(self.fresh).isdigit()
+        return [int(str(self.fresh))] if single else seeds_of(self.fresh)
 
     def random(self, number: int) -> np.random.Generator:
         """The generator of the search of one pair."""
@@ -150,6 +157,13 @@ class Tuned(NamedTuple):
     chosen: str
     trials: pd.DataFrame
     records: list[Record]
+
+    def __repr__(self) -> str:
+        done = sum(record.status == "done" for record in self.records)
+        return (
+            f"<{self.strategy} on {self.benchmark}, {self.chosen}; {done} of {len(self.records)} "
+            "fresh replicates done>"
+        )
 
 
 class _Planned(NamedTuple):
@@ -213,17 +227,33 @@ def tune(pairs: Sequence[tuple[str | Part, str | Part]], search: Search, runs: R
     for number, each in enumerate(planned):
         trials = _tried(number, each, search, registry, runs)
         best = trials.best()
-        plural = "s" * (search.seeds > 1)
-        count = len(trials.scores)
-        chosen = f"tuned ({search.protocol}, {count} trials of {search.seeds} seed{plural})"
-        runs.out.print(f"[green]chosen[/]   {escape(best)}  of {count} trials")
+        chosen = _said(each, best, search, registry, runs)
+        runs.out.print(f"[green]chosen[/]   {escape(best)}  {escape(chosen)}")
         pair = Pair(each.measured, best, chosen)
-        records = runs.train("measured", [pair], seeds_of(search.fresh), runs.out)
+        records = runs.train("measured", [pair], search.fresh_seeds, runs.out)
         name = PartSpec.of(registry.name_of(each.measured), each.measured).spec
         tuned.append(Tuned(name, best, chosen, trials.frame(), records))
         # Rewritten after each, so that an interruption loses none.
         (runs.folder / "tuned.toml").write_text(_suite(tuned, search), encoding="utf-8")
     return tuned
+
+
+def _said(planned: _Planned, best: str, search: Search, registry: Registry, runs: Runs) -> str:
+    """How settings were chosen, with their values and the trials of all searches in the folder."""
+    name, settings = parse(best)
+    resolved = registry.get("strategies", name, settings).settings()
+    values = as_pairs({key: resolved[key] for key in planned.space.choices})
+    trial = PartSpec.of(registry.name_of(planned.trial), planned.trial).spec
+    tried = {
+        record.cell.strategy.spec
+        for record in Store(runs.folder / "trials")
+        if record.cell.benchmark.spec == trial and record.cell.strategy.name == name
+    }
+    plural = "s" * (search.seeds > 1)
+    return (
+        f"tuned ({search.protocol}, {search.method} by {search.metric}, {len(tried)} trials of "
+        f"{search.seeds} seed{plural}: {values})"
+    )
 
 
 def _planned(
@@ -254,6 +284,11 @@ def _planned(
     source = data_folder(data) if data is None or isinstance(data, Path) else data
     dataset = data_of(trial, source)
     own = dataset is not None and dataset.x_val is not None
+    if benchmark.stream(data_of(benchmark, source)).regression:
+        raise UserError(
+            f"Settings are chosen by an accuracy, and {type(benchmark).__name__} has values to "
+            "predict. Take a stream of classes."
+        )
     share = 0.0 if own else benchmark.validation or SHARE
     trial = replace(trial, validation=share, evaluate_on="validation")
     return _Planned(SearchSpace.read(strategy, registry), trial, measured)
@@ -352,7 +387,7 @@ def _suggested(trial: "optuna.Trial", key: str, choice: tuple[str, ...] | ValueR
 
 def _suite(tuned: Sequence[Tuned], search: Search) -> str:
     """The chosen settings as a suite, in TOML."""
-    seeds = ",".join(map(str, seeds_of(search.fresh)))
+    seeds = ",".join(map(str, search.fresh_seeds))
     lines = [
         f'title = "Chosen by {search.metric} on validation examples, protocol {search.protocol}"',
         f'seeds = "{seeds}"',

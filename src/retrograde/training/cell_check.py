@@ -30,9 +30,10 @@ def check(
         UserError: If the scenario, the memory, the model or the device does not fit, or a hook
             breaks a rule.
     """
-    _check_settings(benchmark, strategy)
+    # First, since another scenario would not mend it.
     if stream.regression:
         _check_values(benchmark, strategy)
+    _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy, stream)
     if isinstance(strategy, Strategy):
         # The boundaries that are needed follow from the schedule and the memory.
