@@ -60,15 +60,15 @@ def embedded(data: Dataset, model: str, weights: str = "") -> Dataset:
             f"{data.name} have shape {data.shape}, and features={model}. Leave out features."
         )
     body = _body(model, weights)
+    path = cache_folder() / f"features-{data.digest}-{_digest(body)}.npz"
+    # A file that is not there, or damaged.
+    with suppress(UserError):
+        return _like(data, _read(path))
     if not weights and _digest(_body(model, weights, seed=1)) != _digest(body):
         raise UserError(
             f"Features are those of a pretrained network; features={model} is built with random "
             "weights. Give features_weights=PATH."
         )
-    path = cache_folder() / f"features-{data.digest}-{_digest(body)}.npz"
-    # A file that is not there, or damaged.
-    with suppress(UserError):
-        return _like(data, _read(path))
     parts = path.with_suffix("")
     found = _computed(data, body, model, parts)
     keep(path, lambda file: np.savez(file, **found.arrays))

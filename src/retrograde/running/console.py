@@ -223,13 +223,16 @@ def _context(options: Options) -> Context:
     else:
         _check_machine(options)
     plugins = tuple(path.resolve() for path in options.plugins)
-    data = options.data
-    if data is None or isinstance(data, Path):
-        data = data_folder(data)
+    data = source_of(options.data)
     mode = cast("Compile", options.compile)
     return Context(
         plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout
     )
+
+
+def source_of(data: Source | Path | None) -> Source:
+    """Return the source of datasets that an option stands for."""
+    return data_folder(data) if data is None or isinstance(data, Path) else data
 
 
 def _check_words(options: Options) -> None:

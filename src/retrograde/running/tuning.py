@@ -10,7 +10,6 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
-from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.interface.benchmark import Benchmark
 from retrograde.parts.fields import SEEDS
@@ -22,7 +21,7 @@ from retrograde.records.cell import PartSpec
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 from retrograde.running.cell import Source, data_of
-from retrograde.running.console import Options, Stored, plan_all, records_of, work
+from retrograde.running.console import Options, Stored, plan_all, records_of, source_of, work
 from retrograde.running.search_space import SearchSpace, ValueRange, canonical
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair
@@ -281,7 +280,7 @@ def _planned(
             "benchmark has evaluate_on=validation. Leave it out."
         )
     trial, measured = _benchmarks(benchmark, search.protocol)
-    source = data_folder(data) if data is None or isinstance(data, Path) else data
+    source = source_of(data)
     dataset = data_of(trial, source)
     own = dataset is not None and dataset.x_val is not None
     if benchmark.stream(data_of(benchmark, source)).regression:
