@@ -90,7 +90,7 @@ def test_validation_examples_have_tasks_too():
                 "y_val": np.arange(3),
                 "task_val": np.arange(3),
             },
-            "task_test and task_val are both given or both left out",
+            "Test and validation examples have tasks or neither has; mine lacks task_test",
         ),
         ({"y_val": np.arange(3)}, "mine lacks x_val"),
         (
