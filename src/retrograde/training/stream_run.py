@@ -204,9 +204,10 @@ def _plasticity_prober(
     backend: Backend, streams: list[Stream], seeds: list[int], clocks: Clocks
 ) -> PlasticityProber | None:
     """The measurement of hidden units; None without any, as for the model of a learner."""
+    if not isinstance(backend, StreamReplicas) or not backend.benchmark.plasticity_examples:
+        return None
     # A strategy without probes predicts with other parameters than the model's.
-    probed = isinstance(backend, StreamReplicas) and backend.strategy.probes
-    if not probed or not backend.benchmark.plasticity_examples:
+    if not backend.strategy.probes:
         return None
     return PlasticityProber(backend, streams, seeds, clocks)
 
