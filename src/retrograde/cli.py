@@ -320,6 +320,13 @@ def run(
             help="Keep snapshots after each experience, from which a run that was stopped goes on.",
         ),
     ] = False,
+    log: Annotated[
+        str,
+        typer.Option(
+            metavar="tensorboard",
+            help="Write the curves of each record to OUT/tensorboard; needs the extra tensorboard.",
+        ),
+    ] = "",
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
@@ -348,6 +355,7 @@ def run(
         traceback,
         names(keep),
         checkpoint,
+        log,
     )
     # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suites, [] if benchmark else strategy, part, seeds, out_)
