@@ -134,7 +134,7 @@ class StreamReplicas(Replicas):
             tasks=len(streams[0].tasks),
             normalised=streams[0].channels is not None,
         )
-        if self.unmapped:
+        if self.unmapped and models.networks.convolves:
             models.networks.prefer_channels_last(probe)
         # The key is that of `init`; every later hook gets another one.
         self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
