@@ -80,7 +80,7 @@ def build(
             f"model={spec} have none: forward never uses it. Remove it, or give it its sizes."
         )
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, shape)
     return module
 
 

@@ -19,7 +19,7 @@ from retrograde.interface.strategy import Strategy
 from retrograde.networks.build import build
 from retrograde.networks.checks import check_module, check_rows_apart
 from retrograde.networks.functional import BODY, MODEL, Networks
-from retrograde.networks.head import headless
+from retrograde.networks.head import has_features, headless
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 from retrograde.randomness import torch_seed
@@ -245,7 +245,7 @@ def stacked(
         written, constant = (kept, {}) if statistics else ({}, kept)
         buffers |= {prefix + name: value for name, value in written.items()}
         fixed |= {prefix + name: value for name, value in (constant | frozen).items()}
-    networks = Networks(models[0], others[0], bool(buffers))
+    networks = Networks(models[0], others[0], bool(buffers), features is not None)
     alike = {name for name, value in fixed.items() if bool((value == value[:1]).all())}
     return StackedModels(
         networks,
@@ -257,8 +257,8 @@ def stacked(
 
 
 def _feature_count(model: nn.Module, probe: Float[Tensor, "row *shape"]) -> int | None:
-    """The number of inputs of the model's head; None if it has no head."""
-    body = headless(model)
+    """The number of inputs of the model's head; None if no head gives its outputs."""
+    body = headless(model) if has_features(model, probe) else None
     if body is None:
         return None
     with torch.no_grad():
