@@ -30,7 +30,7 @@ from retrograde.parts.fields import (
     Share,
 )
 from retrograde.parts.part import Part
-from retrograde.randomness import generator
+from retrograde.randomness import generator, seeded, torch_seed
 from retrograde.streams.labels import few_labels, noisy_labels
 from retrograde.streams.selection import judged_by_validation, some_experiences
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
@@ -242,12 +242,12 @@ class Benchmark(Part):
         self._check_validation(data)
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
-        stream = self.cut(data, seed)
+        stream = self._cut(data, seed)
         if stream.regression:
             self._check_values()
         else:
             _check_labels(stream)
-        stream = given_validation(stream, data, lambda other: self.cut(other, seed))
+        stream = given_validation(stream, data, lambda other: self._cut(other, seed))
         if self.first_experiences or self.skip_experiences:
             stream = some_experiences(stream, self.skip_experiences, self.first_experiences)
         if self.validation:
@@ -262,6 +262,12 @@ class Benchmark(Part):
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
         return replace(stream, channels=channels)
+
+    def _cut(self, data: Dataset, seed: int) -> Stream:
+        # Code that draws from a global generator gets other numbers for every seed, and the same
+        # ones again.
+        with seeded(torch_seed(seed, "cut")):
+            return self.cut(data, seed)
 
     def _check_values(self) -> None:
         """Raise `UserError` if a setting needs classes, since values are to be predicted."""

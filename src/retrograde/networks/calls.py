@@ -57,7 +57,7 @@ def trial(module: nn.Module, shape: tuple[int, ...], rows: int = 8) -> Trial:
         rows: The number of examples.
     """
     twin = copy.deepcopy(module).eval()
-    tensors = {name: _moved(value) for name, value in twin.named_parameters()}
+    tensors = {name: moved(value) for name, value in twin.named_parameters()}
     tensors |= dict(twin.named_buffers())
     like = next(iter(tensors.values()), torch.zeros(()))
     numbers = torch.arange(rows * torch.Size(shape).numel(), device=like.device)
@@ -146,7 +146,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and agree(one, other)
 
 
-def _moved(value: Tensor) -> Tensor:
+def moved(value: Tensor) -> Tensor:
+    """A parameter a little off its value, the same at every call."""
     numbers = torch.arange(value.numel(), device=value.device)
     moves = 0.01 * numbers.sin().to(value.dtype).reshape(value.shape)
     return value.detach() + moves

@@ -1,5 +1,7 @@
 """A trial of a cell before anything trains: settings that fit, and hooks that keep the rules."""
 
+from functools import partial
+
 import torch
 
 from retrograde.errors import UserError
@@ -12,7 +14,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.boundary import check_kind
+from retrograde.training.boundary import check_kind, check_repeated
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import check_pretraining
 from retrograde.training.stream_replicas import StreamReplicas
@@ -148,9 +150,13 @@ def _check_memory(strategy: Strategy, stream: Stream) -> None:
 
 def _check_hooks(backend: StreamReplicas) -> None:
     """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
+    check_repeated(backend.strategy, "init", backend.initial, backend.started(backend.built))
     check_pretraining(backend)
     backend.begin(0)
     backend.warm_up("off")
+    inputs = backend.trial_inputs()
+    step = partial(backend.step_all, backend.carried, *inputs)
+    check_repeated(backend.strategy, "step", step(), step())
     _check_protocol(backend)
     backend.try_prediction()
     if backend.benchmark.plasticity_examples:

@@ -216,11 +216,15 @@ class StreamReplicas(Replicas):
 
     def start_from(self, params: Params) -> None:
         """Start the stream from parameters that pretraining has learned."""
-        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
-            self.built | params, self.state.buffers, self.own, self.shared
-        )
-        self.initial = unaliased(initial)
+        self.initial = self.started(self.built | params)
         self.carried = self.carried._replace(state=self.initial)
+
+    def started(self, params: Params) -> State:
+        """The state before the first experience, with these parameters of all modules."""
+        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
+            params, self.state.buffers, self.own, self.shared
+        )
+        return unaliased(initial)
 
     # Steps.
 
