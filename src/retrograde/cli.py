@@ -41,8 +41,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Lasting(Console):
+    """A console whose reader may go, as `head` does: the command goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing any more, where rich would exit: files are still to be written."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+
+
+out = _Lasting(highlight=False, soft_wrap=True)
+err = _Lasting(stderr=True, highlight=False, soft_wrap=True)
 
 Plugins = Annotated[
     list[Path],
@@ -550,8 +562,13 @@ def _print_report(made: "Report") -> None:
 
     for note in made.versions:
         err.print(f"[yellow]warning:[/] {escape(note)}")
-    for table in made.tables.values():
-        typer.echo(markdown(table))
+    try:
+        for table in made.tables.values():
+            # Not by rich, which takes as long as the tables themselves.
+            typer.echo(markdown(table))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        out.on_broken_pipe()
 
 
 def _print_troubles(unknown: list[tuple[str, str]], faults: "Faults") -> None:
