@@ -6,8 +6,9 @@ import inspect
 import io
 import os
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -77,6 +78,7 @@ ERROR = 2000
 def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit code 2."""
     _print_whatever()
+    warnings.showwarning = _warner()
     # Otherwise the collector looks through all objects at exit: a tenth of a large report.
     atexit.register(gc.freeze)
     try:
@@ -100,6 +102,19 @@ def _refuse(message: str) -> None:
         shortened = f"{message[:ERROR]}... ({len(message)} characters)"
     err.print(f"[bold red]error:[/] {escape(shortened)}")
     sys.exit(2)
+
+
+def _warner() -> Callable[..., None]:
+    """A function that prints a warning in one line, each text once; cells share their data."""
+    told: set[str] = set()
+
+    def warn(message: Warning | str, *_args: object) -> None:
+        text = on_one_line(str(message))
+        if text not in told:
+            err.print(f"[yellow]warning:[/] {escape(text)}")
+        told.add(text)
+
+    return warn
 
 
 def _print_whatever() -> None:

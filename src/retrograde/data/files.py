@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrograde.errors import UserError, gigabytes
+from retrograde.errors import DataWarning, UserError, gigabytes
 from retrograde.machine import physical_bytes
 from retrograde.paths import kind, read_bytes, reason
 
@@ -121,6 +121,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
                 warnings.warn(
                     f"{path.name} has arrays that are not read: {', '.join(unread)}. A dataset is "
                     f"{', '.join(ARRAYS)}, and may have {', '.join((*OPTIONAL, NAMES))}.",
+                    DataWarning,
                     stacklevel=2,
                 )
             unpacked = sum(member.file_size for member in members.zip.infolist())

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrograde.augmentation import Augment, check_augmentation
 from retrograde.data.channels import Channels
-from retrograde.data.dataset import Dataset, bordered
+from retrograde.data.dataset import Dataset, bordered, warn_unscaled
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes, shown
 from retrograde.learning_rate import Course, RateSchedule, Span
@@ -230,14 +230,7 @@ class Benchmark(Part):
             UserError: The dataset is not available, or cannot be cut as the settings say.
         """
         check_given(data, seed, "stream")
-        if data is None:
-            data = load(self.dataset, data_folder()) if self.dataset else self.generated()
-        if self.border:
-            data = bordered(data, self.border)
-        if self.features:
-            from retrograde.networks.features import embedded  # it imports torch
-
-            data = embedded(data, self.features, self.features_weights)
+        data = self._examples(data)
         self._check_tasks(data)
         self._check_validation(data)
         check_augmentation(self.augment, data.shape, data.name)
@@ -262,6 +255,20 @@ class Benchmark(Part):
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
         return replace(stream, channels=channels)
+
+    def _examples(self, data: Dataset | None) -> Dataset:
+        """The dataset as the benchmark's settings change it."""
+        if data is None:
+            data = load(self.dataset, data_folder()) if self.dataset else self.generated()
+        if self.normalise == "none" or self.features:
+            warn_unscaled(data)
+        if self.border:
+            data = bordered(data, self.border)
+        if self.features:
+            from retrograde.networks.features import embedded  # it imports torch
+
+            data = embedded(data, self.features, self.features_weights)
+        return data
 
     def _cut(self, data: Dataset, seed: int) -> Stream:
         # Code that draws from a global generator gets other numbers for every seed, and the same
