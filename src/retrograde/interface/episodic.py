@@ -120,6 +120,11 @@ class ClassEpisodes(EpisodicBenchmark):
                 f"Rotations need square images; the examples of {data.name} have shape "
                 f"{data.shape}. Use rotations=none."
             )
+        if self.ways < 2:
+            raise UserError(
+                "A task has two or more classes to tell apart; ways=1 has one, so that every "
+                "prediction is right. Give ways=2 or more."
+            )
         for partition, classes in zip(PARTITIONS, self.split, strict=True):
             kinds = classes * (4 if partition in rotated else 1)
             if self.ways > kinds:

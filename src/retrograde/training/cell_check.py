@@ -35,6 +35,8 @@ def check(
     # First, since another scenario would not mend it.
     if stream.regression:
         _check_values(benchmark, strategy)
+    else:
+        _check_choice(benchmark, stream)
     _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy, stream)
     if isinstance(strategy, Strategy):
@@ -74,6 +76,17 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
         raise UserError(
             "Gradients are compared between two halves of the probe examples; "
             "probe_examples=1 has one. Give 0, or 2 and more."
+        )
+
+
+def _check_choice(benchmark: Benchmark, stream: Stream) -> None:
+    """Raise `UserError` if every prediction is right, since there is but one answer."""
+    units = stream.units.sum(1) if benchmark.scenario == "task" else stream.units.shape[1:]
+    if max(units) < 2:
+        raise UserError(
+            "A prediction chooses among two or more output units; with "
+            f"scenario={benchmark.scenario}, every task of {type(benchmark).__name__} has one, so "
+            "that all accuracies are 100 %. Give scenario=class, or tasks of more classes."
         )
 
 
