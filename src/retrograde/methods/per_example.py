@@ -31,7 +31,7 @@ The gradient of the outputs is taken along each direction.
 
 
 def check_rows(net: Net) -> None:
-    """Check that the gradient of a single example exists.
+    """Check that the gradient of a single example exists, by taking that of made-up ones.
 
     Raises:
         UserError: the model always normalises rows by the statistics of their batch.
@@ -44,6 +44,13 @@ def check_rows(net: Net) -> None:
                 "statistics of a batch. Choose a model without batch normalisation, or with "
                 "running statistics."
             )
+    # Otherwise a model that cannot be mapped over examples would fail after the first experience.
+    parameters = net.module.named_parameters()
+    params = {name: value.detach() for name, value in parameters if value.requires_grad}
+    x = net.networks.trial(net.shape).examples[:2]
+    zeros = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    examples = Batch(x, zeros, zeros, torch.ones_like(x.flatten(1)[:, 0]))
+    mean_powers(net, params, examples, lambda outputs, _: torch.ones_like(outputs)[None], power=1)
 
 
 def mean_powers(

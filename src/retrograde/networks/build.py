@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NamedTuple, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from retrograde.data.torchvision import import_torchvision
@@ -81,9 +81,27 @@ def build(
             f"A model's parameters have shapes when an example has passed; those of {names[0]} in "
             f"model={spec} have none: forward never uses it. Remove it, or give it its sizes."
         )
+    _check_leaves(module, spec)
     if weights is not None:
         load_weights(module, weights, shape)
     return module
+
+
+def _check_leaves(module: nn.Module, spec: str) -> None:
+    """Raise `UserError` if an attribute is a tensor that was computed from parameters."""
+    for name, layer in module.named_modules():
+        computed = [key for key, value in vars(layer).items() if _has_history(value)]
+        if computed:
+            where = f"{name}.{computed[0]}" if name else computed[0]
+            raise UserError(
+                f"A model computes with its parameters in forward; {where} of model={spec} was "
+                "computed from them when it was built. Compute it in forward; in place of "
+                "nn.utils.weight_norm, use nn.utils.parametrizations.weight_norm."
+            )
+
+
+def _has_history(value: object) -> bool:
+    return isinstance(value, Tensor) and value.grad_fn is not None
 
 
 def _lazy(module: nn.Module) -> list[str]:

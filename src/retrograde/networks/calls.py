@@ -67,7 +67,12 @@ def trial(module: nn.Module, shape: tuple[int, ...], rows: int = 8) -> Trial:
         if _is_layer(name, layer):
             layer.register_forward_hook(_noting(name, calls))
     with torch.no_grad():
-        outputs: object = functional_call(twin, tensors, (examples,))
+        try:
+            outputs: object = functional_call(twin, tensors, (examples,))
+        except Exception:  # of code that takes numbers from 0 to 1 alone, as an embedding does
+            calls.clear()
+            examples = examples.abs()
+            outputs = functional_call(twin, tensors, (examples,))
     if not isinstance(outputs, Tensor):
         raise UserError(f"A network gives a tensor; this one gave a {type(outputs).__name__}.")
     return Trial(examples, tensors, calls, outputs)

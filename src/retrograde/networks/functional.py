@@ -58,11 +58,13 @@ class Networks:
             name: copy.deepcopy(module).train() for name, module in modules.items() if statistics
         }
         self.evaluating = {name: untracked(module).eval() for name, module in modules.items()}
+        # Calls may leave tensors of a `vmap` in a module, which cannot be copied then.
+        self._pristine = copy.deepcopy(self.evaluating[MODEL])
         self._perceptron: dict[tuple[int, ...], tuple[str, ...]] = {}
 
     def trial(self, shape: tuple[int, ...]) -> Trial:
         """A pass of made-up examples of a shape through the model, in evaluation mode."""
-        return trial(self.evaluating[MODEL], shape)
+        return trial(self._pristine, shape)
 
     def perceptron_layers(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """The linear layers of the model if it is a multi-layer perceptron with ReLUs; else none.
@@ -72,7 +74,7 @@ class Networks:
         """
         # Kept, since a compiled step asks again, and cannot try the model.
         if shape not in self._perceptron:
-            self._perceptron[shape] = perceptron_layers(self.evaluating[MODEL], shape)
+            self._perceptron[shape] = perceptron_layers(self._pristine, shape)
         return self._perceptron[shape]
 
     def prefer_channels_last(self, x: Float[Tensor, "row *shape"]) -> None:

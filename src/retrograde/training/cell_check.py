@@ -172,6 +172,8 @@ def _check_hooks(backend: StreamReplicas) -> None:
     check_repeated(backend.strategy, "step", step(), step())
     _check_protocol(backend)
     backend.try_prediction()
+    if backend.benchmark.probe_examples:
+        backend.try_probes()
     if backend.benchmark.plasticity_examples:
         _check_hidden(backend)
 

@@ -135,6 +135,8 @@ class GradientProber:
     far.
     """
 
+    carries = ("probes", "accounts", "finite", "task", "step", "within")
+
     def __init__(
         self,
         backend: Backend,
@@ -207,12 +209,22 @@ class GradientProber:
             self._close()
             if probed:
                 self._keep(probed)
-            self.last = probed
             self.task += 1
             self.within = 0
-            self.books = None
-            if probed and not self.backend.keeps_statistics:
-                self.books = _Books(probed.of(self.task))
+            self._open(probed)
+
+    def resume(self) -> None:
+        """Take again the gradients that the account of the next task begins with."""
+        if self.task:
+            with self.clocks("probe"):
+                self._open(self._gradients(min(self.task + 1, self.tasks)))
+
+    def _open(self, probed: ProbeGradients | None) -> None:
+        """Open the account of the next task."""
+        self.last = probed
+        self.books = None
+        if probed and not self.backend.keeps_statistics:
+            self.books = _Books(probed.of(self.task))
 
     def _gradients(self, tasks: int) -> ProbeGradients | None:
         """Losses and gradients of the first tasks; None without probes or parameters."""
@@ -222,7 +234,7 @@ class GradientProber:
             return None
         parts = self.examples.map(lambda column: column[:, : 2 * tasks])
         losses, gradients = self.backend.gradients(params, parts)
-        halves = {name: gradient.flatten(2) for name, gradient in gradients.items()}
+        halves = _as_rows(gradients, 2)
         loss = self._mean(losses, tasks)
         return ProbeGradients(loss, _lengths(halves), halves, params)
 
@@ -249,20 +261,16 @@ class GradientProber:
 
     def _window(self, start: ProbeGradients, end: ProbeGradients) -> _Window:
         """Integrate gradients along the straight line between two probes, by Simpson's rule."""
-        displacement = {}
-        middle = {}
-        for name, now in end.params.items():
-            before = start.params[name]
-            displacement[name] = (now - before).flatten(1)
-            # The rule needs the gradient at the middle, where the learner has never been.
-            middle[name] = (before + now) / 2
+        pairs = {name: (start.params[name], now) for name, now in end.params.items()}
+        displacement = _as_rows({name: now - before for name, (before, now) in pairs.items()}, 1)
+        # The rule needs the gradient at the middle, where the learner has never been.
+        middle = {name: (before + now) / 2 for name, (before, now) in pairs.items()}
         squares = [(vector**2).sum(-1) for vector in displacement.values()]
         length = _total(squares).sqrt()
         first = self._mean(_along(start.halves, displacement), self.task)
         last = self._mean(_along(end.halves, displacement), self.task)
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
-        flat = {name: gradient.flatten(2) for name, gradient in gradients.items()}
-        between = _along(flat, displacement)
+        between = _along(_as_rows(gradients, 2), displacement)
         exposure = length[:, None] * (start.norm + end.norm) / 2
         return _Window(
             length,
@@ -317,6 +325,11 @@ class GradientProber:
                 {layer: _triangle(of_layer[i]) for layer, of_layer in layers.items()},
             )
             probes.append(probe)
+
+
+def _as_rows(tensors: Params, axes: int) -> Params:
+    """Tensors whose axes after the first `axes` are one; a single number has none of its own."""
+    return {name: value.reshape(*value.shape[:axes], -1) for name, value in tensors.items()}
 
 
 def _shapes(params: Params) -> dict[str, torch.Size]:
