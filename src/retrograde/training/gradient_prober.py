@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde.gradients import simpson
@@ -135,7 +136,7 @@ class GradientProber:
     far.
     """
 
-    carries = ("probes", "accounts", "finite", "task", "step", "within")
+    carries = ("probes", "accounts", "finite", "task", "steps", "within")
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class GradientProber:
         probed = benchmark.probe_examples and all(stream.learns_task_by_task for stream in streams)
         self.tasks = len(streams[0].tasks) if probed else 0
         self.task = 0
-        self.step = 0  # steps since the stream began
+        self.steps = np.zeros(len(streams), np.int64)  # of each replicate since the stream began
         self.within = 0  # steps since the task began
         self.last: ProbeGradients | None = None
         self.books: _Books | None = None
@@ -193,15 +194,20 @@ class GradientProber:
 
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks if that is due."""
-        self.step += steps
         self.within += steps
         # The first task has no earlier ones.
         if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._gradients(self.task))
 
-    def end_experience(self) -> None:
-        """End a task: probe the tasks so far and the next one, and close the task's account."""
+    def end_experience(self, steps: Int64[np.ndarray, " replicate"]) -> None:
+        """End a task: probe the tasks so far and the next one, and close the task's account.
+
+        Args:
+            steps: Steps of the task for each replicate. All take as many as the longest one does;
+                the rest is padding.
+        """
+        self.steps = self.steps + steps
         with self.clocks("probe"):
             # After the last task there is no next one.
             probed = self._gradients(min(self.task + 2, self.tasks))
@@ -318,7 +324,7 @@ class GradientProber:
                 continue
             probe = GradientProbe(
                 self.task,
-                self.step,
+                int(self.steps[i]),
                 rounded(probed.loss[i]),
                 rounded(ceiling[i]),
                 _triangle(inner[i]),
