@@ -13,6 +13,7 @@ from retrograde.errors import UserError, shown
 from retrograde.networks.calls import output_layer
 from retrograde.networks.head import of_head
 from retrograde.parts.author_code import described
+from retrograde.paths import home_path
 
 SHOWN = 3
 """Number of tensors that an error names."""
@@ -148,7 +149,7 @@ def _named(problem: str, names: Iterable[str]) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU."""
-    path = path.expanduser()
+    path = home_path(str(path))
     if not path.is_file():
         raise UserError(
             f"weights={shown(str(path))} is a file; there is none. Looked for {path.resolve()}. "

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
 from retrograde.interface.state import State
+from retrograde.networks.checks import agree
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 from retrograde.streams.memory import ExemplarMemory, Memory
@@ -301,6 +303,31 @@ def check_unchanged(
             f"{hook(part, method)} changes {_listed(names)} in place, which others read; "
             "return new tensors: x - y for x.sub_(y), torch.where for x[mask] = y, "
             "{**old, name: new} for old[name] = new."
+        )
+
+
+def check_apart(
+    part: object,
+    method: str,
+    together: Float[Tensor, "row unit"],
+    alone: Float[Tensor, "row unit"],
+) -> None:
+    """Check that scores of an example do not depend on the examples predicted with it.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        together: The scores of some examples, predicted together.
+        alone: The scores of the same examples, each predicted alone.
+
+    Raises:
+        UserError: If they differ by more than rounding.
+    """
+    if not agree(together, alone):
+        raise UserError(
+            f"{hook(part, method)} gives each example scores that do not depend on the others of "
+            "its batch, whose order and number may change; its scores of an example alone and with "
+            "others differ. Compute with each row by itself: no mean, spread or rank over rows."
         )
 
 

@@ -697,7 +697,8 @@ class StreamReplicas(Replicas):
         """Predict a few test examples.
 
         Raises:
-            UserError: If scores have another shape, or predicting changes the state.
+            UserError: If scores have another shape, predicting changes the state, or the scores of
+                an example depend on the examples predicted with it.
         """
         rows = torch.from_numpy(self.test_rows[0].array).to(self.device)
         given = {"state": self.state}
@@ -708,9 +709,12 @@ class StreamReplicas(Replicas):
         boundary.check_unchanged(self.strategy, "before_evaluation", marks)
         given = {"state": state}
         before = boundary.copied(given)
-        self.scores(state, rows[:, some], trial=True)
+        together = self.scores(state, rows[:, some], trial=True)
         marks = boundary.changed(given, before)
         boundary.check_unchanged(self.strategy, "predict", marks)
+        alone = [self.scores(state, rows[:, [place]], trial=True) for place in some]
+        for scores, apart in zip(together, torch.cat(alone, 1), strict=True):
+            boundary.check_apart(self.strategy, "predict", scores, apart)
 
     def try_probes(self) -> None:
         """Take the gradients of a few test examples, as probes do after each experience."""
