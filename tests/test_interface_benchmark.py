@@ -568,3 +568,20 @@ def test_pixels_that_are_not_scaled_get_a_word(dtype, name):
 def test_numbers_that_a_model_can_learn_from_need_none(data, settings, recwarn):
     Registry().get("benchmarks", "split", settings).stream(data, 0)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("shape", "last"),
+    [
+        ((8, 8, 1), True),
+        ((4, 4, 1), True),
+        ((6, 5, 3), True),
+        ((1, 8, 8), False),
+        ((3, 4, 4), False),
+        ((3, 8, 1), False),
+    ],
+)
+def test_images_with_their_channels_last_get_a_word(shape, last, recwarn):
+    x, y = np.zeros((10, *shape), np.uint8), np.arange(10)
+    Registry().get("benchmarks", "split", {}).stream(Dataset("made", x, y, x, y, scale=1 / 255), 0)
+    assert any("their channels were last" in str(each.message) for each in recwarn.list) is last

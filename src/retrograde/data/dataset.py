@@ -138,6 +138,32 @@ class Dataset:
         return measured(self.x_train, self.scale)
 
 
+CHANNELS = (1, 3, 4)
+"""Possible numbers of channels: grey, colours, and colours with transparency."""
+
+
+def has_channels_last(shape: tuple[int, ...]) -> bool:
+    """True if the last axis of one example looks like channels, and the first does not."""
+    if len(shape) != 3:
+        return False
+    first, second, last = shape
+    # A square of one channel may be as small as a number of channels.
+    small = last == 1 and first == second
+    return last in CHANNELS and second != last and (first not in CHANNELS or small)
+
+
+def warn_misread(data: Dataset) -> None:
+    """Warn if a model would take the examples for something else than they seem to be."""
+    if has_channels_last(data.shape):
+        warnings.warn(
+            "Images are (channel, height, width); the examples of "
+            f"{data.name} have shape {data.shape}, as if their channels were last. "
+            "Transpose them: x.transpose(0, 3, 1, 2).",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
 LARGE = 10.0
 """The root mean square of inputs above which initial weights and usual rates no longer fit."""
 

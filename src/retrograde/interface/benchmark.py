@@ -11,7 +11,7 @@ import numpy as np
 
 from retrograde.augmentation import Augment, check_augmentation
 from retrograde.data.channels import Channels
-from retrograde.data.dataset import Dataset, bordered, warn_unscaled
+from retrograde.data.dataset import Dataset, bordered, warn_misread, warn_unscaled
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes, shown
 from retrograde.learning_rate import Course, RateSchedule, Span
@@ -260,6 +260,7 @@ class Benchmark(Part):
         """The dataset as the benchmark's settings change it."""
         if data is None:
             data = load(self.dataset, data_folder()) if self.dataset else self.generated()
+        warn_misread(data)
         if self.normalise == "none" or self.features:
             warn_unscaled(data)
         if self.border:

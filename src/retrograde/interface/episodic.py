@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from retrograde.data.dataset import Dataset, warn_unscaled
+from retrograde.data.dataset import Dataset, warn_misread, warn_unscaled
 from retrograde.data.sources import data_folder, load
 from retrograde.episodes.distribution import PARTITIONS, Partition, TaskDistribution
 from retrograde.episodes.images import Images
@@ -88,6 +88,7 @@ class ClassEpisodes(EpisodicBenchmark):
         """See `EpisodicBenchmark.distribution`."""
         check_given(data, seed, "distribution")
         data = load(self.dataset, data_folder()) if data is None else data
+        warn_misread(data)
         warn_unscaled(data)
         partitions: dict[str, tuple[Partition, ...]]
         partitions = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
