@@ -74,6 +74,7 @@ def run(
     changed: str = "rerun",
     keep: str | Sequence[str] = (),
     checkpoint: bool = False,
+    log: str = "",
     progress: bool = True,
 ) -> Records:
     """Train every strategy on every benchmark and return a record of each replicate.
@@ -98,6 +99,7 @@ def run(
             `record.model()`; predictions, for `record.predictions`.
         checkpoint: keep snapshots in the store after each experience, from which the same call goes
             on if it was stopped.
+        log: tensorboard: write the curves of each record to the folder tensorboard of the store.
         progress: show a bar, and warnings, while the replicates train.
 
     Returns:
@@ -109,7 +111,7 @@ def run(
     """
     pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
     options = _options(data, jobs, compile, device, timeout, changed)
-    options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint)
+    options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint, log=log)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:

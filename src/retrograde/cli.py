@@ -347,6 +347,13 @@ def run(
             help="Keep snapshots after each experience, from which a run that was stopped goes on.",
         ),
     ] = False,
+    log: Annotated[
+        str,
+        typer.Option(
+            metavar="tensorboard",
+            help="Write the curves of each record to OUT/tensorboard; needs the extra tensorboard.",
+        ),
+    ] = "",
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
@@ -375,6 +382,7 @@ def run(
         traceback,
         names(keep),
         checkpoint,
+        log,
     )
     # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suites, [] if benchmark else strategy, part, seeds, out_)

@@ -41,6 +41,7 @@ from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
+from retrograde.running.trackers import check_tracker, track
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiled_step import Compile, check_compiler
 
@@ -76,6 +77,7 @@ class Options(NamedTuple):
         traceback: show the whole traceback of failed replicates.
         keep: what to keep of each replicate besides its record: model, predictions.
         checkpoint: keep snapshots while cells train, from which the same command goes on.
+        log: the tracker that gets the curves of each record; empty: none.
     """
 
     plugins: tuple[Path, ...]
@@ -90,6 +92,7 @@ class Options(NamedTuple):
     traceback: bool = False
     keep: Sequence[str] = ()
     checkpoint: bool = False
+    log: str = ""
 
 
 class Stored(NamedTuple):
@@ -269,6 +272,8 @@ def _check_words(options: Options) -> None:
         raise UserError(
             f"compile is one of {', '.join(get_args(Compile))}; it was {options.compile!r}."
         )
+    if options.log:
+        check_tracker(options.log)
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"device is cpu or cuda; it was {options.device!r}.")
 
@@ -361,6 +366,8 @@ def _run(
                 _write(share, job, records)
                 if all(record.status != "failed" for record in records):
                     remove_checkpoints(store, job)
+                for record in records if options.log else ():
+                    track(record, store.folder)
                 outcome.add(records)
     return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
 

@@ -264,7 +264,9 @@ def _cells(
             used.add(strategy[0].spec)
         cell = make_cell(benchmark, strategy, data_of(benchmark[1], context.data))
         cells.setdefault(cell.spec, cell)
-        chosen[cell.spec] = chosen.get(cell.spec) or said
+        # Several ways of choosing may come to the same settings.
+        ways = dict.fromkeys(filter(None, [chosen.get(cell.spec, ""), said]))
+        chosen[cell.spec] = "; ".join(ways)
     for name, reason in unfit.items():
         if name not in used:
             raise UserError(f"{name} was added, and no benchmark of the suite takes it: {reason}")
