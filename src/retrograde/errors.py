@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class DataWarning(UserWarning):
+    """Data that can be read, and may not be what the user means."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy for an unknown name: the nearest known ones, or all of them."""
     names = sorted(known)
