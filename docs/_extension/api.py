@@ -15,7 +15,7 @@ import retrograde as rg
 from .markdown import contents, page, table
 
 STUB = Path(str(rg.__file__)).with_name("__init__.pyi")
-LINKED = re.compile(r"`rg\.(\w+)`")
+FIELD = re.compile(r"\s*:[^:`]+:(?!`)")
 CODE = re.compile(r"(``.+?``|`[^`]+`|:\w+:`[^`]+`)")
 
 
@@ -75,7 +75,7 @@ def _index(grouped: dict[str, list[Name]]) -> str:
         for each in names
     ]
     return page(
-        "api",
+        "all-api",
         "API reference",
         "`import retrograde as rg` gives these names, each as `rg.NAME`. It imports PyTorch and "
         "pandas only when a name needs them.",
@@ -117,13 +117,15 @@ def as_restructured_text(
 
 
 def _restructured(lines: list[str]) -> list[str]:
-    return [line if line.lstrip().startswith((":", "..")) else _escaped(line) for line in lines]
+    return [line if line.lstrip().startswith("..") else _escaped(line) for line in lines]
 
 
 def _escaped(line: str) -> str:
-    """A line whose stars, bars and trailing underscores are no markup."""
-    pieces = CODE.split(line)
-    return "".join(
+    """A line whose stars, bars and trailing underscores are no markup, unless of a field's name."""
+    field = FIELD.match(line)
+    start = field.end() if field else 0
+    pieces = CODE.split(line[start:])
+    return line[:start] + "".join(
         piece if CODE.fullmatch(piece) else re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", piece)
         for piece in pieces
     )

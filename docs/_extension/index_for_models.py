@@ -39,8 +39,10 @@ def _names(app: Sphinx, folder: str) -> list[str]:
 
 def _line(app: Sphinx, name: str) -> str:
     title = app.env.titles[name].astext()
-    suffix = Path(app.env.doc2path(name)).suffix
-    return f"- [{title}](_sources/{name}{suffix}.txt): {_summary(app, name)}"
+    # The source of an API page holds no text: it stands in the docstrings.
+    written = Path(app.env.doc2path(name)).suffix == ".md"
+    file = f"_sources/{name}.md.txt" if written else f"{name}.html"
+    return f"- [{title}]({file}): {_summary(app, name)}"
 
 
 def _summary(app: Sphinx, name: str) -> str:

@@ -31,7 +31,7 @@ def pages() -> dict[str, str]:
         for name, each in found.items()
     ]
     index = page(
-        "metrics",
+        "all-metrics",
         "Metrics",
         "Every score is a pure function of what a record holds. `rg.scores` computes those that "
         "the record, or [a matrix from other code](../../python.md#score-and-report), "

@@ -43,7 +43,7 @@ def _index(kind: str) -> str:
         for name in names
     ]
     return page(
-        kind,
+        f"all-{kind}",
         kind.capitalize(),
         f"Each page is written from the {ONE[kind]}'s file, its docstring and the committed "
         "records. `retrograde list` prints the same on your machine.",
