@@ -35,7 +35,7 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def link_tables(app: Sphinx, docname: str, source: list[str]) -> None:
+def link_tables(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Lead links to committed tables to the page that shows them."""
 
     def target(found: re.Match[str]) -> str:

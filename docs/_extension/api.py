@@ -70,7 +70,11 @@ def pages() -> dict[str, str]:
 
 def _index(grouped: dict[str, list[Name]]) -> str:
     rows = [
-        (f"{{py:obj}}`{each.name} <retrograde.{each.name}>`", _summary(each), f"[{package}](#api-{package})")
+        (
+            f"{{py:obj}}`{each.name} <retrograde.{each.name}>`",
+            _summary(each),
+            f"[{package}](#api-{package})",
+        )
         for package, names in grouped.items()
         for each in names
     ]
@@ -110,7 +114,7 @@ def _entries(names: list[Name]) -> Iterator[str]:
 
 
 def as_restructured_text(
-    app: object, what: str, name: str, value: object, options: object, lines: list[str]
+    _app: object, _what: str, _name: str, _value: object, _options: object, lines: list[str]
 ) -> None:
     """Make a docstring, whose only markup is code between backquotes, valid for Sphinx."""
     lines[:] = _restructured(lines)

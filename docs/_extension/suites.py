@@ -118,7 +118,9 @@ def _hours(records: Sequence[rg.Record]) -> float:
 
 def _each(records: Sequence[rg.Record], *keys: str) -> str:
     """The distinct values of facts of the environment."""
-    values = {", ".join(str(record.environment.get(key, "?")) for key in keys) for record in records}
+    values = {
+        ", ".join(str(record.environment.get(key, "?")) for key in keys) for record in records
+    }
     return "; ".join(sorted(values - {""}))
 
 
