@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from . import api, index_for_models, metrics, parts, suites
+from . import accessible, api, index_for_models, metrics, parts, suites
 
 FOLDER = "generated"
 TABLE = re.compile(r"\]\(\.\./results/tables/(?:(\w+)/)?(\w+)\.md(?:#[\w-]*)?\)")
@@ -16,6 +16,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
     app.connect("source-read", link_tables)
     app.connect("autodoc-process-docstring", api.as_restructured_text)
+    # After the theme, which makes the tree of the pages.
+    app.connect("html-page-context", accessible.mend, priority=900)
     app.connect("build-finished", index_for_models.write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+from retrograde import Strategy
 from retrograde.errors import UserError
 from retrograde.networks.build import build
 from retrograde.networks.model import Model, usage
@@ -24,6 +25,8 @@ ONE = {
     "models": "model",
 }
 """The kinds with pages, and the word for one part."""
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+"""Datasets for which the sizes of models are counted."""
 REGISTRY = Registry()
 
 
@@ -91,16 +94,32 @@ def _settings(part: type[Part]) -> str:
 
 
 def _use(kind: str, name: str, part: type[Part]) -> str:
-    """The shortest command with the part."""
-    streams = getattr(part, "kind", "") == "benchmarks" and hasattr(part, "cut")
-    few_shot = not (kind != "strategies" or hasattr(part, "step") or hasattr(part, "observe"))
-    options = {
-        "strategies": f"--benchmark {'fewshot' if few_shot else 'split'} --strategy {name}",
-        "benchmarks": f"--benchmark {name} --strategy {'er' if streams else 'maml'}",
-        "datasets": f"--benchmark split:dataset={name} --strategy er",
-        "models": f"--benchmark split:model={_example(name, part)} --strategy er",
-    }
-    return f"```\nretrograde run {options[kind]} --seeds 5\n```"
+    """The command of the first cell of a suite with the part, or else the shortest one."""
+    used = [cell[2:] for cell in committed.cells() if _uses(kind, name, *cell[2:])]
+    benchmark, strategy = used[0] if used else _shortest(kind, name, part)
+    return f'```\nretrograde run --benchmark "{benchmark}" --strategy "{strategy}" --seeds 5\n```'
+
+
+def _shortest(kind: str, name: str, part: type[Part]) -> tuple[str, str]:
+    """The shortest benchmark and strategy with a part that no suite has."""
+    if kind == "strategies":
+        return _stream_for(cast("type[Strategy]", part)), name
+    if kind == "benchmarks":
+        files = [each.name for each in settings_of(part) if each.name == "file"]
+        return name + (":file=mine.json" if files else ""), "er"
+    if kind == "datasets":
+        return f"split:dataset={name}", "er"
+    example = _example(name, part)
+    data = "" if _parameters(example, (1, 8, 8)) else "dataset=cifar10,"
+    return f"split:{data}model={example}", "er"
+
+
+def _stream_for(part: type[Strategy]) -> str:
+    """A stream that gives a strategy the scenario, and the pretraining, that it needs."""
+    if part.pretraining is not Strategy.pretraining:
+        return "omniglot_sequence"
+    scenarios = part.configured({}).declares()["scenarios"].split(", ")
+    return "split" if "class" in scenarios else f"split:scenario={scenarios[0]}"
 
 
 def _declarations(part: type[Part]) -> str:
@@ -125,15 +144,21 @@ def _example(name: str, part: type[Part]) -> str:
 def _size(name: str, part: type[Model]) -> str:
     """Numbers of parameters on the shapes of common datasets, with 10 outputs."""
     example = _example(name, part)
-    rows = []
-    for dataset, shape in (("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))):
-        try:
-            module = build(example, shape, 10, seed=0, running=True)
-        except (UserError, ImportError):  # it does not take this shape, or needs an extra
-            continue
-        count = sum(parameter.numel() for parameter in module.parameters())
-        rows.append((f"`{example}` on {dataset}", " x ".join(map(str, shape)), f"{count:,}"))
+    rows = [
+        (f"`{example}` on {dataset}", " x ".join(map(str, shape)), f"{count:,}")
+        for dataset, shape in SHAPES.items()
+        if (count := _parameters(example, shape))
+    ]
     return table(["model", "shape", "parameters:"], rows)
+
+
+def _parameters(model: str, shape: tuple[int, ...]) -> int:
+    """The number of a model's parameters; 0 if it does not take the shape, or needs an extra."""
+    try:
+        module = build(model, shape, 10, seed=0, running=True)
+    except (UserError, ImportError):
+        return 0
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _suites(kind: str, name: str) -> str:
