@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import cast
 
 from retrograde import Strategy
@@ -185,6 +186,7 @@ def _uses(kind: str, name: str, benchmark: str, strategy: str) -> bool:
     return name == settings.get("model", _default(stream, "model")).partition("-")[0]
 
 
+@cache
 def _default(benchmark: str, setting: str) -> str:
     part = REGISTRY.find("benchmarks", benchmark)
     defaults = {each.name: each.default or "" for each in settings_of(part)}
