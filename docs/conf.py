@@ -24,7 +24,7 @@ html_title = "retrograde"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
-html_show_sourcelink = True
+html_show_copyright = False
 pygments_style = "a11y-light"
 pygments_dark_style = "a11y-dark"
 

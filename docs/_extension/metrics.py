@@ -58,7 +58,7 @@ def _page(name: str, metric: Metric) -> str:
         f"metric-{file_of(name)}",
         escaped(name),
         escaped(summary) + ".",
-        table(["", ""], [(key, value) for key, value in facts if value]),
+        table(["fact", "value"], [(key, value) for key, value in facts if value]),
         section("Definition", docstring(inspect.getdoc(function) or "")),
         section("Code", folded(f"`{function.__name__}`", inspect.getsource(function))),
     )

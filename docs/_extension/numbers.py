@@ -25,6 +25,7 @@ def published(name: str) -> str:
         (
             escaped(each.where.replace(", unverified", "")),
             code(parse(each.benchmark)[0]),
+            _settings(each.row.strategy),
             escaped(metric),
             each.text(metric),
             *_ours(name, each, metric),
@@ -40,8 +41,13 @@ def published(name: str) -> str:
         "in; *no*: it is quoted from memory. A number is *reproduced* by the rule of "
         "[the field's baselines](../../baselines.md#published-numbers)."
     )
-    headings = ["source", "stream", "metric", "theirs:", "ours:", "verdict", "checked"]
+    headings = ["source", "stream", "settings", "metric", "theirs:", "ours:", "verdict", "checked"]
     return note + "\n\n" + table(headings, rows)
+
+
+def _settings(strategy: str) -> str:
+    """The settings that a published row names."""
+    return ", ".join(code(f"{key}={value}") for key, value in parse(strategy)[1].items())
 
 
 def _ours(name: str, entry: Published, metric: str) -> tuple[str, str]:
@@ -77,17 +83,17 @@ def measured(name: str) -> str:
     rows = [
         (
             f"[{suite}](#suite-{suite}-scores)",
-            code(benchmark),
             code(settings),
             *(_score(group[group.metric == metric]) for metric in shown),
             int(group.n.min()),
+            code(benchmark),
         )
         for (suite, benchmark, settings), group in frame.groupby(
             ["suite", "benchmark", "settings"], sort=True
         )
     ]
     note = "The mean over n seeds ± half of the 95 % interval; accuracies in percent."
-    headings = ["suite", "benchmark", "settings", *(f"{metric}:" for metric in shown), "n:"]
+    headings = ["suite", "settings", *(f"{metric}:" for metric in shown), "n:", "benchmark"]
     return note + "\n\n" + table(headings, rows) if rows else ""
 
 
@@ -108,13 +114,13 @@ def costs(name: str) -> str:
     rows = [
         (
             f"[{row.suite}](#suite-{row.suite}-timing)",
-            code(row.benchmark),
             code(row.settings),
             _number(row.step_ratio, "x {:.1f}"),
             _number(row.train_ms_per_replicate_step, "{:.3g}"),
             _number(row.forward_per_example, "{:.3g}"),
             _number(row.backward_per_example, "{:.3g}"),
             _number(row.memory_kB, "{:,.0f}"),
+            code(row.benchmark),
         )
         for row in frame.itertuples()
     ]
@@ -124,7 +130,7 @@ def costs(name: str) -> str:
         "*Forward*, *backward*: passes through the model for each example trained on. *kB*: the "
         "stored examples plus the state other than the parameters."
     )
-    headings = ["suite", "benchmark", "settings", "step:", "ms:", "forward:", "backward:", "kB:"]
+    headings = ["suite", "settings", "step:", "ms:", "forward:", "backward:", "kB:", "benchmark"]
     return note + "\n\n" + table(headings, rows) if rows else ""
 
 

@@ -95,14 +95,16 @@ def _settings(part: type[Part]) -> str:
 
 
 def _use(kind: str, name: str, part: type[Part]) -> str:
-    """The command of the first cell of a suite with the part, or else the shortest one."""
-    used = [cell[2:] for cell in committed.cells() if _uses(kind, name, *cell[2:])]
-    benchmark, strategy = used[0] if used else _shortest(kind, name, part)
+    """The shortest command of a suite's cell with the part, or else of any."""
+    cells = committed.cells() if kind in ("strategies", "benchmarks") else ()
+    used = [cell[2:] for cell in cells if _uses(kind, name, *cell[2:])]
+    shortest = min(used, key=lambda cell: len("".join(cell)), default=None)
+    benchmark, strategy = shortest or _general(kind, name, part)
     return f'```\nretrograde run --benchmark "{benchmark}" --strategy "{strategy}" --seeds 5\n```'
 
 
-def _shortest(kind: str, name: str, part: type[Part]) -> tuple[str, str]:
-    """The shortest benchmark and strategy with a part that no suite has."""
+def _general(kind: str, name: str, part: type[Part]) -> tuple[str, str]:
+    """A benchmark and a strategy with a part that no suite has."""
     if kind == "strategies":
         return _stream_for(cast("type[Strategy]", part)), name
     if kind == "benchmarks":
@@ -135,8 +137,11 @@ def _declarations(part: type[Part]) -> str:
 
 
 def _example(name: str, part: type[Part]) -> str:
-    """The name of a model as it is written, with a number for each size."""
-    form = usage(cast("type[Model]", part), name) if issubclass(part, Model) else name
+    """The name of a model, with a number for each size unless it has a default."""
+    form = usage(cast("type[Model]", part), name)
+    required = any(setting.default is None for setting in settings_of(part))
+    if not required and "..." not in form:
+        return name
     words = form.replace("...", "").split("-")[1:]
     numbers = {"DROPOUT": "0.5", "MODEL": "mlp-100"}
     return "-".join([name, *(numbers.get(word, "32") for word in words)])

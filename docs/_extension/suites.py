@@ -104,7 +104,7 @@ def _committed(name: str, records: rg.Records) -> tuple[str, ...]:
     figures = sorted(path.name for path in folder.glob("*.svg"))
     names = sorted((path.stem for path in folder.glob("*.md")), key=_place)
     return (
-        section("Records", table(["", ""], facts)),
+        section("Records", table(["fact", "value"], facts)),
         section("Figures", *(_figure(name, file) for file in figures)),
         *(_table(name, each) for each in names),
     )
