@@ -17,6 +17,9 @@ PERCENT = {each.name: each.percent for each in (*metrics("own"), *POOLED, *ERROR
 VERIFIED = {"memory": "no"}
 """The words for what was read, where nothing was."""
 
+REMARKS = {"no": ", uninformative", "baseline": ", a baseline"}
+"""The words for a number that says nothing about a method."""
+
 
 def published(name: str) -> str:
     """The literature's numbers of a strategy, each with ours if it was measured."""
@@ -71,8 +74,8 @@ def _ours(name: str, entry: Published, metric: str) -> tuple[str, str]:
     half = (row.ci_high - row.ci_low) / 2
     spread = "" if math.isnan(half) else f" ± {half:.2f}"
     link = f"[{row.verdict}](#suite-{row.suite}-published)"
-    informative = "" if row.informative == "yes" else ", uninformative"
-    return f"{row['mean']:.2f}{spread}", link + informative
+    remark = REMARKS.get(row.informative.partition(":")[0], "")
+    return f"{row['mean']:.2f}{spread}", link + remark
 
 
 def measured(name: str) -> str:

@@ -13,6 +13,7 @@ from .markdown import code, contents, escaped, page, section, table
 
 FIRST = ("scores", "leaderboard", "published", "significance", "account")
 """The tables that come first on a page."""
+VERDICTS = ("reproduced", "differs", "cannot tell", "not comparable")
 VERSIONS = ("python", "torch", "numpy", "retrograde")
 NONE = "not recorded yet"
 
@@ -35,8 +36,28 @@ def _index() -> str:
         "*Hours*: the clocks of all committed replicates, on the machine that made them. The page "
         "of a suite has its command, cells, machines, versions, tables and figures.",
         table(headings, rows),
+        section("Published numbers", _reproduced()),
         contents([*suites(), "speed"]),
     )
+
+
+def _reproduced() -> str:
+    """Counts of informative published numbers by verdict, for each suite that has some."""
+    frame = committed.read("published")
+    frame = frame[frame.informative.str.startswith("yes")]
+    rows = []
+    for suite, group in frame.groupby("suite", sort=True):
+        counts = [int((group.verdict == verdict).sum()) for verdict in VERDICTS]
+        papers = "; ".join(sorted(set(group.paper)))
+        rows.append((f"[{suite}](#suite-{suite}-published)", escaped(papers), len(group), *counts))
+    rows.append(("all", "", len(frame), *((frame.verdict == each).sum() for each in VERDICTS)))
+    note = (
+        "Numbers of the literature that say something about a method: neither fine-tuning nor "
+        "joint training would reach them as well. [The rule of the verdicts]"
+        "(../../baselines.md#published-numbers)."
+    )
+    headings = ["suite", "source", "numbers:", *(f"{each}:" for each in VERDICTS)]
+    return note + "\n\n" + table(headings, rows)
 
 
 def _row(name: str) -> tuple[object, ...]:
