@@ -45,6 +45,7 @@ autodoc_preserve_defaults = True
 add_module_names = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Return value"]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 

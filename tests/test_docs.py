@@ -6,6 +6,7 @@ The notebooks in `docs/tutorials/` run when the site is built, which also checks
 import doctest
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,19 @@ def test_paths_in_the_pages_are_there():
             r"`((?:src|strategies|results|tests)/[\w/.]+)`", page.read_text(encoding="utf-8")
         )
         assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_example_next_to_that_of_avalanche_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "moving-from-avalanche.md").read_text(encoding="utf-8")
+    theirs, ours = re.findall(r"^```{code-block} python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    compile(theirs, "docs", "exec")
+    exec(ours.replace("mnist", "digits").replace('data="data",', ""), {})
+
+
+def test_a_citation_names_this_version():
+    page = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8")
+    assert f"version = {{{version('retrograde')}}}" in page
 
 
 EXAMPLES = {

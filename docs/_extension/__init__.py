@@ -15,7 +15,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the steps of the build."""
     app.connect("builder-inited", write_pages)
     app.connect("source-read", link_tables)
-    app.connect("autodoc-process-docstring", api.as_restructured_text)
+    # Before and after napoleon, which reads the sections of docstrings.
+    app.connect("autodoc-process-docstring", api.rename_returns, priority=400)
+    app.connect("autodoc-process-docstring", api.as_restructured_text, priority=600)
     # After the theme, which makes the tree of the pages.
     app.connect("html-page-context", accessible.mend, priority=900)
     app.connect("build-finished", index_for_models.write)

@@ -113,6 +113,13 @@ def _entries(names: list[Name]) -> Iterator[str]:
             yield f".. py:data:: {each.name}\n\n{doc}\n"
 
 
+def rename_returns(
+    _app: object, _what: str, _name: str, _value: object, _options: object, lines: list[str]
+) -> None:
+    """Make returned values a section of text; napoleon reads words before a colon as a type."""
+    lines[:] = ["Return value:" if line == "Returns:" else line for line in lines]
+
+
 def as_restructured_text(
     _app: object, _what: str, _name: str, _value: object, _options: object, lines: list[str]
 ) -> None:
