@@ -79,7 +79,8 @@ def _page(name: str) -> str:
     suite = read_suite(name)
     records = committed.records(name)
     rest = _committed(name, records) if records is not None else (f"This suite is {NONE}.",)
-    return page(
+    # The headings of every table would fill the list of a page's sections.
+    return "---\ntocdepth: 2\n---\n\n" + page(
         f"suite-{name}",
         name,
         f"{escaped(suite.title)}.",
@@ -103,10 +104,10 @@ def _cells(name: str) -> str:
         if suite == name:
             grouped.setdefault((part, benchmark), []).append(strategy)
     rows = [
-        (code(part), code(benchmark), ", ".join(map(code, strategies)))
+        (code(part), ", ".join(map(code, strategies)), code(benchmark))
         for (part, benchmark), strategies in grouped.items()
     ]
-    return table(["part", "benchmark", "strategies"], rows)
+    return table(["part", "strategies", "benchmark"], rows)
 
 
 def _committed(name: str, records: rg.Records) -> tuple[str, ...]:
@@ -116,8 +117,11 @@ def _committed(name: str, records: rg.Records) -> tuple[str, ...]:
         ("replicates", ", ".join(f"{count} {status}" for status, count in statuses.items())),
         ("seeds", ", ".join(map(str, sorted({record.seed for record in records})))),
         ("hours", f"{_hours(records):.2f}, of the clocks of all replicates"),
-        ("machine", escaped(_each(records, "cpu", "cores", "system"))),
-        ("threads, jobs", escaped(_each(records, "threads", "jobs"))),
+        ("processor", escaped(_each(records, "cpu"))),
+        ("cores", escaped(_each(records, "cores"))),
+        ("system", escaped(_each(records, "system"))),
+        ("threads of a process", escaped(_each(records, "threads"))),
+        ("processes at a time", escaped(_each(records, "jobs"))),
         *((each, escaped(_each(records, each))) for each in VERSIONS),
         ("commits", escaped(_each(records, "commit"))),
     ]
@@ -137,11 +141,9 @@ def _hours(records: Sequence[rg.Record]) -> float:
     return sum(seconds) / 3600
 
 
-def _each(records: Sequence[rg.Record], *keys: str) -> str:
-    """The distinct values of facts of the environment."""
-    values = {
-        ", ".join(str(record.environment.get(key, "?")) for key in keys) for record in records
-    }
+def _each(records: Sequence[rg.Record], key: str) -> str:
+    """The distinct values of a fact of the environment."""
+    values = {str(record.environment.get(key, "")) for record in records}
     return "; ".join(sorted(values - {""}))
 
 
