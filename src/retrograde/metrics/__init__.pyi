@@ -27,6 +27,7 @@ from .alignment import (
 )
 from .conventions import (
     VERSIONS as VERSIONS,
+    applicable as applicable,
     metrics as metrics,
 )
 from .errors import (

@@ -1,6 +1,7 @@
 """The public names of this package."""
 
 from .cells import (
+    ScoreForm as ScoreForm,
     done_of as done_of,
     format_percent as format_percent,
     format_score as format_score,

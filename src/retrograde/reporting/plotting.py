@@ -32,8 +32,12 @@ There are seven, which has no factor in common with the ten colours of the palet
 """
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
+PAGE_WIDTH = 10.0
+"""Width of a figure on a screen, in inches."""
+PANEL_WIDTH = 2.5
+"""Width of a small panel, in inches."""
 PANELS_PER_ROW = 4
-"""Number of small panels in a row."""
+"""Number of small panels in a row of a page."""
 MAX_TICK_RATIO = 1e4
 """Ratio of the ends of a logarithmic axis above which only powers of ten have ticks."""
 MAX_MARKERS = 30
@@ -41,6 +45,8 @@ MAX_MARKERS = 30
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "retrograde",
     "svg.fonttype": "none",
+    # letters as text, which journals ask for
+    "pdf.fonttype": 42,
     "text.parse_math": False,
     "legend.frameon": False,
 }
@@ -115,14 +121,38 @@ def _legend_line(look: Look, *, dashed: bool) -> Line2D:
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """The style of every figure; the user's own settings are neither used nor changed."""
+def style(width: float | None = None) -> Iterator[None]:
+    """The style of every figure; the user's own settings are neither used nor changed.
+
+    Args:
+        width: the width of figures in inches; None: that of a page on a screen.
+    """
     with mpl.rc_context():
         # a matplotlibrc of the user would change the bytes
         mpl.rcdefaults()
         mpl.use("agg")
-        sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
+        size = {"figure.figsize": (width or PAGE_WIDTH, PAGE_WIDTH)}
+        sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE | size)
         yield
+
+
+def figure_width() -> float:
+    """The width that a figure is to have, in inches."""
+    return float(mpl.rcParams["figure.figsize"][0])
+
+
+def panels_per_row(most: int = PANELS_PER_ROW) -> int:
+    """The number of panels in a row, which have the same width on a page and in print.
+
+    Args:
+        most: their number in a row of a page.
+    """
+    return max(1, round(most * figure_width() / PAGE_WIDTH))
+
+
+def sheet(height: float) -> Figure:
+    """An empty figure of the width that it is to have, and some inches high."""
+    return Figure(figsize=(figure_width(), height), layout="constrained")
 
 
 def lines(
@@ -204,30 +234,35 @@ def grouped(
     Args:
         groups: the titles of the panels of each group.
         height: the height of a row of panels, in inches.
-        wide: the largest number of panels in a row.
+        wide: the largest number of panels in a row of a page.
         named: True if panels have their titles above them, below the name of the group.
 
     Returns:
         The figure, and its panels by group and title.
     """
     most = max(map(len, groups.values()))
-    # as few rows as `wide` allows, evenly filled
-    across = _ceil(most, _ceil(most, wide))
+    # as few rows as the width allows, evenly filled
+    across = _ceil(most, _ceil(most, panels_per_row(wide)))
     tall = {group: _ceil(len(titles), across) for group, titles in groups.items()}
     rows = sum(tall.values())
-    size = (10, 0.8 + height * rows + 0.3 * len(groups))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = sheet(0.8 + height * rows + 0.3 * len(groups))
     grid = figure.add_gridspec(rows, across)
     axes: dict[tuple[str, str], Axes] = {}
     first = 0
     for group, titles in groups.items():
         for place, title in enumerate(titles):
             axis = figure.add_subplot(grid[first + place // across, place % across])
-            axis.set_title(wrapped(title, 80 // across) if named else "", fontsize="small")
+            letters = _letters(figure_width() / across)
+            axis.set_title(wrapped(title, letters) if named else "", fontsize="small")
             axes[group, title] = axis
         _set_heading(axes[group, titles[0]], group, named=named)
         first += tall[group]
     return figure, axes
+
+
+def _letters(width: float) -> int:
+    """The number of small letters in a width in inches."""
+    return max(10, int(8 * width))
 
 
 def _ceil(number: int, divisor: int) -> int:
@@ -238,7 +273,7 @@ def _ceil(number: int, divisor: int) -> int:
 def _set_heading(axis: Axes, group: str, *, named: bool) -> None:
     """Set the name of a group above its first panel, and above that panel's own title."""
     lines_below = axis.get_title().count("\n") + 1 if named else 0
-    heading = wrapped(group, 110) + "\n" * lines_below
+    heading = wrapped(group, _letters(1.35 * figure_width())) + "\n" * lines_below
     axis.set_title(heading, fontsize="small", fontweight="bold", loc="left")
 
 
@@ -280,15 +315,16 @@ def panels(
     wide: int = PANELS_PER_ROW,
     height: float = 2.5,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels, one for each title, `wide` in a row of `height` inches."""
-    tall = _ceil(len(titles), wide)
-    figure = Figure(figsize=(10, 0.8 + height * tall), layout="constrained")
-    axes = list(figure.subplots(tall, wide, squeeze=False).flat)
+    """A figure of panels, one for each title, `wide` in a row of a page, each `height` inches."""
+    across = min(len(titles), panels_per_row(wide))
+    tall = _ceil(len(titles), across)
+    figure = sheet(0.8 + height * tall)
+    axes = list(figure.subplots(tall, across, squeeze=False).flat)
     # the last row may be longer than its titles
     for axis in axes[len(titles) :]:
         axis.remove()
     for axis, title in zip(axes, titles, strict=False):
-        axis.set_title(title, fontsize="small")
+        axis.set_title(wrapped(title, _letters(figure_width() / across)), fontsize="small")
     return figure, axes[: len(titles)]
 
 
@@ -343,4 +379,5 @@ def _bytes(figure: Figure, form: str, **metadata: str | None) -> bytes:
 FORMATS: dict[str, Callable[[Figure], bytes]] = {
     "svg": lambda figure: _bytes(figure, "svg", Date=None),
     "png": lambda figure: _bytes(figure, "png", Software=None),
+    "pdf": lambda figure: _bytes(figure, "pdf", CreationDate=None, Producer=None, Creator=None),
 }
