@@ -81,7 +81,7 @@ class Scores(TableResult):
             published_for = matcher(published_numbers())
             sections = [_section(board, published_for) for board in boards]
         notes = (
-            _compared(scored, self.spread, published=not self.across),
+            _compared(scored, self.spread, short=bool(self.across)),
             _meaning(self.convention, scored),
             *notes_on_knowledge(records, label),
             *_chosen(records, label),
@@ -116,20 +116,23 @@ def _chosen_metrics(known: Sequence[Metric], names: Sequence[str]) -> tuple[Metr
     return tuple(by_name[name] for name in names if name in by_name) if names else tuple(known)
 
 
-def _compared(scored: Iterable[Metric], spread: str, *, published: bool) -> str:
+def _compared(scored: Iterable[Metric], spread: str, *, short: bool) -> str:
+    """The note on reading the numbers; a short one is for a paper, below its table."""
     kinds = {metric.percent for metric in scored}
     unit = "Percent, or mean squared error" if len(kinds) > 1 else "Percent"
     if kinds == {False}:
         unit = "Mean squared error"
     half = "the standard deviation" if spread == "sd" else "half of the 95 % t-interval"
-    literature = (
-        " Published numbers stand under the rows with the same stream and rule, with ± as the "
-        "source gives it; unverified ones were never read in the source or a copy of it."
-    )
+    if short:
+        return (
+            f"{unit}: the mean over n replicates ± {half}. Bold: the best mean, and those not "
+            "significantly different from it (paired t-tests, p < 0.05 after Holm's correction)."
+        )
     return (
         f"{unit}: the mean over n replicates, or over as many as it states, ± {half}. {BOLD} "
-        "Replicates with the same seed share class order, data order and initial weights."
-        f"{literature if published else ''}"
+        "Replicates with the same seed share class order, data order and initial weights. "
+        "Published numbers stand under the rows with the same stream and rule, with ± as the "
+        "source gives it; unverified ones were never read in the source or a copy of it."
     )
 
 

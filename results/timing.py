@@ -49,7 +49,7 @@ class Timing(TableResult):
         tidy = groups.agg(**means, n=("train_ms_per_step", "size"), plain=("plain", "first"))
         # a compiled step is compared with a compiled one, an eager step with an eager one
         alike = [*PLACE, "compiled"]
-        plain = tidy[tidy.pop("plain")].groupby(alike).train_ms_per_step.mean()
+        plain = tidy[tidy.pop("plain").astype(bool)].groupby(alike).train_ms_per_step.mean()
         tidy["step_ratio"] = (
             tidy.train_ms_per_step / tidy.join(plain.rename("plain"), on=alike).plain
         )

@@ -597,7 +597,7 @@ def report(
         made = report(list(records), asked, registry, named, faults)
         made = made._replace(damaged=len(records.damaged))
         _warn_damaged(records)
-        _print_report(made, every=all_ or bool(asked.only))
+        _print_report(made, every=all_ or bool(asked.only), notes=all_)
         if made.records:
             written = write(folder, asked, made, registry, faults)
             _print_files(folder, written)
@@ -616,8 +616,8 @@ def _patterns(texts: list[str]) -> tuple[str, ...]:
     return tuple(each for text in texts for each in patterns(text))
 
 
-def _print_report(made: "Report", *, every: bool) -> None:
-    """Print the tables of a report, after its warnings; without notes unless all are printed."""
+def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
+    """Print the warnings of a report, and its tables, or that of scores alone."""
     from retrograde.reporting.formats import markdown
 
     for note in made.versions:
@@ -625,10 +625,8 @@ def _print_report(made: "Report", *, every: bool) -> None:
     # records of few-shot tasks alone have no scores of streams
     first = made.scores or next(iter(made.tables), "")
     for name, table in made.tables.items():
-        if every:
-            typer.echo(markdown(table))
-        elif name == first:
-            typer.echo(markdown(table._replace(notes=())))
+        if every or name == first:
+            typer.echo(markdown(table if notes else table._replace(notes=())))
 
 
 def _print_files(folder: Path, written: Sequence[Path]) -> None:

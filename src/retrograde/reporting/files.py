@@ -93,10 +93,12 @@ def _pictures(
     for name in {**made.figures, **made.printed}:
         for form in forms:
             drawn = made.printed if form == "pdf" else made.figures
-            # a figure whose drawing failed is not there
-            if name in drawn:
-                with guarded(name, registry.find("results", name), faults):
-                    yield name, form, PICTURES[form](drawn[name])
+            # stays None if there is no such figure, or if it cannot be drawn
+            content = None
+            with guarded(name, registry.find("results", name), faults):
+                content = PICTURES[form](drawn[name]) if name in drawn else None
+            if content is not None:
+                yield name, form, content
 
 
 def _page(

@@ -82,8 +82,10 @@ def latex(table: Table, label: str = "") -> str:
     labels = [f"{label}-{n}" if label and n > 1 else label for n in several]
     pairs = zip(table.sections, labels, strict=True)
     tables = [_latex_section(table, section, named) for section, named in pairs]
+    if not tables:
+        return f"% {_latex_text(table.title)}: no records\n"
     needs = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
-    return needs + ("\n".join(tables) or f"% {_latex_text(table.title)}: no records\n")
+    return needs + "\n".join(tables)
 
 
 _AS_WIDE_AS_THE_TEXT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -93,7 +95,7 @@ _AS_WIDE_AS_THE_TEXT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width
 def _latex_section(table: Table, section: Section, label: str) -> str:
     head = [_latex_cell(Entry(name)) for name in section.columns]
     body = [[_latex_cell(entry) for entry in row] for row in section.rows]
-    title = f"{table.title}: {section.heading}." if section.heading else f"{table.title}."
+    title = f"{table.title}: {section.heading}."
     caption = " ".join(filter(None, [title, table.caption]))
     alignment = "l" + "r" * (len(section.columns) - 1)
     lines = [

@@ -180,7 +180,7 @@ def _title(name: str, records: Sequence[Record], label: Mapping[CellSpec, Label]
     """The titles of a strategy, with its name if it has others."""
     titles = sorted({label[record.cell].strategy for record in records})
     whole = ", ".join(titles)
-    return whole if whole == name else f"{whole} ({name})"
+    return whole if whole.lower() == name else f"{whole} ({name})"
 
 
 def _of(section: Section, benchmark: str) -> bool:

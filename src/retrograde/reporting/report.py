@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from retrograde.errors import UserError
@@ -32,7 +33,7 @@ class Report(NamedTuple):
     records: Sequence[Record]
     tables: dict[str, Table]
     figures: "dict[str, Figure]"
-    printed: "dict[str, Figure]"  # the same figures, as wide as a column of print
+    printed: "Mapping[str, Figure]" = MappingProxyType({})  # the same, as wide as in print
     damaged: int = 0  # records that could not be read
     versions: tuple[str, ...] = ()  # notes on files that have several versions
     scores: str = ""  # the name of the table of scores
