@@ -206,20 +206,25 @@ class Unsaid(NamedTuple):
 def _unsaid(cells: Sequence[CellSpec], words: Presentation) -> Unsaid:
     strategies = {_identity(cell.strategy): cell.strategy for cell in cells}
     benchmarks = {_identity(cell.benchmark): cell.benchmark for cell in cells}
-    shared = []
-    others = []
+    shared: list[str] = []
+    others: list[str] = []
     for kind, parts in (("strategies", strategies), ("benchmarks", benchmarks)):
         overrides = [_left(part, words) for part in parts.values()]
         common = _shared(overrides) if len(parts) > 1 else {}
         if common:
-            shared.append(f"Settings of all {kind}: {as_pairs(common)}.")
+            shared.append(f"Settings of all {kind}: {_in_prose(common)}.")
         rest = [
-            as_pairs({key: value for key, value in each.items() if key not in common})
-            for each in overrides
+            {key: value for key, value in each.items() if key not in common} for each in overrides
         ]
-        others += _said_of(list(parts.values()), rest)
-    note = f"Settings other than the defaults: {'; '.join(others)}." if others else ""
-    return Unsaid(" ".join(shared), note)
+        single = _said_of(list(parts.values()), rest)
+        if single:
+            others.append(f"Other settings of {kind}: {'; '.join(single)}.")
+    return Unsaid(" ".join(shared), " ".join(others))
+
+
+def _in_prose(settings: Mapping[str, object]) -> str:
+    """Settings as text in which a line may end after each comma."""
+    return as_pairs(settings).replace(",", ", ")
 
 
 def _left(part: PartSpec, words: Presentation) -> dict[str, object]:
@@ -231,12 +236,12 @@ def _left(part: PartSpec, words: Presentation) -> dict[str, object]:
     return {key: value for key, value in part.overrides.items() if key not in said}
 
 
-def _said_of(parts: Sequence[PartSpec], settings: Sequence[str]) -> list[str]:
+def _said_of(parts: Sequence[PartSpec], left: Sequence[Mapping[str, object]]) -> list[str]:
     """The settings of each title, which may have several."""
     by_title: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for part, text in zip(parts, settings, strict=True):
+    for part, settings in zip(parts, left, strict=True):
         title, beside = part.shown or (part.name, "")
         # a row that shows all its settings needs no note
-        if text and text != beside:
-            by_title[f"{title} {beside}".strip()][text] = None
+        if settings and as_pairs(settings) != beside:
+            by_title[f"{title} {beside}".strip()][_in_prose(settings)] = None
     return [f"{title}: {' or '.join(texts)}" for title, texts in sorted(by_title.items())]
