@@ -69,6 +69,8 @@ from .intervals import (
 )
 from .matrix import (
     acc as acc,
+    before_last as before_last,
+    forgetting_by_task as forgetting_by_task,
 )
 from .metric import (
     Metric as Metric,
@@ -91,6 +93,7 @@ from .paired import (
 )
 from .pooled import (
     POOLED as POOLED,
+    seen_accuracy as seen_accuracy,
 )
 from .ranking import (
     Competitions as Competitions,
