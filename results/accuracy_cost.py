@@ -59,8 +59,8 @@ class AccuracyCost(FigureResult):
         look = looks(label)
         for axis, (_, points) in zip(axes, sorted(places.items()), strict=True):
             _draw(axis, points, look)
-        figure.supxlabel("seconds of training for one replicate")
-        figure.supylabel("ACC %")
+        figure.supxlabel("seconds of training for one replicate", fontsize="medium")
+        figure.supylabel("ACC %", fontsize="medium")
         shown = {point.strategy for points in places.values() for point in points}
         set_legend(figure, legend_lines(look, shown))
         where = f"\n{machines.pop()}" if len(machines) == 1 else ""

@@ -48,7 +48,8 @@ class Forgetting(FigureResult):
         for axis, meaning in zip(axes[-1], METRICS.values(), strict=True):
             axis.set_xlabel(meaning)
         figure.suptitle(
-            "At the end of the stream: mean over replicates and 95 % t-interval; †: upper bound"
+            "At the end of the stream: mean over replicates and 95 % t-interval; †: upper bound",
+            fontsize="medium",
         )
         return figure
 

@@ -7,7 +7,8 @@ import pytest
 from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
 from retrograde.records.experiences import Experiences
-from retrograde.reporting.plotting import FORMATS, grouped, legend_lines, looks, style
+from retrograde.reporting.looks import legend_lines, looks
+from retrograde.reporting.plotting import FORMATS, grouped, style
 from retrograde.reporting.report import figures
 from retrograde.reporting.result import FigureResult
 

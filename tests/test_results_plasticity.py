@@ -21,7 +21,7 @@ def records():
 def test_it_has_the_means_after_the_first_and_the_last_experience(records):
     table = rg.report(records).tables["plasticity"]
     (section,) = table.sections
-    assert [row[0].text for row in section.rows] == ["finetune", "l2_init"]
+    assert [row[0].text for row in section.rows] == ["Fine-tuning", "L2 init"]
     finetune = table.tidy.query("strategy == 'finetune'").set_index("measure")["mean"]
     own = [record for record in records if record.cell.strategy.name == "finetune"]
     for when, place in (("first", 0), ("last", -1)):

@@ -141,9 +141,9 @@ def _shown_benchmarks(cells: Sequence[CellSpec], words: Presentation) -> dict[Ce
 def _benchmark_title(part: PartSpec, own: Mapping[str, str]) -> str:
     """The title of a benchmark, with its settings in place of the braces."""
     titles = shipped_titles().benchmarks | {**own}
-    template = titles.get(part.name, part.name)
+    template = titles.get(part.name, "")
     # records of other versions may lack a setting
-    if not all(hole in part.settings for hole in _HOLE.findall(template)):
+    if not template or not all(hole in part.settings for hole in _HOLE.findall(template)):
         return part.name
     text = _HOLE.sub(lambda hole: _value(hole[1], part.settings[hole[1]]), template)
     return text[:1].upper() + text[1:]

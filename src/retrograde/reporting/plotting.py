@@ -1,6 +1,7 @@
 """Figures: one style, one look for each strategy of a report, and files with reproducible bytes."""
 
 import io
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,7 @@ def grouped(
 
 def _letters(width: float) -> int:
     """The number of small letters in a width in inches."""
-    return max(10, int(8 * width))
+    return max(10, int(10 * width))
 
 
 def _ceil(number: int, divisor: int) -> int:
@@ -120,7 +121,7 @@ def _ceil(number: int, divisor: int) -> int:
 def _set_heading(axis: Axes, group: str, *, named: bool) -> None:
     """Set the name of a group above its first panel, and above that panel's own title."""
     lines_below = axis.get_title().count("\n") + 1 if named else 0
-    heading = wrapped(group, _letters(1.35 * figure_width())) + "\n" * lines_below
+    heading = wrapped(group, _letters(figure_width())) + "\n" * lines_below
     axis.set_title(heading, fontsize="small", fontweight="bold", loc="left")
 
 
@@ -134,6 +135,27 @@ def lowest(axes: Iterable[Axes]) -> list[Axes]:
             rows[axis] = spec.rowspan.start
     last = max(rows.values())
     return [axis for axis, row in rows.items() if row == last]
+
+
+def set_for_print(figure: Figure) -> None:
+    """Leave the title to the caption, and put the label of the horizontal axis at the panels.
+
+    A label of the whole figure would lie on a legend below it.
+    """
+    figure.suptitle("")
+    label = figure.get_supxlabel()
+    if not label:
+        return
+    figure.supxlabel("")
+    by_column: dict[int, Axes] = {}
+    for axis in figure.axes:
+        spec = axis.get_subplotspec()
+        # a colour bar has no place in the grid
+        if spec:
+            by_column[spec.colspan.start] = axis
+    letters = _letters(figure_width() / len(by_column))
+    for axis in by_column.values():
+        axis.set_xlabel(wrapped(label, letters), fontsize="small")
 
 
 def panels(
@@ -168,8 +190,10 @@ def plain_ticks(axis: Axis) -> None:
 def wrapped(text: str, width: int) -> str:
     """Text in lines of up to `width` characters, broken after commas too."""
     # names of benchmarks and strategies have commas without blanks
-    spaced = text.replace(",", ", ")
-    return textwrap.fill(spaced, width).replace(", ", ",")
+    lines = re.sub(r",(?=\S)", ", ", text).split("\n")
+    filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
+    whole = "\n".join(filled)
+    return whole if ", " in text else whole.replace(", ", ",")
 
 
 def _settle(figure: Figure) -> None:

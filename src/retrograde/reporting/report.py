@@ -191,10 +191,12 @@ def _figure(
 ) -> "Figure | None":
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import style
+    from retrograde.reporting.plotting import set_for_print, style
 
     with style(width):
         figure = part.configured({}).figure(shown_by(records, part))
+        if width and isinstance(figure, Figure):
+            set_for_print(figure)
     if not isinstance(figure, Figure | None):
         kind = type(figure).__name__
         raise TypeError(
