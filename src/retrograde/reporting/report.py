@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from retrograde.errors import UserError
+from retrograde.metrics.conventions import applicable
+from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.records.presentation import Presentation
@@ -65,7 +67,7 @@ def report(
     rows = in_order([record.cell for record in shown], asked.strategies)
     of_parts = dict(tables(shown, registry, asked, faults, rows))
     scores = next((n for n in of_parts if _order(registry.find("results", n)) == SCORES), "")
-    _check_scores(of_parts, scores, asked)
+    _check_scores(shown, scores, asked)
     made = {
         name: _with_notes(table, unsaid, notes, scores=name == scores)
         for name, table in of_parts.items()
@@ -94,19 +96,22 @@ def _with_notes(table: Table, unsaid: Unsaid, versions: Sequence[str], *, scores
     return table._replace(notes=(*table.notes, *others, *versions), caption=unsaid.shared)
 
 
-def _check_scores(made: Mapping[str, Table], scores: str, asked: Request) -> None:
+def _check_scores(records: Sequence[Record], scores: str, asked: Request) -> None:
     """Raise `UserError` if something is asked of the table of scores that it cannot have."""
-    if not scores:
-        if asked.label:
-            raise UserError(
-                "A label is for the table of scores, and none is made of these records; "
-                f"it was {asked.label}. Leave it out."
-            )
+    if asked.label and not scores:
+        raise UserError(
+            "A label is for the table of scores, and none is made of these records; "
+            f"it was {asked.label}. Leave it out."
+        )
+    if not asked.metrics:
         return
-    there = dict.fromkeys(made[scores].tidy.metric)
+    frame = score_frame(records, cell_labels(records), applicable(records, asked.convention))
+    there = dict.fromkeys(frame.metric)
     for metric in asked.metrics:
         if metric not in there:
-            raise UserError(f"No record has the metric {metric!r}. They have {', '.join(there)}.")
+            raise UserError(
+                f"No record has the metric {metric!r}. They have {', '.join(there) or 'none'}."
+            )
 
 
 def tables(
