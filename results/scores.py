@@ -82,11 +82,12 @@ class Scores(TableResult):
             sections = [_section(board, published_for) for board in boards]
         notes = (
             _compared(scored, self.spread, short=bool(self.across)),
-            _meaning(self.convention, scored),
+            _meaning(scored),
             *notes_on_knowledge(records, label),
             *_chosen(records, label),
         )
-        return Table("Scores", notes, tuple(sections), interval_frame(shown, "metric"))
+        tidy = interval_frame(shown, "metric")
+        return Table("Scores", notes, tuple(sections), tidy, _whose(self.convention))
 
     def _boards(
         self, records: Sequence[Record], frame: pd.DataFrame, scored: Sequence[Metric]
@@ -145,14 +146,18 @@ def _chosen(records: Sequence[Record], label: dict[CellSpec, Label]) -> list[str
     return [f"Settings {chosen}: {'; '.join(rows)}." for chosen, rows in cells.items()]
 
 
-def _meaning(convention: str, scored: Sequence[Metric]) -> str:
+def _meaning(scored: Sequence[Metric]) -> str:
     sentences = [
         f"{metric.name} (v{metric.version}): {metric.what} ({metric.source})." for metric in scored
     ]
-    if convention != "own":
-        whose = VERSIONS[convention]
-        sentences.insert(0, f"Forgetting and transfer as in {whose}, where that is not as we do.")
     return " ".join(sentences)
+
+
+def _whose(convention: str) -> str:
+    """The caption that names a convention other than ours."""
+    if convention == "own":
+        return ""
+    return f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do."
 
 
 def _section(

@@ -627,6 +627,8 @@ def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
     for name, table in made.tables.items():
         if every or name == first:
             typer.echo(markdown(table if notes else table._replace(notes=())))
+    if made.settings and not notes:
+        err.print(f"[dim]{escape(made.settings)}[/]")
 
 
 def _print_files(folder: Path, written: Sequence[Path]) -> None:

@@ -39,6 +39,7 @@ class Report(NamedTuple):
     damaged: int = 0  # records that could not be read
     versions: tuple[str, ...] = ()  # notes on files that have several versions
     scores: str = ""  # the name of the table of scores
+    settings: str = ""  # settings of single strategies and benchmarks that no row shows
 
 
 def report(
@@ -75,7 +76,14 @@ def report(
     drawn = figures(shown, registry, asked, faults) if asked.on_screen else ()
     printed = figures(shown, registry, asked, faults, asked.width) if asked.in_print else ()
     return Report(
-        words.title, shown, made, dict(drawn), dict(printed), versions=notes, scores=scores
+        words.title,
+        shown,
+        made,
+        dict(drawn),
+        dict(printed),
+        versions=notes,
+        scores=scores,
+        settings=unsaid.others,
     )
 
 
@@ -93,7 +101,8 @@ def _shown(
 
 def _with_notes(table: Table, unsaid: Unsaid, versions: Sequence[str], *, scores: bool) -> Table:
     others = [unsaid.others] if unsaid.others and scores else []
-    return table._replace(notes=(*table.notes, *others, *versions), caption=unsaid.shared)
+    caption = " ".join(filter(None, [table.caption, unsaid.shared]))
+    return table._replace(notes=(*table.notes, *others, *versions), caption=caption)
 
 
 def _check_scores(records: Sequence[Record], scores: str, asked: Request) -> None:
