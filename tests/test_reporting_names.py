@@ -79,6 +79,16 @@ def test_benchmarks_of_one_name_show_the_settings_in_which_they_differ(make_reco
     ]
 
 
+def test_headings_show_settings_of_measurement_only_where_no_others_differ(make_record):
+    first = make_record(benchmark_overrides={"tasks": 5, "probe_every": 10}, settings=SPLIT)
+    other = make_record(benchmark_overrides={"tasks": 10}, settings=SPLIT)
+    found = [label[0] for label in labels([first, other], split="S")]
+    assert found == ["S, tasks=10", "S, tasks=5"]
+    same = make_record(benchmark_overrides={"tasks": 5}, settings=SPLIT)
+    found = [label[0] for label in labels([first, same], split="S")]
+    assert found == ["S", "S, probe_every=10"]
+
+
 def test_a_name_for_a_cell_that_the_records_lack_is_refused(make_record):
     with pytest.raises(UserError, match="'err' is none. Did you mean er"):
         check_names({"err": "ER"}, [make_record("er")])

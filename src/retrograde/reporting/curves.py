@@ -146,7 +146,7 @@ def curves(
     """
     frame = frame.assign(title=(frame.strategy + " " + frame.settings).str.strip())
     groups = {str(name): rows for name, rows in frame.groupby("benchmark", sort=True)}
-    figure, axes = panels(list(groups), wide=min(3, max(2, len(groups))), height=2.8)
+    figure, axes = panels(list(groups), wide=3, height=2.8)
     title, x_label, y_label = texts
     for axis, rows in zip(axes, groups.values(), strict=True):
         for name, of_strategy in rows.groupby("title", sort=True):

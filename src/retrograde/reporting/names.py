@@ -22,6 +22,18 @@ from retrograde.records.record import Record
 _HOLE = re.compile(r"\{(\w+)\}")
 """A setting in the title of a benchmark."""
 
+MEASURING = frozenset(
+    {
+        "probe_examples",
+        "probe_every",
+        "plasticity_examples",
+        "eval_every",
+        "eval_examples",
+        "log_every",
+    }
+)
+"""Settings of a benchmark that say what is measured, and change nothing that is learned."""
+
 
 class Titles(BaseModel):
     """Titles of parts by name; those of benchmarks may hold settings in braces.
@@ -131,7 +143,7 @@ def _shown_benchmarks(cells: Sequence[CellSpec], words: Presentation) -> dict[Ce
         parts = [cell.benchmark for cell in group]
         several = len({part.version for part in parts}) > 1
         # commas do not separate the values of a list alone
-        apart = [settings.replace(",", ", ") for settings in _differences(parts)]
+        apart = [settings.replace(",", ", ") for settings in _told_apart(parts)]
         for cell, part, settings in zip(group, parts, apart, strict=True):
             whole = ", ".join(filter(None, [text, settings]))
             shown[cell] = (part.titled(whole, versioned=several), "")
@@ -174,6 +186,20 @@ def _differences(parts: Sequence[PartSpec]) -> list[str]:
         as_pairs({key: value for key, value in part.overrides.items() if key in differing})
         for part in parts
     ]
+
+
+def _told_apart(benchmarks: Sequence[PartSpec]) -> list[str]:
+    """The settings that tell benchmarks apart: those of measurement only where others do not."""
+    identities = {_identity(part) for part in benchmarks}
+    trained = [
+        replace(
+            part,
+            overrides={key: part.overrides[key] for key in part.overrides if key not in MEASURING},
+        )
+        for part in benchmarks
+    ]
+    few = len({_identity(part) for part in trained}) < len(identities)
+    return _differences(benchmarks if few else trained)
 
 
 def _differing(settings: Sequence[Mapping[str, object]]) -> set[str]:
