@@ -41,7 +41,7 @@ from retrograde.reporting.request import (
 )
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
-from retrograde.running.console import Options, Stored, plan_all, records_of, work
+from retrograde.running.console import Options, Stored, names, plan_all, records_of, work
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
 from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned
@@ -95,6 +95,9 @@ def run(
     compile: str = "auto",  # noqa: A002 - the command line's word
     timeout: float | None = None,
     changed: str = "rerun",
+    keep: str | Sequence[str] = (),
+    checkpoint: bool = False,
+    log: str = "",
     progress: bool = True,
 ) -> Records:
     """Train every strategy on every benchmark and return a record of each replicate.
@@ -115,6 +118,11 @@ def run(
         timeout: seconds after which replicates that train together are stopped and have failed.
         changed: treatment of finished records that other versions of the code made: rerun, keep
             or stop.
+        keep: what to keep of each replicate besides its record, as names or as text: model, for
+            `record.model()`; predictions, for `record.predictions`.
+        checkpoint: keep snapshots in the store after each experience, from which the same call goes
+            on if it was stopped.
+        log: tensorboard: write the curves of each record to the folder tensorboard of the store.
         progress: show a bar, and warnings, while the replicates train.
 
     Returns:
@@ -127,6 +135,7 @@ def run(
     pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
     words = _words(benchmarks)
     options = _options(data, jobs, compile, device, timeout, changed)
+    options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint, log=log)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
@@ -134,10 +143,10 @@ def run(
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
         work(planned, options, quiet, shows, troubles)
-        words = read_presentation(folder)
-        records = Records(
-            records_of(planned, troubles), words
-        )  # before a temporary folder is removed
+        found = records_of(planned, troubles)
+        whole = found if store else [record.with_files() for record in found]
+        # Before a temporary folder is removed.
+        records = Records(whole, read_presentation(folder))
     _warn(records)
     return records
 
@@ -264,6 +273,14 @@ def _asked(what: str, given: object) -> str | Part:
 
 
 _EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
+
+
+def _names(what: str, given: object) -> list[str]:
+    """Return names that are given as a list, or as text with commas between them."""
+    several = names(given) if isinstance(given, str) else given
+    if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
+        raise UserError(f"{what} are names, as text or as a list; it was {shown(given)}.")
+    return [*several]
 
 
 def _at_least_one(name: str, value: object) -> int:
@@ -491,7 +508,7 @@ def report(
     words = replace(
         records.words,
         title=records.words.title or title,
-        names={**records.words.names, **_names(names)},
+        names={**records.words.names, **_cell_names(names)},
     )
     made = made_of(records, asked, registry, words)
     if out is not None:
@@ -512,7 +529,7 @@ def _list(
     return tuple(map(str, given))
 
 
-def _names(given: object) -> Mapping[str, str]:
+def _cell_names(given: object) -> Mapping[str, str]:
     """Return names by pattern; raise `UserError` for anything else."""
     if given is None:
         return {}

@@ -308,6 +308,27 @@ def run(
             "anew, keep them, or stop with an error.",
         ),
     ] = "rerun",
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="model,predictions",
+            help="Keep the final model, or the predictions for all test examples, beside records.",
+        ),
+    ] = "",
+    checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint",
+            help="Keep snapshots after each experience, from which a run that was stopped goes on.",
+        ),
+    ] = False,
+    log: Annotated[
+        str,
+        typer.Option(
+            metavar="tensorboard",
+            help="Write the curves of each record to OUT/tensorboard; needs the extra tensorboard.",
+        ),
+    ] = "",
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:
@@ -321,7 +342,7 @@ def run(
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     suites = [(Path(name).stem, read_suite(name)) for name in suite or []]
     # PyTorch takes seconds to import, which --help and what is wrong so far need not wait for.
-    from retrograde.running.console import Options, run_all
+    from retrograde.running.console import Options, names, run_all
 
     options = Options(
         tuple(plugin),
@@ -334,6 +355,9 @@ def run(
         timeout,
         changed,
         traceback,
+        names(keep),
+        checkpoint,
+        log,
     )
     # With --benchmark, strategies make cells of their own, and none is added to the suites.
     stores = _suites(suites, [] if benchmark else strategy, part, seeds, out_)

@@ -1,12 +1,15 @@
 """The record of one replicate: a JSON document from which every score is computed later."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import nn
 
 from retrograde.errors import UserError
 from retrograde.parts.provenance import Change, Sources, changes
@@ -23,6 +26,15 @@ from retrograde.records.plasticity import Plasticity
 from retrograde.records.prequential import Prequential
 from retrograde.records.privacy import scrubbed
 from retrograde.records.schema import Length, Positive, Seconds, Whole
+from retrograde.records.sidecars import (
+    Predictions,
+    Sidecar,
+    Sidecars,
+    digest,
+    path_of,
+    read_model,
+    read_predictions,
+)
 from retrograde.records.statistics import Statistics
 from retrograde.records.validation import Validation
 
@@ -77,7 +89,10 @@ class Record:
         environment: the machine and the versions, see `Place`.
         knows_ahead: facts of the stream that the strategy used in advance; None if unknown.
         sources: digest of each file, by role of the part; empty if unknown.
+        kept: the files beside the record, if the run kept some.
         schema: version of this layout.
+        files: the content of these files, by name, until they are written.
+        place: the path of the record, once it has been read from a store.
     """
 
     cell: CellSpec
@@ -106,7 +121,14 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
     knows_ahead: list[str] | None = None
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept: Sidecars | None = None
     schema: int = SCHEMA
+    files: Annotated[dict[Sidecar, bytes], Field(exclude=True)] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    place: Annotated[Path | None, Field(exclude=True)] = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def R(self) -> Float[np.ndarray, "rows tasks"]:  # noqa: N802 - the field's name for it
@@ -141,6 +163,61 @@ class Record:
     def timeline(self) -> Experiences:
         """The experiences of the stream, also where each trains one task."""
         return self.experiences or Experiences.one_per_task(len(self.test_examples))
+
+    def model(self, name: str = "") -> nn.Module:
+        """The model at the end of training, in evaluation mode, if the run kept it.
+
+        It takes what the strategy's net takes: normalised inputs, if the benchmark says so. What a
+        strategy predicts with besides, such as class means, is not part of it.
+
+        Args:
+            name: the name of the model, as in the setting `model` of benchmarks; empty: the one in
+                the record, which does not know the folder of a file.
+
+        Raises:
+            UserError: the run did not keep it, its file is missing or another one, or the model of
+                that name is another one now.
+        """
+        kept, content, where = self._sidecar("model")
+        spec = name or str(self.cell.benchmark.settings["model"])
+        return read_model(content, spec, self.adaptation is None, kept, where)
+
+    @property
+    def predictions(self) -> Predictions:
+        """The predictions for all test examples after each experience, if the run kept them.
+
+        Raises:
+            UserError: the run did not keep them, or their file is missing or another one.
+        """
+        _, content, where = self._sidecar("predictions")
+        return read_predictions(content, where)
+
+    def with_files(self) -> "Record":
+        """The same record with the content of its files, for when its store is no more."""
+        kept = self.kept.digests if self.kept else {}
+        files = {name: self._sidecar(name)[1] for name in kept}
+        return replace(self, files=files, place=None)
+
+    def keeps(self, names: Iterable[str]) -> bool:
+        """True if the run has kept all of these files beside the record."""
+        return set(names) <= set(self.kept.digests if self.kept else ())
+
+    def _sidecar(self, name: Sidecar) -> tuple[Sidecars, bytes, str]:
+        """The sizes of the model, the content of a file beside the record, and the file's name."""
+        if self.kept is None or name not in self.kept.digests:
+            raise UserError(
+                f"A record has its {name} if the run kept it, with keep={name}; the run of "
+                f"{self.cell.spec}, seed {self.seed}, did not. Run it again with keep={name}."
+            )
+        file = path_of(self.place, name) if self.place else None
+        where = str(file or f"the {name} of seed {self.seed}")
+        content = self.files.get(name) if file is None else _content(file, name)
+        if content is None or digest(content) != self.kept.digests[name]:
+            raise UserError(
+                f"A kept file is the one that its run has written, and {where} is another one. "
+                f"Run the cell again with keep={name}."
+            )
+        return self.kept, content, where
 
     def outdated_by(self, cell: CellSpec, sources: Sources) -> list[Change]:
         """The files and the defaults that changed since the record was made.
@@ -206,6 +283,16 @@ class Record:
         if fault:
             raise Damaged(fault)
         return record
+
+
+def _content(file: Path, name: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"A kept file lies beside its record, and {file} cannot be read: {error.strerror}. "
+            f"Copy it there, or run the cell again with keep={name}."
+        ) from error
 
 
 def _check_schema(schema: int) -> None:

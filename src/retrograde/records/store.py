@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from retrograde.errors import UserError
 from retrograde.parts.provenance import version_digest
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Damaged, OtherSchema, Record
+from retrograde.records.sidecars import path_of
 
 
 class Store:
@@ -71,13 +73,16 @@ class Store:
     def write(self, record: Record) -> None:
         """Write a record atomically: the file is complete or does not exist.
 
-        A finished record is never replaced by one of the same files or by one that failed. If other
-        files made it, it is first copied to `seed-<n>.superseded-<version>`.
+        A finished record is never replaced by one of the same files that keeps no more beside it,
+        or by one that failed. If other files made it, it is first copied to
+        `seed-<n>.superseded-<version>`. What is kept beside a record is written before it.
         """
         path = self.path(record.cell, record.seed)
         if _stays(self.finished(record.cell, record.seed), record):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        for name, content in record.files.items():
+            _write_whole(path_of(path, name), content)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -92,11 +97,7 @@ class Store:
 
     def restate(self, record: Record) -> None:
         """Replace a record by one with the same results that says more about them."""
-        path = self.path(record.cell, record.seed)
-        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            whole.write_text(record.to_json(), encoding="utf-8")
-            whole.replace(path)
+        _write_whole(self.path(record.cell, record.seed), record.to_json().encode())
 
     def _published(
         self,
@@ -121,7 +122,7 @@ class Store:
         finished = self.finished(record.cell, record.seed)
         if _stays(finished, record):
             return True
-        if finished:
+        if finished and finished.outdated_by(record.cell, record.sources):
             _copy(path, path.with_suffix(f".superseded-{version_digest(finished.sources)}"))
         if path in self.damaged and not self._set_aside(path):
             return False
@@ -177,7 +178,7 @@ class Store:
         # A file that was copied by hand would count for another cell or seed.
         if proper != path:
             raise Damaged(f"it belongs at {proper}")
-        return record
+        return replace(record, place=path, files={})
 
     def finished(
         self,
@@ -244,7 +245,17 @@ def _stays(finished: Record | None, record: Record) -> bool:
     """True if a finished record keeps its place when another is written."""
     if finished is None:
         return False
-    return record.status == "failed" or not finished.outdated_by(record.cell, record.sources)
+    if record.status == "failed":
+        return True
+    return not finished.outdated_by(record.cell, record.sources) and finished.keeps(record.files)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file atomically, in place of one that has the name."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        whole.write_bytes(content)
+        whole.replace(path)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -118,7 +118,7 @@ def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode
     """
     plain = ExecutionMode(replicates, torch.get_num_threads(), compiled=False)
     path = cache_folder() / "choices" / f"{digest([identity, plain])}.json"
-    kept = _read(path)
+    kept = kept_choice(path)
     if kept:
         return kept
     found = _trial(paced, plain)
@@ -127,7 +127,7 @@ def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode
         gc.collect()
         # A failure to compile is not kept, since its cause may be put right.
         if not found.note:
-            keep(path, lambda file: file.write_bytes(_ADAPTER.dump_json(found)))
+            keep_choice(path, found)
     return found
 
 
@@ -210,7 +210,13 @@ def on_threads(count: int) -> Iterator[None]:
 _ADAPTER = TypeAdapter(TunedMode)
 
 
-def _read(path: Path) -> TunedMode | None:
+def keep_choice(path: Path, choice: TunedMode) -> None:
+    """Write a choice to a file, if that is possible."""
+    keep(path, lambda file: file.write_bytes(_ADAPTER.dump_json(choice)))
+
+
+def kept_choice(path: Path) -> TunedMode | None:
+    """Read a choice from a file; None if there is none, or one of another version."""
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,7 +1,7 @@
 """Cells: pairs of a benchmark and a strategy that can be trained, and the jobs made of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +20,15 @@ from retrograde.interface.strategy import Strategy, facts_used
 from retrograde.networks.build import convolutional
 from retrograde.parts.provenance import Change, Sources
 from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.records.record import Record
+from retrograde.records.sidecars import Sidecar
 from retrograde.running import footprint
 from retrograde.streams.stream import Stream
 from retrograde.training import cell_check, episode_loop, stream_loop
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
 from retrograde.training.compiled_step import Compile
+from retrograde.training.snapshots import Checkpoints
 
 Source = Path | Mapping[str, Dataset]
 """The source of datasets: a folder, or datasets that are already loaded, by name."""
@@ -100,6 +103,8 @@ class Cell(ABC):
         device: torch.device,
         mode: Compile,
         progress: Callable[[int], None],
+        keep: Collection[Sidecar] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> list[Outcome]:
         """Train replicates together.
 
@@ -109,13 +114,23 @@ class Cell(ABC):
             device: the device to train on.
             mode: the compilation of the step.
             progress: called with the number of steps taken since the last call.
+            keep: what to keep of each replicate besides its record.
+            checkpoints: places for snapshots, from which training goes on.
 
         Returns:
             One outcome per seed, in their order.
         """
         sources = [self.draw(data, seed) for seed in seeds]
         outcomes: list[Outcome] = self.loop.train(
-            self.benchmark, self.strategy, sources, seeds, device, mode, progress
+            self.benchmark,
+            self.strategy,
+            sources,
+            seeds,
+            device,
+            mode,
+            progress,
+            keep,
+            checkpoints,
         )
         return outcomes
 
@@ -232,6 +247,7 @@ class Job:
         outdated: files that changed since a finished record was made, by seed.
         sources: the files of the parts at the time the run was planned.
         chosen: how the settings were chosen, such as `tuned (within, 15 trials)`; empty: unsaid.
+        keep: what to keep of each replicate besides its record.
     """
 
     cell: Cell
@@ -241,6 +257,14 @@ class Job:
     outdated: Mapping[int, list[Change]] = field(default_factory=dict, hash=False)
     sources: Sources = field(default_factory=dict, hash=False)
     chosen: str = ""
+    keep: tuple[Sidecar, ...] = ()
+
+    def kept_with(self, record: Record) -> bool:
+        """True if a finished record has beside it what the job keeps."""
+        if record.status == "diverged":
+            return True
+        # Only streams of classes have predictions.
+        return record.keeps(name for name in self.keep if name == "model" or record.correct)
 
     @property
     def spec(self) -> CellSpec:

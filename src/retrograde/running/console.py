@@ -33,13 +33,16 @@ from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
 from retrograde.records.presentation import Presentation, write_presentation
 from retrograde.records.record import Record
+from retrograde.records.sidecars import SIDECARS, Sidecar
 from retrograde.records.store import Store, takes_no_more
 from retrograde.running.cell import Job, Source, forget_datasets
+from retrograde.running.checkpoints import remove_checkpoints
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
+from retrograde.running.trackers import check_tracker, track
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiled_step import Compile, check_compiler
 
@@ -73,6 +76,9 @@ class Options(NamedTuple):
         timeout: seconds that replicates which train together may take; None: any number.
         changed: rerun, keep or stop.
         traceback: show the whole traceback of failed replicates.
+        keep: what to keep of each replicate besides its record: model, predictions.
+        checkpoint: keep snapshots while cells train, from which the same command goes on.
+        log: the tracker that gets the curves of each record; empty: none.
     """
 
     plugins: tuple[Path, ...]
@@ -85,6 +91,9 @@ class Options(NamedTuple):
     timeout: float | None
     changed: str = "rerun"
     traceback: bool = False
+    keep: Sequence[str] = ()
+    checkpoint: bool = False
+    log: str = ""
 
 
 class Stored(NamedTuple):
@@ -188,7 +197,8 @@ def work(
         spread = options.device == "cpu" and not options.cluster
         at_once = options.jobs or (_workers(jobs) if spread else 1)
         _tell_changed(jobs, _changed(options), err)
-        context = planned.context._replace(jobs=at_once)
+        checkpoints = store.folder.resolve() if options.checkpoint else None
+        context = planned.context._replace(jobs=at_once, checkpoints=checkpoints)
         code, found = _run(store, jobs, planned.registry, context, options, out, err)
         codes.append(code)
         if troubles is not None:
@@ -245,8 +255,30 @@ def _context(options: Options) -> Context:
     data = source_of(options.data)
     mode = cast("Compile", options.compile)
     return Context(
-        plugins, data, options.device, mode, cluster=options.cluster, timeout=options.timeout
+        plugins,
+        data,
+        options.device,
+        mode,
+        cluster=options.cluster,
+        timeout=options.timeout,
+        keep=_keep(options.keep),
     )
+
+
+def names(text: str) -> list[str]:
+    """Return the names in a text that has commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
+    """Check the names of what to keep."""
+    for name in names:
+        if name not in SIDECARS:
+            raise UserError(
+                f"A run keeps {' and '.join(SIDECARS)} besides records; keep was {shown(name)}. "
+                f"{nearest(name, SIDECARS)}"
+            )
+    return tuple(name for name in SIDECARS if name in names)
 
 
 def source_of(data: Source | Path | None) -> Source:
@@ -259,6 +291,8 @@ def _check_words(options: Options) -> None:
         raise UserError(
             f"compile is one of {', '.join(get_args(Compile))}; it was {options.compile!r}."
         )
+    if options.log:
+        check_tracker(options.log)
     if options.device not in ("cpu", "cuda"):
         raise UserError(f"device is cpu or cuda; it was {options.device!r}.")
 
@@ -273,6 +307,11 @@ def _check_cluster(options: Options) -> None:
         raise UserError(
             f"--timeout stops processes of this machine, and --cluster has none; --timeout was "
             f"{options.timeout:g}. Leave one of them out."
+        )
+    if options.checkpoint:
+        raise UserError(
+            "--checkpoint writes to a folder of this machine, and --cluster trains on others. "
+            "Leave one of them out."
         )
 
 
@@ -344,6 +383,10 @@ def _run(
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
             for job, records in running:
                 _write(share, job, records)
+                if all(record.status != "failed" for record in records):
+                    remove_checkpoints(store, job)
+                for record in records if options.log else ():
+                    track(record, store.folder)
                 outcome.add(records)
     return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
 

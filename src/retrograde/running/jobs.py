@@ -16,8 +16,17 @@ from retrograde.parts.registry import Registry
 from retrograde.records.consistency import inconsistency
 from retrograde.records.environment import environment
 from retrograde.records.record import Record, Status
-from retrograde.running.autotune import ExecutionMode, TunedMode, fastest_mode, on_threads
+from retrograde.records.sidecars import Sidecars
+from retrograde.running.autotune import (
+    ExecutionMode,
+    TunedMode,
+    fastest_mode,
+    keep_choice,
+    kept_choice,
+    on_threads,
+)
 from retrograde.running.cell import Job, data_of
+from retrograde.running.checkpoints import JobCheckpoints
 from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Throughput
@@ -119,8 +128,9 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
     data = data_of(cell.benchmark, context.data)
     # Of this process, which may have begun when files were edited.
     sources = sources_of(cell, registry, job.sources)
+    checkpoints = _checkpoints(job, context, sources)
     start = time.perf_counter()
-    choice = _choice(job, data, context, sources)
+    choice = _choice(job, data, context, sources, checkpoints)
     choosing = time.perf_counter() - start
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
@@ -130,7 +140,7 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         outcomes = [
             outcome
             for group in groups
-            for outcome in cell.train(data, group, device, mode, advance)
+            for outcome in cell.train(data, group, device, mode, advance, job.keep, checkpoints)
         ]
         where = _where(context)  # inside, since it has the number of threads
     measured = _Measured(choice, {"autotune": choosing}, {"peak_bytes": peak_bytes(device)}, where)
@@ -139,6 +149,19 @@ def _records(job: Job, registry: Registry, context: Context, progress: Progress)
         for seed, outcome in zip(job.seeds, outcomes, strict=True)
         if seed in job.missing
     ]
+
+
+def _checkpoints(job: Job, context: Context, sources: Sources) -> JobCheckpoints | None:
+    """Return the places of the checkpoints of a job, if the run keeps them."""
+    if context.checkpoints is None:
+        return None
+    where = _where(context)
+    machine = [where[name] for name in ("cpu", "device", "torch", "numpy", "retrograde", "commit")]
+    cell = [job.spec.benchmark, job.spec.strategy, job.spec.data, sources]
+    wanted = [job.seeds, job.keep, context.compile]
+    device = torch.device(context.device)
+    identity = repr([cell, wanted, machine])
+    return JobCheckpoints.at(context.checkpoints, job, device, identity)
 
 
 def _said(chosen: str) -> dict[str, str]:
@@ -184,6 +207,8 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
         environment=measured.where,
         knows_ahead=job.cell.facts_used,
         sources=sources,
+        kept=outcome.kept and Sidecars.of(outcome.kept),
+        files=outcome.kept.files if outcome.kept else {},
     )
     fault = inconsistency(record)
     if fault:
@@ -192,12 +217,21 @@ def _record(job: Job, seed: int, outcome: Outcome, measured: _Measured, sources:
     return record
 
 
-def _choice(job: Job, data: Dataset | None, context: Context, sources: Sources) -> TunedMode:
+def _choice(
+    job: Job,
+    data: Dataset | None,
+    context: Context,
+    sources: Sources,
+    checkpoints: JobCheckpoints | None,
+) -> TunedMode:
     """Choose how to train the replicates of a job.
 
     With `compile` on or off they all train together; with auto, in the fastest measured way, which
-    cells that differ only in continuous settings share.
+    cells that differ only in continuous settings share. A job that was begun goes on in its way.
     """
+    begun = kept_choice(checkpoints.way) if checkpoints else None
+    if begun:
+        return begun
     # If the user says how to compile, there is nothing left to measure.
     if context.compile != "auto":
         way = ExecutionMode(len(job.seeds), torch.get_num_threads(), context.compile == "on")
@@ -207,7 +241,10 @@ def _choice(job: Job, data: Dataset | None, context: Context, sources: Sources) 
     def measure(count: int, mode: Compile) -> Throughput | None:
         return job.cell.measure(data, list(job.seeds[:count]), device, mode)
 
-    return fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
+    choice = fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
+    if checkpoints:
+        keep_choice(checkpoints.way, choice)
+    return choice
 
 
 def _identity(job: Job, context: Context, sources: Sources) -> list[Any]:

@@ -20,6 +20,7 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.process import uncollected
 from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.records.sidecars import Sidecar
 from retrograde.records.store import Store
 from retrograde.running.cell import Cell, Job, Source, data_of, make_cell, mismatch
 from retrograde.running.preflight import check_cells
@@ -46,6 +47,8 @@ class Context(NamedTuple):
         jobs: jobs that run at a time.
         cluster: the address of a Ray cluster; empty: this machine.
         timeout: seconds that replicates which train together may take; None: any number.
+        keep: what to keep of each replicate besides its record.
+        checkpoints: the folder of the store, if snapshots are kept in it while cells train.
     """
 
     plugins: tuple[Path, ...] = ()
@@ -55,6 +58,8 @@ class Context(NamedTuple):
     jobs: int = 1
     cluster: str = ""
     timeout: float | None = None
+    keep: tuple[Sidecar, ...] = ()
+    checkpoints: Path | None = None
 
 
 def plan(
@@ -98,7 +103,13 @@ def plan(
     with uncollected():
         jobs = []
         for cell, (steps, at_once) in zip(cells, extents, strict=True):
-            whole = Job(cell, steps=steps, sources=sources[cell.spec], chosen=chosen[cell.spec])
+            whole = Job(
+                cell,
+                steps=steps,
+                sources=sources[cell.spec],
+                chosen=chosen[cell.spec],
+                keep=context.keep,
+            )
             batches = _batches(numbers, at_once)
             jobs += [_batch(whole, batch, store, changed) for batch in batches]
     if changed == "stop":
@@ -253,7 +264,9 @@ def _cells(
             used.add(strategy[0].spec)
         cell = make_cell(benchmark, strategy, data_of(benchmark[1], context.data))
         cells.setdefault(cell.spec, cell)
-        chosen[cell.spec] = chosen.get(cell.spec) or said
+        # Several ways of choosing may come to the same settings.
+        ways = dict.fromkeys(filter(None, [chosen.get(cell.spec, ""), said]))
+        chosen[cell.spec] = "; ".join(ways)
     for name, reason in unfit.items():
         if name not in used:
             raise UserError(f"{name} was added, and no benchmark of the suite takes it: {reason}")
@@ -301,7 +314,11 @@ def _batch(job: Job, seeds: Sequence[int], store: Store, changed: Changed) -> Jo
     }
     outdated = {seed: files for seed, files in changed_since.items() if files}
     anew = outdated if changed == "rerun" else ()
-    missing = tuple(seed for seed, record in finished.items() if record is None or seed in anew)
+    missing = tuple(
+        seed
+        for seed, record in finished.items()
+        if record is None or seed in anew or not job.kept_with(record)
+    )
     return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)
 
 

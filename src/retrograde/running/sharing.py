@@ -142,7 +142,8 @@ class Share:
         if path in self._old and not self.store.newer(path):
             return None
         record = self.store.read(path)
-        # A record of other files does not count: this run makes its own.
-        if record and not self.any_version and record.outdated_by(job.spec, job.sources):
+        if record is None or not job.kept_with(record):
             return None
-        return record
+        # A record of other files does not count: this run makes its own.
+        outdated = not self.any_version and record.outdated_by(job.spec, job.sources)
+        return None if outdated else record

@@ -19,12 +19,14 @@ from retrograde.records.gradient_probe import GradientProbe
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.plasticity import Plasticity
 from retrograde.records.prequential import Prequential
+from retrograde.records.sidecars import Kept
 from retrograde.records.statistics import Statistics
 from retrograde.records.validation import Validation
 from retrograde.streams.rows import Rows
 from retrograde.streams.schedule import Schedule
 from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Errors, Predictions
+from retrograde.training.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Outcome:
         online_accuracy: Accuracy while the stream was learned, if the benchmark asks for it.
         validation: Correct predictions on validation examples, if the benchmark has some.
         statistics: What the strategy logs of its own steps, if anything.
+        kept: The files to keep beside the record, if any.
     """
 
     divergence: str
@@ -75,6 +78,7 @@ class Outcome:
     online_accuracy: OnlineAccuracy | None = None
     validation: Validation | None = None
     statistics: Statistics | None = None
+    kept: Kept | None = None
 
     @property
     def finite(self) -> bool:
@@ -172,6 +176,14 @@ class Backend(Protocol):
         """Predict the values of test examples, in regression; see `evaluate`."""
         ...
 
+    def tensors(self, replicate: int) -> Params:
+        """The tensors of the model of one replicate, those of the strategy, and the optimiser's.
+
+        The model's have the names that they have in the module; in others, parts are divided by
+        `/`, as in `optimizer/momentum/0.weight`.
+        """
+        ...
+
     def parameters(self) -> Params:
         """The parameters of the models, stacked over replicates; empty if they are unreachable."""
         ...
@@ -191,6 +203,14 @@ class Backend(Protocol):
             params: The parameters at which the gradients are taken, stacked over replicates.
             parts: Examples as `examples` gives them. The model is in evaluation mode.
         """
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Everything of the replicates that has changed since the start."""
+        ...
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put back a snapshot, between two experiences."""
         ...
 
     def held_examples(self) -> list[int]:

@@ -1,7 +1,6 @@
 """Clocks that add up seconds by the activity on which they were spent."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -17,9 +16,11 @@ class Clocks:
     A clock that runs inside another one stops the outer one meanwhile.
     """
 
+    carries = ("seconds",)
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = {}
         self._inside = 0.0  # seconds of the clocks inside the running one
 
     @contextmanager
@@ -34,7 +35,7 @@ class Clocks:
         finally:
             self._synchronise()
             taken = time.perf_counter() - start
-            self.seconds[name] += taken - self._inside
+            self._add(name, taken - self._inside)
             # To the surrounding clock, this whole block is time inside.
             self._inside = outer + taken
 
@@ -43,7 +44,10 @@ class Clocks:
 
         For blocks whose clock is known only when they end.
         """
-        self.seconds[other] += self.seconds.pop(name)
+        self._add(other, self.seconds.pop(name))
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def each(self, calls: Iterable[Callable[[], object]]) -> float:
         """Median seconds per call, after one warm-up call.

@@ -1,6 +1,7 @@
 """The episode loop: meta-train, evaluate on validation tasks, and test on new tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from retrograde.interface.episodic import EpisodicBenchmark
 from retrograde.interface.metastrategy import MetaStrategy
 from retrograde.records.few_shot import PROBE_TASKS, Adaptation, Fit, InnerAccount, MetaEvaluation
 from retrograde.records.gradient_probe import rounded
+from retrograde.records.sidecars import Kept, Sidecar, model_file
 from retrograde.training.adaptation import (
     Booked,
     Measured,
@@ -26,6 +28,7 @@ from retrograde.training.backend import Outcome
 from retrograde.training.clocks import Clocks, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
+from retrograde.training.snapshots import Checkpoints, restore, taken
 
 
 def train(
@@ -36,6 +39,8 @@ def train(
     device: torch.device,
     mode: Compile = "off",
     progress: Callable[[int], None] = lambda _: None,
+    keep: Collection[Sidecar] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
     """Meta-train replicates of one cell, evaluate them along the way, and test them.
 
@@ -47,6 +52,9 @@ def train(
         device: The device to train on.
         mode: Compilation of the meta-step.
         progress: Called with the number of meta-steps that were just taken.
+        keep: What to keep of each replicate besides its record. Few-shot tasks have no predictions
+            of a stream.
+        checkpoints: Places for snapshots after each evaluation, from which training goes on.
 
     Returns:
         The results of each replicate.
@@ -60,7 +68,15 @@ def train(
         clocks.rename("ready", "compile" if episodes.compiled else "warm_up")
     evaluations: list[list[MetaEvaluation]] = []
     divergences = [""] * len(seeds)
-    for end in _ends(benchmark, strategy):
+    checkpoint = checkpoints.of(seeds) if checkpoints else None
+    snapshot = checkpoint.read() if checkpoint else None
+    if snapshot:
+        episodes.restore(snapshot["replicas"])
+        restore(clocks, snapshot["clocks"])
+        evaluations = snapshot["evaluations"]
+        divergences = snapshot["divergences"]
+        progress(episodes.done)
+    for end in _ends(benchmark, strategy)[len(evaluations) :]:
         with clocks("train"):
             episodes.learn(end - episodes.done, progress)
         evaluations.append(_evaluate(episodes, clocks))
@@ -69,7 +85,28 @@ def train(
             divergences[i] = divergences[i] or _LOST.format(end)
         if all(divergences):
             break
-    return _outcomes(episodes, evaluations, divergences, clocks, note)
+        if checkpoint:
+            checkpoint.write(
+                {
+                    "replicas": episodes.snapshot(),
+                    "clocks": taken(clocks),
+                    "evaluations": evaluations,
+                    "divergences": divergences,
+                }
+            )
+    outcomes = _outcomes(episodes, evaluations, divergences, clocks, note)
+    if "model" not in keep:
+        return outcomes
+    return [
+        outcome if outcome.divergence else replace(outcome, kept=_kept(episodes, place))
+        for place, outcome in enumerate(outcomes)
+    ]
+
+
+def _kept(episodes: EpisodeReplicas, replicate: int) -> Kept:
+    """What is kept of a replicate: the model that adaptation starts from."""
+    files: dict[Sidecar, bytes] = {"model": model_file(episodes.tensors(replicate))}
+    return Kept(files, [*episodes.net.shape], episodes.net.outputs)
 
 
 def pace(
@@ -86,7 +123,7 @@ def pace(
         episodes = EpisodeReplicas(benchmark, strategy, sources, seeds, device)
         note = episodes.warm_up(mode)
     step = episodes.seconds_a_step(clocks)
-    return Throughput(clocks.seconds["ready"], step, step * benchmark.iterations, note)
+    return Throughput(clocks.seconds.get("ready", 0.0), step, step * benchmark.iterations, note)
 
 
 _LOST = "A parameter became non-finite by meta-iteration {}."

@@ -25,6 +25,7 @@ from retrograde.training import boundary
 from retrograde.training.compiled_step import signature, unaliased
 from retrograde.training.example_rows import normaliser
 from retrograde.training.replicas import Replicas, Tree, finite, stacked
+from retrograde.training.snapshots import Snapshot
 
 BLOCK = 50
 """Number of meta-iterations whose tasks are drawn at once."""
@@ -146,20 +147,22 @@ class EpisodeReplicas(Replicas):
             tensors.append(stacked.contiguous().to(self.device))
         return Tasks(*tensors)
 
-    def _batches(self) -> Iterator[Tasks]:
-        """The meta-batch of every iteration, in order."""
+    def _batches(self, first: int = 0) -> Iterator[Tasks]:
+        """The meta-batch of every iteration from a first one on, in order."""
         count = self.benchmark.meta_batch_size
         # Pretraining keeps the axis that it had when results were recorded.
         axis = "lessons" if self.stream else "tasks"
         blocks = -(-self.benchmark.iterations // BLOCK)
-        for block in range(blocks):
+        begun, skipped = divmod(first, BLOCK)
+        for block in range(begun, blocks):
             drawn = self.draw("train", BLOCK * count, axis, block)
             by_iteration = []
             for part in drawn:
-                batches = part.reshape(len(part), BLOCK, count, *part.shape[2:])
+                stacked_batches = part.reshape(len(part), BLOCK, count, *part.shape[2:])
                 # Compiled steps keep the strides of their inputs.
-                by_iteration.append(batches.transpose(0, 1).contiguous())
-            yield from map(Tasks, *by_iteration)
+                by_iteration.append(stacked_batches.transpose(0, 1).contiguous())
+            batches = map(Tasks, *by_iteration)
+            yield from islice(batches, skipped if block == begun else 0, None)
 
     def _inputs(
         self,
@@ -313,6 +316,17 @@ class EpisodeReplicas(Replicas):
             # Axes are replicate, task and example.
             self.seen += tasks.x.shape[1] * tasks.x.shape[2]
             progress(1)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that has changed since the start."""
+        return {"carried": self.carried, "done": self.done, "seen": self.seen}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put back a snapshot."""
+        self.carried = snapshot["carried"]
+        self.done = snapshot["done"]
+        self.seen = snapshot["seen"]
+        self.batches = self._batches(self.done)
 
     def queries_per_task(self) -> int:
         """Number of queries of a test or validation task."""

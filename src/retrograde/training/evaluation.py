@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from retrograde.streams.rows import Rows
@@ -17,12 +17,14 @@ class Predictions(NamedTuple):
         predicted: The output unit that is predicted under the rule of the scenario.
         correct: True if the prediction is correct under the rule of the scenario.
         correct_given_task: True if the prediction is correct with the task given.
+        confidence: The softmax of the scores at the predicted unit.
         finite: True if no score was NaN and every parameter was finite.
     """
 
     predicted: Int64[np.ndarray, "replicate row"]
     correct: Bool[np.ndarray, "replicate row"]
     correct_given_task: Bool[np.ndarray, "replicate row"]
+    confidence: Float32[np.ndarray, "replicate row"]
     finite: Bool[np.ndarray, " replicate"]
 
 
@@ -45,12 +47,14 @@ class Compared(NamedTuple):
         predicted: The output unit that is predicted under the rule of the scenario.
         correct: True if the prediction is correct under the rule of the scenario.
         correct_given_task: True if the prediction is correct with the task given.
+        confidence: The softmax of the scores at the predicted unit.
         finite: True if no score is NaN.
     """
 
     predicted: Int64[Tensor, "*row"]
     correct: Bool[Tensor, "*row"]
     correct_given_task: Bool[Tensor, "*row"]
+    confidence: Float32[Tensor, "*row"]
     finite: Bool[Tensor, "*row"]
 
 
@@ -69,9 +73,12 @@ def compare(
         task_is_given: True if the scenario gives the task at test.
     """
     # Units of other tasks are out of the question if the task is given.
-    best_of_task = scores.masked_fill(~own_units, -torch.inf).argmax(-1)
+    of_task = scores.masked_fill(~own_units, -torch.inf)
+    best_of_task = of_task.argmax(-1)
+    admitted = of_task if task_is_given else scores
     best = best_of_task if task_is_given else scores.argmax(-1)
-    return Compared(best, best == y, best_of_task == y, ~scores.isnan().any(-1))
+    confidence = admitted.float().softmax(-1).amax(-1)
+    return Compared(best, best == y, best_of_task == y, confidence, ~scores.isnan().any(-1))
 
 
 def correct_per_task(

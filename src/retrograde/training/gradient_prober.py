@@ -135,6 +135,8 @@ class GradientProber:
     far.
     """
 
+    carries = ("probes", "accounts", "finite", "task", "step", "within")
+
     def __init__(
         self,
         backend: Backend,
@@ -207,12 +209,22 @@ class GradientProber:
             self._close()
             if probed:
                 self._keep(probed)
-            self.last = probed
             self.task += 1
             self.within = 0
-            self.books = None
-            if probed and not self.backend.keeps_statistics:
-                self.books = _Books(probed.of(self.task))
+            self._open(probed)
+
+    def resume(self) -> None:
+        """Take again the gradients that the account of the next task begins with."""
+        if self.task:
+            with self.clocks("probe"):
+                self._open(self._gradients(min(self.task + 1, self.tasks)))
+
+    def _open(self, probed: ProbeGradients | None) -> None:
+        """Open the account of the next task."""
+        self.last = probed
+        self.books = None
+        if probed and not self.backend.keeps_statistics:
+            self.books = _Books(probed.of(self.task))
 
     def _gradients(self, tasks: int) -> ProbeGradients | None:
         """Losses and gradients of the first tasks; None without probes or parameters."""

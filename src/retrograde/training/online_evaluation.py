@@ -36,6 +36,8 @@ class OnlineEvaluator:
     experience before others of its batch is not counted while it waits for them.
     """
 
+    carries = ("histories", "training")
+
     def __init__(
         self,
         backend: Backend,
@@ -47,6 +49,8 @@ class OnlineEvaluator:
         self.backend = backend
         self.clocks = clocks
         self.every = benchmark.eval_every
+        self.histories: list[list[Evaluation]] = [[] for _ in streams]
+        self.training = 0
         if not self.every:
             return
         self.sampled_rows = [
@@ -57,11 +61,9 @@ class OnlineEvaluator:
         for task in range(len(streams[0].tasks)):
             of_task = [sampled[task] for sampled in self.sampled_rows]
             self.rows.append(_chunks(streams, of_task))
-        self.histories: list[list[Evaluation]] = [[] for _ in streams]
         # Evaluations within the experience: its steps so far, and the counts of each replicate.
         self.within: list[tuple[int, list[list[int]]]] = []
         self.streams = streams
-        self.training = 0
         self.step = 0
 
     def advance(self, steps: int) -> None:

@@ -31,6 +31,7 @@ from retrograde.training.compiled_step import Compile
 from retrograde.training.evaluation import Errors, Predictions, compare
 from retrograde.training.example_rows import targets_of
 from retrograde.training.replicas import spread
+from retrograde.training.snapshots import Snapshot
 
 
 class OpaqueReplica:
@@ -198,8 +199,8 @@ class OpaqueReplica:
             parts = [self._predict(rows[0], validation) for rows in chunks]
         # The one replicate is a leading axis.
         columns = [np.concatenate(chunks)[None] for chunks in zip(*parts, strict=True)]
-        predicted, correct, given_task, finite = columns
-        return Predictions(predicted, correct, given_task, np.asarray(finite.all(1)))
+        predicted, correct, given_task, confidence, finite = columns
+        return Predictions(predicted, correct, given_task, confidence, np.asarray(finite.all(1)))
 
     def errors(self, chunks: Int64[Rows, "chunk replicate row"]) -> Errors:
         """See `Backend.errors`."""
@@ -279,6 +280,18 @@ class OpaqueReplica:
         units = self.units.cpu()[rows.task]
         found = compare(self.scores(rows, validation), y, units, self.benchmark.scenario == "task")
         return tuple(column.numpy() for column in found)
+
+    def snapshot(self) -> Snapshot:
+        """See `Backend.snapshot`: the state of a learner may be anything."""
+        raise NotImplementedError
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See `Backend.restore`."""
+        raise NotImplementedError
+
+    def tensors(self, replicate: int) -> Params:
+        """See `Backend.tensors`."""
+        return dict(self.model.state_dict())
 
     def parameters(self) -> Params:
         """See `Backend.parameters`.

@@ -28,6 +28,8 @@ class PlasticityProber:
     A replicate has no further measures after its parameters were not finite.
     """
 
+    carries = ("measured",)
+
     def __init__(
         self,
         backend: StreamReplicas,

@@ -23,6 +23,7 @@ from retrograde.networks.head import headless
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 from retrograde.randomness import torch_seed
+from retrograde.records.sidecars import APART
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
 
@@ -170,6 +171,29 @@ class Replicas(ABC):
     def seconds_a_step(self, clocks: Clocks) -> float:
         """Median seconds of a step; the timed steps change no state."""
         return clocks.each(self._trial_steps())
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """The state of every replicate, stacked."""
+
+    def tensors(self, replicate: int) -> Params:
+        """See `Backend.tensors`."""
+        of_replicate = self.own["fixed"] | self.state.model
+        modules = self.shared["fixed"] | {
+            name: value[replicate] for name, value in of_replicate.items()
+        }
+        of_model = set(self.net.networks.names[MODEL].values())
+        named = {
+            name if name in of_model else f"strategy{APART}{name}": value
+            for name, value in modules.items()
+        }
+        slots = {
+            f"optimizer{APART}{slot}{APART}{name}": value[replicate]
+            for slot, values in self.state.slots.items()
+            for name, value in values.items()
+        }
+        return named | slots
 
     def bytes_per_replicate(self, tree: Any) -> int:
         """Bytes of all tensors in a structure with a leading axis for the replicates."""

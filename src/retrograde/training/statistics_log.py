@@ -14,7 +14,7 @@ DIGITS = 6
 """Significant digits of a mean."""
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """Means over steps of one experience, and the steps since the stream began."""
 
     experience: int
@@ -30,11 +30,13 @@ class StatisticsLog:
         replicates: Their number.
     """
 
+    carries = ("windows", "predicted", "experience", "steps", "within")
+
     def __init__(self, backend: Backend, replicates: int) -> None:
         self.backend = backend
         self.every = backend.benchmark.log_every
         # For each replicate, the windows so far.
-        self.windows: list[list[_Window]] = [[] for _ in range(replicates)]
+        self.windows: list[list[Window]] = [[] for _ in range(replicates)]
         # For each replicate, right predictions before the steps, and all, by experience.
         self.predicted: list[list[tuple[int, int]]] = [[] for _ in range(replicates)]
         self.experience = 0
@@ -77,7 +79,7 @@ class StatisticsLog:
                     means[name] = _rounded(value / count)
             if means:
                 step = self.steps[replicate] + self.within
-                windows.append(_Window(self.experience, step, means))
+                windows.append(Window(self.experience, step, means))
 
     def _count(self, totals: Float[np.ndarray, "replicate 2"]) -> None:
         """Add right predictions, and all, to those of the experience."""

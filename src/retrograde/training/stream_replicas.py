@@ -34,6 +34,7 @@ from retrograde.training.evaluation import Compared, Errors, Predictions, compar
 from retrograde.training.example_rows import ExampleRows, targets_of
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
+from retrograde.training.snapshots import Snapshot
 from retrograde.training.step_counts import experience_steps
 
 _AXES = (0, 0, 0, None)
@@ -374,13 +375,15 @@ class StreamReplicas(Replicas):
 
     def begin(self, number: int) -> bool:
         """See `Backend.begin`."""
+        # A run that was taken up later has no step either.
+        first = self.begun < 0
         self.begun = number
         self.own = self.own | self._experience(number)
         # A fresh schedule starts every experience from the initial state.
         if self.schedule.reinitialise:
             self.carried = self.carried._replace(state=self.initial)
         if not self.defines("begin_experience"):
-            return number == 0
+            return first
         before = signature(self.carried)
 
         def begun(carried: Carried, own: Tree, shared: Tree) -> State:
@@ -399,7 +402,7 @@ class StreamReplicas(Replicas):
         own = self.own | self._key("begin", number)
         after = vmap(begun, in_dims=(0, 0, None))(self.carried, own, self.shared)
         self.carried = self.carried._replace(state=unaliased(after))
-        return number == 0 or signature(self.carried) != before
+        return first or signature(self.carried) != before
 
     def defines(self, hook: str) -> bool:
         """True if the strategy defines a hook, whose inputs need not be made otherwise."""
@@ -586,6 +589,7 @@ class StreamReplicas(Replicas):
         shape = chunks.shape
         predicted = torch.empty(shape, dtype=torch.int64, device=self.device)
         correct, given_task = torch.empty(2, *shape, dtype=torch.bool, device=self.device)
+        confidence = torch.empty(shape, device=self.device)
         state = self.for_prediction(during)
         dataset = self.examples_of.train if validation else self.examples_of.test
         all_finite = finite(self.state.params)
@@ -595,8 +599,10 @@ class StreamReplicas(Replicas):
             predicted[chunk] = found.predicted
             correct[chunk] = found.correct
             given_task[chunk] = found.correct_given_task
+            confidence[chunk] = found.confidence
             all_finite &= found.finite.all(1)
-        by_row = [value.transpose(0, 1).flatten(1) for value in (predicted, correct, given_task)]
+        columns = predicted, correct, given_task, confidence
+        by_row = [value.transpose(0, 1).flatten(1) for value in columns]
         return Predictions(*(value.cpu().numpy() for value in (*by_row, all_finite)))
 
     def errors(self, chunks: Int64[Rows, "chunk replicate row"]) -> Errors:
@@ -776,6 +782,19 @@ class StreamReplicas(Replicas):
             found = [hidden(self.state, self._on_device(rows), self.own, shared) for rows in chunks]
         features, active = zip(*found, strict=True)
         return torch.cat(features, 1), torch.stack(active).any(0)
+
+    def snapshot(self) -> Snapshot:
+        """See `Backend.snapshot`."""
+        changed = {"carried": self.carried, "held": self.memories.held, "incoming": self.incoming}
+        # Only pretraining changes the initial state, and few strategies return to it.
+        return changed | ({"initial": self.initial} if self.schedule.reinitialise else {})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See `Backend.restore`."""
+        self.carried = snapshot["carried"]
+        self.memories.held = snapshot["held"]
+        self.incoming = snapshot["incoming"]
+        self.initial = snapshot.get("initial", self.initial)
 
     def held_examples(self) -> list[int]:
         """Number of past examples of each replicate, in its memory and in the strategy's state."""
