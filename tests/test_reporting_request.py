@@ -47,7 +47,7 @@ def test_a_wish_that_cannot_be_met_is_refused(wish, why):
         ({"only": "tasks", "label": "tab:x", "formats": "tex"}, "none is made of these records"),
         ({"names": {"err": "ER"}}, "'err' is none. Did you mean er"),
         ({"names": ["er"]}, "names is a dictionary of names"),
-        ({"only": 3}, "only is a list of names, or a text with commas"),
+        ({"only": 3}, "only are names, as text or as a list; it was 3"),
     ],
 )
 def test_a_wish_for_what_the_records_lack_is_refused(records, wish, why):

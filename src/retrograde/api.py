@@ -37,7 +37,6 @@ from retrograde.reporting.request import (
     Request,
     formats as formats_of,
     patterns,
-    words as words_of,
 )
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
@@ -275,9 +274,9 @@ def _asked(what: str, given: object) -> str | Part:
 _EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
 
 
-def _names(what: str, given: object) -> list[str]:
+def _names(what: str, given: object, split: Callable[[str], Iterable[str]] = names) -> list[str]:
     """Return names that are given as a list, or as text with commas between them."""
-    several = names(given) if isinstance(given, str) else given
+    several = [*split(given)] if isinstance(given, str) else given
     if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
         raise UserError(f"{what} are names, as text or as a list; it was {shown(given)}.")
     return [*several]
@@ -494,11 +493,11 @@ def report(
     asked = Request(
         _formats(formats),
         convention,
-        _list("only", only),
-        _list("metrics", metrics),
+        tuple(_names("only", only)),
+        tuple(_names("metrics", metrics)),
         across,
-        _list("benchmarks", benchmarks, patterns),
-        _list("strategies", strategies, patterns),
+        tuple(_names("benchmarks", benchmarks, patterns)),
+        tuple(_names("strategies", strategies, patterns)),
         decimals,
         spread,
         label,
@@ -516,19 +515,6 @@ def report(
     return made
 
 
-def _list(
-    name: str, given: object, split: Callable[[str], tuple[str, ...]] = words_of
-) -> tuple[str, ...]:
-    """Return a list that is given as text, separated by commas, or as a list of texts."""
-    if isinstance(given, str):
-        return split(given)
-    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
-        raise UserError(
-            f"{name} is a list of names, or a text with commas between them; it was {shown(given)}."
-        )
-    return tuple(map(str, given))
-
-
 def _cell_names(given: object) -> Mapping[str, str]:
     """Return names by pattern; raise `UserError` for anything else."""
     if given is None:
@@ -543,7 +529,7 @@ def _cell_names(given: object) -> Mapping[str, str]:
 
 
 def _formats(given: str | Sequence[str]) -> list[str]:
-    return formats_of(",".join(_list("formats", given)))
+    return formats_of(",".join(_names("formats", given)))
 
 
 def compare(a: Recorded, b: Recorded) -> Table:
