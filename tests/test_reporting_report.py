@@ -79,6 +79,7 @@ def test_figures_are_drawn_for_the_formats_that_need_them_alone(records):
     assert made_of(records, "md", "csv", "tex").figures == {}
     assert set(made_of(records, "html").figures) == {
         "accuracy_cost",
+        "accuracy_seen",
         "accuracy_tasks",
         "forgetting",
     }
