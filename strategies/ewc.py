@@ -32,7 +32,7 @@ class EWC(Strategy):
     the mean of their centres weighted by F, so only that mean and the sum of F are stored.
     """
 
-    lr: Rate = 0.1
+    lr: Rate = 0.01  # at 0.1, the penalty of several tasks makes steps diverge
     strength: NonNegative = 100.0  # lambda; the penalty takes half of it
     fisher: Fisher = "exact"
     fisher_examples: Limit = 0  # examples of each task from which F is estimated; 0: all

@@ -31,7 +31,7 @@ class OnlineEWC(Strategy):
     of `strength`. The paper has a further gamma in the penalty.
     """
 
-    lr: Rate = 0.1
+    lr: Rate = 0.01  # at 0.1, the penalty of several tasks makes steps diverge
     strength: NonNegative = 100.0  # lambda; the penalty takes half of it
     gamma: Share = 1.0  # the share of F that remains after each task
     fisher: Fisher = "exact"

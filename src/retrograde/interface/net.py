@@ -12,6 +12,7 @@ from torch.func import grad, vmap
 from retrograde import randomness
 from retrograde.errors import UserError
 from retrograde.interface.batch import Batch
+from retrograde.interface.direct_gradient import direct_gradient, is_direct
 from retrograde.interface.state import State
 from retrograde.losses import Losses, cross_entropies, mean
 from retrograde.networks.functional import BODY, MODEL, Networks, called
@@ -309,9 +310,12 @@ class Net:
             notes.gradients -= 1
             return value, (aux, notes.statistics)
 
+        # A gradient of a gradient, and one within `vmap`, are for `torch.func`.
+        direct = not notes.gradients and is_direct()
         # Statistics leave the gradient beside the other tensors, as tensors of the outside.
         gradient: Tree
-        gradient, (aux, notes.statistics) = grad(noted, has_aux=True)(params)
+        found = direct_gradient(noted, params) if direct else grad(noted, has_aux=True)(params)
+        gradient, (aux, notes.statistics) = found
         # A gradient of inner steps has counted their rows.
         if notes.backward == backward:
             notes.backward += notes.forward - forward

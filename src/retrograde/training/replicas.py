@@ -26,6 +26,7 @@ from retrograde.randomness import torch_seed
 from retrograde.records.sidecars import APART
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
+from retrograde.training.trees import each
 
 TRIED = 8
 """Number of examples on which a model is tried before training."""
@@ -96,13 +97,8 @@ class Replicas(ABC):
 
     @property
     def unmapped(self) -> bool:
-        """True if a single replicate learns and predicts without `vmap`.
-
-        On a CPU, `vmap` makes grouped convolutions and normalises by its own rules: a step takes a
-        tenth longer. Other models keep it, and with it the last bit of their recorded numbers.
-        """
-        alone = len(self.seeds) == 1
-        return alone and self.device.type == "cpu" and self.net.networks.convolves
+        """True if a single replicate learns and predicts without `vmap`, which takes longer."""
+        return len(self.seeds) == 1 and self.device.type == "cpu"
 
     def mapped(
         self, function: Callable[..., Any], in_dims: tuple[int | None, ...]
@@ -204,11 +200,18 @@ class Replicas(ABC):
 def _alone(function: Callable[..., Any], in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
     """Call a function of one replicate with the only entry of each stacked input."""
     entries = [
-        tree if axis is None else pytree.tree_map(lambda value: value[0], tree)
+        tree if axis is None else each(_only, tree)
         for tree, axis in zip(inputs, in_dims, strict=True)
     ]
-    found = function(*entries)
-    return pytree.tree_map(lambda value: value[None], found)
+    return each(_stacked_alone, function(*entries))
+
+
+def _only(value: Tensor) -> Tensor:
+    return value[0]
+
+
+def _stacked_alone(value: Tensor) -> Tensor:
+    return value[None]
 
 
 def stacked(

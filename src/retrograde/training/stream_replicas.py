@@ -36,6 +36,7 @@ from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.snapshots import Snapshot
 from retrograde.training.step_counts import experience_steps
+from retrograde.training.trees import each
 
 _AXES = (0, 0, 0, None)
 """Axes of `vmap` over state, rows, tensors of the replicate, and tensors that all share."""
@@ -133,7 +134,7 @@ class StreamReplicas(Replicas):
             tasks=len(streams[0].tasks),
             normalised=streams[0].channels is not None,
         )
-        if self.unmapped:
+        if self.unmapped and models.networks.convolves:
             models.networks.prefer_channels_last(probe)
         # The key is that of `init`; every later hook gets another one.
         self.own = self._own_tensors() | {"fixed": models.own} | self._key("init", 0)
@@ -236,7 +237,7 @@ class StreamReplicas(Replicas):
         """
         after = self.mapped(self._one_step, _AXES)(carried, rows, own, shared)
         # A compiled step takes its inputs with contiguous strides alone.
-        whole: Carried = pytree.tree_map(torch.Tensor.contiguous, after)
+        whole: Carried = each(torch.Tensor.contiguous, after)
         return whole
 
     def _one_step(self, carried: Carried, rows: Tensor, own: Tree, shared: Tree) -> Carried:
