@@ -1,6 +1,6 @@
 """Faults of result parts: one that fails costs its own table or figure alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from retrograde.errors import UserError
@@ -13,10 +13,12 @@ Faults = dict[str, str]
 """The errors of result parts that failed, by name: file, line and message."""
 
 
-def importable(registry: Registry, faults: Faults | None) -> dict[str, type[Part]]:
-    """Every result part that can be imported."""
+def importable(
+    registry: Registry, names: Iterable[str], faults: Faults | None
+) -> dict[str, type[Part]]:
+    """The result parts of some names that can be imported."""
     parts = {}
-    for name in registry.names("results"):
+    for name in names:
         with guarded(name, None, faults):
             parts[name] = registry.find("results", name)
     return parts

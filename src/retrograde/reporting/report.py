@@ -162,8 +162,10 @@ def _wanted(
     kind: type[Part], registry: Registry, asked: Request, faults: Faults | None
 ) -> list[tuple[str, Any]]:
     """The classes of results of a kind that are asked for, by name, in their order."""
-    parts = importable(registry, faults).items()
-    wanted = [(name, part) for name, part in parts if issubclass(part, kind) and asked.wants(name)]
+    # importing a part takes time, and may fail
+    names = [name for name in registry.names("results") if asked.wants(name)]
+    parts = importable(registry, names, faults).items()
+    wanted = [(name, part) for name, part in parts if issubclass(part, kind)]
     return sorted(wanted, key=lambda item: (_order(item[1]), item[0]))
 
 
