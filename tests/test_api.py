@@ -385,10 +385,10 @@ def test_a_report_is_made_of_records_or_of_a_store(records, tmp_path):
     assert {"scores.md", "scores.tex", "scores.csv"} <= {
         path.name for path in (tmp_path / "tables").iterdir()
     }
-    assert set(made.tables["scores"].tidy.strategy) == {"er", "halving"}
+    assert set(made.tables["scores"].tidy.strategy) == {"ER", "halving"}
     assert "halving" in records._repr_markdown_()
-    with pytest.raises(rg.UserError, match="no format 'pdf'"):
-        rg.report(records, formats="pdf")
+    with pytest.raises(rg.UserError, match="no format 'docx'"):
+        rg.report(records, formats="docx")
 
 
 def test_records_are_compared(records):
