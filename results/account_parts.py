@@ -66,12 +66,12 @@ class AccountParts(FigureResult):
 
 def _grid(rows: "dict[str, pd.DataFrame]") -> "tuple[Figure, np.ndarray]":
     """A grid of axes with a row for each benchmark and a column for each factor."""
-    from matplotlib.figure import Figure
+    from retrograde.reporting import sheet
 
     # a row is as high as the strategies of its benchmark need
     heights = [1 + len([*of_strategies(group)]) for group in rows.values()]
     height = 1 + 0.25 * sum(heights) + 0.4 * len(heights)
-    figure = Figure(figsize=(10, height), layout="constrained")
+    figure = sheet(height)
     axes = figure.subplots(
         len(rows), len(FACTORS), sharey="row", squeeze=False, height_ratios=heights
     )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from retrograde import CellSpec, FigureResult, Record
-from retrograde.metrics import Label, acc, cell_labels, ordered, t_interval
+from retrograde.metrics import Label, acc, cell_labels, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from retrograde.reporting import Look
+    from retrograde.reporting import ErrorBar, Look
 
 PANELS_PER_ROW = 3
 """Panels in a row."""
@@ -26,8 +26,7 @@ class Point(NamedTuple):
     strategy: str
     upper_bound: bool
     seconds: float  # of training, for one replicate
-    accuracy: float  # in percent
-    half: float  # of the 95 % t-interval of the accuracy
+    accuracy: "ErrorBar"  # in percent
 
 
 Place = tuple[str, str]
@@ -42,7 +41,7 @@ class AccuracyCost(FigureResult):
     """
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import looks
+        from retrograde.reporting import legend_lines, looks, panels, set_legend
 
         label = cell_labels(records)
         places = {
@@ -50,17 +49,20 @@ class AccuracyCost(FigureResult):
         }
         if not places:
             return None
-        figure, axes = _grid(len(places))
-        look = looks(label)
         machines = {machine for _, machine in places}
-        for axis, (place, points) in zip(axes, sorted(places.items()), strict=True):
+        titles = [
             # a single machine stands in the title of the figure
-            title = place[0] if len(machines) == 1 else " — ".join(place)
-            _draw(axis, points, title, look)
-        figure.supxlabel("seconds of training for one replicate")
-        figure.supylabel("ACC %")
+            place[0] if len(machines) == 1 else " — ".join(place)
+            for place in sorted(places)
+        ]
+        figure, axes = panels(titles, PANELS_PER_ROW, height=2.9)
+        look = looks(label)
+        for axis, (_, points) in zip(axes, sorted(places.items()), strict=True):
+            _draw(axis, points, look)
+        figure.supxlabel("seconds of training for one replicate", fontsize="medium")
+        figure.supylabel("ACC %", fontsize="medium")
         shown = {point.strategy for points in places.values() for point in points}
-        _legend(figure, shown, look)
+        set_legend(figure, legend_lines(look, shown))
         where = f"\n{machines.pop()}" if len(machines) == 1 else ""
         figure.suptitle(
             "Accuracy against cost: mean over replicates and 95 % t-interval; "
@@ -68,19 +70,6 @@ class AccuracyCost(FigureResult):
             fontsize="medium",
         )
         return figure
-
-
-def _grid(count: int) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
-
-    wide = min(PANELS_PER_ROW, count)
-    tall = -(-count // wide)
-    size = (1.5 + 3.4 * wide, 1.4 + 2.9 * tall)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(tall, wide, squeeze=False).flat)
-    for unused in axes[count:]:
-        unused.remove()
-    return figure, axes[:count]
 
 
 def _points(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[Place, list[Point]]:
@@ -96,16 +85,16 @@ def _points(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[
 
 
 def _point(label: Label, replicates: Sequence[Record]) -> Point:
+    from retrograde.reporting import PERCENT, error_bar
+
     # replicates that were trained together share one clock
     seconds = [record.clocks["train"] / record.how["replicates"] for record in replicates]
     accuracies = np.array([100 * acc(record.R) for record in replicates])
-    mean, low, _, n = t_interval(accuracies)
     return Point(
         strategy=f"{label.strategy} {label.settings}".strip(),
         upper_bound=replicates[0].upper_bound,
         seconds=float(np.mean(seconds)),
-        accuracy=mean,
-        half=mean - low if n > 1 else 0.0,
+        accuracy=error_bar(accuracies, PERCENT),
     )
 
 
@@ -115,21 +104,20 @@ def front(points: Sequence[Point]) -> list[Point]:
     Upper bounds are left out.
     """
     competitors = [point for point in points if not point.upper_bound]
-    competitors.sort(key=lambda point: (point.seconds, -point.accuracy))
+    competitors.sort(key=lambda point: (point.seconds, -point.accuracy.mean))
     best: list[Point] = []
     for point in competitors:
-        if not best or point.accuracy > best[-1].accuracy:
+        if not best or point.accuracy.mean > best[-1].accuracy.mean:
             best.append(point)
     return best
 
 
-def _draw(axis: "Axes", points: Sequence[Point], title: str, look: "Mapping[str, Look]") -> None:
-    from retrograde.reporting import plain_ticks, wrapped
+def _draw(axis: "Axes", points: Sequence[Point], look: "Mapping[str, Look]") -> None:
+    from retrograde.reporting import plain_ticks
 
-    axis.set_title(wrapped(title, 50), fontsize="x-small")
     best = front(points)
     seconds = [point.seconds for point in best]
-    accuracies = [point.accuracy for point in best]
+    accuracies = [point.accuracy.mean for point in best]
     # a step, not a slope: nothing between two strategies can be had
     axis.plot(seconds, accuracies, color="0.6", linewidth=1, drawstyle="steps-post", zorder=1)
     for point in points:
@@ -141,17 +129,11 @@ def _draw(axis: "Axes", points: Sequence[Point], title: str, look: "Mapping[str,
 def _mark(axis: "Axes", point: Point, look: "Look") -> None:
     axis.errorbar(
         point.seconds,
-        point.accuracy,
-        point.half,
+        point.accuracy.mean,
+        point.accuracy.lengths,
         fmt=look.marker,
         color=look.colour,
         markersize=6,
         elinewidth=0.9,
         markerfacecolor="none" if point.upper_bound else look.colour,
     )
-
-
-def _legend(figure: "Figure", shown: set[str], look: "Mapping[str, Look]") -> None:
-    from retrograde.reporting import legend_lines
-
-    figure.legend(handles=legend_lines(look, shown), loc="outside right center", fontsize="x-small")

@@ -15,6 +15,9 @@ from ._along_stream import by_hundredth, mark_switches
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIRST = "accuracy %, first task"
+SO_FAR = "mean accuracy %, tasks so far\nand the present one"
+
 
 @dataclass(frozen=True)
 class AccuracyStream(FigureResult):
@@ -24,7 +27,7 @@ class AccuracyStream(FigureResult):
     """
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import lines, looks
+        from retrograde.reporting import PERCENT, lines, looks
 
         label = cell_labels(records)
         tests = _frame(records, label)
@@ -33,7 +36,8 @@ class AccuracyStream(FigureResult):
         shown = by_hundredth(tests)
         title = "Accuracy along the stream: mean over replicates and 95 % t-interval"
         step = "experiences" if any(record.experiences for record in records) else "tasks"
-        figure = lines(shown, "trained", title, f"{step} trained", looks(label))
+        limits = dict.fromkeys((FIRST, SO_FAR), PERCENT)
+        figure = lines(shown, "trained", title, f"{step} trained", looks(label), limits)
         for axis in figure.axes:
             mark_switches(axis)
         return figure
@@ -53,7 +57,7 @@ def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.Dat
 def _evaluations(
     history: OnlineAccuracy, timeline: Experiences
 ) -> Iterator[tuple[float, str, float]]:
-    """Experiences trained, quantity and accuracy at each evaluation.
+    """Experiences trained, quantity and accuracy in percent at each evaluation.
 
     An experience in progress is a fraction.
     """
@@ -64,6 +68,6 @@ def _evaluations(
         # an experience may have no steps at all
         length = max(steps[experience + 1] - start, 1)
         trained = experience + (step - start) / length
-        yield trained, "accuracy, first task", float(accuracy[0])
+        yield trained, FIRST, 100 * float(accuracy[0])
         so_far = float(np.mean(accuracy[: timeline.seen(experience)]))
-        yield trained, "mean accuracy, tasks so far\nand the present one", so_far
+        yield trained, SO_FAR, 100 * so_far

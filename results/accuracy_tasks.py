@@ -38,7 +38,7 @@ class AccuracyTasks(FigureResult):
         figure.supxlabel("task tested", fontsize="medium")
         step = "experience" if any(record.experiences for record in records) else "task"
         figure.supylabel(f"{step}s trained", fontsize="medium")
-        title = f"What is known of each task after each {step}: mean over replicates"
+        title = f"Accuracy on each task after training on each {step}: mean over replicates"
         figure.suptitle(title, fontsize="medium")
         return figure
 

@@ -38,7 +38,7 @@ class AlignmentCost(FigureResult):
     regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import legend_lines, looks, panels
+        from retrograde.reporting import legend_lines, looks, panels, set_legend
 
         label = cell_labels(records)
         accounts = account_frame(records, label)
@@ -53,7 +53,7 @@ class AlignmentCost(FigureResult):
             for name, cell in group.groupby("title", sort=True):
                 _draw(axis, cell, look[str(name)])
         _name_axes(figure)
-        figure.legend(handles=legend_lines(look, shown.title), loc="outside right center")
+        set_legend(figure, legend_lines(look, shown.title))
         figure.suptitle(
             "Does alignment at a task's end spare the earlier tasks in the next one? "
             "A mark is one task of one run;\n"

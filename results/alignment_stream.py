@@ -10,12 +10,11 @@ from retrograde import FigureResult, Record
 from retrograde.metrics import alignment_frame, cell_labels, examples
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 QUANTITIES = {
     "next_task_cosine": "cosine, next task",
-    "conflict_rate": "share in conflict",
+    "conflict_rate": "share in conflict %",
     "ceiling": "ceiling of cosines, tasks so far",
 }
 
@@ -27,7 +26,9 @@ class AlignmentStream(FigureResult):
     regression: ClassVar[bool] = True
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import lines, looks
+        from matplotlib.ticker import MaxNLocator
+
+        from retrograde.reporting import PERCENT, lines, looks
 
         label = cell_labels(records)
         frame = alignment_frame(records, label).dropna(subset=["value"])
@@ -36,9 +37,11 @@ class AlignmentStream(FigureResult):
         if set(known.metric) <= {"ceiling"}:
             return None
         shown = _in_order(known)
-        figure = lines(shown, "trained", _title(records), "tasks trained", looks(label))
+        cosine = (-1.0, 1.0)
+        limits = dict.fromkeys(QUANTITIES.values(), cosine) | {QUANTITIES["conflict_rate"]: PERCENT}
+        figure = lines(shown, "trained", _title(records), "tasks trained", looks(label), limits)
         for axis in figure.axes:
-            _set_scale(axis)
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         return figure
 
 
@@ -51,17 +54,8 @@ def _title(records: Sequence[Record]) -> str:
 
 
 def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of `QUANTITIES`, which is that of the panels."""
+    """The rows in the order of `QUANTITIES`, which is that of the panels; shares in percent."""
     place = frame.metric.map([*QUANTITIES].index)
     order = place.sort_values(kind="stable").index
-    return frame.assign(quantity=frame.metric.map(QUANTITIES)).loc[order]
-
-
-def _set_scale(axis: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = axis.get_ylim()
-    least = 0.0 if axis.get_ylabel() == QUANTITIES["conflict_rate"] else -1.0
-    # intervals may be wider than the range of the quantity
-    axis.set_ylim(max(low, least - 0.05), min(high, 1.05))
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    value = frame.value.where(frame.metric != "conflict_rate", 100 * frame.value)
+    return frame.assign(quantity=frame.metric.map(QUANTITIES), value=value).loc[order]

@@ -68,7 +68,7 @@ def _by_benchmark(records: Sequence[Record]) -> dict[str, dict[str, Way]]:
     """
     own = streams(records)
     label = cell_labels(own)
-    found: defaultdict[tuple[str, str, str], dict[str, BySeed]] = defaultdict(dict)
+    found: defaultdict[tuple[str, str, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for record in own:
         if record.status != "done" or not record.correct or record.upper_bound:
             continue

@@ -21,6 +21,8 @@ class Fits(FigureResult):
     """Predictions on the first test task of seed 0, before and after adapting, by strategy."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from retrograde.reporting import set_legend
+
         label = cell_labels(records)
         fits = _first_fits(records, label)
         if not fits:
@@ -35,8 +37,8 @@ class Fits(FigureResult):
         # early predictions may go far beyond the truth, which has to stay readable
         highest = 1.5 * max(abs(y) for fit in fits.values() for y in fit.y)
         axes[0].set_ylim(-highest, highest)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside right center")
+        handles, _ = axes[0].get_legend_handles_labels()
+        set_legend(figure, handles)
         figure.suptitle(
             "A new task before and after adapting to its support: the first test task of seed 0"
         )
@@ -54,12 +56,12 @@ def _first_fits(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> d
 
 
 def _grid(count: int) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
+    from retrograde.reporting import panels_per_row, sheet
 
-    tall = -(-count // PANELS_PER_ROW)
-    size = (10, 0.6 + 2.2 * tall)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(tall, PANELS_PER_ROW, sharex=True, sharey=True, squeeze=False)
+    across = panels_per_row(PANELS_PER_ROW)
+    tall = -(-count // across)
+    figure = sheet(0.6 + 2.2 * tall)
+    grid = figure.subplots(tall, across, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()

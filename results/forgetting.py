@@ -15,7 +15,6 @@ from retrograde.metrics import (
     cell_labels,
     over_seeds,
     score_frame,
-    t_interval,
 )
 from retrograde.reporting import row_title
 
@@ -49,7 +48,8 @@ class Forgetting(FigureResult):
         for axis, meaning in zip(axes[-1], METRICS.values(), strict=True):
             axis.set_xlabel(meaning)
         figure.suptitle(
-            "At the end of the stream: mean over replicates and 95 % t-interval; †: upper bound"
+            "At the end of the stream: mean over replicates and 95 % t-interval; †: upper bound",
+            fontsize="medium",
         )
         return figure
 
@@ -60,11 +60,11 @@ def _grid(strategies: list[int]) -> "tuple[Figure, np.ndarray]":
     Args:
         strategies: The number of strategies on each benchmark.
     """
-    from matplotlib.figure import Figure
+    from retrograde.reporting import sheet
 
     heights = [1 + count for count in strategies]
     height = 0.8 + 0.22 * sum(heights) + 0.4 * len(heights)
-    figure = Figure(figsize=(10, height), layout="constrained")
+    figure = sheet(height)
     axes = figure.subplots(
         len(heights), len(METRICS), sharey="row", squeeze=False, height_ratios=heights
     )
@@ -83,6 +83,8 @@ def _draw_row(
     row: "Sequence[Axes]", values: dict[str, dict[Key, BySeed]], look: "Mapping[str, Look]"
 ) -> None:
     """Draw one benchmark, with the strategy of the highest accuracy at the top."""
+    from retrograde.reporting import DIFFERENCE, PERCENT
+
     accuracies = values["ACC"]
     order = sorted(accuracies, key=lambda key: over_seeds(accuracies[key]).mean)
     titles = [row_title(key) for key in order]
@@ -93,19 +95,21 @@ def _draw_row(
         for place, key in enumerate(order):
             # not every strategy with an accuracy has a forgetting
             if key in of_strategy:
-                _draw(axis, place, of_strategy[key], look[_title(key)])
+                limits = PERCENT if metric == "ACC" else DIFFERENCE
+                _draw(axis, place, of_strategy[key], look[_title(key)], limits)
         axis.grid(visible=False, axis="y")
 
 
-def _draw(axis: "Axes", place: int, values: BySeed, look: "Look") -> None:
-    percent = 100 * np.array([*values.values()])
-    mean, low, _, n = t_interval(percent)
-    # a single replicate has no interval
-    half = mean - low if n > 1 else 0.0
+def _draw(
+    axis: "Axes", place: int, values: BySeed, look: "Look", limits: tuple[float, float]
+) -> None:
+    from retrograde.reporting import error_bar
+
+    bar = error_bar(100 * np.array([*values.values()]), limits)
     axis.errorbar(
-        mean,
+        bar.mean,
         place,
-        xerr=half,
+        xerr=bar.lengths,
         fmt=look.marker,
         color=look.colour,
         markersize=5,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 QUANTITIES = {
     "loss": "loss after adapting",
-    "accuracy": "accuracy after adapting",
+    "accuracy": "accuracy % after adapting",
     "cosine": "cosine, new tasks",
     "cosine_seen": "cosine, meta-training",
 }
@@ -23,12 +23,15 @@ class MetaTraining(FigureResult):
     """Loss, accuracy and support-query cosine on new tasks against meta-iterations."""
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import lines, looks
+        from retrograde.reporting import PERCENT, lines, looks
 
         label = cell_labels(records)
         frame = evaluations_frame(records, label)
         if frame.empty:
             return None
         title = "Meta-training, evaluated on 100 tasks: mean over replicates and 95 % t-interval"
-        named = frame.assign(quantity=frame.metric.map(QUANTITIES))
-        return lines(named, "iteration", title, "meta-iterations", looks(label))
+        value = frame.value.where(frame.metric != "accuracy", 100 * frame.value)
+        named = frame.assign(quantity=frame.metric.map(QUANTITIES), value=value)
+        limits = {QUANTITIES[name]: (-1.0, 1.0) for name in ("cosine", "cosine_seen")}
+        limits[QUANTITIES["accuracy"]] = PERCENT
+        return lines(named, "iteration", title, "meta-iterations", looks(label), limits)

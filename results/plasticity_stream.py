@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from retrograde import FigureResult, Record
 from retrograde.metrics import cell_labels
 
-from ._plasticity import DEAD, ONLINE, plasticity_frame
+from ._plasticity import DEAD, ONLINE, RANK, WEIGHT, plasticity_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ class PlasticityAlongStream(FigureResult):
     """
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import lines, looks
+        from retrograde.reporting import PERCENT, lines, looks
 
         label = cell_labels(records)
         frame = plasticity_frame(records, label)
@@ -31,4 +32,5 @@ class PlasticityAlongStream(FigureResult):
         percent = {ONLINE: f"{ONLINE} %", DEAD: f"{DEAD} %"}
         title = "Plasticity: mean over replicates and 95 % t-interval"
         frame = frame.assign(quantity=frame.quantity.replace(percent))
-        return lines(frame, "trained", title, "experiences trained", looks(label))
+        limits = dict.fromkeys(percent.values(), PERCENT) | dict.fromkeys((RANK, WEIGHT), (0, inf))
+        return lines(frame, "trained", title, "experiences trained", looks(label), limits)

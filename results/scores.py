@@ -10,32 +10,35 @@ import pandas as pd
 from retrograde import CellSpec, Record, TableResult
 from retrograde.metrics import (
     BOLD,
-    ERRORS,
-    POOLED,
     VERSIONS,
     Key,
     Label,
     Metric,
+    applicable,
     by_strategy,
     cell_labels,
     interval_frame,
-    metrics,
     score_frame,
 )
 from retrograde.reporting import (
     NOTHING,
     Entry,
     Published,
+    ScoreForm,
     Section,
     Table,
     done_of,
     matcher,
     notes_on_knowledge,
-    outcomes_of,
     published_numbers,
     row_title,
     score_cells,
 )
+
+from ._boards import Board, across, board
+
+END = ("ACC", "forgetting")
+"""The metrics of a table across benchmarks, unless others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,59 +50,90 @@ class Scores(TableResult):
     Args:
         convention: Definitions of forgetting and transfer: `own`, or those of a version of
             avalanche, gem, lamaml or mammoth.
+        metrics: The metrics to show, in order; empty: all.
+        across: `benchmarks` for one table with a group of columns for each benchmark.
+        decimals: Decimal places of percentages.
+        spread: The number after ±: `ci` or `sd`.
+        rows: Titles of strategies in the order of their rows; the others follow.
     """
 
     order: ClassVar[int] = 1
     regression: ClassVar[bool] = True
 
     convention: str = "own"
+    metrics: tuple[str, ...] = ()
+    across: str = ""
+    decimals: int = 2
+    spread: str = "ci"
+    rows: tuple[str, ...] = ()
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
-        scored = _scored(records, self.convention)
-        frame = score_frame(records, label, scored)
+        known = applicable(records, self.convention)
+        frame = score_frame(records, label, known)
+        wanted = self.metrics or (END if self.across else ())
+        scored = _chosen_metrics(known, wanted)
+        shown = frame[frame.metric.isin([metric.name for metric in scored])]
+        boards = self._boards(records, shown, scored)
+        if self.across:
+            sections = [across(boards)] if boards else []
+        else:
+            published_for = matcher(published_numbers())
+            sections = [_section(board, published_for) for board in boards]
+        notes = (
+            _compared(scored, self.spread, short=bool(self.across)),
+            _meaning(scored),
+            *notes_on_knowledge(records, label),
+            *_chosen(records, label),
+        )
+        tidy = interval_frame(shown, "metric")
+        return Table("Scores", notes, tuple(sections), tidy, _whose(self.convention))
+
+    def _boards(
+        self, records: Sequence[Record], frame: pd.DataFrame, scored: Sequence[Metric]
+    ) -> list[Board]:
+        """The scores on each benchmark."""
+        label = cell_labels(records)
         by_benchmark = defaultdict(list)
         for record in records:
             # episodes have a table of their own, adaptation
             if not record.cell.episodic:
                 by_benchmark[label[record.cell].benchmark].append(record)
-        published_for = matcher(published_numbers())
         frames = dict(iter(frame.groupby("benchmark")))
-        sections = []
+        form = ScoreForm(self.decimals, self.spread)
+        boards = []
         for name in sorted(by_benchmark):
             # a benchmark on which everything failed has no frame
             group = frames.get(name, frame[:0])
-            sections.append(_section(group, by_benchmark[name], label, scored, published_for))
-        notes = (
-            _compared(scored),
-            _meaning(self.convention, scored),
-            *notes_on_knowledge(records, label),
-            *_chosen(records, label),
-        )
-        return Table("Scores", notes, tuple(sections), interval_frame(frame, "metric"))
+            columns = _columns(group, scored, done_of(by_benchmark[name], label), form)
+            boards.append(board(name, by_benchmark[name], label, columns, self.rows))
+        return boards
 
 
-def _scored(records: Sequence[Record], convention: str) -> tuple[Metric, ...]:
-    """The metrics that the records may have."""
-    errors = [bool(record.squared_errors) for record in records]
-    scored: tuple[Metric, ...] = ()
-    # an empty store has the metrics of accuracy
-    if not errors or not all(errors):
-        scored += metrics(convention) + (POOLED if _pooled(records) else ())
-    return scored + (ERRORS if any(errors) else ())
+def _chosen_metrics(known: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, in their order; all if no name is given."""
+    by_name = {metric.name: metric for metric in known}
+    # a metric that no record has is reported by the report itself
+    return tuple(by_name[name] for name in names if name in by_name) if names else tuple(known)
 
 
-def _compared(scored: Iterable[Metric]) -> str:
+def _compared(scored: Iterable[Metric], spread: str, *, short: bool) -> str:
+    """The note on reading the numbers; a short one is for a paper, below its table."""
     kinds = {metric.percent for metric in scored}
     unit = "Percent, or mean squared error" if len(kinds) > 1 else "Percent"
     if kinds == {False}:
         unit = "Mean squared error"
+    half = "the standard deviation" if spread == "sd" else "half of the 95 % t-interval"
+    if short:
+        return (
+            f"{unit}: the mean over n replicates ± {half}. Bold: the best mean, and those not "
+            "significantly different from it (paired t-tests, p < 0.05 after Holm's correction)."
+        )
     return (
-        f"{unit}: the mean over n replicates, or over as many as it states, ± half of the "
-        f"95 % t-interval. {BOLD} Replicates with the same seed share class order, data order and "
-        "initial weights. Published numbers stand under the rows with the same stream and rule, "
-        "with ± as the source gives it; unverified ones were never read in the source or a copy "
-        "of it."
+        f"{unit}: the mean over n replicates, or over as many as it states, ± {half}. {BOLD} "
+        "Replicates with the same seed share class order, data order and initial weights. "
+        "Published numbers stand under the rows with the same stream and rule, with ± as the "
+        "source gives it; unverified ones were never read in the source or a copy of it."
     )
 
 
@@ -112,47 +146,40 @@ def _chosen(records: Sequence[Record], label: dict[CellSpec, Label]) -> list[str
     return [f"Settings {chosen}: {'; '.join(rows)}." for chosen, rows in cells.items()]
 
 
-def _pooled(records: Iterable[Record]) -> bool:
-    """True if a record has what pooled scores are for; others would only repeat their ACC."""
-    return any(record.experiences or record.classes or record.prequential for record in records)
-
-
-def _meaning(convention: str, scored: Sequence[Metric]) -> str:
+def _meaning(scored: Sequence[Metric]) -> str:
     sentences = [
         f"{metric.name} (v{metric.version}): {metric.what} ({metric.source})." for metric in scored
     ]
-    if convention != "own":
-        whose = VERSIONS[convention]
-        sentences.insert(0, f"Forgetting and transfer as in {whose}, where that is not as we do.")
     return " ".join(sentences)
 
 
+def _whose(convention: str) -> str:
+    """The caption that names a convention other than ours."""
+    if convention == "own":
+        return ""
+    return f"Forgetting and transfer as in {VERSIONS[convention]}, where that is not as we do."
+
+
 def _section(
-    frame: pd.DataFrame,
-    records: Sequence[Record],
-    label: dict[CellSpec, Label],
-    scored: Sequence[Metric],
+    shown: Board,
     published_for: Callable[[CellSpec], list[Published]],
 ) -> Section:
-    cells = {(record.upper_bound, *label[record.cell][1:]): record.cell for record in records}
-    columns = _columns(frame, scored, done_of(records, label))
     rows: list[tuple[Entry, ...]] = []
-    for strategy, n in outcomes_of(records, label).items():
-        numbers = [column.get(strategy, NOTHING) for column in columns.values()]
+    for strategy, n in shown.outcomes.items():
+        numbers = [column.get(strategy, NOTHING) for column in shown.columns.values()]
         rows.append((Entry(row_title(strategy)), *numbers, Entry(n)))
-        cell = cells[strategy]
+        cell = shown.cells[strategy]
         # numbers of another protocol are not comparable
         rows += [
-            _published(entry, columns)
+            _published(entry, shown.columns)
             for entry in published_for(cell)
             if not entry.departures(cell)
         ]
-    benchmark = label[records[0].cell].benchmark
-    return Section(benchmark, ("strategy", *columns, "n"), tuple(rows))
+    return Section(shown.benchmark, ("strategy", *shown.columns, "n"), tuple(rows))
 
 
 def _columns(
-    frame: pd.DataFrame, scored: Sequence[Metric], done: dict[Key, int]
+    frame: pd.DataFrame, scored: Sequence[Metric], done: dict[Key, int], form: ScoreForm
 ) -> dict[str, dict[Key, Entry]]:
     """The entries of each metric that has a number, by strategy."""
     of_metric = dict(iter(frame.groupby("metric")))
@@ -161,7 +188,7 @@ def _columns(
         if metric.name in of_metric:
             values = by_strategy(of_metric[metric.name])
             columns[metric.name] = score_cells(
-                values, metric.higher_is_better, done, metric.percent
+                values, metric.higher_is_better, done, metric.percent, form
             )
     return columns
 

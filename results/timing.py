@@ -46,10 +46,10 @@ class Timing(TableResult):
         frame = _frame(records)
         means = {name: (name, "mean") for name in FIGURES if name in frame}
         groups = frame.groupby(PLACE + STRATEGY, sort=True, as_index=False)
-        tidy = groups.agg(**means, n=("train_ms_per_step", "size"))
+        tidy = groups.agg(**means, n=("train_ms_per_step", "size"), plain=("plain", "first"))
         # a compiled step is compared with a compiled one, an eager step with an eager one
         alike = [*PLACE, "compiled"]
-        plain = tidy[tidy.strategy == BASELINE].groupby(alike).train_ms_per_step.mean()
+        plain = tidy[tidy.pop("plain").astype(bool)].groupby(alike).train_ms_per_step.mean()
         tidy["step_ratio"] = (
             tidy.train_ms_per_step / tidy.join(plain.rename("plain"), on=alike).plain
         )
@@ -78,9 +78,9 @@ _NOTE = (
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     label = cell_labels(records)
     rows = [_row(record, label[record.cell]) for record in ordered(records) if _trained(record)]
-    # the ratio is of means over replicates
+    # a column for the comparison alone; the ratio is of means over replicates
     measured = [name for name in FIGURES if name != "step_ratio"]
-    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *measured])
+    return pd.DataFrame(rows, columns=[*PLACE, *STRATEGY, *measured, "plain"])
 
 
 def _trained(record: Record) -> bool:
@@ -95,6 +95,7 @@ def _row(record: Record, label: Label) -> dict[str, object]:
         "settings": label.settings,
         "backend": record.how["backend"],
         "compiled": record.how["compiled"],
+        "plain": record.cell.strategy.name == BASELINE,
     }
     return row | _training(record) | _clocks(record) | _sizes(record)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from retrograde.parts.registry import Registry
+from retrograde.records.presentation import Presentation
 from retrograde.records.versions import told_apart
 from retrograde.reporting.report import report
+from retrograde.reporting.request import Request
 
 
 def sources_of(strategy="1", benchmark="2", model="", aid=""):
@@ -59,7 +61,7 @@ def test_versions_of_a_benchmark_make_several_benchmarks_of_it_for_every_strateg
         make_record("mine", sources=sources_of()),
         make_record("er", sources=sources_of(benchmark="3")),
     ]
-    made = report("t", records, ["csv"], Registry())
+    made = report(records, Request(), Registry(), Presentation("t"))
     assert [section.heading for section in made.tables["scores"].sections] == [
         "split (split.py 2222222)",
         "split (split.py 3333333)",
@@ -70,7 +72,7 @@ def test_no_mean_no_rank_and_no_test_is_over_seeds_of_two_versions(make_record):
     old = [make_record("mine", s, ((10,), (20 + s,)), sources=sources_of()) for s in range(3)]
     new = [make_record("mine", s, ((10,), (80 + s,)), sources=sources_of("3")) for s in range(3, 8)]
     other = [make_record("er", s, ((10,), (60,))) for s in range(8)]
-    made = report("t", [*old, *new, *other], ["csv"], Registry())
+    made = report([*old, *new, *other], Request(), Registry(), Presentation("t"))
     scores = made.tables["scores"].tidy.query("metric == 'ACC'").set_index("settings")
     assert np.allclose(scores.loc["(mine.py 1111111)", ["mean", "n"]].astype(float), [0.21, 3])
     assert np.allclose(scores.loc["(mine.py 3333333)", ["mean", "n"]].astype(float), [0.85, 5])
@@ -112,7 +114,7 @@ def test_versions_that_differ_in_many_files_or_in_files_of_one_name_have_names_o
 def test_every_table_is_made_where_versions_share_no_seed(make_probed, make_adapted):
     for make in (make_probed, make_adapted):
         records = [make("mine", 0, sources=sources_of()), make("mine", 1, sources=sources_of("3"))]
-        made = report("t", records, ["csv"], Registry())
+        made = report(records, Request(), Registry(), Presentation("t"))
         assert "timing" in made.tables
         assert set(made.tables["timing"].tidy.settings) == {
             "(mine.py 1111111)",

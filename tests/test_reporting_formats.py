@@ -117,8 +117,10 @@ def test_latex_prints_a_bar_as_a_bar():
 def test_every_text_can_be_read_back_from_latex_wherever_it_stands(text):
     made = latex(table(["row"], heading=text, columns=(f"h{text}",), notes=(f"n{text}",)))
     caption = re.search(r"\\caption\{(.*)\}\n", made)[1]
+    footnote = re.search(r"\\raggedright (.*)\}\n", made)[1]
     head = made.partition("\\toprule\n")[2].partition(" \\\\\n")[0]
-    assert unescaped(caption) == f"Scores: {text}. n{text}"
+    assert unescaped(caption) == f"Scores: {text}."
+    assert unescaped(footnote) == f"n{text}"
     assert unescaped(head) == f"h{text}"
 
 

@@ -8,10 +8,14 @@ from dataclasses import replace
 import pytest
 
 from retrograde.parts.registry import Registry
+from retrograde.records.presentation import Presentation
+from retrograde.reporting.files import write
 from retrograde.reporting.html import Picture, page
-from retrograde.reporting.report import report, write
+from retrograde.reporting.report import report
+from retrograde.reporting.request import Request
 
 PARTS = Registry()
+HTML = Request(("html",))
 ODD = "a<b>&\"'|{{x}}_é"
 CHROMIUM = shutil.which("chromium")
 
@@ -37,19 +41,19 @@ def records(make_record, make_adapted):
 
 
 def text_of(records, title="mine"):
-    made = report(title, records, ["csv"], PARTS)._replace(damaged=4)
+    made = report(records, Request(), PARTS, Presentation(title))._replace(damaged=4)
     return page(made, [Picture("What it shows.", b"<svg/>")], PARTS)
 
 
 def test_the_page_has_every_benchmark_strategy_cell_and_loss(records):
     text = text_of(records)
-    assert {"er", "finetune", "joint", "si", "maml", "fomaml"} <= set(
+    assert {"ER", "Fine-tuning (finetune)", "Joint", "SI", "MAML", "FOMAML"} <= set(
         re.findall(r'id="strategy-\d+">\s*<h3>(.*?)</h3>', text)
     )
     assert set(re.findall(r'id="benchmark-\d+">\s*<h3>(.*?)</h3>', text)) == {
         "split",
         "rotated",
-        "sinusoid",
+        "Sinusoids, 10-shot",
     }
     cells = text.partition('id="cells"')[2].partition("</table>")[0]
     assert cells.count("<tr>") == 1 + len({record.cell for record in records})
@@ -59,7 +63,7 @@ def test_the_page_has_every_benchmark_strategy_cell_and_loss(records):
 
 
 def test_a_strategy_shows_what_it_declares_and_its_source(records):
-    section = text_of(records).partition("<h3>er</h3>")[2].partition("</section>")[0]
+    section = text_of(records).partition("<h3>ER</h3>")[2].partition("</section>")[0]
     assert "Chaudhry et al. 2019" in section
     assert "Reservoir(size=200, draw=10" in section
     assert "class ER(Strategy):" in section
@@ -114,7 +118,7 @@ def browser():
 @pytest.fixture(scope="module")
 def file(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    write(folder, ["html"], report("mine", records, ["html"], PARTS), PARTS)
+    write(folder, HTML, report(records, HTML, PARTS, Presentation("mine")), PARTS)
     return folder / "report.html"
 
 
@@ -171,7 +175,7 @@ def test_filters_keep_the_rows_that_have_the_words_and_the_numbers(opened):
     tab.locator("#cells").get_by_label("Filter by benchmark").fill("rot")
     assert set(column(tab, 2)) == {"rotated"}
     tab.locator("#cells").get_by_label("Filter by score").fill("> 80")
-    assert [text.split()[0] for text in column(tab, 1)] == ["er", "joint"]
+    assert [text.split()[0] for text in column(tab, 1)] == ["ER", "Joint"]
     assert tab.locator("#cells .found").inner_text() == "2 of 10 rows"
 
 
@@ -202,8 +206,9 @@ def test_a_record_full_of_markup_runs_nothing_and_asks_for_nothing(browser, make
     named = {"benchmark": word, "overrides": {"x": word}, "machine": {"cpu": word}}
     records = [make_record(word, seed, **named) for seed in range(2)]
     records.append(replace(make_record(word, 2, status="failed", **named), reason=word))
-    asked, tab, trouble = ["svg", "html"], browser.new_page(), []
-    write(tmp_path, asked, report(word, records, asked, PARTS), PARTS, {word: word})
+    tab, trouble = browser.new_page(), []
+    asked = Request(("svg", "html"))
+    write(tmp_path, asked, report(records, asked, PARTS, Presentation(word)), PARTS, {word: word})
     tab.on(
         "request",
         lambda asked: asked.url.startswith(("data:", "file:")) or trouble.append(asked.url),

@@ -6,10 +6,19 @@ import pytest
 
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
+from retrograde.records.presentation import Presentation
 from retrograde.records.store import Store
-from retrograde.reporting.report import Report, formats, report, tables, write
+from retrograde.reporting.files import write
+from retrograde.reporting.report import Report, report, tables
+from retrograde.reporting.request import Request, formats
 
 PARTS = Registry()
+
+CSV = Request(("csv",))
+
+
+def made_of(records, *forms, title="mine", parts=PARTS, faults=None):
+    return report(records, Request(forms), parts, Presentation(title), faults)
 
 
 @pytest.fixture
@@ -19,7 +28,7 @@ def records(make_record):
 
 @pytest.fixture
 def made(records):
-    return report("mine", records, ["csv"], PARTS)
+    return made_of(records, "csv")
 
 
 def only_scores(made):
@@ -45,7 +54,7 @@ def test_the_formats_are_those_asked_for_once_each_and_always_csv(asked, expecte
 
 @pytest.mark.parametrize(
     ("asked", "remedy"),
-    [("mdd", "Did you mean md"), ("md,pdf", "pdf.*Known: csv, html, md, png, svg, tex")],
+    [("mdd", "Did you mean md"), ("md,docx", "docx.*Known: csv, html, md, pdf, png, svg, tex")],
 )
 def test_an_unknown_format_names_the_known_ones(asked, remedy):
     with pytest.raises(UserError, match=remedy):
@@ -60,26 +69,26 @@ def test_every_table_with_something_to_show_comes_under_its_name(made, make_adap
 
 
 def test_every_table_is_written_in_every_format_and_the_paths_are_returned(made, tmp_path):
-    written = write(tmp_path / "a" / "b", ["md", "csv"], made, PARTS)
-    assert {path.name for path in written} == {
-        f"{name}.{form}" for name in made.tables for form in ("md", "csv")
-    }
+    written = write(tmp_path / "a" / "b", Request(("md", "csv")), made, PARTS)
+    tables_of = {f"{name}.{form}" for name in made.tables for form in ("md", "csv")}
+    assert {path.name for path in written} == tables_of | {"replicates.csv"}
     assert set(written) == set((tmp_path / "a" / "b").iterdir())
 
 
 def test_figures_are_drawn_for_the_formats_that_need_them_alone(records):
-    assert report("mine", records, ["md", "csv", "tex"], PARTS).figures == {}
-    assert set(report("mine", records, ["html"], PARTS).figures) == {
+    assert made_of(records, "md", "csv", "tex").figures == {}
+    assert set(made_of(records, "html").figures) == {
         "accuracy_cost",
+        "accuracy_seen",
         "accuracy_tasks",
         "forgetting",
     }
 
 
 def test_the_same_records_give_the_same_bytes(records, tmp_path):
-    asked = ["md", "csv", "tex", "svg", "png", "html"]
+    asked = ["md", "csv", "tex", "svg", "png", "pdf", "html"]
     made = [
-        write(tmp_path / name, asked, report("mine", order, asked, PARTS), PARTS)
+        write(tmp_path / name, Request(asked), made_of(order, *asked), PARTS)
         for name, order in (("a", records), ("b", records[::-1]))
     ]
     for first, second in zip(*made, strict=True):
@@ -87,9 +96,9 @@ def test_the_same_records_give_the_same_bytes(records, tmp_path):
 
 
 def test_a_table_written_again_replaces_the_old_one(made, tmp_path):
-    (old,) = write(tmp_path, ["csv"], only_scores(made), PARTS)
+    old, _ = write(tmp_path, CSV, only_scores(made), PARTS)
     old.write_text("old " * 10_000, encoding="utf-8")
-    write(tmp_path, ["csv"], only_scores(made), PARTS)
+    write(tmp_path, CSV, only_scores(made), PARTS)
     assert "old" not in old.read_text(encoding="utf-8")
 
 
@@ -97,17 +106,17 @@ def test_a_table_written_again_replaces_the_old_one(made, tmp_path):
 def test_a_folder_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path, below):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="are written to a folder"):
-        write(tmp_path / "file" / below, ["csv"], made, PARTS)
+        write(tmp_path / "file" / below, CSV, made, PARTS)
 
 
 def test_a_table_that_cannot_be_written_is_the_users_to_put_right(made, tmp_path):
     (tmp_path / "scores.csv").mkdir()
     with pytest.raises(UserError, match="are written to a folder"):
-        write(tmp_path, ["csv"], only_scores(made), PARTS)
+        write(tmp_path, CSV, only_scores(made), PARTS)
 
 
 def test_nothing_is_written_of_nothing(tmp_path):
-    assert write(tmp_path, ["csv"], Report("mine", [], {}, {}), PARTS) == []
+    assert write(tmp_path, CSV, Report("mine", [], {}, {}), PARTS) == []
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +141,15 @@ def odd(make_record, make_adapted):
 
 
 def test_whatever_a_store_holds_is_written_in_every_format(odd, tmp_path):
-    asked = ["md", "csv", "tex", "svg", "png", "html"]
-    written = write(tmp_path, asked, report("odd <b>", odd, asked, PARTS), PARTS)
+    asked = ["md", "csv", "tex", "svg", "png", "pdf", "html"]
+    written = write(tmp_path, Request(asked), made_of(odd, *asked, title="odd <b>"), PARTS)
     assert {path.suffix for path in written} == {f".{form}" for form in asked}
     assert all(path.stat().st_size for path in written)
 
 
 @pytest.mark.parametrize("number", range(13))
 def test_any_one_record_alone_makes_a_report(odd, number):
-    made = report("one", [odd[number]], ["html"], PARTS)
+    made = made_of([odd[number]], "html")
     assert ("scores" in made.tables) == (not odd[number].cell.episodic)
     assert (
         made.tables["timing"].sections
@@ -231,7 +240,9 @@ class Few(Registry):
 def files_of(folder, records, plugins=(), faults=None):
     """The files of a report in every format, by name, as it is made with some plugins."""
     asked, parts = ["md", "csv", "tex", "svg", "html"], Few(tuple(plugins))
-    write(folder, asked, report("mine", records, asked, parts, faults=faults), parts, faults)
+    write(
+        folder, Request(asked), made_of(records, *asked, parts=parts, faults=faults), parts, faults
+    )
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -265,7 +276,7 @@ def test_results_that_fail_are_named_with_their_lines_and_all_else_is_as_without
 def test_a_result_that_fails_is_an_error_where_nobody_notes_it(records, tmp_path):
     (tmp_path / "mine.py").write_text(PART.format(base="TableResult", method="table", body="1 / 0"))
     with pytest.raises(ZeroDivisionError):
-        report("mine", records, ["csv"], Few((tmp_path / "mine.py",)))
+        made_of(records, "csv", parts=Few((tmp_path / "mine.py",)))
 
 
 BAD = {

@@ -278,10 +278,12 @@ def test_the_stream_shows_means_against_tasks_trained_within_what_is_possible(
     )
     lines = {axis.get_ylabel(): axis.lines[0].get_xydata().ravel().tolist() for axis in figure.axes}
     assert lines["cosine, next task"] == pytest.approx([1, 0, 2, 0.5**0.5])
-    assert lines["share in conflict"] == pytest.approx([1, 0.5, 2, 0])
-    limits = {axis.get_ylabel(): axis.get_ylim() for axis in figure.axes}
-    assert limits["cosine, next task"] == pytest.approx((-1.05, 1.05))
-    assert limits["share in conflict"] == pytest.approx((-0.05, 1.05))
+    assert lines["share in conflict %"] == pytest.approx([1, 50, 2, 0])
+    bands = {
+        axis.get_ylabel(): axis.collections[0].get_datalim(axis.transData) for axis in figure.axes
+    }
+    assert bands["cosine, next task"].intervaly.tolist() == [-1, 1]
+    assert bands["share in conflict %"].intervaly.tolist() == [0, 100]
 
 
 def test_the_account_is_stacked_from_0_and_its_parts_add_up_to_the_line(make_probed, make_account):

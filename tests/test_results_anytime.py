@@ -98,8 +98,8 @@ def test_the_order_of_the_records_changes_no_byte(records):
 
 def test_the_figure_has_the_first_task_and_the_mean_so_far_with_a_mark_at_the_switch(watched):
     first, so_far = draw([watched("er", 4)]).axes
-    assert first.lines[0].get_xydata()[:, 1].tolist() == [0.1, 0.5, 0.9, 0.6, 0.4, 0.8]
-    assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([0.1, 0.5, 0.9, 0.5, 0.55, 0.85])
+    assert first.lines[0].get_xydata()[:, 1].tolist() == [10, 50, 90, 60, 40, 80]
+    assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([10, 50, 90, 50, 55, 85])
     assert first.lines[0].get_xydata()[:, 0] == pytest.approx([0, 0.5, 1, 1.34, 1.67, 2])
     assert [line.get_xdata() for line in first.lines if len(line.get_xdata()) == 2] == [[1, 1]]
 
@@ -109,7 +109,7 @@ def test_the_figure_has_the_mean_over_tasks_that_are_seen_together(make_record):
     history = OnlineAccuracy([10, 10], [0, 0, 1], [0, 5, 10], rows)
     both = Experiences(2, [0, 0], [1, 1])
     _, so_far = draw([make_record(online_accuracy=history, experiences=both)]).axes
-    assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([0.15, 0.5, 0.4])
+    assert so_far.lines[0].get_xydata()[:, 1] == pytest.approx([15, 50, 40])
     assert so_far.lines[0].get_xydata()[:, 0].tolist() == [0, 1, 2]
 
 

@@ -2,13 +2,16 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
 from retrograde.records.experiences import Experiences
-from retrograde.reporting.plotting import FORMATS, grouped, legend_lines, looks, style
+from retrograde.reporting.looks import legend_lines, looks
+from retrograde.reporting.plotting import FORMATS, grouped, style
 from retrograde.reporting.report import figures
+from retrograde.reporting.request import Request
 from retrograde.reporting.result import FigureResult
 
 PARTS = Registry()
@@ -115,6 +118,41 @@ def test_losses_that_diverge_have_ticks_and_intervals_below_0_do_not_stretch_the
     low, high = axis.get_ylim()
     assert 1 < low < 4
     assert sum(low <= tick <= high for tick in axis.get_yticks()) > 2
+
+
+def test_the_first_figure_has_the_accuracy_on_all_that_was_seen_within_what_is_possible(
+    make_record,
+):
+    rows = [((10, 10), (100, 20), (end, 90)) for end in (80, 100)]
+    made = [make_record("er", seed, each) for seed, each in enumerate(rows)]
+    name, figure = next(figures(made, PARTS))
+    (axis,) = figure.axes
+    assert name == "accuracy_seen"
+    # after both tasks (80 + 90) / 2 and (100 + 90) / 2
+    assert axis.lines[0].get_xydata().tolist() == [[1, 100], [2, 90]]
+    low, high = axis.collections[0].get_datalim(axis.transData).intervaly
+    assert (low < 40, high) == (True, 100)
+
+
+def test_forgetting_of_a_task_is_its_best_accuracy_less_the_last_one(make_record):
+    rows = ((10, 10, 10), (90, 20, 10), (70, 80, 20), (50, 85, 90))
+    (axis,) = draw("forgetting_tasks", [make_record("er", correct=rows)]).axes
+    # the last task has nothing to forget; the second is better at the end than ever before
+    assert axis.lines[0].get_xydata() == pytest.approx(np.array([[1, 40], [2, -5]]))
+
+
+def test_in_print_a_figure_is_as_wide_as_asked_and_its_title_is_left_to_the_caption(records):
+    asked = Request(("pdf",), only=("accuracy_seen",))
+    (_, wide), (_, narrow) = (
+        next(figures(records, PARTS, asked, width=width)) for width in (None, 3.3)
+    )
+    assert (wide.get_figwidth(), narrow.get_figwidth()) == (10, 3.3)
+    assert (wide.get_suptitle() != "", narrow.get_suptitle()) == (True, "")
+    rows = [axis.get_subplotspec().rowspan.start for axis in narrow.axes]
+    assert rows == [*range(len(rows))]
+    assert narrow.axes[-1].get_xlabel() == "tasks trained"
+    legend = narrow.legends[0].get_window_extent().width / narrow.dpi
+    assert legend < 3.3
 
 
 def test_the_heat_map_has_the_means_after_each_task(records):

@@ -21,8 +21,8 @@ def records():
 def test_it_has_the_means_after_the_first_and_the_last_experience(records):
     table = rg.report(records).tables["plasticity"]
     (section,) = table.sections
-    assert [row[0].text for row in section.rows] == ["finetune", "l2_init"]
-    finetune = table.tidy.query("strategy == 'finetune'").set_index("measure")["mean"]
+    assert [row[0].text for row in section.rows] == ["Fine-tuning", "L2 init"]
+    finetune = table.tidy.query("strategy == 'Fine-tuning'").set_index("measure")["mean"]
     own = [record for record in records if record.cell.strategy.name == "finetune"]
     for when, place in (("first", 0), ("last", -1)):
         ranks = [record.plasticity.effective_rank[place] for record in own]

@@ -9,9 +9,12 @@ import pytest
 
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
+from retrograde.records.presentation import Presentation, read_presentation
 from retrograde.records.store import Store
+from retrograde.reporting.files import write
 from retrograde.reporting.formats import FORMATS
-from retrograde.reporting.report import report, write
+from retrograde.reporting.report import report
+from retrograde.reporting.request import Request
 from retrograde.running.suite import read_suite, suites
 
 ROOT = Path(__file__).parents[1] / "results"
@@ -27,10 +30,10 @@ def digests():
 
 @pytest.mark.parametrize("suite", RECORDED)
 def test_the_committed_tables_and_figures_are_what_the_committed_records_give(suite, tmp_path):
-    asked = [*FORMATS, "svg", "html"]
-    write(
-        tmp_path, asked, report(suite, list(Store(ROOT / "recorded" / suite)), asked, PARTS), PARTS
-    )
+    asked = Request((*FORMATS, "svg", "html"))
+    store = ROOT / "recorded" / suite
+    made = report(list(Store(store)), asked, PARTS, read_presentation(store))
+    write(tmp_path, asked, made, PARTS)
     page = tmp_path / "report.html"
     assert hashlib.sha256(page.read_bytes()).hexdigest() == digests()[f"{suite}/report.html"]
     page.unlink()
@@ -98,6 +101,8 @@ def test_the_committed_records_are_those_of_the_suite_as_it_stands_and_of_whole_
         for r in records
         for c in [r.cell]
     }
+    words = read_presentation(ROOT / "recorded" / name)
+    assert words == Presentation(suite.title, suite.names)
     asked_for = [replicates(suite, part) for part in suite.parts]
     assert found == replicates(suite, "").union(*(part for part in asked_for if part & found))
     assert all(

@@ -9,8 +9,10 @@ import pytest
 import retrograde as rg
 from retrograde.errors import UserError
 from retrograde.parts.registry import Registry
+from retrograde.records.presentation import Presentation
 from retrograde.records.record import Damaged, Record
 from retrograde.reporting.report import report
+from retrograde.reporting.request import Request
 
 SUMS = ([50.0, 60.0], [10.0, 80.0], [30.0, 20.5])
 
@@ -88,7 +90,7 @@ def test_a_table_has_columns_of_errors_without_percent(lines):
     )
     rows = {row[0].text.split()[0]: [entry.text for entry in row] for row in section.rows}
     # The replicates of fine-tuning have 2.525 and 3.525 in the end.
-    assert rows["finetune"][1].startswith("3.025 ± 6.353")
+    assert rows["Fine-tuning"][1].startswith("3.025 ± 6.353")
 
 
 def test_other_streams_keep_their_columns_beside_regression(lines, make_record):
@@ -103,12 +105,12 @@ def test_other_streams_keep_their_columns_beside_regression(lines, make_record):
 
 
 def test_tables_and_figures_of_accuracy_leave_regression_out(lines, make_record):
-    alone = report("regression", lines, ["md", "svg"], Registry())
+    alone = report(lines, Request(("md", "svg")), Registry(), Presentation("regression"))
     assert set(alone.tables) == {"scores", "significance", "timing"}
     assert alone.figures == {}
     accuracy = [make_record(strategy, seed) for strategy in ("er", "finetune") for seed in range(2)]
-    both = report("both", [*lines, *accuracy], ["md", "svg"], Registry())
-    of_accuracy = report("accuracy", accuracy, ["md", "svg"], Registry())
+    both = report([*lines, *accuracy], Request(("md", "svg")), Registry(), Presentation("both"))
+    of_accuracy = report(accuracy, Request(("md", "svg")), Registry(), Presentation("accuracy"))
     assert set(both.tables) == set(of_accuracy.tables)
     assert set(both.figures) == set(of_accuracy.figures)
     assert both.tables["tasks"].sections == of_accuracy.tables["tasks"].sections

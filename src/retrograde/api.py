@@ -2,8 +2,9 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -24,11 +25,19 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.paths import home_path
 from retrograde.records.experiences import Experiences
+from retrograde.records.presentation import Presentation, read_presentation
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 from retrograde.records.versions import told_apart
 from retrograde.reporting import comparison
-from retrograde.reporting.report import Report, formats, report as made_of, write
+from retrograde.reporting.files import write
+from retrograde.reporting.report import Report, report as made_of
+from retrograde.reporting.request import (
+    COLUMN,
+    Request,
+    formats as formats_of,
+    patterns,
+)
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
 from retrograde.running.console import Options, Stored, names, plan_all, records_of, work
@@ -42,10 +51,23 @@ Recorded = str | Path | Sequence[Record]
 """A folder of records, or the records themselves."""
 
 
-class Records(tuple[Record, ...]):
-    """Records of replicates; a notebook shows them as a table of their scores."""
+_NO_WORDS = Presentation()
 
-    __slots__ = ()
+
+class Records(tuple[Record, ...]):
+    """Records of replicates; a notebook shows them as a table of their scores.
+
+    Attributes:
+        words: the title and the names of their suite.
+    """
+
+    words: Presentation
+
+    def __new__(cls, records: Iterable[Record] = (), words: Presentation = _NO_WORDS) -> "Records":
+        """Make records of any others."""
+        made = super().__new__(cls, records)
+        made.words = words
+        return made
 
     def __repr__(self) -> str:
         cells = {record.cell for record in self}
@@ -110,18 +132,20 @@ def run(
         UserError: something cannot be run; raised before anything trains.
     """
     pairs, replicates, added = _pairs(benchmarks, strategies, seeds)
+    words = _words(benchmarks)
     options = _options(data, jobs, compile, device, timeout, changed)
     options = options._replace(keep=_names("keep", keep), checkpoint=checkpoint, log=log)
     quiet = Console(quiet=True)
     shows = Console(stderr=True, quiet=not progress)
     with _folder(store) as folder:
-        stored = [Stored(folder, pairs, replicates, added)]
+        stored = [Stored(folder, pairs, replicates, added, words)]
         planned = plan_all(stored, options, shows)
         troubles: list[Record] = []
         work(planned, options, quiet, shows, troubles)
         found = records_of(planned, troubles)
+        whole = found if store else [record.with_files() for record in found]
         # Before a temporary folder is removed.
-        records = Records(found if store else [record.with_files() for record in found])
+        records = Records(whole, read_presentation(folder))
     _warn(records)
     return records
 
@@ -221,6 +245,11 @@ def _pairs(
     return all_pairs(streams, methods), seeds_of(5 if seeds is None else seeds), []
 
 
+def _words(given: object) -> Presentation | None:
+    """Return the title and the names of a suite; None for anything else."""
+    return Presentation(given.title, given.names) if isinstance(given, Suite) else None
+
+
 def _several(what: str, given: object) -> list[str | Part]:
     """Return parts as a list; raise `UserError` for anything else."""
     several = given if isinstance(given, list | tuple) else [given]
@@ -245,9 +274,9 @@ def _asked(what: str, given: object) -> str | Part:
 _EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
 
 
-def _names(what: str, given: object) -> list[str]:
+def _names(what: str, given: object, split: Callable[[str], Iterable[str]] = names) -> list[str]:
     """Return names that are given as a list, or as text with commas between them."""
-    several = names(given) if isinstance(given, str) else given
+    several = [*split(given)] if isinstance(given, str) else given
     if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
         raise UserError(f"{what} are names, as text or as a list; it was {shown(given)}.")
     return [*several]
@@ -335,7 +364,7 @@ def load(folder: str | Path) -> Records:
             f"Records are loaded from a folder that a run has written; there is none at {path}."
         )
     store = Store(path)
-    records = Records(store)
+    records = Records(store, read_presentation(path))
     for damaged, why in store.damaged.items():
         warnings.warn(f"{damaged} is left out: {why}", stacklevel=2)
     if not records:
@@ -353,6 +382,8 @@ def _recorded(given: Recorded) -> Records:
     """Return records, read from a folder if one is given; raise `UserError` for anything else."""
     if isinstance(given, str | Path):
         return load(given)
+    if isinstance(given, Records):
+        return given
     if isinstance(given, Record):
         return Records([given])
     if isinstance(given, list | tuple) and _are_records(given):
@@ -386,6 +417,11 @@ def scores(
 
     Raises:
         UserError: `given` is neither records nor a matrix of accuracies.
+
+    Example:
+        >>> frame = rg.scores([[0.9, 0.1], [0.5, 0.8]])
+        >>> frame.set_index("metric").value[["ACC", "BWT", "forgetting"]].round(2).to_dict()
+        {'ACC': 0.65, 'BWT': -0.4, 'forgetting': 0.4}
     """
     if not isinstance(convention, str):
         raise UserError(f"convention is a name, such as avalanche; it was {shown(convention)}.")
@@ -415,41 +451,90 @@ def report(
     out: str | Path | None = None,
     formats: str | Sequence[str] = "md",
     *,
+    only: str | Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
+    across: str = "",
+    benchmarks: str | Sequence[str] = (),
+    strategies: str | Sequence[str] = (),
+    decimals: int = 2,
+    spread: str = "ci",
+    label: str = "",
+    width: float = COLUMN,
+    names: Mapping[str, str] | None = None,
     convention: str = "own",
 ) -> Report:
-    """Make every table from records alone, and figures if a format needs them.
+    """Make tables from records alone, and figures if a format needs them.
 
     Args:
         given: records, or a store's folder.
         out: a folder for the files; None: none are written.
-        formats: some of md, csv, tex, svg, png and html (one page that holds everything), as a list
-            or separated by commas; CSV is always written.
+        formats: some of md, csv, tex, svg, png, pdf and html (one page that holds everything), as a
+            list or separated by commas; CSV is always written.
+        only: the tables and figures to make, such as scores; empty: all.
+        metrics: the metrics of the table of scores, in order; empty: all.
+        across: benchmarks, for one table of scores with a group of columns for each benchmark.
+        benchmarks: the benchmarks to keep, by name or as text, such as split:tasks=5; empty: all.
+        strategies: the strategies to keep, in the order of rows; empty: all.
+        decimals: decimal places of the table of scores.
+        spread: the number after ±: ci, half of the 95 % interval, or sd, the standard deviation.
+        label: the LaTeX label of the table of scores.
+        width: the width of PDF figures in inches.
+        names: names of benchmarks and strategies, such as {"er": "ER (ours)"}, besides those of
+            the suite.
         convention: the definitions of forgetting and transfer: own, avalanche, gem, lamaml or
             mammoth.
 
     Returns:
-        The tables and figures, by name: `report(records).tables["scores"].tidy` is a frame.
+        The tables and figures, by name: `report(records).tables["scores"].frame()` is the table
+        as a data frame, and `.tidy` has its numbers.
 
     Raises:
-        UserError: there are no such records, or a format is unknown.
+        UserError: there are no such records, or something else that is asked for is not there.
     """
     records = _recorded(given)
     if not records:
         raise UserError("A report is made from records, and there are none.")
     registry = Registry()
-    asked = _formats(formats)
+    asked = Request(
+        _formats(formats),
+        convention,
+        tuple(_names("only", only)),
+        tuple(_names("metrics", metrics)),
+        across,
+        tuple(_names("benchmarks", benchmarks, patterns)),
+        tuple(_names("strategies", strategies, patterns)),
+        decimals,
+        spread,
+        label,
+        width,
+    )
     title = home_path(str(given)).resolve().name if isinstance(given, str | Path) else "records"
-    made = made_of(title, records, asked, registry, convention)
+    words = replace(
+        records.words,
+        title=records.words.title or title,
+        names={**records.words.names, **_cell_names(names)},
+    )
+    made = made_of(records, asked, registry, words)
     if out is not None:
         write(_path("out", out), asked, made, registry)
     return made
 
 
+def _cell_names(given: object) -> Mapping[str, str]:
+    """Return names by pattern; raise `UserError` for anything else."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(
+        isinstance(text, str) for pair in given.items() for text in pair
+    ):
+        raise UserError(
+            f'names is a dictionary of names, such as {{"er": "ER (ours)"}}; it was {shown(given)}.'
+        )
+    return given
+
+
 def _formats(given: str | Sequence[str]) -> list[str]:
-    several = [given] if isinstance(given, str) else given
-    if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
-        raise UserError(f"formats are names, such as md or tex; it was {shown(given)}.")
-    return formats(",".join(several))
+    return formats_of(",".join(_names("formats", given)))
 
 
 def compare(a: Recorded, b: Recorded) -> Table:
@@ -511,12 +596,25 @@ def _object(kind: str, given: object) -> Part:
 
 
 def benchmark(text: str) -> AnyBenchmark:
-    """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
+    """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`.
+
+    Example:
+        >>> rg.benchmark("split:tasks=2").overrides()
+        {'tasks': 2}
+        >>> stream = rg.benchmark("split:tasks=2").stream(seed=0)
+        >>> [experience.x_train.shape for experience in stream]
+        [(668, 1, 8, 8), (679, 1, 8, 8)]
+    """
     return cast("AnyBenchmark", _part("benchmarks", text))
 
 
 def strategy(text: str) -> AnyStrategy:
-    """Return the strategy that a text names, such as `er:buffer_size=500`."""
+    """Return the strategy that a text names, such as `er:buffer_size=500`.
+
+    Example:
+        >>> rg.strategy("er:buffer_size=500")
+        ER(lr=0.1, buffer_size=500, replay_batch=10, policy='reservoir')
+    """
     return cast("AnyStrategy", _part("strategies", text))
 
 
@@ -529,5 +627,10 @@ def _part(kind: str, text: str) -> Part:
 
 
 def suite(name: str) -> Suite:
-    """Return the shipped suite of that name, or the suite in that TOML file, for `run`."""
+    """Return the shipped suite of that name, or the suite in that TOML file, for `run`.
+
+    Example:
+        >>> len(rg.suite("quick").pairs())
+        22
+    """
     return read_suite(str(_path("A suite", name)))

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,8 @@ from retrograde.parts.registry import Registry, missing
 if TYPE_CHECKING:
     from retrograde.records.record import Record
     from retrograde.records.store import Store
-    from retrograde.reporting.report import Faults, Report
+    from retrograde.reporting.faults import Faults
+    from retrograde.reporting.report import Report
     from retrograde.running.console import Stored
     from retrograde.running.suite import Suite
 
@@ -435,6 +437,7 @@ def _suites(
     folder: Path | None,
 ) -> "list[Stored]":
     """Requests of suites; strategies without a benchmark are added to each suite."""
+    from retrograde.records.presentation import Presentation
     from retrograde.running.console import Stored
     from retrograde.running.seeds import seeds_of
     from retrograde.running.suite import grids
@@ -446,6 +449,7 @@ def _suites(
             suite.pairs(methods, part),
             seeds_of(seeds or suite.seeds),
             methods,
+            Presentation(suite.title, suite.names),
         )
         for name, suite in suites
     ]
@@ -540,8 +544,8 @@ def report(
         str,
         typer.Option(
             "--format",
-            metavar="md,csv,tex,svg,png,html",
-            help="CSV is always written; svg and png are figures; html is one page that holds "
+            metavar="md,csv,tex,svg,png,pdf,html",
+            help="CSV is always written; svg, png and pdf are figures; html is one page that holds "
             "everything.",
         ),
     ] = "md",
@@ -557,36 +561,97 @@ def report(
             "GEM (2017) or La-MAML (2020), or of Mammoth's first release (2020).",
         ),
     ] = "own",
+    only: Annotated[
+        str,
+        typer.Option(metavar="NAME,NAME,...", help="The tables and figures to make, as scores."),
+    ] = "",
+    metrics: Annotated[
+        str,
+        typer.Option(metavar="ACC,AIA,...", help="The metrics of the table of scores, in order."),
+    ] = "",
+    across: Annotated[
+        str,
+        typer.Option(
+            metavar="benchmarks",
+            help="One table of scores, with a group of columns for each benchmark.",
+        ),
+    ] = "",
+    benchmarks: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:key=value,...],...", help="The benchmarks to keep; repeatable."
+        ),
+    ] = NO_TEXT,
+    strategies: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:key=value,...],...",
+            help="The strategies to keep, in the order of rows; repeatable.",
+        ),
+    ] = NO_TEXT,
+    decimals: Annotated[int, typer.Option(help="Decimal places of the table of scores.")] = 2,
+    spread: Annotated[
+        str,
+        typer.Option(
+            metavar="ci|sd",
+            help="The number after ± in the table of scores: half of the 95 % interval, or the "
+            "standard deviation.",
+        ),
+    ] = "ci",
+    label: Annotated[
+        str, typer.Option(metavar="tab:NAME", help="The LaTeX label of the table of scores.")
+    ] = "",
+    width: Annotated[float, typer.Option(metavar="INCHES", help="The width of PDF figures.")] = 5.5,
+    all_: Annotated[bool, typer.Option("--all", help="Print every table, with its notes.")] = False,
     open_: Annotated[
         bool, typer.Option("--open", help="Make the page too, and open it in a browser.")
     ] = False,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """Make every table and figure from the records of a store, and print the tables.
+    """Make tables and figures from the records of a store, and print the scores.
 
     Nothing is trained. A result that fails is left out and named, and the exit code is 1;
     everything else is written.
     """
     from retrograde.process import uncollected
+    from retrograde.records.presentation import read_presentation
     from retrograde.records.store import Store
-    from retrograde.reporting.report import PAGE, Faults, formats, report, write
+    from retrograde.reporting.faults import Faults
+    from retrograde.reporting.files import write
+    from retrograde.reporting.report import report
+    from retrograde.reporting.request import PAGE, Request, formats, words
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")
-    asked = formats(f"{format_},{PAGE}" if open_ else format_)
+    asked = Request(
+        formats(f"{format_},{PAGE}" if open_ else format_),
+        as_,
+        words(only),
+        words(metrics),
+        across,
+        _patterns(benchmarks),
+        _patterns(strategies),
+        decimals,
+        spread,
+        label,
+        width,
+    )
     registry = Registry(tuple(plugin))
+    found = read_presentation(store)
+    named = replace(found, title=found.title or store.resolve().name)
     records = Store(store)
     folder = out_ or store / "tables"
     faults: Faults = {}
+    written: list[Path] = []
     # The collector, going over so many records, took a third of a large report.
     with uncollected():
-        made = report(store.resolve().name, list(records), asked, registry, as_, faults)
+        made = report(list(records), asked, registry, named, faults)
         made = made._replace(damaged=len(records.damaged))
         _warn_damaged(records)
-        _print_report(made)
+        _print_report(made, every=all_ or bool(asked.only), notes=all_)
         if made.records:
-            for path in write(folder, asked, made, registry, faults):
-                err.print(f"[dim]wrote {escape(str(path))}[/]")
+            written = write(folder, asked, made, registry, faults)
+            _print_files(folder, written)
         else:
             err.print(f"There is nothing to show: {escape(str(store))} holds no records.")
     _print_troubles(_unknown(made.records, registry), faults)
@@ -595,19 +660,40 @@ def report(
     sys.exit(1 if faults else 0)
 
 
-def _print_report(made: "Report") -> None:
-    """Print the tables of a report, after its warnings."""
+def _patterns(texts: list[str]) -> tuple[str, ...]:
+    """Read lists of benchmarks or strategies, separated by commas."""
+    from retrograde.reporting.request import patterns
+
+    return tuple(each for text in texts for each in patterns(text))
+
+
+def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
+    """Print the warnings of a report, and its tables, or that of scores alone."""
     from retrograde.reporting.formats import markdown
 
     for note in made.versions:
         err.print(f"[yellow]warning:[/] {escape(note)}")
+    # records of few-shot tasks alone have no scores of streams
+    first = made.scores or next(iter(made.tables), "")
     try:
-        for table in made.tables.values():
-            # Not by rich, which takes as long as the tables themselves.
-            typer.echo(markdown(table))
+        for name, table in made.tables.items():
+            if every or name == first:
+                # Not by rich, which takes as long as the tables themselves.
+                typer.echo(markdown(table if notes else table._replace(notes=())))
         sys.stdout.flush()
     except BrokenPipeError:
         out.on_broken_pipe()
+    if made.settings and not notes:
+        err.print(f"[dim]{escape(made.settings)}[/]")
+
+
+def _print_files(folder: Path, written: Sequence[Path]) -> None:
+    """Print the folder of a report and its files: each name once, with its formats."""
+    forms: dict[str, list[str]] = {}
+    for path in written:
+        forms.setdefault(path.stem, []).append(path.suffix[1:])
+    names = [f"{stem}.{','.join(sorted(suffixes))}" for stem, suffixes in sorted(forms.items())]
+    err.print(f"[dim]wrote {escape(str(folder))}: {escape('  '.join(names))}[/]")
 
 
 def _print_troubles(unknown: list[tuple[str, str]], faults: "Faults") -> None:

@@ -43,6 +43,11 @@ class Dataset:
 
     Raises:
         UserError: The arrays do not fit together.
+
+    Example:
+        >>> x, y = np.zeros((4, 6), np.float32), np.array([0, 1, 0, 1])
+        >>> rg.Dataset("mine", x_train=x, y_train=y, x_test=x, y_test=y).classes
+        2
     """
 
     name: str

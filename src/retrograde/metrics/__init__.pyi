@@ -27,6 +27,7 @@ from .alignment import (
 )
 from .conventions import (
     VERSIONS as VERSIONS,
+    applicable as applicable,
     metrics as metrics,
 )
 from .errors import (
@@ -68,6 +69,8 @@ from .intervals import (
 )
 from .matrix import (
     acc as acc,
+    before_last as before_last,
+    forgetting_by_task as forgetting_by_task,
 )
 from .metric import (
     Metric as Metric,
@@ -90,6 +93,7 @@ from .paired import (
 )
 from .pooled import (
     POOLED as POOLED,
+    seen_accuracy as seen_accuracy,
 )
 from .ranking import (
     Competitions as Competitions,

@@ -1,10 +1,15 @@
 """Forgetting and transfer with the formulas of stated versions of other suites."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from retrograde.errors import UserError, nearest
+from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.matrix import METRICS, before_last, bti, bwt, fwt
 from retrograde.metrics.metric import Metric, OfTasks, R, Score
+from retrograde.metrics.pooled import POOLED
+from retrograde.records.record import Record
 
 
 def mammoth_forgetting(r: R, first: OfTasks, learned: OfTasks) -> Score:
@@ -112,3 +117,22 @@ def metrics(convention: str) -> tuple[Metric, ...]:
         )
     replaced = CONVENTIONS[convention]
     return tuple(replaced.get(metric.name, metric) for metric in METRICS)
+
+
+def applicable(records: Sequence[Record], convention: str = "own") -> tuple[Metric, ...]:
+    """The scores that some records of streams may have.
+
+    Raises:
+        UserError: there is no convention of this name.
+    """
+    errors = [bool(record.squared_errors) for record in records]
+    scored: tuple[Metric, ...] = ()
+    # an empty store has the metrics of accuracy
+    if not errors or not all(errors):
+        scored += metrics(convention) + (POOLED if _pooled(records) else ())
+    return scored + (ERRORS if any(errors) else ())
+
+
+def _pooled(records: Iterable[Record]) -> bool:
+    """True if a record has what pooled scores are for; others would only repeat their ACC."""
+    return any(record.experiences or record.classes or record.prequential for record in records)

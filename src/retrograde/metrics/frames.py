@@ -126,15 +126,17 @@ def streams(records: Sequence[Record]) -> Sequence[Record]:
 
 @cached_per_report
 def cell_labels(records: Sequence[Record]) -> dict[CellSpec, Label]:
-    """A label for every cell, no two alike.
+    """A label for every cell, no two of a benchmark alike.
 
-    Where two cells share these texts, a digest is added.
+    It has the names that a report gives (`retrograde.reporting.names`), and else those of the
+    parts with the settings that differ from their defaults. Where two cells of a benchmark share
+    these texts, a digest is added.
     """
     cells = list(dict.fromkeys(record.cell for record in ordered(records)))
     streams = {cell: (_benchmark_title(cell),) for cell in cells}
     benchmarks = _told_apart(streams, lambda cell: cell.stream)
-    names = {cell: on_one_line(cell.strategy.name) for cell in cells}
-    changed = {cell: _changed_settings(cell) for cell in cells}
+    names = {cell: on_one_line(_strategy_title(cell)) for cell in cells}
+    changed = {cell: on_one_line(_strategy_settings(cell)) for cell in cells}
     strategies = {cell: (benchmarks[cell], names[cell], changed[cell]) for cell in cells}
     settings = _told_apart(strategies, lambda cell: cell.given or digest(cell.strategy.identity))
     return {cell: Label(benchmarks[cell], names[cell], settings[cell]) for cell in cells}
@@ -142,12 +144,18 @@ def cell_labels(records: Sequence[Record]) -> dict[CellSpec, Label]:
 
 def _benchmark_title(cell: CellSpec) -> str:
     benchmark = cell.benchmark
-    return on_one_line(benchmark.titled(benchmark.spec))
+    title = benchmark.shown[0] if benchmark.shown else benchmark.titled(benchmark.spec)
+    return on_one_line(title)
 
 
-def _changed_settings(cell: CellSpec) -> str:
+def _strategy_title(cell: CellSpec) -> str:
     strategy = cell.strategy
-    return on_one_line(strategy.titled(strategy.pairs))
+    return strategy.shown[0] if strategy.shown else strategy.name
+
+
+def _strategy_settings(cell: CellSpec) -> str:
+    strategy = cell.strategy
+    return strategy.shown[1] if strategy.shown else strategy.titled(strategy.pairs)
 
 
 def _told_apart(
@@ -243,7 +251,7 @@ def _bounds(done: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[tup
     """
 
     def preference(cell: CellSpec) -> tuple[bool, Label]:
-        return label[cell].strategy != "joint", label[cell]
+        return cell.strategy.name != "joint", label[cell]
 
     upper = {record.cell for record in done if record.upper_bound}
     # later entries of the dictionary replace earlier ones, so the preferred cell comes last

@@ -57,12 +57,12 @@ def forgetting(r: R, learned: OfTasks) -> Score:
     It is over the tasks with l_j < E, and NaN if there is none. A term is below 0 where the last
     accuracy on a task is its best.
     """
-    return _mean(_forgotten(r), before_last(r, learned))
+    return _mean(forgetting_by_task(r), before_last(r, learned))
 
 
 def worst_forgetting(r: R, learned: OfTasks) -> Score:
     """Largest forgetting of a task: max f_j over the tasks of `forgetting`; NaN without one."""
-    drops = np.compress(before_last(r, learned), _forgotten(r), axis=-1)
+    drops = np.compress(before_last(r, learned), forgetting_by_task(r), axis=-1)
     # the maximum of nothing is the initial value
     initial = -np.inf if drops.shape[-1] else np.nan
     return np.asarray(drops.max(axis=-1, initial=initial))
@@ -97,7 +97,7 @@ def _picked(r: R, row: OfTasks) -> Float[np.ndarray, "*replicates tasks"]:
     return np.ascontiguousarray(r[..., row, np.arange(len(row))])
 
 
-def _forgotten(r: R) -> Float[np.ndarray, "*replicates tasks"]:
+def forgetting_by_task(r: R) -> Float[np.ndarray, "*replicates tasks"]:
     """The forgetting of each task, also of those that are learned last."""
     # with one experience there is no row to take the maximum of
     best = r[..., 1:-1, :].max(axis=-2, initial=0)

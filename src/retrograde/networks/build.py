@@ -227,6 +227,10 @@ def model(spec: str) -> Model:
 
     Raises:
         UserError: There is no such model, or its sizes are not possible.
+
+    Example:
+        >>> rg.model("mlp-400-400")
+        MLP(hidden=(400, 400))
     """
     _check_name(spec)
     cls = _part(spec)

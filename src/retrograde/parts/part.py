@@ -27,6 +27,9 @@ class Part(ABC):
     # Of a benchmark or a strategy: raised when the same settings come to mean something else.
     # Records of before are then of another cell.
     version: ClassVar[Count] = 1
+    # Of a benchmark or a strategy: the title in tables and figures, unless a suite names it; empty:
+    # the name. That of a benchmark may hold settings in braces, as "Split {dataset}" does.
+    title: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Check every setting, and convert it to its annotated type.

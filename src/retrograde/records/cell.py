@@ -26,6 +26,7 @@ class PartSpec:
         overrides: the settings that differ from their defaults.
         version: the version of the part's meaning.
         files: version of its files, where a report distinguishes several; never recorded.
+        shown: title and settings in a report; never recorded.
     """
 
     name: str
@@ -33,6 +34,7 @@ class PartSpec:
     overrides: dict[str, Any] = field(default_factory=dict)
     version: Positive = 1
     files: Annotated[str, Field(exclude=True)] = ""
+    shown: Annotated[tuple[str, str] | None, Field(exclude=True)] = None
 
     @classmethod
     def of(cls, name: str, part: Part) -> "PartSpec":
@@ -54,9 +56,14 @@ class PartSpec:
         """The values that identify the part among those of its name."""
         return [self.version, self.overrides, *filter(None, [self.files])]
 
-    def titled(self, text: str) -> str:
-        """A text about the part, with its version after the first, and files that differ."""
-        version = f"version {self.version}" if self.version > 1 else ""
+    def titled(self, text: str, *, versioned: bool = True) -> str:
+        """A text about the part, with its version after the first, and files that differ.
+
+        Args:
+            text: the text.
+            versioned: False if the version goes without saying.
+        """
+        version = f"version {self.version}" if versioned and self.version > 1 else ""
         remarks = ", ".join(filter(None, [version, self.files]))
         return f"{text} ({remarks})".strip() if remarks else text
 

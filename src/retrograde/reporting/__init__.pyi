@@ -1,6 +1,7 @@
 """The public names of this package."""
 
 from .cells import (
+    ScoreForm as ScoreForm,
     done_of as done_of,
     format_percent as format_percent,
     format_score as format_score,
@@ -9,16 +10,28 @@ from .cells import (
     row_title as row_title,
     score_cells as score_cells,
 )
-from .plotting import (
+from .curves import (
+    DIFFERENCE as DIFFERENCE,
+    PERCENT as PERCENT,
+    ErrorBar as ErrorBar,
+    curves as curves,
+    error_bar as error_bar,
+    lines as lines,
+)
+from .looks import (
     Look as Look,
     by_benchmark as by_benchmark,
-    grouped as grouped,
     legend_lines as legend_lines,
-    lines as lines,
     looks as looks,
+    set_legend as set_legend,
+)
+from .plotting import (
+    grouped as grouped,
     lowest as lowest,
     panels as panels,
+    panels_per_row as panels_per_row,
     plain_ticks as plain_ticks,
+    sheet as sheet,
     wrapped as wrapped,
 )
 from .published import (

@@ -2,8 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.frames import Key, Label, competing
@@ -53,18 +55,31 @@ def format_percent(values: BySeed | None) -> str:
     if values is None:
         return "–"
     mean, low, _, n = over_seeds(values)
-    return _percent(mean, low, n)
+    return _percent(mean, mean - low, n)
 
 
-def _percent(mean: float, low: float, n: int) -> str:
+class ScoreForm(NamedTuple):
+    """The form of numbers in a table of scores.
+
+    Args:
+        decimals: decimal places of percentages.
+        spread: the number after ±: `ci`, half of the 95 % t-interval, or `sd`, the standard
+            deviation over replicates.
+    """
+
+    decimals: int = 2
+    spread: str = "ci"
+
+
+def _percent(mean: float, half: float, n: int, decimals: int = 2) -> str:
     # adding 0 turns -0.00 into 0.00
-    text = f"{round(100 * mean, 2) + 0.0:.2f}"
-    return f"{text} ± {100 * (mean - low):.2f}" if n > 1 else text
+    text = f"{round(100 * mean, decimals) + 0.0:.{decimals}f}"
+    return f"{text} ± {100 * half:.{decimals}f}" if n > 1 else text
 
 
-def _plain(mean: float, low: float, n: int) -> str:
+def _plain(mean: float, half: float, n: int, _decimals: int = 2) -> str:
     text = _digits(mean)
-    return f"{text} ± {_digits(mean - low)}" if n > 1 else text
+    return f"{text} ± {_digits(half)}" if n > 1 else text
 
 
 def _digits(value: float, sign: str = "") -> str:
@@ -73,34 +88,47 @@ def _digits(value: float, sign: str = "") -> str:
     return f"{value:{sign}.2g}" if abs(value) >= 1000 else f"{value:{sign}.3f}"
 
 
+_FORM = ScoreForm()
+
+
 def score_cells(
     values: Mapping[Key, BySeed],
     higher_is_better: bool,
     done: Mapping[Key, int],
     percent: bool = True,
+    form: ScoreForm = _FORM,
 ) -> dict[Key, Entry]:
     """The entry of each strategy, bold for leaders among those that compete.
 
-    It is the mean with half of its interval.
+    It is the mean with half of its interval, or with the standard deviation.
 
     Args:
         values: the values of one metric on one benchmark.
         higher_is_better: True if the best mean is the highest.
         done: the n of each strategy's row. A mean over fewer replicates states its own n.
         percent: True if the values are shares of 1, which are shown in percent.
+        form: the form of the numbers.
     """
     leading = leading_group(competing(values), higher_is_better)
     n = np.array([*map(len, values.values())], dtype=int)
     flat = [value for of_strategy in values.values() for value in of_strategy.values()]
     # all intervals at once, since a table has hundreds
     mean, low, _ = t_intervals(np.array(flat), n)
-    rows = zip(values, mean.tolist(), low.tolist(), n.tolist(), strict=True)
+    half = _deviations(values) if form.spread == "sd" else mean - low
+    rows = zip(values, mean.tolist(), half.tolist(), n.tolist(), strict=True)
     found = {}
-    for key, of_mean, of_low, count in rows:
+    for key, of_mean, of_half, count in rows:
         fewer = "" if count == done[key] else f" (n = {count})"
-        text = (_percent if percent else _plain)(of_mean, of_low, count) + fewer
+        written = _percent if percent else _plain
+        text = written(of_mean, of_half, count, form.decimals) + fewer
         found[key] = Entry(text, key in leading)
     return found
+
+
+def _deviations(values: Mapping[Key, BySeed]) -> Float[np.ndarray, " strategies"]:
+    """The standard deviation over the replicates of each strategy; 0 with a single one."""
+    several = [np.array([*each.values()]) for each in values.values()]
+    return np.array([each.std(ddof=1) if len(each) > 1 else 0.0 for each in several])
 
 
 def format_score(value: float, metric: str, sign: str = "") -> str:

@@ -1,21 +1,26 @@
 """Tables as Markdown, LaTeX and CSV."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrograde.errors import on_one_line
 from retrograde.reporting.table import Entry, Section, Table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def markdown(table: Table) -> str:
     """GitHub's Markdown, with columns aligned so that it reads as plain text too."""
     sections = [_markdown_section(section) for section in table.sections]
+    notes = filter(None, [table.caption, *table.notes])
     parts = [
         f"# {_markdown_text(table.title)}",
-        *map(_markdown_text, table.notes),
+        *map(_markdown_text, notes),
         *(sections or ["No records."]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -35,7 +40,7 @@ def _markdown_section(section: Section) -> str:
 
 def _rows(section: Section, cell: Callable[[Entry], str]) -> list[list[str]]:
     """The texts of a section, its columns' names first."""
-    head = [cell(Entry(name)) for name in section.columns]
+    head = [cell(Entry(name)) for name in section.whole_columns]
     body = [[cell(entry) for entry in row] for row in section.rows]
     return [head, *body]
 
@@ -66,32 +71,73 @@ def _padded(row: list[str], widths: list[int]) -> list[str]:
     return padded
 
 
-def latex(table: Table) -> str:
-    """One `table` environment for each section; needs the package booktabs."""
-    tables = [_latex_section(table, section) for section in table.sections]
-    return "\n".join(tables) or f"% {_latex_text(table.title)}: no records\n"
+def latex(table: Table, label: str = "") -> str:
+    """One `table` environment for each section, as wide as the text at most.
+
+    Args:
+        table: the table.
+        label: the label of the first section; the others have a number after it. Empty: none.
+    """
+    several = range(1, len(table.sections) + 1)
+    labels = [f"{label}-{n}" if label and n > 1 else label for n in several]
+    pairs = zip(table.sections, labels, strict=True)
+    tables = [_latex_section(table, section, named) for section, named in pairs]
+    if not tables:
+        return f"% {_latex_text(table.title)}: no records\n"
+    needs = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
+    return needs + "\n".join(tables)
 
 
-def _latex_section(table: Table, section: Section) -> str:
-    head, *body = [_latex_row(row) for row in _rows(section, _latex_cell)]
-    # the first note says how to read the numbers
-    caption = " ".join([f"{table.title}: {section.heading}.", *table.notes[:1]])
+_AS_WIDE_AS_THE_TEXT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes a table smaller if it is wider than the text, and only then."""
+
+
+def _latex_section(table: Table, section: Section, label: str) -> str:
+    head = [_latex_cell(Entry(name)) for name in section.columns]
+    body = [[_latex_cell(entry) for entry in row] for row in section.rows]
+    title = f"{table.title}: {section.heading}."
+    caption = " ".join(filter(None, [title, table.caption]))
     alignment = "l" + "r" * (len(section.columns) - 1)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_latex_text(caption)}}}",
+        *([rf"\label{{{label}}}"] if label else []),
+        _AS_WIDE_AS_THE_TEXT,
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        head,
+        *_latex_groups(section.groups),
+        _latex_row(head),
         r"\midrule",
-        *body,
+        *map(_latex_row, body),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
+        *_latex_footnote(table.notes[:1]),
         r"\end{table}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _latex_groups(groups: Sequence[tuple[str, int]]) -> list[str]:
+    """The row of headings over groups of columns, and the rules below it."""
+    if not groups:
+        return []
+    headings = [rf"\multicolumn{{{span}}}{{c}}{{{_latex_text(name)}}}" for name, span in groups]
+    rules = []
+    first = 2
+    for _, span in groups:
+        rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
+        first += span
+    return [" & ".join(["", *headings]) + r" \\", " ".join(rules)]
+
+
+def _latex_footnote(notes: Sequence[str]) -> list[str]:
+    """The note on reading the numbers, in small type under a table."""
+    text = _latex_text(" ".join(notes))
+    # a line too short for its words is stretched, and never too long
+    start = r"\par\smallskip\parbox{\linewidth}{\footnotesize\raggedright"
+    return [f"{start} {text}}}"] if text else []
 
 
 def _latex_cell(entry: Entry) -> str:
@@ -124,9 +170,13 @@ _LATEX = {
 }
 
 
+_MINUS = re.compile(r"(?<![\w.)\]])-(?=[\d.])")
+"""A hyphen that is the sign of a number; not one between two, nor one inside a word."""
+
+
 def _latex_text(text: str) -> str:
     """Escape markup, and give characters that LaTeX's fonts lack by their code points."""
-    return "".join(map(_latex_character, text))
+    return "".join(map(_latex_character, _MINUS.sub("−", text)))
 
 
 def _latex_character(character: str) -> str:
@@ -141,10 +191,15 @@ def _latex_character(character: str) -> str:
 
 
 def csv(table: Table) -> str:
-    """The tidy numbers with all digits; no text is a formula to a spreadsheet."""
+    """The tidy numbers with all digits."""
+    return csv_of(table.tidy)
+
+
+def csv_of(frame: "pd.DataFrame") -> str:
+    """A frame with all digits; no text is a formula to a spreadsheet."""
     # texts repeat from row to row
     inert = cache(_inert)
-    tidy = table.tidy.rename(columns=inert)
+    tidy = frame.rename(columns=inert)
     # object, unicode and byte columns may hold text
     texts = [place for place, kind in enumerate(tidy.dtypes) if kind.kind in "OUS"]
     for place in texts:

@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The records of one benchmark or one strategy."""
+    """The records of one benchmark or one strategy, with its title."""
 
     id: str
     name: str
@@ -63,12 +63,13 @@ def page(
     records = ordered(made.records)
     tables = list(made.tables.values())
     label = cell_labels(records)
-    benchmarks = _groups("benchmark", records, label)
-    strategies = _groups("strategy", records, label)
+    benchmarks = _benchmarks(records, label)
+    strategies = _strategies(records, label)
     overall, besides = _about_everything(tables, [group.name for group in benchmarks])
     shown = {
         "title": made.title,
         "counted": _counted(records),
+        "shared": next((table.caption for table in tables), ""),
         "damaged": made.damaged,
         "faults": faults,
         "tables": tables,
@@ -154,13 +155,32 @@ def _counted(records: Sequence[Record]) -> str:
     )
 
 
-def _groups(kind: str, records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
-    """The records by a field of their labels, in order."""
+def _benchmarks(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
+    """The records by the title of the benchmark, in order."""
     groups = defaultdict(list)
     for record in records:
-        name = getattr(label[record.cell], kind)
-        groups[name].append(record)
-    return [Group(f"{kind}-{i}", name, groups[name]) for i, name in enumerate(sorted(groups), 1)]
+        groups[label[record.cell].benchmark].append(record)
+    return [Group(f"benchmark-{i}", name, groups[name]) for i, name in enumerate(sorted(groups), 1)]
+
+
+def _strategies(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
+    """The records by strategy, in order of titles; a suite may give one several names."""
+    groups = defaultdict(list)
+    for record in records:
+        groups[record.cell.strategy.name].append(record)
+    titles = {name: _title(name, group, label) for name, group in groups.items()}
+    ordered_names = sorted(groups, key=titles.__getitem__)
+    return [
+        Group(f"strategy-{i}", titles[name], groups[name])
+        for i, name in enumerate(ordered_names, 1)
+    ]
+
+
+def _title(name: str, records: Sequence[Record], label: Mapping[CellSpec, Label]) -> str:
+    """The titles of a strategy, with its name if it has others."""
+    titles = sorted({label[record.cell].strategy for record in records})
+    whole = ", ".join(titles)
+    return whole if whole.lower() == name else f"{whole} ({name})"
 
 
 def _of(section: Section, benchmark: str) -> bool:
@@ -204,7 +224,7 @@ def _strategy(
     # settings may differ between versions of a strategy
     names = list(dict.fromkeys(name for cell in cells for name in cell.strategy.settings))
     rows = [(label[cell].benchmark, *(_setting(cell, name) for name in names)) for cell in cells]
-    doc, declares, file = _described(group.name, cells[0], registry)
+    doc, declares, file = _described(cells[0], registry)
     return {
         "id": group.id,
         "name": group.name,
@@ -230,7 +250,6 @@ def _of_strategy(files: Files) -> Sources:
 
 
 def _described(
-    name: str,
     cell: CellSpec,
     registry: Registry,
 ) -> tuple[str, dict[str, str], Path | None]:
@@ -238,6 +257,7 @@ def _described(
 
     Of a strategy that is not installed, the description says how to get it.
     """
+    name = cell.strategy.name
     if name not in registry.names("strategies"):
         return f"Not to be had here: {missing('strategy', name)}", {}, None
     try:

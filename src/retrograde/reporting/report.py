@@ -1,31 +1,31 @@
-"""The report of a store: every table and figure, written in every requested format."""
+"""The report of a store: every table and figure that is asked for, from records alone."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from retrograde.errors import UserError, nearest
-from retrograde.metrics.conventions import metrics
-from retrograde.parts.author_code import begins, described, place, stops
-from retrograde.parts.deadline import within
+from retrograde.errors import UserError
+from retrograde.metrics.conventions import applicable
+from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
+from retrograde.records.presentation import Presentation
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
-from retrograde.reporting.formats import FORMATS
+from retrograde.reporting.faults import Faults, guarded, importable
+from retrograde.reporting.names import Unsaid, check_names, named
+from retrograde.reporting.request import Request
 from retrograde.reporting.result import FigureResult, TableResult, shown_by
+from retrograde.reporting.selection import in_order, selected
 from retrograde.reporting.table import Table, malformed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES = ("svg", "png")
-"""The formats of figures; figures are drawn only if one of them, or the page, is requested."""
-PAGE = "html"
-"""The format of the single page that holds everything."""
-Faults = dict[str, str]
-"""The errors of result parts that failed, by name: file, line and message."""
+SCORES = 1
+"""The place of tables of scores (`TableResult.order`), which say what settings a row has."""
+EVERYTHING = Request()
 
 
 class Report(NamedTuple):
@@ -35,82 +35,141 @@ class Report(NamedTuple):
     records: Sequence[Record]
     tables: dict[str, Table]
     figures: "dict[str, Figure]"
+    printed: "Mapping[str, Figure]" = MappingProxyType({})  # the same, as wide as in print
     damaged: int = 0  # records that could not be read
     versions: tuple[str, ...] = ()  # notes on files that have several versions
-
-
-def formats(names: str) -> list[str]:
-    """The formats in a text such as `md,csv,tex,svg,png,html`; CSV is always among them.
-
-    Raises:
-        UserError: there is no such format.
-    """
-    stripped = [name.strip() for name in names.split(",")]
-    asked = [name for name in stripped if name]
-    known = [*FORMATS, *FIGURES, PAGE]
-    for name in asked:
-        if name not in known:
-            raise UserError(f"There is no format {name!r}. {nearest(name, known)}")
-    return [name for name in known if name in asked or name == "csv"]
+    scores: str = ""  # the name of the table of scores
+    settings: str = ""  # settings of single strategies and benchmarks that no row shows
 
 
 def report(
-    title: str,
     records: Sequence[Record],
-    asked: Sequence[str],
+    asked: Request,
     registry: Registry,
-    convention: str = "own",
+    words: Presentation,
     faults: Faults | None = None,
 ) -> Report:
-    """Make every table and, where a format needs them, every figure that has something to show.
+    """Make every table that is asked for and, where a format needs them, every figure.
 
     Args:
-        title: the title of the report.
         records: the records of a store.
-        asked: the requested formats.
+        asked: the request.
         registry: the registry that knows the result parts.
-        convention: the convention of scores (see `conventions.py`).
+        words: the title of the report, and names.
         faults: takes the errors of parts that fail, which are left out. Without it, an error is
             raised.
+
+    Raises:
+        UserError: the request is for something that there is not.
     """
-    # frames are cached for a tuple of records
-    records, notes = told_apart(records)
-    drawn = figures(records, registry, faults) if {*FIGURES, PAGE} & set(asked) else ()
-    found = tables(records, registry, convention, faults)
-    made = {name: table._replace(notes=(*table.notes, *notes)) for name, table in found}
-    return Report(title, records, made, dict(drawn), versions=notes)
+    asked.check_names(registry.names("results"))
+    apart, notes = told_apart(records)
+    shown, unsaid = _shown(apart, asked, words)
+    rows = in_order([record.cell for record in shown], asked.strategies)
+    of_parts = dict(tables(shown, registry, asked, faults, rows))
+    scores = next((n for n in of_parts if _order(registry.find("results", n)) == SCORES), "")
+    _check_scores(shown, scores, asked)
+    made = {
+        name: _with_notes(table, unsaid, notes, scores=name == scores)
+        for name, table in of_parts.items()
+    }
+    drawn = figures(shown, registry, asked, faults) if asked.on_screen else ()
+    printed = figures(shown, registry, asked, faults, asked.width) if asked.in_print else ()
+    return Report(
+        words.title,
+        shown,
+        made,
+        dict(drawn),
+        dict(printed),
+        versions=notes,
+        scores=scores,
+        settings=unsaid.others,
+    )
+
+
+def _shown(
+    records: Sequence[Record], asked: Request, words: Presentation
+) -> tuple[tuple[Record, ...], Unsaid]:
+    """The records that are asked for, with their names, and the settings that these leave out."""
+    check_names(words.names, records)
+    shown, unsaid = named(records, words)
+    if not (asked.benchmarks or asked.strategies):
+        return shown, unsaid
+    # without the others, fewer settings tell the rest apart
+    return named(selected(shown, asked.benchmarks, asked.strategies), words)
+
+
+def _with_notes(table: Table, unsaid: Unsaid, versions: Sequence[str], *, scores: bool) -> Table:
+    others = [unsaid.others] if unsaid.others and scores else []
+    caption = " ".join(filter(None, [table.caption, unsaid.shared]))
+    return table._replace(notes=(*table.notes, *others, *versions), caption=caption)
+
+
+def _check_scores(records: Sequence[Record], scores: str, asked: Request) -> None:
+    """Raise `UserError` if something is asked of the table of scores that it cannot have."""
+    if asked.label and not scores:
+        raise UserError(
+            "A label is for the table of scores, and none is made of these records; "
+            f"it was {asked.label}. Leave it out."
+        )
+    if not asked.metrics:
+        return
+    frame = score_frame(records, cell_labels(records), applicable(records, asked.convention))
+    there = dict.fromkeys(frame.metric)
+    for metric in asked.metrics:
+        if metric not in there:
+            raise UserError(
+                f"No record has the metric {metric!r}. They have {', '.join(there) or 'none'}."
+            )
 
 
 def tables(
     records: Sequence[Record],
     registry: Registry,
-    convention: str = "own",
+    asked: Request = EVERYTHING,
     faults: Faults | None = None,
+    rows: Sequence[str] = (),
 ) -> Iterator[tuple[str, Table]]:
     """The tables by name, those about everything first.
 
     Args:
         records: the records of a store.
         registry: the registry that knows the result parts.
-        convention: the convention of scores (see `conventions.py`).
+        asked: the request.
         faults: as in `report`.
+        rows: titles of strategies in the order of rows; others follow.
     """
-    # an unknown convention is the user's error, and no fault of a part
-    metrics(convention)
-    parts = _found(registry, faults)
-    results = {name: part for name, part in parts.items() if issubclass(part, TableResult)}
-    in_order = sorted(results.items(), key=lambda item: (_order(item[1]), item[0]))
-    for name, part in in_order:
-        settings = {"convention": convention} if hasattr(part, "convention") else {}
+    wishes: dict[str, Any] = {
+        "convention": asked.convention,
+        "metrics": asked.metrics,
+        "across": asked.across,
+        "decimals": asked.decimals,
+        "spread": asked.spread,
+        "rows": tuple(rows),
+    }
+    for name, part in _wanted(TableResult, registry, asked, faults):
+        known = dataclasses.fields(cast("Any", part)) if dataclasses.is_dataclass(part) else ()
+        settings = {each.name: wishes[each.name] for each in known if wishes.get(each.name)}
         # stays None if the part fails
         table = None
-        with _guarded(name, part, faults):
+        with guarded(name, part, faults):
             table = _table(part, settings, records)
         if table is not None and table.sections:
             yield name, table
 
 
-def _table(part: type[TableResult], settings: dict[str, str], records: Sequence[Record]) -> Table:
+def _wanted(
+    kind: type[Part], registry: Registry, asked: Request, faults: Faults | None
+) -> list[tuple[str, Any]]:
+    """The classes of results of a kind that are asked for, by name, in their order."""
+    # importing a part takes time, and may fail
+    names = [name for name in registry.names("results") if asked.wants(name)]
+    parts = importable(registry, names, faults).items()
+    wanted = [(name, part) for name, part in parts if issubclass(part, kind)]
+    return sorted(wanted, key=lambda item: (_order(item[1]), item[0]))
+
+
+def _table(part: type[TableResult], settings: dict[str, Any], records: Sequence[Record]) -> Table:
     table = part.configured(settings).table(shown_by(records, part))
     fault = malformed(table)
     if fault:
@@ -121,27 +180,39 @@ def _table(part: type[TableResult], settings: dict[str, str], records: Sequence[
 def figures(
     records: Sequence[Record],
     registry: Registry,
+    asked: Request = EVERYTHING,
     faults: Faults | None = None,
+    width: float | None = None,
 ) -> "Iterator[tuple[str, Figure]]":
-    """The figures by name; `faults` as in `report`."""
-    for name, part in _found(registry, faults).items():
-        if not issubclass(part, FigureResult):
-            continue
+    """The figures by name, in their order.
+
+    Args:
+        records: the records of a store.
+        registry: the registry that knows the result parts.
+        asked: the request.
+        faults: as in `report`.
+        width: the width in inches; None: that of a page on a screen.
+    """
+    for name, part in _wanted(FigureResult, registry, asked, faults):
         # stays None if the part fails
         figure = None
-        with _guarded(name, part, faults):
-            figure = _figure(part, records)
+        with guarded(name, part, faults):
+            figure = _figure(part, records, width)
         if figure is not None:
             yield name, figure
 
 
-def _figure(part: type[FigureResult], records: Sequence[Record]) -> "Figure | None":
+def _figure(
+    part: type[FigureResult], records: Sequence[Record], width: float | None
+) -> "Figure | None":
     from matplotlib.figure import Figure
 
-    from retrograde.reporting.plotting import style
+    from retrograde.reporting.plotting import set_for_print, style
 
-    with style():
+    with style(width):
         figure = part.configured({}).figure(shown_by(records, part))
+        if width and isinstance(figure, Figure):
+            set_for_print(figure)
     if not isinstance(figure, Figure | None):
         kind = type(figure).__name__
         raise TypeError(
@@ -150,141 +221,7 @@ def _figure(part: type[FigureResult], records: Sequence[Record]) -> "Figure | No
     return figure
 
 
-def _order(part: type[TableResult]) -> float:
-    """The place of a table among the others; the last if a part gives no number."""
-    return part.order if isinstance(part.order, int | float) else float("inf")
-
-
-def _found(registry: Registry, faults: Faults | None) -> dict[str, type[Part]]:
-    """Every result part that can be imported."""
-    found = {}
-    for name in registry.names("results"):
-        with _guarded(name, None, faults):
-            found[name] = registry.find("results", name)
-    return found
-
-
-@contextmanager
-def _guarded(name: str, part: type[Part] | None, faults: Faults | None) -> Iterator[None]:
-    """Note the error of a part in `faults`, so that only its own table or figure is lost."""
-    try:
-        with within("check", f"the result {name}"):
-            yield
-    # a part may raise anything; `stops` knows the errors that end the program
-    except BaseException as error:
-        if faults is None or stops(error):
-            raise
-        faults.setdefault(name, _said(error, part))
-
-
-def _said(error: BaseException, part: type[Part] | None) -> str:
-    """An error with its place in the part's file, else with the start of its table or figure."""
-    made = "table" if hasattr(part, "table") else "figure"
-    where = place(error, part)
-    if not where and part:
-        where = begins(part, made)
-    text = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
-    return f"{where}: {text}" if where else text
-
-
-def write(
-    folder: Path,
-    asked: Sequence[str],
-    made: Report,
-    registry: Registry,
-    faults: Faults | None = None,
-) -> list[Path]:
-    """Write `<name>.<format>` for every table and figure, and `report.html`.
-
-    The same records give the same bytes.
-
-    Args:
-        folder: the folder to write to; it is created if needed.
-        asked: the requested formats.
-        made: the report.
-        registry: the registry that knows the result parts.
-        faults: takes the errors of tables and figures that cannot be written in a format, which
-            are left out. Without it, an error is raised.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _contents(asked, made, registry, faults):
-            path = folder / name
-            path.write_bytes(content)
-            paths.append(path)
-    except OSError as error:
-        raise UserError(
-            f"Tables and figures are written to a folder; {folder} cannot be written: {error}."
-        ) from error
-    return paths
-
-
-def _contents(
-    asked: Sequence[str],
-    made: Report,
-    registry: Registry,
-    faults: Faults | None,
-) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of all files."""
-    for name, table in made.tables.items():
-        for form in asked:
-            if form not in FORMATS:
-                continue
-            content = _rendered(name, table, form, registry, faults)
-            if content is not None:
-                yield f"{name}.{form}", content
-    # the page needs the pictures too, so that each is drawn once
-    pictures = {}
-    for name, figure in made.figures.items():
-        with _guarded(name, registry.find("results", name), faults):
-            pictures[name] = _pictures(figure, asked)
-    for name, files in pictures.items():
-        for form in asked:
-            if form in FIGURES:
-                yield f"{name}.{form}", files[form]
-    # the page comes last, since it lists the faults
-    if PAGE in asked:
-        yield f"report.{PAGE}", _page(made, pictures, registry, faults)
-
-
-def _page(
-    made: Report,
-    pictures: Mapping[str, Mapping[str, bytes]],
-    registry: Registry,
-    faults: Faults | None,
-) -> bytes:
-    from retrograde.reporting.html import Picture, page
-
-    shown = []
-    for name, files in pictures.items():
-        summary = registry.find("results", name).summary()
-        shown.append(Picture(summary, files["svg"]))
-    return page(made, shown, registry, faults or {}).encode()
-
-
-def _rendered(
-    name: str,
-    table: Table,
-    form: str,
-    registry: Registry,
-    faults: Faults | None,
-) -> bytes | None:
-    """A table as the content of a file; None where that failed."""
-    with _guarded(name, registry.find("results", name), faults):
-        return FORMATS[form](table).encode()
-    return None
-
-
-def _pictures(figure: "Figure", asked: Sequence[str]) -> dict[str, bytes]:
-    """The requested files of a figure; the page needs an SVG."""
-    from retrograde.reporting.plotting import FORMATS as PICTURES
-
-    needed = {*asked, "svg"} if PAGE in asked else {*asked}
-    return {form: PICTURES[form](figure) for form in FIGURES if form in needed}
+def _order(part: type[Part]) -> float:
+    """The place of a result among the others; the last if a part gives no number."""
+    order = getattr(part, "order", None)
+    return order if isinstance(order, int | float) else float("inf")

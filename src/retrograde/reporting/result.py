@@ -39,6 +39,8 @@ class FigureResult(Part):
 
     kind: ClassVar[str] = "results"
     regression: ClassVar[bool] = False
+    # the place among the figures of a report
+    order: ClassVar[int] = 2
 
     @abstractmethod
     def figure(self, records: Sequence[Record]) -> "Figure | None":

@@ -22,21 +22,63 @@ class Section(NamedTuple):
     """Rows that may be compared with one another, under one heading.
 
     The heading is a benchmark's label, alone or followed by " — " and more. A section with any
-    other heading is taken to be about all benchmarks.
+    other heading is taken to be about all benchmarks. `groups` are headings over columns, each with
+    the number of its columns; they are over all columns but the first, if there are any.
     """
 
     heading: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
+    groups: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def paths(self) -> list[tuple[str, str]]:
+        """The heading of the group of each column, empty if it has none, and its own."""
+        groups = [name for name, span in self.groups for _ in range(span)]
+        over = ["", *groups] if groups else [""] * len(self.columns)
+        return list(zip(over, self.columns, strict=True))
+
+    @property
+    def whole_columns(self) -> tuple[str, ...]:
+        """The headings of the columns, with those of their groups before them."""
+        return tuple(f"{group}: {name}" if group else name for group, name in self.paths)
 
 
 class Table(NamedTuple):
-    """A table for people (`sections`), and its numbers for programs (`tidy`, written as CSV)."""
+    """A table for people (`sections`), and its numbers for programs (`tidy`, written as CSV).
+
+    `caption` has settings that all rows share.
+    """
 
     title: str
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
     tidy: "pd.DataFrame"
+    caption: str = ""
+
+    def frame(self) -> "pd.DataFrame":
+        """The table as people read it: texts, by heading and row; numbers are in `tidy`.
+
+        A table with one section has no level for the heading.
+        """
+        from pandas import concat
+
+        frames = {section.heading: _frame(section) for section in self.sections}
+        if len(frames) == 1:
+            return next(iter(frames.values()))
+        return concat(frames) if frames else self.tidy.iloc[:0]
+
+
+def _frame(section: Section) -> "pd.DataFrame":
+    """A section as a data frame; groups of columns are a level of their own."""
+    from pandas import DataFrame, Index, MultiIndex
+
+    columns = Index(section.columns[1:])
+    if section.groups:
+        columns = MultiIndex.from_tuples(section.paths[1:])
+    texts = [[entry.text for entry in row] for row in section.rows]
+    index = Index([row[0] for row in texts], name=section.columns[0])
+    return DataFrame([row[1:] for row in texts], index, columns)
 
 
 def malformed(made: object) -> str:
@@ -45,10 +87,11 @@ def malformed(made: object) -> str:
         return f"a table is a retrograde.reporting.Table, and this is {_kind(made)}"
     if not (isinstance(made.notes, tuple | list) and isinstance(made.sections, tuple | list)):
         return "notes and sections of a table are tuples"
-    texts = (made.title, *made.notes)
+    texts = (made.title, made.caption, *made.notes)
     misfits = [text for text in texts if not _is_text(text)]
     if misfits:
-        return f"the title and the notes of a table are text, and one is {_kind(misfits[0])}"
+        kind = _kind(misfits[0])
+        return f"the title, the caption and the notes of a table are text, and one is {kind}"
     from pandas import DataFrame
 
     if not isinstance(made.tidy, DataFrame):
@@ -65,6 +108,8 @@ def _malformed_section(made: object) -> str:
         return f"a section of a table is a retrograde.reporting.Section, and one is {kind}"
     if not (made.columns and all(map(_is_text, (made.heading, *made.columns)))):
         return "a section has a heading and at least one column, all of them text"
+    if made.groups and 1 + sum(span for _, span in made.groups) != len(made.columns):
+        return f"groups of columns are over all but the first; in {made.heading!r} they are not"
     if not isinstance(made.rows, tuple | list):
         kind = _kind(made.rows)
         return f"the rows of a section are a tuple, and in {made.heading!r} they are {kind}"

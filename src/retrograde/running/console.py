@@ -31,6 +31,7 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
+from retrograde.records.presentation import Presentation, write_presentation
 from retrograde.records.record import Record
 from retrograde.records.sidecars import SIDECARS, Sidecar
 from retrograde.records.store import Store, takes_no_more
@@ -103,12 +104,14 @@ class Stored(NamedTuple):
         pairs: the benchmarks and strategies to pair.
         seeds: the seeds.
         added: strategies that were added to a suite, and run only on the benchmarks that they fit.
+        words: the title and the names of the suite; None: cells without a suite.
     """
 
     folder: Path
     pairs: list[Pair]
     seeds: Sequence[int]
     added: Sequence[str | Part] = ()
+    words: Presentation | None = None
 
 
 class Planned(NamedTuple):
@@ -154,14 +157,30 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
         )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
-    for store, _ in planned:
+    for wanted, (store, jobs) in zip(stores, planned, strict=True):
         store.check_writable()
+        write_presentation(store.folder, wanted.words, _own_titles(jobs))
         for path, why in store.damaged.items():
             err.print(
                 f"[yellow]warning:[/] {escape(str(path))} is damaged and will be run again "
                 f"({escape(why)})."
             )
     return Planned(planned, registry, context)
+
+
+def _own_titles(jobs: list[Job]) -> dict[str, str]:
+    """The titles that strategies and benchmarks give themselves, by name."""
+    titles = {}
+    for job in jobs:
+        parts = {
+            job.spec.benchmark.name: job.cell.benchmark,
+            job.spec.strategy.name: job.cell.strategy,
+        }
+        for name, part in parts.items():
+            # a setting may have the same name
+            if isinstance(type(part).title, str) and "title" not in part.settings():
+                titles[name] = type(part).title
+    return {name: title for name, title in titles.items() if title}
 
 
 def work(

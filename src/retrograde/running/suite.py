@@ -13,6 +13,7 @@ from retrograde.parts.part import Part
 from retrograde.parts.spec import expanded
 from retrograde.paths import kind
 from retrograde.running.seeds import seeds_of
+from retrograde.running.suite_names import check_suite_names
 
 CELLS = 100_000
 """Most cells of a run."""
@@ -57,28 +58,34 @@ class _Cells(BaseModel):
 
 
 class Suite(BaseModel):
-    """A suite: a title, a number of seeds, and cells as lists of benchmarks and strategies."""
+    """A suite: a title, a number of seeds, and cells as lists of benchmarks and strategies.
+
+    `names` are the names of benchmarks and strategies in tables and figures, by pattern: `er` is
+    every cell of `er`, `er:buffer_size=500` every one with this setting.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     title: str
     seeds: Annotated[int | str, BeforeValidator(_number_or_list)] = 5  # or such as "100-104"
     cells: Annotated[list[_Cells], Field(min_length=1)]
+    names: dict[str, str] = Field(default_factory=dict)
 
     def __init__(self, *unnamed: object, **given: Any) -> None:
-        """Make a suite of `title`, `seeds` and `cells`, as in its TOML file.
+        """Make a suite of `title`, `seeds`, `cells` and `names`, as in its TOML file.
 
         Raises:
             UserError: they are not those of a suite.
         """
         if unnamed:
             raise UserError(
-                f"A Suite is made of title=, seeds= and cells=; it was given {shown(unnamed[0])}. "
-                "For a suite by its name or file, call rg.suite."
+                "A Suite is made of title=, seeds=, cells= and names=; it was given "
+                f"{shown(unnamed[0])}. For a suite by its name or file, call rg.suite."
             )
         try:
             super().__init__(**given)
         except ValidationError as error:
             raise UserError(_suite_faults(error)) from None
+        check_suite_names(self.names, [(each.benchmarks, each.strategies) for each in self.cells])
 
     def pairs(self, added: Sequence[str | Part] = (), part: str = "") -> list[Pair]:
         """Return the benchmarks and strategies to pair, of a part of the suite.
