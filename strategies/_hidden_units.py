@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
-from retrograde import Batch, Net, Params, State, UserError, weighted_layers
+from retrograde import Batch, Net, Params, State, UserError, perceptron_layers
 
 
 class HiddenLayer(NamedTuple):
@@ -25,9 +25,7 @@ def hidden_layers(net: Net, params: Params) -> list[HiddenLayer]:
     Raises:
         UserError: The model is another network, or has no hidden layer.
     """
-    leaves = [each for each in net.module.modules() if not [*each.children()]]
-    known = all(isinstance(each, _KNOWN) for each in leaves)
-    layers = weighted_layers(net, params) if known else []
+    layers = perceptron_layers(net)
     trained = {name.rpartition(".")[0] for name in params}
     if len(layers) < 2 or trained != set(layers):
         raise UserError(
@@ -35,10 +33,6 @@ def hidden_layers(net: Net, params: Params) -> list[HiddenLayer]:
             f"trained; the model is {net.module}. Choose a model such as mlp-100-100."
         )
     return [HiddenLayer(*pair) for pair in pairwise(layers)]
-
-
-_KNOWN = (nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout)
-"""The modules of a multi-layer perceptron; in evaluation mode, dropout does nothing."""
 
 
 def activations(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from retrograde import (
@@ -20,6 +20,7 @@ from retrograde import (
     StepData,
     Strategy,
     UserError,
+    perceptron_layers,
 )
 
 
@@ -43,11 +44,13 @@ class Progressive(Strategy):
         return ()  # a column is made when its task begins
 
     def init(self, net: Net, params: Params) -> dict[str, Any]:
-        layers = [name for layer in _layers(net) for name in (f"{layer}.weight", f"{layer}.bias")]
+        layers = [
+            f"{layer}.{kind}" for layer in perceptron_layers(net) for kind in ("weight", "bias")
+        ]
         if set(layers) != set(params) or len(layers) < 4:
             raise UserError(
-                "Columns are made of two or more linear layers with biases; the model has other "
-                "parameters. Choose an mlp."
+                "Columns are made of two or more linear layers with biases and ReLUs between them; "
+                "the model computes something else. Choose an mlp."
             )
         return {"columns": ()}
 
@@ -56,7 +59,7 @@ class Progressive(Strategy):
             return state
         columns = (*state.extra["columns"], state.params)
         column: Params = {}
-        for depth, layer in enumerate(_layers(net)):
+        for depth, layer in enumerate(perceptron_layers(net)):
             weight = state.params[f"{layer}.weight"]
             readers = [f"{layer}.weight"]
             if depth:
@@ -88,12 +91,6 @@ class Progressive(Strategy):
         return net.mask_tasks(outputs[column, rows], task)
 
 
-def _layers(net: Net) -> list[str]:
-    """The names of the model's linear layers, in order."""
-    modules = net.module.named_modules()
-    return [name for name, module in modules if isinstance(module, nn.Linear)]
-
-
 def _xavier(net: Net, like: Tensor, name: str) -> Tensor:
     """Initial weights of the shape of others (Glorot and Bengio 2010), as those of an mlp."""
     bound: float = (6 / sum(like.shape)) ** 0.5
@@ -106,7 +103,7 @@ def _outputs(
     """The outputs of every column."""
     read = [x.flatten(1)] * len(columns)
     written: list[Tensor] = []
-    for depth, layer in enumerate(_layers(net)):
+    for depth, layer in enumerate(perceptron_layers(net)):
         written = []
         for number, column in enumerate(columns):
             units = linear(read[number], column[f"{layer}.weight"], column[f"{layer}.bias"])

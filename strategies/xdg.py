@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from retrograde import (
@@ -20,6 +20,7 @@ from retrograde import (
     StepData,
     Strategy,
     UserError,
+    layers_of_hidden_units,
 )
 
 
@@ -41,15 +42,13 @@ class XdG(Strategy):
         return ()  # every task has its gates from the start, which no other task uses
 
     def init(self, net: Net, params: Params) -> Params:
-        modules = net.module.named_modules()
-        linear = [name for name, module in modules if isinstance(module, nn.Linear)]
-        if len(linear) < 2:
+        layers = layers_of_hidden_units(net, params)
+        if not layers:
             raise UserError(
-                "XdG gates the hidden units between two linear layers; the model has "
-                f"{len(linear)} linear. Choose an mlp."
+                "XdG gates the hidden units between two linear layers; the model has no nn.Linear "
+                "with a weight of its own that reads such units. Choose an mlp."
             )
-        # The hidden units are the inputs of all linear layers but the first.
-        units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in linear[1:]}
+        units = {f"{name}.weight": params[f"{name}.weight"].shape[1] for name in layers}
         sizes = list(units.values())
         random = net.uniform(net.tasks, sum(sizes))
         by_layer = random.split_with_sizes(sizes, 1)

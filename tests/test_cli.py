@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -743,6 +744,21 @@ def test_a_terminal_of_any_width_is_printed_to(width):
         words, check=False, env=os.environ | {"COLUMNS": width}, capture_output=True, text=True
     )
     assert (found.returncode, "quick" in found.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("words", [("run", *CELL), ("report", "runs/cells")])
+def test_a_command_whose_reader_has_gone_goes_on(words, call, tmp_path):
+    call("run", *CELL, "--compile", "off")
+    reader, writer = os.pipe()
+    os.close(reader)
+    if words[0] == "run":
+        shutil.rmtree("runs")
+    command = [sys.executable, "-m", "retrograde", *words]
+    found = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (found.returncode, "Error" in found.stderr) == (0, False)
+    made = {"run": "runs/cells/split/finetune/*/seed-0.json", "report": "runs/cells/tables/*.csv"}
+    assert list(tmp_path.glob(made[words[0]]))
 
 
 ONE = '[[cells]]\nbenchmarks = ["split"]\nstrategies = ["er"]'

@@ -96,7 +96,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw):
     rotations, shots = draw(st.sampled_from(sorted(TURNS))), draw(st.integers(1, 7))
-    ways = draw(st.integers(1, min(SIZES[p] * TURNS[rotations][p] for p in PARTITIONS)))
+    ways = draw(st.integers(2, min(SIZES[p] * TURNS[rotations][p] for p in PARTITIONS)))
     queries = draw(st.integers(1, 8 - shots))
     return Case(
         draw(st.sampled_from(PARTITIONS)), draw(st.integers(0, 99)), rotations, ways, shots, queries
@@ -238,6 +238,7 @@ def test_omniglots_turned_characters_are_classes_of_meta_training_alone():
 TRAIN, VALIDATION = (f"as many ways as meta-{p} has classes, here" for p in ("train", "validation"))
 TOO_FEW = "a class of made has 8; shots + queries is 9. Lower one of them"
 MISTAKES = {
+    "one way": ({"ways": 1}, "ways=1 has one, so that every prediction is right"),
     "too many ways": ({"ways": 3}, f"{VALIDATION} 2; ways=3. Lower ways or change split"),
     "too many ways to train": ({"ways": 3, "split": (2, 4, 4)}, f"{TRAIN} 2; ways=3"),
     "too many ways to test": (

@@ -539,3 +539,49 @@ def test_labels_without_an_output_and_tasks_without_tests_are_refused(settings, 
     with pytest.raises(UserError, match=why):
         Wrong(**settings).stream(DATA, 0)
     assert len(Wrong().stream(DATA, 0)) == 2
+
+
+def pixels(dtype, scale=1.0, most=240):
+    x = (np.arange(400) % (most + 1)).reshape(100, 1, 2, 2).astype(dtype)
+    y = np.arange(100) % 10
+    return Dataset("made", x, y, x, y, scale=scale)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "float32", "uint8", "int16"])
+@pytest.mark.parametrize("name", ["split", "fewshot"])
+def test_pixels_that_are_not_scaled_get_a_word(dtype, name):
+    settings = {} if name == "split" else {"split": "4,3,3", "ways": "2", "shots": "2"}
+    part = Registry().get("benchmarks", name, settings)
+    make = part.stream if name == "split" else part.distribution
+    with pytest.warns(UserWarning, match="from 0 to 240, and are not scaled"):
+        make(pixels(dtype), 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings"),
+    [
+        (pixels("uint8", 1 / 255), {}),
+        (pixels("float32", most=16), {}),
+        (pixels("float32"), {"normalise": "channels"}),
+    ],
+)
+def test_numbers_that_a_model_can_learn_from_need_none(data, settings, recwarn):
+    Registry().get("benchmarks", "split", settings).stream(data, 0)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("shape", "last"),
+    [
+        ((8, 8, 1), True),
+        ((4, 4, 1), True),
+        ((6, 5, 3), True),
+        ((1, 8, 8), False),
+        ((3, 4, 4), False),
+        ((3, 8, 1), False),
+    ],
+)
+def test_images_with_their_channels_last_get_a_word(shape, last, recwarn):
+    x, y = np.zeros((10, *shape), np.uint8), np.arange(10)
+    Registry().get("benchmarks", "split", {}).stream(Dataset("made", x, y, x, y, scale=1 / 255), 0)
+    assert any("their channels were last" in str(each.message) for each in recwarn.list) is last

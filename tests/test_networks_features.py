@@ -33,6 +33,19 @@ def classified(shape, outputs):
     del model.head
     return model
 
+class Reversed(nn.Module):
+    def __init__(self, shape, outputs):
+        super().__init__()
+        self.classifier, self.body = nn.Linear(4, outputs), headed(shape, outputs)
+        self.body.head = nn.Identity()
+
+    def forward(self, x):
+        return self.classifier(self.body(x))
+
+class Scaled(Reversed):
+    def forward(self, x):
+        return super().forward(x) / 10
+
 class Pair(nn.Module):
     def __init__(self, shape, outputs):
         super().__init__()
@@ -78,7 +91,7 @@ def by_hand(path, x, weights=None):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", ["headed", "classified"])
+@pytest.mark.parametrize("name", ["headed", "classified", "Reversed"])
 def test_features_are_the_inputs_of_the_last_layer_in_evaluation_mode(network, channels, name):
     data = images(channels)
     found = embedded(data, f"{network}:{name}")
@@ -165,6 +178,7 @@ def test_a_stream_of_features_carries_vectors(network):
     [
         ({"features": "nothing"}, "nothing"),
         ({"features": "PATH:Pair"}, "gave a tuple"),
+        ({"features": "PATH:Scaled"}, "forward goes on after every layer"),
         ({"features": "PATH:headed", "features_weights": "nowhere.pt"}, "nowhere.pt"),
         ({"features": "PATH:headed", "normalise": "channels"}, "Images alone have channels"),
         ({"features_weights": "some.pt"}, "has none"),

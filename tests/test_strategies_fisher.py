@@ -1,6 +1,7 @@
 """Fisher information against closed forms and loops over single examples, for any module and for chains of linear layers."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -89,12 +90,15 @@ def test_it_is_the_mean_of_squared_gradients_of_single_examples(model, kind, tas
 )
 def test_matrix_products_give_what_single_examples_give(model):
     (net, params), batch = make_net(model), make_batch(padding=2)
-    assert per_example._is_chain(net, params)
+    chain = per_example._chain(net, params, batch)
     directions = torch.randn(3, 7, 4, dtype=torch.float64)
     for power in (1, 2):
         found = [
             find(net, params, batch, slice(None), lambda *_: directions, power)
-            for find in (per_example._powers_of_chain, per_example._powers_of_any)
+            for find in (
+                partial(per_example._powers_of_chain, chain),
+                per_example._powers_of_any,
+            )
         ]
         assert_close(*found)
 
@@ -102,6 +106,11 @@ def test_matrix_products_give_what_single_examples_give(model):
 def repeated():
     layer = nn.Linear(6, 6)
     return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(6, 4))
+
+
+class Tenth(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) / 10
 
 
 class Squaring(nn.Linear):
@@ -114,12 +123,14 @@ class Squaring(nn.Linear):
     [
         repeated(),
         nn.Sequential(nn.Flatten(), Squaring(6, 4)),
+        Tenth(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)),
         nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4)),
     ],
 )
 def test_layers_used_twice_or_otherwise_are_not_taken_for_a_plain_chain(model):
     (net, params), batch = make_net(model), make_batch()
-    assert not per_example._is_chain(net, params)
+    assert not per_example._chain(net, params, batch)
     assert_close(
         fisher_information(net, params, batch, "exact", 0), by_hand(net, params, batch, "exact")
     )

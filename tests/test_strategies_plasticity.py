@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
@@ -237,8 +238,11 @@ def test_a_unit_that_starts_anew_has_no_velocity(settings):
     assert weights.std() > 0.5 * params["1.weight"].std()
 
 
+TANH = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Tanh(), nn.Linear(5, 4))
+
+
 @pytest.mark.parametrize("name", ["continual_backprop", "redo"])
-@pytest.mark.parametrize("model", ["mlp", "mlpbn-8", "conv"])
+@pytest.mark.parametrize("model", ["mlp", "mlpbn-8", "conv", TANH])
 def test_units_start_anew_in_perceptrons_alone(name, model):
     net, params = toy_net(model, (1, 8, 8))
     with pytest.raises(UserError, match="such as mlp-100-100"):

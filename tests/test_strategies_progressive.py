@@ -158,7 +158,10 @@ def test_a_new_column_starts_with_a_fresh_optimiser():
     assert all(torch.as_tensor(one == other).all() for one, other in pairs)
 
 
-@pytest.mark.parametrize("model", ["conv", "mlpbn-8", "mlp"])
+TANH = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
+
+
+@pytest.mark.parametrize("model", ["conv", "mlpbn-8", "mlp", TANH])
 def test_models_without_a_column_of_linear_layers_are_refused(model):
     shape = (1, 8, 8) if model == "conv" else (6,)
     net, params = toy_net(model, shape)

@@ -127,3 +127,29 @@ def test_xdg_refuses_a_model_without_hidden_linear_layers():
     net, params = toy_net(nn.Linear(6, 4), tasks=2, key=5)
     with pytest.raises(UserError, match="Choose an mlp"):
         PARTS.get("strategies", "xdg").init(net, params)
+
+
+class Branching(nn.Module):
+    """Names its head first, and reads the examples in two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 4)
+        self.hidden = nn.Linear(6, 5)
+        self.other = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.hidden(x).relu() * self.other(x).sigmoid())
+
+
+def test_xdg_refuses_layers_without_a_trained_weight():
+    module = Branching()
+    nn.utils.parametrizations.weight_norm(module.head)
+    net, params = toy_net(module, tasks=2, key=5)
+    with pytest.raises(UserError, match="head of the model has a weight that is frozen, shared"):
+        PARTS.get("strategies", "xdg").init(net, params)
+
+
+def test_xdg_gates_hidden_units_and_never_the_examples():
+    net, params = toy_net(Branching(), tasks=2, key=5)
+    assert PARTS.get("strategies", "xdg").init(net, params).keys() == {"head.weight"}

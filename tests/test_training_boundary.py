@@ -10,6 +10,7 @@ from retrograde.contract import metastrategies
 from retrograde.contract.toys import Blobs, blobs
 from retrograde.errors import UserError
 from retrograde.interface.learner import Learner
+from retrograde.interface.strategy import Strategy
 from retrograde.parts.registry import Registry
 from retrograde.streams.memory import ExemplarMemory
 from retrograde.training import boundary, episode_loop
@@ -274,3 +275,20 @@ def test_a_state_with_numbers_that_are_none_is_not_taken_for_changed():
     given["state"]["a"][1] = 2
     with pytest.raises(UserError, match=r"state\['a'\] in place"):
         boundary.check_unchanged(Counts(), "step", boundary.changed(given, before))
+
+
+@dataclass(frozen=True)
+class Centred(Strategy):
+    """Predicts by features of which the mean of the batch is subtracted."""
+
+    def step(self, net, state, data):
+        return net.update(state, net.grad(state.params, data.incoming), 0.1)
+
+    def predict(self, net, state, x, task):
+        return net.logits(state.params, x - x.mean(0), task)
+
+
+def test_a_prediction_that_depends_on_the_other_rows_is_refused():
+    benchmark = Blobs()
+    with pytest.raises(UserError, match="Centred.predict .* of an example alone and with others"):
+        check(benchmark, Centred(), benchmark.stream(blobs(), 0), torch.device("cpu"))

@@ -66,3 +66,19 @@ def test_a_schedule_of_each_experience_is_refused_without_boundaries():
     with pytest.raises(UserError, match="schedule=cosine over each experience shows where they"):
         Blobs(**settings)
     check_on("er", **settings, schedule_over="stream")
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain"])
+@pytest.mark.parametrize("strategy", ["finetune", "avalanche:class=Naive"])
+def test_tasks_of_one_class_are_refused_if_nothing_is_left_to_choose(scenario, strategy):
+    part = PARTS.get("strategies", *parse(strategy))
+    benchmark = PARTS.get("benchmarks", "split", {"tasks": 10, "scenario": scenario})
+    with pytest.raises(UserError, match=f"scenario={scenario}, every task of Split has one, so"):
+        check(benchmark, part, benchmark.stream(seed=0), CPU)
+
+
+@pytest.mark.parametrize("settings", [{"tasks": 10}, {"sizes": (1, 9), "scenario": "task"}])
+def test_some_tasks_of_one_class_are_none_the_worse(settings):
+    benchmark = PARTS.get("benchmarks", "split", settings)
+    part = PARTS.get("strategies", "finetune")
+    assert check(benchmark, part, benchmark.stream(seed=0), CPU) is None

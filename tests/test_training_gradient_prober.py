@@ -209,7 +209,7 @@ class Bowls:
             for place in places:
                 self.place = place
                 prober.advance(1)
-            prober.end_experience()
+            prober.end_experience(np.array([len(places)]))
         return prober.accounts[0]
 
 
@@ -328,7 +328,7 @@ def test_probing_leaves_parameters_buffers_and_generators_alone():
     }
     generator = torch.get_rng_state()
     prober.advance(1)
-    prober.end_experience()
+    prober.end_experience(np.array([1]))
     prober.advance(1)
     assert len(prober.probes[0]) == 1
     assert all(
@@ -390,7 +390,9 @@ def test_replicates_are_probed_as_they_are_alone(uneven):
         run(benchmark, finetune(), blobs(), (0, 1, 2)),
         run(benchmark, finetune(), blobs(), (1,)),
     )
+    assert together[1].gradients[-1].step == together[1].counts["steps"]
     for mine, own in zip(together[1].gradients, alone[0].gradients, strict=True):
+        assert mine.step == own.step
         assert np.allclose(mine.inner, own.inner, rtol=2e-2, atol=1e-3)
         assert np.allclose(mine.loss, own.loss, rtol=2e-3)
     for mine, own in zip(together[1].accounts, alone[0].accounts, strict=True):

@@ -106,7 +106,9 @@ from .methods.importance import (
 from .methods.layer_inputs import (
     layer_inputs as layer_inputs,
     layer_matrix as layer_matrix,
+    layers_of_hidden_units as layers_of_hidden_units,
     of_layer_matrix as of_layer_matrix,
+    perceptron_layers as perceptron_layers,
     weighted_layers as weighted_layers,
 )
 from .methods.per_example import (

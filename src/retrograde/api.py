@@ -417,6 +417,11 @@ def scores(
 
     Raises:
         UserError: `given` is neither records nor a matrix of accuracies.
+
+    Example:
+        >>> frame = rg.scores([[0.9, 0.1], [0.5, 0.8]])
+        >>> frame.set_index("metric").value[["ACC", "BWT", "forgetting"]].round(2).to_dict()
+        {'ACC': 0.65, 'BWT': -0.4, 'forgetting': 0.4}
     """
     if not isinstance(convention, str):
         raise UserError(f"convention is a name, such as avalanche; it was {shown(convention)}.")
@@ -591,12 +596,25 @@ def _object(kind: str, given: object) -> Part:
 
 
 def benchmark(text: str) -> AnyBenchmark:
-    """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`."""
+    """Return the benchmark that a text names, such as `split:dataset=mnist,tasks=5`.
+
+    Example:
+        >>> rg.benchmark("split:tasks=2").overrides()
+        {'tasks': 2}
+        >>> stream = rg.benchmark("split:tasks=2").stream(seed=0)
+        >>> [experience.x_train.shape for experience in stream]
+        [(668, 1, 8, 8), (679, 1, 8, 8)]
+    """
     return cast("AnyBenchmark", _part("benchmarks", text))
 
 
 def strategy(text: str) -> AnyStrategy:
-    """Return the strategy that a text names, such as `er:buffer_size=500`."""
+    """Return the strategy that a text names, such as `er:buffer_size=500`.
+
+    Example:
+        >>> rg.strategy("er:buffer_size=500")
+        ER(lr=0.1, buffer_size=500, replay_batch=10, policy='reservoir')
+    """
     return cast("AnyStrategy", _part("strategies", text))
 
 
@@ -609,5 +627,10 @@ def _part(kind: str, text: str) -> Part:
 
 
 def suite(name: str) -> Suite:
-    """Return the shipped suite of that name, or the suite in that TOML file, for `run`."""
+    """Return the shipped suite of that name, or the suite in that TOML file, for `run`.
+
+    Example:
+        >>> len(rg.suite("quick").pairs())
+        22
+    """
     return read_suite(str(_path("A suite", name)))

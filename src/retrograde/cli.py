@@ -6,8 +6,9 @@ import inspect
 import io
 import os
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -43,8 +44,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Lasting(Console):
+    """A console whose reader may go, as `head` does: the command goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing any more, where rich would exit: files are still to be written."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+
+
+out = _Lasting(highlight=False, soft_wrap=True)
+err = _Lasting(stderr=True, highlight=False, soft_wrap=True)
 
 Plugins = Annotated[
     list[Path],
@@ -67,6 +80,7 @@ ERROR = 2000
 def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit code 2."""
     _print_whatever()
+    warnings.showwarning = _warner()
     # Otherwise the collector looks through all objects at exit: a tenth of a large report.
     atexit.register(gc.freeze)
     try:
@@ -90,6 +104,19 @@ def _refuse(message: str) -> None:
         shortened = f"{message[:ERROR]}... ({len(message)} characters)"
     err.print(f"[bold red]error:[/] {escape(shortened)}")
     sys.exit(2)
+
+
+def _warner() -> Callable[..., None]:
+    """A function that prints a warning in one line, each text once; cells share their data."""
+    told: set[str] = set()
+
+    def warn(message: Warning | str, *_args: object) -> None:
+        text = on_one_line(str(message))
+        if text not in told:
+            err.print(f"[yellow]warning:[/] {escape(text)}")
+        told.add(text)
+
+    return warn
 
 
 def _print_whatever() -> None:
@@ -648,9 +675,14 @@ def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
         err.print(f"[yellow]warning:[/] {escape(note)}")
     # records of few-shot tasks alone have no scores of streams
     first = made.scores or next(iter(made.tables), "")
-    for name, table in made.tables.items():
-        if every or name == first:
-            typer.echo(markdown(table if notes else table._replace(notes=())))
+    try:
+        for name, table in made.tables.items():
+            if every or name == first:
+                # Not by rich, which takes as long as the tables themselves.
+                typer.echo(markdown(table if notes else table._replace(notes=())))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        out.on_broken_pipe()
     if made.settings and not notes:
         err.print(f"[dim]{escape(made.settings)}[/]")
 

@@ -12,8 +12,17 @@ class UserError(Exception):
     """
 
 
+class DataWarning(UserWarning):
+    """Data that can be read, and may not be what the user means."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown name: the nearest known ones, or all of them."""
+    """A remedy for an unknown name: the nearest known ones, or all of them.
+
+    Example:
+        >>> rg.nearest("replya", ["replay", "finetune"])
+        'Did you mean replay?'
+    """
     names = sorted(known)
     close = get_close_matches(name, names, n=3, cutoff=0.5)
     if close:

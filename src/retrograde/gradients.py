@@ -37,6 +37,12 @@ def simpson(
 
 
 def dot(a: Params, b: Params) -> Float[Tensor, ""]:
-    """The inner product of two gradients, over all parameters together."""
+    """The inner product of two gradients, over all parameters together.
+
+    Example:
+        >>> a = {"weight": torch.tensor([1.0, 2.0]), "bias": torch.tensor([3.0])}
+        >>> rg.dot(a, a)
+        tensor(14.)
+    """
     products = [(a[name] * b[name]).sum() for name in a]
     return torch.stack(products).sum()

@@ -22,7 +22,12 @@ def squared_errors(
     outputs: Float[Tensor, "row value"],
     y: Float[Tensor, "row value"],
 ) -> Float[Tensor, " row"]:
-    """The squared error of each row, averaged over its values."""
+    """The squared error of each row, averaged over its values.
+
+    Example:
+        >>> rg.squared_errors(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+        tensor([2.])
+    """
     return ((outputs - y) ** 2).mean(-1)
 
 
@@ -40,6 +45,10 @@ def mean(
     Args:
         values: one value per row, such as a loss.
         weight: weight of each row; 0 for padding.
+
+    Example:
+        >>> rg.mean(torch.tensor([1.0, 3.0, 50.0]), torch.tensor([1.0, 1.0, 0.0]))
+        tensor(2.)
     """
     total = (values * weight).sum()
     # Without the clamp, a batch of padding alone would be 0 / 0.

@@ -39,7 +39,12 @@ def sgd(
 
 
 def added(gradient: Params, other: Params) -> Params:
-    """The sum of two gradients."""
+    """The sum of two gradients.
+
+    Example:
+        >>> rg.added({"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0])})
+        {'w': tensor([3.])}
+    """
     return {name: value + other[name] for name, value in gradient.items()}
 
 
@@ -49,6 +54,10 @@ def clipped(gradient: Params, bound: float) -> Params:
     Args:
         gradient: one tensor per parameter.
         bound: maximum of the Euclidean norm over all parameters together; 0 for no bound.
+
+    Example:
+        >>> rg.clipped({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"].norm() <= 1
+        tensor(True)
     """
     if not bound:
         return gradient

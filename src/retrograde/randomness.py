@@ -23,6 +23,11 @@ def generator(
         seed: seed of the replicate.
         axis: name of the axis.
         *index: numbers that tell generators of one axis apart, such as the task.
+
+    Example:
+        >>> numbers = [rg.generator(0, "order", task).random() for task in (3, 3, 4)]
+        >>> numbers[0] == numbers[1], numbers[0] == numbers[2]
+        (True, False)
     """
     spawn_key = (crc32(axis.encode()), *index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))

@@ -1,6 +1,7 @@
 """A dataset: training and test examples as arrays."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from retrograde.data.channels import Channels, measured
-from retrograde.errors import UserError, gigabytes, shown
+from retrograde.errors import DataWarning, UserError, gigabytes, shown
 from retrograde.machine import physical_bytes
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -42,6 +43,11 @@ class Dataset:
 
     Raises:
         UserError: The arrays do not fit together.
+
+    Example:
+        >>> x, y = np.zeros((4, 6), np.float32), np.array([0, 1, 0, 1])
+        >>> rg.Dataset("mine", x_train=x, y_train=y, x_test=x, y_test=y).classes
+        2
     """
 
     name: str
@@ -135,6 +141,57 @@ class Dataset:
                 f"{self.name} is {lowest[constant[0]]:g} everywhere. Leave out normalise=channels."
             )
         return measured(self.x_train, self.scale)
+
+
+CHANNELS = (1, 3, 4)
+"""Possible numbers of channels: grey, colours, and colours with transparency."""
+
+
+def has_channels_last(shape: tuple[int, ...]) -> bool:
+    """True if the last axis of one example looks like channels, and the first does not."""
+    if len(shape) != 3:
+        return False
+    first, second, last = shape
+    # A square of one channel may be as small as a number of channels.
+    small = last == 1 and first == second
+    return last in CHANNELS and second != last and (first not in CHANNELS or small)
+
+
+def warn_misread(data: Dataset) -> None:
+    """Warn if a model would take the examples for something else than they seem to be."""
+    if has_channels_last(data.shape):
+        warnings.warn(
+            "Images are (channel, height, width); the examples of "
+            f"{data.name} have shape {data.shape}, as if their channels were last. "
+            "Transpose them: x.transpose(0, 3, 1, 2).",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+LARGE = 10.0
+"""The root mean square of inputs above which initial weights and usual rates no longer fit."""
+
+
+def warn_unscaled(data: Dataset) -> None:
+    """Warn if a model would see large numbers, such as pixels up to 255 that are no bytes.
+
+    Only bytes are known to be pixels; whole numbers and fractions may mean anything, and stay.
+    """
+    some = data.x_train[:1000].astype(np.float64) * data.scale
+    if float(np.sqrt(np.mean(some**2))) <= LARGE:
+        return
+    remedy = "Divide them, or store pixels as bytes (uint8), which are scaled."
+    if data.x_train.dtype == np.uint8:
+        remedy = "Give the Dataset scale=1/255."
+    if len(data.shape) == 3:
+        remedy += " In a stream, normalise=channels does too."
+    warnings.warn(
+        f"A model learns from inputs of about 1; those of {data.name} are from {some.min():g} to "
+        f"{some.max():g}, and are not scaled. {remedy}",
+        DataWarning,
+        stacklevel=3,
+    )
 
 
 @lru_cache(maxsize=1)  # all replicates share it

@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrograde.errors import UserError, gigabytes
+from retrograde.errors import DataWarning, UserError, gigabytes
 from retrograde.machine import physical_bytes
 from retrograde.paths import kind, read_bytes, reason
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-from retrograde.data.dataset import ARRAYS, OPTIONAL, Dataset
+from retrograde.data.dataset import ARRAYS, OPTIONAL, Dataset, has_channels_last
 
 NAMES = "class_names"
 """The member of a `.npz` with the names of the classes, if they have any."""
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
-
-
-CHANNELS = (1, 3, 4)
-"""Possible numbers of channels: grey, colours, and colours with transparency."""
 
 
 IMAGE_BYTES = 200_000_000
@@ -121,6 +117,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
                 warnings.warn(
                     f"{path.name} has arrays that are not read: {', '.join(unread)}. A dataset is "
                     f"{', '.join(ARRAYS)}, and may have {', '.join((*OPTIONAL, NAMES))}.",
+                    DataWarning,
                     stacklevel=2,
                 )
             unpacked = sum(member.file_size for member in members.zip.infolist())
@@ -140,7 +137,7 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
         )
     if x.dtype.kind not in "uif":
         raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
-    if _has_channels_last(x):
+    if has_channels_last(x.shape[1:]):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     x = x[:, None] if x.ndim == 3 else x
     if x.dtype == np.uint8:
@@ -148,14 +145,6 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
     # A number that float32 cannot hold becomes infinite, which `Dataset` refuses.
     with np.errstate(over="ignore"):
         return x.astype(np.float32)
-
-
-def _has_channels_last(x: np.ndarray) -> bool:
-    """True if the last axis looks like channels, and the second does not."""
-    if x.ndim != 4:
-        return False
-    _, second, third, last = x.shape
-    return last in CHANNELS and second not in CHANNELS and third != last
 
 
 def _as_labels(y: np.ndarray, where: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrograde.augmentation import Augment, check_augmentation
 from retrograde.data.channels import Channels
-from retrograde.data.dataset import Dataset, bordered
+from retrograde.data.dataset import Dataset, bordered, warn_misread, warn_unscaled
 from retrograde.data.sources import data_folder, load
 from retrograde.errors import UserError, gigabytes, shown
 from retrograde.learning_rate import Course, RateSchedule, Span
@@ -30,7 +30,7 @@ from retrograde.parts.fields import (
     Share,
 )
 from retrograde.parts.part import Part
-from retrograde.randomness import generator
+from retrograde.randomness import generator, seeded, torch_seed
 from retrograde.streams.labels import few_labels, noisy_labels
 from retrograde.streams.selection import judged_by_validation, some_experiences
 from retrograde.streams.stream import Examples, Experience, Scenario, Stream
@@ -230,24 +230,17 @@ class Benchmark(Part):
             UserError: The dataset is not available, or cannot be cut as the settings say.
         """
         check_given(data, seed, "stream")
-        if data is None:
-            data = load(self.dataset, data_folder()) if self.dataset else self.generated()
-        if self.border:
-            data = bordered(data, self.border)
-        if self.features:
-            from retrograde.networks.features import embedded  # it imports torch
-
-            data = embedded(data, self.features, self.features_weights)
+        data = self._examples(data)
         self._check_tasks(data)
         self._check_validation(data)
         check_augmentation(self.augment, data.shape, data.name)
         channels = self._channels(data)
-        stream = self.cut(data, seed)
+        stream = self._cut(data, seed)
         if stream.regression:
             self._check_values()
         else:
             _check_labels(stream)
-        stream = given_validation(stream, data, lambda other: self.cut(other, seed))
+        stream = given_validation(stream, data, lambda other: self._cut(other, seed))
         if self.first_experiences or self.skip_experiences:
             stream = some_experiences(stream, self.skip_experiences, self.first_experiences)
         if self.validation:
@@ -262,6 +255,27 @@ class Benchmark(Part):
             stream = noisy_labels(stream, self.label_noise, generator(seed, "label noise"))
         _check_learned(stream)
         return replace(stream, channels=channels)
+
+    def _examples(self, data: Dataset | None) -> Dataset:
+        """The dataset as the benchmark's settings change it."""
+        if data is None:
+            data = load(self.dataset, data_folder()) if self.dataset else self.generated()
+        warn_misread(data)
+        if self.normalise == "none" or self.features:
+            warn_unscaled(data)
+        if self.border:
+            data = bordered(data, self.border)
+        if self.features:
+            from retrograde.networks.features import embedded  # it imports torch
+
+            data = embedded(data, self.features, self.features_weights)
+        return data
+
+    def _cut(self, data: Dataset, seed: int) -> Stream:
+        # Code that draws from a global generator gets other numbers for every seed, and the same
+        # ones again.
+        with seeded(torch_seed(seed, "cut")):
+            return self.cut(data, seed)
 
     def _check_values(self) -> None:
         """Raise `UserError` if a setting needs classes, since values are to be predicted."""

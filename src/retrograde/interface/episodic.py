@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from retrograde.data.dataset import Dataset
+from retrograde.data.dataset import Dataset, warn_misread, warn_unscaled
 from retrograde.data.sources import data_folder, load
 from retrograde.episodes.distribution import PARTITIONS, Partition, TaskDistribution
 from retrograde.episodes.images import Images
@@ -88,6 +88,8 @@ class ClassEpisodes(EpisodicBenchmark):
         """See `EpisodicBenchmark.distribution`."""
         check_given(data, seed, "distribution")
         data = load(self.dataset, data_folder()) if data is None else data
+        warn_misread(data)
+        warn_unscaled(data)
         partitions: dict[str, tuple[Partition, ...]]
         partitions = {"none": (), "train": PARTITIONS[:1], "all": PARTITIONS}
         rotated = partitions[self.rotations]
@@ -118,6 +120,11 @@ class ClassEpisodes(EpisodicBenchmark):
             raise UserError(
                 f"Rotations need square images; the examples of {data.name} have shape "
                 f"{data.shape}. Use rotations=none."
+            )
+        if self.ways < 2:
+            raise UserError(
+                "A task has two or more classes to tell apart; ways=1 has one, so that every "
+                "prediction is right. Give ways=2 or more."
             )
         for partition, classes in zip(PARTITIONS, self.split, strict=True):
             kinds = classes * (4 if partition in rotated else 1)

@@ -144,8 +144,8 @@ class Net:
         """
         if not self.networks.has_body:
             raise UserError(
-                f"The model has no module named {HEAD} that gives its outputs. "
-                "Choose another model."
+                f"Features are the inputs of a module named {HEAD} that gives the model's outputs, "
+                "with nothing after it; the model has none. Choose another model."
             )
         self.notes.forward += len(x)
         return self.call(BODY, params, x)

@@ -38,7 +38,13 @@ def ridge_head(
 
 
 def class_indicators(batch: Batch, outputs: int) -> Float64[Tensor, "row unit"]:
-    """The weight of each example at the output unit of its class, and 0 elsewhere."""
+    """The weight of each example at the output unit of its class, and 0 elsewhere.
+
+    Example:
+        >>> from retrograde.testing import toy_batch
+        >>> rg.class_indicators(toy_batch(2, y=[0, 2]), 3).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     units = torch.arange(outputs, device=batch.y.device)
     # `one_hot` looks at its input, which a gradient inside `vmap` does not allow.
     return (batch.y[:, None] == units) * batch.weight[:, None].double()

@@ -20,7 +20,13 @@ def logit_distance(
 
 
 def seen_classes(seen: Float[Tensor, " unit"], batch: Batch) -> Float[Tensor, " unit"]:
-    """1 for every output unit seen before or in the batch, else 0; padding does not count."""
+    """1 for every output unit seen before or in the batch, else 0; padding does not count.
+
+    Example:
+        >>> from retrograde.testing import toy_batch
+        >>> rg.seen_classes(torch.tensor([1.0, 0.0, 0.0]), toy_batch(2, y=[2, 2])).tolist()
+        [1.0, 0.0, 1.0]
+    """
     units = torch.arange(len(seen), device=batch.y.device)
     labels = batch.y[:, None] == units
     in_batch = (labels * batch.weight[:, None]).amax(0)

@@ -26,5 +26,10 @@ def no_penalty(params: Params) -> dict[str, Params]:
 
 
 def zeros_like(params: Params) -> Params:
-    """Zeros in the shapes of the parameters."""
+    """Zeros in the shapes of the parameters.
+
+    Example:
+        >>> rg.zeros_like({"w": torch.ones(2)})
+        {'w': tensor([0., 0.])}
+    """
     return {name: torch.zeros_like(value) for name, value in params.items()}

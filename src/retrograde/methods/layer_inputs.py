@@ -15,10 +15,10 @@ from retrograde.optim import Params
 
 
 def weighted_layers(net: Net, params: Params) -> list[str]:
-    """The names of the model's linear and convolutional layers that are trained, in their order.
+    """The names of the linear and convolutional layers that are trained, as forward calls them.
 
     Raises:
-        UserError: Another parameter has two or more axes.
+        UserError: Another parameter has two or more axes, or forward calls no such layer.
     """
     layers = [name for name, layer in net.module.named_modules() if _has_inputs(layer)]
     found = [name for name in layers if _parameter(name, "weight") in params]
@@ -30,7 +30,45 @@ def weighted_layers(net: Net, params: Params) -> list[str]:
             f"number of zeros as padding); the model also has the weights {', '.join(others)}. "
             "Choose a model such as mlp-100-100 or conv."
         )
-    return found
+    called = list(dict.fromkeys(name for name, _, _ in net.networks.trial(net.shape).calls))
+    uncalled = [name for name in found if name not in called]
+    if uncalled:
+        raise UserError(
+            "The inputs of a layer are known if forward calls it; that of the model uses the "
+            f"weight of {uncalled[0]} in another way, or not at all. Call the layer in forward."
+        )
+    return sorted(found, key=called.index)
+
+
+def perceptron_layers(net: Net) -> tuple[str, ...]:
+    """The names of the linear layers of a multi-layer perceptron with ReLUs, as forward calls them.
+
+    Returns:
+        The names, hidden layers first; empty if the model computes anything else.
+    """
+    return net.networks.perceptron_layers(net.shape)
+
+
+def layers_of_hidden_units(net: Net, params: Params) -> list[str]:
+    """The names of the linear layers that read hidden units, as forward calls them.
+
+    The first linear layer, and every other with the same input, reads what comes before them.
+
+    Raises:
+        UserError: The weight of such a layer is not among the parameters.
+    """
+    modules = dict(net.module.named_modules())
+    calls = net.networks.trial(net.shape).calls
+    linear = [call for call in calls if isinstance(modules[call.name], nn.Linear)]
+    names = [name for name, x, _ in linear if not torch.equal(x, linear[0].inputs)]
+    others = [name for name in names if _parameter(name, "weight") not in params]
+    if others:
+        raise UserError(
+            "Hidden units are switched off by the trained weights of the layer that reads them; "
+            f"{others[0]} of the model has a weight that is frozen, shared or computed from "
+            "others. Choose a model such as mlp-100-100."
+        )
+    return list(dict.fromkeys(names))
 
 
 def layer_matrix(params: Params, layer: str) -> Float[Tensor, "unit input"]:

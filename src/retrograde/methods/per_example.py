@@ -1,6 +1,7 @@
 """Powers of per-example gradients, summed over examples: the basis of measures of importance."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ The gradient of the outputs is taken along each direction.
 
 
 def check_rows(net: Net) -> None:
-    """Check that the gradient of a single example exists.
+    """Check that the gradient of a single example exists, by taking that of made-up ones.
 
     Raises:
         UserError: the model always normalises rows by the statistics of their batch.
@@ -43,6 +44,13 @@ def check_rows(net: Net) -> None:
                 "statistics of a batch. Choose a model without batch normalisation, or with "
                 "running statistics."
             )
+    # Otherwise a model that cannot be mapped over examples would fail after the first experience.
+    parameters = net.module.named_parameters()
+    params = {name: value.detach() for name, value in parameters if value.requires_grad}
+    x = net.networks.trial(net.shape).examples[:2]
+    zeros = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    examples = Batch(x, zeros, zeros, torch.ones_like(x.flatten(1)[:, 0]))
+    mean_powers(net, params, examples, lambda outputs, _: torch.ones_like(outputs)[None], power=1)
 
 
 def mean_powers(
@@ -62,9 +70,9 @@ def mean_powers(
     """
     net = net.in_eval_mode()
     total = zeros_like(params)
-    is_chain = _is_chain(net, params)
-    powers = _powers_of_chain if is_chain else _powers_of_any
-    size = CHUNK_ROWS if is_chain else _rows_at_once(params)
+    chain = _chain(net, params, examples)
+    powers = partial(_powers_of_chain, chain) if chain else _powers_of_any
+    size = CHUNK_ROWS if chain else _rows_at_once(params)
     for start in range(0, len(examples.x), size):
         rows = slice(start, start + size)
         total = added(total, powers(net, params, examples, rows, directions_of, power))
@@ -101,62 +109,57 @@ def _power(value: Tensor, power: int) -> Tensor:
     return value.square() if power == 2 else value.abs() ** power
 
 
-def _is_chain(net: Net, params: Params) -> bool:
-    """True if the module is a chain of linear layers and ReLU, each used once and all trained."""
-    module = net.module
-    if not isinstance(module, nn.Sequential):
-        return False
-    # A nested or a shared layer changes the number of modules.
-    modules = list(module.modules())
-    if len(modules) != len(module) + 1:
-        return False
-    kinds = [type(layer) for layer in module]
-    plain = kinds[0] is nn.Flatten and all(
-        kind in (nn.Flatten, nn.Linear, nn.ReLU) for kind in kinds
-    )
-    named = module.named_parameters(remove_duplicate=False)
-    trained = {name for name, _ in named if name.endswith((".weight", ".bias"))}
-    return plain and nn.Linear in kinds and trained == set(params)
+def _chain(net: Net, params: Params, examples: Batch) -> tuple[str, ...]:
+    """The linear layers of a perceptron that trains all of its parameters; else none."""
+    layers = net.networks.perceptron_layers(tuple(examples.x.shape[1:]))
+    named = net.module.named_parameters()
+    own = {name for name, _ in named if name.rpartition(".")[0] in layers}
+    return layers if own == set(params) else ()
 
 
 def _powers_of_chain(
-    net: Net, params: Params, examples: Batch, rows: slice, directions_of: DirectionsOf, power: int
+    layers: tuple[str, ...],
+    net: Net,
+    params: Params,
+    examples: Batch,
+    rows: slice,
+    directions_of: DirectionsOf,
+    power: int,
 ) -> Params:
-    """The weighted sum over rows for a chain of linear layers.
+    """The weighted sum over rows for a chain of linear layers with ReLUs between them.
 
     The gradient of a row with respect to a weight is the outer product of the gradient at the
     layer's output and the layer's input. The power of a product is the product of powers, so the
     sum over rows is one matrix product for each layer.
     """
     batch = examples.at(rows)
-    outputs, inputs = _forward(net, params, batch.x)
-    first = next(name for name, layer, _ in inputs if isinstance(layer, nn.Linear))
+    outputs, inputs = _forward(layers, params, batch.x)
     gradient = directions_of(net.mask_tasks(outputs, batch.task), rows)
-    sums = zeros_like(params)
-    for name, layer, x in reversed(inputs):
-        if isinstance(layer, nn.ReLU):
-            gradient = gradient * (x > 0)
-        elif isinstance(layer, nn.Linear):
-            by_unit = _power(gradient, power).sum(0)
-            powers = batch.weight[:, None] * by_unit
-            sums[f"{name}.weight"] = powers.T @ _power(x, power)
-            sums[f"{name}.bias"] = powers.sum(0)
-            # Nothing before the first linear layer has parameters.
-            if name == first:
-                break
-            gradient = linear(gradient, params[f"{name}.weight"].T)
+    sums = {}
+    for layer, x in reversed(inputs.items()):
+        by_unit = _power(gradient, power).sum(0)
+        powers = batch.weight[:, None] * by_unit
+        sums[_parameter(layer, "weight")] = powers.T @ _power(x, power)
+        sums[_parameter(layer, "bias")] = powers.sum(0)
+        # Nothing before the first layer has parameters.
+        if layer != layers[0]:
+            gradient = linear(gradient, params[_parameter(layer, "weight")].T) * (x > 0)
     return {name: sums[name] for name in params}
 
 
 def _forward(
-    net: Net, params: Params, x: Tensor
-) -> tuple[Float[Tensor, "row unit"], list[tuple[str, nn.Module, Tensor]]]:
-    """The outputs of a chain of layers, and each layer with its name and its input."""
-    inputs = []
-    for name, layer in net.module.named_children():
-        inputs.append((name, layer, x))
-        weight = params.get(f"{name}.weight")
-        bias = params.get(f"{name}.bias")
-        # A layer without a weight of its own is a ReLU or flattens.
-        x = layer(x) if weight is None else linear(x, weight, bias)
+    layers: tuple[str, ...], params: Params, x: Tensor
+) -> tuple[Float[Tensor, "row unit"], dict[str, Float[Tensor, "row input"]]]:
+    """The outputs of a chain of linear layers, and the input of each of them by its name."""
+    inputs = {}
+    x = x.flatten(1)
+    for place, layer in enumerate(layers):
+        x = x.relu() if place else x
+        inputs[layer] = x
+        x = linear(x, params[_parameter(layer, "weight")], params.get(_parameter(layer, "bias")))
     return x, inputs
+
+
+def _parameter(layer: str, kind: str) -> str:
+    """The name of a layer's parameter, such as its weight."""
+    return f"{layer}.{kind}" if layer else kind

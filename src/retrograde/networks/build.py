@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NamedTuple, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from retrograde.data.torchvision import import_torchvision
@@ -23,6 +23,7 @@ from retrograde.parts.author_code import guarded
 from retrograde.parts.deadline import within
 from retrograde.parts.plugins import MODEL, load_file, plugin_modules
 from retrograde.parts.registry import is_built_in, loaded, source_of
+from retrograde.randomness import seeded
 
 MAX_LAYERS = 1000
 """The largest number of layers in a model's name."""
@@ -61,17 +62,18 @@ def build(
             the weights do not fit.
     """
     part = model(spec)
-    # Modules draw their initial weights from the global generator, which is put back afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with guarded(
+    # Modules draw their initial weights from the global generators, which are put back afterwards.
+    with (
+        seeded(seed),
+        guarded(
             f"model={spec} could not be built for shape {shape} and {outputs} outputs",
             part,
             more=f"{CALLED}.",
-        ):
-            module: object = part.build(shape, outputs, running)
-            if isinstance(module, nn.Module) and _lazy(module):
-                _initialise(module, shape)
+        ),
+    ):
+        module: object = part.build(shape, outputs, running)
+        if isinstance(module, nn.Module) and _lazy(module):
+            _initialise(module, shape)
     if not isinstance(module, nn.Module):
         raise UserError(f"A model is an nn.Module; model={spec} gave a {type(module).__name__}.")
     if names := _lazy(module):
@@ -79,9 +81,27 @@ def build(
             f"A model's parameters have shapes when an example has passed; those of {names[0]} in "
             f"model={spec} have none: forward never uses it. Remove it, or give it its sizes."
         )
+    _check_leaves(module, spec)
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, shape)
     return module
+
+
+def _check_leaves(module: nn.Module, spec: str) -> None:
+    """Raise `UserError` if an attribute is a tensor that was computed from parameters."""
+    for name, layer in module.named_modules():
+        computed = [key for key, value in vars(layer).items() if _has_history(value)]
+        if computed:
+            where = f"{name}.{computed[0]}" if name else computed[0]
+            raise UserError(
+                f"A model computes with its parameters in forward; {where} of model={spec} was "
+                "computed from them when it was built. Compute it in forward; in place of "
+                "nn.utils.weight_norm, use nn.utils.parametrizations.weight_norm."
+            )
+
+
+def _has_history(value: object) -> bool:
+    return isinstance(value, Tensor) and value.grad_fn is not None
 
 
 def _lazy(module: nn.Module) -> list[str]:
@@ -207,6 +227,10 @@ def model(spec: str) -> Model:
 
     Raises:
         UserError: There is no such model, or its sizes are not possible.
+
+    Example:
+        >>> rg.model("mlp-400-400")
+        MLP(hidden=(400, 400))
     """
     _check_name(spec)
     cls = _part(spec)
@@ -297,6 +321,11 @@ def forget_files() -> None:
     _named.cache_clear()
     extent.cache_clear()
     convolutional.cache_clear()
+
+
+def is_users_own(spec: str) -> bool:
+    """True if a model is neither the suite's own nor that of a known package."""
+    return _package(spec) not in OTHERS and model_file(spec) is not None
 
 
 def model_file(spec: str) -> Path | None:

@@ -34,6 +34,7 @@ def check_module(
         UserError: The module fails, has outputs of another shape, changes its input, or is random
             while training, other than in dropout layers.
     """
+    _check_recurrent(module)
     twin = keyed(module).train()
     before = {name: value.clone() for name, value in twin.named_buffers()}
     given = x.clone()
@@ -62,6 +63,18 @@ def check_module(
         )
     after = twin.named_buffers()
     return any(not torch.equal(before[name], value) for name, value in after)
+
+
+def _check_recurrent(module: nn.Module) -> None:
+    """Raise `UserError` if a layer is recurrent, for which `vmap` has no rule."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.RNNBase):
+            raise UserError(
+                "A model learns for several replicates at once, which PyTorch's recurrent layers "
+                f"cannot (torch.func.vmap); {name or 'the model'} is an nn.{layer.mode}. "
+                "Write the recurrence with nn.Linear layers in forward, or train the model by a "
+                "Learner."
+            )
 
 
 def _check_outputs(module: nn.Module, given: object, shape: tuple[int, int]) -> None:

@@ -20,8 +20,8 @@ from retrograde.data.dataset import Dataset
 from retrograde.data.files import arrays
 from retrograde.errors import UserError
 from retrograde.networks.build import build
-from retrograde.networks.head import headless
-from retrograde.networks.weights import last_layer
+from retrograde.networks.calls import output_layer
+from retrograde.networks.head import has_features, headless
 from retrograde.parts.author_code import guarded
 
 MEAN = (0.485, 0.456, 0.406)
@@ -105,11 +105,20 @@ def _body(model: str, weights: str, seed: int = 0) -> nn.Module:
     """
     shape = (3, SIDE, SIDE)
     module = build(model, shape, outputs=2, seed=seed, running=True, weights=weights or None)
-    body = headless(module)
+    with guarded(f"features={model} cannot be taken of images"):
+        body = headless(module) if has_features(module, torch.zeros(2, *shape)) else None
     if body is None:
         body = module
         # Networks of other libraries call their last layer otherwise: fc, classifier.6.
-        body.set_submodule(last_layer(body), nn.Identity())
+        with guarded(f"features={model} cannot be taken of images"):
+            layer = output_layer(body, shape)
+        if not layer:
+            raise UserError(
+                "Features are the inputs of the layer that gives a network's outputs; in "
+                f"features={model} forward goes on after every layer. Give one whose last layer "
+                "is an nn.Module, or that has a module named head."
+            )
+        body.set_submodule(layer, nn.Identity())
     for parameter in body.parameters():
         if parameter.ndim == 4:
             # Convolutions on a CPU take two thirds of the time with channels last.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 
+from retrograde.networks.calls import Trial, perceptron_layers, trial
 from retrograde.networks.checks import channels_last, takes_channels_last, untracked
 from retrograde.networks.dropout import key_names, keyed
 from retrograde.networks.head import headless
@@ -28,6 +29,7 @@ class Networks:
         own: Modules of the strategy's own, by name. The tensors of `own["gate"]` are named
             `gate.NAME`, as if they were part of the model.
         statistics: True if training changes buffers of the modules.
+        features: False if what comes before the head of the model is not its features.
     """
 
     def __init__(
@@ -35,10 +37,11 @@ class Networks:
         model: nn.Module,
         own: dict[str, nn.Module] | None = None,
         statistics: bool = False,
+        features: bool = True,
     ) -> None:
         own = own or {}
         modules = {MODEL: model, **own}
-        body = headless(model)
+        body = headless(model) if features else None
         if body is not None:
             modules[BODY] = body
         self.own = tuple(own)
@@ -55,6 +58,24 @@ class Networks:
             name: copy.deepcopy(module).train() for name, module in modules.items() if statistics
         }
         self.evaluating = {name: untracked(module).eval() for name, module in modules.items()}
+        # Calls may leave tensors of a `vmap` in a module, which cannot be copied then.
+        self._pristine = copy.deepcopy(self.evaluating[MODEL])
+        self._perceptron: dict[tuple[int, ...], tuple[str, ...]] = {}
+
+    def trial(self, shape: tuple[int, ...]) -> Trial:
+        """A pass of made-up examples of a shape through the model, in evaluation mode."""
+        return trial(self._pristine, shape)
+
+    def perceptron_layers(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """The linear layers of the model if it is a multi-layer perceptron with ReLUs; else none.
+
+        Args:
+            shape: The shape of one example.
+        """
+        # Kept, since a compiled step asks again, and cannot try the model.
+        if shape not in self._perceptron:
+            self._perceptron[shape] = perceptron_layers(self._pristine, shape)
+        return self._perceptron[shape]
 
     def prefer_channels_last(self, x: Float[Tensor, "row *shape"]) -> None:
         """Hand images to the model with their channels last in memory, if it takes them so.

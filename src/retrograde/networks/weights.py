@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from retrograde.errors import UserError, shown
+from retrograde.networks.calls import output_layer
 from retrograde.networks.head import of_head
 from retrograde.parts.author_code import described
+from retrograde.paths import home_path
 
 SHOWN = 3
 """Number of tensors that an error names."""
@@ -23,16 +25,20 @@ PARALLEL = "module."
 """The prefix that `nn.DataParallel` puts before every name."""
 
 
-def load_weights(module: nn.Module, path: str | Path) -> list[str]:
+def load_weights(
+    module: nn.Module, path: str | Path, shape: tuple[int, ...] | None = None
+) -> list[str]:
     """Give a module the weights of a file.
 
-    The head, the last layer with parameters or the one named `head`, keeps its own weights if the
+    The head, the layer that gives the outputs or the one named `head`, keeps its own weights if the
     file has none for it, or has them for another number of classes. Everything else must fit.
 
     Args:
         module: The module, whose parameters and buffers change.
         path: A state dict that `torch.save` has written, or a `.safetensors` file. Names may begin
             with `module.`, and the state dict may stand under `state_dict` or `model`.
+        shape: The shape of one example, with which the module is tried to find its head; None: the
+            last layer with parameters that the module names is taken for it.
 
     Returns:
         The names of the head's tensors that keep their own values; empty if all are from the file.
@@ -42,7 +48,7 @@ def load_weights(module: nn.Module, path: str | Path) -> list[str]:
     """
     found = _read(Path(path))
     own = module.state_dict()
-    head = _head(module)
+    head = _head(module, shape)
     _check_fit(own, found, head, path)
     kept = [name for name in own if name in head and not _fits(own, found, name)]
     with torch.no_grad():
@@ -66,17 +72,17 @@ def weights_digest(path: str | Path) -> str:
     return content.hexdigest()[:12]
 
 
-def _head(module: nn.Module) -> set[str]:
+def _head(module: nn.Module, shape: tuple[int, ...] | None) -> set[str]:
     """The names of the parameters of the module that gives the outputs."""
     names = [name for name, _ in module.named_parameters()]
     named = {name for name in names if of_head(name)}
     # Authors may call the last layer otherwise: fc, classifier.6.
-    layer = last_layer(module)
+    layer = last_layer(module) if shape is None else output_layer(module, shape)
     return named or {name for name in names if name.rpartition(".")[0] == layer}
 
 
 def last_layer(module: nn.Module) -> str:
-    """The name of the last layer with parameters; empty if there is none."""
+    """The name of the last layer with parameters that a module names; empty if there is none."""
     names = [name for name, _ in module.named_parameters()]
     return names[-1].rpartition(".")[0] if names else ""
 
@@ -143,7 +149,7 @@ def _named(problem: str, names: Iterable[str]) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU."""
-    path = path.expanduser()
+    path = home_path(str(path))
     if not path.is_file():
         raise UserError(
             f"weights={shown(str(path))} is a file; there is none. Looked for {path.resolve()}. "

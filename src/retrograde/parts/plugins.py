@@ -54,7 +54,11 @@ def load_file(path: Path, prefix: str = PLUGIN) -> ModuleType:
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with guarded(f"{path} cannot be imported"), within("import", str(path)):
+    # PyTorch takes a second, which a command without files saves.
+    from retrograde.randomness import seeded
+
+    # Numbers that are drawn on import would be others in every process.
+    with seeded(0), guarded(f"{path} cannot be imported"), within("import", str(path)):
         loader.exec_module(module)
     setattr(package, path.stem, module)
     return module

@@ -44,6 +44,10 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
 
     Raises:
         UserError: a setting is not written as key=value, or is given twice.
+
+    Example:
+        >>> rg.parse("split:tasks=2,class_order=3,1,2,0")
+        ('split', {'tasks': '2', 'class_order': '3,1,2,0'})
     """
     name, _, rest = spec.partition(":")
     # A comma separates settings only if the next one's name and `=` follow.

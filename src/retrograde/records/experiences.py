@@ -15,6 +15,12 @@ class Experiences:
         count: number of experiences.
         first: for each task, the first experience with training examples of it, counted from 0.
         learned: for each task, the experience after which it counts as learned.
+
+    Example:
+        Three experiences; the first task comes back in the last one.
+
+        >>> rg.Experiences(3, first=[0, 1], learned=[2, 1]).complete_tasks
+        False
     """
 
     count: Positive

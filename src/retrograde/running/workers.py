@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from contextlib import closing
 from multiprocessing import resource_tracker
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import cloudpickle
 import torch
 
+from retrograde.errors import DataWarning
 from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.running.cell import Job
@@ -243,6 +245,8 @@ def _start(context: Context) -> _Worker:
 def serve(pipe: Connection, context: Context) -> None:
     """Run the jobs that a pipe brings, and send their records, until the pipe closes."""
     leave_to_driver()
+    # The driver has planned with the same data, and said it once.
+    warnings.filterwarnings("ignore", category=DataWarning)
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     # Several workers share the cores.
     if context.jobs > 1:

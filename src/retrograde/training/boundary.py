@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from retrograde.errors import UserError
 from retrograde.interface.state import State
+from retrograde.networks.checks import agree
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
 from retrograde.streams.memory import ExemplarMemory, Memory
@@ -302,6 +304,58 @@ def check_unchanged(
             "return new tensors: x - y for x.sub_(y), torch.where for x[mask] = y, "
             "{**old, name: new} for old[name] = new."
         )
+
+
+def check_apart(
+    part: object,
+    method: str,
+    together: Float[Tensor, "row unit"],
+    alone: Float[Tensor, "row unit"],
+) -> None:
+    """Check that scores of an example do not depend on the examples predicted with it.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        together: The scores of some examples, predicted together.
+        alone: The scores of the same examples, each predicted alone.
+
+    Raises:
+        UserError: If they differ by more than rounding.
+    """
+    if not agree(together, alone):
+        raise UserError(
+            f"{hook(part, method)} gives each example scores that do not depend on the others of "
+            "its batch, whose order and number may change; its scores of an example alone and with "
+            "others differ. Compute with each row by itself: no mean, spread or rank over rows."
+        )
+
+
+def check_repeated(part: object, method: str, first: Any, second: Any) -> None:
+    """Check that a hook gave the same tensors twice, but for rounding.
+
+    Args:
+        part: The strategy whose hook it is.
+        method: The name of the hook.
+        first: The result of the first call.
+        second: The result of the second call with the same arguments.
+
+    Raises:
+        UserError: If they differ.
+    """
+    pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(second), strict=True)
+    tensors = [(one, other) for one, other in pairs if isinstance(one, Tensor)]
+    if all(_close(one, other) for one, other in tensors):
+        return
+    raise UserError(
+        f"{hook(part, method)} gives the same again if it is called with the same arguments, so "
+        "that replicates follow from their seeds; it gave other numbers. Draw them by "
+        "net.uniform or net.normal, and keep nothing on self or in globals."
+    )
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _named(given: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """A trial of a cell before anything trains: settings that fit, and hooks that keep the rules."""
 
+from functools import partial
+
 import torch
 
 from retrograde.errors import UserError
@@ -12,7 +14,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.streams.memory import ExemplarMemory, Memory
 from retrograde.streams.schedule import Schedule, groups
 from retrograde.streams.stream import Stream
-from retrograde.training.boundary import check_kind
+from retrograde.training.boundary import check_kind, check_repeated
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import check_pretraining
 from retrograde.training.stream_replicas import StreamReplicas
@@ -33,6 +35,8 @@ def check(
     # First, since another scenario would not mend it.
     if stream.regression:
         _check_values(benchmark, strategy)
+    else:
+        _check_choice(benchmark, stream)
     _check_settings(benchmark, strategy)
     _check_weighting(benchmark, strategy, stream)
     if isinstance(strategy, Strategy):
@@ -72,6 +76,17 @@ def _check_settings(benchmark: Benchmark, strategy: Strategy | Learner) -> None:
         raise UserError(
             "Gradients are compared between two halves of the probe examples; "
             "probe_examples=1 has one. Give 0, or 2 and more."
+        )
+
+
+def _check_choice(benchmark: Benchmark, stream: Stream) -> None:
+    """Raise `UserError` if every prediction is right, since there is but one answer."""
+    units = stream.units.sum(1) if benchmark.scenario == "task" else stream.units.shape[1:]
+    if max(units) < 2:
+        raise UserError(
+            "A prediction chooses among two or more output units; with "
+            f"scenario={benchmark.scenario}, every task of {type(benchmark).__name__} has one, so "
+            "that all accuracies are 100 %. Give scenario=class, or tasks of more classes."
         )
 
 
@@ -148,11 +163,17 @@ def _check_memory(strategy: Strategy, stream: Stream) -> None:
 
 def _check_hooks(backend: StreamReplicas) -> None:
     """Raise `UserError` if a hook that runs up to the first evaluation breaks a rule."""
+    check_repeated(backend.strategy, "init", backend.initial, backend.started(backend.built))
     check_pretraining(backend)
     backend.begin(0)
     backend.warm_up("off")
+    inputs = backend.trial_inputs()
+    step = partial(backend.step_all, backend.carried, *inputs)
+    check_repeated(backend.strategy, "step", step(), step())
     _check_protocol(backend)
     backend.try_prediction()
+    if backend.benchmark.probe_examples:
+        backend.try_probes()
     if backend.benchmark.plasticity_examples:
         _check_hidden(backend)
 

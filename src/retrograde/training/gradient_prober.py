@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from retrograde.gradients import simpson
@@ -135,7 +136,7 @@ class GradientProber:
     far.
     """
 
-    carries = ("probes", "accounts", "finite", "task", "step", "within")
+    carries = ("probes", "accounts", "finite", "task", "steps", "within")
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class GradientProber:
         probed = benchmark.probe_examples and all(stream.learns_task_by_task for stream in streams)
         self.tasks = len(streams[0].tasks) if probed else 0
         self.task = 0
-        self.step = 0  # steps since the stream began
+        self.steps = np.zeros(len(streams), np.int64)  # of each replicate since the stream began
         self.within = 0  # steps since the task began
         self.last: ProbeGradients | None = None
         self.books: _Books | None = None
@@ -193,15 +194,20 @@ class GradientProber:
 
     def advance(self, steps: int) -> None:
         """Count steps of training, and take the gradients of earlier tasks if that is due."""
-        self.step += steps
         self.within += steps
         # The first task has no earlier ones.
         if self.every and self.task and self.within % self.every == 0:
             with self.clocks("probe"):
                 self._book(self._gradients(self.task))
 
-    def end_experience(self) -> None:
-        """End a task: probe the tasks so far and the next one, and close the task's account."""
+    def end_experience(self, steps: Int64[np.ndarray, " replicate"]) -> None:
+        """End a task: probe the tasks so far and the next one, and close the task's account.
+
+        Args:
+            steps: Steps of the task for each replicate. All take as many as the longest one does;
+                the rest is padding.
+        """
+        self.steps = self.steps + steps
         with self.clocks("probe"):
             # After the last task there is no next one.
             probed = self._gradients(min(self.task + 2, self.tasks))
@@ -234,7 +240,7 @@ class GradientProber:
             return None
         parts = self.examples.map(lambda column: column[:, : 2 * tasks])
         losses, gradients = self.backend.gradients(params, parts)
-        halves = {name: gradient.flatten(2) for name, gradient in gradients.items()}
+        halves = _as_rows(gradients, 2)
         loss = self._mean(losses, tasks)
         return ProbeGradients(loss, _lengths(halves), halves, params)
 
@@ -261,20 +267,16 @@ class GradientProber:
 
     def _window(self, start: ProbeGradients, end: ProbeGradients) -> _Window:
         """Integrate gradients along the straight line between two probes, by Simpson's rule."""
-        displacement = {}
-        middle = {}
-        for name, now in end.params.items():
-            before = start.params[name]
-            displacement[name] = (now - before).flatten(1)
-            # The rule needs the gradient at the middle, where the learner has never been.
-            middle[name] = (before + now) / 2
+        pairs = {name: (start.params[name], now) for name, now in end.params.items()}
+        displacement = _as_rows({name: now - before for name, (before, now) in pairs.items()}, 1)
+        # The rule needs the gradient at the middle, where the learner has never been.
+        middle = {name: (before + now) / 2 for name, (before, now) in pairs.items()}
         squares = [(vector**2).sum(-1) for vector in displacement.values()]
         length = _total(squares).sqrt()
         first = self._mean(_along(start.halves, displacement), self.task)
         last = self._mean(_along(end.halves, displacement), self.task)
         _, gradients = self.backend.gradients(middle, self._whole_tasks())
-        flat = {name: gradient.flatten(2) for name, gradient in gradients.items()}
-        between = _along(flat, displacement)
+        between = _along(_as_rows(gradients, 2), displacement)
         exposure = length[:, None] * (start.norm + end.norm) / 2
         return _Window(
             length,
@@ -322,13 +324,18 @@ class GradientProber:
                 continue
             probe = GradientProbe(
                 self.task,
-                self.step,
+                int(self.steps[i]),
                 rounded(probed.loss[i]),
                 rounded(ceiling[i]),
                 _triangle(inner[i]),
                 {layer: _triangle(of_layer[i]) for layer, of_layer in layers.items()},
             )
             probes.append(probe)
+
+
+def _as_rows(tensors: Params, axes: int) -> Params:
+    """Tensors whose axes after the first `axes` are one; a single number has none of its own."""
+    return {name: value.reshape(*value.shape[:axes], -1) for name, value in tensors.items()}
 
 
 def _shapes(params: Params) -> dict[str, torch.Size]:

@@ -16,8 +16,9 @@ from retrograde.interface.batch import Batch
 from retrograde.interface.benchmark import Benchmark
 from retrograde.interface.learner import Learner, LearnerExperience, StreamInfo
 from retrograde.losses import losses_of, mean, squared_errors
-from retrograde.networks.build import build
+from retrograde.networks.build import build, is_users_own
 from retrograde.networks.checks import agree, check_rows_apart
+from retrograde.networks.hidden_state import check_drawn_from_seed
 from retrograde.optim import Params
 from retrograde.parts.author_code import located
 from retrograde.randomness import seeded, torch_seed
@@ -90,6 +91,9 @@ class OpaqueReplica:
         some = spread(len(data.x_train)).numpy()
         probe = self._x(data.x_train, some, 0).cpu()
         check_rows_apart(model, probe, name)
+        if is_users_own(name):
+            again = build(name, data.shape, outputs, seed, running=True, weights=weights)
+            check_drawn_from_seed(name, model, again)
         self.model = model.to(self.device)
         # Gradients are taken on a twin, so that probes leave the model as it is.
         self.twin = copy.deepcopy(self.model).eval()

@@ -16,13 +16,14 @@ from retrograde.errors import UserError
 from retrograde.interface.net import Net, Notes
 from retrograde.interface.state import State
 from retrograde.interface.strategy import Strategy
-from retrograde.networks.build import build
+from retrograde.networks.build import build, is_users_own
 from retrograde.networks.checks import check_module, check_rows_apart
 from retrograde.networks.functional import BODY, MODEL, Networks
-from retrograde.networks.head import headless
+from retrograde.networks.head import has_features, headless
+from retrograde.networks.hidden_state import check_drawn_from_seed, check_nothing_hidden
 from retrograde.optim import Params
 from retrograde.parts.author_code import hook
-from retrograde.randomness import torch_seed
+from retrograde.randomness import seeded, torch_seed
 from retrograde.records.sidecars import APART
 from retrograde.training.clocks import Clocks
 from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
@@ -241,11 +242,16 @@ def stacked(
         UserError: If the model cannot take the examples, or predictions depend on other examples.
     """
     shape = tuple(probe.shape[1:])
-    models = [
-        build(model, shape, outputs, torch_seed(seed, "weights"), rows_apart, weights or None)
-        for seed in seeds
-    ]
+
+    def built(seed: int) -> nn.Module:
+        drawn = torch_seed(seed, "weights")
+        return build(model, shape, outputs, drawn, rows_apart, weights or None)
+
+    models = [built(seed) for seed in seeds]
     changes = check_module(models[0], probe, outputs)
+    if is_users_own(model):
+        check_drawn_from_seed(model, models[0], built(seeds[0]))
+        check_nothing_hidden(model, models[0], lambda: built(seeds[0] + 1), probe)
     if rows_apart:
         check_rows_apart(models[0], probe, model)
     features = _feature_count(models[0], probe)
@@ -272,7 +278,7 @@ def stacked(
         written, constant = (kept, {}) if statistics else ({}, kept)
         buffers |= {prefix + name: value for name, value in written.items()}
         fixed |= {prefix + name: value for name, value in (constant | frozen).items()}
-    networks = Networks(models[0], others[0], bool(buffers))
+    networks = Networks(models[0], others[0], bool(buffers), features is not None)
     alike = {name for name, value in fixed.items() if bool((value == value[:1]).all())}
     return StackedModels(
         networks,
@@ -284,8 +290,8 @@ def stacked(
 
 
 def _feature_count(model: nn.Module, probe: Float[Tensor, "row *shape"]) -> int | None:
-    """The number of inputs of the model's head; None if it has no head."""
-    body = headless(model)
+    """The number of inputs of the model's head; None if no head gives its outputs."""
+    body = headless(model) if has_features(model, probe) else None
     if body is None:
         return None
     with torch.no_grad():
@@ -305,9 +311,8 @@ def _own_modules(
     """
     if strategy is None:
         return {}
-    # Modules draw their initial weights from the global generator, which is put back afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "modules"))
+    # Modules draw their initial weights from the global generators, which are put back afterwards.
+    with seeded(torch_seed(seed, "modules")):
         modules: object = strategy.modules(*sizes)
     rule = f"{hook(strategy, 'modules')} gives a dictionary of nn.Modules by name"
     if not isinstance(modules, dict):

@@ -218,11 +218,15 @@ class StreamReplicas(Replicas):
 
     def start_from(self, params: Params) -> None:
         """Start the stream from parameters that pretraining has learned."""
-        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
-            self.built | params, self.state.buffers, self.own, self.shared
-        )
-        self.initial = unaliased(initial)
+        self.initial = self.started(self.built | params)
         self.carried = self.carried._replace(state=self.initial)
+
+    def started(self, params: Params) -> State:
+        """The state before the first experience, with these parameters of all modules."""
+        initial = vmap(self._initial, in_dims=(0, 0, 0, None))(
+            params, self.state.buffers, self.own, self.shared
+        )
+        return unaliased(initial)
 
     # Steps.
 
@@ -694,7 +698,8 @@ class StreamReplicas(Replicas):
         """Predict a few test examples.
 
         Raises:
-            UserError: If scores have another shape, or predicting changes the state.
+            UserError: If scores have another shape, predicting changes the state, or the scores of
+                an example depend on the examples predicted with it.
         """
         rows = torch.from_numpy(self.test_rows[0].array).to(self.device)
         given = {"state": self.state}
@@ -705,9 +710,20 @@ class StreamReplicas(Replicas):
         boundary.check_unchanged(self.strategy, "before_evaluation", marks)
         given = {"state": state}
         before = boundary.copied(given)
-        self.scores(state, rows[:, some], trial=True)
+        together = self.scores(state, rows[:, some], trial=True)
         marks = boundary.changed(given, before)
         boundary.check_unchanged(self.strategy, "predict", marks)
+        alone = [self.scores(state, rows[:, [place]], trial=True) for place in some]
+        for scores, apart in zip(together, torch.cat(alone, 1), strict=True):
+            boundary.check_apart(self.strategy, "predict", scores, apart)
+
+    def try_probes(self) -> None:
+        """Take the gradients of a few test examples, as probes do after each experience."""
+        rows = self.test_rows[0][:, spread(self.test_rows.shape[2]).numpy()]
+        parts = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), 2, -1)
+        params = self.parameters()
+        if params and parts.shape[2]:
+            self.gradients(params, self.examples(parts))
 
     def take_statistics(self) -> dict[str, Float[np.ndarray, "replicate 2"]]:
         """See `Backend.take_statistics`."""

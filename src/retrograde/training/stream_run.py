@@ -109,7 +109,7 @@ class StreamRun:
         steps: Int64[np.ndarray, " replicate"] = cost[0]
         for counter, of_replicate in zip(self.passes, steps.tolist(), strict=True):
             counter.update({name: of_replicate * rows for name, rows in self.backend.tally.items()})
-        self.prober.end_experience()
+        self.prober.end_experience(steps)
         if self.plasticity:
             self.plasticity.end_experience(number)
         self.log.end_experience(steps)
