@@ -26,8 +26,8 @@ class Calibration(TableResult):
         ]
         frame = _frame(kept, label)
         sections = [
-            _section(name, of_benchmark, kept, label)
-            for name, of_benchmark in frame.groupby("benchmark", sort=True)
+            _section(name, frame[frame.benchmark == name], kept, label)
+            for name in sorted(set(frame.benchmark))
         ]
         notes = (_NOTE,) if sections else ()
         title = "Calibration at the end of the stream"

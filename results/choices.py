@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import kendalltau, rankdata
 
 from retrograde import Record, TableResult
 from retrograde.metrics import (
@@ -103,6 +102,8 @@ def _compared(ways: Mapping[str, Way]) -> list[str]:
 
 def _ranks(way: Way) -> dict[str, float]:
     """The rank of each strategy by its mean; 1 for the highest."""
+    from scipy.stats import rankdata
+
     means = [over_seeds(values).mean for values in way.values()]
     return dict(zip(way, rankdata(np.negative(means)).tolist(), strict=True))
 
@@ -125,6 +126,8 @@ def _entry(values: BySeed, rank: float) -> Entry:
 
 def _agreements(ways: Mapping[str, Way]) -> Iterator[str]:
     """How far the rankings of each pair of ways agree."""
+    from scipy.stats import kendalltau
+
     for (one, first), (other, second) in combinations(ways.items(), 2):
         tau = kendalltau([*_ranks(first).values()], [*_ranks(second).values()]).statistic
         before, after = _order(first), _order(second)

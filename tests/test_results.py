@@ -24,7 +24,13 @@ TABLES = [
     for name in Registry().names("results")
     if issubclass(Registry().find("results", name), TableResult)
 ]
+ELSEWHERE = (
+    "calibration",
+    "choices",
+    "plasticity",
+)  # tables of records that only their own test files have
 PARTLY = (
+    *ELSEWHERE,
     "account",
     "adaptation",
     "alignment",
@@ -32,7 +38,6 @@ PARTLY = (
     "class_sequence",
     "classes",
     "compatibility",
-    "plasticity",
 )  # tables of some records only
 OVER = (
     "leaderboard",
@@ -198,8 +203,7 @@ def uneven(make_record, make_adapted):
 # Every result part
 
 
-# The records here have no measures of plasticity; tests/test_results_plasticity.py has some.
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "plasticity"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ELSEWHERE])
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_records_a_result_has_its_columns_and_no_row(name, form, records, grown, foreign):
     empty, full = part(name).table([]), part(name).table([*records, *grown, foreign("Theirs")])
@@ -227,7 +231,7 @@ def test_a_result_is_the_same_from_a_store_as_from_memory(name, uneven, tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in TABLES if name not in ("compatibility", "leaderboard", "plasticity")]
+    "name", [name for name in TABLES if name not in (*ELSEWHERE, "compatibility", "leaderboard")]
 )
 def test_a_result_names_every_benchmark_and_every_strategy_that_finished(name, records, grown):
     table = part(name).table(records)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.utils import _pytree as pytree
 
 Tree = TypeVar("Tree")
@@ -17,7 +18,7 @@ def is_direct() -> bool:
     """True if no transform of `torch.func` is at work, and the step is not compiled."""
     if torch.compiler.is_compiling():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is None  # noqa: SLF001
+    return peek_interpreter_stack() is None
 
 
 def direct_gradient(

@@ -3,12 +3,13 @@
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -114,9 +115,9 @@ class Sidecars:
         outputs: the number of output units.
     """
 
-    digests: dict[Sidecar, Digest] = field(default_factory=dict)
-    shape: list[Positive] = field(default_factory=list)
-    outputs: Positive = 1
+    digests: Annotated[dict[Sidecar, Digest], Field(min_length=1)]
+    shape: list[Positive]
+    outputs: Positive
 
     @classmethod
     def of(cls, kept: Kept) -> "Sidecars":

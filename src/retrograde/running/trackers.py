@@ -50,7 +50,7 @@ def track(record: Record, store: Path) -> None:
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("cell", record.cell.spec)
         for point in curves(record):
-            writer.add_scalar(*point[::2], point.step)
+            writer.add_scalar(point.curve, point.value, point.step)
 
 
 def curves(record: Record) -> Iterator[Point]:
