@@ -15,8 +15,8 @@ from ._along_stream import by_hundredth, mark_switches
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIRST = "accuracy %, first task"
-SO_FAR = "mean accuracy %, tasks so far\nand the present one"
+FIRST: str = "accuracy %, first task"
+SO_FAR: str = "mean accuracy %, tasks so far\nand the present one"
 
 
 @dataclass(frozen=True)

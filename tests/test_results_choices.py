@@ -43,8 +43,8 @@ def test_each_way_has_a_column_with_scores_and_ranks(chosen):
     assert section.columns == ("strategy", "published", "tuned (within)")
     rows = {row[0].text: [entry.text for entry in row[1:]] for row in section.rows}
     assert rows == {
-        "der": ["85.00 ± 0.00 (1)", "86.00 ± 0.00 (2)"],
-        "er": ["80.00 ± 0.00 (2)", "90.00 ± 0.00 (1)"],
+        "DER": ["85.00 ± 0.00 (1)", "86.00 ± 0.00 (2)"],
+        "ER": ["80.00 ± 0.00 (2)", "90.00 ± 0.00 (1)"],
     }
     assert "tau -1.00; of 1 pairs of strategies, 1 change their order" in found.notes[1]
 
@@ -55,7 +55,7 @@ def test_settings_that_several_ways_have_chosen_count_for_each(chosen):
         chosen("der", 85, "published", lr=0.1),
         chosen("der", 70, f"{WITHIN}; {OTHER}", lr=0.2),
     )
-    scores = found.tidy.query("strategy == 'er'").set_index("chosen").ACC
+    scores = found.tidy.query("strategy == 'ER'").set_index("chosen").ACC
     assert scores.index.tolist() == ["published", "tuned (other-order)", "tuned (within)"]
     assert scores.tolist() == pytest.approx([0.8] * 3)
 
@@ -63,7 +63,7 @@ def test_settings_that_several_ways_have_chosen_count_for_each(chosen):
 def test_a_strategy_that_lacks_a_way_is_left_out(chosen):
     ways = [chosen(name, 80, f"published; {WITHIN}") for name in ("er", "der")]
     found = table(*ways, chosen("gem", 90, "published"))
-    assert set(found.tidy.strategy) == {"er", "der"}
+    assert set(found.tidy.strategy) == {"ER", "DER"}
 
 
 def test_without_a_choice_there_is_no_table(chosen):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retrograde.errors import UserError
 from retrograde.metrics.conventions import applicable
@@ -148,14 +148,20 @@ def tables(
         "rows": tuple(rows),
     }
     for name, part in _wanted(TableResult, registry, asked, faults):
-        known = dataclasses.fields(cast("Any", part)) if dataclasses.is_dataclass(part) else ()
-        settings = {each.name: wishes[each.name] for each in known if wishes.get(each.name)}
+        settings = {known: wishes[known] for known in _settings_of(part) if wishes.get(known)}
         # stays None if the part fails
         table = None
         with guarded(name, part, faults):
             table = _table(part, settings, records)
         if table is not None and table.sections:
             yield name, table
+
+
+def _settings_of(part: type[Part]) -> list[str]:
+    """The names of a part's settings."""
+    if not dataclasses.is_dataclass(part):
+        return []
+    return [each.name for each in dataclasses.fields(part)]
 
 
 def _wanted(

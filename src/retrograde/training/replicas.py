@@ -111,7 +111,9 @@ class Replicas(ABC):
                 refused for any model and any number of replicates.
             in_dims: 0 for each input that is stacked, None for one that all replicates share.
         """
-        if self.unmapped:
+        # A compiled step loses nothing by `vmap`, and may index by numbers that depend on data.
+        eager = not torch.compiler.is_compiling()
+        if self.unmapped and (eager or self.net.networks.convolves):
             return partial(_alone, function, in_dims)
         return vmap(function, in_dims=in_dims)
 

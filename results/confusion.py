@@ -1,0 +1,81 @@
+"""Confusion of classes at the end of a stream, as heat maps, where predictions were kept."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from retrograde import CellSpec, FigureResult, Record
+from retrograde.metrics import cell_labels, ordered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Confusion(FigureResult):
+    """Classes predicted for the examples of each class, in runs with `--keep predictions`.
+
+    A row sums to 100 %. Classes are output units, in the order in which they come in the stream.
+    """
+
+    def figure(self, records: Sequence[Record]) -> "Figure | None":
+        from retrograde.reporting import by_benchmark
+
+        shares = _shares(records)
+        if not shares:
+            return None
+        figure, axes = by_benchmark(shares, cell_labels(records))
+        for cell, axis in axes.items():
+            _draw(axis, 100 * shares[cell])
+        shown = [*axes.values()]
+        figure.colorbar(shown[0].images[0], ax=shown, label="% of a class", aspect=30)
+        figure.supxlabel("class predicted", fontsize="medium")
+        figure.supylabel("class of the example", fontsize="medium")
+        title = (
+            "Predictions for each class at the end of the stream, the first class in front: "
+            "mean over replicates"
+        )
+        figure.suptitle(title, fontsize="medium")
+        return figure
+
+
+def _shares(records: Sequence[Record]) -> dict[CellSpec, Float[np.ndarray, "right predicted"]]:
+    """The share of each predicted unit among the examples of a right one, over all replicates."""
+    by_cell = defaultdict(list)
+    for record in ordered(records):
+        if record.status == "done" and record.keeps(["predictions"]):
+            by_cell[record.cell].append(_in_order(record))
+    return {cell: _mean(counts) for cell, counts in by_cell.items()}
+
+
+def _in_order(record: Record) -> Int64[np.ndarray, "right predicted"]:
+    """The confusion of one replicate, with the classes that come first in front."""
+    counts = record.predictions.confusion()
+    first = np.full(len(counts), record.timeline.count)
+    if record.classes:
+        np.minimum.at(first, record.classes.output, record.classes.first)
+    order = np.argsort(first, kind="stable")
+    return np.asarray(counts[np.ix_(order, order)])
+
+
+def _mean(counts: list[np.ndarray]) -> Float[np.ndarray, "right predicted"]:
+    units = max(map(len, counts))
+    whole = sum(np.pad(each, (0, units - len(each))) for each in counts)
+    of_class = np.maximum(np.sum(whole, axis=1, keepdims=True), 1)
+    return np.asarray(whole / of_class)
+
+
+def _draw(axis: "Axes", shares: Float[np.ndarray, "right predicted"]) -> None:
+    units = len(shares)
+    # cells are centred on numbers, which begin at 1; rows run downwards
+    extent = (0.5, units + 0.5, units + 0.5, 0.5)
+    axis.imshow(shares, cmap="cividis", vmin=0, vmax=100, extent=extent)
+    ticks = range(1, units + 1, max(1, units // 4))
+    axis.set_xticks(ticks)
+    axis.set_yticks(ticks)
+    axis.grid(visible=False)
