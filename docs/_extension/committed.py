@@ -14,14 +14,29 @@ RESULTS = Path(__file__).parents[2] / "results"
 TABLES = RESULTS / "tables"
 
 
+CELL = ["suite", "benchmark", "strategy", "settings"]
+"""The columns that name a cell, with the titles of the tables."""
+
+
 @cache
 def read(table: str) -> pd.DataFrame:
-    """One table of every recorded suite, with the columns suite and stream."""
+    """One table of every recorded suite, with exact names.
+
+    Its further columns are suite; benchmark_spec and strategy_spec, the exact settings; and
+    stream and name, the names of the benchmark and of the strategy.
+    """
+    exact = _joined("replicates")[[*CELL, "benchmark_spec", "strategy_spec"]].drop_duplicates(CELL)
+    frame = _joined(table).merge(exact, on=CELL, how="left")
+    for column, spec in (("stream", "benchmark_spec"), ("name", "strategy_spec")):
+        frame[column] = [parse(text)[0] for text in frame[spec].fillna("")]
+    return frame
+
+
+def _joined(table: str) -> pd.DataFrame:
     paths = sorted(TABLES.glob(f"*/{table}.csv"))
     frames = [pd.read_csv(path).assign(suite=path.parent.name) for path in paths]
     frame = pd.concat(frames, ignore_index=True)
-    frame["settings"] = frame.settings.fillna("")
-    return frame.assign(stream=[parse(text)[0] for text in frame.benchmark])
+    return frame.assign(settings=frame.settings.fillna(""))
 
 
 @cache

@@ -49,7 +49,7 @@ def published(name: str) -> str:
 
 
 def _settings(strategy: str) -> str:
-    """The settings that a published row names."""
+    """The settings of a strategy."""
     return ", ".join(code(f"{key}={value}") for key, value in parse(strategy)[1].items())
 
 
@@ -58,7 +58,7 @@ def _ours(name: str, entry: Published, metric: str) -> tuple[str, str]:
     frame = committed.read("published")
     theirs, _, _ = entry.text(metric).partition(" ± ")
     found = frame[
-        (frame.strategy == name)
+        (frame["name"] == name)
         & (frame.stream == parse(entry.benchmark)[0])
         & (frame.method == entry.row.method)
         & (frame.paper == entry.source.paper)
@@ -81,18 +81,18 @@ def _ours(name: str, entry: Published, metric: str) -> tuple[str, str]:
 def measured(name: str) -> str:
     """Scores of a strategy in the committed tables."""
     frame = committed.read("scores")
-    frame = frame[(frame.strategy == name) & frame.metric.isin(SHOWN)]
+    frame = frame[(frame["name"] == name) & frame.metric.isin(SHOWN)]
     shown = [metric for metric in SHOWN if (frame.metric == metric).any()]
     rows = [
         (
             f"[{suite}](#suite-{suite}-scores)",
-            code(settings),
+            _settings(strategy),
             *(_score(group[group.metric == metric]) for metric in shown),
             int(group.n.min()),
             code(benchmark),
         )
-        for (suite, benchmark, settings), group in frame.groupby(
-            ["suite", "benchmark", "settings"], sort=True
+        for (suite, benchmark, strategy), group in frame.groupby(
+            ["suite", "benchmark_spec", "strategy_spec"], sort=True
         )
     ]
     note = "The mean over n seeds ± half of the 95 % interval; accuracies in percent."
@@ -113,17 +113,17 @@ def _score(rows: pd.DataFrame) -> str:
 def costs(name: str) -> str:
     """Costs of a strategy in the committed tables."""
     frame = committed.read("timing")
-    frame = frame[frame.strategy == name]
+    frame = frame[frame["name"] == name]
     rows = [
         (
             f"[{row.suite}](#suite-{row.suite}-timing)",
-            code(row.settings),
+            _settings(row.strategy_spec),
             _number(row.step_ratio, "x {:.1f}"),
             _number(row.train_ms_per_replicate_step, "{:.3g}"),
             _number(row.forward_per_example, "{:.3g}"),
             _number(row.backward_per_example, "{:.3g}"),
             _number(row.memory_kB, "{:,.0f}"),
-            code(row.benchmark),
+            code(row.benchmark_spec),
         )
         for row in frame.itertuples()
     ]
