@@ -32,6 +32,13 @@ def test_the_gradient_is_that_of_torch_func(params):
     assert torch.equal(aux["square"], wanted_aux["square"])
 
 
+def test_the_gradient_of_a_constant_is_zero(params):
+    found, _ = direct_gradient(lambda _: (torch.ones(()), None), params)
+    wanted, _ = grad(lambda _: (torch.ones(()), ()), has_aux=True)(params)
+    assert torch.equal(found["inner"]["a"], wanted["inner"]["a"])
+    assert not found["outer"]["b"].requires_grad
+
+
 def test_nothing_that_it_gives_has_a_graph(params):
     found, aux = direct_gradient(loss, params)
     assert not found["inner"]["a"].requires_grad

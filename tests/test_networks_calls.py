@@ -47,11 +47,19 @@ def starting_at_zero():
     return module
 
 
+def certain(kind):
+    """A network whose outputs are nearly those of its last bias."""
+    module = nn.Sequential(*layers(kind))
+    nn.init.constant_(module[3].bias, 100)
+    return module
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [
         (nn.Sequential(*layers()), ("1", "3")),
         (nn.Sequential(nn.Sequential(*layers())), ("0.1", "0.3")),
+        (certain(nn.ReLU), ("1", "3")),
         (Own(usual), ("hidden", "head")),
         (Scaled(*layers()), ()),
         (nn.Sequential(*layers(nn.Tanh)), ()),
@@ -60,6 +68,9 @@ def starting_at_zero():
         (Own(lambda net, x: usual(net, x.relu())), ()),
         (hooked(), ()),
         (starting_at_zero(), ()),
+        (nn.Sequential(*layers(nn.ReLU6)), ()),
+        (nn.Sequential(*layers(lambda: nn.Hardtanh(0, 20))), ()),
+        (certain(nn.GELU), ()),
     ],
 )
 def test_a_perceptron_is_known_by_what_it_computes(module, names):

@@ -120,6 +120,30 @@ def test_a_finished_record_without_its_model_is_made_again(tmp_path):
     assert not [*tmp_path.rglob("*superseded*")]
 
 
+def test_a_kept_model_stays_where_a_later_run_keeps_predictions(tmp_path):
+    run(STREAM, "er", 1, store=tmp_path, keep="model", progress=False)
+    run(STREAM, "er", 1, store=tmp_path, keep="predictions", progress=False)
+    (record,) = load(tmp_path)
+    assert record.model().head.weight.shape == (10, 100)
+    assert len(record.predictions.predicted) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", None])
+def test_a_kept_file_that_is_gone_or_damaged_is_made_again(copy, damage):
+    path = beside(copy, ".safetensors")
+    path.unlink() if damage is None else path.write_bytes(damage)
+    run(STREAM, "er", 2, store=copy, keep="model", progress=False)
+    assert all(record.keeps(["model", "predictions"]) for record in load(copy))
+
+
+def test_regression_has_records_and_no_predictions():
+    (record,) = run("waves:tasks=2", "joint", 1, keep="predictions", progress=False)
+    assert record.squared_errors
+    assert record.kept is None
+    with pytest.raises(UserError, match="those of a stream of classes"):
+        _ = record.predictions
+
+
 def test_a_kept_model_stays_where_a_later_run_keeps_nothing(copy):
     run(STREAM, "er", 2, store=copy, progress=False)
     assert all(record.keeps(["model"]) for record in load(copy))

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 
 import retrograde as rg
+from retrograde.api import Records
 from retrograde.errors import UserError
 from retrograde.metrics.frames import cell_labels
 from retrograde.parts.registry import Registry
@@ -164,3 +165,11 @@ def test_a_run_hands_the_title_and_the_names_of_its_suite_to_the_report():
     (section,) = made.tables["scores"].sections
     assert (made.title, section.heading) == ("My paper", "S-digits")
     assert [row[0].text for row in section.rows] == ["Halving, ours", "SGD"]
+
+
+def test_a_suite_with_cells_that_were_not_run_has_a_report(make_record):
+    records = [make_record("er")]
+    words = Presentation("My paper", names={"er": "ER (ours)", "gem": "GEM (theirs)"})
+    made = rg.report(Records(records, words), only="scores")
+    (section,) = made.tables["scores"].sections
+    assert section.rows[0][0].text == "ER (ours)"

@@ -80,6 +80,11 @@ def test_metrics_decimals_and_spread_are_those_asked_for(records):
     assert [entry.text for entry in section.rows[0]] == ["ER", "8.0 ± 1.6", "86.0 ± 0.8", "5"]
 
 
+def test_numbers_may_have_no_decimals(records):
+    made = rg.report(records, metrics="ACC", decimals=0, benchmarks="split")
+    assert made.tables["scores"].frame().loc["ER", "ACC"] == "86 ± 1"
+
+
 def test_a_table_across_benchmarks_has_a_gap_where_a_strategy_was_not_run(records, make_record):
     alone = [make_record("gem", seed) for seed in range(5)]
     made = rg.report([*records, *alone], across="benchmarks", metrics="ACC")

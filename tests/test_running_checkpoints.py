@@ -102,6 +102,18 @@ def stream_data(benchmark):
     return load(benchmark.dataset, data_folder())
 
 
+def test_a_run_that_had_ended_says_whether_its_step_was_compiled(file, monkeypatch):
+    begun = property(lambda backend: backend.begun >= 0)
+    monkeypatch.setattr(stream_loop.StreamReplicas, "compiled", begun)
+    where = part("benchmarks", "split:tasks=2,train_examples=60")
+    stream = where.stream(stream_data(where), 0)
+    cell = where, part("strategies", "er"), [stream], [0], CPU
+    with pytest.raises(Stopped):
+        stream_loop.train(*cell, checkpoints=Stopping(file, after=3))
+    (later,) = stream_loop.train(*cell, checkpoints=Stopping(file, after=-1))
+    assert later.how["compiled"]
+
+
 def test_pretraining_is_not_repeated(file, monkeypatch):
     method = part("strategies", "oml")
     where = Blobs(held=4)

@@ -34,6 +34,13 @@ def test_the_curves_are_those_of_the_record(tmp_path):
         assert [value for _, value in curves[f"statistics/{name}"]] == pytest.approx(means)
 
 
+def test_a_replicate_that_is_run_again_has_the_new_curves_alone(tmp_path):
+    for keep in ("", "predictions"):
+        stream = "split:tasks=2,train_examples=80"
+        run(stream, "er", 1, store=tmp_path, log="tensorboard", keep=keep, progress=False)
+    assert len(read(tmp_path)["accuracy/mean of all tasks"]) == 3
+
+
 def test_regression_and_few_shot_tasks_have_curves(tmp_path):
     run("waves:tasks=2", "finetune", 1, store=tmp_path / "a", log="tensorboard", progress=False)
     assert len(read(tmp_path / "a")["MSE/mean of all tasks"]) == 3

@@ -31,6 +31,7 @@ from retrograde.records.store import Store
 from retrograde.records.versions import told_apart
 from retrograde.reporting import comparison
 from retrograde.reporting.files import write
+from retrograde.reporting.names import check_names
 from retrograde.reporting.report import Report, report as made_of
 from retrograde.reporting.request import (
     COLUMN,
@@ -509,10 +510,13 @@ def report(
         width,
     )
     title = home_path(str(given)).resolve().name if isinstance(given, str | Path) else "records"
+    own = _cell_names(names)
+    # The suite's names may be for cells that were not run.
+    check_names(own, records)
     words = replace(
         records.words,
         title=records.words.title or title,
-        names={**records.words.names, **_cell_names(names)},
+        names={**records.words.names, **own},
     )
     made = made_of(records, asked, registry, words)
     if out is not None:

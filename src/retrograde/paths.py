@@ -1,6 +1,7 @@
 """Files and folders that users name: only regular ones are read."""
 
 import stat
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -73,6 +74,14 @@ def read_bytes(path: Path, most: int) -> bytes:
             f"Such a file has at most {most} bytes; {path} has {size}. Make it smaller."
         )
     return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in place of one that has the name; a reader sees all of either."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        whole.write_bytes(content)
+        whole.replace(path)
 
 
 def reason(error: Exception) -> str:

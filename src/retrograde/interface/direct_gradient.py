@@ -37,6 +37,13 @@ def direct_gradient(
     own = [leaf.detach().requires_grad_() for leaf in leaves]
     with torch.enable_grad():
         value, aux = function(pytree.tree_unflatten(own, form))
-        gradients = torch.autograd.grad(value, own, materialize_grads=True)
+        gradients = _gradients(value, own)
     gradient: Tree = pytree.tree_unflatten([*gradients], form)
     return gradient, pytree.tree_map_only(Tensor, torch.Tensor.detach, aux)
+
+
+def _gradients(value: Tensor, own: list[Tensor]) -> tuple[Tensor, ...]:
+    # A value that no parameter has a part in is an error to autograd, and 0 to `torch.func.grad`.
+    if not value.requires_grad:
+        return tuple(map(torch.zeros_like, own))
+    return torch.autograd.grad(value, own, materialize_grads=True)

@@ -46,7 +46,9 @@ class Trial(NamedTuple):
     outputs: Tensor
 
 
-def trial(module: nn.Module, shape: tuple[int, ...], rows: int = 8) -> Trial:
+def trial(
+    module: nn.Module, shape: tuple[int, ...], rows: int = 8, largest: float = 1.0
+) -> Trial:
     """Pass made-up examples through a model, which stays as it is.
 
     Nothing is drawn at random, so that it works within any `vmap`.
@@ -55,13 +57,14 @@ def trial(module: nn.Module, shape: tuple[int, ...], rows: int = 8) -> Trial:
         module: The model.
         shape: The shape of one example.
         rows: The number of examples.
+        largest: The largest absolute number in them.
     """
     twin = copy.deepcopy(module).eval()
     tensors = {name: moved(value) for name, value in twin.named_parameters()}
     tensors |= dict(twin.named_buffers())
     like = next(iter(tensors.values()), torch.zeros(()))
     numbers = torch.arange(rows * torch.Size(shape).numel(), device=like.device)
-    examples = (numbers**1.5).sin().to(like.dtype).reshape(rows, *shape)
+    examples = largest * (numbers**1.5).sin().to(like.dtype).reshape(rows, *shape)
     calls: list[Call] = []
     for name, layer in twin.named_modules():
         if _is_layer(name, layer):
@@ -109,27 +112,38 @@ def perceptron_layers(module: nn.Module, shape: tuple[int, ...]) -> tuple[str, .
         The names; empty for any other model.
     """
     found = trial(module, shape)
-    kinds = dict(module.named_modules())
-    names = tuple(call.name for call in found.calls if isinstance(kinds[call.name], nn.Linear))
+    names = tuple(call.name for call in _linear_calls(module, found))
     weights = {_parameter(name, "weight") for name in names}
     known = weights | {_parameter(name, "bias") for name in names} | set(key_names(module))
     # A layer that is called twice has two places, and running statistics are no part of a chain.
     if not weights <= found.tensors.keys() <= known or len(weights) < len(names):
         return ()
-    outputs = _chained(found, names)
-    return names if outputs is not None and _same(outputs, found.outputs) else ()
+    if not names or not _is_chain(module, found):
+        return ()
+    # Other functions than ReLU may differ from it only where numbers are large, as ReLU6 does.
+    return names if _is_chain(module, trial(module, shape, largest=LARGEST)) else ()
 
 
-def _chained(found: Trial, names: tuple[str, ...]) -> Tensor | None:
-    """The outputs of linear layers, one after the other; None if one does not fit the last."""
+LARGEST = 1000.0
+"""The largest number in the examples of a second trial."""
+
+
+def _linear_calls(module: nn.Module, found: Trial) -> list[Call]:
+    kinds = dict(module.named_modules())
+    return [call for call in found.calls if isinstance(kinds[call.name], nn.Linear)]
+
+
+def _is_chain(module: nn.Module, found: Trial) -> bool:
+    """True if each linear layer reads the last one's outputs, through ReLU, and gives the next."""
     x = found.examples.flatten(1)
-    for place, name in enumerate(names):
-        weight = found.tensors[_parameter(name, "weight")]
-        if x.shape[1] != weight.shape[1]:
-            return None
+    for place, (name, inputs, _) in enumerate(_linear_calls(module, found)):
         x = x.relu() if place else x
+        # Not only the model's outputs: a large bias would hide differences of what it is added to.
+        if not _same(x, inputs):
+            return False
+        weight = found.tensors[_parameter(name, "weight")]
         x = linear(x, weight, found.tensors.get(_parameter(name, "bias")))
-    return x if names else None
+    return _same(x, found.outputs)
 
 
 _COMPUTED = "parametrizations"

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError
 from retrograde.parts.spec import parse, write
-from retrograde.paths import kind, read_bytes, reason
+from retrograde.paths import kind, read_bytes, reason, write_whole
 from retrograde.records.privacy import without_folder
 
 FILE = "suite.json"
@@ -85,6 +85,6 @@ def write_presentation(folder: Path, words: Presentation | None, titles: Mapping
     try:
         # Unchanged files keep their time, and a store without permission to write is read alone.
         if kind(path) != "file" or path.read_bytes() != content:
-            path.write_bytes(content)
+            write_whole(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {reason(error)}.") from error

@@ -198,12 +198,22 @@ class Record:
         files = {name: self._sidecar(name)[1] for name in kept}
         return replace(self, files=files, place=None)
 
-    def keeps(self, names: Iterable[str]) -> bool:
-        """True if the run has kept all of these files beside the record."""
-        return set(names) <= set(self.kept.digests if self.kept else ())
+    def keeps(self, names: Iterable[Sidecar]) -> bool:
+        """True if all of these files lie beside the record, as the run has written them."""
+        try:
+            for name in names:
+                self._sidecar(name)
+        except UserError:
+            return False
+        return True
 
     def _sidecar(self, name: Sidecar) -> tuple[Sidecars, bytes, str]:
         """The sizes of the model, the content of a file beside the record, and the file's name."""
+        if name == "predictions" and not self.correct:
+            raise UserError(
+                "Predictions are those of a stream of classes; "
+                f"{self.cell.spec}, seed {self.seed}, has counted none. Choose another record."
+            )
         if self.kept is None or name not in self.kept.digests:
             raise UserError(
                 f"A record has its {name} if the run kept it, with keep={name}; the run of "

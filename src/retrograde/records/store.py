@@ -11,6 +11,7 @@ from pathlib import Path
 
 from retrograde.errors import UserError
 from retrograde.parts.provenance import version_digest
+from retrograde.paths import write_whole
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Damaged, OtherSchema, Record
 from retrograde.records.sidecars import path_of
@@ -82,7 +83,7 @@ class Store:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         for name, content in record.files.items():
-            _write_whole(path_of(path, name), content)
+            write_whole(path_of(path, name), content)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent, text=True)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -97,7 +98,7 @@ class Store:
 
     def restate(self, record: Record) -> None:
         """Replace a record by one with the same results that says more about them."""
-        _write_whole(self.path(record.cell, record.seed), record.to_json().encode())
+        write_whole(self.path(record.cell, record.seed), record.to_json().encode())
 
     def _published(
         self,
@@ -248,14 +249,6 @@ def _stays(finished: Record | None, record: Record) -> bool:
     if record.status == "failed":
         return True
     return not finished.outdated_by(record.cell, record.sources) and finished.keeps(record.files)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically, in place of one that has the name."""
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        whole.write_bytes(content)
-        whole.replace(path)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -14,7 +14,7 @@ from retrograde.records.presentation import Presentation
 from retrograde.records.record import Record
 from retrograde.records.versions import told_apart
 from retrograde.reporting.faults import Faults, guarded, importable
-from retrograde.reporting.names import Unsaid, check_names, named
+from retrograde.reporting.names import Unsaid, named
 from retrograde.reporting.request import Request
 from retrograde.reporting.result import FigureResult, TableResult, shown_by
 from retrograde.reporting.selection import in_order, selected
@@ -91,7 +91,6 @@ def _shown(
     records: Sequence[Record], asked: Request, words: Presentation
 ) -> tuple[tuple[Record, ...], Unsaid]:
     """The records that are asked for, with their names, and the settings that these leave out."""
-    check_names(words.names, records)
     shown, unsaid = named(records, words)
     if not (asked.benchmarks or asked.strategies):
         return shown, unsaid
@@ -147,14 +146,21 @@ def tables(
         "spread": asked.spread,
         "rows": tuple(rows),
     }
+    # a part may have other defaults than the table of scores
+    wishes = {name: wish for name, wish in wishes.items() if wish != _usual(name)}
     for name, part in _wanted(TableResult, registry, asked, faults):
-        settings = {known: wishes[known] for known in _settings_of(part) if wishes.get(known)}
+        settings = {known: wishes[known] for known in _settings_of(part) if known in wishes}
         # stays None if the part fails
         table = None
         with guarded(name, part, faults):
             table = _table(part, settings, records)
         if table is not None and table.sections:
             yield name, table
+
+
+def _usual(wish: str) -> object:
+    """The value of a wish in a report of everything."""
+    return getattr(EVERYTHING, wish, ())
 
 
 def _settings_of(part: type[Part]) -> list[str]:

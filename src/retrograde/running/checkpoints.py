@@ -63,7 +63,9 @@ class Checkpoint(NamedTuple):
             return None
         except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
             warnings.warn(
-                f"{self.path} is damaged or no checkpoint; its replicates begin anew.",
+                f"{self.path} is damaged or no checkpoint, or the strategy's state has objects of "
+                "its own classes, which no checkpoint brings back; its replicates begin anew. Keep "
+                "tensors in dictionaries and tuples.",
                 stacklevel=2,
             )
             return None

@@ -20,7 +20,8 @@ from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
 from retrograde.process import uncollected
 from retrograde.records.cell import CellSpec, PartSpec
-from retrograde.records.sidecars import Sidecar
+from retrograde.records.record import Record
+from retrograde.records.sidecars import SIDECARS, Sidecar
 from retrograde.records.store import Store
 from retrograde.running.cell import Cell, Job, Source, data_of, make_cell, mismatch
 from retrograde.running.preflight import check_cells
@@ -319,7 +320,15 @@ def _batch(job: Job, seeds: Sequence[int], store: Store, changed: Changed) -> Jo
         for seed, record in finished.items()
         if record is None or seed in anew or not job.kept_with(record)
     )
-    return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated)
+    again = [finished[seed] for seed in missing if seed not in outdated]
+    keep = _keep_too(job.keep, again)
+    return replace(job, seeds=tuple(seeds), missing=missing, outdated=outdated, keep=keep)
+
+
+def _keep_too(wanted: Sequence[Sidecar], again: Iterable[Record | None]) -> tuple[Sidecar, ...]:
+    """Return what to keep so that records which are made again lose none of their files."""
+    kept = {name for record in again if record and record.kept for name in record.kept.digests}
+    return tuple(name for name in SIDECARS if name in wanted or name in kept)
 
 
 def _batches(seeds: Sequence[int], size: int) -> list[Sequence[int]]:

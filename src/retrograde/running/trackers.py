@@ -1,6 +1,7 @@
 """Trackers: programs that show curves of many runs, and what they are given of a record."""
 
 import importlib.util
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,10 +44,14 @@ def check_tracker(name: str) -> None:
 
 
 def track(record: Record, store: Path) -> None:
-    """Write the curves of a finished record to a store, as TensorBoard reads them."""
+    """Write the curves of a record to a store, as TensorBoard reads them; none if it has failed."""
+    if record.status == "failed":
+        return
     from torch.utils.tensorboard import SummaryWriter
 
     folder = store.joinpath("tensorboard", record.cell.path, f"seed-{record.seed}")
+    # TensorBoard would show the curves of an earlier record of the replicate as well.
+    shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("cell", record.cell.spec)
         for point in curves(record):

@@ -38,14 +38,14 @@ class Keeper:
 
     def kept(self, replicate: int) -> Kept | None:
         """The files of one replicate; None if nothing is kept."""
-        if not self.wanted:
-            return None
         files: dict[Sidecar, bytes] = {}
         if "model" in self.wanted:
             files["model"] = model_file(self.backend.tensors(replicate))
         # Regression predicts values, no units.
         if self.predicted:
             files["predictions"] = self._predictions(replicate).to_bytes()
+        if not files:
+            return None
         stream = self.streams[replicate]
         return Kept(files, [*stream.data.shape], stream.units.shape[1])
 

@@ -39,7 +39,7 @@ class StreamRun:
         keep: What to keep of each replicate besides its record.
     """
 
-    carries = ("begun", "used", "passes", "note")
+    carries = ("begun", "used", "passes", "compiled", "note")
 
     def __init__(
         self,
@@ -67,7 +67,8 @@ class StreamRun:
         self.used = np.zeros((3, len(streams)), np.int64)
         # Rows that passed forward and backward for each replicate, padding included.
         self.passes: list[Counter[str]] = [Counter() for _ in streams]
-        # The reason why compiling the step failed, if that was tried.
+        # True if the latest step was compiled, and the reason why that failed, if it was tried.
+        self.compiled = False
         self.note: str | None = None
 
     def run(
@@ -124,7 +125,8 @@ class StreamRun:
             return None
         with self.clocks("ready"):
             note = self.backend.warm_up(mode)
-        self.clocks.rename("ready", "compile" if self.backend.compiled else "warm_up")
+        self.compiled = self.backend.compiled
+        self.clocks.rename("ready", "compile" if self.compiled else "warm_up")
         return note
 
     def _evaluate(self, number: int, steps: Int64[np.ndarray, " replicate"]) -> None:
@@ -176,7 +178,7 @@ class StreamRun:
             self.used,
             self.passes,
             dict(self.clocks.seconds),
-            self.note,
+            {"compiled": self.compiled, "note": self.note},
         )
         return [self._outcome(place, fields) for place, fields in enumerate(shared)]
 
@@ -228,7 +230,7 @@ def _shared(
     used: Int64[np.ndarray, "3 replicate"],
     passes: list[Counter[str]],
     seconds: dict[str, float],
-    note: str | None,
+    compiling: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """The fields of an outcome that every replicate has, finite or diverged.
 
@@ -238,12 +240,11 @@ def _shared(
         used: Steps, incoming and replayed examples of each replicate.
         passes: Rows that passed forward and backward for each replicate, padding included.
         seconds: Seconds by clock, of all replicates combined.
-        note: Why the step is not compiled, if that was tried.
+        compiling: True if the step is compiled, and why it is not, if that was tried, by name.
     """
     how = {
         "backend": backend.backend,
-        "compiled": backend.compiled,
-        "note": note,
+        **compiling,
         "replicates": len(streams),
         # Steps of the batch of replicates are those of the replicate that takes the most.
         "steps": int(used[0].max()),
