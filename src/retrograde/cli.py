@@ -153,8 +153,15 @@ def show(
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Show a part: what it is, its settings and their meaning, and its published numbers."""
+    from retrograde.running.suite import suites
+
     registry = Registry(tuple(plugin))
     kinds = [kind for kind in KINDS if registry.knows(kind, name)]
+    if not kinds and name in suites():
+        raise UserError(
+            f"Parts are shown, and {name} is a suite: `retrograde list suites` has its title, and "
+            f"`retrograde run {name}` runs it."
+        )
     if not kinds:
         known = sorted({each for kind in KINDS for each in registry.names(kind)})
         raise UserError(f"There is no part called {shown(name)} to show. {nearest(name, known)}")
