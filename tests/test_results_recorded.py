@@ -83,7 +83,7 @@ def replicates(suite, part):
         for pair in suite.pairs(part=part)
         for (benchmark, chosen), (strategy, given) in [map(parse, pair[:2])]
         for own in [PARTS.get("strategies", strategy, given)]
-        for seed in range(suite.seeds)
+        for seed in seeds_of(suite.seeds)
     }
 
 
