@@ -46,9 +46,7 @@ class Trial(NamedTuple):
     outputs: Tensor
 
 
-def trial(
-    module: nn.Module, shape: tuple[int, ...], rows: int = 8, largest: float = 1.0
-) -> Trial:
+def trial(module: nn.Module, shape: tuple[int, ...], rows: int = 8, largest: float = 1.0) -> Trial:
     """Pass made-up examples through a model, which stays as it is.
 
     Nothing is drawn at random, so that it works within any `vmap`.
