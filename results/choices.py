@@ -1,6 +1,5 @@
 """Scores and ranks of strategies by the way in which their settings were chosen."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,19 +10,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrograde import Record, TableResult
-from retrograde.metrics import (
-    ALPHA,
-    BySeed,
-    all_pairs,
-    by_seed,
-    cell_labels,
-    over_seeds,
-    streams,
-)
+from retrograde.metrics import ALPHA, BySeed, all_pairs, by_seed, over_seeds
 from retrograde.reporting import Entry, Section, Table
 
-Way = Mapping[str, BySeed]
-"""The scores of each strategy, by its name, with settings that were chosen in one way."""
+from ._choices import Way, choices_of
+
 TIDY = ["benchmark", "chosen", "strategy", "ACC", "ci_low", "ci_high", "n", "rank"]
 
 
@@ -38,14 +29,10 @@ class Choices(TableResult):
         sections = []
         notes = []
         rows: list[dict[str, object]] = []
-        for benchmark, ways in _by_benchmark(records).items():
-            names = _compared(ways)
-            if len(ways) < 2 or len(names) < 2:
-                continue
-            kept = {way: {name: of_way[name] for name in names} for way, of_way in ways.items()}
-            sections.append(_section(benchmark, kept))
-            notes += [f"{benchmark}: {text}" for text in _agreements(kept)]
-            rows += _tidy(benchmark, kept)
+        for benchmark, ways in choices_of(records).items():
+            sections.append(_section(benchmark, ways))
+            notes += [f"{benchmark}: {text}" for text in _agreements(ways)]
+            rows += _tidy(benchmark, ways)
         notes = [_NOTE, *notes] if sections else []
         title = "Scores by the way in which settings were chosen"
         return Table(title, tuple(notes), tuple(sections), pd.DataFrame(rows, columns=TIDY))
@@ -57,47 +44,6 @@ _NOTE = (
     "ones, -1 for opposite ones. Two strategies differ significantly if p < 0.05 in a paired "
     "t-test after Holm's correction over all pairs of a column."
 )
-
-
-def _by_benchmark(records: Sequence[Record]) -> dict[str, dict[str, Way]]:
-    """The scores on each stream, for each way of choosing settings that records state.
-
-    Settings that several ways have chosen count for each. A strategy with several cells of one way
-    is left out of it, since nothing says which of them is meant.
-    """
-    own = streams(records)
-    label = cell_labels(own)
-    found: defaultdict[tuple[str, str, str], dict[str, dict[int, float]]] = defaultdict(dict)
-    for record in own:
-        if record.status != "done" or not record.correct or record.upper_bound:
-            continue
-        benchmark, strategy, settings = label[record.cell]
-        for way in _ways(record):
-            cells = found[benchmark, way, strategy]
-            cells.setdefault(settings, {})[record.seed] = float(record.R[-1].mean())
-    by_benchmark: defaultdict[str, dict[str, dict[str, BySeed]]] = defaultdict(dict)
-    for (benchmark, way, strategy), cells in sorted(found.items()):
-        if len(cells) == 1:
-            by_benchmark[benchmark].setdefault(way, {}).update(
-                {strategy: next(iter(cells.values()))}
-            )
-    return {name: dict(ways) for name, ways in by_benchmark.items()}
-
-
-def _ways(record: Record) -> list[str]:
-    """The ways in which the settings of a record were chosen, without their details."""
-    chosen = str(record.how.get("chosen", ""))
-    ways = []
-    for way in filter(None, chosen.split("; ")):
-        name, comma, _ = way.partition(",")
-        ways.append(f"{name})" if comma and "(" in name else name)
-    return ways
-
-
-def _compared(ways: Mapping[str, Way]) -> list[str]:
-    """The strategies that every way has, by name."""
-    counts = Counter(name for of_way in ways.values() for name in of_way)
-    return sorted(name for name, count in counts.items() if count == len(ways))
 
 
 def _ranks(way: Way) -> dict[str, float]:

@@ -55,6 +55,7 @@ class Scores(TableResult):
         decimals: Decimal places of percentages.
         spread: The number after ±: `ci` or `sd`.
         rows: Titles of strategies in the order of their rows; the others follow.
+        streams: The same of benchmarks.
     """
 
     order: ClassVar[int] = 1
@@ -66,6 +67,7 @@ class Scores(TableResult):
     decimals: int = 2
     spread: str = "ci"
     rows: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)
@@ -102,7 +104,8 @@ class Scores(TableResult):
         frames = dict(iter(frame.groupby("benchmark")))
         form = ScoreForm(self.decimals, self.spread)
         boards = []
-        for name in sorted(by_benchmark):
+        first = {name: place for place, name in enumerate(self.streams)}
+        for name in sorted(by_benchmark, key=lambda name: (first.get(name, len(first)), name)):
             # a benchmark on which everything failed has no frame
             group = frames.get(name, frame[:0])
             columns = _columns(group, scored, done_of(by_benchmark[name], label), form)

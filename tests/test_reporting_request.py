@@ -55,6 +55,13 @@ def test_a_wish_for_what_the_records_lack_is_refused(records, wish, why):
         rg.report(records, **wish)
 
 
+def test_benchmarks_are_columns_in_the_order_asked_for(records):
+    for order in (["split", "rotated"], ["rotated", "split"]):
+        table = rg.report(records, across="benchmarks", benchmarks=order).tables["scores"]
+        groups = [name for name, _ in table.sections[0].groups]
+        assert [name.split()[0].lower() for name in groups] == order
+
+
 def test_only_what_is_asked_for_is_made(records, tmp_path):
     made = rg.report(records, tmp_path, "md,svg", only="scores,forgetting")
     assert (set(made.tables), set(made.figures)) == ({"scores"}, {"forgetting"})

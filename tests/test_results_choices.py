@@ -3,6 +3,7 @@
 import pytest
 
 import retrograde as rg
+from retrograde.parts.registry import Registry
 
 WITHIN = "tuned (within, grid by ACC, 9 trials of 1 seed: lr=0.1)"
 OTHER = "tuned (other-order, grid by ACC, 9 trials of 1 seed: lr=0.1)"
@@ -87,3 +88,18 @@ def test_pairs_that_turn_significantly_are_counted(make_record):
     )
     # Equal differences reach p = 1/16 at least, so none of them is significant.
     assert "0 of these differ significantly" in found.notes[1]
+
+
+def test_the_figure_has_a_point_for_each_strategy_and_way(chosen):
+    records = [
+        *chosen("er", 80, "published", lr=0.1),
+        *chosen("der", 85, "published", lr=0.1),
+        *chosen("er", 90, WITHIN, lr=0.2),
+        *chosen("der", 86, WITHIN, lr=0.2),
+    ]
+    figure = Registry().get("results", "choice_scores").figure(records)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["er", "der"]
+    drawn = {bars.get_label(): bars.lines[0].get_xdata().tolist() for bars in axis.containers}
+    assert drawn["published"] == pytest.approx([80, 85])
+    assert drawn["tuned (within)"] == pytest.approx([90, 86])

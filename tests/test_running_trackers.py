@@ -19,7 +19,7 @@ def read(folder):
 
 
 def test_the_curves_are_those_of_the_record(tmp_path):
-    stream = "split:tasks=2,train_examples=80,log_every=4,eval_every=5"
+    stream = "split:tasks=2,train_examples=80,log_every=4,eval_every=5,predict_first=true"
     (record,) = run(stream, "redo", 1, store=tmp_path, log="tensorboard", progress=False)
     curves = read(tmp_path)
     assert [value for _, value in curves["accuracy/mean of all tasks"]] == pytest.approx(
@@ -28,6 +28,9 @@ def test_the_curves_are_those_of_the_record(tmp_path):
     assert [value for _, value in curves["accuracy by task/task 2"]] == pytest.approx(
         record.R[:, 1].tolist()
     )
+    right, examples = record.prequential.correct, record.prequential.examples
+    online = [value for _, value in curves["online accuracy"]]
+    assert online == pytest.approx([right[0] / examples[0], right[1] / examples[1]])
     steps = [step for step, _ in curves["accuracy during experiences"]]
     assert steps == record.online_accuracy.step
     for name, means in record.statistics.means.items():
@@ -62,3 +65,10 @@ def test_a_missing_package_is_named_before_anything_trains(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"\.\[tensorboard\]"):
         run("split", "er", 1, log="tensorboard", progress=False)
+
+
+def test_records_that_were_made_before_get_their_curves(tmp_path):
+    text = "split:tasks=2,train_examples=80"
+    run(text, "er", 1, store=tmp_path, progress=False)
+    run(text, "er", 1, store=tmp_path, log="tensorboard", progress=False)
+    assert "accuracy/mean of all tasks" in read(tmp_path)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +76,8 @@ NO_TEXT: list[str] = []
 TUNED = Path("runs/tuned")
 ERROR = 2000
 """Most characters of an error that are printed."""
+SETTINGS = 600
+"""Most characters of the settings that tables do not show, unless all is asked for."""
 
 
 def main() -> None:
@@ -150,8 +153,15 @@ def show(
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Show a part: what it is, its settings and their meaning, and its published numbers."""
+    from retrograde.running.suite import suites
+
     registry = Registry(tuple(plugin))
     kinds = [kind for kind in KINDS if registry.knows(kind, name)]
+    if not kinds and name in suites():
+        raise UserError(
+            f"Parts are shown, and {name} is a suite: `retrograde list suites` has its title, and "
+            f"`retrograde run {name}` runs it."
+        )
     if not kinds:
         known = sorted({each for kind in KINDS for each in registry.names(kind)})
         raise UserError(f"There is no part called {shown(name)} to show. {nearest(name, known)}")
@@ -684,7 +694,8 @@ def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
     except BrokenPipeError:
         out.on_broken_pipe()
     if made.settings and not notes:
-        err.print(f"[dim]{escape(made.settings)}[/]")
+        said = shorten(made.settings, SETTINGS, placeholder=" ... (--all says the rest)")
+        err.print(f"[dim]{escape(said)}[/]")
 
 
 def _print_files(folder: Path, written: Sequence[Path]) -> None:

@@ -112,7 +112,9 @@ class Registry:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
         if not self.knows(kind, name):
-            raise UserError(f"There is no {_one(kind)} {name!r}. {nearest(name, self.names(kind))}")
+            own = "" if self.own else " One of your own needs --plugin FILE.py."
+            known = nearest(name, self.names(kind))
+            raise UserError(f"There is no {_one(kind)} {name!r}. {known}{own}")
         # A plugin comes before an entry point with the same name.
         if self._is_own(kind, name):
             return _only_part(self.own[name], kind)

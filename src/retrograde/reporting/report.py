@@ -65,8 +65,7 @@ def report(
     asked.check_names(registry.names("results"))
     apart, notes = told_apart(records)
     shown, unsaid = _shown(apart, asked, words)
-    rows = in_order([record.cell for record in shown], asked.strategies)
-    of_parts = dict(tables(shown, registry, asked, faults, rows))
+    of_parts = dict(tables(shown, registry, asked, faults))
     scores = next((n for n in of_parts if _order(registry.find("results", n)) == SCORES), "")
     _check_scores(shown, scores, asked)
     made = {
@@ -127,7 +126,6 @@ def tables(
     registry: Registry,
     asked: Request = EVERYTHING,
     faults: Faults | None = None,
-    rows: Sequence[str] = (),
 ) -> Iterator[tuple[str, Table]]:
     """The tables by name, those about everything first.
 
@@ -136,15 +134,19 @@ def tables(
         registry: the registry that knows the result parts.
         asked: the request.
         faults: as in `report`.
-        rows: titles of strategies in the order of rows; others follow.
     """
+    cells = dict.fromkeys(record.cell for record in records)
+    label = cell_labels(records)
+    rows = [(cell.strategy, " ".join(label[cell][1:]).strip()) for cell in cells]
+    streams = [(cell.benchmark, label[cell].benchmark) for cell in cells]
     wishes: dict[str, Any] = {
         "convention": asked.convention,
         "metrics": asked.metrics,
         "across": asked.across,
         "decimals": asked.decimals,
         "spread": asked.spread,
-        "rows": tuple(rows),
+        "rows": in_order(rows, asked.strategies),
+        "streams": in_order(streams, asked.benchmarks),
     }
     # a part may have other defaults than the table of scores
     wishes = {name: wish for name, wish in wishes.items() if wish != _usual(name)}

@@ -1,9 +1,9 @@
 """Selection of a report's records by benchmark and strategy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from retrograde.errors import UserError, nearest
-from retrograde.records.cell import CellSpec, PartSpec
+from retrograde.records.cell import PartSpec
 from retrograde.records.pattern import Pattern
 from retrograde.records.record import Record
 
@@ -63,12 +63,11 @@ def _title(part: PartSpec) -> str:
     return part.shown[0] if part.shown else part.name
 
 
-def in_order(cells: Sequence[CellSpec], strategies: Sequence[str]) -> tuple[str, ...]:
-    """The titles of rows, with their settings, in the order of patterns or names."""
-    fits = list(map(_fit, strategies))
-    rows = {}
-    for cell in cells:
-        part = cell.strategy
+def in_order(titles: Iterable[tuple[PartSpec, str]], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The titles of parts, in the order of patterns or names."""
+    fits = list(map(_fit, wanted))
+    found = {}
+    for part, title in titles:
         places = [place for place, fit in enumerate(fits) if fit(part)]
-        rows[" ".join(part.shown or ()).strip()] = min(places, default=len(fits))
-    return tuple(sorted(rows, key=lambda title: (rows[title], title)))
+        found[title] = min(places, default=len(fits))
+    return tuple(sorted(found, key=lambda title: (found[title], title)))

@@ -42,7 +42,7 @@ from retrograde.running.jobs import Ended, Jobs, run_here
 from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
-from retrograde.running.trackers import check_tracker, track
+from retrograde.running.trackers import check_tracker, curves_folder, track
 from retrograde.running.workers import run_in_workers
 from retrograde.training.compiled_step import Compile, check_compiler
 
@@ -370,6 +370,8 @@ def _run(
     skipped = sum(len(job.seeds) - len(job.missing) for job in jobs)
     out.print(f"{store.folder}: {missing} replicates to run, {skipped} done already")
     _say_chosen(store, jobs)
+    if options.log:
+        _track_finished(store, jobs)
     outcome = _Outcome(todo, out)
     with Progress(*COLUMNS, console=err, transient=True) as bar:
         task = bar.add_task("training", total=sum(job.steps for job in todo))
@@ -377,7 +379,7 @@ def _run(
         def advance(steps: int) -> None:
             bar.advance(task, steps)
 
-        heard = _heard(outcome, advance, err)
+        heard = _heard(outcome, advance, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
         with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
@@ -399,6 +401,15 @@ def _say_chosen(store: Store, jobs: list[Job]) -> None:
             record = store.read(store.path(job.spec, seed))
             if record is not None and record.how.get("chosen") != job.chosen:
                 store.restate(replace(record, how=record.how | {"chosen": job.chosen}))
+
+
+def _track_finished(store: Store, jobs: list[Job]) -> None:
+    """Write the curves of records that were made before, if they have none."""
+    for job in jobs:
+        for seed in sorted(set(job.seeds) - set(job.missing)):
+            record = store.read(store.path(job.spec, seed))
+            if record is not None and not curves_folder(record, store.folder).exists():
+                track(record, store.folder)
 
 
 class _Outcome:
@@ -433,7 +444,9 @@ class _Outcome:
         self.troubles += [record for record in records if record.status != "done"]
 
 
-def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> Heard:
+def _heard(
+    outcome: _Outcome, advance: Callable[[int], None], err: Console, *, checkpoint: bool
+) -> Heard:
     """Return callbacks that print and count the news of other runs on the same store."""
 
     def made(rest: Job, records: list[Record]) -> None:
@@ -451,7 +464,8 @@ def _heard(outcome: _Outcome, advance: Callable[[int], None], err: Console) -> H
 
     def inherits(job: Job, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders)
-        gone = f"was begun by {who}, which shows no sign of life; it begins again."
+        again = "goes on from its last snapshot" if checkpoint else "begins again"
+        gone = f"was begun by {who}, which shows no sign of life; it {again}."
         err.print(f"[yellow]note:[/] {escape(f'{job.spec.spec} {gone}')}")
 
     return Heard(made, waits, inherits)

@@ -20,7 +20,8 @@ class Point(NamedTuple):
 
     Attributes:
         curve: the name of the curve.
-        step: the experience for curves of accuracy and error; a training step for others.
+        step: the experience for curves of accuracy and error; a training step for those during
+            experiences and for statistics.
         value: the value.
     """
 
@@ -49,13 +50,18 @@ def track(record: Record, store: Path) -> None:
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    folder = store.joinpath("tensorboard", record.cell.path, f"seed-{record.seed}")
+    folder = curves_folder(record, store)
     # TensorBoard would show the curves of an earlier record of the replicate as well.
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("cell", record.cell.spec)
         for point in curves(record):
             writer.add_scalar(point.curve, point.value, point.step)
+
+
+def curves_folder(record: Record, store: Path) -> Path:
+    """The folder of the curves of a record in a store."""
+    return store.joinpath("tensorboard", record.cell.path, f"seed-{record.seed}")
 
 
 def curves(record: Record) -> Iterator[Point]:
@@ -69,6 +75,10 @@ def curves(record: Record) -> Iterator[Point]:
         steps = record.online_accuracy.step
         means = np.nanmean(record.online_accuracy.accuracy, axis=1).tolist()
         yield from _curve("accuracy during experiences", steps, means)
+    if record.prequential:
+        counts = zip(record.prequential.correct, record.prequential.examples, strict=True)
+        rates = [right / examples if examples else None for right, examples in counts]
+        yield from _curve("online accuracy", range(1, len(rates) + 1), rates)
     if record.statistics:
         for name, values in record.statistics.means.items():
             yield from _curve(f"statistics/{name}", record.statistics.step, values)
