@@ -38,7 +38,7 @@ class Confusion(FigureResult):
         figure.supylabel("class of the example", fontsize="medium")
         title = (
             "Predictions for each class at the end of the stream, the first class in front: "
-            "mean over replicates"
+            "all replicates together"
         )
         figure.suptitle(title, fontsize="medium")
         return figure

@@ -106,6 +106,12 @@ def test_few_shot_tasks_keep_the_model_that_adaptation_starts_from():
     assert set(record.kept.digests) == {"model"}
 
 
+def test_a_kept_model_of_few_shot_tasks_takes_their_parameters_if_it_sees_them():
+    text = "sinusoid:iterations=5,meta_batch_size=2,test_tasks=2,model=mlp-8"
+    (record,) = run(text, "oracle", 1, keep="model", progress=False)
+    assert record.model()(torch.zeros(4, 3)).shape == (4, 1)
+
+
 def test_a_learner_keeps_its_model(tmp_path):
     (record,) = run(STREAM, "avalanche", 1, keep="model", progress=False)
     assert record.model().head.weight.shape == (10, 100)
@@ -176,6 +182,16 @@ def test_a_model_that_is_another_one_now_is_refused(tmp_path):
     forget_files()
     with pytest.raises(UserError, match="has other tensors"):
         record.model(f"{file}:net")
+
+
+def test_a_record_chooses_no_code_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "from torch import nn\ndef net(shape, outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))\n"
+    (tmp_path / "net.py").write_text(text)
+    (record,) = run(f"{STREAM},model=net.py:net", "er", 1, keep="model", progress=False)
+    with pytest.raises(UserError, match="does not choose code to run; its model is net.py:net"):
+        record.model()
+    assert record.model("net.py:net")(torch.zeros(1, 64)).shape == (1, 10)
 
 
 @pytest.mark.parametrize("keep", ["modell", ["model", 3], 3])

@@ -328,6 +328,11 @@ def is_users_own(spec: str) -> bool:
     return _package(spec) not in OTHERS and model_file(spec) is not None
 
 
+def names_code(spec: str) -> bool:
+    """True if a model is an import path, but for those of known packages."""
+    return ":" in spec and _package(spec) not in OTHERS
+
+
 def model_file(spec: str) -> Path | None:
     """The file of a user's model; None for the suite's own, and for one that cannot be found."""
     try:

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 
 from retrograde.errors import UserError
+from retrograde.networks.build import names_code
 from retrograde.parts.provenance import Change, Sources, changes
 from retrograde.parts.spec import as_text
 from retrograde.records.account import Account
@@ -172,7 +173,7 @@ class Record:
 
         Args:
             name: the name of the model, as in the setting `model` of benchmarks; empty: the one in
-                the record, which does not know the folder of a file.
+                the record, if that names no code of a user's own.
 
         Raises:
             UserError: the run did not keep it, its file is missing or another one, or the model of
@@ -180,6 +181,12 @@ class Record:
         """
         kept, content, where = self._sidecar("model")
         spec = name or str(self.cell.benchmark.settings["model"])
+        # A record may come from anyone, and does not know the folder of a file.
+        if not name and names_code(spec):
+            raise UserError(
+                f"A record does not choose code to run; its model is {spec}. If that is code of "
+                f"yours, name it: record.model({spec!r}), with the folder of a file."
+            )
         return read_model(content, spec, self.adaptation is None, kept, where)
 
     @property

@@ -106,7 +106,7 @@ def train(
 def _kept(episodes: EpisodeReplicas, replicate: int) -> Kept:
     """What is kept of a replicate: the model that adaptation starts from."""
     files: dict[Sidecar, bytes] = {"model": model_file(episodes.tensors(replicate))}
-    return Kept(files, [*episodes.net.shape], episodes.net.outputs)
+    return Kept(files, [*episodes.input_shape], episodes.net.outputs)
 
 
 def pace(

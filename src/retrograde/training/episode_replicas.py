@@ -84,6 +84,8 @@ class EpisodeReplicas(Replicas):
         drawn = Tasks(*(part[0, 0] for part in batch))
         self.regression = drawn.y.is_floating_point()
         probe = self._inputs(*drawn).cpu()
+        # Of one input of the model, which may hold the parameters of its task as well.
+        self.input_shape = tuple(probe.shape[1:])
         weights = stream.weights if stream else ""
         outputs = sources[0].outputs
         models = stacked(benchmark.model, probe, outputs, seeds, device, weights=weights)
