@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from retrograde import CellSpec, Record, TableResult
+from retrograde import CellSpec, Record, TableResult, Texts
 from retrograde.metrics import (
     BOLD,
     VERSIONS,
@@ -62,12 +62,12 @@ class Scores(TableResult):
     regression: ClassVar[bool] = True
 
     convention: str = "own"
-    metrics: tuple[str, ...] = ()
+    metrics: Texts = ()
     across: str = ""
     decimals: int = 2
     spread: str = "ci"
-    rows: tuple[str, ...] = ()
-    streams: tuple[str, ...] = ()
+    rows: Texts = ()
+    streams: Texts = ()
 
     def table(self, records: Sequence[Record]) -> Table:
         label = cell_labels(records)

@@ -15,6 +15,7 @@ from retrograde.reporting.files import write
 from retrograde.reporting.formats import FORMATS
 from retrograde.reporting.report import report
 from retrograde.reporting.request import Request
+from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import read_suite, suites
 
 ROOT = Path(__file__).parents[1] / "results"

@@ -163,6 +163,7 @@ from .parts.fields import (
     Size as Size,
     Sizes as Sizes,
     Steps as Steps,
+    Texts as Texts,
 )
 from .parts.part import (
     OpenPart as OpenPart,

@@ -121,6 +121,14 @@ Numbers = Annotated[
 """Finite numbers; as text, separated by commas."""
 
 
+def _split_texts(value: object) -> object:
+    return [word for word in value.split(",") if word] if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split_texts)]
+"""Texts without commas; as one text, separated by commas."""
+
+
 def _split_sizes(value: object) -> object:
     if not isinstance(value, str):
         return value
