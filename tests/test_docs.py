@@ -47,7 +47,8 @@ def test_python_runs(code, tmp_path, monkeypatch):
 
 def commands():
     """Every line of a block of shell that begins with `retrograde`, as parameters."""
-    lines = [line for block in blocks("") for line in block.values[0].splitlines()]
+    whole = [block.values[0].replace("\\\n", " ") for block in blocks("")]
+    lines = [line for block in whole for line in block.splitlines()]
     return sorted(
         {line.partition("  #")[0].strip() for line in lines if line.startswith("retrograde ")}
     )
