@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from retrograde.metrics.frames import Label
 from retrograde.metrics.ranking import display_names
 from retrograde.records.cell import CellSpec
-from retrograde.reporting.plotting import grouped, wrapped
+from retrograde.reporting.plotting import figure_width, grouped, panels_per_row, wrapped
 
 DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6, 2), (8, 2, 2, 2)]
 """Line styles that tell strategies apart in grey.
@@ -132,4 +132,7 @@ def by_benchmark(
         panel_of[cell] = (benchmark, title)
         groups.setdefault(benchmark, []).append(title)
     figure, axes = grouped(groups, height=2.5)
+    # a square panel would stand alone in the middle of a wide figure
+    across = min(panels_per_row(), max(map(len, groups.values())))
+    figure.set_figwidth(figure_width() * max(across, 2) / panels_per_row())
     return figure, {cell: axes[panel] for cell, panel in panel_of.items()}
