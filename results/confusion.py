@@ -11,8 +11,9 @@ from jaxtyping import Float, Int64
 from retrograde import CellSpec, FigureResult, Record
 from retrograde.metrics import cell_labels, ordered
 
+from ._matrices import heat_maps
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -24,18 +25,11 @@ class Confusion(FigureResult):
     """
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
-        from retrograde.reporting import by_benchmark
-
         shares = _shares(records)
         if not shares:
             return None
-        figure, axes = by_benchmark(shares, cell_labels(records))
-        for cell, axis in axes.items():
-            _draw(axis, 100 * shares[cell])
-        shown = [*axes.values()]
-        figure.colorbar(shown[0].images[0], ax=shown, label="% of a class", aspect=30)
-        figure.supxlabel("class predicted", fontsize="medium")
-        figure.supylabel("class of the example", fontsize="medium")
+        words = ("% of a class", "class predicted", "class of the example")
+        figure, _ = heat_maps(shares, cell_labels(records), *words)
         title = (
             "Predictions for each class at the end of the stream, the first class in front: "
             "all replicates together"
@@ -68,14 +62,3 @@ def _mean(counts: list[np.ndarray]) -> Float[np.ndarray, "right predicted"]:
     whole = sum(np.pad(each, (0, units - len(each))) for each in counts)
     of_class = np.maximum(np.sum(whole, axis=1, keepdims=True), 1)
     return np.asarray(whole / of_class)
-
-
-def _draw(axis: "Axes", shares: Float[np.ndarray, "right predicted"]) -> None:
-    units = len(shares)
-    # cells are centred on numbers, which begin at 1; rows run downwards
-    extent = (0.5, units + 0.5, units + 0.5, 0.5)
-    axis.imshow(shares, cmap="cividis", vmin=0, vmax=100, extent=extent)
-    ticks = range(1, units + 1, max(1, units // 4))
-    axis.set_xticks(ticks)
-    axis.set_yticks(ticks)
-    axis.grid(visible=False)

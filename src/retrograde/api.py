@@ -22,7 +22,7 @@ from retrograde.metrics.pooled import POOLED
 from retrograde.parts.fields import LONGEST_TIMEOUT
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
+from retrograde.parts.spec import parse, words
 from retrograde.paths import home_path
 from retrograde.records.experiences import Experiences
 from retrograde.records.presentation import Presentation, read_presentation
@@ -41,7 +41,7 @@ from retrograde.reporting.request import (
 )
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
-from retrograde.running.console import Options, Stored, names, plan_all, records_of, work
+from retrograde.running.console import Options, Stored, plan_all, records_of, work
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
 from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned
@@ -275,7 +275,7 @@ def _asked(what: str, given: object) -> str | Part:
 _EXAMPLES = {"benchmarks": "split:tasks=5", "strategies": "er:lr=0.1"}
 
 
-def _names(what: str, given: object, split: Callable[[str], Iterable[str]] = names) -> list[str]:
+def _names(what: str, given: object, split: Callable[[str], Iterable[str]] = words) -> list[str]:
     """Return names that are given as a list, or as text with commas between them."""
     several = [*split(given)] if isinstance(given, str) else given
     if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):

@@ -379,7 +379,8 @@ def run(
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     suites = [(Path(name).stem, read_suite(name)) for name in suite or []]
     # PyTorch takes seconds to import, which --help and what is wrong so far need not wait for.
-    from retrograde.running.console import Options, names, run_all
+    from retrograde.parts.spec import words
+    from retrograde.running.console import Options, run_all
 
     options = Options(
         tuple(plugin),
@@ -392,7 +393,7 @@ def run(
         timeout,
         changed,
         traceback,
-        names(keep),
+        words(keep),
         checkpoint,
         log,
     )
@@ -623,13 +624,14 @@ def report(
     Nothing is trained. A result that fails is left out and named, and the exit code is 1;
     everything else is written.
     """
+    from retrograde.parts.spec import words
     from retrograde.process import uncollected
     from retrograde.records.presentation import read_presentation
     from retrograde.records.store import Store
     from retrograde.reporting.faults import Faults
     from retrograde.reporting.files import write
     from retrograde.reporting.report import report
-    from retrograde.reporting.request import PAGE, Request, formats, words
+    from retrograde.reporting.request import PAGE, Request, formats
 
     if not store.is_dir():
         raise UserError(f"A report is made from a folder of records; there is none at {store}.")

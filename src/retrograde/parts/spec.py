@@ -36,6 +36,12 @@ def as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list that is separated by commas."""
+    stripped = [word.strip() for word in text.split(",")]
+    return tuple(word for word in stripped if word)
+
+
 def parse(spec: str) -> tuple[str, dict[str, str]]:
     """Read `NAME[:key=value,...]`; a value may itself hold commas, as in `class_order=3,1,2`.
 

@@ -9,6 +9,7 @@ from retrograde.errors import UserError, nearest, shown
 from retrograde.metrics.conventions import metrics as metrics_of
 from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.pooled import POOLED
+from retrograde.parts.spec import words
 from retrograde.reporting.formats import FORMATS
 
 Spread = Literal["ci", "sd"]
@@ -134,12 +135,6 @@ def formats(names: str) -> list[str]:
         if name not in known:
             raise UserError(f"There is no format {name!r}. {nearest(name, known)}")
     return [name for name in known if name in asked or name == "csv"]
-
-
-def words(text: str) -> tuple[str, ...]:
-    """The words of a list that is separated by commas."""
-    stripped = [word.strip() for word in text.split(",")]
-    return tuple(word for word in stripped if word)
 
 
 def patterns(text: str) -> tuple[str, ...]:

@@ -265,11 +265,6 @@ def _context(options: Options) -> Context:
     )
 
 
-def names(text: str) -> list[str]:
-    """Return the names in a text that has commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
     """Check the names of what to keep."""
     for name in names:
