@@ -491,6 +491,19 @@ def test_a_failed_upper_bound_does_not_stand_among_the_competitors(ending):
     assert set(column(scores(records), "n")) == {"er", "joint †"}
 
 
+@pytest.mark.parametrize(
+    ("of_er", "said"),
+    [((85, 86, 85, 87, 86), True), ((85, 74, 85, 74, 86), False), ((70, 71, 70, 72, 71), False)],
+    ids=["better", "not significantly better", "worse"],
+)
+def test_an_upper_bound_that_a_strategy_surpasses_is_said_to_be_none(ending, of_er, said):
+    joint = ending("joint", 80, 81, 79, 80, 80, upper_bound=True)
+    notes = " ".join(scores([*ending("er", *of_er), *joint]).notes)
+    assert (
+        "joint † is no upper bound on split: er is significantly better in ACC." in notes
+    ) == said
+
+
 def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_record):
     own = [make_record("er", s, ((10,), (60 + 10 * s,))) for s in range(4)]
     joint = [make_record("joint", s, ((10,), (70 + 10 * s,)), upper_bound=True) for s in (2, 0)]
