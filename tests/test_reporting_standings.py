@@ -102,6 +102,18 @@ def test_of_many_benchmarks_the_best_are_counted(make_record):
     )
 
 
+def test_benchmarks_of_one_winner_stand_together(make_record):
+    records = [
+        record
+        for name in ("a", "b", "c")
+        for strategy, score in (("er", 80), ("si", 20))
+        for record in ends(make_record, strategy, (score,), benchmark=name)
+    ]
+    whole = sentence(records)
+    assert whole.startswith("er is best on a (ACC 80.00 % over a single seed; ")
+    assert whole.count(", on b (") == whole.count(" and on c (") == 1
+
+
 def test_without_results_there_is_no_best(make_record):
     failed = [make_record("er", 0, (), status="failed")]
     none = "no strategy that competes has a finished replicate"

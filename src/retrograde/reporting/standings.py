@@ -132,8 +132,8 @@ def answer(found: Sequence[Standing], label: Mapping[CellSpec, Label]) -> list[S
 
 
 def _on_each(on: Sequence[Standing]) -> str:
-    said = [f"{standing.benchmark} ({'; '.join(_said(standing))})" for standing in on]
-    return " and on ".join(said)
+    *others, last = [f"{standing.benchmark} ({'; '.join(_said(standing))})" for standing in on]
+    return f"{', on '.join(others)} and on {last}" if others else last
 
 
 def _counted(won: Mapping[str, Sequence[Standing]], total: int) -> list[Statement]:
