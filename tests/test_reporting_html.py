@@ -110,6 +110,13 @@ def test_a_place_shows_its_exact_numbers_by_seed(make_record):
     assert text.count('title="85.25 ± 3.17655, n = 2; by seed 0: 85, 1: 85.5"') == 2
 
 
+def test_a_benchmark_says_who_is_best_and_who_forgets_least_because_it_learned_least(make_record):
+    learned = [make_record("er", 0), make_record("si", 0, ((9, 9), (30, 9), (30, 30)))]
+    section = text_of(learned).partition('id="benchmark-split"')[2].partition("</section>")[0]
+    assert "ER is best: ACC 85.00" in section
+    assert 'role="note">SI forgets least (0.00' in section
+
+
 def test_links_and_rows_are_named_by_titles_alone(records):
     text = text_of(records)
     shuffled = text_of(records[::-1])
