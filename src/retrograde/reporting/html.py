@@ -141,9 +141,9 @@ def _figure(picture: Picture) -> dict[str, str]:
     return {"summary": picture.summary, "data": data.decode()}
 
 
-def _breakable(text: str) -> Markup:
-    """The text escaped, with places after commas where a line may end."""
-    return Markup("<wbr>").join(re.split("(?<=,)", text))
+def _breakable(text: str, mark: str = ",") -> Markup:
+    """The text escaped, with places after commas, or another mark, where a line may end."""
+    return Markup("<wbr>").join(re.split(f"(?<={mark})", text))
 
 
 def _joined(text: str) -> str:
