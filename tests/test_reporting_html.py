@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from retrograde.metrics.frames import cell_labels, ordered
 from retrograde.parts.registry import Registry
 from retrograde.records.presentation import Presentation
+from retrograde.reporting.anchors import compared_rows, identifiers
 from retrograde.reporting.files import write
 from retrograde.reporting.html import Picture, page
 from retrograde.reporting.report import report
 from retrograde.reporting.request import Request
+from retrograde.reporting.strategy_cards import cards
+from retrograde.reporting.table import Entry, Section
 
 PARTS = Registry()
 HTML = Request(("html",))
@@ -47,30 +51,94 @@ def text_of(records, title="mine"):
 
 def test_the_page_has_every_benchmark_strategy_cell_and_loss(records):
     text = text_of(records)
-    assert {"ER", "Fine-tuning (finetune)", "Joint", "SI", "MAML", "FOMAML"} <= set(
-        re.findall(r'id="strategy-\d+">\s*<h3>(.*?)</h3>', text)
+    assert {"ER", "Fine-tuning (finetune)", "Joint", "SI", "MAML", "FOMAML"} <= headings(
+        text, "strategy"
     )
-    assert set(re.findall(r'id="benchmark-\d+">\s*<h3>(.*?)</h3>', text)) == {
-        "split",
-        "rotated",
-        "Sinusoids, 10-shot",
-    }
-    cells = text.partition('id="cells"')[2].partition("</table>")[0]
-    assert cells.count("<tr>") == 1 + len({record.cell for record in records})
+    assert headings(text, "benchmark") == {"split", "rotated", "Sinusoids, 10-shot"}
+    board = text.partition('id="leaderboard"')[2].partition("</section>")[0]
+    assert board.count('<th scope="row">') == len({record.cell for record in records})
     lost = text.partition('id="lost"')[2].partition("</section>")[0]
     assert "failed, seed 0, 1: It went wrong." in lost
     assert "diverged, seed 2: It went wrong." in lost
 
 
+def headings(text, kind):
+    return set(re.findall(rf'id="{kind}-[^"]*">\s*<h3><a [^>]*>(.*?)</a></h3>', text))
+
+
+def card_of(text, name):
+    return text.partition(f'id="strategy-{name}"')[2].partition("</section>")[0]
+
+
 def test_a_strategy_shows_what_it_declares_and_its_source(records):
-    section = text_of(records).partition("<h3>ER</h3>")[2].partition("</section>")[0]
+    section = card_of(text_of(records), "er")
     assert "Chaudhry et al. 2019" in section
     assert "Reservoir(size=200, draw=10" in section
     assert "class ER(Strategy):" in section
+    assert '<a href="https://arxiv.org/abs/1902.10486">' in section
+
+
+def test_a_card_says_what_settings_mean_where_they_differ_and_what_was_reproduced(
+    make_record, make_published, literature
+):
+    literature("published", make_published({"ACC": "85.0"}))
+    made = [
+        make_record("er", s, benchmark=benchmark, strategy_settings={"buffer_size": size})
+        for benchmark, size in (("split", 200), ("rotated", 50))
+        for s in range(2)
+    ]
+    (card,) = cards_of(made)
+    ((name, here, default, meaning),) = [
+        [entry.text for entry in row] for row in card.settings.rows
+    ]
+    assert (name, here, default) == ("buffer_size", "50 on rotated; 200 on split", "200")
+    assert "kept" in meaning
+    ((benchmark, _, metric, theirs, ours, _),) = card.reproduced.rows
+    assert (benchmark.text, metric.text, theirs.text) == ("split", "ACC", "85.0")
+    assert ours.text == "85.00 ± 0.00"
+
+
+def cards_of(records):
+    made = report(records, Request(), PARTS, Presentation("mine"))
+    label = cell_labels(made.records)
+    return cards(ordered(made.records), label, list(made.tables.values()), PARTS)
+
+
+def test_a_place_shows_its_exact_numbers_by_seed(make_record):
+    text = text_of([make_record("er", s, ((9, 9), (90, 9), (80, 90 + s))) for s in range(2)])
+    # in the leaderboard and in the table of scores
+    assert text.count('title="85.25 ± 3.17655, n = 2; by seed 0: 85, 1: 85.5"') == 2
+
+
+def test_a_benchmark_says_who_is_best_and_who_forgets_least_because_it_learned_least(make_record):
+    learned = [make_record("er", 0), make_record("si", 0, ((9, 9), (30, 9), (30, 30)))]
+    section = text_of(learned).partition('id="benchmark-split"')[2].partition("</section>")[0]
+    assert "ER is best: ACC 85.00" in section
+    assert 'role="note">SI forgets least (0.00' in section
+
+
+def test_links_and_rows_are_named_by_titles_alone(records):
+    text = text_of(records)
+    shuffled = text_of(records[::-1])
+    places = re.findall(r'(?:id|data-row)="([^"]*)"', text)
+    assert places == re.findall(r'(?:id|data-row)="([^"]*)"', shuffled)
+    assert {"benchmark-sinusoids-10-shot", "strategy-er", "row-er"} <= {*places}
+    assert identifiers(["a b", "a-b", "a b 2", "é"], "row") == {
+        "a b": "row-a-b", "a-b": "row-a-b--2", "a b 2": "row-a-b-2", "é": "row",
+    }  # fmt: skip
+
+
+def test_a_row_of_published_numbers_goes_with_the_row_above():
+    rows = [("ER lr=0.1 †",), ("– published: A",), ("B",), ("– published: C",)]
+    section = Section("", ("strategy",), tuple(tuple(map(Entry, row)) for row in rows))
+    known = {"ER lr=0.1": "row-er"}
+    assert [of for of, _ in compared_rows(section, known)] == ["row-er", "row-er", "", ""]
+    of_settings = section._replace(columns=("setting",))
+    assert [of for of, _ in compared_rows(of_settings, known)] == [""] * 4
 
 
 def test_a_strategy_that_is_not_installed_says_so(records):
-    section = text_of(records).partition("<h3>a&lt;b")[2].partition("</section>")[0]
+    section = card_of(text_of(records), "a-b-x")
     assert "Not to be had here" in section
 
 
@@ -141,8 +209,12 @@ def opened(browser, file, request):
     tab.close()
 
 
+SCORES = '[aria-label="Scores of split"]'
+
+
 def column(tab, number):
-    return tab.locator("#cells tbody tr:visible").locator(f":nth-child({number})").all_inner_texts()
+    rows = tab.locator(f"{SCORES} tbody tr:visible")
+    return rows.locator(f":nth-child({number})").all_inner_texts()
 
 
 def numbers(texts):
@@ -158,13 +230,29 @@ def test_it_opens_without_errors_or_requests_and_fits_the_screen(opened):
     )
 
 
+def test_the_answer_the_first_leaderboard_and_the_first_figure_are_above_the_fold(opened):
+    tab, _ = opened
+    if tab.viewport_size["width"] < 1000:
+        pytest.skip("a phone shows one after another")
+    for place in (".answer", "#leaderboard tbody tr", "#leaderboard img"):
+        assert tab.locator(place).first.bounding_box()["y"] < 500
+
+
+def test_wide_tables_keep_their_last_columns(opened):
+    tab, _ = opened
+    if tab.viewport_size["width"] < 1000:
+        pytest.skip("a phone scrolls tables")
+    tables = "[...document.querySelectorAll('.scroll:has(table)')]"
+    assert tab.evaluate(f"{tables}.every(box => box.scrollWidth <= box.clientWidth + 1)")
+
+
 def test_a_click_or_the_keyboard_sorts_and_what_is_no_number_comes_last(opened):
     tab, _ = opened
-    head = tab.locator("#cells th", has_text="score").get_by_role("button")
+    head = tab.locator(f"{SCORES} th", has_text="ACC").get_by_role("button")
     head.click()
-    falling = column(tab, 4)
+    falling = column(tab, 2)
     head.press("Enter")
-    rising = column(tab, 4)
+    rising = column(tab, 2)
     assert falling[-1] == rising[-1] == "–"
     assert numbers(falling) == sorted(numbers(rising), reverse=True)
     assert numbers(rising) == sorted(numbers(falling))
@@ -172,11 +260,39 @@ def test_a_click_or_the_keyboard_sorts_and_what_is_no_number_comes_last(opened):
 
 def test_filters_keep_the_rows_that_have_the_words_and_the_numbers(opened):
     tab, _ = opened
-    tab.locator("#cells").get_by_label("Filter by benchmark").fill("rot")
-    assert set(column(tab, 2)) == {"rotated"}
-    tab.locator("#cells").get_by_label("Filter by score").fill("> 80")
-    assert [text.split()[0] for text in column(tab, 1)] == ["ER", "Joint"]
-    assert tab.locator("#cells .found").inner_text() == "2 of 10 rows"
+    board = tab.locator('[aria-label^="Leaderboard: ranks"]')
+    board.get_by_label("Filter by strategy").fill("jo")
+    board.get_by_label("Filter by mean ACC").fill("> 90")
+    assert board.locator("tbody tr:visible th").all_inner_texts() == ["Joint †"]
+    found = tab.locator("#overview .found")
+    assert re.fullmatch(r"1 of \d+ rows", found.inner_text())
+
+
+def test_chosen_strategies_are_compared_by_keyboard_and_kept_in_the_address(opened):
+    tab, trouble = opened
+    tab.locator("#compare summary").press("Enter")
+    tab.get_by_role("checkbox", name="ER", exact=True).press("Space")
+    tab.get_by_role("checkbox", name="Fine-tuning").press("Space")
+    assert column(tab, 1) == ["ER", "Fine-tuning"]
+    assert tab.locator("#compare [role=status]").inner_text().startswith("2 of ")
+    tab.reload()
+    assert column(tab, 1) == ["ER", "Fine-tuning"]
+    tab.locator("#compare summary").press("Enter")
+    tab.get_by_role("button", name="Show all").press("Enter")
+    tab.wait_for_function("!location.search")
+    assert len(column(tab, 1)) > 2
+    tab.keyboard.press("Escape")
+    assert not tab.locator("#compare form").is_visible()
+    assert trouble == []
+
+
+def test_the_page_reads_without_scripts(browser, file):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(file.as_uri())
+    assert tab.locator("#compare").is_hidden()
+    assert tab.locator("tbody tr").count() == tab.locator("tbody tr:visible").count() > 20
+    context.close()
 
 
 def test_no_accessibility_rule_is_broken_seriously(opened):

@@ -117,12 +117,17 @@ def score_cells(
     half = _deviations(values) if form.spread == "sd" else mean - low
     rows = zip(values, mean.tolist(), half.tolist(), n.tolist(), strict=True)
     found = {}
+    written = _percent if percent else _plain
     for key, of_mean, of_half, count in rows:
         fewer = "" if count == done[key] else f" (n = {count})"
-        written = _percent if percent else _plain
         text = written(of_mean, of_half, count, form.decimals) + fewer
-        found[key] = Entry(text, key in leading)
+        found[key] = Entry(text, key in leading, in_unit(values[key], percent=percent))
     return found
+
+
+def in_unit(values: BySeed, *, percent: bool) -> BySeed:
+    """The values in percent, or as they are."""
+    return {seed: 100 * value for seed, value in values.items()} if percent else values
 
 
 def _deviations(values: Mapping[Key, BySeed]) -> Float[np.ndarray, " strategies"]:

@@ -1,10 +1,10 @@
 """The report as one HTML file without outside requests: tables, figures, cells and definitions."""
 
 import base64
-import inspect
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,21 +12,31 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.metrics.frames import Label, by_strategy, cell_labels, end_frame, ordered
-from retrograde.metrics.intervals import BySeed, over_seeds
-from retrograde.parts.provenance import Files, Sources, changes
-from retrograde.parts.registry import Registry, missing, source_of
+from retrograde.metrics.frames import Key, Label, cell_labels, ordered
+from retrograde.metrics.intervals import over_seeds
+from retrograde.metrics.ranking import display_names
+from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_text
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
-from retrograde.reporting.cells import format_percent, row_title
-from retrograde.reporting.table import Entry, Section, Table, outcomes
+from retrograde.reporting.anchors import compared_rows, identifiers, row_identifiers
+from retrograde.reporting.cells import format_percent, in_unit, row_title
+from retrograde.reporting.standings import (
+    Standing,
+    answer,
+    format_plain,
+    lead_in_words,
+    notes_on_learning,
+    standings,
+)
+from retrograde.reporting.strategy_cards import cards
+from retrograde.reporting.table import NOTHING, Entry, Section, Table, outcomes
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retrograde.reporting.report import Report
 
+MAX_SEEDS = 10
+"""Largest number of replicates whose numbers a place in a table shows on hover."""
 OWN_COLUMNS = ("jobs", "threads", "commit")
 """Keys of the environment that may differ between records of one machine and its versions."""
 
@@ -36,14 +46,6 @@ class Picture(NamedTuple):
 
     summary: str
     svg: bytes
-
-
-class Group(NamedTuple):
-    """The records of one benchmark or one strategy, with its title."""
-
-    id: str
-    name: str
-    records: Sequence[Record]
 
 
 def page(
@@ -62,12 +64,14 @@ def page(
     """
     records = ordered(made.records)
     tables = list(made.tables.values())
-    label = cell_labels(records)
+    label = cell_labels(made.records)
     benchmarks = _benchmarks(records, label)
-    strategies = _strategies(records, label)
-    overall, besides = _about_everything(tables, [group.name for group in benchmarks])
+    overall, besides = _about_everything(tables, [*benchmarks])
+    found = standings(made.records, label)
+    strategies = cards(records, label, tables, registry)
     shown = {
         "title": made.title,
+        "answer": answer(found, label),
         "counted": _counted(records),
         "shared": next((table.caption for table in tables), ""),
         "damaged": made.damaged,
@@ -75,18 +79,30 @@ def page(
         "tables": tables,
         "overall": overall,
         "besides": besides,
-        "cells": _cells(records, label),
+        "leaderboard": [_leaderboard(each, benchmarks[each.benchmark], label) for each in found],
+        "compared": identifiers(sorted({*display_names(label.values()).values()}), "row"),
         "lost": _lost(records, label),
-        "benchmarks": [_benchmark(group, tables) for group in benchmarks],
-        "figures": [_figure(picture) for picture in pictures],
-        "strategies": [_strategy(group, label, registry) for group in strategies],
+        "benchmarks": [_benchmark(name, benchmarks[name], tables) for name in benchmarks],
+        "lead": {each.benchmark: lead_in_words(each) for each in found},
+        "notes": notes_on_learning(made.records, label),
+        "first_figure": [_figure(picture) for picture in pictures[:1]],
+        "figures": [_figure(picture) for picture in pictures[1:]],
+        "strategies": strategies,
         "environments": _environments(records),
+        "benchmark_place": identifiers(benchmarks, "benchmark"),
+        "strategy_place": identifiers(sorted(card.name for card in strategies), "strategy"),
+        "strategy_of": _names_of(label),
     }
-    return _rendered(shown)
+    return _rendered(shown, row_identifiers(label.values()))
 
 
-def _rendered(shown: Mapping[str, object]) -> str:
-    """The template filled in."""
+def _rendered(shown: Mapping[str, object], rows: Mapping[str, str]) -> str:
+    """The template filled in.
+
+    Args:
+        shown: the values of its names.
+        rows: the identifiers of the rows of strategies, by title.
+    """
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         # records and parts may come from others, so that no text of theirs is taken for HTML
@@ -95,6 +111,10 @@ def _rendered(shown: Mapping[str, object]) -> str:
         trim_blocks=True,
     )
     jinja.filters["breakable"] = _breakable
+    jinja.filters["joined"] = _joined
+    jinja.filters["linked"] = _linked
+    jinja.filters["exact"] = _exact
+    jinja.filters["compared_rows"] = partial(compared_rows, known=rows)
     template = jinja.get_template("page.html")
     return template.render(shown, contents=_contents(shown))
 
@@ -121,18 +141,42 @@ def _figure(picture: Picture) -> dict[str, str]:
     return {"summary": picture.summary, "data": data.decode()}
 
 
-def _breakable(text: str) -> Markup:
-    """The text escaped, with places after commas where a line may end."""
-    return Markup("<wbr>").join(re.split("(?<=,)", text))
+def _breakable(text: str, mark: str = ",") -> Markup:
+    """The text escaped, with places after commas, or another mark, where a line may end."""
+    return Markup("<wbr>").join(re.split(f"(?<={mark})", text))
+
+
+def _joined(text: str) -> str:
+    """The text, in which no line ends after ± or around another sign, or before %."""
+    return re.sub("(?<=[±=<]) | (?=[%=<])", "\N{NO-BREAK SPACE}", text)
+
+
+def _linked(text: str) -> Markup:
+    """The text escaped, with links to the papers that it names by their numbers on arXiv."""
+    link = Markup('<a href="https://arxiv.org/abs/{0}">arXiv {0}</a>')
+    # texts and numbers take turns
+    parts = re.split(r"arXiv (\d{4}\.\d{4,5})\b", text)
+    linked = [link.format(part) if place % 2 else part for place, part in enumerate(parts)]
+    return Markup().join(linked)
+
+
+def _exact(entry: Entry) -> str:
+    """The mean of a place in a table, half of its interval, and the number of each replicate."""
+    values = entry.replicates or {}
+    mean, low, _, n = over_seeds(values)
+    half = f" ± {mean - low:.6g}" if n > 1 else ""
+    seeds = [f"{seed}: {values[seed]:.6g}" for seed in sorted(values)[:MAX_SEEDS]]
+    others = ", …" if n > MAX_SEEDS else ""
+    return f"{mean:.6g}{half}, n = {n}; by seed {', '.join(seeds)}{others}"
 
 
 def _contents(shown: Mapping[str, object]) -> list[tuple[str, str]]:
     """The places that the page has, and their titles."""
     places = [
-        ("overview", "overall", "Overview"),
-        ("cells", "cells", "Cells"),
-        ("lost", "lost", "Failed"),
+        ("leaderboard", "leaderboard", "Leaderboard"),
+        ("overview", "overall", "Ranks"),
         ("benchmarks", "benchmarks", "Benchmarks"),
+        ("lost", "lost", "Failed"),
         ("figures", "figures", "Figures"),
         ("strategies", "strategies", "Strategies"),
         ("methods", "tables", "Methods"),
@@ -155,32 +199,19 @@ def _counted(records: Sequence[Record]) -> str:
     )
 
 
-def _benchmarks(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
+def _benchmarks(
+    records: Sequence[Record], label: Mapping[CellSpec, Label]
+) -> dict[str, list[Record]]:
     """The records by the title of the benchmark, in order."""
     groups = defaultdict(list)
     for record in records:
         groups[label[record.cell].benchmark].append(record)
-    return [Group(f"benchmark-{i}", name, groups[name]) for i, name in enumerate(sorted(groups), 1)]
+    return dict(sorted(groups.items()))
 
 
-def _strategies(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Group]:
-    """The records by strategy, in order of titles; a suite may give one several names."""
-    groups = defaultdict(list)
-    for record in records:
-        groups[record.cell.strategy.name].append(record)
-    titles = {name: _title(name, group, label) for name, group in groups.items()}
-    ordered_names = sorted(groups, key=titles.__getitem__)
-    return [
-        Group(f"strategy-{i}", titles[name], groups[name])
-        for i, name in enumerate(ordered_names, 1)
-    ]
-
-
-def _title(name: str, records: Sequence[Record], label: Mapping[CellSpec, Label]) -> str:
-    """The titles of a strategy, with its name if it has others."""
-    titles = sorted({label[record.cell].strategy for record in records})
-    whole = ", ".join(titles)
-    return whole if whole.lower() == name else f"{whole} ({name})"
+def _names_of(label: Mapping[CellSpec, Label]) -> dict[str, str]:
+    """The names of strategies by the titles of their rows."""
+    return {" ".join(of[1:]).strip(): cell.strategy.name for cell, of in label.items()}
 
 
 def _of(section: Section, benchmark: str) -> bool:
@@ -196,99 +227,49 @@ def _overall(table: Table, benchmarks: Sequence[str]) -> Table:
     return table._replace(sections=tuple(sections))
 
 
-def _benchmark(group: Group, tables: Sequence[Table]) -> dict[str, object]:
+def _benchmark(name: str, records: Sequence[Record], tables: Sequence[Table]) -> dict[str, object]:
     """The settings of a benchmark, and the sections of all tables about it."""
-    cell = group.records[0].cell
-    settings = {name: as_text(value) for name, value in cell.benchmark.settings.items()}
+    cell = records[0].cell
+    settings = {key: as_text(value) for key, value in cell.benchmark.settings.items()}
     if cell.data:
         settings["digest of the data"] = cell.data
     sections = [
-        (table, section)
-        for table in tables
-        for section in table.sections
-        if _of(section, group.name)
+        (table, section) for table in tables for section in table.sections if _of(section, name)
     ]
-    return {"id": group.id, "name": group.name, "settings": settings, "sections": sections}
-
-
-def _strategy(
-    group: Group,
-    label: Mapping[CellSpec, Label],
-    registry: Registry,
-) -> dict[str, object]:
-    """The description and source of a strategy, and its settings in every cell.
-
-    A strategy that is not installed here has neither description nor source.
-    """
-    cells = list(dict.fromkeys(record.cell for record in group.records))
-    # settings may differ between versions of a strategy
-    names = list(dict.fromkeys(name for cell in cells for name in cell.strategy.settings))
-    rows = [(label[cell].benchmark, *(_setting(cell, name) for name in names)) for cell in cells]
-    doc, declares, file = _described(cells[0], registry)
-    return {
-        "id": group.id,
-        "name": group.name,
-        "doc": doc,
-        "outdated": _outdated(group, registry, file),
-        "declares": declares,
-        "cells": _section(("benchmark", *names), sorted(set(rows))),
-        "file": file.name if file else "",
-        "source": file.read_text(encoding="utf-8") if file else "",
-    }
-
-
-def _outdated(group: Group, registry: Registry, file: Path | None) -> int:
-    """The number of records whose strategy had other code than its file has now."""
-    now = _of_strategy(registry.digests(file))
-    then = [_of_strategy(record.sources.get("strategy", {})) for record in group.records]
-    return sum(bool(changes(before, now)) for before in then)
-
-
-def _of_strategy(files: Files) -> Sources:
-    """The files of a strategy as the only role."""
-    return {"strategy": files} if files else {}
-
-
-def _described(
-    cell: CellSpec,
-    registry: Registry,
-) -> tuple[str, dict[str, str], Path | None]:
-    """The description of a strategy, its declarations and its file.
-
-    Of a strategy that is not installed, the description says how to get it.
-    """
-    name = cell.strategy.name
-    if name not in registry.names("strategies"):
-        return f"Not to be had here: {missing('strategy', name)}", {}, None
-    try:
-        part = registry.get("strategies", name, cell.strategy.settings)
-        return inspect.getdoc(part) or "", part.declares(), source_of(type(part))
-    # the code is anybody's, and by now may be another than that of the record
-    except Exception as error:
-        return f"Not to be had here: {error}", {}, None
-
-
-def _setting(cell: CellSpec, name: str) -> str:
-    return as_text(cell.strategy.settings[name]) if name in cell.strategy.settings else "–"
+    return {"name": name, "settings": settings, "sections": sections}
 
 
 def _section(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Section:
     return Section("", columns, tuple(tuple(map(Entry, row)) for row in rows))
 
 
-def _cells(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> Section:
-    """Every cell with its score, its training time and the outcomes of its replicates."""
-    scores = _scores(records, label)
-    cells = _by_cell(records)
+def _leaderboard(
+    standing: Standing, records: Sequence[Record], label: Mapping[CellSpec, Label]
+) -> Section:
+    """The strategies on a benchmark: first score, training time and outcomes of replicates."""
+    groups = {label[cell][1:]: group for cell, group in _by_cell(records).items()}
+    scored = {key[1:] for key in standing.values}
+    # strategies without a score come last
+    unscored = [(groups[name][0].upper_bound, *name) for name in sorted(groups.keys() - scored)]
     rows = []
-    for cell in sorted(cells, key=label.__getitem__):
-        replicates = cells[cell]
-        benchmark, strategy, settings = label[cell]
-        title = row_title((replicates[0].upper_bound, strategy, settings))
-        metric, score = scores.get(label[cell], ("", "–"))
+    for key in [*standing.values, *unscored]:
+        replicates = groups[key[1:]]
         counts = outcomes([record.status for record in replicates])
-        rows.append((title, benchmark, metric, score, _seconds(replicates), counts))
-    return _section(("strategy", "benchmark", "metric", "score", "train s", "n"), rows)
+        texts = (_seconds(replicates), counts)
+        rows.append((Entry(row_title(key)), _score(standing, key), *map(Entry, texts)))
+    unit = " %" if standing.percent else ""
+    score = f"{standing.metric}{unit}" if standing.metric else "score"
+    return Section(standing.benchmark, ("strategy", score, "train s", "n"), tuple(rows))
+
+
+def _score(standing: Standing, key: Key) -> Entry:
+    """The first score of a strategy."""
+    values = standing.values.get(key)
+    if values is None:
+        return NOTHING
+    percent = standing.percent
+    text = format_percent(values) if percent else format_plain(values)
+    return Entry(text, replicates=in_unit(values, percent=percent))
 
 
 def _by_cell(records: Sequence[Record]) -> dict[CellSpec, list[Record]]:
@@ -305,37 +286,6 @@ def _seconds(replicates: Sequence[Record]) -> str:
         return "–"
     mean = sum(seconds) / len(seconds)
     return f"{mean:.3g}"
-
-
-def _scores(
-    records: Sequence[Record],
-    label: Mapping[CellSpec, Label],
-) -> dict[Label, tuple[str, str]]:
-    """The metric and the score of each cell.
-
-    The metric is ACC of a stream, and accuracy or loss after the last inner step of episodes.
-    """
-    ends = end_frame(records, label)
-    scores = {}
-    for metric, of_metric in ends[ends.metric != "forgetting"].groupby("metric"):
-        for key, values in _values(of_metric):
-            if metric == "loss":
-                scores[key] = ("loss", _loss(values))
-            else:
-                scores[key] = (f"{metric} %", format_percent(values))
-    return scores
-
-
-def _loss(values: BySeed) -> str:
-    mean, low, _, n = over_seeds(values)
-    return f"{mean:.4f} ± {mean - low:.4f}" if n > 1 else f"{mean:.4f}"
-
-
-def _values(frame: "pd.DataFrame") -> Iterator[tuple[Label, BySeed]]:
-    """The values of one metric, by cell and seed."""
-    for benchmark, rows in frame.groupby("benchmark"):
-        for (_, strategy, settings), values in by_strategy(rows).items():
-            yield Label(str(benchmark), strategy, settings), values
 
 
 def _lost(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[dict[str, object]]:

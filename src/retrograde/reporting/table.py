@@ -3,15 +3,22 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from retrograde.metrics.intervals import BySeed
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Entry(NamedTuple):
-    """The text of one place in a table."""
+    """The text of one place in a table.
+
+    `replicates` are the numbers that the text is the mean of, by seed and in its unit; the page
+    shows them on hover.
+    """
 
     text: str
     bold: bool = False
+    replicates: BySeed | None = None
 
 
 NOTHING = Entry("–")

@@ -1,5 +1,5 @@
 "use strict";
-// The page reads as well without this: it sorts and filters the rows of tables.
+// The page reads as well without this: it sorts and filters the rows of tables, and compares strategies.
 const value = (row, column) => row.cells[column].textContent.trim();
 const number = text => { const found = text.match(/^[-+−<]?\s*[\d.]+(e[-+]?\d+)?/i); return found ? parseFloat(found[0].replace(/[<\s]/g, "").replace("−", "-")) : NaN; };
 
@@ -29,7 +29,18 @@ function matches(text, wanted) {
 function filter(table, inputs, found) {
   const rows = [...table.tBodies[0].rows];
   for (const row of rows) row.hidden = !inputs.every((input, column) => !input.value.trim() || matches(value(row, column), input.value.trim()));
-  found.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} rows`;
+  found.textContent = `${rows.filter(row => !row.hidden && !row.classList.contains("unchosen")).length} of ${rows.length} rows`;
+}
+
+const recount = []; // functions that count the rows of filtered tables anew
+
+function compare(boxes, status) {
+  const chosen = boxes.filter(box => box.checked).map(box => box.value), address = new URL(location.href);
+  for (const row of document.querySelectorAll("tr[data-row]")) row.classList.toggle("unchosen", chosen.length > 0 && !chosen.includes(row.dataset.row));
+  status.textContent = chosen.length ? `${chosen.length} of ${boxes.length} strategies. Figures show all.` : "All strategies.";
+  chosen.length ? address.searchParams.set("compare", chosen.join(" ")) : address.searchParams.delete("compare");
+  history.replaceState(null, "", address);
+  for (const each of recount) each();
 }
 
 for (const table of document.querySelectorAll("table")) {
@@ -57,8 +68,23 @@ for (const table of document.querySelectorAll("table")) {
   });
   for (const input of inputs) input.addEventListener("input", () => filter(table, inputs, found));
   table.closest(".scroll").before(found);
-  filter(table, inputs, found);
+  recount.push(() => filter(table, inputs, found));
 }
+
+const choice = document.getElementById("compare"), form = choice.querySelector("form"), boxes = [...form.querySelectorAll("input")];
+const status = form.querySelector("[role=status]"), given = (new URL(location.href).searchParams.get("compare") ?? "").split(" ");
+choice.hidden = boxes.length < 2;
+for (const box of boxes) box.checked = given.includes(box.value);
+form.addEventListener("change", () => compare(boxes, status));
+form.addEventListener("submit", event => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(() => compare(boxes, status))); // the boxes are cleared after this event
+choice.addEventListener("keydown", event => {
+  if (event.key !== "Escape") return;
+  choice.open = false;
+  choice.querySelector("summary").focus();
+});
+compare(boxes, status);
+
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("details:not([open])")];
