@@ -10,6 +10,8 @@ from retrograde.cli.options import NO_PATHS, NO_TEXT, Plugins, Traceback, traced
 from retrograde.cli.terminal import err, out
 from retrograde.errors import UserError, shown
 from retrograde.parts.fields import LONGEST_TIMEOUT
+from retrograde.parts.registry import Registry
+from retrograde.parts.spec import parse, words
 
 if TYPE_CHECKING:
     from retrograde.running.console import Stored
@@ -129,8 +131,11 @@ def run(
     _check_run(suite, benchmark, strategy, part)
     # All are read first: a suite that is wrong is an error before another one's cells are made.
     suites = [(Path(name).stem, read_suite(name)) for name in suite or []]
+    # A plugin may import anything, and is loaded with the rest below.
+    if not plugin:
+        _check_names("benchmarks", benchmark)
+        _check_names("strategies", strategy)
     # PyTorch takes seconds to import, which --help and what is wrong so far need not wait for.
-    from retrograde.parts.spec import words
     from retrograde.running.console import Options, run_all
 
     options = Options(
@@ -178,6 +183,13 @@ def _check_run(
             f"--part names cells of a suite, and no suite is given; --part was {shown(part)}. "
             "Leave it out."
         )
+
+
+def _check_names(kind: str, parts: list[str]) -> None:
+    """Raise `UserError` for parts of unknown names; their settings are checked with PyTorch."""
+    registry = Registry()
+    for part in parts:
+        registry.check_name(kind, parse(part)[0])
 
 
 def _suites(
