@@ -39,7 +39,7 @@ def check(
         ),
     ] = NO_TEXT,
     data: Annotated[
-        Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
+        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
     ] = None,
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,

@@ -15,6 +15,7 @@ from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 
 if TYPE_CHECKING:
+    from retrograde.metrics.metric import Metric
     from retrograde.running.suite import Suite
 
 
@@ -75,12 +76,12 @@ def _print_published(name: str) -> None:
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="benchmarks, strategies, results, models, datasets or suites"),
+        typer.Argument(help="benchmarks, strategies, results, models, datasets, metrics or suites"),
     ] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """List the parts and suites, with their settings and defaults."""
-    kinds = (*KINDS, "suites")
+    """List the parts, metrics and suites, with their settings and defaults."""
+    kinds = (*KINDS, "metrics", "suites")
     if kind is not None and kind not in kinds:
         raise UserError(f"There is nothing called {kind!r} to list. {nearest(kind, kinds)}")
     registry = Registry(tuple(plugin))
@@ -93,9 +94,11 @@ def list_(
 
 
 def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
-    """Name, summary and further lines of each part or suite."""
+    """Name, summary and further lines of each part, metric or suite."""
     if kind == "suites":
         return _listed_suites()
+    if kind == "metrics":
+        return [(each.name, each.what, _facts(each)) for each in _metrics()]
 
     def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
@@ -104,6 +107,26 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
             return name, part.summary(), part.defaults(), _fairness(part)
 
     return [row(name) for name in registry.names(kind)]
+
+
+def _metrics() -> "list[Metric]":
+    """The metrics of every convention, ours first, each once."""
+    # They load PyTorch.
+    from retrograde.metrics.conventions import CONVENTIONS, metrics
+    from retrograde.metrics.errors import ERRORS
+    from retrograde.metrics.online import METRICS as ONLINE
+    from retrograde.metrics.pooled import POOLED
+
+    foreign = [metric for convention in CONVENTIONS for metric in metrics(convention)]
+    ours = (*metrics("own"), *POOLED, *ONLINE, *ERRORS)
+    return list({metric.name: metric for metric in (*ours, *foreign)}.values())
+
+
+def _facts(metric: "Metric") -> str:
+    """The unit, the direction and the source of a metric."""
+    unit = "percent" if metric.percent else "a unit of its own"
+    better = "higher" if metric.higher_is_better else "lower"
+    return f"in {unit}; {better} is better; {metric.source}"
 
 
 def _listed_suites() -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from retrograde.cli.options import NO_PATHS, NO_TEXT, Plugins
 from retrograde.cli.stores import warn_damaged
 from retrograde.cli.terminal import err, out
-from retrograde.errors import UserError, on_one_line
+from retrograde.errors import UserError, on_one_line, shown
 from retrograde.parts.registry import Registry, missing
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def report(
         ),
     ] = "md",
     out_: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the files. [default: STORE/tables]")
+        Path | None, typer.Option("--out", help=r"Folder for the files. \[default: STORE/tables]")
     ] = None,
     as_: Annotated[
         str,
@@ -88,6 +88,19 @@ def report(
     label: Annotated[
         str, typer.Option(metavar="tab:NAME", help="The LaTeX label of the table of scores.")
     ] = "",
+    caption: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT", help="The LaTeX caption of the table of scores, as plain text."
+        ),
+    ] = "",
+    name: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:key=value,...]=TEXT",
+            help='A name of strategies or benchmarks, as "er=ER (ours)"; repeatable.',
+        ),
+    ] = NO_TEXT,
     width: Annotated[float, typer.Option(metavar="INCHES", help="The width of PDF figures.")] = 5.5,
     all_: Annotated[bool, typer.Option("--all", help="Print every table, with its notes.")] = False,
     open_: Annotated[
@@ -106,6 +119,7 @@ def report(
     from retrograde.records.store import Store
     from retrograde.reporting.faults import Faults
     from retrograde.reporting.files import write
+    from retrograde.reporting.names import with_names
     from retrograde.reporting.report import report
     from retrograde.reporting.request import PAGE, Request, formats
 
@@ -123,17 +137,19 @@ def report(
         spread,
         label,
         width,
+        caption,
     )
     registry = Registry(tuple(plugin))
-    found = read_presentation(store)
-    named = replace(found, title=found.title or store.resolve().name)
+    presentation = read_presentation(store)
+    titled = replace(presentation, title=presentation.title or store.resolve().name)
     records = Store(store)
     folder = out_ or store / "tables"
     faults: Faults = {}
     written: list[Path] = []
     # The collector, going over so many records, took a third of a large report.
     with uncollected():
-        made = report(list(records), asked, registry, named, faults)
+        found = list(records)
+        made = report(found, asked, registry, with_names(titled, _names(name), found), faults)
         made = made._replace(damaged=len(records.damaged))
         warn_damaged(records)
         _print_report(made, every=all_ or bool(asked.only), notes=all_)
@@ -146,6 +162,20 @@ def report(
     if open_ and made.records:
         typer.launch(str(folder / f"report.{PAGE}"))
     sys.exit(1 if faults else 0)
+
+
+def _names(texts: list[str]) -> dict[str, str]:
+    """Read names of the form PATTERN=TEXT; a pattern may have settings, key=value, itself."""
+    names = {}
+    for text in texts:
+        pattern, _, name = text.rpartition("=")
+        if not pattern.strip() or not name.strip():
+            raise UserError(
+                f'A name is written NAME[:key=value,...]=TEXT, as "er=ER (ours)"; it was '
+                f"{shown(text)}."
+            )
+        names[pattern.strip()] = name.strip()
+    return names
 
 
 def _patterns(texts: list[str]) -> tuple[str, ...]:

@@ -36,17 +36,17 @@ def run(
         ),
     ] = NO_TEXT,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="The store. [default: runs/<suite>]")
+        Path | None, typer.Option("--out", help=r"The store. \[default: runs/<suite>]")
     ] = None,
     seeds: Annotated[
         str,
         typer.Option(
             metavar="N|A-B|A,B,C",
-            help="Replicates of every cell, or their seeds. [default: the suite's, or 1]",
+            help=r"Replicates of every cell, or their seeds. \[default: the suite's, or 1]",
         ),
     ] = "",
     data: Annotated[
-        Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
+        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[
@@ -54,7 +54,7 @@ def run(
         typer.Option(
             min=1,
             help="Processes of one thread each; 1: here, with all threads. "
-            "[default: one for each core that has work]",
+            r"\[default: one for each core that has work]",
         ),
     ] = None,
     cluster: Annotated[
@@ -69,7 +69,7 @@ def run(
             min=1,
             max=LONGEST_TIMEOUT,
             metavar="SECONDS",
-            help="Stop replicates that take longer, and record them as failed. [default: never]",
+            help=r"Stop replicates that take longer, and record them as failed. \[default: never]",
         ),
     ] = None,
     only: Annotated[

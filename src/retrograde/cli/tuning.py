@@ -22,7 +22,8 @@ def tune(
         list[str],
         typer.Option(
             metavar="NAME:key=A|B|C,...",
-            help="The settings to choose from: lr=0.01|0.1|1, or lr=0.001..1 for any between.",
+            help="The settings to choose from: lr=0.01|0.1|1, in quotation marks because of the |, "
+            "or lr=0.001..1 for any between.",
         ),
     ],
     search: Annotated[
@@ -36,7 +37,7 @@ def tune(
         ),
     ] = "within",
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials of random and tpe. [default: 20]")
+        int | None, typer.Option(min=1, help=r"Trials of random and tpe. \[default: 20]")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 1,
     fresh: Annotated[
@@ -46,7 +47,7 @@ def tune(
     metric: Annotated[str, typer.Option(help="The score to choose by.")] = "ACC",
     out_: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = TUNED,
     data: Annotated[
-        Path | None, typer.Option(help="Data folder. [default: RETROGRADE_DATA or the cache]")
+        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes of one thread each; 1: here.")

@@ -24,7 +24,7 @@ from rich.progress import (
 from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
-from retrograde.metrics.intervals import t_interval
+from retrograde.metrics.intervals import WIDEST, t_interval
 from retrograde.networks.build import forget_files
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
@@ -270,8 +270,7 @@ def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
     for name in names:
         if name not in SIDECARS:
             raise UserError(
-                f"A run keeps {' and '.join(SIDECARS)} besides records; keep was {shown(name)}. "
-                f"{nearest(name, SIDECARS)}"
+                f"A run keeps no {shown(name)} besides records. {nearest(name, SIDECARS)}"
             )
     return tuple(name for name in SIDECARS if name in names)
 
@@ -558,7 +557,10 @@ def _measured(done: list[Record]) -> str:
     """Score of a cell, and its training time."""
     what, values = _headline(done)
     score = t_interval(values)
-    spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
+    half = score.mean - score.low
+    spread = f" ± {half:.2f}" if score.n > 1 else ""
+    if score.n > 1 and "%" in what and half > 100 * WIDEST / 2:
+        spread = " (n too small for an interval)"
     first = done[0]
     compiled = ""
     if first.how["compiled"]:
