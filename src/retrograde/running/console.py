@@ -1,35 +1,24 @@
 """Runs with output for people: progress, a line per cell as it ends, and failures with reasons."""
 
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from retrograde.data.sources import data_folder
 from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
-from retrograde.metrics.intervals import WIDEST, t_interval
 from retrograde.networks.build import forget_files
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import parse
-from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
 from retrograde.records.presentation import Presentation, write_presentation
 from retrograde.records.record import Record
@@ -38,8 +27,10 @@ from retrograde.records.store import Store, takes_no_more
 from retrograde.running.cell import Job, Source, forget_datasets
 from retrograde.running.checkpoints import remove_checkpoints
 from retrograde.running.interruption import orderly, told
-from retrograde.running.jobs import Ended, Jobs, run_here
+from retrograde.running.jobs import Ended, Jobs, Told, run_here
+from retrograde.running.outcome import Outcome, verdict
 from retrograde.running.plan import Changed, Context, plan, since
+from retrograde.running.progress import Board, Tally, displayed
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
 from retrograde.running.trackers import check_tracker, curves_folder, track
@@ -51,15 +42,6 @@ WORTH_A_PROCESS = 2000
 
 A step takes a few milliseconds, and to start a process takes 3 s.
 """
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("steps"),
-    TimeElapsedColumn(),
-    TextColumn("left"),
-    TimeRemainingColumn(),
-)
 
 
 class Options(NamedTuple):
@@ -366,25 +348,30 @@ def _run(
     _say_chosen(store, jobs)
     if options.log:
         _track_finished(store, jobs)
-    outcome = _Outcome(todo, out)
-    with Progress(*COLUMNS, console=err, transient=True) as bar:
-        task = bar.add_task("training", total=sum(job.steps for job in todo))
-
-        def advance(steps: int) -> None:
-            bar.advance(task, steps)
-
-        heard = _heard(outcome, advance, err, checkpoint=options.checkpoint)
+    # Two consoles on one terminal would write into each other's lines.
+    lines = err if out.is_terminal and err.is_terminal and not (out.quiet or err.quiet) else out
+    outcome = Outcome(todo, lines)
+    board = Board(todo, Tally(skipped, missing))
+    told = board.hear
+    with displayed(board, err):
+        heard = _heard(outcome, board, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
-        with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
+        with (
+            closing(share),
+            closing(_started(todo, share, registry, context, told)) as running,
+        ):
             for job, records in running:
                 _write(share, job, records)
                 if all(record.status != "failed" for record in records):
                     remove_checkpoints(store, job)
                 for record in records if options.log else ():
                     track(record, store.folder)
+                board.end(job)
+                board.count(records)
                 outcome.add(records)
-    return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
+    out.print(str(board.tally))
+    return verdict(outcome, store, out, err, options.traceback), outcome.troubles
 
 
 def _say_chosen(store: Store, jobs: list[Job]) -> None:
@@ -406,48 +393,15 @@ def _track_finished(store: Store, jobs: list[Job]) -> None:
                 track(record, store.folder)
 
 
-class _Outcome:
-    """The records of a run's cells, from this run and from others; prints a line as a cell ends.
-
-    Args:
-        todo: the jobs of the run.
-        out: the console for the lines.
-    """
-
-    def __init__(self, todo: list[Job], out: Console) -> None:
-        self.troubles: list[Record] = []
-        self.elsewhere = 0
-        self._out = out
-        self._left = Counter[CellSpec]()
-        self._of_cell: dict[CellSpec, list[Record]] = {}
-        self._others = Counter[CellSpec]()  # records of a cell that other runs made
-        for job in todo:
-            self._left[job.spec] += len(job.missing)
-
-    def add(self, records: list[Record], *, elsewhere: bool = False) -> None:
-        """Add records of one cell; `elsewhere` is true if another run made them."""
-        cell = records[0].cell
-        of_cell = self._of_cell.setdefault(cell, [])
-        of_cell += records
-        if elsewhere:
-            self.elsewhere += len(records)
-            self._others[cell] += len(records)
-        if len(of_cell) == self._left[cell]:
-            del self._of_cell[cell]  # records are large, and a run may have many cells
-            self._out.print(_line(cell, of_cell, self._others[cell]))
-        self.troubles += [record for record in records if record.status != "done"]
-
-
-def _heard(
-    outcome: _Outcome, advance: Callable[[int], None], err: Console, *, checkpoint: bool
-) -> Heard:
+def _heard(outcome: Outcome, board: Board, err: Console, *, checkpoint: bool) -> Heard:
     """Return callbacks that print and count the news of other runs on the same store."""
 
     def made(rest: Job, records: list[Record]) -> None:
         outcome.add(records, elsewhere=True)
+        board.count(records)
         # The bar counts jobs of others too, or it would not reach its end.
         if not rest.missing:
-            advance(rest.steps)
+            board.end(rest)
 
     def waits(count: int, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders) or "another run"
@@ -470,7 +424,7 @@ def _started(
     share: Jobs,
     registry: Registry,
     context: Context,
-    advance: Callable[[int], None],
+    told: Told,
 ) -> Ended:
     """Start the jobs on a cluster, in this process, or in processes of their own.
 
@@ -480,11 +434,11 @@ def _started(
         # Ray is an optional dependency.
         from retrograde.running.cluster import run_on_cluster
 
-        return run_on_cluster(share, context, advance)
+        return run_on_cluster(share, context, told)
     here = (context.jobs == 1 and context.timeout is None) or not todo
     if here:
-        return run_here(share, registry, context, advance)
-    return run_in_workers(share, context, advance)
+        return run_here(share, registry, context, told)
+    return run_in_workers(share, context, told)
 
 
 _FATE = {
@@ -536,75 +490,3 @@ def _rescued(store: Store, records: list[Record]) -> str:
         f"What had just ended ({what}) lies in {other.folder}: "
         f"copy what is in it to {store.folder}."
     )
-
-
-def _line(cell: CellSpec, records: list[Record], elsewhere: int = 0) -> str:
-    """Line for a cell that has ended; other runs made `elsewhere` of its records."""
-    done = [record for record in records if record.status == "done"]
-    others = ""
-    if elsewhere:
-        share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
-        others = f"  ({share} from another run)"
-    colour, word = "green", "done"
-    if len(done) < len(records):
-        statuses = {record.status for record in records} - {"done"}
-        colour, word = "red", ", ".join(sorted(statuses))
-    line = f"[{colour}]{word:8}[/] {escape(cell.spec)}  n={len(done)}"
-    return f"{line}  {_measured(done)}{others}" if done else f"{line}{others}"
-
-
-def _measured(done: list[Record]) -> str:
-    """Score of a cell, and its training time."""
-    what, values = _headline(done)
-    score = t_interval(values)
-    half = score.mean - score.low
-    spread = f" ± {half:.2f}" if score.n > 1 else ""
-    if score.n > 1 and "%" in what and half > 100 * WIDEST / 2:
-        spread = " (n too small for an interval)"
-    first = done[0]
-    compiled = ""
-    if first.how["compiled"]:
-        compiled = f", compile {first.clocks.get('compile', 0.0):.1f} s"
-    # The replicates of a batch share its clock.
-    seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
-    note = f", not compiled: {escape(first.how['note'])}" if first.how["note"] else ""
-    return f"{what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}"
-
-
-def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
-    """Return the name of the score of a cell, and its value for each replicate.
-
-    The score is accuracy in percent, or the loss in regression.
-    """
-    adapted = [record.adaptation for record in done if record.adaptation]
-    if not adapted and done[0].MSE is not None:
-        return "MSE", np.array([record.MSE[-1].mean() for record in done if record.MSE is not None])
-    if not adapted:
-        return "ACC %", 100 * np.array([record.R[-1].mean() for record in done])
-    steps = f"after {len(adapted[0].loss) - 1} inner steps"
-    if adapted[0].correct:
-        accuracies = [adaptation.accuracy[-1].mean() for adaptation in adapted]
-        return f"accuracy % {steps}", 100 * np.array(accuracies)
-    losses = [np.mean(adaptation.loss[-1]) for adaptation in adapted]
-    return f"loss {steps}", np.array(losses)
-
-
-def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
-    """Print the replicates that are not done, and return the exit code."""
-    # Seeds of a cell that failed alike share a line.
-    alike: dict[tuple[str, str, str], list[int]] = {}
-    for record in outcome.troubles:
-        key = (record.status, record.cell.spec, record.reason.strip())
-        alike.setdefault(key, []).append(record.seed)
-    for (status, text, reason), seeds in alike.items():
-        first, _, rest = reason.partition("\n")
-        hint = " (--traceback shows all of it)" if rest and not traceback else ""
-        said = escape(reason if traceback else first)
-        numbers = ", ".join(map(str, seeds))
-        err.print(f"[bold red]{status}[/] {escape(text)} seeds {numbers}: {said}{hint}")
-    if outcome.elsewhere:
-        out.print(
-            f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile."
-        )
-    out.print(f"Tables: retrograde report {store.folder}")
-    return 1 if any(record.status == "failed" for record in outcome.troubles) else 0
