@@ -129,7 +129,7 @@ def _check_known(names: Mapping[str, str], cells: Iterable[CellSpec]) -> None:
     for text in names:
         pattern = Pattern.of(text)
         if not any(pattern.fits(part.name, part.settings) for part in parts):
-            known = dict.fromkeys(part.spec for part in parts)
+            known = {text for part in parts for text in (part.name, part.spec)}
             raise UserError(
                 f"A name is given to a benchmark or a strategy of the records; {text!r} is none. "
                 f"{nearest(text, known)}"
