@@ -362,7 +362,7 @@ def test_a_scaffold_of_a_model_or_a_dataset_runs_and_stands_in_the_tables(call, 
 
 def test_a_scaffold_of_no_kind_is_refused(call):
     assert "writes no 'thing'. Known: benchmark, dataset, " in call("new", "thing", "mine")[2]
-    assert "writes no 'stratgy'. Did you mean strategy?" in call("new", "stratgy", "mine")[2]
+    assert "writes no 'stratgy'. Did you mean strategy" in call("new", "stratgy", "mine")[2]
 
 
 WHOLE = '''
