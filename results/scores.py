@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
 from retrograde import CellSpec, Record, TableResult, Texts
@@ -14,7 +15,9 @@ from retrograde.metrics import (
     Key,
     Label,
     Metric,
+    all_pairs,
     applicable,
+    by_seed,
     by_strategy,
     cell_labels,
     interval_frame,
@@ -85,6 +88,7 @@ class Scores(TableResult):
         notes = (
             _compared(scored, self.spread, short=bool(self.across)),
             _meaning(scored),
+            *_surpassed(shown, scored),
             *notes_on_knowledge(records, label),
             *_chosen(records, label),
         )
@@ -138,6 +142,26 @@ def _compared(scored: Iterable[Metric], spread: str, *, short: bool) -> str:
         "Published numbers stand under the rows with the same stream and rule, with ± as the "
         "source gives it; unverified ones were never read in the source or a copy of it."
     )
+
+
+def _surpassed(frame: pd.DataFrame, scored: Sequence[Metric]) -> list[str]:
+    """Notes on upper bounds that are none: another strategy has a significantly better ACC."""
+    notes = []
+    for metric in scored:
+        of_metric = frame[(frame.metric == metric.name) & (metric.name == END[0])]
+        for benchmark, group in of_metric.groupby("benchmark"):
+            values = by_strategy(group)
+            keys = list(values)
+            better = all_pairs(by_seed(values)).better_than(metric.higher_is_better)
+            for place, bound in enumerate(keys):
+                above = [row_title(keys[other]) for other in np.flatnonzero(better[:, place])]
+                if bound[0] and above:
+                    notes.append(
+                        f"{row_title(bound)} is no upper bound on {benchmark}: {', '.join(above)} "
+                        f"is significantly better in {metric.name}. More epochs or another "
+                        "learning rate may make it one."
+                    )
+    return notes
 
 
 def _chosen(records: Sequence[Record], label: dict[CellSpec, Label]) -> list[str]:

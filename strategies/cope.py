@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
 from retrograde import (
     Batch,
@@ -23,6 +23,7 @@ from retrograde import (
     TaskWeighting,
     UserError,
     class_means,
+    class_members,
     seen_classes,
 )
 
@@ -76,7 +77,7 @@ class CoPE(Replay):
             return proxy_loss(embeddings, batch, prototypes, seen, self.temperature), embeddings
 
         gradient, embeddings = net.grad_and_aux(loss, state.params)
-        members = one_hot(batch.y, net.outputs).bool() & (batch.weight > 0)[:, None]
+        members = class_members(batch, net.outputs)
         means = class_means(embeddings, members)
         moved = normalize(self.momentum * prototypes + (1 - self.momentum) * means)
         prototypes = torch.where(members.any(0)[:, None], moved, prototypes)

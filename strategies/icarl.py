@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
@@ -25,6 +25,7 @@ from retrograde import (
     Strategy,
     TaskWeighting,
     class_means,
+    class_members,
     herding_rounds,
 )
 
@@ -67,7 +68,7 @@ class ICaRL(Strategy):
 
     def step(self, net: Net, state: State, data: StepData) -> State:
         batch = data.incoming  # incoming examples and exemplars, by the schedule
-        labels = one_hot_classes(net, batch).to(state.extra["seen"].dtype)
+        labels = class_members(batch, net.outputs).to(state.extra["seen"].dtype)
         seen = torch.maximum(state.extra["seen"], labels.amax(0))
         teacher_logits = net.in_eval_mode().logits(state.extra["teacher"], batch.x)
         taught = (teacher_logits / self.temperature).sigmoid()
@@ -87,7 +88,7 @@ class ICaRL(Strategy):
         self, net: Net, state: State, examples: Batch, share: int
     ) -> Float[Tensor, " row"]:
         features = self._features(net.in_eval_mode(), state, examples.x)
-        members = one_hot_classes(net, examples)
+        members = class_members(examples, net.outputs)
         means = self._means(features, members)
         rounds = min(share, len(examples.x))
         return herding_rounds(features, members, means, rounds).to(features.dtype)
@@ -100,7 +101,7 @@ class ICaRL(Strategy):
         if memory is None:
             return state
         features = self._features(net, state, memory.x)
-        means = self._means(features, one_hot_classes(net, memory))
+        means = self._means(features, class_members(memory, net.outputs))
         return state.replace(extra=state.extra | {"means": means})
 
     def predict(
@@ -124,10 +125,3 @@ class ICaRL(Strategy):
     def _means(self, features: Tensor, members: Tensor) -> Float[Tensor, "unit feature"]:
         means = class_means(features, members)
         return normalize(means) if self.normalised else means
-
-
-def one_hot_classes(net: Net, batch: Batch) -> Bool[Tensor, "row unit"]:
-    """The class of each row, one-hot; padding has none."""
-    units = torch.arange(net.outputs, device=batch.y.device)
-    real = batch.weight > 0
-    return (batch.y[:, None] == units) & real[:, None]

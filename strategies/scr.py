@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
 from retrograde import (
     Batch,
@@ -21,6 +21,7 @@ from retrograde import (
     TaskWeighting,
     UserError,
     class_means,
+    class_members,
     contrastive_loss,
 )
 
@@ -76,7 +77,7 @@ class SCR(Replay):
         if memory is None:
             return state
         features = normalize(net.features(state.params, memory.x))
-        members = one_hot(memory.y, net.outputs).bool() & (memory.weight > 0)[:, None]
+        members = class_members(memory, net.outputs)
         means = normalize(class_means(features, members))
         return state.replace(extra={"means": means, "known": members.any(0)})
 

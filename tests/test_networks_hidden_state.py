@@ -45,6 +45,10 @@ class Buffer(Net):
 class Constant(Buffer):
     def keep(self):
         self.kept = torch.arange(6)
+class Waiting(Net):
+    def keep(self):
+        self.register_buffer("kept", torch.full((6,), torch.nan))
+        self.register_buffer("steps", torch.tensor(0))
 class Attribute(Buffer):
     def keep(self):
         self.kept = torch.randn(6)
@@ -79,7 +83,7 @@ def nets(tmp_path):
     forget_files()
 
 
-@pytest.mark.parametrize("name", ["Net", "NumPy", "Buffer", "Constant"])
+@pytest.mark.parametrize("name", ["Net", "NumPy", "Buffer", "Constant", "Waiting"])
 def test_a_model_follows_from_its_seed_whatever_generator_draws(nets, name):
     models = stacked(f"{nets}:{name}", X, 2, [0, 1], torch.device("cpu"))
     first, second = models.params["weight"]

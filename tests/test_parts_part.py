@@ -1,7 +1,8 @@
 """Settings and errors: what a part accepts, how it is written, and what a person is told."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from retrograde.errors import UserError, nearest
 from retrograde.parts.fields import Count, Ints, Limit, Rate
-from retrograde.parts.part import Part
+from retrograde.parts.part import OpenPart, Part
 from retrograde.parts.spec import as_text, digest, literal, parse, write
 
 
@@ -126,6 +127,42 @@ def test_no_setting_is_infinite_or_beyond_the_numbers_of_the_machine(name, given
 )
 def test_a_text_that_python_cannot_read_as_a_value_stands_for_itself(text):
     assert literal(text) == text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around(OpenPart):
+    """A part around a class of another library."""
+
+    name: str = "Some"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        5,
+        "5",
+        "true",
+        "None",
+        "a,b",
+        ("a", "b"),
+        (1,),
+        (1, 2),
+        (),
+        [1, 2],
+        1e-5,
+        "1e-5",
+        None,
+        "'x'",
+    ],
+    ids=repr,
+)
+def test_an_argument_of_another_library_keeps_its_type_in_texts_and_records(value):
+    part = Around(arguments={"given": value})
+    _, settings = parse(write("around", part.overrides()))
+    assert Around.configured(settings).arguments == {"given": value}
+    recorded = json.loads(json.dumps(part.settings()))
+    assert Around.configured(recorded).arguments == {"given": value}
 
 
 def test_an_error_quotes_no_more_than_the_beginning_of_a_long_value():

@@ -12,6 +12,7 @@ from retrograde.records.experiences import Experiences
 from retrograde.records.online_accuracy import OnlineAccuracy
 from retrograde.records.record import Record
 from retrograde.records.store import Store
+from retrograde.records.validation import Validation
 from retrograde.reporting.cells import format_percent, score_cells
 from retrograde.reporting.formats import FORMATS
 from retrograde.reporting.result import TableResult
@@ -317,7 +318,7 @@ def test_records_that_do_not_say_what_was_known_make_no_note(make_record, record
 def test_the_scores_are_tidy_with_one_row_for_each_strategy_and_metric(records):
     tidy = scores(records).tidy
     assert list(tidy.columns) == TIDY
-    assert len(tidy) == 2 * 3 * len([m for m in METRICS if m.name != "ACC_task_aware"])
+    assert len(tidy) == 2 * 3 * len([m for m in METRICS if not m.name.startswith("ACC_")])
     assert not tidy.duplicated(TIDY[:4]).any()
     assert set(tidy.n) == {5}
 
@@ -372,6 +373,14 @@ def test_accuracy_with_the_task_given_is_shown_only_where_it_was_counted(make_re
     table = scores([*given, make_record(benchmark="rotated")])
     assert column(table, "ACC_task_aware")["er"].text == "90.00 ± 0.00"
     assert [("ACC_task_aware" in s.columns) for s in table.sections] == [False, True]
+
+
+def test_accuracy_on_validation_examples_is_shown_only_where_they_were_held_out(make_record):
+    held_out = Validation([20, 10], [[2, 1], [20, 1], [16, 9]], [])
+    records = [make_record(validation=held_out), make_record(benchmark="rotated")]
+    table = scores(records)
+    assert column(table, "ACC_validation")["er"].text == "85.00"
+    assert [("ACC_validation" in s.columns) for s in table.sections] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -489,6 +498,19 @@ def test_a_failed_upper_bound_does_not_stand_among_the_competitors(ending):
     lost = ending("joint", *[0] * 5, status="failed", upper_bound=True)
     records = [*ending("er", 90, 90), *ending("joint", 99, upper_bound=True), *lost[1:]]
     assert set(column(scores(records), "n")) == {"er", "joint †"}
+
+
+@pytest.mark.parametrize(
+    ("of_er", "said"),
+    [((85, 86, 85, 87, 86), True), ((85, 74, 85, 74, 86), False), ((70, 71, 70, 72, 71), False)],
+    ids=["better", "not significantly better", "worse"],
+)
+def test_an_upper_bound_that_a_strategy_surpasses_is_said_to_be_none(ending, of_er, said):
+    joint = ending("joint", 80, 81, 79, 80, 80, upper_bound=True)
+    notes = " ".join(scores([*ending("er", *of_er), *joint]).notes)
+    assert (
+        "joint † is no upper bound on split: er is significantly better in ACC." in notes
+    ) == said
 
 
 def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_record):

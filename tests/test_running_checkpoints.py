@@ -9,6 +9,7 @@ import time
 import warnings
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,6 +94,37 @@ def test_a_stream_goes_on_to_the_same_results(strategy, stream, after, file):
         *cell, keep=["model", "predictions"], checkpoints=Stopping(file, after=-1)
     )
     assert begun == after
+    assert results(later) == results(whole)
+
+
+def test_ten_stops_at_random_steps_give_the_results_of_an_undisturbed_run(file):
+    where, method = (
+        part("benchmarks", STREAM.replace("tasks=3", "tasks=5")),
+        part("strategies", "er"),
+    )
+    streams = [where.stream(stream_data(where), seed) for seed in (0, 1)]
+    cell = where, method, streams, [0, 1], CPU
+    steps = []
+    whole = stream_loop.train(*cell, progress=steps.append)
+    in_one_go = Stopping(file, after=-1)
+
+    def stopped_after(count):
+        left = [count]
+
+        def progress(_):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stopped
+
+        return progress
+
+    begun = set()
+    for count in np.random.default_rng(1).integers(len(steps) // 5 + 3, size=10):
+        with pytest.raises(Stopped):
+            stream_loop.train(*cell, progress=stopped_after(count), checkpoints=in_one_go)
+        begun.add(file.read()["run"]["begun"] if file.path.exists() else 0)
+    later = stream_loop.train(*cell, checkpoints=in_one_go)
+    assert len(begun) > 2
     assert results(later) == results(whole)
 
 

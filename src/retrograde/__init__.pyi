@@ -72,6 +72,7 @@ from .losses import (
 )
 from .methods.class_statistics import (
     class_indicators as class_indicators,
+    class_members as class_members,
     class_sums as class_sums,
     ridge_head as ridge_head,
 )

@@ -111,8 +111,9 @@ def run(
         store: a folder that keeps the records, and whose finished records are not made again;
             None: nothing is kept.
         data: the data folder, or datasets by name, for a benchmark's setting `dataset`.
-        jobs: processes that train at a time. A script that takes several must start its work under
-            `if __name__ == "__main__"`, as always where Python starts processes.
+        jobs: processes that train at a time. A script that takes several, or a `timeout`, must
+            start its work under `if __name__ == "__main__"`, as always where Python starts
+            processes.
         device: cpu or cuda.
         compile: auto, on or off (`docs/running.md`, "Execution modes").
         timeout: seconds after which replicates that train together are stopped and have failed.

@@ -1,7 +1,7 @@
 """Sums over the examples of each class, for heads in closed form."""
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from retrograde.interface.batch import Batch
@@ -48,3 +48,15 @@ def class_indicators(batch: Batch, outputs: int) -> Float64[Tensor, "row unit"]:
     units = torch.arange(outputs, device=batch.y.device)
     # `one_hot` looks at its input, which a gradient inside `vmap` does not allow.
     return (batch.y[:, None] == units) * batch.weight[:, None].double()
+
+
+def class_members(batch: Batch, outputs: int) -> Bool[Tensor, "row unit"]:
+    """The class of each example, one-hot; padding has none.
+
+    Example:
+        >>> from retrograde.testing import toy_batch
+        >>> rg.class_members(toy_batch(2, y=[0, 2]), 3).tolist()
+        [[True, False, False], [False, False, True]]
+    """
+    units = torch.arange(outputs, device=batch.y.device)
+    return (batch.y[:, None] == units) & (batch.weight > 0)[:, None]

@@ -230,6 +230,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
         "R": None if record.squared_errors else record.R,
         "MSE": record.MSE,
         "R_task_aware": record.R_task_aware,
+        "R_validation": record.validation.R if record.validation else None,
         "joint": bounds.get((record.cell.stream, record.seed)),
         "first": np.array(timeline.first),
         "learned": np.array(timeline.learned),

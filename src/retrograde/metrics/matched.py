@@ -29,7 +29,7 @@ def spanned(levels: Float[np.ndarray, " point"]) -> Range | None:
 def common_level(ranges: Mapping[str, Sequence[Range]]) -> float:
     """The level that the most strategies reach, and among such levels the most replicates.
 
-    A strategy reaches a level if `FEWEST` of its replicates do. Ends of ranges cut the axis into
+    A strategy reaches a level if `MIN_RUNS` of its replicates do. Ends of ranges cut the axis into
     pieces. The level is the middle of the widest of the best pieces, the lowest of equally wide
     ones.
 

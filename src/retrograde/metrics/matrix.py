@@ -125,6 +125,13 @@ METRICS = (
         "Buzzega et al. 2020",
         ("R_task_aware",),
     ),
+    Metric(
+        "ACC_validation",
+        acc,
+        "ACC on the validation examples, which are held out of the training data",
+        "Lopez-Paz and Ranzato 2017",
+        ("R_validation",),
+    ),
     Metric("LA", la, "mean accuracy right after learning", "Riemer et al. 2019", _LEARNED),
     Metric(
         "BWT",

@@ -24,7 +24,8 @@ class Metric(NamedTuple):
     `of` computes it. `what` describes the score in tables. `needs` names the arguments of `of`, in
     order:
 
-    - R, R_task_aware, joint: accuracy matrices, alone or in a stack; `joint` is of an upper bound.
+    - R, R_task_aware, R_validation, joint: accuracy matrices, alone or in a stack; `joint` is of an
+      upper bound.
     - MSE: in regression, matrices of mean squared errors, alone or in a stack.
     - first, learned: the experience, from 0, in which each task is first seen, and after which it
       counts as learned; one array for the whole stack.

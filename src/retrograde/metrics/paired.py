@@ -28,7 +28,7 @@ BOLD = (
     "sign-flip test can reach). Nothing is bold if no difference is significant. "
     "Upper bounds (†) and strategies with fewer replicates than another do not compete."
 )
-"""The note of a table on its bold numbers, which `leaders` finds among the rivals that compete."""
+"""The note of a table on its bold numbers, which `leading_group` finds among those that compete."""
 
 
 def paired_p(differences: Float[np.ndarray, "*tests seeds"]) -> Float[np.ndarray, "*tests"]:
@@ -85,8 +85,8 @@ def sign_flip_p(differences: Float[np.ndarray, "tests n"]) -> Float[np.ndarray, 
 def _signs(n: int) -> Float[np.ndarray, "patterns n"]:
     """Patterns of signs, all + first.
 
-    Up to `EVERY` pairs these are all that have one sign fixed; the others are their opposites. For
-    more pairs they are drawn by chance, always the same.
+    Up to `MAX_EXACT_PAIRS` pairs these are all that have one sign fixed; the others are their
+    opposites. For more pairs they are drawn by chance, always the same.
     """
     if n > MAX_EXACT_PAIRS:
         random = np.random.default_rng(0)
@@ -157,7 +157,7 @@ class Pairs(NamedTuple):
 def all_pairs(scores: Float[np.ndarray, "rivals seeds"]) -> Pairs:
     """Test every rival against every other on the seeds that both have.
 
-    There is no test on fewer than `FEWEST` seeds.
+    There is no test on fewer than `MIN_SEEDS` seeds.
 
     Args:
         scores: one row for each rival; NaN for a seed that is missing.
@@ -194,9 +194,9 @@ def by_seed(values: Mapping[K, BySeed]) -> Float[np.ndarray, "rivals seeds"]:
 def leading_group(values: Mapping[K, BySeed], higher_is_better: bool) -> set[K]:
     """The rival with the best mean and all that do not differ significantly from it.
 
-    Rivals compete if they are whole (see `whole`). Two differ significantly if p < 0.05 in a paired
-    t-test after Holm's correction over all pairs. If no rival is significantly worse than the best,
-    there are no leaders.
+    Rivals compete if they are whole (see `complete_runs`). Two differ significantly if p < 0.05 in
+    a paired t-test after Holm's correction over all pairs. If no rival is significantly worse than
+    the best, there are no leaders.
 
     Where rivals are equal and their scores normal, there are leaders with a probability of at most
     5 %. Simulated stores of scores that are counts of few errors keep to that with six rivals or

@@ -22,7 +22,7 @@ Names = Int[np.ndarray, " point"]
 class Within(NamedTuple):
     """A common within-run correlation.
 
-    Interval and p come from the seeds and are NaN below `FEWEST_SEEDS`.
+    Interval and p come from the seeds and are NaN below `MIN_SEEDS`.
     """
 
     r: float

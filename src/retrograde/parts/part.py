@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.fields import Bound, Count
-from retrograde.parts.spec import as_json, as_pairs, literal
+from retrograde.parts.spec import as_json, as_pairs, as_text, literal
 
 P = TypeVar("P", bound="Part")
 
@@ -168,8 +168,7 @@ class OpenPart(Part):
     def settings(self) -> dict[str, Any]:
         values = super().settings()
         arguments = values.pop("arguments")
-        given = {name: _as_json(value) for name, value in arguments.items()}
-        return {"class": values.pop("name")} | values | given
+        return {"class": values.pop("name")} | values | _typed_back(arguments)
 
     def overrides(self) -> dict[str, Any]:
         given = super().overrides()
@@ -178,8 +177,7 @@ class OpenPart(Part):
         if not changed:
             return fields
         # Arguments have a meaning only together with the class that takes them.
-        arguments = {name: _as_json(value) for name, value in self.arguments.items()}
-        return {"class": self.name} | fields | arguments
+        return {"class": self.name} | fields | _typed_back(self.arguments)
 
     @classmethod
     def defaults(cls) -> str:
@@ -201,6 +199,18 @@ def _same(value: object, default: object) -> bool:
 def _as_json(value: object) -> object:
     """A setting as JSON has it, which has no tuples."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def _typed_back(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Arguments without types of their own, so that their texts stand for the same values.
+
+    The text "5" and the tuple (1,) are kept as Python writes them. Else both would be read as
+    numbers.
+    """
+    return {
+        name: _as_json(value) if repr(literal(as_text(value))) == repr(value) else repr(value)
+        for name, value in arguments.items()
+    }
 
 
 def _converted(
