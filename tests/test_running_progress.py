@@ -115,7 +115,8 @@ def test_results_stand_above_the_bar_of_a_terminal_on_its_console(call_run):
 @pytest.fixture
 def call_run(tmp_path):
     """Run a cell; returns what its two consoles show."""
-    from retrograde.running.console import Options, Stored, run_all
+    from retrograde.running.console import Stored, run_all
+    from retrograde.running.options import Options
     from retrograde.running.suite import all_pairs
 
     def call(*, terminals):

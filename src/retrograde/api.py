@@ -41,7 +41,8 @@ from retrograde.reporting.request import (
 )
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
-from retrograde.running.console import Options, Stored, plan_all, records_of, work
+from retrograde.running.console import Stored, plan_all, records_of, work
+from retrograde.running.options import Options
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
 from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned

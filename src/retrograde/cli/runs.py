@@ -136,7 +136,8 @@ def run(
         _check_names("benchmarks", benchmark)
         _check_names("strategies", strategy)
     # PyTorch takes seconds to import, which --help and what is wrong so far need not wait for.
-    from retrograde.running.console import Options, run_all
+    from retrograde.running.console import run_all
+    from retrograde.running.options import Options
 
     options = Options(
         tuple(plugin),

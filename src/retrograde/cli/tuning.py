@@ -64,8 +64,8 @@ def tune(
     Every strategy gets the same search. OUT/tuned.toml is a suite of the chosen settings, and
     OUT/measured has the records of the fresh seeds. The same command goes on after an interruption.
     """
-    from retrograde.running.console import Options
     from retrograde.running.interruption import orderly
+    from retrograde.running.options import Options
     from retrograde.running.tuning import Runs, Search, tune as tuned
 
     wanted = Search(search, protocol, trials, seeds, fresh, metric)

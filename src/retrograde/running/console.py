@@ -6,76 +6,37 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
-from retrograde.data.sources import data_folder
-from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
 from retrograde.networks.build import forget_files
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
 from retrograde.records.claims import Holder
 from retrograde.records.presentation import Presentation, write_presentation
 from retrograde.records.record import Record
-from retrograde.records.sidecars import SIDECARS, Sidecar
 from retrograde.records.store import Store, takes_no_more
-from retrograde.running.cell import Job, Source, forget_datasets
+from retrograde.running.cell import Job, forget_datasets
 from retrograde.running.checkpoints import remove_checkpoints
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, Told, run_here
+from retrograde.running.options import Options, changed_of, chosen, context_of
 from retrograde.running.outcome import Outcome, verdict
 from retrograde.running.plan import Changed, Context, plan, since
 from retrograde.running.progress import Board, Tally, displayed
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
-from retrograde.running.trackers import check_tracker, curves_folder, track
+from retrograde.running.trackers import curves_folder, track
 from retrograde.running.workers import run_in_workers
-from retrograde.training.compiled_step import Compile, check_compiler
 
 WORTH_A_PROCESS = 2000
 """Least steps of a batch of replicates for a process of its own.
 
 A step takes a few milliseconds, and to start a process takes 3 s.
 """
-
-
-class Options(NamedTuple):
-    """Options of a run, from the command line or from a call of the Python API.
-
-    Args:
-        plugins: files that define parts.
-        data: the source of datasets; None: the default folder.
-        device: cpu or cuda.
-        compile: auto, on or off.
-        jobs: processes at a time; None: as many as pay.
-        only: the cells to run, as `benchmark=NAME,strategy=NAME`; None: all.
-        cluster: the address of a Ray cluster; empty: this machine.
-        timeout: seconds that replicates which train together may take; None: any number.
-        changed: rerun, keep or stop.
-        traceback: show the whole traceback of failed replicates.
-        keep: what to keep of each replicate besides its record: model, predictions.
-        checkpoint: keep snapshots while cells train, from which the same command goes on.
-        log: the tracker that gets the curves of each record; empty: none.
-    """
-
-    plugins: tuple[Path, ...]
-    data: Source | Path | None
-    device: str
-    compile: str
-    jobs: int | None
-    only: str | None
-    cluster: str
-    timeout: float | None
-    changed: str = "rerun"
-    traceback: bool = False
-    keep: Sequence[str] = ()
-    checkpoint: bool = False
-    log: str = ""
 
 
 class Stored(NamedTuple):
@@ -125,17 +86,17 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     # Files may have been edited since a run before this one in the same process.
     forget_files()
     forget_datasets()
-    context = _context(options)
-    changed = _changed(options)
+    context = context_of(options)
+    changed = changed_of(options)
     registry = Registry(options.plugins)
     planned = []
     for wanted in stores:
         store = Store(wanted.folder)
         store.check_layout()
         store.begin()
-        chosen = _chosen(wanted.pairs, options.only)
+        pairs = chosen(wanted.pairs, options.only)
         jobs = plan(
-            chosen, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
+            pairs, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
         )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
@@ -178,7 +139,7 @@ def work(
         # The number of cores says nothing about a GPU or about a cluster.
         spread = options.device == "cpu" and not options.cluster
         at_once = options.jobs or (_workers(jobs) if spread else 1)
-        _tell_changed(jobs, _changed(options), err)
+        _tell_changed(jobs, changed_of(options), err)
         checkpoints = store.folder.resolve() if options.checkpoint else None
         context = planned.context._replace(jobs=at_once, checkpoints=checkpoints)
         code, found = _run(store, jobs, planned.registry, context, options, out, err)
@@ -206,14 +167,6 @@ def records_of(planned: Planned, troubles: list[Record]) -> list[Record]:
     return [record for record in read if record is not None]
 
 
-def _changed(options: Options) -> Changed:
-    if options.changed not in get_args(Changed):
-        raise UserError(
-            f"changed is one of {', '.join(get_args(Changed))}; it was {options.changed!r}."
-        )
-    return cast("Changed", options.changed)
-
-
 def _workers(jobs: list[Job]) -> int:
     """Number of processes that pay: each with a core, 2 GiB and enough work; 1: this process."""
     steps = [job.steps for job in jobs if job.missing]
@@ -224,112 +177,6 @@ def _workers(jobs: list[Job]) -> int:
         sum(steps) // WORTH_A_PROCESS,
     )
     return max(1, min(limits))
-
-
-def _context(options: Options) -> Context:
-    """Check the options, and return those that every process needs."""
-    _check_words(options)
-    if options.cluster:
-        _check_cluster(options)
-    else:
-        _check_machine(options)
-    plugins = tuple(path.resolve() for path in options.plugins)
-    data = source_of(options.data)
-    mode = cast("Compile", options.compile)
-    return Context(
-        plugins,
-        data,
-        options.device,
-        mode,
-        cluster=options.cluster,
-        timeout=options.timeout,
-        keep=_keep(options.keep),
-    )
-
-
-def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
-    """Check the names of what to keep."""
-    for name in names:
-        if name not in SIDECARS:
-            raise UserError(
-                f"A run keeps no {shown(name)} besides records. {nearest(name, SIDECARS)}"
-            )
-    return tuple(name for name in SIDECARS if name in names)
-
-
-def source_of(data: Source | Path | None) -> Source:
-    """Return the source of datasets that an option stands for."""
-    return data_folder(data) if data is None or isinstance(data, Path) else data
-
-
-def _check_words(options: Options) -> None:
-    if options.compile not in get_args(Compile):
-        raise UserError(
-            f"compile is one of {', '.join(get_args(Compile))}; it was {options.compile!r}."
-        )
-    if options.log:
-        check_tracker(options.log)
-    if options.device not in ("cpu", "cuda"):
-        raise UserError(f"device is cpu or cuda; it was {options.device!r}.")
-
-
-def _check_cluster(options: Options) -> None:
-    if (options.jobs or 1) > 1:
-        raise UserError(
-            f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes "
-            f"have CPUs or GPUs; --jobs was {options.jobs}. Leave one of them out."
-        )
-    if options.timeout:
-        raise UserError(
-            f"--timeout stops processes of this machine, and --cluster has none; --timeout was "
-            f"{options.timeout:g}. Leave one of them out."
-        )
-    if options.checkpoint:
-        raise UserError(
-            "--checkpoint writes to a folder of this machine, and --cluster trains on others. "
-            "Leave one of them out."
-        )
-
-
-def _check_machine(options: Options) -> None:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device=cuda needs a GPU that PyTorch can use, and there is none. Use device=cpu."
-        )
-    if options.compile == "on":
-        check_compiler(torch.device(options.device))
-
-
-def _chosen(pairs: list[Pair], only: str | None) -> list[Pair]:
-    """Select the pairs that `only` names."""
-    if only is None:
-        return pairs
-    wanted = _only(only)
-    named = [(pair, _names(pair)) for pair in pairs]
-    chosen = [pair for pair, names in named if wanted.items() <= names.items()]
-    if not chosen:
-        known = {key: sorted({names[key] for _, names in named}) for key in wanted}
-        there = "; ".join(f"{key}: {', '.join(names)}" for key, names in known.items())
-        raise UserError(f"only={only} leaves no cell. There are {there}.")
-    return chosen
-
-
-def _only(text: str) -> dict[str, str]:
-    """Parse the value of `only` into names of a benchmark and a strategy, by key."""
-    known = ("benchmark", "strategy")
-    wanted = parse(f"only:{text}")[1] if "=" in text else {text: ""}
-    for key in wanted:
-        if key not in known or not wanted[key]:
-            raise UserError(
-                f"only is benchmark=NAME,strategy=NAME; it was {shown(text)}. {nearest(key, known)}"
-            )
-    return wanted
-
-
-def _names(pair: Pair) -> dict[str, str]:
-    """Names of the benchmark and the strategy of a pair, without their settings."""
-    names = [parse(str(part))[0] for part in pair[:2]]
-    return dict(zip(("benchmark", "strategy"), names, strict=True))
 
 
 def _run(
@@ -352,14 +199,14 @@ def _run(
     lines = err if out.is_terminal and err.is_terminal and not (out.quiet or err.quiet) else out
     outcome = Outcome(todo, lines)
     board = Board(todo, Tally(skipped, missing))
-    told = board.hear
+    hear = board.hear
     with displayed(board, err):
         heard = _heard(outcome, board, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
         with (
             closing(share),
-            closing(_started(todo, share, registry, context, told)) as running,
+            closing(_started(todo, share, registry, context, hear)) as running,
         ):
             for job, records in running:
                 _write(share, job, records)
