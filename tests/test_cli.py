@@ -480,7 +480,8 @@ def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_pat
     code, out, err = call(
         "run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:inner_lr=1e30"
     )
-    assert (code, out.count("diverged")) == (0, 2)
+    assert (code, len(re.findall("^diverged ", out, re.MULTILINE))) == (0, 2)
+    assert "2 diverged of 2 replicates" in out
     assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
     assert (
         "The loss of 3 test tasks became non-finite after 1 inner step. A smaller lr may help."
