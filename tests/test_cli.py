@@ -173,6 +173,24 @@ def test_names_change_with_the_suite_and_nothing_trains_again(call, tmp_path):
     assert "## Digits" in call("report", "runs/paper")[1]
 
 
+def test_names_and_a_caption_are_given_to_a_report_alone(call, tmp_path):
+    call("run", *CELL, "--strategy", "er:buffer_size=20", "--out", "store")
+    names = ("--name", "er:buffer_size=20=ER (ours)", "--name", "finetune=Plain")
+    words = ("report", "store", "--format", "tex", "--only", "scores")
+    code, out, _ = call(*words, *names, "--caption", "My table")
+    assert (code, "ER (ours)" in out, "| Plain" in out) == (0, True, True)
+    assert r"\caption{My table}" in (tmp_path / "store/tables/scores.tex").read_text()
+    assert "ER (ours)" not in call("report", "store")[1]
+    for wrong, why in [
+        ("er", "A name is written NAME[:key=value,...]=TEXT"),
+        ("ER=Mine", "'ER' is none. Did you mean er"),
+    ]:
+        code, _, err = call(*words, "--name", wrong)
+        assert (code, why in err) == (2, True)
+    code, _, err = call(*words, "--name", "er=Plain", "--name", "finetune=Plain")
+    assert (code, "Each strategy has a name of its own" in err) == (2, True)
+
+
 def test_two_reports_of_one_store_are_byte_identical(call, tmp_path):
     call("run", *CELL, "--seeds", 2, "--compile", "off")
     for folder in ("a", "b"):
@@ -343,8 +361,8 @@ def test_a_scaffold_of_a_model_or_a_dataset_runs_and_stands_in_the_tables(call, 
 
 
 def test_a_scaffold_of_no_kind_is_refused(call):
-    said = "strategy, learner, metastrategy, benchmark, model, dataset or result"
-    assert said in call("new", "thing", "mine")[2]
+    assert "writes no 'thing'. Known: benchmark, dataset, " in call("new", "thing", "mine")[2]
+    assert "writes no 'stratgy'. Did you mean strategy" in call("new", "stratgy", "mine")[2]
 
 
 WHOLE = '''
@@ -462,7 +480,8 @@ def test_meta_learning_that_diverges_is_said_and_leaves_no_numbers(call, tmp_pat
     code, out, err = call(
         "run", *EPISODES[:3], "maml:meta_lr=1e30", "--strategy", "scratch:inner_lr=1e30"
     )
-    assert (code, out.count("diverged")) == (0, 2)
+    assert (code, len(re.findall("^diverged ", out, re.MULTILINE))) == (0, 2)
+    assert "2 diverged of 2 replicates" in out
     assert "A parameter became non-finite by meta-iteration 4. A smaller lr may help." in err
     assert (
         "The loss of 3 test tasks became non-finite after 1 inner step. A smaller lr may help."
@@ -649,6 +668,14 @@ MISTAKES = {
         "changed is one of rerun, keep, stop; it was 'ask'",
     ),
     "an unknown suite": (["quik"], "no suite 'quik'"),
+    "something that a run does not keep": (
+        [*CELL, "--keep", "modl"],
+        "A run keeps no 'modl' besides records. Did you mean model?",
+    ),
+    "a memory of nothing": (
+        ["--benchmark", "split", "--strategy", "er:buffer_size=0"],
+        "buffer_size='0' is not possible. It should be at least 1.",
+    ),
     "an unknown device": ([*CELL, "--device", "tpu"], "cpu or cuda"),
     "an unknown compile mode": ([*CELL, "--compile", "maybe"], "auto, on, off"),
     "an unknown key of --only": ([*CELL, "--only", "seed=1"], "benchmark=NAME"),
@@ -702,6 +729,29 @@ MISTAKES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("run", "--benchmark", "split", "--strategy", "ER"), "Did you mean er?"),
+        (("run", "--benchmark", "Split", "--strategy", "Finetune"), "Did you mean split?"),
+        (("run", "mnst"), "Did you mean mnist"),
+        (("show", "La_Maml"), "Did you mean lamaml"),
+        (("list", "Metric"), "Did you mean metrics?"),
+        (("rn", "quick"), "Did you mean 'run'?"),
+    ],
+)
+def test_a_mistyped_name_is_answered_before_pytorch_is_loaded(words, remedy, tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; from retrograde.cli import main; "
+        f"sys.argv = ['retrograde', *{list(words)!r}]; main()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert remedy in found.stderr
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_clear_line_and_nothing_is_trained(call, tmp_path, mistake):
     words, remedy = MISTAKES[mistake]
@@ -730,7 +780,7 @@ def test_a_number_beyond_the_limits_is_refused_before_anything_is_trained(call, 
 def test_a_console_that_lacks_a_character_shows_its_code(call, monkeypatch, encoding):
     console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", console)
-    assert call("run", *CELL, "--seeds", 2, "--compile", "off")[0] == 0
+    assert call("run", *CELL, "--seeds", 3, "--compile", "off")[0] == 0
     console.flush()
     assert (
         b"\\xb1" in console.buffer.getvalue() or "±".encode(encoding) in console.buffer.getvalue()

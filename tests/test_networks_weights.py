@@ -125,7 +125,7 @@ def test_a_file_of_other_things_is_refused_with_the_remedy(file, content, rule):
 
 
 def test_a_file_that_is_none_is_refused_with_its_place(tmp_path):
-    with pytest.raises(UserError, match=f"there is none. Looked for {tmp_path}/no.pt"):
+    with pytest.raises(UserError, match=f"read from a file; there is none at {tmp_path}/no.pt"):
         load_weights(net(), tmp_path / "no.pt")
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(UserError, match="cannot be read"):

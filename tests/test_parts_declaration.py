@@ -38,7 +38,7 @@ FIELDS = {
     "a complex number": ("at: complex = 1j", "of type complex"),
     "a callable": ("of: typing.Callable = len", "of type builtin_function_or_method"),
     "a set deep within": ("of: Any = ((1, (b'x',)),)", "setting of holds b'x'"),
-    "NaN": ("of: Any = float('nan')", "of=nan is not possible. Input should be a finite number"),
+    "NaN": ("of: Any = float('nan')", "of=nan is not possible. It should be a finite number"),
     "keys that are no text": ("of: Any = field(default_factory=lambda: {1: 2})", "of type dict"),
     "an array": (
         "weights: np.ndarray = None",

@@ -72,6 +72,7 @@ def test_show_prints_docstring_settings_and_published_numbers():
     text = shown("er")
     assert "arXiv 1902.10486" in text
     assert "buffer_size=200  examples kept; a whole number, at least 1" in text
+    assert "lr=0.1  learning rate; a finite number above 0" in text
     assert "ACC 80.43" in text
     assert "Buzzega et al. 2020" in text
 
@@ -82,6 +83,20 @@ def test_a_name_of_two_kinds_shows_both_and_an_unknown_one_names_its_neighbour()
     assert "of datasets" in text
     with pytest.raises(UserError, match="Did you mean ewc"):
         CliRunner().invoke(app, ["show", "ewcc"], catch_exceptions=False)
+
+
+def test_metrics_are_listed_with_meaning_unit_direction_and_source():
+    text = CliRunner().invoke(app, ["list", "metrics"]).stdout
+    assert "forgetting  mean drop from a task's best earlier accuracy" in text
+    assert "in percent; lower is better; Chaudhry et al. 2018" in text
+    assert "MSE  mean squared error at the end" in text
+    assert "BWT_gem" in text
+
+
+def test_defaults_that_depend_on_others_stand_in_the_help():
+    text = " ".join(CliRunner().invoke(app, ["run", "--help"]).stdout.replace("│", " ").split())
+    for default in ("the suite's, or 1", "runs/<suite>", "RETROGRADE_DATA or the cache"):
+        assert f"[default: {default}]" in text
 
 
 def test_version():

@@ -15,7 +15,7 @@ from retrograde.records.presentation import (
     read_presentation,
     write_presentation,
 )
-from retrograde.reporting.names import check_names, named, shipped_titles
+from retrograde.reporting.names import named, shipped_titles, with_names
 
 SPLIT = {"dataset": "mnist", "scenario": "class"}
 
@@ -92,7 +92,28 @@ def test_headings_show_settings_of_measurement_only_where_no_others_differ(make_
 
 def test_a_name_for_a_cell_that_the_records_lack_is_refused(make_record):
     with pytest.raises(UserError, match="'err' is none. Did you mean er"):
-        check_names({"err": "ER"}, [make_record("er")])
+        with_names(Presentation(), {"err": "ER"}, [make_record("er")])
+
+
+@pytest.mark.parametrize(
+    ("names", "both"),
+    [
+        ({"er": "Mine", "si": "Mine"}, "Each strategy has .* 'Mine' is that of 'er' and 'si'"),
+        ({"si": "ER"}, "'ER' is that of 'er' and 'si'"),
+        ({"split": "S", "rotated": "S"}, "Each benchmark has .* 'S' is that of 'rotated' and"),
+    ],
+)
+def test_a_name_given_twice_in_one_table_is_refused(make_record, names, both):
+    records = [make_record(name, benchmark="split") for name in ("er", "si")]
+    records.append(make_record("er", benchmark="rotated"))
+    with pytest.raises(UserError, match=both):
+        with_names(Presentation(), names, records)
+
+
+def test_strategies_that_give_themselves_one_title_show_the_names_of_their_files(make_record):
+    words = Presentation(titles={"mine": "ER"})
+    found, _ = named([make_record("er"), make_record("mine")], words)
+    assert [record.cell.strategy.shown[0] for record in found] == ["ER (er)", "ER (mine)"]
 
 
 def test_scores_in_python_keep_the_exact_settings(make_record):

@@ -1,5 +1,7 @@
 """Requests for less: some tables, metrics, benchmarks and strategies, in one form."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -29,6 +31,8 @@ def records(make_record):
         ({"width": 0}, "width is a number of inches from 2 to 20; it was 0"),
         ({"label": "tab main", "formats": ("tex",)}, "A label for LaTeX has letters, digits"),
         ({"label": "tab:main"}, "tex is not among the formats. Add tex"),
+        ({"caption": "Mine"}, "A caption is for LaTeX; it was 'Mine', and tex is not among"),
+        ({"caption": 3, "formats": ("tex",)}, "caption is text; it was 3"),
         ({"convention": "mammut"}, "no convention 'mammut'"),
     ],
 )
@@ -42,9 +46,10 @@ def test_a_wish_that_cannot_be_met_is_refused(wish, why):
     [
         ({"only": "score"}, "no table or figure 'score'. Did you mean scores"),
         ({"metrics": "AUC"}, "No record has the metric 'AUC'. They have ACC, "),
-        ({"strategies": "err"}, "The records have no strategy 'err'. Did you mean er"),
+        ({"strategies": "err"}, "The records have no strategy 'err'. Did you mean ER or er"),
         ({"benchmarks": ["splat"]}, "The records have no benchmark 'splat'. Did you mean split"),
         ({"only": "tasks", "label": "tab:x", "formats": "tex"}, "none is made of these records"),
+        ({"only": "tasks", "caption": "x", "formats": "tex"}, "A caption is for the table of sco"),
         ({"names": {"err": "ER"}}, "'err' is none. Did you mean er"),
         ({"names": ["er"]}, "names is a dictionary of names"),
         ({"only": 3}, "only are names, as text or as a list; it was 3"),
@@ -53,6 +58,23 @@ def test_a_wish_that_cannot_be_met_is_refused(wish, why):
 def test_a_wish_for_what_the_records_lack_is_refused(records, wish, why):
     with pytest.raises(UserError, match=why):
         rg.report(records, **wish)
+
+
+def test_an_unknown_table_is_a_key_error_with_the_nearest_names(records):
+    made = rg.report(records)
+    with pytest.raises(KeyError, match="has no 'score'. Did you mean scores"):
+        made.tables["score"]
+    assert "score" not in made.tables
+
+
+def test_the_caption_of_the_scores_in_latex_is_the_one_that_is_given(records, tmp_path):
+    rg.report(
+        records, tmp_path, "tex", only="scores", across="benchmarks", caption="ER wins at 5 %."
+    )
+    assert r"\caption{ER wins at 5 \%.}" in (tmp_path / "scores.tex").read_text()
+    rg.report(records, tmp_path, "tex", only="scores", caption="All.")
+    text = (tmp_path / "scores.tex").read_text()
+    assert re.findall(r"\\caption\{(.*)\}", text) == ["All. rotated.", "All. split."]
 
 
 def test_benchmarks_are_columns_in_the_order_asked_for(records):
@@ -85,6 +107,16 @@ def test_metrics_decimals_and_spread_are_those_asked_for(records):
     assert section.columns == ("strategy", "forgetting", "ACC", "n")
     # forgetting is 10, 9, ... 6 percent; the deviation of five successive numbers is 1.58
     assert [entry.text for entry in section.rows[0]] == ["ER", "8.0 ± 1.6", "86.0 ± 0.8", "5"]
+
+
+def test_an_interval_wider_than_all_accuracies_says_that_replicates_are_too_few(make_record):
+    ends = ((10, 90), (60, 90))
+    records = [make_record("er", n, ((5, 5), (90, 5), end)) for n, end in enumerate(ends)]
+    made = rg.report(records, metrics="ACC").tables["scores"]
+    assert made.sections[0].rows[0][1].text == "62.50 (n too small)"
+    assert made.tidy.ci_low.item() < 0  # the CSV is exact
+    by_deviation = rg.report(records, metrics="ACC", spread="sd").tables["scores"]
+    assert by_deviation.sections[0].rows[0][1].text == "62.50 ± 17.68"
 
 
 def test_numbers_may_have_no_decimals(records):

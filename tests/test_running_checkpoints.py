@@ -251,7 +251,8 @@ def found(folder):
 
 
 def test_a_cluster_and_a_checkpoint_are_refused_together(tmp_path):
-    from retrograde.running.console import Options, plan_all
+    from retrograde.running.console import plan_all
+    from retrograde.running.options import Options
 
     options = Options((), None, "cpu", "off", None, None, "localhost:1", None, checkpoint=True)
     with pytest.raises(UserError, match="--checkpoint writes to a folder of this machine"):

@@ -121,23 +121,25 @@ def both(cluster, one_thread, tmp_path_factory):
     ]
     registry, steps_here, steps = Registry(context.plugins), [], []
     jobs = plan(requests, 2, registry, context, Store(folder / "store"))
+
+    def counting(_, news):
+        steps_here.append(news if isinstance(news, int) else 0)
+
     here = [
-        record
-        for _, records in run_here(jobs, registry, context, steps_here.append)
-        for record in records
+        record for _, records in run_here(jobs, registry, context, counting) for record in records
     ]
     data.unlink()
     doomed = cluster.add_node(**NODE)
 
-    def progress(taken):
-        steps.append(taken)
+    def told(_, news):
+        steps.append(news if isinstance(news, int) else 0)
         for file in files:  # all are on their way
             file.unlink(missing_ok=True)
         if len(list(folder.glob("at-*"))) == 2 and doomed in cluster.worker_nodes:
             cluster.remove_node(doomed, allow_graceful=False)
             (folder / f"go-{cluster.head_node.node_id}").touch()
 
-    there = [record for _, records in run_on_cluster(jobs, context, progress) for record in records]
+    there = [record for _, records in run_on_cluster(jobs, context, told) for record in records]
     return here, there, sum(steps_here), sum(steps)
 
 
@@ -215,7 +217,7 @@ def test_a_cell_whose_worker_dies_at_every_attempt_fails_and_says_so(
         context,
         Store(tmp_path / "store"),
     )
-    [(_, records)] = on_cluster.run_on_cluster(jobs, context, lambda _: None)
+    [(_, records)] = on_cluster.run_on_cluster(jobs, context, lambda *_: None)
     assert [(record.seed, record.status) for record in records] == [(0, "failed"), (1, "failed")]
     assert "was lost, 2 times" in records[0].reason
     assert "WorkerCrashedError" in records[0].reason
@@ -234,7 +236,7 @@ def test_a_node_that_cannot_import_a_plugin_gives_failed_records_that_say_why(cl
     jobs = plan(
         [(CELL[1], "mine")], 1, Registry(context.plugins), context, Store(tmp_path / "store")
     )
-    [(_, [record])] = run_on_cluster(jobs, context, lambda _: None)
+    [(_, [record])] = run_on_cluster(jobs, context, lambda *_: None)
     assert record.status == "failed"
     assert "UserError" in record.reason
     assert "no such library on this node" in record.reason
@@ -309,7 +311,7 @@ def test_data_that_nobody_may_write_to_trains_as_any_other(cell, tmp_path):
     jobs = plan([cell], 1, Registry(), Context(), Store(tmp_path))
     contexts = [Context(data=data, compile="off") for data in (tmp_path, {"digits": shared})]
     [[(_, one)], [(_, other)]] = [
-        list(run_here(jobs, Registry(), context, lambda _: None)) for context in contexts
+        list(run_here(jobs, Registry(), context, lambda *_: None)) for context in contexts
     ]
     assert other[0].status == "done"
     assert results(one) == results(other)

@@ -188,7 +188,7 @@ def test_another_dataset_may_be_the_one_to_choose_on():
         ({"strategy": "er:lr=0.1|-1"}, "lr"),
         ({"search": "best"}, "A search is grid, random, tpe; it was 'best'"),
         ({"seeds": 3, "fresh": [2, 3]}, "on seeds that no trial had.*Give such as 3-7"),
-        ({"metric": "acc"}, "Known: ACC, "),
+        ({"metric": "acc"}, "Did you mean ACC"),
         ({"protocol": "inside"}, "A protocol is within"),
         ({"protocol": "first:0"}, "A protocol is within"),
         ({"protocol": "first:3"}, "At least one experience is left"),

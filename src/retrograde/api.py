@@ -31,7 +31,7 @@ from retrograde.records.store import Store
 from retrograde.records.versions import told_apart
 from retrograde.reporting import comparison
 from retrograde.reporting.files import write
-from retrograde.reporting.names import check_names
+from retrograde.reporting.names import with_names
 from retrograde.reporting.report import Report, report as made_of
 from retrograde.reporting.request import (
     COLUMN,
@@ -41,7 +41,8 @@ from retrograde.reporting.request import (
 )
 from retrograde.reporting.table import Table
 from retrograde.running.cell import AnyBenchmark, AnyStrategy
-from retrograde.running.console import Options, Stored, plan_all, records_of, work
+from retrograde.running.console import Stored, plan_all, records_of, work
+from retrograde.running.options import Options
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair, Suite, all_pairs, grids, read_suite
 from retrograde.running.tuning import Runs, Search, Tuned, tune as tuned
@@ -461,6 +462,7 @@ def report(
     decimals: int = 2,
     spread: str = "ci",
     label: str = "",
+    caption: str = "",
     width: float = COLUMN,
     names: Mapping[str, str] | None = None,
     convention: str = "own",
@@ -480,6 +482,7 @@ def report(
         decimals: decimal places of the table of scores.
         spread: the number after ±: ci, half of the 95 % interval, or sd, the standard deviation.
         label: the LaTeX label of the table of scores.
+        caption: the LaTeX caption of the table of scores, as plain text.
         width: the width of PDF figures in inches.
         names: names of benchmarks and strategies, such as {"er": "ER (ours)"}, besides those of
             the suite.
@@ -509,16 +512,11 @@ def report(
         spread,
         label,
         width,
+        caption,
     )
     title = home_path(str(given)).resolve().name if isinstance(given, str | Path) else "records"
-    own = _cell_names(names)
-    # The suite's names may be for cells that were not run.
-    check_names(own, records)
-    words = replace(
-        records.words,
-        title=records.words.title or title,
-        names={**records.words.names, **own},
-    )
+    words = with_names(records.words, _cell_names(names), records)
+    words = replace(words, title=words.title or title)
     made = made_of(records, asked, registry, words)
     if out is not None:
         write(_path("out", out), asked, made, registry)

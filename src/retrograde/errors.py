@@ -17,16 +17,21 @@ class DataWarning(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown name: the nearest known ones, or all of them.
+    """A remedy for an unknown name: the nearest known ones in any capitals, or all of them.
 
     Example:
         >>> rg.nearest("replya", ["replay", "finetune"])
         'Did you mean replay?'
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
+    folded = {each.casefold() for each in names}
+    close = [name.casefold()]
+    # A name in other capitals is the one that is meant, however short it is.
+    if close[0] not in folded:
+        close = get_close_matches(close[0], sorted(folded), n=3, cutoff=0.5)
+    meant = [each for near in close for each in names if each.casefold() == near]
+    if meant:
+        return f"Did you mean {' or '.join(meant)}?"
     return f"Known: {', '.join(names)}." if names else "None is known."
 
 

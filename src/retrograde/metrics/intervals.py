@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 LEVEL = 0.95
+WIDEST = 1.0
+"""Width above which an interval of a share says nothing: it would cover everything from 0 to 1."""
 RESAMPLES = 2000
 MAX_EXACT = 8
 """Pairs up to which the p-value of a rank correlation counts every order.

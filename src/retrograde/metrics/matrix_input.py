@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from retrograde.errors import UserError, shown
 from retrograde.metrics.metric import Metric
 from retrograde.metrics.pooled import accuracy_so_far
+from retrograde.paths import reason
 from retrograde.records.experiences import Experiences
 
 Stack = Float[np.ndarray, "replicates rows tasks"]
@@ -178,7 +179,11 @@ def _read(path: Path) -> np.ndarray:
         if not text.strip():
             raise ValueError("it is empty")
         return np.loadtxt(text.splitlines(), delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(
+            f"An accuracy matrix is read from a CSV file; {path} cannot be read: {reason(error)}."
+        ) from error
+    except ValueError as error:
         raise UserError(
             "An accuracy matrix is read from a CSV file of numbers without a heading; "
             f"{path}: {error}."

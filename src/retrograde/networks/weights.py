@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     path = home_path(str(path))
     if not path.is_file():
         raise UserError(
-            f"weights={shown(str(path))} is a file; there is none. Looked for {path.resolve()}. "
+            f"Weights are read from a file; there is none at {path.resolve()}. "
             "Give the path of a state dict that torch.save has written."
         )
     content: Any
@@ -162,7 +162,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:
         raise UserError(
-            f"weights={shown(str(path))} cannot be read: {described(error)}. "
+            f"The weights in {shown(str(path))} cannot be read: {described(error)}. "
             "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
         ) from error
     return _tensors(content, path)
@@ -178,7 +178,7 @@ def _safetensors(path: Path) -> Any:
         library = importlib.import_module("safetensors.torch")
     except ImportError as error:
         raise UserError(
-            f"weights={shown(str(path))} needs the package safetensors, which is not installed. "
+            f"Weights in {shown(str(path))} need the package safetensors, which is not installed. "
             "Install it (pip install safetensors), or give a file that torch.save has written."
         ) from error
     return library.load_file(path)

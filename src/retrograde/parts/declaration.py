@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from retrograde.errors import UserError, shown
 from retrograde.parts.author_code import begins
 from retrograde.parts.kinds import KINDS
-from retrograde.parts.part import Part, check_annotations
+from retrograde.parts.part import Part, check_annotations, rule_of
 
 _PLAIN_TYPES = (bool, int, float, str, type(None))
 _RULE = (
@@ -182,7 +182,7 @@ def _check_constant(
     try:
         TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        rule = error.errors()[0]["msg"]
+        rule = rule_of(error)
         raise UserError(
             f"{_called(part)}: {name} = {value!r:.80} is not possible. {rule}."
         ) from None

@@ -15,6 +15,22 @@ from retrograde.parts import fields
 from retrograde.parts.part import OpenPart, Part
 from retrograde.parts.spec import as_text
 
+TERMS = {
+    "batch_size": "incoming examples per step",
+    "dataset": "a name (retrograde list datasets) or a file",
+    "epochs": "passes over the examples of each experience",
+    "first_order": "leave out second derivatives",
+    "inner_lr": "learning rate of the inner steps",
+    "inner_optimizer": "optimiser of the inner steps",
+    "lr": "learning rate",
+    "meta_lr": "learning rate of the outer steps",
+    "model": "a name with sizes (retrograde list models)",
+    "policy": "choice of the examples that memory keeps",
+    "temperature": "temperature of the softmax",
+    "test_steps": "inner steps at test",
+}
+"""The meanings of settings that many parts have, where the part says no more."""
+
 
 class Setting(NamedTuple):
     """A setting of a part.
@@ -35,7 +51,8 @@ class Setting(NamedTuple):
 def settings_of(part: type[Part]) -> list[Setting]:
     """The settings of a part, its own ones first.
 
-    Meanings are the comments at the fields of its class and of the classes that it derives from.
+    Meanings are the comments at the fields of its class and of the classes that it derives from,
+    or else those of `TERMS`.
     """
     written: dict[str, tuple[str, str]] = {}
     for cls in reversed(part.__mro__):
@@ -48,7 +65,8 @@ def settings_of(part: type[Part]) -> list[Setting]:
     for each in sorted(given, key=lambda each: each.name not in own):
         annotation, comment = written.get(each.name, ("", ""))
         values = _values(hints.get(each.name), annotation)
-        found.append(Setting(each.name, _default(each), values, comment))
+        meaning = comment or TERMS.get(each.name, "")
+        found.append(Setting(each.name, _default(each), values, meaning))
     if issubclass(part, OpenPart):
         # Its arguments are settings as they are given, and `name` is written `class`.
         found = [each for each in found if each.name != "arguments"]

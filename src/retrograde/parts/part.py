@@ -221,14 +221,32 @@ def _converted(
     try:
         value = _adapters(cls)[name].validate_python(given)
     except ValidationError as error:
-        rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        rule = rule_of(error)
         raise UserError(f"{cls.__name__}: {name}={shown(given)} is not possible. {rule}.") from None
     if not _finite(value):
         raise UserError(
-            f"{cls.__name__}: {name}={shown(given)} is not possible. "
-            "Input should be a finite number."
+            f"{cls.__name__}: {name}={shown(given)} is not possible. It should be a finite number."
         )
     return value
+
+
+_WORDS = {
+    "Value error, ": "",
+    "Input should be": "It should be",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+}
+"""Words of pydantic's errors, and ours for them."""
+
+
+def rule_of(error: ValidationError) -> str:
+    """The first rule that a value breaks, as a sentence without its full stop."""
+    text: str = error.errors()[0]["msg"]
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 def _finite(value: object) -> bool:

@@ -74,6 +74,13 @@ class Registry:
         # Entry points come last, since the search goes through every installed package.
         return self._is_own(kind, name) or name in _built_in(kind) or name in _entry_points(kind)
 
+    def check_name(self, kind: str, name: str) -> None:
+        """Raise `UserError` if no part of this kind has this name; no part is imported."""
+        if not self.knows(kind, name):
+            own = "" if self.own else " One of your own needs --plugin FILE.py."
+            known = nearest(name, self.names(kind))
+            raise UserError(f"There is no {_one(kind)} {name!r}. {known}{own}")
+
     def _is_own(self, kind: str, name: str) -> bool:
         """True if a plugin file defines a part of this kind and name."""
         return name in self.own and kind in self.kinds_of(name)
@@ -111,10 +118,7 @@ class Registry:
     ) -> type[Part]:
         if kind not in KINDS:
             raise UserError(f"There is no kind of part {kind!r}. {nearest(kind, KINDS)}")
-        if not self.knows(kind, name):
-            own = "" if self.own else " One of your own needs --plugin FILE.py."
-            known = nearest(name, self.names(kind))
-            raise UserError(f"There is no {_one(kind)} {name!r}. {known}{own}")
+        self.check_name(kind, name)
         # A plugin comes before an entry point with the same name.
         if self._is_own(kind, name):
             return _only_part(self.own[name], kind)

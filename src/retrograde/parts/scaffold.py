@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from token import NAME
 
-from retrograde.errors import UserError, nearest
+from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.kinds import KINDS
 from retrograde.parts.registry import Registry
 
@@ -71,9 +71,8 @@ def copy_part(kind: str, name: str, original: str) -> Path:
 def _new_file(kind: str, name: str) -> Path:
     """The file of a new part, if its kind and its name are possible."""
     if kind not in TEMPLATE_KINDS:
-        *others, last = TEMPLATE_KINDS
         raise UserError(
-            f"`retrograde new` writes a {', '.join(others)} or {last}; it was asked for {kind!r}."
+            f"`retrograde new` writes no {shown(kind)}. {nearest(kind, TEMPLATE_KINDS)}"
         )
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.frames import Key, Label, competing
-from retrograde.metrics.intervals import BySeed, over_seeds, t_intervals
+from retrograde.metrics.intervals import WIDEST, BySeed, over_seeds, t_intervals
 from retrograde.metrics.paired import leading_group
 from retrograde.records.cell import CellSpec
 from retrograde.records.record import Record
@@ -51,7 +51,10 @@ def _key(record: Record, label: Mapping[CellSpec, Label]) -> Key:
 
 
 def format_percent(values: BySeed | None) -> str:
-    """The mean of some replicates in percent, and half of its 95 % t-interval."""
+    """The mean of some replicates in percent, and half of its 95 % t-interval.
+
+    Without a spread, it says that there are too few of them: see `WIDEST`.
+    """
     if values is None:
         return "–"
     mean, low, _, n = over_seeds(values)
@@ -71,13 +74,17 @@ class ScoreForm(NamedTuple):
     spread: str = "ci"
 
 
-def _percent(mean: float, half: float, n: int, decimals: int = 2) -> str:
+def _percent(
+    mean: float, half: float, n: int, decimals: int = 2, widest: float = WIDEST / 2
+) -> str:
     # adding 0 turns -0.00 into 0.00
     text = f"{round(100 * mean, decimals) + 0.0:.{decimals}f}"
-    return f"{text} ± {100 * half:.{decimals}f}" if n > 1 else text
+    if n < 2:
+        return text
+    return f"{text} ± {100 * half:.{decimals}f}" if half <= widest else f"{text} (n too small)"
 
 
-def _plain(mean: float, half: float, n: int, _decimals: int = 2) -> str:
+def _plain(mean: float, half: float, n: int, *_: float) -> str:
     text = _digits(mean)
     return f"{text} ± {_digits(half)}" if n > 1 else text
 
@@ -115,12 +122,13 @@ def score_cells(
     # all intervals at once, since a table has hundreds
     mean, low, _ = t_intervals(np.array(flat), n)
     half = _deviations(values) if form.spread == "sd" else mean - low
+    widest = np.inf if form.spread == "sd" else WIDEST / 2
     rows = zip(values, mean.tolist(), half.tolist(), n.tolist(), strict=True)
     found = {}
     written = _percent if percent else _plain
     for key, of_mean, of_half, count in rows:
         fewer = "" if count == done[key] else f" (n = {count})"
-        text = written(of_mean, of_half, count, form.decimals) + fewer
+        text = written(of_mean, of_half, count, form.decimals, widest) + fewer
         found[key] = Entry(text, key in leading, in_unit(values[key], percent=percent))
     return found
 

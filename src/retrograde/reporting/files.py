@@ -58,15 +58,15 @@ def _contents(
     faults: Faults | None,
 ) -> Iterator[tuple[str, bytes]]:
     """The names and contents of all files."""
-    labels = {made.scores: asked.label} if asked.label else {}
+    of_scores = (asked.label or f"tab:{made.scores}", asked.caption)
     for name, table in made.tables.items():
         for form in asked.formats:
             # stays None if the part's table cannot be written
             text = None
             if form in FORMATS:
                 with guarded(name, registry.find("results", name), faults):
-                    label = labels.get(name, f"tab:{name}")
-                    text = latex(table, label) if form == "tex" else FORMATS[form](table)
+                    words = of_scores if name == made.scores else (f"tab:{name}", "")
+                    text = latex(table, *words) if form == "tex" else FORMATS[form](table)
             if text is not None:
                 yield f"{name}.{form}", text.encode()
     if asked.wants(REPLICATES) and "csv" in asked.formats and made.records:

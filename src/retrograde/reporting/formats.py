@@ -71,17 +71,24 @@ def _padded(row: list[str], widths: list[int]) -> list[str]:
     return padded
 
 
-def latex(table: Table, label: str = "") -> str:
+def latex(table: Table, label: str = "", caption: str = "") -> str:
     """One `table` environment for each section, as wide as the text at most.
 
     Args:
         table: the table.
         label: the label of the first section; the others have a number after it. Empty: none.
+        caption: the caption, to which the heading of each of several sections is added; empty: the
+            title, the heading and the caption of the table.
     """
     several = range(1, len(table.sections) + 1)
     labels = [f"{label}-{n}" if label and n > 1 else label for n in several]
     pairs = zip(table.sections, labels, strict=True)
-    tables = [_latex_section(table, section, named) for section, named in pairs]
+    tables = []
+    for section, named in pairs:
+        said = f"{table.title}: {section.heading}. {table.caption}"
+        if caption:
+            said = f"{caption} {section.heading}." if len(table.sections) > 1 else caption
+        tables.append(_latex_section(table, section, named, said.strip()))
     if not tables:
         return f"% {_latex_text(table.title)}: no records\n"
     needs = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
@@ -92,11 +99,9 @@ _AS_WIDE_AS_THE_TEXT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width
 """Makes a table smaller if it is wider than the text, and only then."""
 
 
-def _latex_section(table: Table, section: Section, label: str) -> str:
+def _latex_section(table: Table, section: Section, label: str, caption: str) -> str:
     head = [_latex_cell(Entry(name)) for name in section.columns]
     body = [[_latex_cell(entry) for entry in row] for row in section.rows]
-    title = f"{table.title}: {section.heading}."
-    caption = " ".join(filter(None, [title, table.caption]))
     alignment = "l" + "r" * (len(section.columns) - 1)
     lines = [
         r"\begin{table}",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from retrograde._toml import tomllib
-from retrograde.errors import UserError, nearest
+from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.spec import as_pairs, as_text
 from retrograde.records.cell import CellSpec, PartSpec
 from retrograde.records.pattern import Pattern, best_fit
@@ -86,14 +86,50 @@ def named(
     return given, _unsaid(list(shown.values()), words)
 
 
-def check_names(names: Mapping[str, str], records: Iterable[Record]) -> None:
-    """Raise `UserError` if a pattern fits no record."""
-    cells = dict.fromkeys(record.cell for record in records)
+def with_names(
+    words: Presentation, names: Mapping[str, str], records: Iterable[Record]
+) -> Presentation:
+    """The words of a report with further names, by pattern.
+
+    Raises:
+        UserError: a pattern fits no record, or two parts that stand in one table have one name.
+    """
+    cells = list(dict.fromkeys(record.cell for record in records))
+    # the suite's names may be for cells that were not run
+    _check_known(names, cells)
+    found = replace(words, names={**words.names, **names})
+    if names:
+        _check_distinct(found, cells)
+    return found
+
+
+def _check_distinct(words: Presentation, cells: Sequence[CellSpec]) -> None:
+    """Raise `UserError` if a name is that of two strategies of one stream, or two benchmarks."""
+    benchmarks: defaultdict[str, set[str]] = defaultdict(set)
+    strategies: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for cell in cells:
+        title, pattern = _benchmark_name(cell.benchmark, words)
+        benchmarks[title].add(pattern)
+        title, pattern = _strategy_name(cell.strategy, words)
+        strategies[title, cell.stream].add(pattern)
+    found = [("benchmark", title, several) for title, several in benchmarks.items()]
+    found += [("strategy", title, several) for (title, _), several in strategies.items()]
+    for kind, title, several in found:
+        # without a name given, settings tell parts of one title apart
+        if len(several) > 1 and several & words.names.keys():
+            both = " and ".join(map(shown, sorted(several)))
+            raise UserError(
+                f"Each {kind} has a name of its own; {shown(title)} is that of {both}. Change one."
+            )
+
+
+def _check_known(names: Mapping[str, str], cells: Iterable[CellSpec]) -> None:
+    """Raise `UserError` if a pattern fits no cell."""
     parts = [part for cell in cells for part in (cell.benchmark, cell.strategy)]
     for text in names:
         pattern = Pattern.of(text)
         if not any(pattern.fits(part.name, part.settings) for part in parts):
-            known = dict.fromkeys(part.spec for part in parts)
+            known = {text for part in parts for text in (part.name, part.spec)}
             raise UserError(
                 f"A name is given to a benchmark or a strategy of the records; {text!r} is none. "
                 f"{nearest(text, known)}"
@@ -101,21 +137,36 @@ def check_names(names: Mapping[str, str], records: Iterable[Record]) -> None:
 
 
 def _shown_strategies(cells: Sequence[CellSpec], words: Presentation) -> dict[CellSpec, Any]:
-    titles = shipped_titles().strategies | {**words.titles}
-
-    def title(part: PartSpec) -> str:
-        return words.names.get(_name(part, words), "") or titles.get(part.name, part.name)
-
-    by_title = _grouped(cells, lambda cell: title(cell.strategy))
+    by_title = _grouped(cells, lambda cell: _strategy_name(cell.strategy, words)[0])
     shown = {}
     for text, group in by_title.items():
         parts = [cell.strategy for cell in group]
+        alike = len({part.name for part in parts}) > 1
         # a strategy that is tuned for each benchmark is one strategy
         apart = _differences(parts) if _meet(group) else [""] * len(group)
         several = len({part.version for part in parts}) > 1
         for cell, part, settings in zip(group, parts, apart, strict=True):
-            shown[cell] = (text, part.titled(settings, versioned=several))
+            # strategies of several authors may give themselves one title
+            title = f"{text} ({part.name})" if alike and not _name(part, words) else text
+            shown[cell] = (title, part.titled(settings, versioned=several))
     return shown
+
+
+def _strategy_name(part: PartSpec, words: Presentation) -> tuple[str, str]:
+    """The name or the title of a strategy, and the pattern or the name of the part that has it."""
+    pattern = _name(part, words)
+    if pattern:
+        return words.names[pattern], pattern
+    titles = shipped_titles().strategies | {**words.titles}
+    return titles.get(part.name, part.name), part.name
+
+
+def _benchmark_name(part: PartSpec, words: Presentation) -> tuple[str, str]:
+    """The same of a benchmark."""
+    pattern = _name(part, words)
+    if pattern:
+        return words.names[pattern], pattern
+    return _benchmark_title(part, words.titles), part.name
 
 
 def _name(part: PartSpec, words: Presentation) -> str:
@@ -134,10 +185,7 @@ def _identity(part: PartSpec) -> str:
 
 
 def _shown_benchmarks(cells: Sequence[CellSpec], words: Presentation) -> dict[CellSpec, Any]:
-    def title(part: PartSpec) -> str:
-        return words.names.get(_name(part, words), "") or _benchmark_title(part, words.titles)
-
-    by_title = _grouped(cells, lambda cell: title(cell.benchmark))
+    by_title = _grouped(cells, lambda cell: _benchmark_name(cell.benchmark, words)[0])
     shown = {}
     for text, group in by_title.items():
         parts = [cell.benchmark for cell in group]

@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from retrograde.errors import UserError
+from retrograde.errors import UserError, nearest, shown
 from retrograde.metrics.conventions import applicable
 from retrograde.metrics.frames import cell_labels, score_frame
 from retrograde.parts.part import Part
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 SCORES = 1
 """The place of tables of scores (`TableResult.order`), which say what settings a row has."""
 EVERYTHING = Request()
+
+
+Made = TypeVar("Made")
+
+
+class ByName(dict[str, Made]):
+    """Tables or figures by name; the error of an unknown name has the nearest ones."""
+
+    def __missing__(self, name: str) -> Made:
+        raise KeyError(f"The report has no {shown(name)}. {nearest(str(name), self)}")
 
 
 class Report(NamedTuple):
@@ -77,9 +87,9 @@ def report(
     return Report(
         words.title,
         shown,
-        made,
-        dict(drawn),
-        dict(printed),
+        ByName(made),
+        ByName(drawn),
+        ByName(printed),
         versions=notes,
         scores=scores,
         settings=unsaid.others,
@@ -105,11 +115,12 @@ def _with_notes(table: Table, unsaid: Unsaid, versions: Sequence[str], *, scores
 
 def _check_scores(records: Sequence[Record], scores: str, asked: Request) -> None:
     """Raise `UserError` if something is asked of the table of scores that it cannot have."""
-    if asked.label and not scores:
-        raise UserError(
-            "A label is for the table of scores, and none is made of these records; "
-            f"it was {asked.label}. Leave it out."
-        )
+    for what, text in (("label", asked.label), ("caption", asked.caption)):
+        if text and not scores:
+            raise UserError(
+                f"A {what} is for the table of scores, and none is made of these records; "
+                f"it was {shown(text)}. Leave it out."
+            )
     if not asked.metrics:
         return
     frame = score_frame(records, cell_labels(records), applicable(records, asked.convention))

@@ -42,6 +42,8 @@ class Request:
         decimals: decimal places of the table of scores.
         spread: the number after ±: half of the 95 % interval, or the standard deviation.
         label: the LaTeX label of the table of scores; empty: `tab:scores`.
+        caption: the LaTeX caption of the table of scores, as plain text; empty: its title, its
+            benchmark and the settings that all share.
         width: the width of PDF figures in inches.
 
     Raises:
@@ -59,6 +61,7 @@ class Request:
     spread: str = "ci"
     label: str = ""
     width: float = COLUMN
+    caption: str = ""
 
     def __post_init__(self) -> None:
         known = metrics_of(self.convention) + POOLED + ERRORS
@@ -73,6 +76,9 @@ class Request:
         _check_number("decimals", self.decimals, 0, MAX_DECIMALS, whole=True)
         _check_number("width", self.width, *WIDTHS)
         self._check_label()
+        if not isinstance(self.caption, str):
+            raise UserError(f"caption is text; it was {shown(self.caption)}.")
+        self._check_tex("caption", self.caption)
 
     def _check_label(self) -> None:
         if not self.label:
@@ -82,9 +88,13 @@ class Request:
                 "A label for LaTeX has letters, digits and :._/+- alone, such as tab:main; "
                 f"it was {shown(self.label)}."
             )
-        if "tex" not in self.formats:
+        self._check_tex("label", self.label)
+
+    def _check_tex(self, what: str, text: str) -> None:
+        """Raise `UserError` for a text that is for LaTeX, if no LaTeX is made."""
+        if text and "tex" not in self.formats:
             raise UserError(
-                f"A label is for LaTeX; it was {shown(self.label)}, and tex is not among the "
+                f"A {what} is for LaTeX; it was {shown(text)}, and tex is not among the "
                 "formats. Add tex."
             )
 

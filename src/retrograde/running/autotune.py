@@ -1,9 +1,10 @@
 """The choice of the fastest way to train the replicates of a cell, by a short trial."""
 
 import gc
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,11 @@ COMPILING = 4.0, 500
 """Rough cost of compiling, in seconds and in steps.
 
 Measured: 4 to 13 s with a step of 4 ms (replay), 66 s with a step of 250 ms (Omniglot).
+"""
+MEMORY = 3600.0
+"""Seconds for which it counts how slowly this machine has compiled.
+
+On a busy one, compiling a step of 4 ms took 41 s: eight times what was reckoned.
 """
 SINGLY = 10
 """Least ratio of training time to compile time for a trial of compiled replicates one by one."""
@@ -121,14 +127,31 @@ def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode
     kept = kept_choice(path)
     if kept:
         return kept
-    found = _trial(paced, plain)
+    found = _trial(paced, plain, _slowdown())
     if len(found.tried) > 1:
         # Otherwise the trial would count as memory of the training that follows.
         gc.collect()
         # A failure to compile is not kept, since its cause may be put right.
         if not found.note:
             keep_choice(path, found)
+        # In this process the step is compiled already; other ones would compile it anew.
+        quickest = min(found.tried, key=lambda tried: tried.training)
+        return replace(found, way=quickest.way)
     return found
+
+
+def _slowdown() -> float:
+    """How many times longer than reckoned the last step took to compile, at least 1."""
+    path = _of_compiling()
+    try:
+        recent = time.time() - path.stat().st_mtime < MEMORY
+        return max(1.0, float(path.read_text(encoding="utf-8"))) if recent else 1.0
+    except (OSError, ValueError):
+        return 1.0
+
+
+def _of_compiling() -> Path:
+    return cache_folder() / "compiling.txt"
 
 
 class _Trial:
@@ -163,7 +186,7 @@ class _Trial:
         )
 
 
-def _trial(paced: Measure, plain: ExecutionMode) -> TunedMode:
+def _trial(paced: Measure, plain: ExecutionMode, slowdown: float = 1.0) -> TunedMode:
     trial = _Trial(paced, plain.replicates)
     trial.attempt(plain)
     if not trial.tried:
@@ -174,14 +197,15 @@ def _trial(paced: Measure, plain: ExecutionMode) -> TunedMode:
         trial.attempt(plain._replace(threads=1))
     if long and plain.replicates > 1:
         trial.attempt(trial.best.way._replace(replicates=1))
-    _try_compiled(trial, plain)
+    _try_compiled(trial, plain, slowdown)
     return TunedMode(trial.best.way, next(iter(trial.notes), None), trial.tried)
 
 
-def _try_compiled(trial: _Trial, plain: ExecutionMode) -> None:
+def _try_compiled(trial: _Trial, plain: ExecutionMode, slowdown: float) -> None:
     """Try compiled ways, if training is long enough to repay the compilation."""
     seconds, steps = COMPILING
-    expected = seconds + steps * min(trial.steps)
+    reckoned = seconds + steps * min(trial.steps)
+    expected = reckoned * slowdown
     # Compiling pays for itself if it halves the time that is left.
     if trial.best.training / 2 <= expected:
         return
@@ -189,6 +213,9 @@ def _try_compiled(trial: _Trial, plain: ExecutionMode) -> None:
     trial.attempt(compiled)
     latest = trial.tried[-1]
     slowest = max(expected, latest.warm_up)
+    if latest.way == compiled and reckoned:
+        ratio = latest.warm_up / reckoned
+        keep(_of_compiling(), lambda file: file.write_text(str(ratio), encoding="utf-8"))
     if latest.way != compiled or plain.replicates == 1:
         return
     # A trial for single replicates compiles once more, which only long training repays.

@@ -1,7 +1,7 @@
 """Cells: pairs of a benchmark and a strategy that can be trained, and the jobs made of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +26,7 @@ from retrograde.running import footprint
 from retrograde.streams.stream import Stream
 from retrograde.training import cell_check, episode_loop, stream_loop
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Throughput
+from retrograde.training.clocks import Progress, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.snapshots import Checkpoints
 
@@ -102,7 +102,7 @@ class Cell(ABC):
         seeds: list[int],
         device: torch.device,
         mode: Compile,
-        progress: Callable[[int], None],
+        progress: Progress,
         keep: Collection[Sidecar] = (),
         checkpoints: Checkpoints | None = None,
     ) -> list[Outcome]:
@@ -113,7 +113,8 @@ class Cell(ABC):
             seeds: one seed per replicate.
             device: the device to train on.
             mode: the compilation of the step.
-            progress: called with the number of steps taken since the last call.
+            progress: called with the number of steps taken since the last call, and with the name
+                of each clock that begins.
             keep: what to keep of each replicate besides its record.
             checkpoints: places for snapshots, from which training goes on.
 

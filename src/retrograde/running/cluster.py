@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import cloudpickle
 import torch
@@ -22,9 +22,10 @@ from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.running.cell import Job, dataset
 from retrograde.running.interruption import kept
-from retrograde.running.jobs import Ended, Jobs, Progress, Supply, failed, run_job
+from retrograde.running.jobs import Ended, Jobs, Supply, Told, failed, run_job
 from retrograde.running.plan import Context
 from retrograde.running.workers import Throttled
+from retrograde.training.clocks import News
 
 try:
     import ray
@@ -45,22 +46,26 @@ SECONDS = 0.2
 
 
 class Board:
-    """Actor that counts the steps of each job; a job that begins again counts from 0."""
+    """Actor with the steps and the phase of each job; a job that begins again counts from 0."""
 
     def __init__(self) -> None:
         self.steps: Counter[int] = Counter()
+        self.phases: dict[int, str] = {}
 
     def begin(self, job: int) -> None:
         """Count a job from 0, since a worker has begun it."""
         self.steps[job] = 0
 
-    def add(self, job: int, steps: int) -> None:
-        """Add steps to a job."""
-        self.steps[job] += steps
+    def add(self, job: int, news: News) -> None:
+        """Add steps to a job, or note its phase."""
+        if isinstance(news, int):
+            self.steps[job] += news
+        else:
+            self.phases[job] = news
 
-    def total(self) -> int:
-        """Return the steps of all jobs."""
-        return self.steps.total()
+    def all(self) -> tuple[dict[int, int], dict[int, str]]:
+        """Return the steps and the phases of all jobs by their numbers."""
+        return self.steps, self.phases
 
 
 class _Shared(NamedTuple):
@@ -98,6 +103,8 @@ class _Crew:
         self._shared = ray.put(_Shared(sent, plugins, modules, self._board))
         self._data: dict[str, Any] = {}
         self._numbers = count()
+        self._jobs: dict[int, Job] = {}
+        self._told: dict[int, tuple[int, str]] = {}  # steps and phase of each job so far
 
     def room(self) -> int:
         """Number of jobs that are worth submitting."""
@@ -112,31 +119,41 @@ class _Crew:
         if name and name not in self._data:
             self._data[name] = ray.put(dataset(name, self.context.data))
         number = next(self._numbers)
+        self._jobs[number] = job
         packed = cloudpickle.dumps(job)
         return self._task.remote(number, packed, self._shared, self._data.get(name))
 
-    def steps(self) -> int:
-        """Return the steps of all jobs so far."""
-        return cast("int", ray.get(self._board.total.remote()))
+    def end(self, job: Job) -> None:
+        """Tell no more of a job."""
+        self._jobs = {number: each for number, each in self._jobs.items() if each is not job}
+
+    def tell(self, told: Told) -> None:
+        """Tell what is new about each job."""
+        steps, phases = ray.get(self._board.all.remote())
+        for number, job in self._jobs.items():
+            before = self._told.get(number, (0, ""))
+            now = (steps.get(number, 0), phases.get(number, ""))
+            if now[1] != before[1]:
+                told(job, now[1])
+            # A job that begins again counts from 0, so that this may be negative.
+            told(job, now[0] - before[0])
+            self._told[number] = now
 
 
-def run_on_cluster(jobs: Jobs, context: Context, progress: Progress) -> Ended:
+def run_on_cluster(jobs: Jobs, context: Context, told: Told) -> Ended:
     """Run jobs as Ray tasks; a job whose worker or node is lost begins again on another."""
     supply = Supply(jobs)
     running: dict[Any, Job] = {}
-    shown = 0
     _connect(context)
     try:
         crew = _Crew(context)
         while running or not supply.ended:
             _submit(supply, crew, running)
             ended = _ended(running)
-            taken = crew.steps()
-            # A job that begins again counts from 0, so that this may be negative.
-            progress(taken - shown)
-            shown = taken
+            crew.tell(told)
             for task in ended:
                 job = running.pop(task)
+                crew.end(job)
                 yield job, _records(task, job, context)
     finally:
         ray.shutdown()  # cancels what still runs
@@ -211,7 +228,7 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
     torch.set_num_threads(1)
     board = shared.board
     board.begin.remote(number)
-    steps = Throttled(lambda taken: board.add.remote(number, taken))
+    steps = Throttled(lambda news: board.add.remote(number, news))
     with tempfile.TemporaryDirectory() as folder:
         plugins = tuple(_written(name, files, folder) for name, files in shared.plugins.items())
         registry = Registry(plugins)
@@ -226,7 +243,7 @@ def _work(number: int, packed: bytes, shared: _Shared, data: Dataset | None) -> 
         records = [_as_sent(record, job, shared.plugins).public for record in made]
     steps.flush()
     # The board handles calls in their order: its answer means that it has counted all steps.
-    ray.get(board.total.remote())
+    ray.get(board.all.remote())
     return records
 
 

@@ -1,99 +1,42 @@
 """Runs with output for people: progress, a line per cell as it ends, and failures with reasons."""
 
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from retrograde.data.sources import data_folder
-from retrograde.errors import UserError, nearest, shown
 from retrograde.machine import physical_bytes, usable_cores
-from retrograde.metrics.intervals import t_interval
 from retrograde.networks.build import forget_files
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
-from retrograde.parts.spec import parse
-from retrograde.records.cell import CellSpec
 from retrograde.records.claims import Holder
 from retrograde.records.presentation import Presentation, write_presentation
 from retrograde.records.record import Record
-from retrograde.records.sidecars import SIDECARS, Sidecar
 from retrograde.records.store import Store, takes_no_more
-from retrograde.running.cell import Job, Source, forget_datasets
+from retrograde.running.cell import Job, forget_datasets
 from retrograde.running.checkpoints import remove_checkpoints
 from retrograde.running.interruption import orderly, told
-from retrograde.running.jobs import Ended, Jobs, run_here
+from retrograde.running.jobs import Ended, Jobs, Told, run_here
+from retrograde.running.options import Options, changed_of, chosen, context_of
+from retrograde.running.outcome import Outcome, verdict
 from retrograde.running.plan import Changed, Context, plan, since
+from retrograde.running.progress import Board, Tally, displayed
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
-from retrograde.running.trackers import check_tracker, curves_folder, track
+from retrograde.running.trackers import curves_folder, track
 from retrograde.running.workers import run_in_workers
-from retrograde.training.compiled_step import Compile, check_compiler
 
 WORTH_A_PROCESS = 2000
 """Least steps of a batch of replicates for a process of its own.
 
 A step takes a few milliseconds, and to start a process takes 3 s.
 """
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("steps"),
-    TimeElapsedColumn(),
-    TextColumn("left"),
-    TimeRemainingColumn(),
-)
-
-
-class Options(NamedTuple):
-    """Options of a run, from the command line or from a call of the Python API.
-
-    Args:
-        plugins: files that define parts.
-        data: the source of datasets; None: the default folder.
-        device: cpu or cuda.
-        compile: auto, on or off.
-        jobs: processes at a time; None: as many as pay.
-        only: the cells to run, as `benchmark=NAME,strategy=NAME`; None: all.
-        cluster: the address of a Ray cluster; empty: this machine.
-        timeout: seconds that replicates which train together may take; None: any number.
-        changed: rerun, keep or stop.
-        traceback: show the whole traceback of failed replicates.
-        keep: what to keep of each replicate besides its record: model, predictions.
-        checkpoint: keep snapshots while cells train, from which the same command goes on.
-        log: the tracker that gets the curves of each record; empty: none.
-    """
-
-    plugins: tuple[Path, ...]
-    data: Source | Path | None
-    device: str
-    compile: str
-    jobs: int | None
-    only: str | None
-    cluster: str
-    timeout: float | None
-    changed: str = "rerun"
-    traceback: bool = False
-    keep: Sequence[str] = ()
-    checkpoint: bool = False
-    log: str = ""
 
 
 class Stored(NamedTuple):
@@ -143,17 +86,17 @@ def plan_all(stores: list[Stored], options: Options, err: Console) -> Planned:
     # Files may have been edited since a run before this one in the same process.
     forget_files()
     forget_datasets()
-    context = _context(options)
-    changed = _changed(options)
+    context = context_of(options)
+    changed = changed_of(options)
     registry = Registry(options.plugins)
     planned = []
     for wanted in stores:
         store = Store(wanted.folder)
         store.check_layout()
         store.begin()
-        chosen = _chosen(wanted.pairs, options.only)
+        pairs = chosen(wanted.pairs, options.only)
         jobs = plan(
-            chosen, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
+            pairs, wanted.seeds, registry, context, store, changed=changed, added=wanted.added
         )
         planned.append((store, jobs))
     # Only now are folders made: an error of any suite above leaves nothing behind.
@@ -196,7 +139,7 @@ def work(
         # The number of cores says nothing about a GPU or about a cluster.
         spread = options.device == "cpu" and not options.cluster
         at_once = options.jobs or (_workers(jobs) if spread else 1)
-        _tell_changed(jobs, _changed(options), err)
+        _tell_changed(jobs, changed_of(options), err)
         checkpoints = store.folder.resolve() if options.checkpoint else None
         context = planned.context._replace(jobs=at_once, checkpoints=checkpoints)
         code, found = _run(store, jobs, planned.registry, context, options, out, err)
@@ -224,14 +167,6 @@ def records_of(planned: Planned, troubles: list[Record]) -> list[Record]:
     return [record for record in read if record is not None]
 
 
-def _changed(options: Options) -> Changed:
-    if options.changed not in get_args(Changed):
-        raise UserError(
-            f"changed is one of {', '.join(get_args(Changed))}; it was {options.changed!r}."
-        )
-    return cast("Changed", options.changed)
-
-
 def _workers(jobs: list[Job]) -> int:
     """Number of processes that pay: each with a core, 2 GiB and enough work; 1: this process."""
     steps = [job.steps for job in jobs if job.missing]
@@ -242,113 +177,6 @@ def _workers(jobs: list[Job]) -> int:
         sum(steps) // WORTH_A_PROCESS,
     )
     return max(1, min(limits))
-
-
-def _context(options: Options) -> Context:
-    """Check the options, and return those that every process needs."""
-    _check_words(options)
-    if options.cluster:
-        _check_cluster(options)
-    else:
-        _check_machine(options)
-    plugins = tuple(path.resolve() for path in options.plugins)
-    data = source_of(options.data)
-    mode = cast("Compile", options.compile)
-    return Context(
-        plugins,
-        data,
-        options.device,
-        mode,
-        cluster=options.cluster,
-        timeout=options.timeout,
-        keep=_keep(options.keep),
-    )
-
-
-def _keep(names: Sequence[str]) -> tuple[Sidecar, ...]:
-    """Check the names of what to keep."""
-    for name in names:
-        if name not in SIDECARS:
-            raise UserError(
-                f"A run keeps {' and '.join(SIDECARS)} besides records; keep was {shown(name)}. "
-                f"{nearest(name, SIDECARS)}"
-            )
-    return tuple(name for name in SIDECARS if name in names)
-
-
-def source_of(data: Source | Path | None) -> Source:
-    """Return the source of datasets that an option stands for."""
-    return data_folder(data) if data is None or isinstance(data, Path) else data
-
-
-def _check_words(options: Options) -> None:
-    if options.compile not in get_args(Compile):
-        raise UserError(
-            f"compile is one of {', '.join(get_args(Compile))}; it was {options.compile!r}."
-        )
-    if options.log:
-        check_tracker(options.log)
-    if options.device not in ("cpu", "cuda"):
-        raise UserError(f"device is cpu or cuda; it was {options.device!r}.")
-
-
-def _check_cluster(options: Options) -> None:
-    if (options.jobs or 1) > 1:
-        raise UserError(
-            f"--jobs is of this machine, and --cluster has as many jobs at a time as its nodes "
-            f"have CPUs or GPUs; --jobs was {options.jobs}. Leave one of them out."
-        )
-    if options.timeout:
-        raise UserError(
-            f"--timeout stops processes of this machine, and --cluster has none; --timeout was "
-            f"{options.timeout:g}. Leave one of them out."
-        )
-    if options.checkpoint:
-        raise UserError(
-            "--checkpoint writes to a folder of this machine, and --cluster trains on others. "
-            "Leave one of them out."
-        )
-
-
-def _check_machine(options: Options) -> None:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device=cuda needs a GPU that PyTorch can use, and there is none. Use device=cpu."
-        )
-    if options.compile == "on":
-        check_compiler(torch.device(options.device))
-
-
-def _chosen(pairs: list[Pair], only: str | None) -> list[Pair]:
-    """Select the pairs that `only` names."""
-    if only is None:
-        return pairs
-    wanted = _only(only)
-    named = [(pair, _names(pair)) for pair in pairs]
-    chosen = [pair for pair, names in named if wanted.items() <= names.items()]
-    if not chosen:
-        known = {key: sorted({names[key] for _, names in named}) for key in wanted}
-        there = "; ".join(f"{key}: {', '.join(names)}" for key, names in known.items())
-        raise UserError(f"only={only} leaves no cell. There are {there}.")
-    return chosen
-
-
-def _only(text: str) -> dict[str, str]:
-    """Parse the value of `only` into names of a benchmark and a strategy, by key."""
-    known = ("benchmark", "strategy")
-    wanted = parse(f"only:{text}")[1] if "=" in text else {text: ""}
-    for key in wanted:
-        if key not in known or not wanted[key]:
-            raise UserError(
-                f"only is benchmark=NAME,strategy=NAME; it was {shown(text)}. {nearest(key, known)}"
-            )
-    return wanted
-
-
-def _names(pair: Pair) -> dict[str, str]:
-    """Names of the benchmark and the strategy of a pair, without their settings."""
-    names = [parse(str(part))[0] for part in pair[:2]]
-    return dict(zip(("benchmark", "strategy"), names, strict=True))
 
 
 def _run(
@@ -367,25 +195,30 @@ def _run(
     _say_chosen(store, jobs)
     if options.log:
         _track_finished(store, jobs)
-    outcome = _Outcome(todo, out)
-    with Progress(*COLUMNS, console=err, transient=True) as bar:
-        task = bar.add_task("training", total=sum(job.steps for job in todo))
-
-        def advance(steps: int) -> None:
-            bar.advance(task, steps)
-
-        heard = _heard(outcome, advance, err, checkpoint=options.checkpoint)
+    # Two consoles on one terminal would write into each other's lines.
+    lines = err if out.is_terminal and err.is_terminal and not (out.quiet or err.quiet) else out
+    outcome = Outcome(todo, lines)
+    board = Board(todo, Tally(skipped, missing))
+    hear = board.hear
+    with displayed(board, err):
+        heard = _heard(outcome, board, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
-        with closing(share), closing(_started(todo, share, registry, context, advance)) as running:
+        with (
+            closing(share),
+            closing(_started(todo, share, registry, context, hear)) as running,
+        ):
             for job, records in running:
                 _write(share, job, records)
                 if all(record.status != "failed" for record in records):
                     remove_checkpoints(store, job)
                 for record in records if options.log else ():
                     track(record, store.folder)
+                board.end(job)
+                board.count(records)
                 outcome.add(records)
-    return _verdict(outcome, store, out, err, options.traceback), outcome.troubles
+    out.print(str(board.tally))
+    return verdict(outcome, store, out, err, options.traceback), outcome.troubles
 
 
 def _say_chosen(store: Store, jobs: list[Job]) -> None:
@@ -407,48 +240,15 @@ def _track_finished(store: Store, jobs: list[Job]) -> None:
                 track(record, store.folder)
 
 
-class _Outcome:
-    """The records of a run's cells, from this run and from others; prints a line as a cell ends.
-
-    Args:
-        todo: the jobs of the run.
-        out: the console for the lines.
-    """
-
-    def __init__(self, todo: list[Job], out: Console) -> None:
-        self.troubles: list[Record] = []
-        self.elsewhere = 0
-        self._out = out
-        self._left = Counter[CellSpec]()
-        self._of_cell: dict[CellSpec, list[Record]] = {}
-        self._others = Counter[CellSpec]()  # records of a cell that other runs made
-        for job in todo:
-            self._left[job.spec] += len(job.missing)
-
-    def add(self, records: list[Record], *, elsewhere: bool = False) -> None:
-        """Add records of one cell; `elsewhere` is true if another run made them."""
-        cell = records[0].cell
-        of_cell = self._of_cell.setdefault(cell, [])
-        of_cell += records
-        if elsewhere:
-            self.elsewhere += len(records)
-            self._others[cell] += len(records)
-        if len(of_cell) == self._left[cell]:
-            del self._of_cell[cell]  # records are large, and a run may have many cells
-            self._out.print(_line(cell, of_cell, self._others[cell]))
-        self.troubles += [record for record in records if record.status != "done"]
-
-
-def _heard(
-    outcome: _Outcome, advance: Callable[[int], None], err: Console, *, checkpoint: bool
-) -> Heard:
+def _heard(outcome: Outcome, board: Board, err: Console, *, checkpoint: bool) -> Heard:
     """Return callbacks that print and count the news of other runs on the same store."""
 
     def made(rest: Job, records: list[Record]) -> None:
         outcome.add(records, elsewhere=True)
+        board.count(records)
         # The bar counts jobs of others too, or it would not reach its end.
         if not rest.missing:
-            advance(rest.steps)
+            board.end(rest)
 
     def waits(count: int, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders) or "another run"
@@ -471,7 +271,7 @@ def _started(
     share: Jobs,
     registry: Registry,
     context: Context,
-    advance: Callable[[int], None],
+    told: Told,
 ) -> Ended:
     """Start the jobs on a cluster, in this process, or in processes of their own.
 
@@ -481,11 +281,11 @@ def _started(
         # Ray is an optional dependency.
         from retrograde.running.cluster import run_on_cluster
 
-        return run_on_cluster(share, context, advance)
+        return run_on_cluster(share, context, told)
     here = (context.jobs == 1 and context.timeout is None) or not todo
     if here:
-        return run_here(share, registry, context, advance)
-    return run_in_workers(share, context, advance)
+        return run_here(share, registry, context, told)
+    return run_in_workers(share, context, told)
 
 
 _FATE = {
@@ -537,72 +337,3 @@ def _rescued(store: Store, records: list[Record]) -> str:
         f"What had just ended ({what}) lies in {other.folder}: "
         f"copy what is in it to {store.folder}."
     )
-
-
-def _line(cell: CellSpec, records: list[Record], elsewhere: int = 0) -> str:
-    """Line for a cell that has ended; other runs made `elsewhere` of its records."""
-    done = [record for record in records if record.status == "done"]
-    others = ""
-    if elsewhere:
-        share = f"{elsewhere} of {len(records)}" if elsewhere < len(records) else "all"
-        others = f"  ({share} from another run)"
-    colour, word = "green", "done"
-    if len(done) < len(records):
-        statuses = {record.status for record in records} - {"done"}
-        colour, word = "red", ", ".join(sorted(statuses))
-    line = f"[{colour}]{word:8}[/] {escape(cell.spec)}  n={len(done)}"
-    return f"{line}  {_measured(done)}{others}" if done else f"{line}{others}"
-
-
-def _measured(done: list[Record]) -> str:
-    """Score of a cell, and its training time."""
-    what, values = _headline(done)
-    score = t_interval(values)
-    spread = f" ± {score.mean - score.low:.2f}" if score.n > 1 else ""
-    first = done[0]
-    compiled = ""
-    if first.how["compiled"]:
-        compiled = f", compile {first.clocks.get('compile', 0.0):.1f} s"
-    # The replicates of a batch share its clock.
-    seconds = sum(record.clocks["train"] / record.how["replicates"] for record in done)
-    note = f", not compiled: {escape(first.how['note'])}" if first.how["note"] else ""
-    return f"{what} {score.mean:.2f}{spread}  train {seconds:.1f} s{compiled}{note}"
-
-
-def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
-    """Return the name of the score of a cell, and its value for each replicate.
-
-    The score is accuracy in percent, or the loss in regression.
-    """
-    adapted = [record.adaptation for record in done if record.adaptation]
-    if not adapted and done[0].MSE is not None:
-        return "MSE", np.array([record.MSE[-1].mean() for record in done if record.MSE is not None])
-    if not adapted:
-        return "ACC %", 100 * np.array([record.R[-1].mean() for record in done])
-    steps = f"after {len(adapted[0].loss) - 1} inner steps"
-    if adapted[0].correct:
-        accuracies = [adaptation.accuracy[-1].mean() for adaptation in adapted]
-        return f"accuracy % {steps}", 100 * np.array(accuracies)
-    losses = [np.mean(adaptation.loss[-1]) for adaptation in adapted]
-    return f"loss {steps}", np.array(losses)
-
-
-def _verdict(outcome: _Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
-    """Print the replicates that are not done, and return the exit code."""
-    # Seeds of a cell that failed alike share a line.
-    alike: dict[tuple[str, str, str], list[int]] = {}
-    for record in outcome.troubles:
-        key = (record.status, record.cell.spec, record.reason.strip())
-        alike.setdefault(key, []).append(record.seed)
-    for (status, text, reason), seeds in alike.items():
-        first, _, rest = reason.partition("\n")
-        hint = " (--traceback shows all of it)" if rest and not traceback else ""
-        said = escape(reason if traceback else first)
-        numbers = ", ".join(map(str, seeds))
-        err.print(f"[bold red]{status}[/] {escape(text)} seeds {numbers}: {said}{hint}")
-    if outcome.elsewhere:
-        out.print(
-            f"{outcome.elsewhere} replicates were trained by other runs on this store meanwhile."
-        )
-    out.print(f"Tables: retrograde report {store.folder}")
-    return 1 if any(record.status == "failed" for record in outcome.troubles) else 0

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -29,10 +30,19 @@ from retrograde.running.cell import Job, data_of
 from retrograde.running.checkpoints import JobCheckpoints
 from retrograde.running.plan import Context, sources_of
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Throughput
+from retrograde.training.clocks import News, Progress, Throughput
 from retrograde.training.compiled_step import Compile
 
-Progress = Callable[[int], None]
+Told = Callable[[Job, News], None]
+"""Called with the steps that a job has taken, or the phase that it begins."""
+PHASES = {
+    "warm_up": "warming up",
+    "compile": "compiling",
+    "pretrain": "pretraining",
+    "train": "training",
+    "evaluate": "evaluating",
+}
+"""Phases by the names of their clocks; other clocks run too often and too shortly to be told."""
 
 
 Ended = Generator[tuple[Job, list[Record]], None, None]
@@ -125,16 +135,18 @@ def _where(context: Context) -> dict[str, Any]:
 def _records(job: Job, registry: Registry, context: Context, progress: Progress) -> list[Record]:
     device = torch.device(context.device)
     cell = job.cell
+    progress("loading data")
     data = data_of(cell.benchmark, context.data)
     # Of this process, which may have begun when files were edited.
     sources = sources_of(cell, registry, job.sources)
     checkpoints = _checkpoints(job, context, sources)
     start = time.perf_counter()
-    choice = _choice(job, data, context, sources, checkpoints)
+    choice = _choice(job, data, context, sources, checkpoints, progress)
     choosing = time.perf_counter() - start
     mode = choice.mode if context.compile == "auto" else context.compile
     groups = choice.groups(job.seeds)
-    advance = shared(progress, len(groups))
+    ready = "warm_up" if mode == "off" else "compile"
+    advance = shared(in_phases(progress, ready), len(groups))
     reset_peak(device)  # the trial's memory is not that of training
     with on_threads(choice.way.threads):
         outcomes = [
@@ -223,6 +235,7 @@ def _choice(
     context: Context,
     sources: Sources,
     checkpoints: JobCheckpoints | None,
+    progress: Progress,
 ) -> TunedMode:
     """Choose how to train the replicates of a job.
 
@@ -239,6 +252,7 @@ def _choice(
     device = torch.device(context.device)
 
     def measure(count: int, mode: Compile) -> Throughput | None:
+        progress(f"trial: {count} together, {'eager' if mode == 'off' else 'compiled'}")
         return job.cell.measure(data, list(job.seeds[:count]), device, mode)
 
     choice = fastest_mode(measure, len(job.seeds), _identity(job, context, sources))
@@ -260,6 +274,28 @@ def _identity(job: Job, context: Context, sources: Sources) -> list[Any]:
     return [*cell, sources, *(where[name] for name in machine)]
 
 
+def in_phases(progress: Progress, ready: str) -> Progress:
+    """Pass on steps, and the phase of each clock that begins a new one.
+
+    Args:
+        progress: takes steps and phases.
+        ready: the clock for what comes before the first step, which runs as `ready`.
+    """
+    last = ""
+
+    def tell(news: News) -> None:
+        nonlocal last
+        if isinstance(news, int):
+            progress(news)
+            return
+        phase = PHASES.get(ready if news == "ready" else news, last)
+        if phase != last:
+            last = phase
+            progress(phase)
+
+    return tell
+
+
 def shared(progress: Progress, groups: int) -> Progress:
     """Share one progress between groups of replicates that train one after the other.
 
@@ -268,19 +304,22 @@ def shared(progress: Progress, groups: int) -> Progress:
     """
     taken = 0
 
-    def advance(steps: int) -> None:
+    def advance(news: News) -> None:
         nonlocal taken
+        if isinstance(news, str):
+            progress(news)
+            return
         before = taken // groups
-        taken += steps
+        taken += news
         progress(taken // groups - before)
 
     return advance
 
 
-def run_here(jobs: Jobs, registry: Registry, context: Context, progress: Progress) -> Ended:
+def run_here(jobs: Jobs, registry: Registry, context: Context, told: Told) -> Ended:
     """Run jobs one after the other in this process."""
     for job in jobs:
         if job is None:
             time.sleep(PAUSE)
         else:
-            yield job, run_job(job, registry, context, progress)
+            yield job, run_job(job, registry, context, partial(told, job))

@@ -21,7 +21,8 @@ from retrograde.records.cell import PartSpec
 from retrograde.records.record import Record
 from retrograde.records.store import Store
 from retrograde.running.cell import Source, data_of
-from retrograde.running.console import Options, Stored, plan_all, records_of, source_of, work
+from retrograde.running.console import Stored, plan_all, records_of, work
+from retrograde.running.options import Options, source_of
 from retrograde.running.search_space import SearchSpace, ValueRange, canonical
 from retrograde.running.seeds import seeds_of
 from retrograde.running.suite import Pair

@@ -21,8 +21,9 @@ from retrograde.parts.registry import Registry
 from retrograde.records.record import Record
 from retrograde.running.cell import Job
 from retrograde.running.interruption import held_back, leave_to_driver
-from retrograde.running.jobs import PAUSE, Ended, Jobs, Progress, Supply, failed, run_job
+from retrograde.running.jobs import PAUSE, Ended, Jobs, Supply, Told, failed, run_job
 from retrograde.running.plan import Context
+from retrograde.training.clocks import News, Progress
 
 
 class _Worker(NamedTuple):
@@ -77,17 +78,17 @@ class _Staff:
             return
         self.busy[worker.pipe] = _Task(worker, job, again)
 
-    def records(self, task: _Task, progress: Progress) -> list[Record] | None:
+    def records(self, task: _Task, told: Told) -> list[Record] | None:
         """Receive a message of a task.
 
         Returns:
-            The records of the job, if it has ended; None if the message is of steps taken, or if
-            the job is to be tried again.
+            The records of the job, if it has ended; None if the message is of steps taken or of a
+            phase, or if the job is to be tried again.
         """
         message = _receive(task.worker)
-        if isinstance(message, int):
-            self.begun(task, message)
-            progress(message)
+        if isinstance(message, int | str):
+            self.begun(task, message if isinstance(message, int) else 0)
+            told(task.job, message)
             return None
         if message is not None:
             del self.busy[task.worker.pipe]
@@ -97,7 +98,7 @@ class _Staff:
         if task.again:
             return _died(task, self.context)
         # The second try takes these steps again.
-        progress(-task.steps)
+        told(task.job, -task.steps)
         self.again.append(task.job)
         return None
 
@@ -144,7 +145,7 @@ class _Staff:
             worker.pipe.close()
 
 
-def run_in_workers(jobs: Jobs, context: Context, progress: Progress) -> Ended:
+def run_in_workers(jobs: Jobs, context: Context, told: Told) -> Ended:
     """Run jobs in worker processes.
 
     A job that takes too long fails. A job whose worker dies is tried once more, alone.
@@ -161,7 +162,7 @@ def run_in_workers(jobs: Jobs, context: Context, progress: Progress) -> Ended:
             # Where more jobs may come, look for them again after a pause.
             longest = PAUSE if staff.room() and not supply.ended else None
             for task in staff.heard(longest):
-                records = staff.records(task, progress)
+                records = staff.records(task, told)
                 if records:
                     yield task.job, records
             for task in staff.overdue():
@@ -219,10 +220,10 @@ def _died(task: _Task, context: Context) -> list[Record]:
     return failed(task.job, reason + hint, context)
 
 
-def _receive(worker: _Worker) -> int | list[Record] | None:
-    """Receive steps taken or the records of a job; None if the worker has died."""
+def _receive(worker: _Worker) -> News | list[Record] | None:
+    """Receive steps taken, a phase or the records of a job; None if the worker has died."""
     try:
-        message: int | list[Record] = worker.pipe.recv()
+        message: News | list[Record] = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join()
         return None
@@ -276,10 +277,10 @@ def _die_with_the_driver() -> None:
 
 
 class Throttled:
-    """Progress that gathers steps and passes them on a few times a second.
+    """Progress that gathers steps and passes them on a few times a second, and phases at once.
 
     Args:
-        send: called with the number of steps since the last call.
+        send: called with the number of steps since the last call, or with a phase.
         seconds: the shortest time between two calls, other than by `flush`.
     """
 
@@ -289,9 +290,12 @@ class Throttled:
         self.waiting = 0
         self.last = time.monotonic()
 
-    def __call__(self, steps: int) -> None:
-        """Count steps."""
-        self.waiting += steps
+    def __call__(self, news: News) -> None:
+        """Count steps, or pass on a phase."""
+        if isinstance(news, str):
+            self.send(news)
+            return
+        self.waiting += news
         if time.monotonic() - self.last > self.seconds:
             self.flush()
 

@@ -9,18 +9,28 @@ from typing import NamedTuple
 
 import torch
 
+News = int | str
+"""The number of steps that were just taken, or the name of the clock that runs from now on."""
+Progress = Callable[[News], None]
+
 
 class Clocks:
     """Seconds by name, synchronised with the device.
 
     A clock that runs inside another one stops the outer one meanwhile.
+
+    Args:
+        device: The device.
+        progress: Called with the name of each clock that begins to run.
     """
 
     carries = ("seconds",)
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, progress: Progress = lambda _: None) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._running: list[str] = []  # the clocks around the running one, and itself
         self._inside = 0.0  # seconds of the clocks inside the running one
 
     @contextmanager
@@ -29,6 +39,8 @@ class Clocks:
         self._synchronise()
         outer = self._inside
         self._inside = 0.0
+        self._running.append(name)
+        self._progress(name)
         start = time.perf_counter()
         try:
             yield
@@ -38,6 +50,9 @@ class Clocks:
             self._add(name, taken - self._inside)
             # To the surrounding clock, this whole block is time inside.
             self._inside = outer + taken
+            self._running.pop()
+            if self._running:
+                self._progress(self._running[-1])
 
     def rename(self, name: str, other: str) -> None:
         """Move the seconds of clock `name` to clock `other`.

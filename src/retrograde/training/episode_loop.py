@@ -1,6 +1,6 @@
 """The episode loop: meta-train, evaluate on validation tasks, and test on new tasks."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from retrograde.training.adaptation import (
     measure,
 )
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Clocks, Throughput
+from retrograde.training.clocks import Clocks, Progress, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.episode_replicas import EpisodeReplicas, Tasks
 from retrograde.training.snapshots import Checkpoints, restore, taken
@@ -38,7 +38,7 @@ def train(
     seeds: list[int],
     device: torch.device,
     mode: Compile = "off",
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = lambda _: None,
     keep: Collection[Sidecar] = (),
     checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
@@ -51,7 +51,8 @@ def train(
         seeds: The seed of each replicate.
         device: The device to train on.
         mode: Compilation of the meta-step.
-        progress: Called with the number of meta-steps that were just taken.
+        progress: Called with the number of meta-steps that were just taken, and with the name of
+            each clock that begins.
         keep: What to keep of each replicate besides its record. Few-shot tasks have no predictions
             of a stream.
         checkpoints: Places for snapshots after each evaluation, from which training goes on.
@@ -59,7 +60,7 @@ def train(
     Returns:
         The results of each replicate.
     """
-    clocks = Clocks(device)
+    clocks = Clocks(device, progress)
     episodes = EpisodeReplicas(benchmark, strategy, sources, seeds, device)
     note = None
     if strategy.meta_trains:

@@ -1,7 +1,7 @@
 """The stream loop: learn a task, then evaluate on all tasks, for every kind of strategy."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 
@@ -12,7 +12,7 @@ from retrograde.randomness import seeded, torch_seed
 from retrograde.records.sidecars import Sidecar
 from retrograde.streams.stream import Stream
 from retrograde.training.backend import Outcome
-from retrograde.training.clocks import Clocks, Throughput
+from retrograde.training.clocks import Clocks, Progress, Throughput
 from retrograde.training.compiled_step import Compile
 from retrograde.training.opaque import OpaqueReplica
 from retrograde.training.pretraining import (
@@ -33,7 +33,7 @@ def train(
     seeds: list[int],
     device: torch.device,
     mode: Compile = "off",
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = lambda _: None,
     keep: Collection[Sidecar] = (),
     checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
@@ -47,8 +47,8 @@ def train(
         seeds: The seed of each replicate.
         device: The device to train on.
         mode: Compilation of the step; a `Learner` is not compiled.
-        progress: Called with the number of steps that were just taken; the replicates of a
-            `Learner` are counted one by one.
+        progress: Called with the number of steps that were just taken, and with the name of each
+            clock that begins; the steps of a `Learner` are counted replicate by replicate.
         keep: What to keep of each replicate besides its record.
         checkpoints: Places for snapshots after each experience, from which training goes on; a
             `Learner`, whose state may be anything, begins anew.
@@ -67,7 +67,7 @@ def train(
         of_some = [seeds[place] for place in places]
         backend = StreamReplicas(benchmark, strategy, some, of_some, device)
         checkpoint = checkpoints.of(of_some) if checkpoints else None
-        run = StreamRun(backend, some, of_some, Clocks(device), keep)
+        run = StreamRun(backend, some, of_some, Clocks(device, progress), keep)
         snapshot = checkpoint.read() if checkpoint else None
         if snapshot:
             run.restore(snapshot)
@@ -128,13 +128,13 @@ def _train_opaque(
     stream: Stream,
     seed: int,
     device: torch.device,
-    progress: Callable[[int], None],
+    progress: Progress,
     keep: Collection[Sidecar],
 ) -> Outcome:
     # A learner may draw from the global generators, so its replicate seeds them.
     with seeded(torch_seed(seed, "opaque")):
         backend = OpaqueReplica(benchmark, learner, stream, seed, device)
-        run = StreamRun(backend, [stream], [seed], Clocks(device), keep)
+        run = StreamRun(backend, [stream], [seed], Clocks(device, progress), keep)
         (outcome,) = run.run(progress, "off")
         return outcome
 
