@@ -207,10 +207,23 @@ def _typed_back(arguments: Mapping[str, object]) -> dict[str, object]:
     The text "5" and the tuple (1,) are kept as Python writes them. Else both would be read as
     numbers.
     """
-    return {
-        name: _as_json(value) if repr(literal(as_text(value))) == repr(value) else repr(value)
-        for name, value in arguments.items()
-    }
+
+    def kept(value: object) -> object:
+        plain = not isinstance(value, str | tuple | list)
+        # What JSON has no form for stays as it is, and is refused.
+        if plain or repr(literal(as_text(value))) == repr(value) or not _has_json(value):
+            return _as_json(value)
+        return repr(value)
+
+    return {name: kept(value) for name, value in arguments.items()}
+
+
+def _has_json(value: object) -> bool:
+    try:
+        as_json(_as_json(value))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _converted(
