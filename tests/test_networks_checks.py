@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from retrograde.errors import UserError
-from retrograde.networks.checks import check_module
+from retrograde.networks.checks import check_module, check_rows_apart
 
 X = torch.linspace(-1, 1, 20).reshape(4, 5)
 
@@ -66,3 +66,54 @@ def test_a_model_that_cannot_be_trained_is_refused_with_the_remedy(module, rule)
     with pytest.raises(UserError, match=rule):
         check_module(module, X, 2)
     assert torch.equal(X, torch.linspace(-1, 1, 20).reshape(4, 5))
+
+
+class Unregistered(nn.Linear):
+    """A layer from 5 numbers to 2, before which a list scales them: by a parameter, or a layer."""
+
+    def __init__(self, scales):
+        super().__init__(5, 2)
+        self.scales = scales
+
+    def forward(self, x):
+        scale = self.scales[0]
+        return super().forward(x * (scale(x) if isinstance(scale, nn.Module) else scale))
+
+
+@pytest.mark.parametrize("scale", [nn.Parameter(torch.ones(5)), nn.Linear(5, 5)])
+def test_parameters_in_a_plain_list_are_refused_and_registered_ones_are_not(scale):
+    with pytest.raises(UserError, match=r"Unregistered.forward .*nn.ParameterList or nn.ModuleLi"):
+        check_module(Unregistered([scale]), X, 2)
+    several = nn.ModuleList if isinstance(scale, nn.Module) else nn.ParameterList
+    assert check_module(Unregistered(several([scale])), X, 2) is False
+
+
+def test_a_constant_in_a_plain_list_needs_no_place_of_its_own():
+    assert check_module(Unregistered([torch.ones(5)]), X, 2) is False
+
+
+class Gives(nn.Linear):
+    """A layer from 5 numbers to 2, whose outputs a function changes."""
+
+    def __init__(self, after):
+        super().__init__(5, 2)
+        self.after = after
+
+    def forward(self, x):
+        return self.after(super().forward(x))
+
+
+def test_outputs_that_are_no_numbers_may_diverge_later():
+    assert check_module(Gives(lambda out: out * torch.nan), X, 2) is False
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.long, torch.Tensor.cfloat])
+def test_outputs_that_are_not_real_are_refused(change):
+    with pytest.raises(UserError, match=r"Gives.forward .*gave torch\.\w+64"):
+        check_module(Gives(change), X, 2)
+
+
+def test_a_model_that_drops_the_axis_of_a_single_row_is_refused():
+    with pytest.raises(UserError, match=r"Gives.forward .*gave shape \(2,\), wanted \(1, 2\)"):
+        check_rows_apart(Gives(torch.Tensor.squeeze), X, "mine")
+    check_rows_apart(Gives(lambda out: out[..., None].squeeze(-1)), X, "mine")

@@ -204,3 +204,21 @@ def test_a_compiled_call_gives_the_numbers_of_an_eager_one():
 
 def test_the_repr_of_a_layer_has_its_settings():
     assert repr(KeyedDropout(0.5, 2)) == "KeyedDropout(p=0.5, axes=2)"
+
+
+class Power(nn.Linear):
+    """A layer with an attribute that is called as the probability of dropout layers is."""
+
+    def __init__(self, p):
+        super().__init__(5, 2)
+        self.p = p
+
+    def forward(self, x):
+        return super().forward(x[:, self.p] if isinstance(self.p, list) else x**self.p)
+
+
+@pytest.mark.parametrize("p", [nn.Parameter(torch.full((5,), 3.0)), [4, 3, 2, 1, 0]])
+def test_a_layer_of_ones_own_may_call_anything_p(p):
+    layer = Power(p)
+    x = torch.rand(3, 5)
+    assert torch.equal(keyed(layer)(x), layer(x))

@@ -1,6 +1,7 @@
 """Checks that a model must pass before it is trained."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -31,8 +32,9 @@ def check_module(
         True if training changes the module's buffers.
 
     Raises:
-        UserError: The module fails, has outputs of another shape, changes its input, or is random
-            while training, other than in dropout layers.
+        UserError: The module fails, has outputs of another shape, changes its input, is random
+            while training, other than in dropout layers, or learns tensors that it does not
+            register.
     """
     _check_recurrent(module)
     twin = keyed(module).train()
@@ -54,13 +56,15 @@ def check_module(
             f"{hook(module, 'forward')} changes it in place. Begin with a layer that "
             "is not in place, such as nn.ReLU(inplace=False)."
         )
-    if not torch.equal(first, second):
+    # Outputs that are NaN are equal too: training reports them.
+    if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
         raise UserError(
             "The model gives other outputs when it is called again while training: it draws random "
             "numbers, which replicates cannot share, or keeps something between two calls. Drop "
             "with modules (nn.Dropout instead of functional.dropout), whose numbers follow from "
             "the seed; remove the rest."
         )
+    _check_registered(module, twin, x)
     after = twin.named_buffers()
     return any(not torch.equal(before[name], value) for name, value in after)
 
@@ -91,6 +95,50 @@ def _check_outputs(module: nn.Module, given: object, shape: tuple[int, int]) -> 
             f"The model must give {shape[1]} outputs for each example; it gave shape "
             f"{tuple(given.shape)}, wanted {shape}."
         )
+    if not given.is_floating_point():
+        raise UserError(
+            "The model gives logits, which are real numbers that have gradients; "
+            f"{hook(module, 'forward')} gave {given.dtype}. Return what its last layer computes."
+        )
+
+
+def _check_registered(module: nn.Module, twin: nn.Module, x: Float[Tensor, "row *shape"]) -> None:
+    """Raise `UserError` if outputs have gradients by tensors that are no parameters.
+
+    No optimiser knows them, so they would stay as they are.
+
+    Args:
+        module: The module, for the error.
+        twin: A copy of it in training mode.
+        x: Some examples.
+    """
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        outputs = twin(x.clone())
+    registered = {id(value) for value in twin.parameters()}
+    stray = [value for value in _learned(outputs) if id(value) not in registered]
+    if stray:
+        raise UserError(
+            "A model learns its parameters, which are those of its attributes that are parameters "
+            f"or layers; {hook(module, 'forward')} computes with a tensor of shape "
+            f"{tuple(stray[0].shape)} that has a gradient and is none of them. Keep lists of "
+            "parameters or layers in nn.ParameterList or nn.ModuleList, and dictionaries in "
+            "nn.ParameterDict or nn.ModuleDict."
+        )
+
+
+def _learned(outputs: Tensor) -> Iterator[Tensor]:
+    """The tensors by which outputs have a gradient."""
+    # PyTorch keeps such a tensor in the last node of its graph of gradients.
+    seen: set[object] = set()
+    waiting = [outputs.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        if hasattr(node, "variable"):
+            yield node.variable
 
 
 ROUNDING = 1e-3, 1e-5
@@ -151,11 +199,23 @@ def check_rows_apart(
 
 
 def _one_by_one(module: nn.Module, x: Float[Tensor, "row *shape"]) -> Float[Tensor, "row unit"]:
-    """The outputs for each row alone; NaN if the module cannot take a single row."""
+    """The outputs for each row alone; NaN if the module cannot take a single row.
+
+    Raises:
+        UserError: The outputs for a single row have another shape than those for several.
+    """
     try:
-        return torch.cat([module(row[None]) for row in x])
+        alone = [module(row[None]) for row in x]
     except ValueError:  # of batch normalisation, for want of statistics
         return torch.full_like(module(x), torch.nan)
+    wanted = (1, *module(x).shape[1:])
+    if alone[0].shape != wanted:
+        raise UserError(
+            "The model gives a row of outputs for each example, also for one alone; "
+            f"{hook(module, 'forward')} then gave shape {tuple(alone[0].shape)}, wanted {wanted}. "
+            "Name the axis, as squeeze(-1) does, so that the rows keep theirs."
+        )
+    return torch.cat(alone)
 
 
 def untracked(module: nn.Module) -> nn.Module:

@@ -126,18 +126,21 @@ def _replacement(layer: nn.Module) -> nn.Module | None:
 
     Subclasses may do other things, and stay as they are.
     """
-    probability = float(getattr(layer, "p", 0))
-    new: nn.Module
-    if type(layer) is nn.Dropout:
-        new = KeyedDropout(probability)
-    elif type(layer) in _SPATIAL:
-        new = KeyedDropout(probability, axes=2, spatial=_SPATIAL[type(layer)])
-    elif _path(layer) == "torchvision.ops.stochastic_depth.StochasticDepth":
-        new = KeyedDropout(probability, axes=1 if layer.mode == "row" else 0)
-    else:
+    # Only these have a probability `p`; a layer of an author's own may name anything so.
+    is_depth = _path(layer) == "torchvision.ops.stochastic_depth.StochasticDepth"
+    if not (type(layer) is nn.Dropout or type(layer) in _SPATIAL or is_depth):
         return None
+    probability = float(layer.p)
     # Where nothing is dropped, no numbers need to be drawn.
-    return new.train(layer.training) if probability else nn.Identity()
+    if not probability:
+        return nn.Identity()
+    axes: int | None = None
+    if is_depth:
+        axes = 1 if layer.mode == "row" else 0
+    elif type(layer) in _SPATIAL:
+        axes = 2
+    new = KeyedDropout(probability, axes=axes, spatial=_SPATIAL.get(type(layer), 0))
+    return new.train(layer.training)
 
 
 def _path(layer: nn.Module) -> str:
