@@ -96,11 +96,13 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("fault", SCORES)
-def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(fault):
-    change, why = SCORES[fault]
+def predicting(change):
+    """A strategy and a learner that predict what this makes of the logits of the initial model."""
 
     class Pure(Finetune):
+        def step(self, net, state, data):
+            return state
+
         def predict(self, net, state, x, task):
             return change(net.logits(state.params, x, task))
 
@@ -114,13 +116,36 @@ def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(faul
         def predict(self, x, task):
             return change(self.model(x))
 
+    return Pure(), Opaque()
+
+
+@pytest.mark.parametrize("fault", SCORES)
+def test_scores_of_another_shape_are_refused_of_a_strategy_and_of_a_learner(fault):
+    change, why = SCORES[fault]
     benchmark = Blobs()
-    for part in (Pure(), Opaque()):
+    for part in predicting(change):
         with pytest.raises(
             UserError,
             match=rf"{type(part).__name__}\.predict \(test_training_boundary\.py:\d+\) gives.*{why}",
         ):
             check(benchmark, part, benchmark.stream(blobs(), 0), CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda logits: torch.nn.functional.one_hot(logits.argmax(-1), 6),
+        lambda logits: logits.double() + 1e9,
+    ],
+)
+def test_votes_and_large_scores_give_the_answers_of_the_logits(change):
+    benchmark = Blobs()
+    streams = [benchmark.stream(blobs(), 0)]
+    found = [
+        train(benchmark, part, streams, [0], CPU, "off")[0].correct
+        for part in (*predicting(lambda logits: logits), *predicting(change))
+    ]
+    assert found[1:] == found[:1] * 3
 
 
 class PredictsInPlace(Counts):

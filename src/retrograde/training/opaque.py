@@ -266,7 +266,8 @@ class OpaqueReplica:
         units = self.units.shape[1]
         data = self.stream.data
         dataset = data.x_train if validation else data.x_test
-        scores = torch.zeros(len(rows), units)
+        # In double precision, in which large scores that differ little do not become equal.
+        scores = torch.zeros(len(rows), units, dtype=torch.double)
         # A learner predicts one task at a time, since its examples may look different in each.
         for task in np.unique(rows.task).tolist():
             of_task = (rows.task == task) & rows.real
@@ -275,7 +276,7 @@ class OpaqueReplica:
                 given_task = task if self.benchmark.scenario == "task" else None
                 found = self.learner.predict(x, given_task)
                 check_scores(self.learner, "predict", found, len(x), units)
-                scores[torch.from_numpy(of_task)] = found.float().cpu()
+                scores[torch.from_numpy(of_task)] = found.cpu().double()
         return scores
 
     def _predict(self, rows: Int64[Rows, " row"], validation: bool) -> tuple[np.ndarray, ...]:

@@ -685,7 +685,8 @@ class StreamReplicas(Replicas):
             scores = self.strategy.predict(net, state, batch.x, task)
             shape = len(rows), net.outputs
             boundary.check_scores(self.strategy, "predict", scores, *shape)
-            return scores
+            # Whole numbers, such as votes, have no infinity for units that are left out.
+            return scores if scores.is_floating_point() else scores.double()
 
         dataset = self.examples_of.test if dataset is None else dataset
         shared = self.shared | {"dataset": dataset}
