@@ -232,7 +232,9 @@ def test_own_arrays_keep_their_values_and_get_a_channel(
         ),
         ({"y_train": np.arange(11) % 3}, "12 x_train, 11 y_train"),
         ({"y_train": np.zeros((12, 1), int)}, "y_train of .* shape"),
-        ({"y_test": np.arange(6) % 3 / 1.0}, "Labels are whole numbers.*y_test of .* float64"),
+        ({"y_test": np.arange(6) % 3 / 1.0}, "Labels are .*y_test of .* float64 .*y.astype.int"),
+        ({"y_test": np.eye(3)[np.arange(6) % 3]}, r"Labels are .* shape \(6, 3\). .*y.argmax\(1\)"),
+        ({"y_test": np.arange(6).astype("S1")}, r"Labels are .* |S1 .*texts: y.astype\(str\)"),
         ({"y_test": np.array(list("abcabc"))}, "in training and in test alike"),
         (
             {"y_train": np.array(list("abcabc") * 2), "y_test": np.array(list("abcabd"))},

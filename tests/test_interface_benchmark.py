@@ -558,9 +558,22 @@ def test_pixels_that_are_not_scaled_get_a_word(dtype, name):
 
 
 @pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (pixels("uint8", 1 / 255, most=16), "0.062.*, and are scaled by 0.003922. Store them as"),
+        (pixels("float32", 1 / 255, most=1), "0.0039.*, and are scaled by 0.003922. Multiply"),
+    ],
+)
+def test_numbers_that_are_scaled_without_need_get_a_word(data, word):
+    with pytest.warns(UserWarning, match=word):
+        Registry().get("benchmarks", "split", {}).stream(data, 0)
+
+
+@pytest.mark.parametrize(
     ("data", "settings"),
     [
         (pixels("uint8", 1 / 255), {}),
+        (pixels("uint8", 1 / 255, most=1), {"normalise": "channels"}),
         (pixels("float32", most=16), {}),
         (pixels("float32"), {"normalise": "channels"}),
     ],

@@ -173,22 +173,35 @@ LARGE = 10.0
 """The root mean square of inputs above which initial weights and usual rates no longer fit."""
 
 
+SMALL = 0.1
+"""The largest absolute input below which a model sees hardly more than its biases."""
+
+
 def warn_unscaled(data: Dataset) -> None:
     """Warn if a model would see large numbers, such as pixels up to 255 that are no bytes.
 
-    Only bytes are known to be pixels; whole numbers and fractions may mean anything, and stay.
+    Or only small ones, such as bytes up to 16, which are divided by 255 as pixels are. Only bytes
+    are known to be pixels; whole numbers and fractions may mean anything, and stay.
     """
     some = data.x_train[:1000].astype(np.float64) * data.scale
-    if float(np.sqrt(np.mean(some**2))) <= LARGE:
+    is_bytes = data.x_train.dtype == np.uint8
+    if float(np.sqrt(np.mean(some**2))) > LARGE:
+        scaling = "not scaled"
+        remedy = "Divide them, or store pixels as bytes (uint8), which are scaled."
+        if is_bytes:
+            remedy = "Give the Dataset scale=1/255."
+    elif 0 < np.abs(some).max() < SMALL:
+        scaling = "not scaled" if data.scale == 1 else f"scaled by {data.scale:.4g}"
+        remedy = "Multiply them."
+        if is_bytes:
+            remedy = "Store them as fractions (float32) up to 1, which are not scaled."
+    else:
         return
-    remedy = "Divide them, or store pixels as bytes (uint8), which are scaled."
-    if data.x_train.dtype == np.uint8:
-        remedy = "Give the Dataset scale=1/255."
     if len(data.shape) == 3:
         remedy += " In a stream, normalise=channels does too."
     warnings.warn(
-        f"A model learns from inputs of about 1; those of {data.name} are from {some.min():g} to "
-        f"{some.max():g}, and are not scaled. {remedy}",
+        f"A model learns from inputs of about 1; those of {data.name} are from {some.min():.6g} to "
+        f"{some.max():.6g}, and are {scaling}. {remedy}",
         DataWarning,
         stacklevel=3,
     )

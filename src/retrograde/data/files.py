@@ -136,7 +136,9 @@ def _as_examples(x: np.ndarray, where: str) -> np.ndarray:
             f"{where} is {x.shape}."
         )
     if x.dtype.kind not in "uif":
-        raise UserError(f"Examples are numbers; {where} holds {x.dtype}.")
+        raise UserError(
+            f"Examples are numbers; {where} holds {x.dtype}. Store them as fractions (float32)."
+        )
     if has_channels_last(x.shape[1:]):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     x = x[:, None] if x.ndim == 3 else x
@@ -151,9 +153,19 @@ def _as_labels(y: np.ndarray, where: str) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "uiU":
         raise UserError(
             "Labels are whole numbers or texts of shape (n,); "
-            f"{where} is {y.dtype} of shape {y.shape}."
+            f"{where} is {y.dtype} of shape {y.shape}. {_remedy(y)}"
         )
     return y if y.dtype.kind == "U" else y.astype(np.int64)
+
+
+def _remedy(labels: np.ndarray) -> str:
+    """The remedy for labels that are none, by their form."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return "Store the class of each example: y.argmax(1)."
+    if labels.ndim == 2:
+        return "Store the column alone: y[:, 0]."
+    kind = "texts: y.astype(str)" if labels.dtype.kind in "SO" else "whole numbers: y.astype(int)"
+    return f"Store them as {kind}."
 
 
 def _as_tasks(task: np.ndarray, where: str) -> np.ndarray:
