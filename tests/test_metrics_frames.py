@@ -6,6 +6,7 @@ import pytest
 from retrograde.metrics.frames import cached_per_report, cell_labels, ordered, score_frame, streams
 from retrograde.metrics.matrix import METRICS
 from retrograde.metrics.metric import Metric
+from retrograde.records.class_counts import ClassCounts
 from retrograde.records.experiences import Experiences
 
 
@@ -80,3 +81,22 @@ def test_replicates_that_learn_their_tasks_at_other_times_are_scored_each_with_i
     assert values.loc["LA"].tolist() == pytest.approx([0.8, 0.75, 0.7])
     assert values.loc["BWT"].tolist() == pytest.approx([-0.2, -0.1, np.nan], nan_ok=True)
     assert values.loc["FWT"].tolist() == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(("of_task", "has_score"), [([0, 1], False), ([0, 0, 1, 1], True)])
+def test_tasks_of_one_class_have_no_task_aware_score_which_would_always_be_100(
+    make_record, of_task, has_score
+):
+    classes = len(of_task)
+    counts = ClassCounts(
+        task=of_task,
+        output=[*range(classes)],
+        examples=[200 // classes] * classes,
+        first=of_task,
+        correct=[[10] * classes] * 3,
+        predicted=[],
+    )
+    record = make_record(correct_given_task=[[100, 100]] * 3, classes=counts)
+    found = set(score_frame([record], cell_labels([record])).metric)
+    assert "ACC" in found
+    assert ("ACC_task_aware" in found) is has_score

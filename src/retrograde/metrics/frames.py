@@ -229,7 +229,7 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
     return {
         "R": None if record.squared_errors else record.R,
         "MSE": record.MSE,
-        "R_task_aware": record.R_task_aware,
+        "R_task_aware": None if _has_one_answer(record) else record.R_task_aware,
         "R_validation": record.validation.R if record.validation else None,
         "joint": bounds.get((record.cell.stream, record.seed)),
         "first": np.array(timeline.first),
@@ -241,6 +241,11 @@ def _inputs(record: Record, bounds: Mapping[tuple[str, int], R]) -> dict[str, An
         "classes": record.classes,
         "prequential": record.prequential,
     }
+
+
+def _has_one_answer(record: Record) -> bool:
+    """True if each task has one class, so that every prediction is right once the task is given."""
+    return record.classes is not None and len({*record.classes.task}) == len(record.classes.task)
 
 
 def _bounds(done: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[tuple[str, int], R]:
