@@ -68,6 +68,15 @@ class Hidden(Attribute):
     def keep(self):
         super().keep()
         nn.init.zeros_(self.weight)
+class Counted(Net):
+    built = 0
+    def keep(self):
+        Counted.built += 1
+    def factor(self):
+        return self.made
+    def __init__(self, shape, outputs):
+        super().__init__(shape, outputs)
+        self.made = float(Counted.built)
 class Size(Net):
     def keep(self):
         self.more = nn.Linear(1, random.choice(range(1, 1000)))
@@ -103,6 +112,13 @@ def test_weights_that_do_not_follow_from_the_seed_are_refused(nets, strategy):
     part = Learning() if strategy == "Learning" else strategy
     with pytest.raises(UserError, match="follow from the seed.*: weight.*default_rng"):
         rg.run(f"split:tasks=2,train_examples=20,model={nets}:Unseeded", part, 1, progress=False)
+
+
+@pytest.mark.parametrize("strategy", ["finetune", "Learning"])
+def test_a_number_that_counts_the_models_so_far_is_refused(nets, strategy):
+    part = Learning() if strategy == "Learning" else strategy
+    with pytest.raises(UserError, match="gives other outputs when it is built again with one seed"):
+        rg.run(f"split:tasks=2,train_examples=20,model={nets}:Counted", part, 1, progress=False)
 
 
 class Learning(rg.Learner):

@@ -1,5 +1,6 @@
 """Checks that a user's model keeps its numbers in its tensors, and draws them from the seed."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -14,13 +15,19 @@ from retrograde.networks.dropout import keyed
 from retrograde.optim import Params
 
 
-def check_drawn_from_seed(model: str, one: nn.Module, again: nn.Module) -> None:
-    """Check that two models which were built with one seed have the same tensors.
+def check_drawn_from_seed(
+    model: str,
+    one: nn.Module,
+    again: nn.Module,
+    x: Float[Tensor, "row *shape"],
+) -> None:
+    """Check that two models which were built with one seed have the same tensors and outputs.
 
     Args:
         model: The model's name, for the error.
         one: The model.
         again: The model, built again.
+        x: Some examples.
 
     Raises:
         UserError: They differ.
@@ -36,6 +43,28 @@ def check_drawn_from_seed(model: str, one: nn.Module, again: nn.Module) -> None:
             "generators of NumPy or Python, which are seeded too; a generator of its own, such as "
             "np.random.default_rng(), is not."
         )
+    if not _compute_the_same(one, again, x):
+        raise UserError(
+            "What a model computes follows from the seed; "
+            f"model={model} gives other outputs when it is built again with one seed, from the "
+            "same tensors. It keeps a number that is counted or drawn elsewhere, such as by "
+            "np.random.default_rng(): draw it by torch, with self.register_buffer(NAME, tensor)."
+        )
+
+
+def _compute_the_same(one: nn.Module, again: nn.Module, x: Float[Tensor, "row *shape"]) -> bool:
+    """True if two models give the same outputs in evaluation mode, or none that are tensors."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        outputs = []
+        for module in (one, again):
+            # Both draw the same numbers, if they draw any.
+            torch.manual_seed(0)
+            outputs.append(copy.deepcopy(module).eval()(x.clone()))
+    first, second = outputs
+    # What else a learner's model may give is known to the learner alone.
+    if not (isinstance(first, Tensor) and isinstance(second, Tensor)):
+        return True
+    return first.shape == second.shape and agree(first, second)
 
 
 def check_nothing_hidden(

@@ -93,7 +93,7 @@ class OpaqueReplica:
         check_rows_apart(model, probe, name)
         if is_users_own(name):
             again = build(name, data.shape, outputs, seed, running=True, weights=weights)
-            check_drawn_from_seed(name, model, again)
+            check_drawn_from_seed(name, model, again, probe)
         self.model = model.to(self.device)
         # Gradients are taken on a twin, so that probes leave the model as it is.
         self.twin = copy.deepcopy(self.model).eval()

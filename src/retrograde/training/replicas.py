@@ -252,7 +252,7 @@ def stacked(
     models = [built(seed) for seed in seeds]
     changes = check_module(models[0], probe, outputs)
     if is_users_own(model):
-        check_drawn_from_seed(model, models[0], built(seeds[0]))
+        check_drawn_from_seed(model, models[0], built(seeds[0]), probe)
         check_nothing_hidden(model, models[0], lambda: built(seeds[0] + 1), probe)
     if rows_apart:
         check_rows_apart(models[0], probe, model)
