@@ -31,6 +31,8 @@ OBSERVED = frozenset(
         "plasticity_examples",
         "eval_every",
         "eval_examples",
+        "predict_first",
+        "log_every",
         "evaluations",
     }
 )
