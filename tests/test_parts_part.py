@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import Field
@@ -150,6 +151,8 @@ class Around(OpenPart):
         (1, 2),
         (),
         [1, 2],
+        ((1, 2), (3,)),
+        ([1, 2], [3]),
         1e-5,
         "1e-5",
         None,
@@ -163,6 +166,21 @@ def test_an_argument_of_another_library_keeps_its_type_in_texts_and_records(valu
     assert Around.configured(settings).arguments == {"given": value}
     recorded = json.loads(json.dumps(part.settings()))
     assert Around.configured(recorded).arguments == {"given": value}
+
+
+@dataclass(frozen=True)
+class Nested(Part):
+    """Settings of which JSON has others: tuples in tuples, and a number of NumPy."""
+
+    pairs: tuple[tuple[int, ...], ...] = ((1, 2), (3,))
+    by_name: dict[str, Any] = field(default_factory=lambda: {"a": (1, 2)})
+    count: Count = np.int64(3)
+
+
+def test_settings_are_as_their_record_has_them_at_any_depth():
+    part = Nested(pairs=((4,),))
+    assert part.settings() == json.loads(json.dumps(part.settings()))
+    assert part.overrides() == {"pairs": [[4]]}
 
 
 def test_an_error_quotes_no_more_than_the_beginning_of_a_long_value():

@@ -2,11 +2,12 @@
 
 import json
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from retrograde.interface.strategy import Strategy
 from retrograde.metrics.frames import cell_labels
 from retrograde.records import privacy
 from retrograde.records.cell import CellSpec, PartSpec
@@ -26,6 +27,7 @@ from retrograde.records.store import Store
         ("//host/share/x.npz", "…/x.npz"),
         ("/home/alice/net.py:make", "…/net.py:make"),
         (["/home/alice/a", 1], ["…/a", 1]),
+        ({"a": {"b": ["/home/alice/a"]}}, {"a": {"b": ["…/a"]}}),
         *(
             (same, same)
             for same in (
@@ -112,6 +114,26 @@ def test_a_cell_without_folders_is_the_cell_that_it_was(make_record, tmp_path):
     assert back.cell.path == record.cell.path
     assert back.cell.stream == record.cell.stream
     assert Record.from_json(back.to_json()) == back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs(Strategy):
+    """A strategy with pairs among its settings."""
+
+    pairs: tuple[tuple[int, ...], ...] = ((1, 2), (3,))
+
+    def step(self, net, state, data):
+        return state
+
+
+def test_a_cell_with_tuples_in_tuples_is_read_again_as_it_was(make_record, tmp_path):
+    strategy = PartSpec.of("pairs", Pairs(pairs=((4,), (5, 6))))
+    record = make_record()
+    cell = replace(record.cell, strategy=strategy)
+    Store(tmp_path).write(replace(record, cell=cell))
+    (back,) = Store(tmp_path)
+    assert back.cell == cell
+    assert back.cell.strategy.differing(strategy) == []
 
 
 def test_files_of_one_name_from_two_folders_are_told_apart(make_record):

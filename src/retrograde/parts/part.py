@@ -167,8 +167,8 @@ class OpenPart(Part):
 
     def settings(self) -> dict[str, Any]:
         values = super().settings()
-        arguments = values.pop("arguments")
-        return {"class": values.pop("name")} | values | _typed_back(arguments)
+        del values["arguments"]
+        return {"class": values.pop("name")} | values | _typed_back(self.arguments)
 
     def overrides(self) -> dict[str, Any]:
         given = super().overrides()
@@ -197,8 +197,16 @@ def _same(value: object, default: object) -> bool:
 
 
 def _as_json(value: object) -> object:
-    """A setting as JSON has it, which has no tuples."""
-    return list(value) if isinstance(value, tuple) else value
+    """A setting as JSON has it, which has neither tuples nor numbers of NumPy, at any depth."""
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    # Not by `isinstance`, for which NumPy would have to be imported.
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        plain: object = value.tolist()
+        return plain
+    return value
 
 
 def _typed_back(arguments: Mapping[str, object]) -> dict[str, object]:
@@ -210,9 +218,10 @@ def _typed_back(arguments: Mapping[str, object]) -> dict[str, object]:
 
     def kept(value: object) -> object:
         plain = not isinstance(value, str | tuple | list)
+        in_json = _as_json(value)
         # What JSON has no form for stays as it is, and is refused.
-        if plain or repr(literal(as_text(value))) == repr(value) or not _has_json(value):
-            return _as_json(value)
+        if plain or repr(literal(as_text(in_json))) == repr(value) or not _has_json(value):
+            return in_json
         return repr(value)
 
     return {name: kept(value) for name, value in arguments.items()}

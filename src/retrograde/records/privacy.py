@@ -20,10 +20,13 @@ COMMON_NAMES = frozenset({"root", "user", "localhost", ""})
 def without_folder(value: Any) -> Any:
     """A setting without the folder of a path: `…/x.npz` in place of `/home/me/x.npz`.
 
-    Values in a list are treated one by one; anything but a path is returned as it is.
+    Values in a list or a dictionary are treated one by one; anything but a path is returned as it
+    is.
     """
     if isinstance(value, list | tuple):
         return [without_folder(item) for item in value]
+    if isinstance(value, dict):
+        return {name: without_folder(item) for name, item in value.items()}
     if not isinstance(value, str) or not _PATH.fullmatch(value):
         return value
     name = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
@@ -33,7 +36,7 @@ def without_folder(value: Any) -> Any:
 def local(settings: Mapping[str, Any]) -> bool:
     """True if a setting names a path outside the folder in which the run was started."""
     # Other types hold no path; a tuple would differ from the list that replaces it.
-    candidates = [value for value in settings.values() if isinstance(value, str | list)]
+    candidates = [value for value in settings.values() if isinstance(value, str | list | dict)]
     return any(without_folder(value) != value for value in candidates)
 
 
