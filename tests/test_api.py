@@ -125,8 +125,15 @@ def test_a_file_holds_a_matrix(tmp_path):
     path = tmp_path / "accuracy.csv"
     path.write_text("0.9,0.1\n0.5,0.8\n")
     assert rg.scores(path).set_index("metric").value["ACC"] == pytest.approx(0.65)
-    path.write_text("task,accuracy\n")
-    with pytest.raises(rg.UserError, match="CSV file of numbers"):
+    path.write_text("0.9,0.1\n0.5,0.8\n", encoding="utf-8-sig")
+    assert rg.scores(path).set_index("metric").value["ACC"] == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize("text", ["task,accuracy\n", "0.9;0.1\n0.5;0.8\n"])
+def test_a_file_without_a_matrix_is_refused_in_sentences(tmp_path, text):
+    path = tmp_path / "accuracy.csv"
+    path.write_text(text)
+    with pytest.raises(rg.UserError, match=r"CSV file of numbers.*, with commas .*[^.]\.$"):
         rg.scores(path)
 
 

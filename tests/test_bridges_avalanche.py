@@ -205,7 +205,7 @@ def test_a_loss_that_is_no_number_is_a_divergence():
         ("class=ExpertGateStrategy", "requires an ExpertGate model"),
         ("class=AR1", "makes one of its own"),
         ("class=LearningToPrompt,model_name=any", "makes one of its own"),
-        ("lr=0", "greater than 0"),
+        ("lr=0", "above 0"),
     ],
 )
 def test_a_strategy_that_does_not_fit_is_refused_before_training(spec, why):

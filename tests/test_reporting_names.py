@@ -130,6 +130,11 @@ def test_a_store_keeps_the_words_of_its_suite_without_folders(tmp_path):
     assert read_presentation(tmp_path).titles == {"mine": "Mine", "other": "Other"}
 
 
+def test_words_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "suite.json").write_text('{"title": "T"}', encoding="utf-8-sig")
+    assert read_presentation(tmp_path) == Presentation("T")
+
+
 def test_words_that_cannot_be_read_are_an_error_with_a_remedy(tmp_path):
     (tmp_path / "suite.json").write_text("[")
     with pytest.raises(UserError, match="Run the suite again, or remove"):

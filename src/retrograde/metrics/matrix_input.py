@@ -185,8 +185,8 @@ def _read(path: Path) -> np.ndarray:
         ) from error
     except ValueError as error:
         raise UserError(
-            "An accuracy matrix is read from a CSV file of numbers without a heading; "
-            f"{path}: {error}."
+            "An accuracy matrix is read from a CSV file of numbers without a heading, with commas "
+            f"between them; {path}: {str(error).rstrip('.')}."
         ) from error
 
 

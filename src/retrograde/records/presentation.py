@@ -1,5 +1,6 @@
 """The title of a store's suite and the names of its cells: `suite.json` in the store."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,7 +57,8 @@ def read_presentation(folder: Path) -> Presentation:
     if kind(path) == "nothing":
         return Presentation()
     try:
-        return _ADAPTER.validate_json(read_bytes(path, BYTES))
+        # Some editors write a byte-order mark first.
+        return _ADAPTER.validate_json(read_bytes(path, BYTES).removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors()[0]["msg"]
         raise UserError(
