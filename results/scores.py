@@ -61,7 +61,7 @@ class Scores(TableResult):
         streams: The same of benchmarks.
     """
 
-    order: ClassVar[int] = 1
+    order: ClassVar[float] = 1
     regression: ClassVar[bool] = True
 
     convention: str = "own"

@@ -186,7 +186,7 @@ def _read(path: Path) -> np.ndarray:
     except ValueError as error:
         raise UserError(
             "An accuracy matrix is read from a CSV file of numbers without a heading; "
-            f"{path}: {error}."
+            f"{path}: {str(error).rstrip('.')}."
         ) from error
 
 
