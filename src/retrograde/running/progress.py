@@ -72,7 +72,7 @@ class Board:
     """
 
     def __init__(self, jobs: Sequence[Job], tally: Tally) -> None:
-        self.tally = tally
+        self._tally = tally
         self.steps = sum(job.steps for job in jobs)
         self._ended = 0
         self._running: dict[_Key, tuple[Job, _Running]] = {}
@@ -98,7 +98,13 @@ class Board:
     def count(self, records: Sequence[Record]) -> None:
         """Count replicates that have ended."""
         with self._lock:
-            self.tally.add(records)
+            self._tally.add(records)
+
+    @property
+    def counts(self) -> str:
+        """The counts of replicates, in words."""
+        with self._lock:
+            return str(self._tally)
 
     @property
     def taken(self) -> int:
@@ -149,7 +155,7 @@ class _OnTerminal:
         clock = _clock(seconds)
         if 0 < taken < self._board.steps:
             clock += f", {_clock(seconds * (self._board.steps - taken) / taken)} left"
-        _add_bar(table, str(self._board.tally), taken, self._board.steps, clock)
+        _add_bar(table, self._board.counts, taken, self._board.steps, clock)
         running = self._board.running()
         for text, of_job, steps in running[:ROWS]:
             _add_bar(table, f"  {text}", of_job, steps)
@@ -196,7 +202,7 @@ class _InPipe:
             if len(running) > ROWS:
                 texts.append(f"{len(running) - ROWS} more")
             clock = _clock(time.monotonic() - self._start)
-            self._console.print("; ".join([f"{clock} {self._board.tally}", *texts]), markup=False)
+            self._console.print("; ".join([f"{clock} {self._board.counts}", *texts]), markup=False)
 
     def close(self) -> None:
         """Print nothing any more."""
