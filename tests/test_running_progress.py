@@ -85,6 +85,18 @@ def test_a_terminal_shows_a_bar_for_the_run_and_one_with_cell_and_phase_for_each
     assert "seeds 0-1: trial: 2 together, compiled" in text
 
 
+def test_a_job_has_one_line_on_a_narrow_terminal(run):
+    jobs, *_ = run
+    board = Board(jobs, Tally(0, 4))
+    board.hear(jobs[0], "training")
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with displayed(board, console):
+        pass
+    lines = console.file.getvalue().splitlines()
+    (line, *_) = [line for line in lines if "finetune on split" in line]
+    assert "seeds 0-1: training" in line
+
+
 def test_a_pipe_has_a_line_a_minute_even_without_news(run, monkeypatch):
     monkeypatch.setattr(progress, "MINUTE", 0.05)
     console = Console(file=io.StringIO(), width=1000)
