@@ -1108,4 +1108,4 @@ def test_a_report_names_the_remedy_where_a_strategy_or_a_benchmark_is_not_known(
     assert code == 0
     assert err.count("give that file again with --plugin FILE.py") == 2
     page = (tmp_path / "runs" / "tables" / "report.html").read_text()
-    assert "Not to be had here: no strategy is called &#39;my_er&#39; here." in page
+    assert "Not available here: no strategy is called &#39;my_er&#39; here." in page

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from retrograde.metrics.frames import cell_labels, ordered
@@ -15,8 +16,8 @@ from retrograde.reporting.files import write
 from retrograde.reporting.html import Picture, page
 from retrograde.reporting.report import report
 from retrograde.reporting.request import Request
-from retrograde.reporting.strategy_cards import cards
-from retrograde.reporting.table import Entry, Section
+from retrograde.reporting.strategy_cards import REPRODUCED, cards
+from retrograde.reporting.table import Entry, Section, Table
 
 PARTS = Registry()
 HTML = Request(("html",))
@@ -98,6 +99,20 @@ def test_a_card_says_what_settings_mean_where_they_differ_and_what_was_reproduce
     assert ours.text == "85.00 ± 0.00"
 
 
+def test_a_card_tells_apart_the_settings_that_are_measured_against_the_same_numbers(make_record):
+    records = tuple(make_record("er", s, buffer_size=n) for n in (50, 200) for s in range(2))
+    label = cell_labels(records)
+    titles = [f"er {of.settings}".strip() for of in label.values()]
+    rows = tuple(tuple(map(Entry, (title, *REPRODUCED))) for title in titles)
+    section = Section("split", ("strategy", *REPRODUCED), rows)
+    table = Table("Mine", (), (section,), pd.DataFrame())
+    (card,) = cards(records, label, [table], PARTS)
+    assert card.reproduced.columns == ("row", "benchmark", *REPRODUCED)
+    assert [row[0].text for row in card.reproduced.rows] == titles
+    (card,) = cards(records[:2], label, [table], PARTS)
+    assert card.reproduced.columns == ("benchmark", *REPRODUCED)
+
+
 def cards_of(records):
     made = report(records, Request(), PARTS, Presentation("mine"))
     label = cell_labels(made.records)
@@ -128,6 +143,13 @@ def test_links_and_rows_are_named_by_titles_alone(records):
     }  # fmt: skip
 
 
+def test_a_name_may_end_as_that_of_an_upper_bound(make_record):
+    words = Presentation("mine", {"er": "ER †"})
+    made = report([make_record("er")], HTML, PARTS, words)
+    board = page(made, (), PARTS).partition('id="leaderboard"')[2]
+    assert '<tr data-row="row-er"><th scope="row"><a href="#strategy-er">ER †</a>' in board
+
+
 def test_a_row_of_published_numbers_goes_with_the_row_above():
     rows = [("ER lr=0.1 †",), ("– published: A",), ("B",), ("– published: C",)]
     section = Section("", ("strategy",), tuple(tuple(map(Entry, row)) for row in rows))
@@ -139,7 +161,7 @@ def test_a_row_of_published_numbers_goes_with_the_row_above():
 
 def test_a_strategy_that_is_not_installed_says_so(records):
     section = card_of(text_of(records), "a-b-x")
-    assert "Not to be had here" in section
+    assert "Not available here" in section
 
 
 def test_names_that_are_markup_stay_text(records):
@@ -159,7 +181,7 @@ def test_every_machine_has_a_row(records):
 
 
 def test_one_record_and_none_make_a_page(make_record):
-    assert "1 replicates of 1 cells" in text_of([make_record()])
+    assert "1 replicate of 1 cell: 1 strategy on 1 benchmark; 1 done" in text_of([make_record()])
     assert "0 replicates of 0 cells" in text_of([])
 
 

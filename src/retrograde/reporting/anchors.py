@@ -60,5 +60,5 @@ def compared_rows(
         title = row[0].text
         # a row that belongs to the one above goes with it
         if not title.startswith(CONTINUES):
-            of_row = known.get(title.removesuffix(" †"), "")
+            of_row = known.get(title) or known.get(title.removesuffix(" †"), "")
         yield of_row, row

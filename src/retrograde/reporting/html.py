@@ -91,7 +91,7 @@ def page(
         "environments": _environments(records),
         "benchmark_place": identifiers(benchmarks, "benchmark"),
         "strategy_place": identifiers(sorted(card.name for card in strategies), "strategy"),
-        "strategy_of": _names_of(label),
+        "strategy_of": _names_of(records, label),
     }
     return _rendered(shown, row_identifiers(label.values()))
 
@@ -194,9 +194,15 @@ def _counted(records: Sequence[Record]) -> str:
     statuses = Counter(record.status for record in records)
     counts = ", ".join(f"{n} {status}" for status, n in statuses.items())
     return (
-        f"{len(records)} replicates of {len(cells)} cells: "
-        f"{len(strategies)} strategies on {len(streams)} benchmarks; {counts}"
+        f"{_number(len(records), 'replicate')} of {_number(len(cells), 'cell')}: "
+        f"{_number(len(strategies), 'strategy', 'strategies')} on "
+        f"{_number(len(streams), 'benchmark')}; {counts}"
     )
+
+
+def _number(count: int, noun: str, plural: str = "") -> str:
+    """A count of things, in words."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _benchmarks(
@@ -209,9 +215,12 @@ def _benchmarks(
     return dict(sorted(groups.items()))
 
 
-def _names_of(label: Mapping[CellSpec, Label]) -> dict[str, str]:
+def _names_of(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[str, str]:
     """The names of strategies by the titles of their rows."""
-    return {" ".join(of[1:]).strip(): cell.strategy.name for cell, of in label.items()}
+    return {
+        row_title((record.upper_bound, *label[record.cell][1:])): record.cell.strategy.name
+        for record in records
+    }
 
 
 def _of(section: Section, benchmark: str) -> bool:
