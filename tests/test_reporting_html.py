@@ -74,7 +74,8 @@ def card_of(text, name):
 def test_a_strategy_shows_what_it_declares_and_its_source(records):
     section = card_of(text_of(records), "er")
     assert "Chaudhry et al. 2019" in section
-    assert "Reservoir(size=200, draw=10" in section
+    assert "Reservoir of 200 examples, 10 drawn at each step" in section
+    assert "incoming and replayed" in section
     assert "class ER(Strategy):" in section
     assert '<a href="https://arxiv.org/abs/1902.10486">' in section
 
@@ -138,8 +139,8 @@ def test_links_and_rows_are_named_by_titles_alone(records):
     places = re.findall(r'(?:id|data-row)="([^"]*)"', text)
     assert places == re.findall(r'(?:id|data-row)="([^"]*)"', shuffled)
     assert {"benchmark-sinusoids-10-shot", "strategy-er", "row-er"} <= {*places}
-    assert identifiers(["a b", "a-b", "a b 2", "é"], "row") == {
-        "a b": "row-a-b", "a-b": "row-a-b--2", "a b 2": "row-a-b-2", "é": "row",
+    assert identifiers(["a b", "a-b", "a b 2", "é", "c++"], "row") == {
+        "a b": "row-a-b", "a-b": "row-a-b--2", "a b 2": "row-a-b-2", "é": "row", "c++": "row-c-plus-plus",
     }  # fmt: skip
 
 
@@ -306,6 +307,31 @@ def test_chosen_strategies_are_compared_by_keyboard_and_kept_in_the_address(open
     tab.keyboard.press("Escape")
     assert not tab.locator("#compare form").is_visible()
     assert trouble == []
+
+
+def test_a_table_without_the_chosen_strategies_says_so(opened):
+    tab, _ = opened
+    tab.goto(f"{tab.url.partition('?')[0]}?compare=row-er")
+    silent = tab.locator("table[data-none]")
+    assert silent.count() > 0
+    assert silent.first.locator("tbody tr:visible").count() == 0
+    assert tab.locator(f"{SCORES}[data-none]").count() == 0
+
+
+def test_a_row_that_belongs_to_the_one_above_stays_with_it(opened):
+    tab, _ = opened
+    body = f"document.querySelector('{SCORES} tbody')"
+    tab.evaluate(
+        f"{body}.rows[0].after(Object.assign({body}.rows[0].cloneNode(true), {{id: 'more'}}))"
+    )
+    tab.evaluate("document.getElementById('more').cells[0].textContent = '– published'")
+    first = tab.evaluate(f"{body}.rows[0].cells[0].textContent.trim()")
+    for _ in range(2):
+        tab.locator(f"{SCORES} thead button").nth(1).click()
+        above = tab.evaluate(
+            "document.getElementById('more').previousElementSibling.cells[0].textContent.trim()"
+        )
+        assert above == first
 
 
 def test_the_page_reads_without_scripts(browser, file):

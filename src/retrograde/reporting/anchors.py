@@ -22,7 +22,8 @@ def identifiers(names: Iterable[str], kind: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        words = re.findall("[a-z0-9]+", name.lower())
+        # DER++ is no second DER, wherever it stands
+        words = re.findall("[a-z0-9]+", name.lower().replace("+", " plus "))
         plain = "-".join([kind, *words])
         # names that differ in other characters alone are numbered
         same = sum(_without_number(known) == plain for known in found.values())

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FIRST = ("ACC", "MSE", "accuracy", "loss")
 """The first score of a benchmark: it has one of these."""
+FORGETTING = ("forgetting", "MSE_forgetting")
+"""The forgetting on a benchmark: it has one of these, or none."""
 MAX_NAMED = 4
 """Largest number of benchmarks that the answer names; of more it counts."""
 CLEARLY = 0.05
@@ -48,6 +50,7 @@ class Standing(NamedTuple):
         incomplete: the number of strategies that do not compete, since others have more replicates.
         p: the p-value of the paired t-test of the best and the next, after Holm's correction over
             all pairs, as in the table of significance; NaN where there is no test.
+        forgetting: the forgetting of each strategy by seed; empty where there is none.
     """
 
     benchmark: str
@@ -56,6 +59,7 @@ class Standing(NamedTuple):
     competitors: int = 0
     incomplete: int = 0
     p: float = float("nan")
+    forgetting: Mapping[Key, BySeed] = MappingProxyType({})
 
     @property
     def best(self) -> Key:
@@ -81,6 +85,9 @@ def standings(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> lis
         str(name): _standing(str(name), str(on), rows, len(entered[str(name)]))
         for (name, on), rows in groups.items()
     }
+    forgotten = dict(iter(frame[frame.metric.isin(FORGETTING)].groupby("benchmark")))
+    for name in found.keys() & forgotten.keys():
+        found[name] = found[name]._replace(forgetting=by_strategy(forgotten[name]))
     names = sorted({each.benchmark for each in label.values()})
     return [found.get(name, Standing(name)) for name in names]
 
