@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AccuracySeen(FigureResult):
-    """Accuracy on the classes seen so far after each experience, by strategy.
+    """Accuracy on what was seen so far after each experience, by strategy.
 
-    Test examples count alike. Where classes were not counted, it is that on the tasks seen so far.
+    That is the classes seen so far, whose test examples count alike; where classes were not
+    counted, the tasks.
     """
 
-    order: ClassVar[int] = 0
+    order: ClassVar[float] = 0
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import PERCENT, curves, looks

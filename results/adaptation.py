@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -43,6 +44,8 @@ class Adaptation(TableResult):
 
     Columns of gradient alignment and rows of published numbers stand next to it.
     """
+
+    order: ClassVar[float] = 1.5  # the scores of few-shot tasks
 
     def table(self, records: Sequence[Record]) -> Table:
         records = [record for record in records if record.cell.episodic]

@@ -43,9 +43,9 @@ class Classes(TableResult):
 
 _NOTE = (
     "Percent of each class's test examples after the last experience: the mean over n replicates ± "
-    "half of the 95 % t-interval. A class is an output unit, counted from 1. It is one class of "
-    "the dataset in every replicate, unless tasks share their units or classes are drawn for each "
-    f"seed: then its number is a place. {BOLD} The CSV has every class."
+    "half of the 95 % t-interval. A class is an output unit, counted from 0 as labels "
+    "are. It is one class of the dataset in every replicate, unless tasks share their units or "
+    f"classes are drawn for each seed: then its number is a place. {BOLD} The CSV has every class."
 )
 
 
@@ -67,12 +67,11 @@ def _frame(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> pd.Dat
 
 
 def _at_end(counts: ClassCounts) -> Iterator[tuple[int, float]]:
-    """Each class, counted from 1, and the accuracy on its test examples."""
+    """Each class and the accuracy on its test examples."""
     outputs, pair = np.unique(counts.output, return_inverse=True)
     examples = np.bincount(pair, weights=counts.examples)
     right = np.bincount(pair, weights=counts.correct[-1])
-    for output, accuracy in zip(outputs.tolist(), (right / examples).tolist(), strict=True):
-        yield output + 1, accuracy
+    yield from zip(outputs.tolist(), (right / examples).tolist(), strict=True)
 
 
 def _section(name: str, frame: pd.DataFrame, done: dict[Key, int]) -> Section:

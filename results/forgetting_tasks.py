@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ForgettingTasks(FigureResult):
     """Forgetting of each task at the end: its best earlier accuracy less the last one."""
 
-    order: ClassVar[int] = 1
+    order: ClassVar[float] = 1
 
     def figure(self, records: Sequence[Record]) -> "Figure | None":
         from retrograde.reporting import DIFFERENCE, curves, looks

@@ -77,7 +77,7 @@ Done = Mapping[tuple[str, bool], Mapping[str, int]]
 class Leaderboard(TableResult):
     """Average rank, mean ACC and forgetting, wins, ties and losses over the streams of a store."""
 
-    order: ClassVar[int] = 0
+    order: ClassVar[float] = 0
 
     def table(self, records: Sequence[Record]) -> Table:
         own = streams(records)

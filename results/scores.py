@@ -61,7 +61,7 @@ class Scores(TableResult):
         streams: The same of benchmarks.
     """
 
-    order: ClassVar[int] = 1
+    order: ClassVar[float] = 1
     regression: ClassVar[bool] = True
 
     convention: str = "own"
@@ -88,7 +88,7 @@ class Scores(TableResult):
         notes = (
             _compared(scored, self.spread, short=bool(self.across)),
             _meaning(scored),
-            *_surpassed(shown, scored),
+            *_surpassed(shown),
             *notes_on_knowledge(records, label),
             *_chosen(records, label),
         )
@@ -144,23 +144,22 @@ def _compared(scored: Iterable[Metric], spread: str, *, short: bool) -> str:
     )
 
 
-def _surpassed(frame: pd.DataFrame, scored: Sequence[Metric]) -> list[str]:
+def _surpassed(frame: pd.DataFrame) -> list[str]:
     """Notes on upper bounds that are none: another strategy has a significantly better ACC."""
     notes = []
-    for metric in scored:
-        of_metric = frame[(frame.metric == metric.name) & (metric.name == END[0])]
-        for benchmark, group in of_metric.groupby("benchmark"):
-            values = by_strategy(group)
-            keys = list(values)
-            better = all_pairs(by_seed(values)).better_than(metric.higher_is_better)
-            for place, bound in enumerate(keys):
-                above = [row_title(keys[other]) for other in np.flatnonzero(better[:, place])]
-                if bound[0] and above:
-                    notes.append(
-                        f"{row_title(bound)} is no upper bound on {benchmark}: {', '.join(above)} "
-                        f"is significantly better in {metric.name}. More epochs or another "
-                        "learning rate may make it one."
-                    )
+    for benchmark, group in frame[frame.metric == "ACC"].groupby("benchmark"):
+        values = by_strategy(group)
+        keys = list(values)
+        better = all_pairs(by_seed(values)).better_than(higher_is_better=True)
+        for place, bound in enumerate(keys):
+            above = [row_title(keys[other]) for other in np.flatnonzero(better[:, place])]
+            if bound[0] and above:
+                verb = "is" if len(above) == 1 else "are"
+                notes.append(
+                    f"{row_title(bound)} is no upper bound on {benchmark}: {', '.join(above)} "
+                    f"{verb} significantly better in ACC. More epochs or another learning rate "
+                    "may make it one."
+                )
     return notes
 
 

@@ -51,7 +51,7 @@ class FSDGPM(Strategy):
 
     task_weighting: ClassVar[TaskWeighting | None] = "applied"
 
-    lr: Rate = 0.1  # 0.01 in the authors' code
+    lr: Rate = 0.1  # the learning rate; 0.01 in the authors' code
     ascent_lr: Rate = 0.05  # eta_1
     importance_lr: Rate = 0.01  # eta_2
     ascent_steps: Count = 2  # parts of the incoming batch, one after the other
@@ -60,7 +60,8 @@ class FSDGPM(Strategy):
     first_order: bool = True  # True: the gradients of the ascent are constants
     buffer_size: Count = 200  # examples kept
     replay_batch: Count = 10  # examples replayed per step
-    # Of the inputs' squared length, in the space; with the authors' 0.99, new classes fail.
+    # The share of the inputs' squared length that the space holds. With the authors' 0.99, later
+    # tasks of class-incremental digits are not learned.
     threshold: Share = 0.9
     growth: NonNegative = 0.0005  # added to the threshold after each task
     examples: Count = 300  # of the memory, whose layer inputs are taken

@@ -16,7 +16,7 @@ class Joint(Strategy):
     upper_bound: ClassVar[bool] = True
 
     lr: Rate = 0.1
-    warm_start: bool = False
+    warm_start: bool = False  # True: a task starts from the weights of the one before
 
     def schedule(self) -> Schedule:
         return Schedule("all so far", reinitialise=not self.warm_start)

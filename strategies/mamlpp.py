@@ -31,7 +31,7 @@ class MAMLpp(MetaStrategy):
     inner_optimizer: Literal["sgd"] = "sgd"
     inner_steps: Steps = 5  # inner steps while meta-training
     anneal: Share = 0.1  # the part of meta-training after which only the last step's loss counts
-    learn_lr: bool = True
+    learn_lr: bool = True  # learn a rate for each parameter and inner step
     first_order: bool = False
 
     def meta_params(self, net: Net, params: Params) -> Params:

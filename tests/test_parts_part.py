@@ -168,13 +168,16 @@ def test_an_argument_of_another_library_keeps_its_type_in_texts_and_records(valu
     assert Around.configured(recorded).arguments == {"given": value}
 
 
+OF_NUMPY = np.int64(3)
+
+
 @dataclass(frozen=True)
 class Nested(Part):
     """Settings of which JSON has others: tuples in tuples, and a number of NumPy."""
 
     pairs: tuple[tuple[int, ...], ...] = ((1, 2), (3,))
     by_name: dict[str, Any] = field(default_factory=lambda: {"a": (1, 2)})
-    count: Count = np.int64(3)
+    count: Count = OF_NUMPY
 
 
 def test_settings_are_as_their_record_has_them_at_any_depth():

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from retrograde.metrics.frames import cell_labels, ordered
@@ -15,8 +16,8 @@ from retrograde.reporting.files import write
 from retrograde.reporting.html import Picture, page
 from retrograde.reporting.report import report
 from retrograde.reporting.request import Request
-from retrograde.reporting.strategy_cards import cards
-from retrograde.reporting.table import Entry, Section
+from retrograde.reporting.strategy_cards import REPRODUCED, cards
+from retrograde.reporting.table import Entry, Section, Table
 
 PARTS = Registry()
 HTML = Request(("html",))
@@ -73,7 +74,8 @@ def card_of(text, name):
 def test_a_strategy_shows_what_it_declares_and_its_source(records):
     section = card_of(text_of(records), "er")
     assert "Chaudhry et al. 2019" in section
-    assert "Reservoir(size=200, draw=10" in section
+    assert "Reservoir of 200 examples, 10 drawn at each step" in section
+    assert "incoming and replayed" in section
     assert "class ER(Strategy):" in section
     assert '<a href="https://arxiv.org/abs/1902.10486">' in section
 
@@ -96,6 +98,20 @@ def test_a_card_says_what_settings_mean_where_they_differ_and_what_was_reproduce
     ((benchmark, _, metric, theirs, ours, _),) = card.reproduced.rows
     assert (benchmark.text, metric.text, theirs.text) == ("split", "ACC", "85.0")
     assert ours.text == "85.00 ± 0.00"
+
+
+def test_a_card_tells_apart_the_settings_that_are_measured_against_the_same_numbers(make_record):
+    records = tuple(make_record("er", s, buffer_size=n) for n in (50, 200) for s in range(2))
+    label = cell_labels(records)
+    titles = [f"er {of.settings}".strip() for of in label.values()]
+    rows = tuple(tuple(map(Entry, (title, *REPRODUCED))) for title in titles)
+    section = Section("split", ("strategy", *REPRODUCED), rows)
+    table = Table("Mine", (), (section,), pd.DataFrame())
+    (card,) = cards(records, label, [table], PARTS)
+    assert card.reproduced.columns == ("row", "benchmark", *REPRODUCED)
+    assert [row[0].text for row in card.reproduced.rows] == titles
+    (card,) = cards(records[:2], label, [table], PARTS)
+    assert card.reproduced.columns == ("benchmark", *REPRODUCED)
 
 
 def cards_of(records):
@@ -123,9 +139,16 @@ def test_links_and_rows_are_named_by_titles_alone(records):
     places = re.findall(r'(?:id|data-row)="([^"]*)"', text)
     assert places == re.findall(r'(?:id|data-row)="([^"]*)"', shuffled)
     assert {"benchmark-sinusoids-10-shot", "strategy-er", "row-er"} <= {*places}
-    assert identifiers(["a b", "a-b", "a b 2", "é"], "row") == {
-        "a b": "row-a-b", "a-b": "row-a-b--2", "a b 2": "row-a-b-2", "é": "row",
+    assert identifiers(["a b", "a-b", "a b 2", "é", "c++"], "row") == {
+        "a b": "row-a-b", "a-b": "row-a-b--2", "a b 2": "row-a-b-2", "é": "row", "c++": "row-c-plus-plus",
     }  # fmt: skip
+
+
+def test_a_name_may_end_as_that_of_an_upper_bound(make_record):
+    words = Presentation("mine", {"er": "ER †"})
+    made = report([make_record("er")], HTML, PARTS, words)
+    board = page(made, (), PARTS).partition('id="leaderboard"')[2]
+    assert '<tr data-row="row-er"><th scope="row"><a href="#strategy-er">ER †</a>' in board
 
 
 def test_a_row_of_published_numbers_goes_with_the_row_above():
@@ -139,7 +162,7 @@ def test_a_row_of_published_numbers_goes_with_the_row_above():
 
 def test_a_strategy_that_is_not_installed_says_so(records):
     section = card_of(text_of(records), "a-b-x")
-    assert "Not to be had here" in section
+    assert "Not available here" in section
 
 
 def test_names_that_are_markup_stay_text(records):
@@ -159,7 +182,7 @@ def test_every_machine_has_a_row(records):
 
 
 def test_one_record_and_none_make_a_page(make_record):
-    assert "1 replicates of 1 cells" in text_of([make_record()])
+    assert "1 replicate of 1 cell: 1 strategy on 1 benchmark; 1 done" in text_of([make_record()])
     assert "0 replicates of 0 cells" in text_of([])
 
 
@@ -284,6 +307,31 @@ def test_chosen_strategies_are_compared_by_keyboard_and_kept_in_the_address(open
     tab.keyboard.press("Escape")
     assert not tab.locator("#compare form").is_visible()
     assert trouble == []
+
+
+def test_a_table_without_the_chosen_strategies_says_so(opened):
+    tab, _ = opened
+    tab.goto(f"{tab.url.partition('?')[0]}?compare=row-er")
+    silent = tab.locator("table[data-none]")
+    assert silent.count() > 0
+    assert silent.first.locator("tbody tr:visible").count() == 0
+    assert tab.locator(f"{SCORES}[data-none]").count() == 0
+
+
+def test_a_row_that_belongs_to_the_one_above_stays_with_it(opened):
+    tab, _ = opened
+    body = f"document.querySelector('{SCORES} tbody')"
+    tab.evaluate(
+        f"{body}.rows[0].after(Object.assign({body}.rows[0].cloneNode(true), {{id: 'more'}}))"
+    )
+    tab.evaluate("document.getElementById('more').cells[0].textContent = '– published'")
+    first = tab.evaluate(f"{body}.rows[0].cells[0].textContent.trim()")
+    for _ in range(2):
+        tab.locator(f"{SCORES} thead button").nth(1).click()
+        above = tab.evaluate(
+            "document.getElementById('more').previousElementSibling.cells[0].textContent.trim()"
+        )
+        assert above == first
 
 
 def test_the_page_reads_without_scripts(browser, file):

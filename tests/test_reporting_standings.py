@@ -61,14 +61,15 @@ def test_few_seeds_are_not_tested(make_record, scores, seeds):
     assert "lead over si not tested, which takes 5 shared seeds" in sentence(records)
 
 
-def test_a_strategy_that_lost_replicates_cannot_lead(make_record):
+def test_a_strategy_with_fewer_replicates_cannot_lead(make_record):
     records = [
         *ends(make_record, "er", (80, 81)),
         make_record("der", 0, ((1, 1), (99, 1), (99, 99))),
         make_record("der", 1, (), status="diverged"),
+        *(make_record("si", seed, (), status="failed") for seed in range(2)),
     ]
-    assert sentence(records).startswith("er alone competes on split (ACC 80.50")
-    assert sentence(records).endswith("1 strategy with lost replicates left out)")
+    assert sentence(records).startswith("er is the only competitor on split (ACC 80.50")
+    assert sentence(records).endswith("2 strategies with fewer replicates left out)")
 
 
 def test_in_regression_and_in_few_shot_tasks_the_lowest_is_best(make_record, make_adapted):
@@ -97,8 +98,12 @@ def test_of_many_benchmarks_the_best_are_counted(make_record):
         for record in ends(make_record, strategy, (score, score), benchmark=f"b{number}")
     ]
     assert sentence(records) == (
-        "er is best on 4; si is best on 1; "
-        "of 5 benchmarks, and the lead over the next is significant on 0"
+        "er is best on 4 of 5 benchmarks; si on 1; the lead over the next is significant on 0"
+    )
+    records += ends(make_record, "er", (80, 80), benchmark="b5")
+    assert sentence(records) == (
+        "er is best on 4 of 6 benchmarks; si on 1; on 1 no two strategies compete; "
+        "the lead over the next is significant on 0"
     )
 
 

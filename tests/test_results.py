@@ -513,6 +513,13 @@ def test_an_upper_bound_that_a_strategy_surpasses_is_said_to_be_none(ending, of_
     ) == said
 
 
+def test_several_strategies_that_surpass_an_upper_bound_are_named_together(ending):
+    joint = ending("joint", 80, 81, 79, 80, 80, upper_bound=True)
+    two = [*ending("der", 91, 92, 90, 92, 91), *ending("er", 85, 86, 85, 87, 86)]
+    notes = " ".join(scores([*two, *joint]).notes)
+    assert "split: der, er are significantly better in ACC." in notes
+
+
 def test_intransigence_is_paired_with_the_upper_bound_of_the_same_seed(make_record):
     own = [make_record("er", s, ((10,), (60 + 10 * s,))) for s in range(4)]
     joint = [make_record("joint", s, ((10,), (70 + 10 * s,)), upper_bound=True) for s in (2, 0)]

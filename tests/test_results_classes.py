@@ -46,7 +46,7 @@ def records(counted):
 
 def test_a_row_has_the_accuracy_of_a_strategy_on_each_class(records):
     (section,) = table(records).sections
-    assert section.columns == ("strategy", "class 1", "class 2", "class 3", "n")
+    assert section.columns == ("strategy", "class 0", "class 1", "class 2", "n")
     rows = [[entry.text for entry in row] for row in section.rows]
     assert rows == [
         ["er", "100.00 ± 0.00", "50.00 ± 0.00", "50.00 ± 0.00", "5"],
@@ -73,8 +73,8 @@ def test_of_many_classes_every_second_and_the_last_have_columns(make_record):
     many = ClassCounts([0] * n, [*range(n)], each, [0] * n, [each, each, each], [])
     made = table([make_record(classes=many)])
     titles = made.sections[0].columns[1:-1]
-    assert titles == (*(f"class {number}" for number in range(1, n, 2)), "class 30")
-    assert made.tidy["class"].tolist() == [*range(1, n + 1)]
+    assert titles == (*(f"class {number}" for number in range(0, n, 2)), "class 29")
+    assert made.tidy["class"].tolist() == [*range(n)]
 
 
 def test_records_without_counts_by_class_have_no_table(make_record, make_adapted):

@@ -78,7 +78,7 @@ def test_compiling_is_not_tried_where_this_machine_compiled_too_slowly_just_befo
     fastest_mode(pace, 5, "cell")
     assert fastest_mode(pace, 5, "another cell").way == EAGER
     assert asked["compiled5"] == 1
-    monkeypatch.setattr(autotune, "MEMORY", 0.0)
+    monkeypatch.setattr(autotune, "SLOWDOWN_LASTS", 0.0)
     fastest_mode(pace, 5, "a cell of later")
     assert asked["compiled5"] == 2
 

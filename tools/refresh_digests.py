@@ -1,4 +1,4 @@
-"""Give the records of a store the digests, and overrides by the defaults, of the parts that ship.
+"""Bring the digests and overrides in the records of a store up to date with the parts that ship.
 
     python tools/refresh_digests.py STORE...
 
@@ -45,10 +45,12 @@ def main(stores: list[str]) -> None:
             if new != old:
                 text = json.dumps(new, separators=(",", ":"), ensure_ascii=False) + "\n"
                 record = Record.from_json(text)
-                path.unlink()
                 place = Store(Path(folder)).path(record.cell, record.seed)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text(text)
+                # only now, so that no record is lost
+                if place != path:
+                    path.unlink()
                 changed += 1
         sys.stdout.write(f"{folder}: {changed} records changed\n")
 

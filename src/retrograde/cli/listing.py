@@ -13,6 +13,7 @@ from retrograde.parts.author_code import guarded
 from retrograde.parts.kinds import KINDS
 from retrograde.parts.part import Part
 from retrograde.parts.registry import Registry
+from retrograde.parts.spec import as_pairs, parse
 
 if TYPE_CHECKING:
     from retrograde.metrics.metric import Metric
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A benchmark, strategy, result, model or dataset.")],
+    name: Annotated[
+        str, typer.Argument(help="A benchmark, strategy, result, model, dataset or metric.")
+    ],
     plugin: Plugins = NO_PATHS,
 ) -> None:
     """Show a part: what it is, its settings and their meaning, and its published numbers."""
@@ -33,6 +36,10 @@ def show(
             f"Parts are shown, and {name} is a suite: `retrograde list suites` has its title, and "
             f"`retrograde run {name}` runs it."
         )
+    if not kinds and (metric := next((each for each in _metrics() if each.name == name), None)):
+        out.print(f"[bold cyan]{escape(name)}[/], of metrics\n\n{escape(metric.what)}")
+        out.print(f"[dim]{escape(_facts(metric))}[/]")
+        return
     if not kinds:
         known = sorted({each for kind in KINDS for each in registry.names(kind)})
         raise UserError(f"There is no part called {shown(name)} to show. {nearest(name, known)}")
@@ -61,7 +68,6 @@ def _print_settings(part: type[Part]) -> None:
 
 def _print_published(name: str) -> None:
     """Print the numbers of the literature that a strategy is compared with."""
-    from retrograde.parts.spec import parse
     from retrograde.reporting.published import published_numbers
 
     rows = [each for each in published_numbers() if parse(each.row.strategy)[0] == name]
@@ -69,8 +75,8 @@ def _print_published(name: str) -> None:
         out.print("\n[bold]Published numbers[/] (the table `published` compares)")
     for each in rows:
         numbers = ", ".join(f"{metric} {value}" for metric, value in each.row.values.items())
-        stream = parse(each.benchmark)[0]
-        out.print(f"  {escape(numbers)}  [dim]{escape(f'{stream}: {each.where}')}[/]")
+        where = f"{each.row.strategy} on {parse(each.benchmark)[0]}: {each.where}"
+        out.print(f"  {escape(numbers)}  [dim]{escape(where)}[/]")
 
 
 def list_(
@@ -80,7 +86,7 @@ def list_(
     ] = None,
     plugin: Plugins = NO_PATHS,
 ) -> None:
-    """List the parts, metrics and suites, with their settings and defaults."""
+    """List the parts, metrics and suites; of one kind, with settings and defaults."""
     kinds = (*KINDS, "metrics", "suites")
     if kind is not None and kind not in kinds:
         raise UserError(f"There is nothing called {kind!r} to list. {nearest(kind, kinds)}")
@@ -89,8 +95,14 @@ def list_(
         out.print(f"[bold]{listed}[/]")
         for name, summary, *more in _listed(listed, registry):
             out.print(f"  [cyan]{escape(name)}[/]  {escape(summary)}")
-            for line in filter(None, more):
+            for line in filter(None, more if kind else ()):
                 out.print(f"      [dim]{escape(line)}[/]")
+    if kind is None:
+        out.print(
+            "[dim]`retrograde list strategies` adds settings, `retrograde show er` says all.[/]"
+        )
+    elif kind == "benchmarks":
+        out.print("[dim]Settings of every stream: `retrograde show split`.[/]")
 
 
 def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
@@ -104,9 +116,20 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
         part = registry.find(kind, name)
         # Code of a plugin's author runs here.
         with guarded(f"{name} cannot be listed", part):
-            return name, part.summary(), part.defaults(), _fairness(part)
+            return name, part.summary(), _own_defaults(part), _fairness(part)
 
     return [row(name) for name in registry.names(kind)]
+
+
+def _own_defaults(part: type[Part]) -> str:
+    """The settings with their defaults, without those that every stream has alike."""
+    from retrograde.interface.benchmark import Benchmark
+
+    if not issubclass(part, Benchmark):
+        return part.defaults()
+    (_, given), (_, common) = (parse(f":{each.defaults()}") for each in (part, Benchmark))
+    own = {name: value for name, value in given.items() if common.get(name) != value}
+    return as_pairs(own)
 
 
 def _metrics() -> "list[Metric]":

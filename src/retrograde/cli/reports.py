@@ -191,11 +191,9 @@ def _print_report(made: "Report", *, every: bool, notes: bool) -> None:
 
     for note in made.versions:
         err.print(f"[yellow]warning:[/] {escape(note)}")
-    # records of few-shot tasks alone have no scores of streams
-    first = made.scores or next(iter(made.tables), "")
     try:
         for name, table in made.tables.items():
-            if every or name == first:
+            if every or name in made.leading:
                 # Not by rich, which takes as long as the tables themselves.
                 typer.echo(markdown(table if notes else table._replace(notes=())))
         sys.stdout.flush()

@@ -16,6 +16,8 @@ from retrograde.paths import kind
 
 DIGITS = 12
 """The number of hexadecimal digits that identify a file's place or content."""
+BLOCK = 2**20
+"""Bytes of a file that are read at a time."""
 
 
 def decoded_once(name: str, sources: list[Path], decode: Callable[[], Dataset]) -> Dataset:
@@ -28,7 +30,8 @@ def decoded_once(name: str, sources: list[Path], decode: Callable[[], Dataset]) 
     Args:
         name: The name of the file of the cache; another one if `decode` gives other arrays.
         sources: The zips and folders.
-        decode: Reads them. Its examples are bytes, of scale 1 / 255.
+        decode: Reads them. Its examples are bytes, and its scale is not kept: 1 / 255, unless the
+            caller sets another one.
 
     Raises:
         UserError: A file cannot be read.
@@ -61,8 +64,12 @@ def _state(source: Path) -> bytes:
         # The content of many small files would take long to read.
         return repr([(str(file), _size_and_time(file)) for file in sorted(walked(source))]).encode()
     try:
+        sha = hashlib.sha256()
         with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+            # Python 3.10 has no `hashlib.file_digest`
+            while block := file.read(BLOCK):
+                sha.update(block)
+        return sha.digest()
     except OSError:  # `decode` has the words for it
         return b""
 

@@ -95,8 +95,8 @@ def load(name: str, folder: Path) -> Dataset:
     if not name or kind(path) == "nothing":
         names = registry.names("datasets")
         raise UserError(
-            f"A dataset is one of {', '.join(names)} or a path to a .npz, an image folder or a "
-            f"zip of one; {shown(name)} is neither a name nor a file here. {nearest(name, names)}"
+            "A dataset is a name or a path to a .npz, an image folder or a zip of one; "
+            f"{shown(name)} is neither a name nor a file here. {nearest(name, names)}"
         )
     if path.suffix == ".npz":
         return arrays(path)

@@ -177,11 +177,13 @@ class Strategy(Part):
         """The scenarios, the examples trained on, the memory and the hooks defined, as text."""
         bound = ", an upper bound" if self.upper_bound else ""
         own = [hook for hook in _HOOKS if self._defines(hook)]
+        memory = self.memory()
+        replayed = " and replayed" if memory and memory.replayed else ""
         return {
             "kind": "pure strategy" + bound,
             "scenarios": ", ".join(self.scenarios),
-            "trains on": self.schedule().examples,
-            "memory": str(self.memory() or "none"),
+            "trains on": f"{self.schedule().examples}{replayed}",
+            "memory": memory.in_words() if memory else "none",
             "weighting=tasks": self.handles_weighting(),
             "needs boundaries": self.needs_boundaries(),
             "knows ahead": ", ".join(self.knows_ahead()) or "nothing",

@@ -39,7 +39,7 @@ Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST)]
 
 
 Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST)]
-"""A whole number; 0 means no limit."""
+"""A whole number, at least 0."""
 
 
 Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]

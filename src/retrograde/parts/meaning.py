@@ -17,17 +17,32 @@ from retrograde.parts.spec import as_text
 
 TERMS = {
     "batch_size": "incoming examples per step",
+    "boundaries": "whether strategies know where experiences end",
+    "channel_stds": "standard deviations of the channels, as many as channel_means",
     "dataset": "a name (retrograde list datasets) or a file",
     "epochs": "passes over the examples of each experience",
     "first_order": "leave out second derivatives",
+    "fisher": "labels whose gradients give the Fisher information",
     "inner_lr": "learning rate of the inner steps",
     "inner_optimizer": "optimiser of the inner steps",
+    "inner_steps": "inner steps of each task",
+    "iterations": "outer steps of meta-training",
     "lr": "learning rate",
+    "meta_batch_size": "tasks of each outer step",
     "meta_lr": "learning rate of the outer steps",
     "model": "a name with sizes (retrograde list models)",
+    "optimizer": "optimiser of the training steps",
     "policy": "choice of the examples that memory keeps",
+    "queries": "examples of each class in the query of a task",
+    "scenario": "what is known at test: the task, or nothing (domain, class)",
+    "shots": "examples of each class in the support of a task",
+    "strength": "weight of the penalty",
+    "tasks": "tasks of the stream",
     "temperature": "temperature of the softmax",
+    "test_queries": "examples of each class in the query of a test task",
     "test_steps": "inner steps at test",
+    "test_tasks": "tasks of each evaluation",
+    "ways": "classes of each task",
 }
 """The meanings of settings that many parts have, where the part says no more."""
 

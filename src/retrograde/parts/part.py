@@ -259,6 +259,8 @@ _WORDS = {
     "less than or equal to": "at most",
     "greater than": "above",
     "less than": "below",
+    ", unable to parse string as a number": "",
+    ", unable to parse string as an integer": "",
 }
 """Words of pydantic's errors, and ours for them."""
 

@@ -22,7 +22,8 @@ def identifiers(names: Iterable[str], kind: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        words = re.findall("[a-z0-9]+", name.lower())
+        # DER++ is no second DER, wherever it stands
+        words = re.findall("[a-z0-9]+", name.lower().replace("+", " plus "))
         plain = "-".join([kind, *words])
         # names that differ in other characters alone are numbered
         same = sum(_without_number(known) == plain for known in found.values())
@@ -60,5 +61,5 @@ def compared_rows(
         title = row[0].text
         # a row that belongs to the one above goes with it
         if not title.startswith(CONTINUES):
-            of_row = known.get(title.removesuffix(" †"), "")
+            of_row = known.get(title) or known.get(title.removesuffix(" †"), "")
         yield of_row, row

@@ -81,7 +81,11 @@ def _percent(
     text = f"{round(100 * mean, decimals) + 0.0:.{decimals}f}"
     if n < 2:
         return text
-    return f"{text} ± {100 * half:.{decimals}f}" if half <= widest else f"{text} (n too small)"
+    return (
+        f"{text} ± {100 * half:.{decimals}f}"
+        if half <= widest
+        else f"{text} ± > {100 * widest:.0f}"
+    )
 
 
 def _plain(mean: float, half: float, n: int, *_: float) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrograde.metrics.frames import Key, Label, cell_labels, ordered
-from retrograde.metrics.intervals import over_seeds
+from retrograde.metrics.frames import Label, cell_labels, ordered
+from retrograde.metrics.intervals import BySeed, over_seeds
 from retrograde.metrics.ranking import display_names
 from retrograde.parts.registry import Registry
 from retrograde.parts.spec import as_text
@@ -91,7 +91,7 @@ def page(
         "environments": _environments(records),
         "benchmark_place": identifiers(benchmarks, "benchmark"),
         "strategy_place": identifiers(sorted(card.name for card in strategies), "strategy"),
-        "strategy_of": _names_of(label),
+        "strategy_of": _names_of(records, label),
     }
     return _rendered(shown, row_identifiers(label.values()))
 
@@ -194,9 +194,15 @@ def _counted(records: Sequence[Record]) -> str:
     statuses = Counter(record.status for record in records)
     counts = ", ".join(f"{n} {status}" for status, n in statuses.items())
     return (
-        f"{len(records)} replicates of {len(cells)} cells: "
-        f"{len(strategies)} strategies on {len(streams)} benchmarks; {counts}"
+        f"{_number(len(records), 'replicate')} of {_number(len(cells), 'cell')}: "
+        f"{_number(len(strategies), 'strategy', 'strategies')} on "
+        f"{_number(len(streams), 'benchmark')}; {counts}"
     )
+
+
+def _number(count: int, noun: str, plural: str = "") -> str:
+    """A count of things, in words."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _benchmarks(
@@ -209,9 +215,12 @@ def _benchmarks(
     return dict(sorted(groups.items()))
 
 
-def _names_of(label: Mapping[CellSpec, Label]) -> dict[str, str]:
+def _names_of(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> dict[str, str]:
     """The names of strategies by the titles of their rows."""
-    return {" ".join(of[1:]).strip(): cell.strategy.name for cell, of in label.items()}
+    return {
+        row_title((record.upper_bound, *label[record.cell][1:])): record.cell.strategy.name
+        for record in records
+    }
 
 
 def _of(section: Section, benchmark: str) -> bool:
@@ -246,28 +255,27 @@ def _section(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Secti
 def _leaderboard(
     standing: Standing, records: Sequence[Record], label: Mapping[CellSpec, Label]
 ) -> Section:
-    """The strategies on a benchmark: first score, training time and outcomes of replicates."""
+    """The strategies on a benchmark: first score, forgetting and outcomes of replicates."""
     groups = {label[cell][1:]: group for cell, group in _by_cell(records).items()}
     scored = {key[1:] for key in standing.values}
     # strategies without a score come last
     unscored = [(groups[name][0].upper_bound, *name) for name in sorted(groups.keys() - scored)]
+    unit = " %" if standing.percent else ""
+    columns = {f"{standing.metric}{unit}" if standing.metric else "score": standing.values}
+    if standing.forgetting:
+        columns[f"forgetting{unit}"] = standing.forgetting
     rows = []
     for key in [*standing.values, *unscored]:
-        replicates = groups[key[1:]]
-        counts = outcomes([record.status for record in replicates])
-        texts = (_seconds(replicates), counts)
-        rows.append((Entry(row_title(key)), _score(standing, key), *map(Entry, texts)))
-    unit = " %" if standing.percent else ""
-    score = f"{standing.metric}{unit}" if standing.metric else "score"
-    return Section(standing.benchmark, ("strategy", score, "train s", "n"), tuple(rows))
+        scores = [_score(values.get(key), percent=standing.percent) for values in columns.values()]
+        counts = outcomes([record.status for record in groups[key[1:]]])
+        rows.append((Entry(row_title(key)), *scores, Entry(counts)))
+    return Section(standing.benchmark, ("strategy", *columns, "n"), tuple(rows))
 
 
-def _score(standing: Standing, key: Key) -> Entry:
-    """The first score of a strategy."""
-    values = standing.values.get(key)
+def _score(values: BySeed | None, *, percent: bool) -> Entry:
+    """The mean of a score with its interval."""
     if values is None:
         return NOTHING
-    percent = standing.percent
     text = format_percent(values) if percent else format_plain(values)
     return Entry(text, replicates=in_unit(values, percent=percent))
 
@@ -277,15 +285,6 @@ def _by_cell(records: Sequence[Record]) -> dict[CellSpec, list[Record]]:
     for record in records:
         cells[record.cell].append(record)
     return dict(cells)
-
-
-def _seconds(replicates: Sequence[Record]) -> str:
-    """The mean training time of the replicates that are done."""
-    seconds = [record.clocks["train"] for record in replicates if record.status == "done"]
-    if not seconds:
-        return "–"
-    mean = sum(seconds) / len(seconds)
-    return f"{mean:.3g}"
 
 
 def _lost(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[dict[str, object]]:

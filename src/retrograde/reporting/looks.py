@@ -20,6 +20,8 @@ DASHES: list[Any] = ["", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (6,
 
 There are seven, which has no factor in common with the ten colours of the palette.
 """
+PLACES = (0, 3, 2, 4, 8, 9, 5, 7, 1, 6)
+"""Places in seaborn's palette, in an order in which neighbours are no shades of one colour."""
 MARKERS = "osD^vP*X<>phd"
 """Markers that do the same."""
 LEGEND_LETTERS = 30
@@ -49,7 +51,8 @@ def looks(label: Mapping[CellSpec, Label]) -> dict[str, Look]:
     Others have a look for each of their settings, all of one colour.
     """
     colours = sns.color_palette("colorblind")
-    palette = [(float(red), float(green), float(blue)) for red, green, blue in colours]
+    ordered = [colours[place] for place in PLACES]
+    palette = [(float(red), float(green), float(blue)) for red, green, blue in ordered]
     called = display_names(label.values())
     shown = sorted({(strategy, name) for (strategy, _), name in called.items()})
     strategies = list(dict.fromkeys(strategy for strategy, _ in shown))

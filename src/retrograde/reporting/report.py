@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SCORES = 1
 """The place of tables of scores (`TableResult.order`), which say what settings a row has."""
+FURTHER = 2
+"""The place from which tables are no scores of any kind, and are printed only on demand."""
 EVERYTHING = Request()
 
 
@@ -49,7 +51,13 @@ class Report(NamedTuple):
     damaged: int = 0  # records that could not be read
     versions: tuple[str, ...] = ()  # notes on files that have several versions
     scores: str = ""  # the name of the table of scores
+    leading: tuple[str, ...] = ()  # the names of the tables of scores, also of few-shot tasks
     settings: str = ""  # settings of single strategies and benchmarks that no row shows
+
+    def __repr__(self) -> str:
+        """The names of what is in the report, which itself is long."""
+        tables, figures = ", ".join(self.tables), ", ".join(self.figures)
+        return f"<report {self.title!r} of {len(self.records)} records; {tables=!s}; {figures=!s}>"
 
 
 def report(
@@ -92,6 +100,9 @@ def report(
         ByName(printed),
         versions=notes,
         scores=scores,
+        leading=tuple(
+            n for n in of_parts if SCORES <= _order(registry.find("results", n)) < FURTHER
+        ),
         settings=unsaid.others,
     )
 

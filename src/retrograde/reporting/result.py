@@ -23,8 +23,9 @@ class TableResult(Part):
     kind: ClassVar[str] = "results"
     # True: it can show regression, whose records have no accuracy; else it gets none of them
     regression: ClassVar[bool] = False
-    # the place among the tables of a report: first 0, for tables about everything; 1 for the scores
-    order: ClassVar[int] = 2
+    # the place among the tables of a report: first 0, for tables about everything; 1 for the
+    # scores; below 2 for others that the command line prints
+    order: ClassVar[float] = 2
 
     @abstractmethod
     def table(self, records: Sequence[Record]) -> Table:
@@ -40,7 +41,7 @@ class FigureResult(Part):
     kind: ClassVar[str] = "results"
     regression: ClassVar[bool] = False
     # the place among the figures of a report
-    order: ClassVar[int] = 2
+    order: ClassVar[float] = 2
 
     @abstractmethod
     def figure(self, records: Sequence[Record]) -> "Figure | None":

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FIRST = ("ACC", "MSE", "accuracy", "loss")
 """The first score of a benchmark: it has one of these."""
+FORGETTING = ("forgetting", "MSE_forgetting")
+"""The forgetting on a benchmark: it has one of these, or none."""
 MAX_NAMED = 4
 """Largest number of benchmarks that the answer names; of more it counts."""
 CLEARLY = 0.05
@@ -42,18 +44,22 @@ class Standing(NamedTuple):
     Attributes:
         benchmark: its title.
         metric: its first score; empty if no replicate is done.
-        values: the scores by seed: of competitors, best first; of strategies that lost replicates;
+        values: the scores by seed: of competitors, best first; of strategies with fewer replicates;
             of upper bounds.
         competitors: the number of competitors, which are the first of `values`.
+        incomplete: the number of strategies that do not compete, since others have more replicates.
         p: the p-value of the paired t-test of the best and the next, after Holm's correction over
             all pairs, as in the table of significance; NaN where there is no test.
+        forgetting: the forgetting of each strategy by seed; empty where there is none.
     """
 
     benchmark: str
     metric: str = ""
     values: Mapping[Key, BySeed] = MappingProxyType({})
     competitors: int = 0
+    incomplete: int = 0
     p: float = float("nan")
+    forgetting: Mapping[Key, BySeed] = MappingProxyType({})
 
     @property
     def best(self) -> Key:
@@ -65,22 +71,28 @@ class Standing(NamedTuple):
         """True if the score is a share, which is shown in percent."""
         return self.metric not in NO_SHARES
 
-    @property
-    def incomplete(self) -> int:
-        """The number of strategies that lost replicates, and so do not compete."""
-        return len(competing(self.values)) - self.competitors
-
 
 def standings(records: Sequence[Record], label: Mapping[CellSpec, Label]) -> list[Standing]:
     """The standing on every benchmark, in order of titles."""
     frame = end_frame(records, label)
     groups = dict(iter(frame[frame.metric.isin(FIRST)].groupby(["benchmark", "metric"])))
-    found = {str(name): _standing(str(name), str(on), rows) for (name, on), rows in groups.items()}
+    entered: defaultdict[str, set[Label]] = defaultdict(set)
+    for record in records:
+        if not record.upper_bound:
+            # those without a finished replicate are not in the frame
+            entered[label[record.cell].benchmark].add(label[record.cell])
+    found = {
+        str(name): _standing(str(name), str(on), rows, len(entered[str(name)]))
+        for (name, on), rows in groups.items()
+    }
+    forgotten = dict(iter(frame[frame.metric.isin(FORGETTING)].groupby("benchmark")))
+    for name in found.keys() & forgotten.keys():
+        found[name] = found[name]._replace(forgetting=by_strategy(forgotten[name]))
     names = sorted({each.benchmark for each in label.values()})
     return [found.get(name, Standing(name)) for name in names]
 
 
-def _standing(benchmark: str, metric: str, rows: "pd.DataFrame") -> Standing:
+def _standing(benchmark: str, metric: str, rows: "pd.DataFrame", entered: int) -> Standing:
     sign = -1 if END_METRICS[metric] else 1
     values = by_strategy(rows)
     whole = complete_runs(competing(values))
@@ -93,7 +105,7 @@ def _standing(benchmark: str, metric: str, rows: "pd.DataFrame") -> Standing:
     pairs = all_pairs(by_seed(rivals))
     # the pair of the best and the next is the first of all pairs
     p = float(pairs.corrected[0]) if len(rivals) > 1 else float("nan")
-    return Standing(benchmark, metric, ranked, len(rivals), p)
+    return Standing(benchmark, metric, ranked, len(rivals), entered - len(rivals), p)
 
 
 class Statement(NamedTuple):
@@ -126,7 +138,10 @@ def answer(found: Sequence[Standing], label: Mapping[CellSpec, Label]) -> list[S
         return [Statement("", none)]
     return [
         *(Statement(name, f" is best on {_on_each(on)}") for name, on in won.items()),
-        *(Statement(name, f" alone competes on {_on_each(on)}") for name, on in alone.items()),
+        *(
+            Statement(name, f" is the only competitor on {_on_each(on)}")
+            for name, on in alone.items()
+        ),
         *nothing,
     ]
 
@@ -140,11 +155,17 @@ def _counted(won: Mapping[str, Sequence[Standing]], total: int) -> list[Statemen
     """The answer where there are too many benchmarks to name."""
     if not won:
         return [Statement("", f"no two strategies compete on any of {total} benchmarks")]
-    most = sorted(won.items(), key=lambda each: (-len(each[1]), each[0]))
-    statements = [Statement(name, f" is best on {len(on)}") for name, on in most]
-    leads = sum(standing.p < ALPHA for on in won.values() for standing in on)
-    last = f"of {total} benchmarks, and the lead over the next is significant on {leads}"
-    return [*statements, Statement("", last)]
+    (first, on_first), *others = sorted(won.items(), key=lambda each: (-len(each[1]), each[0]))
+    statements = [
+        Statement(first, f" is best on {len(on_first)} of {total} benchmarks"),
+        *(Statement(name, f" on {len(on)}") for name, on in others),
+    ]
+    compared = [standing for on in won.values() for standing in on]
+    if len(compared) < total:
+        several = f"on {total - len(compared)} no two strategies compete"
+        statements.append(Statement("", several))
+    leads = sum(standing.p < ALPHA for standing in compared)
+    return [*statements, Statement("", f"the lead over the next is significant on {leads}")]
 
 
 def lead_in_words(standing: Standing) -> str:
@@ -152,7 +173,7 @@ def lead_in_words(standing: Standing) -> str:
     if not standing.competitors:
         return ""
     name = row_title(standing.best)
-    verb = "is best" if standing.competitors > 1 else "alone competes"
+    verb = "is best" if standing.competitors > 1 else "is the only competitor"
     return f"{name} {verb}: {'; '.join(_said(standing))}."
 
 
@@ -172,7 +193,7 @@ def _said(standing: Standing) -> Iterator[str]:
             yield f"{lead} {verdict}significant, {significance(standing.p)}"
     if standing.incomplete:
         noun = "strategy" if standing.incomplete == 1 else "strategies"
-        yield f"{standing.incomplete} {noun} with lost replicates left out"
+        yield f"{standing.incomplete} {noun} with fewer replicates left out"
 
 
 def _score_text(standing: Standing, key: Key) -> str:
@@ -190,7 +211,8 @@ def notes_on_learning(records: Sequence[Record], label: Mapping[CellSpec, Label]
     """A note for each benchmark on which the strategy that forgets least has learned clearly less.
 
     The strategy with the least mean forgetting is noted if its mean LA is at least `CLEARLY` below
-    the median of the others. Upper bounds and strategies that lost replicates have no say.
+    the median of the others. Upper bounds and strategies with fewer replicates than another are
+    left out.
     """
     scores = score_frame(records, label, (*METRICS, *ERRORS))
     shown = scores[scores.metric.isin(["forgetting", "LA"])]
@@ -227,5 +249,5 @@ def _note(forgetting: Mapping[Key, float], learning: Mapping[Key, float]) -> str
         f"{100 * (median - learning[least]):.2f} points below the median of the other strategies. "
         "What was not learned cannot be forgotten; ACC counts both. (Noted if the strategy with "
         f"the least mean forgetting is {100 * CLEARLY:.0f} points or more below that median, "
-        "upper bounds and strategies that lost replicates aside.)"
+        "without upper bounds and strategies with fewer replicates than another.)"
     )

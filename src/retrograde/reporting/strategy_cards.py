@@ -114,7 +114,7 @@ def _title(name: str, cells: Sequence[CellSpec], label: Mapping[CellSpec, Label]
 def _installed(cell: CellSpec, registry: Registry) -> Installed:
     name = cell.strategy.name
     if name not in registry.names("strategies"):
-        return Installed(f"Not to be had here: {missing('strategy', name)}")
+        return Installed(f"Not available here: {missing('strategy', name)}")
     try:
         part = registry.get("strategies", name, cell.strategy.settings)
         cls = type(part)
@@ -122,7 +122,7 @@ def _installed(cell: CellSpec, registry: Registry) -> Installed:
         return Installed(doc, part.declares(), settings_of(cls), source_of(cls))
     # the code is anybody's, and by now may be another than that of the record
     except Exception as error:
-        return Installed(f"Not to be had here: {error}")
+        return Installed(f"Not available here: {error}")
 
 
 def _settings(
@@ -159,7 +159,7 @@ def _values(name: str, cells: Sequence[CellSpec], label: Mapping[CellSpec, Label
 
 
 def _published(tables: Sequence[Table]) -> Iterator[tuple[str, tuple[Entry, ...]]]:
-    """The rows about published numbers: the title of the strategy, and the row of its card."""
+    """The rows about published numbers: the title of the strategy, and its entries on the card."""
     for table in tables:
         for section in table.sections:
             columns = section.columns
@@ -170,8 +170,12 @@ def _published(tables: Sequence[Table]) -> Iterator[tuple[str, tuple[Entry, ...]
 
 
 def _reproduced(titles: set[str], published: Sequence[tuple[str, tuple[Entry, ...]]]) -> Section:
-    rows = tuple(row for title, row in published if title in titles)
-    return Section("", ("benchmark", *REPRODUCED), rows)
+    found = [(title, row) for title, row in published if title in titles]
+    columns = ("benchmark", *REPRODUCED)
+    if len({title for title, _ in found}) < 2:
+        return Section("", columns, tuple(row for _, row in found))
+    # several settings of a strategy are measured against the same numbers
+    return Section("", ("row", *columns), tuple((Entry(title), *row) for title, row in found))
 
 
 def _outdated(records: Sequence[Record], registry: Registry, file: Path | None) -> int:

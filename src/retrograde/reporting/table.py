@@ -63,6 +63,11 @@ class Table(NamedTuple):
     tidy: "pd.DataFrame"
     caption: str = ""
 
+    def __repr__(self) -> str:
+        """The size of the table, which itself is long."""
+        rows = sum(len(section.rows) for section in self.sections)
+        return f"<table {self.title!r} of {rows} rows in {len(self.sections)} sections>"
+
     def frame(self) -> "pd.DataFrame":
         """The table as people read it: texts, by heading and row; numbers are in `tidy`.
 

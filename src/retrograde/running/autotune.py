@@ -26,10 +26,10 @@ COMPILING = 4.0, 500
 
 Measured: 4 to 13 s with a step of 4 ms (replay), 66 s with a step of 250 ms (Omniglot).
 """
-MEMORY = 3600.0
-"""Seconds for which it counts how slowly this machine has compiled.
+SLOWDOWN_LASTS = 3600.0
+"""Seconds for which a slow compilation is expected to be slow again.
 
-On a busy one, compiling a step of 4 ms took 41 s: eight times what was reckoned.
+On a busy machine, compiling a step of 4 ms took 41 s: eight times what was expected.
 """
 SINGLY = 10
 """Least ratio of training time to compile time for a trial of compiled replicates one by one."""
@@ -134,23 +134,23 @@ def fastest_mode(paced: Measure, replicates: int, identity: object) -> TunedMode
         # A failure to compile is not kept, since its cause may be put right.
         if not found.note:
             keep_choice(path, found)
-        # In this process the step is compiled already; other ones would compile it anew.
+        # This process has compiled the step already; others would compile it again.
         quickest = min(found.tried, key=lambda tried: tried.training)
         return replace(found, way=quickest.way)
     return found
 
 
 def _slowdown() -> float:
-    """How many times longer than reckoned the last step took to compile, at least 1."""
-    path = _of_compiling()
+    """The factor by which the last step compiled more slowly than expected; at least 1."""
+    path = _slowdown_file()
     try:
-        recent = time.time() - path.stat().st_mtime < MEMORY
+        recent = time.time() - path.stat().st_mtime < SLOWDOWN_LASTS
         return max(1.0, float(path.read_text(encoding="utf-8"))) if recent else 1.0
     except (OSError, ValueError):
         return 1.0
 
 
-def _of_compiling() -> Path:
+def _slowdown_file() -> Path:
     return cache_folder() / "compiling.txt"
 
 
@@ -215,7 +215,7 @@ def _try_compiled(trial: _Trial, plain: ExecutionMode, slowdown: float) -> None:
     slowest = max(expected, latest.warm_up)
     if latest.way == compiled and reckoned:
         ratio = latest.warm_up / reckoned
-        keep(_of_compiling(), lambda file: file.write_text(str(ratio), encoding="utf-8"))
+        keep(_slowdown_file(), lambda file: file.write_text(str(ratio), encoding="utf-8"))
     if latest.way != compiled or plain.replicates == 1:
         return
     # A trial for single replicates compiles once more, which only long training repays.

@@ -199,14 +199,13 @@ def _run(
     lines = err if out.is_terminal and err.is_terminal and not (out.quiet or err.quiet) else out
     outcome = Outcome(todo, lines)
     board = Board(todo, Tally(skipped, missing))
-    hear = board.hear
     with displayed(board, err):
         heard = _heard(outcome, board, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
         with (
             closing(share),
-            closing(_started(todo, share, registry, context, hear)) as running,
+            closing(_started(todo, share, registry, context, board.hear)) as running,
         ):
             for job, records in running:
                 _write(share, job, records)
@@ -217,7 +216,7 @@ def _run(
                 board.end(job)
                 board.count(records)
                 outcome.add(records)
-    out.print(str(board.tally))
+    out.print(board.counts)
     return verdict(outcome, store, out, err, options.traceback), outcome.troubles
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,7 +23,11 @@ ROWS = 8
 WIDTH = 24
 """Characters of a bar."""
 LENGTH = 60
-"""Most characters of a cell's name, so that a bar fits beside it."""
+"""Most characters of a cell's name in a line."""
+BESIDES = 52
+"""Characters on a terminal that the row of a cell has besides the cell's name."""
+LEAST = 20
+"""Least characters of a cell's name on a terminal, however narrow."""
 MINUTE = 60.0
 """Seconds between two lines in a pipe."""
 
@@ -52,6 +56,22 @@ class Tally:
         return f"{said or 'none'} of {self.all} replicates"
 
 
+class Row(NamedTuple):
+    """What is shown of a running job.
+
+    Attributes:
+        cell: its strategy and benchmark, shortened.
+        doing: its seeds and its phase.
+        taken: its steps so far.
+        steps: all its steps.
+    """
+
+    cell: str
+    doing: str
+    taken: int
+    steps: int
+
+
 class _Running(NamedTuple):
     """A job that has begun: its steps so far, and its phase."""
 
@@ -72,7 +92,7 @@ class Board:
     """
 
     def __init__(self, jobs: Sequence[Job], tally: Tally) -> None:
-        self.tally = tally
+        self._tally = tally
         self.steps = sum(job.steps for job in jobs)
         self._ended = 0
         self._running: dict[_Key, tuple[Job, _Running]] = {}
@@ -98,7 +118,13 @@ class Board:
     def count(self, records: Sequence[Record]) -> None:
         """Count replicates that have ended."""
         with self._lock:
-            self.tally.add(records)
+            self._tally.add(records)
+
+    @property
+    def counts(self) -> str:
+        """The counts of replicates, in words."""
+        with self._lock:
+            return str(self._tally)
 
     @property
     def taken(self) -> int:
@@ -106,11 +132,11 @@ class Board:
         with self._lock:
             return self._ended + sum(_within(*each) for each in self._running.values())
 
-    def running(self) -> list[tuple[str, int, int]]:
-        """Text, steps so far and steps of each running job."""
+    def running(self) -> list[Row]:
+        """The rows of the running jobs."""
         with self._lock:
             return [
-                (f"{_called(job)}: {state.phase}", _within(job, state), job.steps)
+                Row(_cell(job), f"{_seeds(job)}: {state.phase}", _within(job, state), job.steps)
                 for job, state in self._running.values()
             ]
 
@@ -123,13 +149,15 @@ def _within(job: Job, state: _Running) -> int:
     return min(state.taken, job.steps)
 
 
-def _called(job: Job) -> str:
-    """The cell of a job and its seeds, shortened so that its strategy stays."""
+def _cell(job: Job) -> str:
+    """The cell of a job, shortened so that its strategy stays."""
     text = f"{job.spec.strategy.spec} on {job.spec.benchmark.spec}"
-    if len(text) > LENGTH:
-        text = f"{text[: LENGTH - 1]}…"
+    return text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…"
+
+
+def _seeds(job: Job) -> str:
     first, last = job.seeds[0], job.seeds[-1]
-    return f"{text}, seed {first}" if first == last else f"{text}, seeds {first}-{last}"
+    return f"seed {first}" if first == last else f"seeds {first}-{last}"
 
 
 class _OnTerminal:
@@ -137,39 +165,42 @@ class _OnTerminal:
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
+        self._console = console
         self._start = time.monotonic()
         # Drawn four times a second, however often there is news.
         self._live = Live(get_renderable=self._drawn, console=console, transient=True)
         self._live.start()
 
-    def _drawn(self) -> Table:
+    def _drawn(self) -> Group:
         table = Table.grid(padding=(0, 1))
+        room = max(LEAST, self._console.width - BESIDES)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
         taken = self._board.taken
         seconds = time.monotonic() - self._start
         clock = _clock(seconds)
         if 0 < taken < self._board.steps:
             clock += f", {_clock(seconds * (self._board.steps - taken) / taken)} left"
-        _add_bar(table, str(self._board.tally), taken, self._board.steps, clock)
+        _add_bar(table, Row("all cells", clock, taken, self._board.steps))
         running = self._board.running()
-        for text, of_job, steps in running[:ROWS]:
-            _add_bar(table, f"  {text}", of_job, steps)
+        for row in running[:ROWS]:
+            _add_bar(table, row)
         if len(running) > ROWS:
-            table.add_row(Text(f"  {len(running) - ROWS} more"))
-        return table
+            table.add_row(Text(f"{len(running) - ROWS} more"))
+        return Group(Text(self._board.counts), table)
 
     def close(self) -> None:
         """Remove the bars."""
         self._live.stop()
 
 
-def _add_bar(table: Table, text: str, taken: int, steps: int, clock: str = "") -> None:
+def _add_bar(table: Table, row: Row) -> None:
     # A bar of no steps at all would never be full.
-    bar = ProgressBar(total=max(steps, 1), completed=taken, width=WIDTH)
-    table.add_row(Text(text), bar, Text(f"{_percent(taken, steps)} %"), Text(clock))
+    bar = ProgressBar(total=max(row.steps, 1), completed=row.taken, width=WIDTH)
+    table.add_row(Text(row.cell), bar, Text(f"{_percent(row)} %"), Text(row.doing))
 
 
-def _percent(taken: int, steps: int) -> int:
-    return 100 * taken // max(steps, 1)
+def _percent(row: Row) -> int:
+    return 100 * row.taken // max(row.steps, 1)
 
 
 def _clock(seconds: float) -> str:
@@ -192,11 +223,11 @@ class _InPipe:
     def _print(self) -> None:
         while not self._over.wait(MINUTE):
             running = self._board.running()
-            texts = [f"{text} {_percent(taken, steps)} %" for text, taken, steps in running[:ROWS]]
+            texts = [f"{row.cell}, {row.doing} {_percent(row)} %" for row in running[:ROWS]]
             if len(running) > ROWS:
                 texts.append(f"{len(running) - ROWS} more")
             clock = _clock(time.monotonic() - self._start)
-            self._console.print("; ".join([f"{clock} {self._board.tally}", *texts]), markup=False)
+            self._console.print("; ".join([f"{clock} {self._board.counts}", *texts]), markup=False)
 
     def close(self) -> None:
         """Print nothing any more."""

@@ -116,6 +116,13 @@ class Memory(ABC):
         """The number of rows that are replayed at each step."""
         return self.draw * self.rounds
 
+    def in_words(self) -> str:
+        """The kind of memory, its size, and the examples that each step draws."""
+        kind = type(self).__name__
+        drawn = f", {self.replayed} drawn at each step" if self.replayed else ""
+        kept = "".join(f", each with its {column.name}" for column in self.columns)
+        return f"{kind} of {self.size} examples{kept}{drawn}"
+
     def empty(self) -> MemoryState:
         """The content of the memory before the first experience."""
         zeros = np.zeros(self.size, np.int64)

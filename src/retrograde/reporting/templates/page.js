@@ -3,21 +3,28 @@
 const value = (row, column) => row.cells[column].textContent.trim();
 const number = text => { const found = text.match(/^[-+−<]?\s*[\d.]+(e[-+]?\d+)?/i); return found ? parseFloat(found[0].replace(/[<\s]/g, "").replace("−", "-")) : NaN; };
 
+// Each row with those that belong to it, such as published numbers.
+function grouped(table) {
+  const groups = [];
+  for (const row of table.tBodies[0].rows) value(row, 0).startsWith("– ") && groups.length ? groups.at(-1).push(row) : groups.push([row]);
+  return groups;
+}
+
 function sort(table, column) {
   const heads = table.tHead.rows[0].cells, head = heads[column];
-  const rows = [...table.tBodies[0].rows], numeric = rows.some(row => !isNaN(number(value(row, column))));
+  const groups = grouped(table), rows = groups.map(group => group[0]), numeric = rows.some(row => !isNaN(number(value(row, column))));
   const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
   const direction = head.getAttribute("aria-sort") === first ? second : first;
   for (const each of heads) each.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", direction);
   const sign = direction === "ascending" ? 1 : -1;
-  rows.sort((a, b) => {
+  groups.sort(([a], [b]) => {
     const [x, y] = [value(a, column), value(b, column)];
     if (!numeric) return sign * x.localeCompare(y, "en", {numeric: true});
     const [m, n] = [number(x), number(y)];
     return isNaN(m) || isNaN(n) ? isNaN(m) - isNaN(n) : sign * (m - n); // what is no number comes last
   });
-  table.tBodies[0].append(...rows);
+  table.tBodies[0].append(...groups.flat());
 }
 
 function matches(text, wanted) {
@@ -28,7 +35,10 @@ function matches(text, wanted) {
 
 function filter(table, inputs, found) {
   const rows = [...table.tBodies[0].rows];
-  for (const row of rows) row.hidden = !inputs.every((input, column) => !input.value.trim() || matches(value(row, column), input.value.trim()));
+  for (const group of grouped(table)) {
+    const fits = inputs.every((input, column) => !input.value.trim() || matches(value(group[0], column), input.value.trim()));
+    for (const row of group) row.hidden = !fits;
+  }
   found.textContent = `${rows.filter(row => !row.hidden && !row.classList.contains("unchosen")).length} of ${rows.length} rows`;
 }
 
@@ -37,6 +47,10 @@ const recount = []; // functions that count the rows of filtered tables anew
 function compare(boxes, status) {
   const chosen = boxes.filter(box => box.checked).map(box => box.value), address = new URL(location.href);
   for (const row of document.querySelectorAll("tr[data-row]")) row.classList.toggle("unchosen", chosen.length > 0 && !chosen.includes(row.dataset.row));
+  for (const table of document.querySelectorAll("table:has(tr[data-row])")) {
+    const rows = [...table.tBodies[0].rows], none = rows.every(row => row.classList.contains("unchosen"));
+    table.toggleAttribute("data-none", none);
+  }
   status.textContent = chosen.length ? `${chosen.length} of ${boxes.length} strategies. Figures show all.` : "All strategies.";
   chosen.length ? address.searchParams.set("compare", chosen.join(" ")) : address.searchParams.delete("compare");
   history.replaceState(null, "", address);
