@@ -137,8 +137,9 @@ def _learned(outputs: Tensor) -> Iterator[Tensor]:
             continue
         seen.add(node)
         waiting += [following for following, _ in node.next_functions]
-        if hasattr(node, "variable"):
-            yield node.variable
+        leaf: Tensor | None = getattr(node, "variable", None)
+        if leaf is not None:
+            yield leaf
 
 
 ROUNDING = 1e-3, 1e-5

@@ -121,7 +121,7 @@ PyTorch takes an input of `Dropout2d` with three axes for rows of one axis of sp
 """
 
 
-def _replacement(layer: nn.Module) -> nn.Module | None:
+def _replacement(layer: Any) -> nn.Module | None:
     """A layer that does the same with a key; None if it needs none.
 
     Subclasses may do other things, and stay as they are.
@@ -143,7 +143,7 @@ def _replacement(layer: nn.Module) -> nn.Module | None:
     return new.train(layer.training)
 
 
-def _path(layer: nn.Module) -> str:
+def _path(layer: object) -> str:
     return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 

@@ -203,10 +203,8 @@ def _as_json(value: object) -> object:
     if isinstance(value, dict):
         return {key: _as_json(item) for key, item in value.items()}
     # Not by `isinstance`, for which NumPy would have to be imported.
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        plain: object = value.tolist()
-        return plain
-    return value
+    tolist: Any = getattr(value, "tolist", None)
+    return tolist() if tolist and type(value).__module__ == "numpy" else value
 
 
 def _typed_back(arguments: Mapping[str, object]) -> dict[str, object]:
