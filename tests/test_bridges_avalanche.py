@@ -220,7 +220,7 @@ def test_without_avalanche_the_parts_are_listed_and_a_run_is_refused_with_how_to
         subprocess.run(
             [sys.executable, "-c", hidden, *words], capture_output=True, text=True, check=False
         )
-        for words in (("list",), run)
+        for words in (("list", "strategies"), run)
     )
     assert (listed.returncode, "class=Naive" in listed.stdout) == (0, True)
     assert refused.returncode == 2

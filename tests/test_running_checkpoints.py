@@ -104,15 +104,16 @@ def test_ten_stops_at_random_steps_give_the_results_of_an_undisturbed_run(file):
     )
     streams = [where.stream(stream_data(where), seed) for seed in (0, 1)]
     cell = where, method, streams, [0, 1], CPU
-    steps = []
-    whole = stream_loop.train(*cell, progress=steps.append)
+    told = []
+    whole = stream_loop.train(*cell, progress=told.append)
+    steps = [each for each in told if isinstance(each, int)]
     in_one_go = Stopping(file, after=-1)
 
     def stopped_after(count):
         left = [count]
 
-        def progress(_):
-            left[0] -= 1
+        def progress(told):
+            left[0] -= isinstance(told, int)
             if left[0] < 0:
                 raise Stopped
 

@@ -55,7 +55,7 @@ def test_a_cell_that_exceeds_the_memory_is_refused_with_the_setting_to_lower(
         ("split:updates_per_batch=1000000000", "finetune", "at most 100000000 steps"),
         ("split", "gdumb:epochs=1000000000", "at most 100000000 steps"),
         ("sinusoid:iterations=1000000000", "maml", "at most 100000000 steps"),
-        ("sinusoid", "maml:inner_steps=1001", "less than or equal to 1000"),
+        ("sinusoid", "maml:inner_steps=1001", "at most 1000"),
         ("permuted:tasks=1000000000", "finetune", "at most 10000 tasks"),
         (
             "split:epochs=1000",

@@ -106,10 +106,15 @@ def test_how_often_meta_training_is_evaluated_does_not_change_what_comes_of_it(d
         )
 
 
+def steps_of(told):
+    """The steps that were told, without the names of clocks."""
+    return [each for each in told if isinstance(each, int)]
+
+
 def test_progress_counts_every_iteration():
     told = []
     run(strategy("maml"), (0, 1), iterations=7, evaluations=3, progress=told.append)
-    assert told == [1] * 7
+    assert steps_of(told) == [1] * 7
 
 
 class Watching(TaskDistribution):
@@ -225,7 +230,7 @@ def test_meta_training_ends_at_the_check_that_finds_no_replicate_sound():
     (outcome,) = run(
         strategy("maml", meta_lr=1e30), iterations=50, evaluations=10, progress=told.append
     )
-    assert len(told) == outcome.counts["steps"] == 5
+    assert len(steps_of(told)) == outcome.counts["steps"] == 5
 
 
 def test_the_first_step_after_which_any_test_task_is_lost_is_told_with_the_number_of_tasks():
@@ -320,7 +325,7 @@ def test_scratch_takes_no_steps_and_is_looked_at_once():
     (outcome,) = run(strategy("scratch", test_steps=3), progress=told.append)
     assert [each.iteration for each in outcome.adaptation.evaluations] == [0]
     assert outcome.counts == {"steps": 0, "incoming": 0, "replayed": 0}
-    assert (outcome.how["steps"], outcome.how["compiled"], told) == (0, False, [])
+    assert (outcome.how["steps"], outcome.how["compiled"], steps_of(told)) == (0, False, [])
     assert np.shape(outcome.adaptation.loss) == (4, 6)
 
 
