@@ -1,6 +1,7 @@
 """The commands `show` and `list`: parts, their settings, and suites."""
 
 import inspect
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,12 +37,15 @@ def show(
             f"Parts are shown, and {name} is a suite: `retrograde list suites` has its title, and "
             f"`retrograde run {name}` runs it."
         )
-    if not kinds and (metric := next((each for each in _metrics() if each.name == name), None)):
-        out.print(f"[bold cyan]{escape(name)}[/], of metrics\n\n{escape(metric.what)}")
-        out.print(f"[dim]{escape(_facts(metric))}[/]")
-        return
     if not kinds:
         known = sorted({each for kind in KINDS for each in registry.names(kind)})
+        # Metrics load PyTorch, which a mistyped part need not wait for.
+        is_mistyped = get_close_matches(name.casefold(), known, n=1, cutoff=0.8)
+        metric = None if is_mistyped else next((m for m in _metrics() if m.name == name), None)
+        if metric:
+            out.print(f"[bold cyan]{escape(name)}[/], of metrics\n\n{escape(metric.what)}")
+            out.print(f"[dim]{escape(_facts(metric))}[/]")
+            return
         raise UserError(f"There is no part called {shown(name)} to show. {nearest(name, known)}")
     for kind in kinds:
         part = registry.find(kind, name)
