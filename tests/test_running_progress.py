@@ -13,7 +13,7 @@ from retrograde.records.store import Store
 from retrograde.running import progress
 from retrograde.running.jobs import in_phases, run_here
 from retrograde.running.plan import Context, plan
-from retrograde.running.progress import Board, Tally, displayed
+from retrograde.running.progress import RunState, Tally, displayed
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def test_replicates_add_up_to_all_of_them_whatever_becomes_of_them(make_record):
 
 def test_steps_end_at_their_sum_although_a_job_takes_fewer_or_more(run):
     jobs, *_ = run
-    board = Board(jobs, Tally(0, 4))
-    board.hear(jobs[0], 10**6)
-    assert board.taken == jobs[0].steps
-    board.end(jobs[0])
-    board.hear(jobs[1], 1)
-    assert board.taken == jobs[0].steps + 1
-    board.end(jobs[1])
-    assert board.taken == board.steps == sum(job.steps for job in jobs)
+    state = RunState(jobs, Tally(0, 4))
+    state.hear(jobs[0], 10**6)
+    assert state.taken == jobs[0].steps
+    state.end(jobs[0])
+    state.hear(jobs[1], 1)
+    assert state.taken == jobs[0].steps + 1
+    state.end(jobs[1])
+    assert state.taken == state.steps == sum(job.steps for job in jobs)
 
 
 def test_the_phases_of_a_job_are_told_in_their_order_and_its_steps_are_all_counted(run):
@@ -70,10 +70,10 @@ def test_a_step_that_is_compiled_is_told_apart_and_short_clocks_are_not_told():
 def shown(run, console):
     """What a console shows of a run of which one job is in a trial."""
     jobs, *_ = run
-    board = Board(jobs, Tally(1, 4))
-    board.hear(jobs[0], "trial: 2 together, compiled")
-    with displayed(board, console):
-        yield board, jobs
+    state = RunState(jobs, Tally(1, 4))
+    state.hear(jobs[0], "trial: 2 together, compiled")
+    with displayed(state, console):
+        yield state, jobs
     yield console.file.getvalue()
 
 
@@ -87,10 +87,10 @@ def test_a_terminal_shows_a_bar_for_the_run_and_one_with_cell_and_phase_for_each
 
 def test_a_job_has_one_line_on_a_narrow_terminal(run):
     jobs, *_ = run
-    board = Board(jobs, Tally(0, 4))
-    board.hear(jobs[0], "training")
+    state = RunState(jobs, Tally(0, 4))
+    state.hear(jobs[0], "training")
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with displayed(board, console):
+    with displayed(state, console):
         pass
     lines = console.file.getvalue().splitlines()
     (line, *_) = [line for line in lines if "finetune on split" in line]

@@ -5,17 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from retrograde.metrics import ERRORS, METRICS as ONLINE, POOLED, Metric, metrics
-from retrograde.metrics.conventions import CONVENTIONS, VERSIONS
+from retrograde.metrics import VERSIONS, Metric, all_metrics
+from retrograde.metrics.conventions import CONVENTIONS
 
 from .markdown import code, contents, docstring, escaped, folded, page, section, table
-
-
-def known() -> dict[str, Metric]:
-    """Every metric by its name: ours, and those of other suites' conventions."""
-    own = (*metrics("own"), *POOLED, *ONLINE, *ERRORS)
-    foreign = [metric for convention in CONVENTIONS for metric in metrics(convention)]
-    return {metric.name: metric for metric in (*own, *foreign)}
 
 
 def file_of(name: str) -> str:
@@ -25,7 +18,7 @@ def file_of(name: str) -> str:
 
 def pages() -> dict[str, str]:
     """The text of every page by its name."""
-    found = known()
+    found = all_metrics()
     rows = [
         (f"[{escaped(name)}](#metric-{file_of(name)})", escaped(each.what), escaped(each.source))
         for name, each in found.items()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from retrograde.cli.options import NO_PATHS, NO_TEXT, Plugins, Traceback, traced
+from retrograde.cli.options import NO_PATHS, NO_TEXT, Data, Plugins, Traceback, traced
 from retrograde.cli.terminal import out
 from retrograde.errors import UserError, nearest, shown
 from retrograde.parts.kinds import KINDS
@@ -38,9 +38,7 @@ def check(
             "contract_model needs them.",
         ),
     ] = NO_TEXT,
-    data: Annotated[
-        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
-    ] = None,
+    data: Data = None,
     plugin: Plugins = NO_PATHS,
     traceback: Traceback = False,
 ) -> None:

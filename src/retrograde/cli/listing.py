@@ -39,9 +39,8 @@ def show(
         )
     if not kinds:
         known = sorted({each for kind in KINDS for each in registry.names(kind)})
-        # Metrics load PyTorch, which a mistyped part need not wait for.
         is_mistyped = get_close_matches(name.casefold(), known, n=1, cutoff=0.8)
-        metric = None if is_mistyped else next((m for m in _metrics() if m.name == name), None)
+        metric = None if is_mistyped else _metrics().get(name)
         if metric:
             out.print(f"[bold cyan]{escape(name)}[/], of metrics\n\n{escape(metric.what)}")
             out.print(f"[dim]{escape(_facts(metric))}[/]")
@@ -114,7 +113,7 @@ def _listed(kind: str, registry: Registry) -> list[tuple[str, ...]]:
     if kind == "suites":
         return _listed_suites()
     if kind == "metrics":
-        return [(each.name, each.what, _facts(each)) for each in _metrics()]
+        return [(each.name, each.what, _facts(each)) for each in _metrics().values()]
 
     def row(name: str) -> tuple[str, ...]:
         part = registry.find(kind, name)
@@ -136,17 +135,11 @@ def _own_defaults(part: type[Part]) -> str:
     return as_pairs(own)
 
 
-def _metrics() -> "list[Metric]":
-    """The metrics of every convention, ours first, each once."""
-    # They load PyTorch.
-    from retrograde.metrics.conventions import CONVENTIONS, metrics
-    from retrograde.metrics.errors import ERRORS
-    from retrograde.metrics.online import METRICS as ONLINE
-    from retrograde.metrics.pooled import POOLED
+def _metrics() -> "dict[str, Metric]":
+    # They load PyTorch, for which a mistyped name of a part need not wait.
+    from retrograde.metrics.conventions import all_metrics
 
-    foreign = [metric for convention in CONVENTIONS for metric in metrics(convention)]
-    ours = (*metrics("own"), *POOLED, *ONLINE, *ERRORS)
-    return list({metric.name: metric for metric in (*ours, *foreign)}.values())
+    return all_metrics()
 
 
 def _facts(metric: "Metric") -> str:

@@ -12,6 +12,10 @@ from retrograde.cli.terminal import err
 from retrograde.errors import UserError
 from retrograde.parts.author_code import whole
 
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help=r"Data folder. \[default: RETROGRADE_DATA or the cache]"),
+]
 Plugins = Annotated[
     list[Path],
     typer.Option("--plugin", metavar="FILE.py", help="A file that defines a part; repeatable."),

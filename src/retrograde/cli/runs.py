@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrograde.cli.options import NO_PATHS, NO_TEXT, Plugins, Traceback, traced
+from retrograde.cli.options import NO_PATHS, NO_TEXT, Data, Plugins, Traceback, traced
 from retrograde.cli.terminal import err, out
 from retrograde.errors import UserError, shown
 from retrograde.parts.fields import LONGEST_TIMEOUT
@@ -45,9 +45,7 @@ def run(
             help=r"Replicates of every cell, or their seeds. \[default: the suite's, or 1]",
         ),
     ] = "",
-    data: Annotated[
-        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
-    ] = None,
+    data: Data = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     jobs: Annotated[
         int | None,

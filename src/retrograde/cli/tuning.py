@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from retrograde.cli.options import NO_PATHS, Plugins, Traceback, traced
+from retrograde.cli.options import NO_PATHS, Data, Plugins, Traceback, traced
 from retrograde.cli.terminal import err, out
 from retrograde.parts.fields import LONGEST_TIMEOUT
 
@@ -46,9 +46,7 @@ def tune(
     ] = "100-104",
     metric: Annotated[str, typer.Option(help="The score to choose by.")] = "ACC",
     out_: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = TUNED,
-    data: Annotated[
-        Path | None, typer.Option(help=r"Data folder. \[default: RETROGRADE_DATA or the cache]")
-    ] = None,
+    data: Data = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes of one thread each; 1: here.")
     ] = None,

@@ -27,6 +27,7 @@ from .alignment import (
 )
 from .conventions import (
     VERSIONS as VERSIONS,
+    all_metrics as all_metrics,
     applicable as applicable,
     metrics as metrics,
 )

@@ -8,6 +8,7 @@ from retrograde.errors import UserError, nearest
 from retrograde.metrics.errors import ERRORS
 from retrograde.metrics.matrix import METRICS, before_last, bti, bwt, fwt
 from retrograde.metrics.metric import Metric, OfTasks, R, Score
+from retrograde.metrics.online import METRICS as ONLINE
 from retrograde.metrics.pooled import POOLED
 from retrograde.records.record import Record
 
@@ -117,6 +118,13 @@ def metrics(convention: str) -> tuple[Metric, ...]:
         )
     replaced = CONVENTIONS[convention]
     return tuple(replaced.get(metric.name, metric) for metric in METRICS)
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Every metric by its name: ours first, then those of other conventions."""
+    ours = (*metrics("own"), *POOLED, *ONLINE, *ERRORS)
+    foreign = [metric for convention in CONVENTIONS for metric in metrics(convention)]
+    return {metric.name: metric for metric in (*ours, *foreign)}
 
 
 def applicable(records: Sequence[Record], convention: str = "own") -> tuple[Metric, ...]:

@@ -24,9 +24,9 @@ from retrograde.running.checkpoints import remove_checkpoints
 from retrograde.running.interruption import orderly, told
 from retrograde.running.jobs import Ended, Jobs, Told, run_here
 from retrograde.running.options import Options, changed_of, chosen, context_of
-from retrograde.running.outcome import Outcome, verdict
+from retrograde.running.outcome import RunOutcome, verdict
 from retrograde.running.plan import Changed, Context, plan, since
-from retrograde.running.progress import Board, Tally, displayed
+from retrograde.running.progress import RunState, Tally, displayed
 from retrograde.running.sharing import Heard, Share
 from retrograde.running.suite import Pair
 from retrograde.running.trackers import curves_folder, track
@@ -197,15 +197,15 @@ def _run(
         _track_finished(store, jobs)
     # Two consoles on one terminal would write into each other's lines.
     lines = err if out.is_terminal and err.is_terminal and not (out.quiet or err.quiet) else out
-    outcome = Outcome(todo, lines)
-    board = Board(todo, Tally(skipped, missing))
-    with displayed(board, err):
-        heard = _heard(outcome, board, err, checkpoint=options.checkpoint)
+    outcome = RunOutcome(todo, lines)
+    state = RunState(todo, Tally(skipped, missing))
+    with displayed(state, err):
+        heard = _heard(outcome, state, err, checkpoint=options.checkpoint)
         share = Share(store, todo, heard, any_version=options.changed == "keep")
         # Work stops first, then its claims are released: contexts close in reverse.
         with (
             closing(share),
-            closing(_started(todo, share, registry, context, board.hear)) as running,
+            closing(_started(todo, share, registry, context, state.hear)) as running,
         ):
             for job, records in running:
                 _write(share, job, records)
@@ -213,10 +213,10 @@ def _run(
                     remove_checkpoints(store, job)
                 for record in records if options.log else ():
                     track(record, store.folder)
-                board.end(job)
-                board.count(records)
+                state.end(job)
+                state.count(records)
                 outcome.add(records)
-    out.print(board.counts)
+    out.print(state.counts)
     return verdict(outcome, store, out, err, options.traceback), outcome.troubles
 
 
@@ -239,15 +239,15 @@ def _track_finished(store: Store, jobs: list[Job]) -> None:
                 track(record, store.folder)
 
 
-def _heard(outcome: Outcome, board: Board, err: Console, *, checkpoint: bool) -> Heard:
+def _heard(outcome: RunOutcome, state: RunState, err: Console, *, checkpoint: bool) -> Heard:
     """Return callbacks that print and count the news of other runs on the same store."""
 
     def made(rest: Job, records: list[Record]) -> None:
         outcome.add(records, elsewhere=True)
-        board.count(records)
+        state.count(records)
         # The bar counts jobs of others too, or it would not reach its end.
         if not rest.missing:
-            board.end(rest)
+            state.end(rest)
 
     def waits(count: int, holders: list[Holder]) -> None:
         who = ", ".join(holder.text for holder in holders) or "another run"

@@ -13,7 +13,7 @@ from retrograde.records.store import Store
 from retrograde.running.cell import Job
 
 
-class Outcome:
+class RunOutcome:
     """The records of a run's cells, from this run and from others; prints a line as a cell ends.
 
     Args:
@@ -96,7 +96,7 @@ def _headline(done: list[Record]) -> tuple[str, np.ndarray]:
     return f"loss {steps}", np.array(losses)
 
 
-def verdict(outcome: Outcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
+def verdict(outcome: RunOutcome, store: Store, out: Console, err: Console, traceback: bool) -> int:
     """Print the replicates that are not done, and return the exit code."""
     # Seeds of a cell that failed alike share a line.
     alike: dict[tuple[str, str, str], list[int]] = {}

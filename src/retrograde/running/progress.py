@@ -83,7 +83,7 @@ _Key = tuple[CellSpec, tuple[int, ...]]
 """The cell and the seeds of a job, whose replicates may be made elsewhere meanwhile."""
 
 
-class Board:
+class RunState:
     """The state of a run: the replicates by status, and the steps and the phase of each job.
 
     Args:
@@ -163,8 +163,8 @@ def _seeds(job: Job) -> str:
 class _OnTerminal:
     """A bar for the whole run, and one for each running job."""
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board = board
+    def __init__(self, state: RunState, console: Console) -> None:
+        self._state = state
         self._console = console
         self._start = time.monotonic()
         # Drawn four times a second, however often there is news.
@@ -175,18 +175,18 @@ class _OnTerminal:
         table = Table.grid(padding=(0, 1))
         room = max(LEAST, self._console.width - BESIDES)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
-        taken = self._board.taken
+        taken = self._state.taken
         seconds = time.monotonic() - self._start
         clock = _clock(seconds)
-        if 0 < taken < self._board.steps:
-            clock += f", {_clock(seconds * (self._board.steps - taken) / taken)} left"
-        _add_bar(table, Row("all cells", clock, taken, self._board.steps))
-        running = self._board.running()
+        if 0 < taken < self._state.steps:
+            clock += f", {_clock(seconds * (self._state.steps - taken) / taken)} left"
+        _add_bar(table, Row("all cells", clock, taken, self._state.steps))
+        running = self._state.running()
         for row in running[:ROWS]:
             _add_bar(table, row)
         if len(running) > ROWS:
             table.add_row(Text(f"{len(running) - ROWS} more"))
-        return Group(Text(self._board.counts), table)
+        return Group(Text(self._state.counts), table)
 
     def close(self) -> None:
         """Remove the bars."""
@@ -212,8 +212,8 @@ def _clock(seconds: float) -> str:
 class _InPipe:
     """A line a minute, whether there is news or not."""
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board = board
+    def __init__(self, state: RunState, console: Console) -> None:
+        self._state = state
         self._console = console
         self._start = time.monotonic()
         self._over = threading.Event()
@@ -222,12 +222,12 @@ class _InPipe:
 
     def _print(self) -> None:
         while not self._over.wait(MINUTE):
-            running = self._board.running()
+            running = self._state.running()
             texts = [f"{row.cell}, {row.doing} {_percent(row)} %" for row in running[:ROWS]]
             if len(running) > ROWS:
                 texts.append(f"{len(running) - ROWS} more")
             clock = _clock(time.monotonic() - self._start)
-            self._console.print("; ".join([f"{clock} {self._board.counts}", *texts]), markup=False)
+            self._console.print("; ".join([f"{clock} {self._state.counts}", *texts]), markup=False)
 
     def close(self) -> None:
         """Print nothing any more."""
@@ -236,13 +236,13 @@ class _InPipe:
 
 
 @contextmanager
-def displayed(board: Board, console: Console) -> Iterator[None]:
+def displayed(state: RunState, console: Console) -> Iterator[None]:
     """Show a run on a console while it lasts."""
     if console.quiet:
         yield
         return
     kind = _OnTerminal if console.is_terminal or console.is_jupyter else _InPipe
-    display = kind(board, console)
+    display = kind(state, console)
     try:
         yield
     finally:
