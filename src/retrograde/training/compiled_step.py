@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -78,7 +78,7 @@ def compile_step(
     sizes = backend.strategy.continuous_settings()
     cached_constants, _ = _CACHED_GRAPHS.get(step, (None, None))
     # A cached graph without tensors for sizes already serves this very cell.
-    if not sizes or cached_constants == _constants(backend, {}):
+    if not sizes or cached_constants == step_constants(backend):
         return _compiled(backend, step, twice, {})
     try:
         return _compiled(backend, step, twice, sizes)
@@ -97,7 +97,7 @@ def _compiled(
     twice: RunTwice,
     sizes: Mapping[str, float],
 ) -> _Step:
-    constants = _constants(backend, sizes)
+    constants = step_constants(backend, sizes)
     cached_constants, cached_graph = _CACHED_GRAPHS.get(step, (None, None))
     graph = cached_graph if cached_constants == constants else None
     try:
@@ -197,11 +197,16 @@ def _with(
     return twin
 
 
-def _constants(
+def step_constants(
     backend: Any,
-    sizes: Mapping[str, float],
+    sizes: Mapping[str, float] = MappingProxyType({}),
 ) -> Hashable:
-    """The constants of a graph that may differ between cells."""
+    """What may differ between the steps of two cells and is no tensor that they take.
+
+    Args:
+        backend: The replicates.
+        sizes: The settings that a step takes as tensors.
+    """
     benchmark = backend.benchmark
     strategy = backend.strategy
     settings = strategy.settings().items()

@@ -276,6 +276,9 @@ class EpisodeReplicas(Replicas):
         tasks = self.draw("train", self.benchmark.meta_batch_size, "probe")
         return tasks, self._progress(), self.own, self.shared
 
+    def expected_steps(self) -> int:
+        return self.benchmark.iterations
+
     def _trial_steps(self) -> Iterator[Callable[[], object]]:
         return (partial(self._advanced, tasks) for tasks in self._batches())
 

@@ -26,7 +26,13 @@ from retrograde.parts.author_code import hook
 from retrograde.randomness import seeded, torch_seed
 from retrograde.records.sidecars import APART
 from retrograde.training.clocks import Clocks
-from retrograde.training.compiled_step import Compile, compile_or_reason, compile_step
+from retrograde.training.compiled_step import (
+    Compile,
+    compile_or_reason,
+    compile_step,
+    step_constants,
+)
+from retrograde.training.traced_step import WORTHWHILE, traced_step
 from retrograde.training.trees import each
 
 TRIED = 8
@@ -82,6 +88,7 @@ class Replicas(ABC):
         self.seeds = seeds
         self.device = device
         self._graph: Callable[..., Any] | None = None
+        self._trace: Callable[..., Any] | None = None
         # Rows that pass through the model in a step.
         self.tally: dict[str, int] = {}
         # Steps of the optimiser in a step of the strategy.
@@ -94,7 +101,7 @@ class Replicas(ABC):
 
     @property
     def _step(self) -> Callable[..., Any]:
-        return self._graph or self.step_all
+        return self._graph or self._trace or self.step_all
 
     @property
     def unmapped(self) -> bool:
@@ -129,8 +136,14 @@ class Replicas(ABC):
     def constants(self) -> tuple[object, ...]:
         """Constants of a compiled step other than settings and the form of the state."""
 
+    @abstractmethod
+    def expected_steps(self) -> int:
+        """About the number of steps that the state will keep its form."""
+
     def warm_up(self, mode: Compile) -> str | None:
         """Take one step without keeping it, count its passes, and compile unless that is off.
+
+        A step that is not compiled is traced if that is worth its time.
 
         Returns:
             Why compiling failed; None if it did not.
@@ -143,7 +156,7 @@ class Replicas(ABC):
             if count
         }
         self.updates = notes.updates
-        self._graph = None
+        self._graph = self._trace = None
 
         def twice(step: Callable[..., Any]) -> Any:
             first = step(self.carried, *inputs)
@@ -152,7 +165,13 @@ class Replicas(ABC):
         def compile_() -> None:
             self._graph = compile_step(self, type(self).step_all, twice)
 
-        return compile_or_reason(mode, compile_)
+        reason = compile_or_reason(mode, compile_)
+        if not self.compiled and self.expected_steps() >= WORTHWHILE:
+            key = step_constants(self)
+            self._trace = traced_step(
+                type(self).step_all, self.step_all, (self.carried, *inputs), key
+            )
+        return reason
 
     def net_of(self, state: State, own: Tree, shared: Tree) -> Net:
         """The net of one replicate, for one call of a hook."""

@@ -35,7 +35,7 @@ from retrograde.training.example_rows import ExampleRows, targets_of
 from retrograde.training.memories import Memories
 from retrograde.training.replicas import Replicas, Tree, finite, spread, stacked
 from retrograde.training.snapshots import Snapshot
-from retrograde.training.step_counts import experience_steps
+from retrograde.training.step_counts import experience_steps, total_steps
 from retrograde.training.trees import each
 
 _AXES = (0, 0, 0, None)
@@ -331,6 +331,11 @@ class StreamReplicas(Replicas):
         y = first_units.long().argmax(-1, keepdim=True).expand(shape)
         rows = Columns(zeros, zeros, y, zeros, torch.ones_like(zeros), zeros).stacked()
         return rows, self.own | self._rate(0, 0), self.shared
+
+    def expected_steps(self) -> int:
+        steps = total_steps(self.benchmark, self.strategy, self.streams)
+        # A growing state has another form in every experience.
+        return steps // len(self.streams[0]) if self.strategy.grows else steps
 
     def _try_step(self, inputs: tuple[Any, ...]) -> Notes:
         """Take one step without keeping it.

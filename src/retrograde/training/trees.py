@@ -17,3 +17,23 @@ def each(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
         parts = [each(change, value) for value in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return pytree.tree_map_only(Tensor, change, tree)
+
+
+def leaves(tree: Any) -> list[Tensor]:
+    """The tensors of a tree, in the order in which `each` changes them."""
+    found: list[Tensor] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Tensor]) -> None:
+    if isinstance(tree, Tensor):
+        found.append(tree)
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            _collect(value, found)
+    elif isinstance(tree, tuple):
+        for value in tree:
+            _collect(value, found)
+    else:
+        found.extend(leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
